@@ -1,0 +1,66 @@
+"""The errors a user may see, and the exit code each one ends the command with.
+
+    SlawError                 base: one clear line, no traceback
+    +-- ConfigError      2    bad YAML, bad flag, bad path, bad table
+    +-- PlanError        2    a grid that cannot be run as asked
+    +-- RunFailed        3    at least one run crashed (retryable: run the same line again)
+    +-- FitError         4    the data do not support what was asked
+    +-- EngineError      5    a worker or scheduler could not be started
+    +-- DeviceError      2    the device asked for is not there
+
+A message says what was found, what was expected and what to do.
+Programming mistakes raise ``AssertionError``; nothing here is for them.
+"""
+
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_USAGE = 2
+EXIT_RUN_FAILED = 3
+EXIT_FIT = 4
+EXIT_ENGINE = 5
+EXIT_PREEMPTED = 75  # sysexits' EX_TEMPFAIL: checkpointed, run the same line again
+EXIT_INTERRUPTED = 130
+
+
+class SlawError(Exception):
+    """Base of every error that is reported to the user as plain lines.
+
+    ``lines`` holds one problem each; most errors have a single line.
+    """
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class ConfigError(SlawError):
+    """A config, flag, path or table that cannot be used as given."""
+
+
+class PlanError(SlawError):
+    """A grid that cannot be run as asked."""
+
+
+class DeviceError(SlawError):
+    """A device that is not there or cannot do what was asked."""
+
+
+class RunFailed(SlawError):
+    """A run that crashed; its folder keeps ``failure.json`` and it can be retried."""
+
+    exit_code = EXIT_RUN_FAILED
+
+
+class FitError(SlawError):
+    """Data that do not support the fit or forecast that was asked for."""
+
+    exit_code = EXIT_FIT
+
+
+class EngineError(SlawError):
+    """A worker that could not be started or reached."""
+
+    exit_code = EXIT_ENGINE

@@ -1,0 +1,100 @@
+"""What it means: fitted laws and predictions, as values only (JSON in and out)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from scaling_law.spec import to_json
+
+STATUS_REMEDY = {
+    "converged": "",
+    "at_bound": "a parameter ended at its bound: widen the range of sizes or tokens",
+    "not_converged": "no start reached an optimum: check the points for outliers",
+    "too_few_points": "add sizes or horizons",
+    "ill_conditioned": "the points do not separate the parameters: vary size and tokens more",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """One fitted law.
+
+    ``params`` and ``intervals`` by parameter name (full precision; intervals at ``level``);
+    ``convention`` names which parameters and which FLOPs the law's variables count;
+    ``data_range`` maps variable -> (low, high) of the points fitted; ``samples`` are bootstrap
+    parameter vectors in the order of ``params``; ``residual_scatter_log`` is the residual
+    standard deviation of log loss, degrees of freedom corrected; ``clusters`` are trunks.
+    """
+
+    law: str
+    params: dict[str, float]
+    status: str
+    message: str
+    objective: float
+    n_points: int
+    n_clusters: int
+    n_starts: int
+    n_starts_agreeing: int
+    convention: dict[str, str]
+    data_range: dict[str, tuple[float, float]]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    level: float = 0.9
+    interval_method: str = ""
+    huber_delta: float | None = None
+    rms_log_residual: float = math.nan
+    residual_scatter_log: float = math.nan
+    condition_number: float | None = None
+    optimum: dict[str, float] = field(default_factory=dict)
+    optimum_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    samples: tuple[tuple[float, ...], ...] = ()
+    dropped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    seed: int = 0
+    source: str = "fitted"
+
+    @property
+    def usable(self) -> bool:
+        """Whether a prediction may rest on this fit."""
+        return self.status in ("converged", "at_bound") and bool(self.params)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A loss forecast in nats per token with its interval at ``level``.
+
+    ``beyond_data`` maps ``params``/``tokens``/``flops`` to target / largest fitted value.
+    ``loss_nats`` is None, with ``refused`` saying why, when the data cannot support a figure.
+    """
+
+    law: str
+    params: float
+    tokens: float
+    flops: float
+    loss_nats: float | None
+    low_nats: float | None
+    high_nats: float | None
+    level: float | None
+    params_optimal: float | None
+    tokens_optimal: float | None
+    beyond_data: dict[str, float]
+    convention: dict[str, str]
+    warnings: tuple[str, ...] = ()
+    refused: str = ""
+
+
+def finite_json(value: Any) -> Any:
+    """``to_json`` with NaN and infinities as null, which JSON can hold."""
+    plain = to_json(value)
+    return _finite(plain)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

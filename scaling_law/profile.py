@@ -1,0 +1,94 @@
+"""What a device can do, measured once and cached, so that plans need no torch.
+
+``train.device.calibrate`` measures; this module keeps and reads the result.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scaling_law import layout
+from scaling_law.counts import count_params, flops_per_token
+from scaling_law.spec import ModelSpec, to_json
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeedPoint:
+    """One measured training step: ``params_matmul`` of the model and FLOP/s reached."""
+
+    params_matmul: int
+    flops_per_second: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceProfile:
+    """A device as measured.
+
+    ``kind`` cuda, mps or cpu; ``slots`` runs at once (one single-thread worker per core on a
+    CPU); ``memory_bytes`` for all slots together; ``precision`` and ``precision_reason`` as
+    chosen by measuring; ``speed`` rising in ``params_matmul``; ``runtime_bytes`` a worker's
+    footprint before any model.
+    """
+
+    kind: str
+    name: str
+    slots: int
+    memory_bytes: int
+    precision: str
+    precision_reason: str
+    runtime_bytes: int
+    speed: tuple[SpeedPoint, ...]
+    torch_version: str = ""
+
+    def flops_per_second(self, model: ModelSpec) -> float:
+        """Training FLOP/s of one slot for ``model``: log-linear between the measured sizes."""
+        size = math.log(count_params(model).matmul)
+        points = [(math.log(p.params_matmul), p.flops_per_second) for p in self.speed]
+        if size <= points[0][0]:
+            return points[0][1]
+        for (low, slow), (high, fast) in zip(points, points[1:], strict=False):
+            if size <= high:
+                return slow + (fast - slow) * (size - low) / (high - low)
+        return points[-1][1]
+
+    def seconds(self, model: ModelSpec, tokens: float) -> float:
+        """Estimated seconds of training on one slot."""
+        return flops_per_token(model) * tokens / self.flops_per_second(model)
+
+
+def profile_path(kind: str) -> Path:
+    """Where the profile of this machine's ``kind`` device is cached."""
+    return layout.cache_dir() / f"device-{kind}.json"
+
+
+def save_profile(profile: DeviceProfile) -> Path:
+    """Cache ``profile``; returns the file."""
+    path = profile_path(profile.kind)
+    layout.write_json(path, {"schema_version": SCHEMA_VERSION, **to_json(profile)})
+    return path
+
+
+def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
+    """The inverse of ``to_json``. Raises ``KeyError``/``TypeError`` on another shape."""
+    fields = {key: value for key, value in data.items() if key != "schema_version"}
+    fields["speed"] = tuple(SpeedPoint(**point) for point in fields["speed"])
+    return DeviceProfile(**fields)
+
+
+def load_profile(kind: str) -> DeviceProfile | None:
+    """The cached profile, or None when there is none that this version can read."""
+    path = profile_path(kind)
+    if not path.is_file():
+        return None
+    try:
+        data = layout.read_json(path)
+        if data.get("schema_version") != SCHEMA_VERSION:
+            return None
+        return profile_from_json(data)
+    except (layout.ConfigError, KeyError, TypeError, AttributeError):
+        return None  # a cache: measured again rather than mourned

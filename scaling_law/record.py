@@ -1,0 +1,166 @@
+"""What happened: ``RunRecord`` and the training curve, written by workers, read by everyone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scaling_law import layout
+from scaling_law.errors import ConfigError
+from scaling_law.layout import RunDir, SweepDir
+from scaling_law.spec import RunSpec, run_spec_from_json, to_json
+
+SCHEMA_VERSION = 1
+STATUSES = ("done", "diverged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePoint:
+    """One line of ``curve.jsonl``: the state after ``step`` steps.
+
+    ``tokens`` seen since the trunk's step 0; losses in nats per token (natural log);
+    ``train_loss_nats`` is the mean since the previous point, ``val_loss_nats`` is None where
+    no evaluation was made.
+    """
+
+    step: int
+    tokens: int
+    train_loss_nats: float
+    val_loss_nats: float | None
+    lr: float
+    grad_norm: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """A finished run.
+
+    ``kind`` single, trunk or branch. ``flops_exact`` and ``flops_6nd`` (total parameters) are
+    as if trained alone; ``flops_spent`` is this run's own share. ``val_loss_nats`` is the mean
+    over ``spec.eval.val_tokens`` held-out tokens and ``val_loss_sem_nats`` its standard error
+    over sequences; both are None for a diverged run. ``tokens_unique`` is at most the size of
+    the training split. ``metrics`` holds further figures by name.
+    """
+
+    run_id: str
+    spec: RunSpec
+    status: str
+    kind: str
+    params_total: int
+    params_non_embedding: int
+    params_matmul: int
+    tokens: int
+    tokens_unique: int
+    flops_exact: float
+    flops_6nd: float
+    flops_spent: float
+    val_loss_nats: float | None
+    val_loss_sem_nats: float | None
+    val_bits_per_byte: float | None
+    seconds: float
+    tokens_per_second: float
+    peak_memory_bytes: int
+    device: str
+    precision_reason: str
+    threads: int
+    micro_seqs: int
+    corpus_fingerprint: str
+    versions: dict[str, str]
+    git_commit: str | None
+    finished_at: str
+    message: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def cluster(self) -> str:
+        """The trunk this run shares init, data order and weights with; its own id if alone."""
+        return self.spec.branch.trunk_id if self.spec.branch else self.run_id
+
+
+def write_record(run_dir: RunDir, record: RunRecord) -> None:
+    """Write ``record.json``, the last file of a run."""
+    layout.write_json(run_dir.record, to_json(record))
+
+
+def record_from_json(data: dict[str, Any]) -> RunRecord:
+    """The inverse of ``to_json``. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
+    if data["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"schema_version {data['schema_version']}, expected {SCHEMA_VERSION}")
+    record = RunRecord(**{**data, "spec": run_spec_from_json(data["spec"])})
+    if record.status not in STATUSES:
+        raise ValueError(f"status {record.status!r}, expected {' or '.join(STATUSES)}")
+    return record
+
+
+def read_record(path: Path) -> RunRecord:
+    """One ``record.json``. Raises ``ConfigError`` naming the file and what is wrong with it."""
+    data = layout.read_json(path)
+    try:
+        return record_from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise ConfigError(f"{path}: not a run record ({problem!r}); delete it to retrain") from None
+
+
+def find_sweeps(folder: Path) -> list[SweepDir]:
+    """The sweeps at or below ``folder`` (a sweep, or a folder of sweeps), by name.
+
+    Raises ``ConfigError`` when there is no folder, or none with runs.
+    """
+    if not folder.exists():
+        raise ConfigError(f"{folder}: no such folder; `slaw run --mode quick` makes results/quick")
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: a file, expected a results folder")
+    found = [SweepDir(p) for p in (folder, *sorted(folder.iterdir())) if (p / "runs").is_dir()]
+    if not found:
+        raise ConfigError(
+            f"{folder}: holds no run records; expected <sweep>/runs/<run_id>/record.json, "
+            "made by `slaw run`"
+        )
+    return found
+
+
+def load_records(sweep: SweepDir) -> list[RunRecord]:
+    """Every finished run of ``sweep``, by run id. Raises ``ConfigError`` when there is none."""
+    records = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
+    if not records:
+        raise ConfigError(f"{sweep.path}: no finished run yet; run `slaw run` to the end first")
+    return records
+
+
+def append_curve(run_dir: RunDir, point: CurvePoint) -> None:
+    """Add one line to the curve."""
+    with run_dir.curve.open("a") as file:
+        file.write(json.dumps(to_json(point), allow_nan=False) + "\n")
+
+
+def read_curve(run_dir: RunDir) -> list[CurvePoint]:
+    """The curve so far, by step; a torn last line (a crash while appending) is left out."""
+    if not run_dir.curve.is_file():
+        return []
+    points = []
+    lines = run_dir.curve.read_text().splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            points.append(CurvePoint(**json.loads(line)))
+        except (ValueError, TypeError) as problem:
+            if number == len(lines):
+                break
+            raise ConfigError(f"{run_dir.curve}:{number}: not a curve point ({problem})") from None
+    return points
+
+
+def cut_curve(run_dir: RunDir, step: int) -> None:
+    """Drop the points after ``step``: a resumed run writes them again."""
+    kept = [p for p in read_curve(run_dir) if p.step <= step]
+    write_curve(run_dir, kept)
+
+
+def write_curve(run_dir: RunDir, points: Iterable[CurvePoint]) -> None:
+    """Replace the curve by ``points``."""
+    lines = [json.dumps(to_json(p), allow_nan=False) + "\n" for p in points]
+    layout.atomic_write(run_dir.curve, "".join(lines))

@@ -1,0 +1,289 @@
+"""What to run: ``RunSpec`` and its parts, frozen, with nothing left to decide.
+
+A ``RunSpec`` holds everything that can change the loss; its canonical JSON names the run.
+What only changes how fast a run goes (device, threads, micro-batch) is ``Resources``:
+recorded, but no part of the identity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+NORMS = ("rmsnorm", "layernorm")
+POSITIONS = ("rotary", "learned", "alibi", "none")
+ACTIVATIONS = ("gelu", "swiglu", "relu2")
+SCHEDULES = ("wsd", "cosine", "linear", "constant")
+COOLDOWNS = ("1-sqrt", "linear", "cosine")
+PRECISIONS = ("fp32", "bf16", "fp16")
+TOKENIZERS = ("bytes", "bpe")
+KINDS = ("single", "trunk", "branch")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+
+
+def _at_least(low: float, **values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value >= low:
+            raise ValueError(f"{name} is {value}, expected at least {low}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Shape of a GPT decoder.
+
+    ``vocab_size`` tokens, ``n_ctx`` tokens of context, ``n_layer`` blocks, ``d_model`` width,
+    ``n_head`` query heads of ``d_model / n_head``, ``n_kv_head`` key/value heads
+    (grouped-query attention when fewer), ``d_ff`` hidden width of the MLP.
+    """
+
+    vocab_size: int
+    n_ctx: int
+    n_layer: int
+    d_model: int
+    n_head: int
+    n_kv_head: int
+    d_ff: int
+    norm: str = "rmsnorm"
+    position: str = "rotary"
+    activation: str = "relu2"
+    qk_norm: bool = True
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("norm", self.norm, NORMS)
+        _one_of("position", self.position, POSITIONS)
+        _one_of("activation", self.activation, ACTIVATIONS)
+        _at_least(1, n_layer=self.n_layer, d_model=self.d_model, n_head=self.n_head)
+        _at_least(1, n_kv_head=self.n_kv_head, d_ff=self.d_ff, n_ctx=self.n_ctx)
+        _at_least(2, vocab_size=self.vocab_size)
+        if self.d_model % self.n_head:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_head {self.n_head}")
+        if self.n_head % self.n_kv_head:
+            raise ValueError(
+                f"n_head {self.n_head} is not a multiple of n_kv_head {self.n_kv_head}"
+            )
+        if self.position == "rotary" and self.head_size % 2:
+            raise ValueError(f"rotary positions need an even head size, found {self.head_size}")
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.n_head
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which text, cut into tokens how.
+
+    ``corpus`` is a named source or a path; ``domains`` keeps only those domains (all when
+    empty); ``max_bytes`` reads only the first so many bytes of text in content-hash order
+    (everything when None); ``val_fraction`` is the share of documents held out by hash.
+    """
+
+    corpus: str
+    tokenizer: str = "bpe"
+    vocab_size: int = 1024
+    domains: tuple[str, ...] = ()
+    max_bytes: int | None = None
+    val_fraction: float = 0.02
+
+    def __post_init__(self) -> None:
+        _one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        _at_least(257 if self.tokenizer == "bpe" else 257, vocab_size=self.vocab_size)
+        _at_least(1, max_bytes=self.max_bytes)
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec:
+    """Learning rate against step, as a shape between 0 and 1.
+
+    ``decay_steps`` is the length of the cooldown of ``wsd`` (None: never cools down, which
+    makes the run a trunk); ``final_frac`` is the fraction of the peak the decay ends at.
+    """
+
+    shape: str = "wsd"
+    warmup_steps: int = 0
+    decay_steps: int | None = None
+    cooldown: str = "1-sqrt"
+    final_frac: float = 0.0
+
+    def __post_init__(self) -> None:
+        _one_of("schedule", self.shape, SCHEDULES)
+        _one_of("cooldown", self.cooldown, COOLDOWNS)
+        _at_least(0, warmup_steps=self.warmup_steps, final_frac=self.final_frac)
+        _at_least(1, decay_steps=self.decay_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSpec:
+    """AdamW. ``lr`` is the peak; ``rule`` names the rule that set lr, batch, beta2, warm-up."""
+
+    lr: float
+    rule: str
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    grad_clip: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr is {self.lr}, expected above 0")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected in [0, 1)")
+        _at_least(0, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec:
+    """``val_tokens`` scored at the end; ``curve_tokens`` at ``curve_points`` steps on the way."""
+
+    val_tokens: int = 131_072
+    curve_tokens: int = 16_384
+    curve_points: int = 20
+
+    def __post_init__(self) -> None:
+        _at_least(1, val_tokens=self.val_tokens, curve_tokens=self.curve_tokens)
+        _at_least(0, curve_points=self.curve_points)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A run's parent: started from ``trunk_id``'s state before step ``at_step``."""
+
+    trunk_id: str
+    at_step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training run.
+
+    ``batch_tokens`` tokens per optimiser step, ``total_steps`` steps (for a branch counted
+    from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis.
+    """
+
+    label: str
+    model: ModelSpec
+    data: DataSpec
+    schedule: ScheduleSpec
+    optim: OptimSpec
+    eval: EvalSpec
+    batch_tokens: int
+    total_steps: int
+    precision: str
+    seed: int
+    family: str = "grid"
+    branch: Branch | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, PRECISIONS)
+        _at_least(1, total_steps=self.total_steps)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", self.label):
+            raise ValueError(f"label {self.label!r} may hold only letters, digits, . _ and -")
+        if self.batch_tokens < self.model.n_ctx or self.batch_tokens % self.model.n_ctx:
+            raise ValueError(
+                f"batch_tokens {self.batch_tokens} is not a multiple of n_ctx {self.model.n_ctx}"
+            )
+        if self.branch is not None and not 0 < self.branch.at_step < self.total_steps:
+            raise ValueError(
+                f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
+            )
+
+    @property
+    def batch_seqs(self) -> int:
+        """Sequences per optimiser step."""
+        return self.batch_tokens // self.model.n_ctx
+
+    @property
+    def tokens(self) -> int:
+        """Tokens seen by the end, as if trained alone from step 0."""
+        return self.batch_tokens * self.total_steps
+
+    @property
+    def start_step(self) -> int:
+        """First step this run itself takes."""
+        return self.branch.at_step if self.branch else 0
+
+    @property
+    def kind(self) -> str:
+        """``trunk`` (never annealed, exists to be branched), ``branch`` or ``single``."""
+        if self.branch is not None:
+            return "branch"
+        is_trunk = self.schedule.shape == "wsd" and self.schedule.decay_steps is None
+        return "trunk" if is_trunk else "single"
+
+    @cached_property
+    def run_id(self) -> str:
+        """``label-`` and ten hex digits of the canonical JSON's SHA-256; never parsed."""
+        digest = hashlib.sha256(canonical_json(to_json(self)).encode()).hexdigest()
+        return f"{self.label}-{digest[:10]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """How a run is executed; recorded, never part of its identity.
+
+    ``save_steps`` are the steps whose state must be kept for branches. ``micro_seqs`` is the
+    micro-batch in sequences (None: the whole batch, halved when memory runs out).
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    micro_seqs: int | None = None
+    gradient_checkpointing: bool = False
+    checkpoint_every_seconds: float = 60.0
+    save_steps: tuple[int, ...] = ()
+
+
+def to_json(value: Any) -> Any:
+    """A frozen spec (or tuple, dict, scalar) as plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
+    """The inverse of ``to_json`` for a ``RunSpec``. Raises ``ValueError``/``TypeError``."""
+    fields = dict(data)
+    fields["model"] = ModelSpec(**fields["model"])
+    fields["data"] = DataSpec(**{**fields["data"], "domains": tuple(fields["data"]["domains"])})
+    fields["schedule"] = ScheduleSpec(**fields["schedule"])
+    fields["optim"] = OptimSpec(**fields["optim"])
+    fields["eval"] = EvalSpec(**fields["eval"])
+    fields["branch"] = Branch(**fields["branch"]) if fields.get("branch") else None
+    fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
+    return RunSpec(**fields)
+
+
+def resources_from_json(data: dict[str, Any]) -> Resources:
+    """The inverse of ``to_json`` for ``Resources``."""
+    return Resources(**{**data, "save_steps": tuple(data.get("save_steps", ()))})
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A 63-bit seed for one purpose (``"init"``, ``"data"``, ...) of a run's single seed."""
+    digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

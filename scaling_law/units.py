@@ -1,0 +1,121 @@
+"""Counts, durations and sizes as people write them, and nats as bits.
+
+Decimal suffixes for counts (K M B T: 1e3 1e6 1e9 1e12) and for bytes (kB MB GB TB);
+binary only when written so (KiB MiB GiB TiB).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+_COUNT_SUFFIX = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_BYTES = {
+    "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+_NUMBER = r"[+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+
+
+def _number(text: str) -> float:
+    value = float(text.replace("_", ""))
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is too large a number")
+    return value
+
+
+def parse_count(text: str | float) -> float:
+    """``"175e9"``, ``"175B"``, ``"5M"``, ``"1_000"`` or a number -> a positive finite float.
+
+    Raises ``ValueError`` with the accepted forms when the text is anything else.
+    """
+    if isinstance(text, bool):
+        raise ValueError("expected a count such as 5M or 175e9, found a truth value")
+    if not isinstance(text, str):
+        value = float(text)
+    else:
+        match = re.fullmatch(rf"\s*({_NUMBER})\s*([A-Za-z]?)\s*", text)
+        if not match or match[2].upper() not in _COUNT_SUFFIX:
+            raise ValueError(f"expected a count such as 5M, 1.4T or 175e9, found {text!r}")
+        value = _number(match[1]) * _COUNT_SUFFIX[match[2].upper()]
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"expected a positive finite count, found {text!r}")
+    return value
+
+
+def parse_seconds(text: str | float) -> float:
+    """``"2h"``, ``"90m"``, ``"1h30m"``, ``"7d"`` or a number of seconds -> seconds (> 0)."""
+    if isinstance(text, bool):
+        raise ValueError("expected a duration such as 2h or 90m, found a truth value")
+    if not isinstance(text, str):
+        value = float(text)
+    else:
+        whole = text.strip().lower()
+        parts = re.findall(rf"({_NUMBER})\s*([a-z]*)\s*", whole)
+        if not parts or "".join(f"{n}{u}" for n, u in parts) != re.sub(r"\s+", "", whole):
+            raise ValueError(f"expected a duration such as 2h, 90m or 1h30m, found {text!r}")
+        value = 0.0
+        for number, unit in parts:
+            if (unit or "s") not in _SECONDS or (not unit and len(parts) > 1):
+                raise ValueError(f"expected a duration such as 2h, 90m or 1h30m, found {text!r}")
+            value += _number(number) * _SECONDS[unit or "s"]
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"expected a positive finite duration, found {text!r}")
+    return value
+
+
+def parse_bytes(text: str | float, bare_unit: str = "GB") -> int:
+    """``"4GB"``, ``"512MiB"`` or a bare number (in ``bare_unit``) -> bytes (> 0)."""
+    if isinstance(text, bool):
+        raise ValueError("expected a size such as 4GB, found a truth value")
+    if not isinstance(text, str):
+        text = repr(text)
+    match = re.fullmatch(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*", text)
+    if not match or (match[2] or bare_unit).lower() not in _BYTES:
+        raise ValueError(f"expected a size such as 4GB or 512MiB, found {text!r}")
+    value = _number(match[1]) * _BYTES[(match[2] or bare_unit).lower()]
+    if not value >= 1:
+        raise ValueError(f"expected a positive size, found {text!r}")
+    return int(value)
+
+
+def format_count(value: float, digits: int = 3) -> str:
+    """12288 -> ``12.3K``, 1.75e11 -> ``175B``, 1e18 -> ``1e+18``; plain below 1000."""
+    if not math.isfinite(value):
+        return str(value)
+    for suffix, scale in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        # the rounded figure decides, so that 999,999 prints as 1M and not as 1e+03K
+        if float(f"{value:.{digits}g}") >= scale:
+            scaled = f"{value / scale:.{digits}g}"
+            return f"{value:.{digits}g}" if "e" in scaled else scaled + suffix
+    return f"{value:.{digits}g}"
+
+
+def format_seconds(seconds: float) -> str:
+    """75 -> ``1m15s``, 5400 -> ``1h30m``, 200000 -> ``2d7h``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600}h"
+
+
+def format_bytes(count: float) -> str:
+    """1_500_000 -> ``1.5 MB`` (decimal units)."""
+    for suffix, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.3g} {suffix}"
+    return f"{count:.0f} B"
+
+
+def bits_per_byte(nats_per_token: float, tokens: int, text_bytes: int) -> float:
+    """Bits per byte of text: ``nats_per_token * tokens / (bytes * ln 2)``."""
+    if tokens <= 0 or text_bytes <= 0:
+        raise ValueError("bits per byte needs positive token and byte counts")
+    return nats_per_token * tokens / (text_bytes * math.log(2))
