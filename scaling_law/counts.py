@@ -28,9 +28,7 @@ class ParamCounts:
     @property
     def total(self) -> int:
         """Everything stored; a tied head once."""
-        return (
-            self.embedding + self.position + self.attention + self.mlp + self.norms + self.head
-        )
+        return self.embedding + self.position + self.attention + self.mlp + self.norms + self.head
 
     @property
     def non_embedding(self) -> int:

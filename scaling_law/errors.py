@@ -48,7 +48,7 @@ class DeviceError(SlawError):
     """A device that is not there or cannot do what was asked."""
 
 
-class RunFailed(SlawError):
+class RunFailed(SlawError):  # noqa: N818 - an outcome of the sweep, not of a call
     """A run that crashed; its folder keeps ``failure.json`` and it can be retried."""
 
     exit_code = EXIT_RUN_FAILED

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from scaling_law import layout
 from scaling_law.counts import count_params, flops_per_token
+from scaling_law.errors import ConfigError
 from scaling_law.spec import ModelSpec, to_json
 
 SCHEMA_VERSION = 1
@@ -51,7 +53,7 @@ class DeviceProfile:
         points = [(math.log(p.params_matmul), p.flops_per_second) for p in self.speed]
         if size <= points[0][0]:
             return points[0][1]
-        for (low, slow), (high, fast) in zip(points, points[1:], strict=False):
+        for (low, slow), (high, fast) in itertools.pairwise(points):
             if size <= high:
                 return slow + (fast - slow) * (size - low) / (high - low)
         return points[-1][1]
@@ -90,5 +92,5 @@ def load_profile(kind: str) -> DeviceProfile | None:
         if data.get("schema_version") != SCHEMA_VERSION:
             return None
         return profile_from_json(data)
-    except (layout.ConfigError, KeyError, TypeError, AttributeError):
+    except (ConfigError, KeyError, TypeError, AttributeError):
         return None  # a cache: measured again rather than mourned

@@ -7,6 +7,7 @@ arXiv 2405.18392.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from scaling_law.spec import ScheduleSpec
 
@@ -15,7 +16,7 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-COOLDOWN_SHAPES = {
+COOLDOWN_SHAPES: dict[str, Callable[[float], float]] = {
     "1-sqrt": lambda progress: 1 - math.sqrt(progress),
     "linear": lambda progress: 1 - progress,
     "cosine": _cosine,

@@ -98,7 +98,10 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         _one_of("tokenizer", self.tokenizer, TOKENIZERS)
-        _at_least(257 if self.tokenizer == "bpe" else 257, vocab_size=self.vocab_size)
+        # 256 bytes and the document separator are the smallest vocabulary either can have
+        _at_least(257, vocab_size=self.vocab_size)
+        if self.tokenizer == "bytes" and self.vocab_size != 257:
+            raise ValueError(f"vocab_size is {self.vocab_size}, expected 257 with bytes")
         _at_least(1, max_bytes=self.max_bytes)
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
