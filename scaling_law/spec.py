@@ -241,7 +241,8 @@ class Resources:
     """How a run is executed; recorded, never part of its identity.
 
     ``save_steps`` are the steps whose state must be kept for branches. ``micro_seqs`` is the
-    micro-batch in sequences (None: the whole batch, halved when memory runs out).
+    micro-batch in sequences (None: the whole batch, halved when memory runs out);
+    ``precision_reason`` says why the spec's precision was chosen.
     """
 
     device: str = "cpu"
@@ -249,6 +250,7 @@ class Resources:
     micro_seqs: int | None = None
     gradient_checkpointing: bool = False
     checkpoint_every_seconds: float = 60.0
+    precision_reason: str = ""
     save_steps: tuple[int, ...] = ()
 
 

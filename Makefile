@@ -1,0 +1,36 @@
+# Two commands from a fresh clone:
+#   make quick   install, train the quick sweep, fit, forecast, report
+#   make test    install, run the default test suite
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+.PHONY: quick test slow lint install clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt tools/make_venv.py
+	$(PYTHON) tools/make_venv.py $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+quick: $(STAMP)
+	$(RUN)/slaw run --mode quick
+	$(RUN)/slaw fit results/quick
+	$(RUN)/slaw extrapolate --params 175e9 --results results/quick
+	$(RUN)/slaw report results/quick
+
+test: $(STAMP)
+	$(RUN)/python -m pytest
+
+slow: $(STAMP)
+	$(RUN)/python -m pytest -m slow
+
+lint: $(STAMP)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,131 @@
+"""Runs on this machine: one long-lived worker process per slot, torch loaded once in each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from scaling_law.errors import EngineError
+from scaling_law.layout import RunDir
+from scaling_law.spec import Resources
+
+# glibc gives large freed blocks back to the kernel at once, so every step would fault its
+# logits in again; these keep them (32 MiB is the largest threshold glibc accepts).
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+}
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A submitted run: which worker has it."""
+
+    run_dir: RunDir
+    worker: int
+
+
+class _Worker:
+    """A worker process and the thread that reads its answers."""
+
+    def __init__(self, log: Path) -> None:
+        self.log: IO[bytes] = log.open("ab")
+        self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "scaling_law.run.worker", "--serve"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.log,
+                env={**os.environ, **_ALLOCATOR, **threads},
+                text=True,
+                # Ctrl-C in a terminal goes to the runner, which asks the workers to checkpoint.
+                start_new_session=True,
+            )
+        except OSError as problem:
+            raise EngineError(f"a worker could not be started: {problem}") from None
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.answers.put(line)
+
+    def send(self, run_dir: RunDir) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # seen as dead by the next state()
+            self.process.stdin.write(json.dumps(str(run_dir.path)) + "\n")
+            self.process.stdin.flush()
+
+    def close(self, seconds: float) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+
+
+class LocalEngine:
+    """``slots`` single-thread workers. A run is over when its worker answers or dies."""
+
+    def __init__(self, slots: int, log: Path) -> None:
+        self.slots = slots
+        self._log = log
+        self._workers: dict[int, _Worker] = {}
+        self._busy: dict[int, Handle] = {}
+
+    def submit(self, run_dir: RunDir, resources: Resources) -> Handle:
+        """Start ``run_dir`` on a free slot. Raises ``EngineError`` when there is none."""
+        free = [index for index in range(self.slots) if index not in self._busy]
+        if not free:
+            raise EngineError("no free slot: submit() before a run was over")
+        index = next((i for i in free if i in self._workers), free[0])
+        worker = self._workers.get(index)
+        if worker is None or worker.process.poll() is not None:
+            self._workers[index] = worker = _Worker(self._log)
+        handle = Handle(run_dir, index)
+        self._busy[index] = handle
+        worker.send(run_dir)
+        return handle
+
+    def state(self, handle: Handle) -> str:
+        """``running``, or ``over``: answered or dead; the folder's files say with what result."""
+        if self._busy.get(handle.worker) != handle:
+            return "over"
+        worker = self._workers[handle.worker]
+        dead = worker.process.poll() is not None
+        try:
+            worker.answers.get_nowait()
+        except queue.Empty:
+            if not dead:
+                return "running"
+        del self._busy[handle.worker]
+        return "over"
+
+    def cancel(self, handle: Handle) -> None:
+        """Ask the run's worker to checkpoint and end."""
+        worker = self._workers.get(handle.worker)
+        if worker is not None and worker.process.poll() is None:
+            worker.process.send_signal(signal.SIGTERM)
+
+    def close(self, seconds: float = 10.0) -> None:
+        """End every worker; one that does not end within ``seconds`` is killed."""
+        for worker in self._workers.values():
+            worker.close(seconds)
+        self._workers.clear()
+        self._busy.clear()

@@ -1,0 +1,186 @@
+"""Train runs in this process: ``python -m scaling_law.run.worker RUN_DIR...`` or ``--serve``.
+
+With ``--serve`` one run folder is read per line of standard input and one line is answered
+when it is over, so that torch is loaded once for many short runs. What happened is told by
+the folder's files alone: ``record.json``, or ``failure.json``, or neither when stopped.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from scaling_law import layout
+from scaling_law import record as records
+from scaling_law.data.dataset import Dataset, open_dataset
+from scaling_law.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PREEMPTED,
+    EXIT_RUN_FAILED,
+    ConfigError,
+    RunFailed,
+    SlawError,
+)
+from scaling_law.layout import RunDir, SweepDir
+from scaling_law.run.lock import folder_lock
+from scaling_law.spec import RunSpec, resources_from_json, run_spec_from_json
+from scaling_law.train import checkpoint
+from scaling_law.train.loop import Job, train_run
+
+_PROGRESS_EVERY_SECONDS = 0.5
+# An orphan of a killed runner lets go within a training step; long steps need patience.
+_LOCK_WAIT_SECONDS = 60.0
+
+
+class _Stop:
+    """Set by a signal, or by the death of the process that started this worker."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._parent = os.getppid()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+
+    def __call__(self) -> bool:
+        return self.signal is not None or os.getppid() != self._parent
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_INTERRUPTED if self.signal == signal.SIGINT else EXIT_PREEMPTED
+
+
+@functools.lru_cache(maxsize=2)
+def _open_data(folder: str) -> Dataset:
+    return open_dataset(Path(folder))
+
+
+def _logger(run_dir: RunDir) -> Callable[[str], None]:
+    def log(line: str) -> None:
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        with run_dir.log.open("a") as file:
+            file.write(f"{now} {line}\n")
+
+    return log
+
+
+def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
+    def report(step: int, tokens_per_second: float) -> None:
+        # not fsynced: a heartbeat may be lost, the disk's time may not
+        temporary = run_dir.progress.with_suffix(".part")
+        state = {"step": step, "tokens_per_second": tokens_per_second, "time": time.time()}
+        temporary.write_text(json.dumps(state))
+        temporary.replace(run_dir.progress)
+
+    return report
+
+
+def work_on(run_dir: RunDir, stop: Callable[[], bool]) -> None:
+    """Train one run folder to its record, or to a checkpoint when stopped.
+
+    Raises ``SlawError`` (and leaves ``failure.json``) when the run cannot go on.
+    """
+    sweep = SweepDir(run_dir.path.parent.parent)
+    with folder_lock(run_dir.lock, f"run {run_dir.path.name}", _LOCK_WAIT_SECONDS):
+        if run_dir.record.is_file():
+            return
+        run_dir.failure.unlink(missing_ok=True)
+        log = _logger(run_dir)
+        try:
+            spec = run_spec_from_json(layout.read_json(run_dir.spec))
+            dataset = _open_data(layout.read_json(sweep.data)["folder"])
+            job = Job(
+                spec=spec,
+                resources=resources_from_json(layout.read_json(run_dir.resources)),
+                run_dir=run_dir,
+                dataset=dataset,
+                trunk=sweep.run(spec.branch.trunk_id) if spec.branch else None,
+                should_stop=stop,
+                progress=_reporter(run_dir, spec),
+                log=log,
+            )
+            log(f"started by pid {os.getpid()}")
+            record = train_run(job)
+            if record is None:
+                log("stopped after a checkpoint; run the same line again to go on")
+                return
+            records.write_record(run_dir, record)
+            _tidy(job)
+            log(f"ended: {record.status} {record.message}".rstrip())
+        except Exception as problem:
+            _write_failure(run_dir, problem)
+            log(f"failed: {problem}")
+            if isinstance(problem, SlawError):
+                raise
+            raise RunFailed(f"{run_dir.path.name}: {type(problem).__name__}: {problem}") from None
+
+
+def _tidy(job: Job) -> None:
+    """Drop what a finished run no longer needs; a trunk keeps the states of its branches."""
+    job.run_dir.progress.unlink(missing_ok=True)
+    if job.spec.kind == "trunk":
+        checkpoint.prune_checkpoints(job.run_dir, keep=set(job.resources.save_steps), last=0)
+    else:
+        checkpoint.remove_checkpoints(job.run_dir)
+
+
+def _write_failure(run_dir: RunDir, problem: Exception) -> None:
+    lines = traceback.format_exception(problem)
+    try:
+        layout.write_json(
+            run_dir.failure,
+            {"error": f"{type(problem).__name__}: {problem}", "traceback": "".join(lines)[-4000:]},
+        )
+    except OSError as full:  # the disk that failed the run may refuse its obituary too
+        print(f"{run_dir.failure}: cannot be written ({full})", file=sys.stderr)
+
+
+def _serve(stop: _Stop) -> int:
+    """Answer each run folder read from standard input with one line when it is over."""
+    while not stop():
+        line = sys.stdin.readline()
+        if not line:
+            break
+        problem = ""
+        try:
+            work_on(RunDir(Path(json.loads(line))), stop)
+        except SlawError as error:
+            problem = str(error)
+        print(json.dumps({"run_dir": json.loads(line), "problem": problem}), flush=True)
+    return stop.exit_code if stop.signal is not None else EXIT_OK
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code: 0 all over, 3 a run failed, 75 preempted after a checkpoint, 130 interrupted."""
+    stop = _Stop()
+    if arguments == ["--serve"]:
+        return _serve(stop)
+    if not arguments or arguments[0].startswith("-"):
+        print("usage: python -m scaling_law.run.worker (RUN_DIR... | --serve)", file=sys.stderr)
+        return ConfigError.exit_code
+    code = EXIT_OK
+    for name in arguments:
+        try:
+            work_on(RunDir(Path(name)), stop)
+        except SlawError as problem:
+            print(f"slaw worker: {problem}", file=sys.stderr)
+            code = EXIT_RUN_FAILED
+        if stop():
+            return stop.exit_code
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""Training state on disk: written whole or not at all, checked before it is trusted.
+
+A file is one header line (magic, SHA-256 and length of the payload) and the payload that
+``torch.save`` made. The checksum is our own because ``torch.load`` accepts flipped bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scaling_law import layout
+from scaling_law.layout import RunDir
+
+MAGIC = b"SLAWCKPT1"
+
+
+class DamagedCheckpoint(Exception):  # noqa: N818 - a finding, handled by the caller
+    """A checkpoint that does not match its own checksum or header."""
+
+
+def save_checkpoint(run_dir: RunDir, step: int, state: dict[str, Any]) -> Path:
+    """Write ``state`` (tensors and plain values) as the state before ``step``.
+
+    Serialised to memory first, so that a full disk fails before anything is replaced.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getbuffer()
+    digest = hashlib.sha256(payload).hexdigest()
+    header = b"%s %s %d\n" % (MAGIC, digest.encode(), len(payload))
+    path = run_dir.checkpoint(step)
+    with layout.atomic_file(path) as temporary, temporary.open("wb") as file:
+        file.write(header)
+        file.write(payload)
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in ``path``, on the CPU. Raises ``DamagedCheckpoint`` or ``OSError``."""
+    with path.open("rb") as file:
+        header = file.readline(256).split()
+        payload = file.read()
+    if len(header) != 3 or header[0] != MAGIC:
+        raise DamagedCheckpoint(f"{path}: not a checkpoint of this version")
+    if str(len(payload)).encode() != header[2]:
+        raise DamagedCheckpoint(f"{path}: {len(payload)} bytes, header says {header[2].decode()}")
+    if hashlib.sha256(payload).hexdigest().encode() != header[1]:
+        raise DamagedCheckpoint(f"{path}: content does not match its checksum")
+    state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise DamagedCheckpoint(f"{path}: holds a {type(state).__name__}, expected a dict")
+    return state
+
+
+def checkpoint_steps(run_dir: RunDir) -> list[int]:
+    """Steps with a checkpoint file, newest first."""
+    if not run_dir.checkpoints.is_dir():
+        return []
+    names = (re.fullmatch(r"step_(\d+)\.pt", p.name) for p in run_dir.checkpoints.iterdir())
+    return sorted((int(match[1]) for match in names if match), reverse=True)
+
+
+def newest_valid(run_dir: RunDir, warn: Any) -> tuple[int, dict[str, Any]] | None:
+    """The newest checkpoint that loads; a damaged one is named through ``warn`` and skipped."""
+    for step in checkpoint_steps(run_dir):
+        try:
+            return step, load_checkpoint(run_dir.checkpoint(step))
+        except DamagedCheckpoint as damage:
+            warn(f"{damage}; using an older one")
+    return None
+
+
+def prune_checkpoints(run_dir: RunDir, keep: set[int], last: int = 1) -> None:
+    """Remove all but the ``last`` newest and the steps in ``keep``."""
+    for step in checkpoint_steps(run_dir)[last:]:
+        if step not in keep:
+            run_dir.checkpoint(step).unlink(missing_ok=True)
+
+
+def remove_checkpoints(run_dir: RunDir) -> None:
+    """Remove the whole checkpoint folder."""
+    if run_dir.checkpoints.is_dir():
+        for path in run_dir.checkpoints.iterdir():
+            path.unlink(missing_ok=True)
+        run_dir.checkpoints.rmdir()

@@ -1,0 +1,209 @@
+"""Which device and precision to use, and how fast it is, by measuring it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from scaling_law.counts import count_params, flops_per_token
+from scaling_law.errors import DeviceError
+from scaling_law.profile import DeviceProfile, SpeedPoint
+from scaling_law.spec import ModelSpec, OptimSpec
+from scaling_law.train.model import GPT
+from scaling_law.train.optim import make_optimizer
+
+DEVICES = ("auto", "cuda", "mps", "cpu")
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+# (n_layer, d_model) measured by the calibration, smallest first
+_CPU_SHAPES = ((2, 24), (2, 32), (2, 64), (2, 128), (4, 256), (6, 512))
+_GPU_SHAPES = ((2, 128), (4, 256), (6, 512), (8, 768), (16, 1280))
+# Below this gain a lower precision is not worth its rounding.
+_WORTHWHILE_GAIN = 1.1
+
+
+def choose_device(requested: str) -> str:
+    """``auto`` -> cuda, mps or cpu, whichever is there first.
+
+    Raises ``DeviceError`` when the one asked for is not there.
+    """
+    if requested not in DEVICES:
+        raise DeviceError(f"device {requested!r}: expected one of {', '.join(DEVICES)}")
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if requested == "auto":
+        return next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
+    if not there[requested]:
+        raise DeviceError(
+            f"device {requested!r} was asked for, but torch {torch.__version__} finds none here; "
+            "use --device cpu, or install a torch build for it"
+        )
+    return requested
+
+
+def device_name(kind: str) -> str:
+    """The hardware's own name."""
+    if kind == "cuda":
+        return torch.cuda.get_device_name()
+    if kind == "mps":
+        return f"Apple {platform.machine()}"
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:  # noqa: PTH123
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, honouring an affinity mask."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def device_memory_bytes(kind: str) -> int:
+    """Memory that training may use: the card's, or the machine's available now."""
+    if kind == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:  # noqa: PTH123
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return int(total)
+
+
+def peak_memory_bytes(kind: str) -> int:
+    """Highest memory use so far: of the card where there is one, else of this process."""
+    if kind == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def autocast(kind: str, precision: str) -> Callable[[], Any]:
+    """A maker of autocast contexts; for fp32 one that does nothing."""
+    if precision == "fp32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(kind, dtype=_DTYPES[precision])
+
+
+def prepare_process(kind: str, threads: int) -> None:
+    """Pin what changes bits or speed: thread count, denormals, matmul precision."""
+    torch.set_num_threads(threads)
+    # Denormal optimiser state costs an order of magnitude on CPUs and carries no information.
+    torch.set_flush_denormal(True)
+    if kind == "cuda":
+        torch.set_float32_matmul_precision("high")
+
+
+def synchronize(kind: str) -> None:
+    """Wait for queued work, so that a clock means something."""
+    if kind == "cuda":
+        torch.cuda.synchronize()
+    elif kind == "mps":
+        torch.mps.synchronize()
+
+
+def _calibration_shape(n_layer: int, d_model: int, kind: str) -> ModelSpec:
+    heads = max(1, d_model // 64) if d_model >= 64 else 2
+    on_gpu = kind != "cpu"
+    return ModelSpec(
+        vocab_size=4096 if on_gpu else 1024,
+        n_ctx=256 if on_gpu else 128,
+        n_layer=n_layer,
+        d_model=d_model,
+        n_head=heads,
+        n_kv_head=heads,
+        d_ff=4 * d_model,
+    )
+
+
+def _step_seconds(model_spec: ModelSpec, kind: str, precision: str, budget: float) -> float:
+    """Median seconds of one training step of 8 sequences, measured for about ``budget`` s."""
+    model = GPT(model_spec, seed=0).to(kind)
+    optimizer = make_optimizer(model, OptimSpec(lr=1e-3, rule="calibration"), kind)
+    generator = torch.Generator().manual_seed(0)
+    shape = (8, model_spec.n_ctx + 1)
+    ids = torch.randint(0, model_spec.vocab_size, shape, generator=generator).to(kind)
+    context = autocast(kind, precision)
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < 4 or (time.perf_counter() - began < budget and len(times) < 60):
+        start = time.perf_counter()
+        with context():
+            loss = model.loss(ids[:, :-1], ids[:, 1:])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        synchronize(kind)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])
+
+
+def choose_precision(kind: str, requested: str = "auto") -> tuple[str, str]:
+    """(precision, reason): measured on one mid-size training step unless asked for."""
+    if requested != "auto":
+        return requested, "asked for in the config"
+    if kind == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "this card multiplies bf16 in hardware; no loss scaling needed"
+        if torch.cuda.get_device_capability() >= (7, 0):
+            return "fp16", "this card has fp16 tensor cores but no bf16; loss is scaled"
+        return "fp32", "this card has no 16-bit matrix units"
+    if kind == "mps":
+        return "fp32", "bf16 on MPS saves memory but is slower (nanochat #685)"
+    model = _calibration_shape(2, 128, kind)
+    full = _step_seconds(model, kind, "fp32", 0.5)
+    half = _step_seconds(model, kind, "bf16", 0.5)
+    gain = full / half
+    if gain > _WORTHWHILE_GAIN:
+        return "bf16", f"measured {gain:.2f}x the speed of fp32 on this CPU"
+    return "fp32", f"bf16 measured {gain:.2f}x the speed of fp32 on this CPU"
+
+
+def calibrate(requested: str, say: Callable[[str], None] | None = None) -> DeviceProfile:
+    """Measure the device with real training steps (some seconds). Raises ``DeviceError``."""
+    kind = choose_device(requested)
+    prepare_process(kind, threads=1)
+    if say:
+        say(f"calibrating {kind} ({device_name(kind)}) with a few training steps")
+    footprint = peak_memory_bytes("cpu")  # torch loaded, no model yet
+    precision, reason = choose_precision(kind)
+    speed: list[SpeedPoint] = []
+    for n_layer, d_model in _CPU_SHAPES if kind == "cpu" else _GPU_SHAPES:
+        model = _calibration_shape(n_layer, d_model, kind)
+        try:
+            seconds = _step_seconds(model, kind, precision, 1.0)
+        except torch.OutOfMemoryError:
+            break
+        flops = flops_per_token(model) * 8 * model.n_ctx
+        point = SpeedPoint(
+            params_matmul=count_params(model).matmul, flops_per_second=flops / seconds
+        )
+        speed.append(point)
+        if seconds > 2.0:
+            break
+    return DeviceProfile(
+        kind=kind,
+        name=device_name(kind),
+        slots=usable_cores() if kind == "cpu" else 1,
+        memory_bytes=device_memory_bytes(kind),
+        precision=precision,
+        precision_reason=reason,
+        runtime_bytes=footprint,
+        speed=tuple(speed),
+        torch_version=torch.__version__,
+    )

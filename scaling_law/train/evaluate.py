@@ -1,0 +1,48 @@
+"""Validation loss on the same held-out sequences for every run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scaling_law.train.model import GPT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """``loss_nats`` mean per token, ``sem_nats`` its standard error over sequences."""
+
+    loss_nats: float
+    sem_nats: float
+    tokens: int
+
+
+@torch.no_grad()
+def evaluate(
+    model: GPT, batches: Iterable[NDArray[np.int64]], device: str, autocast: Any
+) -> Evaluation:
+    """Score ``batches`` of [B, T + 1] token ids. ``autocast`` makes a fresh context."""
+    was_training = model.training
+    model.eval()
+    per_sequence: list[float] = []
+    tokens = 0
+    try:
+        for batch in batches:
+            ids = torch.from_numpy(batch).to(device)
+            with autocast():
+                losses = model.sequence_losses(ids[:, :-1], ids[:, 1:])
+            per_sequence.extend(losses.double().cpu().tolist())
+            tokens += batch.shape[0] * (batch.shape[1] - 1)
+    finally:
+        model.train(was_training)
+    count = len(per_sequence)
+    mean = math.fsum(per_sequence) / count
+    squares = math.fsum((x - mean) ** 2 for x in per_sequence)
+    sem = math.sqrt(squares / (count - 1) / count) if count > 1 else math.inf
+    return Evaluation(loss_nats=mean, sem_nats=sem, tokens=tokens)

@@ -1,0 +1,312 @@
+"""One training run, from its spec to its record; resumed bit for bit from a checkpoint.
+
+The learning rate, the batch and the evaluation points are pure functions of the step, so the
+state that must survive is the weights, the optimiser, the loss scaler and a few sums.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from scaling_law import record as records
+from scaling_law.data.dataset import Dataset
+from scaling_law.errors import RunFailed
+from scaling_law.layout import RunDir
+from scaling_law.record import CurvePoint, RunRecord
+from scaling_law.schedule import lr_factor
+from scaling_law.spec import Resources, RunSpec, derive_seed
+from scaling_law.train import checkpoint, device
+from scaling_law.train.evaluate import Evaluation, evaluate
+from scaling_law.train.model import GPT
+from scaling_law.train.optim import make_optimizer, set_lr
+from scaling_law.train.provenance import describe
+
+EVAL_SEQS = 32
+_PROGRESS_EVERY_SECONDS = 0.5
+# Below this loss scale fp16 is no longer rounding but failing: the run has diverged.
+_SMALLEST_LOSS_SCALE = 1e-3
+
+
+@dataclass(kw_only=True)
+class Job:
+    """What one call of ``train_run`` works on.
+
+    ``trunk`` is the parent's folder of a branch; ``should_stop`` is asked after every step;
+    ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line.
+    """
+
+    spec: RunSpec
+    resources: Resources
+    run_dir: RunDir
+    dataset: Dataset
+    trunk: RunDir | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    progress: Callable[[int, float], None] = lambda step, rate: None
+    log: Callable[[str], None] = lambda line: None
+
+
+@dataclass(kw_only=True)
+class _State:
+    """Everything that changes while training; ``step`` steps are done."""
+
+    model: GPT
+    optimizer: torch.optim.AdamW
+    scaler: torch.amp.GradScaler
+    micro_seqs: int
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    last_norm: float = 0.0
+    last_saved: float = field(default_factory=time.monotonic)
+
+
+def evaluation_steps(spec: RunSpec) -> list[int]:
+    """Steps after which the validation loss is taken: closer together early, the last included.
+
+    A trunk or single run gets ``curve_points`` at total * (i/n)^2; a branch a quarter of
+    them, evenly over its cooldown.
+    """
+    own = spec.total_steps - spec.start_step
+    count = spec.eval.curve_points
+    if spec.branch is not None:
+        count = max(1, count // 4)
+        steps = {spec.start_step + round(own * i / count) for i in range(1, count + 1)}
+    else:
+        steps = {round(own * (i / count) ** 2) for i in range(1, count + 1)}
+    return sorted((steps | {spec.total_steps}) - {0, spec.start_step})
+
+
+def train_run(job: Job) -> RunRecord | None:
+    """Train ``job.spec`` to its end and return its record, not yet written.
+
+    None when ``job.should_stop`` asked to stop: a checkpoint has been written then. Raises
+    ``RunFailed`` when memory runs out at one sequence, or a branch's trunk state is missing.
+    """
+    device.prepare_process(job.resources.device, job.resources.threads)
+    state = _start(job)
+    at_eval = set(evaluation_steps(job.spec))
+    told, began = time.monotonic(), time.monotonic()
+    first_step, seconds_before = state.step, state.seconds
+    while state.step < job.spec.total_steps:
+        problem = _train_step(job, state)
+        now = time.monotonic()
+        state.seconds = seconds_before + now - began
+        if problem:
+            return _record(job, state, None, problem)
+        if state.step in at_eval and state.step < job.spec.total_steps:
+            _add_curve_point(job, state, _evaluate(job, state, job.spec.eval.curve_tokens))
+        _maybe_checkpoint(job, state)
+        if now - told > _PROGRESS_EVERY_SECONDS:
+            told = now
+            done_tokens = (state.step - first_step) * job.spec.batch_tokens
+            job.progress(state.step, done_tokens / max(now - began, 1e-9))
+        if job.should_stop() and state.step < job.spec.total_steps:
+            _save(job, state)
+            return None
+    final = _evaluate(job, state, job.spec.eval.val_tokens)
+    state.seconds = seconds_before + time.monotonic() - began
+    if not math.isfinite(final.loss_nats):
+        return _record(job, state, None, "validation loss is not finite at the end")
+    _add_curve_point(job, state, final)
+    return _record(job, state, final, "")
+
+
+def _start(job: Job) -> _State:
+    """A fresh, branched or resumed state; the curve is cut back to its step."""
+    spec, kind = job.spec, job.resources.device
+    model = GPT(
+        spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
+    ).to(kind)
+    state = _State(
+        model=model,
+        optimizer=make_optimizer(model, spec.optim, kind),
+        scaler=torch.amp.GradScaler(kind, enabled=spec.precision == "fp16"),
+        micro_seqs=min(job.resources.micro_seqs or spec.batch_seqs, spec.batch_seqs),
+        step=spec.start_step,
+    )
+    resumed = checkpoint.newest_valid(job.run_dir, job.log)
+    if resumed is not None:
+        _restore(job, state, resumed[1])
+        state.seconds = resumed[1]["seconds"]
+        state.loss_sum, state.loss_count = resumed[1]["loss_sum"], resumed[1]["loss_count"]
+        job.log(f"resumed at step {state.step}")
+    elif spec.branch is not None:
+        assert job.trunk is not None, "a branch needs its trunk's folder"
+        path = job.trunk.checkpoint(spec.branch.at_step)
+        try:
+            _restore(job, state, checkpoint.load_checkpoint(path))
+        except (OSError, checkpoint.DamagedCheckpoint) as problem:
+            raise RunFailed(f"{path}: the trunk's state cannot be read ({problem})") from None
+    records.cut_curve(job.run_dir, state.step)
+    return state
+
+
+def _restore(job: Job, state: _State, saved: dict[str, Any]) -> None:
+    if saved["corpus_fingerprint"] != job.dataset.fingerprint:
+        raise RunFailed(
+            f"{job.run_dir.path.name}: its checkpoint was trained on corpus "
+            f"{saved['corpus_fingerprint'][:12]}, the data now is {job.dataset.fingerprint[:12]}; "
+            "start the sweep again in another folder (--out)"
+        )
+    state.model.load_state_dict(saved["model"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    if state.scaler.is_enabled():
+        state.scaler.load_state_dict(saved["scaler"])
+    state.step = saved["step"]
+
+
+def _save(job: Job, state: _State) -> None:
+    checkpoint.save_checkpoint(
+        job.run_dir,
+        state.step,
+        {
+            "model": state.model.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "scaler": state.scaler.state_dict(),
+            "step": state.step,
+            "seconds": state.seconds,
+            "loss_sum": state.loss_sum,
+            "loss_count": state.loss_count,
+            "corpus_fingerprint": job.dataset.fingerprint,
+        },
+    )
+    checkpoint.prune_checkpoints(job.run_dir, keep=set(job.resources.save_steps))
+    state.last_saved = time.monotonic()
+
+
+def _maybe_checkpoint(job: Job, state: _State) -> None:
+    due = time.monotonic() - state.last_saved > job.resources.checkpoint_every_seconds
+    if state.step in job.resources.save_steps or (due and state.step < job.spec.total_steps):
+        _save(job, state)
+
+
+def _train_step(job: Job, state: _State) -> str:
+    """Take one step. Returns why the run has diverged, or "" when all is well.
+
+    A non-finite loss or gradient ends the run before the update: skipping the step instead
+    would change the law being measured. fp16's loss scaler alone may skip, as it must.
+    """
+    spec = job.spec
+    set_lr(state.optimizer, spec.optim.lr * lr_factor(spec.schedule, state.step, spec.total_steps))
+    loss = _accumulate_gradients(job, state)
+    if not math.isfinite(loss):
+        return f"training loss is {loss} at step {state.step}"
+    state.scaler.unscale_(state.optimizer)
+    limit = math.inf if spec.optim.grad_clip is None else spec.optim.grad_clip
+    norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
+    if not math.isfinite(norm):
+        if not state.scaler.is_enabled():
+            return f"gradient norm is {norm} at step {state.step}"
+        if state.scaler.get_scale() < _SMALLEST_LOSS_SCALE:
+            return f"gradients overflow fp16 at any loss scale at step {state.step}"
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.step += 1
+    state.loss_sum += loss
+    state.loss_count += 1
+    state.last_norm = norm
+    return ""
+
+
+def _accumulate_gradients(job: Job, state: _State) -> float:
+    """Mean loss of the step's batch, its gradients left on the weights.
+
+    Out of memory halves the micro-batch and starts the same batch again.
+    """
+    spec = job.spec
+    batch = job.dataset.batch(
+        "train",
+        state.step,
+        batch_seqs=spec.batch_seqs,
+        n_ctx=spec.model.n_ctx,
+        seed=derive_seed(spec.seed, "data"),
+    )
+    ids = torch.from_numpy(batch)
+    while True:
+        try:
+            return _micro_batches(job, state, ids)
+        except RuntimeError as problem:
+            if not _is_out_of_memory(problem):
+                raise
+            if state.micro_seqs == 1:
+                raise RunFailed(
+                    f"{spec.label}: out of memory at one sequence of {spec.model.n_ctx} tokens; "
+                    "shorten n_ctx, shrink the model, or use gradient checkpointing"
+                ) from None
+        state.optimizer.zero_grad(set_to_none=True)
+        state.micro_seqs = max(1, state.micro_seqs // 2)
+        if job.resources.device == "cuda":
+            torch.cuda.empty_cache()
+        job.log(f"out of memory: micro-batch halved to {state.micro_seqs} sequences")
+
+
+def _is_out_of_memory(problem: RuntimeError) -> bool:
+    # CUDA has a class of its own; MPS and the CPU allocator only say so in words.
+    text = str(problem).lower()
+    return isinstance(problem, torch.OutOfMemoryError) or (
+        "out of memory" in text or "can't allocate memory" in text
+    )
+
+
+def _micro_batches(job: Job, state: _State, ids: torch.Tensor) -> float:
+    kind = job.resources.device
+    context = device.autocast(kind, job.spec.precision)
+    total = torch.zeros((), dtype=torch.float32, device=kind)
+    for part in ids.split(state.micro_seqs):
+        tokens = part.to(kind, non_blocking=True)
+        with context():
+            loss = state.model.loss(tokens[:, :-1], tokens[:, 1:])
+        weighted = loss * (part.shape[0] / ids.shape[0])
+        state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
+        total += weighted.detach()
+    return float(total)
+
+
+def _evaluate(job: Job, state: _State, tokens: int) -> Evaluation:
+    batches = job.dataset.val_batches(
+        n_ctx=job.spec.model.n_ctx, max_tokens=tokens, batch_seqs=EVAL_SEQS
+    )
+    kind = job.resources.device
+    return evaluate(state.model, batches, kind, device.autocast(kind, job.spec.precision))
+
+
+def _add_curve_point(job: Job, state: _State, evaluation: Evaluation) -> None:
+    if not math.isfinite(evaluation.loss_nats):
+        return  # the next step's own check ends the run, with this curve
+    spec = job.spec
+    point = CurvePoint(
+        step=state.step,
+        tokens=state.step * spec.batch_tokens,
+        train_loss_nats=state.loss_sum / max(1, state.loss_count),
+        val_loss_nats=evaluation.loss_nats,
+        lr=spec.optim.lr * lr_factor(spec.schedule, state.step - 1, spec.total_steps),
+        grad_norm=state.last_norm if math.isfinite(state.last_norm) else 0.0,
+        seconds=round(state.seconds, 3),
+    )
+    records.append_curve(job.run_dir, point)
+    state.loss_sum, state.loss_count = 0.0, 0
+
+
+def _record(job: Job, state: _State, final: Evaluation | None, problem: str) -> RunRecord:
+    kind = job.resources.device
+    return describe(
+        spec=job.spec,
+        resources=job.resources,
+        dataset=job.dataset,
+        final=final,
+        message=problem,
+        steps_done=state.step,
+        seconds=state.seconds,
+        peak_memory_bytes=device.peak_memory_bytes(kind),
+        device_name=f"{kind}: {device.device_name(kind)}",
+        precision_reason=job.resources.precision_reason,
+        micro_seqs=state.micro_seqs,
+    )

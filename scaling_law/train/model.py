@@ -1,0 +1,197 @@
+"""A GPT decoder, built from ``ModelSpec`` and nothing else.
+
+Shapes: B batch, T time, M width, H query heads, G key/value heads, K head size, V vocabulary.
+Pre-norm blocks; matrices start at 1/sqrt(fan_in) (variance-preserving), the two that write to
+the residual stream and the head start at zero, so that every size begins as the same uniform
+predictor of loss ln V and no width-dependent transient enters the law.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own idiom
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from scaling_law.spec import ModelSpec
+
+ROTARY_BASE = 10_000.0
+EMBEDDING_STD = 0.02
+
+
+def _norm(kind: str, width: int) -> nn.Module:
+    return nn.RMSNorm(width, eps=1e-6) if kind == "rmsnorm" else nn.LayerNorm(width, bias=False)
+
+
+def rotary_tables(n_ctx: int, head_size: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, each [T, K/2] (Su 2021, arXiv 2104.09864, equation 34)."""
+    frequency = ROTARY_BASE ** (-torch.arange(0, head_size, 2, dtype=torch.float32) / head_size)
+    angle = torch.arange(n_ctx, dtype=torch.float32)[:, None] * frequency
+    return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (k, k + K/2) of x [B, H, T, K] by its position's angle."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def alibi_bias(n_head: int, n_ctx: int) -> Tensor:
+    """Causal additive bias [H, T, T]: -slope * distance (Press 2022, arXiv 2108.12409).
+
+    Slopes are 2^(-8 (h+1) / H), the paper's geometric sequence.
+    """
+    slopes = 2.0 ** (-8.0 * torch.arange(1, n_head + 1, dtype=torch.float32) / n_head)
+    position = torch.arange(n_ctx, dtype=torch.float32)
+    distance = position[:, None] - position[None, :]
+    bias = -slopes[:, None, None] * distance
+    return bias.masked_fill(distance < 0, -math.inf)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention; queries, keys and values come from one matrix."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        kv_width = spec.n_kv_head * spec.head_size
+        self.qkv = nn.Linear(spec.d_model, spec.d_model + 2 * kv_width, bias=False)
+        self.out = nn.Linear(spec.d_model, spec.d_model, bias=False)
+
+    def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
+        """x [B, T, M] -> [B, T, M]."""
+        spec = self.spec
+        batch, time, width = x.shape
+        kv_width = spec.n_kv_head * spec.head_size
+        parts = self.qkv(x).split((width, kv_width, kv_width), dim=-1)
+        q, k, v = (p.view(batch, time, -1, spec.head_size).transpose(1, 2) for p in parts)
+        if spec.qk_norm:
+            q, k = F.rms_norm(q, (spec.head_size,)), F.rms_norm(k, (spec.head_size,))
+        if spec.position == "rotary":
+            cos, sin = (table[:time].to(q.dtype) for table in positions)
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if spec.n_kv_head != spec.n_head:
+            repeat = spec.n_head // spec.n_kv_head
+            k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
+        if spec.position == "alibi":
+            bias = positions[0][:, :time, :time].to(q.dtype)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return cast(Tensor, self.out(y.transpose(1, 2).reshape(batch, time, width)))
+
+
+class MLP(nn.Module):
+    """GELU, ReLU^2 (So 2021, arXiv 2109.08668) or SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.activation = spec.activation
+        gates = 2 if spec.activation == "swiglu" else 1
+        self.up = nn.Linear(spec.d_model, gates * spec.d_ff, bias=False)
+        self.out = nn.Linear(spec.d_ff, spec.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T, M] -> [B, T, M]."""
+        hidden = self.up(x)
+        if self.activation == "swiglu":
+            gate, value = hidden.chunk(2, dim=-1)
+            hidden = F.silu(gate) * value
+        elif self.activation == "relu2":
+            hidden = F.relu(hidden).square()
+        else:
+            hidden = F.gelu(hidden)
+        return cast(Tensor, self.out(hidden))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.norm_attention = _norm(spec.norm, spec.d_model)
+        self.attention = Attention(spec)
+        self.norm_mlp = _norm(spec.norm, spec.d_model)
+        self.mlp = MLP(spec)
+
+    def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
+        """x [B, T, M] -> [B, T, M]."""
+        x = x + self.attention(self.norm_attention(x), positions)
+        return cast(Tensor, x + self.mlp(self.norm_mlp(x)))
+
+
+class GPT(nn.Module):
+    """The decoder. ``seed`` alone decides the initial weights; no global RNG is touched."""
+
+    def __init__(
+        self, spec: ModelSpec, seed: int = 0, gradient_checkpointing: bool = False
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.gradient_checkpointing = gradient_checkpointing
+        # Parameters are made empty and filled from our own generator: torch's default
+        # initialisers would draw from, and advance, the global one.
+        with torch.device("meta"):
+            self.embedding = nn.Embedding(spec.vocab_size, spec.d_model)
+            self.position = (
+                nn.Embedding(spec.n_ctx, spec.d_model) if spec.position == "learned" else None
+            )
+            self.blocks = nn.ModuleList(Block(spec) for _ in range(spec.n_layer))
+            self.norm = _norm(spec.norm, spec.d_model)
+            self.head = nn.Linear(spec.d_model, spec.vocab_size, bias=False)
+        self.to_empty(device="cpu")
+        if spec.tied:
+            self.head.weight = self.embedding.weight
+        tables: tuple[Tensor, ...] = ()
+        if spec.position == "rotary":
+            tables = rotary_tables(spec.n_ctx, spec.head_size)
+        elif spec.position == "alibi":
+            tables = (alibi_bias(spec.n_head, spec.n_ctx),)
+        self._n_tables = len(tables)
+        for index, table in enumerate(tables):
+            self.register_buffer(f"table_{index}", table, persistent=False)
+        self._init_weights(seed)
+
+    @torch.no_grad()
+    def _init_weights(self, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        for name, weight in self.named_parameters():
+            if weight.ndim == 1:
+                weight.fill_(1.0)
+            elif name.startswith(("embedding", "position")):
+                weight.normal_(0.0, EMBEDDING_STD, generator=generator)
+            elif name.endswith("out.weight") or name == "head.weight":
+                weight.zero_()
+            else:
+                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Token ids [B, T] -> normed final states [B, T, M]."""
+        x = self.embedding(tokens)
+        if self.position is not None:
+            x = x + self.position.weight[: tokens.shape[1]]
+        positions = tuple(getattr(self, f"table_{i}") for i in range(self._n_tables))
+        for block in self.blocks:
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, positions, use_reentrant=False)
+            else:
+                x = block(x, positions)
+        return cast(Tensor, self.norm(x))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids [B, T] -> logits [B, T, V]."""
+        return cast(Tensor, self.head(self.hidden(tokens)))
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean nats per predicted token over [B, T]; the softmax is taken in fp32."""
+        logits = self(tokens).float()
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+
+    def sequence_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean nats per token of each sequence: [B]."""
+        logits = self(tokens).float()
+        losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+        return losses.mean(dim=1)

@@ -1,0 +1,100 @@
+"""From a finished training loop to its ``RunRecord``: counts, versions, where it ran."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+from scaling_law import __version__
+from scaling_law.counts import count_params, flops_6nd, flops_per_token, train_flops
+from scaling_law.data.dataset import Dataset
+from scaling_law.record import RunRecord
+from scaling_law.spec import Resources, RunSpec
+from scaling_law.train.evaluate import Evaluation
+from scaling_law.units import bits_per_byte
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of everything that can change a loss."""
+    found = {"slaw": __version__, "python": platform.python_version()}
+    for package in ("torch", "numpy", "tiktoken", "rustbpe"):
+        found[package] = importlib.metadata.version(package)
+    return found
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """The checkout's commit, ``+dirty`` when changed; None for an installed wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = _git(root, "rev-parse", "HEAD")
+        return commit + ("+dirty" if _git(root, "status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(root: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
+    )
+    return done.stdout.strip()
+
+
+def describe(
+    *,
+    spec: RunSpec,
+    resources: Resources,
+    dataset: Dataset,
+    final: Evaluation | None,
+    message: str,
+    steps_done: int,
+    seconds: float,
+    peak_memory_bytes: int,
+    device_name: str,
+    precision_reason: str,
+    micro_seqs: int,
+) -> RunRecord:
+    """The record of a run that took ``steps_done`` steps; diverged when ``final`` is None."""
+    params = count_params(spec.model)
+    tokens = steps_done * spec.batch_tokens
+    own_tokens = (steps_done - spec.start_step) * spec.batch_tokens
+    bpb = None
+    if final is not None:
+        text_bytes = dataset.val_bytes(n_ctx=spec.model.n_ctx, max_tokens=spec.eval.val_tokens)
+        bpb = bits_per_byte(final.loss_nats, final.tokens, text_bytes)
+    return RunRecord(
+        run_id=spec.run_id,
+        spec=spec,
+        status="done" if final is not None else "diverged",
+        kind=spec.kind,
+        params_total=params.total,
+        params_non_embedding=params.non_embedding,
+        params_matmul=params.matmul,
+        tokens=tokens,
+        tokens_unique=min(tokens, len(dataset.tokens("train"))),
+        flops_exact=train_flops(spec.model, tokens),
+        flops_6nd=flops_6nd(params.total, tokens),
+        flops_spent=float(flops_per_token(spec.model) * own_tokens),
+        val_loss_nats=final.loss_nats if final else None,
+        val_loss_sem_nats=final.sem_nats if final else None,
+        val_bits_per_byte=bpb,
+        seconds=round(seconds, 3),
+        tokens_per_second=round(own_tokens / max(seconds, 1e-9), 1),
+        peak_memory_bytes=peak_memory_bytes,
+        device=device_name,
+        precision_reason=precision_reason,
+        threads=resources.threads,
+        micro_seqs=micro_seqs,
+        corpus_fingerprint=dataset.fingerprint,
+        versions=versions(),
+        git_commit=git_commit(),
+        finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        message=message,
+    )

@@ -1,0 +1,71 @@
+import math
+
+import pytest
+
+from scaling_law import units
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("175e9", 175e9), ("175B", 175e9), ("5M", 5e6), ("1_000", 1000), (" 1.4T ", 1.4e12)]
+    + [("1e18", 1e18), (12288, 12288), ("2k", 2000), (".5M", 5e5)],
+)
+def test_counts_are_read_as_people_write_them(text, value):
+    assert units.parse_count(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "5X", "1e999", "nan", "five", "0", "1e", True, -3, "1 2"])
+def test_what_is_no_count_is_refused(text):
+    with pytest.raises(ValueError, match="expected|too large"):
+        units.parse_count(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("7d", 604800), (30, 30)]
+)
+def test_durations(text, value):
+    assert units.parse_seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "2 hours maybe", "1h30", "h", "-2h", "0s", False])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="duration"):
+        units.parse_seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("4GB", 4 * 10**9), ("512MiB", 2**29), (4, 4 * 10**9), ("1.5kB", 1500)]
+)
+def test_sizes(text, value):
+    assert units.parse_bytes(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-4GB", "4 parsecs", "0", True])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="size"):
+        units.parse_bytes(text)
+
+
+def test_printing_rounds_without_lying_about_the_suffix():
+    assert units.format_count(12288) == "12.3K"
+    assert units.format_count(999_999) == "1M"
+    assert units.format_count(1.75e11) == "175B"
+    assert units.format_count(1e18) == "1e+18"
+    assert units.format_count(999) == "999"
+    assert units.format_seconds(75) == "1m15s"
+    assert units.format_seconds(59.7) == "1m00s"
+    assert units.format_seconds(5400) == "1h30m"
+    assert units.format_bytes(1_500_000) == "1.5 MB"
+
+
+@pytest.mark.parametrize("value", [1.0, 999.6, 12_345.0, 9.99e5, 3.2e9, 5e13])
+def test_printed_counts_read_back(value):
+    assert units.parse_count(units.format_count(value)) == pytest.approx(value, rel=6e-3)
+
+
+def test_bits_per_byte():
+    # one token per byte at ln 2 nats is one bit per byte
+    assert units.bits_per_byte(math.log(2), 100, 100) == pytest.approx(1.0)
+    assert units.bits_per_byte(2 * math.log(2), 100, 400) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="positive"):
+        units.bits_per_byte(1.0, 0, 10)
