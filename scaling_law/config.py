@@ -1,0 +1,303 @@
+"""Strict YAML -> ``SweepConfig``: every error at once, with file, line and key.
+
+Pydantic is imported only when a config is read. The sections are in ``schema``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import yaml
+
+from scaling_law import layout, strict_yaml
+from scaling_law.errors import ConfigError
+from scaling_law.schema import DEVICE_KINDS, Either, SweepFile, optional
+from scaling_law.spec import to_json
+from scaling_law.strict_yaml import Document, Mark, Path_
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(SweepFile):
+    """A config as it applies to ``device_kind``; ``marks`` knows where each key was written."""
+
+    device_kind: str
+    marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
+
+    def where(self, *path: str | int) -> str:
+        """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
+        mark = Document(None, dict(self.marks)).mark(path)
+        return ": ".join(part for part in (mark.place, mark.key) if part)
+
+
+def load_config(
+    path_or_name: str | Path, *, overrides: Sequence[str] = (), device_kind: str
+) -> SweepConfig:
+    """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
+
+    ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant.
+    Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
+    """
+    assert device_kind in DEVICE_KINDS, device_kind
+    source, name = _find(path_or_name)
+    document = strict_yaml.read_file(source, name)
+    if not isinstance(document.data, dict):
+        raise ConfigError(f"{name}:1: expected keys and values, found {_found(document.data)}")
+    variants = _take_variants(document)
+    problems: dict[str, None] = {}  # ordered, each once: variants share most of the document
+    chosen: SweepFile | None = None
+    for kind in (device_kind, *(k for k in variants if k != device_kind)):
+        merged = _merged(document, variants.get(kind))
+        if kind == device_kind:
+            _apply(merged, overrides)
+        try:
+            file = _validate(merged)
+        except ConfigError as found:
+            problems.update(dict.fromkeys(found.lines))
+            continue
+        if kind == device_kind:
+            chosen, marks = file, merged.marks
+    if problems or chosen is None:
+        raise ConfigError(*problems)
+    sections = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(SweepFile)}
+    return SweepConfig(**sections, device_kind=device_kind, marks=marks)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a config file, for editors."""
+    schema: dict[str, Any] = _adapter().json_schema()
+    # a variant is any part of the top level: the same sections, none of them required
+    partial = {"type": "object", "properties": dict(schema["properties"])}
+    schema["properties"]["variants"] = {
+        "type": "object",
+        "description": "sections to override by kind of device: mappings merge, lists replace",
+        "properties": dict.fromkeys(DEVICE_KINDS, partial),
+        "additionalProperties": False,
+    }
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+def config_yaml(config: SweepConfig) -> str:
+    """The config as YAML with every key written, its variant applied; reads back as equal."""
+    values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(SweepFile)}
+    if config.limits.memory is not None:
+        values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
+    body = yaml.dump(
+        _without_none(values), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
+    )
+    return f"# every key, as applied to {config.device_kind}\n{body}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what our reader would take for a number and PyYAML for text, such as 1e5."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", strict_yaml.NUMBER, list("-+.0123456789"))
+
+
+def _without_none(value: Any) -> Any:
+    # grad_clip: null is a choice; an absent horizon or override is not worth a line
+    if isinstance(value, dict):
+        return {
+            key: _without_none(item)
+            for key, item in value.items()
+            if item is not None or key == "grad_clip"
+        }
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
+
+
+def _find(path_or_name: str | Path) -> tuple[Path, str]:
+    path = Path(path_or_name)
+    text = str(path_or_name)
+    if path.suffix in (".yaml", ".yml") or path.name != text or path.is_file():
+        return path, text
+    return layout.shipped("configs", f"{text}.yaml"), f"{text}.yaml"
+
+
+def _take_variants(document: Document) -> dict[str, Document]:
+    """The variants, each as a document of its own whose marks keep where it was written."""
+    if "variants" not in document.data:
+        return {}
+    given = document.data.pop("variants")
+    mark = document.mark(("variants",))
+    if not isinstance(given, dict):
+        raise ConfigError(f"{mark.place}: variants: expected a mapping of device kinds")
+    found = {}
+    for kind, section in given.items():
+        path: Path_ = ("variants", kind)
+        mark = document.mark(path)
+        if kind not in DEVICE_KINDS:
+            known = ", ".join(DEVICE_KINDS)
+            raise ConfigError(f"{mark.place}: {mark.key}: unknown device kind; known: {known}")
+        if not isinstance(section, dict):
+            raise ConfigError(f"{mark.place}: {mark.key}: expected keys and values")
+        marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == path}
+        found[kind] = Document(section, marks)
+    return found
+
+
+def _merged(document: Document, variant: Document | None) -> Document:
+    data = json.loads(json.dumps(document.data))  # a deep copy of plain values
+    merged = Document(data, dict(document.marks))
+    if variant is not None:
+        _merge(merged, data, variant, variant.data, ())
+    return merged
+
+
+def _merge(
+    merged: Document, base: dict[str, Any], variant: Document, over: dict[str, Any], at: Path_
+) -> None:
+    for key, value in over.items():
+        path = (*at, key)
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(merged, base[key], variant, value, path)
+            continue
+        base[key] = json.loads(json.dumps(value))
+        _forget(merged, path)
+        size = len(path)
+        merged.marks.update({p: m for p, m in variant.marks.items() if p[:size] == path})
+
+
+def _forget(document: Document, path: Path_) -> None:
+    for known in [p for p in document.marks if p[: len(path)] == path]:
+        del document.marks[known]
+
+
+def _apply(document: Document, overrides: Sequence[str]) -> None:
+    problems: list[str] = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        try:
+            if not equals or not key:
+                raise ConfigError("expected key=value, as in eval.val_tokens=1M")
+            _set(document, key.split("."), strict_yaml.read_value(value))
+        except ConfigError as problem:
+            problems.extend(f"--set {text}: {line}" for line in problem.lines)
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _set(document: Document, keys: list[str], value: Any) -> None:
+    target = document.data
+    path: Path_ = ()
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        index: str | int = key
+        if isinstance(target, list):
+            if not key.isdecimal() or int(key) >= len(target):
+                raise ConfigError(f"{key} is not a position in a list of {len(target)} (from 0)")
+            index = int(key)
+        elif not isinstance(target, dict):
+            raise ConfigError(f"{strict_yaml.dotted(path)} holds {_found(target)}, not keys")
+        path = (*path, index)
+        if last:
+            target[index] = value
+        elif isinstance(target, dict):
+            target = target.setdefault(key, {})
+        else:
+            target = target[int(index)]
+    _forget(document, path)
+    document.marks[path] = Mark("--set", strict_yaml.dotted(path))
+
+
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(SweepFile)
+
+
+def _validate(document: Document) -> SweepFile:
+    from pydantic import ValidationError
+
+    try:
+        # JSON mode is the strict mode in which lists may become tuples
+        file: SweepFile = _adapter().validate_json(json.dumps(document.data), strict=True)
+    except ValidationError as problem:
+        errors = problem.errors(include_url=False)
+        lines = [_line(document, error) for error in errors]
+        raise ConfigError(*(text for _, text in sorted(lines))) from None
+    return file
+
+
+def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
+    """The error as a line, and the line number it sorts by."""
+    location: Path_ = error["loc"]
+    path = tuple(part for part in location if not _is_member(part))
+    if error["type"] == "missing":
+        place = document.mark(path[:-1]).place
+        mark = Mark(place, strict_yaml.dotted(path))
+        said = "missing"
+    else:
+        mark = document.mark(path)
+        said = _said(error, location)
+    number = mark.place.rpartition(":")[2]
+    separator = " " if mark.place == "--set" else ": "
+    head = separator.join(part for part in (mark.place, mark.key) if part)
+    return int(number) if number.isdecimal() else 0, f"{head}: {said}"
+
+
+def _is_member(part: str | int) -> bool:
+    return isinstance(part, str) and part.startswith("<") and part.endswith(">")
+
+
+def _said(error: Mapping[str, Any], location: Path_) -> str:
+    kind, value = error["type"], error["input"]
+    if kind == "unexpected_keyword_argument":
+        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1]))
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    said = str(error["msg"]).replace("Input should be", "expected")
+    if kind == "literal_error":
+        expected = error["ctx"]["expected"].replace(" or ", ", ")
+        choices = [part.strip("' ") for part in expected.split(",")]
+        return f"found {_found(value)}" + _hint(str(value), choices)
+    if kind == "bool_type":
+        said = "expected true or false"
+    if kind == "dataclass_type":
+        said = "expected keys and values"
+    return f"{said}, found {_found(value)}"
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if close:
+        return f" (did you mean {close[0]}?)"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _keys_at(location: Path_) -> list[str]:
+    """The keys of the section at a path of pydantic's, by walking the dataclasses."""
+    at: Any = SweepFile
+    for part in location:
+        annotations = get_args(at)[1:] if get_origin(at) is Annotated else ()
+        bare = optional(get_args(at)[0] if annotations else at)[0]
+        either = next((item for item in annotations if isinstance(item, Either)), None)
+        if either is not None:
+            at = either.members(bare)[str(part)]
+        elif dataclasses.is_dataclass(bare):
+            at = typing.get_type_hints(bare, include_extras=True)[str(part)]
+        else:  # a tuple's item, or a mapping's value
+            at = get_args(bare)[1 if get_origin(bare) is dict else 0]
+    bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
+    return [f.name for f in dataclasses.fields(bare)]

@@ -1,0 +1,195 @@
+"""YAML read strictly, with the line of every key.
+
+PyYAML reads ``1e18`` and ``3e-4`` as text, ``no`` as False, ``1:30`` as 90 and keeps the last
+of two equal keys. Here scalars follow YAML 1.2's core schema, and duplicate keys, anchors,
+aliases and tags are refused. Only PyYAML's event stream is used, never its constructors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scaling_law.errors import ConfigError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 20
+MAX_DIGITS = 400  # a number no float can hold; also keeps int() away from its own limit
+
+Key = str | int
+Path_ = tuple[Key, ...]
+
+INT = re.compile(r"[-+]?[0-9]+")
+BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+NUMBER = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a value stands: ``place`` (``quick.yaml:11``) and its dotted ``key`` there."""
+
+    place: str
+    key: str
+
+
+@dataclass
+class Document:
+    """Plain values and, for the path of each of them, its mark."""
+
+    data: Any
+    marks: dict[Path_, Mark] = field(default_factory=dict)
+
+    def mark(self, path: Path_) -> Mark:
+        """The mark of ``path``, or of the nearest enclosing value, with the whole key."""
+        for length in range(len(path), -1, -1):
+            if (found := self.marks.get(path[:length])) is not None:
+                return Mark(found.place, dotted((found.key, *path[length:])))
+        return Mark("", dotted(path))
+
+
+def dotted(path: tuple[Key, ...]) -> str:
+    """``("grid", 1, "seeds")`` as ``grid.1.seeds``."""
+    return ".".join(str(part) for part in path if part != "")
+
+
+def read_document(text: str, name: str) -> Document:
+    """Parse ``text``; ``name`` stands before line numbers.
+
+    Raises ``ConfigError`` with one line per duplicate key, anchor, tag or odd number found,
+    or with the first syntax error.
+    """
+    return _Builder(name).build(text)
+
+
+def read_file(path: Path, name: str) -> Document:
+    """``read_document`` of a file. Raises ``ConfigError`` when it cannot be read."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{name}: larger than {MAX_BYTES} bytes, not a config")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{name}: no such file") from None
+    except UnicodeDecodeError as problem:
+        raise ConfigError(f"{name}: not UTF-8 text ({problem.reason})") from None
+    except OSError as problem:
+        raise ConfigError(f"{name}: cannot be read ({problem.strerror})") from None
+    return read_document(text, name)
+
+
+def read_value(text: str) -> Any:
+    """One value as YAML, for ``--set key=value``. Raises ``ConfigError``."""
+    return read_document(text, "").data
+
+
+def scalar(text: str) -> Any:
+    """A plain scalar by YAML 1.2's core schema. Raises ``ValueError`` when not finite."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return text[0] in "tT"
+    if NOT_FINITE.fullmatch(text):
+        raise ValueError(f"expected a finite number, found {text}")
+    if BASED.fullmatch(text) and len(text) <= MAX_DIGITS:
+        return int(text, 0)
+    if NUMBER.fullmatch(text):
+        if len(text) > MAX_DIGITS or float(text) in (float("inf"), float("-inf")):
+            raise ValueError(f"expected a finite number, found {text[:20]}...")
+        return int(text) if INT.fullmatch(text) else float(text)
+    return text
+
+
+class _Builder:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.problems: list[str] = []
+        self.marks: dict[Path_, Mark] = {}
+
+    def build(self, text: str) -> Document:
+        events = yaml.parse(text, Loader=yaml.SafeLoader)
+        try:
+            data = self._document(events)
+        except yaml.MarkedYAMLError as problem:
+            line = problem.problem_mark.line + 1 if problem.problem_mark is not None else 1
+            reason = problem.problem or problem.context or "syntax error"
+            self.problems.append(f"{self._at(line)}: not valid YAML: {reason}")
+            data = None
+        except yaml.YAMLError as problem:
+            reason = " ".join(str(problem).split())
+            self.problems.append(f"{self.name or 'value'}: not valid YAML: {reason}")
+            data = None
+        if self.problems:
+            raise ConfigError(*self.problems)
+        return Document(data, self.marks)
+
+    def _document(self, events: Iterator[Any]) -> Any:
+        data: Any = None
+        documents = 0
+        for event in events:
+            line = event.start_mark.line + 1
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise ConfigError(f"{self._at(line)}: a second document; a config is one")
+                data = self._node(next(events), events, ())
+        return data
+
+    def _at(self, line: int) -> str:
+        return f"{self.name}:{line}" if self.name else "value"
+
+    def _node(self, event: Any, events: Iterator[Any], path: Path_) -> Any:
+        line = event.start_mark.line + 1
+        self.marks.setdefault(path, Mark(self._at(line), dotted(path)))
+        if len(path) > MAX_DEPTH:
+            raise ConfigError(f"{self._at(line)}: nested more than {MAX_DEPTH} deep")
+        if isinstance(event, yaml.AliasEvent) or event.anchor:
+            self._problem(line, path, "anchors and aliases are not read; write the value out")
+            if isinstance(event, yaml.AliasEvent):
+                return None
+        if event.tag is not None:
+            self._problem(line, path, f"the tag {event.tag} is not read")
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(events, path)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self._sequence(events, path)
+        if event.style is not None:
+            return event.value
+        try:
+            return scalar(event.value)
+        except ValueError as problem:
+            self._problem(line, path, str(problem))
+            return None
+
+    def _mapping(self, events: Iterator[Any], path: Path_) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for event in events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            line = event.start_mark.line + 1
+            if not isinstance(event, yaml.ScalarEvent):
+                raise ConfigError(f"{self._at(line)}: {dotted(path)}: a key must be text")
+            key = event.value
+            if key in found:
+                first = self.marks[(*path, key)].place.rpartition(":")[2]
+                self._problem(line, (*path, key), f"written twice (first on line {first})")
+            else:
+                self.marks[(*path, key)] = Mark(self._at(line), dotted((*path, key)))
+            found[key] = self._node(next(events), events, (*path, key))
+        return found
+
+    def _sequence(self, events: Iterator[Any], path: Path_) -> list[Any]:
+        found: list[Any] = []
+        for event in events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            found.append(self._node(event, events, (*path, len(found))))
+        return found
+
+    def _problem(self, line: int, path: Path_, what: str) -> None:
+        where = f"{dotted(path)}: " if path else ""
+        self.problems.append(f"{self._at(line)}: {where}{what}")
