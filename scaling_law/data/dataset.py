@@ -1,0 +1,180 @@
+"""A prepared dataset: memory-mapped tokens, and batches that depend on (seed, step) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from scaling_law import layout
+from scaling_law.data.mixing import permutation
+from scaling_law.data.prepare import META, SCHEMA_VERSION, SPLITS, TOKENIZER
+from scaling_law.data.shards import check_shard, open_shard
+from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
+from scaling_law.errors import ConfigError
+from scaling_law.spec import derive_seed
+
+
+class Dataset:
+    """The folder that ``prepare`` made. Open it with ``open_dataset``.
+
+    A split of n tokens holds ``(n - 1) // n_ctx`` sequences that share no target: sequence i
+    is tokens ``i * n_ctx`` to ``(i + 1) * n_ctx``, both included (the last is only a target).
+    """
+
+    def __init__(self, folder: Path, meta: dict[str, Any], tokenizer: Tokenizer) -> None:
+        self.folder = folder
+        self.meta = meta
+        self.tokenizer = tokenizer
+        self._tokens = {split: open_shard(folder / f"{split}.bin") for split in SPLITS}
+        # two epochs meet in one batch; per object, so that datasets do not share an order
+        self._order = lru_cache(maxsize=2)(permutation)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the hashes of all documents, whatever the tokenizer."""
+        return str(self.meta["fingerprint"])
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids the tokenizer may produce, the document separator included."""
+        return self.tokenizer.vocab_size
+
+    def tokens(self, split: str) -> npt.NDArray[np.unsignedinteger]:
+        """All ids of ``"train"`` or ``"val"``, [n_tokens], read-only uint16 or uint32."""
+        assert split in SPLITS, split
+        return self._tokens[split]
+
+    def n_tokens(self, split: str) -> int:
+        """Tokens in the split, separators included."""
+        return len(self.tokens(split))
+
+    def bytes_per_token(self, split: str) -> float:
+        """Mean text bytes per token over the whole split."""
+        return float(self.meta["splits"][split]["bytes"]) / self.n_tokens(split)
+
+    def n_seqs(self, split: str, n_ctx: int) -> int:
+        """Sequences of ``n_ctx`` targets in the split (one epoch).
+
+        Raises ``ConfigError`` when there is not even one.
+        """
+        count = (self.n_tokens(split) - 1) // n_ctx
+        if count < 1:
+            raise ConfigError(
+                f"{self.folder}: {split} has {self.n_tokens(split)} tokens, fewer than one "
+                f"sequence of n_ctx {n_ctx}; use more text or a shorter n_ctx"
+            )
+        return count
+
+    def _sequences(
+        self, split: str, indices: npt.NDArray[np.int64], n_ctx: int
+    ) -> npt.NDArray[np.int64]:
+        columns = np.arange(n_ctx + 1, dtype=np.int64)
+        gathered = self.tokens(split)[indices[:, None] * n_ctx + columns]
+        return np.asarray(gathered, dtype=np.int64)
+
+    def batch(
+        self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int
+    ) -> npt.NDArray[np.int64]:
+        """Batch number ``step`` (from 0), [batch_seqs, n_ctx + 1]; a pure function.
+
+        Columns ``[:-1]`` are inputs, ``[1:]`` targets. Each epoch visits every sequence once,
+        in an order drawn from ``seed`` and the epoch; a batch may span two epochs. ``seed``
+        is used as it is (see ``derive_seed(run_seed, "data")``).
+        """
+        count = self.n_seqs(split, n_ctx)
+        positions = step * batch_seqs + np.arange(batch_seqs, dtype=np.int64)
+        epochs, places = np.divmod(positions, count)
+        indices = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            order = self._order(derive_seed(seed, f"epoch:{epoch}"), count)
+            indices[epochs == epoch] = order[places[epochs == epoch]]
+        return self._sequences(split, indices, n_ctx)
+
+    def _val_indices(self, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
+        """Sequences to score, spread evenly over the split: neighbours are too alike."""
+        available = self.n_seqs("val", n_ctx)
+        count = min(max(1, max_tokens // n_ctx), available)
+        return np.arange(count, dtype=np.int64) * available // count
+
+    def val_tokens(self, n_ctx: int, max_tokens: int) -> int:
+        """Targets that ``val_batches`` scores: ``max_tokens`` cut to whole sequences, or all."""
+        return len(self._val_indices(n_ctx, max_tokens)) * n_ctx
+
+    def val_bytes(self, n_ctx: int, max_tokens: int) -> int:
+        """Text bytes that those targets stand for, exactly (separators stand for none)."""
+        indices = self._val_indices(n_ctx, max_tokens)
+        lengths = self.tokenizer.byte_lengths
+        rows = (self._sequences("val", indices[i : i + 64], n_ctx) for i in _steps(indices, 64))
+        return int(sum(lengths[row[:, 1:]].sum() for row in rows))
+
+    def val_batches(
+        self, n_ctx: int, max_tokens: int, batch_seqs: int
+    ) -> Iterator[npt.NDArray[np.int64]]:
+        """Validation sequences, [up to batch_seqs, n_ctx + 1], the same for every run.
+
+        About ``max_tokens`` targets in whole sequences spread over the split; all of it when
+        it holds fewer. Only the batching depends on ``batch_seqs``.
+        """
+        indices = self._val_indices(n_ctx, max_tokens)
+        for start in _steps(indices, batch_seqs):
+            yield self._sequences("val", indices[start : start + batch_seqs], n_ctx)
+
+    def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
+        """Distinct training targets seen in ``steps`` steps: at most one epoch's."""
+        return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
+
+    def epochs(self, *, n_ctx: int, tokens: int) -> float:
+        """Passes over the training split that ``tokens`` targets make."""
+        return tokens / (self.n_seqs("train", n_ctx) * n_ctx)
+
+    @cached_property
+    def licence(self) -> str:
+        """The corpus's licence note."""
+        return str(self.meta["licence"])
+
+    def check(self) -> None:
+        """Read every token and compare with the stored hashes. Raises ``ConfigError``."""
+        for split in SPLITS:
+            check_shard(self.folder / f"{split}.bin")
+
+
+def _steps(indices: npt.NDArray[np.int64], size: int) -> range:
+    return range(0, len(indices), size)
+
+
+def open_dataset(folder: Path) -> Dataset:
+    """The dataset in ``folder``. Cheap: headers and sizes are checked, tokens are not read.
+
+    Raises ``ConfigError`` naming the file that is missing, damaged or of another version.
+    """
+    path = folder / META
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; make the dataset with `slaw data prepare`")
+    meta = layout.read_json(path)
+    found = meta.get("schema_version") if isinstance(meta, dict) else None
+    if found != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path}: schema_version {found}, expected {SCHEMA_VERSION}; delete the folder "
+            "and prepare the data again"
+        )
+    try:
+        tokenizer = tokenizer_from_json(layout.read_json(folder / TOKENIZER))
+        dataset = Dataset(folder, meta, tokenizer)
+        counted = {split: int(meta["splits"][split]["tokens"]) for split in SPLITS}
+    except (KeyError, TypeError, ValueError) as problem:
+        raise ConfigError(
+            f"{folder}: damaged {META} or {TOKENIZER} ({problem!r}); delete the folder and "
+            "prepare the data again"
+        ) from None
+    for split, count in counted.items():
+        if dataset.n_tokens(split) != count:
+            raise ConfigError(
+                f"{folder / f'{split}.bin'}: {dataset.n_tokens(split)} tokens where {META} "
+                f"counts {count}; delete the folder and prepare the data again"
+            )
+    return dataset

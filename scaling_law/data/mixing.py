@@ -1,0 +1,32 @@
+"""Counter-based random numbers and permutations that no library version can change."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+_GAMMA = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+def words(seed: int, start: int, count: int) -> npt.NDArray[np.uint64]:
+    """Numbers ``start`` to ``start + count`` of SplitMix64's stream ``seed``, [count].
+
+    A pure function: any stretch of the stream can be had without what comes before it.
+    """
+    first = (seed + _GAMMA * (start + 1)) & _MASK
+    # array arithmetic wraps silently, which is what SplitMix64 is defined by
+    z = np.arange(count, dtype=np.uint64) * np.uint64(_GAMMA) + np.uint64(first)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def uniforms(seed: int, start: int, count: int) -> npt.NDArray[np.float64]:
+    """The same stretch as floats in [0, 1), [count]."""
+    return (words(seed, start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def permutation(seed: int, size: int) -> npt.NDArray[np.int64]:
+    """A shuffle of ``range(size)``, [size]: the order of ``size`` random words."""
+    return np.argsort(words(seed, 0, size), kind="stable").astype(np.int64, copy=False)

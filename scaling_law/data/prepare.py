@@ -1,0 +1,318 @@
+"""From a corpus to a folder of token files, once per corpus and ``DataSpec``.
+
+    <cache>/data/<corpus>-<key>/{train.bin, val.bin, tokenizer.json, meta.json}
+
+Documents are ordered by the hash of their text, never by where they lie on the disk; exact
+duplicates are dropped; the hash also decides which split a document belongs to. The folder is
+built beside its final place and renamed into it, so it is whole or not there at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import mmap
+import platform
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from scaling_law import layout
+from scaling_law.data.corpus import Corpus, load_corpus, state_digest
+from scaling_law.data.shards import token_dtype, write_shard
+from scaling_law.data.tokenizer import (
+    BpeTokenizer,
+    ByteTokenizer,
+    TokenIds,
+    Tokenizer,
+    available_threads,
+)
+from scaling_law.errors import ConfigError
+from scaling_law.spec import DataSpec, to_json
+from scaling_law.units import format_bytes, format_count, format_seconds
+
+SCHEMA_VERSION = 1
+META, TOKENIZER = "meta.json", "tokenizer.json"
+SPLITS = ("train", "val")
+_BPE_SAMPLE_BYTES = 8_000_000
+_ENCODE_BYTES = 4_000_000  # text handed to the threads at a time
+_STALE_SECONDS = 24 * 3600
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One distinct document: where its UTF-8 text lies in the spool."""
+
+    digest: bytes
+    offset: int
+    size: int
+    domain: str
+
+    def in_val(self, fraction: float) -> bool:
+        # The order uses the digest's head, the split its tail: every prefix of the order
+        # then holds the same share of validation documents.
+        return int.from_bytes(self.digest[-8:], "big") < fraction * 2**64
+
+
+@dataclass(kw_only=True)
+class _Texts:
+    """Distinct documents on disk, in hash order, so that memory does not grow with the text."""
+
+    entries: list[_Entry] = field(default_factory=list)
+    duplicates: int = 0
+    fingerprint: str = ""
+    spool: mmap.mmap | None = None
+
+    def text(self, entry: _Entry) -> str:
+        assert self.spool is not None
+        return self.spool[entry.offset : entry.offset + entry.size].decode()
+
+
+def dataset_folder(spec: DataSpec) -> Path:
+    """Where ``prepare(spec)`` puts its result; it may not exist yet.
+
+    The name's key covers the spec and the corpus's state (for files: names, sizes and times),
+    so a changed corpus gets a new folder. Raises ``ConfigError`` on an unknown corpus.
+    """
+    return _folder(load_corpus(spec.corpus), spec)
+
+
+def _folder(corpus: Corpus, spec: DataSpec) -> Path:
+    state = {"schema": SCHEMA_VERSION, "spec": to_json(spec), "state": corpus.state()}
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", corpus.name)[:40].lstrip(".") or "corpus"
+    return layout.cache_dir() / "data" / f"{name}-{state_digest(state)[:12]}"
+
+
+def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
+    """The dataset folder of ``spec``, built unless a complete one is there.
+
+    ``progress`` takes one line per phase. Safe to call from several processes at once: the
+    first to finish wins. Raises ``ConfigError`` on an unknown, unreadable, empty or too small
+    corpus, or when the cache cannot be written.
+    """
+    say = progress or _quiet
+    corpus = load_corpus(spec.corpus)
+    folder = _folder(corpus, spec)
+    if (folder / META).is_file():
+        say(f"{spec.corpus}: prepared already, {folder}")
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
+        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+    except OSError as problem:
+        raise ConfigError(
+            f"{folder.parent}: cannot be written ({problem.strerror}); "
+            "set SLAW_CACHE to a folder that can"
+        ) from None
+    try:
+        _build(corpus, spec, work, say)
+        _publish(work, folder)
+    except OSError as problem:
+        raise ConfigError(f"preparing {spec.corpus} in {folder.parent}: {problem}") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return folder
+
+
+def _quiet(line: str) -> None:
+    """Progress that nobody asked for."""
+
+
+def _remove_stale(folder: Path) -> None:
+    """Clear what killed processes left behind, and a folder whose meta.json was deleted."""
+    for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    if folder.is_dir() and not (folder / META).is_file():
+        shutil.rmtree(folder)
+
+
+def _publish(work: Path, folder: Path) -> None:
+    work.chmod(0o755)  # mkdtemp makes it private
+    try:
+        work.rename(folder)
+    except OSError:
+        # renaming onto a folder that is not empty fails: another process was first
+        if not (folder / META).is_file():
+            raise
+
+
+def _build(corpus: Corpus, spec: DataSpec, work: Path, say: Progress) -> None:
+    started = time.monotonic()
+    with tempfile.TemporaryFile(dir=work) as spool:
+        texts = _read(corpus, spec, spool, say)
+        splits = _split(texts.entries, spec)
+        read = sum(entry.size for entry in texts.entries)
+        say(
+            f"{spec.corpus}: read {format_bytes(read)} in {len(texts.entries)} documents, "
+            f"{texts.duplicates} duplicates dropped, {_since(started)}"
+        )
+        tokenizer = _make_tokenizer(spec, texts, splits["train"], say)
+        tokens = {}
+        for split, entries in splits.items():
+            encoding = time.monotonic()
+            tokens[split] = write_shard(
+                work / f"{split}.bin",
+                _encode(texts, entries, tokenizer),
+                token_dtype(tokenizer.vocab_size),
+            )
+            say(
+                f"{spec.corpus}: {split} has {format_count(tokens[split])} tokens, "
+                f"{_since(encoding)}"
+            )
+        if texts.spool is not None:
+            texts.spool.close()
+    layout.write_json(work / TOKENIZER, tokenizer.to_json())
+    layout.write_json(work / META, _meta(corpus, spec, texts, splits, tokens))
+
+
+def _since(start: float) -> str:
+    return format_seconds(time.monotonic() - start)
+
+
+def _read(corpus: Corpus, spec: DataSpec, spool: IO[bytes], say: Progress) -> _Texts:
+    texts = _Texts()
+    seen: set[bytes] = set()
+    offset = 0
+    for document in corpus.documents(spec.domains, max_bytes=spec.max_bytes, note=say):
+        raw = document.text.strip().encode("utf-8", "replace")
+        if not raw:
+            continue
+        digest = hashlib.sha256(raw).digest()
+        if digest in seen:
+            texts.duplicates += 1
+            continue
+        seen.add(digest)
+        spool.write(raw)
+        texts.entries.append(_Entry(digest, offset, len(raw), document.domain))
+        offset += len(raw)
+    if not texts.entries:
+        raise ConfigError(
+            f"data.corpus: {spec.corpus} holds no text; "
+            "expected .txt, .md, .jsonl, .parquet or source files"
+        )
+    spool.flush()
+    texts.spool = mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)
+    texts.entries.sort(key=lambda entry: entry.digest)
+    _cap(texts.entries, spec.max_bytes)
+    joined = b"".join(entry.digest for entry in texts.entries)
+    texts.fingerprint = hashlib.sha256(joined).hexdigest()[:16]
+    return texts
+
+
+def _cap(entries: list[_Entry], max_bytes: int | None) -> None:
+    """Keep the longest prefix of at most ``max_bytes`` of text."""
+    if max_bytes is None:
+        return
+    total = 0
+    for index, entry in enumerate(entries):
+        total += entry.size
+        if total > max_bytes:
+            del entries[index:]
+            return
+
+
+def _split(entries: list[_Entry], spec: DataSpec) -> dict[str, list[_Entry]]:
+    splits: dict[str, list[_Entry]] = {split: [] for split in SPLITS}
+    for entry in entries:
+        splits["val" if entry.in_val(spec.val_fraction) else "train"].append(entry)
+    for split, held in splits.items():
+        if not held:
+            raise ConfigError(
+                f"data.corpus: {spec.corpus} is too small: {len(entries)} documents leave none "
+                f"for {split} at val_fraction {spec.val_fraction}; "
+                "use more text, a larger max_bytes or another val_fraction"
+            )
+    return splits
+
+
+def _make_tokenizer(spec: DataSpec, texts: _Texts, train: list[_Entry], say: Progress) -> Tokenizer:
+    if spec.tokenizer == ByteTokenizer.kind:
+        return ByteTokenizer()
+    started = time.monotonic()
+    sample = []
+    total = 0
+    for entry in train:  # training documents only: validation text must not shape anything
+        sample.append(entry)
+        total += entry.size
+        if total >= _BPE_SAMPLE_BYTES:
+            break
+    tokenizer = BpeTokenizer.train((texts.text(entry) for entry in sample), spec.vocab_size)
+    say(
+        f"{spec.corpus}: trained BPE of {spec.vocab_size} on {format_bytes(total)}, "
+        f"{_since(started)}"
+    )
+    return tokenizer
+
+
+def _encode(texts: _Texts, entries: list[_Entry], tokenizer: Tokenizer) -> Iterator[TokenIds]:
+    """Ids of each document behind a separator, in order."""
+    import numpy as np
+
+    mark = np.array([tokenizer.separator], dtype=np.uint32)
+    threads = available_threads()
+    for batch in _batches(entries, _ENCODE_BYTES):
+        for ids in tokenizer.encode_batch([texts.text(entry) for entry in batch], threads):
+            yield mark
+            yield ids
+
+
+def _batches(entries: Iterable[_Entry], batch_bytes: int) -> Iterator[list[_Entry]]:
+    batch: list[_Entry] = []
+    total = 0
+    for entry in entries:
+        batch.append(entry)
+        total += entry.size
+        if total >= batch_bytes:
+            yield batch
+            batch, total = [], 0
+    if batch:
+        yield batch
+
+
+def _meta(
+    corpus: Corpus,
+    spec: DataSpec,
+    texts: _Texts,
+    splits: dict[str, list[_Entry]],
+    tokens: dict[str, int],
+) -> dict[str, Any]:
+    """Documents and text bytes per split and domain; the fingerprint is of all their hashes."""
+    per_split: dict[str, Any] = {}
+    for split, entries in splits.items():
+        domains: dict[str, dict[str, int]] = {}
+        for entry in entries:
+            row = domains.setdefault(entry.domain, {"documents": 0, "bytes": 0})
+            row["documents"] += 1
+            row["bytes"] += entry.size
+        per_split[split] = {
+            "documents": len(entries),
+            "bytes": sum(entry.size for entry in entries),
+            "tokens": tokens[split],
+            "domains": dict(sorted(domains.items())),
+        }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "spec": to_json(spec),
+        "corpus": corpus.name,
+        "licence": corpus.licence,
+        "fingerprint": texts.fingerprint,
+        "duplicates_dropped": texts.duplicates,
+        "splits": per_split,
+        "tokenizer_file": TOKENIZER,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "rustbpe", "tiktoken")},
+            **corpus.versions(),
+        },
+    }

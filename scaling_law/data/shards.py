@@ -1,0 +1,93 @@
+"""One file of token ids: a 64-byte header, then little-endian uint16 or uint32.
+
+Header: magic (8 bytes), bytes per token (uint32), zero (uint32), tokens (uint64),
+SHA-256 of the tokens' bytes (32 bytes), zero (8 bytes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from scaling_law.errors import ConfigError
+
+_MAGIC = b"SLAWTOK1"
+_HEADER = struct.Struct("<8sIIQ32s8x")
+TokenDtype = np.dtype[np.unsignedinteger]
+_DTYPES: dict[int, TokenDtype] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
+_REMEDY = "delete the folder and prepare the data again"
+
+assert _HEADER.size == 64
+
+
+def token_dtype(vocab_size: int) -> TokenDtype:
+    """The narrowest type that holds every id: uint16 up to 65,536 ids, else uint32."""
+    return _DTYPES[2 if vocab_size <= 65_536 else 4]
+
+
+def write_shard(path: Path, chunks: Iterable[npt.NDArray[np.uint32]], dtype: TokenDtype) -> int:
+    """Write the ids of ``chunks``, one after the other, to a new file; returns how many.
+
+    Not atomic by itself: the caller renames the finished folder.
+    """
+    digest = hashlib.sha256()
+    count = 0
+    with path.open("xb") as file:
+        file.write(bytes(_HEADER.size))
+        for chunk in chunks:
+            raw = chunk.astype(dtype).tobytes()
+            digest.update(raw)
+            file.write(raw)
+            count += len(chunk)
+        file.seek(0)
+        file.write(_HEADER.pack(_MAGIC, dtype.itemsize, 0, count, digest.digest()))
+    return count
+
+
+def _read_header(path: Path) -> tuple[TokenDtype, int, bytes]:
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEADER.size)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: missing token file; {_REMEDY}") from None
+    except OSError as problem:
+        raise ConfigError(f"{path}: not readable ({problem.strerror})") from None
+    if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+        raise ConfigError(f"{path}: damaged, its header is not a token file's; {_REMEDY}")
+    _, width, _, count, digest = _HEADER.unpack(head)
+    if width not in _DTYPES:
+        raise ConfigError(f"{path}: damaged, {width} bytes per token in the header; {_REMEDY}")
+    expected = _HEADER.size + width * count
+    if size != expected:
+        raise ConfigError(f"{path}: damaged, {size} bytes where {expected} belong; {_REMEDY}")
+    return _DTYPES[width], count, digest
+
+
+def open_shard(path: Path) -> npt.NDArray[np.unsignedinteger]:
+    """The ids [n_tokens], memory-mapped and read-only.
+
+    Raises ``ConfigError`` naming the file when its header or size is wrong (a cheap check;
+    ``check_shard`` reads everything).
+    """
+    dtype, count, _ = _read_header(path)
+    if count == 0:
+        return np.empty(0, dtype)
+    return np.memmap(path, dtype=dtype, mode="r", offset=_HEADER.size, shape=(count,))
+
+
+def check_shard(path: Path) -> None:
+    """Compare the tokens with the header's hash. Raises ``ConfigError`` naming the file."""
+    _, _, expected = _read_header(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        file.seek(_HEADER.size)
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.digest() != expected:
+        raise ConfigError(f"{path}: damaged, its tokens do not match their hash; {_REMEDY}")
