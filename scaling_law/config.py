@@ -18,7 +18,15 @@ import yaml
 
 from scaling_law import layout, strict_yaml
 from scaling_law.errors import ConfigError
-from scaling_law.schema import DEVICE_KINDS, Either, SweepFile, optional
+from scaling_law.schema import (
+    DEVICE_KINDS,
+    Either,
+    Invalid,
+    SweepFile,
+    optional,
+    sweep_schema,
+    validate,
+)
 from scaling_law.spec import to_json
 from scaling_law.strict_yaml import Document, Mark, Path_
 
@@ -57,7 +65,7 @@ def load_config(
         if kind == device_kind:
             _apply(merged, overrides)
         try:
-            file = _validate(merged)
+            file = _validated(merged)
         except ConfigError as found:
             problems.update(dict.fromkeys(found.lines))
             continue
@@ -71,7 +79,7 @@ def load_config(
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a config file, for editors."""
-    schema: dict[str, Any] = _adapter().json_schema()
+    schema = sweep_schema()
     # a variant is any part of the top level: the same sections, none of them required
     partial = {"type": "object", "properties": dict(schema["properties"])}
     schema["properties"]["variants"] = {
@@ -210,23 +218,12 @@ def _set(document: Document, keys: list[str], value: Any) -> None:
     document.marks[path] = Mark("--set", strict_yaml.dotted(path))
 
 
-def _adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(SweepFile)
-
-
-def _validate(document: Document) -> SweepFile:
-    from pydantic import ValidationError
-
+def _validated(document: Document) -> SweepFile:
     try:
-        # JSON mode is the strict mode in which lists may become tuples
-        file: SweepFile = _adapter().validate_json(json.dumps(document.data), strict=True)
-    except ValidationError as problem:
-        errors = problem.errors(include_url=False)
-        lines = [_line(document, error) for error in errors]
+        return validate(document.data)
+    except Invalid as problem:
+        lines = [_line(document, error) for error in problem.errors]
         raise ConfigError(*(text for _, text in sorted(lines))) from None
-    return file
 
 
 def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:

@@ -7,6 +7,7 @@ annotations ``Text``, ``Number`` and ``Either`` load it only when a schema is bu
 
 from __future__ import annotations
 
+import json
 import types
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
@@ -406,3 +407,29 @@ class SweepFile:
     def __post_init__(self) -> None:
         if not self.grid:
             raise ValueError("grid is empty")
+
+
+class Invalid(Exception):  # noqa: N818 - the list of errors, not an error of its own
+    """What pydantic found wrong, as it reports it (``loc``, ``type``, ``msg``, ``input``)."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = errors
+
+
+def validate(data: Any) -> SweepFile:
+    """The sections from plain values. Raises ``Invalid`` with every error at once."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # JSON mode is the strict mode in which lists may become tuples
+        return TypeAdapter(SweepFile).validate_json(json.dumps(data), strict=True)
+    except ValidationError as problem:
+        raise Invalid([dict(error) for error in problem.errors(include_url=False)]) from None
+
+
+def sweep_schema() -> dict[str, Any]:
+    """The JSON schema of the sections."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(SweepFile).json_schema()

@@ -1,0 +1,56 @@
+"""How long a set of runs takes on a few slots: list scheduling, longest chain first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """``seconds`` on one slot; may start ``after_seconds`` into its ``parent`` (an index)."""
+
+    seconds: float
+    parent: int | None = None
+    after_seconds: float = 0.0
+
+
+def chain_seconds(tasks: Sequence[Task]) -> list[float]:
+    """Seconds from the start of each task to the end of the last that depends on it."""
+    chains = [task.seconds for task in tasks]
+    for index in range(len(tasks) - 1, -1, -1):
+        task = tasks[index]
+        if task.parent is not None:
+            assert task.parent < index, "parents come first"
+            chains[task.parent] = max(chains[task.parent], task.after_seconds + chains[index])
+    return chains
+
+
+def makespan_seconds(tasks: Sequence[Task], slots: int) -> float:
+    """Seconds until all are done on ``slots``, each free slot taking the longest chain ready."""
+    priority = chain_seconds(tasks)
+    children: dict[int, list[int]] = {}
+    for index, task in enumerate(tasks):
+        if task.parent is not None:
+            children.setdefault(task.parent, []).append(index)
+    ready = [(-priority[i], i) for i, task in enumerate(tasks) if task.parent is None]
+    heapq.heapify(ready)
+    # (time, released task or -1 for a slot that falls free)
+    events: list[tuple[float, int]] = []
+    now, free = 0.0, slots
+    while ready or events:
+        while ready and free:
+            _, index = heapq.heappop(ready)
+            free -= 1
+            heapq.heappush(events, (now + tasks[index].seconds, -1))
+            for child in children.get(index, ()):
+                heapq.heappush(events, (now + tasks[child].after_seconds, child))
+        if not events:
+            break
+        now, released = heapq.heappop(events)
+        if released < 0:
+            free += 1
+        else:
+            heapq.heappush(ready, (-priority[released], released))
+    return now

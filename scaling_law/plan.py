@@ -1,0 +1,432 @@
+"""What a sweep will run, what it will cost, and what does not fit; no torch, no pydantic.
+
+Per size and seed one trunk is trained at constant learning rate and each horizon's cooldown
+branches off it (WSD: arXiv 2404.06395, 2405.18392), so a token before the longest branch
+point is paid for once. A single horizon, or another schedule, is a single run.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from scaling_law.config import SweepConfig
+from scaling_law.counts import count_params, memory_bytes, train_flops
+from scaling_law.errors import PlanError
+from scaling_law.grid import Course, Horizon, expand
+from scaling_law.packing import Task, chain_seconds, makespan_seconds
+from scaling_law.profile import DeviceProfile
+from scaling_law.spec import (
+    Branch,
+    Resources,
+    RunSpec,
+    resources_from_json,
+    run_spec_from_json,
+    to_json,
+)
+from scaling_law.units import format_bytes, format_count, format_seconds
+
+SCHEMA_VERSION = 1
+
+# A worker process loads torch once (3.6 s on 2 cores); each run then opens its folder, builds
+# its model and writes its files.
+WORKER_START_SECONDS = 4.0
+RUN_START_SECONDS = 0.5
+CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
+RUN_FILES_BYTES = 30_000
+RECOMPUTE = 4 / 3  # gradient checkpointing runs the forward pass a second time
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A run and its estimates.
+
+    ``seconds`` on one slot; ``memory_bytes`` its peak, the runtime included; ``flops_spent``
+    by this run only and ``flops_alone`` as if trained from step 0; ``epochs`` of the training
+    text (None while its length is unknown).
+    """
+
+    spec: RunSpec
+    resources: Resources
+    seconds: float
+    memory_bytes: int
+    flops_spent: float
+    flops_alone: float
+    epochs: float | None
+
+    @property
+    def run_id(self) -> str:
+        """The spec's."""
+        return self.spec.run_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A point of the grid that will not run, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The runs, parents first, on a device as measured, and what was left out.
+
+    ``seconds_estimate`` packs the runs on ``slots``; the limits are in seconds and bytes.
+    """
+
+    name: str
+    device_kind: str
+    device_name: str
+    slots: int
+    precision: str
+    precision_reason: str
+    runs: tuple[PlannedRun, ...]
+    left_out: tuple[LeftOut, ...]
+    seconds_estimate: float
+    disk_bytes: int
+    train_tokens: int | None
+    time_limit_seconds: float | None
+    memory_limit_bytes: int
+
+    @cached_property
+    def by_id(self) -> dict[str, PlannedRun]:
+        """The runs by ``run_id``."""
+        return {run.run_id: run for run in self.runs}
+
+    @cached_property
+    def priority(self) -> dict[str, float]:
+        """Seconds from a run's start to the end of the last that depends on it."""
+        chains = chain_seconds(_tasks(self.runs))
+        return {run.run_id: chain for run, chain in zip(self.runs, chains, strict=True)}
+
+    @property
+    def flops_total(self) -> float:
+        """Exact FLOPs the sweep spends."""
+        return sum(run.flops_spent for run in self.runs)
+
+    @property
+    def flops_if_from_scratch(self) -> float:
+        """Exact FLOPs of the same annealed points, each trained from step 0."""
+        return sum(run.flops_alone for run in self.runs if run.spec.kind != "trunk")
+
+    @property
+    def saving_frac(self) -> float:
+        """Share of the from-scratch FLOPs that branching saves."""
+        return 1 - self.flops_total / self.flops_if_from_scratch
+
+    def ready(
+        self,
+        done: Collection[str],
+        saved: Mapping[str, Collection[int]],
+        busy: Collection[str] = (),
+    ) -> list[PlannedRun]:
+        """What can start now, longest remaining chain first.
+
+        ``done`` are run_ids that are over (finished, failed or given up), ``busy`` those in
+        flight; ``saved`` holds the steps whose state each trunk has on disk. A branch is ready
+        once its step is saved, before its trunk has ended.
+        """
+        found = []
+        for run in self.runs:
+            branch = run.spec.branch
+            if run.run_id in done or run.run_id in busy:
+                continue
+            if branch is None or branch.at_step in saved.get(branch.trunk_id, ()):
+                found.append(run)
+        return sorted(found, key=lambda run: -self.priority[run.run_id])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``plan.json``."""
+        return {"schema_version": SCHEMA_VERSION, **to_json(self)}
+
+
+def plan_from_json(data: Mapping[str, Any]) -> Plan:
+    """The inverse of ``Plan.to_json``. Raises ``PlanError`` for another version."""
+    fields = dict(data)
+    if fields.pop("schema_version", None) != SCHEMA_VERSION:
+        raise PlanError("plan.json is of another version of slaw; plan the sweep again")
+    runs = []
+    for run in fields["runs"]:
+        spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
+        runs.append(PlannedRun(**{**run, "spec": spec, "resources": resources}))
+    fields["runs"] = tuple(runs)
+    fields["left_out"] = tuple(LeftOut(**item) for item in fields["left_out"])
+    return Plan(**fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """How a course fits the memory of one slot."""
+
+    micro_seqs: int | None
+    gradient_checkpointing: bool
+    memory_bytes: int
+
+
+def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int | None) -> Plan:
+    """Expand the grid, fit it to the device and the limits, and estimate its cost.
+
+    ``train_tokens`` is the length of the training text, None while unknown. Raises
+    ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
+    """
+    precision = profile.precision if config.precision == "auto" else config.precision
+    reason = profile.precision_reason if config.precision == "auto" else "asked for"
+    limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
+    left_out: list[LeftOut] = []
+    planner = _Planner(config, profile, precision, limit_bytes // profile.slots, train_tokens)
+    courses = []
+    for course in expand(config, train_tokens):
+        fit = planner.fit(course)
+        if isinstance(fit, str):
+            left_out += [
+                LeftOut(label=planner.label(course, h), reason=fit) for h in course.horizons
+            ]
+        else:
+            courses.append((course, fit))
+    runs, seconds, cut = _within_time(planner, courses)
+    left_out += cut
+    if not runs:
+        raise PlanError(f"nothing of the grid fits: {left_out[0].label}: {left_out[0].reason}")
+    return Plan(
+        name=config.name,
+        device_kind=profile.kind,
+        device_name=profile.name,
+        slots=profile.slots,
+        precision=precision,
+        precision_reason=reason,
+        runs=tuple(runs),
+        left_out=tuple(left_out),
+        seconds_estimate=seconds,
+        disk_bytes=_disk_bytes(runs, profile.slots),
+        train_tokens=train_tokens,
+        time_limit_seconds=config.limits.time,
+        memory_limit_bytes=limit_bytes,
+    )
+
+
+class _Planner:
+    """Turns courses into runs for one config and device."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        profile: DeviceProfile,
+        precision: str,
+        slot_bytes: int,
+        train_tokens: int | None,
+    ) -> None:
+        self.config = config
+        self.profile = profile
+        self.precision = precision
+        self.slot_bytes = slot_bytes
+        self.train_tokens = train_tokens
+        self.data, self.eval = config.data.spec(), config.eval.spec()
+
+    def label(self, course: Course, horizon: Horizon | None) -> str:
+        """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
+        if horizon is None:
+            return f"{course.size}-seed{course.seed}-trunk"
+        names = [format_count(h.steps * course.batch_tokens) for h in course.horizons]
+        name = names[horizon.index]
+        if names.count(name) > 1:
+            name = f"{name}-{horizon.steps}"
+        return f"{course.size}-seed{course.seed}-h{name}"
+
+    def fit(self, course: Course) -> _Fit | str:
+        """The largest micro-batch that fits a slot, or why none does."""
+        batch_seqs = course.batch_tokens // course.model.n_ctx
+        asked = self.config.model.gradient_checkpointing
+        needed = 0
+        for checkpointing in (True,) if asked else (False, True):
+            micro = batch_seqs
+            while True:
+                needed = self.profile.runtime_bytes + memory_bytes(
+                    course.model, micro, self.precision, checkpointing
+                )
+                if needed <= self.slot_bytes:
+                    whole = micro == batch_seqs
+                    return _Fit(
+                        micro_seqs=None if whole else micro,
+                        gradient_checkpointing=checkpointing,
+                        memory_bytes=needed,
+                    )
+                if micro == 1:
+                    break
+                micro = (micro + 1) // 2
+        return (
+            f"needs {format_bytes(needed)} even with one sequence at a time and gradient"
+            f" checkpointing; a slot has {format_bytes(self.slot_bytes)}"
+        )
+
+    def seconds(self, course: Course, fit: _Fit, start: int, stop: int) -> float:
+        """One run's training from step ``start`` to ``stop``, and its evaluations."""
+        training = self.profile.seconds(course.model, course.batch_tokens * (stop - start))
+        training *= RECOMPUTE if fit.gradient_checkpointing else 1
+        # a branch has a quarter of the curve's points, as in train.loop
+        points = self.eval.curve_points // (4 if start else 1)
+        scored = self.eval.val_tokens + points * self.eval.curve_tokens
+        # a forward pass is a third of a training step
+        return RUN_START_SECONDS + training + self.profile.seconds(course.model, scored) / 3
+
+    def tasks(self, course: Course, fit: _Fit, horizons: Sequence[Horizon]) -> list[Task]:
+        """``_tasks(self.runs(...))`` without making the runs; its parent is index 0."""
+        if not self.shares(horizons):
+            return [Task(self.seconds(course, fit, 0, h.steps)) for h in horizons]
+        last = max(h.branch_step for h in horizons)
+        trunk = self.seconds(course, fit, 0, last)
+        branches = [
+            Task(self.seconds(course, fit, h.branch_step, h.steps), 0, h.branch_step / last * trunk)
+            for h in horizons
+        ]
+        return [Task(trunk), *branches]
+
+    def shares(self, horizons: Sequence[Horizon]) -> bool:
+        """Whether a trunk serves these horizons."""
+        return len(horizons) > 1 and self.config.schedule.shape == "wsd"
+
+    def run(
+        self,
+        course: Course,
+        fit: _Fit,
+        horizon: Horizon | None,
+        total_steps: int,
+        branch: Branch | None = None,
+        save_steps: tuple[int, ...] = (),
+    ) -> PlannedRun:
+        """One run of a course; ``horizon`` None for its trunk."""
+        tags = [("size", course.size), ("seed", str(course.seed))]
+        if horizon is not None:
+            tags.append(("horizon", str(horizon.index)))
+            tags += [("cell", f"{horizon.cell:.6g}")] if horizon.cell is not None else []
+        spec = RunSpec(
+            label=self.label(course, horizon),
+            model=course.model,
+            data=self.data,
+            schedule=course.schedule(self.config, horizon.decay_steps if horizon else None),
+            optim=course.optim,
+            eval=self.eval,
+            batch_tokens=course.batch_tokens,
+            total_steps=total_steps,
+            precision=self.precision,
+            seed=course.seed,
+            branch=branch,
+            tags=tuple(tags),
+        )
+        resources = Resources(
+            device=self.profile.kind,
+            micro_seqs=fit.micro_seqs,
+            gradient_checkpointing=fit.gradient_checkpointing,
+            save_steps=save_steps,
+        )
+        own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
+        return PlannedRun(
+            spec=spec,
+            resources=resources,
+            seconds=self.seconds(course, fit, spec.start_step, total_steps),
+            memory_bytes=fit.memory_bytes,
+            flops_spent=train_flops(course.model, own_tokens),
+            flops_alone=train_flops(course.model, spec.tokens),
+            epochs=spec.tokens / self.train_tokens if self.train_tokens else None,
+        )
+
+    def runs(self, course: Course, fit: _Fit, horizons: Sequence[Horizon]) -> list[PlannedRun]:
+        """The trunk and a branch per horizon, or a single run each where none can share."""
+        if not self.shares(horizons):
+            return [self.run(course, fit, horizon, horizon.steps) for horizon in horizons]
+        save_steps = tuple(sorted({horizon.branch_step for horizon in horizons}))
+        trunk = self.run(course, fit, None, save_steps[-1], save_steps=save_steps)
+        branches = [
+            self.run(course, fit, h, h.steps, Branch(trunk_id=trunk.run_id, at_step=h.branch_step))
+            for h in horizons
+        ]
+        return [trunk, *branches]
+
+
+def _tasks(runs: Sequence[PlannedRun]) -> list[Task]:
+    tasks: list[Task] = []
+    index: dict[str, int] = {}
+    for run in runs:
+        branch = run.spec.branch
+        if branch is None:
+            tasks.append(Task(run.seconds))
+        else:
+            trunk = index[branch.trunk_id]
+            share = branch.at_step / runs[trunk].spec.total_steps
+            tasks.append(Task(run.seconds, trunk, share * runs[trunk].seconds))
+        index[run.run_id] = len(tasks) - 1
+    return tasks
+
+
+def _within_time(
+    planner: _Planner, courses: Sequence[tuple[Course, _Fit]]
+) -> tuple[list[PlannedRun], float, list[LeftOut]]:
+    """The runs, their packed seconds, and the points cut to keep within the time limit.
+
+    The points that would be dearest alone go first, so what stays is the cheap corner of the
+    grid: small sizes keep their long horizons.
+    """
+    limit = planner.config.limits.time
+    points = [
+        (planner.seconds(course, fit, 0, horizon.steps), number, horizon.index)
+        for number, (course, fit) in enumerate(courses)
+        for horizon in course.horizons
+    ]
+    points.sort()
+    whole = _packed_seconds(planner, courses, points)
+    keep = len(points)
+    if limit is not None and whole > limit:
+        keep = bisect.bisect_right(
+            range(1, len(points) + 1),
+            limit,
+            key=lambda count: _packed_seconds(planner, courses, points[:count]),
+        )
+    cut = [
+        LeftOut(
+            label=planner.label(courses[number][0], courses[number][0].horizons[index]),
+            reason=f"takes {format_seconds(alone)} alone; all points together would take"
+            f" {format_seconds(whole)}, over the limit of {format_seconds(limit or 0)}"
+            " (the dearest are left out)",
+        )
+        for alone, number, index in points[keep:]
+    ]
+    runs: list[PlannedRun] = []
+    for (course, fit), horizons in zip(
+        courses, _kept_horizons(courses, points[:keep]), strict=True
+    ):
+        runs += planner.runs(course, fit, horizons)
+    seconds = whole if not cut else _packed_seconds(planner, courses, points[:keep])
+    return runs, seconds, cut
+
+
+def _kept_horizons(
+    courses: Sequence[tuple[Course, _Fit]], points: Sequence[tuple[float, int, int]]
+) -> list[list[Horizon]]:
+    kept: list[list[Horizon]] = [[] for _ in courses]
+    for _, number, index in sorted(points, key=lambda point: point[1:]):
+        kept[number].append(courses[number][0].horizons[index])
+    return kept
+
+
+def _packed_seconds(
+    planner: _Planner,
+    courses: Sequence[tuple[Course, _Fit]],
+    points: Sequence[tuple[float, int, int]],
+) -> float:
+    tasks: list[Task] = []
+    for (course, fit), horizons in zip(courses, _kept_horizons(courses, points), strict=True):
+        first = len(tasks)
+        for task in planner.tasks(course, fit, horizons):
+            parent = None if task.parent is None else first + task.parent
+            tasks.append(Task(task.seconds, parent, task.after_seconds))
+    return WORKER_START_SECONDS + makespan_seconds(tasks, planner.profile.slots)
+
+
+def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
+    """The trunks' kept states, one state in flight per slot, and every run's small files."""
+    states = [count_params(r.spec.model).total * CHECKPOINT_BYTES_PER_PARAM for r in runs]
+    kept = sum(size * len(r.resources.save_steps) for size, r in zip(states, runs, strict=True))
+    return kept + slots * max(states) + RUN_FILES_BYTES * len(runs)
