@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scaling_law.profile import DeviceProfile, SpeedPoint
 from scaling_law.spec import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 
 
@@ -36,3 +37,21 @@ def tiny_spec(**changes: Any) -> RunSpec:
         "seed": 0,
     }
     return RunSpec(**{**fields, **changes})
+
+
+def cpu_profile(**changes: Any) -> DeviceProfile:
+    """Two slots at 10 to 40 GFLOP/s in 8 GB."""
+    fields: dict[str, Any] = {
+        "kind": "cpu",
+        "name": "a fake CPU",
+        "slots": 2,
+        "memory_bytes": 8 * 10**9,
+        "precision": "fp32",
+        "precision_reason": "measured fastest",
+        "runtime_bytes": 300 * 10**6,
+        "speed": (
+            SpeedPoint(params_matmul=10**4, flops_per_second=1e10),
+            SpeedPoint(params_matmul=10**6, flops_per_second=4e10),
+        ),
+    }
+    return DeviceProfile(**{**fields, **changes})
