@@ -10,9 +10,7 @@ from scaling_law.spec import ModelSpec, OptimSpec
 from scaling_law.train.model import GPT, alibi_bias, rotary_tables, rotate
 from scaling_law.train.optim import make_optimizer
 
-BASE = ModelSpec(
-    vocab_size=300, n_ctx=16, n_layer=2, d_model=32, n_head=4, n_kv_head=4, d_ff=128
-)
+BASE = ModelSpec(vocab_size=300, n_ctx=16, n_layer=2, d_model=32, n_head=4, n_kv_head=4, d_ff=128)
 VARIANTS = [
     dataclasses.replace(BASE, norm=n, position=p, activation=a, qk_norm=q, tied=t, n_kv_head=k)
     for n, p, a, (q, t, k) in itertools.product(

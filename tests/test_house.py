@@ -1,0 +1,151 @@
+"""The house rules of the README: who may import whom, sizes, the drawn tree, quick start-up."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "scaling_law"
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 50
+HEAVY = {"torch", "scipy", "matplotlib", "pydantic"}
+
+# Lower may not import higher; 4a (data, train) and 4b (fit) meet only at layer 2's records.
+LAYERS = {
+    "errors": 0,
+    "units": 0,
+    "spec": 1,
+    "layout": 1,
+    "strict_yaml": 1,
+    "scales": 2,
+    "counts": 2,
+    "schedule": 2,
+    "profile": 2,
+    "record": 2,
+    "outcome": 2,
+    "rules": 2,
+    "schema": 2,
+    "config": 2,
+    "plan": 3,
+    "data": 4,
+    "train": 4,
+    "fit": 4,
+    "extrapolate": 5,
+    "run": 5,
+    "report": 6,
+    "cli": 7,
+}
+FORBIDDEN = {
+    "data": {"train", "fit", "plan", "config"},
+    "train": {"fit", "plan", "config"},
+    "fit": {"train", "data", "plan", "config"},
+    "extrapolate": {"train", "data", "plan", "config", "run"},
+    "report": {"train", "data", "run"},
+}
+THIRD_PARTY = {
+    "torch": {"train"},
+    "scipy": {"fit", "extrapolate"},
+    "matplotlib": {"report"},
+    "pydantic": {"schema"},
+}
+
+
+def sources() -> list[Path]:
+    tracked = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard", "*.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [ROOT / name for name in tracked.stdout.split() if (ROOT / name).is_file()]
+
+
+def part(path: Path) -> str:
+    """The room of a package file: its top-level module or folder."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").removesuffix("_rows")
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+PACKAGE_FILES = [p for p in sources() if PACKAGE in p.parents and p.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", PACKAGE_FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_module_imports_a_higher_layer_or_the_other_half(path):
+    here = part(path)
+    assert here in LAYERS, f"{here} has no layer: add it to LAYERS"
+    for name in imports(path):
+        pieces = name.split(".")
+        if pieces[0] in THIRD_PARTY:
+            assert here in THIRD_PARTY[pieces[0]], f"{here} imports {name}"
+        if pieces[0] != "scaling_law" or len(pieces) < 2 or pieces[1] not in LAYERS:
+            continue
+        there = pieces[1]
+        assert LAYERS[there] <= LAYERS[here], f"{here} imports the higher {there}"
+        assert there not in FORBIDDEN.get(here, set()), f"{here} imports {there}"
+        if there == "train" and here == "run":
+            assert path.name == "worker.py", "only the worker may load torch"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno:
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= MAX_FUNCTION_LINES, f"{path.name}:{node.lineno} {node.name}"
+
+
+def test_the_readme_tree_is_the_disk():
+    text = (ROOT / "README.md").read_text()
+    tree = re.search(r"```text tree\n(.*?)```", text, re.S)
+    assert tree, "README.md has no ```text tree block"
+    drawn: set[str] = set()
+    folders: list[str] = []
+    for line in tree[1].splitlines():
+        entry = re.match(r"( *)(\S+)", line)
+        if not entry:
+            continue
+        depth = len(entry[1]) // 2
+        folders = folders[:depth]
+        drawn.add("/".join([*(f.rstrip("/") for f in folders), entry[2].rstrip("/")]))
+        if entry[2].endswith("/"):
+            folders.append(entry[2])
+    missing = {name for name in drawn if not (ROOT / name).exists()}
+    assert not missing, f"drawn but not on disk: {sorted(missing)}"
+    modules = {
+        str(p.relative_to(ROOT))
+        for p in PACKAGE_FILES
+        if not any(part.startswith("_") for part in p.relative_to(PACKAGE).parts)
+    }
+    undrawn = {m for m in modules if m not in drawn and str(Path(m).parent) + "/*" not in drawn}
+    covered = {m for m in undrawn if str(Path(m).parent) in drawn and "corpora" in m}
+    assert not undrawn - covered, f"on disk but not drawn: {sorted(undrawn - covered)}"
+
+
+@pytest.mark.parametrize("words", ["--help", "run --help", "fit --help", "status --help"])
+def test_help_loads_nothing_heavy(words):
+    code = (
+        "import sys; from scaling_law.cli import main\n"
+        f"try: main({words.split()!r})\nexcept SystemExit: pass\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+    assert "usage:" in done.stdout

@@ -1,0 +1,261 @@
+"""Runs on a tiny corpus: branches equal straight runs, resumed runs equal undisturbed ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from scaling_law.data.dataset import open_dataset
+from scaling_law.data.prepare import prepare
+from scaling_law.errors import RunFailed
+from scaling_law.layout import RunDir
+from scaling_law.record import CurvePoint, read_curve
+from scaling_law.spec import Branch, DataSpec, OptimSpec, Resources, RunSpec, ScheduleSpec
+from scaling_law.train import checkpoint, loop
+from scaling_law.train.loop import Job, evaluation_steps, train_run
+from tests.fakes import tiny_spec
+
+TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    for index in range(60):
+        words = " ".join(f"w{(index * 7 + k * k) % 97} is {k % 13}." for k in range(80))
+        (folder / f"{index}.txt").write_text(words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLAW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        spec = DataSpec(corpus=str(folder), tokenizer="bytes", vocab_size=257, val_fraction=0.2)
+        return open_dataset(prepare(spec))
+
+
+def job(dataset, folder, spec: RunSpec, **changes) -> Job:
+    run_dir = RunDir(folder / spec.run_id)
+    run_dir.path.mkdir(parents=True, exist_ok=True)
+    resources = changes.pop("resources", Resources())
+    return Job(spec=spec, resources=resources, run_dir=run_dir, dataset=dataset, **changes)
+
+
+def losses(points: list[CurvePoint]) -> list[tuple[int, float, float | None]]:
+    return [(p.step, p.train_loss_nats, p.val_loss_nats) for p in points]
+
+
+def test_trunk_and_branch_equal_the_straight_run_loss_for_loss(dataset, tmp_path, monkeypatch):
+    taken: list[tuple[int, float]] = []
+    original = loop._accumulate_gradients
+
+    def noting(job, state):
+        loss = original(job, state)
+        taken.append((state.step, loss))
+        return loss
+
+    monkeypatch.setattr(loop, "_accumulate_gradients", noting)
+    straight = tiny_spec()
+    whole = train_run(job(dataset, tmp_path, straight))
+    straight_losses, taken[:] = list(taken), []
+    trunk = tiny_spec(schedule=TRUNK, total_steps=50, label="trunk")
+    start = 40 - 8
+    parent = job(dataset, tmp_path, trunk, resources=Resources(save_steps=(start,)))
+    train_run(parent)
+    trunk_losses, taken[:] = list(taken), []
+    branch = tiny_spec(branch=Branch(trunk_id=trunk.run_id, at_step=start))
+    cooled = train_run(job(dataset, tmp_path, branch, trunk=parent.run_dir))
+    assert [*trunk_losses[:start], *taken] == straight_losses
+    assert whole is not None
+    assert cooled is not None
+    assert cooled.val_loss_nats == whole.val_loss_nats
+    assert (whole.kind, cooled.kind, cooled.cluster) == ("single", "branch", trunk.run_id)
+    assert cooled.flops_exact == whole.flops_exact
+    assert cooled.flops_spent == pytest.approx(whole.flops_spent * 8 / 40)
+
+
+@pytest.mark.parametrize("stop_at", [3, 17, 39])
+def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, stop_at):
+    spec = tiny_spec()
+    undisturbed = job(dataset, tmp_path / "a", spec)
+    expected = train_run(undisturbed)
+    asked = 0
+
+    def stop_once() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == stop_at
+
+    broken = job(dataset, tmp_path / "b", spec, should_stop=stop_once)
+    assert train_run(broken) is None
+    assert checkpoint.checkpoint_steps(broken.run_dir) == [stop_at]
+    result = train_run(job(dataset, tmp_path / "b", spec))
+    assert result is not None
+    assert expected is not None
+    assert result.val_loss_nats == expected.val_loss_nats
+    assert losses(read_curve(broken.run_dir)) == losses(read_curve(undisturbed.run_dir))
+
+
+def test_a_crash_between_checkpoints_loses_no_curve_point_and_doubles_none(dataset, tmp_path):
+    spec = tiny_spec()
+    undisturbed = job(dataset, tmp_path / "a", spec)
+    train_run(undisturbed)
+    resources = Resources(save_steps=(12,))
+
+    def die() -> bool:
+        if len(read_curve(crashed.run_dir)) == 6:  # some way past step 12's checkpoint
+            raise KeyboardInterrupt
+        return False
+
+    crashed = job(dataset, tmp_path / "b", spec, resources=resources, should_stop=die)
+    with pytest.raises(KeyboardInterrupt):
+        train_run(crashed)
+    assert read_curve(crashed.run_dir)[-1].step > 12
+    train_run(job(dataset, tmp_path / "b", spec, resources=resources))
+    assert losses(read_curve(crashed.run_dir)) == losses(read_curve(undisturbed.run_dir))
+
+
+def test_the_loss_falls_and_the_record_counts_what_was_done(dataset, tmp_path):
+    spec = tiny_spec(total_steps=150, batch_tokens=128)
+    this = job(dataset, tmp_path, spec)
+    record = train_run(this)
+    assert record is not None
+    assert record.val_loss_nats is not None
+    assert record.val_loss_sem_nats is not None
+    assert record.val_bits_per_byte is not None
+    assert record.val_loss_nats < math.log(257) - 1.5
+    assert 0 < record.val_loss_sem_nats < 0.2
+    # bytes: a token is a byte, but for the few separators
+    assert record.val_bits_per_byte == pytest.approx(record.val_loss_nats / math.log(2), rel=0.02)
+    assert record.tokens == 150 * 128
+    assert record.flops_6nd == 6 * record.params_total * record.tokens
+    curve = read_curve(this.run_dir)
+    assert [p.step for p in curve] == evaluation_steps(spec)
+    assert curve[-1].val_loss_nats == record.val_loss_nats
+
+
+@pytest.mark.parametrize("micro", [1, 3, 7])
+def test_accumulated_gradients_equal_the_whole_batch(dataset, tmp_path, micro):
+    spec = tiny_spec(batch_tokens=16 * 8)
+    whole = train_run(job(dataset, tmp_path / "w", spec))
+    parts = train_run(job(dataset, tmp_path / "p", spec, resources=Resources(micro_seqs=micro)))
+    assert whole is not None
+    assert parts is not None
+    assert parts.micro_seqs == micro
+    assert parts.val_loss_nats == pytest.approx(whole.val_loss_nats, abs=2e-4)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_goes_on(dataset, tmp_path, monkeypatch):
+    original = loop._micro_batches
+
+    def short_of_memory(job, state, ids):
+        if state.micro_seqs > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(job, state, ids)
+
+    monkeypatch.setattr(loop, "_micro_batches", short_of_memory)
+    told: list[str] = []
+    this = job(dataset, tmp_path, tiny_spec(batch_tokens=16 * 8), log=told.append)
+    record = train_run(this)
+    assert record is not None
+    assert record.micro_seqs == 2
+    assert told == [f"out of memory: micro-batch halved to {n} sequences" for n in (4, 2)]
+    monkeypatch.setattr(
+        loop, "_micro_batches", lambda *a: (_ for _ in ()).throw(torch.OutOfMemoryError("no"))
+    )
+    with pytest.raises(RunFailed, match="out of memory at one sequence"):
+        train_run(job(dataset, tmp_path / "again", tiny_spec()))
+
+
+def test_other_runtime_errors_are_not_taken_for_memory(dataset, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(loop, "_micro_batches", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        train_run(job(dataset, tmp_path, tiny_spec()))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_non_finite_loss_ends_the_run_before_the_update(dataset, tmp_path, monkeypatch, bad):
+    original = loop._accumulate_gradients
+    seen = {}
+
+    def poisoned(job, state):
+        loss = original(job, state)
+        if state.step == 20:
+            seen["weights"] = state.model.head.weight.detach().clone()
+            seen["model"] = state.model
+            return bad
+        return loss
+
+    monkeypatch.setattr(loop, "_accumulate_gradients", poisoned)
+    this = job(dataset, tmp_path, tiny_spec())
+    record = train_run(this)
+    assert record is not None
+    assert record.status == "diverged"
+    assert "step 20" in record.message
+    assert record.val_loss_nats is None
+    assert record.tokens == 20 * 32
+    assert torch.equal(seen["weights"], seen["model"].head.weight)
+    assert read_curve(this.run_dir)[-1].step <= 20
+
+
+def test_a_non_finite_gradient_ends_the_run_too(dataset, tmp_path, monkeypatch):
+    original = loop._accumulate_gradients
+
+    def poisoned(job, state):
+        loss = original(job, state)
+        if state.step == 5:
+            state.model.head.weight.grad[0, 0] = math.nan
+        return loss
+
+    monkeypatch.setattr(loop, "_accumulate_gradients", poisoned)
+    record = train_run(job(dataset, tmp_path, tiny_spec()))
+    assert record is not None
+    assert record.status == "diverged"
+    assert "gradient norm is nan at step 5" in record.message
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_trains_to_nearly_the_same_loss(dataset, tmp_path, precision):
+    spec = tiny_spec(total_steps=80, batch_tokens=64)
+    full = train_run(job(dataset, tmp_path, spec))
+    half = train_run(job(dataset, tmp_path, dataclasses.replace(spec, precision=precision)))
+    assert full is not None
+    assert half is not None
+    assert half.status == "done"
+    assert half.val_loss_nats == pytest.approx(full.val_loss_nats, abs=0.1)
+    assert half.val_loss_nats != full.val_loss_nats
+
+
+def test_a_state_of_another_corpus_is_refused(dataset, tmp_path):
+    asked = iter([False, True])
+    spec = tiny_spec()
+    assert train_run(job(dataset, tmp_path, spec, should_stop=lambda: next(asked))) is None
+    path = job(dataset, tmp_path, spec).run_dir.checkpoint(2)
+    state = checkpoint.load_checkpoint(path)
+    checkpoint.save_checkpoint(RunDir(path.parents[1]), 2, {**state, "corpus_fingerprint": "x"})
+    with pytest.raises(RunFailed, match="trained on corpus x"):
+        train_run(job(dataset, tmp_path, spec))
+
+
+def test_a_branch_without_its_trunk_s_state_says_so(dataset, tmp_path):
+    trunk = tiny_spec(schedule=TRUNK, label="trunk")
+    branch = tiny_spec(branch=Branch(trunk_id=trunk.run_id, at_step=32))
+    parent = job(dataset, tmp_path, trunk).run_dir
+    with pytest.raises(RunFailed, match="trunk's state cannot be read"):
+        train_run(job(dataset, tmp_path, branch, trunk=parent))
+
+
+def test_seeds_change_init_and_order_and_weight_decay_reaches_the_loss(dataset, tmp_path):
+    results = set()
+    for spec in (
+        tiny_spec(),
+        tiny_spec(seed=1),
+        tiny_spec(optim=OptimSpec(lr=0.01, rule="test", weight_decay=1.0)),
+        tiny_spec(optim=OptimSpec(lr=0.01, rule="test", grad_clip=None)),
+    ):
+        record = train_run(job(dataset, tmp_path, spec))
+        assert record is not None
+        results.add(record.val_loss_nats)
+    assert len(results) == 4
