@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import importlib.util
 import json
 import pkgutil
 from collections.abc import Callable, Iterator
@@ -95,6 +96,18 @@ class Corpus:
         return self.read(ReadRequest(domains=wanted, max_bytes=max_bytes, note=note))
 
 
+def package_folder(name: str) -> Path | None:
+    """The folder of an installed package, located without importing it; None if absent.
+
+    A mere folder of that name in the working directory (``datasets`` is a likely one) is a
+    namespace package to Python, not an installed one, and does not count.
+    """
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
 def state_digest(value: Any) -> str:
     """Hex SHA-256 of a JSON value, in one spelling."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
@@ -105,6 +118,14 @@ def corpus_names() -> list[str]:
     """Names of the corpora of ``corpora/``, sorted."""
     found = pkgutil.iter_modules(corpora.__path__)
     return sorted(module.name for module in found if not module.name.startswith("_"))
+
+
+def _existing(path: str) -> Path | None:
+    try:
+        found = Path(path).expanduser()
+        return found if path and found.exists() else None
+    except (OSError, RuntimeError):  # a name too long, an unknown ~user
+        return None
 
 
 def load_corpus(name_or_path: str) -> Corpus:
@@ -118,8 +139,8 @@ def load_corpus(name_or_path: str) -> Corpus:
         corpus = module.CORPUS
         assert isinstance(corpus, Corpus) and corpus.name == name_or_path
         return corpus
-    path = Path(name_or_path).expanduser()
-    if not path.exists():
+    path = _existing(name_or_path)
+    if path is None:
         raise ConfigError(
             f"data.corpus: {name_or_path!r} is neither a corpus "
             f"({', '.join(corpus_names())}) nor an existing file or folder"

@@ -8,7 +8,6 @@ Hidden files and folders are passed over.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections import Counter
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest
+from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
 from scaling_law.errors import ConfigError
 
 DOMAIN = "text"
@@ -56,8 +55,10 @@ def local_files(path: Path, suffixes: frozenset[str]) -> tuple[list[Path], int]:
     def unreadable(problem: OSError) -> None:
         raise ConfigError(f"{problem.filename}: not readable ({problem.strerror})")
 
-    if not path.is_dir():
+    if path.is_file():
         return [path], 0
+    if not path.is_dir():
+        raise ConfigError(f"{path}: neither a file nor a folder; point data.corpus at text")
     taken: list[Path] = []
     others = 0
     for folder, folders, names in os.walk(path, onerror=unreadable):
@@ -66,7 +67,8 @@ def local_files(path: Path, suffixes: frozenset[str]) -> tuple[list[Path], int]:
             if name.startswith("."):
                 continue
             file = Path(folder, name)
-            if file.suffix.lower() in suffixes:
+            # is_file: a dangling link cannot be read, and a pipe would never end
+            if file.suffix.lower() in suffixes and file.is_file():
                 taken.append(file)
             else:
                 others += 1
@@ -78,7 +80,7 @@ def _state(path: Path) -> Any:
     stats = []
     for file in files:
         found = file.stat()
-        stats.append((str(file.resolve()), found.st_size, found.st_mtime_ns))
+        stats.append((os.fsdecode(file.resolve()), found.st_size, found.st_mtime_ns))
     return {"reader": 1, "files": stats}
 
 
@@ -169,7 +171,7 @@ def parquet_texts(file: Path) -> Iterator[str]:
 
     Raises ``ConfigError`` without pyarrow, on a damaged file, or when there is no such column.
     """
-    if importlib.util.find_spec("pyarrow") is None:
+    if package_folder("pyarrow") is None:
         raise ConfigError(
             f"{file}: reading parquet needs pyarrow; pip install 'scaling-law[parquet]'"
         )

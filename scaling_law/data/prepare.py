@@ -68,6 +68,7 @@ class _Texts:
 
     entries: list[_Entry] = field(default_factory=list)
     duplicates: int = 0
+    notes: list[str] = field(default_factory=list)
     fingerprint: str = ""
     spool: mmap.mmap | None = None
 
@@ -184,7 +185,12 @@ def _read(corpus: Corpus, spec: DataSpec, spool: IO[bytes], say: Progress) -> _T
     texts = _Texts()
     seen: set[bytes] = set()
     offset = 0
-    for document in corpus.documents(spec.domains, max_bytes=spec.max_bytes, note=say):
+
+    def note(line: str) -> None:
+        texts.notes.append(line)
+        say(line)
+
+    for document in corpus.documents(spec.domains, max_bytes=spec.max_bytes, note=note):
         raw = document.text.strip().encode("utf-8", "replace")
         if not raw:
             continue
@@ -308,6 +314,7 @@ def _meta(
         "licence": corpus.licence,
         "fingerprint": texts.fingerprint,
         "duplicates_dropped": texts.duplicates,
+        "notes": texts.notes,
         "splits": per_split,
         "tokenizer_file": TOKENIZER,
         "versions": {

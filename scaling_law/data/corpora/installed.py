@@ -8,7 +8,6 @@ Tests, generated and vendored files and tables of numbers are left out.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
@@ -17,13 +16,13 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest
+from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
 
 # A fixed list, not whatever is installed: development tools must not change the corpus.
 # Import name and the distribution that carries its version.
 PACKAGES = {
     "torch": "torch", "numpy": "numpy", "scipy": "scipy", "matplotlib": "matplotlib",
-    "mpl_toolkits": "matplotlib", "torchgen": "torch", "functorch": "torch",
+    "torchgen": "torch", "functorch": "torch",
     "sympy": "sympy", "networkx": "networkx", "mpmath": "mpmath", "fontTools": "fonttools",
     "PIL": "pillow", "fsspec": "fsspec", "jinja2": "jinja2", "filelock": "filelock",
     "packaging": "packaging", "pyparsing": "pyparsing", "dateutil": "python-dateutil",
@@ -55,12 +54,11 @@ _DIGITS = bytes(range(ord("0"), ord("9") + 1))
 
 @cache
 def _roots() -> tuple[tuple[str, Path], ...]:
-    # find_spec on a top-level name locates without importing
     roots = [("python", Path(sysconfig.get_path("stdlib")))]
     for name in PACKAGES:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.submodule_search_locations:
-            roots.append((name, Path(next(iter(spec.submodule_search_locations)))))
+        folder = package_folder(name)
+        if folder is not None:
+            roots.append((name, folder))
     return tuple(roots)
 
 
@@ -87,13 +85,13 @@ def _python_files() -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _header_files() -> Iterator[tuple[str, os.DirEntry[str]]]:
-    root = dict(_roots())["torch"] / "include"
+    torch = package_folder("torch")
+    if torch is None:
+        return
+    skip = _SKIP_FOLDERS | {"ops"}  # ATen/ops: thousands of generated headers
     for folder in _CPP_FOLDERS:
-        if not (root / folder).is_dir():
-            continue
-        for path, entry in _walk(
-            f"torch/include/{folder}", root / folder, _SKIP_FOLDERS | {"ops", "test"}
-        ):
+        root = torch / "include" / folder
+        for path, entry in _walk(f"torch/include/{folder}", root, skip) if root.is_dir() else ():
             if entry.name.endswith(_CPP_SUFFIXES):
                 yield path, entry
 
