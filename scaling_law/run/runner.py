@@ -1,0 +1,231 @@
+"""Ready runs -> engine -> what the disk says: the same line again goes on where it stopped."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+from scaling_law import layout
+from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, EXIT_RUN_FAILED
+from scaling_law.layout import RunDir, SweepDir
+from scaling_law.plan import Plan, PlannedRun
+from scaling_law.record import RunRecord, read_record
+from scaling_law.run.progress import SweepProgress, describe_end
+from scaling_law.spec import Resources, to_json
+
+_POLL_SECONDS = 0.1
+# How long workers may take to finish their step and write a checkpoint when asked to stop.
+_STOP_SECONDS = 300.0
+# A worker that dies without a word (killed for memory, say) gets one more try.
+_MAX_DEATHS = 2
+
+
+class Engine(Protocol):
+    """Where runs are executed; success is never its to decide."""
+
+    slots: int
+
+    def submit(self, run_dir: RunDir, resources: Resources) -> Any: ...
+
+    def state(self, handle: Any) -> str: ...
+
+    def cancel(self, handle: Any) -> None: ...
+
+    def close(self, seconds: float = ...) -> None: ...
+
+
+@dataclass(kw_only=True)
+class SweepOutcome:
+    """How a sweep ended: run ids by fate, and for those that did not finish the reason."""
+
+    done: list[str] = field(default_factory=list)
+    diverged: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    blocked: dict[str, str] = field(default_factory=dict)
+    stopped_by: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """0 all over (diverged runs are results), 3 a run failed, 75 or 130 stopped."""
+        if self.stopped_by is not None:
+            return EXIT_INTERRUPTED if self.stopped_by == signal.SIGINT else EXIT_PREEMPTED
+        return EXIT_RUN_FAILED if self.failed else EXIT_OK
+
+
+@contextmanager
+def _signals() -> Iterator[dict[str, int]]:
+    """Collects the first stop signal under ``"signal"`` instead of dying of it."""
+    caught: dict[str, int] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.setdefault("signal", number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Runner:
+    """Drives one plan on one engine to its end."""
+
+    def __init__(self, plan: Plan, sweep: SweepDir, engine: Engine) -> None:
+        self.plan = plan
+        self.sweep = sweep
+        self.engine = engine
+        self.outcome = SweepOutcome()
+        self._busy: dict[str, Any] = {}
+        self._deaths: dict[str, int] = {}
+        self._branches: dict[str, list[PlannedRun]] = {}
+        for run in plan.runs:
+            if run.spec.branch:
+                self._branches.setdefault(run.spec.branch.trunk_id, []).append(run)
+
+    def run(self) -> SweepOutcome:
+        """Train what is left of the plan; returns when all is over or a signal stopped it."""
+        began = time.monotonic()
+        self._reconcile()
+        flops = {run.run_id: run.flops_spent for run in self.plan.runs}
+        over = {*self.outcome.done, *self.outcome.diverged}
+        progress = SweepProgress(flops, over, self.engine.slots)
+        if over:
+            progress.say(f"{len(over)} of {len(flops)} runs were finished before")
+        try:
+            with _signals() as caught:
+                self._loop(progress, caught)
+        finally:
+            progress.close()
+            self.engine.close()
+        self._block_the_rest()
+        self.outcome.seconds = time.monotonic() - began
+        return self.outcome
+
+    def _reconcile(self) -> None:
+        """Take the disk's word for what is over, and write the folders of what is not."""
+        for run in self.plan.runs:
+            run_dir = self.sweep.run(run.run_id)
+            if run_dir.record.is_file():
+                record = read_record(run_dir.record)
+                if self._has_what_branches_need(run, record):
+                    self._note_record(record)
+                    continue
+                # the trunk is over, but a state that an unfinished branch needs is gone
+                run_dir.record.unlink()
+                for path in sorted(run_dir.checkpoints.glob("*.pt")):
+                    path.unlink()
+            layout.write_json(run_dir.spec, to_json(run.spec))
+            layout.write_json(run_dir.resources, to_json(run.resources))
+
+    def _has_what_branches_need(self, run: PlannedRun, record: RunRecord) -> bool:
+        saved = self._saved_steps(run.run_id)
+        return record.status == "diverged" or all(
+            branch.spec.start_step in saved or self.sweep.run(branch.run_id).record.is_file()
+            for branch in self._branches.get(run.run_id, [])
+        )
+
+    def _saved_steps(self, trunk_id: str) -> set[int]:
+        trunk = self.sweep.run(trunk_id)
+        branches = self._branches.get(trunk_id, [])
+        steps = {run.spec.start_step for run in branches}
+        return {step for step in steps if trunk.checkpoint(step).is_file()}
+
+    def _note_record(self, record: RunRecord) -> None:
+        if record.status == "diverged":
+            self.outcome.diverged[record.run_id] = record.message
+        else:
+            self.outcome.done.append(record.run_id)
+
+    def _loop(self, progress: SweepProgress, caught: dict[str, int]) -> None:
+        while "signal" not in caught:
+            self._collect(progress)
+            self._submit(progress)
+            if not self._busy:
+                return
+            progress.refresh()
+            time.sleep(_POLL_SECONDS)
+        self.outcome.stopped_by = caught["signal"]
+        progress.say("stopping: each worker finishes its step and writes a checkpoint")
+        for handle in self._busy.values():
+            self.engine.cancel(handle)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._busy and time.monotonic() < deadline:
+            self._collect(progress)
+            time.sleep(_POLL_SECONDS)
+
+    def _over(self) -> set[str]:
+        out = self.outcome
+        return {*out.done, *out.diverged, *out.failed}
+
+    def _submit(self, progress: SweepProgress) -> None:
+        free = self.engine.slots - len(self._busy)
+        if free <= 0:
+            return
+        saved = {trunk_id: self._saved_steps(trunk_id) for trunk_id in self._branches}
+        for run in self.plan.ready(self._over(), saved, self._busy)[:free]:
+            run_dir = self.sweep.run(run.run_id)
+            run_dir.failure.unlink(missing_ok=True)
+            self._busy[run.run_id] = self.engine.submit(run_dir, run.resources)
+            progress.started(run.spec, run_dir)
+
+    def _collect(self, progress: SweepProgress) -> None:
+        for run_id, handle in list(self._busy.items()):
+            if self.engine.state(handle) == "running":
+                continue
+            del self._busy[run_id]
+            self._settle(run_id, progress)
+
+    def _settle(self, run_id: str, progress: SweepProgress) -> None:
+        """Read from the folder what became of a run whose worker has let go of it."""
+        run_dir = self.sweep.run(run_id)
+        label = self.plan.by_id[run_id].spec.label
+        if run_dir.record.is_file():
+            record = read_record(run_dir.record)
+            self._note_record(record)
+            self._drop_spent_states(run_id)
+            progress.ended(run_id, describe_end(record))
+        elif run_dir.failure.is_file():
+            self.outcome.failed[run_id] = layout.read_json(run_dir.failure)["error"]
+            progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
+        elif self.outcome.stopped_by is None:
+            self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
+            if self._deaths[run_id] >= _MAX_DEATHS:
+                self.outcome.failed[run_id] = "its worker died twice without a word"
+                progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
+            else:
+                progress.say(f"{label}: its worker died; trying once more")
+
+    def _drop_spent_states(self, run_id: str) -> None:
+        """Remove a trunk's saved states once every branch of it is over."""
+        branch = self.plan.by_id[run_id].spec.branch
+        trunk_id = branch.trunk_id if branch else run_id
+        if trunk_id not in self._branches:
+            return
+        family = [trunk_id, *(run.run_id for run in self._branches[trunk_id])]
+        if all(self.sweep.run(member).record.is_file() for member in family):
+            for path in self.sweep.run(trunk_id).checkpoints.glob("*.pt"):
+                path.unlink()
+
+    def _block_the_rest(self) -> None:
+        if self.outcome.stopped_by is not None:
+            return
+        for run in self.plan.runs:
+            if run.run_id not in self._over():
+                assert run.spec.branch is not None, "only branches can be left waiting"
+                trunk = run.spec.branch.trunk_id
+                reason = self.outcome.diverged.get(trunk) or self.outcome.failed.get(trunk, "")
+                self.outcome.blocked[run.run_id] = f"its trunk did not get there: {reason}"
+
+
+def engine_log(sweep: SweepDir) -> Path:
+    """Where workers' own standard error goes."""
+    return sweep.path / "workers.log"
