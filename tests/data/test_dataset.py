@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaling_law.data.dataset import Dataset, open_dataset
+from scaling_law.data.describe import inspect
+from scaling_law.data.mixing import permutation, uniforms, words
+from scaling_law.data.prepare import prepare
+from scaling_law.errors import ConfigError
+from scaling_law.spec import DataSpec
+
+CTX = 32
+
+
+@pytest.fixture
+def spec(folder: Path) -> DataSpec:
+    return DataSpec(corpus=str(folder), tokenizer="bpe", vocab_size=300, val_fraction=0.2)
+
+
+@pytest.fixture
+def dataset(spec: DataSpec) -> Dataset:
+    return open_dataset(prepare(spec))
+
+
+def test_a_batch_depends_on_seed_and_step_alone(dataset: Dataset) -> None:
+    wanted = {"batch_seqs": 4, "n_ctx": CTX, "seed": 5}
+    forward = [dataset.batch("train", step, **wanted) for step in range(30)]
+    again = open_dataset(dataset.folder)
+    for step in reversed(range(30)):
+        assert np.array_equal(again.batch("train", step, **wanted), forward[step])
+    assert forward[0].shape == (4, CTX + 1) and forward[0].dtype == np.int64
+    other = dataset.batch("train", 0, batch_seqs=4, n_ctx=CTX, seed=6)
+    assert not np.array_equal(other, forward[0])
+
+
+def test_batch_size_does_not_change_the_order(dataset: Dataset) -> None:
+    small = [dataset.batch("train", s, batch_seqs=2, n_ctx=CTX, seed=1) for s in range(6)]
+    large = [dataset.batch("train", s, batch_seqs=6, n_ctx=CTX, seed=1) for s in range(2)]
+    assert np.array_equal(np.concatenate(small), np.concatenate(large))
+
+
+def test_each_epoch_shows_every_sequence_once(dataset: Dataset) -> None:
+    count = dataset.n_seqs("train", CTX)
+    tokens = dataset.tokens("train").astype(np.int64)
+    expected = sorted(tuple(tokens[i * CTX : (i + 1) * CTX + 1]) for i in range(count))
+    batch = 7
+    rows: list[tuple[int, ...]] = []
+    step = 0
+    while len(rows) < 3 * count:
+        rows += map(tuple, dataset.batch("train", step, batch_seqs=batch, n_ctx=CTX, seed=2))
+        step += 1
+    epochs = [rows[e * count : (e + 1) * count] for e in range(3)]
+    assert all(sorted(epoch) == expected for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_a_batch_larger_than_an_epoch(dataset: Dataset) -> None:
+    count = dataset.n_seqs("train", 2000)
+    batch = dataset.batch("train", 1, batch_seqs=3 * count + 1, n_ctx=2000, seed=1)
+    assert batch.shape == (3 * count + 1, 2001)
+
+
+def test_batches_are_cheap(dataset: Dataset) -> None:
+    dataset.batch("train", 0, batch_seqs=8, n_ctx=128, seed=1)
+    started = time.perf_counter()
+    for step in range(200):
+        dataset.batch("train", step, batch_seqs=8, n_ctx=128, seed=1)
+    assert (time.perf_counter() - started) / 200 < 1e-3
+
+
+def test_validation_is_the_same_whatever_the_batch(dataset: Dataset) -> None:
+    one = np.concatenate(list(dataset.val_batches(CTX, 1000, 1)))
+    many = np.concatenate(list(dataset.val_batches(CTX, 1000, 8)))
+    assert np.array_equal(one, many)
+    assert one.shape == (31, CTX + 1)  # 1000 tokens cut to whole sequences
+    assert dataset.val_tokens(CTX, 1000) == 31 * CTX
+    # spread over the split, not its head
+    count = dataset.n_seqs("val", CTX)
+    last = dataset.tokens("val")[(30 * count // 31) * CTX :][: CTX + 1]
+    assert np.array_equal(one[-1], last)
+
+
+def test_validation_stops_at_the_end_of_the_split(dataset: Dataset) -> None:
+    whole = np.concatenate(list(dataset.val_batches(CTX, 10**9, 16)))
+    count = dataset.n_seqs("val", CTX)
+    assert len(whole) == count
+    assert np.array_equal(whole[:, 1:].ravel(), dataset.tokens("val")[1 : count * CTX + 1])
+    assert next(iter(dataset.val_batches(CTX, 1, 16))).shape == (1, CTX + 1)
+
+
+def test_validation_bytes_are_those_of_the_scored_text(dataset: Dataset) -> None:
+    scored = np.concatenate(list(dataset.val_batches(CTX, 2000, 16)))[:, 1:]
+    text = dataset.tokenizer.decode(scored.ravel())
+    assert dataset.val_bytes(CTX, 2000) == len(text.encode())
+    assert dataset.bytes_per_token("val") == pytest.approx(
+        dataset.meta["splits"]["val"]["bytes"] / dataset.n_tokens("val")
+    )
+
+
+def test_unique_tokens_stop_at_one_epoch(dataset: Dataset) -> None:
+    epoch = dataset.n_seqs("train", CTX) * CTX
+    assert dataset.unique_tokens(n_ctx=CTX, batch_tokens=4 * CTX, steps=3) == 12 * CTX
+    assert dataset.unique_tokens(n_ctx=CTX, batch_tokens=4 * CTX, steps=10**6) == epoch
+    assert dataset.epochs(n_ctx=CTX, tokens=2 * epoch) == 2
+
+
+def test_a_context_longer_than_the_split_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match="fewer than one sequence of n_ctx 1000000"):
+        dataset.batch("train", 0, batch_seqs=1, n_ctx=10**6, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda raw: raw[:-1], "bytes where"),
+        (lambda raw: raw + b"\0\0", "bytes where"),
+        (lambda raw: b"X" + raw[1:], "header"),
+        (lambda raw: raw[:8] + b"\x03" + raw[9:], "3 bytes per token"),
+        (lambda raw: b"", "header"),
+    ],
+)
+def test_a_damaged_shard_is_found_on_opening(dataset, damage, message) -> None:
+    shard = dataset.folder / "train.bin"
+    shard.write_bytes(damage(shard.read_bytes()))
+    with pytest.raises(ConfigError, match=message) as raised:
+        open_dataset(dataset.folder)
+    assert str(shard) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_flipped_bit_is_found_by_inspect(dataset: Dataset) -> None:
+    shard = dataset.folder / "val.bin"
+    raw = bytearray(shard.read_bytes())
+    raw[100] ^= 1
+    shard.write_bytes(raw)
+    reopened = open_dataset(dataset.folder)
+    with pytest.raises(ConfigError, match=r"val\.bin.*hash"):
+        reopened.check()
+    with pytest.raises(ConfigError, match=r"val\.bin.*hash"):
+        inspect(dataset.folder)
+
+
+@pytest.mark.parametrize("name", ["train.bin", "tokenizer.json", "meta.json"])
+def test_a_missing_file_is_named(dataset: Dataset, name: str) -> None:
+    (dataset.folder / name).unlink()
+    with pytest.raises(ConfigError, match=name):
+        open_dataset(dataset.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("meta.json", "{"),
+        ("meta.json", "[]"),
+        ("meta.json", '{"schema_version": 99}'),
+        ("meta.json", '{"schema_version": 1}'),
+        ("tokenizer.json", "{}"),
+        ("tokenizer.json", "[]"),
+        ("tokenizer.json", '{"kind": "bpe", "vocab_size": 300, "pieces_hex": ["00"]}'),
+    ],
+)
+def test_damaged_json_is_one_clear_line(dataset: Dataset, name: str, content: str) -> None:
+    (dataset.folder / name).write_text(content)
+    with pytest.raises(ConfigError) as raised:
+        open_dataset(dataset.folder)
+    assert name in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_shards_of_two_datasets_cannot_be_mixed(dataset: Dataset) -> None:
+    train, val = dataset.folder / "train.bin", dataset.folder / "val.bin"
+    train.write_bytes(val.read_bytes())
+    with pytest.raises(ConfigError, match=r"train\.bin"):
+        open_dataset(dataset.folder)
+
+
+def test_inspect_shows_sizes_compression_and_text(spec: DataSpec, dataset: Dataset) -> None:
+    shown = inspect(spec)
+    assert shown == inspect(dataset.folder)
+    assert dataset.fingerprint in shown and "bytes a token" in shown
+    assert "scale" in shown and "<document>" in shown
+
+
+def test_inspect_before_prepare_says_what_to_do(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="slaw data prepare"):
+        inspect(DataSpec(corpus=str(folder)))
+
+
+def test_random_words_are_the_published_splitmix64() -> None:
+    # reference output of SplitMix64 for seed 1234567
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    assert [int(word) for word in words(1234567, 0, 3)] == expected
+    assert [int(word) for word in words(1234567, 1, 2)] == expected[1:]
+
+
+def test_uniforms_and_permutations() -> None:
+    draws = uniforms(9, 0, 100_000)
+    assert draws.min() >= 0 and draws.max() < 1
+    assert abs(draws.mean() - 0.5) < 0.005
+    order = permutation(3, 1000)
+    assert sorted(order) == list(range(1000))
+    assert not np.array_equal(order, permutation(4, 1000))
+    assert permutation(2**63 - 1, 0).shape == (0,)
