@@ -23,6 +23,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from scaling_law import layout
 from scaling_law.data.corpus import Corpus, load_corpus, state_digest
 from scaling_law.data.shards import token_dtype, write_shard
@@ -263,8 +265,6 @@ def _make_tokenizer(spec: DataSpec, texts: _Texts, train: list[_Entry], say: Pro
 
 def _encode(texts: _Texts, entries: list[_Entry], tokenizer: Tokenizer) -> Iterator[TokenIds]:
     """Ids of each document behind a separator, in order."""
-    import numpy as np
-
     mark = np.array([tokenizer.separator], dtype=np.uint32)
     threads = available_threads()
     for batch in _batches(entries, _ENCODE_BYTES):

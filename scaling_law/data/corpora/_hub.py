@@ -23,6 +23,7 @@ from scaling_law.errors import ConfigError
 
 DOMAIN = "text"
 _PROBE_SECONDS = 2.0
+_MESSAGE_CHARS = 160  # the library explains itself at length
 _SHUFFLE_ROWS = 1_000  # rows held while sampling; the order of files is shuffled as well
 
 
@@ -127,7 +128,7 @@ def _stream(name: str, source: HubSource) -> Iterator[str]:
         for row in rows.select_columns(["text"]):
             yield row["text"] or ""
     except (OSError, ValueError, RuntimeError) as problem:
-        first = (str(problem) or type(problem).__name__).splitlines()[0]
+        first = (str(problem) or type(problem).__name__).splitlines()[0][:_MESSAGE_CHARS]
         raise ConfigError(
             f"data.corpus: {name}: reading {source.dataset} from the hub failed ({first}); "
             f"{_remedy(name)}"
@@ -147,8 +148,9 @@ def check_reachable(name: str) -> None:
             asked = urllib.request.Request(endpoint, method="HEAD")
             with urllib.request.urlopen(asked, timeout=_PROBE_SECONDS):
                 pass
-        except urllib.error.HTTPError as answer:  # it did answer
-            if answer.code >= 500:
+        except urllib.error.HTTPError as answer:
+            # 401, 404 or 405 is a hub that dislikes the question; these are a wall before it
+            if answer.code in (403, 407, 451) or answer.code >= 500:
                 problems.append(f"HTTP status {answer.code}")
             answer.close()
         except (OSError, ValueError) as problem:
