@@ -40,8 +40,7 @@ class SweepConfig(SweepFile):
 
     def where(self, *path: str | int) -> str:
         """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
-        mark = Document(None, dict(self.marks)).mark(path)
-        return ": ".join(part for part in (mark.place, mark.key) if part)
+        return str(Document(None, dict(self.marks)).mark(path))
 
 
 def load_config(
@@ -139,16 +138,16 @@ def _take_variants(document: Document) -> dict[str, Document]:
     given = document.data.pop("variants")
     mark = document.mark(("variants",))
     if not isinstance(given, dict):
-        raise ConfigError(f"{mark.place}: variants: expected a mapping of device kinds")
+        raise ConfigError(f"{mark}: expected a mapping of device kinds")
     found = {}
     for kind, section in given.items():
         path: Path_ = ("variants", kind)
         mark = document.mark(path)
         if kind not in DEVICE_KINDS:
             known = ", ".join(DEVICE_KINDS)
-            raise ConfigError(f"{mark.place}: {mark.key}: unknown device kind; known: {known}")
+            raise ConfigError(f"{mark}: unknown device kind; known: {known}")
         if not isinstance(section, dict):
-            raise ConfigError(f"{mark.place}: {mark.key}: expected keys and values")
+            raise ConfigError(f"{mark}: expected keys and values")
         marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == path}
         found[kind] = Document(section, marks)
     return found
@@ -238,9 +237,7 @@ def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
         mark = document.mark(path)
         said = _said(error, location)
     number = mark.place.rpartition(":")[2]
-    separator = " " if mark.place == "--set" else ": "
-    head = separator.join(part for part in (mark.place, mark.key) if part)
-    return int(number) if number.isdecimal() else 0, f"{head}: {said}"
+    return int(number) if number.isdecimal() else 0, f"{mark}: {said}"
 
 
 def _is_member(part: str | int) -> bool:
@@ -260,6 +257,8 @@ def _said(error: Mapping[str, Any], location: Path_) -> str:
         return f"found {_found(value)}" + _hint(str(value), choices)
     if kind == "bool_type":
         said = "expected true or false"
+    if kind == "string_pattern_mismatch":
+        said = "expected letters, digits, . _ and -"
     if kind == "dataclass_type":
         said = "expected keys and values"
     return f"{said}, found {_found(value)}"

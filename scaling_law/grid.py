@@ -12,7 +12,7 @@ from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import PlanError
 from scaling_law.rules import RuleChoice, apply_rule, beta2_for
 from scaling_law.scales import MODEL_SCALES, Scale, default_d_ff, heads_for, model_of, shape_for
-from scaling_law.schema import GridEntry, OptimSection, Shape, SizeRange
+from scaling_law.schema import HORIZONS, GridEntry, OptimSection, Shape, SizeRange
 from scaling_law.spec import ModelSpec, OptimSpec, ScheduleSpec
 from scaling_law.units import format_count
 
@@ -69,7 +69,7 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     courses: list[Course] = []
     seen: dict[tuple[ModelSpec, int], str] = {}
     for number, entry in enumerate(config.grid):
-        where = config.where("grid", number)
+        where = config.where("grid", number, "sizes")
         try:
             sizes = _sizes(config, number, entry)
             seeds = _seeds(config, number, entry, [name for name, _ in sizes])
@@ -90,7 +90,7 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
                 seen[model, seed] = name
                 courses.append(dataclasses.replace(course, seed=seed))
         if line := _too_long(config, longest, train_tokens):
-            problems[f"{where}: {line}"] = None
+            problems[f"{config.where('grid', number, _given(entry))}: {line}"] = None
     if problems:
         raise PlanError(*problems)
     return sorted(courses, key=lambda c: (count_params(c.model).non_embedding, c.size, c.seed))
@@ -231,7 +231,8 @@ def _course(
     )
     refusal = _impossible(config, tokens, batch, warmup_steps, horizons)
     if refusal:
-        raise PlanError(f"{config.where('grid', number)}: size {name}: {refusal}")
+        where = config.where("grid", number, _given(entry))
+        raise PlanError(f"{where}: size {name}: {refusal}")
     return Course(
         size=name,
         model=model,
@@ -241,6 +242,11 @@ def _course(
         warmup_steps=warmup_steps,
         horizons=horizons,
     )
+
+
+def _given(entry: GridEntry) -> str:
+    """The key that gives the entry's horizons."""
+    return next(name for name in HORIZONS if getattr(entry, name) is not None)
 
 
 def _horizons(entry: GridEntry, model: ModelSpec) -> list[tuple[float, float | None]]:

@@ -387,11 +387,10 @@ def _within_time(
     cut = [
         LeftOut(
             label=planner.label(courses[number][0], courses[number][0].horizons[index]),
-            reason=f"takes {format_seconds(alone)} alone; all points together would take"
-            f" {format_seconds(whole)}, over the limit of {format_seconds(limit or 0)}"
-            " (the dearest are left out)",
+            reason=f"the whole grid would take {format_seconds(whole)}, over limits.time"
+            f" {format_seconds(limit or 0)}; the points dearest alone are left out",
         )
-        for alone, number, index in points[keep:]
+        for _, number, index in points[keep:]
     ]
     runs: list[PlannedRun] = []
     for (course, fit), horizons in zip(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from scaling_law.counts import count_params
@@ -9,28 +10,19 @@ from scaling_law.plan import Plan, PlannedRun
 from scaling_law.units import format_bytes, format_count, format_seconds
 
 _HEAD = (
-    ("run", "params", "params", "params", "tokens", "epochs", "batch", "steps", "warm", "FLOPs",
-     "memory", "time"),
-    ("", "non-emb", "matmul", "total", "", "", "tokens", "", "steps", "spent", "", "est."),
+    ("run", "params", "params", "params", "tokens", "epochs", "batch", "steps", "LR", "beta2",
+     "warm-up", "FLOPs", "memory", "time"),
+    ("", "non-emb", "matmul", "total", "", "", "tokens", "", "peak", "", "steps", "spent", "", ""),
 )  # fmt: skip
+_WIDTH = 120
 
 
 def render_plan(plan: Plan) -> str:
-    """The plan as a table of about 120 columns, trunks above their branches, and its totals."""
-    rows: list[Sequence[str]] = [*_HEAD]
-    notes: dict[int, str] = {}
-    optim = ""
-    for run in plan.runs:
-        said = _optim(run)
-        if run.spec.branch is None and said != optim:
-            optim = said
-            notes[len(rows)] = said
-        rows.append(_row(run))
+    """The plan as a table of 120 to 140 columns, trunks above their branches, and its totals."""
+    rows: list[Sequence[str]] = [*_HEAD, *(_row(run) for run in plan.runs)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD[0]))]
     lines = []
-    for number, row in enumerate(rows):
-        if number in notes:
-            lines.append(f"# {notes[number]}")
+    for row in rows:
         cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
         cells[0] = row[0].ljust(widths[0])
         lines.append("  ".join(cells).rstrip())
@@ -38,22 +30,13 @@ def render_plan(plan: Plan) -> str:
 
 
 _CONVENTIONS = (
-    "params: non-emb = blocks and final norm; matmul = blocks' and head's matrices; total = all"
-    " stored, a tied head once.",
-    "FLOPs: exact, 6 params_matmul + 12 layers context width per token, forward and backward,"
-    " causality not halved.",
-    "tokens, epochs, steps: as if trained alone from step 0; FLOPs, time: of this run only, a"
-    " branch from where it leaves its trunk.",
+    "params: non-emb = blocks and final norm; matmul = matrices of blocks and head; total = all"
+    " stored, a tied head once",
+    "FLOPs: exact = 6 params_matmul + 12 layers context width per token, forward and backward,"
+    " causality not halved",
+    "a branch's tokens, epochs and steps count from its trunk's step 0; its FLOPs and time only"
+    " what it adds",
 )
-
-
-def _optim(run: PlannedRun) -> str:
-    optim = run.spec.optim
-    clip = "none" if optim.grad_clip is None else f"{optim.grad_clip:g}"
-    return (
-        f"lr {optim.lr:.4g}, beta2 {optim.beta2:g}, weight decay {optim.weight_decay:g},"
-        f" clip {clip}, by {optim.rule}"
-    )
 
 
 def _row(run: PlannedRun) -> tuple[str, ...]:
@@ -68,6 +51,8 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         "?" if run.epochs is None else f"{run.epochs:.2g}",
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
+        f"{spec.optim.lr:.3g}",
+        f"{spec.optim.beta2:g}",
         str(spec.schedule.warmup_steps),
         f"{run.flops_spent:.2e}",
         format_bytes(run.memory_bytes),
@@ -88,6 +73,7 @@ def _totals(plan: Plan) -> list[str]:
         f"{plan.name}: {len(plan.runs)} runs: {points} annealed points, {trunks} trunks; {corpus}",
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
+        _optim(plan),
         f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
         f" each point trained from scratch: branching saves {plan.saving_frac:.0%}",
         f"time: about {format_seconds(plan.seconds_estimate)}{limit};"
@@ -105,7 +91,25 @@ def _peak_bytes(plan: Plan) -> int:
 def _left_out(plan: Plan) -> list[str]:
     if not plan.left_out:
         return ["left out: nothing"]
-    return [
-        f"left out: {len(plan.left_out)} points",
-        *(f"  {item.label}: {item.reason}" for item in plan.left_out),
-    ]
+    lines = [f"left out: {len(plan.left_out)} points"]
+    reasons: dict[str, list[str]] = {}
+    for item in plan.left_out:
+        reasons.setdefault(item.reason, []).append(item.label)
+    for reason, labels in reasons.items():
+        lines.append(f"  {reason}:")
+        listed = textwrap.wrap(" ".join(labels), _WIDTH, break_on_hyphens=False)
+        lines += [f"    {line}" for line in listed]
+    return lines
+
+
+def _optim(plan: Plan) -> str:
+    """What the rule of the runs was, and the settings that all share."""
+    optims = [run.spec.optim for run in plan.runs]
+    rules = ", ".join(dict.fromkeys(optim.rule for optim in optims))
+    clip = "none" if optims[0].grad_clip is None else f"{optims[0].grad_clip:g}"
+    schedule = plan.runs[0].spec.schedule
+    decay = f", {schedule.cooldown} cooldown" if schedule.shape == "wsd" else ""
+    return (
+        f"optimiser: LR, beta2, warm-up by {rules}; weight decay {optims[0].weight_decay:g},"
+        f" clip {clip}; schedule {schedule.shape}{decay}"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scaling_law.counts import count_params
@@ -19,6 +20,7 @@ DATA_SCALES: dict[str, int] = {
 """Tokens."""
 
 MAX_HEAD_SIZE = 64
+DEPTH_WEIGHT = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +64,12 @@ def default_d_ff(d_model: int, activation: str) -> int:
 
 
 def heads_for(d_model: int) -> int:
-    """The fewest heads of an even size of at most 64 (16 up to a width of 96, 32 up to 192).
+    """The fewest heads, but two, of an even size of at most 64 (32 up to a width of 192).
 
     Small models keep several heads by making them narrower. Raises ``ValueError`` when no
     even head size divides ``d_model``.
     """
-    widest = 16 if d_model <= 96 else 32 if d_model <= 192 else MAX_HEAD_SIZE
+    widest = min(d_model // 2, 32 if d_model <= 192 else MAX_HEAD_SIZE)
     for size in range(widest, 1, -1):
         if size % 2 == 0 and d_model % size == 0:
             return d_model // size
@@ -97,33 +99,40 @@ def shape_for(
     """The shape whose ``params`` under ``convention`` is nearest in ratio.
 
     The rule ``ladder`` (``aspect_ratio`` None) takes the depth of the named scales at that
-    size; a number takes ``d_model / n_layer`` as given. The width is a multiple of 8 and the
-    heads are ``heads_for`` it. ``template`` gives vocabulary, context and activation. Raises
-    ``ValueError`` when no shape comes within 25%: embeddings alone may exceed ``params``.
+    size; a number takes ``d_model / n_layer`` as given. The heads are ``heads_for`` the
+    width. ``template`` gives vocabulary, context and activation. Raises ``ValueError`` when
+    no shape comes within 25%: embeddings alone may exceed ``params``.
     """
     best: tuple[float, Scale] | None = None
+    nearest = math.inf
     for d_model in _widths(params):
         if aspect_ratio is None:
-            depth = _ladder_depth(12 * d_model**2 * 2)
-            depth = _ladder_depth(12 * d_model**2 * depth)
+            depth = _ladder_depth(12 * d_model**2 * _ladder_depth(12 * d_model**2 * 2))
         else:
-            depth = d_model / aspect_ratio
-        scale = Scale(n_layer=max(1, round(depth)), d_model=d_model, n_head=heads_for(d_model))
-        found = count_params(model_of(scale, template)).by(convention)
-        off = abs(math.log(found / params))
-        if best is None or off < best[0]:
-            best = (off, scale)
-    if best is None or best[0] > math.log(1.25):
+            depth = max(1.0, d_model / aspect_ratio)
+        for n_layer in {math.floor(depth), math.ceil(depth)}:
+            scale = Scale(n_layer=n_layer, d_model=d_model, n_head=heads_for(d_model))
+            found = count_params(model_of(scale, template)).by(convention)
+            off = abs(math.log(found / params))
+            # the size matters most; between two as near, the depth that is the rule's
+            score = off + DEPTH_WEIGHT * abs(math.log(n_layer / depth))
+            if best is None or score < best[0]:
+                best, nearest = (score, scale), off
+    if best is None or nearest > math.log(1.25):
         raise ValueError(
             f"no shape has {params:.3g} {convention} parameters within 25%"
-            f" (vocabulary {template.vocab_size}, widths in steps of 8)"
+            f" (vocabulary {template.vocab_size})"
         )
     return best[1]
 
 
-def _widths(params: float) -> range:
-    """Widths worth trying: one layer of the widest has ``params`` parameters."""
-    return range(8, max(16, int(math.sqrt(params / 12)) + 16), 8)
+def _widths(params: float) -> Iterator[int]:
+    """Widths worth trying, to where one layer alone has ``params``; steps of 6 to 25%."""
+    d_model = 8
+    while d_model <= max(16.0, math.sqrt(params / 12) + 64):
+        yield d_model
+        steps = ((64, 4), (128, 8), (256, 16), (512, 32))
+        d_model += next((step for below, step in steps if d_model < below), 64)
 
 
 def model_of(scale: Scale, template: ModelSpec) -> ModelSpec:

@@ -32,10 +32,14 @@ NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value stands: ``place`` (``quick.yaml:11``) and its dotted ``key`` there."""
+    """Where a value stands: ``place`` (``quick.yaml:11`` or ``--set``) and its dotted ``key``."""
 
     place: str
     key: str
+
+    def __str__(self) -> str:
+        separator = " " if self.place == "--set" else ": "
+        return separator.join(part for part in (self.place, self.key) if part)
 
 
 @dataclass
@@ -172,7 +176,8 @@ class _Builder:
                 break
             line = event.start_mark.line + 1
             if not isinstance(event, yaml.ScalarEvent):
-                raise ConfigError(f"{self._at(line)}: {dotted(path)}: a key must be text")
+                self._problem(line, path, "a key must be text")
+                raise ConfigError(*self.problems)
             key = event.value
             if key in found:
                 first = self.marks[(*path, key)].place.rpartition(":")[2]
