@@ -5,8 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
 import math
+import os
+import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,16 +68,18 @@ class DeviceProfile:
         return flops_per_token(model) * tokens / self.flops_per_second(model)
 
 
-def profile_path(kind: str) -> Path:
-    """Where the profile of this machine's ``kind`` device is cached."""
-    return layout.cache_dir() / f"device-{kind}.json"
+def profile_path(requested: str) -> Path:
+    """Where this host's profile of a device (``auto``, ``cuda``, ``mps``, ``cpu``) is cached."""
+    # a home folder may be shared by the hosts of a cluster
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node()) or "host"
+    return layout.cache_dir() / f"device-{host}-{requested}.json"
 
 
-def save_profile(profile: DeviceProfile) -> Path:
-    """Cache ``profile``; returns the file."""
-    path = profile_path(profile.kind)
-    layout.write_json(path, {"schema_version": SCHEMA_VERSION, **to_json(profile)})
-    return path
+def save_profile(profile: DeviceProfile, requested: str) -> None:
+    """Cache ``profile`` under its kind and under what was ``requested`` (``auto``, say)."""
+    for name in {profile.kind, requested}:
+        content = {"schema_version": SCHEMA_VERSION, **to_json(profile)}
+        layout.write_json(profile_path(name), content)
 
 
 def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
@@ -82,9 +89,9 @@ def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
     return DeviceProfile(**fields)
 
 
-def load_profile(kind: str) -> DeviceProfile | None:
+def load_profile(requested: str) -> DeviceProfile | None:
     """The cached profile, or None when there is none that this version can read."""
-    path = profile_path(kind)
+    path = profile_path(requested)
     if not path.is_file():
         return None
     try:
@@ -94,3 +101,27 @@ def load_profile(kind: str) -> DeviceProfile | None:
         return profile_from_json(data)
     except (ConfigError, KeyError, TypeError, AttributeError):
         return None  # a cache: measured again rather than mourned
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, honouring an affinity mask."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def available_memory_bytes() -> int:
+    """Memory that programs may still take now; all of it where only that is known."""
+    with contextlib.suppress(OSError), Path("/proc/meminfo").open() as lines:
+        for line in lines:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def refreshed(profile: DeviceProfile) -> DeviceProfile:
+    """``profile`` with what may have changed since it was measured: cores and free memory."""
+    if profile.kind == "cuda":
+        return profile  # the card's memory is asked of torch, at calibration
+    slots = usable_cores() if profile.kind == "cpu" else profile.slots
+    return dataclasses.replace(profile, slots=slots, memory_bytes=available_memory_bytes())

@@ -54,6 +54,19 @@ def list_corpora() -> list[CorpusRow]:
     return [*rows, local]
 
 
+def format_corpora(rows: list[CorpusRow]) -> str:
+    """The list for a terminal: per corpus its state, what it is, its licence, how it is had."""
+    lines = []
+    for row in rows:
+        lines.append(f"{row.name:<12} {row.description}")
+        lines.append(f"{'':<12} licence: {row.licence}; {row.how}")
+        if row.domains:
+            lines.append(f"{'':<12} domains: {', '.join(row.domains)}")
+        if row.missing:
+            lines.append(f"{'':<12} NOT READY: {row.missing}")
+    return "\n".join(lines)
+
+
 def inspect(target: DataSpec | Path) -> str:
     """A prepared dataset in words: sizes, domains, compression, samples of decoded text.
 

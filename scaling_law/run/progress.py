@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law import layout
 from scaling_law.layout import RunDir
 from scaling_law.record import RunRecord
 from scaling_law.spec import RunSpec

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import resource
 import statistics
@@ -16,7 +15,13 @@ import torch
 
 from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import DeviceError
-from scaling_law.profile import DeviceProfile, SpeedPoint
+from scaling_law.profile import (
+    DeviceProfile,
+    SpeedPoint,
+    available_memory_bytes,
+    save_profile,
+    usable_cores,
+)
 from scaling_law.spec import ModelSpec, OptimSpec
 from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer
@@ -65,23 +70,9 @@ def device_name(kind: str) -> str:
     return platform.processor() or platform.machine()
 
 
-def usable_cores() -> int:
-    """Cores this process may run on, honouring an affinity mask."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def device_memory_bytes(kind: str) -> int:
-    """Memory that training may use: the card's, or the machine's available now."""
-    if kind == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError), open("/proc/meminfo") as lines:  # noqa: PTH123
-        for line in lines:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return int(total)
+    """Memory that training may use: free on the card, else available on the machine."""
+    return int(torch.cuda.mem_get_info()[0]) if kind == "cuda" else available_memory_bytes()
 
 
 def peak_memory_bytes(kind: str) -> int:
@@ -144,7 +135,7 @@ def _step_seconds(model_spec: ModelSpec, kind: str, precision: str, budget: floa
         start = time.perf_counter()
         with context():
             loss = model.loss(ids[:, :-1], ids[:, 1:])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -207,3 +198,19 @@ def calibrate(requested: str, say: Callable[[str], None] | None = None) -> Devic
         speed=tuple(speed),
         torch_version=torch.__version__,
     )
+
+
+def main(arguments: list[str]) -> int:
+    """``python -m scaling_law.train.device KIND``: measure, cache; exit code 2 if not there."""
+    requested = arguments[0] if len(arguments) == 1 else ""
+    try:
+        profile = calibrate(requested, say=lambda line: print(line, file=sys.stderr))
+    except DeviceError as problem:
+        print(problem, file=sys.stderr)
+        return problem.exit_code
+    save_profile(profile, requested)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -260,12 +260,12 @@ def _micro_batches(job: Job, state: _State, ids: torch.Tensor) -> float:
     kind = job.resources.device
     context = device.autocast(kind, job.spec.precision)
     total = torch.zeros((), dtype=torch.float32, device=kind)
-    for part in ids.split(state.micro_seqs):
+    for part in torch.split(ids, state.micro_seqs):
         tokens = part.to(kind, non_blocking=True)
         with context():
             loss = state.model.loss(tokens[:, :-1], tokens[:, 1:])
         weighted = loss * (part.shape[0] / ids.shape[0])
-        state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
+        state.scaler.scale(weighted).backward()
         total += weighted.detach()
     return float(total)
 

@@ -1,0 +1,188 @@
+"""From a config's name to a finished sweep: device, data, plan, run. No torch in this process."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scaling_law import layout
+from scaling_law.config import SweepConfig, config_yaml, load_config
+from scaling_law.data.dataset import Dataset, open_dataset
+from scaling_law.data.prepare import dataset_folder, prepare
+from scaling_law.errors import ConfigError, DeviceError, EngineError
+from scaling_law.layout import SweepDir
+from scaling_law.plan import Plan, make_plan
+from scaling_law.plan_table import render_plan
+from scaling_law.profile import DeviceProfile, load_profile, refreshed
+from scaling_law.run.engines.local import LocalEngine
+from scaling_law.run.lock import folder_lock
+from scaling_law.run.runner import Runner, SweepOutcome, engine_log
+from scaling_law.spec import to_json
+from scaling_law.units import format_count, format_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked ``slaw run`` or ``slaw plan`` for.
+
+    ``config`` is a path or a shipped name; ``overrides`` the ``--set`` texts; ``out`` the
+    sweep's folder (``results/<name>`` when None).
+    """
+
+    config: str
+    device: str = "auto"
+    overrides: tuple[str, ...] = field(default=())
+    out: str | None = None
+
+
+Say = Callable[[str], None]
+
+
+def measured_profile(device: str, say: Say) -> DeviceProfile:
+    """The device's profile: cached, or measured now in a process of its own.
+
+    Raises ``DeviceError`` when the device is not there, ``EngineError`` when measuring fails.
+    """
+    cached = load_profile(device)
+    if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
+        return refreshed(cached)
+    command = [sys.executable, "-m", "scaling_law.train.device", device]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    lines = done.stderr.strip().splitlines() or ["no message"]
+    if done.returncode == DeviceError.exit_code:
+        raise DeviceError(lines[-1])
+    if done.returncode:
+        raise EngineError(f"measuring device {device!r} failed: {lines[-1]}")
+    say("\n".join(lines))
+    profile = load_profile(device)
+    if profile is None:
+        raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
+    return profile
+
+
+def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
+    """Both, the config's errors first: nobody should wait for a calibration to see a typo."""
+    load_config(request.config, overrides=request.overrides, device_kind="cpu")
+    profile = measured_profile(request.device, say)
+    config = load_config(request.config, overrides=request.overrides, device_kind=profile.kind)
+    return config, profile
+
+
+def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
+    """Config and plan, nothing written and no data prepared.
+
+    Epochs and the corpus's size are checked only where the data were prepared before.
+    """
+    config, profile = _config_and_profile(request, say)
+    folder = dataset_folder(config.data.spec())
+    tokens = None
+    if (folder / "meta.json").is_file():
+        tokens = open_dataset(folder).n_tokens("train")
+    else:
+        say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
+    return config, make_plan(config, profile, train_tokens=tokens)
+
+
+def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:
+    """Plan and train, or go on with, a sweep; returns when it is over or was stopped."""
+    config, profile = _config_and_profile(request, say)
+    sweep = SweepDir(Path(request.out or f"results/{config.name}"))
+    _check_writable(sweep.path)
+    with folder_lock(sweep.lock, f"{sweep.path}"):
+        dataset = _pinned_data(config, sweep, say)
+        plan = make_plan(config, profile, train_tokens=dataset.n_tokens("train"))
+        layout.atomic_write(sweep.config, config_yaml(config))
+        layout.write_json(sweep.plan, plan.to_json())
+        say(_opening(plan, dataset, sweep))
+        engine = LocalEngine(plan.slots, engine_log(sweep))
+        outcome = Runner(plan, sweep, engine).run()
+    return sweep, plan, outcome
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise ``ConfigError`` before any work when nothing can be written to ``folder``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise ConfigError(
+            f"{folder}: cannot be written ({problem.strerror}); choose a folder with --out"
+        ) from None
+
+
+def _pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
+    """The dataset this sweep began with; prepared and pinned on the first call.
+
+    A package upgrade between two calls changes the installed corpus; the runs of one sweep
+    must not straddle that. Raises ``ConfigError`` when the pinned text cannot be had again.
+    """
+    spec = to_json(config.data.spec())
+    pinned = layout.read_json(sweep.data) if sweep.data.is_file() else None
+    if pinned is not None and pinned.get("spec") == spec:
+        folder = Path(pinned["folder"])
+        if (folder / "meta.json").is_file():
+            return open_dataset(folder)
+    else:
+        pinned = None
+    dataset = open_dataset(prepare(config.data.spec(), progress=say))
+    if pinned is not None and pinned["fingerprint"] != dataset.fingerprint:
+        raise ConfigError(
+            f"{sweep.path}: began on corpus {pinned['fingerprint']}, whose cache is gone, and the"
+            f" text here is now {dataset.fingerprint}; start a new sweep with --out"
+        )
+    content = {"spec": spec, "folder": str(dataset.folder), "fingerprint": dataset.fingerprint}
+    layout.write_json(sweep.data, content)
+    return dataset
+
+
+def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
+    """What is about to happen, in a few lines."""
+    trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
+    points = len(plan.runs) - trunks
+    lines = [
+        f"sweep {plan.name} -> {sweep.path}",
+        f"device: {plan.device_kind} ({plan.device_name}), {plan.slots} runs at once",
+        f"precision: {plan.precision} ({plan.precision_reason})",
+        f"data: {dataset.meta['spec']['corpus']}, corpus {dataset.fingerprint},"
+        f" {format_count(dataset.n_tokens('train'))} training tokens of"
+        f" {dataset.bytes_per_token('train'):.2f} bytes, vocabulary {dataset.vocab_size}",
+        f"plan: {points} annealed points from {trunks} trunks, {plan.flops_total:.3g} FLOPs"
+        f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
+        f" about {format_seconds(plan.seconds_estimate)}",
+    ]
+    lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
+    return "\n".join(lines)
+
+
+def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome) -> str:
+    """What happened, and what to type next."""
+    by_id = plan.by_id
+    words = [f"{len(outcome.done)} of {len(plan.runs)} runs done"]
+    for name, found in (
+        ("diverged", outcome.diverged),
+        ("failed", outcome.failed),
+        ("not run", outcome.blocked),
+    ):
+        if found:
+            words.append(f"{len(found)} {name}")
+    lines = [", ".join(words) + f" in {format_seconds(outcome.seconds)}"]
+    troubles = {**outcome.diverged, **outcome.failed, **outcome.blocked}
+    lines += [f"  {by_id[run_id].spec.label}: {reason}" for run_id, reason in troubles.items()]
+    if outcome.stopped_by is not None:
+        lines.append("stopped; run the same line again to go on from the checkpoints")
+    elif outcome.failed:
+        lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same line again to retry")
+    else:
+        lines.append(f"next: slaw fit {sweep.path}")
+    return "\n".join(lines)
+
+
+def dry_run_text(config: SweepConfig, plan: Plan) -> str:
+    """The plan's table under the name of its config."""
+    return f"sweep {config.name} (dry run: nothing is written)\n\n{render_plan(plan)}"
