@@ -8,7 +8,7 @@ non-embedding parameters in every rule here, D tokens.
 ``steplaw``      LR = 1.79 N^-.713 D^.307, batch = .58 D^.571 tokens (arXiv 2503.04715), with D
                  the geometric mean of the horizons.
 ``slaw_small``   for the models of a small machine: LR with the exponent of ``olmo_ladder`` and
-                 a constant measured here, capped; batch from D as in ``steplaw``, because a
+                 a lower, capped constant; batch from D as in ``steplaw``, because a
                  batch that grows with N leaves large models of a short horizon too few steps.
 
 All: batch a power of two of sequences, at least 8 and at most 2^20 tokens, the largest that
