@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
+from scaling_law.config import SweepConfig, load_config
+from scaling_law.counts import count_params, train_flops
 from scaling_law.profile import DeviceProfile, SpeedPoint
+from scaling_law.record import RunRecord
 from scaling_law.spec import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 
 
@@ -55,3 +60,56 @@ def cpu_profile(**changes: Any) -> DeviceProfile:
         ),
     }
     return DeviceProfile(**{**fields, **changes})
+
+
+def small_config() -> SweepConfig:
+    """Two sizes, three horizons each, from one trunk a size."""
+    text = """
+name: small
+data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
+model: {n_ctx: 16}
+grid:
+  - sizes: [{n_layer: 1, d_model: 16, n_head: 2}, {n_layer: 2, d_model: 16, n_head: 2}]
+    tokens: [2k, 4k, 8k]
+optim: {rule: slaw_small, lr: 0.01, batch_tokens: 64}
+eval: {val_tokens: 512, curve_tokens: 256, curve_points: 8}
+precision: fp32
+limits: {time: 1h}
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.yaml"
+        path.write_text(text)
+        return load_config(path, device_kind="cpu")
+
+
+def record_of(spec: RunSpec, *, status: str = "done", loss_nats: float = 4.0) -> RunRecord:
+    """The record of a run that ended with ``loss_nats``."""
+    params = count_params(spec.model)
+    return RunRecord(
+        run_id=spec.run_id,
+        spec=spec,
+        status=status,
+        kind=spec.kind,
+        params_total=params.total,
+        params_non_embedding=params.non_embedding,
+        params_matmul=params.matmul,
+        tokens=spec.tokens,
+        tokens_unique=spec.tokens,
+        flops_exact=train_flops(spec.model, spec.tokens),
+        flops_6nd=6.0 * params.total * spec.tokens,
+        flops_spent=train_flops(spec.model, spec.tokens - spec.start_step * spec.batch_tokens),
+        val_loss_nats=loss_nats if status == "done" else None,
+        val_loss_sem_nats=0.01 if status == "done" else None,
+        val_bits_per_byte=2.0 if status == "done" else None,
+        seconds=1.0,
+        tokens_per_second=1000.0,
+        peak_memory_bytes=10**8,
+        device="cpu: a fake CPU",
+        precision_reason="asked for",
+        threads=1,
+        micro_seqs=spec.batch_seqs,
+        corpus_fingerprint="0123456789abcdef",
+        versions={"torch": "0"},
+        git_commit=None,
+        finished_at="2026-01-01T00:00:00+00:00",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError, DeviceError, EngineError
 from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan
+from scaling_law.plan import Plan, make_plan, plan_from_json
 from scaling_law.plan_table import render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed
 from scaling_law.run.engines.local import LocalEngine
@@ -95,13 +96,31 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
     _check_writable(sweep.path)
     with folder_lock(sweep.lock, f"{sweep.path}"):
         dataset = _pinned_data(config, sweep, say)
-        plan = make_plan(config, profile, train_tokens=dataset.n_tokens("train"))
-        layout.atomic_write(sweep.config, config_yaml(config))
-        layout.write_json(sweep.plan, plan.to_json())
+        plan = _begun_plan(config, profile, sweep)
+        if plan is None:
+            plan = make_plan(config, profile, train_tokens=dataset.n_tokens("train"))
+            layout.write_json(sweep.plan, plan.to_json())
+            layout.atomic_write(sweep.config, config_yaml(config))
         say(_opening(plan, dataset, sweep))
         engine = LocalEngine(plan.slots, engine_log(sweep))
         outcome = Runner(plan, sweep, engine).run()
     return sweep, plan, outcome
+
+
+def _begun_plan(config: SweepConfig, profile: DeviceProfile, sweep: SweepDir) -> Plan | None:
+    """The plan this sweep began with, if the config and the kind of device are the same.
+
+    Planned anew, a later calibration or less free memory could cut the grid elsewhere and
+    orphan half-trained runs.
+    """
+    if not (sweep.plan.is_file() and sweep.config.is_file()):
+        return None
+    if sweep.config.read_text() != config_yaml(config):
+        return None
+    plan = plan_from_json(layout.read_json(sweep.plan))
+    if plan.device_kind != profile.kind:
+        return None
+    return dataclasses.replace(plan, slots=profile.slots)
 
 
 def _check_writable(folder: Path) -> None:

@@ -1,0 +1,166 @@
+"""The runner against a fake engine: order, restart, deaths, divergence, stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from scaling_law import layout
+from scaling_law.layout import SweepDir
+from scaling_law.plan import make_plan
+from scaling_law.record import write_record
+from scaling_law.run.runner import Runner
+from scaling_law.train.provenance import versions
+from tests.fakes import cpu_profile, record_of, small_config
+
+
+class FakeEngine:
+    """Ends every run at once; ``fate(spec)`` may say diverged, failed, died or busy."""
+
+    def __init__(self, sweep: SweepDir, fate=lambda spec: "done", slots: int = 2) -> None:
+        self.sweep, self.fate, self.slots = sweep, fate, slots
+        self.submitted: list[str] = []
+        self.cancelled: list[str] = []
+        self.plan = None
+
+    def submit(self, run_dir, resources):
+        run_id = run_dir.path.name
+        spec = self.plan.by_id[run_id].spec
+        self.submitted.append(spec.label)
+        if spec.branch:
+            trunk = self.sweep.run(spec.branch.trunk_id)
+            assert trunk.checkpoint(spec.branch.at_step).is_file(), "its trunk was not there yet"
+        fate = self.fate(spec)
+        if fate in ("done", "diverged"):
+            for step in resources.save_steps if fate == "done" else ():
+                path = run_dir.checkpoint(step)
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+            write_record(run_dir, record_of(spec, status=fate))
+        elif fate == "failed":
+            layout.write_json(run_dir.failure, {"error": "boom"})
+        return (run_id, fate)
+
+    def state(self, handle):
+        waiting = handle[1] == "busy" and handle[0] not in self.cancelled
+        return "running" if waiting else "over"
+
+    def cancel(self, handle):
+        self.cancelled.append(handle[0])
+
+    def close(self, seconds=0.0):
+        pass
+
+
+@pytest.fixture
+def world(tmp_path):
+    plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
+    sweep = SweepDir(tmp_path)
+
+    def go(fate=lambda spec: "done"):
+        engine = FakeEngine(sweep, fate)
+        engine.plan = plan
+        return Runner(plan, sweep, engine).run(), engine
+
+    return plan, sweep, go
+
+
+def test_everything_runs_once_parents_first_and_states_are_dropped(world):
+    plan, sweep, go = world
+    outcome, engine = go()
+    assert outcome.exit_code == 0
+    assert sorted(outcome.done) == sorted(plan.by_id)
+    assert len(engine.submitted) == len(set(engine.submitted)) == len(plan.runs)
+    assert not list(sweep.runs.glob("*/ckpt/*.pt")), "spent states are removed"
+
+
+def test_the_same_line_again_does_nothing_more(world):
+    plan, _, go = world
+    go()
+    outcome, engine = go()
+    assert engine.submitted == []
+    assert sorted(outcome.done) == sorted(plan.by_id)
+
+
+def test_a_failed_run_is_told_and_tried_again_next_time(world):
+    plan, _, go = world
+    victim = plan.runs[-1].spec.label
+    outcome, _ = go(lambda spec: "failed" if spec.label == victim else "done")
+    assert outcome.exit_code == 3
+    assert list(outcome.failed.values()) == ["boom"]
+    outcome, engine = go()
+    assert engine.submitted == [victim]
+    assert outcome.exit_code == 0
+
+
+def test_a_missing_trunk_state_retrains_the_trunk(world):
+    plan, sweep, go = world
+    victim = next(run for run in plan.runs if run.spec.branch)
+    go(lambda spec: "failed" if spec.label == victim.spec.label else "done")
+    trunk_id = victim.spec.branch.trunk_id
+    for path in sweep.run(trunk_id).checkpoints.glob("*.pt"):
+        path.unlink()
+    outcome, engine = go()
+    assert engine.submitted == [plan.by_id[trunk_id].spec.label, victim.spec.label]
+    assert outcome.exit_code == 0
+
+
+def test_a_diverged_trunk_is_a_result_and_its_branches_are_told_as_not_run(world):
+    plan, _, go = world
+    trunk = next(run for run in plan.runs if run.spec.kind == "trunk")
+    outcome, _ = go(lambda spec: "diverged" if spec.label == trunk.spec.label else "done")
+    assert outcome.exit_code == 0
+    assert list(outcome.diverged) == [trunk.run_id]
+    branches = [
+        r.run_id for r in plan.runs if r.spec.branch and r.spec.branch.trunk_id == trunk.run_id
+    ]
+    assert sorted(outcome.blocked) == sorted(branches)
+    assert all("its trunk did not get there" in reason for reason in outcome.blocked.values())
+
+
+def test_a_dead_worker_gets_one_more_try(world):
+    plan, _, go = world
+    victim = plan.runs[0].spec.label
+    deaths = []
+
+    def die_once(spec):
+        if spec.label == victim and not deaths:
+            deaths.append(1)
+            return "died"
+        return "done"
+
+    assert go(die_once)[0].exit_code == 0
+    assert deaths == [1]
+
+
+def test_a_worker_that_dies_every_time_fails_its_run(world):
+    plan, _, go = world
+    victim = plan.runs[-1].spec.label
+    outcome, engine = go(lambda spec: "died" if spec.label == victim else "done")
+    assert outcome.exit_code == 3
+    assert engine.submitted.count(victim) == 2
+    assert "died twice" in next(iter(outcome.failed.values()))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_cancels_what_runs_and_says_so_by_exit_code(world, number, code):
+    _, _, go = world
+    before = signal.getsignal(number)
+    sent = []
+
+    def fate(spec):
+        if not sent:
+            sent.append(1)
+            os.kill(os.getpid(), number)
+        return "busy"
+
+    outcome, engine = go(fate)
+    assert outcome.exit_code == code
+    assert len(engine.cancelled) == len(engine.submitted) == 2
+    assert signal.getsignal(number) == before
+
+
+def test_records_name_the_versions_that_can_change_a_loss():
+    assert {"torch", "numpy", "tiktoken", "rustbpe", "python", "slaw"} <= set(versions())
