@@ -1,0 +1,240 @@
+"""From records or arrays to the points a law is fitted on; whatever is left out is listed."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scaling_law.counts import CONVENTIONS
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.record import RunRecord
+from scaling_law.units import format_count
+
+Floats = NDArray[np.float64]
+
+# Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
+MAX_EPOCHS = 4.0
+FLOPS_COUNTS = ("exact", "6nd")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitPoints:
+    """Annealed endpoints: one row each, all arrays [n].
+
+    ``params``, ``tokens``, ``flops`` as ``convention`` names them; ``loss_nats`` per token;
+    ``loss_sem_nats`` its standard error (NaN where unknown). ``cluster`` is the trunk a point
+    shares init, data order and weights with; ``size`` groups the trunks of one model shape.
+    ``dropped`` lists (run_id, reason) of all that was left out.
+    """
+
+    params: Floats
+    tokens: Floats
+    flops: Floats
+    loss_nats: Floats
+    loss_sem_nats: Floats
+    run_id: tuple[str, ...]
+    cluster: tuple[str, ...]
+    size: tuple[str, ...]
+    seed: tuple[int, ...]
+    convention: dict[str, str]
+    dropped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.loss_nats)
+
+    @property
+    def n_clusters(self) -> int:
+        """Independent trunks."""
+        return len(set(self.cluster))
+
+    @property
+    def cluster_index(self) -> NDArray[np.int64]:
+        """Cluster number of each row, [n], counted from 0 in order of appearance."""
+        number = {name: i for i, name in enumerate(dict.fromkeys(self.cluster))}
+        return np.array([number[name] for name in self.cluster], dtype=np.int64)
+
+    @property
+    def data_range(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each variable."""
+        columns = {"params": self.params, "tokens": self.tokens, "flops": self.flops}
+        return {name: (float(x.min()), float(x.max())) for name, x in columns.items()}
+
+    def variable(self, name: str) -> Floats:
+        """The column ``params``, ``tokens`` or ``flops``."""
+        assert name in ("params", "tokens", "flops"), name
+        column: Floats = getattr(self, name)
+        return column
+
+    def take(self, rows: Sequence[int] | NDArray[Any]) -> FitPoints:
+        """The points of these row numbers, or where a mask is true."""
+        index = np.asarray(rows)
+        if index.dtype == bool:
+            index = np.flatnonzero(index)
+        arrays = ("params", "tokens", "flops", "loss_nats", "loss_sem_nats")
+        tuples = ("run_id", "cluster", "size", "seed")
+        changes: dict[str, Any] = {name: getattr(self, name)[index] for name in arrays}
+        changes |= {name: tuple(getattr(self, name)[i] for i in index) for name in tuples}
+        return dataclasses.replace(self, **changes)
+
+
+def points_from_records(
+    records: Iterable[RunRecord], *, convention: str = "matmul", flops: str = "exact"
+) -> FitPoints:
+    """Annealed endpoints of ``records`` with parameters and FLOPs counted as asked.
+
+    Trunks (never annealed), diverged runs and runs beyond four epochs are listed in
+    ``dropped``. Raises ``FitError`` when nothing is left, ``ConfigError`` for an unknown
+    convention.
+    """
+    if convention not in CONVENTIONS or flops not in FLOPS_COUNTS:
+        raise ConfigError(
+            f"convention {convention!r} with FLOPs {flops!r}: expected one of "
+            f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
+        )
+    kept: list[RunRecord] = []
+    dropped: list[tuple[str, str]] = []
+    for record in sorted(records, key=lambda r: (r.params_non_embedding, r.tokens, r.run_id)):
+        reason = _why_not(record)
+        if reason:
+            dropped.append((record.run_id, reason))
+        else:
+            kept.append(record)
+    if not kept:
+        raise FitError(f"none of {len(dropped)} runs can be fitted; first: {dropped[0][1]}")
+    params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
+    tokens = np.array([r.tokens for r in kept], dtype=np.float64)
+    counted = 6 * params * tokens if flops == "6nd" else np.array([r.flops_exact for r in kept])
+    return FitPoints(
+        params=params,
+        tokens=tokens,
+        flops=counted.astype(np.float64),
+        loss_nats=np.array([r.val_loss_nats for r in kept], dtype=np.float64),
+        loss_sem_nats=np.array([r.val_loss_sem_nats for r in kept], dtype=np.float64),
+        run_id=tuple(r.run_id for r in kept),
+        cluster=tuple(r.cluster for r in kept),
+        size=tuple(dict(r.spec.tags).get("size", format_count(r.params_total)) for r in kept),
+        seed=tuple(r.spec.seed for r in kept),
+        convention={"params": convention, "flops": flops, "loss": "nats per token"},
+        dropped=tuple(dropped),
+        notes=tuple(_mixture_notes(kept)),
+    )
+
+
+def _why_not(record: RunRecord) -> str:
+    """Why a record is no point of a law; "" when it is."""
+    if record.status == "diverged":
+        return f"diverged: {record.message}"
+    if record.kind == "trunk":
+        return "trunk: never annealed (its branches are the points)"
+    schedule = record.spec.schedule
+    if schedule.shape == "constant" or (schedule.shape == "wsd" and schedule.decay_steps is None):
+        return "not annealed: its learning rate never decays"
+    if record.tokens > MAX_EPOCHS * record.tokens_unique:
+        epochs = record.tokens / record.tokens_unique
+        return f"repeats its data {epochs:.1f} times (more than {MAX_EPOCHS:g} epochs)"
+    return ""
+
+
+def _mixture_notes(records: Sequence[RunRecord]) -> list[str]:
+    notes = []
+    for what, values in (
+        ("corpus fingerprints", {r.corpus_fingerprint for r in records}),
+        ("vocabulary sizes", {str(r.spec.model.vocab_size) for r in records}),
+        ("precisions", {r.spec.precision for r in records}),
+    ):
+        if len(values) > 1:
+            notes.append(f"mixed {what}: {', '.join(sorted(values))}; losses may not compare")
+    return notes
+
+
+def points_from_arrays(
+    params: ArrayLike,
+    tokens: ArrayLike,
+    loss_nats: ArrayLike,
+    *,
+    flops: ArrayLike | None = None,
+    cluster: Sequence[str] | None = None,
+    convention: str = "as given",
+) -> FitPoints:
+    """Points from columns of one length; FLOPs default to 6 * params * tokens.
+
+    Without ``cluster`` every row counts as independent. Raises ``FitError`` naming the first
+    row that is not positive and finite, or columns of different lengths.
+    """
+    columns = {"params": params, "tokens": tokens, "loss": loss_nats}
+    arrays = {name: np.asarray(x, dtype=np.float64).ravel() for name, x in columns.items()}
+    arrays["flops"] = (
+        6 * arrays["params"] * arrays["tokens"]
+        if flops is None
+        else np.asarray(flops, dtype=np.float64).ravel()
+    )
+    count = len(arrays["loss"])
+    for name, values in arrays.items():
+        if len(values) != count:
+            raise FitError(f"{name} has {len(values)} values, loss has {count}")
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if len(bad):
+            raise FitError(f"row {bad[0] + 1}: {name} is {values[bad[0]]}, expected above 0")
+    ids = tuple(f"row{i + 1}" for i in range(count))
+    return FitPoints(
+        params=arrays["params"],
+        tokens=arrays["tokens"],
+        flops=arrays["flops"],
+        loss_nats=arrays["loss"],
+        loss_sem_nats=np.full(count, math.nan),
+        run_id=ids,
+        cluster=tuple(cluster) if cluster is not None else ids,
+        size=tuple(format_count(p) for p in arrays["params"]),
+        seed=(0,) * count,
+        convention={
+            "params": convention,
+            "flops": "6nd" if flops is None else "as given",
+            "loss": "nats per token",
+        },
+    )
+
+
+def points_from_table(path: Path) -> FitPoints:
+    """A CSV with columns params, tokens, loss and optionally flops and cluster.
+
+    Raises ``ConfigError`` naming the file and line of what cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem})") from None
+    needed = ("params", "tokens", "loss")
+    missing = [name for name in needed if not rows or name not in rows[0]]
+    if missing:
+        raise ConfigError(f"{path}: no column {', '.join(missing)}; expected {', '.join(needed)}")
+    columns: dict[str, list[float]] = {}
+    for name in [*needed, *(["flops"] if "flops" in rows[0] else [])]:
+        columns[name] = [_cell(path, number, name, row[name]) for number, row in enumerate(rows, 2)]
+    cluster = [row["cluster"] for row in rows] if "cluster" in rows[0] else None
+    return points_from_arrays(
+        columns["params"],
+        columns["tokens"],
+        columns["loss"],
+        flops=columns.get("flops"),
+        cluster=cluster,
+    )
+
+
+def _cell(path: Path, line: int, name: str, text: str | None) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        raise ConfigError(f"{path}:{line}: {name} is {text!r}, expected a number") from None
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{path}:{line}: {name} is {text}, expected above 0 and finite")
+    return value

@@ -1,0 +1,178 @@
+"""The road end to end, as a user walks it: `slaw run`, killed and run again, to records."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scaling_law.layout import SweepDir
+from scaling_law.profile import save_profile
+from scaling_law.record import load_records, read_curve
+from tests.fakes import cpu_profile
+
+SWEEP = """
+name: road
+data: {corpus: text, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50}
+model: {n_ctx: 16}
+grid:
+  - sizes: [{n_layer: 1, d_model: 8, n_head: 2}, {n_layer: 1, d_model: 16, n_head: 2}]
+    tokens: [4k, 8k, 16k]
+optim: {rule: slaw_small, lr: 0.01, batch_tokens: 32}
+eval: {val_tokens: 512, curve_tokens: 256, curve_points: 8}
+precision: fp32
+limits: {time: 1h}
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with text, a config and a measured device, as after the first command."""
+    import importlib.metadata
+
+    (tmp_path / "text").mkdir()
+    for index in range(60):
+        words = " ".join(f"w{(index * 7 + k * k) % 97} is {k % 13}." for k in range(60))
+        (tmp_path / "text" / f"{index}.txt").write_text(words)
+    (tmp_path / "road.yaml").write_text(SWEEP)
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    version = importlib.metadata.version("torch")
+    save_profile(cpu_profile(torch_version=version), "cpu")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "scaling_law.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+
+
+def slaw(*words: str) -> tuple[int, str, str]:
+    process = start(*words)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def losses(folder: str) -> dict[str, tuple[float | None, list[float | None]]]:
+    sweep = SweepDir(Path(folder))
+    return {
+        r.run_id: (
+            r.val_loss_nats,
+            [p.val_loss_nats for p in read_curve(sweep.run(r.run_id))],
+        )
+        for r in load_records(sweep)
+    }
+
+
+def test_a_sweep_killed_and_run_again_ends_with_the_same_numbers(place):
+    code, out, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "whole")
+    assert code == 0, err
+    assert "8 of 8 runs done" in out
+    assert "next: slaw fit whole" in out
+    expected = losses("whole")
+    assert len(expected) == 8
+    killed = start("run", "road.yaml", "--device", "cpu", "--out", "killed")
+    deadline = time.monotonic() + 60
+    while not list(Path("killed/runs").glob("*/curve.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    code, out, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "killed")
+    assert code == 0, err
+    assert losses("killed") == expected
+    code, out, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "killed")
+    assert code == 0, err
+    assert "8 of 8 runs were finished before" in err
+
+
+def test_sigterm_checkpoints_and_exits_75_and_the_rest_is_the_same(place):
+    slaw("run", "road.yaml", "--device", "cpu", "--out", "whole")
+    stopped = start("run", "road.yaml", "--device", "cpu", "--out", "stopped")
+    deadline = time.monotonic() + 60
+    while not list(Path("stopped/runs").glob("*/curve.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stopped.terminate()
+    out, _ = stopped.communicate(timeout=60)
+    assert stopped.returncode == 75
+    assert "run the same line again" in out
+    code, _, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "stopped")
+    assert code == 0, err
+    assert losses("stopped") == losses("whole")
+
+
+def test_two_at_once_on_one_folder_are_told_apart(place):
+    first = start("run", "road.yaml", "--device", "cpu", "--out", "one")
+    deadline = time.monotonic() + 60
+    while not Path("one/plan.json").is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    code, _, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "one")
+    first.communicate(timeout=120)
+    assert code == 2
+    assert "one is in use by pid" in err
+    assert first.returncode == 0
+
+
+def test_plan_and_status_tell_before_and_after(place):
+    code, out, err = slaw("run", "road.yaml", "--device", "cpu", "--dry-run")
+    assert code == 0, err
+    assert "branching saves" in out
+    assert not Path("results").exists()
+    slaw("run", "road.yaml", "--device", "cpu")
+    code, out, _ = slaw("status", "results/road", "--json")
+    status = json.loads(out)[0]
+    assert code == 0
+    assert status["counts"] == {"done": 8}
+    assert status["flops_done_frac"] == pytest.approx(1.0)
+
+
+BAD = {
+    "unknown key": (["--set", "optim.lr_rate=1"], "optim.lr_rate: unknown key"),
+    "wrong type": (["--set", "model.n_ctx=many"], "model.n_ctx"),
+    "heads": (["--set", "grid.0.sizes.0.n_head=3"], "n_head 3"),
+    "too short": (["--set", "grid.0.tokens.0=3"], "grid.0.tokens"),
+    "too long": (["--set", "grid.0.tokens.0=1e12"], "epochs"),
+    "no corpus": (["--set", "data.corpus=nowhere/at/all"], "nowhere/at/all"),
+    "no such config": (["--mode", "slow"], "configs/slow.yaml"),
+    "no file": (["missing.yaml"], "missing.yaml"),
+    "unwritable": (["--out", "/proc/slaw"], "/proc/slaw: cannot be written"),
+    "no cuda": (["--device", "cuda"], "device 'cuda' was asked for"),
+    "bad time": (["--time", "soon"], "soon"),
+    "bad memory": (["--memory", "lots"], "lots"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(place, name):
+    words, said = BAD[name]
+    config = [] if name in ("no such config", "no file") else ["road.yaml"]
+    device = [] if "--device" in words else ["--device", "cpu"]
+    code, out, err = slaw("run", *config, *words, *device)
+    assert code == 2, err
+    lines = [line for line in err.splitlines() if line.startswith("slaw: ")]
+    assert len(lines) == 1, err
+    assert said in lines[0]
+    assert "Traceback" not in err
+    assert out == ""
+    assert not list(Path().glob("results/*/runs")), "something was half-written"
+
+
+def test_an_empty_corpus_and_a_folder_without_records_are_refused(place):
+    for path in Path("text").iterdir():
+        path.write_text("")
+    code, _, err = slaw("run", "road.yaml", "--device", "cpu")
+    assert code == 2
+    assert "text" in err.splitlines()[-1]
+    code, _, err = slaw("status", "text")
+    assert code == 2
+    assert "holds no run records" in err
