@@ -117,14 +117,14 @@ class Problem:
             curvature = bend = curvature * loss**2
             slope = slope * loss
             curvature = curvature + slope
-        jacobian = self._jacobian(internal, shares, log_sum)
+        jacobian = self.jacobian(internal, shares, log_sum)
         gradient = np.einsum("rn,rnk->rk", weights * slope, jacobian, optimize=True)
-        major = self._gram(jacobian, weights * bend)
-        hessian = self._gram(jacobian, weights * curvature)
+        major = self.gram(jacobian, weights * bend)
+        hessian = self.gram(jacobian, weights * curvature)
         hessian += self._second_order(internal, shares, weights * slope)
         return total, gradient, hessian, major
 
-    def _jacobian(self, internal: Floats, shares: Floats, log_sum: Floats) -> Floats:
+    def jacobian(self, internal: Floats, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter: [R, n, k]."""
         inner = np.einsum("rnj,njk->rnk", shares, self.matrix, optimize=True)
         if not self.law.power:
@@ -133,7 +133,8 @@ class Problem:
         return np.concatenate([kappa * inner, log_sum[:, :, None]], axis=2)
 
     @staticmethod
-    def _gram(jacobian: Floats, weights: Floats) -> Floats:
+    def gram(jacobian: Floats, weights: Floats) -> Floats:
+        """Sum over points of weight * gradient gradient^T: [R, k, k]."""
         weighted = jacobian * weights[:, :, None]
         return np.asarray(np.swapaxes(weighted, 1, 2) @ jacobian)
 
@@ -143,7 +144,7 @@ class Problem:
         inner = np.einsum("rnj,njk->rnk", shares, self.matrix, optimize=True)
         kappa = internal[:, -1] if self.law.power else np.ones(len(internal))
         scaled = force * kappa[:, None]
-        spread = -self._gram(inner, scaled)
+        spread = -self.gram(inner, scaled)
         for j in range(shares.shape[2]):
             rows = self.matrix[:, j]
             pull = scaled * shares[:, :, j]
@@ -163,7 +164,7 @@ class Problem:
         weights: Floats | None = None,
         targets: Floats | None = None,
         *,
-        max_steps: int = 200,
+        max_steps: int = 1500,
     ) -> Solution:
         """Minimise from every row of ``starts`` [R, k], with its weights and log targets [R, n]."""
         count, points = len(starts), len(self.target)
@@ -190,7 +191,8 @@ class Problem:
             )
             log_coefficient = values[term.coefficient] - shift
             values[term.coefficient] = float(np.exp(np.clip(log_coefficient, -700, 700)))
-        return self.law.to_public(values)
+        public: dict[str, float] = self.law.to_public(values)
+        return public
 
 
 @dataclass(frozen=True)
@@ -206,65 +208,76 @@ class Solution:
 class _Newton:
     """Damped Newton on a batch, each member with its own damping; bounds by freezing.
 
-    Each step is tried with the exact Hessian where that is positive definite and with the
-    majoriser otherwise (iteratively reweighted least squares, which cannot overshoot).
+    Two steps are tried each time and the better kept: with the exact Hessian, its negative
+    curvature turned positive, and with the majoriser (iteratively reweighted least squares,
+    which cannot overshoot but creeps along curved valleys).
     """
 
     def __init__(self, problem: Problem, weights: Floats, targets: Floats) -> None:
         self.problem, self.weights, self.targets = problem, weights, targets
 
     def run(self, x: Floats, max_steps: int) -> Solution:
+        """Minimise from each row of ``x`` [R, k], in place."""
         problem, count = self.problem, len(x)
-        damping = np.full(count, 1e-3)
+        damping = np.full((2, count), 1e-3)
         done = np.zeros(count, dtype=bool)
         value, gradient, hessian, major = problem.evaluate(x, self.weights, self.targets)
         for _ in range(max_steps):
             live = np.flatnonzero(~done)
             if not len(live):
                 break
-            step, free_gradient = self._step(
-                x[live], gradient[live], hessian[live], major[live], damping[live]
-            )
-            trial = np.clip(x[live] + step, problem.low, problem.high)
             weights, targets = self.weights[live], self.targets[live]
-            found = problem.evaluate(trial, weights, targets)
-            better = found[0] < value[live]
-            predicted = np.abs(np.einsum("rk,rk->r", free_gradient, step))
-            tiny = predicted <= 1e-13 * np.maximum(value[live], 1e-30)
-            accepted = live[better]
-            x[accepted], value[accepted] = trial[better], found[0][better]
-            gradient[accepted], hessian[accepted] = found[1][better], found[2][better]
-            major[accepted] = found[3][better]
-            damping[accepted] = np.maximum(damping[accepted] / 5, 1e-14)
-            damping[live[~better]] *= 8
-            done[live[tiny]] = True
-            stuck = damping[live] > 1e12
-            done[live[stuck]] = True
-        return Solution(x, value, self._converged(x, value, gradient, major), hessian)
+            here = x[live], gradient[live], hessian[live], major[live]
+            trials, gains = self._trials(here, damping[:, live])
+            values = np.stack(
+                [problem.evaluate(t, weights, targets, derivatives=False)[0] for t in trials]
+            )
+            better = values < value[live]
+            damping[:, live] *= np.where(better, 0.2, 8.0)
+            np.clip(damping, 1e-14, 1e16, out=damping)
+            chosen = values.argmin(axis=0)
+            accepted = better.any(axis=0)
+            moved = live[accepted]
+            if len(moved):
+                x[moved] = trials[chosen, np.arange(len(live))][accepted]
+                found = problem.evaluate(x[moved], self.weights[moved], self.targets[moved])
+                value[moved], gradient[moved], hessian[moved], major[moved] = found
+            tiny = (gains <= 1e-13 * np.maximum(value[live], 1e-30)).all(axis=0)
+            stuck = (damping[:, live] > 1e12).all(axis=0)
+            done[live[tiny | stuck]] = True
+        return Solution(x, value, self._converged(x, value, gradient, hessian, major), hessian)
 
-    def _step(
-        self, x: Floats, gradient: Floats, hessian: Floats, major: Floats, damping: Floats
+    def _trials(
+        self, here: tuple[Floats, Floats, Floats, Floats], damping: Floats
     ) -> tuple[Floats, Floats]:
+        """Trial points [2, R, k] by the exact and the majorised step, and their gains [2, R]."""
         problem = self.problem
+        x, gradient, hessian, major = here
         frozen = ((x <= problem.low) & (gradient > 0)) | ((x >= problem.high) & (gradient < 0))
-        free_gradient = np.where(frozen, 0.0, gradient)
-        eye = np.eye(problem.n_params)
+        free = np.where(frozen, 0.0, gradient)
         keep = ~(frozen[:, :, None] | frozen[:, None, :])
-        exact = np.where(keep, hessian, 0.0) + eye * frozen[:, :, None]
-        safe = np.where(keep, major, 0.0) + eye * frozen[:, :, None]
-        scale = np.einsum("rkk->rk", safe)
-        ridge = damping[:, None] * np.maximum(scale, 1e-12 * scale.max(axis=1, keepdims=True))
-        lowest = np.linalg.eigvalsh(exact)[:, 0]
-        trusted = lowest > 1e-10 * np.abs(np.einsum("rkk->rk", exact)).max(axis=1)
-        chosen = np.where(trusted[:, None, None], exact, safe) + eye * ridge[:, :, None]
-        chosen += eye * (1e-14 * np.abs(chosen).max(axis=(1, 2)) + 1e-300)[:, None, None]
-        step = -np.linalg.solve(chosen, free_gradient[:, :, None])[:, :, 0]
-        return np.clip(step, -2.0, 2.0), free_gradient
+        pinned = np.eye(problem.n_params) * frozen[:, :, None]
+        safe = np.where(keep, major, 0.0) + pinned
+        # in units where the majoriser has a unit diagonal, curvatures compare
+        unit = 1 / np.sqrt(np.maximum(np.einsum("rkk->rk", safe), 1e-300))
+        scaled = unit[:, :, None] * unit[:, None, :]
+        force = free * unit
+        steps, gains = [], []
+        for matrix, ridge in (
+            (np.where(keep, hessian, 0.0) + pinned, damping[0]),
+            (safe, damping[1]),
+        ):
+            curvature, axes = np.linalg.eigh(matrix * scaled)
+            along = np.einsum("rkj,rk->rj", axes, force)
+            along /= np.abs(curvature) + ridge[:, None] + 1e-13
+            step = -np.einsum("rkj,rj->rk", axes, along) * unit
+            steps.append(np.clip(x + np.clip(step, -3.0, 3.0), problem.low, problem.high))
+            gains.append(np.abs(np.einsum("rk,rk->r", free, step)))
+        return np.stack(steps), np.stack(gains)
 
     def _converged(
-        self, x: Floats, value: Floats, gradient: Floats, major: Floats
+        self, x: Floats, value: Floats, gradient: Floats, hessian: Floats, major: Floats
     ) -> NDArray[np.bool_]:
         """Whether a further majorised step would gain next to nothing."""
-        step, free = self._step(x, gradient, major, major, np.full(len(x), 1e-9))
-        gain = np.abs(np.einsum("rk,rk->r", free, step))
-        return np.asarray(gain <= 1e-7 * np.maximum(value, 1e-30))
+        _, gains = self._trials((x, gradient, hessian, major), np.full((2, len(x)), 1e-9))
+        return np.asarray(gains[1] <= 1e-7 * np.maximum(value, 1e-30))

@@ -1,0 +1,131 @@
+"""Intervals by resampling trunks, never rows: a trunk's branches share init, data and weights.
+
+Many clusters (at least ``MANY_CLUSTERS``): pairs bootstrap, whole clusters drawn with
+replacement (Cameron 2008, "Bootstrap-based improvements for inference with clustered errors").
+Few: drawing 8 trunks with replacement would drop whole sizes and often lose identification,
+so the wild cluster bootstrap keeps every point and multiplies each cluster's residuals by one
+random weight of Webb's six (Webb 2023, "Reworking wild bootstrap-based inference for
+clustered errors"); residuals are first enlarged by sqrt(G/(G-1) (n-1)/(n-k)) for the degrees
+of freedom the fit has taken, and the interval is widened by Student's t with G - 1 degrees
+of freedom over the normal quantile.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points import FitPoints
+from scaling_law.fit.solve import Problem
+
+MANY_CLUSTERS = 30
+_WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
+_BATCH = 500
+# A resample whose objective the multi-start lowers by more than this was in another minimum.
+_AGREE = 1e-6
+_CHECKED = 40
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Internal parameter vectors of the resamples [R, k] and how they were made.
+
+    ``widen`` multiplies an interval's half-widths; ``unconverged`` counts resamples left out.
+    """
+
+    internal: Floats
+    method: str
+    widen: float
+    unconverged: int
+    notes: tuple[str, ...]
+
+
+def bootstrap(
+    problem: Problem, optimum: Floats, points: FitPoints, *, resamples: int, seed: int, level: float
+) -> Bootstrap:
+    """Refit ``resamples`` resampled data sets from the full-data ``optimum`` [k].
+
+    Each result is checked for convergence and, for a sample of them, against a multi-start;
+    those that fail are solved again from every start.
+    """
+    generator = np.random.default_rng(seed)
+    pairs = points.n_clusters >= MANY_CLUSTERS
+    draw = _pairs if pairs else _wild
+    weights, targets = draw(problem, optimum, points, resamples, generator)
+    found = np.empty((resamples, len(optimum)))
+    good = np.zeros(resamples, dtype=bool)
+    for first in range(0, resamples, _BATCH):
+        rows = slice(first, min(first + _BATCH, resamples))
+        starts = np.tile(optimum, (len(found[rows]), 1))
+        solution = problem.solve(starts, weights[rows], targets[rows])
+        found[rows], good[rows] = solution.internal, solution.converged
+    moved = _check(problem, weights, targets, found, good)
+    notes = []
+    if moved:
+        notes.append(f"{moved} of {_CHECKED} checked resamples had a better optimum elsewhere")
+    groups = points.n_clusters
+    widen = 1.0
+    if pairs:
+        method = f"pairs bootstrap over {groups} clusters"
+    else:
+        quantile = 0.5 + level / 2
+        widen = float(stats.t.ppf(quantile, groups - 1) / stats.norm.ppf(quantile))
+        method = f"wild cluster bootstrap over {groups} trunks, Student's t({groups - 1})"
+        if groups < 12:
+            notes.append(f"only {groups} independent trunks: intervals are themselves uncertain")
+    return Bootstrap(found[good], method, widen, int((~good).sum()), tuple(notes))
+
+
+def _pairs(
+    problem: Problem, optimum: Floats, points: FitPoints, count: int, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
+    groups = points.n_clusters
+    drawn = generator.integers(0, groups, (count, groups))
+    times = np.zeros((count, groups))
+    for row in range(count):
+        times[row] = np.bincount(drawn[row], minlength=groups)
+    targets = np.broadcast_to(problem.target, (count, len(problem.target)))
+    return times[:, points.cluster_index], targets
+
+
+def _wild(
+    problem: Problem, optimum: Floats, points: FitPoints, count: int, generator: np.random.Generator
+) -> tuple[Floats, Floats]:
+    fitted = problem.law.log_loss(optimum[None], problem.matrix, problem.offset)[0][0]
+    groups, rows, free = points.n_clusters, len(points), problem.n_params
+    scale = math.sqrt(groups / max(groups - 1, 1) * (rows - 1) / max(rows - free, 1))
+    residual = scale * (problem.target - fitted)
+    signs = generator.choice(np.concatenate([-_WEBB, _WEBB]), (count, groups))
+    return np.ones((count, rows)), fitted + residual * signs[:, points.cluster_index]
+
+
+def _check(
+    problem: Problem,
+    weights: Floats,
+    targets: Floats,
+    found: Floats,
+    good: np.typing.NDArray[np.bool_],
+) -> int:
+    """Solve failures, and a sample of the rest, from every start; returns how many moved."""
+    starts = problem.starts()
+    sample = np.linspace(0, len(found) - 1, min(_CHECKED, len(found))).astype(int)
+    moved = 0
+    for row in sorted({*np.flatnonzero(~good)[: 5 * _CHECKED].tolist(), *sample.tolist()}):
+        many = np.tile(weights[row], (len(starts), 1)), np.tile(targets[row], (len(starts), 1))
+        solution = problem.solve(starts, *many)
+        best = int(solution.objective.argmin())
+        mine = problem.evaluate(found[row : row + 1], many[0][:1], many[1][:1], derivatives=False)
+        if not good[row] or solution.objective[best] < mine[0][0] * (1 - _AGREE):
+            moved += int(good[row])
+            found[row], good[row] = solution.internal[best], solution.converged[best]
+    return moved
+
+
+def interval(values: Floats, centre: float, level: float, widen: float) -> tuple[float, float]:
+    """Percentile interval of ``values`` at ``level``, its half-widths about ``centre`` widened."""
+    low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
+    return centre - widen * (centre - float(low)), centre + widen * (float(high) - centre)

@@ -1,0 +1,212 @@
+"""One law fitted to points, with proof of convergence, intervals and a status."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from scaling_law.errors import FitError
+from scaling_law.fit.bootstrap import Bootstrap, bootstrap, interval
+from scaling_law.fit.laws import Law, load_law
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points import FitPoints
+from scaling_law.fit.solve import Objective, Problem, Solution
+from scaling_law.outcome import STATUS_REMEDY, FitResult
+
+# Starts within this relative excess of the best objective count as agreeing.
+AGREEING = 1e-6
+# Beyond this the centred normal matrix no longer separates the parameters.
+MAX_CONDITION = 1e12
+_LOGARITHMIC = frozenset(("E", "A", "B", "K", "N_c", "D_c", "C_c", "L_inf", "G"))
+
+
+def fit_law(
+    points: FitPoints,
+    name: str,
+    *,
+    objective: Objective | None = None,
+    level: float = 0.9,
+    resamples: int = 0,
+    seed: int = 0,
+) -> FitResult:
+    """Fit law ``name`` to ``points``; without ``resamples`` there are no intervals.
+
+    The result's ``status`` says whether it may be used. Raises ``FitError`` for points no law
+    can be fitted to (fewer than two, identical).
+    """
+    law, scoring = load_law(name), objective or Objective()
+    variables = {v: points.variable(v) for v in law.variables}
+    lacking = _lacking(law, points)
+    if lacking:
+        return _refused(law, points, scoring, lacking)
+    problem = Problem(law, variables, points.loss_nats, scoring)
+    solution = problem.solve(problem.starts())
+    best = int(solution.objective.argmin())
+    optimum = solution.internal[best]
+    agreeing = int((solution.objective <= solution.objective[best] * (1 + AGREEING) + 1e-18).sum())
+    status, message = _status(problem, solution, best)
+    residual = _log_residuals(problem, optimum)
+    result = FitResult(
+        law=name,
+        params=problem.form(optimum),
+        status=status,
+        message=message,
+        objective=float(solution.objective[best]),
+        n_points=len(points),
+        n_clusters=points.n_clusters,
+        n_starts=len(solution.objective),
+        n_starts_agreeing=agreeing,
+        convention=dict(points.convention),
+        data_range=points.data_range,
+        level=level,
+        huber_delta=scoring.delta if scoring.loss == "huber_log" else None,
+        rms_log_residual=float(np.sqrt(np.mean(residual**2))),
+        residual_scatter_log=_scatter(residual, problem.n_params),
+        condition_number=_condition(problem, optimum),
+        optimum=_optimum(problem.form(optimum)),
+        dropped=points.dropped,
+        notes=points.notes,
+        seed=seed,
+    )
+    if resamples and status != "not_converged":
+        drawn = bootstrap(problem, optimum, points, resamples=resamples, seed=seed, level=level)
+        result = _with_intervals(result, problem, drawn, level)
+    return result
+
+
+def _lacking(law: Law, points: FitPoints) -> str:
+    """What the points lack for this law; "" when nothing."""
+    needed = len(law.names) + 1
+    if len(points) < 2 or len(set(points.loss_nats.tolist())) < 2:
+        raise FitError(
+            f"{len(points)} points with {len(set(points.loss_nats.tolist()))} different losses: "
+            "no law can be fitted; add sizes and horizons"
+        )
+    if len(points) < needed:
+        return f"{len(points)} points for {len(law.names)} parameters; at least {needed} needed"
+    for variable in law.variables:
+        values = len(set(np.round(np.log(points.variable(variable)), 6).tolist()))
+        least = 2 if len(law.terms) == 1 else 3
+        if values < least:
+            return f"only {values} different values of {variable}; at least {least} needed"
+    if len(law.variables) == 2:
+        logs = np.stack([np.log(points.variable(v)) for v in law.variables])
+        if abs(np.corrcoef(logs)[0, 1]) > 0.999:
+            return f"{law.variables[0]} and {law.variables[1]} move together: vary them apart"
+    return ""
+
+
+def _refused(law: Law, points: FitPoints, scoring: Objective, lacking: str) -> FitResult:
+    return FitResult(
+        law=law.name,
+        params={},
+        status="too_few_points",
+        message=f"{lacking}; {STATUS_REMEDY['too_few_points']}",
+        objective=math.nan,
+        n_points=len(points),
+        n_clusters=points.n_clusters,
+        n_starts=0,
+        n_starts_agreeing=0,
+        convention=dict(points.convention),
+        data_range=points.data_range,
+        huber_delta=scoring.delta if scoring.loss == "huber_log" else None,
+        dropped=points.dropped,
+        notes=points.notes,
+    )
+
+
+def _status(problem: Problem, solution: Solution, best: int) -> tuple[str, str]:
+    optimum = solution.internal[best]
+    if not solution.converged[best]:
+        return "not_converged", STATUS_REMEDY["not_converged"]
+    hit = problem.at_bound(optimum)
+    if hit:
+        return "at_bound", f"{', '.join(hit)} at a bound; {STATUS_REMEDY['at_bound']}"
+    if _condition(problem, optimum) > MAX_CONDITION:
+        return "ill_conditioned", STATUS_REMEDY["ill_conditioned"]
+    return "converged", ""
+
+
+def _condition(problem: Problem, optimum: Floats) -> float:
+    """Condition number of the Gauss-Newton matrix in centred, scaled parameters."""
+    ones = np.ones((1, len(problem.target)))
+    _, shares, log_sum = problem.law.log_loss(optimum[None], problem.matrix, problem.offset)
+    jacobian = problem.jacobian(optimum[None], shares, log_sum)
+    gram = problem.gram(jacobian, ones)[0]
+    scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    values = np.linalg.eigvalsh(gram / np.outer(scale, scale))
+    return float(values[-1] / max(values[0], 1e-300))
+
+
+def _log_residuals(problem: Problem, optimum: Floats) -> Floats:
+    fitted = problem.law.log_loss(optimum[None], problem.matrix, problem.offset)[0][0]
+    return np.asarray(problem.target - fitted)
+
+
+def _scatter(residual: Floats, free: int) -> float:
+    """Residual standard deviation of log loss, the fit's degrees of freedom taken off."""
+    return float(np.sqrt(np.sum(residual**2) / max(len(residual) - free, 1)))
+
+
+def _optimum(params: dict[str, float]) -> dict[str, float]:
+    """Compute-optimal allocation under C = 6ND (Hoffmann 2022, equation 4).
+
+    params = G (C/6)^a, tokens = (C/6)^b / G; empty for laws without it.
+    """
+    if not {"A", "B", "alpha", "beta"} <= params.keys():
+        return {}
+    alpha, beta = params["alpha"], params["beta"]
+    if not (alpha > 0 and beta > 0 and params["A"] > 0 and params["B"] > 0):
+        return {}
+    log_ratio = math.log(alpha * params["A"]) - math.log(beta * params["B"])
+    return {
+        "a": beta / (alpha + beta),
+        "b": alpha / (alpha + beta),
+        "G": math.exp(min(log_ratio / (alpha + beta), 700.0)),
+    }
+
+
+def _with_intervals(
+    result: FitResult, problem: Problem, drawn: Bootstrap, level: float
+) -> FitResult:
+    forms = [problem.form(vector) for vector in drawn.internal]
+    names = tuple(result.params)
+    samples = tuple(tuple(form[name] for name in names) for form in forms)
+    optima = [_optimum(form) for form in forms]
+    notes = [*result.notes, *drawn.notes]
+    if drawn.unconverged:
+        notes.append(f"{drawn.unconverged} resamples did not converge and are left out")
+    return dataclasses.replace(
+        result,
+        samples=samples,
+        intervals=_intervals(result.params, forms, level, drawn.widen),
+        optimum_intervals=_intervals(
+            result.optimum,
+            [o for o in optima if o.keys() == result.optimum.keys()],
+            level,
+            drawn.widen,
+        ),
+        interval_method=drawn.method,
+        notes=tuple(notes),
+    )
+
+
+def _intervals(
+    centre: dict[str, float], forms: list[dict[str, Any]], level: float, widen: float
+) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, value in centre.items():
+        draws = np.array([form[name] for form in forms])
+        draws = draws[np.isfinite(draws)]
+        if len(draws) < 20 or not math.isfinite(value):
+            continue
+        if name in _LOGARITHMIC and value > 0 and (draws > 0).all():
+            # scale parameters are skewed: widened on the logarithm, they stay positive
+            low, high = interval(np.log(draws), math.log(value), level, widen)
+            found[name] = (math.exp(min(low, 700.0)), math.exp(min(high, 700.0)))
+        else:
+            found[name] = interval(draws, value, level, widen)
+    return found
