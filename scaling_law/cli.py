@@ -71,6 +71,55 @@ def _status(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _fit(options: argparse.Namespace) -> int:
+    from scaling_law.fit import session
+
+    suite, kept = session.fit_folders([Path(f) for f in options.folders], _fit_settings(options))
+    if options.json:
+        print(json.dumps(suite.to_json(), indent=1, allow_nan=False))
+        return EXIT_OK
+    print(session.format_suite(suite))
+    print(f"\nkept in {kept}" if kept else "\nnot kept: the folder cannot be written")
+    return EXIT_OK
+
+
+def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from scaling_law.fit.suite import FitSettings
+
+    return FitSettings(
+        convention=options.convention,
+        flops=options.flops_count,
+        loss=options.loss,
+        huber_delta=options.huber_delta,
+        level=options.level,
+        resamples=options.resamples,
+        seed=options.seed,
+    )
+
+
+def _extrapolate(options: argparse.Namespace) -> int:
+    from scaling_law import forecast
+
+    targets = {
+        name: getattr(options, name) for name in ("params", "tokens", "flops", "target_loss")
+    }
+    result = forecast.forecast(
+        law=options.law, results=options.results, targets=targets, level=options.level
+    )
+    print(json.dumps(result.to_json(), indent=1, allow_nan=False) if options.json else result.text)
+    return EXIT_OK
+
+
+def _report(options: argparse.Namespace) -> int:
+    from scaling_law.record import find_sweeps
+    from scaling_law.report.html import write_report
+
+    for sweep in find_sweeps(Path(options.folder)):
+        out = Path(options.out) if options.out else None
+        print(write_report(sweep, out=out, target_params=options.params))
+    return EXIT_OK
+
+
 def _data(options: argparse.Namespace) -> int:
     from scaling_law.data import describe
 
@@ -154,6 +203,64 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     status.set_defaults(handler=_status)
 
 
+def _count(text: str) -> float:
+    from scaling_law.units import parse_count
+
+    try:
+        return parse_count(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fit = commands.add_parser(
+        "fit",
+        help="fit scaling laws to finished runs",
+        description="Fit Kaplan's and Chinchilla's laws to the annealed runs of one or more "
+        "results folders, with intervals, checks and every excluded run named.",
+    )
+    fit.add_argument("folders", nargs="*", default=[RESULTS], help="sweeps, or folders of them")
+    fit.add_argument(
+        "--convention",
+        default="matmul",
+        choices=("total", "non_embedding", "matmul"),
+        help="which parameters count as the size (matmul: blocks and head)",
+    )
+    fit.add_argument(
+        "--flops-count", default="exact", choices=("exact", "6nd"), help="which FLOPs count"
+    )
+    fit.add_argument("--loss", default="huber_log", choices=("huber_log", "mse_log", "mse"))
+    fit.add_argument("--huber-delta", type=_count, default=1e-3, metavar="D")
+    fit.add_argument("--level", type=float, default=0.9, help="of the intervals (0.9)")
+    fit.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (1000)")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    fit.set_defaults(handler=_fit)
+
+
+def _add_extrapolate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    more = commands.add_parser(
+        "extrapolate",
+        help="forecast a larger model from a fitted or published law",
+        description="Forecast the loss of a larger model, with its interval and how far beyond "
+        "the data it stands. With --params alone: at that size's compute-optimal tokens.",
+    )
+    more.add_argument("--params", type=_count, metavar="N", help="model size, as in 175e9")
+    more.add_argument("--tokens", type=_count, metavar="D", help="training tokens, as in 1.4T")
+    more.add_argument("--flops", type=_count, metavar="C", help="training compute, as in 1e21")
+    more.add_argument("--target-loss", type=_count, metavar="L", help="nats per token")
+    more.add_argument("--law", help="a law of the fit, or a published one: see the README")
+    more.add_argument("--results", metavar="DIR", help="the sweep whose fit is used")
+    more.add_argument("--level", type=float, default=0.9, help="of the interval (0.9)")
+    more.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    more.set_defaults(handler=_extrapolate)
+    report = commands.add_parser("report", help="write one HTML page and figures for a sweep")
+    report.add_argument("folder", nargs="?", default=RESULTS, help="a sweep or a folder of them")
+    report.add_argument("--out", metavar="FILE", help="the page (<sweep>/report.html)")
+    report.add_argument("--params", type=_count, default=175e9, help="size to forecast (175e9)")
+    report.set_defaults(handler=_report)
+
+
 def _add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     data = commands.add_parser("data", help="list, prepare or inspect the text of a config")
     data.add_argument("action", choices=("list", "prepare", "inspect"))
@@ -180,6 +287,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"slaw {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_run(commands)
+    _add_fit(commands)
+    _add_extrapolate(commands)
     _add_data(commands)
     return parser
 

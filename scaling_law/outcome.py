@@ -98,3 +98,16 @@ def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return value
+
+
+def fit_result_from_json(data: dict[str, Any]) -> FitResult:
+    """The inverse of ``finite_json`` for a ``FitResult``. Raises ``TypeError``, ``KeyError``."""
+    fields = dict(data)
+    for name in ("objective", "rms_log_residual", "residual_scatter_log"):
+        fields[name] = math.nan if fields[name] is None else fields[name]
+    for name in ("data_range", "intervals", "optimum_intervals"):
+        fields[name] = {key: tuple(pair) for key, pair in fields[name].items()}
+    fields["samples"] = tuple(tuple(row) for row in fields["samples"])
+    fields["dropped"] = tuple((str(a), str(b)) for a, b in fields["dropped"])
+    fields["notes"] = tuple(fields["notes"])
+    return FitResult(**fields)

@@ -1,0 +1,113 @@
+"""The suite as text for a terminal: every figure with its convention, the verdict in words."""
+
+from __future__ import annotations
+
+from scaling_law.fit.suite import FitSuite
+from scaling_law.outcome import FitResult
+from scaling_law.units import format_count
+
+_SCALES = frozenset(("A", "B", "N_c", "D_c", "C_c", "K"))
+
+
+def format_suite(suite: FitSuite) -> str:
+    """A page to read at 2 a.m.: what was fitted, how well, how far it may be trusted."""
+    return "\n".join(
+        [
+            *_head(suite),
+            "",
+            *_law_lines(suite),
+            "",
+            *_allocation_lines(suite),
+            "",
+            *_validation_lines(suite),
+            *_dropped_lines(suite),
+        ]
+    )
+
+
+def _head(suite: FitSuite) -> list[str]:
+    points, ranges = suite.points, suite.points.data_range
+    spans = ", ".join(
+        f"{name} {format_count(low)} to {format_count(high)}"
+        for name, (low, high) in ranges.items()
+    )
+    convention = points.convention
+    lines = [
+        f"{len(points)} annealed points from {points.n_clusters} independent trunks"
+        f" ({len(set(points.size))} sizes); {len(points.dropped)} runs left out",
+        f"range: {spans}",
+        f"params: {convention['params']}; FLOPs: {convention['flops']}; loss: nats per token,"
+        f" natural logarithm; intervals at {100 * suite.settings.level:g}%",
+    ]
+    return lines + [f"note: {note}" for note in suite.notes]
+
+
+def _law_lines(suite: FitSuite) -> list[str]:
+    lines = []
+    for name, fit in suite.laws.items():
+        lines.append(
+            f"{name}: {fit.status}, on {suite.fitted_on[name]}: {fit.n_points} points,"
+            f" {fit.n_clusters} trunks" + (f"; {fit.message}" if fit.message else "")
+        )
+        if not fit.params:
+            continue
+        lines += [f"    {words}" for words in _params(fit)]
+        lines.append(
+            f"    {fit.n_starts_agreeing} of {fit.n_starts} starts agree; rms residual"
+            f" {100 * fit.rms_log_residual:.2f}% of loss; condition {fit.condition_number:.1e}"
+        )
+    main = suite.laws["chinchilla"]
+    lines.append(f"intervals: {main.interval_method or 'none'}")
+    return lines + [f"note: {note}" for note in main.notes if note not in suite.notes]
+
+
+def _params(fit: FitResult) -> list[str]:
+    words = []
+    for name, value in fit.params.items():
+        digits = ".4g" if name in _SCALES else ".4f"
+        text = f"{name} = {value:{digits}}"
+        if name in fit.intervals:
+            low, high = fit.intervals[name]
+            text += f" [{low:{digits}}, {high:{digits}}]"
+        words.append(text)
+    return words
+
+
+def _allocation_lines(suite: FitSuite) -> list[str]:
+    """Three approaches and three conventions beside Kaplan's and Chinchilla's exponents."""
+    lines = ["compute-optimal size ~ compute^a (Kaplan 2020: .73, Chinchilla 2022: .50)"]
+    for row in suite.by_convention:
+        words = "refused" if row["a"] is None else f"a = {row['a']:.3f}"
+        if row["a_low"] is not None:
+            words += f" [{row['a_low']:.3f}, {row['a_high']:.3f}]"
+        count = row["params"].replace("_", "-")
+        lines.append(f"    parametric, {count:<14} {words}  ({row['status']})")
+    for name, result in (("IsoFLOP", suite.isoflop), ("envelope", suite.envelope)):
+        count = suite.points.convention["params"].replace("_", "-")
+        words = f"refused: {result.reason}"
+        if result.params_exponent is not None:
+            words = f"a = {result.params_exponent:.3f}"
+            if result.params_exponent_interval is not None:
+                low, high = result.params_exponent_interval
+                words += f" [{low:.3f}, {high:.3f}]"
+        lines.append(f"    {name + ',':<11} {count:<14} {words}")
+    return lines
+
+
+def _validation_lines(suite: FitSuite) -> list[str]:
+    check = suite.validation
+    lines = [f"verdict: {check.verdict}"]
+    if check.seed_noise_log is not None:
+        lines.append(f"seed noise: {100 * check.seed_noise_log:.2f}% of loss (standard deviation)")
+    return lines
+
+
+def _dropped_lines(suite: FitSuite) -> list[str]:
+    reasons: dict[str, list[str]] = {}
+    for run_id, reason in suite.points.dropped:
+        reasons.setdefault(reason, []).append(run_id)
+    lines = []
+    for reason, runs in reasons.items():
+        shown = ", ".join(runs[:4]) + (f" and {len(runs) - 4} more" if len(runs) > 4 else "")
+        lines.append(f"left out, {reason}: {shown}")
+    return lines
