@@ -62,9 +62,16 @@ def cpu_profile(**changes: Any) -> DeviceProfile:
     return DeviceProfile(**{**fields, **changes})
 
 
+def _config_of(text: str) -> SweepConfig:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fake.yaml"
+        path.write_text(text)
+        return load_config(path, device_kind="cpu")
+
+
 def small_config() -> SweepConfig:
     """Two sizes, three horizons each, from one trunk a size."""
-    text = """
+    return _config_of("""
 name: small
 data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
 model: {n_ctx: 16}
@@ -75,11 +82,23 @@ optim: {rule: slaw_small, lr: 0.01, batch_tokens: 64}
 eval: {val_tokens: 512, curve_tokens: 256, curve_points: 8}
 precision: fp32
 limits: {time: 1h}
-"""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "small.yaml"
-        path.write_text(text)
-        return load_config(path, device_kind="cpu")
+""")
+
+
+def ladder_config() -> SweepConfig:
+    """The quick sweep's shape: six sizes, four horizons in equal-compute cells, three seeds."""
+    return _config_of("""
+name: ladder
+data: {corpus: installed, tokenizer: bpe, vocab_size: 1024}
+model: {n_ctx: 64}
+grid:
+  - sizes: [nano14k, nano25k, nano55k, nano98k, nano230k, nano440k]
+    flops_ladder: {base_flops: 1.09e11, ratio: 2, count: 4, tokens_near: 500K}
+    seeds: {nano55k: [0, 1, 2]}
+optim: {rule: slaw_small, batch_tokens: 512}
+precision: fp32
+limits: {time: 2h}
+""")
 
 
 def record_of(spec: RunSpec, *, status: str = "done", loss_nats: float = 4.0) -> RunRecord:

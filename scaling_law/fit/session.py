@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_law import layout
@@ -43,8 +44,17 @@ def fit_folders(
         return suite, None
 
 
-def stored_or_fitted(sweep: SweepDir) -> tuple[dict[str, FitResult], float | None]:
-    """The sweep's laws by name and its seed noise (log loss), fitted now if not kept or stale."""
+@dataclass(frozen=True, kw_only=True)
+class KnownLaws:
+    """A sweep's fitted laws by name, the one to forecast with, and the seed noise (log loss)."""
+
+    laws: dict[str, FitResult]
+    best_law: str
+    seed_noise_log: float | None
+
+
+def stored_or_fitted(sweep: SweepDir) -> KnownLaws:
+    """The laws kept in ``fits/fit.json``, or fitted now if there are none or they are stale."""
     done = source_key(d.path.name for d in sweep.run_dirs() if d.record.is_file())
     path = sweep.fits / "fit.json"
     if path.is_file():
@@ -54,6 +64,14 @@ def stored_or_fitted(sweep: SweepDir) -> tuple[dict[str, FitResult], float | Non
                 laws = {n: fit_result_from_json(fit) for n, fit in content["laws"].items()}
             except (KeyError, TypeError, ValueError) as problem:
                 raise ConfigError(f"{path}: damaged ({problem!r}); run `slaw fit` again") from None
-            return laws, content["seed_noise_log"]
+            return KnownLaws(
+                laws=laws,
+                best_law=content["best_law"],
+                seed_noise_log=content["seed_noise_log"],
+            )
     suite, _ = fit_folders([sweep.path])
-    return suite.laws, suite.validation.seed_noise_log
+    return KnownLaws(
+        laws=suite.laws,
+        best_law=suite.best_law,
+        seed_noise_log=suite.validation.seed_noise_log,
+    )

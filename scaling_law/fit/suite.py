@@ -14,7 +14,8 @@ import numpy as np
 from scaling_law import layout
 from scaling_law.counts import CONVENTIONS
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.envelope import EnvelopeResult, fit_envelope, on_envelope
+from scaling_law.fit.choose import LawScore, best_law, score_laws
+from scaling_law.fit.envelope import EnvelopeResult, envelope_rows, fit_envelope
 from scaling_law.fit.isoflop import IsoflopResult, fit_isoflop
 from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints, points_from_records
@@ -61,7 +62,7 @@ class FitSettings:
 class FitSuite:
     """Everything that ``slaw fit`` found out.
 
-    ``laws`` by name; ``by_convention`` has a row per way of counting parameters with the
+    ``laws`` by name; ``best_law`` is the joint law to forecast with, by ``scores``; ``by_convention`` has a row per way of counting parameters with the
     parametric exponents; ``source_key`` identifies the records fitted.
     """
 
@@ -71,6 +72,8 @@ class FitSuite:
     isoflop: IsoflopResult
     envelope: EnvelopeResult
     validation: Validation
+    scores: tuple[LawScore, ...]
+    best_law: str
     by_convention: tuple[dict[str, Any], ...]
     settings: FitSettings
     source_key: str
@@ -86,9 +89,11 @@ class FitSuite:
             "settings": finite_json(self.settings),
             "laws": {name: self._law_json(fit) for name, fit in self.laws.items()},
             "by_convention": finite_json(list(self.by_convention)),
-            "isoflop": finite_json(self.isoflop),
-            "envelope": finite_json(self.envelope),
+            "isoflop": self.isoflop.to_json(),
+            "envelope": self.envelope.to_json(),
             "validation": finite_json(self.validation),
+            "scores": finite_json(list(self.scores)),
+            "best_law": self.best_law,
             "notes": list(self.notes),
         }
 
@@ -108,14 +113,15 @@ def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None)
     settings = settings or FitSettings()
     _refuse_mixtures(records)
     points = points_from_records(records, convention=settings.convention, flops=settings.flops)
+    envelope = points.take(envelope_rows(points))
     chosen = {
         "chinchilla": (points, "all annealed points"),
         "coupled": (points, "all annealed points"),
         "kaplan_nd": (points, "all annealed points"),
         "kaplan_n": (longest_horizons(points), "the longest horizon of each size"),
         "kaplan_d": (largest_size(points), "the largest size"),
-        "kaplan_c": (on_envelope(points), "points on the lower envelope of loss against FLOPs"),
-        "saturating": (on_envelope(points), "points on the lower envelope of loss against FLOPs"),
+        "kaplan_c": (envelope, "points on the lower envelope of loss against FLOPs"),
+        "saturating": (envelope, "points on the lower envelope of loss against FLOPs"),
     }
     laws = {
         name: fit_law(
@@ -128,6 +134,7 @@ def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None)
         )
         for name, (some, _) in chosen.items()
     }
+    scores = score_laws(points, laws, settings.objective)
     return FitSuite(
         points=points,
         laws=laws,
@@ -135,6 +142,8 @@ def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None)
         isoflop=fit_isoflop(points, level=settings.level, seed=settings.seed),
         envelope=fit_envelope(points, level=settings.level),
         validation=validate(points, objective=settings.objective),
+        scores=tuple(scores),
+        best_law=best_law(scores),
         by_convention=tuple(_conventions(records, settings, laws["chinchilla"])),
         settings=settings,
         source_key=source_key(r.run_id for r in records),
@@ -226,6 +235,7 @@ def save_suite(suite: FitSuite, folder: Path) -> Path:
         "schema_version": SCHEMA_VERSION,
         "source_key": suite.source_key,
         "settings": finite_json(suite.settings),
+        "best_law": suite.best_law,
         "seed_noise_log": suite.validation.seed_noise_log,
         "summary": suite.to_json(),
         "laws": laws,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from scaling_law.fit.suite import FitSuite
 from scaling_law.outcome import FitResult
 from scaling_law.units import format_count
@@ -16,6 +18,8 @@ def format_suite(suite: FitSuite) -> str:
             *_head(suite),
             "",
             *_law_lines(suite),
+            "",
+            *_score_lines(suite),
             "",
             *_allocation_lines(suite),
             "",
@@ -61,6 +65,21 @@ def _law_lines(suite: FitSuite) -> list[str]:
     return lines + [f"note: {note}" for note in main.notes if note not in suite.notes]
 
 
+def _score_lines(suite: FitSuite) -> list[str]:
+    """Residuals and the held-out largest size, law by law."""
+    lines = ["joint laws: rms residual on all points | largest size predicted from the others"]
+    for score in suite.scores:
+        words = "not possible"
+        if math.isfinite(score.held_out_rms):
+            words = (
+                f"rms {100 * score.held_out_rms:.2f}%, worst {100 * score.held_out_worst:.2f}%,"
+                f" bias {100 * score.bias:+.2f}% ({score.size_factor:.2g}x larger)"
+            )
+        mark = "  <- forecasts use this" if score.law == suite.best_law else ""
+        lines.append(f"    {score.law:<11} {100 * score.rms_log_residual:.2f}% | {words}{mark}")
+    return lines
+
+
 def _params(fit: FitResult) -> list[str]:
     words = []
     for name, value in fit.params.items():
@@ -85,11 +104,10 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
     for name, result in (("IsoFLOP", suite.isoflop), ("envelope", suite.envelope)):
         count = suite.points.convention["params"].replace("_", "-")
         words = f"refused: {result.reason}"
-        if result.params_exponent is not None:
-            words = f"a = {result.params_exponent:.3f}"
-            if result.params_exponent_interval is not None:
-                low, high = result.params_exponent_interval
-                words += f" [{low:.3f}, {high:.3f}]"
+        if line := result.lines.get("params"):
+            words = f"a = {line.exponent:.3f}"
+            if line.interval is not None:
+                words += f" [{line.interval[0]:.3f}, {line.interval[1]:.3f}]"
         lines.append(f"    {name + ',':<11} {count:<14} {words}")
     return lines
 

@@ -1,0 +1,147 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaling_law.errors import FitError
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.parametric import fit_law
+from scaling_law.fit.points import FitPoints, points_from_arrays
+from scaling_law.fit.solve import Objective
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
+
+
+def planted(
+    noise: float = 0.0,
+    *,
+    sizes: int = 6,
+    horizons: int = 4,
+    trunk_noise: float = 0.0,
+    seed: int = 0,
+) -> FitPoints:
+    """A grid of trunks (one a size) and horizons on Chinchilla's form."""
+    generator = np.random.default_rng(seed)
+    params = np.repeat(np.geomspace(1e4, 1e6, sizes), horizons)
+    tokens = np.tile(np.geomspace(3e5, 2.4e6, horizons), sizes)
+    losses = load_law("chinchilla").predict(TRUE, {"params": params, "tokens": tokens})
+    shared = np.repeat(generator.normal(0, 1, sizes), horizons)
+    scatter = noise * generator.normal(0, 1, len(losses)) + trunk_noise * shared
+    cluster = [f"trunk{i // horizons}" for i in range(len(losses))]
+    return points_from_arrays(params, tokens, losses * np.exp(scatter), cluster=cluster)
+
+
+@pytest.fixture(scope="module")
+def published() -> FitPoints:
+    path = SHARED / "chinchilla_epoch245.csv"
+    if not path.is_file():
+        pytest.skip("needs ../shared/data/chinchilla_epoch245.csv")
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["epoch_excluded"] == "0"]
+    columns = ([float(row[name]) for row in rows] for name in ("params", "tokens", "loss"))
+    return points_from_arrays(*columns)
+
+
+def test_the_published_240_points_reach_their_optimum_from_every_start(published):
+    fit = fit_law(published, "chinchilla")
+    assert fit.n_points == 240
+    assert fit.objective == pytest.approx(1.0182740178e-3, rel=1e-8)
+    expected = {"E": 1.81722, "A": 477.83, "B": 2143.4, "alpha": 0.34731, "beta": 0.36717}
+    for name, value in expected.items():
+        assert fit.params[name] == pytest.approx(value, rel=2e-5)
+    assert fit.optimum["a"] == pytest.approx(0.5139, abs=1e-4)
+    assert (fit.status, fit.n_starts_agreeing) == ("converged", fit.n_starts)
+
+
+def test_the_published_bootstrap_errors_come_out_and_every_resample_is_optimal(published):
+    fit = fit_law(published, "chinchilla", resamples=600, seed=1)
+    assert "pairs" in fit.interval_method
+    assert not any("did not converge" in note or "elsewhere" in note for note in fit.notes)
+    errors = dict(zip(fit.params, np.std(np.array(fit.samples), axis=0), strict=True))
+    # Besiroglu 2024, table 1's standard errors; 600 resamples know them to some percent
+    expected = {"A": 124, "E": 0.0257, "alpha": 0.0154, "beta": 0.0206}
+    for name, value in expected.items():
+        assert errors[name] == pytest.approx(value, rel=0.15)
+    assert errors["B"] == pytest.approx(1293, rel=0.4)  # heavy-tailed: dominated by few resamples
+
+
+def test_the_unscaled_traps_do_not_bite_the_mean_reaches_the_same_optimum(published):
+    # the objective's scale stops nothing early: 1e-6 of it still converges to the same point
+    tiny = fit_law(published, "chinchilla", objective=Objective(delta=1e-5))
+    assert tiny.status == "converged"
+    assert tiny.n_starts_agreeing >= 0.5 * tiny.n_starts
+
+
+@pytest.mark.parametrize("loss", ["huber_log", "mse_log", "mse"])
+def test_planted_parameters_are_recovered_and_covered(loss):
+    fit = fit_law(planted(0.002), "chinchilla", objective=Objective(loss=loss), resamples=200)
+    assert fit.status == "converged"
+    for name, value in TRUE.items():
+        low, high = fit.intervals[name]
+        assert low < value < high
+    low, high = fit.optimum_intervals["a"]
+    assert low < TRUE["beta"] / (TRUE["alpha"] + TRUE["beta"]) < high
+
+
+def test_intervals_grow_with_the_trunks_own_noise_and_repeat_with_the_seed():
+    calm = fit_law(planted(0.001), "chinchilla", resamples=200)
+    noisy = fit_law(planted(0.001, trunk_noise=0.01), "chinchilla", resamples=200)
+
+    def width(fit, name):
+        return fit.intervals[name][1] - fit.intervals[name][0]
+
+    assert width(noisy, "alpha") > 2 * width(calm, "alpha")
+    again = fit_law(planted(0.001), "chinchilla", resamples=200)
+    assert again.samples == calm.samples
+    other = fit_law(planted(0.001), "chinchilla", resamples=200, seed=5)
+    assert other.samples != calm.samples
+    assert any("only 6 independent trunks" in note for note in calm.notes)
+
+
+def test_no_irreducible_loss_in_the_data_is_a_bound_and_said():
+    points = planted()
+    losses = points.loss_nats
+    flat = load_law("chinchilla").predict(
+        {**TRUE, "E": 0.0}, {"params": points.params, "tokens": points.tokens}
+    )
+    assert (flat < losses).all()
+    fit = fit_law(points_from_arrays(points.params, points.tokens, flat), "chinchilla")
+    assert fit.status == "at_bound"
+    assert fit.message.startswith("E at a bound")
+
+
+def test_what_cannot_be_identified_is_refused_with_what_to_add():
+    few = fit_law(planted().take([0, 5, 10, 15, 20]), "chinchilla")
+    assert (few.status, few.params) == ("too_few_points", {})
+    assert "5 points for 5 parameters" in few.message
+    one_size = planted(sizes=1, horizons=12)
+    assert "only 1 different values of params" in fit_law(one_size, "chinchilla").message
+    line = np.geomspace(1e4, 1e6, 12)
+    together = points_from_arrays(line, 20 * line, 10 * line**-0.1)
+    assert "move together" in fit_law(together, "chinchilla").message
+    same = points_from_arrays([1e4] * 8, [1e6] * 8, [3.0] * 8)
+    with pytest.raises(FitError, match="no law can be fitted"):
+        fit_law(same, "chinchilla")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "said"),
+    [(0, 0.0, "params is 0.0"), (1, -5.0, "tokens is -5.0"), (2, np.nan, "loss is nan")],
+)
+def test_impossible_rows_are_named(column, value, said):
+    columns = [[1e4, 2e4, 3e4], [1e6, 2e6, 3e6], [4.0, 3.9, 3.8]]
+    columns[column][1] = value
+    with pytest.raises(FitError, match=f"row 2: {said}"):
+        points_from_arrays(*columns)
+
+
+def test_a_fit_of_10_000_rows_is_linear_work():
+    generator = np.random.default_rng(0)
+    params = np.exp(generator.uniform(np.log(1e4), np.log(1e7), 10_000))
+    tokens = np.exp(generator.uniform(np.log(1e6), np.log(1e9), 10_000))
+    losses = load_law("chinchilla").predict(TRUE, {"params": params, "tokens": tokens})
+    losses *= np.exp(0.003 * generator.normal(size=10_000))
+    fit = fit_law(points_from_arrays(params, tokens, losses), "chinchilla")
+    assert fit.params["alpha"] == pytest.approx(TRUE["alpha"], rel=0.02)

@@ -1,0 +1,131 @@
+"""The whole analysis on a planted sweep, through files as the commands use it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from scaling_law import layout
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.session import fit_folders, stored_or_fitted
+from scaling_law.fit.suite import FitSettings, fit_suite
+from scaling_law.fit.summary import format_suite
+from scaling_law.layout import SweepDir
+from scaling_law.plan import make_plan
+from scaling_law.record import RunRecord, write_record
+from tests.fakes import cpu_profile, ladder_config, record_of
+
+TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
+QUICK = FitSettings(resamples=100)
+
+
+def planted_records(noise: float = 0.002) -> list[RunRecord]:
+    """The quick grid's shape with losses on Chinchilla's surface (matmul parameters)."""
+    plan = make_plan(ladder_config(), cpu_profile(), train_tokens=10**9)
+    generator = np.random.default_rng(0)
+    records = []
+    for run in plan.runs:
+        blank = record_of(run.spec)
+        variables = {
+            "params": np.array([blank.params_matmul]),
+            "tokens": np.array([blank.tokens]),
+        }
+        loss = float(load_law("chinchilla").predict(TRUE, variables)[0])
+        loss *= float(np.exp(noise * generator.normal()))
+        records.append(dataclasses.replace(blank, val_loss_nats=loss))
+    return records
+
+
+@pytest.fixture(scope="module")
+def records():
+    return planted_records()
+
+
+@pytest.fixture(scope="module")
+def suite(records):
+    return fit_suite(records, QUICK)
+
+
+def test_the_planted_law_comes_out_with_its_intervals_and_allocation(suite):
+    fit = suite.laws["chinchilla"]
+    assert fit.status == "converged"
+    for name, value in TRUE.items():
+        low, high = fit.intervals[name]
+        assert low <= value <= high
+    assert fit.optimum["a"] == pytest.approx(0.37 / 0.71, abs=0.05)
+    assert suite.validation.seed_noise_log == pytest.approx(0.002, rel=0.8)
+    by = {row["params"]: row["a"] for row in suite.by_convention}
+    assert by["matmul"] == fit.optimum["a"]
+    assert len(set(by.values())) == 3, "the convention must matter"
+
+
+def test_the_json_has_what_scripts_rely_on_and_is_strict(suite):
+    document = json.loads(json.dumps(suite.to_json(), allow_nan=False))
+    assert document["points"] == len(suite.points)
+    assert document["trunks"] == 8
+    assert {"run_id", "reason"} == set(document["dropped"][0])
+    law = document["laws"]["chinchilla"]
+    wanted = {"status", "params", "intervals", "objective", "starts", "starts_agreeing"}
+    assert wanted | {"optimum", "convention"} <= law.keys()
+    assert set(law["params"]) == {"E", "A", "B", "alpha", "beta"}
+    assert set(law["optimum"]) == {"a", "b", "G"}
+    assert {"kaplan_n", "kaplan_d", "kaplan_c", "kaplan_nd", "coupled"} <= document["laws"].keys()
+
+
+def test_the_page_for_the_terminal_names_conventions_counts_and_the_verdict(suite):
+    text = format_suite(suite)
+    assert f"{len(suite.points)} annealed points from 8 independent trunks" in text
+    assert "params: matmul; FLOPs: exact; loss: nats per token, natural logarithm" in text
+    assert "starts agree" in text
+    assert f"verdict: {suite.validation.verdict}" in text
+    assert "left out, trunk: never annealed" in text
+
+
+def test_a_kept_fit_is_used_again_until_the_records_change(records, tmp_path):
+    sweep = SweepDir(tmp_path / "sweep")
+    for record in records:
+        write_record(sweep.run(record.run_id), record)
+    suite, path = fit_folders([sweep.path], QUICK)
+    assert path == sweep.fits / "fit.json"
+    known = stored_or_fitted(sweep)
+    assert known.laws["chinchilla"].params == suite.laws["chinchilla"].params
+    assert known.laws["chinchilla"].samples == suite.laws["chinchilla"].samples
+    assert known.seed_noise_log == suite.validation.seed_noise_log
+    assert known.best_law == suite.best_law == "chinchilla"
+    gone = next(r for r in records if r.kind == "branch")
+    sweep.run(gone.run_id).record.unlink()
+    laws = stored_or_fitted(sweep).laws
+    assert laws["chinchilla"].n_points == suite.laws["chinchilla"].n_points - 1
+
+
+def test_a_damaged_kept_fit_is_named(records, tmp_path):
+    sweep = SweepDir(tmp_path / "sweep")
+    for record in records:
+        write_record(sweep.run(record.run_id), record)
+    _, path = fit_folders([sweep.path], FitSettings(resamples=0))
+    content = layout.read_json(path)
+    del content["laws"]["chinchilla"]["status"]
+    layout.write_json(path, content)
+    with pytest.raises(ConfigError, match=r"fit\.json: damaged"):
+        stored_or_fitted(sweep)
+
+
+def test_different_tokenizers_are_never_pooled(records):
+    other = records[-1]
+    model = dataclasses.replace(other.spec.model, vocab_size=4096)
+    spec = dataclasses.replace(other.spec, model=model)
+    with pytest.raises(FitError, match="different tokenizers"):
+        fit_suite([*records[:-1], dataclasses.replace(other, spec=spec)], QUICK)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"loss": "l1"}, {"level": 1.5}, {"resamples": 3}, {"huber_delta": 0.0}],
+)
+def test_impossible_settings_are_refused(change):
+    with pytest.raises(ConfigError, match="expected"):
+        FitSettings(**change)
