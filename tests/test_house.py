@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,12 @@ def test_the_readme_tree_is_the_disk():
     undrawn = {m for m in modules if m not in drawn and str(Path(m).parent) + "/*" not in drawn}
     covered = {m for m in undrawn if str(Path(m).parent) in drawn and "corpora" in m}
     assert not undrawn - covered, f"on disk but not drawn: {sorted(undrawn - covered)}"
+
+
+def test_the_wheel_carries_every_package():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
+    assert there <= set(listed)
 
 
 @pytest.mark.parametrize("words", ["--help", "run --help", "fit --help", "status --help"])

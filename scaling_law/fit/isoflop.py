@@ -310,12 +310,13 @@ def _moved(
     """
     logs, log_losses = np.log(points.flops), np.log(points.loss_nats)
     shift = log_flops - logs[rows]
+    log_params, trunk = np.log(points.params), points.cluster_index
     moved = log_losses[rows].copy()
     unmoved = 0
     for place, row in enumerate(rows):
         if abs(shift[place]) < 1e-12:
             continue
-        same = np.flatnonzero(np.abs(np.log(points.params / points.params[row])) < 1e-4)
+        same = np.flatnonzero(np.abs(log_params - log_params[row]) < 1e-4)
         away = logs[same] - logs[row]
         same, away = same[np.abs(away) > width], away[np.abs(away) > width]
         if not len(same):
@@ -323,7 +324,7 @@ def _moved(
             continue
         # the horizon on the side moved to, where there is one: interpolate, not extrapolate
         cost = np.abs(away) + np.where(away * shift[place] > 0, 0.0, 1e3)
-        cost += np.where(np.array(points.cluster)[same] == points.cluster[row], 0.0, 1e-6)
+        cost += np.where(trunk[same] == trunk[row], 0.0, 1e-6)
         nearest = int(cost.argmin())
         slope = (log_losses[same[nearest]] - log_losses[row]) / away[nearest]
         moved[place] += slope * shift[place]

@@ -62,8 +62,9 @@ class FitSettings:
 class FitSuite:
     """Everything that ``slaw fit`` found out.
 
-    ``laws`` by name; ``best_law`` is the joint law to forecast with, by ``scores``; ``by_convention`` has a row per way of counting parameters with the
-    parametric exponents; ``source_key`` identifies the records fitted.
+    ``laws`` by name, each on the points ``fitted_on`` says; ``best_law`` is the joint law to
+    forecast with, by ``scores``; ``by_convention`` has a row per way of counting parameters
+    with the parametric exponents; ``source_key`` identifies the records fitted.
     """
 
     points: FitPoints

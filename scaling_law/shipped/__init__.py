@@ -1,0 +1,1 @@
+"""Configs as a wheel carries them (``configs/`` of the checkout)."""
