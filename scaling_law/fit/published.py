@@ -1,0 +1,138 @@
+"""Published laws as ``FitResult`` values: usable without any run, without intervals."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from scaling_law.errors import ConfigError
+from scaling_law.fit.surface import bounded_exp, surface_of
+from scaling_law.outcome import FitResult
+
+_PETAFLOP_DAY = 8.64e19  # FLOPs: 1e15 a second for 86,400 seconds
+# Kaplan 2020, table 5: N_opt = 1.3e9 C_min^0.73, C_min in PF-days, read here as C = 6ND.
+# (Their joint law alone would give 1 / (1 + a_N/a_D) = 0.575; .73 is what they measured with
+# early stopping and the critical batch, and what everybody compares with.)
+_KAPLAN_EXPONENT = 0.73
+_KAPLAN_LOG_SCALE = math.log(1.3e9) + _KAPLAN_EXPONENT * math.log(6 / _PETAFLOP_DAY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Published:
+    """A paper's numbers; ``data_range`` of its runs, where the paper states it."""
+
+    law: str
+    params: dict[str, float]
+    counts: str
+    source: str
+    notes: tuple[str, ...] = ()
+    optimum: dict[str, float] = field(default_factory=dict)
+    data_range: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+_KAPLAN_ONE = "single-variable law: the other resources must not limit"
+_LAWS = {
+    "hoffmann2022": _Published(
+        law="chinchilla",
+        params={"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28},
+        counts="total",
+        source="Hoffmann 2022, arXiv 2203.15556, equation 10 (Chinchilla)",
+        notes=(
+            "its optimiser stopped early (Besiroglu 2024, arXiv 2404.10102): see besiroglu2024",
+            "its rounded parameters give a = .45; the paper's approaches 1 and 2 a = .50, .49",
+        ),
+        data_range={"params": (70e6, 16e9), "tokens": (5e9, 500e9), "flops": (6e18, 3e21)},
+    ),
+    "besiroglu2024": _Published(
+        law="chinchilla",
+        params={"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658},
+        counts="total",
+        source="Besiroglu 2024, arXiv 2404.10102 (equation 2 of 2203.15556 refitted to its data)",
+        notes=("fitted on 240 points read off Hoffmann's figure 4",),
+        data_range={"params": (57e6, 16.2e9), "tokens": (0.82e9, 318e9), "flops": (1.4e18, 1.3e22)},
+    ),
+    "kaplan2020": _Published(
+        law="kaplan_nd",
+        params={"N_c": 6.4e13, "D_c": 1.8e13, "a_N": 0.076, "a_D": 0.103},
+        counts="non_embedding",
+        source="Kaplan 2020, arXiv 2001.08361, equation 1.5",
+        notes=("compute-optimal size: 1.3e9 C^0.73 with C in PF-days, as its table 5 has it",),
+        optimum={
+            "a": _KAPLAN_EXPONENT,
+            "b": 1 - _KAPLAN_EXPONENT,
+            "G": math.exp(_KAPLAN_LOG_SCALE),
+        },
+        data_range={"params": (768, 1.5e9), "tokens": (22e6, 23e9)},
+    ),
+    "muennighoff2023": _Published(
+        law="chinchilla",
+        params={"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.353, "beta": 0.353},
+        counts="total",
+        source="Muennighoff 2023, arXiv 2305.16264, appendix A (unrepeated data)",
+        notes=("for tokens seen once; repeats beyond 4 epochs are worth less",),
+        data_range={"params": (7e6, 9e9), "tokens": (100e6, 900e9)},
+    ),
+    "kaplan2020_n": _Published(
+        law="kaplan_n",
+        params={"N_c": 8.8e13, "a_N": 0.076},
+        counts="non_embedding",
+        source="Kaplan 2020, arXiv 2001.08361, equation 1.1",
+        notes=(_KAPLAN_ONE,),
+        data_range={"params": (768, 1.5e9)},
+    ),
+    "kaplan2020_d": _Published(
+        law="kaplan_d",
+        params={"D_c": 5.4e13, "a_D": 0.095},
+        counts="non_embedding",
+        source="Kaplan 2020, arXiv 2001.08361, equation 1.2",
+        notes=(_KAPLAN_ONE,),
+        data_range={"tokens": (22e6, 23e9)},
+    ),
+    "kaplan2020_c": _Published(
+        law="kaplan_c",
+        params={"C_c": 3.1e8 * _PETAFLOP_DAY, "a_C": 0.050},
+        counts="non_embedding",
+        source="Kaplan 2020, arXiv 2001.08361, equation 1.3 (C_min, 3.1e8 PF-days)",
+        notes=(_KAPLAN_ONE, "FLOPs are C_min: at a batch far below the critical one"),
+    ),
+}
+
+PUBLISHED = tuple(_LAWS)
+# Those in params and tokens, which answer the same question as a fitted surface.
+PUBLISHED_SURFACES = tuple(
+    name for name, law in _LAWS.items() if law.law in ("chinchilla", "kaplan_nd")
+)
+
+
+def published_law(name: str) -> FitResult:
+    """The published law ``name`` of ``PUBLISHED``; ``source`` cites paper and equation.
+
+    It has no samples, so no interval can be given. Raises ``ConfigError`` naming what there is.
+    """
+    if name not in _LAWS:
+        raise ConfigError(f"published law {name!r}: expected one of {', '.join(PUBLISHED)}")
+    law = _LAWS[name]
+    return FitResult(
+        law=law.law,
+        params=dict(law.params),
+        status="converged",
+        message="",
+        objective=math.nan,
+        n_points=0,
+        n_clusters=0,
+        n_starts=0,
+        n_starts_agreeing=0,
+        convention={"params": law.counts, "flops": "6nd", "loss": "nats per token"},
+        data_range=dict(law.data_range),
+        optimum=dict(law.optimum) or _optimum(law),
+        notes=("published values, no interval available", *law.notes),
+        source=law.source,
+    )
+
+
+def _optimum(law: _Published) -> dict[str, float]:
+    surface = surface_of(law.law, law.params)
+    split = surface.allocation if surface else None
+    if split is None:
+        return {}
+    return {"a": split.exponent, "b": 1 - split.exponent, "G": bounded_exp(split.log_scale)}

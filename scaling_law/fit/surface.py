@@ -1,0 +1,119 @@
+"""A law in params and tokens as one surface, with its compute-optimal split in closed form.
+
+Chinchilla's, Kaplan's joint and the coupled law are all L = (E + A N^-alpha + B D^-beta)^kappa;
+minimising under C = 6ND asks alpha A N^-alpha = beta B D^-beta whatever E and kappa are
+(Hoffmann 2022, arXiv 2203.15556, equation 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scaling_law.fit.laws import load_law
+
+# Beyond this a natural logarithm no longer fits a float's exponent.
+_LARGEST_LOG = 700.0
+
+
+def bounded_exp(value: float) -> float:
+    """exp(value), held within the range of floats."""
+    return math.exp(max(-_LARGEST_LOG, min(value, _LARGEST_LOG)))
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Compute-optimal split under C = 6ND: params = exp(log_scale) * (flops / 6)^exponent."""
+
+    exponent: float
+    log_scale: float
+
+    def params(self, flops: float) -> float:
+        """Compute-optimal parameters for a budget in FLOPs."""
+        return bounded_exp(self.log_scale + self.exponent * math.log(flops / 6))
+
+    def tokens(self, flops: float) -> float:
+        """Compute-optimal tokens for a budget in FLOPs."""
+        return flops / 6 / self.params(flops)
+
+    def flops_for_params(self, params: float) -> float:
+        """The FLOPs at which this many parameters are compute-optimal."""
+        return 6 * bounded_exp((math.log(params) - self.log_scale) / self.exponent)
+
+    def tokens_for_params(self, params: float) -> float:
+        """The tokens for which this many parameters are compute-optimal."""
+        log_params = math.log(params)
+        return bounded_exp((log_params - self.log_scale) / self.exponent - log_params)
+
+    def params_for_tokens(self, tokens: float) -> float:
+        """The parameters for which this many tokens are compute-optimal."""
+        share = self.log_scale + self.exponent * math.log(tokens)
+        return bounded_exp(share / (1 - self.exponent))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surface:
+    """(floor + exp(size_log) params^-size_exponent + exp(data_log) tokens^-data_exponent)^power.
+
+    ``floor`` is the irreducible loss in nats per token (0 in laws without one).
+    """
+
+    floor: float
+    size_log: float
+    size_exponent: float
+    data_log: float
+    data_exponent: float
+    power: float
+
+    def shares(self, params: float, tokens: float) -> dict[str, float]:
+        """Each term's share of their sum: ``floor``, ``size``, ``data``; they add up to 1."""
+        terms = {
+            "floor": self.floor,
+            "size": bounded_exp(self.size_log - self.size_exponent * math.log(params)),
+            "data": bounded_exp(self.data_log - self.data_exponent * math.log(tokens)),
+        }
+        total = sum(terms.values())
+        return {name: value / total for name, value in terms.items()}
+
+    @property
+    def allocation(self) -> Allocation | None:
+        """The compute-optimal split; None where a term or its exponent is not there."""
+        both = self.size_exponent + self.data_exponent
+        if not (self.size_exponent > 0 and self.data_exponent > 0 and math.isfinite(both)):
+            return None
+        ratio = self.size_log + math.log(self.size_exponent)
+        ratio -= self.data_log + math.log(self.data_exponent)
+        if not math.isfinite(ratio):
+            return None
+        return Allocation(exponent=self.data_exponent / both, log_scale=ratio / both)
+
+
+def surface_of(law_name: str, params: Mapping[str, float]) -> Surface | None:
+    """The surface of a law with these published parameters; None for single-variable laws.
+
+    Raises ``OverflowError`` for parameters that no float can hold in the terms' form.
+    """
+    law = load_law(law_name)
+    if law.variables != ("params", "tokens"):
+        return None
+    form = law.from_public(dict(params))
+    floor = 0.0
+    logs: dict[str, float] = {}
+    exponents: dict[str, float] = {}
+    for term in law.terms:
+        coefficient = form[term.coefficient]
+        if not term.slopes:
+            floor = coefficient
+            continue
+        variable, _, exponent = term.slopes[0]
+        logs[variable] = math.log(coefficient) if coefficient > 0 else -math.inf
+        exponents[variable] = form[exponent] if exponent else 1.0
+    return Surface(
+        floor=floor,
+        size_log=logs["params"],
+        size_exponent=exponents["params"],
+        data_log=logs["tokens"],
+        data_exponent=exponents["tokens"],
+        power=form[law.power] if law.power else 1.0,
+    )
