@@ -34,6 +34,8 @@ LEAST_CELLS = 3
 # A parabola through three sizes is exact: it cannot tell noise from curvature.
 LEAST_SIZES = 3
 FEW_CELLS = 6
+# An exponent lies between 0 and 1: an interval this wide has told nothing.
+USELESS_WIDTH = 0.5
 _DEGREES = 3
 _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
 
@@ -185,8 +187,20 @@ def fit_isoflop(
         seed=seed,
         outside=tuple(points.run_id[row] for row in alone),
         convention=dict(points.convention),
-        notes=tuple(notes),
+        notes=tuple(notes + _uninformative(lines)),
     )
+
+
+def _uninformative(lines: dict[str, PowerLine]) -> list[str]:
+    found = []
+    for line in lines.values():
+        if line.interval and line.interval[1] - line.interval[0] > USELESS_WIDTH:
+            low, high = line.interval
+            found.append(
+                f"exponent of {line.quantity} anywhere in {low:.2f} to {high:.2f}: "
+                "the cells do not determine it"
+            )
+    return found
 
 
 def group_cells(points: FitPoints, tolerance_frac: float) -> tuple[list[list[int]], list[int]]:

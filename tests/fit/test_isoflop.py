@@ -168,3 +168,9 @@ def test_the_same_seed_gives_the_same_json():
 def test_settings_out_of_range_are_errors(wrong):
     with pytest.raises(FitError, match="expected between 0 and 1"):
         fit_isoflop(diagonal_grid(), **wrong)
+
+
+def test_noise_that_hides_the_exponent_is_told():
+    result = fit_isoflop(diagonal_grid(noise=0.008, seed=7))
+    assert result.status == "fitted"
+    assert any("do not determine it" in note for note in result.notes)
