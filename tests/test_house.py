@@ -41,6 +41,7 @@ LAYERS = {
     "train": 4,
     "fit": 4,
     "extrapolate": 5,
+    "forecast": 5,
     "run": 5,
     "report": 6,
     "cli": 7,

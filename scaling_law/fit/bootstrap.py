@@ -16,6 +16,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from scaling_law.fit.laws.law import Floats
@@ -27,7 +28,11 @@ _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
 _BATCH = 500
 # A resample whose objective the multi-start lowers by more than this was in another minimum.
 _AGREE = 1e-6
-_CHECKED = 40
+_CHECKED = 20
+_CHECK_STARTS = 8
+_MOST_FAILURES = 100
+# Fewer clusters than this say nothing about how clusters vary.
+LEAST_CLUSTERS = 3
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def bootstrap(
     """Refit ``resamples`` resampled data sets from the full-data ``optimum`` [k].
 
     Each result is checked for convergence and, for a sample of them, against a multi-start;
-    those that fail are solved again from every start.
+    those that fail are solved again from starts spread over the grid.
     """
     generator = np.random.default_rng(seed)
     pairs = points.n_clusters >= MANY_CLUSTERS
@@ -104,22 +109,22 @@ def _wild(
 
 
 def _check(
-    problem: Problem,
-    weights: Floats,
-    targets: Floats,
-    found: Floats,
-    good: np.typing.NDArray[np.bool_],
+    problem: Problem, weights: Floats, targets: Floats, found: Floats, good: NDArray[np.bool_]
 ) -> int:
-    """Solve failures, and a sample of the rest, from every start; returns how many moved."""
+    """Solve failures, and a sample of the rest, from other starts; returns how many moved."""
     starts = problem.starts()
+    starts = starts[:: max(1, len(starts) // _CHECK_STARTS)]
     sample = np.linspace(0, len(found) - 1, min(_CHECKED, len(found))).astype(int)
+    failed = np.flatnonzero(~good)[:_MOST_FAILURES]
+    rows = np.unique(np.concatenate([failed, sample]))
+    each = np.repeat(rows, len(starts))
+    solution = problem.solve(np.tile(starts, (len(rows), 1)), weights[each], targets[each])
+    mine = problem.evaluate(found[rows], weights[rows], targets[rows], derivatives=False)[0]
     moved = 0
-    for row in sorted({*np.flatnonzero(~good)[: 5 * _CHECKED].tolist(), *sample.tolist()}):
-        many = np.tile(weights[row], (len(starts), 1)), np.tile(targets[row], (len(starts), 1))
-        solution = problem.solve(starts, *many)
-        best = int(solution.objective.argmin())
-        mine = problem.evaluate(found[row : row + 1], many[0][:1], many[1][:1], derivatives=False)
-        if not good[row] or solution.objective[best] < mine[0][0] * (1 - _AGREE):
+    for number, row in enumerate(rows):
+        here = slice(number * len(starts), (number + 1) * len(starts))
+        best = here.start + int(solution.objective[here].argmin())
+        if not good[row] or solution.objective[best] < mine[number] * (1 - _AGREE):
             moved += int(good[row])
             found[row], good[row] = solution.internal[best], solution.converged[best]
     return moved

@@ -50,17 +50,18 @@ def score_laws(
     factor = float(sizes[-1] / sizes[-2]) if len(sizes) > 1 else math.nan
     scores = []
     for name in JOINT_LAWS:
-        errors = _held_out_errors(points, held, name, objective) if len(sizes) > 3 else None
+        errors = np.empty(0)
+        if len(sizes) > 3:
+            errors = _held_out_errors(points, held, name, objective)
         whole = laws[name]
-        known = errors is not None and len(errors) > 0
         scores.append(
             LawScore(
                 law=name,
                 status=whole.status,
                 rms_log_residual=whole.rms_log_residual,
-                held_out_rms=float(np.sqrt(np.mean(errors**2))) if known else math.nan,
-                held_out_worst=float(np.abs(errors).max()) if known else math.nan,
-                bias=float(errors.mean()) if known else math.nan,
+                held_out_rms=float(np.sqrt(np.mean(errors**2))) if len(errors) else math.nan,
+                held_out_worst=float(np.abs(errors).max()) if len(errors) else math.nan,
+                bias=float(errors.mean()) if len(errors) else math.nan,
                 size_factor=factor,
             )
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from scaling_law.errors import FitError
-from scaling_law.fit.bootstrap import Bootstrap, bootstrap, interval
+from scaling_law.fit.bootstrap import LEAST_CLUSTERS, Bootstrap, bootstrap, interval
 from scaling_law.fit.laws import Law, load_law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points import FitPoints
@@ -71,6 +71,9 @@ def fit_law(
         notes=points.notes,
         seed=seed,
     )
+    if resamples and points.n_clusters < LEAST_CLUSTERS:
+        note = f"no intervals: {points.n_clusters} independent trunks, {LEAST_CLUSTERS} needed"
+        return dataclasses.replace(result, notes=(*result.notes, note))
     if resamples and status != "not_converged":
         drawn = bootstrap(problem, optimum, points, resamples=resamples, seed=seed, level=level)
         result = _with_intervals(result, problem, drawn, level)

@@ -22,7 +22,10 @@ LOSSES = ("huber_log", "mse_log", "mse")
 # exp of this below the typical loss, a term is not there: its coefficient is at its bound
 _SMALLEST_TERM = np.log(1e-4)
 _GRID = 6
+_GRID_OF_THREE = 4
 _BOUND_SLACK = 1e-3
+# A member that gains less than this share of its objective in so many steps is over.
+_PATIENCE, _IDLE = 30, 1e-9
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ class Problem:
         Golub 1973), so only the exponents need a grid.
         """
         law, width = self.law, self.matrix.shape[2]
-        axes = [np.linspace(lo, hi, _GRID + 2)[1:-1] for lo, hi in self._grid_bounds()]
+        bounds = self._grid_bounds()
+        size = _GRID if len(bounds) < 3 else _GRID_OF_THREE
+        axes = [np.linspace(lo, hi, size + 2)[1:-1] for lo, hi in bounds]
         found = []
         for point in itertools.product(*axes):
             kappa = point[-1] if law.power else 1.0
@@ -118,7 +123,7 @@ class Problem:
             slope = slope * loss
             curvature = curvature + slope
         jacobian = self.jacobian(internal, shares, log_sum)
-        gradient = np.einsum("rn,rnk->rk", weights * slope, jacobian, optimize=True)
+        gradient = ((weights * slope)[:, None, :] @ jacobian)[:, 0]
         major = self.gram(jacobian, weights * bend)
         hessian = self.gram(jacobian, weights * curvature)
         hessian += self._second_order(internal, shares, weights * slope)
@@ -126,11 +131,16 @@ class Problem:
 
     def jacobian(self, internal: Floats, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter: [R, n, k]."""
-        inner = np.einsum("rnj,njk->rnk", shares, self.matrix, optimize=True)
+        inner = self._inner(shares)
         if not self.law.power:
             return inner
         kappa = internal[:, None, -1:]
         return np.concatenate([kappa * inner, log_sum[:, :, None]], axis=2)
+
+    def _inner(self, shares: Floats) -> Floats:
+        """d log sum / d parameter without the power: [R, n, k]."""
+        # points first: one small matrix product each, which beats einsum's planning
+        return np.swapaxes(np.swapaxes(shares, 0, 1) @ self.matrix, 0, 1)
 
     @staticmethod
     def gram(jacobian: Floats, weights: Floats) -> Floats:
@@ -141,7 +151,7 @@ class Problem:
     def _second_order(self, internal: Floats, shares: Floats, force: Floats) -> Floats:
         """Sum over points of force * d2 log L / d parameters^2: [R, k, k]."""
         width = self.matrix.shape[2]
-        inner = np.einsum("rnj,njk->rnk", shares, self.matrix, optimize=True)
+        inner = self._inner(shares)
         kappa = internal[:, -1] if self.law.power else np.ones(len(internal))
         scaled = force * kappa[:, None]
         spread = -self.gram(inner, scaled)
@@ -154,7 +164,7 @@ class Problem:
             return spread
         full = np.zeros((len(internal), width + 1, width + 1))
         full[:, :width, :width] = spread
-        cross = np.einsum("rn,rnk->rk", force, inner, optimize=True)
+        cross = (force[:, None, :] @ inner)[:, 0]
         full[:, :width, width] = full[:, width, :width] = cross
         return full
 
@@ -222,7 +232,11 @@ class _Newton:
         damping = np.full((2, count), 1e-3)
         done = np.zeros(count, dtype=bool)
         value, gradient, hessian, major = problem.evaluate(x, self.weights, self.targets)
-        for _ in range(max_steps):
+        before = value.copy()
+        for number in range(max_steps):
+            if number % _PATIENCE == _PATIENCE - 1:
+                done |= before - value <= _IDLE * np.maximum(value, 1e-30)
+                before = value.copy()
             live = np.flatnonzero(~done)
             if not len(live):
                 break

@@ -136,15 +136,16 @@ def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None)
         for name, (some, _) in chosen.items()
     }
     scores = score_laws(points, laws, settings.objective)
+    best = best_law(scores)
     return FitSuite(
         points=points,
         laws=laws,
         fitted_on={name: words for name, (_, words) in chosen.items()},
         isoflop=fit_isoflop(points, level=settings.level, seed=settings.seed),
         envelope=fit_envelope(points, level=settings.level),
-        validation=validate(points, objective=settings.objective),
+        validation=validate(points, objective=settings.objective, law=best),
         scores=tuple(scores),
-        best_law=best_law(scores),
+        best_law=best,
         by_convention=tuple(_conventions(records, settings, laws["chinchilla"])),
         settings=settings,
         source_key=source_key(r.run_id for r in records),

@@ -114,7 +114,7 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
 
 def _validation_lines(suite: FitSuite) -> list[str]:
     check = suite.validation
-    lines = [f"verdict: {check.verdict}"]
+    lines = [f"verdict ({suite.best_law}): {check.verdict}"]
     if check.seed_noise_log is not None:
         lines.append(f"seed noise: {100 * check.seed_noise_log:.2f}% of loss (standard deviation)")
     return lines

@@ -81,7 +81,7 @@ def test_the_page_for_the_terminal_names_conventions_counts_and_the_verdict(suit
     assert f"{len(suite.points)} annealed points from 8 independent trunks" in text
     assert "params: matmul; FLOPs: exact; loss: nats per token, natural logarithm" in text
     assert "starts agree" in text
-    assert f"verdict: {suite.validation.verdict}" in text
+    assert f"verdict (chinchilla): {suite.validation.verdict}" in text
     assert "left out, trunk: never annealed" in text
 
 

@@ -93,7 +93,8 @@ class Law:
         ``internal`` is a batch of parameter vectors [R, k].
         """
         width = matrix.shape[2]
-        u = np.einsum("njk,rk->rnj", matrix, internal[:, :width], optimize=True) + offset
+        flat = matrix.reshape(-1, width)
+        u = (internal[:, :width] @ flat.T).reshape(len(internal), *offset.shape) + offset
         top = u.max(axis=2)
         shares = np.exp(u - top[:, :, None])
         total = shares.sum(axis=2)
