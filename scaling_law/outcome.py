@@ -64,15 +64,20 @@ class FitResult:
 class Prediction:
     """A loss forecast in nats per token with its interval at ``level``.
 
-    ``beyond_data`` maps ``params``/``tokens``/``flops`` to target / largest fitted value.
-    ``loss_nats`` is None, with ``refused`` saying why, when the data cannot support a figure.
+    ``params``, ``tokens``, ``flops`` are the target; None where a law of one variable leaves
+    them open. ``loss_nats`` is the law's value, ``low_nats`` to ``high_nats`` a new run's
+    interval, None without bootstrap samples; ``interval_parts`` are its half-widths in log
+    loss by cause. ``params_optimal``, ``tokens_optimal`` spend the same FLOPs best;
+    ``tokens_for_params`` are the tokens for which this size is optimal; ``params_exponent`` is
+    a in params ~ flops^a. ``beyond_data`` maps ``params``/``tokens``/``flops`` to target /
+    largest fitted value. ``refused`` says why only the range, and no figure, may be quoted.
     """
 
     law: str
-    params: float
-    tokens: float
-    flops: float
-    loss_nats: float | None
+    params: float | None
+    tokens: float | None
+    flops: float | None
+    loss_nats: float
     low_nats: float | None
     high_nats: float | None
     level: float | None
@@ -80,6 +85,12 @@ class Prediction:
     tokens_optimal: float | None
     beyond_data: dict[str, float]
     convention: dict[str, str]
+    tokens_for_params: float | None = None
+    tokens_for_params_interval: tuple[float, float] | None = None
+    params_exponent: float | None = None
+    params_exponent_interval: tuple[float, float] | None = None
+    interval_parts: dict[str, tuple[float, float]] = field(default_factory=dict)
+    source: str = "fitted"
     warnings: tuple[str, ...] = ()
     refused: str = ""
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from scaling_law.errors import ConfigError
-from scaling_law.fit.surface import bounded_exp, surface_of
-from scaling_law.outcome import FitResult
+from scaling_law.fit.interval import log_loss
+from scaling_law.fit.surface import Allocation, bounded_exp, surface_of
+from scaling_law.outcome import FitResult, Prediction
 
 _PETAFLOP_DAY = 8.64e19  # FLOPs: 1e15 a second for 86,400 seconds
 # Kaplan 2020, table 5: N_opt = 1.3e9 C_min^0.73, C_min in PF-days, read here as C = 6ND.
@@ -15,6 +17,12 @@ _PETAFLOP_DAY = 8.64e19  # FLOPs: 1e15 a second for 86,400 seconds
 # early stopping and the critical batch, and what everybody compares with.)
 _KAPLAN_EXPONENT = 0.73
 _KAPLAN_LOG_SCALE = math.log(1.3e9) + _KAPLAN_EXPONENT * math.log(6 / _PETAFLOP_DAY)
+# Hoffmann 2022, approaches 1 and 2: about 20 tokens a parameter, params = (flops / 120)^0.5.
+_RULE = Allocation(exponent=0.5, log_scale=-0.5 * math.log(20))
+COMPARISON_CAVEAT = (
+    "losses in nats per token do not compare across tokenizers and corpora; compare exponents "
+    "and tokens per parameter"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,3 +144,65 @@ def _optimum(law: _Published) -> dict[str, float]:
     if split is None:
         return {}
     return {"a": split.exponent, "b": 1 - split.exponent, "G": bounded_exp(split.log_scale)}
+
+
+def comparison(prediction: Prediction) -> list[dict[str, Any]]:
+    """The forecast beside the published laws at the same params and tokens, one row a law.
+
+    ``loss_nats`` with ``low_nats`` to ``high_nats``; ``tokens_for_params``: this size's
+    compute-optimal tokens; ``params_optimal`` and ``tokens_optimal``: the best split of the
+    same FLOPs (6ND); ``params_exponent``: a in params ~ flops^a; ``params_counted``: the law's
+    own convention, applied to the same number.
+    Read with ``COMPARISON_CAVEAT``. Empty for a forecast without params or tokens.
+    """
+    if prediction.params is None or prediction.tokens is None:
+        return []
+    rows = [
+        {
+            "law": f"{prediction.law} (this forecast)",
+            "loss_nats": prediction.loss_nats,
+            "low_nats": prediction.low_nats,
+            "high_nats": prediction.high_nats,
+            "tokens_for_params": prediction.tokens_for_params,
+            "params_optimal": prediction.params_optimal,
+            "tokens_optimal": prediction.tokens_optimal,
+            "params_exponent": prediction.params_exponent,
+            "params_counted": prediction.convention.get("params"),
+            "source": prediction.source,
+        }
+    ]
+    target = {"params": prediction.params, "tokens": prediction.tokens}
+    for name in PUBLISHED_SURFACES:
+        law = published_law(name)
+        if law.source == prediction.source:
+            continue
+        split = Allocation(law.optimum["a"], math.log(law.optimum["G"]))
+        loss = bounded_exp(log_loss(law.law, law.params, target))
+        counted = law.convention["params"]
+        rows.append(_row(name, loss, split, target, counted, law.source))
+    source = "Hoffmann 2022, arXiv 2203.15556, approaches 1 and 2"
+    rows.append(_row("20 tokens/param", None, _RULE, target, "total", source))
+    return rows
+
+
+def _row(
+    name: str,
+    loss_nats: float | None,
+    split: Allocation,
+    target: dict[str, float],
+    counted: str,
+    source: str,
+) -> dict[str, Any]:
+    flops = 6 * target["params"] * target["tokens"]
+    return {
+        "law": name,
+        "loss_nats": loss_nats,
+        "low_nats": None,
+        "high_nats": None,
+        "tokens_for_params": split.tokens_for_params(target["params"]),
+        "params_optimal": split.params(flops),
+        "tokens_optimal": split.tokens(flops),
+        "params_exponent": split.exponent,
+        "params_counted": counted,
+        "source": source,
+    }

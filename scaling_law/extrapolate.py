@@ -1,0 +1,466 @@
+"""A fitted or published law and a target -> a forecast with its interval and its distance.
+
+The interval is for the loss of one new run; ``fit.interval`` says how it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy import optimize
+
+from scaling_law.counts import flops_6nd
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.interval import log_loss, prediction_interval, tokens_interval
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.published import COMPARISON_CAVEAT, comparison
+from scaling_law.fit.surface import Allocation, Surface, bounded_exp, surface_of
+from scaling_law.outcome import FitResult, Prediction, finite_json
+from scaling_law.units import format_count
+
+__all__ = ["comparison", "extrapolate", "format_prediction", "prediction_json"]
+
+# Beyond these factors in FLOPs (or the farthest variable) a forecast is warned about, refused.
+FAR, TOO_FAR = 10.0, 1000.0
+# A term below this share of the loss amid the data is not there (the solver's bound is 1e-4).
+_ABSENT = 2e-4
+_NEAR_BOUND = 1e-3
+# No budget, model or corpus is larger: what needs more cannot be reached.
+_LARGEST = 1e60
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where to predict; None where a law of one variable leaves it open."""
+
+    params: float | None = None
+    tokens: float | None = None
+    flops: float | None = None
+
+    @property
+    def known(self) -> dict[str, float]:
+        """The variables that are set, by name."""
+        every = {"params": self.params, "tokens": self.tokens, "flops": self.flops}
+        return {name: value for name, value in every.items() if value is not None}
+
+
+def extrapolate(
+    fit: FitResult,
+    *,
+    params: float | None = None,
+    tokens: float | None = None,
+    flops: float | None = None,
+    target_loss: float | None = None,
+    level: float = 0.9,
+    seed_noise_log: float | None = None,
+    alternatives: Sequence[FitResult] = (),
+) -> Prediction:
+    """Forecast at a target: a size, tokens, FLOPs (6ND), a loss in nats, or two of them.
+
+    One alone is completed compute-optimally; a target loss is reached as cheaply as possible.
+    ``seed_noise_log`` is the standard deviation of log loss between seeds, ``alternatives``
+    other laws fitted to the same points. Raises ``ConfigError`` for a target that cannot be
+    read, ``FitError`` when the fit cannot answer.
+    """
+    given = {"params": params, "tokens": tokens, "flops": flops, "target_loss": target_loss}
+    asked = {name: float(value) for name, value in given.items() if value is not None}
+    _check(fit, asked, level)
+    surface = _surface(fit)
+    split, trouble = _allocation(fit, surface)
+    target = _resolve(fit, asked, split, trouble)
+    spread = prediction_interval(
+        fit, target.known, level=level, seed_noise_log=seed_noise_log, alternatives=alternatives
+    )
+    low, high = spread.nats or (None, None)
+    beyond = _beyond(fit, target)
+    return Prediction(
+        law=fit.law,
+        **dataclasses.asdict(target),
+        **_optimum(fit, split, target, level),
+        loss_nats=bounded_exp(log_loss(fit.law, fit.params, target.known)),
+        low_nats=low,
+        high_nats=high,
+        level=level if spread.nats else None,
+        beyond_data=beyond,
+        convention={**fit.convention, "flops": "6nd"},
+        interval_parts=spread.parts,
+        source=fit.source,
+        warnings=tuple(_warnings(fit, surface, target, [trouble, *spread.doubts])),
+        refused=_refusal(fit, beyond),
+    )
+
+
+def _optimum(
+    fit: FitResult, split: Allocation | None, target: _Target, level: float
+) -> dict[str, Any]:
+    """What of a ``Prediction`` the compute-optimal split decides."""
+    found: dict[str, Any] = {"params_optimal": None, "tokens_optimal": None}
+    if split is None or target.params is None or target.flops is None:
+        return found
+    return {
+        "params_optimal": split.params(target.flops),
+        "tokens_optimal": split.tokens(target.flops),
+        "tokens_for_params": split.tokens_for_params(target.params),
+        "tokens_for_params_interval": tokens_interval(fit, target.params, level=level),
+        "params_exponent": split.exponent,
+        "params_exponent_interval": fit.optimum_intervals.get("a"),
+    }
+
+
+def _check(fit: FitResult, asked: Mapping[str, float], level: float) -> None:
+    if not fit.usable:
+        raise FitError(f"law {fit.law} is {fit.status}: {fit.message or 'it has no parameters'}")
+    if not 0.5 <= level < 1:
+        raise ConfigError(f"level {level}: expected in [0.5, 1)")
+    for name, value in asked.items():
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{name} is {value}: expected above 0 and finite")
+        if value > _LARGEST:
+            raise ConfigError(f"{name} is {value:g}: expected at most {_LARGEST:g}")
+
+
+def _surface(fit: FitResult) -> Surface | None:
+    try:
+        return surface_of(fit.law, fit.params)
+    except OverflowError:
+        raise FitError(f"law {fit.law}: parameters too large to evaluate; refit it") from None
+
+
+def _allocation(fit: FitResult, surface: Surface | None) -> tuple[Allocation | None, str]:
+    """The compute-optimal split, or why there is none."""
+    if surface is None:
+        return None, ""
+    if fit.n_points == 0 and fit.optimum:  # published, perhaps measured apart from the law
+        return Allocation(fit.optimum["a"], math.log(fit.optimum["G"])), ""
+    law, absent = load_law(fit.law), []
+    for name, (low, high) in law.exponents.items():
+        value = law.from_public(dict(fit.params))[name]
+        if value <= low + _NEAR_BOUND or value >= high - _NEAR_BOUND:
+            absent.append(f"{name} = {value:.3g} is at its bound")
+    if {"params", "tokens"} <= fit.data_range.keys():
+        amid = [math.sqrt(math.prod(fit.data_range[name])) for name in ("params", "tokens")]
+        shares = surface.shares(*amid)
+        absent += [
+            f"the {name} term is {100 * shares[name]:.2g}% of the loss"
+            for name in ("size", "data")
+            if shares[name] < _ABSENT
+        ]
+    if absent or surface.allocation is None:
+        why = "; ".join(absent) or "a term is missing"
+        return None, f"no compute-optimal split ({why}): vary sizes and tokens more"
+    return surface.allocation, ""
+
+
+def _resolve(
+    fit: FitResult, asked: Mapping[str, float], split: Allocation | None, trouble: str
+) -> _Target:
+    """The target with all its variables. Raises ``ConfigError``, ``FitError``."""
+    names = load_law(fit.law).variables
+    if len(names) == 1:
+        return _resolve_single(fit, asked, names[0])
+    known = {name: asked[name] for name in ("params", "tokens", "flops") if name in asked}
+    loss = asked.get("target_loss")
+    if not asked or len(asked) > 2 or (loss is not None and "flops" in known):
+        raise ConfigError(
+            f"{', '.join(asked) or 'no target'} given: expected one of params, tokens, flops, "
+            "target loss, or params or tokens with one more (not flops with target loss)"
+        )
+    if len(asked) == 1 and split is None:
+        raise FitError(f"{trouble}; or give both params and tokens")
+    if loss is not None:
+        _refuse_floor(fit, loss)
+        return _reach(fit, loss, known, split)
+    return _complete(known, split)
+
+
+def _complete(known: Mapping[str, float], split: Allocation | None) -> _Target:
+    """All three of params, tokens and flops under C = 6ND, from one (optimally) or two."""
+    params, tokens, flops = known.get("params"), known.get("tokens"), known.get("flops")
+    if len(known) == 1:
+        assert split is not None, "the caller checks"
+        if flops is not None:
+            params = split.params(flops)
+        elif params is not None:
+            tokens = split.tokens_for_params(params)
+        elif tokens is not None:
+            params = split.params_for_tokens(tokens)
+    if params is None:
+        assert flops is not None and tokens is not None
+        params = flops / 6 / tokens
+    if tokens is None:
+        assert flops is not None
+        tokens = flops / 6 / params
+    return _Target(params, tokens, flops_6nd(params, tokens) if flops is None else flops)
+
+
+def _resolve_single(fit: FitResult, asked: Mapping[str, float], name: str) -> _Target:
+    if set(asked) == {"params", "tokens"}:
+        return _complete(asked, None)
+    if set(asked) == {"target_loss"}:
+        _refuse_floor(fit, asked["target_loss"])
+        value = _solve(
+            lambda x: log_loss(fit.law, fit.params, {name: x}),
+            asked["target_loss"],
+            f"any {name}",
+        )
+        return _Target(**{name: value})
+    if set(asked) != {name}:
+        raise ConfigError(
+            f"law {fit.law} knows {name} only; {', '.join(asked) or 'no target'} given: expected "
+            f"{name}, target loss, or params and tokens"
+        )
+    return _Target(**{name: asked[name]})
+
+
+def _refuse_floor(fit: FitResult, loss: float) -> None:
+    """Refuse a loss that the irreducible one, or its interval, does not let be reached."""
+    for name in ("E", "L_inf"):
+        if name not in fit.params:
+            continue
+        if loss <= fit.params[name]:
+            raise FitError(
+                f"a loss of {loss:g} nats is at or below the irreducible loss {name} = "
+                f"{fit.params[name]:.3g}: no compute reaches it under law {fit.law}"
+            )
+        low, high = fit.intervals.get(name, (0.0, 0.0))
+        if loss <= high:
+            raise FitError(
+                f"a loss of {loss:g} nats lies within the interval of the irreducible loss {name} "
+                f"({low:.3g} to {high:.3g}): the data cannot say whether it can be reached"
+            )
+
+
+def _reach(
+    fit: FitResult, loss: float, known: Mapping[str, float], split: Allocation | None
+) -> _Target:
+    """The cheapest target with this loss, or the one at the size or tokens that are known."""
+    free = "flops"
+    if known:
+        free = "tokens" if "params" in known else "params"
+
+    def at(value: float) -> float:
+        return log_loss(fit.law, fit.params, _complete({**known, free: value}, split).known)
+
+    fixed = [f"{format_count(value)} {name} and " for name, value in known.items()]
+    return _complete({**known, free: _solve(at, loss, f"{''.join(fixed)}any {free}")}, split)
+
+
+def _solve(log_loss_at: Callable[[float], float], loss: float, where: str) -> float:
+    """The value at which a falling log loss is log(loss). Raises ``FitError`` if none is."""
+    low, high, goal = 0.0, math.log(_LARGEST), math.log(loss)
+    if log_loss_at(_LARGEST) >= goal:
+        least = bounded_exp(log_loss_at(_LARGEST))
+        raise FitError(f"a loss of {loss:g} nats is out of reach at {where}: at best {least:.3g}")
+    if log_loss_at(1.0) <= goal:
+        raise FitError(f"a loss of {loss:g} nats is above what the law gives at {where}")
+    found = optimize.brentq(lambda x: log_loss_at(math.exp(x)) - goal, low, high, xtol=1e-12)
+    return math.exp(found)
+
+
+def _beyond(fit: FitResult, target: _Target) -> dict[str, float]:
+    """Target / largest fitted value by variable, where both are known."""
+    return {
+        name: getattr(target, name) / fit.data_range[name][1]
+        for name in ("params", "tokens", "flops")
+        if name in fit.data_range and getattr(target, name) is not None
+    }
+
+
+def _farthest(beyond: Mapping[str, float]) -> tuple[str, float]:
+    """The distance that decides: in FLOPs where known, else the largest."""
+    if "flops" in beyond:
+        return "flops", beyond["flops"]
+    return max(beyond.items(), key=lambda item: item[1], default=("", 1.0))
+
+
+def _warnings(
+    fit: FitResult, surface: Surface | None, target: _Target, doubts: Sequence[str]
+) -> list[str]:
+    beyond = _beyond(fit, target)
+    bound = f"a parameter is at its bound: {fit.message}" if fit.status == "at_bound" else ""
+    found = [bound, *_distance_warnings(fit, target, beyond), *doubts]
+    return [words for words in [*found, *_floor_warning(surface, target, beyond)] if words]
+
+
+def _distance_warnings(fit: FitResult, target: _Target, beyond: Mapping[str, float]) -> list[str]:
+    found = []
+    for words, least, most in (("far beyond", TOO_FAR, math.inf), ("beyond", FAR, TOO_FAR)):
+        listed = [
+            f"{name} {_count(ratio, 2)} times ({math.log10(ratio):.1f} orders of magnitude)"
+            for name, ratio in beyond.items()
+            if least < ratio <= most
+        ]
+        if listed:
+            found.append(f"{words} the largest fitted values: {', '.join(listed)}")
+    for name in beyond:
+        if target.known[name] < fit.data_range[name][0] / 2:
+            found.append(f"{name} below the smallest fitted value")
+    return found
+
+
+def _floor_warning(
+    surface: Surface | None, target: _Target, beyond: Mapping[str, float]
+) -> list[str]:
+    if surface is None or _farthest(beyond)[1] <= FAR:
+        return []
+    assert target.params is not None and target.tokens is not None
+    share = surface.shares(target.params, target.tokens)["floor"]
+    if share > 0.5:
+        return [f"{100 * share:.0f}% of the figure is the irreducible loss, known least of all"]
+    if surface.floor == 0:
+        return ["the law has no irreducible loss: far beyond the data it is optimistic"]
+    return []
+
+
+def _refusal(fit: FitResult, beyond: Mapping[str, float]) -> str:
+    name, ratio = _farthest(beyond)
+    if ratio <= TOO_FAR:
+        return ""
+    largest = f"largest run {format_count(fit.data_range[name][1], 2)} {name}"
+    what = "a sweep this small" if fit.n_points else "the published data"
+    return (
+        f"{what} ({largest}) does not support a figure {math.log10(ratio):.1f} orders of magnitude"
+        " beyond it: quote the range, never its middle"
+    )
+
+
+def prediction_json(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One strict JSON document: every field of the prediction, and the comparison's ``rows``."""
+    fields: dict[str, Any] = finite_json(prediction)
+    return {**fields, "comparison": finite_json(list(rows)), "caveat": COMPARISON_CAVEAT}
+
+
+def format_prediction(
+    prediction: Prediction, fit: FitResult, rows: Sequence[dict[str, Any]]
+) -> str:
+    """The forecast for a terminal: the answer first, no digit that the interval does not bear."""
+    lines = [f"{_loss_text(prediction)} at {_target_text(prediction)}"]
+    if prediction.refused:
+        lines.append(prediction.refused)
+    if prediction.beyond_data:
+        orders = ", ".join(
+            f"{name} {math.log10(ratio):.1f}" if ratio > 1 else f"{name} within"
+            for name, ratio in prediction.beyond_data.items()
+        )
+        lines.append(f"orders of magnitude beyond the largest fitted: {orders}")
+    lines += ["", *_optimum_lines(prediction)]
+    if prediction.interval_parts:
+        causes = ", ".join(
+            f"{name.replace('_', ' ')} -{100 * low:.2g}% +{100 * high:.2g}%"
+            for name, (low, high) in prediction.interval_parts.items()
+        )
+        lines.append(f"the interval's parts, in loss: {causes}")
+    lines.append(f"law: {prediction.law}, {_origin(fit)}")
+    lines.append(_convention_text(prediction, fit))
+    if rows:
+        digits = 1 if prediction.refused else 2
+        lines += ["", *_table(rows, digits), f"note: {COMPARISON_CAVEAT}"]
+    if fit.n_points == 0:
+        lines += [f"note: {note}" for note in fit.notes]
+    return "\n".join([*lines, *(f"warning: {words}" for words in prediction.warnings)])
+
+
+def _loss_text(prediction: Prediction) -> str:
+    low, high = prediction.low_nats, prediction.high_nats
+    if low is None or high is None or prediction.level is None:
+        digits = 1 if prediction.refused else 3
+        return f"loss about {prediction.loss_nats:.{digits}f} nats per token (no interval)"
+    level = f"{100 * prediction.level:g}% interval"
+    if prediction.refused:
+        least, most = _outwards(low, high)
+        return f"loss somewhere in {least} to {most} nats per token ({level})"
+    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
+    ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
+    return f"loss {prediction.loss_nats:.{decimals}f} nats per token ({level} {ends})"
+
+
+def _target_text(prediction: Prediction) -> str:
+    parts = (
+        (prediction.params, "params"),
+        (prediction.tokens, "tokens"),
+        (prediction.flops, "FLOPs"),
+    )
+    return ", ".join(f"{format_count(value)} {name}" for value, name in parts if value is not None)
+
+
+def _optimum_lines(prediction: Prediction) -> list[str]:
+    """Compute-optimal tokens, with as many digits as their interval bears."""
+    lines = []
+    size, tokens = prediction.params, prediction.tokens_for_params
+    if size is not None and tokens is not None:
+        words = f"about {_count(tokens, 1 if prediction.refused else 2)}"
+        if prediction.tokens_for_params_interval:
+            low, high = prediction.tokens_for_params_interval
+            words += f", interval {_count(low, 2)} to {_count(high, 2)}"
+        lines.append(f"compute-optimal tokens for {format_count(size)} params: {words}")
+    if prediction.params_optimal and prediction.tokens_optimal and prediction.flops:
+        digits = 1 if prediction.refused else 2
+        lines.append(
+            f"best split of {format_count(prediction.flops)} FLOPs: about"
+            f" {_count(prediction.params_optimal, digits)} params on"
+            f" {_count(prediction.tokens_optimal, digits)} tokens"
+        )
+    if prediction.params_exponent is not None:
+        words = f"{prediction.params_exponent:.2f}"
+        if prediction.params_exponent_interval:
+            low, high = prediction.params_exponent_interval
+            words += f" [{low:.2f}, {high:.2f}]"
+        lines.append(f"params ~ compute^a: a = {words} (Kaplan 2020 .73, Chinchilla .50)")
+    return lines
+
+
+def _origin(fit: FitResult) -> str:
+    if fit.n_points == 0:
+        return fit.source
+    return f"fitted to {fit.n_points} points from {fit.n_clusters} trunks ({fit.status})"
+
+
+def _convention_text(prediction: Prediction, fit: FitResult) -> str:
+    counted = prediction.convention.get("params", "").replace("_", "-")
+    text = f"conventions: params {counted}; FLOPs 6 x params x tokens"
+    if fit.convention.get("flops") == "exact":
+        text += " (the fit's own are exact: attention and"
+        text += " what the parameter count leaves out make little difference at scale)"
+    return f"{text}; loss in nats per token, natural logarithm"
+
+
+def _table(rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
+    """The comparison; ``digits`` are those that the forecast's own row, the first, may show."""
+    head = ("law", "loss", "its tokens", "best split: params", "tokens", "a", "params counted")
+    body = []
+    for row in rows:
+        mine = row["low_nats"] is not None
+        loss = "-" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
+        if mine:
+            low, high = _outwards(row["low_nats"], row["high_nats"])
+            loss = f"{low} to {high}"
+        counts = [row[name] for name in ("tokens_for_params", "params_optimal", "tokens_optimal")]
+        exponent = row["params_exponent"]
+        body.append(
+            (
+                row["law"],
+                loss,
+                *("-" if x is None else _count(x, digits if mine else 2) for x in counts),
+                "-" if exponent is None else f"{exponent:.2f}",
+                (row["params_counted"] or "-").replace("_", "-"),
+            )
+        )
+    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [head, *body]
+    ]
+
+
+def _count(value: float, digits: int) -> str:
+    """A count rounded to so many significant digits, in words such as ``130B``."""
+    return format_count(float(f"{value:.{digits}g}"))
+
+
+def _outwards(low: float, high: float) -> tuple[str, str]:
+    """A range to a tenth, rounded outwards: the words promise no more than the figures."""
+    return f"{math.floor(10 * low) / 10:.1f}", f"{math.ceil(10 * high) / 10:.1f}"

@@ -1,0 +1,138 @@
+"""The interval of one new run's loss under a law, and of the split that is optimal.
+
+In log loss, each side adds in quadrature (1) the bootstrap quantile of the law's value over
+the resampled trunks, widened by Student's t with few trunks; (2) a new run's noise, normal
+with the residual scatter and the seed noise measured by repeats as independent parts (some of
+the noise is then counted twice, on the safe side); (3) the farthest value, on that side, of
+any other law in the same variables that fits the same points about as well. So it always
+holds the other laws' figures. It cannot hold what no law here contains, such as a bend beyond
+the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from scaling_law.fit.bootstrap import MANY_CLUSTERS, interval
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.surface import bounded_exp, surface_of
+from scaling_law.outcome import FitResult
+
+# A law whose rms log residual is within this factor of the fit's own "fits about as well".
+AS_GOOD = 1.5
+_FEWEST_DRAWS = 20
+_FEW_TRUNKS = 12
+
+
+@dataclass(frozen=True)
+class Spread:
+    """``nats`` (low, high), None without samples; ``parts``: half-widths in log loss by cause.
+
+    ``doubts`` are what a reader should know about the interval.
+    """
+
+    nats: tuple[float, float] | None
+    parts: dict[str, tuple[float, float]]
+    doubts: tuple[str, ...]
+
+
+def log_loss(law_name: str, params: Mapping[str, float], target: Mapping[str, float]) -> float:
+    """log L at a target {variable: value}; NaN where the parameters are beyond floats."""
+    law = load_law(law_name)
+    try:
+        with np.errstate(all="ignore"):
+            found = law.predict(params, {name: np.array([target[name]]) for name in law.variables})
+            return float(np.log(found[0]))
+    except (OverflowError, ZeroDivisionError):
+        return math.nan
+
+
+def prediction_interval(
+    fit: FitResult,
+    target: Mapping[str, float],
+    *,
+    level: float,
+    seed_noise_log: float | None = None,
+    alternatives: Sequence[FitResult] = (),
+) -> Spread:
+    """Where a new run's loss falls at ``target`` {variable: value}, with probability ``level``."""
+    names = tuple(fit.params)
+    centre = log_loss(fit.law, fit.params, target)
+    every = [log_loss(fit.law, dict(zip(names, s, strict=True)), target) for s in fit.samples]
+    draws = np.array([value for value in every if math.isfinite(value)])
+    if len(draws) < _FEWEST_DRAWS:
+        why = "published parameters" if fit.n_points == 0 else "the fit has no bootstrap samples"
+        return Spread(None, {}, (f"no interval: {why}",))
+    low, high = interval(draws, centre, level, _widening(fit, level))
+    noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
+    noise = float(stats.norm.ppf(0.5 + level / 2)) * math.hypot(*noises)
+    as_good = [other for other in alternatives if _as_good(fit, other)]
+    others = [log_loss(other.law, other.params, target) - centre for other in as_good]
+    others = [value for value in others if math.isfinite(value)]
+    parts = {
+        "parameters": (max(centre - low, 0.0), max(high - centre, 0.0)),
+        "new_run": (noise, noise),
+        "laws": (max([0.0, *(-x for x in others)]), max([0.0, *others])),
+    }
+    below, above = (math.hypot(*(part[side] for part in parts.values())) for side in (0, 1))
+    doubts = _doubts(fit, [other.law for other in as_good], parts)
+    if len(draws) < len(every):
+        doubts.append(f"{len(every) - len(draws)} bootstrap samples could not be evaluated")
+    return Spread((bounded_exp(centre - below), bounded_exp(centre + above)), parts, tuple(doubts))
+
+
+def _doubts(
+    fit: FitResult, laws: Sequence[str], parts: Mapping[str, tuple[float, float]]
+) -> list[str]:
+    found = []
+    if not laws:
+        found.append("no other law fits about as well: the interval takes this one for true")
+    elif max(parts["laws"]) > max(*parts["parameters"], *parts["new_run"]):
+        found.append(f"the choice of law matters most: {', '.join(laws)} fit about as well")
+    if fit.n_clusters < _FEW_TRUNKS:
+        found.append(f"only {fit.n_clusters} independent trunks: the interval is itself uncertain")
+    return found
+
+
+def _widening(fit: FitResult, level: float) -> float:
+    """Student's t over the normal quantile with few clusters, as the fit's own intervals."""
+    if fit.n_clusters >= MANY_CLUSTERS:
+        return 1.0
+    quantile = 0.5 + level / 2
+    return float(stats.t.ppf(quantile, max(fit.n_clusters - 1, 1)) / stats.norm.ppf(quantile))
+
+
+def _as_good(fit: FitResult, other: FitResult) -> bool:
+    """Whether ``other`` answers the same question on the same points about as well."""
+    return (
+        other.usable
+        and other.law != fit.law
+        and load_law(other.law).variables == load_law(fit.law).variables
+        and (other.convention, other.n_points) == (fit.convention, fit.n_points)
+        and other.rms_log_residual <= AS_GOOD * fit.rms_log_residual
+    )
+
+
+def tokens_interval(fit: FitResult, params: float, *, level: float) -> tuple[float, float] | None:
+    """Interval of the tokens for which ``params`` is compute-optimal under C = 6ND.
+
+    None where there are no samples or some of them have no optimum.
+    """
+    names, draws = tuple(fit.params), []
+    for values in (tuple(fit.params.values()), *fit.samples):
+        try:
+            surface = surface_of(fit.law, dict(zip(names, values, strict=True)))
+        except (OverflowError, ValueError):
+            continue
+        if surface and surface.allocation:
+            draws.append(math.log(surface.allocation.tokens_for_params(params)))
+    # resamples without an optimum would leave a falsely narrow interval
+    if len(draws) < max(_FEWEST_DRAWS, 0.9 * len(fit.samples)):
+        return None
+    low, high = interval(np.array(draws[1:]), draws[0], level, _widening(fit, level))
+    return bounded_exp(low), bounded_exp(high)
