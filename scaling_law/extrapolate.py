@@ -350,7 +350,7 @@ def format_prediction(
     lines += ["", *_optimum_lines(prediction)]
     if prediction.interval_parts:
         causes = ", ".join(
-            f"{name.replace('_', ' ')} -{100 * low:.2g}% +{100 * high:.2g}%"
+            f"{name.replace('_', ' ')} {_percent(-low)} {_percent(high)}"
             for name, (low, high) in prediction.interval_parts.items()
         )
         lines.append(f"the interval's parts, in loss: {causes}")
@@ -362,6 +362,11 @@ def format_prediction(
     if fit.n_points == 0:
         lines += [f"note: {note}" for note in fit.notes]
     return "\n".join([*lines, *(f"warning: {words}" for words in prediction.warnings)])
+
+
+def _percent(log_change: float) -> str:
+    change = 100 * math.expm1(min(log_change, 20.0))
+    return f"{change:+.1f}%" if abs(change) < 10 else f"{change:+.0f}%"
 
 
 def _loss_text(prediction: Prediction) -> str:
