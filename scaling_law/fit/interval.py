@@ -4,7 +4,8 @@ In log loss, each side adds in quadrature (1) the bootstrap quantile of the law'
 the resampled trunks, widened by Student's t with few trunks; (2) a new run's noise, normal
 with the residual scatter and the seed noise measured by repeats as independent parts (some of
 the noise is then counted twice, on the safe side); (3) the farthest value, on that side, of
-any other law in the same variables that fits the same points about as well. So it always
+any other law in the same variables that fits the same points about as well, judged less
+strictly the farther the target lies beyond them (``AS_GOOD``). So it always
 holds the other laws' figures. It cannot hold what no law here contains, such as a bend beyond
 the data.
 """
@@ -23,7 +24,10 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.surface import bounded_exp, surface_of
 from scaling_law.outcome import FitResult
 
-# A law whose rms log residual is within this factor of the fit's own "fits about as well".
+# A law whose rms log residual is within this factor of the fit's own "fits about as well" amid
+# the data. Each order of magnitude beyond them adds as much again: residuals say which law is
+# right where the points are, and less and less about where they are not (whether there is an
+# irreducible loss, above all).
 AS_GOOD = 1.5
 _FEWEST_DRAWS = 20
 _FEW_TRUNKS = 12
@@ -71,7 +75,8 @@ def prediction_interval(
     low, high = interval(draws, centre, level, _widening(fit, level))
     noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
     noise = float(stats.norm.ppf(0.5 + level / 2)) * math.hypot(*noises)
-    as_good = [other for other in alternatives if _as_good(fit, other)]
+    factor = AS_GOOD * (1 + _orders_beyond(fit, target))
+    as_good = [other for other in alternatives if _as_good(fit, other, factor)]
     others = [log_loss(other.law, other.params, target) - centre for other in as_good]
     others = [value for value in others if math.isfinite(value)]
     parts = {
@@ -107,14 +112,20 @@ def _widening(fit: FitResult, level: float) -> float:
     return float(stats.t.ppf(quantile, max(fit.n_clusters - 1, 1)) / stats.norm.ppf(quantile))
 
 
-def _as_good(fit: FitResult, other: FitResult) -> bool:
+def _orders_beyond(fit: FitResult, target: Mapping[str, float]) -> float:
+    """Orders of magnitude from the largest fitted value to the target, by its farthest variable."""
+    ratios = [target[name] / fit.data_range[name][1] for name in target if name in fit.data_range]
+    return max([0.0, *(math.log10(ratio) for ratio in ratios if ratio > 0)])
+
+
+def _as_good(fit: FitResult, other: FitResult, factor: float) -> bool:
     """Whether ``other`` answers the same question on the same points about as well."""
     return (
         other.usable
         and other.law != fit.law
         and load_law(other.law).variables == load_law(fit.law).variables
         and (other.convention, other.n_points) == (fit.convention, fit.n_points)
-        and other.rms_log_residual <= AS_GOOD * fit.rms_log_residual
+        and other.rms_log_residual <= factor * fit.rms_log_residual
     )
 
 
