@@ -1,0 +1,170 @@
+"""How figures look, and how they become bytes that do not change from one call to the next.
+
+Figures are made with ``matplotlib.figure.Figure`` (no pyplot: no global state, no display).
+"""
+
+from __future__ import annotations
+
+import colorsys
+import io
+import re
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from scaling_law.units import format_count
+
+WIDE, TALL = 6.8, 4.6  # inches
+PNG_DPI = 150
+INK, FAINT, GRID, PAPER = "#1f2328", "#6a737d", "#d8dee4", "#ffffff"
+# Okabe and Ito's palette: told apart with every common colour vision.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
+    "#0072b2", "#d98200", "#009e73", "#d55e00", "#b0578d", "#3d9bd1",
+)  # fmt: skip
+MARKERS = "os^DvPX*<>hp"
+_SETTINGS = {
+    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same on every machine
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.5,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+    "svg.hashsalt": "slaw",  # ids from content, not from chance
+    "svg.fonttype": "path",  # the same letters without the reader having the font
+    "path.simplify": True,
+}
+
+
+def applied() -> AbstractContextManager[Any]:
+    """The settings, within a ``with`` block; whatever the user's matplotlibrc says."""
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **_SETTINGS}
+    return mpl.rc_context(settings)
+
+
+def new_figure(title: str, *, width: float = WIDE, height: float = TALL) -> tuple[Figure, Axes]:
+    """A figure of one panel; ``title`` says what is to be seen in it."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title)
+    return figure, axes
+
+
+def render(figure: Figure) -> tuple[bytes, bytes]:
+    """The figure as (SVG, PNG), equal byte for byte for equal figures."""
+    files = []
+    for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+        files.append(buffer.getvalue())
+    return files[0], files[1]
+
+
+def ramp(count: int) -> list[str]:
+    """``count`` ordered colours, dark to bright, none too pale for white paper."""
+    colours = mpl.colormaps["viridis"](np.linspace(0.0, 0.82, max(count, 1)))
+    return [mpl.colors.to_hex(colour) for colour in colours]
+
+
+def count_axis(axes: Axes, which: str, label: str) -> None:
+    """A logarithmic axis with ticks as people write counts: 10K, 200K, 1M."""
+    _log_axis(axes, which, label, lambda value, _: format_count(value))
+
+
+def flops_axis(axes: Axes, which: str, label: str) -> None:
+    """A logarithmic axis with ticks as powers of ten, as compute is quoted."""
+    _log_axis(axes, which, label, lambda value, _: power_of_ten(value))
+
+
+def power_of_ten(value: float) -> str:
+    """3.9e11 -> ``3.9×10¹¹`` (superscripts are plain text, so that they work in HTML too)."""
+    mantissa, _, exponent = f"{value:.2g}".partition("e")
+    if not exponent:
+        mantissa, _, exponent = f"{value:.1e}".partition("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"10{raised}" if float(mantissa) == 1 else f"{mantissa}×10{raised}"
+
+
+def _log_axis(axes: Axes, which: str, label: str, words: Any) -> None:
+    getattr(axes, f"set_{which}scale")("log")
+    getattr(axes, f"set_{which}label")(label)
+    axis = getattr(axes, f"{which}axis")
+    low, high = getattr(axes, f"get_{which}lim")()
+    decades = np.log10(high / low)
+    subs = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs, numticks=9))
+    axis.set_major_formatter(FuncFormatter(words))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def loss_axis(axes: Axes, low: float, high: float) -> None:
+    """The vertical axis as loss in nats per token, logarithmic, with evenly numbered ticks."""
+    axes.set_yscale("log")
+    margin = (high / low) ** 0.05
+    axes.set_ylim(low / margin, high * margin)
+    ticks = MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]).tick_values(low / margin, high * margin)
+    axes.yaxis.set_major_locator(FixedLocator([t for t in ticks if t > 0]))
+    axes.yaxis.set_minor_locator(FixedLocator([]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylabel("validation loss (nats per token)")
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], columns: int) -> None:
+    """The legend under the panel, where it hides no data."""
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+
+
+def inline_svg(svg: bytes, name: str, description: str) -> str:
+    """The SVG as an element of a page: own ids, a name for screen readers, themed colours.
+
+    Every colour ``#rrggbb`` becomes ``var(--k-rrggbb)``; ``theme_css`` defines the variables.
+    """
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", text)
+    text = re.sub(r"(fill|stroke|stop-color): ?#([0-9a-f]{6})", r"\1:var(--k-\2)", text)
+    text = re.sub(r"\s*\n\s*", "\n", text)
+    size = re.match(r"<svg[^>]*viewBox=\"([^\"]+)\"", text)
+    assert size, "matplotlib writes a viewBox"
+    head = f'<svg role="img" aria-label="{description}" viewBox="{size[1]}">'
+    return head + text[text.index(">") + 1 :]
+
+
+def theme_css(page: str) -> str:
+    """The colour variables that ``page`` uses: as drawn, and their partners for dark paper."""
+    used = sorted(set(re.findall(r"var\(--k-([0-9a-f]{6})\)", page)))
+    light = "".join(f"--k-{code}:#{code};" for code in used)
+    dark = "".join(f"--k-{code}:{dark_partner('#' + code)};" for code in used)
+    return f":root{{{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def dark_partner(colour: str) -> str:
+    """The colour of the same hue with its lightness turned round, for dark paper."""
+    red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
+    turned = colorsys.hls_to_rgb(hue, 0.09 + 0.84 * (1 - light), saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in turned)
