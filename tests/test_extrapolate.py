@@ -128,11 +128,22 @@ def test_the_interval_widens_with_distance_and_with_every_cause(fit, fits):
     )
 
 
+def test_a_rival_that_fits_worse_amid_the_data_still_counts_far_beyond_them(fit, fits):
+    worse = dataclasses.replace(fits["coupled"], rms_log_residual=2 * fit.rms_log_residual)
+    near, far = 0.05 * fit.data_range["flops"][1], 1e20
+    assert width(extrapolate(fit, flops=near, alternatives=[worse])) == width(
+        extrapolate(fit, flops=near)
+    )
+    assert width(extrapolate(fit, flops=far, alternatives=[worse])) > width(
+        extrapolate(fit, flops=far)
+    )
+
+
 def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
     plain = extrapolate(fit, flops=1e20)
     rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
     for other in (
-        dataclasses.replace(rival, rms_log_residual=2 * fit.rms_log_residual),
+        dataclasses.replace(rival, rms_log_residual=20 * fit.rms_log_residual),
         dataclasses.replace(rival, n_points=3),
         dataclasses.replace(rival, convention={**CONVENTION, "params": "total"}),
         published_law("kaplan2020"),

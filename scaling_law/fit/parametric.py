@@ -38,19 +38,35 @@ def fit_law(
     can be fitted to (fewer than two, identical).
     """
     law, scoring = load_law(name), objective or Objective()
-    variables = {v: points.variable(v) for v in law.variables}
     lacking = _lacking(law, points)
     if lacking:
         return _refused(law, points, scoring, lacking)
+    variables = {v: points.variable(v) for v in law.variables}
     problem = Problem(law, variables, points.loss_nats, scoring)
     solution = problem.solve(problem.starts())
+    optimum = solution.internal[int(solution.objective.argmin())]
+    result = _point_fit(problem, solution, points, level, seed)
+    if resamples and points.n_clusters < LEAST_CLUSTERS:
+        note = f"no intervals: {points.n_clusters} independent trunks, {LEAST_CLUSTERS} needed"
+        return dataclasses.replace(result, notes=(*result.notes, note))
+    if resamples and result.status != "not_converged":
+        drawn = bootstrap(problem, optimum, points, resamples=resamples, seed=seed, level=level)
+        result = _with_intervals(result, problem, drawn, level)
+    return result
+
+
+def _point_fit(
+    problem: Problem, solution: Solution, points: FitPoints, level: float, seed: int
+) -> FitResult:
+    """The best of the starts as a result, without intervals."""
+    scoring = problem.objective
     best = int(solution.objective.argmin())
     optimum = solution.internal[best]
     agreeing = int((solution.objective <= solution.objective[best] * (1 + AGREEING) + 1e-18).sum())
     status, message = _status(problem, solution, best)
     residual = _log_residuals(problem, optimum)
-    result = FitResult(
-        law=name,
+    return FitResult(
+        law=problem.law.name,
         params=problem.form(optimum),
         status=status,
         message=message,
@@ -71,13 +87,6 @@ def fit_law(
         notes=points.notes,
         seed=seed,
     )
-    if resamples and points.n_clusters < LEAST_CLUSTERS:
-        note = f"no intervals: {points.n_clusters} independent trunks, {LEAST_CLUSTERS} needed"
-        return dataclasses.replace(result, notes=(*result.notes, note))
-    if resamples and status != "not_converged":
-        drawn = bootstrap(problem, optimum, points, resamples=resamples, seed=seed, level=level)
-        result = _with_intervals(result, problem, drawn, level)
-    return result
 
 
 def _lacking(law: Law, points: FitPoints) -> str:

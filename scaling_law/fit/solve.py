@@ -26,6 +26,8 @@ _GRID_OF_THREE = 4
 _BOUND_SLACK = 1e-3
 # A member that gains less than this share of its objective in so many steps is over.
 _PATIENCE, _IDLE = 30, 1e-9
+# An objective below this is an exact fit; only rounding is left to gain.
+_EXACT = 1e-16
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ class _Newton:
         before = value.copy()
         for number in range(max_steps):
             if number % _PATIENCE == _PATIENCE - 1:
-                done |= before - value <= _IDLE * np.maximum(value, 1e-30)
+                done |= before - value <= _IDLE * np.maximum(value, _EXACT)
                 before = value.copy()
             live = np.flatnonzero(~done)
             if not len(live):
@@ -256,7 +258,7 @@ class _Newton:
                 x[moved] = trials[chosen, np.arange(len(live))][accepted]
                 found = problem.evaluate(x[moved], self.weights[moved], self.targets[moved])
                 value[moved], gradient[moved], hessian[moved], major[moved] = found
-            tiny = (gains <= 1e-13 * np.maximum(value[live], 1e-30)).all(axis=0)
+            tiny = (gains <= 1e-13 * np.maximum(value[live], _EXACT)).all(axis=0)
             stuck = (damping[:, live] > 1e12).all(axis=0)
             done[live[tiny | stuck]] = True
         return Solution(x, value, self._converged(x, value, gradient, hessian, major), hessian)
@@ -294,4 +296,4 @@ class _Newton:
     ) -> NDArray[np.bool_]:
         """Whether a further majorised step would gain next to nothing."""
         _, gains = self._trials((x, gradient, hessian, major), np.full((2, len(x)), 1e-9))
-        return np.asarray(gains[1] <= 1e-7 * np.maximum(value, 1e-30))
+        return np.asarray(gains[1] <= 1e-7 * np.maximum(value, _EXACT))

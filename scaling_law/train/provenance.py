@@ -65,10 +65,6 @@ def describe(
     params = count_params(spec.model)
     tokens = steps_done * spec.batch_tokens
     own_tokens = (steps_done - spec.start_step) * spec.batch_tokens
-    bpb = None
-    if final is not None:
-        text_bytes = dataset.val_bytes(n_ctx=spec.model.n_ctx, max_tokens=spec.eval.val_tokens)
-        bpb = bits_per_byte(final.loss_nats, final.tokens, text_bytes)
     return RunRecord(
         run_id=spec.run_id,
         spec=spec,
@@ -78,13 +74,15 @@ def describe(
         params_non_embedding=params.non_embedding,
         params_matmul=params.matmul,
         tokens=tokens,
-        tokens_unique=min(tokens, len(dataset.tokens("train"))),
+        tokens_unique=dataset.unique_tokens(
+            n_ctx=spec.model.n_ctx, batch_tokens=spec.batch_tokens, steps=steps_done
+        ),
         flops_exact=train_flops(spec.model, tokens),
         flops_6nd=flops_6nd(params.total, tokens),
         flops_spent=float(flops_per_token(spec.model) * own_tokens),
         val_loss_nats=final.loss_nats if final else None,
         val_loss_sem_nats=final.sem_nats if final else None,
-        val_bits_per_byte=bpb,
+        val_bits_per_byte=_bits_per_byte(spec, dataset, final),
         seconds=round(seconds, 3),
         tokens_per_second=round(own_tokens / max(seconds, 1e-9), 1),
         peak_memory_bytes=peak_memory_bytes,
@@ -98,3 +96,10 @@ def describe(
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         message=message,
     )
+
+
+def _bits_per_byte(spec: RunSpec, dataset: Dataset, final: Evaluation | None) -> float | None:
+    if final is None:
+        return None
+    text_bytes = dataset.val_bytes(n_ctx=spec.model.n_ctx, max_tokens=spec.eval.val_tokens)
+    return bits_per_byte(final.loss_nats, final.tokens, text_bytes)
