@@ -265,7 +265,7 @@ def _micro_batches(job: Job, state: _State, ids: torch.Tensor) -> float:
         with context():
             loss = state.model.loss(tokens[:, :-1], tokens[:, 1:])
         weighted = loss * (part.shape[0] / ids.shape[0])
-        state.scaler.scale(weighted).backward()
+        state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
     return float(total)
 

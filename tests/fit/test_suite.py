@@ -107,6 +107,7 @@ def test_a_damaged_kept_fit_is_named(records, tmp_path):
     for record in records:
         write_record(sweep.run(record.run_id), record)
     _, path = fit_folders([sweep.path], FitSettings(resamples=0))
+    assert path is not None
     content = layout.read_json(path)
     del content["laws"]["chinchilla"]["status"]
     layout.write_json(path, content)

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 
 from scaling_law import layout
 from scaling_law.layout import SweepDir
-from scaling_law.plan import make_plan
+from scaling_law.plan import Plan, make_plan
 from scaling_law.record import write_record
 from scaling_law.run.runner import Runner
+from scaling_law.spec import RunSpec
 from scaling_law.train.provenance import versions
 from tests.fakes import cpu_profile, record_of, small_config
+
+
+Fate = Callable[[RunSpec], str]
 
 
 class FakeEngine:
     """Ends every run at once; ``fate(spec)`` may say diverged, failed, died or busy."""
 
-    def __init__(self, sweep: SweepDir, fate=lambda spec: "done", slots: int = 2) -> None:
-        self.sweep, self.fate, self.slots = sweep, fate, slots
+    def __init__(self, plan: Plan, sweep: SweepDir, fate: Fate) -> None:
+        self.plan, self.sweep, self.fate, self.slots = plan, sweep, fate, 2
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
-        self.plan = None
 
     def submit(self, run_dir, resources):
         run_id = run_dir.path.name
@@ -60,8 +64,7 @@ def world(tmp_path):
     sweep = SweepDir(tmp_path)
 
     def go(fate=lambda spec: "done"):
-        engine = FakeEngine(sweep, fate)
-        engine.plan = plan
+        engine = FakeEngine(plan, sweep, fate)
         return Runner(plan, sweep, engine).run(), engine
 
     return plan, sweep, go
@@ -123,7 +126,7 @@ def test_a_diverged_trunk_is_a_result_and_its_branches_are_told_as_not_run(world
 def test_a_dead_worker_gets_one_more_try(world):
     plan, _, go = world
     victim = plan.runs[0].spec.label
-    deaths = []
+    deaths: list[int] = []
 
     def die_once(spec):
         if spec.label == victim and not deaths:
@@ -148,7 +151,7 @@ def test_a_worker_that_dies_every_time_fails_its_run(world):
 def test_a_signal_cancels_what_runs_and_says_so_by_exit_code(world, number, code):
     _, _, go = world
     before = signal.getsignal(number)
-    sent = []
+    sent: list[int] = []
 
     def fate(spec):
         if not sent:

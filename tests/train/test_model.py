@@ -59,7 +59,7 @@ def _shaken(spec: ModelSpec, **options: bool) -> GPT:
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.05 * torch.randn(weight.shape, generator=generator)
+            weight.add_(0.05 * torch.randn(weight.shape, generator=generator))
     return model
 
 
