@@ -8,7 +8,7 @@ from __future__ import annotations
 import colorsys
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -84,8 +84,16 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
 
 def ramp(count: int) -> list[str]:
     """``count`` ordered colours, dark to bright, none too pale for white paper."""
-    colours = mpl.colormaps["viridis"](np.linspace(0.0, 0.82, max(count, 1)))
-    return [mpl.colors.to_hex(colour) for colour in colours]
+    return [_ramp_at(share) for share in np.linspace(0.0, 1.0, max(count, 1))]
+
+
+def ramp_over(low: float, high: float) -> Callable[[float], str]:
+    """The colour of a value between ``low`` and ``high``."""
+    return lambda value: _ramp_at((value - low) / max(high - low, 1e-12))
+
+
+def _ramp_at(share: float) -> str:
+    return str(mpl.colors.to_hex(mpl.colormaps["viridis"](0.85 * share)))
 
 
 def count_axis(axes: Axes, which: str, label: str) -> None:
@@ -131,9 +139,13 @@ def loss_axis(axes: Axes, low: float, high: float) -> None:
     axes.set_ylabel("validation loss (nats per token)")
 
 
-def legend_below(figure: Figure, handles: Sequence[Any], columns: int) -> None:
-    """The legend under the panel, where it hides no data."""
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+def legend_below(
+    figure: Figure, handles: Sequence[Any], columns: int, title: str | None = None
+) -> None:
+    """The legend under the panel, where it hides no data; a long one makes the figure taller."""
+    rows = -(-len(handles) // columns) + (title is not None)
+    figure.set_figheight(figure.get_figheight() + 0.21 * max(rows - 2, 0))
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, title=title)
 
 
 def inline_svg(svg: bytes, name: str, description: str) -> str:

@@ -1,0 +1,67 @@
+"""How the runs got there: validation loss along training."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from scaling_law.record import RunRecord
+from scaling_law.report import style
+from scaling_law.report.evidence import Evidence
+from scaling_law.units import format_count
+
+# Losses of the first steps would press all that matters into the bottom of the panel.
+_HEADROOM = 1.35
+
+
+def training_curves(evidence: Evidence) -> Figure | None:
+    """Trunks faint, cooldown branches strong, coloured by size; None without any curve."""
+    lines = {r.run_id: _line(evidence, r) for r in evidence.records}
+    lines = {name: line for name, line in lines.items() if len(line[0]) > 1}
+    if not lines:
+        return None
+    figure, axes = style.new_figure("Cooldowns branch off one trunk per size and seed")
+    if all(r.kind == "single" for r in evidence.records):
+        axes.set_title("Validation loss along training")
+    counted = f"params_{evidence.counted}"
+    size_of = {r.run_id: int(getattr(r, counted)) for r in evidence.records}
+    sizes = sorted(set(size_of.values()))
+    colours = dict(zip(sizes, style.ramp(len(sizes)), strict=True))
+    for record in evidence.records:
+        if record.run_id not in lines:
+            continue
+        faint = record.kind == "trunk"
+        tokens, losses = lines[record.run_id]
+        axes.plot(
+            tokens, losses, color=colours[size_of[record.run_id]],
+            alpha=0.45 if faint else 1.0, linewidth=0.9 if faint else 1.6,
+        )  # fmt: skip
+        if not faint:
+            marker = "x" if record.status == "diverged" else "o"
+            colour = colours[size_of[record.run_id]]
+            axes.plot(tokens[-1], losses[-1], marker, color=colour, markersize=4)
+    every = [loss for line in lines.values() for loss in line[1]]
+    ends = [line[1][-1] for line in lines.values()]
+    tokens = [count for line in lines.values() for count in line[0]]
+    axes.set_xlim(max(min(tokens), max(tokens) / 100) / 1.1, max(tokens) * 1.1)
+    style.count_axis(axes, "x", "training tokens seen")
+    style.loss_axis(axes, min(every), min(max(every), _HEADROOM * max(ends)))
+    entries = [
+        Line2D([], [], color=colours[size], label=f"{format_count(size)} parameters")
+        for size in sizes
+    ]
+    entries.append(Line2D([], [], color=style.FAINT, alpha=0.6, linewidth=0.9, label="trunk"))
+    entries.append(Line2D([], [], color=style.FAINT, marker="o", label="cooldown and its end"))
+    style.legend_below(figure, entries, 3)
+    return figure
+
+
+def _line(evidence: Evidence, record: RunRecord) -> tuple[list[int], list[float]]:
+    """(tokens, losses) of the run's evaluations; a branch begins at its trunk's last before it."""
+    points = [p for p in evidence.curves.get(record.run_id, []) if p.val_loss_nats is not None]
+    branch = record.spec.branch
+    if branch:
+        trunk = evidence.curves.get(branch.trunk_id, [])
+        before = [p for p in trunk if p.val_loss_nats is not None and p.step <= branch.at_step]
+        points = before[-1:] + points
+    return [p.tokens for p in points], [p.val_loss_nats or 0.0 for p in points]

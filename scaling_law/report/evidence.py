@@ -1,0 +1,199 @@
+"""Everything a report rests on, gathered once from a sweep's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scaling_law import layout
+from scaling_law.errors import ConfigError, FitError, PlanError
+from scaling_law.extrapolate import extrapolate
+from scaling_law.fit.envelope import PowerLine
+from scaling_law.fit.isoflop import IsoflopCell
+from scaling_law.fit.points import FitPoints, points_from_records
+from scaling_law.fit.session import KnownLaws, fit_folders, stored_or_fitted
+from scaling_law.forecast import Forecast, for_law
+from scaling_law.layout import SweepDir
+from scaling_law.outcome import FitResult, Prediction
+from scaling_law.plan import Plan, plan_from_json
+from scaling_law.record import CurvePoint, RunRecord, load_records, read_curve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """The laws of a sweep, the document of ``slaw fit --json`` and the points fitted.
+
+    ``forecast`` is None when the best law cannot answer, for the reason ``why_no_forecast``.
+    """
+
+    points: FitPoints
+    known: KnownLaws
+    summary: dict[str, Any]
+    forecast: Forecast | None
+    why_no_forecast: str
+
+    @property
+    def best(self) -> FitResult:
+        """The law to forecast with."""
+        return self.known.laws[self.known.best_law]
+
+    @property
+    def level(self) -> float:
+        """Of every interval."""
+        return float(self.summary["settings"]["level"])
+
+    @property
+    def cells(self) -> list[IsoflopCell]:
+        """The IsoFLOP cells, refused ones included."""
+        return [IsoflopCell(**cell) for cell in self.summary["isoflop"]["cells"]]
+
+    def line(self, approach: str) -> PowerLine | None:
+        """params ~ FLOPs by ``isoflop`` or ``envelope``; None where it was refused."""
+        fields = self.summary[approach]["lines"].get("params")
+        return PowerLine(**fields) if fields else None
+
+    def forecast_at(self, params: float) -> Prediction | None:
+        """The best law at this size and its compute-optimal tokens, as the forecast is made."""
+        others = [fit for name, fit in self.known.laws.items() if name != self.known.best_law]
+        try:
+            return extrapolate(
+                self.best,
+                params=params,
+                level=self.level,
+                seed_noise_log=self.known.seed_noise_log,
+                alternatives=others,
+            )
+        except FitError:
+            return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A sweep as the report sees it.
+
+    ``unfinished`` are (run_id, why) of runs without a record; ``fitted`` is None when the
+    records support no fit, for the reason ``why_no_fit``; ``config_text`` is ``sweep.yaml``.
+    """
+
+    name: str
+    target_params: float
+    records: tuple[RunRecord, ...]
+    curves: dict[str, list[CurvePoint]]
+    plan: Plan | None
+    unfinished: tuple[tuple[str, str], ...]
+    config_text: str
+    fitted: Fitted | None
+    why_no_fit: str
+
+    @property
+    def counted(self) -> str:
+        """Which parameters count as a run's size."""
+        return self.fitted.points.convention["params"] if self.fitted else "total"
+
+    @property
+    def excluded(self) -> tuple[tuple[str, str], ...]:
+        """(run_id, reason) of finished runs that are no points of the fit."""
+        return self.fitted.points.dropped if self.fitted else ()
+
+
+def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
+    """Read a sweep's folder, and fit if there is no fit of these records yet.
+
+    Raises ``ConfigError`` when there is no record, or a file of the sweep is damaged.
+    """
+    records = tuple(sorted(load_records(sweep), key=_by_size))
+    fitted, why_no_fit = None, ""
+    try:
+        fitted = _fit(sweep, records, target_params)
+    except FitError as problem:
+        why_no_fit = str(problem)
+    plan = _plan(sweep)
+    return Evidence(
+        name=sweep.path.resolve().name,
+        target_params=target_params,
+        records=records,
+        curves={r.run_id: read_curve(sweep.run(r.run_id)) for r in records},
+        plan=plan,
+        unfinished=tuple(_unfinished(sweep, plan)),
+        config_text=_text(sweep),
+        fitted=fitted,
+        why_no_fit=why_no_fit,
+    )
+
+
+def _by_size(record: RunRecord) -> tuple[int, int, bool, int, str]:
+    """Sizes in order, each size's seeds together, a trunk before its branches."""
+    return (
+        record.params_total,
+        record.spec.seed,
+        record.kind != "trunk",
+        record.tokens,
+        record.run_id,
+    )
+
+
+def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) -> Fitted:
+    known = stored_or_fitted(sweep)
+    if (sweep.fits / "fit.json").is_file():
+        # what is stored holds fewer samples than a fresh fit: every command reads the stored
+        known = stored_or_fitted(sweep)
+        summary = layout.read_json(sweep.fits / "fit.json")["summary"]
+    else:  # a folder that cannot be written
+        summary = fit_folders([sweep.path])[0].to_json()
+    settings = summary["settings"]
+    points = points_from_records(
+        records, convention=settings["convention"], flops=settings["flops"]
+    )
+    name = known.best_law
+    forecast, why = None, ""
+    try:
+        forecast = for_law(
+            known,
+            name,
+            {"params": target_params},
+            float(settings["level"]),
+            f"law {name}, the joint law that best predicts the largest size from the others",
+        )
+    except FitError as problem:
+        why = str(problem)
+    return Fitted(
+        points=points, known=known, summary=summary, forecast=forecast, why_no_forecast=why
+    )
+
+
+def _plan(sweep: SweepDir) -> Plan | None:
+    if not sweep.plan.is_file():
+        return None
+    try:
+        return plan_from_json(layout.read_json(sweep.plan))
+    except (KeyError, TypeError, ValueError, PlanError) as problem:
+        raise ConfigError(f"{sweep.plan}: not a plan ({problem!r})") from None
+
+
+def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
+    """Runs begun or planned without a record; the last line of a failure says why."""
+    found = {}
+    for run in plan.runs if plan else ():
+        if not sweep.run(run.run_id).record.is_file():
+            found[run.run_id] = "planned, not finished"
+    for run_dir in sweep.run_dirs():
+        if run_dir.record.is_file():
+            continue
+        found[run_dir.path.name] = "not finished"
+        if run_dir.failure.is_file():
+            failure = layout.read_json(run_dir.failure)
+            message = failure.get("message", "") if isinstance(failure, dict) else ""
+            found[run_dir.path.name] = f"failed: {message or 'see its failure.json'}"
+    return sorted(found.items())
+
+
+def _text(sweep: SweepDir) -> str:
+    return sweep.config.read_text(errors="replace") if sweep.config.is_file() else ""
+
+
+def rows_by_size(points: FitPoints) -> dict[str, list[int]]:
+    """Row numbers by size, in the order of the points (smallest first)."""
+    groups: dict[str, list[int]] = {}
+    for row, size in enumerate(points.size):
+        groups.setdefault(size, []).append(row)
+    return groups

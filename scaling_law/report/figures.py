@@ -1,0 +1,225 @@
+"""Loss against size, tokens and compute, with the law that was fitted; its residuals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points import FitPoints
+from scaling_law.outcome import FitResult
+from scaling_law.report import style
+from scaling_law.report.evidence import Fitted, rows_by_size
+from scaling_law.report.style import FAINT, INK, MARKERS
+from scaling_law.units import format_count
+
+_GRID = 60
+_WORDS = {"non_embedding": "non-embedding", "matmul": "blocks and head", "total": "all"}
+
+
+def params_label(points: FitPoints) -> str:
+    """The axis label of parameters, with what is counted."""
+    counted = points.convention["params"]
+    return f"model size (parameters, {_WORDS.get(counted, counted)})"
+
+
+def flops_label(points: FitPoints) -> str:
+    """The axis label of FLOPs, with how they are counted."""
+    words = {"exact": "exact count", "6nd": "6 × parameters × tokens"}
+    counted = points.convention["flops"]
+    return f"training compute (FLOPs, {words.get(counted, counted)})"
+
+
+def spread_out(low: float, high: float, margin: float = 1.12) -> Floats:
+    """Evenly spaced in logarithm, a little beyond both ends."""
+    return np.geomspace(low / margin, high * margin, _GRID)
+
+
+def law_curve(fit: FitResult, variables: dict[str, Floats], level: float) -> tuple[Floats, ...]:
+    """The law at ``variables`` and the bootstrap's (low, high) at ``level``; NaN without one."""
+    law, names = load_law(fit.law), tuple(fit.params)
+    middle = law.predict(fit.params, variables)
+    if not fit.samples:
+        nothing = np.full_like(middle, math.nan)
+        return middle, nothing, nothing
+    draws = np.array(
+        [law.predict(dict(zip(names, s, strict=True)), variables) for s in fit.samples]
+    )
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
+    return middle, low, high
+
+
+def _draw_law(
+    axes: Axes, fitted: Fitted, x: Floats, variables: dict[str, Floats], colour: str
+) -> None:
+    if not fitted.best.usable:
+        return
+    middle, low, high = law_curve(fitted.best, variables, fitted.level)
+    axes.fill_between(x, low, high, color=colour, alpha=0.16, linewidth=0)
+    axes.plot(x, middle, color=colour, linewidth=1.4)
+
+
+def _draw_points(
+    axes: Axes, fitted: Fitted, variable: str, rows: Sequence[int], colour: str, marker: str
+) -> None:
+    """Points with the noise between seeds (one standard deviation) as bars."""
+    points = fitted.points
+    x, loss = points.variable(variable)[list(rows)], points.loss_nats[list(rows)]
+    noise = fitted.known.seed_noise_log
+    bars = loss * noise if noise else None
+    axes.errorbar(
+        x, loss, yerr=bars, fmt=marker, color=colour, elinewidth=1, capsize=2,
+        markeredgecolor=style.PAPER, markeredgewidth=0.5,
+    )  # fmt: skip
+
+
+def _entry(label: str, colour: str, marker: str = "", line: str = "-") -> Line2D:
+    return Line2D([], [], color=colour, marker=marker or None, linestyle=line, label=label)
+
+
+def _size_entries(groups: dict[str, list[int]], points: FitPoints) -> list[Line2D]:
+    return [
+        _entry(f"{format_count(points.params[rows[0]])} parameters", colour, marker)
+        for (rows, colour, marker) in _sizes(groups)
+    ]
+
+
+def _sizes(groups: dict[str, list[int]]) -> list[tuple[list[int], str, str]]:
+    colours = style.ramp(len(groups))
+    return [(rows, colours[i], MARKERS[i % len(MARKERS)]) for i, rows in enumerate(groups.values())]
+
+
+def _order(fitted: Fitted, along: str, words: str) -> str:
+    """The title: whether loss falls in every comparison, beyond the noise between seeds."""
+    check = fitted.summary["validation"]
+    rises = sum(rise["along"] == along for rise in check["rises"])
+    if not check["pairs_compared"]:
+        return f"Loss against {words}"
+    return f"Loss falls with {words}" + (f" (but for {rises} comparisons)" if rises else "")
+
+
+def loss_against_params(fitted: Fitted) -> Figure:
+    """One curve per number of tokens; the points coloured by their tokens."""
+    points = fitted.points
+    figure, axes = style.new_figure(_order(fitted, "params", "model size, at equal tokens"))
+    low, high = points.data_range["params"]
+    first, last = points.data_range["tokens"]
+    axes.set_xlim(low / 1.25, high * 1.25)
+    colours = style.ramp_over(math.log(first), math.log(last))
+    x = spread_out(low, high)
+    levels = np.geomspace(first, last, 5)
+    for tokens in levels:
+        variables = {"params": x, "tokens": np.full_like(x, tokens), "flops": 6 * x * tokens}
+        _draw_law(axes, fitted, x, variables, colours(math.log(tokens)))
+    for rows, _, marker in _sizes(rows_by_size(points)):
+        for row in rows:
+            colour = colours(math.log(points.tokens[row]))
+            _draw_points(axes, fitted, "params", [row], colour, marker)
+    style.count_axis(axes, "x", params_label(points))
+    style.loss_axis(axes, *_loss_range(points))
+    entries = [
+        _entry(f"{format_count(tokens)} tokens", colours(math.log(tokens))) for tokens in levels
+    ]
+    style.legend_below(figure, entries, 3)
+    return figure
+
+
+def loss_against_tokens(fitted: Fitted) -> Figure:
+    """One curve per size, along its horizons."""
+    points = fitted.points
+    figure, axes = style.new_figure(_order(fitted, "tokens", "training tokens, at every size"))
+    low, high = points.data_range["tokens"]
+    axes.set_xlim(low / 1.15, high * 1.15)
+    groups = rows_by_size(points)
+    for rows, colour, marker in _sizes(groups):
+        tokens = points.tokens[rows]
+        x = spread_out(tokens.min(), tokens.max())
+        size = np.full_like(x, points.params[rows[0]])
+        variables = {"params": size, "tokens": x, "flops": 6 * size * x}
+        _draw_law(axes, fitted, x, variables, colour)
+        _draw_points(axes, fitted, "tokens", rows, colour, marker)
+    style.count_axis(axes, "x", "training tokens")
+    style.loss_axis(axes, *_loss_range(points))
+    style.legend_below(figure, _size_entries(groups, points), 3)
+    return figure
+
+
+def loss_against_flops(fitted: Fitted) -> Figure:
+    """The runs by size, and Kaplan's power law of compute along their lower envelope."""
+    points = fitted.points
+    figure, axes = style.new_figure("What compute buys: the lower envelope of all sizes")
+    low, high = points.data_range["flops"]
+    axes.set_xlim(low / 1.5, high * 1.5)
+    groups = rows_by_size(points)
+    for rows, colour, marker in _sizes(groups):
+        flops = points.flops[rows]
+        x = spread_out(flops.min(), flops.max())
+        # a size's FLOPs are proportional to its tokens
+        per_token = float(np.mean(flops / points.tokens[rows]))
+        size = np.full_like(x, points.params[rows[0]])
+        variables = {"params": size, "tokens": x / per_token, "flops": x}
+        _draw_law(axes, fitted, x, variables, colour)
+        _draw_points(axes, fitted, "flops", rows, colour, marker)
+    entries = _size_entries(groups, points)
+    envelope = fitted.known.laws.get("kaplan_c")
+    if envelope is not None and envelope.usable:
+        x = spread_out(low, high, 1.3)
+        middle, bottom, top = law_curve(envelope, {"flops": x}, fitted.level)
+        axes.fill_between(x, bottom, top, color=INK, alpha=0.12, linewidth=0)
+        axes.plot(x, middle, color=INK, linestyle="--", linewidth=1.4)
+        exponent = envelope.params["a_C"]
+        entries.append(_entry(f"lower envelope: FLOPs$^{{-{exponent:.3f}}}$", INK, line="--"))
+    style.flops_axis(axes, "x", flops_label(points))
+    style.loss_axis(axes, *_loss_range(points))
+    style.legend_below(figure, entries, 3)
+    return figure
+
+
+def _loss_range(points: FitPoints) -> tuple[float, float]:
+    return float(points.loss_nats.min()), float(points.loss_nats.max())
+
+
+def residuals(fitted: Fitted) -> Figure:
+    """Measured over predicted loss, in percent, against size and against tokens."""
+    points = fitted.points
+    figure = Figure(figsize=(style.WIDE, style.TALL), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    predicted = load_law(fitted.best.law).predict(
+        fitted.best.params, {v: points.variable(v) for v in ("params", "tokens", "flops")}
+    )
+    percent = 100 * (points.loss_nats / predicted - 1)
+    worst = float(np.abs(percent).max())
+    figure.suptitle(
+        f"The {fitted.best.law} law misses no run by more than {worst:.2g}%",
+        x=0.01, ha="left", fontsize=11.5, fontweight="bold",
+    )  # fmt: skip
+    groups = rows_by_size(points)
+    noise = fitted.known.seed_noise_log
+    for axes, variable in zip(panels, ("params", "tokens"), strict=True):
+        axes.axhline(0, color=INK, linewidth=1)
+        if noise:
+            axes.axhspan(-200 * noise, 200 * noise, color=FAINT, alpha=0.15, linewidth=0)
+        for rows, colour, marker in _sizes(groups):
+            axes.plot(points.variable(variable)[rows], percent[rows], marker, color=colour)
+        low, high = points.data_range[variable]
+        axes.set_xlim(low / 1.3, high * 1.3)
+    style.count_axis(panels[0], "x", "model size (parameters)")
+    style.count_axis(panels[1], "x", "training tokens")
+    panels[0].set_ylabel("measured loss over predicted (%)")
+    reach = 1.15 * max(worst, 200 * (noise or 0.0))
+    panels[0].set_ylim(-reach, reach)
+    entries = _size_entries(groups, points)
+    for entry in entries:
+        entry.set_linestyle("")
+    if noise:
+        entries.append(
+            Line2D([], [], color=FAINT, alpha=0.3, linewidth=8, label="seed noise, ±2 deviations")
+        )
+    style.legend_below(figure, entries, 3)
+    return figure

@@ -1,0 +1,251 @@
+"""Which size is best for a budget, and how far the forecast reaches."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from scaling_law.errors import FitError
+from scaling_law.extrapolate import extrapolate
+from scaling_law.fit.isoflop import IsoflopCell
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.published import published_law
+from scaling_law.fit.surface import Allocation, surface_of
+from scaling_law.outcome import Prediction
+from scaling_law.report import style
+from scaling_law.report.evidence import Fitted
+from scaling_law.report.figures import flops_label, params_label, spread_out
+from scaling_law.report.style import BLUE, FAINT, GREEN, INK, MARKERS, ORANGE, PURPLE, RED
+from scaling_law.units import format_count
+
+_REACH = 30.0  # the allocation is drawn so far beyond the data, on each side
+_KAPLAN_SLOPE, _CHINCHILLA_TOKENS = 0.73, 20.0
+_FORECAST_STEPS = 24
+
+
+def isoflop_cells(fitted: Fitted) -> Figure | None:
+    """A parabola per cell of equal compute; refused cells hollow, with their reason."""
+    cells = fitted.cells
+    if not cells:
+        return None
+    used = sum(cell.usable for cell in cells)
+    figure, axes = style.new_figure(
+        f"{used} of {len(cells)} compute budgets have their best size inside the grid"
+    )
+    entries = []
+    colours = style.ramp(len(cells))
+    for i, cell in enumerate(cells):
+        colour, marker = colours[i], MARKERS[i % len(MARKERS)]
+        fill = colour if cell.usable else "none"
+        axes.plot(cell.params, cell.loss_nats, marker, color=colour, markerfacecolor=fill, zorder=3)
+        label = f"{style.power_of_ten(cell.flops)}: "
+        if cell.usable and cell.params_optimal and cell.loss_min_nats:
+            x = spread_out(cell.params[0], cell.params[-1], 1.05)
+            axes.plot(x, [cell.loss_at(value) for value in x], color=colour, linewidth=1.3)
+            axes.plot(
+                cell.params_optimal, cell.loss_min_nats, "*", color=style.RED, markersize=13,
+                markeredgecolor=style.PAPER, zorder=4,
+            )  # fmt: skip
+            label += f"best at {format_count(cell.params_optimal)}"
+        else:
+            label += f"refused, {_first_clause(cell.reason)}"
+        entries.append(
+            Line2D([], [], color=colour, marker=marker, markerfacecolor=fill, label=label,
+                   linestyle="-" if cell.usable else "")
+        )  # fmt: skip
+    entries.append(
+        Line2D(
+            [],
+            [],
+            color=RED,
+            marker="*",
+            markersize=11,
+            linestyle="",
+            label="vertex: the best size",
+        )
+    )
+    _frame_cells(axes, fitted, cells)
+    style.legend_below(figure, entries, 2, title="budget (FLOPs)")
+    return figure
+
+
+def _first_clause(reason: str) -> str:
+    return reason.split(":")[0].removesuffix(" size sampled")
+
+
+def _frame_cells(axes: Axes, fitted: Fitted, cells: list[IsoflopCell]) -> None:
+    params = [p for cell in cells for p in cell.params]
+    losses = [loss for cell in cells for loss in cell.loss_nats]
+    losses += [cell.loss_min_nats for cell in cells if cell.loss_min_nats]
+    axes.set_xlim(min(params) / 1.25, max(params) * 1.25)
+    style.count_axis(axes, "x", params_label(fitted.points))
+    style.loss_axis(axes, min(losses), max(losses))
+
+
+def allocation(fitted: Fitted) -> Figure | None:
+    """Best size against compute by three approaches, beside the two published rules."""
+    split = _allocation(fitted, fitted.best.params)
+    isoflop, envelope = fitted.line("isoflop"), fitted.summary["envelope"]
+    if split is None and isoflop is None:
+        return None
+    low, high = fitted.points.data_range["flops"]
+    x = np.geomspace(low / 3, high * _REACH, 80)
+    figure, axes = style.new_figure(_allocation_title(fitted, split))
+    axes.axvspan(low, high, color=FAINT, alpha=0.12, linewidth=0)
+    entries: list[Line2D | Patch] = [Patch(color=FAINT, alpha=0.25, label="compute of the data")]
+    if split is not None:
+        _draw_split(axes, fitted, split, x)
+        label = f"fitted law ({fitted.best.law}): slope {split.exponent:.2f}"
+        entries.append(Line2D([], [], color=BLUE, label=label))
+    vertices = [cell for cell in fitted.cells if cell.params_optimal]
+    if vertices:
+        axes.plot(
+            [c.flops for c in vertices], [c.params_optimal or math.nan for c in vertices], "*",
+            color=RED, markersize=12, markeredgecolor=style.PAPER, zorder=4,
+        )  # fmt: skip
+        words = f": slope {isoflop.exponent:.2f}" if isoflop else " (too few for a slope)"
+        label = f"IsoFLOP vertices{words}"
+        entries.append(Line2D([], [], color=RED, marker="*", linestyle="", label=label))
+    line = fitted.line("envelope")
+    if envelope["flops"]:
+        axes.plot(envelope["flops"], envelope["params"], "s", color=GREEN, markersize=4, zorder=3)
+        words = f": slope {line.exponent:.2f}" if line else " (too few for a slope)"
+        label = f"lower envelope{words}"
+        entries.append(Line2D([], [], color=GREEN, marker="s", linestyle="", label=label))
+    entries += _draw_rules(axes, x, _centre(fitted, split))
+    axes.set_xlim(x[0], x[-1])
+    style.flops_axis(axes, "x", flops_label(fitted.points))
+    axes.set_yscale("log")
+    style.count_axis(axes, "y", "compute-optimal size (parameters)")
+    style.legend_below(figure, entries, 2)
+    return figure
+
+
+def _allocation(fitted: Fitted, params: dict[str, float]) -> Allocation | None:
+    try:
+        surface = surface_of(fitted.best.law, params) if fitted.best.usable else None
+    except OverflowError:
+        return None
+    return surface.allocation if surface else None
+
+
+def _allocation_title(fitted: Fitted, split: Allocation | None) -> str:
+    if split is None:
+        return "Best size for a budget: the law has no optimum"
+    words = f"Best size grows as compute to the {split.exponent:.2f}"
+    interval = fitted.best.optimum_intervals.get("a")
+    return words + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
+
+
+def _draw_split(axes: Axes, fitted: Fitted, split: Allocation, x: Floats) -> None:
+    names, draws = tuple(fitted.best.params), []
+    for sample in fitted.best.samples:
+        drawn = _allocation(fitted, dict(zip(names, sample, strict=True)))
+        if drawn:
+            draws.append([drawn.params(flops) for flops in x])
+    if draws:
+        share = 0.5 - fitted.level / 2
+        low, high = np.quantile(np.array(draws), [share, 1 - share], axis=0)
+        axes.fill_between(x, low, high, color=BLUE, alpha=0.18, linewidth=0)
+    axes.plot(x, [split.params(flops) for flops in x], color=BLUE)
+
+
+def _centre(fitted: Fitted, split: Allocation | None) -> tuple[float, float]:
+    """(FLOPs, params) in the middle of the data: where slopes are compared."""
+    low, high = fitted.points.data_range["flops"]
+    middle = math.sqrt(low * high)
+    line = fitted.line("isoflop")
+    if split is not None:
+        return middle, split.params(middle)
+    return middle, line.at(middle) if line else math.sqrt(middle / 6 / _CHINCHILLA_TOKENS)
+
+
+def _draw_rules(axes: Axes, x: Floats, centre: tuple[float, float]) -> list[Line2D]:
+    """Kaplan's slope through our middle (its scale is another's), Chinchilla's rule as it is."""
+    flops, params = centre
+    kaplan = params * (x / flops) ** _KAPLAN_SLOPE
+    axes.plot(x, kaplan, color=ORANGE, linestyle=":")
+    axes.plot(x, np.sqrt(x / 6 / _CHINCHILLA_TOKENS), color=PURPLE, linestyle="--")
+    return [
+        Line2D(
+            [],
+            [],
+            color=ORANGE,
+            linestyle=":",
+            label="Kaplan 2020's slope 0.73, through our middle",
+        ),
+        Line2D([], [], color=PURPLE, linestyle="--", label="Chinchilla 2022: 20 tokens/parameter"),
+    ]
+
+
+def forecast_figure(fitted: Fitted, target_params: float) -> Figure | None:
+    """Loss from the data out to the target, its interval growing; published laws beside it."""
+    low, high = fitted.points.data_range["params"]
+    sizes = np.geomspace(low, max(target_params, 10 * high), _FORECAST_STEPS)
+    made = [fitted.forecast_at(float(size)) for size in sizes]
+    known = [p for p in made if p is not None and p.low_nats and p.high_nats]
+    if len(known) < 2:
+        return None
+    figure, axes = style.new_figure(_forecast_title(fitted, target_params))
+    axes.axvspan(low, high, color=FAINT, alpha=0.2, linewidth=0)
+    x = [p.params or math.nan for p in known]
+    bottom, top = [p.low_nats or 0.0 for p in known], [p.high_nats or 0.0 for p in known]
+    axes.fill_between(x, bottom, top, color=BLUE, alpha=0.2, linewidth=0)
+    within = [p for p in known if not p.refused]
+    if within:
+        axes.plot([p.params for p in within], [p.loss_nats for p in within], color=BLUE)
+    axes.plot(fitted.points.params, fitted.points.loss_nats, "o", color=INK, markersize=3)
+    entries: list[Line2D | Patch] = [
+        Patch(color=FAINT, alpha=0.35, label="sizes of the data"),
+        Line2D([], [], color=INK, marker="o", markersize=3, linestyle="", label="runs"),
+        Patch(color=BLUE, alpha=0.3, label=f"{100 * fitted.level:g}% interval, optimal tokens"),
+    ]
+    if within:
+        label = "fitted law, where it may be quoted"
+        entries.append(Line2D([], [], color=BLUE, label=label))
+    entries += _draw_published(axes, sizes)
+    _frame_forecast(axes, fitted, known)
+    style.legend_below(figure, entries, 2)
+    return figure
+
+
+def _forecast_title(fitted: Fitted, target_params: float) -> str:
+    distance = math.log10(target_params / fitted.points.data_range["params"][1])
+    target = format_count(target_params)
+    if distance <= 0:
+        return f"{target} parameters lie within the sizes of the data"
+    return f"{target} parameters: {distance:.1f} orders of magnitude beyond the largest run"
+
+
+def _draw_published(axes: Axes, sizes: Floats) -> list[Line2D]:
+    """Published laws at their own optimal tokens: other text and tokenizers, other nats."""
+    entries = []
+    for name, words, colour, line in (
+        ("besiroglu2024", "Chinchilla (Besiroglu 2024)*", PURPLE, "--"),
+        ("kaplan2020", "Kaplan 2020*", ORANGE, ":"),
+    ):
+        law = published_law(name)
+        try:
+            losses = [extrapolate(law, params=float(size)).loss_nats for size in sizes]
+        except FitError:
+            continue
+        axes.plot(sizes, losses, color=colour, linestyle=line, linewidth=1.4)
+        entries.append(Line2D([], [], color=colour, linestyle=line, label=words))
+    entries.append(
+        Line2D([], [], linestyle="", label="* other text and tokenizer: nats not comparable")
+    )
+    return entries
+
+
+def _frame_forecast(axes: Axes, fitted: Fitted, known: list[Prediction]) -> None:
+    sizes = [p.params or math.nan for p in known]
+    losses = [value for p in known for value in (p.low_nats or 0.0, p.high_nats or 0.0)]
+    axes.set_xlim(min(sizes) / 1.5, max(sizes) * 1.5)
+    axes.set_ylim(0, 1.08 * max(*losses, float(fitted.points.loss_nats.max())))
+    style.count_axis(axes, "x", params_label(fitted.points))
+    axes.set_ylabel("validation loss (nats per token)")
