@@ -32,15 +32,17 @@ class Scale:
     n_head: int
 
 
+# Depth stays at 2 up to nano440k: with 3 and 4 layers at the top, the two largest sizes beat
+# the others' trend by 1.3% at long horizons (measured), so depth would enter the law unseen.
 # The nano scales carry their non-embedding parameters (12 * n_layer * d_model^2) in the name.
 MODEL_SCALES: dict[str, Scale] = {
     "nano14k": Scale(n_layer=2, d_model=24, n_head=2),
     "nano25k": Scale(n_layer=2, d_model=32, n_head=2),
     "nano55k": Scale(n_layer=2, d_model=48, n_head=2),
     "nano98k": Scale(n_layer=2, d_model=64, n_head=2),
-    "nano230k": Scale(n_layer=3, d_model=80, n_head=4),
-    "nano440k": Scale(n_layer=4, d_model=96, n_head=3),
-    "nano790k": Scale(n_layer=4, d_model=128, n_head=4),
+    "nano220k": Scale(n_layer=2, d_model=96, n_head=3),
+    "nano440k": Scale(n_layer=2, d_model=136, n_head=4),
+    "nano750k": Scale(n_layer=3, d_model=144, n_head=6),
     "nano1.8m": Scale(n_layer=4, d_model=192, n_head=6),
     "tiny": Scale(n_layer=4, d_model=256, n_head=4),
     "small": Scale(n_layer=6, d_model=512, n_head=8),

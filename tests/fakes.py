@@ -92,7 +92,7 @@ name: ladder
 data: {corpus: installed, tokenizer: bpe, vocab_size: 1024}
 model: {n_ctx: 64}
 grid:
-  - sizes: [nano14k, nano25k, nano55k, nano98k, nano230k, nano440k]
+  - sizes: [nano14k, nano25k, nano55k, nano98k, nano220k, nano440k]
     flops_ladder: {base_flops: 1.09e11, ratio: 2, count: 4, tokens_near: 500K}
     seeds: {nano55k: [0, 1, 2]}
 optim: {rule: slaw_small, batch_tokens: 512}

@@ -106,7 +106,7 @@ def test_other_forms_of_horizons(plan_of):
 
 def test_a_ladder_puts_sizes_in_cells_of_equal_compute(plan_of):
     plan = plan_of(
-        "grid.0={sizes: [nano14k, nano25k, nano55k, nano98k, nano230k, nano440k],"
+        "grid.0={sizes: [nano14k, nano25k, nano55k, nano98k, nano220k, nano440k],"
         " flops_ladder: {base_flops: 2e11, tokens_near: 400K}}"
     )
     cells: dict[str, list[float]] = {}
@@ -186,7 +186,7 @@ def test_every_problem_at_once_with_file_and_line(plan_of):
 
 
 def test_the_time_limit_leaves_out_the_dearest_points(plan_of):
-    sizes = "grid.0.sizes=[nano14k, nano55k, nano230k]"
+    sizes = "grid.0.sizes=[nano14k, nano55k, nano220k]"
     whole = plan_of(sizes)
     assert not whole.left_out
     limit = whole.seconds_estimate / 2
@@ -194,7 +194,7 @@ def test_the_time_limit_leaves_out_the_dearest_points(plan_of):
     assert 0 < plan.seconds_estimate <= limit
     points = [run for run in plan.runs if run.spec.kind != "trunk"]
     assert len(points) + len(plan.left_out) == 12
-    assert "nano230k-seed0-h8M" in {item.label for item in plan.left_out}
+    assert "nano220k-seed0-h8M" in {item.label for item in plan.left_out}
     assert "over limits.time" in plan.left_out[0].reason
     assert {dict(run.spec.tags)["size"] for run in points} >= {"nano14k", "nano55k"}
     # no point that stays would be dearer alone than one that goes
@@ -274,7 +274,7 @@ def test_ten_thousand_runs_are_planned_in_seconds(plan_of):
 
 
 def test_the_table_shows_every_run_and_what_was_left_out(plan_of):
-    plan = plan_of("grid.0.sizes=[nano14k, nano230k]", "limits.time=4m", train_tokens=10**7)
+    plan = plan_of("grid.0.sizes=[nano14k, nano220k]", "limits.time=4m", train_tokens=10**7)
     text = render_plan(plan)
     assert all(run.spec.label in text for run in plan.runs)
     assert all(item.label in text for item in plan.left_out) and plan.left_out
