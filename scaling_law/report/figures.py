@@ -79,8 +79,10 @@ def _draw_points(
     )  # fmt: skip
 
 
-def _entry(label: str, colour: str, marker: str = "", line: str = "-") -> Line2D:
-    return Line2D([], [], color=colour, marker=marker or None, linestyle=line, label=label)
+def _entry(label: str, colour: str, marker: str = "", dashed: bool = False) -> Line2D:
+    line = Line2D([], [], color=colour, marker=marker or None, label=label)
+    line.set_linestyle("--" if dashed else "-")
+    return line
 
 
 def _size_entries(groups: dict[str, list[int]], points: FitPoints) -> list[Line2D]:
@@ -174,7 +176,7 @@ def loss_against_flops(fitted: Fitted) -> Figure:
         axes.fill_between(x, bottom, top, color=INK, alpha=0.12, linewidth=0)
         axes.plot(x, middle, color=INK, linestyle="--", linewidth=1.4)
         exponent = envelope.params["a_C"]
-        entries.append(_entry(f"lower envelope: FLOPs$^{{-{exponent:.3f}}}$", INK, line="--"))
+        entries.append(_entry(f"lower envelope: FLOPs$^{{-{exponent:.3f}}}$", INK, dashed=True))
     style.flops_axis(axes, "x", flops_label(points))
     style.loss_axis(axes, *_loss_range(points))
     style.legend_below(figure, entries, 3)

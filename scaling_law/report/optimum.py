@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,9 +35,7 @@ def isoflop_cells(fitted: Fitted) -> Figure | None:
     if not cells:
         return None
     used = sum(cell.usable for cell in cells)
-    figure, axes = style.new_figure(
-        f"{used} of {len(cells)} compute budgets have their best size inside the grid"
-    )
+    figure, axes = style.new_figure(f"{used} of {len(cells)} compute budgets show a best size")
     entries = []
     colours = style.ramp(len(cells))
     for i, cell in enumerate(cells):
@@ -46,7 +45,9 @@ def isoflop_cells(fitted: Fitted) -> Figure | None:
         label = f"{style.power_of_ten(cell.flops)}: "
         if cell.usable and cell.params_optimal and cell.loss_min_nats:
             x = spread_out(cell.params[0], cell.params[-1], 1.05)
-            axes.plot(x, [cell.loss_at(value) for value in x], color=colour, linewidth=1.3)
+            axes.plot(
+                x, [cell.loss_at(value) or math.nan for value in x], color=colour, linewidth=1.3
+            )
             axes.plot(
                 cell.params_optimal, cell.loss_min_nats, "*", color=style.RED, markersize=13,
                 markeredgecolor=style.PAPER, zorder=4,
@@ -198,7 +199,7 @@ def forecast_figure(fitted: Fitted, target_params: float) -> Figure | None:
     axes.fill_between(x, bottom, top, color=BLUE, alpha=0.2, linewidth=0)
     within = [p for p in known if not p.refused]
     if within:
-        axes.plot([p.params for p in within], [p.loss_nats for p in within], color=BLUE)
+        axes.plot([p.params or math.nan for p in within], [p.loss_nats for p in within], color=BLUE)
     axes.plot(fitted.points.params, fitted.points.loss_nats, "o", color=INK, markersize=3)
     entries: list[Line2D | Patch] = [
         Patch(color=FAINT, alpha=0.35, label="sizes of the data"),
@@ -234,8 +235,9 @@ def _draw_published(axes: Axes, sizes: Floats) -> list[Line2D]:
             losses = [extrapolate(law, params=float(size)).loss_nats for size in sizes]
         except FitError:
             continue
-        axes.plot(sizes, losses, color=colour, linestyle=line, linewidth=1.4)
-        entries.append(Line2D([], [], color=colour, linestyle=line, label=words))
+        style_of_line: dict[str, Any] = {"color": colour, "linestyle": line}
+        axes.plot(sizes, losses, linewidth=1.4, **style_of_line)
+        entries.append(Line2D([], [], label=words, **style_of_line))
     entries.append(
         Line2D([], [], linestyle="", label="* other text and tokenizer: nats not comparable")
     )

@@ -6,6 +6,7 @@ Figures are made with ``matplotlib.figure.Figure`` (no pyplot: no global state, 
 from __future__ import annotations
 
 import colorsys
+import html
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -162,7 +163,7 @@ def inline_svg(svg: bytes, name: str, description: str) -> str:
     text = re.sub(r"\s*\n\s*", "\n", text)
     size = re.match(r"<svg[^>]*viewBox=\"([^\"]+)\"", text)
     assert size, "matplotlib writes a viewBox"
-    head = f'<svg role="img" aria-label="{description}" viewBox="{size[1]}">'
+    head = f'<svg role="img" aria-label="{html.escape(description)}" viewBox="{size[1]}">'
     return head + text[text.index(">") + 1 :]
 
 

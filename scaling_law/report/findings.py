@@ -1,0 +1,299 @@
+"""What the sweep says: the forecast, the law behind it, how far either may be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.published import COMPARISON_CAVEAT
+from scaling_law.outcome import Prediction
+from scaling_law.report.evidence import Evidence, Fitted
+from scaling_law.report.page import Section, bullets, card, listing, note, paragraph, table
+from scaling_law.units import format_count
+
+_COUNTED = {
+    "total": "all",
+    "non_embedding": "non-embedding",
+    "matmul": "blocks and head (every matrix that multiplies activations)",
+}
+_HEADS = {"kaplan_n": "Kaplan, size", "kaplan_d": "Kaplan, tokens", "kaplan_c": "Kaplan, compute"}
+
+
+def answer(evidence: Evidence) -> Section:
+    """The forecast, the compute-optimal shape and the verdict, before anything else."""
+    fitted = evidence.fitted
+    if fitted is None:
+        body = note(f"No law could be fitted: {evidence.why_no_fit}")
+        body += paragraph("The runs, their cost and their surroundings are below.")
+        return Section(anchor="answer", heading="The answer", body=body)
+    cards = [
+        _forecast_card(fitted, evidence.target_params),
+        _shape_card(fitted, evidence.target_params),
+        _trust_card(fitted),
+    ]
+    body = f'<div class="cards">{"".join(cards)}</div>\n'
+    if fitted.forecast is None:
+        return Section(anchor="answer", heading="The answer", body=body)
+    prediction = fitted.forecast.prediction
+    if prediction.refused:
+        body += note(sentence(prediction.refused))
+    body += "<h3>Why no more and no less</h3>\n"
+    body += bullets([sentence(warning) for warning in prediction.warnings])
+    body += _comparison(prediction, fitted.forecast.rows)
+    body += "<details><summary>The same as slaw extrapolate prints it</summary>"
+    body += listing(fitted.forecast.text) + "</details>\n"
+    return Section(anchor="answer", heading="The answer", body=body)
+
+
+def sentence(words: str) -> str:
+    """With a capital and a full stop."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+
+
+def _forecast_card(fitted: Fitted, target_params: float) -> str:
+    heading = f"Loss of a model of {format_count(target_params)} parameters"
+    if fitted.forecast is None:
+        return card(heading, "no forecast", [sentence(fitted.why_no_forecast)])
+    prediction = fitted.forecast.prediction
+    words = [f"At its compute-optimal tokens, about {_tokens_words(prediction)}."]
+    level = f"{100 * (prediction.level or 0):g}%"
+    low, high = prediction.low_nats, prediction.high_nats
+    if low is None or high is None:
+        return card(heading, f"about {prediction.loss_nats:.1f}", ["No interval.", *words])
+    least, most = math.floor(10 * low) / 10, math.ceil(10 * high) / 10
+    if prediction.refused:
+        return card(
+            heading, f"{least:.1f} to {most:.1f} nats/token", [f"{level} interval.", *words]
+        )
+    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
+    interval = f"{level} interval {low:.{decimals}f} to {high:.{decimals}f}."
+    return card(heading, f"{prediction.loss_nats:.{decimals}f} nats/token", [interval, *words])
+
+
+def _tokens_words(prediction: Prediction) -> str:
+    digits = 1 if prediction.refused else 2
+    tokens = prediction.tokens_for_params or prediction.tokens or math.nan
+    words = _rounded(tokens, digits)
+    if prediction.tokens_for_params_interval:
+        low, high = prediction.tokens_for_params_interval
+        words += f" ({_rounded(low, 2)} to {_rounded(high, 2)})"
+    return words
+
+
+def _rounded(value: float, digits: int) -> str:
+    return format_count(float(f"{value:.{digits}g}"))
+
+
+def _shape_card(fitted: Fitted, target_params: float) -> str:
+    heading = "Compute-optimal shape"
+    best = fitted.best
+    exponent = best.optimum.get("a")
+    if exponent is None:
+        return card(heading, "not determined", ["The law has no compute-optimal split."])
+    words = []
+    if interval := best.optimum_intervals.get("a"):
+        level = f"{100 * best.level:g}%"
+        words.append(f"{level} interval of the exponent {interval[0]:.2f} to {interval[1]:.2f}.")
+    words.append("Kaplan 2020 found 0.73, Chinchilla 2022 0.50.")
+    low, high = fitted.points.data_range["flops"]
+    middle = fitted.best.optimum["G"] * (math.sqrt(low * high) / 6) ** exponent
+    tokens = math.sqrt(low * high) / 6 / middle
+    words.append(
+        f"Amid the data about {_rounded(tokens / middle, 2)} tokens per parameter"
+        f" (parameters: {fitted.points.convention['params'].replace('_', '-')})."
+    )
+    return card(heading, f"size grows as compute^{exponent:.2f}", words)
+
+
+def _trust_card(fitted: Fitted) -> str:
+    check = fitted.summary["validation"]
+    reach = check["trust_flops_factor"]
+    largest = fitted.points.data_range["flops"][1]
+    big = "not beyond the data"
+    if reach is not None:
+        big = f"about {reach:g}× the largest run"
+    words = [sentence(check["verdict"])]
+    if reach is not None:
+        words.append(f"That is up to {largest * reach:.1e} FLOPs.")
+    return card("How far to trust it", big, words)
+
+
+def _comparison(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> str:
+    digits = 1 if prediction.refused else 2
+    body = []
+    for i, row in enumerate(rows):
+        shown = digits if i == 0 else 2
+        counts = [row[k] for k in ("tokens_for_params", "params_optimal", "tokens_optimal")]
+        loss = "–" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
+        if row["low_nats"] is not None:
+            loss = f"{row['low_nats']:.1f} to {row['high_nats']:.1f}"
+        body.append(
+            (
+                row["law"],
+                (row["params_counted"] or "–").replace("_", "-"),
+                loss,
+                *("–" if value is None else _rounded(value, shown) for value in counts),
+                "–" if row["params_exponent"] is None else f"{row['params_exponent']:.2f}",
+            )
+        )
+    head = (
+        "law", "parameters counted", "loss (nats/token)", "optimal tokens for this size",
+        "best size for this compute", "best tokens for this compute", "exponent a",
+    )  # fmt: skip
+    caption = f"Beside the published laws at the same target. {sentence(COMPARISON_CAVEAT)}"
+    return table(caption, head, body, 2) if body else ""
+
+
+def law(evidence: Evidence) -> Section | None:
+    """The parameters of every law with their intervals, and what is counted."""
+    fitted = evidence.fitted
+    if fitted is None:
+        return None
+    best, convention = fitted.best, fitted.points.convention
+    counted = _COUNTED.get(convention["params"], convention["params"])
+    formula = load_law(best.law).latex
+    body = paragraph(
+        f"Forecasts use the {best.law} law, {_formula(formula)}, which of the joint laws best "
+        "predicts the largest size from the others (Chinchilla's unless another is clearly "
+        f"better). Fitted to {best.n_points} annealed points from {best.n_clusters} independent "
+        f"trunks; {best.n_starts_agreeing} of {best.n_starts} starts agree; rms residual "
+        f"{100 * best.rms_log_residual:.2f}% of loss."
+    )
+    body += paragraph(
+        f"N: parameters, {counted}. D: tokens. FLOPs: {convention['flops']}. Loss: nats per "
+        f"token, natural logarithm. Intervals at {100 * fitted.level:g}%"
+        f"{': ' + best.interval_method if best.interval_method else ' could not be had'}."
+    )
+    body += bullets(
+        [sentence(words) for words in dict.fromkeys([*fitted.points.notes, *best.notes])]
+    )
+    body += _law_table(fitted) + _scores(fitted) + _conventions(fitted)
+    return Section(anchor="law", heading="The law", body=body)
+
+
+def _formula(latex: str) -> str:
+    """The few commands that the laws use, as plain text."""
+    words = latex.replace("{", "").replace("}", "").replace("\\infty", "∞")
+    for name, sign in (("alpha", "α"), ("beta", "β"), ("gamma", "γ"), ("left", ""), ("right", "")):
+        words = words.replace(f"\\{name}", sign)
+    return words.replace("\\,", " ").replace("\\", "")
+
+
+def _law_table(fitted: Fitted) -> str:
+    rows = []
+    for name, fit in fitted.known.laws.items():
+        where = str(fitted.summary["laws"][name]["fitted_on"])
+        for i, (parameter, value) in enumerate(fit.params.items()):
+            low, high = fit.intervals.get(parameter, (None, None))
+            rows.append(
+                (
+                    (_HEADS.get(name, name) if i == 0 else ""),
+                    (f"{fit.status}, {where}" if i == 0 else ""),
+                    parameter,
+                    f"{value:.5g}",
+                    "–" if low is None else f"{low:.4g}",
+                    "–" if high is None else f"{high:.4g}",
+                )
+            )
+        if not fit.params:
+            rows.append((name, f"{fit.status}, {where}", f"{fit.message}", "–", "–", "–"))
+    return table(
+        "Every law that was fitted; full precision is in fits/fit.json",
+        ("law", "status, fitted to", "parameter", "value", "low", "high"), rows, 3,
+    )  # fmt: skip
+
+
+def _scores(fitted: Fitted) -> str:
+    rows = []
+    for score in fitted.summary["scores"]:
+        name = score["law"] + (" (used)" if score["law"] == fitted.known.best_law else "")
+        errors = [score[k] for k in ("rms_log_residual", "held_out_rms", "held_out_worst", "bias")]
+        rows.append((name, score["status"], *(percent(error) for error in errors)))
+    return table(
+        "The joint laws: residuals on all points, and the largest size predicted from the others",
+        ("law", "status", "rms residual", "held-out rms", "held-out worst", "held-out bias"),
+        rows, 2,
+    )  # fmt: skip
+
+
+def percent(share: float | None) -> str:
+    """A fraction as percent; a dash for None."""
+    return "–" if share is None else f"{100 * share:.2f}%"
+
+
+def _conventions(fitted: Fitted) -> str:
+    rows = []
+    for row in fitted.summary["by_convention"]:
+        interval = "–"
+        if row["a_low"] is not None:
+            interval = f"{row['a_low']:.2f} to {row['a_high']:.2f}"
+        values = [row[k] for k in ("a", "E", "alpha", "beta")]
+        shown = ["–" if value is None else f"{value:.3f}" for value in values]
+        name = row["params"].replace("_", "-")
+        rows.append((name, row["status"], shown[0], interval, *shown[1:]))
+    for name in ("isoflop", "envelope"):
+        line, result = fitted.line(name), fitted.summary[name]
+        if line is None:
+            words = result["status"] + ": " + result["reason"]
+            rows.append((f"by {name}", words, "–", "–", "–", "–", "–"))
+            continue
+        low, high = line.interval or (math.nan, math.nan)
+        rows.append(
+            (f"by {name}", result["status"], f"{line.exponent:.3f}", f"{low:.2f} to {high:.2f}",
+             "–", "–", "–")
+        )  # fmt: skip
+    return table(
+        "The exponent a of size ~ compute^a depends on what counts as size: Chinchilla's law "
+        "under each convention, and the two other approaches",
+        ("parameters counted", "status", "a", "interval", "E", "α", "β"), rows, 2,
+    )  # fmt: skip
+
+
+def checks(evidence: Evidence) -> Section | None:
+    """Held-out runs, rollouts, seed noise and order."""
+    if evidence.fitted is None:
+        return None
+    found = evidence.fitted.summary["validation"]
+    rows = []
+    for kind, words in (
+        ("leave_size_out", "left out"), ("rollout_params", "rollout"), ("rollout_flops", "rollout"),
+    ):  # fmt: skip
+        for fold in found[kind]:
+            why = fold["status"] + (f": {fold['reason']}" if fold["reason"] else "")
+            factor = fold["factors"].get("flops")
+            errors = [fold[k] for k in ("median_abs_error", "p90_abs_error", "bias")]
+            rows.append(
+                (
+                    f"{words}: {fold['held_out']}",
+                    why,
+                    fold["n_fitted"],
+                    fold["n_held_out"],
+                    "–" if factor is None else f"{factor:.2g}×",
+                    *(percent(error) for error in errors),
+                )
+            )
+    head = (
+        "held out", "status", "points fitted", "points predicted", "FLOPs beyond the fit",
+        "median error", "90% within", "bias",
+    )  # fmt: skip
+    body = paragraph(sentence(found["verdict"]))
+    body += table(f"The {found['law']} law fitted without some runs, and asked for them",
+                  head, rows, 2) if rows else ""  # fmt: skip
+    noise = found["seed_noise_log"]
+    items = [] if noise is None else [
+        f"Seed noise: {100 * noise:.2f}% of loss (one standard deviation, "
+        f"{found['seed_groups']} groups of repeats)."
+    ]  # fmt: skip
+    items.append(
+        f"Loss rose where it should fall in {len(found['rises'])} of {found['pairs_compared']} "
+        "comparisons of neighbours."
+    )
+    items += [
+        f"{rise['higher']} is {100 * math.expm1(rise['rise_log']):.2f}% above {rise['lower']} "
+        f"(noise explains {100 * math.expm1(rise['allowed_log']):.2f}%)."
+        for rise in found["rises"]
+    ]
+    items += [sentence(words) for words in (*found["reasons"].values(), *found["notes"])]
+    return Section(anchor="checks", heading="Checks", body=body + bullets(items))

@@ -1,0 +1,156 @@
+"""``write_report``: one page and its figures from a sweep's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from scaling_law.layout import SweepDir, atomic_write
+from scaling_law.report import curves, figures, findings, optimum, style, tables
+from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
+from scaling_law.report.page import Section, drawing, page, paragraph
+from scaling_law.units import format_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plot:
+    """A figure: file name, what it shows (for those who cannot see it), how to read it."""
+
+    name: str
+    shows: str
+    caption: str
+    make: Callable[[], Figure | None]
+
+
+def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: float = 175e9) -> Path:
+    """Write the page (``<sweep>/report.html`` unless ``out``) and its figures; returns its path.
+
+    Figures go to ``<sweep>/figures``, or beside ``out``. The sweep is fitted if there is no
+    fit of these records yet; records that support none give a page that says why. Raises
+    ``ConfigError`` for a sweep without records or with damaged files.
+    """
+    evidence = gather_evidence(sweep, target_params)
+    path = out or sweep.report
+    folder = sweep.figures if out is None else out.parent / f"{out.stem}-figures"
+    drawn = ""
+    with style.applied():
+        for plot in _plots(evidence):
+            drawn += _draw(plot, folder)
+    atomic_write(path, _page(evidence, drawn))
+    return path
+
+
+def _draw(plot: _Plot, folder: Path) -> str:
+    """Save a figure twice and return it for the page; one that cannot be drawn leaves no file."""
+    files = {kind: folder / f"{plot.name}.{kind}" for kind in ("svg", "png")}
+    figure = plot.make()
+    if figure is None:
+        for file in files.values():
+            file.unlink(missing_ok=True)
+        return ""
+    svg, png = style.render(figure)
+    atomic_write(files["svg"], svg)
+    atomic_write(files["png"], png)
+    return drawing(style.inline_svg(svg, plot.name, plot.shows), plot.caption, plot.shows)
+
+
+def _page(evidence: Evidence, drawn: str) -> str:
+    body = paragraph("No figure can be drawn from these runs.")
+    if drawn:
+        body = f'<div class="figures">{drawn}</div>\n'
+    sections = [
+        findings.answer(evidence),
+        findings.law(evidence),
+        Section(anchor="figures", heading="Figures", body=body),
+        findings.checks(evidence),
+        tables.runs(evidence),
+        tables.exclusions(evidence),
+        tables.cost(evidence),
+        tables.environment(evidence),
+        tables.reproduce(evidence),
+    ]
+    kept = [section for section in sections if section is not None]
+    footer = "Made by slaw (scaling_law). This file needs no network and runs no script."
+    title = f"Scaling law of {evidence.name}"
+    return page(title, tables.size_words(evidence), kept, footer, style.theme_css(drawn))
+
+
+def _plots(evidence: Evidence) -> list[_Plot]:
+    training = _Plot(
+        name="training_curves",
+        shows="Validation loss against training tokens for every run",
+        caption="Thin lines are trunks at constant learning rate, which are no points of the "
+        "fit; thick lines their cooldowns, which end in one point each. A cross marks a run "
+        "that diverged. Evaluated on fewer tokens than the final loss.",
+        make=lambda: curves.training_curves(evidence),
+    )
+    fitted = evidence.fitted
+    if fitted is None:
+        return [training]
+    return [*_law_plots(fitted), training, *_optimum_plots(fitted, evidence.target_params)]
+
+
+def _law_plots(fitted: Fitted) -> list[_Plot]:
+    bars = "" if fitted.known.seed_noise_log is None else " Bars: one deviation between seeds."
+    usable = fitted.best.usable
+    level = f"{100 * fitted.level:g}%"
+    band = f"Lines: the {fitted.best.law} law, bands its {level} bootstrap interval." + bars
+    return [
+        _Plot(
+            name="loss_params",
+            shows="Validation loss against model size",
+            caption=f"A curve per number of tokens; points in the colour of theirs. {band}",
+            make=lambda: figures.loss_against_params(fitted),
+        ),
+        _Plot(
+            name="loss_tokens",
+            shows="Validation loss against training tokens",
+            caption=f"A curve per size. {band}",
+            make=lambda: figures.loss_against_tokens(fitted),
+        ),
+        _Plot(
+            name="loss_flops",
+            shows="Validation loss against training compute",
+            caption=f"A curve per size; the lower envelope is what compute buys. {band}",
+            make=lambda: figures.loss_against_flops(fitted),
+        ),
+        _Plot(
+            name="residuals",
+            shows="Residuals of the fitted law against size and against tokens",
+            caption="A trend would mean that the law has the wrong shape; scatter within the "
+            "grey band is what another seed would change.",
+            make=lambda: figures.residuals(fitted) if usable else None,
+        ),
+    ]
+
+
+def _optimum_plots(fitted: Fitted, target_params: float) -> list[_Plot]:
+    return [
+        _Plot(
+            name="isoflop",
+            shows="Loss against size at equal compute, one parabola per budget",
+            caption="Seeds are averaged and points moved to their cell's exact compute. Hollow "
+            "points belong to refused cells. Vertices are biased even without noise: a "
+            "cross-check of the fitted law, not an estimate.",
+            make=lambda: optimum.isoflop_cells(fitted),
+        ),
+        _Plot(
+            name="allocation",
+            shows="Compute-optimal model size against compute, by three approaches",
+            caption="The fitted law's split spends 6 × parameters × tokens. Kaplan's slope is "
+            "drawn through the middle of the data, for its scale belongs to another tokenizer; "
+            "the rule of 20 tokens per parameter as published.",
+            make=lambda: optimum.allocation(fitted),
+        ),
+        _Plot(
+            name="forecast",
+            shows=f"Forecast loss from the data out to {format_count(target_params)} parameters",
+            caption="Every size at its compute-optimal tokens. The line ends where the fit no "
+            "longer supports a figure; beyond it only the range may be quoted. Dots above the "
+            "line are runs that are not compute-optimal.",
+            make=lambda: optimum.forecast_figure(fitted, target_params),
+        ),
+    ]

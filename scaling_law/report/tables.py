@@ -1,0 +1,210 @@
+"""The runs, their cost and their surroundings, as sections of the page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from scaling_law.fit.suite import FitSettings
+from scaling_law.plan import Plan
+from scaling_law.record import RunRecord
+from scaling_law.report.evidence import Evidence
+from scaling_law.report.page import Section, bullets, listing, note, paragraph, table, text
+from scaling_law.report.style import power_of_ten
+from scaling_law.units import format_bytes, format_count, format_seconds
+
+_RUNS_HEAD = (
+    "run", "kind", "status", "params non-embedding", "params blocks and head", "params total",
+    "tokens", "steps", "peak LR", "FLOPs exact", "FLOPs 6ND", "FLOPs spent", "loss (nats/token)",
+    "± s.e.", "bits/byte", "time", "tokens/s", "memory",
+)  # fmt: skip
+
+
+def runs(evidence: Evidence) -> Section:
+    """Every finished run with all that was measured."""
+    rows = [_run(record) for record in evidence.records]
+    caption = (
+        f"All {len(rows)} finished runs, a trunk above its branches. Tokens, steps, FLOPs exact "
+        "and 6ND (with all parameters) are as if trained alone; FLOPs spent, time and speed are "
+        "the run's own. s.e.: of the mean over held-out sequences."
+    )
+    return Section(anchor="runs", heading="All runs", body=table(caption, _RUNS_HEAD, rows, 3))
+
+
+def _run(record: RunRecord) -> tuple[str, ...]:
+    return (
+        record.run_id,
+        record.kind,
+        record.status,
+        f"{record.params_non_embedding:,}",
+        f"{record.params_matmul:,}",
+        f"{record.params_total:,}",
+        f"{record.tokens:,}",
+        f"{record.spec.total_steps:,}",
+        f"{record.spec.optim.lr:.3g}",
+        power_of_ten(record.flops_exact),
+        power_of_ten(record.flops_6nd),
+        power_of_ten(record.flops_spent),
+        _number(record.val_loss_nats, ".4f"),
+        _number(record.val_loss_sem_nats, ".4f"),
+        _number(record.val_bits_per_byte, ".3f"),
+        format_seconds(record.seconds),
+        f"{record.tokens_per_second:,.0f}",
+        format_bytes(record.peak_memory_bytes),
+    )
+
+
+def _number(value: float | None, digits: str) -> str:
+    return "–" if value is None else f"{value:{digits}}"
+
+
+def exclusions(evidence: Evidence) -> Section:
+    """What is no point of the fit, and why."""
+    reasons: dict[str, list[str]] = {}
+    for run_id, reason in evidence.excluded:
+        reasons.setdefault(reason, []).append(run_id)
+    body = paragraph("Finished runs that are no points of the fit:") if reasons else ""
+    for reason, names in reasons.items():
+        body += f"<h3>{text(reason)} ({len(names)})</h3>\n" + bullets(names)
+    if not reasons:
+        body = paragraph(
+            "Every finished run is a point of the fit."
+            if evidence.fitted
+            else f"Nothing was fitted: {evidence.why_no_fit}"
+        )
+    if evidence.unfinished:
+        body += "<h3>Runs without a result</h3>\n"
+        body += bullets([f"{name}: {why}" for name, why in evidence.unfinished])
+    if evidence.plan and evidence.plan.left_out:
+        body += "<h3>Points of the grid that were not planned</h3>\n"
+        body += bullets([f"{item.label}: {item.reason}" for item in evidence.plan.left_out])
+    return Section(anchor="excluded", heading="What was left out, and why", body=body)
+
+
+def cost(evidence: Evidence) -> Section:
+    """What was planned, what it took, and what branching saved."""
+    records, plan = evidence.records, evidence.plan
+    spent = sum(r.flops_spent for r in records)
+    alone = sum(r.flops_exact for r in records if r.kind != "trunk")
+    points = sum(r.kind != "trunk" for r in records)
+    measured = (
+        str(len(records)),
+        power_of_ten(spent),
+        power_of_ten(alone) if alone else "–",
+        f"{100 * (1 - spent / alone):.1f}%" if alone else "–",
+        format_seconds(sum(r.seconds for r in records)),
+    )
+    names = (
+        "runs",
+        "FLOPs spent",
+        "FLOPs of the same points from scratch",
+        "saved by branching",
+        "time, all runs added",
+    )
+    rows = list(zip(names, _planned(plan), measured, strict=True))
+    body = table("Plan and measurement", ("", "planned", "measured"), rows, 1)
+    if alone:
+        body += paragraph(
+            f"{points} annealed points took {power_of_ten(spent)} FLOPs, against "
+            f"{power_of_ten(alone)} with each trained from its first step: "
+            f"{100 * spent / alone:.0f}% of the compute."
+        )
+    if plan is not None:
+        body += paragraph(
+            f"Planned for {plan.device_name} ({plan.device_kind}), {plan.slots} runs at once: "
+            f"about {format_seconds(plan.seconds_estimate)} in all."
+        )
+    return Section(anchor="cost", heading="Plan and cost", body=body)
+
+
+def _planned(plan: Plan | None) -> tuple[str, ...]:
+    if plan is None:
+        return ("–",) * 5
+    return (
+        str(len(plan.runs)),
+        power_of_ten(plan.flops_total),
+        power_of_ten(plan.flops_if_from_scratch),
+        f"{100 * plan.saving_frac:.1f}%",
+        format_seconds(sum(run.seconds for run in plan.runs)),
+    )
+
+
+def environment(evidence: Evidence) -> Section:
+    """Where and on what the runs were made; more than one value in a line is a mixture."""
+    records = evidence.records
+    versions = sorted({(name, v) for r in records for name, v in r.versions.items()})
+    data = [r.spec.data for r in records]
+    reason = evidence.plan.precision_reason if evidence.plan else ""
+    rows = [
+        ("device", _distinct(r.device for r in records)),
+        (
+            "precision",
+            _distinct(
+                f"{r.spec.precision} ({why})" if (why := r.precision_reason or reason) else
+                r.spec.precision
+                for r in records
+            ),
+        ),
+        ("threads a run", _distinct(r.threads for r in records)),
+        ("corpus", _distinct(d.corpus for d in data)),
+        ("corpus fingerprint", _distinct(r.corpus_fingerprint for r in records)),
+        ("tokenizer", _distinct(f"{d.tokenizer}, {d.vocab_size} tokens" for d in data)),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions)),
+        ("code", _distinct(r.git_commit or "not a git checkout" for r in records)),
+        ("finished", f"{min(r.finished_at for r in records)} to "
+                     f"{max(r.finished_at for r in records)}"),
+    ]  # fmt: skip
+    body = table("Read from the records", ("", "value"), rows, 2)
+    mixed = [name for name, value in rows if name in ("corpus fingerprint", "tokenizer", "code",
+             "precision", "device") and " | " in value]  # fmt: skip
+    if mixed:
+        body += note(f"Mixed {', '.join(mixed)}: the losses may not compare.")
+    return Section(anchor="environment", heading="Environment", body=body)
+
+
+def _distinct(values: Iterable[object]) -> str:
+    return " | ".join(dict.fromkeys(str(value) for value in values))
+
+
+def reproduce(evidence: Evidence) -> Section:
+    """The commands that make this page again, and the config they read."""
+    folder = shlex.quote(f"results/{evidence.name}")
+    commits = {r.git_commit for r in evidence.records if r.git_commit}
+    lines = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
+    lines += [
+        f"slaw run sweep.yaml --out {folder}    # sweep.yaml as below",
+        f"slaw fit {folder}{_fit_options(evidence)}",
+        f"slaw extrapolate --params {evidence.target_params:g} --results {folder}",
+        f"slaw report {folder} --params {evidence.target_params:g}",
+    ]
+    body = listing("\n".join(lines) + "\n")
+    body += paragraph("All figures lie as PNG and SVG beside this page; numbers in fits/fit.json.")
+    if evidence.config_text:
+        body += "<details><summary>sweep.yaml, every key</summary>"
+        body += listing(evidence.config_text) + "</details>\n"
+    return Section(anchor="reproduce", heading="Make it again", body=body)
+
+
+def _fit_options(evidence: Evidence) -> str:
+    """The options of ``slaw fit`` that were not left at their defaults."""
+    if evidence.fitted is None:
+        return ""
+    used, usual = FitSettings(**evidence.fitted.summary["settings"]), FitSettings()
+    names = {"flops": "flops-count", "huber_delta": "huber-delta"}
+    return "".join(
+        f" --{names.get(name, name)} {getattr(used, name)}"
+        for name in ("convention", "flops", "loss", "huber_delta", "level", "resamples", "seed")
+        if getattr(used, name) != getattr(usual, name)
+    )
+
+
+def size_words(evidence: Evidence) -> str:
+    """``40 runs, 6 sizes from 14K to 440K parameters, ...`` for the head of the page."""
+    records = evidence.records
+    sizes = sorted({r.params_total for r in records})
+    tokens = [r.tokens for r in records]
+    span = f"{format_count(sizes[0])} to {format_count(sizes[-1])}"
+    return (
+        f"{len(records)} finished runs; {len(sizes)} sizes of {span} parameters (all counted); "
+        f"{format_count(min(tokens))} to {format_count(max(tokens))} tokens"
+    )
