@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.published import COMPARISON_CAVEAT
-from scaling_law.outcome import Prediction
+from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report.evidence import Evidence, Fitted
-from scaling_law.report.page import Section, bullets, card, listing, note, paragraph, table
+from scaling_law.report.page import Section, bullets, card, listing, note, paragraph, table, text
+from scaling_law.report.style import power_of_ten
 from scaling_law.units import format_count
 
 _COUNTED = {
@@ -104,7 +106,7 @@ def _shape_card(fitted: Fitted, target_params: float) -> str:
         f"Amid the data about {_rounded(tokens / middle, 2)} tokens per parameter"
         f" (parameters: {fitted.points.convention['params'].replace('_', '-')})."
     )
-    return card(heading, f"size grows as compute^{exponent:.2f}", words)
+    return card(heading, "size grows as compute", words, raised=f"{exponent:.2f}")
 
 
 def _trust_card(fitted: Fitted) -> str:
@@ -116,7 +118,7 @@ def _trust_card(fitted: Fitted) -> str:
         big = f"about {reach:g}× the largest run"
     words = [sentence(check["verdict"])]
     if reach is not None:
-        words.append(f"That is up to {largest * reach:.1e} FLOPs.")
+        words.append(f"That is up to {power_of_ten(largest * reach)} FLOPs.")
     return card("How far to trust it", big, words)
 
 
@@ -153,13 +155,12 @@ def law(evidence: Evidence) -> Section | None:
         return None
     best, convention = fitted.best, fitted.points.convention
     counted = _COUNTED.get(convention["params"], convention["params"])
-    formula = load_law(best.law).latex
-    body = paragraph(
-        f"Forecasts use the {best.law} law, {_formula(formula)}, which of the joint laws best "
-        "predicts the largest size from the others (Chinchilla's unless another is clearly "
-        f"better). Fitted to {best.n_points} annealed points from {best.n_clusters} independent "
-        f"trunks; {best.n_starts_agreeing} of {best.n_starts} starts agree; rms residual "
-        f"{100 * best.rms_log_residual:.2f}% of loss."
+    body = (
+        f"<p>Forecasts use the {text(best.law)} law, {_formula(load_law(best.law).latex)}, the one "
+        "of the joint laws that best predicts the largest size from the others (Chinchilla’s "
+        f"unless another is clearly better). Fitted to {best.n_points} annealed points from "
+        f"{best.n_clusters} independent trunks; {best.n_starts_agreeing} of {best.n_starts} "
+        f"starts agree; rms residual {percent(best.rms_log_residual)} of loss.</p>\n"
     )
     body += paragraph(
         f"N: parameters, {counted}. D: tokens. FLOPs: {convention['flops']}. Loss: nats per "
@@ -174,35 +175,34 @@ def law(evidence: Evidence) -> Section | None:
 
 
 def _formula(latex: str) -> str:
-    """The few commands that the laws use, as plain text."""
-    words = latex.replace("{", "").replace("}", "").replace("\\infty", "∞")
-    for name, sign in (("alpha", "α"), ("beta", "β"), ("gamma", "γ"), ("left", ""), ("right", "")):
+    """The few commands that the laws use, as HTML."""
+    words = text(latex)
+    for name, sign in (("alpha", "α"), ("beta", "β"), ("gamma", "γ"), ("infty", "∞")):
         words = words.replace(f"\\{name}", sign)
-    return words.replace("\\,", " ").replace("\\", "")
+    words = re.sub(r"_(\w|∞)", r"<sub>\1</sub>", words)
+    return re.sub(r"\^\{([^}]*)\}", r"<sup>\1</sup>", words.replace("-", "−"))
 
 
 def _law_table(fitted: Fitted) -> str:
     rows = []
     for name, fit in fitted.known.laws.items():
         where = str(fitted.summary["laws"][name]["fitted_on"])
-        for i, (parameter, value) in enumerate(fit.params.items()):
-            low, high = fit.intervals.get(parameter, (None, None))
-            rows.append(
-                (
-                    (_HEADS.get(name, name) if i == 0 else ""),
-                    (f"{fit.status}, {where}" if i == 0 else ""),
-                    parameter,
-                    f"{value:.5g}",
-                    "–" if low is None else f"{low:.4g}",
-                    "–" if high is None else f"{high:.4g}",
-                )
-            )
-        if not fit.params:
-            rows.append((name, f"{fit.status}, {where}", f"{fit.message}", "–", "–", "–"))
+        words = [_parameter(fit, parameter) for parameter in fit.params]
+        status = fit.status + (f": {fit.message}" if fit.message else "")
+        rows.append((_HEADS.get(name, name), where, status, "; ".join(words) or "–"))
     return table(
-        "Every law that was fitted; full precision is in fits/fit.json",
-        ("law", "status, fitted to", "parameter", "value", "low", "high"), rows, 3,
+        "Every law that was fitted, its parameters with their intervals; full precision is in "
+        "fits/fit.json",
+        ("law", "fitted to", "status", "parameters"), rows, 4,
     )  # fmt: skip
+
+
+def _parameter(fit: FitResult, name: str) -> str:
+    words = f"{name} = {fit.params[name]:.4g}"
+    if name in fit.intervals:
+        low, high = fit.intervals[name]
+        words += f" [{low:.3g}, {high:.3g}]"
+    return words
 
 
 def _scores(fitted: Fitted) -> str:

@@ -74,7 +74,7 @@ def _page(evidence: Evidence, drawn: str) -> str:
     ]
     kept = [section for section in sections if section is not None]
     footer = "Made by slaw (scaling_law). This file needs no network and runs no script."
-    title = f"Scaling law of {evidence.name}"
+    title = f"Scaling law of the sweep “{evidence.name}”"
     return page(title, tables.size_words(evidence), kept, footer, style.theme_css(drawn))
 
 

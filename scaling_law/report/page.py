@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,10 +36,11 @@ margin:.8rem 0;max-width:none}
 .scroll{overflow-x:auto;max-width:100%;margin:.6rem 0}
 .scroll:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;color:var(--faint);padding:.2rem 0 .5rem}
+.caption{font-size:.9rem;color:var(--faint);margin:1.2rem 0 0}
 th,td{padding:.3rem .65rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 thead th{border-bottom:2px solid var(--line);vertical-align:bottom}
-tbody th{font-weight:600}.n{text-align:right;white-space:nowrap}.id{white-space:nowrap}
+tbody th{font-weight:600}.n{text-align:right}td.n{white-space:nowrap}
+td:not(.n){min-width:6rem}.id{white-space:nowrap}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr));
 gap:1.6rem 1.4rem}
 figure{margin:0;min-width:0}figure svg{display:block;width:100%;height:auto;min-width:30rem}
@@ -104,10 +106,11 @@ def bullets(items: Sequence[object]) -> str:
     return f"<ul>{''.join(f'<li>{text(item)}</li>' for item in items)}</ul>\n" if items else ""
 
 
-def card(heading: str, big: str, words: Sequence[str]) -> str:
-    """A box with one large figure."""
+def card(heading: str, big: str, words: Sequence[str], raised: str = "") -> str:
+    """A box with one large figure; ``raised`` follows it as an exponent."""
     lines = "".join(f"<p>{text(word)}</p>" for word in words if word)
-    return f'<div class="card"><h3>{text(heading)}</h3><p class="big">{text(big)}</p>{lines}</div>'
+    large = text(big) + (f"<sup>{text(raised)}</sup>" if raised else "")
+    return f'<div class="card"><h3>{text(heading)}</h3><p class="big">{large}</p>{lines}</div>'
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]], words: int) -> str:
@@ -124,9 +127,12 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]], w
             f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds[1:], rest, strict=True)
         )
         lines.append(f'<tr><th scope="row" class="id">{first}</th>{cells}</tr>')
+    # outside of the table, so that it does not scroll away with it
+    name = f"t-{zlib.crc32(caption.encode()):08x}"
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}"><table>'
-        f"<caption>{text(caption)}</caption><thead><tr>{top}</tr></thead>"
+        f'<p class="caption" id="{name}">{text(caption)}</p>\n'
+        f'<div class="scroll" tabindex="0" role="region" aria-labelledby="{name}">'
+        f'<table aria-labelledby="{name}"><thead><tr>{top}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>\n"
     )
 

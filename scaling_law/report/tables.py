@@ -14,9 +14,9 @@ from scaling_law.report.style import power_of_ten
 from scaling_law.units import format_bytes, format_count, format_seconds
 
 _RUNS_HEAD = (
-    "run", "kind", "status", "params non-embedding", "params blocks and head", "params total",
-    "tokens", "steps", "peak LR", "FLOPs exact", "FLOPs 6ND", "FLOPs spent", "loss (nats/token)",
-    "± s.e.", "bits/byte", "time", "tokens/s", "memory",
+    "run", "kind", "status", "loss (nats/token)", "± s.e.", "bits/byte", "tokens", "steps",
+    "params non-embedding", "params blocks and head", "params total", "peak LR", "FLOPs exact",
+    "FLOPs 6ND", "FLOPs spent", "time", "tokens/s", "memory",
 )  # fmt: skip
 
 
@@ -36,18 +36,18 @@ def _run(record: RunRecord) -> tuple[str, ...]:
         record.run_id,
         record.kind,
         record.status,
+        _number(record.val_loss_nats, ".4f"),
+        _number(record.val_loss_sem_nats, ".4f"),
+        _number(record.val_bits_per_byte, ".3f"),
+        f"{record.tokens:,}",
+        f"{record.spec.total_steps:,}",
         f"{record.params_non_embedding:,}",
         f"{record.params_matmul:,}",
         f"{record.params_total:,}",
-        f"{record.tokens:,}",
-        f"{record.spec.total_steps:,}",
         f"{record.spec.optim.lr:.3g}",
         power_of_ten(record.flops_exact),
         power_of_ten(record.flops_6nd),
         power_of_ten(record.flops_spent),
-        _number(record.val_loss_nats, ".4f"),
-        _number(record.val_loss_sem_nats, ".4f"),
-        _number(record.val_bits_per_byte, ".3f"),
         format_seconds(record.seconds),
         f"{record.tokens_per_second:,.0f}",
         format_bytes(record.peak_memory_bytes),

@@ -1,0 +1,210 @@
+"""The page from a planted sweep on disk: whole, self-contained, equal to the fit's own JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from scaling_law import layout
+from scaling_law.errors import ConfigError
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
+from scaling_law.forecast import forecast
+from scaling_law.layout import SweepDir
+from scaling_law.plan import make_plan
+from scaling_law.record import CurvePoint, load_records, write_curve, write_record
+from scaling_law.report.evidence import gather_evidence
+from scaling_law.report.html import write_report
+from scaling_law.report.optimum import forecast_figure
+from tests.fakes import cpu_profile, ladder_config, record_of, small_config
+
+TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
+HOSTILE = "</script><script>alert(1)</script>"
+VOID = {"meta", "br", "hr", "img", "use", "path", "rect", "stop"}
+
+
+def planted_loss(params: int, tokens: int) -> float:
+    law = load_law("chinchilla")
+    found = law.predict(TRUE, {"params": np.array([params]), "tokens": np.array([tokens])})
+    return float(found[0])
+
+
+def plant(folder, config, *, noise=0.003) -> SweepDir:
+    """A finished sweep on disk; the dearest run diverged and was called something nasty."""
+    sweep = SweepDir(folder)
+    plan = make_plan(config, cpu_profile(), train_tokens=10**9)
+    layout.write_json(sweep.plan, plan.to_json())
+    layout.atomic_write(sweep.config, "name: planted # <b>not bold</b>\n")
+    generator = np.random.default_rng(0)
+    dearest = max((r for r in plan.runs if r.spec.kind == "branch"), key=lambda r: r.flops_alone)
+    for run in plan.runs:
+        blank = record_of(run.spec)
+        loss = planted_loss(blank.params_matmul, blank.tokens)
+        loss *= math.exp(noise * generator.normal())
+        record = dataclasses.replace(blank, val_loss_nats=loss)
+        if run is dearest:
+            record = dataclasses.replace(
+                record_of(run.spec, status="diverged"), message=f"not finite {HOSTILE}"
+            )
+        run_dir = sweep.run(run.run_id)
+        write_record(run_dir, record)
+        write_curve(run_dir, curve_of(record, loss))
+    return sweep
+
+
+def curve_of(record, loss):
+    steps = np.linspace(record.spec.start_step + 1, record.spec.total_steps, 5).round()
+    return [
+        CurvePoint(
+            step=int(step),
+            tokens=int(step) * record.spec.batch_tokens,
+            train_loss_nats=loss,
+            val_loss_nats=loss + 1 - step / record.spec.total_steps,
+            lr=0.01,
+            grad_norm=1.0,
+            seconds=1.0,
+        )
+        for step in steps
+    ]
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    planted = plant(tmp_path_factory.mktemp("results") / "planted & <odd>", ladder_config())
+    save_suite(fit_suite(load_records(planted), FitSettings(resamples=100)), planted.path)
+    return planted
+
+
+@pytest.fixture(scope="module")
+def written(sweep):
+    """The page, and every file of the report by name."""
+    return write_report(sweep).read_text(), files_of(sweep)
+
+
+def files_of(sweep) -> dict[str, bytes]:
+    paths = [sweep.report, *sorted(sweep.figures.iterdir())]
+    return {path.name: path.read_bytes() for path in paths}
+
+
+class Nesting(HTMLParser):
+    """Tags that do not match, ids given twice, scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_one_file_that_asks_for_nothing(written):
+    page, _ = written
+    assert len(page) < 3_000_000
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
+    assert "@import" not in page and "default-src 'none'" in page
+    assert not re.search(r"\bon\w+=", page)
+
+
+def test_the_page_is_well_formed_without_scripts_or_doubled_ids(written):
+    parser = Nesting()
+    parser.feed(written[0])
+    assert parser.open == []
+    assert len(parser.ids) == len(set(parser.ids))
+    assert "script" not in parser.tags
+
+
+def test_every_name_and_message_stays_text(written):
+    page, _ = written
+    assert HOSTILE not in page and "&lt;/script&gt;" in page
+    assert "<b>not bold" not in page and "planted &amp; &lt;odd&gt;" in page
+
+
+def test_every_run_and_every_exclusion_is_named_with_its_reason(sweep, written):
+    page, _ = written
+    for record in load_records(sweep):
+        assert record.run_id in page
+    assert "trunk: never annealed (its branches are the points) (8)" in page
+    assert "diverged: not finite" in page
+
+
+def test_all_figures_are_there_and_nothing_changes_when_written_again(sweep, written):
+    page, files = written
+    names = (
+        "loss_params loss_tokens loss_flops residuals training_curves isoflop allocation forecast"
+    )
+    assert {n for n in files if "." in n} == {
+        "report.html", *(f"{n}.{kind}" for n in names.split() for kind in ("svg", "png"))
+    }  # fmt: skip
+    assert page.count("<figure>") == len(names.split())
+    write_report(sweep)
+    assert files_of(sweep) == files
+
+
+def test_the_numbers_are_those_of_fit_and_extrapolate(sweep, written):
+    page, _ = written
+    stored = layout.read_json(sweep.fits / "fit.json")
+    best = stored["best_law"]
+    for name, value in stored["summary"]["laws"][best]["params"].items():
+        assert f"{name} = {value:.4g} [" in page
+    for row in stored["summary"]["by_convention"]:
+        assert f'<td class="n">{row["a"]:.3f}</td>' in page
+    made = forecast(law=None, results=str(sweep.path), targets={"params": 175e9})
+    prediction = made.prediction
+    assert prediction.refused and prediction.low_nats and prediction.high_nats
+    low, high = math.floor(10 * prediction.low_nats) / 10, math.ceil(10 * prediction.high_nats) / 10
+    assert f"{low:.1f} to {high:.1f} nats/token" in page
+    assert stored["summary"]["validation"]["verdict"].split(";")[0][1:] in page
+
+
+def test_the_forecast_figure_ends_at_the_forecast(sweep):
+    fitted = gather_evidence(sweep, 175e9).fitted
+    assert fitted and fitted.forecast
+    assert fitted.forecast_at(175e9) == fitted.forecast.prediction
+    figure = forecast_figure(fitted, 175e9)
+    assert figure is not None
+    assert figure.axes[0].get_xlim()[1] > 175e9
+
+
+def test_a_page_elsewhere_has_its_figures_beside_it(sweep, tmp_path):
+    page = write_report(sweep, out=tmp_path / "sent.html", target_params=1e6)
+    assert page == tmp_path / "sent.html"
+    assert (tmp_path / "sent-figures" / "forecast.png").read_bytes()[:4] == b"\x89PNG"
+    assert "Loss of a model of 1M parameters" in page.read_text()
+
+
+def test_too_few_points_give_a_page_that_says_why(tmp_path):
+    sweep = plant(tmp_path / "few", small_config())
+    page = write_report(sweep).read_text()
+    assert "too_few_points" in page or "No law could be fitted" in page
+    assert all(record.run_id in page for record in load_records(sweep))
+
+
+def test_a_sweep_that_only_diverged_gives_a_page_that_says_why(tmp_path):
+    sweep = SweepDir(tmp_path / "gone")
+    plan = make_plan(small_config(), cpu_profile(), train_tokens=10**9)
+    for run in plan.runs:
+        write_record(sweep.run(run.run_id), record_of(run.spec, status="diverged"))
+    page = write_report(sweep).read_text()
+    assert "No law could be fitted: none of" in page
+
+
+def test_no_record_is_an_error_and_writes_nothing(tmp_path):
+    sweep = SweepDir(tmp_path / "empty")
+    sweep.runs.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="no finished run"):
+        write_report(sweep)
+    assert not sweep.report.exists() and not sweep.figures.exists()
