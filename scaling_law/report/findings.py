@@ -156,11 +156,11 @@ def law(evidence: Evidence) -> Section | None:
     best, convention = fitted.best, fitted.points.convention
     counted = _COUNTED.get(convention["params"], convention["params"])
     body = (
-        f"<p>Forecasts use the {text(best.law)} law, {_formula(load_law(best.law).latex)}, the one "
-        "of the joint laws that best predicts the largest size from the others (Chinchilla’s "
-        f"unless another is clearly better). Fitted to {best.n_points} annealed points from "
-        f"{best.n_clusters} independent trunks; {best.n_starts_agreeing} of {best.n_starts} "
-        f"starts agree; rms residual {percent(best.rms_log_residual)} of loss.</p>\n"
+        _used(best)
+        if best.usable
+        else note(
+            f"No joint law could be fitted; {best.law}: {best.status}. {sentence(best.message)}"
+        )
     )
     body += paragraph(
         f"N: parameters, {counted}. D: tokens. FLOPs: {convention['flops']}. Loss: nats per "
@@ -172,6 +172,17 @@ def law(evidence: Evidence) -> Section | None:
     )
     body += _law_table(fitted) + _scores(fitted) + _conventions(fitted)
     return Section(anchor="law", heading="The law", body=body)
+
+
+def _used(best: FitResult) -> str:
+    """Which law forecasts, and how well it fits."""
+    return (
+        f"<p>Forecasts use the {text(best.law)} law, {_formula(load_law(best.law).latex)}, the one "
+        "of the joint laws that best predicts the largest size from the others (Chinchilla’s "
+        f"unless another is clearly better). Fitted to {best.n_points} annealed points from "
+        f"{best.n_clusters} independent trunks; {best.n_starts_agreeing} of {best.n_starts} "
+        f"starts agree; rms residual {percent(best.rms_log_residual)} of loss.</p>\n"
+    )
 
 
 def _formula(latex: str) -> str:
@@ -201,7 +212,7 @@ def _parameter(fit: FitResult, name: str) -> str:
     words = f"{name} = {fit.params[name]:.4g}"
     if name in fit.intervals:
         low, high = fit.intervals[name]
-        words += f" [{low:.3g}, {high:.3g}]"
+        words += f" [{low:.4g}, {high:.4g}]"
     return words
 
 
@@ -295,5 +306,7 @@ def checks(evidence: Evidence) -> Section | None:
         f"(noise explains {100 * math.expm1(rise['allowed_log']):.2f}%)."
         for rise in found["rises"]
     ]
-    items += [sentence(words) for words in (*found["reasons"].values(), *found["notes"])]
+    items += [
+        sentence(words) for words in dict.fromkeys([*found["reasons"].values(), *found["notes"]])
+    ]
     return Section(anchor="checks", heading="Checks", body=body + bullets(items))

@@ -97,7 +97,9 @@ def _law_plots(fitted: Fitted) -> list[_Plot]:
     bars = "" if fitted.known.seed_noise_log is None else " Bars: one deviation between seeds."
     usable = fitted.best.usable
     level = f"{100 * fitted.level:g}%"
-    band = f"Lines: the {fitted.best.law} law, bands its {level} bootstrap interval." + bars
+    band = "No curve: the law could not be fitted." + bars
+    if usable:
+        band = f"Lines: the {fitted.best.law} law, bands its {level} bootstrap interval." + bars
     return [
         _Plot(
             name="loss_params",

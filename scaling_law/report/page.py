@@ -40,7 +40,7 @@ table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-num
 th,td{padding:.3rem .65rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 thead th{border-bottom:2px solid var(--line);vertical-align:bottom}
 tbody th{font-weight:600}.n{text-align:right}td.n{white-space:nowrap}
-td:not(.n){min-width:6rem}.id{white-space:nowrap}
+td:not(.n){min-width:6rem}td:last-child:not(.n){min-width:15rem}.id{white-space:nowrap}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr));
 gap:1.6rem 1.4rem}
 figure{margin:0;min-width:0}figure svg{display:block;width:100%;height:auto;min-width:30rem}

@@ -122,7 +122,9 @@ def _log_axis(axes: Axes, which: str, label: str, words: Any) -> None:
     axis = getattr(axes, f"{which}axis")
     low, high = getattr(axes, f"get_{which}lim")()
     decades = np.log10(high / low)
-    subs = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    subs: tuple[float, ...] = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
+    if decades < 0.9:
+        subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=9))
     axis.set_major_formatter(FuncFormatter(words))
     axis.set_minor_formatter(NullFormatter())

@@ -189,7 +189,8 @@ def test_a_page_elsewhere_has_its_figures_beside_it(sweep, tmp_path):
 def test_too_few_points_give_a_page_that_says_why(tmp_path):
     sweep = plant(tmp_path / "few", small_config())
     page = write_report(sweep).read_text()
-    assert "too_few_points" in page or "No law could be fitted" in page
+    assert "no forecast" in page and "No joint law could be fitted" in page
+    assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S).lower()
     assert all(record.run_id in page for record in load_records(sweep))
 
 
