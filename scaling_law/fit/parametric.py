@@ -40,7 +40,7 @@ def fit_law(
     law, scoring = load_law(name), objective or Objective()
     lacking = _lacking(law, points)
     if lacking:
-        return _refused(law, points, scoring, lacking)
+        return refused(law, points, scoring, lacking)
     variables = {v: points.variable(v) for v in law.variables}
     problem = Problem(law, variables, points.loss_nats, scoring)
     solution = problem.solve(problem.starts())
@@ -111,7 +111,8 @@ def _lacking(law: Law, points: FitPoints) -> str:
     return ""
 
 
-def _refused(law: Law, points: FitPoints, scoring: Objective, lacking: str) -> FitResult:
+def refused(law: Law, points: FitPoints, scoring: Objective, lacking: str) -> FitResult:
+    """The result that says what ``points`` lack for ``law``, without parameters."""
     return FitResult(
         law=law.name,
         params={},
@@ -134,6 +135,10 @@ def _status(problem: Problem, solution: Solution, best: int) -> tuple[str, str]:
     optimum = solution.internal[best]
     if not solution.converged[best]:
         return "not_converged", STATUS_REMEDY["not_converged"]
+    endless = [name for name, x in problem.form(optimum).items() if not math.isfinite(x)]
+    if endless:  # an exponent near 0 sends its scale beyond floats: nothing can be evaluated
+        why = f"{', '.join(endless)} beyond the largest number"
+        return "ill_conditioned", f"{why}; {STATUS_REMEDY['ill_conditioned']}"
     hit = problem.at_bound(optimum)
     if hit:
         return "at_bound", f"{', '.join(hit)} at a bound; {STATUS_REMEDY['at_bound']}"

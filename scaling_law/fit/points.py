@@ -91,9 +91,9 @@ def points_from_records(
 ) -> FitPoints:
     """Annealed endpoints of ``records`` with parameters and FLOPs counted as asked.
 
-    Trunks (never annealed), diverged runs and runs beyond four epochs are listed in
-    ``dropped``. Raises ``FitError`` when nothing is left, ``ConfigError`` for an unknown
-    convention.
+    Trunks (never annealed), diverged runs, runs beyond four epochs, runs without a usable loss
+    and second copies of a run are listed in ``dropped``. Raises ``FitError`` when nothing is
+    left, ``ConfigError`` for an unknown convention.
     """
     if convention not in CONVENTIONS or flops not in FLOPS_COUNTS:
         raise ConfigError(
@@ -102,12 +102,18 @@ def points_from_records(
         )
     kept: list[RunRecord] = []
     dropped: list[tuple[str, str]] = []
+    seen: set[str] = set()
     for record in sorted(records, key=lambda r: (r.params_non_embedding, r.tokens, r.run_id)):
-        reason = _why_not(record)
+        # a second copy is no second measurement: it would narrow every interval
+        copied = "listed more than once: counted once" if record.run_id in seen else ""
+        seen.add(record.run_id)
+        reason = copied or _why_not(record)
         if reason:
             dropped.append((record.run_id, reason))
         else:
             kept.append(record)
+    if not seen:
+        raise FitError("no finished runs to fit; run `slaw run` to the end first")
     if not kept:
         raise FitError(f"none of {len(dropped)} runs can be fitted; first: {dropped[0][1]}")
     params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
@@ -141,6 +147,9 @@ def _why_not(record: RunRecord) -> str:
     if record.tokens > MAX_EPOCHS * record.tokens_unique:
         epochs = record.tokens / record.tokens_unique
         return f"repeats its data {epochs:.1f} times (more than {MAX_EPOCHS:g} epochs)"
+    loss = record.val_loss_nats
+    if loss is None or not (math.isfinite(loss) and loss > 0):
+        return f"loss is {loss}, expected above 0 nats and finite"
     return ""
 
 
@@ -184,6 +193,8 @@ def points_from_arrays(
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if len(bad):
             raise FitError(f"row {bad[0] + 1}: {name} is {values[bad[0]]}, expected above 0")
+    if cluster is not None and len(cluster) != count:
+        raise FitError(f"cluster has {len(cluster)} values, loss has {count}")
     ids = tuple(f"row{i + 1}" for i in range(count))
     return FitPoints(
         params=arrays["params"],

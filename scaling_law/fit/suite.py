@@ -17,7 +17,8 @@ from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.choose import LawScore, best_law, score_laws
 from scaling_law.fit.envelope import EnvelopeResult, envelope_rows, fit_envelope
 from scaling_law.fit.isoflop import IsoflopResult, fit_isoflop
-from scaling_law.fit.parametric import fit_law
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.parametric import fit_law, refused
 from scaling_law.fit.points import FitPoints, points_from_records
 from scaling_law.fit.solve import LOSSES, Objective
 from scaling_law.fit.validate import Validation, validate
@@ -124,17 +125,9 @@ def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None)
         "kaplan_c": (envelope, "points on the lower envelope of loss against FLOPs"),
         "saturating": (envelope, "points on the lower envelope of loss against FLOPs"),
     }
-    laws = {
-        name: fit_law(
-            some,
-            name,
-            objective=settings.objective,
-            level=settings.level,
-            resamples=settings.resamples,
-            seed=settings.seed,
-        )
-        for name, (some, _) in chosen.items()
-    }
+    laws = {name: _fit_or_refuse(some, name, settings) for name, (some, _) in chosen.items()}
+    if not any(fit.params for fit in laws.values()):
+        raise FitError(f"no law can be fitted: {laws['chinchilla'].message}")
     scores = score_laws(points, laws, settings.objective)
     best = best_law(scores)
     return FitSuite(
@@ -151,6 +144,23 @@ def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None)
         source_key=source_key(r.run_id for r in records),
         notes=points.notes,
     )
+
+
+def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitResult:
+    """One law; points that allow none are a status: other laws may rest on other points."""
+    try:
+        return fit_law(
+            points,
+            name,
+            objective=settings.objective,
+            level=settings.level,
+            resamples=settings.resamples,
+            seed=settings.seed,
+        )
+    except FitError:
+        losses = len(set(points.loss_nats.tolist()))
+        lacking = f"{len(points)} points with {losses} different losses"
+        return refused(load_law(name), points, settings.objective, lacking)
 
 
 def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
