@@ -22,7 +22,7 @@ quick: $(STAMP)
 	$(RUN)/slaw report results/quick
 
 test: $(STAMP)
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -n auto
 
 slow: $(STAMP)
 	$(RUN)/python -m pytest -m slow

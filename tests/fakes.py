@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scaling_law.config import SweepConfig, load_config
 from scaling_law.counts import count_params, train_flops
+from scaling_law.fit.laws import load_law
+from scaling_law.plan import make_plan
 from scaling_law.profile import DeviceProfile, SpeedPoint
 from scaling_law.record import RunRecord
 from scaling_law.spec import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
@@ -132,3 +137,24 @@ def record_of(spec: RunSpec, *, status: str = "done", loss_nats: float = 4.0) ->
         git_commit=None,
         finished_at="2026-01-01T00:00:00+00:00",
     )
+
+
+PLANTED = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
+"""Chinchilla's law behind ``planted_records``."""
+
+
+def planted_records(noise: float = 0.002) -> list[RunRecord]:
+    """The quick grid's shape with losses on Chinchilla's surface (matmul parameters)."""
+    plan = make_plan(ladder_config(), cpu_profile(), train_tokens=10**9)
+    generator = np.random.default_rng(0)
+    records = []
+    for run in plan.runs:
+        blank = record_of(run.spec)
+        variables = {
+            "params": np.array([blank.params_matmul]),
+            "tokens": np.array([blank.tokens]),
+        }
+        loss = float(load_law("chinchilla").predict(PLANTED, variables)[0])
+        loss *= float(np.exp(noise * generator.normal()))
+        records.append(dataclasses.replace(blank, val_loss_nats=loss))
+    return records

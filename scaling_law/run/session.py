@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import subprocess
@@ -15,7 +16,7 @@ from scaling_law import layout
 from scaling_law.config import SweepConfig, config_yaml, load_config
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
-from scaling_law.errors import ConfigError, DeviceError, EngineError
+from scaling_law.errors import ConfigError, DeviceError, EngineError, SlawError
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan, plan_from_json
 from scaling_law.plan_table import render_plan
@@ -90,21 +91,59 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
 
 
 def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:
-    """Plan and train, or go on with, a sweep; returns when it is over or was stopped."""
+    """Plan and train, or go on with, a sweep; returns when it is over or was stopped.
+
+    Raises ``SlawError`` before anything is written when the sweep cannot be run as asked.
+    """
     config, profile = _config_and_profile(request, say)
     sweep = SweepDir(Path(request.out or f"results/{config.name}"))
+    is_new = not sweep.path.exists()
     _check_writable(sweep.path)
-    with folder_lock(sweep.lock, f"{sweep.path}"):
-        dataset = _pinned_data(config, sweep, say)
-        plan = _begun_plan(config, profile, sweep)
-        if plan is None:
-            plan = make_plan(config, profile, train_tokens=dataset.n_tokens("train"))
-            layout.write_json(sweep.plan, plan.to_json())
-            layout.atomic_write(sweep.config, config_yaml(config))
-        say(_opening(plan, dataset, sweep))
-        engine = LocalEngine(plan.slots, engine_log(sweep))
-        outcome = Runner(plan, sweep, engine).run()
+    try:
+        with folder_lock(sweep.lock, f"{sweep.path}"):
+            dataset, plan = _prepared(config, profile, sweep, say)
+            say(_opening(plan, dataset, sweep))
+            engine = LocalEngine(plan.slots, engine_log(sweep))
+            outcome = Runner(plan, sweep, engine).run()
+    except SlawError:
+        if is_new and not sweep.plan.exists():
+            _remove_begun(sweep)
+        raise
     return sweep, plan, outcome
+
+
+def _prepared(
+    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
+) -> tuple[Dataset, Plan]:
+    """Data and plan of a locked sweep folder: those it began with, or new ones."""
+    dataset = _pinned_data(config, sweep, say)
+    plan = _begun_plan(config, profile, sweep)
+    if plan is None:
+        plan = make_plan(config, profile, train_tokens=dataset.n_tokens("train"))
+        layout.write_json(sweep.plan, plan.to_json())
+        layout.atomic_write(sweep.config, config_yaml(config))
+    return dataset, plan
+
+
+def _remove_begun(sweep: SweepDir) -> None:
+    """Take back the folder of a sweep that was refused before it had a plan."""
+    for path in (sweep.data, sweep.lock):
+        path.unlink(missing_ok=True)
+    for folder in (sweep.path, sweep.path.parent):
+        with contextlib.suppress(OSError):  # not empty: somebody else's
+            folder.rmdir()
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise ``ConfigError`` before any work when nothing can be written to ``folder``."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise ConfigError(
+            f"{folder}: cannot be written ({problem.strerror}); choose a folder with --out"
+        ) from None
 
 
 def _begun_plan(config: SweepConfig, profile: DeviceProfile, sweep: SweepDir) -> Plan | None:
@@ -121,18 +160,6 @@ def _begun_plan(config: SweepConfig, profile: DeviceProfile, sweep: SweepDir) ->
     if plan.device_kind != profile.kind:
         return None
     return dataclasses.replace(plan, slots=profile.slots)
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise ``ConfigError`` before any work when nothing can be written to ``folder``."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as problem:
-        raise ConfigError(
-            f"{folder}: cannot be written ({problem.strerror}); choose a folder with --out"
-        ) from None
 
 
 def _pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:

@@ -5,39 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 
 from scaling_law import layout
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.laws import load_law
 from scaling_law.fit.session import fit_folders, stored_or_fitted
 from scaling_law.fit.suite import FitSettings, fit_suite
 from scaling_law.fit.summary import format_suite
 from scaling_law.layout import SweepDir
-from scaling_law.plan import make_plan
-from scaling_law.record import RunRecord, write_record
-from tests.fakes import cpu_profile, ladder_config, record_of
+from scaling_law.record import write_record
+from tests.fakes import PLANTED, planted_records
 
-TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
-QUICK = FitSettings(resamples=100)
-
-
-def planted_records(noise: float = 0.002) -> list[RunRecord]:
-    """The quick grid's shape with losses on Chinchilla's surface (matmul parameters)."""
-    plan = make_plan(ladder_config(), cpu_profile(), train_tokens=10**9)
-    generator = np.random.default_rng(0)
-    records = []
-    for run in plan.runs:
-        blank = record_of(run.spec)
-        variables = {
-            "params": np.array([blank.params_matmul]),
-            "tokens": np.array([blank.tokens]),
-        }
-        loss = float(load_law("chinchilla").predict(TRUE, variables)[0])
-        loss *= float(np.exp(noise * generator.normal()))
-        records.append(dataclasses.replace(blank, val_loss_nats=loss))
-    return records
+QUICK = FitSettings(resamples=200, level=0.98)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +32,7 @@ def suite(records):
 def test_the_planted_law_comes_out_with_its_intervals_and_allocation(suite):
     fit = suite.laws["chinchilla"]
     assert fit.status == "converged"
-    for name, value in TRUE.items():
+    for name, value in PLANTED.items():
         low, high = fit.intervals[name]
         assert low <= value <= high
     assert fit.optimum["a"] == pytest.approx(0.37 / 0.71, abs=0.05)

@@ -17,7 +17,6 @@ from scaling_law.spec import RunSpec
 from scaling_law.train.provenance import versions
 from tests.fakes import cpu_profile, record_of, small_config
 
-
 Fate = Callable[[RunSpec], str]
 
 
