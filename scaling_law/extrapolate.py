@@ -20,9 +20,9 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.published import COMPARISON_CAVEAT, comparison
 from scaling_law.fit.surface import Allocation, Surface, bounded_exp, surface_of
 from scaling_law.outcome import FitResult, Prediction, finite_json
-from scaling_law.units import format_count
+from scaling_law.units import format_count, outward_range, rounded_count
 
-__all__ = ["comparison", "extrapolate", "format_prediction", "prediction_json"]
+__all__ = ["comparison", "extrapolate", "format_prediction", "loss_words", "prediction_json"]
 
 # Beyond these factors in FLOPs (or the farthest variable) a forecast is warned about, refused.
 FAR, TOO_FAR = 10.0, 1000.0
@@ -290,7 +290,7 @@ def _distance_warnings(fit: FitResult, target: _Target, beyond: Mapping[str, flo
     found = []
     for words, least, most in (("far beyond", TOO_FAR, math.inf), ("beyond", FAR, TOO_FAR)):
         listed = [
-            f"{name} {_count(ratio, 2)} times ({math.log10(ratio):.1f} orders of magnitude)"
+            f"{name} {rounded_count(ratio, 2)} times ({math.log10(ratio):.1f} orders of magnitude)"
             for name, ratio in beyond.items()
             if least < ratio <= most
         ]
@@ -369,18 +369,27 @@ def _percent(log_change: float) -> str:
     return f"{change:+.1f}%" if abs(change) < 10 else f"{change:+.0f}%"
 
 
-def _loss_text(prediction: Prediction) -> str:
+def loss_words(prediction: Prediction) -> tuple[str, str]:
+    """The loss in nats per token and its interval, in no digit that the interval does not bear.
+
+    Refused far beyond the data: only the range, rounded outwards. Without an interval the
+    second text says so.
+    """
     low, high = prediction.low_nats, prediction.high_nats
     if low is None or high is None or prediction.level is None:
-        digits = 1 if prediction.refused else 3
-        return f"loss about {prediction.loss_nats:.{digits}f} nats per token (no interval)"
+        return f"about {prediction.loss_nats:.{1 if prediction.refused else 3}f}", "no interval"
     level = f"{100 * prediction.level:g}% interval"
     if prediction.refused:
-        least, most = _outwards(low, high)
-        return f"loss somewhere in {least} to {most} nats per token ({level})"
+        return " to ".join(outward_range(low, high)), level
     decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
     ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
-    return f"loss {prediction.loss_nats:.{decimals}f} nats per token ({level} {ends})"
+    return f"{prediction.loss_nats:.{decimals}f}", f"{level} {ends}"
+
+
+def _loss_text(prediction: Prediction) -> str:
+    figure, interval = loss_words(prediction)
+    lead = "loss somewhere in" if prediction.refused and " to " in figure else "loss"
+    return f"{lead} {figure} nats per token ({interval})"
 
 
 def _target_text(prediction: Prediction) -> str:
@@ -397,17 +406,17 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
     lines = []
     size, tokens = prediction.params, prediction.tokens_for_params
     if size is not None and tokens is not None:
-        words = f"about {_count(tokens, 1 if prediction.refused else 2)}"
+        words = f"about {rounded_count(tokens, 1 if prediction.refused else 2)}"
         if prediction.tokens_for_params_interval:
             low, high = prediction.tokens_for_params_interval
-            words += f", interval {_count(low, 2)} to {_count(high, 2)}"
+            words += f", interval {rounded_count(low, 2)} to {rounded_count(high, 2)}"
         lines.append(f"compute-optimal tokens for {format_count(size)} params: {words}")
     if prediction.params_optimal and prediction.tokens_optimal and prediction.flops:
         digits = 1 if prediction.refused else 2
         lines.append(
             f"best split of {format_count(prediction.flops)} FLOPs: about"
-            f" {_count(prediction.params_optimal, digits)} params on"
-            f" {_count(prediction.tokens_optimal, digits)} tokens"
+            f" {rounded_count(prediction.params_optimal, digits)} params on"
+            f" {rounded_count(prediction.tokens_optimal, digits)} tokens"
         )
     if prediction.params_exponent is not None:
         words = f"{prediction.params_exponent:.2f}"
@@ -441,7 +450,7 @@ def _table(rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
         mine = row["low_nats"] is not None
         loss = "-" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
         if mine:
-            low, high = _outwards(row["low_nats"], row["high_nats"])
+            low, high = outward_range(row["low_nats"], row["high_nats"])
             loss = f"{low} to {high}"
         counts = [row[name] for name in ("tokens_for_params", "params_optimal", "tokens_optimal")]
         exponent = row["params_exponent"]
@@ -449,7 +458,7 @@ def _table(rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
             (
                 row["law"],
                 loss,
-                *("-" if x is None else _count(x, digits if mine else 2) for x in counts),
+                *("-" if x is None else rounded_count(x, digits if mine else 2) for x in counts),
                 "-" if exponent is None else f"{exponent:.2f}",
                 (row["params_counted"] or "-").replace("_", "-"),
             )
@@ -459,13 +468,3 @@ def _table(rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in [head, *body]
     ]
-
-
-def _count(value: float, digits: int) -> str:
-    """A count rounded to so many significant digits, in words such as ``130B``."""
-    return format_count(float(f"{value:.{digits}g}"))
-
-
-def _outwards(low: float, high: float) -> tuple[str, str]:
-    """A range to a tenth, rounded outwards: the words promise no more than the figures."""
-    return f"{math.floor(10 * low) / 10:.1f}", f"{math.ceil(10 * high) / 10:.1f}"

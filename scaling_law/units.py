@@ -92,6 +92,16 @@ def format_count(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def rounded_count(value: float, digits: int) -> str:
+    """A count rounded to so many significant digits: 133e9 with 2 -> ``130B``."""
+    return format_count(float(f"{value:.{digits}g}"))
+
+
+def outward_range(low: float, high: float) -> tuple[str, str]:
+    """A range to a tenth, rounded outwards: the words promise no more than the figures."""
+    return f"{math.floor(10 * low) / 10:.1f}", f"{math.ceil(10 * high) / 10:.1f}"
+
+
 def format_seconds(seconds: float) -> str:
     """75 -> ``1m15s``, 5400 -> ``1h30m``, 200000 -> ``2d7h``."""
     if seconds < 9.95:

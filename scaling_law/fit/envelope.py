@@ -21,6 +21,7 @@ from scaling_law.fit.points import FitPoints
 from scaling_law.outcome import finite_json
 
 LEAST_POINTS = 4
+SAME_FLOPS_FRAC = 0.02
 # Fewer points than this on the line and the interval says little; the notes say so.
 FEW_POINTS = 8
 
@@ -125,11 +126,19 @@ def check_level(level: float) -> None:
 
 
 def envelope_rows(points: FitPoints) -> list[int]:
-    """Row numbers, in order of FLOPs, of the points that none with fewer or as many beats."""
+    """Row numbers, in order of FLOPs, of the points that none with fewer or as many beats.
+
+    FLOPs within ``SAME_FLOPS_FRAC`` count as as many: the runs of an IsoFLOP cell differ by
+    the rounding to whole steps, which must not put every one of them on the envelope.
+    """
     order = np.lexsort((points.loss_nats, points.flops))
+    flops, losses = points.flops[order], points.loss_nats[order]
+    best = np.minimum.accumulate(losses)
+    reach = np.searchsorted(flops, flops * (1 + SAME_FLOPS_FRAC), side="right") - 1
     kept: list[int] = []
-    for row in order:
-        if not kept or points.loss_nats[row] < points.loss_nats[kept[-1]]:
+    for place, row in enumerate(order):
+        ahead = not kept or losses[place] < points.loss_nats[kept[-1]]
+        if ahead and losses[place] <= best[reach[place]]:
             kept.append(int(row))
     return kept
 

@@ -76,8 +76,12 @@ def prediction_interval(
     noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
     noise = float(stats.norm.ppf(0.5 + level / 2)) * math.hypot(*noises)
     factor = AS_GOOD * (1 + _orders_beyond(fit, target))
-    as_good = [other for other in alternatives if _as_good(fit, other, factor)]
-    others = [log_loss(other.law, other.params, target) - centre for other in as_good]
+    weights = {other.law: _weight(fit, other, factor) for other in alternatives}
+    as_good = [other for other in alternatives if weights[other.law] > 0]
+    others = [
+        weights[other.law] * (log_loss(other.law, other.params, target) - centre)
+        for other in as_good
+    ]
     others = [value for value in others if math.isfinite(value)]
     parts = {
         "parameters": (max(centre - low, 0.0), max(high - centre, 0.0)),
@@ -118,15 +122,24 @@ def _orders_beyond(fit: FitResult, target: Mapping[str, float]) -> float:
     return max([0.0, *(math.log10(ratio) for ratio in ratios if ratio > 0)])
 
 
-def _as_good(fit: FitResult, other: FitResult, factor: float) -> bool:
-    """Whether ``other`` answers the same question on the same points about as well."""
-    return (
+def _weight(fit: FitResult, other: FitResult, factor: float) -> float:
+    """How much ``other`` counts, 0 to 1: it must answer the same question on the same points.
+
+    Full for a law as good amid the data; for a worse one it rises from 0, where its rms is
+    ``factor`` times the fit's, to 1 where ``factor`` has doubled, so that no forecast jumps.
+    """
+    comparable = (
         other.usable
         and other.law != fit.law
         and load_law(other.law).variables == load_law(fit.law).variables
         and (other.convention, other.n_points) == (fit.convention, fit.n_points)
-        and other.rms_log_residual <= factor * fit.rms_log_residual
     )
+    ratio = other.rms_log_residual / fit.rms_log_residual if fit.rms_log_residual > 0 else 1.0
+    if not comparable or not math.isfinite(ratio):
+        return 0.0
+    if ratio <= AS_GOOD:
+        return 1.0
+    return min(1.0, max(0.0, math.log2(factor / ratio)))
 
 
 def tokens_interval(fit: FitResult, params: float, *, level: float) -> tuple[float, float] | None:

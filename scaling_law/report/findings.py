@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from scaling_law.extrapolate import loss_words
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.published import COMPARISON_CAVEAT
 from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report.evidence import Evidence, Fitted
 from scaling_law.report.page import Section, bullets, card, listing, note, paragraph, table, text
 from scaling_law.report.style import power_of_ten
-from scaling_law.units import format_count
+from scaling_law.units import format_count, outward_range, rounded_count
 
 _COUNTED = {
     "total": "all",
@@ -60,32 +61,18 @@ def _forecast_card(fitted: Fitted, target_params: float) -> str:
         return card(heading, "no forecast", [sentence(fitted.why_no_forecast)])
     prediction = fitted.forecast.prediction
     words = [f"At its compute-optimal tokens, about {_tokens_words(prediction)}."]
-    level = f"{100 * (prediction.level or 0):g}%"
-    low, high = prediction.low_nats, prediction.high_nats
-    if low is None or high is None:
-        return card(heading, f"about {prediction.loss_nats:.1f}", ["No interval.", *words])
-    least, most = math.floor(10 * low) / 10, math.ceil(10 * high) / 10
-    if prediction.refused:
-        return card(
-            heading, f"{least:.1f} to {most:.1f} nats/token", [f"{level} interval.", *words]
-        )
-    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
-    interval = f"{level} interval {low:.{decimals}f} to {high:.{decimals}f}."
-    return card(heading, f"{prediction.loss_nats:.{decimals}f} nats/token", [interval, *words])
+    figure, interval = loss_words(prediction)
+    return card(heading, f"{figure} nats/token", [sentence(interval), *words])
 
 
 def _tokens_words(prediction: Prediction) -> str:
     digits = 1 if prediction.refused else 2
     tokens = prediction.tokens_for_params or prediction.tokens or math.nan
-    words = _rounded(tokens, digits)
+    words = rounded_count(tokens, digits)
     if prediction.tokens_for_params_interval:
         low, high = prediction.tokens_for_params_interval
-        words += f" ({_rounded(low, 2)} to {_rounded(high, 2)})"
+        words += f" ({rounded_count(low, 2)} to {rounded_count(high, 2)})"
     return words
-
-
-def _rounded(value: float, digits: int) -> str:
-    return format_count(float(f"{value:.{digits}g}"))
 
 
 def _shape_card(fitted: Fitted, target_params: float) -> str:
@@ -103,7 +90,7 @@ def _shape_card(fitted: Fitted, target_params: float) -> str:
     middle = fitted.best.optimum["G"] * (math.sqrt(low * high) / 6) ** exponent
     tokens = math.sqrt(low * high) / 6 / middle
     words.append(
-        f"Amid the data about {_rounded(tokens / middle, 2)} tokens per parameter"
+        f"Amid the data about {rounded_count(tokens / middle, 2)} tokens per parameter"
         f" (parameters: {fitted.points.convention['params'].replace('_', '-')})."
     )
     return card(heading, "size grows as compute", words, raised=f"{exponent:.2f}")
@@ -130,13 +117,13 @@ def _comparison(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> str:
         counts = [row[k] for k in ("tokens_for_params", "params_optimal", "tokens_optimal")]
         loss = "–" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
         if row["low_nats"] is not None:
-            loss = f"{row['low_nats']:.1f} to {row['high_nats']:.1f}"
+            loss = " to ".join(outward_range(row["low_nats"], row["high_nats"]))
         body.append(
             (
                 row["law"],
                 (row["params_counted"] or "–").replace("_", "-"),
                 loss,
-                *("–" if value is None else _rounded(value, shown) for value in counts),
+                *("–" if value is None else rounded_count(value, shown) for value in counts),
                 "–" if row["params_exponent"] is None else f"{row['params_exponent']:.2f}",
             )
         )
