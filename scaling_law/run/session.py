@@ -21,7 +21,7 @@ from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan, plan_from_json
 from scaling_law.plan_table import render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed
-from scaling_law.run.engines.local import LocalEngine
+from scaling_law.run.engines.local import LocalEngine, worker_environment
 from scaling_law.run.lock import folder_lock
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
 from scaling_law.spec import to_json
@@ -54,7 +54,9 @@ def measured_profile(device: str, say: Say) -> DeviceProfile:
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
     command = [sys.executable, "-m", "scaling_law.train.device", device]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command, stderr=subprocess.PIPE, text=True, check=False, env=worker_environment()
+    )
     lines = done.stderr.strip().splitlines() or ["no message"]
     if done.returncode == DeviceError.exit_code:
         raise DeviceError(lines[-1])

@@ -157,8 +157,9 @@ def choose_precision(kind: str, requested: str = "auto") -> tuple[str, str]:
     if kind == "mps":
         return "fp32", "bf16 on MPS saves memory but is slower (nanochat #685)"
     model = _calibration_shape(2, 128, kind)
-    full = _step_seconds(model, kind, "fp32", 0.5)
-    half = _step_seconds(model, kind, "bf16", 0.5)
+    # in turns, the best of each: another job on the machine must not decide the precision
+    pairs = [[_step_seconds(model, kind, p, 0.3) for p in ("fp32", "bf16")] for _ in range(3)]
+    full, half = (min(times) for times in zip(*pairs, strict=True))
     gain = full / half
     if gain > _WORTHWHILE_GAIN:
         return "bf16", f"measured {gain:.2f}x the speed of fp32 on this CPU"
@@ -171,7 +172,10 @@ def calibrate(requested: str, say: Callable[[str], None] | None = None) -> Devic
     prepare_process(kind, threads=1)
     if say:
         say(f"calibrating {kind} ({device_name(kind)}) with a few training steps")
-    footprint = peak_memory_bytes("cpu")  # torch loaded, no model yet
+    smallest = _calibration_shape(*(_CPU_SHAPES if kind == "cpu" else _GPU_SHAPES)[0], kind)
+    _step_seconds(smallest, kind, "fp32", 0.2)
+    # torch loaded and warm: kernels, thread pools and allocator have taken what they take
+    footprint = peak_memory_bytes("cpu")
     precision, reason = choose_precision(kind)
     speed: list[SpeedPoint] = []
     for n_layer, d_model in _CPU_SHAPES if kind == "cpu" else _GPU_SHAPES:

@@ -27,6 +27,11 @@ _ALLOCATOR = {
 }
 
 
+def worker_environment() -> dict[str, str]:
+    """The environment of a single-thread worker; its speed was measured under the same."""
+    return {**os.environ, **_ALLOCATOR, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
 @dataclass(frozen=True)
 class Handle:
     """A submitted run: which worker has it."""
@@ -41,14 +46,13 @@ class _Worker:
     def __init__(self, log: Path) -> None:
         self.log: IO[bytes] = log.open("ab")
         self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "scaling_law.run.worker", "--serve"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.log,
-                env={**os.environ, **_ALLOCATOR, **threads},
+                env=worker_environment(),
                 text=True,
                 # Ctrl-C in a terminal goes to the runner, which asks the workers to checkpoint.
                 start_new_session=True,
