@@ -207,13 +207,17 @@ def _sharp_delta(result: FitResult, drawn: Bootstrap) -> list[str]:
 def _with_intervals(
     result: FitResult, problem: Problem, drawn: Bootstrap, level: float
 ) -> FitResult:
-    forms = [problem.form(vector) for vector in drawn.internal]
+    every = [problem.form(vector) for vector in drawn.internal]
+    forms = [form for form in every if all(math.isfinite(x) for x in form.values())]
     names = tuple(result.params)
     samples = tuple(tuple(form[name] for name in names) for form in forms)
     optima = [_optimum(form) for form in forms]
     notes = [*result.notes, *drawn.notes, *_sharp_delta(result, drawn)]
     if drawn.unconverged:
         notes.append(f"{drawn.unconverged} resamples did not converge and are left out")
+    if len(forms) < len(every):
+        lost = len(every) - len(forms)
+        notes.append(f"{lost} resamples have a parameter beyond floats and are left out")
     return dataclasses.replace(
         result,
         samples=samples,

@@ -145,3 +145,16 @@ def test_a_fit_of_10_000_rows_is_linear_work():
     losses *= np.exp(0.003 * generator.normal(size=10_000))
     fit = fit_law(points_from_arrays(params, tokens, losses), "chinchilla")
     assert fit.params["alpha"] == pytest.approx(TRUE["alpha"], rel=0.02)
+
+
+def test_resamples_beyond_floats_are_left_out_and_counted():
+    # six nearly flat points: resampled slopes near 0 send the scale (1 / slope) past floats
+    generator = np.random.default_rng(3)
+    tokens = np.repeat(np.geomspace(1e6, 4e6, 5), 2)
+    losses = 4.0 * (tokens / 1e6) ** -0.004 * np.exp(0.01 * generator.normal(size=10))
+    clusters = [f"t{i % 5}" for i in range(10)]
+    points = points_from_arrays([1e5] * 10, tokens, losses, cluster=clusters)
+    fit = fit_law(points, "kaplan_d", resamples=200)
+    assert np.isfinite(np.array(fit.samples)).all()
+    assert any("beyond floats" in note for note in fit.notes)
+    assert len(fit.samples) < 200
