@@ -117,7 +117,7 @@ def _leverage_corrected(
     (CR3, Bell 2002): a trunk that alone stands for its size bends the law towards itself, and
     its raw residuals hide most of its own noise.
     """
-    fitted, shares, log_sum = problem.law.log_loss(optimum[None], problem.matrix, problem.offset)
+    fitted, shares, log_sum = problem.law.log_loss(optimum[None], problem.basis)
     jacobian = problem.jacobian(optimum[None], shares, log_sum)[0]
     basis, _ = np.linalg.qr(jacobian / np.linalg.norm(jacobian, axis=0))
     residual = problem.target - fitted[0]

@@ -152,7 +152,7 @@ def _status(problem: Problem, solution: Solution, best: int) -> tuple[str, str]:
 def _condition(problem: Problem, optimum: Floats) -> float:
     """Condition number of the Gauss-Newton matrix in centred, scaled parameters."""
     ones = np.ones((1, len(problem.target)))
-    _, shares, log_sum = problem.law.log_loss(optimum[None], problem.matrix, problem.offset)
+    _, shares, log_sum = problem.law.log_loss(optimum[None], problem.basis)
     jacobian = problem.jacobian(optimum[None], shares, log_sum)
     gram = problem.gram(jacobian, ones)[0]
     scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
@@ -161,7 +161,7 @@ def _condition(problem: Problem, optimum: Floats) -> float:
 
 
 def _log_residuals(problem: Problem, optimum: Floats) -> Floats:
-    fitted = problem.law.log_loss(optimum[None], problem.matrix, problem.offset)[0][0]
+    fitted = problem.law.log_loss(optimum[None], problem.basis)[0][0]
     return np.asarray(problem.target - fitted)
 
 

@@ -23,6 +23,7 @@ Floats = NDArray[np.float64]
 # Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
 MAX_EPOCHS = 4.0
 FLOPS_COUNTS = ("exact", "6nd")
+VARIABLES = ("params", "tokens", "flops", "tokens_unique")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,9 @@ class FitPoints:
     """Annealed endpoints: one row each, all arrays [n].
 
     ``params``, ``tokens``, ``flops`` as ``convention`` names them; ``loss_nats`` per token;
-    ``loss_sem_nats`` its standard error (NaN where unknown). ``cluster`` is the trunk a point
-    shares init, data order and weights with; ``size`` groups the trunks of one model shape.
+    ``loss_sem_nats`` its standard error (NaN where unknown); ``tokens_unique`` the different
+    tokens among ``tokens`` (equal to them where nothing was repeated). ``cluster`` is the trunk
+    a point shares init, data order and weights with; ``size`` groups the trunks of one shape.
     ``dropped`` lists (run_id, reason) of all that was left out.
     """
 
@@ -40,6 +42,7 @@ class FitPoints:
     flops: Floats
     loss_nats: Floats
     loss_sem_nats: Floats
+    tokens_unique: Floats
     run_id: tuple[str, ...]
     cluster: tuple[str, ...]
     size: tuple[str, ...]
@@ -69,8 +72,8 @@ class FitPoints:
         return {name: (float(x.min()), float(x.max())) for name, x in columns.items()}
 
     def variable(self, name: str) -> Floats:
-        """The column ``params``, ``tokens`` or ``flops``."""
-        assert name in ("params", "tokens", "flops"), name
+        """The column ``params``, ``tokens``, ``flops`` or ``tokens_unique``."""
+        assert name in VARIABLES, name
         column: Floats = getattr(self, name)
         return column
 
@@ -79,7 +82,7 @@ class FitPoints:
         index = np.asarray(rows)
         if index.dtype == bool:
             index = np.flatnonzero(index)
-        arrays = ("params", "tokens", "flops", "loss_nats", "loss_sem_nats")
+        arrays = (*VARIABLES, "loss_nats", "loss_sem_nats")
         tuples = ("run_id", "cluster", "size", "seed")
         changes: dict[str, Any] = {name: getattr(self, name)[index] for name in arrays}
         changes |= {name: tuple(getattr(self, name)[i] for i in index) for name in tuples}
@@ -125,6 +128,7 @@ def points_from_records(
         flops=counted.astype(np.float64),
         loss_nats=np.array([r.val_loss_nats for r in kept], dtype=np.float64),
         loss_sem_nats=np.array([r.val_loss_sem_nats for r in kept], dtype=np.float64),
+        tokens_unique=np.array([min(r.tokens, r.tokens_unique) for r in kept], dtype=np.float64),
         run_id=tuple(r.run_id for r in kept),
         cluster=tuple(r.cluster for r in kept),
         size=tuple(dict(r.spec.tags).get("size", format_count(r.params_total)) for r in kept),
@@ -202,6 +206,7 @@ def points_from_arrays(
         flops=arrays["flops"],
         loss_nats=arrays["loss"],
         loss_sem_nats=np.full(count, math.nan),
+        tokens_unique=arrays["tokens"],
         run_id=ids,
         cluster=tuple(cluster) if cluster is not None else ids,
         size=tuple(format_count(p) for p in arrays["params"]),

@@ -28,6 +28,8 @@ _BOUND_SLACK = 1e-3
 _PATIENCE, _IDLE = 30, 1e-9
 # An objective below this is an exact fit; only rounding is left to gain.
 _EXACT = 1e-16
+# Of central differences of exact slopes, where a law's second derivatives are not written out.
+_STEP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Problem:
         self.objective = objective
         self.losses = losses
         logs = {name: np.log(variables[name]) for name in law.variables}
-        self.centres = {name: float(x.mean()) for name, x in logs.items()}
-        self.matrix, self.offset = law.design({n: x - self.centres[n] for n, x in logs.items()})
+        self.centres = law.centres(logs)
+        self.basis = law.basis({n: x - self.centres[n] for n, x in logs.items()})
         self.target = np.log(losses)
         typical = float(np.median(self.target))
         terms, exponents = len(law.terms), list(law.exponents.values())
@@ -69,6 +71,7 @@ class Problem:
         scale = law.power_bounds[0] if law.power else 1.0
         low = [typical + _SMALLEST_TERM] * terms
         high = [typical / scale + 5.0] * terms
+        self.floors = np.array([j for j, t in enumerate(law.terms) if not t.slopes], dtype=int)
         self.low = np.array(low + [b[0] for b in exponents] + [b[0] for b in power])
         self.high = np.array(high + [b[1] for b in exponents] + [b[1] for b in power])
         if law.power:
@@ -86,32 +89,35 @@ class Problem:
         For fixed exponents the terms are linear in their coefficients (variable projection,
         Golub 1973), so only the exponents need a grid.
         """
-        law, width = self.law, self.matrix.shape[2]
-        bounds = self._grid_bounds()
-        size = _GRID if len(bounds) < 3 else _GRID_OF_THREE
-        axes = [np.linspace(lo, hi, size + 2)[1:-1] for lo, hi in bounds]
-        found = []
-        for point in itertools.product(*axes):
-            kappa = point[-1] if law.power else 1.0
-            slopes = np.array(point[: width - len(law.terms)])
-            u = self.matrix[:, :, len(law.terms) :] @ slopes + self.offset
-            basis, goal = np.exp(u), np.exp(self.target / kappa)
-            coefficients, _ = nnls(basis / goal[:, None], np.ones(len(goal)))
-            heads = np.log(np.maximum(coefficients, 1e-300))
-            vector = np.array([*heads, *slopes, *([kappa] if law.power else [])])
-            found.append(np.clip(vector, self.low + 1e-2, self.high - 1e-2))
-        return np.array(found)
+        law, terms = self.law, len(self.law.terms)
+        points = np.array(list(itertools.product(*self._axes())))
+        heads = np.zeros((len(points), terms))
+        u = law.log_terms(np.hstack([heads, points]), self.basis)
+        kappas = points[:, -1] if law.power else np.ones(len(points))
+        ones = np.ones(len(self.target))
+        for number, kappa in enumerate(kappas):
+            goal = np.exp(self.target / kappa)
+            coefficients, _ = nnls(np.exp(u[number]) / goal[:, None], ones)
+            heads[number] = np.log(np.maximum(coefficients, 1e-300))
+        return np.clip(np.hstack([heads, points]), self.low + 1e-2, self.high - 1e-2)
 
-    def _grid_bounds(self) -> list[tuple[float, float]]:
+    def _axes(self) -> list[Floats]:
         # laws of text have exponents well below 1; the solver may still leave this box
-        bounds = [(max(lo, 0.0), min(hi, 1.0)) for lo, hi in self.law.exponents.values()]
-        return [*bounds, (0.02, 0.6)] if self.law.power else bounds
+        law = self.law
+        bounds = {n: (max(lo, 0.0), min(hi, 1.0)) for n, (lo, hi) in law.exponents.items()}
+        if law.power:
+            bounds[law.power] = (0.02, 0.6)
+        size = _GRID if len(bounds) < 3 else _GRID_OF_THREE
+        return [
+            np.array(law.grid[name]) if name in law.grid else np.linspace(lo, hi, size + 2)[1:-1]
+            for name, (lo, hi) in bounds.items()
+        ]
 
     def evaluate(
         self, internal: Floats, weights: Floats, targets: Floats, *, derivatives: bool = True
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Objective [R], gradient [R, k], Hessian and Gauss-Newton majoriser [R, k, k]."""
-        fitted, shares, log_sum = self.law.log_loss(internal, self.matrix, self.offset)
+        fitted, shares, log_sum = self.law.log_loss(internal, self.basis)
         in_loss = self.objective.loss == "mse"
         residual = (np.exp(fitted) - np.exp(targets)) if in_loss else fitted - targets
         value, slope, curvature, bend = self.objective.score(residual)
@@ -133,16 +139,11 @@ class Problem:
 
     def jacobian(self, internal: Floats, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter: [R, n, k]."""
-        inner = self._inner(shares)
+        inner = self.law.slopes_of_sum(internal, self.basis, shares)
         if not self.law.power:
             return inner
         kappa = internal[:, None, -1:]
         return np.concatenate([kappa * inner, log_sum[:, :, None]], axis=2)
-
-    def _inner(self, shares: Floats) -> Floats:
-        """d log sum / d parameter without the power: [R, n, k]."""
-        # points first: one small matrix product each, which beats einsum's planning
-        return np.swapaxes(np.swapaxes(shares, 0, 1) @ self.matrix, 0, 1)
 
     @staticmethod
     def gram(jacobian: Floats, weights: Floats) -> Floats:
@@ -152,13 +153,16 @@ class Problem:
 
     def _second_order(self, internal: Floats, shares: Floats, force: Floats) -> Floats:
         """Sum over points of force * d2 log L / d parameters^2: [R, k, k]."""
-        width = self.matrix.shape[2]
-        inner = self._inner(shares)
+        if self.law.bend is not None:
+            return self._bent_second_order(internal, force)
+        matrix = self.basis.matrix
+        width = matrix.shape[2]
+        inner = self.law.slopes_of_sum(internal, self.basis, shares)
         kappa = internal[:, -1] if self.law.power else np.ones(len(internal))
         scaled = force * kappa[:, None]
         spread = -self.gram(inner, scaled)
         for j in range(shares.shape[2]):
-            rows = self.matrix[:, j]
+            rows = matrix[:, j]
             pull = scaled * shares[:, :, j]
             pairs = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
             spread += (pull @ pairs).reshape(-1, width, width)
@@ -169,6 +173,22 @@ class Problem:
         cross = (force[:, None, :] @ inner)[:, 0]
         full[:, :width, width] = full[:, width, :width] = cross
         return full
+
+    def _bent_second_order(self, internal: Floats, force: Floats) -> Floats:
+        """The same by central differences of exact slopes, for laws whose terms bend."""
+        count = internal.shape[1]
+        columns = []
+        for k in range(count):
+            ends = []
+            for side in (_STEP, -_STEP):
+                moved = internal.copy()
+                moved[:, k] += side
+                _, shares, log_sum = self.law.log_loss(moved, self.basis)
+                jacobian = self.jacobian(moved, shares, log_sum)
+                ends.append((force[:, None, :] @ jacobian)[:, 0])
+            columns.append((ends[0] - ends[1]) / (2 * _STEP))
+        found = np.stack(columns, axis=2)
+        return np.asarray(0.5 * (found + np.swapaxes(found, 1, 2)))
 
     def solve(
         self,
@@ -202,7 +222,10 @@ class Problem:
                 for variable, factor, exponent in term.slopes
             )
             log_coefficient = values[term.coefficient] - shift
-            values[term.coefficient] = float(np.exp(np.clip(log_coefficient, -700, 700)))
+            values[term.coefficient] = log_coefficient
+        values = self.law.uncentre(values, self.centres)
+        for term in terms:
+            values[term.coefficient] = float(np.exp(np.clip(values[term.coefficient], -700, 700)))
         public: dict[str, float] = self.law.to_public(values)
         return public
 
@@ -266,7 +289,11 @@ class _Newton:
     def _trials(
         self, here: tuple[Floats, Floats, Floats, Floats], damping: Floats
     ) -> tuple[Floats, Floats]:
-        """Trial points [2, R, k] by the exact and the majorised step, and their gains [2, R]."""
+        """Trial points [2, R, k] by the exact and the majorised step, and their gains [2, R].
+
+        Steps are taken in the irreducible loss itself, not its logarithm: the valley along which
+        it trades against the size term is then nearly straight, also where it ends at 0.
+        """
         problem = self.problem
         x, gradient, hessian, major = here
         frozen = ((x <= problem.low) & (gradient > 0)) | ((x >= problem.high) & (gradient < 0))
@@ -274,21 +301,31 @@ class _Newton:
         keep = ~(frozen[:, :, None] | frozen[:, None, :])
         pinned = np.eye(problem.n_params) * frozen[:, :, None]
         safe = np.where(keep, major, 0.0) + pinned
+        floors = problem.floors
+        scale = np.ones_like(x)
+        scale[:, floors] = np.exp(-x[:, floors])  # d log E / d E
+        bent = np.where(keep, hessian, 0.0) + pinned
+        bent[:, floors, floors] -= free[:, floors]
         # in units where the majoriser has a unit diagonal, curvatures compare
+        safe = safe * scale[:, :, None] * scale[:, None, :]
         unit = 1 / np.sqrt(np.maximum(np.einsum("rkk->rk", safe), 1e-300))
-        scaled = unit[:, :, None] * unit[:, None, :]
-        force = free * unit
+        both = unit[:, :, None] * unit[:, None, :]
+        force = free * scale * unit
         steps, gains = [], []
         for matrix, ridge in (
-            (np.where(keep, hessian, 0.0) + pinned, damping[0]),
+            (bent * scale[:, :, None] * scale[:, None, :], damping[0]),
             (safe, damping[1]),
         ):
-            curvature, axes = np.linalg.eigh(matrix * scaled)
-            along = np.einsum("rkj,rk->rj", axes, force)
+            curvature, axes = np.linalg.eigh(matrix * both)
+            along = (force[:, None, :] @ axes)[:, 0]
             along /= np.abs(curvature) + ridge[:, None] + 1e-13
-            step = -np.einsum("rkj,rj->rk", axes, along) * unit
-            steps.append(np.clip(x + np.clip(step, -3.0, 3.0), problem.low, problem.high))
-            gains.append(np.abs(np.einsum("rk,rk->r", free, step)))
+            step = -(axes @ along[:, :, None])[:, :, 0] * unit
+            gains.append(np.abs(np.einsum("rk,rk->r", free * scale, step)))
+            step = np.clip(step, -3.0, 3.0)
+            moved = x + step
+            least = np.exp(problem.low[floors])
+            moved[:, floors] = np.log(np.maximum(1 / scale[:, floors] + step[:, floors], least))
+            steps.append(np.clip(moved, problem.low, problem.high))
         return np.stack(steps), np.stack(gains)
 
     def _converged(

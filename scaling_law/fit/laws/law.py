@@ -1,4 +1,8 @@
-"""The ``Law`` value: terms that are log-linear in parameters, exact derivatives of log L."""
+"""The ``Law`` value: a power of a sum of terms, each the exponential of a smooth function.
+
+Most terms are log-linear in their parameters; a law may ``bend`` them (repeated data, broken
+power laws, coupled terms). Derivatives of log L are exact either way.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Variables = Mapping[str, Floats]
+# (internal [R, k], logarithms {variable: [n]}) -> what is added to the terms' logarithms
+# [R, n, terms] and its derivatives [R, n, terms, k]
+Bend = Callable[[Floats, Variables], tuple[Floats, Floats]]
 
 
 def root(value: float, exponent: float) -> float:
@@ -34,15 +41,32 @@ class Term:
     slopes: tuple[tuple[str, float, str | None], ...] = ()
 
 
+@dataclass(frozen=True)
+class Basis:
+    """Where a law is evaluated: the terms' linear part, and logarithms for what bends it.
+
+    u = ``offset`` [n, terms] + ``matrix`` [n, terms, parameters without power] p + bend.
+    """
+
+    matrix: Floats
+    offset: Floats
+    logs: Variables
+
+
 @dataclass(frozen=True, kw_only=True)
 class Law:
     """A loss law L(variables; parameters), nats per token.
 
-    ``exponents`` maps each exponent to its (low, high) bounds; ``power`` names the outer
-    exponent kappa, if any; ``to_public`` turns {parameter: value} as the terms have them into
-    the published form's parameters (identity unless given). Parameters are ordered: the
-    terms' coefficients, the exponents, the power. ``internal`` vectors hold logarithms of the
-    coefficients relative to the variables' centres, for conditioning.
+    ``exponents`` maps each exponent, and each other parameter but the coefficients, to its
+    (low, high) bounds; ``power`` names the outer exponent kappa, if any; ``to_public`` turns
+    {parameter: value} as the terms have them into the published form's parameters (identity
+    unless given). Parameters are ordered: the terms' coefficients, the exponents, the power.
+    ``internal`` vectors hold logarithms of the coefficients relative to the variables' centres,
+    for conditioning; ``uncentre`` corrects what the terms' slopes do not tell.
+    ``also_needs`` are variables of the bend alone, with the variable whose centre they share;
+    ``grid`` start values that the default (0 to 1) would miss; ``lacking`` says why variables
+    cannot tell the law's parameters. ``split_holds``: the compute-optimal split of its terms
+    without the bend is the law's own.
     """
 
     name: str
@@ -54,12 +78,20 @@ class Law:
     power_bounds: tuple[float, float] = (0.01, 2.0)
     to_public: Callable[[dict[str, float]], dict[str, float]] = field(default=lambda p: p)
     from_public: Callable[[dict[str, float]], dict[str, float]] = field(default=lambda p: p)
+    bend: Bend | None = None
+    also_needs: Mapping[str, str] = field(default_factory=dict)
+    uncentre: Callable[[dict[str, float], Mapping[str, float]], dict[str, float]] = field(
+        default=lambda p, centres: p
+    )
+    grid: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    lacking: Callable[[Variables], str] = field(default=lambda variables: "")
+    split_holds: bool = True
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """The variables it needs: of ``params``, ``tokens``, ``flops``."""
+        """The variables it needs: of ``params``, ``tokens``, ``flops``, ``tokens_unique``."""
         used = [variable for term in self.terms for variable, _, _ in term.slopes]
-        return tuple(dict.fromkeys(used))
+        return tuple(dict.fromkeys([*used, *self.also_needs]))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -67,11 +99,13 @@ class Law:
         power = (self.power,) if self.power else ()
         return (*(t.coefficient for t in self.terms), *self.exponents, *power)
 
-    def design(self, logs: Variables) -> tuple[Floats, Floats]:
-        """u = offset + U p: U [n, terms, parameters without power], offset [n, terms].
+    def centres(self, logs: Variables) -> dict[str, float]:
+        """Mean logarithm of each variable, shared where the law says so."""
+        own = {n: float(np.mean(logs[n])) for n in self.variables if n not in self.also_needs}
+        return own | {name: own[shared] for name, shared in self.also_needs.items()}
 
-        ``logs`` are logarithms of the variables, centred or not.
-        """
+    def basis(self, logs: Variables) -> Basis:
+        """The terms at these logarithms of the variables, centred or not."""
         count = len(next(iter(logs.values()))) if logs else 1
         width = len(self.terms) + len(self.exponents)
         matrix = np.zeros((count, len(self.terms), width))
@@ -83,33 +117,49 @@ class Law:
                     offset[:, j] += factor * logs[variable]
                 else:
                     matrix[:, j, self.names.index(exponent)] += factor * logs[variable]
-        return matrix, offset
+        return Basis(matrix, offset, logs)
 
-    def log_loss(
-        self, internal: Floats, matrix: Floats, offset: Floats
-    ) -> tuple[Floats, Floats, Floats]:
+    def log_terms(self, internal: Floats, basis: Basis) -> Floats:
+        """The terms' logarithms [R, n, terms] for a batch of parameter vectors [R, k]."""
+        width = basis.matrix.shape[2]
+        flat = basis.matrix.reshape(-1, width)
+        u = (internal[:, :width] @ flat.T).reshape(len(internal), *basis.offset.shape)
+        u += basis.offset
+        return u if self.bend is None else u + self.bend(internal, basis.logs)[0]
+
+    def log_loss(self, internal: Floats, basis: Basis) -> tuple[Floats, Floats, Floats]:
         """log L [R, n], the terms' shares [R, n, terms], log of their sum [R, n].
 
         ``internal`` is a batch of parameter vectors [R, k].
         """
-        width = matrix.shape[2]
-        flat = matrix.reshape(-1, width)
-        u = (internal[:, :width] @ flat.T).reshape(len(internal), *offset.shape) + offset
-        top = u.max(axis=2)
+        u = self.log_terms(internal, basis)
+        top = u[:, :, 0].copy()
+        for j in range(1, u.shape[2]):  # a few terms: faster than a reduction over a short axis
+            np.maximum(top, u[:, :, j], out=top)
         shares = np.exp(u - top[:, :, None])
-        total = shares.sum(axis=2)
+        total = shares @ np.ones(u.shape[2])
         log_sum = top + np.log(total)
         shares /= total[:, :, None]
-        kappa = internal[:, width:] if self.power else np.ones((len(internal), 1))
-        return kappa * log_sum, shares, log_sum
+        if not self.power:
+            return log_sum, shares, log_sum
+        return internal[:, -1:] * log_sum, shares, log_sum
+
+    def slopes_of_sum(self, internal: Floats, basis: Basis, shares: Floats) -> Floats:
+        """d log sum / d parameter, without the power: [R, n, k]."""
+        # points first: one small matrix product each, which beats einsum's planning
+        inner = np.swapaxes(np.swapaxes(shares, 0, 1) @ basis.matrix, 0, 1)
+        if self.bend is None:
+            return inner
+        bent = self.bend(internal, basis.logs)[1]
+        return np.asarray(inner + np.einsum("rnj,rnjk->rnk", shares, bent))
 
     def predict(self, params: Mapping[str, float], variables: Variables) -> Floats:
         """L [n] in nats per token for parameters in the published form."""
         form = self.from_public(dict(params))
         logs = {name: np.log(np.asarray(variables[name], dtype=float)) for name in self.variables}
-        matrix, offset = self.design(logs)
+        basis = self.basis(logs)
         with np.errstate(divide="ignore"):  # a coefficient of 0 is a term that is not there
             head = [np.log(form[t.coefficient]) for t in self.terms]
         tail = [form[name] for name in self.names[len(self.terms) :]]
         internal = np.maximum(np.array([[*head, *tail]]), -1e6)
-        return np.asarray(np.exp(self.log_loss(internal, matrix, offset)[0][0]))
+        return np.asarray(np.exp(self.log_loss(internal, basis)[0][0]))
