@@ -71,7 +71,7 @@ class Problem:
         scale = law.power_bounds[0] if law.power else 1.0
         low = [typical + _SMALLEST_TERM] * terms
         high = [typical / scale + 5.0] * terms
-        self.floors = np.array([j for j, t in enumerate(law.terms) if not t.slopes], dtype=int)
+        self.floors = np.array([] if law.terms[0].slopes else [0], dtype=int)
         self.low = np.array(low + [b[0] for b in exponents] + [b[0] for b in power])
         self.high = np.array(high + [b[1] for b in exponents] + [b[1] for b in power])
         if law.power:

@@ -13,6 +13,11 @@ GRID = {
     "tokens": np.tile(np.geomspace(3e5, 4e6, 4), 6) * np.linspace(1, 1.5, 24),
 }
 GRID["flops"] = 6 * GRID["params"] * GRID["tokens"]
+# every third run repeats its data, up to 40 times: Muennighoff's law needs it
+GRID["tokens_unique"] = GRID["tokens"] / np.tile([1.0, 4.0, 40.0], 8)
+PLANTED_REPEATS = {
+    "E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37, "R_D": 15.0, "R_N": 5.0,
+}  # fmt: skip
 TRUE = {
     "chinchilla": {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37},
     "coupled": {"A": 2e4, "B": 5e4, "alpha": 0.5, "beta": 0.52, "gamma": 0.26},
@@ -20,6 +25,10 @@ TRUE = {
     "kaplan_n": {"N_c": 8.8e13, "a_N": 0.076},
     "kaplan_d": {"D_c": 5.4e13, "a_D": 0.095},
     "kaplan_c": {"C_c": 2.7e28, "a_C": 0.05},
+    "gadre": {"E": 1.8, "a": 60.0, "b": 60.0, "eta": 0.17},
+    "skaling": {"E": 1.5, "A": 2e3, "B": 5e3, "alpha": 0.5, "beta": 0.55, "k": 0.6},
+    "muennighoff": PLANTED_REPEATS,
+    "broken": {"E": 1.5, "b": 300.0, "c0": 0.2, "c1": 0.2, "d": 3e11, "f": 0.4},
     "saturating": {"L_inf": 2.0, "K": 500.0, "b": 0.22},
 }
 

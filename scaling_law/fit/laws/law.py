@@ -101,8 +101,8 @@ class Law:
 
     def centres(self, logs: Variables) -> dict[str, float]:
         """Mean logarithm of each variable, shared where the law says so."""
-        own = {n: float(np.mean(logs[n])) for n in self.variables if n not in self.also_needs}
-        return own | {name: own[shared] for name, shared in self.also_needs.items()}
+        shared = {name: self.also_needs.get(name, name) for name in self.variables}
+        return {name: float(np.mean(logs[of])) for name, of in shared.items()}
 
     def basis(self, logs: Variables) -> Basis:
         """The terms at these logarithms of the variables, centred or not."""
