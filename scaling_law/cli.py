@@ -73,14 +73,57 @@ def _status(options: argparse.Namespace) -> int:
 
 def _fit(options: argparse.Namespace) -> int:
     from scaling_law.fit import session
+    from scaling_law.fit.compare import compare, format_comparison
 
-    suite, kept = session.fit_folders([Path(f) for f in options.folders], _fit_settings(options))
+    suite, kept = session.fit_sources(
+        [Path(f) for f in options.sources],
+        _fit_settings(options),
+        table=_table_settings(options),
+        out=Path(options.out) if options.out else None,
+    )
+    approaches = compare(suite) if options.compare else None
+    if options.figure:
+        from scaling_law.report.fit_figure import write_figure
+
+        _say(f"figure: {write_figure(suite, approaches, Path(options.figure))}")
     if options.json:
         print(json.dumps(suite.to_json(), indent=1, allow_nan=False))
         return EXIT_OK
-    print(session.format_suite(suite))
-    print(f"\nkept in {kept}" if kept else "\nnot kept: the folder cannot be written")
+    print(
+        session.format_suite(suite)
+        if approaches is None
+        else format_comparison(approaches, suite.settings.level)
+    )
+    print(f"\nkept in {kept}" if kept else "\nnot kept: name a folder with --out DIR")
     return EXIT_OK
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from scaling_law.fit.session import validate_sources
+    from scaling_law.fit.validation_text import format_validation
+
+    check, points = validate_sources(
+        [Path(f) for f in options.sources],
+        _fit_settings(options),
+        table=_table_settings(options),
+        law=options.law,
+    )
+    if options.json:
+        print(json.dumps(check.to_json(), indent=1, allow_nan=False))
+    else:
+        print(format_validation(check, points))
+    return EXIT_OK
+
+
+def _table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from scaling_law.fit.table import TableSettings, parse_columns
+
+    return TableSettings(
+        columns=parse_columns(options.columns) if options.columns else {},
+        params_are=options.params_are,
+        loss_unit=options.loss_unit,
+        where=tuple(options.where or ()),
+    )
 
 
 def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
@@ -94,6 +137,8 @@ def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         level=options.level,
         resamples=options.resamples,
         seed=options.seed,
+        keep=tuple(options.keep or ()),
+        laws=tuple(getattr(options, "laws", None) or ()),
     )
 
 
@@ -104,9 +149,35 @@ def _extrapolate(options: argparse.Namespace) -> int:
         name: getattr(options, name) for name in ("params", "tokens", "flops", "target_loss")
     }
     result = forecast.forecast(
-        law=options.law, results=options.results, targets=targets, level=options.level
+        law=options.law,
+        results=options.results,
+        targets=targets,
+        level=options.level,
+        table=_table_settings(options),
+        wish=_wish(options),
     )
     print(json.dumps(result.to_json(), indent=1, allow_nan=False) if options.json else result.text)
+    return EXIT_OK
+
+
+def _wish(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from scaling_law.decision import Wish
+
+    return Wish(
+        dollars=options.dollars,
+        gpu=options.gpu,
+        gpu_price=options.gpu_price,
+        utilisation=options.mfu,
+        tokens_per_param=options.tokens_per_param,
+        tokens_served=options.tokens_served,
+        tokens_unique=options.unique_tokens,
+    )
+
+
+def _hardware(options: argparse.Namespace) -> int:
+    from scaling_law.hardware import format_hardware
+
+    print(format_hardware())
     return EXIT_OK
 
 
@@ -216,10 +287,40 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     fit = commands.add_parser(
         "fit",
         help="fit scaling laws to finished runs",
-        description="Fit Kaplan's and Chinchilla's laws to the annealed runs of one or more "
-        "results folders, with intervals, checks and every excluded run named.",
+        description="Fit Kaplan's, Chinchilla's and later laws to the annealed runs of one or more "
+        "results folders, or to a table of anybody's runs (CSV, TSV, JSON, JSONL, parquet), with "
+        "intervals, checks and every excluded run named.",
     )
-    fit.add_argument("folders", nargs="*", default=[RESULTS], help="sweeps, or folders of them")
+    _add_fit_options(fit)
+    fit.add_argument(
+        "--law",
+        action="append",
+        dest="laws",
+        metavar="NAME",
+        help="fit this one too, as in broken, saturating:tokens",
+    )
+    fit.add_argument("--out", metavar="DIR", help="keep the fit there (the sweep's folder)")
+    fit.add_argument(
+        "--compare",
+        action="store_true",
+        help="envelope, IsoFLOP and parametric side by side, under every parameter count",
+    )
+    fit.add_argument("--figure", metavar="FILE", help="draw the fit, or --compare, as .png or .svg")
+    fit.set_defaults(handler=_fit)
+    check = commands.add_parser(
+        "validate",
+        help="hold runs out, predict them, and say how far a law may be trusted",
+        description="Leave out sizes, trunks, long and dear runs in turn, predict them from the "
+        "others, and score errors, bias and the coverage of intervals.",
+    )
+    _add_fit_options(check)
+    check.add_argument("--law", help="(the one that best predicts held-out runs)")
+    check.set_defaults(handler=_validate)
+
+
+def _add_fit_options(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument("sources", nargs="*", default=[RESULTS], help="results folders, or one table")
+    _add_table_options(fit)
     fit.add_argument(
         "--convention",
         default="matmul",
@@ -234,8 +335,36 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     fit.add_argument("--level", type=float, default=0.9, help="of the intervals (0.9)")
     fit.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (1000)")
     fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument(
+        "--keep",
+        action="append",
+        metavar="RULE",
+        help="leave nothing out by this rule: not_annealed, duplicates, repeats, batch, plateau "
+        "or spike",
+    )
     fit.add_argument("--json", action="store_true", help="one JSON document and nothing else")
-    fit.set_defaults(handler=_fit)
+
+
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("for a table")
+    group.add_argument(
+        "--columns",
+        metavar="ROLE=COLUMN,...",
+        help="as in params=N,tokens=D,loss=val_loss; also flops, cluster (the trunk), seed, sem, "
+        "size, run_id, unique_tokens, batch",
+    )
+    group.add_argument(
+        "--params-are",
+        default="",
+        choices=("total", "non_embedding", "matmul", "active"),
+        help="which parameters the column counts",
+    )
+    group.add_argument(
+        "--loss-unit", default="nats", choices=("nats", "bits", "bits-per-byte"), help="(nats)"
+    )
+    group.add_argument(
+        "--where", action="append", metavar="COLUMN=VALUE", help="use these rows; also != < <= > >="
+    )
 
 
 def _add_extrapolate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -249,11 +378,25 @@ def _add_extrapolate(commands: argparse._SubParsersAction[argparse.ArgumentParse
     more.add_argument("--tokens", type=_count, metavar="D", help="training tokens, as in 1.4T")
     more.add_argument("--flops", type=_count, metavar="C", help="training compute, as in 1e21")
     more.add_argument("--target-loss", type=_count, metavar="L", help="nats per token")
+    group = more.add_argument_group("what to decide")
+    for name, metavar, words in (
+        ("--dollars", "X", "budget in US dollars, on --gpu"),
+        ("--tokens-per-param", "R", "train at this ratio (over-trained, when above the optimum)"),
+        ("--tokens-served", "T", "with --target-loss: cheapest to train and to serve T tokens"),
+        ("--unique-tokens", "U", "of --tokens, the different ones (law muennighoff)"),
+        ("--gpu-price", "X", "US dollars per device-hour, instead of the table's"),
+        ("--mfu", "F", "share of the device's peak, instead of the table's"),
+    ):
+        group.add_argument(name, type=_count, metavar=metavar, help=words)
+    group.add_argument("--gpu", metavar="NAME", help="a device of `slaw hardware` (H100)")
     more.add_argument("--law", help="a law of the fit, or a published one: see the README")
-    more.add_argument("--results", metavar="DIR", help="the sweep whose fit is used")
+    more.add_argument("--results", metavar="DIR", help="the sweep, or table, whose fit is used")
+    _add_table_options(more)
     more.add_argument("--level", type=float, default=0.9, help="of the interval (0.9)")
     more.add_argument("--json", action="store_true", help="one JSON document and nothing else")
     more.set_defaults(handler=_extrapolate)
+    hardware = commands.add_parser("hardware", help="devices, their peaks, prices and sources")
+    hardware.set_defaults(handler=_hardware)
     report = commands.add_parser("report", help="write one HTML page and figures for a sweep")
     report.add_argument("folder", nargs="?", default=RESULTS, help="a sweep or a folder of them")
     report.add_argument("--out", metavar="FILE", help="the page (<sweep>/report.html)")

@@ -17,12 +17,9 @@ from scaling_law.counts import flops_6nd
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.interval import log_loss, prediction_interval, tokens_interval
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.published import COMPARISON_CAVEAT, comparison
 from scaling_law.fit.surface import Allocation, Surface, bounded_exp, surface_of
-from scaling_law.outcome import FitResult, Prediction, finite_json
-from scaling_law.units import format_count, outward_range, rounded_count
-
-__all__ = ["comparison", "extrapolate", "format_prediction", "loss_words", "prediction_json"]
+from scaling_law.outcome import FitResult, Prediction
+from scaling_law.units import format_count, rounded_count
 
 # Beyond these factors in FLOPs (or the farthest variable) a forecast is warned about, refused.
 FAR, TOO_FAR = 10.0, 1000.0
@@ -31,6 +28,7 @@ _ABSENT = 2e-4
 _NEAR_BOUND = 1e-3
 # No budget, model or corpus is larger: what needs more cannot be reached.
 _LARGEST = 1e60
+_FEWEST_DRAWS, _LOSS_DRAWS = 20, 200
 
 
 @dataclass(frozen=True)
@@ -40,11 +38,17 @@ class _Target:
     params: float | None = None
     tokens: float | None = None
     flops: float | None = None
+    tokens_unique: float | None = None
 
     @property
     def known(self) -> dict[str, float]:
-        """The variables that are set, by name."""
-        every = {"params": self.params, "tokens": self.tokens, "flops": self.flops}
+        """The variables that are set, by name; tokens are all different unless said."""
+        every = {
+            "params": self.params,
+            "tokens": self.tokens,
+            "flops": self.flops,
+            "tokens_unique": self.tokens_unique or self.tokens,
+        }
         return {name: value for name, value in every.items() if value is not None}
 
 
@@ -55,43 +59,83 @@ def extrapolate(
     tokens: float | None = None,
     flops: float | None = None,
     target_loss: float | None = None,
+    tokens_unique: float | None = None,
     level: float = 0.9,
     seed_noise_log: float | None = None,
     alternatives: Sequence[FitResult] = (),
+    trust_flops_factor: float | None = None,
 ) -> Prediction:
     """Forecast at a target: a size, tokens, FLOPs (6ND), a loss in nats, or two of them.
 
     One alone is completed compute-optimally; a target loss is reached as cheaply as possible.
     ``seed_noise_log`` is the standard deviation of log loss between seeds, ``alternatives``
-    other laws fitted to the same points. Raises ``ConfigError`` for a target that cannot be
-    read, ``FitError`` when the fit cannot answer.
+    other laws fitted to the same points, ``trust_flops_factor`` how far beyond the largest
+    FLOPs held-out runs support the law; ``tokens_unique`` the different ones of ``tokens``.
+    Raises ``ConfigError`` for a target that cannot be read, ``FitError`` when none is known.
     """
     given = {"params": params, "tokens": tokens, "flops": flops, "target_loss": target_loss}
     asked = {name: float(value) for name, value in given.items() if value is not None}
     _check(fit, asked, level)
     surface = _surface(fit)
     split, trouble = _allocation(fit, surface)
-    target = _resolve(fit, asked, split, trouble)
+    target = _with_unique(fit, _resolve(fit, asked, split, trouble), tokens_unique)
     spread = prediction_interval(
         fit, target.known, level=level, seed_noise_log=seed_noise_log, alternatives=alternatives
     )
-    low, high = spread.nats or (None, None)
     beyond = _beyond(fit, target)
+    doubts = [trouble, *spread.doubts, *_limits(fit, beyond, trust_flops_factor)]
     return Prediction(
         law=fit.law,
         **dataclasses.asdict(target),
         **_optimum(fit, split, target, level),
         loss_nats=bounded_exp(log_loss(fit.law, fit.params, target.known)),
-        low_nats=low,
-        high_nats=high,
+        low_nats=spread.nats[0] if spread.nats else None,
+        high_nats=spread.nats[1] if spread.nats else None,
         level=level if spread.nats else None,
         beyond_data=beyond,
+        below_data=_below(fit, target),
+        flops_interval=_flops_interval(fit, asked, level),
         convention={**fit.convention, "flops": "6nd"},
         interval_parts=spread.parts,
         source=fit.source,
-        warnings=tuple(_warnings(fit, surface, target, [trouble, *spread.doubts])),
+        warnings=tuple(_warnings(fit, surface, target, doubts)),
         refused=_refusal(fit, beyond),
     )
+
+
+def _with_unique(fit: FitResult, target: _Target, unique: float | None) -> _Target:
+    if unique is None:
+        return target
+    if "tokens_unique" not in load_law(fit.law).variables:
+        raise ConfigError(
+            f"law {fit.law} knows nothing of repeated data: unique tokens need law muennighoff"
+        )
+    if target.tokens is None or not 0 < unique <= target.tokens:
+        raise ConfigError(f"unique tokens {unique:g}: expected above 0 and at most the tokens")
+    return dataclasses.replace(target, tokens_unique=unique)
+
+
+def _limits(
+    fit: FitResult, beyond: Mapping[str, float], trust_flops_factor: float | None
+) -> list[str]:
+    """What the fit itself says about how far it, or a law of one variable, may be used."""
+    found = []
+    ratio = beyond.get("flops", 1.0)
+    if fit.n_points and trust_flops_factor and ratio > trust_flops_factor:
+        found.append(
+            f"beyond the {trust_flops_factor:g}x the largest FLOPs to which held-out runs support"
+            f" the law ({rounded_count(ratio, 2)} times)"
+        )
+    names = load_law(fit.law).variables
+    if fit.n_points and names in (("params",), ("tokens",)):
+        other = "tokens" if names == ("params",) else "params"
+        low, high = fit.data_range[other]
+        found.append(
+            f"a law of {names[0]} alone: it holds for runs as the fitted ones, which had"
+            f" {format_count(low)} to {format_count(high)} {other}; if those limited them, the"
+            " forecast is too high"
+        )
+    return found
 
 
 def _optimum(
@@ -270,6 +314,41 @@ def _beyond(fit: FitResult, target: _Target) -> dict[str, float]:
     }
 
 
+def _below(fit: FitResult, target: _Target) -> dict[str, float]:
+    """Smallest fitted value / target by variable, where the target is smaller."""
+    known = target.known
+    return {
+        name: fit.data_range[name][0] / known[name]
+        for name in ("params", "tokens", "flops")
+        if name in fit.data_range and name in known and known[name] < fit.data_range[name][0]
+    }
+
+
+def _flops_interval(
+    fit: FitResult, asked: Mapping[str, float], level: float
+) -> tuple[float, float] | None:
+    """Compute at which the target loss is reached, over the fit's samples; inf where never.
+
+    None unless a target loss is asked for alone under a law with an optimum and samples.
+    """
+    loss = asked.get("target_loss")
+    if loss is None or len(asked) > 1 or len(fit.samples) < _FEWEST_DRAWS:
+        return None
+    names, found = tuple(fit.params), []
+    for values in fit.samples[:_LOSS_DRAWS]:
+        params = dict(zip(names, values, strict=True))
+        sample = dataclasses.replace(fit, params=params, intervals={}, optimum={})
+        try:
+            split = surface_of(fit.law, params)
+            cheapest = _reach(sample, loss, {}, split.allocation if split else None)
+            found.append(math.log(cheapest.flops or math.inf))
+        except (AssertionError, FitError, OverflowError, ValueError):
+            found.append(math.inf)
+    found.sort()
+    ends = [found[round(q * (len(found) - 1))] for q in (0.5 - level / 2, 0.5 + level / 2)]
+    return bounded_exp(ends[0]), bounded_exp(ends[1]) if ends[1] < math.inf else math.inf
+
+
 def _farthest(beyond: Mapping[str, float]) -> tuple[str, float]:
     """The distance that decides: in FLOPs where known, else the largest."""
     if "flops" in beyond:
@@ -296,9 +375,11 @@ def _distance_warnings(fit: FitResult, target: _Target, beyond: Mapping[str, flo
         ]
         if listed:
             found.append(f"{words} the largest fitted values: {', '.join(listed)}")
-    for name in beyond:
-        if target.known[name] < fit.data_range[name][0] / 2:
-            found.append(f"{name} below the smallest fitted value")
+    below = [
+        f"{name} {ratio:.2g} times" for name, ratio in _below(fit, target).items() if ratio > 1.5
+    ]
+    if below:
+        found.append(f"below the smallest fitted values: {', '.join(below)}; small models stray")
     return found
 
 
@@ -322,149 +403,12 @@ def _refusal(fit: FitResult, beyond: Mapping[str, float]) -> str:
         return ""
     largest = f"largest run {format_count(fit.data_range[name][1], 2)} {name}"
     what = "a sweep this small" if fit.n_points else "the published data"
+    if not fit.samples:
+        return (
+            f"{math.log10(ratio):.1f} orders of magnitude beyond {what} ({largest}), and no"
+            " interval is known: the formula's value, not a forecast"
+        )
     return (
         f"{what} ({largest}) does not support a figure {math.log10(ratio):.1f} orders of magnitude"
         " beyond it: quote the range, never its middle"
     )
-
-
-def prediction_json(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One strict JSON document: every field of the prediction, and the comparison's ``rows``."""
-    fields: dict[str, Any] = finite_json(prediction)
-    return {**fields, "comparison": finite_json(list(rows)), "caveat": COMPARISON_CAVEAT}
-
-
-def format_prediction(
-    prediction: Prediction, fit: FitResult, rows: Sequence[dict[str, Any]]
-) -> str:
-    """The forecast for a terminal: the answer first, no digit that the interval does not bear."""
-    lines = [f"{_loss_text(prediction)} at {_target_text(prediction)}"]
-    if prediction.refused:
-        lines.append(prediction.refused)
-    if prediction.beyond_data:
-        orders = ", ".join(
-            f"{name} {math.log10(ratio):.1f}" if ratio > 1 else f"{name} within"
-            for name, ratio in prediction.beyond_data.items()
-        )
-        lines.append(f"orders of magnitude beyond the largest fitted: {orders}")
-    lines += ["", *_optimum_lines(prediction)]
-    if prediction.interval_parts:
-        causes = ", ".join(
-            f"{name.replace('_', ' ')} {_percent(-low)} {_percent(high)}"
-            for name, (low, high) in prediction.interval_parts.items()
-        )
-        lines.append(f"the interval's parts, in loss: {causes}")
-    lines.append(f"law: {prediction.law}, {_origin(fit)}")
-    lines.append(_convention_text(prediction, fit))
-    if rows:
-        digits = 1 if prediction.refused else 2
-        lines += ["", *_table(rows, digits), f"note: {COMPARISON_CAVEAT}"]
-    if fit.n_points == 0:
-        lines += [f"note: {note}" for note in fit.notes]
-    return "\n".join([*lines, *(f"warning: {words}" for words in prediction.warnings)])
-
-
-def _percent(log_change: float) -> str:
-    change = 100 * math.expm1(min(log_change, 20.0))
-    return f"{change:+.1f}%" if abs(change) < 10 else f"{change:+.0f}%"
-
-
-def loss_words(prediction: Prediction) -> tuple[str, str]:
-    """The loss in nats per token and its interval, in no digit that the interval does not bear.
-
-    Refused far beyond the data: only the range, rounded outwards. Without an interval the
-    second text says so.
-    """
-    low, high = prediction.low_nats, prediction.high_nats
-    if low is None or high is None or prediction.level is None:
-        return f"about {prediction.loss_nats:.{1 if prediction.refused else 3}f}", "no interval"
-    level = f"{100 * prediction.level:g}% interval"
-    if prediction.refused:
-        return " to ".join(outward_range(low, high)), level
-    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
-    ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
-    return f"{prediction.loss_nats:.{decimals}f}", f"{level} {ends}"
-
-
-def _loss_text(prediction: Prediction) -> str:
-    figure, interval = loss_words(prediction)
-    lead = "loss somewhere in" if prediction.refused and " to " in figure else "loss"
-    return f"{lead} {figure} nats per token ({interval})"
-
-
-def _target_text(prediction: Prediction) -> str:
-    parts = (
-        (prediction.params, "params"),
-        (prediction.tokens, "tokens"),
-        (prediction.flops, "FLOPs"),
-    )
-    return ", ".join(f"{format_count(value)} {name}" for value, name in parts if value is not None)
-
-
-def _optimum_lines(prediction: Prediction) -> list[str]:
-    """Compute-optimal tokens, with as many digits as their interval bears."""
-    lines = []
-    size, tokens = prediction.params, prediction.tokens_for_params
-    if size is not None and tokens is not None:
-        words = f"about {rounded_count(tokens, 1 if prediction.refused else 2)}"
-        if prediction.tokens_for_params_interval:
-            low, high = prediction.tokens_for_params_interval
-            words += f", interval {rounded_count(low, 2)} to {rounded_count(high, 2)}"
-        lines.append(f"compute-optimal tokens for {format_count(size)} params: {words}")
-    if prediction.params_optimal and prediction.tokens_optimal and prediction.flops:
-        digits = 1 if prediction.refused else 2
-        lines.append(
-            f"best split of {format_count(prediction.flops)} FLOPs: about"
-            f" {rounded_count(prediction.params_optimal, digits)} params on"
-            f" {rounded_count(prediction.tokens_optimal, digits)} tokens"
-        )
-    if prediction.params_exponent is not None:
-        words = f"{prediction.params_exponent:.2f}"
-        if prediction.params_exponent_interval:
-            low, high = prediction.params_exponent_interval
-            words += f" [{low:.2f}, {high:.2f}]"
-        lines.append(f"params ~ compute^a: a = {words} (Kaplan 2020 .73, Chinchilla .50)")
-    return lines
-
-
-def _origin(fit: FitResult) -> str:
-    if fit.n_points == 0:
-        return fit.source
-    return f"fitted to {fit.n_points} points from {fit.n_clusters} trunks ({fit.status})"
-
-
-def _convention_text(prediction: Prediction, fit: FitResult) -> str:
-    counted = prediction.convention.get("params", "").replace("_", "-")
-    text = f"conventions: params {counted}; FLOPs 6 x params x tokens"
-    if fit.convention.get("flops") == "exact":
-        text += " (the fit's own are exact: attention and"
-        text += " what the parameter count leaves out make little difference at scale)"
-    return f"{text}; loss in nats per token, natural logarithm"
-
-
-def _table(rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
-    """The comparison; ``digits`` are those that the forecast's own row, the first, may show."""
-    head = ("law", "loss", "its tokens", "best split: params", "tokens", "a", "params counted")
-    body = []
-    for row in rows:
-        mine = row["low_nats"] is not None
-        loss = "-" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
-        if mine:
-            low, high = outward_range(row["low_nats"], row["high_nats"])
-            loss = f"{low} to {high}"
-        counts = [row[name] for name in ("tokens_for_params", "params_optimal", "tokens_optimal")]
-        exponent = row["params_exponent"]
-        body.append(
-            (
-                row["law"],
-                loss,
-                *("-" if x is None else rounded_count(x, digits if mine else 2) for x in counts),
-                "-" if exponent is None else f"{exponent:.2f}",
-                (row["params_counted"] or "-").replace("_", "-"),
-            )
-        )
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [head, *body]
-    ]

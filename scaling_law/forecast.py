@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scaling_law.errors import ConfigError
-from scaling_law.extrapolate import comparison, extrapolate, format_prediction, prediction_json
-from scaling_law.fit.published import PUBLISHED, published_law
-from scaling_law.fit.session import KnownLaws, stored_or_fitted
-from scaling_law.layout import SweepDir
-from scaling_law.outcome import FitResult, Prediction
-from scaling_law.record import find_sweeps
+from scaling_law.decision import Wish, consequences, decision_lines, settle
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.extrapolate import extrapolate
+from scaling_law.fit.laws import law_names
+from scaling_law.fit.published import PUBLISHED, comparison, published_law
+from scaling_law.fit.session import KnownLaws, known_laws
+from scaling_law.fit.table import TableSettings
+from scaling_law.forecast_text import format_prediction, prediction_json
+from scaling_law.outcome import FitResult, Prediction, finite_json
 
 DEFAULT_RESULTS = "results"
 
@@ -26,15 +28,20 @@ class Forecast:
     fit: FitResult
     origin: str
     rows: tuple[dict[str, Any], ...]
+    decision: dict[str, Any]
 
     @property
     def text(self) -> str:
         """For a terminal; the first line names the law and its results."""
-        return f"{self.origin}\n" + format_prediction(self.prediction, self.fit, self.rows)
+        found = format_prediction(
+            self.prediction, self.fit, self.rows, decision_lines(self.decision)
+        )
+        return f"{self.origin}\n{found}"
 
     def to_json(self) -> dict[str, Any]:
         """One strict JSON document."""
-        return {"origin": self.origin, **prediction_json(self.prediction, self.rows)}
+        document = prediction_json(self.prediction, self.rows)
+        return {"origin": self.origin, **document, **finite_json(self.decision)}
 
 
 def forecast(
@@ -43,36 +50,52 @@ def forecast(
     results: str | None,
     targets: Mapping[str, float | None],
     level: float = 0.9,
+    table: TableSettings | None = None,
+    wish: Wish | None = None,
 ) -> Forecast:
-    """Forecast with a published law, or with the fit of a sweep.
+    """Forecast with a published law, or with the fit of a sweep or of a table of runs.
 
     Without ``law`` the sweep's best law is used; without ``results`` the only sweep under
     ``results/``. Raises ``ConfigError`` when either is not there or not unique, ``FitError``
     when the data cannot answer.
     """
-    if not any(value is not None for value in targets.values()):
-        raise ConfigError("nothing to forecast: give --params, --tokens, --flops or --target-loss")
+    wish = wish or Wish()
+    if wish.dollars is None and not any(value is not None for value in targets.values()):
+        raise ConfigError(
+            "nothing to forecast: give --params, --tokens, --flops, --target-loss or --dollars"
+        )
     if law in PUBLISHED and results is None:
         fit, origin = published_law(law), f"law {law}, published; no results used"
-        return _at(fit, origin, targets, level)
-    sweep = _only_sweep(results or DEFAULT_RESULTS)
-    known = stored_or_fitted(sweep)
+        return _at(fit, origin, targets, level, wish=wish)
+    if law and law not in PUBLISHED and law not in law_names():
+        raise ConfigError(
+            f"law {law!r}: expected a law that can be fitted, {', '.join(law_names())}, or a "
+            f"published one, {', '.join(PUBLISHED)}"
+        )
+    source = Path(results or DEFAULT_RESULTS)
+    known = known_laws(source, table)
     name = law or known.best_law
+    if not name:
+        raise FitError(f"{source}: no joint law could be fitted; see slaw fit")
     if name not in known.laws:
         raise ConfigError(
             f"law {name!r}: expected one of the fit's, {', '.join(sorted(known.laws))}, "
             f"or without --results a published one, {', '.join(PUBLISHED)}"
         )
-    why = "" if law else ", the one that best predicts the largest size from the others"
-    return for_law(known, name, targets, level, f"law {name} fitted to {sweep.path}{why}")
+    why = "" if law else ", the one that best predicts held-out runs (see slaw fit)"
+    return for_law(known, name, targets, level, f"law {name} fitted to {source}{why}", wish)
 
 
 def for_law(
-    known: KnownLaws, name: str, targets: Mapping[str, float | None], level: float, origin: str
+    known: KnownLaws,
+    name: str,
+    targets: Mapping[str, float | None],
+    level: float,
+    origin: str,
+    wish: Wish | None = None,
 ) -> Forecast:
     """Forecast with one fitted law; the others count towards the interval."""
-    alternatives = [fit for other, fit in known.laws.items() if other != name]
-    return _at(known.laws[name], origin, targets, level, known.seed_noise_log, alternatives)
+    return _at(known.laws[name], origin, targets, level, known=known, wish=wish)
 
 
 def _at(
@@ -80,23 +103,26 @@ def _at(
     origin: str,
     targets: Mapping[str, float | None],
     level: float,
-    seed_noise_log: float | None = None,
-    alternatives: list[FitResult] | None = None,
+    *,
+    known: KnownLaws | None = None,
+    wish: Wish | None = None,
 ) -> Forecast:
+    wish = wish or Wish()
+    asked, choice = settle(fit, targets, wish)
+    others = [other for other in known.laws.values() if other is not fit] if known else []
     prediction = extrapolate(
         fit,
-        **targets,
+        **asked,
+        tokens_unique=wish.tokens_unique,
         level=level,
-        seed_noise_log=seed_noise_log,
-        alternatives=alternatives or (),
+        seed_noise_log=known.seed_noise_log if known else None,
+        alternatives=others,
+        trust_flops_factor=known.trust_flops_factor if known else None,
     )
-    rows = tuple(comparison(prediction))
-    return Forecast(prediction=prediction, fit=fit, origin=origin, rows=rows)
-
-
-def _only_sweep(folder: str) -> SweepDir:
-    sweeps = find_sweeps(Path(folder))
-    if len(sweeps) > 1:
-        names = ", ".join(str(s.path) for s in sweeps)
-        raise ConfigError(f"{folder}: {len(sweeps)} sweeps there; name one with --results: {names}")
-    return sweeps[0]
+    return Forecast(
+        prediction=prediction,
+        fit=fit,
+        origin=origin,
+        rows=tuple(comparison(prediction)),
+        decision=consequences(fit, prediction, wish, choice),
+    )

@@ -70,7 +70,9 @@ class Prediction:
     loss by cause. ``params_optimal``, ``tokens_optimal`` spend the same FLOPs best;
     ``tokens_for_params`` are the tokens for which this size is optimal; ``params_exponent`` is
     a in params ~ flops^a. ``beyond_data`` maps ``params``/``tokens``/``flops`` to target /
-    largest fitted value. ``refused`` says why only the range, and no figure, may be quoted.
+    largest fitted value, ``below_data`` to smallest / target where that is above 1.
+    ``flops_interval``: the compute that reaches a target loss, over the fit's samples (inf where
+    some never do). ``refused`` says why only the range, and no figure, may be quoted.
     """
 
     law: str
@@ -91,6 +93,9 @@ class Prediction:
     params_exponent_interval: tuple[float, float] | None = None
     interval_parts: dict[str, tuple[float, float]] = field(default_factory=dict)
     source: str = "fitted"
+    tokens_unique: float | None = None
+    below_data: dict[str, float] = field(default_factory=dict)
+    flops_interval: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
     refused: str = ""
 

@@ -1,7 +1,9 @@
 """Which joint law to forecast with: the one that predicts what it was not shown.
 
 In-sample residuals favour the law with more freedom; a forecast needs the one that, fitted to
-the smaller sizes, is right about the largest.
+the cheaper runs, is right about the dearer ones. Each law is scored on several such rollouts.
+Chinchilla's comes first, for its few parameters and its company; then the coupled laws, with an
+irreducible loss before without, for those are optimistic far away.
 """
 
 from __future__ import annotations
@@ -11,25 +13,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from scaling_law.fit.laws import load_law
-from scaling_law.fit.parametric import fit_law
+from scaling_law.errors import FitError
+from scaling_law.fit.laws import joint_laws
+from scaling_law.fit.parametric import Refitter
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.solve import Objective
-from scaling_law.outcome import FitResult
 
-JOINT_LAWS = ("chinchilla", "coupled", "kaplan_nd")
-# A challenger must beat Chinchilla's law clearly: held-out errors of a few points are noisy.
+# A law farther down the list must be better by this share and by this much in log loss: held-out
+# errors of few runs are noisy, and where all are within the noise the simplest is as good.
 CLEARLY_BETTER = 0.8
+CLEARLY_BETTER_LOG = 0.001
+# Runs above 1/4 and 1/16 of the largest FLOPs are held out in turn, and the largest sizes.
+FLOPS_CUTS = (4.0, 16.0)
+LEAST_HELD_OUT = 3
+_LEAST_FITTED_SIZES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class LawScore:
-    """``rms_log_residual`` on all points; held-out relative errors of the largest size.
+    """``rms_log_residual`` on all points; held-out relative errors of the largest sizes.
 
     ``held_out_rms`` and ``held_out_worst`` are fractions of the loss (NaN when the law could
-    not be fitted without the largest size); ``bias`` is the mean signed error, predicted over
-    measured minus one; ``size_factor`` the largest size over the next.
+    not be fitted without the largest sizes); ``bias`` is the mean signed error, predicted over
+    measured minus one; ``size_factor`` the largest size over the largest fitted.
+    ``rollout_rms``: the root mean square over all ``n_rollouts``, each counting the same.
     """
 
     law: str
@@ -39,54 +48,81 @@ class LawScore:
     held_out_worst: float
     bias: float
     size_factor: float
+    rollout_rms: float
+    n_rollouts: int
 
 
 def score_laws(
-    points: FitPoints, laws: dict[str, FitResult], objective: Objective
-) -> list[LawScore]:
-    """Every joint law's fit and its prediction of the largest size from the others."""
-    sizes = np.unique(points.params)
-    held = points.params >= 0.999 * sizes[-1]
-    factor = float(sizes[-1] / sizes[-2]) if len(sizes) > 1 else math.nan
-    scores = []
-    for name in JOINT_LAWS:
-        errors = np.empty(0)
-        if len(sizes) > 3:
-            errors = _held_out_errors(points, held, name, objective)
-        whole = laws[name]
-        scores.append(
-            LawScore(
-                law=name,
-                status=whole.status,
-                rms_log_residual=whole.rms_log_residual,
-                held_out_rms=float(np.sqrt(np.mean(errors**2))) if len(errors) else math.nan,
-                held_out_worst=float(np.abs(errors).max()) if len(errors) else math.nan,
-                bias=float(errors.mean()) if len(errors) else math.nan,
-                size_factor=factor,
-            )
-        )
-    return scores
+    points: FitPoints, objective: Objective
+) -> tuple[list[LawScore], dict[str, Refitter]]:
+    """Every joint law's fit to all points and its rollouts, and what refits each law."""
+    largest = _largest_sizes(points)
+    cuts = _cuts(points, largest)
+    refitters, scores = {}, []
+    for name in joint_laws():
+        try:
+            refitters[name] = Refitter(points, name, objective)
+        except FitError:
+            continue
+        scores.append(_score(points, refitters[name], largest, cuts))
+    return scores, refitters
 
 
-def _held_out_errors(
-    points: FitPoints, held: np.typing.NDArray[np.bool_], name: str, objective: Objective
-) -> np.typing.NDArray[np.float64]:
-    fit = fit_law(points.take(~held), name, objective=objective)
-    if not fit.usable:
-        return np.empty(0)
-    rest = points.take(held)
-    law = load_law(name)
-    variables = {v: rest.variable(v) for v in law.variables}
-    return np.asarray(law.predict(fit.params, variables) / rest.loss_nats - 1)
+def _score(
+    points: FitPoints,
+    refit: Refitter,
+    largest: NDArray[np.bool_],
+    cuts: Sequence[NDArray[np.bool_]],
+) -> LawScore:
+    top = refit.errors(largest) if any(largest is cut for cut in cuts) else np.empty(0)
+    squares = []
+    for cut in cuts:
+        errors = top if cut is largest else refit.errors(cut)
+        if len(errors):
+            squares.append(float(np.mean(np.log1p(errors) ** 2)))
+    factor = math.nan
+    if largest.any() and not largest.all():
+        factor = float(points.params[largest].max() / points.params[~largest].max())
+    return LawScore(
+        law=refit.law.name,
+        status=refit.whole.status,
+        rms_log_residual=refit.whole.rms_log_residual,
+        held_out_rms=float(np.sqrt(np.mean(top**2))) if len(top) else math.nan,
+        held_out_worst=float(np.abs(top).max()) if len(top) else math.nan,
+        bias=float(top.mean()) if len(top) else math.nan,
+        size_factor=factor,
+        rollout_rms=math.sqrt(np.mean(squares)) if len(squares) == len(cuts) > 0 else math.nan,
+        n_rollouts=len(squares),
+    )
+
+
+def _largest_sizes(points: FitPoints) -> NDArray[np.bool_]:
+    """The largest size; where sizes have few runs each, as many as make three runs."""
+    ordered = np.sort(points.params)
+    threshold = min(0.999 * ordered[-1], ordered[-min(LEAST_HELD_OUT, len(ordered))])
+    return np.asarray(points.params >= threshold)
+
+
+def _cuts(points: FitPoints, largest: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Held-out masks that leave enough sizes to fit, the largest sizes first."""
+    sizes = np.round(np.log(points.params), 3)
+    found: list[NDArray[np.bool_]] = []
+    for held in (largest, *(points.flops > points.flops.max() / cut for cut in FLOPS_CUTS)):
+        fitted = len(set(sizes[~held].tolist()))
+        known = any(np.array_equal(held, other) for other in found)
+        if held.any() and fitted > _LEAST_FITTED_SIZES - (held is not largest) and not known:
+            found.append(held)
+    return found
 
 
 def best_law(scores: Sequence[LawScore]) -> str:
-    """Chinchilla's law unless another's held-out error is clearly smaller."""
-    known = [s for s in scores if math.isfinite(s.held_out_rms) and s.status == "converged"]
-    first = next((s for s in known if s.law == "chinchilla"), None)
+    """The first in ``joint_laws`` that no other beats clearly on the rollouts; "" for none."""
+    known = {s.law: s for s in scores if math.isfinite(s.rollout_rms) and s.status == "converged"}
     if not known:
-        return "chinchilla"
-    best = min(known, key=lambda s: s.held_out_rms)
-    if first is not None and best.held_out_rms > CLEARLY_BETTER * first.held_out_rms:
-        return "chinchilla"
-    return best.law
+        usable = [s.law for s in scores if s.status == "converged"]
+        return usable[0] if usable else "chinchilla"
+    least = min(score.rollout_rms for score in known.values())
+    within = [
+        n for n in joint_laws() if n in known and known[n].rollout_rms * CLEARLY_BETTER <= least
+    ]
+    return within[0]

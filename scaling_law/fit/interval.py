@@ -3,11 +3,11 @@
 In log loss, each side adds in quadrature (1) the bootstrap quantile of the law's value over
 the resampled trunks, widened by Student's t with few trunks; (2) a new run's noise, normal
 with the residual scatter and the seed noise measured by repeats as independent parts (some of
-the noise is then counted twice, on the safe side); (3) the farthest value, on that side, of
-any other law in the same variables that fits the same points about as well, judged less
-strictly the farther the target lies beyond them (``AS_GOOD``). So it always
-holds the other laws' figures. It cannot hold what no law here contains, such as a bend beyond
-the data.
+the noise is then counted twice, on the safe side); (3) the farthest end, on that side, of the
+interval of any other law in the same variables that fits the same points about as well, judged
+less strictly the farther the target lies beyond them (``AS_GOOD``). So it always holds the other
+laws' figures: far beyond the data it is a range over laws rather than a frequency. It cannot
+hold what no law here contains, such as a bend beyond the data.
 """
 
 from __future__ import annotations
@@ -65,10 +65,9 @@ def prediction_interval(
     alternatives: Sequence[FitResult] = (),
 ) -> Spread:
     """Where a new run's loss falls at ``target`` {variable: value}, with probability ``level``."""
-    names = tuple(fit.params)
     centre = log_loss(fit.law, fit.params, target)
-    every = [log_loss(fit.law, dict(zip(names, s, strict=True)), target) for s in fit.samples]
-    draws = np.array([value for value in every if math.isfinite(value)])
+    found, wanted = _draws(fit, target)
+    draws = np.array(found)
     if len(draws) < _FEWEST_DRAWS:
         why = "published parameters" if fit.n_points == 0 else "the fit has no bootstrap samples"
         return Spread(None, {}, (f"no interval: {why}",))
@@ -79,30 +78,57 @@ def prediction_interval(
     weights = {other.law: _weight(fit, other, factor) for other in alternatives}
     as_good = [other for other in alternatives if weights[other.law] > 0]
     others = [
-        weights[other.law] * (log_loss(other.law, other.params, target) - centre)
+        weights[other.law] * (end - centre)
         for other in as_good
+        for end in _ends(other, target, level)
     ]
-    others = [value for value in others if math.isfinite(value)]
     parts = {
         "parameters": (max(centre - low, 0.0), max(high - centre, 0.0)),
         "new_run": (noise, noise),
         "laws": (max([0.0, *(-x for x in others)]), max([0.0, *others])),
     }
     below, above = (math.hypot(*(part[side] for part in parts.values())) for side in (0, 1))
-    doubts = _doubts(fit, [other.law for other in as_good], parts)
-    if len(draws) < len(every):
-        doubts.append(f"{len(every) - len(draws)} bootstrap samples could not be evaluated")
+    doubts = _doubts(fit, as_good, parts)
+    if len(draws) < wanted:
+        doubts.append(f"{wanted - len(draws)} bootstrap samples could not be evaluated")
     return Spread((bounded_exp(centre - below), bounded_exp(centre + above)), parts, tuple(doubts))
 
 
+def _draws(fit: FitResult, target: Mapping[str, float]) -> tuple[list[float], int]:
+    """log L under each of the fit's samples that can be evaluated, and how many there are."""
+    names = tuple(fit.params)
+    every = [log_loss(fit.law, dict(zip(names, s, strict=True)), target) for s in fit.samples]
+    return [value for value in every if math.isfinite(value)], len(every)
+
+
+def _ends(fit: FitResult, target: Mapping[str, float], level: float) -> list[float]:
+    """The ends of a law's own interval of log L, its value alone without samples."""
+    centre = log_loss(fit.law, fit.params, target)
+    if not math.isfinite(centre):
+        return []
+    draws, _ = _draws(fit, target)
+    if len(draws) < _FEWEST_DRAWS:
+        return [centre]
+    return [centre, *interval(np.array(draws), centre, level, _widening(fit, level))]
+
+
 def _doubts(
-    fit: FitResult, laws: Sequence[str], parts: Mapping[str, tuple[float, float]]
+    fit: FitResult, laws: Sequence[FitResult], parts: Mapping[str, tuple[float, float]]
 ) -> list[str]:
     found = []
     if not laws:
         found.append("no other law fits about as well: the interval takes this one for true")
     elif max(parts["laws"]) > max(*parts["parameters"], *parts["new_run"]):
-        found.append(f"the choice of law matters most: {', '.join(laws)} fit about as well")
+        near = [o.law for o in laws if o.rms_log_residual <= AS_GOOD * fit.rms_log_residual]
+        worse = [
+            f"{o.law} ({o.rms_log_residual / fit.rms_log_residual:.2g}x the residuals)"
+            for o in laws
+            if o.law not in near
+        ]
+        words = [f"{', '.join(near)} fit about as well"] if near else []
+        if worse:
+            words.append(f"{', '.join(worse)} fit worse but cannot be excluded this far out")
+        found.append(f"the choice of law matters most: {'; '.join(words)}")
     if fit.n_clusters < _FEW_TRUNKS:
         found.append(f"only {fit.n_clusters} independent trunks: the interval is itself uncertain")
     return found
@@ -129,9 +155,9 @@ def _weight(fit: FitResult, other: FitResult, factor: float) -> float:
     ``factor`` times the fit's, to 1 where ``factor`` has doubled, so that no forecast jumps.
     """
     comparable = (
-        other.usable
+        other.status == "converged"
         and other.law != fit.law
-        and load_law(other.law).variables == load_law(fit.law).variables
+        and set(load_law(other.law).variables) == set(load_law(fit.law).variables)
         and (other.convention, other.n_points) == (fit.convention, fit.n_points)
     )
     ratio = other.rms_log_residual / fit.rms_log_residual if fit.rms_log_residual > 0 else 1.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scaling_law.errors import FitError
 from scaling_law.fit.bootstrap import LEAST_CLUSTERS, Bootstrap, bootstrap, interval
@@ -14,6 +16,7 @@ from scaling_law.fit.laws import Law, load_law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.solve import Objective, Problem, Solution
+from scaling_law.fit.surface import bounded_exp, surface_of
 from scaling_law.outcome import STATUS_REMEDY, FitResult
 
 # Starts within this relative excess of the best objective count as agreeing.
@@ -22,7 +25,13 @@ AGREEING = 1e-6
 MAX_CONDITION = 1e12
 # A Huber threshold below this share of the residual scatter makes wild intervals too narrow.
 _SHARP = 0.7
-_LOGARITHMIC = frozenset(("E", "A", "B", "K", "N_c", "D_c", "C_c", "L_inf", "G"))
+_LOGARITHMIC = frozenset(("E", "A", "B", "K", "N_c", "D_c", "C_c", "L_inf", "G", "d", "R_D", "R_N"))
+_AXES = ("params", "tokens", "flops")
+# Budgets whose logarithms vary less than this share of those of the sizes are one budget.
+_SAME_BUDGET = 0.02
+_FEW_STARTS = 8
+# A power law over less than this is any line.
+_LEAST_SPAN = 2.0
 
 
 def fit_law(
@@ -39,22 +48,87 @@ def fit_law(
     The result's ``status`` says whether it may be used. Raises ``FitError`` for points no law
     can be fitted to (fewer than two, identical).
     """
-    law, scoring = load_law(name), objective or Objective()
-    lacking = _lacking(law, points)
-    if lacking:
-        return refused(law, points, scoring, lacking)
+    fit = Refitter(points, name, objective)
+    return fit.with_intervals(resamples=resamples, seed=seed, level=level)
+
+
+def problem_of(
+    law: Law, points: FitPoints, scoring: Objective, centres: Mapping[str, float] | None = None
+) -> Problem:
+    """The least-residuals problem of ``law`` on ``points``."""
     variables = {v: points.variable(v) for v in law.variables}
-    problem = Problem(law, variables, points.loss_nats, scoring)
-    solution = problem.solve(problem.starts())
-    optimum = solution.internal[int(solution.objective.argmin())]
-    result = _point_fit(problem, solution, points, level, seed)
-    if resamples and points.n_clusters < LEAST_CLUSTERS:
+    return Problem(law, variables, points.loss_nats, scoring, centres)
+
+
+class Refitter:
+    """Fits one law again and again to some of the points, starting from the fit to all.
+
+    The full fit's optimum and ``_FEW_STARTS`` starts spread over the grid replace the whole
+    grid: the optimum of a subset is near that of all points, and the others catch the rest.
+    Raises ``FitError`` for points no law can be fitted to.
+    """
+
+    def __init__(self, points: FitPoints, name: str, objective: Objective | None = None) -> None:
+        self.points, self.law = points, load_law(name)
+        self.objective = objective or Objective()
+        lacking = _lacking(self.law, points)
+        self.problem = None if lacking else problem_of(self.law, points, self.objective)
+        if self.problem is None:
+            self.whole = refused(self.law, points, self.objective, lacking)
+            return
+        solution = self.problem.solve(self.problem.starts())
+        self.optimum = solution.internal[int(solution.objective.argmin())]
+        self.whole = _point_fit(self.problem, solution, points, 0.9, 0)
+
+    def on(self, rows: NDArray[np.bool_], *, resamples: int = 0, level: float = 0.9) -> FitResult:
+        """The fit to the points where ``rows`` [n] is true, with intervals if asked for."""
+        some = self.points.take(rows)
+        lacking = _lacking(self.law, some)
+        if lacking or self.problem is None:
+            return refused(self.law, some, self.objective, lacking or self.whole.message)
+        problem = problem_of(self.law, some, self.objective, self.problem.centres)
+        starts = problem.starts()
+        starts = np.vstack([self.optimum[None], starts[:: max(1, len(starts) // _FEW_STARTS)]])
+        solution = problem.solve(starts)
+        result = _point_fit(problem, solution, some, level, 0)
+        optimum = solution.internal[int(solution.objective.argmin())]
+        return _resampled(result, problem, optimum, some, (resamples, 0, level))
+
+    def errors(self, held: NDArray[np.bool_]) -> Floats:
+        """Relative errors (predicted / measured - 1) of the held-out rows; empty where refused."""
+        fit = self.on(~held)
+        if not fit.usable:
+            return np.empty(0)
+        rest = self.points.take(held)
+        variables = {v: rest.variable(v) for v in self.law.variables}
+        return np.asarray(self.law.predict(fit.params, variables) / rest.loss_nats - 1)
+
+    def with_intervals(self, *, resamples: int, seed: int, level: float) -> FitResult:
+        """The fit to all points, with intervals where there are trunks enough."""
+        if self.problem is None:
+            return self.whole
+        whole = dataclasses.replace(self.whole, level=level, seed=seed)
+        return _resampled(whole, self.problem, self.optimum, self.points, (resamples, seed, level))
+
+
+def _resampled(
+    result: FitResult,
+    problem: Problem,
+    optimum: Floats,
+    points: FitPoints,
+    how: tuple[int, int, float],
+) -> FitResult:
+    resamples, seed, level = how
+    if not resamples or result.status == "not_converged":
+        return result
+    if result.status == "at_bound":
+        note = "no intervals: a parameter is at its bound"
+        return dataclasses.replace(result, notes=(*result.notes, note))
+    if points.n_clusters < LEAST_CLUSTERS:
         note = f"no intervals: {points.n_clusters} independent trunks, {LEAST_CLUSTERS} needed"
         return dataclasses.replace(result, notes=(*result.notes, note))
-    if resamples and result.status != "not_converged":
-        drawn = bootstrap(problem, optimum, points, resamples=resamples, seed=seed, level=level)
-        result = _with_intervals(result, problem, drawn, level)
-    return result
+    drawn = bootstrap(problem, optimum, points, resamples=resamples, seed=seed, level=level)
+    return _with_intervals(result, problem, drawn, level)
 
 
 def _point_fit(
@@ -84,7 +158,7 @@ def _point_fit(
         rms_log_residual=float(np.sqrt(np.mean(residual**2))),
         residual_scatter_log=_scatter(residual, problem.n_params),
         condition_number=_condition(problem, optimum),
-        optimum=_optimum(problem.form(optimum)),
+        optimum=_optimum(problem.law.name, problem.form(optimum)),
         dropped=points.dropped,
         notes=points.notes,
         seed=seed,
@@ -101,16 +175,22 @@ def _lacking(law: Law, points: FitPoints) -> str:
         )
     if len(points) < needed:
         return f"{len(points)} points for {len(law.names)} parameters; at least {needed} needed"
-    for variable in law.variables:
+    for variable in (v for v in law.variables if v not in law.also_needs or v in _AXES):
         values = len(set(np.round(np.log(points.variable(variable)), 6).tolist()))
         least = 2 if len(law.terms) == 1 else 3
         if values < least:
             return f"only {values} different values of {variable}; at least {least} needed"
-    if len(law.variables) == 2:
-        logs = np.stack([np.log(points.variable(v)) for v in law.variables])
+        span = float(points.variable(variable).max() / points.variable(variable).min())
+        if len(law.variables) == 1 and span < _LEAST_SPAN:
+            return f"{variable} span {span:.2g}x; at least {_LEAST_SPAN:g}x needed"
+    if {"params", "tokens"} <= set(law.variables):
+        logs = np.stack([np.log(points.variable(v)) for v in ("params", "tokens")])
         if abs(np.corrcoef(logs)[0, 1]) > 0.999:
-            return f"{law.variables[0]} and {law.variables[1]} move together: vary them apart"
-    return ""
+            return "params and tokens move together: vary them apart"
+        products = logs.sum(axis=0)
+        if np.ptp(products) < _SAME_BUDGET * np.ptp(logs[0]):
+            return "all points have the same params * tokens (one IsoFLOP cell): vary the budget"
+    return law.lacking({v: points.variable(v) for v in law.variables})
 
 
 def refused(law: Law, points: FitPoints, scoring: Objective, lacking: str) -> FitResult:
@@ -170,22 +250,19 @@ def _scatter(residual: Floats, free: int) -> float:
     return float(np.sqrt(np.sum(residual**2) / max(len(residual) - free, 1)))
 
 
-def _optimum(params: dict[str, float]) -> dict[str, float]:
+def _optimum(law_name: str, params: dict[str, float]) -> dict[str, float]:
     """Compute-optimal allocation under C = 6ND (Hoffmann 2022, equation 4).
 
     params = G (C/6)^a, tokens = (C/6)^b / G; empty for laws without it.
     """
-    if not {"A", "B", "alpha", "beta"} <= params.keys():
+    try:
+        surface = surface_of(law_name, params)
+    except (OverflowError, ValueError):
         return {}
-    alpha, beta = params["alpha"], params["beta"]
-    if not (alpha > 0 and beta > 0 and params["A"] > 0 and params["B"] > 0):
+    split = surface.allocation if surface else None
+    if split is None:
         return {}
-    log_ratio = math.log(alpha * params["A"]) - math.log(beta * params["B"])
-    return {
-        "a": beta / (alpha + beta),
-        "b": alpha / (alpha + beta),
-        "G": math.exp(min(log_ratio / (alpha + beta), 700.0)),
-    }
+    return {"a": split.exponent, "b": 1 - split.exponent, "G": bounded_exp(split.log_scale)}
 
 
 def _sharp_delta(result: FitResult, drawn: Bootstrap) -> list[str]:
@@ -211,7 +288,7 @@ def _with_intervals(
     forms = [form for form in every if all(math.isfinite(x) for x in form.values())]
     names = tuple(result.params)
     samples = tuple(tuple(form[name] for name in names) for form in forms)
-    optima = [_optimum(form) for form in forms]
+    optima = [_optimum(result.law, form) for form in forms]
     notes = [*result.notes, *drawn.notes, *_sharp_delta(result, drawn)]
     if drawn.unconverged:
         notes.append(f"{drawn.unconverged} resamples did not converge and are left out")
@@ -242,7 +319,9 @@ def _intervals(
         draws = draws[np.isfinite(draws)]
         if len(draws) < 20 or not math.isfinite(value):
             continue
-        if name in _LOGARITHMIC and value > 0 and (draws > 0).all():
+        # Gadre's coefficients share the names of the compute-optimal exponents
+        scale = name in _LOGARITHMIC or (name in ("a", "b") and "eta" in centre)
+        if scale and value > 0 and (draws > 0).all():
             # scale parameters are skewed: widened on the logarithm, they stay positive
             low, high = interval(np.log(draws), math.log(value), level, widen)
             found[name] = (math.exp(min(low, 700.0)), math.exp(min(high, 700.0)))

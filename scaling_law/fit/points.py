@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from scaling_law.units import format_count
 
 Floats = NDArray[np.float64]
 
-# Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
-MAX_EPOCHS = 4.0
 FLOPS_COUNTS = ("exact", "6nd")
 VARIABLES = ("params", "tokens", "flops", "tokens_unique")
 
@@ -34,6 +31,7 @@ class FitPoints:
     ``loss_sem_nats`` its standard error (NaN where unknown); ``tokens_unique`` the different
     tokens among ``tokens`` (equal to them where nothing was repeated). ``cluster`` is the trunk
     a point shares init, data order and weights with; ``size`` groups the trunks of one shape.
+    ``batch_tokens`` per optimiser step, None where not known.
     ``dropped`` lists (run_id, reason) of all that was left out.
     """
 
@@ -48,6 +46,7 @@ class FitPoints:
     size: tuple[str, ...]
     seed: tuple[int, ...]
     convention: dict[str, str]
+    batch_tokens: Floats | None = None
     dropped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -86,39 +85,30 @@ class FitPoints:
         tuples = ("run_id", "cluster", "size", "seed")
         changes: dict[str, Any] = {name: getattr(self, name)[index] for name in arrays}
         changes |= {name: tuple(getattr(self, name)[i] for i in index) for name in tuples}
+        if self.batch_tokens is not None:
+            changes["batch_tokens"] = self.batch_tokens[index]
         return dataclasses.replace(self, **changes)
 
 
 def points_from_records(
-    records: Iterable[RunRecord], *, convention: str = "matmul", flops: str = "exact"
+    records: Iterable[RunRecord],
+    *,
+    convention: str = "matmul",
+    flops: str = "exact",
+    keep: Collection[str] = (),
 ) -> FitPoints:
     """Annealed endpoints of ``records`` with parameters and FLOPs counted as asked.
 
-    Trunks (never annealed), diverged runs, runs beyond four epochs, runs without a usable loss
-    and second copies of a run are listed in ``dropped``. Raises ``FitError`` when nothing is
-    left, ``ConfigError`` for an unknown convention.
+    Runs that never annealed (rule ``not_annealed``, unless in ``keep``), diverged runs, runs
+    without a usable loss and second copies of a run are listed in ``dropped``. Raises
+    ``FitError`` when nothing is left, ``ConfigError`` for an unknown convention.
     """
     if convention not in CONVENTIONS or flops not in FLOPS_COUNTS:
         raise ConfigError(
             f"convention {convention!r} with FLOPs {flops!r}: expected one of "
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
-    kept: list[RunRecord] = []
-    dropped: list[tuple[str, str]] = []
-    seen: set[str] = set()
-    for record in sorted(records, key=lambda r: (r.params_non_embedding, r.tokens, r.run_id)):
-        # a second copy is no second measurement: it would narrow every interval
-        copied = "listed more than once: counted once" if record.run_id in seen else ""
-        seen.add(record.run_id)
-        reason = copied or _why_not(record)
-        if reason:
-            dropped.append((record.run_id, reason))
-        else:
-            kept.append(record)
-    if not seen:
-        raise FitError("no finished runs to fit; run `slaw run` to the end first")
-    if not kept:
-        raise FitError(f"none of {len(dropped)} runs can be fitted; first: {dropped[0][1]}")
+    kept, dropped = _usable(records, "not_annealed" in keep)
     params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
     tokens = np.array([r.tokens for r in kept], dtype=np.float64)
     counted = 6 * params * tokens if flops == "6nd" else np.array([r.flops_exact for r in kept])
@@ -130,31 +120,72 @@ def points_from_records(
         loss_sem_nats=np.array([r.val_loss_sem_nats for r in kept], dtype=np.float64),
         tokens_unique=np.array([min(r.tokens, r.tokens_unique) for r in kept], dtype=np.float64),
         run_id=tuple(r.run_id for r in kept),
-        cluster=tuple(r.cluster for r in kept),
+        cluster=tuple(_trunks(kept)),
         size=tuple(dict(r.spec.tags).get("size", format_count(r.params_total)) for r in kept),
         seed=tuple(r.spec.seed for r in kept),
         convention={"params": convention, "flops": flops, "loss": "nats per token"},
+        batch_tokens=np.array([r.spec.batch_tokens for r in kept], dtype=np.float64),
         dropped=tuple(dropped),
         notes=tuple(_mixture_notes(kept)),
     )
 
 
-def _why_not(record: RunRecord) -> str:
+def _usable(
+    records: Iterable[RunRecord], keep_hot: bool
+) -> tuple[list[RunRecord], list[tuple[str, str]]]:
+    """Records that are points, in order of size, and (run_id, reason) of the others."""
+    kept: list[RunRecord] = []
+    dropped: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for record in sorted(records, key=lambda r: (r.params_non_embedding, r.tokens, r.run_id)):
+        # a second copy is no second measurement: it would narrow every interval
+        copied = "listed more than once: counted once" if record.run_id in seen else ""
+        seen.add(record.run_id)
+        reason = copied or _why_not(record, keep_hot)
+        if reason:
+            dropped.append((record.run_id, reason))
+        else:
+            kept.append(record)
+    if not seen:
+        raise FitError("no finished runs to fit; run `slaw run` to the end first")
+    if not kept:
+        raise FitError(f"none of {len(dropped)} runs can be fitted: {listed(dropped)}")
+    return kept, dropped
+
+
+def _why_not(record: RunRecord, keep_hot: bool) -> str:
     """Why a record is no point of a law; "" when it is."""
     if record.status == "diverged":
-        return f"diverged: {record.message}"
-    if record.kind == "trunk":
-        return "trunk: never annealed (its branches are the points)"
+        return f"diverged: {record.message or 'non-finite loss or gradient'}"
     schedule = record.spec.schedule
-    if schedule.shape == "constant" or (schedule.shape == "wsd" and schedule.decay_steps is None):
-        return "not annealed: its learning rate never decays"
-    if record.tokens > MAX_EPOCHS * record.tokens_unique:
-        epochs = record.tokens / record.tokens_unique
-        return f"repeats its data {epochs:.1f} times (more than {MAX_EPOCHS:g} epochs)"
+    if record.kind == "trunk" and not keep_hot:
+        return "not_annealed: a trunk (its branches are the points)"
+    hot = schedule.shape == "constant" or (schedule.shape == "wsd" and not schedule.decay_steps)
+    if hot and not keep_hot:
+        return "not_annealed: its learning rate never decays"
     loss = record.val_loss_nats
     if loss is None or not (math.isfinite(loss) and loss > 0):
         return f"loss is {loss}, expected above 0 nats and finite"
     return ""
+
+
+def listed(dropped: Sequence[tuple[str, str]]) -> str:
+    """Reasons and how many runs each left out, on one line."""
+    counted = Counter(reason.split(":")[0] for _, reason in dropped)
+    return ", ".join(f"{reason} ({times})" for reason, times in counted.items())
+
+
+def _trunks(records: Sequence[RunRecord]) -> list[str]:
+    """Runs of one shape, seed and corpus share init and data order, whatever else differs."""
+    shared = len({r.corpus_fingerprint for r in records}) == 1
+    names = []
+    for record in records:
+        model = record.spec.model
+        shape = f"{model.n_layer}x{model.d_model}x{model.n_head}"
+        size = dict(record.spec.tags).get("size", shape)
+        corpus = "" if shared else f" {record.corpus_fingerprint[:6]}"
+        names.append(f"{size} seed {record.spec.seed}{corpus}")
+    return names
 
 
 def _mixture_notes(records: Sequence[RunRecord]) -> list[str]:
@@ -217,40 +248,3 @@ def points_from_arrays(
             "loss": "nats per token",
         },
     )
-
-
-def points_from_table(path: Path) -> FitPoints:
-    """A CSV with columns params, tokens, loss and optionally flops and cluster.
-
-    Raises ``ConfigError`` naming the file and line of what cannot be read.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise ConfigError(f"{path}: cannot be read ({problem})") from None
-    needed = ("params", "tokens", "loss")
-    missing = [name for name in needed if not rows or name not in rows[0]]
-    if missing:
-        raise ConfigError(f"{path}: no column {', '.join(missing)}; expected {', '.join(needed)}")
-    columns: dict[str, list[float]] = {}
-    for name in [*needed, *(["flops"] if "flops" in rows[0] else [])]:
-        columns[name] = [_cell(path, number, name, row[name]) for number, row in enumerate(rows, 2)]
-    cluster = [row["cluster"] for row in rows] if "cluster" in rows[0] else None
-    return points_from_arrays(
-        columns["params"],
-        columns["tokens"],
-        columns["loss"],
-        flops=columns.get("flops"),
-        cluster=cluster,
-    )
-
-
-def _cell(path: Path, line: int, name: str, text: str | None) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        raise ConfigError(f"{path}:{line}: {name} is {text!r}, expected a number") from None
-    if not (math.isfinite(value) and value > 0):
-        raise ConfigError(f"{path}:{line}: {name} is {text}, expected above 0 and finite")
-    return value

@@ -1,77 +1,159 @@
-"""What ``slaw fit`` does: gather records, fit, keep the result beside them."""
+"""What ``slaw fit`` does: gather runs, fit, keep the result beside them or where asked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scaling_law import layout
 from scaling_law.errors import ConfigError
-from scaling_law.fit.suite import (
-    SCHEMA_VERSION,
-    FitSettings,
-    FitSuite,
-    fit_suite,
-    gather,
-    save_suite,
-    source_key,
-)
+from scaling_law.fit.choose import best_law, score_laws
+from scaling_law.fit.material import gather_material, source_key
+from scaling_law.fit.points import FitPoints
+from scaling_law.fit.suite import SCHEMA_VERSION, FitSettings, FitSuite, fit_material, save_suite
 from scaling_law.fit.summary import format_suite
+from scaling_law.fit.table import TableSettings
+from scaling_law.fit.validate import Validation, validate
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, fit_result_from_json
-from scaling_law.record import find_sweeps
+from scaling_law.record import find_sweeps, load_records
 
-__all__ = ["fit_folders", "format_suite", "stored_or_fitted"]
+_VALIDATION_RESAMPLES = 200
+
+__all__ = [
+    "KnownLaws",
+    "fit_sources",
+    "format_suite",
+    "known_laws",
+    "stored_or_fitted",
+    "validate_sources",
+]
 
 
-def fit_folders(
-    folders: Sequence[Path], settings: FitSettings | None = None
+def fit_sources(
+    sources: Sequence[Path],
+    settings: FitSettings | None = None,
+    *,
+    table: TableSettings | None = None,
+    out: Path | None = None,
 ) -> tuple[FitSuite, Path | None]:
-    """Fit all records at or below ``folders``; kept in the only folder's ``fits/fit.json``.
+    """Fit the runs of one table, or of the sweeps at or below some folders.
 
-    Returns the suite and where it was kept: None for several folders, or when the folder
+    Kept in ``fits/fit.json`` of ``out``, or else of the only sweep. Returns the suite and where
+    it was kept: None for a table or several folders without ``out``, or when the sweep's folder
     cannot be written (a colleague's results, say). Raises ``ConfigError`` or ``FitError``.
     """
-    suite = fit_suite(gather(folders), settings)
-    if len(folders) != 1:
+    settings = settings or FitSettings()
+    material = gather_material(
+        sources,
+        table=table,
+        convention=settings.convention,
+        flops=settings.flops,
+        keep=settings.keep,
+    )
+    suite = fit_material(material, settings)
+    if out is not None:
+        try:
+            return suite, save_suite(suite, out)
+        except OSError as problem:
+            raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
+    if len(sources) != 1 or sources[0].is_file():
         return suite, None
-    sweeps = find_sweeps(folders[0])
-    home = sweeps[0].path if len(sweeps) == 1 else folders[0]
+    sweeps = find_sweeps(sources[0])
     try:
-        return suite, save_suite(suite, home)
+        return suite, save_suite(suite, sweeps[0].path if len(sweeps) == 1 else sources[0])
     except OSError:
         return suite, None
 
 
+def validate_sources(
+    sources: Sequence[Path],
+    settings: FitSettings | None = None,
+    *,
+    table: TableSettings | None = None,
+    law: str | None = None,
+) -> tuple[Validation, FitPoints]:
+    """Every check of ``law`` (None: the one that best predicts held-out runs) on the runs."""
+    settings = settings or FitSettings(resamples=_VALIDATION_RESAMPLES)
+    material = gather_material(
+        sources,
+        table=table,
+        convention=settings.convention,
+        flops=settings.flops,
+        keep=settings.keep,
+    )
+    points = material.points
+    name = law or best_law(score_laws(points, settings.objective)[0]) or "chinchilla"
+    check = validate(
+        points,
+        objective=settings.objective,
+        law=name,
+        resamples=min(settings.resamples, _VALIDATION_RESAMPLES),
+        level=settings.level,
+        full=True,
+    )
+    return check, points
+
+
 @dataclass(frozen=True, kw_only=True)
 class KnownLaws:
-    """A sweep's fitted laws by name, the one to forecast with, and the seed noise (log loss)."""
+    """Fitted laws by name, the one to forecast with, and the seed noise (log loss).
+
+    ``trust_flops_factor``: how far beyond the largest FLOPs held-out runs support that law.
+    """
 
     laws: dict[str, FitResult]
     best_law: str
     seed_noise_log: float | None
+    trust_flops_factor: float | None
+
+
+def laws_of(suite: FitSuite) -> KnownLaws:
+    """A fresh suite's laws, with as many samples as a stored one has."""
+    return KnownLaws(
+        laws=suite.kept_laws,
+        best_law=suite.best_law,
+        seed_noise_log=suite.validation.seed_noise_log,
+        trust_flops_factor=suite.validation.trust_flops_factor,
+    )
+
+
+def known_laws(source: Path, table: TableSettings | None = None) -> KnownLaws:
+    """The laws of a sweep, of a folder that ``slaw fit --out`` made, or of a table."""
+    stored = SweepDir(source).fits / "fit.json"
+    if source.is_dir() and not SweepDir(source).runs.is_dir() and stored.is_file():
+        return _stored(stored, layout.read_json(stored))
+    if source.is_file():
+        return laws_of(fit_sources([source], table=table)[0])
+    sweeps = find_sweeps(source)
+    if len(sweeps) > 1:
+        names = ", ".join(str(s.path) for s in sweeps)
+        raise ConfigError(f"{source}: {len(sweeps)} sweeps there; name one with --results: {names}")
+    return stored_or_fitted(sweeps[0])
 
 
 def stored_or_fitted(sweep: SweepDir) -> KnownLaws:
     """The laws kept in ``fits/fit.json``, or fitted now if there are none or they are stale."""
-    done = source_key(d.path.name for d in sweep.run_dirs() if d.record.is_file())
     path = sweep.fits / "fit.json"
     if path.is_file():
         content = layout.read_json(path)
-        if content.get("schema_version") == SCHEMA_VERSION and content["source_key"] == done:
-            try:
-                laws = {n: fit_result_from_json(fit) for n, fit in content["laws"].items()}
-            except (KeyError, TypeError, ValueError) as problem:
-                raise ConfigError(f"{path}: damaged ({problem!r}); run `slaw fit` again") from None
-            return KnownLaws(
-                laws=laws,
-                best_law=content["best_law"],
-                seed_noise_log=content["seed_noise_log"],
-            )
-    suite, _ = fit_folders([sweep.path])
-    return KnownLaws(
-        laws=suite.laws,
-        best_law=suite.best_law,
-        seed_noise_log=suite.validation.seed_noise_log,
-    )
+        now = source_key((r.run_id, r.val_loss_nats) for r in load_records(sweep))
+        if content.get("schema_version") == SCHEMA_VERSION and content["source_key"] == now:
+            return _stored(path, content)
+    return laws_of(fit_sources([sweep.path])[0])
+
+
+def _stored(path: Path, content: dict[str, Any]) -> KnownLaws:
+    try:
+        if content["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"schema {content['schema_version']}, expected {SCHEMA_VERSION}")
+        return KnownLaws(
+            laws={n: fit_result_from_json(fit) for n, fit in content["laws"].items()},
+            best_law=content["best_law"],
+            seed_noise_log=content["seed_noise_log"],
+            trust_flops_factor=content["trust_flops_factor"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise ConfigError(f"{path}: damaged ({problem!r}); run `slaw fit` again") from None

@@ -10,6 +10,7 @@ data) stops nothing early: that is how Hoffmann's published fit went wrong (arXi
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,8 +29,6 @@ _BOUND_SLACK = 1e-3
 _PATIENCE, _IDLE = 30, 1e-9
 # An objective below this is an exact fit; only rounding is left to gain.
 _EXACT = 1e-16
-# Of central differences of exact slopes, where a law's second derivatives are not written out.
-_STEP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,19 @@ class Problem:
     """One law on one set of points, centred; solves for batches of starts and weights."""
 
     def __init__(
-        self, law: Law, variables: Variables, losses: Floats, objective: Objective
+        self,
+        law: Law,
+        variables: Variables,
+        losses: Floats,
+        objective: Objective,
+        centres: Mapping[str, float] | None = None,
     ) -> None:
         self.law = law
         self.objective = objective
         self.losses = losses
         logs = {name: np.log(variables[name]) for name in law.variables}
-        self.centres = law.centres(logs)
+        # a refit to some of the points keeps the centres: internal vectors then carry over
+        self.centres = dict(centres or law.centres(logs))
         self.basis = law.basis({n: x - self.centres[n] for n, x in logs.items()})
         self.target = np.log(losses)
         typical = float(np.median(self.target))
@@ -99,7 +104,8 @@ class Problem:
             goal = np.exp(self.target / kappa)
             coefficients, _ = nnls(np.exp(u[number]) / goal[:, None], ones)
             heads[number] = np.log(np.maximum(coefficients, 1e-300))
-        return np.clip(np.hstack([heads, points]), self.low + 1e-2, self.high - 1e-2)
+        found = np.hstack([heads, points])
+        return np.asarray(np.clip(found, self.low + 1e-2, self.high - 1e-2))
 
     def _axes(self) -> list[Floats]:
         # laws of text have exponents well below 1; the solver may still leave this box
@@ -153,19 +159,12 @@ class Problem:
 
     def _second_order(self, internal: Floats, shares: Floats, force: Floats) -> Floats:
         """Sum over points of force * d2 log L / d parameters^2: [R, k, k]."""
-        if self.law.bend is not None:
-            return self._bent_second_order(internal, force)
-        matrix = self.basis.matrix
-        width = matrix.shape[2]
         inner = self.law.slopes_of_sum(internal, self.basis, shares)
         kappa = internal[:, -1] if self.law.power else np.ones(len(internal))
         scaled = force * kappa[:, None]
-        spread = -self.gram(inner, scaled)
-        for j in range(shares.shape[2]):
-            rows = matrix[:, j]
-            pull = scaled * shares[:, :, j]
-            pairs = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
-            spread += (pull @ pairs).reshape(-1, width, width)
+        pull = scaled[:, :, None] * shares
+        spread = self.law.curvature_of_sum(internal, self.basis, pull) - self.gram(inner, scaled)
+        width = spread.shape[1]
         if not self.law.power:
             return spread
         full = np.zeros((len(internal), width + 1, width + 1))
@@ -174,22 +173,6 @@ class Problem:
         full[:, :width, width] = full[:, width, :width] = cross
         return full
 
-    def _bent_second_order(self, internal: Floats, force: Floats) -> Floats:
-        """The same by central differences of exact slopes, for laws whose terms bend."""
-        count = internal.shape[1]
-        columns = []
-        for k in range(count):
-            ends = []
-            for side in (_STEP, -_STEP):
-                moved = internal.copy()
-                moved[:, k] += side
-                _, shares, log_sum = self.law.log_loss(moved, self.basis)
-                jacobian = self.jacobian(moved, shares, log_sum)
-                ends.append((force[:, None, :] @ jacobian)[:, 0])
-            columns.append((ends[0] - ends[1]) / (2 * _STEP))
-        found = np.stack(columns, axis=2)
-        return np.asarray(0.5 * (found + np.swapaxes(found, 1, 2)))
-
     def solve(
         self,
         starts: Floats,
@@ -197,12 +180,16 @@ class Problem:
         targets: Floats | None = None,
         *,
         max_steps: int = 1500,
+        pinned: Mapping[int, float] | None = None,
     ) -> Solution:
-        """Minimise from every row of ``starts`` [R, k], with its weights and log targets [R, n]."""
+        """Minimise from every row of ``starts`` [R, k], with its weights and log targets [R, n].
+
+        ``pinned`` holds parameters (by place) at a value.
+        """
         count, points = len(starts), len(self.target)
         weights = np.ones((count, points)) if weights is None else weights
         targets = np.broadcast_to(self.target, (count, points)) if targets is None else targets
-        return _Newton(self, weights, targets).run(starts.copy(), max_steps)
+        return _Newton(self, weights, targets, pinned).run(starts.copy(), max_steps)
 
     def at_bound(self, internal: Floats) -> list[str]:
         """Names of the parameters that sit on a bound."""
@@ -248,8 +235,17 @@ class _Newton:
     which cannot overshoot but creeps along curved valleys).
     """
 
-    def __init__(self, problem: Problem, weights: Floats, targets: Floats) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        weights: Floats,
+        targets: Floats,
+        pinned: Mapping[int, float] | None = None,
+    ) -> None:
         self.problem, self.weights, self.targets = problem, weights, targets
+        self.low, self.high = problem.low.copy(), problem.high.copy()
+        for place, value in (pinned or {}).items():
+            self.low[place] = self.high[place] = value
 
     def run(self, x: Floats, max_steps: int) -> Solution:
         """Minimise from each row of ``x`` [R, k], in place."""
@@ -296,7 +292,8 @@ class _Newton:
         """
         problem = self.problem
         x, gradient, hessian, major = here
-        frozen = ((x <= problem.low) & (gradient > 0)) | ((x >= problem.high) & (gradient < 0))
+        frozen = ((x <= self.low) & (gradient > 0)) | ((x >= self.high) & (gradient < 0))
+        frozen |= self.low == self.high
         free = np.where(frozen, 0.0, gradient)
         keep = ~(frozen[:, :, None] | frozen[:, None, :])
         pinned = np.eye(problem.n_params) * frozen[:, :, None]
@@ -323,9 +320,9 @@ class _Newton:
             gains.append(np.abs(np.einsum("rk,rk->r", free * scale, step)))
             step = np.clip(step, -3.0, 3.0)
             moved = x + step
-            least = np.exp(problem.low[floors])
+            least = np.exp(self.low[floors])
             moved[:, floors] = np.log(np.maximum(1 / scale[:, floors] + step[:, floors], least))
-            steps.append(np.clip(moved, problem.low, problem.high))
+            steps.append(np.clip(moved, self.low, self.high))
         return np.stack(steps), np.stack(gains)
 
     def _converged(

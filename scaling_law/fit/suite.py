@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +12,33 @@ from typing import Any
 import numpy as np
 
 from scaling_law import layout
-from scaling_law.counts import CONVENTIONS
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.choose import LawScore, best_law, score_laws
 from scaling_law.fit.envelope import EnvelopeResult, envelope_rows, fit_envelope
 from scaling_law.fit.isoflop import IsoflopResult, fit_isoflop
-from scaling_law.fit.laws import load_law
-from scaling_law.fit.parametric import fit_law, refused
-from scaling_law.fit.points import FitPoints, points_from_records
+from scaling_law.fit.laws import law_names, load_law
+from scaling_law.fit.material import Material, from_records
+from scaling_law.fit.parametric import Refitter, fit_law, refused
+from scaling_law.fit.points import FitPoints, listed
+from scaling_law.fit.screen import check_rules
 from scaling_law.fit.solve import LOSSES, Objective
 from scaling_law.fit.validate import Validation, validate
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, finite_json
-from scaling_law.record import RunRecord, find_sweeps, load_records
+from scaling_law.record import RunRecord
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _KEPT_SAMPLES = 400
-_SIDE_RESAMPLES = 400
+_SIDE_RESAMPLES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How to fit: which parameters and FLOPs, which loss on residuals, how many resamples."""
+    """How to fit: which parameters and FLOPs, which loss on residuals, how many resamples.
+
+    ``keep`` names rules of ``screen.RULES`` that leave no run out, ``laws`` laws to fit beside
+    the usual ones.
+    """
 
     convention: str = "matmul"
     flops: str = "exact"
@@ -42,8 +47,13 @@ class FitSettings:
     level: float = 0.9
     resamples: int = 1000
     seed: int = 0
+    keep: tuple[str, ...] = ()
+    laws: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_rules(self.keep)
+        for name in self.laws:
+            load_law(name)
         if self.loss not in LOSSES:
             raise ConfigError(f"loss {self.loss!r}: expected one of {', '.join(LOSSES)}")
         if not 0.5 <= self.level < 1:
@@ -65,7 +75,8 @@ class FitSuite:
 
     ``laws`` by name, each on the points ``fitted_on`` says; ``best_law`` is the joint law to
     forecast with, by ``scores``; ``by_convention`` has a row per way of counting parameters
-    with the parametric exponents; ``source_key`` identifies the records fitted.
+    with the parametric exponents, ``counted`` the points of each; ``source_key`` identifies the
+    records fitted.
     """
 
     points: FitPoints
@@ -79,6 +90,7 @@ class FitSuite:
     by_convention: tuple[dict[str, Any], ...]
     settings: FitSettings
     source_key: str
+    counted: dict[str, FitPoints]
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -99,6 +111,14 @@ class FitSuite:
             "notes": list(self.notes),
         }
 
+    @property
+    def kept_laws(self) -> dict[str, FitResult]:
+        """The laws with the few hundred samples each that are kept for later commands."""
+        return {
+            name: dataclasses.replace(fit, samples=fit.samples[:_KEPT_SAMPLES])
+            for name, fit in self.laws.items()
+        }
+
     def _law_json(self, fit: FitResult) -> dict[str, Any]:
         fields: dict[str, Any] = finite_json(dataclasses.replace(fit, samples=()))
         for name in ("samples", "dropped"):
@@ -113,37 +133,77 @@ class FitSuite:
 def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None) -> FitSuite:
     """Fit every law that the records support. Raises ``FitError`` when none can be fitted."""
     settings = settings or FitSettings()
-    _refuse_mixtures(records)
-    points = points_from_records(records, convention=settings.convention, flops=settings.flops)
-    envelope = points.take(envelope_rows(points))
-    chosen = {
-        "chinchilla": (points, "all annealed points"),
-        "coupled": (points, "all annealed points"),
-        "kaplan_nd": (points, "all annealed points"),
-        "kaplan_n": (longest_horizons(points), "the longest horizon of each size"),
-        "kaplan_d": (largest_size(points), "the largest size"),
-        "kaplan_c": (envelope, "points on the lower envelope of loss against FLOPs"),
-        "saturating": (envelope, "points on the lower envelope of loss against FLOPs"),
-    }
-    laws = {name: _fit_or_refuse(some, name, settings) for name, (some, _) in chosen.items()}
-    if not any(fit.params for fit in laws.values()):
-        raise FitError(f"no law can be fitted: {laws['chinchilla'].message}")
-    scores = score_laws(points, laws, settings.objective)
+    material = from_records(
+        records, convention=settings.convention, flops=settings.flops, keep=settings.keep
+    )
+    return fit_material(material, settings)
+
+
+def fit_material(material: Material, settings: FitSettings | None = None) -> FitSuite:
+    """Fit every law that the points support. Raises ``FitError`` when none can be fitted."""
+    settings = settings or FitSettings()
+    points = material.points
+    scores, refitters = score_laws(points, settings.objective)
     best = best_law(scores)
+    laws, fitted_on = _joint_laws(refitters, best, settings)
+    for name, (some, words) in _other_laws(points, material, settings.laws).items():
+        laws[name] = _fit_or_refuse(some, name, settings)
+        fitted_on[name] = words
+    if not any(fit.params for fit in laws.values()):
+        why = next(iter(laws.values())).message
+        left = f"; left out: {listed(points.dropped)}" if points.dropped else ""
+        raise FitError(f"no law can be fitted: {why}{left}")
     return FitSuite(
         points=points,
         laws=laws,
-        fitted_on={name: words for name, (_, words) in chosen.items()},
+        fitted_on=fitted_on,
         isoflop=fit_isoflop(points, level=settings.level, seed=settings.seed),
         envelope=fit_envelope(points, level=settings.level),
-        validation=validate(points, objective=settings.objective, law=best),
+        validation=validate(points, law=best or "chinchilla", refitter=refitters.get(best)),
         scores=tuple(scores),
         best_law=best,
-        by_convention=tuple(_conventions(records, settings, laws["chinchilla"])),
+        by_convention=tuple(_conventions(material, settings, laws, best)),
         settings=settings,
-        source_key=source_key(r.run_id for r in records),
+        source_key=material.key,
+        counted=material.counted,
         notes=points.notes,
     )
+
+
+def _joint_laws(
+    refitters: dict[str, Refitter], best: str, settings: FitSettings
+) -> tuple[dict[str, FitResult], dict[str, str]]:
+    """Laws in params and tokens; full resampling for Chinchilla's and the one to forecast with."""
+    laws = {}
+    for name, refit in refitters.items():
+        main = name in ("chinchilla", best)
+        resamples = settings.resamples if main else min(settings.resamples, _SIDE_RESAMPLES)
+        laws[name] = refit.with_intervals(
+            resamples=resamples, seed=settings.seed, level=settings.level
+        )
+    return laws, dict.fromkeys(laws, "all annealed points")
+
+
+def _other_laws(
+    points: FitPoints, material: Material, extra: Sequence[str]
+) -> dict[str, tuple[FitPoints, str]]:
+    """Laws in one variable, of repeated data, or asked for; and the points each is about."""
+    found = {}
+    for name in dict.fromkeys([*law_names(), *extra]):
+        law = load_law(name)
+        on = law.fitted_on or (law.variables[0] if len(law.variables) == 1 else "all")
+        if (on == "all" or not law.fitted_on) and name not in extra:
+            continue
+        if on == "repeated" and material.repeated is not None:
+            found[name] = material.repeated, "all annealed points, repeated data included"
+        elif on in ("params", "tokens"):
+            found[name] = best_per(points, on)
+        elif on in ("envelope", "flops"):
+            words = "points on the lower envelope in FLOPs"
+            found[name] = points.take(envelope_rows(points)), words
+        elif on != "repeated" or name in extra:
+            found[name] = points, "all annealed points"
+    return found
 
 
 def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitResult:
@@ -154,7 +214,7 @@ def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitRe
             name,
             objective=settings.objective,
             level=settings.level,
-            resamples=settings.resamples,
+            resamples=min(settings.resamples, _SIDE_RESAMPLES),
             seed=settings.seed,
         )
     except FitError:
@@ -163,15 +223,25 @@ def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitRe
         return refused(load_law(name), points, settings.objective, lacking)
 
 
-def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
-    """Losses of different token alphabets are different quantities: never one fit."""
-    kinds = {(r.spec.data.tokenizer, r.spec.model.vocab_size) for r in records}
-    if len(kinds) > 1:
-        names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))
-        raise FitError(
-            f"the runs use different tokenizers ({names}); nats per token do not compare: "
-            "fit one sweep at a time"
-        )
+def best_per(points: FitPoints, variable: str) -> tuple[FitPoints, str]:
+    """The points where ``variable`` alone is what limits, and what they are.
+
+    In a grid of sizes, the longest horizon of each (for params) or the largest size (for
+    tokens); in a table without such a grid, the runs that none with as little of the variable
+    beats.
+    """
+    sizes = Counter(points.size)
+    if len(sizes) <= len(points) / 2:
+        if variable == "params":
+            return longest_horizons(points), "the longest horizon of each size"
+        return largest_size(points), "the largest size"
+    order = np.lexsort((points.loss_nats, points.variable(variable)))
+    kept, least = [], np.inf
+    for row in order.tolist():
+        if points.loss_nats[row] < least:
+            least = points.loss_nats[row]
+            kept.append(row)
+    return points.take(kept), f"runs that none with as few {variable} beats"
 
 
 def longest_horizons(points: FitPoints) -> FitPoints:
@@ -191,57 +261,32 @@ def _rows(points: FitPoints, size: str) -> list[int]:
 
 
 def _conventions(
-    records: Sequence[RunRecord], settings: FitSettings, main: FitResult
+    material: Material, settings: FitSettings, laws: dict[str, FitResult], best: str
 ) -> Iterable[dict[str, Any]]:
     """The parametric law under each way of counting parameters: the exponents differ."""
-    for convention in CONVENTIONS:
-        fit = main
-        if convention != settings.convention:
-            points = points_from_records(records, convention=convention, flops=settings.flops)
-            fit = fit_law(
-                points,
-                "chinchilla",
-                objective=settings.objective,
-                level=settings.level,
-                resamples=min(settings.resamples, _SIDE_RESAMPLES),
-                seed=settings.seed,
-            )
-        low, high = fit.optimum_intervals.get("a", (None, None))
-        yield {
-            "params": convention,
-            "flops": settings.flops,
-            "status": fit.status,
-            "a": fit.optimum.get("a"),
-            "a_low": low,
-            "a_high": high,
-            **{name: fit.params.get(name) for name in ("E", "alpha", "beta")},
-            "rms_log_residual": fit.rms_log_residual,
-        }
-
-
-def source_key(run_ids: Iterable[str]) -> str:
-    """Identifies a set of finished runs, to know a stored fit from a stale one."""
-    return hashlib.sha256("\n".join(sorted(run_ids)).encode()).hexdigest()[:16]
-
-
-def gather(folders: Sequence[Path]) -> list[RunRecord]:
-    """Every finished run of the sweeps at or below ``folders``, once each.
-
-    Raises ``ConfigError`` naming a folder without records.
-    """
-    found: dict[str, RunRecord] = {}
-    for folder in folders:
-        for sweep in find_sweeps(folder):
-            found |= {record.run_id: record for record in load_records(sweep)}
-    return list(found.values())
+    names = [name for name in dict.fromkeys(("chinchilla", best)) if name in laws]
+    for name in names:
+        for convention, points in material.counted.items():
+            fit = laws[name]
+            if points is not material.points:
+                fit = _fit_or_refuse(points, name, settings)
+            low, high = fit.optimum_intervals.get("a", (None, None))
+            yield {
+                "law": name,
+                "params": convention,
+                "flops": points.convention["flops"],
+                "status": fit.status,
+                "a": fit.optimum.get("a"),
+                "a_low": low,
+                "a_high": high,
+                **{param: fit.params.get(param) for param in ("E", "alpha", "beta")},
+                "rms_log_residual": fit.rms_log_residual,
+            }
 
 
 def save_suite(suite: FitSuite, folder: Path) -> Path:
     """Keep the suite's JSON and its laws, with a few hundred samples each, for later commands."""
-    laws = {
-        name: finite_json(dataclasses.replace(fit, samples=fit.samples[:_KEPT_SAMPLES]))
-        for name, fit in suite.laws.items()
-    }
+    laws = {name: finite_json(fit) for name, fit in suite.kept_laws.items()}
     path = SweepDir(folder).fits / "fit.json"
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -249,6 +294,7 @@ def save_suite(suite: FitSuite, folder: Path) -> Path:
         "settings": finite_json(suite.settings),
         "best_law": suite.best_law,
         "seed_noise_log": suite.validation.seed_noise_log,
+        "trust_flops_factor": suite.validation.trust_flops_factor,
         "summary": suite.to_json(),
         "laws": laws,
     }

@@ -56,19 +56,27 @@ def _law_lines(suite: FitSuite) -> list[str]:
         if not fit.params:
             continue
         lines += [f"    {words}" for words in _params(fit)]
+        if not fit.intervals and fit.notes:
+            lines.append(f"    {fit.notes[-1]}")
         lines.append(
             f"    {fit.n_starts_agreeing} of {fit.n_starts} starts agree; rms residual"
             f" {100 * fit.rms_log_residual:.2f}% of loss; condition {fit.condition_number:.1e}"
         )
-    main = suite.laws["chinchilla"]
-    lines.append(f"intervals: {main.interval_method or 'none'}")
-    return lines + [f"note: {note}" for note in main.notes if note not in suite.notes]
+    main = suite.laws.get(suite.best_law)
+    if main is not None:
+        lines.append(f"intervals: {main.interval_method or 'none'}")
+        notes = [note for note in main.notes if note not in suite.notes]
+        lines += [f"note ({main.law}): {note}" for note in notes]
+    return lines
 
 
 def _score_lines(suite: FitSuite) -> list[str]:
     """Residuals and the held-out largest size, law by law."""
-    lines = ["joint laws: rms residual on all points | largest size predicted from the others"]
+    lines = ["joint laws: rms residual | rollouts, rms | largest sizes predicted from the others"]
     for score in suite.scores:
+        if not math.isfinite(score.rms_log_residual):
+            lines.append(f"    {score.law:<11} not fitted")
+            continue
         words = "not possible"
         if math.isfinite(score.held_out_rms):
             words = (
@@ -76,7 +84,12 @@ def _score_lines(suite: FitSuite) -> list[str]:
                 f" bias {100 * score.bias:+.2f}% ({score.size_factor:.2g}x larger)"
             )
         mark = "  <- forecasts use this" if score.law == suite.best_law else ""
-        lines.append(f"    {score.law:<11} {100 * score.rms_log_residual:.2f}% | {words}{mark}")
+        rolled = (
+            f"{100 * score.rollout_rms:.2f}%" if math.isfinite(score.rollout_rms) else "refused"
+        )
+        lines.append(
+            f"    {score.law:<11} {100 * score.rms_log_residual:.2f}% | {rolled} | {words}{mark}"
+        )
     return lines
 
 
@@ -87,7 +100,8 @@ def _params(fit: FitResult) -> list[str]:
         text = f"{name} = {value:{digits}}"
         if name in fit.intervals:
             low, high = fit.intervals[name]
-            text += f" [{low:{digits}}, {high:{digits}}]"
+            floor = value > 0 and low < 1e-3 * value
+            text += f" [{'unbounded below' if floor else format(low, digits)}, {high:{digits}}]"
         words.append(text)
     return words
 
@@ -100,7 +114,7 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
         if row["a_low"] is not None:
             words += f" [{row['a_low']:.3f}, {row['a_high']:.3f}]"
         count = row["params"].replace("_", "-")
-        lines.append(f"    parametric, {count:<14} {words}  ({row['status']})")
+        lines.append(f"    {row['law'] + ',':<11} {count:<14} {words}  ({row['status']})")
     for name, result in (("IsoFLOP", suite.isoflop), ("envelope", suite.envelope)):
         count = suite.points.convention["params"].replace("_", "-")
         words = f"refused: {result.reason}"

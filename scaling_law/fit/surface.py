@@ -1,6 +1,6 @@
 """A law in params and tokens as one surface, with its compute-optimal split in closed form.
 
-Chinchilla's, Kaplan's joint and the coupled law are all L = (E + A N^-alpha + B D^-beta)^kappa;
+Chinchilla's, Kaplan's joint and the coupled laws are all L = E + (A N^-alpha + B D^-beta)^kappa;
 minimising under C = 6ND asks alpha A N^-alpha = beta B D^-beta whatever E and kappa are
 (Hoffmann 2022, arXiv 2203.15556, equation 4).
 """
@@ -54,7 +54,7 @@ class Allocation:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """(floor + exp(size_log) params^-size_exponent + exp(data_log) tokens^-data_exponent)^power.
+    """floor + (exp(size_log) params^-size_exponent + exp(data_log) tokens^-data_exponent)^power.
 
     ``floor`` is the irreducible loss in nats per token (0 in laws without one).
     """
@@ -67,14 +67,19 @@ class Surface:
     power: float
 
     def shares(self, params: float, tokens: float) -> dict[str, float]:
-        """Each term's share of their sum: ``floor``, ``size``, ``data``; they add up to 1."""
-        terms = {
-            "floor": self.floor,
-            "size": bounded_exp(self.size_log - self.size_exponent * math.log(params)),
-            "data": bounded_exp(self.data_log - self.data_exponent * math.log(tokens)),
-        }
-        total = sum(terms.values())
-        return {name: value / total for name, value in terms.items()}
+        """Parts of the loss: ``floor``, ``size``, ``data``; they add up to 1.
+
+        Under an outer power ``size`` and ``data`` divide what is above the floor as their terms
+        do.
+        """
+        size = bounded_exp(self.size_log - self.size_exponent * math.log(params))
+        data = bounded_exp(self.data_log - self.data_exponent * math.log(tokens))
+        above = bounded_exp(self.power * math.log(size + data)) if size + data > 0 else 0.0
+        total = self.floor + above
+        if not total > 0:
+            return {"floor": 0.0, "size": 0.0, "data": 0.0}
+        part = above / total / (size + data) if size + data > 0 else 0.0
+        return {"floor": self.floor / total, "size": size * part, "data": data * part}
 
     @property
     def allocation(self) -> Allocation | None:
@@ -92,28 +97,24 @@ class Surface:
 def surface_of(law_name: str, params: Mapping[str, float]) -> Surface | None:
     """The surface of a law with these published parameters; None for single-variable laws.
 
+    Of laws of repeated data: the surface where nothing is repeated.
+
     Raises ``OverflowError`` for parameters that no float can hold in the terms' form.
     """
     law = load_law(law_name)
-    if law.variables != ("params", "tokens"):
+    if not {"params", "tokens"} <= set(law.variables):
         return None
+    if law.surface is not None:
+        return Surface(**law.surface(params))
     form = law.from_public(dict(params))
-    floor = 0.0
-    logs: dict[str, float] = {}
-    exponents: dict[str, float] = {}
+    fields = {"floor": 0.0, "power": form[law.power] if law.power else 1.0}
     for term in law.terms:
         coefficient = form[term.coefficient]
         if not term.slopes:
-            floor = coefficient
+            fields["floor"] = coefficient
             continue
-        variable, _, exponent = term.slopes[0]
-        logs[variable] = math.log(coefficient) if coefficient > 0 else -math.inf
-        exponents[variable] = form[exponent] if exponent else 1.0
-    return Surface(
-        floor=floor,
-        size_log=logs["params"],
-        size_exponent=exponents["params"],
-        data_log=logs["tokens"],
-        data_exponent=exponents["tokens"],
-        power=form[law.power] if law.power else 1.0,
-    )
+        variable, factor, exponent = term.slopes[0]
+        side = "size" if variable == "params" else "data"
+        fields[f"{side}_log"] = math.log(coefficient) if coefficient > 0 else -math.inf
+        fields[f"{side}_exponent"] = -factor * (form[exponent] if exponent else 1.0)
+    return Surface(**fields)

@@ -10,8 +10,9 @@ from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.envelope import PowerLine
 from scaling_law.fit.isoflop import IsoflopCell
-from scaling_law.fit.points import FitPoints, points_from_records
-from scaling_law.fit.session import KnownLaws, fit_folders, stored_or_fitted
+from scaling_law.fit.material import from_records
+from scaling_law.fit.points import FitPoints
+from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
 from scaling_law.forecast import Forecast, for_law
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, Prediction
@@ -62,6 +63,7 @@ class Fitted:
                 level=self.level,
                 seed_noise_log=self.known.seed_noise_log,
                 alternatives=others,
+                trust_flops_factor=self.known.trust_flops_factor,
             )
         except FitError:
             return None
@@ -139,11 +141,14 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
         known = stored_or_fitted(sweep)
         summary = layout.read_json(sweep.fits / "fit.json")["summary"]
     else:  # a folder that cannot be written
-        summary = fit_folders([sweep.path])[0].to_json()
+        summary = fit_sources([sweep.path])[0].to_json()
     settings = summary["settings"]
-    points = points_from_records(
-        records, convention=settings["convention"], flops=settings["flops"]
-    )
+    points = from_records(
+        records,
+        convention=settings["convention"],
+        flops=settings["flops"],
+        keep=settings["keep"],
+    ).points
     name = known.best_law
     forecast, why = None, ""
     try:
@@ -152,7 +157,7 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
             name,
             {"params": target_params},
             float(settings["level"]),
-            f"law {name}, the joint law that best predicts the largest size from the others",
+            f"law {name}, the joint law that best predicts held-out runs",
         )
     except FitError as problem:
         why = str(problem)

@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from scaling_law.extrapolate import loss_words
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.published import COMPARISON_CAVEAT
+from scaling_law.forecast_text import loss_words
 from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report.evidence import Evidence, Fitted
 from scaling_law.report.page import Section, bullets, card, listing, note, paragraph, table, text

@@ -71,7 +71,7 @@ def test_one_horizon_still_gives_the_law_in_size(branches):
     assert suite.laws["kaplan_n"].usable
     refused = suite.laws["kaplan_d"]
     assert (refused.status, refused.params) == ("too_few_points", {})
-    assert refused.message.startswith("1 points with 1 different losses")
+    assert refused.message.startswith("tokens span")
 
 
 def test_one_size_gives_the_law_in_tokens_and_no_joint_law(branches):
@@ -90,7 +90,7 @@ def test_where_no_law_can_be_fitted_one_line_says_what_to_add(branches):
         with pytest.raises(FitError, match=r"no law can be fitted: .* add sizes or horizons"):
             fit_suite(few)
     same = [dataclasses.replace(r, val_loss_nats=3.0) for r in branches]
-    with pytest.raises(FitError, match=f"{len(same)} points with 1 different losses"):
+    with pytest.raises(FitError, match="points with 1 different losses"):
         fit_suite(same)
 
 

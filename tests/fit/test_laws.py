@@ -34,7 +34,7 @@ TRUE = {
 
 
 def test_every_law_is_tested():
-    assert sorted(TRUE) == law_names()
+    assert tuple(sorted(TRUE)) == law_names()
 
 
 @pytest.mark.parametrize("name", TRUE)
@@ -72,6 +72,32 @@ def test_gradient_and_hessian_match_finite_differences(name, loss):
         assert gradient[0, k] == pytest.approx(slope, rel=1e-5, abs=1e-9)
         bend = (up[1] - down[1])[0] / (2 * step)
         np.testing.assert_allclose(hessian[0, k], bend, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["saturating:tokens", "broken:params"])
+def test_a_law_of_compute_can_be_one_of_another_variable(name):
+    law, plain = load_law(name), load_law(name.partition(":")[0])
+    variable = name.partition(":")[2]
+    assert law.variables == (variable,)
+    true = TRUE[plain.name] | ({"d": 1e5} if plain.name == "broken" else {})
+    x = np.geomspace(1e4, 1e6, 24)
+    losses = law.predict(true, {variable: x})
+    np.testing.assert_allclose(losses, plain.predict(true, {"flops": x}))
+    problem = Problem(law, {variable: x}, losses, Objective())
+    solution = problem.solve(problem.starts())
+    best = solution.internal[solution.objective.argmin()]
+    fitted = law.predict(problem.form(best), {variable: x})
+    np.testing.assert_allclose(fitted, losses, rtol=1e-4)
+
+
+def test_a_law_that_is_not_there_or_not_of_compute_is_refused():
+    for name, said in (
+        ("chinchila", "expected one of"),
+        ("chinchilla:tokens", "not a law of FLOPs alone"),
+        ("saturating:steps", "expected saturating:params"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load_law(name)
 
 
 def test_kaplan_s_published_values():

@@ -9,7 +9,7 @@ import pytest
 
 from scaling_law import layout
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.session import fit_folders, stored_or_fitted
+from scaling_law.fit.session import fit_sources, stored_or_fitted
 from scaling_law.fit.suite import FitSettings, fit_suite
 from scaling_law.fit.summary import format_suite
 from scaling_law.layout import SweepDir
@@ -61,14 +61,14 @@ def test_the_page_for_the_terminal_names_conventions_counts_and_the_verdict(suit
     assert "params: matmul; FLOPs: exact; loss: nats per token, natural logarithm" in text
     assert "starts agree" in text
     assert f"verdict (chinchilla): {suite.validation.verdict}" in text
-    assert "left out, trunk: never annealed" in text
+    assert "left out, not_annealed: a trunk" in text
 
 
 def test_a_kept_fit_is_used_again_until_the_records_change(records, tmp_path):
     sweep = SweepDir(tmp_path / "sweep")
     for record in records:
         write_record(sweep.run(record.run_id), record)
-    suite, path = fit_folders([sweep.path], QUICK)
+    suite, path = fit_sources([sweep.path], QUICK)
     assert path == sweep.fits / "fit.json"
     known = stored_or_fitted(sweep)
     assert known.laws["chinchilla"].params == suite.laws["chinchilla"].params
@@ -85,7 +85,7 @@ def test_a_damaged_kept_fit_is_named(records, tmp_path):
     sweep = SweepDir(tmp_path / "sweep")
     for record in records:
         write_record(sweep.run(record.run_id), record)
-    _, path = fit_folders([sweep.path], FitSettings(resamples=0))
+    _, path = fit_sources([sweep.path], FitSettings(resamples=0))
     assert path is not None
     content = layout.read_json(path)
     del content["laws"]["chinchilla"]["status"]

@@ -8,17 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scaling_law.fit.parametric import fit_law
+from scaling_law.fit.order import find_rises, seed_noise, sizes_in_order
 from scaling_law.fit.points import FitPoints, points_from_arrays
+from scaling_law.fit.rollout import PASS_P90_FRAC
 from scaling_law.fit.solve import Objective
-from scaling_law.fit.validate import (
-    PASS_P90_FRAC,
-    find_rises,
-    flag_outliers,
-    seed_noise,
-    sizes_in_order,
-    validate,
-)
+from scaling_law.fit.validate import validate
 
 
 def surface(params: Any, tokens: Any) -> Any:
@@ -105,17 +99,6 @@ def test_sizes_at_other_tokens_are_compared_by_interpolation_only():
     points = points_from_arrays(params, tokens, surface(params, tokens), cluster=list("aaabbb"))
     rises, pairs = find_rises(points, 0.0)
     assert rises == [] and pairs == 4 + 2, "6e6 tokens lie beyond the smaller size's horizons"
-
-
-def test_odd_points_are_flagged_with_a_reason_and_kept():
-    points = grid(noise=0.002)
-    assert flag_outliers(points, fit_law(points, "chinchilla")) == []
-    odd = changed(points, {0: 1.15, 23: 1.1, 13: 0.9}).take([*range(24), 5])
-    flags = dict(flag_outliers(odd, fit_law(odd, "chinchilla")))
-    assert set(flags) == {"row1", "row24", "row14", "row6"}
-    assert "early plateau" in flags["row1"] and "spike" in flags["row24"]
-    assert "below the law" in flags["row14"]
-    assert flags["row6"] == "same params, tokens and loss as row6"
 
 
 def test_many_sizes_are_held_out_in_few_folds():

@@ -137,7 +137,7 @@ def test_every_run_and_every_exclusion_is_named_with_its_reason(sweep, written):
     page, _ = written
     for record in load_records(sweep):
         assert record.run_id in page
-    assert "trunk: never annealed (its branches are the points) (8)" in page
+    assert "not_annealed: a trunk (its branches are the points) (8)" in page
     assert "diverged: not finite" in page
 
 

@@ -2,31 +2,52 @@
 
 Every law here is a power of a sum of power laws,
 
-    L = ( sum_j exp(u_j) )^kappa,    u = intercepts + slopes . log x,
+    L = ( sum_j exp(u_j) )^kappa,    u = intercepts + slopes . log x (+ bend),
 
 whose u_j are linear in the law's internal parameters (intercepts are logarithms of the
-coefficients). That gives exact gradients and Hessians of log L for all of them at once.
+coefficients) but for what a law bends. That gives exact gradients of log L for all at once.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 
 from scaling_law.errors import ConfigError
 from scaling_law.fit.laws.law import Law, Term
 
-__all__ = ["Law", "Term", "law_names", "load_law"]
+__all__ = ["Law", "Term", "joint_laws", "law_names", "load_law"]
 
 
-def law_names() -> list[str]:
+@functools.cache
+def law_names() -> tuple[str, ...]:
     """Every law's name."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "law")
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "law"))
 
 
+@functools.cache
 def load_law(name: str) -> Law:
-    """The ``LAW`` of ``laws/<name>.py``. Raises ``ConfigError`` naming what there is."""
-    if name not in law_names():
+    """The ``LAW`` of ``laws/<name>.py``; ``name:variable`` is a law of FLOPs on another variable.
+
+    Raises ``ConfigError`` naming what there is.
+    """
+    plain, _, variable = name.partition(":")
+    if plain not in law_names():
         raise ConfigError(f"law {name!r}: expected one of {', '.join(law_names())}")
-    law: Law = importlib.import_module(f"{__name__}.{name}").LAW
-    return law
+    law: Law = importlib.import_module(f"{__name__}.{plain}").LAW
+    if not variable:
+        return law
+    if variable not in ("params", "tokens", "flops"):
+        raise ConfigError(f"law {name!r}: expected {plain}:params, :tokens or :flops")
+    try:
+        return law.on(variable)
+    except ValueError as problem:
+        raise ConfigError(f"law {name!r}: {problem}") from None
+
+
+@functools.cache
+def joint_laws() -> tuple[str, ...]:
+    """The laws in params and tokens that ``slaw fit`` compares, in order of preference."""
+    ranked = [law for law in map(load_law, law_names()) if law.fitted_on == "all"]
+    return tuple(law.name for law in sorted(ranked, key=lambda law: law.rank))

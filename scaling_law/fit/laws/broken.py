@@ -17,18 +17,27 @@ _SLOPE, _BREAK, _PLACE, _WIDTH = 2, 3, 4, 5
 _LEAST_SPAN = math.log(30.0)
 
 
-def _bend(internal: Floats, logs: Variables) -> tuple[Floats, Floats]:
+def _parts(internal: Floats, logs: Variables) -> tuple[Floats, ...]:
     change, place, width = (internal[:, i : i + 1] for i in (_BREAK, _PLACE, _WIDTH))
     z = (logs["flops"] - place) / width
-    soft = np.logaddexp(0.0, z)
-    above = np.exp(z - soft)
+    return change, width, z, np.logaddexp(0.0, z)
+
+
+def _bend(internal: Floats, logs: Variables) -> Floats:
+    change, width, z, soft = _parts(internal, logs)
     value = np.zeros((*z.shape, 2))
     value[:, :, 1] = -change * width * soft
+    return value
+
+
+def _bend_slopes(internal: Floats, logs: Variables) -> Floats:
+    change, width, z, soft = _parts(internal, logs)
+    above = np.exp(z - soft)
     slopes = np.zeros((*z.shape, 2, 6))
     slopes[:, :, 1, _BREAK] = -width * soft
     slopes[:, :, 1, _PLACE] = change * above
     slopes[:, :, 1, _WIDTH] = -change * (soft - above * z)
-    return value, slopes
+    return slopes
 
 
 def _uncentre(values: dict[str, float], centres: Mapping[str, float]) -> dict[str, float]:
@@ -58,6 +67,7 @@ LAW = Law(
     terms=(Term(coefficient="E"), Term(coefficient="b", slopes=(("flops", -1.0, "c0"),))),
     exponents={"c0": (0.0, 2.0), "c1": (-1.0, 2.0), "log_d": (-15.0, 15.0), "f": (0.05, 3.0)},
     bend=_bend,
+    bend_slopes=_bend_slopes,
     uncentre=_uncentre,
     grid={
         "c0": (0.05, 0.15, 0.3),

@@ -12,4 +12,6 @@ LAW = Law(
     exponents={"alpha": (0.0, 2.0), "beta": (0.0, 2.0)},
     latex=r"L = E + A N^{-\alpha} + B D^{-\beta}",
     source="Hoffmann 2022, arXiv 2203.15556, equation 2",
+    fitted_on="all",
+    rank=1,
 )

@@ -18,4 +18,6 @@ LAW = Law(
     power="gamma",
     latex=r"L = (A N^{-\alpha} + B D^{-\beta})^{\gamma}",
     source="Busbridge 2025, arXiv 2502.08606, with E = 0; Kaplan 2020 where beta = 1",
+    fitted_on="all",
+    rank=3,
 )

@@ -33,6 +33,8 @@ LAW = Law(
     exponents={"eta": (0.0, 1.0)},
     latex=r"L = E + (a M^{\eta} + b M^{-\eta}) C^{-\eta},\ M = D/N",
     source="Gadre 2024, arXiv 2403.08540, equation 4",
+    fitted_on="all",
+    rank=4,
     to_public=_to_public,
     from_public=_from_public,
 )

@@ -18,6 +18,7 @@ LAW = Law(
     exponents={"a_C": (0.0, 2.0)},
     latex=r"L = (C_c / C)^{\alpha_C}",
     source="Kaplan 2020, arXiv 2001.08361, equation 1.3",
+    fitted_on="envelope",
     to_public=_to_public,
     from_public=_from_public,
 )

@@ -18,6 +18,7 @@ LAW = Law(
     exponents={"a_D": (0.0, 2.0)},
     latex=r"L = (D_c / D)^{\alpha_D}",
     source="Kaplan 2020, arXiv 2001.08361, equation 1.2",
+    fitted_on="tokens",
     to_public=_to_public,
     from_public=_from_public,
 )

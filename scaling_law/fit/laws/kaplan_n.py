@@ -18,6 +18,7 @@ LAW = Law(
     exponents={"a_N": (0.0, 2.0)},
     latex=r"L = (N_c / N)^{\alpha_N}",
     source="Kaplan 2020, arXiv 2001.08361, equation 1.1",
+    fitted_on="params",
     to_public=_to_public,
     from_public=_from_public,
 )

@@ -28,6 +28,8 @@ LAW = Law(
     power="a_D",
     latex=r"L = [(N_c/N)^{\alpha_N/\alpha_D} + D_c/D]^{\alpha_D}",
     source="Kaplan 2020, arXiv 2001.08361, equation 1.5",
+    fitted_on="all",
+    rank=5,
     to_public=_to_public,
     from_public=_from_public,
 )

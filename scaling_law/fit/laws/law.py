@@ -6,6 +6,7 @@ power laws, coupled terms). Derivatives of log L are exact either way.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +18,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Variables = Mapping[str, Floats]
 # (internal [R, k], logarithms {variable: [n]}) -> what is added to the terms' logarithms
-# [R, n, terms] and its derivatives [R, n, terms, k]
-Bend = Callable[[Floats, Variables], tuple[Floats, Floats]]
+# [R, n, terms]; its derivatives [R, n, terms, k]; their derivatives summed with weights
+# [R, n, terms] over points and terms: [R, k, k]
+Bend = Callable[[Floats, Variables], Floats]
+BendSlopes = Callable[[Floats, Variables], Floats]
+BendCurvature = Callable[[Floats, Variables, Floats], Floats]
+_STEP = 1e-5
 
 
 def root(value: float, exponent: float) -> float:
@@ -63,10 +68,15 @@ class Law:
     unless given). Parameters are ordered: the terms' coefficients, the exponents, the power.
     ``internal`` vectors hold logarithms of the coefficients relative to the variables' centres,
     for conditioning; ``uncentre`` corrects what the terms' slopes do not tell.
+    ``bend`` comes with ``bend_slopes``, its exact derivatives, and ``bend_curvature`` where the
+    differences of those would be slow.
     ``also_needs`` are variables of the bend alone, with the variable whose centre they share;
     ``grid`` start values that the default (0 to 1) would miss; ``lacking`` says why variables
-    cannot tell the law's parameters. ``split_holds``: the compute-optimal split of its terms
-    without the bend is the law's own.
+    cannot tell the law's parameters. ``surface`` gives the fields of ``fit.surface.Surface``
+    where the terms alone do not show them. ``fitted_on`` says which points ``slaw fit`` fits it
+    to: ``all``, ``repeated`` (all, with repeated data), ``params`` or ``tokens`` (the runs that
+    this alone limits), ``envelope`` (the best for their compute), or "" for only when asked.
+    ``rank`` orders the laws of ``all`` by preference, the smallest first.
     """
 
     name: str
@@ -79,13 +89,17 @@ class Law:
     to_public: Callable[[dict[str, float]], dict[str, float]] = field(default=lambda p: p)
     from_public: Callable[[dict[str, float]], dict[str, float]] = field(default=lambda p: p)
     bend: Bend | None = None
+    bend_slopes: BendSlopes | None = None
+    bend_curvature: BendCurvature | None = None
     also_needs: Mapping[str, str] = field(default_factory=dict)
     uncentre: Callable[[dict[str, float], Mapping[str, float]], dict[str, float]] = field(
         default=lambda p, centres: p
     )
     grid: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     lacking: Callable[[Variables], str] = field(default=lambda variables: "")
-    split_holds: bool = True
+    surface: Callable[[Mapping[str, float]], dict[str, float]] | None = None
+    fitted_on: str = ""
+    rank: int = 0
 
     @cached_property
     def variables(self) -> tuple[str, ...]:
@@ -98,6 +112,40 @@ class Law:
         """Internal parameters in order, by the names of their terms' form."""
         power = (self.power,) if self.power else ()
         return (*(t.coefficient for t in self.terms), *self.exponents, *power)
+
+    def on(self, variable: str) -> Law:
+        """This law of FLOPs alone as one of another single variable.
+
+        Raises ``ValueError`` for a law of anything else.
+        """
+        if self.variables != ("flops",):
+            raise ValueError(f"law {self.name} is not a law of FLOPs alone")
+
+        def moved(function: Callable[..., Floats]) -> Callable[..., Floats]:
+            return lambda x, logs, *more: function(x, {"flops": logs[variable]}, *more)
+
+        def uncentred(values: dict[str, float], centres: Mapping[str, float]) -> dict[str, float]:
+            return self.uncentre(values, {"flops": centres[variable]})
+
+        terms = tuple(
+            Term(
+                coefficient=term.coefficient,
+                slopes=tuple((variable, factor, name) for _, factor, name in term.slopes),
+            )
+            for term in self.terms
+        )
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}:{variable}",
+            terms=terms,
+            latex=self.latex.replace("C", variable[0].upper()),
+            bend=moved(self.bend) if self.bend else None,
+            bend_slopes=moved(self.bend_slopes) if self.bend_slopes else None,
+            bend_curvature=moved(self.bend_curvature) if self.bend_curvature else None,
+            uncentre=uncentred,
+            lacking=lambda variables: self.lacking({"flops": variables[variable]}),
+            fitted_on=variable,
+        )
 
     def centres(self, logs: Variables) -> dict[str, float]:
         """Mean logarithm of each variable, shared where the law says so."""
@@ -125,7 +173,7 @@ class Law:
         flat = basis.matrix.reshape(-1, width)
         u = (internal[:, :width] @ flat.T).reshape(len(internal), *basis.offset.shape)
         u += basis.offset
-        return u if self.bend is None else u + self.bend(internal, basis.logs)[0]
+        return u if self.bend is None else u + self.bend(internal, basis.logs)
 
     def log_loss(self, internal: Floats, basis: Basis) -> tuple[Floats, Floats, Floats]:
         """log L [R, n], the terms' shares [R, n, terms], log of their sum [R, n].
@@ -146,12 +194,51 @@ class Law:
 
     def slopes_of_sum(self, internal: Floats, basis: Basis, shares: Floats) -> Floats:
         """d log sum / d parameter, without the power: [R, n, k]."""
-        # points first: one small matrix product each, which beats einsum's planning
-        inner = np.swapaxes(np.swapaxes(shares, 0, 1) @ basis.matrix, 0, 1)
-        if self.bend is None:
-            return inner
-        bent = self.bend(internal, basis.logs)[1]
-        return np.asarray(inner + np.einsum("rnj,rnjk->rnk", shares, bent))
+        if self.bend_slopes is None:
+            # points first: one small matrix product each, which beats einsum's planning
+            return np.swapaxes(np.swapaxes(shares, 0, 1) @ basis.matrix, 0, 1)
+        return np.asarray((shares[:, :, None, :] @ self._slopes(internal, basis))[:, :, 0])
+
+    def _slopes(self, internal: Floats, basis: Basis) -> Floats:
+        """Derivatives of the terms' logarithms: [R, n, terms, k]."""
+        assert self.bend_slopes is not None
+        return basis.matrix + self.bend_slopes(internal, basis.logs)
+
+    def curvature_of_sum(self, internal: Floats, basis: Basis, pull: Floats) -> Floats:
+        """Sum over points and terms of pull * (d u d u^T + d2 u): [R, k, k], without the power.
+
+        ``pull`` [R, n, terms].
+        """
+        if self.bend_slopes is None:
+            width = basis.matrix.shape[2]
+            total = np.zeros((len(internal), width * width))
+            for j in range(pull.shape[2]):
+                rows = basis.matrix[:, j]
+                pairs = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
+                total += pull[:, :, j] @ pairs
+            return total.reshape(-1, width, width)
+        slopes = self._slopes(internal, basis)
+        found = np.zeros((len(internal), internal.shape[1], internal.shape[1]))
+        for j in range(pull.shape[2]):
+            rows = slopes[:, :, j]
+            found += np.swapaxes(rows * pull[:, :, j, None], 1, 2) @ rows
+        return found + self._bent_curvature(internal, basis.logs, pull)
+
+    def _bent_curvature(self, internal: Floats, logs: Variables, pull: Floats) -> Floats:
+        if self.bend_curvature is not None:
+            return self.bend_curvature(internal, logs, pull)
+        assert self.bend_slopes is not None
+        columns = []
+        for k in range(internal.shape[1]):
+            ends = []
+            for side in (_STEP, -_STEP):
+                moved = internal.copy()
+                moved[:, k] += side
+                slopes = self.bend_slopes(moved, logs)
+                ends.append(np.einsum("rnj,rnjk->rk", pull, slopes))
+            columns.append((ends[0] - ends[1]) / (2 * _STEP))
+        found = np.stack(columns, axis=2)
+        return np.asarray(0.5 * (found + np.swapaxes(found, 1, 2)))
 
     def predict(self, params: Mapping[str, float], variables: Variables) -> Floats:
         """L [n] in nats per token for parameters in the published form."""

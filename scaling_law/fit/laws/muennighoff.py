@@ -33,28 +33,36 @@ def _worth(excess: Floats, log_half: Floats) -> tuple[Floats, Floats, Floats]:
     return np.log1p(gained) - excess, by_excess, by_half
 
 
-def _bend(internal: Floats, logs: Variables) -> tuple[Floats, Floats]:
+def _parts(internal: Floats, logs: Variables) -> tuple[Floats, ...]:
     a, b, alpha, beta, data, size = (internal[:, i : i + 1] for i in range(1, 7))
-    unique = logs["tokens_unique"]
-    best = (np.log(alpha) + a - np.log(beta) - b + beta * unique) / alpha
+    best = (np.log(alpha) + a - np.log(beta) - b + beta * logs["tokens_unique"]) / alpha
     excess = np.maximum(logs["params"] - best, 0.0)
-    over = excess > 0
-    size_worth, by_excess, by_size = _worth(excess, size)
-    by_excess = np.where(over, by_excess, 0.0)
-    repeated = np.maximum(logs["tokens"] - unique, 0.0)
-    data_worth, _, by_data = _worth(np.broadcast_to(repeated, excess.shape), data)
-    value = np.zeros((*excess.shape, 3))
-    value[:, :, 1] = -alpha * size_worth
-    value[:, :, 2] = -beta * data_worth
-    slopes = np.zeros((*excess.shape, 3, 7))
+    repeated = np.maximum(logs["tokens"] - logs["tokens_unique"], 0.0)
+    of_size = _worth(excess, size)
+    of_data = _worth(np.broadcast_to(repeated, excess.shape), data)
+    return (*of_size, *of_data, best, np.where(excess > 0, of_size[1], 0.0))
+
+
+def _bend(internal: Floats, logs: Variables) -> Floats:
+    size_worth, _, _, data_worth, *_ = _parts(internal, logs)
+    value = np.zeros((*size_worth.shape, 3))
+    value[:, :, 1] = -internal[:, _ALPHA : _ALPHA + 1] * size_worth
+    value[:, :, 2] = -internal[:, _BETA : _BETA + 1] * data_worth
+    return value
+
+
+def _bend_slopes(internal: Floats, logs: Variables) -> Floats:
+    size_worth, _, by_size, data_worth, _, by_data, best, by_excess = _parts(internal, logs)
+    alpha, beta = internal[:, _ALPHA : _ALPHA + 1], internal[:, _BETA : _BETA + 1]
+    slopes = np.zeros((*size_worth.shape, 3, 7))
     slopes[:, :, 1, _A] = by_excess
     slopes[:, :, 1, _B] = -by_excess
     slopes[:, :, 1, _ALPHA] = -size_worth + by_excess * (1 / alpha - best)
-    slopes[:, :, 1, _BETA] = by_excess * (unique - 1 / beta)
+    slopes[:, :, 1, _BETA] = by_excess * (logs["tokens_unique"] - 1 / beta)
     slopes[:, :, 1, _SIZE] = -alpha * by_size
     slopes[:, :, 2, _BETA] = -data_worth
     slopes[:, :, 2, _DATA] = -beta * by_data
-    return value, slopes
+    return slopes
 
 
 def _lacking(variables: Variables) -> str:
@@ -88,6 +96,7 @@ LAW = Law(
         "log_R_N": (-2.0, 7.0),
     },
     bend=_bend,
+    bend_slopes=_bend_slopes,
     also_needs={"tokens_unique": "tokens"},
     grid={
         "alpha": (0.2, 0.35, 0.5),
@@ -98,6 +107,7 @@ LAW = Law(
     lacking=_lacking,
     latex=r"L = E + A N'^{-\alpha} + B D'^{-\beta},\ D' = U_D (1 + R_D^*(1 - e^{-R_D/R_D^*}))",
     source="Muennighoff 2023, arXiv 2305.16264, equations 5 to 7",
+    fitted_on="repeated",
     to_public=_to_public,
     from_public=_from_public,
 )

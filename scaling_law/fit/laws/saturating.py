@@ -11,4 +11,5 @@ LAW = Law(
     exponents={"b": (0.0, 2.0)},
     latex=r"L = L_\infty + K C^{-b}",
     source="Henighan 2020, arXiv 2010.14701, equation 1.1",
+    fitted_on="envelope",
 )

@@ -16,20 +16,51 @@ from scaling_law.fit.laws.law import Floats, Law, Term, Variables
 _ALPHA, _BETA, _K, _R = 2, 3, 4, 5
 
 
-def _bend(internal: Floats, logs: Variables) -> tuple[Floats, Floats]:
-    alpha, beta, k, r = (internal[:, i : i + 1] for i in (_ALPHA, _BETA, _K, _R))
+def _parts(internal: Floats, logs: Variables) -> tuple[Floats, Floats]:
+    """log of the inner sum and the data term's share of it, [R, n] each."""
+    alpha, beta, r = (internal[:, i : i + 1] for i in (_ALPHA, _BETA, _R))
     size = -r / 2 - alpha * logs["params"]
-    data = r / 2 - beta * logs["tokens"]
-    total = np.logaddexp(size, data)
-    share = np.exp(data - total)
+    gap = r / 2 - beta * logs["tokens"] - size
+    share = 1 / (1 + np.exp(-gap))
+    return size + np.logaddexp(0.0, gap), share
+
+
+def _bend(internal: Floats, logs: Variables) -> Floats:
+    total, _ = _parts(internal, logs)
     value = np.zeros((*total.shape, 2))
-    value[:, :, 1] = k * total
+    value[:, :, 1] = internal[:, _K : _K + 1] * total
+    return value
+
+
+def _slopes_of_total(total: Floats, share: Floats, logs: Variables) -> Floats:
+    slopes = np.zeros((*total.shape, 6))
+    slopes[:, :, _ALPHA] = -(1 - share) * logs["params"]
+    slopes[:, :, _BETA] = -share * logs["tokens"]
+    slopes[:, :, _R] = share - 0.5
+    return slopes
+
+
+def _bend_slopes(internal: Floats, logs: Variables) -> Floats:
+    total, share = _parts(internal, logs)
     slopes = np.zeros((*total.shape, 2, 6))
-    slopes[:, :, 1, _ALPHA] = -k * (1 - share) * logs["params"]
-    slopes[:, :, 1, _BETA] = -k * share * logs["tokens"]
+    slopes[:, :, 1] = internal[:, None, _K : _K + 1] * _slopes_of_total(total, share, logs)
     slopes[:, :, 1, _K] = total
-    slopes[:, :, 1, _R] = k * (share - 0.5)
-    return value, slopes
+    return slopes
+
+
+def _bend_curvature(internal: Floats, logs: Variables, pull: Floats) -> Floats:
+    # d2 log(e^s + e^d) = share (1 - share) (d d - d s)(d d - d s)^T, and k multiplies it
+    total, share = _parts(internal, logs)
+    force = pull[:, :, 1]
+    gap = np.zeros((len(total[0]), 6))
+    gap[:, _ALPHA], gap[:, _BETA], gap[:, _R] = logs["params"], -logs["tokens"], 1.0
+    weight = internal[:, _K : _K + 1] * force * share * (1 - share)
+    pairs = (gap[:, :, None] * gap[:, None, :]).reshape(len(gap), -1)
+    found = (weight @ pairs).reshape(-1, 6, 6)
+    cross = (force[:, None, :] @ _slopes_of_total(total, share, logs))[:, 0]
+    found[:, _K] += cross
+    found[:, :, _K] += cross
+    return found
 
 
 def _uncentre(values: dict[str, float], centres: Mapping[str, float]) -> dict[str, float]:
@@ -59,11 +90,24 @@ def _from_public(params: dict[str, float]) -> dict[str, float]:
     return kept | {"K": math.exp(params["k"] * (size + data) / 2), "r": data - size}
 
 
+def _surface(params: Mapping[str, float]) -> dict[str, float]:
+    return {
+        "floor": params["E"],
+        "size_log": math.log(params["A"]),
+        "size_exponent": params["alpha"],
+        "data_log": math.log(params["B"]),
+        "data_exponent": params["beta"],
+        "power": params["k"],
+    }
+
+
 LAW = Law(
     name="skaling",
     terms=(Term(coefficient="E"), Term(coefficient="K")),
     exponents={"alpha": (0.01, 4.0), "beta": (0.01, 4.0), "k": (0.05, 4.0), "r": (-15.0, 15.0)},
     bend=_bend,
+    bend_slopes=_bend_slopes,
+    bend_curvature=_bend_curvature,
     also_needs={"params": "params", "tokens": "tokens"},
     uncentre=_uncentre,
     grid={
@@ -72,8 +116,11 @@ LAW = Law(
         "k": (0.3, 0.6, 1.0),
         "r": (-1.5, 0.0, 1.5),
     },
+    surface=_surface,
     latex=r"L = E + (A N^{-\alpha} + B D^{-\beta})^{k}",
     source="Videau 2026, arXiv 2608.07222",
+    fitted_on="all",
+    rank=2,
     to_public=_to_public,
     from_public=_from_public,
 )

@@ -1,0 +1,295 @@
+"""Other people's fitters, and ours, behind one question: fit these runs, predict those.
+
+A peer runs in a process of its own (its interpreter may differ), which reads one JSON job a
+line and answers one JSON line: ``python peers.py --serve NAME``. Units everywhere: parameters
+and tokens as counts, loss in nats per token, time in CPU seconds of the fit, imports excluded.
+
+Nothing of theirs is copied: packages are called as their own documentation shows. The two plain
+references are written here from the published description: ``hoffmann_bfgs`` (Hoffmann 2022
+appendix D.3 as replicated by Besiroglu 2024, arXiv 2404.10102) and ``lsq_nonlinear``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.metadata
+import itertools
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LEVEL = 0.9
+HUBER_DELTA = 1e-3
+NAMES = ("A", "B", "E", "alpha", "beta")
+ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+}
+# The published replication's grid: 4,500 starts over (log A, log B, log E, alpha, beta).
+HOFFMANN_GRID = (
+    (0.0, 5.0, 10.0, 15.0, 20.0, 25.0),
+    (0.0, 5.0, 10.0, 15.0, 20.0, 25.0),
+    (-1.0, -0.5, 0.0, 0.5, 1.0),
+    (0.0, 0.5, 1.0, 1.5, 2.0),
+    (0.0, 0.5, 1.0, 1.5, 2.0),
+)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Columns of one length: counts, nats per token, FLOPs and trunk names where known."""
+
+    params: list[float]
+    tokens: list[float]
+    loss: list[float]
+    flops: list[float] | None = None
+    cluster: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Predicted losses (nats) with 90% ends where the contender has them; NaN: no answer.
+
+    ``law`` holds A, B, E, alpha, beta where it is Chinchilla's; ``cpu_s`` the fit and forecast.
+    """
+
+    predicted: list[float]
+    low: list[float] | None = None
+    high: list[float] | None = None
+    law: dict[str, float] = field(default_factory=dict)
+    cpu_s: float = float("nan")
+    note: str = ""
+
+
+def surface(law: Mapping[str, float], params: Any, tokens: Any) -> Any:
+    """Chinchilla's loss (nats) at arrays of parameters and tokens."""
+    import numpy as np
+
+    n, d = np.asarray(params, dtype=float), np.asarray(tokens, dtype=float)
+    return law["E"] + law["A"] * n ** -law["alpha"] + law["B"] * d ** -law["beta"]
+
+
+# --- ours, in this process --------------------------------------------------------------------
+
+
+def ours(runs: Runs, at: Runs, resamples: int) -> Answer:
+    """The library as a notebook uses it: every law, the best chosen. The one place to switch."""
+    from scaling_law.errors import SlawError
+    from scaling_law.fit import fit
+
+    columns = {"params": runs.params, "tokens": runs.tokens, "loss": runs.loss}
+    columns |= {"flops": runs.flops, "cluster": runs.cluster}
+    began = time.process_time()
+    try:
+        result = fit(resamples=resamples, **columns)
+        pairs = zip(at.params, at.tokens, strict=True)
+        found = [result.predict(params=n, tokens=d) for n, d in pairs]
+    except SlawError as problem:
+        return _silent(at, str(problem), time.process_time() - began)
+    law = found[0].law if found else ""
+    refused = sum(bool(p.refused) for p in found)
+    ends = [(p.low_nats, p.high_nats) for p in found]
+    return Answer(
+        predicted=[p.loss_nats for p in found],
+        low=[_or_nan(low) for low, _ in ends],
+        high=[_or_nan(high) for _, high in ends],
+        cpu_s=time.process_time() - began,
+        note=f"law {law}" + (f"; {refused} with a range only" if refused else ""),
+    )
+
+
+def ours_chinchilla(runs: Runs, at: Runs, resamples: int) -> Answer:
+    """Our solver and intervals with Chinchilla's law alone."""
+    from scaling_law.errors import SlawError
+    from scaling_law.fit.interval import prediction_interval
+    from scaling_law.fit.parametric import fit_law
+    from scaling_law.fit.points import points_from_arrays
+
+    began = time.process_time()
+    try:
+        points = points_from_arrays(
+            runs.params, runs.tokens, runs.loss, flops=runs.flops, cluster=runs.cluster
+        )
+        fitted = fit_law(points, "chinchilla", resamples=resamples)
+        if not fitted.params:
+            return _silent(at, fitted.message, time.process_time() - began)
+        targets = zip(at.params, at.tokens, strict=True)
+        spreads = [
+            prediction_interval(fitted, {"params": n, "tokens": d}, level=LEVEL).nats
+            for n, d in targets
+        ]
+    except SlawError as problem:
+        return _silent(at, str(problem), time.process_time() - began)
+    nan = float("nan")
+    return Answer(
+        predicted=[float(x) for x in surface(fitted.params, at.params, at.tokens)],
+        low=[s[0] if s else nan for s in spreads],
+        high=[s[1] if s else nan for s in spreads],
+        law=dict(fitted.params),
+        cpu_s=time.process_time() - began,
+        note=fitted.status,
+    )
+
+
+OURS: dict[str, Callable[[Runs, Runs, int], Answer]] = {
+    "ours": ours,
+    "ours, chinchilla only": ours_chinchilla,
+}
+
+
+def _silent(at: Runs, why: str, cpu_s: float = float("nan")) -> Answer:
+    return Answer(predicted=[float("nan")] * len(at.params), cpu_s=cpu_s, note=f"no answer: {why}")
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+# --- peers, each in its own process -----------------------------------------------------------
+
+
+def published_objective(theta: Any, logs: tuple[Any, Any, Any]) -> float:
+    """Sum of Huber (delta 1e-3) on log residuals; theta: log A, log B, log E, alpha, beta."""
+    import numpy as np
+
+    log_n, log_d, log_loss = logs
+    a, b, e, alpha, beta = theta
+    terms = np.stack([a - alpha * log_n, b - beta * log_d, np.full_like(log_n, e)])
+    top = terms.max(axis=0)
+    size = np.abs(top + np.log(np.exp(terms - top).sum(axis=0)) - log_loss)
+    inside = size <= HUBER_DELTA
+    return float(
+        np.where(inside, 0.5 * size**2, HUBER_DELTA * (size - 0.5 * HUBER_DELTA)).sum()
+    )
+
+
+def logs_of(runs: Runs) -> tuple[Any, Any, Any]:
+    """Logarithms of params, tokens and loss."""
+    import numpy as np
+
+    return np.log(runs.params), np.log(runs.tokens), np.log(runs.loss)
+
+
+def law_of(theta: Sequence[float]) -> dict[str, float]:
+    """A, B, E, alpha, beta of the published parameter vector (first three as logarithms)."""
+    import numpy as np
+
+    a, b, e, alpha, beta = (float(x) for x in theta)
+    return dict(zip(NAMES, (*np.exp([a, b, e]).tolist(), alpha, beta), strict=True))
+
+
+def _hoffmann(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """Best of scipy BFGS, numeric gradients, from ``starts`` of the published 4,500."""
+    import numpy as np
+    from scipy.optimize import minimize
+
+    grid = np.array(list(itertools.product(*HOFFMANN_GRID)))
+    wanted = min(int(options.get("starts", len(grid))), len(grid))
+    chosen = np.random.default_rng(0).choice(len(grid), wanted, replace=False)
+    logs, best = logs_of(runs), None
+    for start in grid[np.sort(chosen)]:
+        with np.errstate(all="ignore"):
+            found = minimize(published_objective, start, args=(logs,), method="BFGS")
+        if np.isfinite(found.fun) and (best is None or found.fun < best.fun):
+            best = found
+    if best is None:
+        return {}, "no start gave a finite objective"
+    return law_of(best.x), f"{wanted} of {len(grid)} starts"
+
+
+def _least_squares(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """scipy's curve_fit on the loss itself from a few starts, bounds E, A, B, exponents >= 0."""
+    import numpy as np
+    from scipy.optimize import OptimizeWarning, curve_fit
+
+    def law(x: Any, *p: float) -> Any:
+        return surface(dict(zip(NAMES, p, strict=True)), x[0], x[1])
+
+    x, y = np.array([runs.params, runs.tokens]), np.array(runs.loss)
+    lowest, best = float(y.min()), (float("inf"), ())
+    for exponent, share in itertools.product((0.2, 0.35, 0.5), (0.5, 0.9)):
+        rest = (float(np.median(y)) - share * lowest) / 2
+        scale = [rest * float(np.median(column)) ** exponent for column in x]
+        start = (*scale, share * lowest, exponent, exponent)
+        with contextlib.suppress(RuntimeError, ValueError, OptimizeWarning):
+            found, _ = curve_fit(
+                law, x, y, p0=start, bounds=(0, np.inf), x_scale=np.abs(start), max_nfev=5000
+            )
+            cost = float(((law(x, *found) - y) ** 2).sum())
+            best = min(best, (cost, tuple(found.tolist())))
+    if not best[1]:
+        return {}, "curve_fit failed from every start"
+    return dict(zip(NAMES, best[1], strict=True)), "6 starts"
+
+
+def _chinchilla(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """The ``chinchilla`` package, its README's grid, the original paper's loss (delta 1e-3)."""
+    import functools
+
+    import numpy as np
+    from chinchilla import Chinchilla
+    from chinchilla._metrics import log_huber
+
+    count = int(options.get("per_axis", 5))
+    exponents, scales = np.linspace(0.1, 0.7, count), np.linspace(1, 10, count)
+    grid = {"E": np.linspace(1, 2, count), "a": scales, "b": scales}
+    grid |= {"alpha": exponents, "beta": exponents}
+    loss = functools.partial(log_huber, delta=HUBER_DELTA)
+    with tempfile.TemporaryDirectory() as folder:
+        fitter = Chinchilla(folder, param_grid=grid, loss_fn=loss, log_level=50)
+        for n, d, y in zip(runs.params, runs.tokens, runs.loss, strict=True):
+            fitter.append(N=n, D=d, loss=y)
+        fitter.fit(parallel=False)
+        law = {name: float(fitter.params[name]) for name in NAMES}
+    return law, f"{count**5} starts, log_huber(1e-3)"
+
+
+def _vpnls(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float], str]:
+    """``vpnls`` as its README fits real data: millions and billions, Huber(1e-3), grid .01."""
+    import numpy as np
+    from vpnls.api import fit_vpnls, huber
+
+    n, d = np.array(runs.params) / 1e6, np.array(runs.tokens) / 1e9
+    method = options.get("method", "grid")
+    found = fit_vpnls(n, d, np.array(runs.loss), method=method, loss=huber(HUBER_DELTA))
+    law = {name: float(getattr(found, name)) for name in NAMES}
+    law["A"] *= 1e6 ** law["alpha"]
+    law["B"] *= 1e9 ** law["beta"]
+    return law, f"method {method}, huber(1e-3)"
+
+
+def _simple(runs: Runs, at: Runs, options: Mapping[str, Any]) -> Answer:
+    """``simple-scaling-laws`` with its defaults; a new run's median and its 5% and 95%."""
+    import warnings
+
+    import polars as pl
+    from simple_scaling_laws import fit
+
+    warnings.simplefilter("ignore")
+    size, data, target = "model_size__params", "dataset_size__tokens", "test_loss__nats"
+    frame = {"training_run_id": [f"run{i}" for i in range(len(runs.loss))]}
+    frame |= {"test_set_id": ["held"] * len(runs.loss)}
+    frame |= {size: runs.params, data: runs.tokens, target: runs.loss}
+    model = fit(pl.DataFrame(frame), n_draws=int(options.get("resamples", 1000)))
+    cuts = [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2]
+    points = {size: at.params, data: at.tokens}
+    found = model.predict(pl.DataFrame(points), kind="new-run", quantiles=cuts)
+    low, middle, high = (found[:, i].to_list() for i in (-3, -2, -1))
+    reference = {name: float(x) for name, x in _simple_law(model, target).items()}
+    return Answer(predicted=middle, low=low, high=high, law=reference, note="separable-power")
+
+
+def _simple_law(model: Any, target: str) -> dict[str, float]:
+    from simple_scaling_laws.model import raw_scale_params
+
+    entry = model.fits[target].to_dict(model.law, model.manifest["reference"])
+    return dict(entry.get("params_raw") or raw_scale_params(model.law, entry["params"], 1.0))

@@ -1,0 +1,262 @@
+"""What to train, under any law in params and tokens: a plain function is all that is asked.
+
+Training costs 6 N D FLOPs (Kaplan 2020, arXiv 2001.08361, section 2.1). Nothing here knows a
+closed form: each answer is a minimum in one variable, found on a coarse grid of log params and
+then refined. ``surface.Surface`` has the closed form of the simple laws, which the tests compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from scaling_law.errors import FitError
+
+Loss = Callable[[float, float], float]
+"""(params, tokens) -> natural logarithm of the loss, the loss being in nats per token."""
+
+MOST_FLOPS = 1e60
+"""Where a law is asked for its lowest loss, and the most params, tokens or FLOPs searched."""
+_LOG_MOST = math.log(MOST_FLOPS)
+# Stands in for infinity: the minimiser's interpolation would turn an infinite value into NaN.
+_UNREACHABLE = 1e9
+_GRID = 240
+# Step in log params of the derivative that settles the last digits: a minimum's place is only
+# good to the square root of the rounding error, the zero of its derivative to all of it.
+_STEP = 0.02
+_SHRINK = (1.0, 0.75, 0.5, 0.35, 0.25)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A model to train: ``params``, ``tokens``, ``flops`` (training, 6ND), ``loss_nats``.
+
+    ``tokens_per_param`` is their ratio; ``kind`` the question it answers; ``extra`` that
+    question's own figures, by name.
+    """
+
+    params: float
+    tokens: float
+    flops: float
+    loss_nats: float
+    tokens_per_param: float
+    kind: str
+    extra: dict[str, float] = field(default_factory=dict)
+
+
+def _log_loss(log_loss: Loss, log_params: float, log_tokens: float) -> float:
+    """The law at exp of both, with anything that is no number as unreachable."""
+    try:
+        value = float(log_loss(math.exp(log_params), math.exp(log_tokens)))
+    except (OverflowError, ZeroDivisionError):
+        return _UNREACHABLE
+    if math.isnan(value):
+        return _UNREACHABLE
+    return max(-_UNREACHABLE, min(value, _UNREACHABLE))
+
+
+def _positive(what: str, value: float) -> float:
+    if not 0 < value <= MOST_FLOPS:
+        raise FitError(f"{what} is {value}, expected above 0 and at most {MOST_FLOPS:.0e}")
+    return float(value)
+
+
+def _minimum(objective: Callable[[float], float], low: float, high: float) -> float | None:
+    """Where ``objective`` is least between ``low`` and ``high``; None when that is at an end."""
+    grid = np.linspace(low, high, _GRID)
+    values = [objective(float(x)) for x in grid]
+    best = int(np.argmin(values))
+    if best in (0, _GRID - 1) or values[best] >= _UNREACHABLE:
+        return None
+    bounds = (float(grid[best - 1]), float(grid[best + 1]))
+    found = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    return _settled(objective, float(found.x))
+
+
+def _settled(objective: Callable[[float], float], x: float) -> float:
+    """The zero of the five-point derivative beside ``x``; ``x`` where that is no better."""
+
+    def slope(at: float) -> float:
+        near = objective(at + _STEP) - objective(at - _STEP)
+        return 8 * near - objective(at + 2 * _STEP) + objective(at - 2 * _STEP)
+
+    low, high = x - 1e-3, x + 1e-3
+    if not slope(low) < 0 < slope(high):
+        return x
+    found = float(brentq(slope, low, high, xtol=1e-13, rtol=1e-14))
+    # a cliff within the stencil (the smallest size that can reach a loss) bends the derivative
+    return found if objective(found) <= objective(x) + 1e-12 else x
+
+
+def _choice(
+    log_loss: Loss, log_params: float, log_tokens: float, kind: str, extra: dict[str, float]
+) -> Choice:
+    logged = _log_loss(log_loss, log_params, log_tokens)
+    params, tokens = math.exp(log_params), math.exp(log_tokens)
+    if abs(logged) >= _UNREACHABLE:
+        raise FitError(f"the law gives no finite loss at {params:.3g} params, {tokens:.3g} tokens")
+    return Choice(
+        params=params,
+        tokens=tokens,
+        flops=6 * params * tokens,
+        loss_nats=math.exp(logged),
+        tokens_per_param=tokens / params,
+        kind=kind,
+        extra=extra,
+    )
+
+
+def compute_optimal(log_loss: Loss, flops: float) -> Choice:
+    """The split of ``flops`` training FLOPs with the lowest loss under C = 6ND.
+
+    Hoffmann 2022, arXiv 2203.15556, equation 4 (there in closed form). Raises ``FitError`` when
+    the loss falls all the way to one parameter or one token, so that there is no optimum.
+    """
+    log_product = math.log(_positive("flops", flops) / 6)
+    found = None
+    if log_product > 0:
+        found = _minimum(lambda x: _log_loss(log_loss, x, log_product - x), 0.0, log_product)
+    if found is None:
+        raise FitError(
+            f"the law has no compute-optimal split of {flops:.3g} FLOPs: its loss is lowest at"
+            " an end of the range or nowhere finite; one of its terms is missing or does not fall"
+        )
+    return _choice(log_loss, found, log_product - found, "compute_optimal", {})
+
+
+def over_trained(log_loss: Loss, flops: float, tokens_per_param: float) -> Choice:
+    """``flops`` spent at a given tokens/params r: params = sqrt(flops / 6 / r), tokens = r params.
+
+    ``extra``: ``loss_penalty_nats`` over the compute-optimal split of the same FLOPs;
+    ``compute_ratio``, these FLOPs over the fewest that reach the same loss (Gadre 2024, arXiv
+    2403.08540, studies both). Raises ``FitError`` as ``compute_optimal`` does.
+    """
+    log_product = math.log(_positive("flops", flops) / 6)
+    log_ratio = math.log(_positive("tokens_per_param", tokens_per_param))
+    log_params, log_tokens = (log_product - log_ratio) / 2, (log_product + log_ratio) / 2
+    best = compute_optimal(log_loss, flops)
+    plain = _choice(log_loss, log_params, log_tokens, "over_trained", {})
+    cheapest = cheapest_for_loss(log_loss, plain.loss_nats)
+    extra = {
+        "loss_penalty_nats": plain.loss_nats - best.loss_nats,
+        "compute_ratio": plain.flops / cheapest.flops,
+    }
+    return _choice(log_loss, log_params, log_tokens, "over_trained", extra)
+
+
+def _tokens_for(log_loss: Loss, log_params: float, log_target: float) -> float | None:
+    """log tokens at which this size reaches the target; None when no number of them does."""
+
+    def over(log_tokens: float) -> float:
+        return _log_loss(log_loss, log_params, log_tokens) - log_target
+
+    if over(_LOG_MOST) > 0:
+        return None
+    # a target above the loss after a single token asks for no training at all
+    return 0.0 if over(0.0) <= 0 else float(brentq(over, 0.0, _LOG_MOST, xtol=1e-12, rtol=1e-14))
+
+
+def _reachable(log_loss: Loss, target_loss_nats: float) -> float:
+    """log of the target; ``FitError`` when the law does not come down to it."""
+    if not (math.isfinite(target_loss_nats) and target_loss_nats > 0):
+        raise FitError(f"target loss is {target_loss_nats}, expected a positive number of nats")
+    lowest = compute_optimal(log_loss, MOST_FLOPS).loss_nats
+    if target_loss_nats <= lowest:
+        raise FitError(
+            f"no model reaches {target_loss_nats:.6g} nats: the lowest loss the law gives is"
+            f" {lowest:.6g} nats (at {MOST_FLOPS:.0e} FLOPs)"
+        )
+    return math.log(target_loss_nats)
+
+
+def _cheapest(log_loss: Loss, target_loss_nats: float, tokens_served: float) -> tuple[float, float]:
+    """(log params, log tokens) with the least 6ND + 2N tokens_served at the target loss."""
+    log_target = _reachable(log_loss, target_loss_nats)
+
+    def log_cost(log_params: float) -> float:
+        log_tokens = _tokens_for(log_loss, log_params, log_target)
+        if log_tokens is None:
+            return _UNREACHABLE
+        return log_params + math.log(6 * math.exp(log_tokens) + 2 * tokens_served)
+
+    found = _minimum(log_cost, 0.0, _LOG_MOST)
+    log_tokens = None if found is None else _tokens_for(log_loss, found, log_target)
+    if found is None or log_tokens is None:
+        raise FitError(
+            f"no cheapest model for {target_loss_nats:.6g} nats: the cost is least at an end of"
+            " the range (a loss so high that one parameter or one token would do?)"
+        )
+    return found, log_tokens
+
+
+def cheapest_for_loss(log_loss: Loss, target_loss_nats: float) -> Choice:
+    """The fewest training FLOPs 6ND that reach a loss: ``inference_aware`` with none served.
+
+    The same model as ``compute_optimal`` at those FLOPs (one problem and its dual). Raises
+    ``FitError`` for a loss the law does not reach, with the lowest that it gives.
+    """
+    where = _cheapest(log_loss, target_loss_nats, 0.0)
+    return _choice(log_loss, *where, "cheapest_for_loss", {})
+
+
+def inference_aware(log_loss: Loss, target_loss_nats: float, tokens_served: float) -> Choice:
+    """The model with the least 6ND + 2N ``tokens_served`` among those of the target loss.
+
+    Sardana 2023, arXiv 2401.00448, equation 3: a forward pass costs 2N FLOPs a token, served
+    over the model's life. ``extra``: ``inference_flops`` and ``total_flops``;
+    ``compute_optimal_params`` and ``compute_optimal_total_flops`` of the model with the fewest
+    training FLOPs for the same loss and the same service, and ``saving``, the share of that
+    total not spent. Raises ``FitError`` as ``cheapest_for_loss`` does.
+    """
+    if not 0 <= tokens_served <= MOST_FLOPS:
+        raise FitError(f"tokens_served is {tokens_served}, expected 0 to {MOST_FLOPS:.0e}")
+    plain = cheapest_for_loss(log_loss, target_loss_nats)
+    where = _cheapest(log_loss, target_loss_nats, tokens_served)
+    inference = 2 * math.exp(where[0]) * tokens_served
+    total = 6 * math.exp(sum(where)) + inference
+    plain_total = plain.flops + 2 * plain.params * tokens_served
+    extra = {
+        "inference_flops": inference,
+        "total_flops": total,
+        "compute_optimal_params": plain.params,
+        "compute_optimal_total_flops": plain_total,
+        "saving": 1 - total / plain_total,
+    }
+    return _choice(log_loss, *where, "inference_aware", extra)
+
+
+def size_cost_curve(
+    log_loss: Loss, flops: float, shrink: Sequence[float] = _SHRINK
+) -> list[dict[str, float | None]]:
+    """What smaller models of the same loss cost to train, from the optimum at ``flops``.
+
+    One row for each factor in ``shrink`` on the optimal params: ``shrink``, ``params``,
+    ``loss_nats`` (the optimum's), and ``tokens``, ``flops``, ``tokens_per_param``,
+    ``compute_ratio`` (FLOPs over the optimum's; 1.12: 12% more training), which are None where
+    no number of tokens makes up for the size. The trade-off of de Vries 2023, "Go smol or go
+    home" (www.harmdevries.com/post/model-size-vs-compute-overhead). Raises ``FitError`` as
+    ``compute_optimal`` does and for a factor that is not positive.
+    """
+    best = compute_optimal(log_loss, flops)
+    rows: list[dict[str, float | None]] = []
+    for factor in shrink:
+        params = best.params * _positive("shrink", factor)
+        log_tokens = _tokens_for(log_loss, math.log(params), math.log(best.loss_nats))
+        tokens = None if log_tokens is None else math.exp(log_tokens)
+        needed = None if tokens is None else 6 * params * tokens
+        rows.append(
+            {
+                "shrink": float(factor),
+                "params": params,
+                "loss_nats": best.loss_nats,
+                "tokens": tokens,
+                "flops": needed,
+                "tokens_per_param": None if tokens is None else tokens / params,
+                "compute_ratio": None if needed is None else needed / best.flops,
+            }
+        )
+    return rows

@@ -1,0 +1,80 @@
+"""What ``slaw validate`` prints: every held-out run scored, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scaling_law.fit.points import FitPoints
+from scaling_law.fit.rollout import LEAST_HELD_OUT, PASS_MEDIAN_FRAC, PASS_P90_FRAC, HeldOut
+from scaling_law.fit.validate import Validation
+
+_TITLES = (
+    ("leave_size_out", "each size left out"),
+    ("leave_trunk_out", "each trunk left out"),
+    ("rollout_params", "rollout by params: fit the small, predict the large"),
+    ("rollout_tokens", "rollout by tokens: fit the short, predict the long"),
+    ("rollout_flops", "rollout by FLOPs: fit the cheap, predict the dear"),
+    ("expanding", "expanding window: each block of FLOPs from all before it"),
+)
+_HEAD = ("held out", "fitted", "scored", "FLOPs", "median", "90%", "worst", "bias", "coverage")
+
+
+def format_validation(check: Validation, points: FitPoints) -> str:
+    """Tables of errors, bias and coverage, then order, noise and the verdict in words."""
+    lines = [
+        f"law {check.law} on {len(points)} points from {points.n_clusters} independent trunks",
+        "errors are predicted / measured - 1, in % of the loss; coverage: share of held-out runs"
+        " within their interval",
+    ]
+    for name, title in _TITLES:
+        rows = getattr(check, name)
+        lines += ["", title]
+        if not rows:
+            lines.append(f"    {check.reasons.get(name, 'not possible with these points')}")
+            continue
+        lines += _table(rows)
+    lines += [""]
+    if check.seed_noise_log is None:
+        lines.append(f"seed noise: {check.reasons.get('seed_noise_log', 'not measured')}")
+    else:
+        lines.append(
+            f"seed noise: {100 * check.seed_noise_log:.2f}% of loss (standard deviation, from"
+            f" {check.seed_groups} repeated points)"
+        )
+    lines.append(
+        f"order: loss rose in {len(check.rises)} of {check.pairs_compared} neighbouring pairs"
+    )
+    lines += [
+        f"    along {rise.along}: {rise.lower} to {rise.higher} by {100 * rise.rise_log:.2g}%"
+        for rise in check.rises[:5]
+    ]
+    lines.append(
+        f"verdict: {check.verdict}\n"
+        f"(a rollout passes with a median error of at most {100 * PASS_MEDIAN_FRAC:g}%, from"
+        f" {LEAST_HELD_OUT} runs on, and 90% of the runs within {100 * PASS_P90_FRAC:g}%; trust"
+        " goes as far as the errors, growing with the logarithm of the distance, would stay"
+        f" within {100 * PASS_MEDIAN_FRAC:g}%)"
+    )
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[HeldOut]) -> list[str]:
+    table: list[tuple[str, ...]] = [_HEAD]
+    for row in rows:
+        head = (row.held_out, str(row.n_fitted), str(row.n_held_out))
+        factor = f"{row.factors['flops']:.2g}x"
+        if row.median_abs_error is None:
+            table.append((*head, factor, f"refused: {row.reason}", "", "", "", ""))
+            continue
+        errors = (row.median_abs_error, row.p90_abs_error or 0.0, row.max_abs_error or 0.0)
+        coverage = "-" if row.coverage is None else f"{100 * row.coverage:.0f}%"
+        words = [f"{100 * error:.2f}%" for error in errors]
+        table.append((*head, factor, *words, f"{100 * (row.bias or 0.0):+.2f}%", coverage))
+    widths = [
+        max(len(line[i]) for line in table if i < 4 or not line[4].startswith("refused"))
+        for i in range(len(table[0]))
+    ]
+    return [
+        "    " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]

@@ -1,0 +1,116 @@
+"""Figures of ``slaw fit``, for a table as for a sweep: points, law and band; or ``--compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from scaling_law import layout
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.extrapolate import extrapolate
+from scaling_law.fit.compare import Approach
+from scaling_law.fit.suite import FitSuite
+from scaling_law.outcome import FitResult, Prediction
+from scaling_law.report import style
+from scaling_law.report.comparison import comparison_figure
+from scaling_law.report.style import BLUE, FAINT, INK
+from scaling_law.units import format_count
+
+_BEYOND = 30.0
+_STEPS = 40
+
+
+def write_figure(suite: FitSuite, approaches: list[Approach] | None, path: Path) -> Path:
+    """Draw the comparison if there is one, else the fit, to a PNG or SVG file.
+
+    Raises ``ConfigError`` for another suffix or a folder that cannot be written, ``FitError``
+    when no joint law was fitted.
+    """
+    kinds = {".svg": 0, ".png": 1}
+    if path.suffix.lower() not in kinds:
+        raise ConfigError(f"{path}: expected a .png or .svg file")
+    with style.applied():
+        figure = fit_figure(suite) if approaches is None else comparison_figure(approaches)
+        content = style.render(figure)[kinds[path.suffix.lower()]]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        layout.atomic_write(path, content)
+    except OSError as problem:
+        raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
+    return path
+
+
+def fit_figure(suite: FitSuite) -> Figure:
+    """Loss against compute: the runs by size, the compute-optimal loss with its band."""
+    best = suite.laws.get(suite.best_law)
+    if best is None or not best.usable:
+        raise FitError("no joint law was fitted: nothing to draw")
+    points = suite.points
+    figure, axes = style.new_figure(
+        f"{len(points)} runs and the lowest loss for a budget ({best.law})"
+    )
+    shades = ListedColormap([style.ramp_over(0, 255)(i) for i in range(256)])
+    norm = LogNorm(points.params.min(), points.params.max())
+    axes.scatter(points.flops, points.loss_nats, c=points.params, cmap=shades, norm=norm, s=16)
+    found = _frontier(suite, best)
+    entries = _draw_frontier(axes, suite, found)
+    losses_seen = [*points.loss_nats.tolist(), *(one.loss_nats for one in found)]
+    style.flops_axis(axes, "x", f"FLOPs ({points.convention['flops']})")
+    style.loss_axis(axes, min(losses_seen) * 0.98, max(losses_seen) * 1.02)
+    axes.set_ylabel(f"loss ({points.convention['loss']})")
+    counted = points.convention["params"].replace("_", "-")
+    bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, label=f"parameters ({counted})")
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    style.legend_below(figure, entries, 2)
+    return figure
+
+
+def _frontier(suite: FitSuite, best: FitResult) -> list[Prediction]:
+    """The best split of budgets from the smallest run's to well beyond the largest's."""
+    low, high = suite.points.data_range["flops"]
+    found = []
+    for flops in np.geomspace(low, high * _BEYOND, _STEPS):
+        try:
+            one = extrapolate(
+                best,
+                flops=float(flops),
+                level=suite.settings.level,
+                seed_noise_log=suite.validation.seed_noise_log,
+                alternatives=[fit for fit in suite.laws.values() if fit is not best],
+            )
+        except FitError:
+            continue
+        found.append(one)
+    return found
+
+
+def _draw_frontier(axes: Axes, suite: FitSuite, found: list[Prediction]) -> list[Line2D | Patch]:
+    run = Line2D([], [], marker="o", linestyle="", color=INK, label="run")
+    entries: list[Line2D | Patch] = [run]
+    if not found:
+        return entries
+    budgets = np.array([one.flops for one in found], dtype=float)
+    low, high = (
+        np.array([getattr(one, end) for one in found], dtype=float)
+        for end in ("low_nats", "high_nats")
+    )
+    axes.plot(budgets, [one.loss_nats for one in found], color=BLUE)
+    axes.fill_between(budgets, low, high, color=BLUE, alpha=0.18, linewidth=0)
+    end = suite.points.data_range["flops"][1]
+    axes.axvline(end, color=FAINT, linestyle="--", linewidth=1)
+    level = f"{100 * suite.settings.level:g}%"
+    return [
+        *entries,
+        Line2D([], [], color=BLUE, label="law at its best split of 6ND"),
+        Patch(color=BLUE, alpha=0.25, label=f"{level} interval of a new run, over the laws"),
+        Line2D([], [], color=FAINT, linestyle="--", label="end of the data"),
+    ]

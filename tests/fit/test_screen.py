@@ -1,0 +1,85 @@
+"""Runs that do not belong: each rule finds its own, says why, and can be turned off."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.points import FitPoints, points_from_arrays
+from scaling_law.fit.screen import RULES, screen
+
+
+def grid(noise: float = 0.002, **changes: Any) -> FitPoints:
+    """Six sizes by four horizons on Chinchilla's surface."""
+    rng = np.random.default_rng(0)
+    params = np.repeat(14e3 * 2.0 ** np.arange(6), 4)
+    tokens = np.tile(4e5 * 2.0 ** np.arange(4), 6)
+    losses = 1.8 + 480 * params**-0.35 + 2100 * tokens**-0.37
+    losses *= np.exp(noise * rng.standard_normal(24))
+    points = points_from_arrays(params, tokens, losses)
+    return dataclasses.replace(points, **changes)
+
+
+def with_losses(points: FitPoints, factors: dict[int, float]) -> FitPoints:
+    losses = points.loss_nats.copy()
+    for row, factor in factors.items():
+        losses[row] *= factor
+    return dataclasses.replace(points, loss_nats=losses)
+
+
+def test_clean_runs_are_all_kept():
+    points = grid()
+    assert screen(points) is points
+
+
+@pytest.mark.parametrize(
+    ("rule", "broken", "rows"),
+    [
+        ("duplicates", grid().take([*range(24), 5]), 25),
+        ("repeats", grid(tokens_unique=grid().tokens / np.where(np.arange(24) == 3, 5, 1)), 24),
+        ("batch", grid(batch_tokens=np.where(np.arange(24) == 7, 8192.0, 512.0)), 24),
+        ("plateau", with_losses(grid(), {0: 1.25}), 24),
+        ("spike", with_losses(grid(), {22: 1.2}), 24),
+    ],
+)
+def test_each_rule_leaves_out_its_run_and_can_be_turned_off(rule, broken, rows):
+    kept = screen(broken)
+    assert len(kept) == rows - 1
+    assert [reason.split(":")[0] for _, reason in kept.dropped] == [rule]
+    assert len(screen(broken, keep=[rule])) == rows
+    assert rule in RULES
+
+
+def test_four_epochs_are_still_new_data():
+    assert len(screen(grid(tokens_unique=grid().tokens / 4))) == 24
+    with pytest.raises(FitError, match="every run is left out; first: repeats"):
+        screen(grid(tokens_unique=grid().tokens / 4.1))
+
+
+def test_batches_that_follow_a_rule_are_kept():
+    points = grid()
+    batch = np.exp2(np.round(np.log2(0.05 * points.tokens**0.571))).astype(np.float64)
+    assert len(screen(dataclasses.replace(points, batch_tokens=batch))) == 24
+
+
+def test_runs_below_the_law_and_laws_that_do_not_fit_leave_nothing_out():
+    assert len(screen(with_losses(grid(), {10: 0.8}))) == 24
+    # a bend of the whole surface is the law's fault
+    points = grid()
+    bent = dataclasses.replace(
+        points, loss_nats=points.loss_nats * (1 + 0.3 * (points.params > 2e5))
+    )
+    kept = screen(bent)
+    assert len(kept) >= 22
+    many = with_losses(points, dict.fromkeys((0, 5, 10, 15), 1.4))
+    noted = screen(many)
+    assert len(noted) == 24 or all("above the law" in reason for _, reason in noted.dropped)
+
+
+def test_an_unknown_rule_is_named():
+    with pytest.raises(ConfigError, match="rule 'plateaus': expected one of not_annealed"):
+        screen(grid(), keep=["plateaus"])
