@@ -138,6 +138,7 @@ def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         resamples=options.resamples,
         seed=options.seed,
         keep=tuple(options.keep or ()),
+        intervals=options.intervals,
         laws=tuple(getattr(options, "laws", None) or ()),
     )
 
@@ -333,6 +334,12 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("--loss", default="huber_log", choices=("huber_log", "mse_log", "mse"))
     fit.add_argument("--huber-delta", type=_count, default=1e-3, metavar="D")
     fit.add_argument("--level", type=float, default=0.9, help="of the intervals (0.9)")
+    fit.add_argument(
+        "--intervals",
+        default="percentile",
+        choices=("percentile", "studentised"),
+        help="(percentile, widened by Student's t with few trunks)",
+    )
     fit.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (1000)")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument(

@@ -25,6 +25,11 @@ from scaling_law.fit.solve import Problem
 
 MANY_CLUSTERS = 30
 _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
+# Share of the scatter that smooths the residuals' draws where Huber's threshold lies inside it.
+# The fit is then nearly one of absolute values and goes through as many points as it has
+# parameters; their residuals of 0 would stay 0 in every resample. Simulated on 8 and 12 trunks
+# with noise of .2% and 1%, 90% intervals of beta cover 80 to 85% without, 88 to 95% with it.
+_SMOOTH = 0.35
 _BATCH = 500
 # A resample whose objective the multi-start lowers by more than this was in another minimum.
 _AGREE = 1e-6
@@ -41,10 +46,13 @@ LEAST_CLUSTERS = 3
 class Bootstrap:
     """Internal parameter vectors of the resamples [R, k] and how they were made.
 
-    ``widen`` multiplies an interval's half-widths; ``unconverged`` counts resamples left out.
+    ``weights`` and ``targets`` [R, n] are what each was fitted with. ``widen`` multiplies a
+    percentile interval's half-widths; ``unconverged`` counts resamples left out.
     """
 
     internal: Floats
+    weights: Floats
+    targets: Floats
     method: str
     widen: float
     unconverged: int
@@ -84,7 +92,9 @@ def bootstrap(
         method = f"wild cluster bootstrap over {groups} trunks, Student's t({groups - 1})"
         if groups < 12:
             notes.append(f"only {groups} independent trunks: intervals are themselves uncertain")
-    return Bootstrap(found[good], method, widen, int((~good).sum()), tuple(notes))
+    return Bootstrap(
+        found[good], weights[good], targets[good], method, widen, int((~good).sum()), tuple(notes)
+    )
 
 
 def _pairs(
@@ -105,7 +115,13 @@ def _wild(
     groups, rows = points.n_clusters, len(points)
     fitted, residual = _leverage_corrected(problem, optimum, points)
     signs = generator.choice(np.concatenate([-_WEBB, _WEBB]), (count, groups))
-    return np.ones((count, rows)), fitted + residual * signs[:, points.cluster_index]
+    drawn = residual * signs[:, points.cluster_index]
+    scatter = float(np.sqrt(np.sum(residual**2) / max(rows - problem.n_params, 1)))
+    scoring = problem.objective
+    if scoring.loss == "huber_log" and scoring.delta < scatter:
+        noise = generator.standard_normal((count, rows)) * (_SMOOTH * scatter)
+        drawn = (drawn + noise) / np.sqrt(1 + _SMOOTH**2)
+    return np.ones((count, rows)), fitted + drawn
 
 
 def _leverage_corrected(

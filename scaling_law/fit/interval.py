@@ -2,12 +2,11 @@
 
 In log loss, each side adds in quadrature (1) the bootstrap quantile of the law's value over
 the resampled trunks, widened by Student's t with few trunks; (2) a new run's noise, normal
-with the residual scatter and the seed noise measured by repeats as independent parts (some of
-the noise is then counted twice, on the safe side); (3) the farthest end, on that side, of the
-interval of any other law in the same variables that fits the same points about as well, judged
-less strictly the farther the target lies beyond them (``AS_GOOD``). So it always holds the other
-laws' figures: far beyond the data it is a range over laws rather than a frequency. It cannot
-hold what no law here contains, such as a bend beyond the data.
+with the larger of the residual scatter and the seed noise measured by repeats; (3) the farthest
+value, on that side, of any other law in the same variables that fits the same points about as
+well. Beyond ``FAR_ORDERS`` of magnitude no simulation or rollout can calibrate an interval: it
+then turns, by degrees, into a range over laws, worse ones admitted and with their own intervals.
+It cannot hold what no law here contains, such as a bend beyond the data.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.surface import bounded_exp, surface_of
 from scaling_law.outcome import FitResult
 
-# A law whose rms log residual is within this factor of the fit's own "fits about as well" amid
-# the data. Each order of magnitude beyond them adds as much again: residuals say which law is
-# right where the points are, and less and less about where they are not (whether there is an
-# irreducible loss, above all).
+# A law whose rms log residual is within this factor of the fit's own "fits about as well". Each
+# order of magnitude beyond FAR_ORDERS adds as much again: residuals say which law is right where
+# the points are, and less and less about where they are not (whether there is an irreducible
+# loss, above all).
 AS_GOOD = 1.5
+FAR_ORDERS = 3.0
 _FEWEST_DRAWS = 20
 _FEW_TRUNKS = 12
 
@@ -73,14 +73,15 @@ def prediction_interval(
         return Spread(None, {}, (f"no interval: {why}",))
     low, high = interval(draws, centre, level, _widening(fit, level))
     noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
-    noise = float(stats.norm.ppf(0.5 + level / 2)) * math.hypot(*noises)
-    factor = AS_GOOD * (1 + _orders_beyond(fit, target))
+    noise = float(stats.norm.ppf(0.5 + level / 2)) * max(noises, default=0.0)
+    far = max(0.0, _orders_beyond(fit, target) - FAR_ORDERS)
+    factor = AS_GOOD * (1 + far)
     weights = {other.law: _weight(fit, other, factor) for other in alternatives}
     as_good = [other for other in alternatives if weights[other.law] > 0]
     others = [
         weights[other.law] * (end - centre)
         for other in as_good
-        for end in _ends(other, target, level)
+        for end in _ends(other, target, level, min(far, 1.0))
     ]
     parts = {
         "parameters": (max(centre - low, 0.0), max(high - centre, 0.0)),
@@ -101,15 +102,16 @@ def _draws(fit: FitResult, target: Mapping[str, float]) -> tuple[list[float], in
     return [value for value in every if math.isfinite(value)], len(every)
 
 
-def _ends(fit: FitResult, target: Mapping[str, float], level: float) -> list[float]:
-    """The ends of a law's own interval of log L, its value alone without samples."""
+def _ends(fit: FitResult, target: Mapping[str, float], level: float, share: float) -> list[float]:
+    """A law's log L, and the ends of ``share`` of its own interval where it has samples."""
     centre = log_loss(fit.law, fit.params, target)
     if not math.isfinite(centre):
         return []
-    draws, _ = _draws(fit, target)
+    draws, _ = _draws(fit, target) if share else ([], 0)
     if len(draws) < _FEWEST_DRAWS:
         return [centre]
-    return [centre, *interval(np.array(draws), centre, level, _widening(fit, level))]
+    ends = interval(np.array(draws), centre, level, _widening(fit, level))
+    return [centre, *(centre + share * (end - centre) for end in ends)]
 
 
 def _doubts(

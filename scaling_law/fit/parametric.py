@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from scaling_law.fit.laws import Law, load_law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.solve import Objective, Problem, Solution
+from scaling_law.fit.studentised import covariances, errors, studentised_interval
 from scaling_law.fit.surface import bounded_exp, surface_of
 from scaling_law.outcome import STATUS_REMEDY, FitResult
 
@@ -23,15 +25,24 @@ from scaling_law.outcome import STATUS_REMEDY, FitResult
 AGREEING = 1e-6
 # Beyond this the centred normal matrix no longer separates the parameters.
 MAX_CONDITION = 1e12
-# A Huber threshold below this share of the residual scatter makes wild intervals too narrow.
-_SHARP = 0.7
 _LOGARITHMIC = frozenset(("E", "A", "B", "K", "N_c", "D_c", "C_c", "L_inf", "G", "d", "R_D", "R_N"))
+INTERVALS = ("percentile", "studentised")
 _AXES = ("params", "tokens", "flops")
 # Budgets whose logarithms vary less than this share of those of the sizes are one budget.
 _SAME_BUDGET = 0.02
 _FEW_STARTS = 8
 # A power law over less than this is any line.
 _LEAST_SPAN = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How intervals are made: 0 ``resamples`` for none; ``intervals`` of ``INTERVALS``."""
+
+    resamples: int = 0
+    seed: int = 0
+    level: float = 0.9
+    intervals: str = "percentile"
 
 
 def fit_law(
@@ -42,6 +53,7 @@ def fit_law(
     level: float = 0.9,
     resamples: int = 0,
     seed: int = 0,
+    intervals: str = "percentile",
 ) -> FitResult:
     """Fit law ``name`` to ``points``; without ``resamples`` there are no intervals.
 
@@ -49,7 +61,9 @@ def fit_law(
     can be fitted to (fewer than two, identical).
     """
     fit = Refitter(points, name, objective)
-    return fit.with_intervals(resamples=resamples, seed=seed, level=level)
+    return fit.with_intervals(
+        Resampling(resamples=resamples, seed=seed, level=level, intervals=intervals)
+    )
 
 
 def problem_of(
@@ -92,7 +106,8 @@ class Refitter:
         solution = problem.solve(starts)
         result = _point_fit(problem, solution, some, level, 0)
         optimum = solution.internal[int(solution.objective.argmin())]
-        return _resampled(result, problem, optimum, some, (resamples, 0, level))
+        how = Resampling(resamples=resamples, level=level)
+        return _resampled(result, problem, optimum, some, how)
 
     def errors(self, held: NDArray[np.bool_]) -> Floats:
         """Relative errors (predicted / measured - 1) of the held-out rows; empty where refused."""
@@ -103,12 +118,12 @@ class Refitter:
         variables = {v: rest.variable(v) for v in self.law.variables}
         return np.asarray(self.law.predict(fit.params, variables) / rest.loss_nats - 1)
 
-    def with_intervals(self, *, resamples: int, seed: int, level: float) -> FitResult:
+    def with_intervals(self, how: Resampling) -> FitResult:
         """The fit to all points, with intervals where there are trunks enough."""
         if self.problem is None:
             return self.whole
-        whole = dataclasses.replace(self.whole, level=level, seed=seed)
-        return _resampled(whole, self.problem, self.optimum, self.points, (resamples, seed, level))
+        whole = dataclasses.replace(self.whole, level=how.level, seed=how.seed)
+        return _resampled(whole, self.problem, self.optimum, self.points, how)
 
 
 def _resampled(
@@ -116,10 +131,9 @@ def _resampled(
     problem: Problem,
     optimum: Floats,
     points: FitPoints,
-    how: tuple[int, int, float],
+    how: Resampling,
 ) -> FitResult:
-    resamples, seed, level = how
-    if not resamples or result.status == "not_converged":
+    if not how.resamples or result.status == "not_converged":
         return result
     if result.status == "at_bound":
         note = "no intervals: a parameter is at its bound"
@@ -127,8 +141,13 @@ def _resampled(
     if points.n_clusters < LEAST_CLUSTERS:
         note = f"no intervals: {points.n_clusters} independent trunks, {LEAST_CLUSTERS} needed"
         return dataclasses.replace(result, notes=(*result.notes, note))
-    drawn = bootstrap(problem, optimum, points, resamples=resamples, seed=seed, level=level)
-    return _with_intervals(result, problem, drawn, level)
+    drawn = bootstrap(
+        problem, optimum, points, resamples=how.resamples, seed=how.seed, level=how.level
+    )
+    result = _with_intervals(result, problem, drawn, how.level)
+    if how.intervals == "studentised":
+        return studentise(result, problem, optimum, points, drawn)
+    return result
 
 
 def _point_fit(
@@ -265,22 +284,6 @@ def _optimum(law_name: str, params: dict[str, float]) -> dict[str, float]:
     return {"a": split.exponent, "b": 1 - split.exponent, "G": bounded_exp(split.log_scale)}
 
 
-def _sharp_delta(result: FitResult, drawn: Bootstrap) -> list[str]:
-    """Where the intervals are known to be too narrow: a Huber threshold inside the noise.
-
-    The fit is then nearly one of absolute values, whose few zero residuals no resampling of
-    residuals moves. Simulated on the quick grid (8 trunks, .3% noise, 330 draws) 90% intervals
-    of beta cover 80% at a threshold of a third of the noise, 88% at the noise, 91% beyond.
-    """
-    delta, scatter = result.huber_delta, result.residual_scatter_log
-    if delta is None or drawn.widen == 1.0 or not delta < _SHARP * scatter:
-        return []
-    return [
-        f"the Huber delta {delta:g} is below the residuals' scatter {scatter:.2g}: intervals of the"
-        f" exponents may cover 80% instead of 90%; check with --huber-delta {3 * scatter:.1g}"
-    ]
-
-
 def _with_intervals(
     result: FitResult, problem: Problem, drawn: Bootstrap, level: float
 ) -> FitResult:
@@ -289,7 +292,7 @@ def _with_intervals(
     names = tuple(result.params)
     samples = tuple(tuple(form[name] for name in names) for form in forms)
     optima = [_optimum(result.law, form) for form in forms]
-    notes = [*result.notes, *drawn.notes, *_sharp_delta(result, drawn)]
+    notes = [*result.notes, *drawn.notes]
     if drawn.unconverged:
         notes.append(f"{drawn.unconverged} resamples did not converge and are left out")
     if len(forms) < len(every):
@@ -310,6 +313,50 @@ def _with_intervals(
     )
 
 
+def studentise(
+    result: FitResult, problem: Problem, optimum: Floats, points: FitPoints, drawn: Bootstrap
+) -> FitResult:
+    """The same result with studentised intervals in place of percentile ones."""
+    clusters = points.cluster_index
+    ones, targets = np.ones((1, len(points))), problem.target[None]
+    scaled = {name for name in result.params if _is_scale(name, result.params)}
+
+    def scalars(vector: Floats) -> dict[str, float]:
+        form = problem.form(vector)
+        figures = {n: math.log(x) if n in scaled and x > 0 else x for n, x in form.items()}
+        best = _optimum(result.law, form)
+        if best:
+            best["G"] = math.log(best["G"])
+        return figures | {f"optimum {n}": x for n, x in best.items()}
+
+    mine = covariances(problem, optimum[None], ones, targets, clusters)
+    own = errors(scalars, optimum[None], mine)
+    spreads = covariances(problem, drawn.internal, drawn.weights, drawn.targets, clusters)
+    theirs = errors(scalars, drawn.internal, spreads)
+    centre, every = scalars(optimum), [scalars(vector) for vector in drawn.internal]
+    found: dict[str, dict[str, tuple[float, float]]] = {"params": {}, "optimum": {}}
+    for name, value in centre.items():
+        draws = np.array([figures.get(name, math.nan) for figures in every])
+        ends = studentised_interval(draws, theirs[name], value, float(own[name][0]), result.level)
+        if ends is None:
+            continue
+        plain = name.removeprefix("optimum ")
+        if name in scaled or name == "optimum G":
+            ends = (math.exp(min(ends[0], 700.0)), math.exp(min(ends[1], 700.0)))
+        found["params" if plain == name else "optimum"][plain] = ends
+    return dataclasses.replace(
+        result,
+        intervals=found["params"],
+        optimum_intervals=found["optimum"],
+        interval_method=f"{result.interval_method.split(', Student')[0]}, studentised",
+    )
+
+
+def _is_scale(name: str, params: Mapping[str, float]) -> bool:
+    # Gadre's coefficients share the names of the compute-optimal exponents
+    return name in _LOGARITHMIC or (name in ("a", "b") and "eta" in params)
+
+
 def _intervals(
     centre: dict[str, float], forms: list[dict[str, Any]], level: float, widen: float
 ) -> dict[str, tuple[float, float]]:
@@ -319,9 +366,7 @@ def _intervals(
         draws = draws[np.isfinite(draws)]
         if len(draws) < 20 or not math.isfinite(value):
             continue
-        # Gadre's coefficients share the names of the compute-optimal exponents
-        scale = name in _LOGARITHMIC or (name in ("a", "b") and "eta" in centre)
-        if scale and value > 0 and (draws > 0).all():
+        if _is_scale(name, centre) and value > 0 and (draws > 0).all():
             # scale parameters are skewed: widened on the logarithm, they stay positive
             low, high = interval(np.log(draws), math.log(value), level, widen)
             found[name] = (math.exp(min(low, 700.0)), math.exp(min(high, 700.0)))

@@ -250,6 +250,7 @@ class _Newton:
     def run(self, x: Floats, max_steps: int) -> Solution:
         """Minimise from each row of ``x`` [R, k], in place."""
         problem, count = self.problem, len(x)
+        np.clip(x, self.low, self.high, out=x)
         damping = np.full((2, count), 1e-3)
         done = np.zeros(count, dtype=bool)
         value, gradient, hessian, major = problem.evaluate(x, self.weights, self.targets)

@@ -18,7 +18,7 @@ from scaling_law.fit.envelope import EnvelopeResult, envelope_rows, fit_envelope
 from scaling_law.fit.isoflop import IsoflopResult, fit_isoflop
 from scaling_law.fit.laws import law_names, load_law
 from scaling_law.fit.material import Material, from_records
-from scaling_law.fit.parametric import Refitter, fit_law, refused
+from scaling_law.fit.parametric import INTERVALS, Refitter, Resampling, fit_law, refused
 from scaling_law.fit.points import FitPoints, listed
 from scaling_law.fit.screen import check_rules
 from scaling_law.fit.solve import LOSSES, Objective
@@ -49,11 +49,14 @@ class FitSettings:
     seed: int = 0
     keep: tuple[str, ...] = ()
     laws: tuple[str, ...] = ()
+    intervals: str = "percentile"
 
     def __post_init__(self) -> None:
         check_rules(self.keep)
         for name in self.laws:
             load_law(name)
+        if self.intervals not in INTERVALS:
+            raise ConfigError(f"intervals {self.intervals!r}: expected {', '.join(INTERVALS)}")
         if self.loss not in LOSSES:
             raise ConfigError(f"loss {self.loss!r}: expected one of {', '.join(LOSSES)}")
         if not 0.5 <= self.level < 1:
@@ -143,9 +146,8 @@ def fit_material(material: Material, settings: FitSettings | None = None) -> Fit
     """Fit every law that the points support. Raises ``FitError`` when none can be fitted."""
     settings = settings or FitSettings()
     points = material.points
-    scores, refitters = score_laws(points, settings.objective)
-    best = best_law(scores)
-    laws, fitted_on = _joint_laws(refitters, best, settings)
+    scores, best, refitters, laws = joint_fits(points, settings)
+    fitted_on = dict.fromkeys(laws, "all annealed points")
     for name, (some, words) in _other_laws(points, material, settings.laws).items():
         laws[name] = _fit_or_refuse(some, name, settings)
         fitted_on[name] = words
@@ -170,18 +172,26 @@ def fit_material(material: Material, settings: FitSettings | None = None) -> Fit
     )
 
 
-def _joint_laws(
-    refitters: dict[str, Refitter], best: str, settings: FitSettings
-) -> tuple[dict[str, FitResult], dict[str, str]]:
-    """Laws in params and tokens; full resampling for Chinchilla's and the one to forecast with."""
+def joint_fits(
+    points: FitPoints, settings: FitSettings
+) -> tuple[list[LawScore], str, dict[str, Refitter], dict[str, FitResult]]:
+    """Laws in params and tokens: scores, the one to forecast with, refitters, and the fits.
+
+    Full resampling for Chinchilla's and the one to forecast with, less for the others.
+    """
+    scores, refitters = score_laws(points, settings.objective)
+    best = best_law(scores)
     laws = {}
     for name, refit in refitters.items():
         main = name in ("chinchilla", best)
-        resamples = settings.resamples if main else min(settings.resamples, _SIDE_RESAMPLES)
-        laws[name] = refit.with_intervals(
-            resamples=resamples, seed=settings.seed, level=settings.level
+        how = Resampling(
+            resamples=settings.resamples if main else min(settings.resamples, _SIDE_RESAMPLES),
+            seed=settings.seed,
+            level=settings.level,
+            intervals=settings.intervals,
         )
-    return laws, dict.fromkeys(laws, "all annealed points")
+        laws[name] = refit.with_intervals(how)
+    return scores, best, refitters, laws
 
 
 def _other_laws(
@@ -216,6 +226,7 @@ def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitRe
             level=settings.level,
             resamples=min(settings.resamples, _SIDE_RESAMPLES),
             seed=settings.seed,
+            intervals=settings.intervals,
         )
     except FitError:
         losses = len(set(points.loss_nats.tolist()))
