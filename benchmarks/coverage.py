@@ -22,13 +22,13 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import numpy as np
+import numpy as np  # noqa: E402  (threads are set before it is loaded)
 
-from scaling_law.errors import SlawError
-from scaling_law.extrapolate import extrapolate
-from scaling_law.fit.order import seed_noise
-from scaling_law.fit.points import FitPoints, points_from_arrays
-from scaling_law.fit.suite import FitSettings, joint_fits
+from scaling_law.errors import SlawError  # noqa: E402
+from scaling_law.extrapolate import extrapolate  # noqa: E402
+from scaling_law.fit.order import seed_noise  # noqa: E402
+from scaling_law.fit.points import FitPoints, points_from_arrays  # noqa: E402
+from scaling_law.fit.suite import FitSettings, joint_fits  # noqa: E402
 
 LEVEL, RESAMPLES = 0.9, 200
 BEYOND = (10, 100, 1000)

@@ -11,29 +11,18 @@ appendix D.3 as replicated by Besiroglu 2024, arXiv 2404.10102) and ``lsq_nonlin
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import importlib
-import importlib.metadata
 import itertools
-import json
-import os
-import select
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 LEVEL = 0.9
 HUBER_DELTA = 1e-3
 NAMES = ("A", "B", "E", "alpha", "beta")
-ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-}
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # The published replication's grid: 4,500 starts over (log A, log B, log E, alpha, beta).
 HOFFMANN_GRID = (
     (0.0, 5.0, 10.0, 15.0, 20.0, 25.0),
@@ -167,9 +156,7 @@ def published_objective(theta: Any, logs: tuple[Any, Any, Any]) -> float:
     top = terms.max(axis=0)
     size = np.abs(top + np.log(np.exp(terms - top).sum(axis=0)) - log_loss)
     inside = size <= HUBER_DELTA
-    return float(
-        np.where(inside, 0.5 * size**2, HUBER_DELTA * (size - 0.5 * HUBER_DELTA)).sum()
-    )
+    return float(np.where(inside, 0.5 * size**2, HUBER_DELTA * (size - 0.5 * HUBER_DELTA)).sum())
 
 
 def logs_of(runs: Runs) -> tuple[Any, Any, Any]:

@@ -139,6 +139,7 @@ def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         seed=options.seed,
         keep=tuple(options.keep or ()),
         intervals=options.intervals,
+        profiles=tuple(options.profile or ("E",)),
         laws=tuple(getattr(options, "laws", None) or ()),
     )
 
@@ -339,6 +340,12 @@ def _add_fit_options(fit: argparse.ArgumentParser) -> None:
         default="percentile",
         choices=("percentile", "studentised"),
         help="(percentile, widened by Student's t with few trunks)",
+    )
+    fit.add_argument(
+        "--profile",
+        action="append",
+        metavar="PARAM",
+        help="profile likelihood of E or an exponent, by least squares in log loss (E)",
     )
     fit.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (1000)")
     fit.add_argument("--seed", type=int, default=0)

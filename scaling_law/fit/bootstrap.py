@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
+from scaling_law.errors import ConfigError
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.solve import Problem
@@ -30,10 +31,13 @@ _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
 # parameters; their residuals of 0 would stay 0 in every resample. Simulated on 8 and 12 trunks
 # with noise of .2% and 1%, 90% intervals of beta cover 80 to 85% without, 88 to 95% with it.
 _SMOOTH = 0.35
-_BATCH = 500
+_BATCH, _BATCH_CELLS = 500, 250_000
+# Resamples times points: weights and targets of all resamples are held at once.
+MAX_CELLS = 10**8
 # A resample whose objective the multi-start lowers by more than this was in another minimum.
 _AGREE = 1e-6
-_CHECKED = 20
+# One resample in this many, but no fewer than four.
+_CHECKED_EVERY = 50
 _CHECK_STARTS = 8
 _MOST_FAILURES = 100
 # Residuals grow at most tenfold: a cluster with all leverage has none that mean anything.
@@ -59,6 +63,15 @@ class Bootstrap:
     notes: tuple[str, ...]
 
 
+def check_size(resamples: int, count: int) -> None:
+    """Raises ``ConfigError`` for more resamples of ``count`` points than memory should hold."""
+    if resamples * count > MAX_CELLS:
+        raise ConfigError(
+            f"{resamples} resamples of {count} points need {16 * resamples * count / 1e9:.3g} GB:"
+            f" ask for at most {MAX_CELLS // count}"
+        )
+
+
 def bootstrap(
     problem: Problem, optimum: Floats, points: FitPoints, *, resamples: int, seed: int, level: float
 ) -> Bootstrap:
@@ -73,22 +86,24 @@ def bootstrap(
     weights, targets = draw(problem, optimum, points, resamples, generator)
     found = np.empty((resamples, len(optimum)))
     good = np.zeros(resamples, dtype=bool)
-    for first in range(0, resamples, _BATCH):
-        rows = slice(first, min(first + _BATCH, resamples))
+    size = max(8, min(_BATCH, _BATCH_CELLS // len(points)))
+    for first in range(0, resamples, size):
+        rows = slice(first, min(first + size, resamples))
         starts = np.tile(optimum, (len(found[rows]), 1))
         solution = problem.solve(starts, weights[rows], targets[rows])
         found[rows], good[rows] = solution.internal, solution.converged
-    moved = _check(problem, weights, targets, found, good)
+    checked = min(resamples, max(4, resamples // _CHECKED_EVERY))
+    moved = _check(problem, weights, targets, found, good, checked)
     notes = []
     if moved:
-        notes.append(f"{moved} of {_CHECKED} checked resamples had a better optimum elsewhere")
+        notes.append(f"{moved} of {checked} checked resamples had a better optimum elsewhere")
     groups = points.n_clusters
     widen = 1.0
     if pairs:
         method = f"pairs bootstrap over {groups} clusters"
     else:
         quantile = 0.5 + level / 2
-        widen = float(stats.t.ppf(quantile, groups - 1) / stats.norm.ppf(quantile))
+        widen = float(stdtrit(groups - 1, quantile) / ndtri(quantile))
         method = f"wild cluster bootstrap over {groups} trunks, Student's t({groups - 1})"
         if groups < 12:
             notes.append(f"only {groups} independent trunks: intervals are themselves uncertain")
@@ -147,12 +162,17 @@ def _leverage_corrected(
 
 
 def _check(
-    problem: Problem, weights: Floats, targets: Floats, found: Floats, good: NDArray[np.bool_]
+    problem: Problem,
+    weights: Floats,
+    targets: Floats,
+    found: Floats,
+    good: NDArray[np.bool_],
+    checked: int,
 ) -> int:
     """Solve failures, and a sample of the rest, from other starts; returns how many moved."""
     starts = problem.starts()
     starts = starts[:: max(1, len(starts) // _CHECK_STARTS)]
-    sample = np.linspace(0, len(found) - 1, min(_CHECKED, len(found))).astype(int)
+    sample = np.linspace(0, len(found) - 1, checked).astype(int)
     failed = np.flatnonzero(~good)[:_MOST_FAILURES]
     rows = np.unique(np.concatenate([failed, sample]))
     each = np.repeat(rows, len(starts))

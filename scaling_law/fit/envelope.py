@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from scaling_law.errors import FitError
 from scaling_law.fit.laws.law import Floats
@@ -156,7 +156,7 @@ def power_line(quantity: str, flops: Floats, values: Floats, *, level: float) ->
     residual = y - y.mean() - slope * centred
     free = len(x) - 2
     scatter = math.sqrt(float(residual @ residual) / free)
-    half = float(stats.t.ppf(0.5 + level / 2, free)) * scatter / math.sqrt(spread)
+    half = float(stdtrit(free, 0.5 + level / 2)) * scatter / math.sqrt(spread)
     return PowerLine(
         quantity=quantity,
         exponent=slope,

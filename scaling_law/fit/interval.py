@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from scaling_law.fit.bootstrap import MANY_CLUSTERS, interval
 from scaling_law.fit.laws import load_law
@@ -73,7 +73,7 @@ def prediction_interval(
         return Spread(None, {}, (f"no interval: {why}",))
     low, high = interval(draws, centre, level, _widening(fit, level))
     noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
-    noise = float(stats.norm.ppf(0.5 + level / 2)) * max(noises, default=0.0)
+    noise = float(ndtri(0.5 + level / 2)) * max(noises, default=0.0)
     far = max(0.0, _orders_beyond(fit, target) - FAR_ORDERS)
     factor = AS_GOOD * (1 + far)
     weights = {other.law: _weight(fit, other, factor) for other in alternatives}
@@ -141,7 +141,7 @@ def _widening(fit: FitResult, level: float) -> float:
     if fit.n_clusters >= MANY_CLUSTERS:
         return 1.0
     quantile = 0.5 + level / 2
-    return float(stats.t.ppf(quantile, max(fit.n_clusters - 1, 1)) / stats.norm.ppf(quantile))
+    return float(stdtrit(max(fit.n_clusters - 1, 1), quantile) / ndtri(quantile))
 
 
 def _orders_beyond(fit: FitResult, target: Mapping[str, float]) -> float:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from scaling_law.errors import FitError
 from scaling_law.fit.bootstrap import interval
@@ -368,7 +368,7 @@ def _lines(
     if lost > resamples // 2:
         return lines, notes
     quantile = 0.5 + level / 2
-    widen = float(stats.t.ppf(quantile, free) / stats.norm.ppf(quantile))
+    widen = float(stdtrit(free, quantile) / ndtri(quantile))
     method = f"wild bootstrap by cluster of {len(cells)} cells, Student's t({free})"
     for i, (name, line) in enumerate(lines.items()):
         bounds = interval(slopes[i], line.exponent, level, widen)

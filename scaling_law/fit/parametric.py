@@ -90,7 +90,7 @@ class Refitter:
         if self.problem is None:
             self.whole = refused(self.law, points, self.objective, lacking)
             return
-        solution = self.problem.solve(self.problem.starts())
+        solution = self.problem.solve_from(self.problem.starts())
         self.optimum = solution.internal[int(solution.objective.argmin())]
         self.whole = _point_fit(self.problem, solution, points, 0.9, 0)
 
@@ -103,7 +103,7 @@ class Refitter:
         problem = problem_of(self.law, some, self.objective, self.problem.centres)
         starts = problem.starts()
         starts = np.vstack([self.optimum[None], starts[:: max(1, len(starts) // _FEW_STARTS)]])
-        solution = problem.solve(starts)
+        solution = problem.solve_from(starts)
         result = _point_fit(problem, solution, some, level, 0)
         optimum = solution.internal[int(solution.objective.argmin())]
         how = Resampling(resamples=resamples, level=level)

@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from scaling_law.errors import ConfigError
 from scaling_law.fit.laws import load_law
@@ -68,14 +68,14 @@ def profile(points: FitPoints, law_name: str, param: str, *, level: float = 0.9)
         names = [n for n in law.names if n in law.exponents or n in _FLOORS]
         raise ConfigError(f"{param!r}: expected one of {', '.join(names)} of law {law_name}")
     problem = problem_of(law, points, Objective(loss="mse_log"))
-    solution = problem.solve(problem.starts())
+    solution = problem.solve_from(problem.starts())
     best = int(solution.objective.argmin())
     optimum, least = solution.internal[best], float(solution.objective[best])
     place = law.names.index(param)
     error, inflation = _error(problem, points, optimum, place, least)
     grid = _grid(problem, optimum, place, error)
     free = max(len(points) - problem.n_params, 1)
-    quantile = float(stats.t.ppf(0.5 + level / 2, max(points.n_clusters - 1, 1)))
+    quantile = float(stdtrit(max(points.n_clusters - 1, 1), 0.5 + level / 2))
     allowed = quantile**2 * inflation / free
     walk = _Walk(problem, optimum, place)
     rises = walk.along(grid) / max(least, 1e-300) - 1

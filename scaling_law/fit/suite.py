@@ -13,6 +13,7 @@ import numpy as np
 
 from scaling_law import layout
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.bootstrap import check_size
 from scaling_law.fit.choose import LawScore, best_law, score_laws
 from scaling_law.fit.envelope import EnvelopeResult, envelope_rows, fit_envelope
 from scaling_law.fit.isoflop import IsoflopResult, fit_isoflop
@@ -20,6 +21,7 @@ from scaling_law.fit.laws import law_names, load_law
 from scaling_law.fit.material import Material, from_records
 from scaling_law.fit.parametric import INTERVALS, Refitter, Resampling, fit_law, refused
 from scaling_law.fit.points import FitPoints, listed
+from scaling_law.fit.profile import Profile, profile
 from scaling_law.fit.screen import check_rules
 from scaling_law.fit.solve import LOSSES, Objective
 from scaling_law.fit.validate import Validation, validate
@@ -36,6 +38,7 @@ _SIDE_RESAMPLES = 200
 class FitSettings:
     """How to fit: which parameters and FLOPs, which loss on residuals, how many resamples.
 
+    ``profiles`` are parameters of Chinchilla's law, and of the law to forecast with, to profile;
     ``keep`` names rules of ``screen.RULES`` that leave no run out, ``laws`` laws to fit beside
     the usual ones.
     """
@@ -50,6 +53,7 @@ class FitSettings:
     keep: tuple[str, ...] = ()
     laws: tuple[str, ...] = ()
     intervals: str = "percentile"
+    profiles: tuple[str, ...] = ("E",)
 
     def __post_init__(self) -> None:
         check_rules(self.keep)
@@ -94,6 +98,7 @@ class FitSuite:
     settings: FitSettings
     source_key: str
     counted: dict[str, FitPoints]
+    profiles: tuple[Profile, ...] = ()
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -111,6 +116,7 @@ class FitSuite:
             "validation": finite_json(self.validation),
             "scores": finite_json(list(self.scores)),
             "best_law": self.best_law,
+            "profiles": finite_json(list(self.profiles)),
             "notes": list(self.notes),
         }
 
@@ -146,6 +152,7 @@ def fit_material(material: Material, settings: FitSettings | None = None) -> Fit
     """Fit every law that the points support. Raises ``FitError`` when none can be fitted."""
     settings = settings or FitSettings()
     points = material.points
+    check_size(settings.resamples, len(points))
     scores, best, refitters, laws = joint_fits(points, settings)
     fitted_on = dict.fromkeys(laws, "all annealed points")
     for name, (some, words) in _other_laws(points, material, settings.laws).items():
@@ -168,8 +175,20 @@ def fit_material(material: Material, settings: FitSettings | None = None) -> Fit
         settings=settings,
         source_key=material.key,
         counted=material.counted,
+        profiles=tuple(_profiles(points, laws, best, settings)),
         notes=points.notes,
     )
+
+
+def _profiles(
+    points: FitPoints, laws: dict[str, FitResult], best: str, settings: FitSettings
+) -> Iterable[Profile]:
+    for name in dict.fromkeys(("chinchilla", best)):
+        if name not in laws or not laws[name].usable:
+            continue
+        for param in settings.profiles:
+            if param in load_law(name).names:
+                yield profile(points, name, param, level=settings.level)
 
 
 def joint_fits(
@@ -257,7 +276,9 @@ def best_per(points: FitPoints, variable: str) -> tuple[FitPoints, str]:
 
 def longest_horizons(points: FitPoints) -> FitPoints:
     """The points with the most tokens of each size."""
-    most = {s: max(points.tokens[i] for i in _rows(points, s)) for s in set(points.size)}
+    most: dict[str, float] = {}
+    for size, tokens in zip(points.size, points.tokens.tolist(), strict=True):
+        most[size] = max(most.get(size, 0.0), tokens)
     mask = [t >= 0.999 * most[s] for t, s in zip(points.tokens, points.size, strict=True)]
     return points.take(np.array(mask))
 
@@ -265,10 +286,6 @@ def longest_horizons(points: FitPoints) -> FitPoints:
 def largest_size(points: FitPoints) -> FitPoints:
     """The points of the largest size."""
     return points.take(points.params >= 0.999 * points.params.max())
-
-
-def _rows(points: FitPoints, size: str) -> list[int]:
-    return [i for i, s in enumerate(points.size) if s == size]
 
 
 def _conventions(

@@ -56,8 +56,8 @@ def _law_lines(suite: FitSuite) -> list[str]:
         if not fit.params:
             continue
         lines += [f"    {words}" for words in _params(fit)]
-        if not fit.intervals and fit.notes:
-            lines.append(f"    {fit.notes[-1]}")
+        if not fit.intervals:
+            lines += [f"    {note}" for note in fit.notes if note.startswith("no intervals")]
         lines.append(
             f"    {fit.n_starts_agreeing} of {fit.n_starts} starts agree; rms residual"
             f" {100 * fit.rms_log_residual:.2f}% of loss; condition {fit.condition_number:.1e}"
@@ -65,6 +65,7 @@ def _law_lines(suite: FitSuite) -> list[str]:
     main = suite.laws.get(suite.best_law)
     if main is not None:
         lines.append(f"intervals: {main.interval_method or 'none'}")
+        lines += [f"profile ({p.law}, least squares in log loss): {p.text}" for p in suite.profiles]
         notes = [note for note in main.notes if note not in suite.notes]
         lines += [f"note ({main.law}): {note}" for note in notes]
     return lines

@@ -7,14 +7,12 @@ that cannot be used is listed with its line and reason.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import difflib
-import io
-import json
 import math
 import operator
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,16 +21,12 @@ from typing import Any
 import numpy as np
 
 from scaling_law.errors import ConfigError
+from scaling_law.fit.cells import ROLES, Rows, read_rows
 from scaling_law.fit.points import FitPoints, Floats
 from scaling_law.units import format_count, parse_count
 
-ROLES = (
-    "params", "tokens", "loss", "flops", "cluster", "seed", "sem", "run_id", "size",
-    "unique_tokens", "batch",
-)  # fmt: skip
 PARAMS_ARE = ("total", "non_embedding", "matmul", "active")
 LOSS_UNITS = ("nats", "bits", "bits-per-byte")
-MAX_BYTES = 2 * 10**9
 _COUNTS = ("params", "tokens", "flops", "unique_tokens", "batch")
 _ALIASES = {
     "params": ("n", "n_params", "num_params", "parameters", "model_size", "nparams"),
@@ -89,38 +83,21 @@ def parse_columns(text: str) -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Columns of cells, the line of each row, and what reading found to say."""
-
-    columns: dict[str, list[Any]]
-    lines: Sequence[int]
-    notes: tuple[str, ...] = ()
-
-
 def read_table(path: Path, settings: TableSettings | None = None) -> FitPoints:
     """Points of a table of runs, one row each; what cannot be used is in ``dropped``.
 
     Raises ``ConfigError``, naming file and line, for a table that cannot be read or has fewer
     than two usable rows.
     """
-    settings = settings or TableSettings()
-    name = str(path)
     try:
-        if path.is_dir():
-            raise ConfigError(f"{name}: a folder; expected a table")
-        if path.stat().st_size > MAX_BYTES:
-            size = path.stat().st_size / 1e9
-            raise ConfigError(f"{name}: {size:.1f} GB; select rows or columns first (at most 2)")
-        reader = _READERS.get(path.suffix.lower())
-        if reader is None:
-            raise ConfigError(f"{name}: expected a file {', '.join(_READERS)}")
-        rows = reader(path)
-    except (OSError, UnicodeDecodeError, csv.Error, RecursionError) as problem:
-        raise ConfigError(f"{name}: cannot be read ({problem})") from None
-    if not rows.lines:
-        raise ConfigError(f"{name}: no rows; expected one run a row under a header")
-    return _points(rows, settings, name)
+        return _points(read_rows(path), settings or TableSettings(), str(path))
+    except ConfigError as problem:
+        # paths, headers and cells are quoted in the message: a newline in one would break the line
+        raise ConfigError(_one_line(str(problem))) from None
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def points_from_columns(
@@ -132,115 +109,14 @@ def points_from_columns(
     if len(set(counts.values())) > 1:
         words = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise ConfigError(f"{origin}: columns of different lengths: {words}")
-    return _points(_Rows(plain, range(1, max(counts.values(), default=0) + 1)), settings, origin)
-
-
-# Reading
-
-
-def _read_delimited(path: Path) -> _Rows:
-    text = path.read_text(encoding="utf-8-sig")
-    if "\0" in text:
-        raise ConfigError(f"{path}: not a text table (it holds NUL bytes)")
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max((",", ";", "\t"), key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header: list[str] = []
-    body, lines = [], []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if not header:
-            header = [cell.strip() for cell in cells]
-            continue
-        if len(cells) != len(header):
-            raise ConfigError(
-                f"{path}:{reader.line_num}: {len(cells)} cells, the header has {len(header)}"
-            )
-        body.append(cells)
-        lines.append(reader.line_num)
-    twice = {name for name in header if header.count(name) > 1}
-    columns = {name: [row[i] for row in body] for i, name in enumerate(header) if name not in twice}
-    if twice & set(ROLES):
-        raise ConfigError(f"{path}: column {', '.join(sorted(twice))} is there twice")
-    notes = _undo_decimal_commas(columns) if delimiter == ";" else ()
-    return _Rows(columns, lines, notes)
-
-
-def _undo_decimal_commas(columns: dict[str, list[Any]]) -> tuple[str, ...]:
-    comma = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
-    changed = []
-    for name, cells in columns.items():
-        if any(comma.fullmatch(cell) for cell in cells):
-            columns[name] = [c.replace(",", ".") if comma.fullmatch(c) else c for c in cells]
-            changed.append(name)
-    return (f"decimal commas read in {', '.join(changed)}",) if changed else ()
-
-
-def _from_objects(path: Path, found: list[tuple[int, Any]]) -> _Rows:
-    for line, row in found:
-        if not isinstance(row, dict):
-            kind = type(row).__name__
-            raise ConfigError(f"{path}:{line}: a JSON {kind}, expected an object for each run")
-    names = list(dict.fromkeys(str(name) for _, row in found for name in row))
-    columns = {name: [row.get(name) for _, row in found] for name in names}
-    return _Rows(columns, [line for line, _ in found])
-
-
-def _read_jsonl(path: Path) -> _Rows:
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
-        if line.strip():
-            try:
-                found.append((number, json.loads(line)))
-            except ValueError as problem:
-                raise ConfigError(f"{path}:{number}: not JSON ({problem})") from None
-    return _from_objects(path, found)
-
-
-def _read_json(path: Path) -> _Rows:
+    rows = Rows(plain, range(1, max(counts.values(), default=0) + 1))
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise
-    except ValueError as problem:
-        raise ConfigError(f"{path}: not JSON ({problem})") from None
-    if not isinstance(content, list):
-        raise ConfigError(f"{path}: expected a JSON list of objects, one a run")
-    return _from_objects(path, list(enumerate(content, 1)))
+        return _points(rows, settings, origin)
+    except ConfigError as problem:
+        raise ConfigError(_one_line(str(problem))) from None
 
 
-def _read_parquet(path: Path) -> _Rows:
-    try:
-        import pyarrow.lib
-        import pyarrow.parquet
-    except ImportError:
-        raise ConfigError(
-            f"{path}: parquet needs pyarrow: pip install 'scaling-law[parquet]'"
-        ) from None
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.lib.ArrowException as problem:
-        first = str(problem).splitlines()[0]
-        raise ConfigError(f"{path}: not a parquet table ({first})") from None
-    return _Rows(table.to_pydict(), range(1, table.num_rows + 1))
-
-
-_READERS: dict[str, Callable[[Path], _Rows]] = {
-    ".csv": _read_delimited,
-    ".tsv": _read_delimited,
-    ".txt": _read_delimited,
-    ".json": _read_json,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".parquet": _read_parquet,
-}
-
-
-# From cells to points
-
-
-def _points(rows: _Rows, settings: TableSettings, origin: str) -> FitPoints:
+def _points(rows: Rows, settings: TableSettings, origin: str) -> FitPoints:
     rows, notes = _filtered(rows, settings, origin)
     columns = _roles(rows, settings, origin)
     count = len(rows.lines)
@@ -252,10 +128,15 @@ def _points(rows: _Rows, settings: TableSettings, origin: str) -> FitPoints:
             needed = role not in ("unique_tokens", "batch")
             numbers[role] = _numbers(role, columns[role], reasons, needed)
             _refuse_text(role, columns[role], numbers[role], rows, origin)
-    numbers, more = _complete(numbers)
+    with np.errstate(over="ignore"):
+        numbers, more = _complete(numbers)
     usable = np.array([not reason for reason in reasons])
-    usable &= np.isfinite(numbers["params"]) & np.isfinite(numbers["tokens"])
-    dropped = [(ids[i], reasons[i] or "a needed value is missing") for i in np.flatnonzero(~usable)]
+    for role in ("params", "tokens", "flops"):
+        usable &= np.isfinite(numbers[role]) & (numbers[role] > 0)
+    dropped = [
+        (ids[i], reasons[i] or "params, tokens or FLOPs beyond floats")
+        for i in np.flatnonzero(~usable)
+    ]
     if usable.sum() < 2:
         first = f"; first: {dropped[0][0]}: {dropped[0][1]}" if dropped else ""
         raise ConfigError(f"{origin}: {int(usable.sum())} of {count} rows can be used{first}")
@@ -267,15 +148,14 @@ def _points(rows: _Rows, settings: TableSettings, origin: str) -> FitPoints:
     )
 
 
-def _filtered(rows: _Rows, settings: TableSettings, origin: str) -> tuple[_Rows, tuple[str, ...]]:
+def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, tuple[str, ...]]:
     keep = np.ones(len(rows.lines), dtype=bool)
     for condition in settings.where:
         match = re.fullmatch(r"\s*(.+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", condition)
         if match is None:
             raise ConfigError(f"where {condition!r}: expected COLUMN=VALUE (or != < <= > >=)")
         name, sign, value = match.groups()
-        if name not in rows.columns:
-            raise ConfigError(f"{origin}: where: no column {name!r}; {_listed(rows.columns)}")
+        _check_column(name, rows, f"{origin}: where")
         keep &= [_holds(cell, sign, value) for cell in rows.columns[name]]
     if keep.all():
         return rows, ()
@@ -284,28 +164,54 @@ def _filtered(rows: _Rows, settings: TableSettings, origin: str) -> tuple[_Rows,
         raise ConfigError(f"{origin}: no row has {' and '.join(settings.where)}")
     columns = {name: [cells[i] for i in index] for name, cells in rows.columns.items()}
     note = f"{len(index)} of {len(rows.lines)} rows kept by {', '.join(settings.where)}"
-    return _Rows(columns, [rows.lines[i] for i in index], rows.notes), (note,)
+    kept = Rows(columns, [rows.lines[i] for i in index], rows.notes, rows.twice)
+    return kept, (note,)
+
+
+def _check_column(name: str, rows: Rows, place: str) -> None:
+    if name in rows.twice:
+        raise ConfigError(f"{place}: column {name!r} is there twice; rename one in the table")
+    if name not in rows.columns:
+        raise ConfigError(f"{place}: no column {name!r}; {_listed(rows.columns)}")
 
 
 def _holds(cell: Any, sign: str, value: str) -> bool:
-    try:
-        return _COMPARE[sign](float(cell), float(value))
-    except (TypeError, ValueError):
-        return _COMPARE[sign](str(cell).strip(), value)
+    number, text = _number(value, False), _text(cell)
+    if number is not None:
+        found = float(cell) if isinstance(cell, bool) else _number(cell, False)
+        if found is not None:
+            return _COMPARE[sign](found, number)
+    # an empty cell is neither below nor above: as text it would come before every number
+    if sign not in ("=", "!=") and (number is not None or not text):
+        return False
+    return _COMPARE[sign](text, value)
 
 
-def _roles(rows: _Rows, settings: TableSettings, origin: str) -> dict[str, list[Any]]:
+def _text(cell: Any) -> str:
+    """The cell as text, "" where there is none."""
+    missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
+    return "" if missing else str(cell).strip()
+
+
+def _roles(rows: Rows, settings: TableSettings, origin: str) -> dict[str, list[Any]]:
     """{role: cells}, by the settings' names or the roles' own."""
-    lowered = {name.strip().lower(): name for name in rows.columns}
+    named: dict[str, list[str]] = {}
+    for name in (*rows.columns, *rows.twice, *rows.twice):
+        named.setdefault(name.strip().lower(), []).append(name)
+    lowered = {low: names[0] for low, names in named.items()}
     found = {}
     for role in ROLES:
         if role in settings.columns:
             name = settings.columns[role]
             if not name:
                 continue
-            if name not in rows.columns:
-                raise ConfigError(f"{origin}: no column {name!r}; {_listed(rows.columns)}")
+            _check_column(name, rows, origin)
             found[role] = rows.columns[name]
+        elif len(named.get(role, ())) > 1:
+            raise ConfigError(
+                f"{origin}: column {role} is there twice ({', '.join(named[role])}); name one of"
+                f" its own with --columns {role}=..."
+            )
         elif role in lowered:
             found[role] = rows.columns[lowered[role]]
     missing = [role for role in ("params", "tokens", "loss") if role not in found]
@@ -333,11 +239,12 @@ def _run_ids(cells: list[Any] | None, lines: Sequence[int]) -> list[str]:
     plain = [f"row {line}" for line in lines]
     if cells is None:
         return plain
-    names = [str(cell).strip() or own for cell, own in zip(cells, plain, strict=True)]
-    times: dict[str, int] = {}
-    for name in names:
-        times[name] = times.get(name, 0) + 1
-    return [n if times[n] == 1 else f"{n} ({own})" for n, own in zip(names, plain, strict=True)]
+    names = [_text(cell) or own for cell, own in zip(cells, plain, strict=True)]
+    times = Counter(names)
+    ids = [n if times[n] == 1 else f"{n} ({own})" for n, own in zip(names, plain, strict=True)]
+    if len(set(ids)) < len(ids):  # a name ends in another's row already
+        ids = [f"{name} ({own})" for name, own in zip(names, plain, strict=True)]
+    return ids
 
 
 def _numbers(role: str, cells: Sequence[Any], reasons: list[str], needed: bool) -> Floats:
@@ -349,7 +256,7 @@ def _numbers(role: str, cells: Sequence[Any], reasons: list[str], needed: bool) 
             found[row] = value
         elif needed and not reasons[row]:
             shown = cell if isinstance(cell, str) else repr(cell)
-            reasons[row] = f"{role} is {shown!s:.40}, expected a number above 0"
+            reasons[row] = f"{role} is {_one_line(f'{shown!s:.40}')}, expected a number above 0"
             if role == "flops" and value is not None and value < 0:
                 reasons[row] += " (an overflow? --columns flops= ignores the column)"
     return found
@@ -374,7 +281,7 @@ def _refuse_text(
     role: str,
     cells: Sequence[Any],
     numbers: Floats,
-    rows: _Rows,
+    rows: Rows,
     origin: str,
 ) -> None:
     """A column that is mostly no numbers is the wrong column, not a table of bad rows."""
@@ -411,16 +318,22 @@ def _assemble(
     scale = 1.0 if settings.loss_unit == "nats" else math.log(2)
     per = "byte" if settings.loss_unit == "bits-per-byte" else "token"
 
-    def text(role: str) -> list[str]:
-        return [str(columns[role][i]).strip() for i in index]
+    def text(role: str, otherwise: Sequence[str]) -> tuple[str, ...]:
+        if role not in columns:
+            return tuple(otherwise)
+        cells = (_text(columns[role][i]) for i in index)
+        return tuple(cell or other for cell, other in zip(cells, otherwise, strict=True))
 
+    names = tuple(ids[i] for i in index)
     tokens, params = numbers["tokens"][index], numbers["params"][index]
     unique = numbers["unique_tokens"][index] if "unique_tokens" in numbers else tokens
     unique = np.where(np.isfinite(unique), np.minimum(unique, tokens), tokens)
     sem = np.full(len(index), math.nan)
     if "sem" in columns:
         cells = (_number(columns["sem"][i], False) for i in index)
-        sem = np.array([math.nan if x is None or x < 0 else x * scale for x in cells])
+        sem = np.array(
+            [x * scale if x is not None and 0 <= x < math.inf else math.nan for x in cells]
+        )
     points = FitPoints(
         params=params,
         tokens=tokens,
@@ -428,10 +341,11 @@ def _assemble(
         loss_nats=numbers["loss"][index] * scale,
         loss_sem_nats=sem,
         tokens_unique=unique,
-        run_id=tuple(ids[i] for i in index),
-        cluster=tuple(text("cluster") if "cluster" in columns else [ids[i] for i in index]),
-        size=tuple(text("size") if "size" in columns else map(format_count, params)),
-        seed=_seeds(text("seed")) if "seed" in columns else (0,) * len(index),
+        run_id=names,
+        # a row without a trunk's name is its own: the nameless are not one trunk
+        cluster=text("cluster", names),
+        size=text("size", [format_count(count) for count in params]),
+        seed=_seeds(text("seed", [""] * len(index))) if "seed" in columns else (0,) * len(index),
         convention={
             "params": settings.params_are or "not stated",
             "flops": "as given" if "given" in numbers else "6nd",

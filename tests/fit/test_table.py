@@ -73,6 +73,9 @@ def test_parquet_goes_round(tmp_path):
     assert points.convention["params"] == "total"
     with pytest.raises(ConfigError, match="not a parquet table"):
         read_table(write(tmp_path, "PAR1 no", "bad.parquet"))
+    when = pyarrow.array([1, 1_700_000_000_000_000_001], pyarrow.timestamp("ns"))
+    parquet.write_table(table.append_column("when", when), path)
+    assert len(read_table(path, TableSettings(columns={"params": "N"}))) == 2
 
 
 @pytest.mark.parametrize(
@@ -87,6 +90,7 @@ def test_parquet_goes_round(tmp_path):
         ("-1e4,1e6,4", "params is -1e4"),
         ("1e400,1e6,4", "params is 1e400"),
         ("True,1e6,4", "params is True"),
+        ('1e4,1e6,"4\n5"', "loss is 4\\n5"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_listed_with_its_line(tmp_path, row, reason):
@@ -109,6 +113,10 @@ def test_a_row_that_cannot_be_used_is_listed_with_its_line(tmp_path, row, reason
         ("t.csv", "1e4,1e6,4\n" + TWO, "no column params, tokens, loss; found 1e4, 1e6, 4"),
         ("t.csv", HEAD + "1e4,1e6\n", "t.csv:2: 2 cells, the header has 3"),
         ("t.csv", "params,params,tokens,loss\n1,2,3,4\n", "column params is there twice"),
+        ("t.csv", "params,tokens,Loss,loss\n1,2,3,4\n", "column loss is there twice (Loss, loss)"),
+        ("t.csv", '"a\nb",tokens,loss\n1,2,3\n', "found a\\nb, tokens, loss"),
+        ("a\nb.csv", "", "a\\nb.csv: no rows"),
+        ("t.csv", HEAD + '1,2,"3\n4"\n1,2\n', "t.csv:4: 2 cells"),
         ("t.csv", b"params,tokens,loss\n\xff\xfe,1,2\n", "cannot be read"),
         ("t.csv", "params,tokens,loss\n1\0,1,2\n", "NUL"),
         ("t.jsonl", '{"params": 1}\n[1, 2]\n', "t.jsonl:2: a JSON list, expected an object"),
@@ -122,7 +130,7 @@ def test_a_table_that_cannot_be_read_is_one_line_with_its_place(tmp_path, name, 
     with pytest.raises(ConfigError) as caught:
         read_table(write(tmp_path, text, name))
     assert said in str(caught.value)
-    assert len(caught.value.lines) == 1
+    assert len(caught.value.lines) == 1 and str(caught.value).isprintable()
 
 
 def test_missing_files_and_folders_are_named(tmp_path):
@@ -130,6 +138,8 @@ def test_missing_files_and_folders_are_named(tmp_path):
         read_table(tmp_path / "no.csv")
     with pytest.raises(ConfigError, match="a folder"):
         read_table(tmp_path)
+    with pytest.raises(ConfigError, match="no path"):
+        read_table(Path("a\0b.csv"))
 
 
 def test_columns_are_named_by_the_user(tmp_path):
@@ -176,6 +186,44 @@ def test_rows_are_chosen_by_conditions(tmp_path):
             read_table(path, TableSettings(where=(where,)))
     with pytest.raises(ConfigError, match="no row has set=x"):
         read_table(path, TableSettings(where=("set=x",)))
+
+
+def test_an_empty_cell_is_neither_below_nor_above(tmp_path):
+    text = "params,tokens,loss,epochs\n1e4,1e6,4,\n2e4,1e6,4,9\n3e4,1e6,4,1\n4e4,1e6,4,2\n"
+    path = write(tmp_path, text)
+    for where, kept in (("epochs<=4", [3e4, 4e4]), ("epochs!=9", [1e4, 3e4, 4e4])):
+        assert read_table(path, TableSettings(where=(where,))).params.tolist() == kept
+    rows = [{"params": 1e4, "tokens": 1e6, "loss": 4, "e": e} for e in (10**400, None, 1, 2, True)]
+    path = write(tmp_path, "\n".join(map(json.dumps, rows)), "t.jsonl")
+    assert read_table(path, TableSettings(where=("e<=4",))).run_id == ("row 3", "row 4", "row 5")
+
+
+def test_rows_without_a_trunk_or_a_name_are_not_taken_for_one(tmp_path):
+    rows: list[dict[str, Any]] = [{"params": 1e4, "tokens": 1e6, "loss": 4} for _ in range(4)]
+    rows[0] |= {"run_id": "x", "cluster": "a", "seed": 3, "sem": math.inf, "note": "a\u2028b"}
+    rows[1] |= {"run_id": "x", "cluster": "a"}
+    rows[2] |= {"run_id": "x (row 1)", "cluster": None}
+    text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    points = read_table(write(tmp_path, text, "t.jsonl"))
+    assert len(set(points.run_id)) == 4 and not any("None" in name for name in points.run_id)
+    assert points.n_clusters == 3 and points.cluster[:2] == ("a", "a")
+    assert np.isnan(points.loss_sem_nats).all()
+
+
+def test_a_product_beyond_floats_is_dropped_with_its_reason(tmp_path):
+    points = read_table(write(tmp_path, HEAD + TWO + "1e300,1e300,3\n1e-300,1e-300,3\n"))
+    assert [name for name, _ in points.dropped] == ["row 4", "row 5"]
+    assert "beyond floats" in points.dropped[0][1]
+    path = write(tmp_path, "params,flops,loss\n1e300,1e-300,3\n1e4,1e10,4\n2e4,1e10,3.9\n")
+    assert (read_table(path).tokens > 0).all() and len(read_table(path).dropped) == 1
+
+
+def test_a_column_named_twice_is_no_answer(tmp_path):
+    path = write(tmp_path, "params,tokens,L,L,loss\n1e4,1e6,9,9,4\n2e4,1e6,9,9,3.9\n")
+    assert len(read_table(path)) == 2
+    for change in (TableSettings(columns={"loss": "L"}), TableSettings(where=("L<10",))):
+        with pytest.raises(ConfigError, match="'L' is there twice"):
+            read_table(path, change)
 
 
 def test_flops_that_overflowed_are_named_and_can_be_ignored(tmp_path):
@@ -225,7 +273,7 @@ def test_random_bytes_never_end_in_a_traceback(tmp_path_factory, content, suffix
     try:
         read_table(path)
     except SlawError as problem:
-        assert len(problem.lines) == 1
+        assert len(problem.lines) == 1 and str(problem).isprintable()
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -238,6 +286,6 @@ def test_random_cells_never_end_in_a_traceback(tmp_path_factory, rows):
     try:
         points = read_table(path)
     except SlawError as problem:
-        assert len(problem.lines) == 1
+        assert len(problem.lines) == 1 and str(problem).isprintable()
     else:
         assert np.isfinite(points.loss_nats).all() and (points.params > 0).all()
