@@ -11,12 +11,22 @@ appendix D.3 as replicated by Besiroglu 2024, arXiv 2404.10102) and ``lsq_nonlin
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import dataclasses
+import importlib
+import importlib.metadata
 import itertools
+import json
+import os
+import select
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 LEVEL = 0.9
@@ -280,3 +290,131 @@ def _simple_law(model: Any, target: str) -> dict[str, float]:
 
     entry = model.fits[target].to_dict(model.law, model.manifest["reference"])
     return dict(entry.get("params_raw") or raw_scale_params(model.law, entry["params"], 1.0))
+
+
+# --- the question and its answer, over a pipe -------------------------------------------------
+
+CHINCHILLA_PEERS: dict[str, Callable[[Runs, Mapping[str, Any]], tuple[dict[str, float], str]]] = {
+    "hoffmann_bfgs": _hoffmann,
+    "lsq_nonlinear": _least_squares,
+    "chinchilla": _chinchilla,
+    "vpnls": _vpnls,
+}
+PEERS = (*CHINCHILLA_PEERS, "simple-scaling-laws")
+_MODULES = {
+    "chinchilla": "chinchilla",
+    "vpnls": "vpnls",
+    "simple-scaling-laws": "simple_scaling_laws",
+}
+
+
+def answer(name: str, runs: Runs, at: Runs, options: Mapping[str, Any]) -> Answer:
+    """One peer's fit to ``runs`` and its forecast ``at`` others, in this process."""
+    began = time.process_time()
+    if name == "simple-scaling-laws":
+        found = _simple(runs, at, options)
+        return dataclasses.replace(found, cpu_s=time.process_time() - began)
+    law, note = CHINCHILLA_PEERS[name](runs, options)
+    took = time.process_time() - began
+    if not law:
+        return _silent(at, note, took)
+    predicted = [float(x) for x in surface(law, at.params, at.tokens)]
+    return Answer(predicted=predicted, law=law, cpu_s=took, note=note)
+
+
+class Peer:
+    """A peer in its own interpreter; ``missing`` says why it cannot be asked, "" if it can."""
+
+    def __init__(self, name: str, python: str = sys.executable, path: str = "") -> None:
+        self.name = name
+        environment = {**os.environ, **ONE_THREAD}
+        if path:
+            environment["PYTHONPATH"] = path
+        command = [python, str(Path(__file__).resolve()), "--serve", name]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True, env=environment,
+        )  # fmt: skip
+        hello = self._line(60)
+        no = {"missing": "its process did not start"}
+        self.missing = (no if hello is None else hello).get("missing", "")
+        self.version = (hello or {}).get("version", "")
+
+    def ask(self, runs: Runs, at: Runs, timeout_s: float, **options: Any) -> Answer:
+        """Its answer, or none with the reason, within ``timeout_s`` seconds of wall time."""
+        assert self._process.stdin is not None
+        job = {"runs": dataclasses.asdict(runs), "at": dataclasses.asdict(at), "options": options}
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        found = self._line(timeout_s)
+        if found is None:
+            self.close()
+            self.missing = f"no answer within {timeout_s:g} s"
+            return _silent(at, self.missing)
+        if "error" in found:
+            return _silent(at, found["error"])
+        return Answer(**found)
+
+    def _line(self, timeout_s: float) -> dict[str, Any] | None:
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout_s)
+        text = self._process.stdout.readline() if ready else ""
+        return json.loads(text) if text else None
+
+    def close(self) -> None:
+        """End its process."""
+        self._process.kill()
+        self._process.wait()
+
+
+def serve(name: str) -> None:
+    """Answer one JSON job a line until standard input ends."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # packages print
+    hello: dict[str, str] = {}
+    module = _MODULES.get(name)
+    try:
+        if module:
+            importlib.import_module(module)
+            hello["version"] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        hello["version"] = "from a checkout"
+    except ImportError as problem:
+        hello["missing"] = f"not installed ({problem})"
+    print(json.dumps(hello), file=out)
+    for line in sys.stdin:
+        job = json.loads(line)
+        try:
+            found = answer(name, Runs(**job["runs"]), Runs(**job["at"]), job["options"])
+            print(json.dumps(dataclasses.asdict(found)), file=out)
+        except Exception as problem:  # whatever a stranger's code does, the benchmark goes on
+            print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), file=out)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--peer-python NAME=PYTHON`` and ``--peer-path NAME=FOLDER``."""
+    words = "interpreter that has a peer installed, as in chinchilla=/venv/bin/python"
+    parser.add_argument("--peer-python", action="append", default=[], metavar="N=P", help=words)
+    words = "folder to import a peer from, as in vpnls=/checkout/src"
+    parser.add_argument("--peer-path", action="append", default=[], metavar="N=P", help=words)
+    parser.add_argument("--peer-timeout", type=float, default=600.0, help="seconds a fit (600)")
+
+
+def start(options: argparse.Namespace) -> list[Peer]:
+    """Every peer, those that cannot be imported said and left out."""
+    pythons = dict(pair.split("=", 1) for pair in options.peer_python)
+    paths = dict(pair.split("=", 1) for pair in options.peer_path)
+    found = []
+    for name in PEERS:
+        peer = Peer(name, pythons.get(name, sys.executable), paths.get(name, ""))
+        if peer.missing:
+            print(f"{name}: {peer.missing}")
+            peer.close()
+        else:
+            found.append(peer)
+    return found
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "--serve":
+        serve(sys.argv[2])

@@ -12,9 +12,10 @@ import numpy as np
 from scaling_law.config import SweepConfig, load_config
 from scaling_law.counts import count_params, train_flops
 from scaling_law.fit.laws import load_law
+from scaling_law.layout import SweepDir
 from scaling_law.plan import make_plan
 from scaling_law.profile import DeviceProfile, SpeedPoint
-from scaling_law.record import RunRecord
+from scaling_law.record import RunRecord, write_record
 from scaling_law.spec import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 
 
@@ -143,9 +144,9 @@ PLANTED = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
 """Chinchilla's law behind ``planted_records``."""
 
 
-def planted_records(noise: float = 0.002) -> list[RunRecord]:
+def planted_records(noise: float = 0.002, config: SweepConfig | None = None) -> list[RunRecord]:
     """The quick grid's shape with losses on Chinchilla's surface (matmul parameters)."""
-    plan = make_plan(ladder_config(), cpu_profile(), train_tokens=10**9)
+    plan = make_plan(config or ladder_config(), cpu_profile(), train_tokens=10**9)
     generator = np.random.default_rng(0)
     records = []
     for run in plan.runs:
@@ -158,3 +159,25 @@ def planted_records(noise: float = 0.002) -> list[RunRecord]:
         loss *= float(np.exp(noise * generator.normal()))
         records.append(dataclasses.replace(blank, val_loss_nats=loss))
     return records
+
+
+def planted_sweep(folder: Path) -> int:
+    """Write a sweep of 198 planted records into ``folder``; returns how many."""
+    config = _config_of("""
+name: large
+data: {corpus: installed, tokenizer: bpe, vocab_size: 1024}
+model: {n_ctx: 64}
+grid:
+  - sizes: [nano14k, nano25k, nano55k, nano98k, nano220k, nano440k, nano750k, nano1.8m]
+    flops_ladder: {base_flops: 1.09e11, ratio: 2, count: 5, tokens_near: 500K}
+    seeds: {nano14k: [0, 1, 2, 3], nano25k: [0, 1, 2, 3], nano55k: [0, 1, 2, 3, 4],
+            nano98k: [0, 1, 2, 3], nano220k: [0, 1, 2, 3], nano440k: [0, 1, 2, 3],
+            nano750k: [0, 1, 2, 3], nano1.8m: [0, 1, 2, 3]}
+optim: {rule: slaw_small, batch_tokens: 512}
+precision: fp32
+limits: {time: 20h}
+""")
+    records = planted_records(0.003, config)
+    for record in records:
+        write_record(SweepDir(folder).run(record.run_id), record)
+    return len(records)

@@ -5,7 +5,8 @@ the resampled trunks, widened by Student's t with few trunks; (2) a new run's no
 with the larger of the residual scatter and the seed noise measured by repeats; (3) the farthest
 value, on that side, of any other law in the same variables that fits the same points about as
 well. Beyond ``FAR_ORDERS`` of magnitude no simulation or rollout can calibrate an interval: it
-then turns, by degrees, into a range over laws, worse ones admitted and with their own intervals.
+then turns, by degrees, into a range over laws, worse ones admitted and with their own intervals;
+but its upper end stays below that of the smaller model and data on the way there.
 It cannot hold what no law here contains, such as a bend beyond the data.
 """
 
@@ -90,9 +91,34 @@ def prediction_interval(
     }
     below, above = (math.hypot(*(part[side] for part in parts.values())) for side in (0, 1))
     doubts = _doubts(fit, as_good, parts)
+    ends = bounded_exp(centre - below), bounded_exp(centre + above)
+    nearer = _towards(fit, target) if far else None
+    if nearer is not None:
+        # a larger model on more data has no higher loss: nor may the upper end of its interval
+        near = prediction_interval(
+            fit, nearer, level=level, seed_noise_log=seed_noise_log, alternatives=alternatives
+        )
+        if near.nats is not None:
+            ends = min(ends[0], near.nats[1]), min(ends[1], near.nats[1])
     if len(draws) < wanted:
         doubts.append(f"{wanted - len(draws)} bootstrap samples could not be evaluated")
-    return Spread((bounded_exp(centre - below), bounded_exp(centre + above)), parts, tuple(doubts))
+    return Spread(ends, parts, tuple(doubts))
+
+
+def _towards(fit: FitResult, target: Mapping[str, float]) -> dict[str, float] | None:
+    """The point ``FAR_ORDERS`` beyond the data on the straight way, in logarithms, to ``target``.
+
+    None where the target lies below the data in some variable: losses then do not order.
+    """
+    known = {name: x for name, x in target.items() if name in fit.data_range}
+    largest = {name: fit.data_range[name][1] for name in known}
+    if not known or any(x < largest[name] for name, x in known.items()):
+        return None
+    share = FAR_ORDERS / _orders_beyond(fit, target)
+    nearer = {name: largest[name] * (x / largest[name]) ** share for name, x in known.items()}
+    if "tokens_unique" in target and "tokens" in nearer:
+        nearer["tokens_unique"] = nearer["tokens"]
+    return nearer
 
 
 def _draws(fit: FitResult, target: Mapping[str, float]) -> tuple[list[float], int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -107,9 +107,9 @@ def _order(fitted: Fitted, along: str, words: str) -> str:
 
 
 def loss_against_params(fitted: Fitted) -> Figure:
-    """One curve per number of tokens; the points coloured by their tokens."""
+    """One curve per number of tokens; the points coloured by theirs, each with its prediction."""
     points = fitted.points
-    figure, axes = style.new_figure(_order(fitted, "params", "model size, at equal tokens"))
+    figure, axes = style.new_figure(_order(fitted, "params", "model size; lines: equal tokens"))
     low, high = points.data_range["params"]
     first, last = points.data_range["tokens"]
     axes.set_xlim(low / 1.25, high * 1.25)
@@ -123,13 +123,31 @@ def loss_against_params(fitted: Fitted) -> Figure:
         for row in rows:
             colour = colours(math.log(points.tokens[row]))
             _draw_points(axes, fitted, "params", [row], colour, marker)
+    _draw_predictions(axes, fitted, colours)
     style.count_axis(axes, "x", params_label(points))
     style.loss_axis(axes, *_loss_range(points))
+    axes.autoscale(enable=False)
     entries = [
         _entry(f"{format_count(tokens)} tokens", colours(math.log(tokens))) for tokens in levels
     ]
+    if fitted.best.usable:
+        bar = Line2D([], [], color=FAINT, marker="_", linestyle="", label="a run's prediction")
+        entries.append(bar)
     style.legend_below(figure, entries, 3)
     return figure
+
+
+def _draw_predictions(axes: Axes, fitted: Fitted, colours: Callable[[float], str]) -> None:
+    """A dash where the law puts each run, joined to the run: points lie between the lines."""
+    if not fitted.best.usable:
+        return
+    points = fitted.points
+    law = load_law(fitted.best.law)
+    variables = {name: points.variable(name) for name in law.variables}
+    for row, value in enumerate(law.predict(fitted.best.params, variables).tolist()):
+        x, colour = points.params[row], colours(math.log(points.tokens[row]))
+        axes.plot([x, x], [value, points.loss_nats[row]], color=colour, linewidth=0.8)
+        axes.plot(x, value, "_", color=colour, markersize=9)
 
 
 def loss_against_tokens(fitted: Fitted) -> Figure:

@@ -121,6 +121,10 @@ def _prepared(
     dataset = _pinned_data(config, sweep, say)
     plan = _begun_plan(config, profile, sweep)
     if plan is None:
+        if sweep.plan.is_file():
+            say(
+                f"{sweep.path}: the config is not the one its runs began with; new runs beside them"
+            )
         plan = make_plan(config, profile, train_tokens=dataset.n_tokens("train"))
         layout.write_json(sweep.plan, plan.to_json())
         layout.atomic_write(sweep.config, config_yaml(config))

@@ -1,0 +1,203 @@
+"""The fitter's speed and accuracy beside other people's, on one core, in one run.
+
+    python benchmarks/fit.py [--json FILE] [--peer-python N=P] [--peer-path N=F]
+
+CPU seconds after imports (peers in processes of their own), medians where repeated. The 240
+points are those of Besiroglu 2024 (arXiv 2404.10102); the objective is the published one, the
+sum of Huber losses (delta 1e-3) of log residuals, evaluated by one function for everybody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import peers
+
+os.environ.update(peers.ONE_THREAD)
+
+import numpy as np
+from scipy.optimize import minimize
+
+from scaling_law.fit.bootstrap import _pairs
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.parametric import fit_law, problem_of
+from scaling_law.fit.points import FitPoints, points_from_arrays
+from scaling_law.fit.solve import Objective
+
+ROOT = Path(__file__).resolve().parents[1]
+BEST = 1.0182740178e-3
+PUBLISHED = {"A": 477.83, "B": 2143.4, "E": 1.81722, "alpha": 0.34731, "beta": 0.36717}
+PUBLISHED_ERRORS = {"A": 124.0, "B": 1293.0, "E": 0.0257, "alpha": 0.0154, "beta": 0.0206}
+RESAMPLES, CHECKED = 4000, 200
+
+
+def cpu(call: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
+    """Median CPU seconds of ``call`` and its last result."""
+    times, found = [], None
+    for _ in range(repeats):
+        began = time.process_time()
+        found = call()
+        times.append(time.process_time() - began)
+    return statistics.median(times), found
+
+
+def published_points(folder: Path) -> tuple[peers.Runs, FitPoints]:
+    """The 240 points, as columns and as ours."""
+    rows = np.genfromtxt(folder / "chinchilla_epoch245.csv", delimiter=",", names=True)
+    rows = rows[rows["epoch_excluded"] == 0]
+    columns = [rows[name].tolist() for name in ("params", "tokens", "loss")]
+    return peers.Runs(*columns), points_from_arrays(*columns)
+
+
+def objective_of(law: dict[str, float], runs: peers.Runs) -> float:
+    """The published objective at A, B, E, alpha, beta."""
+    theta = [*np.log([law["A"], law["B"], law["E"]]), law["alpha"], law["beta"]]
+    return peers.published_objective(theta, peers.logs_of(runs))
+
+
+def point_fits(runs: peers.Runs, points: FitPoints, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds and objective of every contender's fit to the 240 points."""
+    seconds, fit = cpu(lambda: fit_law(points, "chinchilla"), 7)
+    found = {"ours": _row(seconds, dict(fit.params), runs, f"{fit.n_starts_agreeing} starts agree")}
+    for peer in peers.start(options):
+        answer = peer.ask(runs, peers.Runs([7e10], [1.4e12], []), options.peer_timeout)
+        if set(PUBLISHED) <= answer.law.keys():
+            found[peer.name] = _row(answer.cpu_s, answer.law, runs, answer.note)
+        else:
+            found[peer.name] = {"cpu_seconds": answer.cpu_s, "note": answer.note or "no law shown"}
+        peer.close()
+    print(f"\n{'240 points':<22}{'CPU s':>9}{'v ours':>9}{'objective':>17}{'excess':>10}")
+    for name, row in found.items():
+        ratio = row["cpu_seconds"] / seconds
+        tail = f"{row['objective']:>17.10e}{row['excess']:>10.1e}" if "objective" in row else ""
+        print(f"{name:<22}{row['cpu_seconds']:>9.2f}{ratio:>9.0f}{tail}  {row['note']}")
+    return found
+
+
+def _row(seconds: float, law: dict[str, float], runs: peers.Runs, note: str) -> dict[str, Any]:
+    value = objective_of(law, runs)
+    return {
+        "cpu_seconds": seconds, "objective": value, "excess": value / BEST - 1,
+        "law": law, "note": note,
+    }  # fmt: skip
+
+
+def bootstraps(runs: peers.Runs, points: FitPoints, options: argparse.Namespace) -> dict[str, Any]:
+    """4,000 resamples: ours against one SciPy BFGS call a resample, and each one's optimum."""
+    seconds, fit = cpu(lambda: fit_law(points, "chinchilla", resamples=RESAMPLES))
+    theta = [*np.log([fit.params[n] for n in "ABE"]), fit.params["alpha"], fit.params["beta"]]
+    generator = np.random.default_rng(0)
+    began = time.process_time()
+    for _ in range(options.bfgs_resamples):
+        rows = generator.integers(0, len(points), len(points))
+        logs = tuple(column[rows] for column in peers.logs_of(runs))
+        minimize(peers.published_objective, theta, args=(logs,), method="BFGS")
+    bfgs = (time.process_time() - began) / options.bfgs_resamples * RESAMPLES
+    share = optimal_share(points)
+    errors = dict(zip(fit.params, np.std(np.array(fit.samples), axis=0).tolist(), strict=True))
+    print(
+        f"\n{RESAMPLES} resamples: ours {seconds:.2f} CPU s, BFGS {bfgs:.0f} (from"
+        f" {options.bfgs_resamples}): {bfgs / seconds:.0f}x; {100 * share:.1f}% of {CHECKED}"
+        " resamples within 1e-6 of a multi-start's optimum"
+    )
+    print(f"{'':<8}{'optimum':>12}{'published':>12}{'std. error':>12}{'published':>12}")
+    for name, value in PUBLISHED.items():
+        print(
+            f"{name:<8}{fit.params[name]:>12.6g}{value:>12.6g}{errors[name]:>12.4g}"
+            f"{PUBLISHED_ERRORS[name]:>12.4g}"
+        )
+    return {
+        "cpu_seconds": seconds, "bfgs_cpu_seconds": bfgs, "ratio": bfgs / seconds,
+        "optimal_share": share, "standard_errors": errors,
+    }  # fmt: skip
+
+
+def optimal_share(points: FitPoints) -> float:
+    """Share of resamples, solved from the full optimum, that no multi-start beats by 1e-6."""
+    problem = problem_of(load_law("chinchilla"), points, Objective())
+    starts = problem.starts()
+    solution = problem.solve(starts)
+    optimum = solution.internal[int(solution.objective.argmin())]
+    generator = np.random.default_rng(1)
+    weights, targets = _pairs(problem, optimum, points, CHECKED, generator)
+    mine = problem.solve(np.tile(optimum, (CHECKED, 1)), weights, targets).objective
+    good = 0
+    for row in range(CHECKED):
+        each = np.repeat(weights[row : row + 1], len(starts), axis=0)
+        best = problem.solve(starts, each).objective.min()
+        good += mine[row] <= best * (1 + 1e-6)
+    return good / CHECKED
+
+
+def rows_cost(seconds: float) -> dict[str, float]:
+    """CPU seconds of a fit to 10,000 planted rows, over those of 240."""
+    generator = np.random.default_rng(0)
+    params = np.exp(generator.uniform(np.log(5e7), np.log(1.6e10), 10_000))
+    tokens = np.exp(generator.uniform(np.log(8e8), np.log(3e11), 10_000))
+    losses = peers.surface(PUBLISHED, params, tokens)
+    losses = losses * np.exp(0.005 * generator.standard_normal(10_000))
+    points = points_from_arrays(params, tokens, losses)
+    large, _ = cpu(lambda: fit_law(points, "chinchilla"), 3)
+    print(f"\n10,000 rows: {large:.2f} CPU s, {large / seconds:.0f}x the 240 points")
+    return {"cpu_seconds": large, "ratio": large / seconds}
+
+
+def cold_fit() -> dict[str, float]:
+    """CPU seconds of ``slaw fit`` on about 200 records, from cold, plots excluded."""
+    sys.path.insert(0, str(ROOT))
+    from tests.fakes import planted_sweep
+
+    times, count = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        count = planted_sweep(Path(folder))
+        for _ in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(
+                [sys.executable, "-m", "scaling_law.cli", "fit", folder],
+                check=True, stdout=subprocess.DEVNULL, cwd=ROOT,
+            )  # fmt: skip
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    print(f"slaw fit on {count} records from cold: {statistics.median(times):.2f} CPU s")
+    return {"records": count, "cpu_seconds": statistics.median(times)}
+
+
+def main() -> None:
+    """Run everything and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--bfgs-resamples", type=int, default=40)
+    peers.add_options(parser)
+    options = parser.parse_args()
+    if not options.data.is_dir():
+        raise SystemExit(f"{options.data}: no tables there; give --data DIR")
+    runs, points = published_points(options.data)
+    found: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), "numpy": np.__version__},
+    }
+    found["point_fit"] = point_fits(runs, points, options)
+    found["bootstrap"] = bootstraps(runs, points, options)
+    found["rows"] = rows_cost(found["point_fit"]["ours"]["cpu_seconds"])
+    found["cold"] = cold_fit()
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
