@@ -83,6 +83,20 @@ def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
         (["fit", "@", "--resamples", "5"], 2, "resamples 5"),
         (["status", "@"], 2, "plan.json: no such file"),
         (["report", "nowhere"], 2, "no such folder"),
+        (["extrapolate", "--law", "foo", "--params", "1e9"], 2, "law 'foo': expected a law"),
+        (
+            ["extrapolate", "--law", "besiroglu2024", "--dollars", "9", "--gpu", "m1"],
+            2,
+            "no rental",
+        ),
+        (["fit", "@", "--columns", "params=N"], 2, "are for tables"),
+        (["fit", "@", "--keep", "plateaus"], 2, "rule 'plateaus'"),
+        (["fit", "@", "--law", "chinchila"], 2, "law 'chinchila'"),
+        (["fit", "@", "--resamples", "1000000000"], 2, "GB: ask for at most"),
+        (["fit", "@", "--figure", "fit.pdf", "--resamples", "0"], 2, "expected a .png or .svg"),
+        (["validate", "nowhere"], 2, "no such folder"),
+        (["validate", "@", "--law", "newton"], 2, "law 'newton'"),
+        (["fit", "gone.csv"], 2, "gone.csv"),
     ],
 )
 def test_bad_input_is_a_line_and_an_exit_code(
@@ -112,6 +126,46 @@ def test_completion_and_schema_are_printed(capsys):
     schema = json.loads(run(capsys, "config", "--schema")[1])
     assert {"name", "data", "grid"} <= schema["properties"].keys()
     assert "base_flops" in run(capsys, "config", "--mode", "quick", "--device", "cpu")[1]
+
+
+def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
+    path = tmp_path / "runs.csv"
+    rows = ["N,D,val,trunk"]
+    for size in range(6):
+        for horizon in range(4):
+            n, d = 14e3 * 2**size, 4e5 * 2**horizon
+            noise = 1 + 0.002 * ((7 * size + 3 * horizon) % 5 - 2)
+            rows.append(f"{n},{d},{(1.8 + 480 * n**-0.35 + 2100 * d**-0.37) * noise},t{size}")
+    path.write_text("\n".join(rows))
+    told = ("--columns", "params=N,tokens=D,loss=val,cluster=trunk", "--params-are", "total")
+    kept, figure = tmp_path / "kept", tmp_path / "fit.png"
+    code, out, err = run(
+        capsys, "fit", str(path), *told, "--resamples", "100", "--out", str(kept),
+        "--figure", str(figure), "--law", "saturating:params",
+    )  # fmt: skip
+    assert code == 0 and "24 annealed points from 6 independent trunks" in out
+    assert "params: total" in out and "saturating:params: converged" in out
+    assert figure.read_bytes().startswith(b"\x89PNG") and "fit.png" in err
+    code, out, _ = run(capsys, "extrapolate", "--params", "1e6", "--results", str(kept), "--json")
+    assert code == 0 and json.loads(out)["low_nats"] < json.loads(out)["high_nats"]
+    code, again, _ = run(
+        capsys, "extrapolate", "--params", "1e6", "--results", str(path), *told, "--json"
+    )
+    assert json.loads(again)["law"] == json.loads(out)["law"]
+
+
+def test_compare_and_validate_print_their_tables(sweep, capsys, tmp_path):
+    figure = tmp_path / "compare.svg"
+    words = ("--resamples", "100", "--compare", "--figure", str(figure))
+    code, out, _ = run(capsys, "fit", str(sweep.path), *words)
+    assert code == 0 and figure.read_text().startswith("<?xml")
+    for name in ("parametric (chinchilla)", "IsoFLOP", "envelope"):
+        for count in ("matmul", "total", "non-embedding"):
+            assert any(x.startswith(name) and count in x for x in out.splitlines()), (name, count)
+    code, out, _ = run(capsys, "validate", str(sweep.path), "--resamples", "100")
+    assert code == 0 and "each trunk left out" in out and "verdict:" in out
+    code, out, _ = run(capsys, "validate", str(sweep.path), "--resamples", "0", "--json")
+    assert json.loads(out)["expanding"][0]["n_fitted"] > 0
 
 
 def test_a_closed_pipe_is_not_an_error():
