@@ -11,7 +11,7 @@ from scaling_law.record import RunRecord
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.page import Section, bullets, listing, note, paragraph, table, text
 from scaling_law.report.style import power_of_ten
-from scaling_law.units import format_bytes, format_count, format_seconds
+from scaling_law.units import format_bytes, format_count, format_seconds, parse_count
 
 _RUNS_HEAD = (
     "run", "kind", "status", "loss (nats/token)", "± s.e.", "bits/byte", "tokens", "steps",
@@ -174,8 +174,8 @@ def reproduce(evidence: Evidence) -> Section:
     lines += [
         f"slaw run sweep.yaml --out {folder}    # sweep.yaml as below",
         f"slaw fit {folder}{_fit_options(evidence)}",
-        f"slaw extrapolate --params {evidence.target_params:g} --results {folder}",
-        f"slaw report {folder} --params {evidence.target_params:g}",
+        f"slaw extrapolate --params {_plain(evidence.target_params)} --results {folder}",
+        f"slaw report {folder} --params {_plain(evidence.target_params)}",
     ]
     body = listing("\n".join(lines) + "\n")
     body += paragraph("All figures lie as PNG and SVG beside this page; numbers in fits/fit.json.")
@@ -208,3 +208,9 @@ def size_words(evidence: Evidence) -> str:
         f"{len(records)} finished runs; {len(sizes)} sizes of {span} parameters (all counted); "
         f"{format_count(min(tokens))} to {format_count(max(tokens))} tokens"
     )
+
+
+def _plain(count: float) -> str:
+    """A count as it would be typed: 175e9 rather than 1.75e+11."""
+    text = format_count(count)
+    return text if parse_count(text) == count else f"{count:.17g}"

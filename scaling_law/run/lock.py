@@ -12,6 +12,18 @@ from pathlib import Path
 from scaling_law.errors import ConfigError
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock file ``path`` now; nothing is written."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextlib.contextmanager
 def folder_lock(path: Path, what: str, wait_seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock file ``path`` while inside.

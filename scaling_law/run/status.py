@@ -8,6 +8,7 @@ from scaling_law import layout
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, plan_from_json
 from scaling_law.record import read_record
+from scaling_law.run.lock import is_held
 from scaling_law.run.progress import read_heartbeat
 from scaling_law.units import format_count
 
@@ -15,8 +16,10 @@ from scaling_law.units import format_count
 def sweep_status(sweep: SweepDir) -> dict[str, Any]:
     """Counts and one entry per planned run, with its state and step.
 
-    States: done, diverged, failed, started (a heartbeat is there), waiting.
+    States: done, diverged, failed, started (a heartbeat is there), stopped (the same, but no
+    ``slaw run`` is at work on the folder), waiting.
     """
+    at_work = is_held(sweep.lock)
     plan: Plan = plan_from_json(layout.read_json(sweep.plan))
     runs = []
     for run in plan.runs:
@@ -39,16 +42,20 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
         elif run_dir.failure.is_file():
             entry.update(state="failed", error=layout.read_json(run_dir.failure)["error"])
         elif (beat := read_heartbeat(run_dir)) is not None:
-            entry.update(state="started", step=beat.step, tokens_per_second=beat.tokens_per_second)
+            entry.update(state="started" if at_work else "stopped", step=beat.step)
+            if at_work:
+                entry.update(tokens_per_second=beat.tokens_per_second)
         runs.append(entry)
     states = [entry["state"] for entry in runs]
-    spent = sum(
-        run.flops_spent
-        for run, state in zip(plan.runs, states, strict=True)
-        if state in ("done", "diverged")
-    )
+    spent = 0.0
+    for run, entry in zip(plan.runs, runs, strict=True):
+        start = run.spec.start_step
+        trained = max(entry["step"] - start, 0) / max(run.spec.total_steps - start, 1)
+        over = entry["state"] in ("done", "diverged")
+        spent += run.flops_spent * (1.0 if over else min(trained, 1.0))
     return {
         "sweep": str(sweep.path),
+        "at_work": at_work,
         "counts": {state: states.count(state) for state in sorted(set(states))},
         "flops_done_frac": spent / plan.flops_total,
         "runs": runs,
@@ -59,7 +66,9 @@ def format_status(status: dict[str, Any]) -> str:
     """The status for a terminal: a summary line, then every run that is not waiting."""
     counts = ", ".join(f"{n} {state}" for state, n in status["counts"].items())
     share = 100 * status["flops_done_frac"]
-    lines = [f"{status['sweep']}: {counts}; {share:.0f}% of the FLOPs in finished runs"]
+    lines = [f"{status['sweep']}: {counts}; {share:.0f}% of the FLOPs spent"]
+    if not status["at_work"] and status["flops_done_frac"] < 1:
+        lines.append("no `slaw run` is at work here; the same line goes on where it stopped")
     for entry in status["runs"]:
         if entry["state"] == "waiting":
             continue

@@ -1,0 +1,32 @@
+"""What `slaw status` says of a sweep that was killed."""
+
+from __future__ import annotations
+
+from scaling_law import layout
+from scaling_law.layout import SweepDir
+from scaling_law.plan import make_plan
+from scaling_law.record import write_record
+from scaling_law.run.lock import folder_lock, is_held
+from scaling_law.run.status import format_status, sweep_status
+from tests.fakes import cpu_profile, record_of, small_config
+
+
+def test_a_killed_run_is_not_said_to_be_at_work(tmp_path):
+    plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
+    sweep = SweepDir(tmp_path / "s")
+    layout.write_json(sweep.plan, plan.to_json())
+    first, second = plan.runs[0].spec, plan.runs[1].spec
+    write_record(sweep.run(first.run_id), record_of(first))
+    run_dir = sweep.run(second.run_id)
+    run_dir.path.mkdir(parents=True, exist_ok=True)
+    beat = {"step": second.total_steps // 2, "tokens_per_second": 10.0}
+    layout.write_json(run_dir.progress, beat)
+    with folder_lock(sweep.lock, "s"):
+        assert is_held(sweep.lock)
+        status = sweep_status(sweep)
+        assert [run["state"] for run in status["runs"][:2]] == ["done", "started"]
+    assert not is_held(sweep.lock)
+    status = sweep_status(sweep)
+    assert [run["state"] for run in status["runs"][:2]] == ["done", "stopped"]
+    assert 0 < status["flops_done_frac"] < 1
+    assert "no `slaw run` is at work here" in format_status(status)
