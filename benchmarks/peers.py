@@ -34,13 +34,9 @@ HUBER_DELTA = 1e-3
 NAMES = ("A", "B", "E", "alpha", "beta")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # The published replication's grid: 4,500 starts over (log A, log B, log E, alpha, beta).
-HOFFMANN_GRID = (
-    (0.0, 5.0, 10.0, 15.0, 20.0, 25.0),
-    (0.0, 5.0, 10.0, 15.0, 20.0, 25.0),
-    (-1.0, -0.5, 0.0, 0.5, 1.0),
-    (0.0, 0.5, 1.0, 1.5, 2.0),
-    (0.0, 0.5, 1.0, 1.5, 2.0),
-)
+_LOG_SCALES, _EXPONENTS = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0), (0.0, 0.5, 1.0, 1.5, 2.0)
+_LOG_FLOORS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+HOFFMANN_GRID = (_LOG_SCALES, _LOG_SCALES, _LOG_FLOORS, _EXPONENTS, _EXPONENTS)
 
 
 @dataclass(frozen=True)
@@ -59,6 +55,7 @@ class Answer:
     """Predicted losses (nats) with 90% ends where the contender has them; NaN: no answer.
 
     ``law`` holds A, B, E, alpha, beta where it is Chinchilla's; ``cpu_s`` the fit and forecast.
+    ``cut_off``: this benchmark's clock ended it, so it neither answered nor refused.
     """
 
     predicted: list[float]
@@ -67,6 +64,7 @@ class Answer:
     law: dict[str, float] = field(default_factory=dict)
     cpu_s: float = float("nan")
     note: str = ""
+    cut_off: bool = False
 
 
 def surface(law: Mapping[str, float], params: Any, tokens: Any) -> Any:
@@ -281,15 +279,7 @@ def _simple(runs: Runs, at: Runs, options: Mapping[str, Any]) -> Answer:
     points = {size: at.params, data: at.tokens}
     found = model.predict(pl.DataFrame(points), kind="new-run", quantiles=cuts)
     low, middle, high = (found[:, i].to_list() for i in (-3, -2, -1))
-    reference = {name: float(x) for name, x in _simple_law(model, target).items()}
-    return Answer(predicted=middle, low=low, high=high, law=reference, note="separable-power")
-
-
-def _simple_law(model: Any, target: str) -> dict[str, float]:
-    from simple_scaling_laws.model import raw_scale_params
-
-    entry = model.fits[target].to_dict(model.law, model.manifest["reference"])
-    return dict(entry.get("params_raw") or raw_scale_params(model.law, entry["params"], 1.0))
+    return Answer(predicted=middle, low=low, high=high, note="separable-power")
 
 
 # --- the question and its answer, over a pipe -------------------------------------------------
@@ -301,11 +291,9 @@ CHINCHILLA_PEERS: dict[str, Callable[[Runs, Mapping[str, Any]], tuple[dict[str, 
     "vpnls": _vpnls,
 }
 PEERS = (*CHINCHILLA_PEERS, "simple-scaling-laws")
-_MODULES = {
-    "chinchilla": "chinchilla",
-    "vpnls": "vpnls",
-    "simple-scaling-laws": "simple_scaling_laws",
-}
+# What must import for a peer to be there; vpnls is nothing without its compiled solver.
+_MODULES = {"chinchilla": "chinchilla", "vpnls": "vpnls._core"}
+_MODULES["simple-scaling-laws"] = "simple_scaling_laws"
 
 
 def answer(name: str, runs: Runs, at: Runs, options: Mapping[str, Any]) -> Answer:
@@ -326,19 +314,22 @@ class Peer:
     """A peer in its own interpreter; ``missing`` says why it cannot be asked, "" if it can."""
 
     def __init__(self, name: str, python: str = sys.executable, path: str = "") -> None:
-        self.name = name
-        environment = {**os.environ, **ONE_THREAD}
-        if path:
-            environment["PYTHONPATH"] = path
-        command = [python, str(Path(__file__).resolve()), "--serve", name]
+        self.name, self._python, self._path = name, python, path
+        hello = self._open()
+        hello = {"missing": "its process did not start"} if hello is None else hello
+        self.missing, self.version = hello.get("missing", ""), hello.get("version", "")
+
+    def _open(self) -> dict[str, Any] | None:
+        # a safe path: this folder's fit.py and coverage.py must not pass for packages
+        environment = {**os.environ, **ONE_THREAD, "PYTHONSAFEPATH": "1", "MPLBACKEND": "Agg"}
+        if self._path:
+            environment["PYTHONPATH"] = self._path
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            [self._python, str(Path(__file__).resolve()), "--serve", self.name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             text=True, env=environment,
         )  # fmt: skip
-        hello = self._line(60)
-        no = {"missing": "its process did not start"}
-        self.missing = (no if hello is None else hello).get("missing", "")
-        self.version = (hello or {}).get("version", "")
+        return self._line(60)
 
     def ask(self, runs: Runs, at: Runs, timeout_s: float, **options: Any) -> Answer:
         """Its answer, or none with the reason, within ``timeout_s`` seconds of wall time."""
@@ -349,11 +340,10 @@ class Peer:
         found = self._line(timeout_s)
         if found is None:
             self.close()
-            self.missing = f"no answer within {timeout_s:g} s"
-            return _silent(at, self.missing)
-        if "error" in found:
-            return _silent(at, found["error"])
-        return Answer(**found)
+            self._open()  # for the next question
+            late = _silent(at, f"not within {timeout_s:g} s", timeout_s)
+            return dataclasses.replace(late, cut_off=True)
+        return _silent(at, found["error"]) if "error" in found else Answer(**found)
 
     def _line(self, timeout_s: float) -> dict[str, Any] | None:
         assert self._process.stdout is not None

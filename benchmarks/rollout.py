@@ -122,11 +122,12 @@ def run(options: argparse.Namespace) -> tuple[Scores, Scores, dict[str, float]]:
             answers = {name: ask(some, rest, RESAMPLES) for name, ask in peers.OURS.items()}
             for peer in others:
                 if not peer.missing and spent[peer.name] < options.budget:
-                    answers[peer.name] = peer.ask(some, rest, options.peer_timeout, starts=200)
+                    answers[peer.name] = peer.ask(some, rest, options.peer_timeout, starts=40)
             for name, answer in answers.items():
                 into[name][table.name] += score(answer, rest, factors)
                 spent[name] += answer.cpu_s if math.isfinite(answer.cpu_s) else 0.0
-        print(f"done: {table.name}", flush=True)
+        times = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items())
+        print(f"done: {table.name} ({times})", flush=True)
     for peer in others:
         if peer.missing or spent[peer.name] >= options.budget:
             print(f"{peer.name}: not asked to the end ({peer.missing or 'budget spent'})")

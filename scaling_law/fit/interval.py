@@ -1,8 +1,8 @@
 """The interval of one new run's loss under a law, and of the split that is optimal.
 
 In log loss, each side adds in quadrature (1) the bootstrap quantile of the law's value over
-the resampled trunks, widened by Student's t with few trunks; (2) a new run's noise, normal
-with the larger of the residual scatter and the seed noise measured by repeats; (3) the farthest
+the resampled trunks, widened by Student's t with few trunks; (2) a new run's noise, normal,
+or Student's t with few trunks, with the larger of the residual scatter and the seed noise measured by repeats; (3) the farthest
 value, on that side, of any other law in the same variables that fits the same points about as
 well. Beyond ``FAR_ORDERS`` of magnitude no simulation or rollout can calibrate an interval: it
 then turns, by degrees, into a range over laws, worse ones admitted and with their own intervals;
@@ -74,7 +74,9 @@ def prediction_interval(
         return Spread(None, {}, (f"no interval: {why}",))
     low, high = interval(draws, centre, level, _widening(fit, level))
     noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
-    noise = float(ndtri(0.5 + level / 2)) * max(noises, default=0.0)
+    # the scatter is itself known from few trunks: Student's t for the new run too
+    widen = _widening(fit, level)
+    noise = widen * float(ndtri(0.5 + level / 2)) * max(noises, default=0.0)
     far = max(0.0, _orders_beyond(fit, target) - FAR_ORDERS)
     factor = AS_GOOD * (1 + far)
     weights = {other.law: _weight(fit, other, factor) for other in alternatives}
