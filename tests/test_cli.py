@@ -154,6 +154,54 @@ def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
     assert json.loads(again)["law"] == json.loads(out)["law"]
 
 
+def _grid(sizes: int, horizons: int, iso: bool = False) -> list[str]:
+    rows = []
+    for i in range(sizes):
+        for j in range(horizons):
+            n = 1e5 * 2**i
+            d = 1e12 / n if iso else 1e6 * 2**j
+            rows.append(f"{n},{d},{1.8 + 480 * n**-0.35 + 2100 * d**-0.37}")
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "said"),
+    [
+        (["1e5,1e6,3"], 2, "1 of 1 rows can be used"),
+        (["1e5,1e6,3", "2e5,1e6,2.9"], 4, "no law can be fitted"),
+        (["1e5,1e6,3"] * 12, 4, "left out: duplicates (11)"),
+        (["1e5,0,3", "1e5,-1,3", "1e5,nan,3"], 2, "0 of 3 rows can be used"),
+        (["many,rows,of"] * 3, 2, "expected numbers"),
+    ],
+)
+def test_a_table_that_no_law_fits_is_refused_in_a_line(capsys, tmp_path, rows, code, said):
+    path = tmp_path / "t.csv"
+    path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
+    found, out, err = run(capsys, "fit", str(path))
+    assert (found, out) == (code, "")
+    assert said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (_grid(1, 8), "1 different values of params; at least 3 needed"),
+        (_grid(8, 1), "1 different values of tokens; at least 3 needed"),
+        (_grid(8, 1, iso=True), "the same params * tokens (one IsoFLOP cell): vary the budget"),
+        ([f"{n},{20 * n},{3 - k / 20}" for k, n in enumerate((1e5, 2e5, 4e5, 8e5, 16e5, 32e5))],
+         "params and tokens move together: vary them apart"),
+    ],
+)  # fmt: skip
+def test_what_a_table_cannot_tell_is_a_status_with_what_to_add(capsys, tmp_path, rows, said):
+    path = tmp_path / "t.csv"
+    path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
+    code, out, _ = run(capsys, "fit", str(path), "--resamples", "0", "--json")
+    chinchilla = json.loads(out)["laws"]["chinchilla"]
+    assert code == 0 and chinchilla["status"] == "too_few_points"
+    assert said in chinchilla["message"] and not chinchilla["params"]
+    assert run(capsys, "extrapolate", "--params", "1e9", "--results", str(path))[0] == 4
+
+
 def test_compare_and_validate_print_their_tables(sweep, capsys, tmp_path):
     figure = tmp_path / "compare.svg"
     words = ("--resamples", "100", "--compare", "--figure", str(figure))

@@ -1,12 +1,12 @@
 """The interval of one new run's loss under a law, and of the split that is optimal.
 
 In log loss, each side adds in quadrature (1) the bootstrap quantile of the law's value over
-the resampled trunks, widened by Student's t with few trunks; (2) a new run's noise, normal,
-or Student's t with few trunks, with the larger of the residual scatter and the seed noise measured by repeats; (3) the farthest
-value, on that side, of any other law in the same variables that fits the same points about as
-well. Beyond ``FAR_ORDERS`` of magnitude no simulation or rollout can calibrate an interval: it
-then turns, by degrees, into a range over laws, worse ones admitted and with their own intervals;
-but its upper end stays below that of the smaller model and data on the way there.
+the resampled trunks; (2) a new run's noise, with the larger of the residual scatter and the seed
+noise measured by repeats, both (1) and (2) widened by Student's t with few trunks; (3) the
+farthest value, on that side, of any other law in the same variables that fits the same points
+about as well. Beyond ``FAR_ORDERS`` of magnitude no simulation or rollout can calibrate an
+interval: it then turns, by degrees, into a range over laws, worse ones admitted and with their
+own intervals; but its upper end stays below that of the smaller model and data on the way there.
 It cannot hold what no law here contains, such as a bend beyond the data.
 """
 

@@ -204,11 +204,10 @@ def _lacking(law: Law, points: FitPoints) -> str:
             return f"{variable} span {span:.2g}x; at least {_LEAST_SPAN:g}x needed"
     if {"params", "tokens"} <= set(law.variables):
         logs = np.stack([np.log(points.variable(v)) for v in ("params", "tokens")])
+        if np.ptp(logs.sum(axis=0)) < _SAME_BUDGET * np.ptp(logs[0]):
+            return "all points have the same params * tokens (one IsoFLOP cell): vary the budget"
         if abs(np.corrcoef(logs)[0, 1]) > 0.999:
             return "params and tokens move together: vary them apart"
-        products = logs.sum(axis=0)
-        if np.ptp(products) < _SAME_BUDGET * np.ptp(logs[0]):
-            return "all points have the same params * tokens (one IsoFLOP cell): vary the budget"
     return law.lacking({v: points.variable(v) for v in law.variables})
 
 
