@@ -230,23 +230,25 @@ def _conventions(fitted: Fitted) -> str:
         values = [row[k] for k in ("a", "E", "alpha", "beta")]
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
         name = row["params"].replace("_", "-")
-        rows.append((name, row["status"], shown[0], interval, *shown[1:]))
+        rows.append((row["law"], name, row["status"], shown[0], interval, *shown[1:]))
+    counted = fitted.points.convention["params"].replace("_", "-")
     for name in ("isoflop", "envelope"):
         line, result = fitted.line(name), fitted.summary[name]
         if line is None:
             words = result["status"] + ": " + result["reason"]
-            rows.append((f"by {name}", words, "–", "–", "–", "–", "–"))
+            rows.append((name, counted, words, "–", "–", "–", "–", "–"))
             continue
         low, high = line.interval or (math.nan, math.nan)
         rows.append(
-            (f"by {name}", result["status"], f"{line.exponent:.3f}", f"{low:.2f} to {high:.2f}",
+            (name, counted, result["status"], f"{line.exponent:.3f}", f"{low:.2f} to {high:.2f}",
              "–", "–", "–")
         )  # fmt: skip
     return table(
-        "The exponent a of size ~ compute^a depends on what counts as size: Chinchilla's law "
-        "under each convention, and the two other approaches",
-        ("parameters counted", "status", "a", "interval", "E", "α", "β"), rows, 2,
-    )  # fmt: skip
+        "The exponent a of size ~ compute^a depends on the law and on what counts as size",
+        ("law or approach", "parameters counted", "status", "a", "interval", "E", "α", "β"),
+        rows,
+        3,
+    )
 
 
 def checks(evidence: Evidence) -> Section | None:
