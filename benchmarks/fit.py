@@ -29,18 +29,23 @@ import peers
 os.environ.update(peers.ONE_THREAD)
 
 import numpy as np
+import scipy
 from scipy.optimize import minimize
 
+import scaling_law
 from scaling_law.fit.bootstrap import _pairs
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.parametric import fit_law, problem_of
 from scaling_law.fit.points import FitPoints, points_from_arrays
 from scaling_law.fit.solve import Objective
+from scaling_law.outcome import finite_json
 
 ROOT = Path(__file__).resolve().parents[1]
 BEST = 1.0182740178e-3
 PUBLISHED = {"A": 477.83, "B": 2143.4, "E": 1.81722, "alpha": 0.34731, "beta": 0.36717}
 PUBLISHED_ERRORS = {"A": 124.0, "B": 1293.0, "E": 0.0257, "alpha": 0.0154, "beta": 0.0206}
+# log A, log B, log E, alpha, beta as Hoffmann 2022 printed them
+HOFFMANN = (*np.log([406.4, 410.7, 1.69]).tolist(), 0.34, 0.28)
 RESAMPLES, CHECKED = 4000, 200
 
 
@@ -78,6 +83,7 @@ def point_fits(runs: peers.Runs, points: FitPoints, options: argparse.Namespace)
             found[peer.name] = _row(answer.cpu_s, answer.law, runs, answer.note)
         else:
             found[peer.name] = {"cpu_seconds": answer.cpu_s, "note": answer.note or "no law shown"}
+        found[peer.name]["version"] = peer.version
         peer.close()
     print(f"\n{'240 points':<22}{'CPU s':>9}{'v ours':>9}{'objective':>17}{'excess':>10}")
     for name, row in found.items():
@@ -96,15 +102,18 @@ def _row(seconds: float, law: dict[str, float], runs: peers.Runs, note: str) -> 
 
 
 def bootstraps(runs: peers.Runs, points: FitPoints, options: argparse.Namespace) -> dict[str, Any]:
-    """4,000 resamples: ours against one SciPy BFGS call a resample, and each one's optimum."""
+    """4,000 resamples: ours against one SciPy BFGS call a resample, and each one's optimum.
+
+    BFGS starts where the published replication starts it, from the parameters Hoffmann printed,
+    with numeric gradients (the replication's come from autograd, which takes a little longer).
+    """
     seconds, fit = cpu(lambda: fit_law(points, "chinchilla", resamples=RESAMPLES))
-    theta = [*np.log([fit.params[n] for n in "ABE"]), fit.params["alpha"], fit.params["beta"]]
     generator = np.random.default_rng(0)
     began = time.process_time()
     for _ in range(options.bfgs_resamples):
         rows = generator.integers(0, len(points), len(points))
         logs = tuple(column[rows] for column in peers.logs_of(runs))
-        minimize(peers.published_objective, theta, args=(logs,), method="BFGS")
+        minimize(peers.published_objective, HOFFMANN, args=(logs,), method="BFGS")
     bfgs = (time.process_time() - began) / options.bfgs_resamples * RESAMPLES
     share = optimal_share(points)
     errors = dict(zip(fit.params, np.std(np.array(fit.samples), axis=0).tolist(), strict=True))
@@ -175,6 +184,14 @@ def cold_fit() -> dict[str, float]:
     return {"records": count, "cpu_seconds": statistics.median(times)}
 
 
+def _processor() -> str:
+    """The processor's name where Linux tells it."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def main() -> None:
     """Run everything and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -188,15 +205,19 @@ def main() -> None:
     runs, points = published_points(options.data)
     found: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
-    }
+        "machine": f"{_processor()}, one of {os.cpu_count()} cores",
+        "versions": {
+            "python": platform.python_version(), "numpy": np.__version__,
+            "scipy": scipy.__version__, "scaling_law": scaling_law.__version__,
+        },
+    }  # fmt: skip
+    print(", ".join((found["date"], found["machine"], *map(" ".join, found["versions"].items()))))
     found["point_fit"] = point_fits(runs, points, options)
     found["bootstrap"] = bootstraps(runs, points, options)
     found["rows"] = rows_cost(found["point_fit"]["ours"]["cpu_seconds"])
     found["cold"] = cold_fit()
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+        options.json.write_text(json.dumps(finite_json(found), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ line and answers one JSON line: ``python peers.py --serve NAME``. Units everywhe
 and tokens as counts, loss in nats per token, time in CPU seconds of the fit, imports excluded.
 
 Nothing of theirs is copied: packages are called as their own documentation shows. The two plain
-references are written here from the published description: ``hoffmann_bfgs`` (Hoffmann 2022
-appendix D.3 as replicated by Besiroglu 2024, arXiv 2404.10102) and ``lsq_nonlinear``.
+references are written here from the published description: Hoffmann 2022 appendix D.3 as
+Besiroglu 2024 (arXiv 2404.10102) replicated it, ``hoffmann_lbfgsb``, and the same with BFGS, which
+stops less early, ``hoffmann_bfgs``; and ``lsq_nonlinear``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,19 +89,17 @@ def ours(runs: Runs, at: Runs, resamples: int) -> Answer:
     began = time.process_time()
     try:
         result = fit(resamples=resamples, **columns)
-        pairs = zip(at.params, at.tokens, strict=True)
-        found = [result.predict(params=n, tokens=d) for n, d in pairs]
+        targets = zip(at.params, at.tokens, strict=True)
+        found = [result.predict(params=n, tokens=d) for n, d in targets]
     except SlawError as problem:
         return _silent(at, str(problem), time.process_time() - began)
-    law = found[0].law if found else ""
     refused = sum(bool(p.refused) for p in found)
-    ends = [(p.low_nats, p.high_nats) for p in found]
     return Answer(
         predicted=[p.loss_nats for p in found],
-        low=[_or_nan(low) for low, _ in ends],
-        high=[_or_nan(high) for _, high in ends],
+        low=[float("nan") if p.low_nats is None else p.low_nats for p in found],
+        high=[float("nan") if p.high_nats is None else p.high_nats for p in found],
         cpu_s=time.process_time() - began,
-        note=f"law {law}" + (f"; {refused} with a range only" if refused else ""),
+        note=f"law {found[0].law}" + (f"; {refused} with a range only" if refused else ""),
     )
 
 
@@ -111,26 +110,22 @@ def ours_chinchilla(runs: Runs, at: Runs, resamples: int) -> Answer:
     from scaling_law.fit.parametric import fit_law
     from scaling_law.fit.points import points_from_arrays
 
+    nan = float("nan")
     began = time.process_time()
     try:
-        points = points_from_arrays(
-            runs.params, runs.tokens, runs.loss, flops=runs.flops, cluster=runs.cluster
-        )
+        rest = {"flops": runs.flops, "cluster": runs.cluster}
+        points = points_from_arrays(runs.params, runs.tokens, runs.loss, **rest)
         fitted = fit_law(points, "chinchilla", resamples=resamples)
         if not fitted.params:
             return _silent(at, fitted.message, time.process_time() - began)
-        targets = zip(at.params, at.tokens, strict=True)
-        spreads = [
-            prediction_interval(fitted, {"params": n, "tokens": d}, level=LEVEL).nats
-            for n, d in targets
-        ]
+        targets = [{"params": n, "tokens": d} for n, d in zip(at.params, at.tokens, strict=True)]
+        spreads = [prediction_interval(fitted, t, level=LEVEL).nats or (nan, nan) for t in targets]
     except SlawError as problem:
         return _silent(at, str(problem), time.process_time() - began)
-    nan = float("nan")
     return Answer(
         predicted=[float(x) for x in surface(fitted.params, at.params, at.tokens)],
-        low=[s[0] if s else nan for s in spreads],
-        high=[s[1] if s else nan for s in spreads],
+        low=[low for low, _ in spreads],
+        high=[high for _, high in spreads],
         law=dict(fitted.params),
         cpu_s=time.process_time() - began,
         note=fitted.status,
@@ -145,10 +140,6 @@ OURS: dict[str, Callable[[Runs, Runs, int], Answer]] = {
 
 def _silent(at: Runs, why: str, cpu_s: float = float("nan")) -> Answer:
     return Answer(predicted=[float("nan")] * len(at.params), cpu_s=cpu_s, note=f"no answer: {why}")
-
-
-def _or_nan(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 # --- peers, each in its own process -----------------------------------------------------------
@@ -174,31 +165,26 @@ def logs_of(runs: Runs) -> tuple[Any, Any, Any]:
     return np.log(runs.params), np.log(runs.tokens), np.log(runs.loss)
 
 
-def law_of(theta: Sequence[float]) -> dict[str, float]:
-    """A, B, E, alpha, beta of the published parameter vector (first three as logarithms)."""
-    import numpy as np
-
-    a, b, e, alpha, beta = (float(x) for x in theta)
-    return dict(zip(NAMES, (*np.exp([a, b, e]).tolist(), alpha, beta), strict=True))
-
-
 def _hoffmann(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float], str]:
-    """Best of scipy BFGS, numeric gradients, from ``starts`` of the published 4,500."""
+    """Best of scipy's ``method``, numeric gradients, from ``starts`` of the published 4,500."""
     import numpy as np
     from scipy.optimize import minimize
 
+    method = options.get("method", "BFGS")
     grid = np.array(list(itertools.product(*HOFFMANN_GRID)))
     wanted = min(int(options.get("starts", len(grid))), len(grid))
     chosen = np.random.default_rng(0).choice(len(grid), wanted, replace=False)
     logs, best = logs_of(runs), None
     for start in grid[np.sort(chosen)]:
         with np.errstate(all="ignore"):
-            found = minimize(published_objective, start, args=(logs,), method="BFGS")
+            found = minimize(published_objective, start, args=(logs,), method=method)
         if np.isfinite(found.fun) and (best is None or found.fun < best.fun):
             best = found
+    note = f"{wanted} of {len(grid)} starts"
     if best is None:
-        return {}, "no start gave a finite objective"
-    return law_of(best.x), f"{wanted} of {len(grid)} starts"
+        return {}, f"nothing finite from {note}"
+    values = [*np.exp(best.x[:3]).tolist(), *best.x[3:].tolist()]
+    return dict(zip(NAMES, values, strict=True)), note
 
 
 def _least_squares(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float], str]:
@@ -221,9 +207,7 @@ def _least_squares(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, fl
             )
             cost = float(((law(x, *found) - y) ** 2).sum())
             best = min(best, (cost, tuple(found.tolist())))
-    if not best[1]:
-        return {}, "curve_fit failed from every start"
-    return dict(zip(NAMES, best[1], strict=True)), "6 starts"
+    return dict(zip(NAMES, best[1], strict=bool(best[1]))), "6 starts"
 
 
 def _chinchilla(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float], str]:
@@ -266,25 +250,31 @@ def _simple(runs: Runs, at: Runs, options: Mapping[str, Any]) -> Answer:
     """``simple-scaling-laws`` with its defaults; a new run's median and its 5% and 95%."""
     import warnings
 
+    import numpy as np
     import polars as pl
     from simple_scaling_laws import fit
 
     warnings.simplefilter("ignore")
     size, data, target = "model_size__params", "dataset_size__tokens", "test_loss__nats"
-    frame = {"training_run_id": [f"run{i}" for i in range(len(runs.loss))]}
-    frame |= {"test_set_id": ["held"] * len(runs.loss)}
+    names = [f"run{i}" for i in range(len(runs.loss))]
+    frame = {"training_run_id": names, "test_set_id": ["held"] * len(names)}
     frame |= {size: runs.params, data: runs.tokens, target: runs.loss}
     model = fit(pl.DataFrame(frame), n_draws=int(options.get("resamples", 1000)))
     cuts = [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2]
     points = {size: at.params, data: at.tokens}
     found = model.predict(pl.DataFrame(points), kind="new-run", quantiles=cuts)
     low, middle, high = (found[:, i].to_list() for i in (-3, -2, -1))
-    return Answer(predicted=middle, low=low, high=high, note="separable-power")
+    # it fits counts over a reference of its own
+    reference = [model.manifest["predictors"][name]["reference"] for name in (size, data)]
+    shown = model.fits[target].to_dict(model.law, np.array(reference))["params_raw_scale"]
+    law = {name: shown[name] for name in NAMES}
+    return Answer(predicted=middle, low=low, high=high, law=law, note="separable-power")
 
 
 # --- the question and its answer, over a pipe -------------------------------------------------
 
 CHINCHILLA_PEERS: dict[str, Callable[[Runs, Mapping[str, Any]], tuple[dict[str, float], str]]] = {
+    "hoffmann_lbfgsb": lambda runs, o: _hoffmann(runs, {**o, "method": "L-BFGS-B"}),
     "hoffmann_bfgs": _hoffmann,
     "lsq_nonlinear": _least_squares,
     "chinchilla": _chinchilla,
@@ -315,8 +305,7 @@ class Peer:
 
     def __init__(self, name: str, python: str = sys.executable, path: str = "") -> None:
         self.name, self._python, self._path = name, python, path
-        hello = self._open()
-        hello = {"missing": "its process did not start"} if hello is None else hello
+        hello = self._open() or {"missing": "its process did not start"}
         self.missing, self.version = hello.get("missing", ""), hello.get("version", "")
 
     def _open(self) -> dict[str, Any] | None:
@@ -361,11 +350,10 @@ def serve(name: str) -> None:
     """Answer one JSON job a line until standard input ends."""
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # packages print
-    hello: dict[str, str] = {}
-    module = _MODULES.get(name)
+    hello = {"version": ""}
     try:
-        if module:
-            importlib.import_module(module)
+        if name in _MODULES:
+            importlib.import_module(_MODULES[name])
             hello["version"] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         hello["version"] = "from a checkout"
@@ -383,10 +371,11 @@ def serve(name: str) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """``--peer-python NAME=PYTHON`` and ``--peer-path NAME=FOLDER``."""
-    words = "interpreter that has a peer installed, as in chinchilla=/venv/bin/python"
-    parser.add_argument("--peer-python", action="append", default=[], metavar="N=P", help=words)
-    words = "folder to import a peer from, as in vpnls=/checkout/src"
-    parser.add_argument("--peer-path", action="append", default=[], metavar="N=P", help=words)
+    for name, words in (
+        ("--peer-python", "interpreter that has a peer, as in chinchilla=/venv/bin/python"),
+        ("--peer-path", "folder to import a peer from, as in vpnls=/checkout/src"),
+    ):
+        parser.add_argument(name, action="append", default=[], metavar="N=P", help=words)
     parser.add_argument("--peer-timeout", type=float, default=600.0, help="seconds a fit (600)")
 
 

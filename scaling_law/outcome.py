@@ -25,7 +25,8 @@ class FitResult:
     ``convention`` names which parameters and which FLOPs the law's variables count;
     ``data_range`` maps variable -> (low, high) of the points fitted; ``samples`` are bootstrap
     parameter vectors in the order of ``params``; ``residual_scatter_log`` is the residual
-    standard deviation of log loss, degrees of freedom corrected; ``clusters`` are trunks.
+    standard deviation of log loss, degrees of freedom corrected; ``rollout_rms_log`` the root
+    mean square error on runs held out by ``fit.choose``; ``clusters`` are trunks.
     """
 
     law: str
@@ -45,6 +46,7 @@ class FitResult:
     huber_delta: float | None = None
     rms_log_residual: float = math.nan
     residual_scatter_log: float = math.nan
+    rollout_rms_log: float = math.nan
     condition_number: float | None = None
     optimum: dict[str, float] = field(default_factory=dict)
     optimum_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -119,7 +121,7 @@ def _finite(value: Any) -> Any:
 def fit_result_from_json(data: dict[str, Any]) -> FitResult:
     """The inverse of ``finite_json`` for a ``FitResult``. Raises ``TypeError``, ``KeyError``."""
     fields = dict(data)
-    for name in ("objective", "rms_log_residual", "residual_scatter_log"):
+    for name in ("objective", "rms_log_residual", "residual_scatter_log", "rollout_rms_log"):
         fields[name] = math.nan if fields[name] is None else fields[name]
     for name in ("data_range", "intervals", "optimum_intervals"):
         fields[name] = {key: tuple(pair) for key, pair in fields[name].items()}

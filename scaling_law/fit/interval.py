@@ -24,10 +24,10 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.surface import bounded_exp, surface_of
 from scaling_law.outcome import FitResult
 
-# A law whose rms log residual is within this factor of the fit's own "fits about as well". Each
-# order of magnitude beyond FAR_ORDERS adds as much again: residuals say which law is right where
-# the points are, and less and less about where they are not (whether there is an irreducible
-# loss, above all).
+# A law whose rms log residual, or held-out error, is within this factor of the fit's own "fits
+# about as well". Each order of magnitude beyond FAR_ORDERS adds as much again: residuals say
+# which law is right where the points are, and less and less about where they are not (whether
+# there is an irreducible loss, above all).
 AS_GOOD = 1.5
 FAR_ORDERS = 3.0
 _FEWEST_DRAWS = 20
@@ -181,8 +181,9 @@ def _orders_beyond(fit: FitResult, target: Mapping[str, float]) -> float:
 def _weight(fit: FitResult, other: FitResult, factor: float) -> float:
     """How much ``other`` counts, 0 to 1: it must answer the same question on the same points.
 
-    Full for a law as good amid the data; for a worse one it rises from 0, where its rms is
-    ``factor`` times the fit's, to 1 where ``factor`` has doubled, so that no forecast jumps.
+    Full for a law as good amid the data, or on held-out runs; for a worse one it rises from 0,
+    where its rms is ``factor`` times the fit's, to 1 where ``factor`` has doubled, so that no
+    forecast jumps.
     """
     comparable = (
         other.status == "converged"
@@ -190,9 +191,17 @@ def _weight(fit: FitResult, other: FitResult, factor: float) -> float:
         and set(load_law(other.law).variables) == set(load_law(fit.law).variables)
         and (other.convention, other.n_points) == (fit.convention, fit.n_points)
     )
-    ratio = other.rms_log_residual / fit.rms_log_residual if fit.rms_log_residual > 0 else 1.0
-    if not comparable or not math.isfinite(ratio):
+    if not comparable:
         return 0.0
+    pairs = (
+        (other.rms_log_residual, fit.rms_log_residual),
+        (other.rollout_rms_log, fit.rollout_rms_log),
+    )
+    ratios = [x / y for x, y in pairs if y > 0 and math.isfinite(x / y)]
+    if not ratios:
+        return 1.0 if fit.rms_log_residual == 0 else 0.0
+    # as good on the runs it was shown, or on those it was not
+    ratio = min(ratios)
     if ratio <= AS_GOOD:
         return 1.0
     return min(1.0, max(0.0, math.log2(factor / ratio)))

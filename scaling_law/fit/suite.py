@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -200,6 +201,7 @@ def joint_fits(
     """
     scores, refitters = score_laws(points, settings.objective)
     best = best_law(scores)
+    rolled = {score.law: score.rollout_rms for score in scores}
     laws = {}
     for name, refit in refitters.items():
         main = name in ("chinchilla", best)
@@ -209,7 +211,9 @@ def joint_fits(
             level=settings.level,
             intervals=settings.intervals,
         )
-        laws[name] = refit.with_intervals(how)
+        laws[name] = dataclasses.replace(
+            refit.with_intervals(how), rollout_rms_log=rolled.get(name, math.nan)
+        )
     return scores, best, refitters, laws
 
 
