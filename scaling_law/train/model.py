@@ -19,9 +19,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from scaling_law.spec import ModelSpec
+from scaling_law.train import kernels
 
 ROTARY_BASE = 10_000.0
 EMBEDDING_STD = 1.0
+# Logits held at once in evaluation, where whole batches of a large vocabulary take gigabytes.
+_EVAL_LOGITS = 2**24
 
 
 def _norm(kind: str, width: int) -> nn.Module:
@@ -67,23 +70,23 @@ class Attention(nn.Module):
         """x [B, T, M] -> [B, T, M]."""
         spec = self.spec
         batch, time, width = x.shape
-        kv_width = spec.n_kv_head * spec.head_size
-        parts = self.qkv(x).split((width, kv_width, kv_width), dim=-1)
-        q, k, v = (p.view(batch, time, -1, spec.head_size).transpose(1, 2) for p in parts)
+        heads, pairs = spec.n_head, spec.n_kv_head
+        joint = kernels.linear(x, self.qkv.weight).view(batch, time, -1, spec.head_size)
+        # queries and keys are normed and turned in one go: half the operators to start
+        qk, v = (p.transpose(1, 2) for p in torch.split(joint, [heads + pairs, pairs], dim=2))
         if spec.qk_norm:
-            q, k = F.rms_norm(q, (spec.head_size,)), F.rms_norm(k, (spec.head_size,))
+            qk = F.rms_norm(qk, (spec.head_size,))
         if spec.position == "rotary":
-            cos, sin = (table[:time].to(q.dtype) for table in positions)
-            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        if spec.n_kv_head != spec.n_head:
-            repeat = spec.n_head // spec.n_kv_head
-            k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
+            qk = rotate(qk, *(table[:time].to(qk.dtype) for table in positions))
+        q, k = torch.split(qk, [heads, pairs], dim=1)
+        if pairs != heads:
+            k, v = (part.repeat_interleave(heads // pairs, dim=1) for part in (k, v))
         if spec.position == "alibi":
             bias = positions[0][:, :time, :time].to(q.dtype)
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         else:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return cast(Tensor, self.out(y.transpose(1, 2).reshape(batch, time, width)))
+            y = kernels.causal_attention(q, k, v)
+        return kernels.linear(y.transpose(1, 2).reshape(batch, time, width), self.out.weight)
 
 
 class MLP(nn.Module):
@@ -98,7 +101,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
-        hidden = self.up(x)
+        hidden = kernels.linear(x, self.up.weight)
         if self.activation == "swiglu":
             gate, value = hidden.chunk(2, dim=-1)
             hidden = F.silu(gate) * value
@@ -106,7 +109,7 @@ class MLP(nn.Module):
             hidden = F.relu(hidden).square()
         else:
             hidden = F.gelu(hidden)
-        return cast(Tensor, self.out(hidden))
+        return kernels.linear(hidden, self.out.weight)
 
 
 class Block(nn.Module):
@@ -192,11 +195,19 @@ class GPT(nn.Module):
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean nats per predicted token over [B, T]; the softmax is taken in fp32."""
-        logits = self(tokens).float()
-        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.reshape(-1))
+        hidden, wanted = self.hidden(tokens), targets.reshape(-1)
+        if kernels.chunked_head_pays(hidden, self.head.weight):
+            rows = hidden.reshape(-1, hidden.shape[-1])
+            return kernels.head_cross_entropy(rows, self.head.weight, wanted)
+        logits = self.head(hidden).float()
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), wanted)
 
     def sequence_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean nats per token of each sequence: [B]."""
-        logits = self(tokens).float()
-        losses = F.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-        return losses.mean(dim=1)
+        """Mean nats per token of each sequence: [B]; no more than a few sequences' logits."""
+        hidden, found = self.hidden(tokens), []
+        seqs = max(1, _EVAL_LOGITS // (tokens.shape[1] * self.spec.vocab_size))
+        for rows, wanted in zip(torch.split(hidden, seqs), torch.split(targets, seqs), strict=True):
+            logits = self.head(rows).float()
+            losses = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
+            found.append(losses.mean(dim=1))
+        return torch.cat(found)

@@ -1,0 +1,95 @@
+"""The CPU's own operators equal torch's, in value and gradient, and are used where they pay."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own idiom
+
+from scaling_law.spec import ModelSpec
+from scaling_law.train import kernels
+from scaling_law.train.model import GPT
+
+WIDE = ModelSpec(vocab_size=2048, n_ctx=128, n_layer=1, d_model=64, n_head=2, n_kv_head=2, d_ff=256)
+
+
+def _made_by(y: torch.Tensor) -> str:
+    assert y.grad_fn is not None
+    return y.grad_fn.name()
+
+
+def _random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=dtype).requires_grad_()
+
+
+@pytest.mark.parametrize("rows", [3, 4, 7, 100])
+def test_head_cross_entropy_is_the_cross_entropy_and_its_gradients_are_right(rows):
+    hidden, weight = (_random(7, 5, dtype=torch.float64), _random(9, 5, dtype=torch.float64))
+    targets = torch.tensor([0, 8, 3, 3, 5, 0, 7])
+    loss = kernels.head_cross_entropy(hidden, weight, targets, rows)
+    torch.testing.assert_close(loss, F.cross_entropy(hidden @ weight.t(), targets))
+    assert torch.autograd.gradcheck(
+        lambda h, w: kernels.head_cross_entropy(h, w, targets, rows) * 3, (hidden, weight)
+    )
+
+
+@pytest.mark.parametrize("time,block", [(6, 2), (7, 3), (5, 8)])
+def test_blocked_attention_is_causal_attention_and_its_gradients_are_right(time, block):
+    q, k, v = (_random(3, time, 4, seed=s, dtype=torch.float64) for s in range(3))
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(kernels.blocked_attention(q, k, v, block), expected)
+    assert torch.autograd.gradcheck(
+        lambda *x: kernels.blocked_attention(x[0], x[1], x[2], block), (q, k, v), nondet_tol=0.0
+    )
+
+
+@pytest.mark.skipif(kernels._ONEDNN is None, reason="this torch has no oneDNN product")
+def test_the_onednn_product_equals_torch_s_forward_and_backward():
+    found = []
+    for product in (kernels.linear, F.linear):
+        x, weight = _random(8, 128, 64), _random(128, 64, seed=1)
+        y = product(x, weight)
+        assert ("OneDnn" in _made_by(y)) == (product is kernels.linear)
+        y.square().mean().backward()
+        found.append((y, x.grad, weight.grad))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_through_the_operators_has_the_loss_and_gradients_of_torch_s_own(monkeypatch):
+    ids = torch.randint(0, 2048, (8, 129), generator=torch.Generator().manual_seed(3))
+    found = []
+    for fast in (True, False):
+        if not fast:
+            monkeypatch.setattr(kernels, "_training_fp32_on_cpu", lambda x: False)
+        model = GPT(WIDE, seed=1)
+        loss = model.loss(ids[:, :-1], ids[:, 1:])
+        assert ("HeadCrossEntropy" in _made_by(loss)) == fast
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in model.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_other_shapes_modes_and_types_keep_torch_s_operators():
+    short = torch.randn(2, 2, 64, 8, requires_grad=True)
+    assert "Blocked" not in _made_by(kernels.causal_attention(short, short, short))
+    narrow = torch.randn(4096, 32, requires_grad=True)
+    assert "OneDnn" not in _made_by(kernels.linear(narrow, torch.randn(64, 32)))
+    hidden, weight = torch.randn(4, 8, requires_grad=True), torch.randn(2048, 8)
+    assert kernels.chunked_head_pays(hidden, weight)
+    assert not kernels.chunked_head_pays(hidden, weight[:1024])
+    assert not kernels.chunked_head_pays(hidden.bfloat16(), weight)
+    with torch.no_grad():
+        assert not kernels.chunked_head_pays(hidden, weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not kernels.chunked_head_pays(hidden, weight)
+
+
+def test_sequence_losses_in_parts_are_those_of_one_batch(monkeypatch):
+    model = GPT(dataclasses.replace(WIDE, n_ctx=16), seed=2)
+    ids = torch.randint(0, 2048, (5, 17), generator=torch.Generator().manual_seed(4))
+    whole = model.sequence_losses(ids[:, :-1], ids[:, 1:])
+    monkeypatch.setattr("scaling_law.train.model._EVAL_LOGITS", 2 * 16 * 2048)
+    torch.testing.assert_close(model.sequence_losses(ids[:, :-1], ids[:, 1:]), whole)
