@@ -17,8 +17,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Logits of this many tokens at a time stay in a core's cache between the head and the softmax.
-HEAD_ROWS = 128
+# Tokens whose logits are made at a time: more leave the cache, fewer read the weight too often.
+HEAD_ROWS = 256
 # Smaller vocabularies gain nothing from chunks.
 LEAST_VOCAB = 2048
 # Queries a block: the scores above a block's diagonal, which torch computes, are left out.
@@ -39,6 +39,60 @@ def _training_fp32_on_cpu(x: Tensor) -> bool:
     )
 
 
+# --- matrix products -------------------------------------------------------------------------
+
+
+def _find_onednn() -> Any:
+    """oneDNN's product as torch ships it for its own compiler, or None where there is none."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return None
+    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    try:
+        x, w = torch.ones(2, 3), torch.ones(4, 3)
+        fits = operator is not None and bool((operator(x, w, None, "none", [], "") == 3).all())
+    except (RuntimeError, TypeError):  # another signature, or built without it
+        return None
+    return operator if fits else None
+
+
+_ONEDNN = _find_onednn()
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    """x [R, M] @ weight [W, M]^T without a graph, by oneDNN where torch has it."""
+    if _ONEDNN is None or x.dtype is not torch.float32:
+        return x @ weight.t()
+    y: Tensor = _ONEDNN(x, weight, None, "none", [], "")
+    return y
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    """The two products whose second factor is a weight; the weight's gradient gains nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        grad_x = _product(grad, weight.t())
+        rows = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
+        return grad_x, torch.mm(rows[0].t(), rows[1])
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x [..., M] @ weight [W, M]^T -> [..., W], by oneDNN where it beats torch's BLAS."""
+    rows = x.numel() // x.shape[-1]
+    wide = min(weight.shape) >= LEAST_LINEAR_WIDTH and rows >= LEAST_LINEAR_ROWS
+    if _ONEDNN is None or not wide or not _training_fp32_on_cpu(x):
+        return F.linear(x, weight)
+    y: Tensor = _OneDnnLinear.apply(x, weight)  # type: ignore[no-untyped-call]
+    return y
+
+
 # --- the head and its cross-entropy -----------------------------------------------------------
 
 
@@ -47,28 +101,34 @@ class _HeadCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int) -> Tensor:
-        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        total = hidden.new_zeros(())
-        for start in range(0, len(hidden), rows):
+        count, total = len(hidden), hidden.new_zeros(())
+        grad_hidden, grad_weight = torch.empty_like(hidden), None
+        for start in range(0, count, rows):
             part, wanted = hidden[start : start + rows], targets[start : start + rows]
-            logs = torch.log_softmax(part @ weight.t(), dim=1)
+            logs = torch.log_softmax(_product(part, weight), dim=1)
             total += F.nll_loss(logs, wanted, reduction="sum")
             # the gradient of the logits: probabilities, less 1 at the target
             errors = logs.exp_()
             ones = errors.new_full((len(wanted), 1), -1.0)
             errors.scatter_add_(1, wanted.unsqueeze(1), ones)
-            torch.mm(errors, weight, out=grad_hidden[start : start + rows])
-            grad_weight.addmm_(errors.t(), part)
+            torch.mul(
+                _product(errors, weight.t()), 1 / count, out=grad_hidden[start : start + rows]
+            )
+            if grad_weight is None:
+                grad_weight = torch.empty_like(weight)
+                torch.addmm(grad_weight, errors.t(), part, beta=0, alpha=1 / count, out=grad_weight)
+            else:
+                grad_weight.addmm_(errors.t(), part, alpha=1 / count)
         ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.count = len(hidden)
-        return total / len(hidden)
+        return total / count
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        scale = grad / ctx.count
-        return grad_hidden * scale, grad_weight * scale, None, None
+        if grad.item() != 1:  # a share of an accumulated batch
+            grad_hidden, grad_weight = grad_hidden * grad, grad_weight * grad
+        return grad_hidden, grad_weight, None, None
 
 
 def chunked_head_pays(hidden: Tensor, weight: Tensor) -> bool:
@@ -138,50 +198,3 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     q_flat, k_flat, v_flat = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
     return blocked_attention(q_flat, k_flat, v_flat).view(q.shape)
-
-
-# --- matrix products --------------------------------------------------------------------------
-
-
-def _find_onednn() -> Any:
-    """oneDNN's product as torch ships it for its own compiler, or None where there is none."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return None
-    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    try:
-        x, w = torch.ones(2, 3), torch.ones(4, 3)
-        fits = operator is not None and bool((operator(x, w, None, "none", [], "") == 3).all())
-    except (RuntimeError, TypeError):  # another signature, or built without it
-        return None
-    return operator if fits else None
-
-
-_ONEDNN = _find_onednn()
-
-
-class _OneDnnLinear(torch.autograd.Function):
-    """The two products whose second factor is a weight; the weight's gradient gains nothing."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        y: Tensor = _ONEDNN(x, weight, None, "none", [], "")
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        x, weight = ctx.saved_tensors
-        grad_x = _ONEDNN(grad, weight.t(), None, "none", [], "")
-        rows = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
-        return grad_x, torch.mm(rows[0].t(), rows[1])
-
-
-def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x [..., M] @ weight [W, M]^T -> [..., W], by oneDNN where it beats torch's BLAS."""
-    rows = x.numel() // x.shape[-1]
-    wide = min(weight.shape) >= LEAST_LINEAR_WIDTH and rows >= LEAST_LINEAR_ROWS
-    if _ONEDNN is None or not wide or not _training_fp32_on_cpu(x):
-        return F.linear(x, weight)
-    y: Tensor = _OneDnnLinear.apply(x, weight)  # type: ignore[no-untyped-call]
-    return y

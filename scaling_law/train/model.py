@@ -22,13 +22,14 @@ from scaling_law.spec import ModelSpec
 from scaling_law.train import kernels
 
 ROTARY_BASE = 10_000.0
+RMS_EPS = 1e-6
 EMBEDDING_STD = 1.0
 # Logits held at once in evaluation, where whole batches of a large vocabulary take gigabytes.
 _EVAL_LOGITS = 2**24
 
 
 def _norm(kind: str, width: int) -> nn.Module:
-    return nn.RMSNorm(width, eps=1e-6) if kind == "rmsnorm" else nn.LayerNorm(width, bias=False)
+    return nn.RMSNorm(width, eps=RMS_EPS) if kind == "rmsnorm" else nn.LayerNorm(width, bias=False)
 
 
 def rotary_tables(n_ctx: int, head_size: int) -> tuple[Tensor, Tensor]:
@@ -56,6 +57,37 @@ def alibi_bias(n_head: int, n_ctx: int) -> Tensor:
     return bias.masked_fill(distance < 0, -math.inf)
 
 
+def attend(spec: ModelSpec, joint: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
+    """Causal grouped-query attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M]."""
+    batch, time = joint.shape[:2]
+    heads, pairs = spec.n_head, spec.n_kv_head
+    joint = joint.view(batch, time, -1, spec.head_size)
+    # queries and keys are normed and turned in one go: half the operators to start
+    qk, v = (p.transpose(1, 2) for p in torch.split(joint, [heads + pairs, pairs], dim=2))
+    if spec.qk_norm:
+        qk = F.rms_norm(qk, (spec.head_size,))
+    if spec.position == "rotary":
+        cos, sin = (table[:time].to(qk.dtype) for table in positions)
+        qk = rotate(qk, cos, sin)
+    q, k = torch.split(qk, [heads, pairs], dim=1)
+    if pairs != heads:
+        k, v = (part.repeat_interleave(heads // pairs, dim=1) for part in (k, v))
+    if spec.position == "alibi":
+        bias = positions[0][:, :time, :time].to(q.dtype)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    else:
+        y = kernels.causal_attention(q, k, v)
+    return y.transpose(1, 2).reshape(batch, time, spec.d_model)
+
+
+def activate(kind: str, hidden: Tensor) -> Tensor:
+    """GELU, ReLU^2 (So 2021, arXiv 2109.08668) or SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+    if kind == "swiglu":
+        gate, value = hidden.chunk(2, dim=-1)
+        return F.silu(gate) * value
+    return F.relu(hidden).square() if kind == "relu2" else F.gelu(hidden)
+
+
 class Attention(nn.Module):
     """Causal grouped-query attention; queries, keys and values come from one matrix."""
 
@@ -68,29 +100,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
-        spec = self.spec
-        batch, time, width = x.shape
-        heads, pairs = spec.n_head, spec.n_kv_head
-        joint = kernels.linear(x, self.qkv.weight).view(batch, time, -1, spec.head_size)
-        # queries and keys are normed and turned in one go: half the operators to start
-        qk, v = (p.transpose(1, 2) for p in torch.split(joint, [heads + pairs, pairs], dim=2))
-        if spec.qk_norm:
-            qk = F.rms_norm(qk, (spec.head_size,))
-        if spec.position == "rotary":
-            qk = rotate(qk, *(table[:time].to(qk.dtype) for table in positions))
-        q, k = torch.split(qk, [heads, pairs], dim=1)
-        if pairs != heads:
-            k, v = (part.repeat_interleave(heads // pairs, dim=1) for part in (k, v))
-        if spec.position == "alibi":
-            bias = positions[0][:, :time, :time].to(q.dtype)
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        else:
-            y = kernels.causal_attention(q, k, v)
-        return kernels.linear(y.transpose(1, 2).reshape(batch, time, width), self.out.weight)
+        y = attend(self.spec, kernels.linear(x, self.qkv.weight), positions)
+        return kernels.linear(y, self.out.weight)
 
 
 class MLP(nn.Module):
-    """GELU, ReLU^2 (So 2021, arXiv 2109.08668) or SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+    """Two matrices around the activation, three with a gate."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -101,14 +116,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
-        hidden = kernels.linear(x, self.up.weight)
-        if self.activation == "swiglu":
-            gate, value = hidden.chunk(2, dim=-1)
-            hidden = F.silu(gate) * value
-        elif self.activation == "relu2":
-            hidden = F.relu(hidden).square()
-        else:
-            hidden = F.gelu(hidden)
+        hidden = activate(self.activation, kernels.linear(x, self.up.weight))
         return kernels.linear(hidden, self.out.weight)
 
 
@@ -176,12 +184,17 @@ class GPT(nn.Module):
                     std *= (2 * self.spec.n_layer) ** -0.5
                 weight.normal_(0.0, std, generator=generator)
 
+    @property
+    def position_tables(self) -> tuple[Tensor, ...]:
+        """What ``attend`` needs of the positions: rotary's two tables, ALiBi's bias, or nothing."""
+        return tuple(getattr(self, f"table_{i}") for i in range(self._n_tables))
+
     def hidden(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] -> normed final states [B, T, M]."""
         x = self.embedding(tokens)
         if self.position is not None:
             x = x + self.position.weight[: tokens.shape[1]]
-        positions = tuple(getattr(self, f"table_{i}") for i in range(self._n_tables))
+        positions = self.position_tables
         for block in self.blocks:
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, positions, use_reentrant=False)
