@@ -41,8 +41,11 @@ def _plan(options: argparse.Namespace) -> int:
     from scaling_law.run import session
 
     config, plan = session.plan_only(_request(options), _say)
-    as_json = json.dumps(plan.to_json(), indent=1)
-    print(as_json if options.json else session.dry_run_text(config, plan))
+    # never both: the JSON of 10,000 runs takes longer than planning them
+    if options.json:
+        print(json.dumps(plan.to_json(), indent=1))
+    else:
+        print(session.dry_run_text(config, plan))
     return EXIT_OK
 
 

@@ -7,6 +7,7 @@ counted in full (causality not halved). The tests compare every count with the b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scaling_law.spec import ModelSpec
 
@@ -47,6 +48,8 @@ class ParamCounts:
         return int(getattr(self, convention))
 
 
+# A plan asks for the same few models with every run, seed and trial of its time limit.
+@lru_cache(maxsize=4096)
 def count_params(model: ModelSpec) -> ParamCounts:
     """Parameters of the model that ``train.model.GPT`` builds from ``model``."""
     width, layers = model.d_model, model.n_layer
@@ -64,6 +67,7 @@ def count_params(model: ModelSpec) -> ParamCounts:
     )
 
 
+@lru_cache(maxsize=4096)
 def flops_per_token(model: ModelSpec) -> int:
     """Exact training FLOPs per token: 6 * params_matmul + 12 * n_layer * n_ctx * d_model.
 

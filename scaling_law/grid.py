@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from scaling_law.config import SweepConfig
 from scaling_law.counts import count_params, flops_per_token
@@ -47,6 +48,15 @@ class Course:
     batch_tokens: int
     warmup_steps: int
     horizons: tuple[Horizon, ...]
+
+    @cached_property
+    def horizon_names(self) -> tuple[str, ...]:
+        """``h4.19M`` for each horizon, with its steps where two would share a name."""
+        names = [format_count(h.steps * self.batch_tokens) for h in self.horizons]
+        return tuple(
+            f"h{name}-{h.steps}" if names.count(name) > 1 else f"h{name}"
+            for name, h in zip(names, self.horizons, strict=True)
+        )
 
     def schedule(self, config: SweepConfig, decay_steps: int | None) -> ScheduleSpec:
         """The learning rate of the trunk (``decay_steps`` None under WSD) or of one horizon."""

@@ -27,7 +27,7 @@ from scaling_law.spec import (
     run_spec_from_json,
     to_json,
 )
-from scaling_law.units import format_bytes, format_count, format_seconds
+from scaling_law.units import format_bytes, format_seconds
 
 SCHEMA_VERSION = 1
 
@@ -230,11 +230,7 @@ class _Planner:
         """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
         if horizon is None:
             return f"{course.size}-seed{course.seed}-trunk"
-        names = [format_count(h.steps * course.batch_tokens) for h in course.horizons]
-        name = names[horizon.index]
-        if names.count(name) > 1:
-            name = f"{name}-{horizon.steps}"
-        return f"{course.size}-seed{course.seed}-h{name}"
+        return f"{course.size}-seed{course.seed}-{course.horizon_names[horizon.index]}"
 
     def fit(self, course: Course) -> _Fit | str:
         """The largest micro-batch that fits a slot, or why none does."""

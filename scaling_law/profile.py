@@ -13,6 +13,7 @@ import os
 import platform
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,14 @@ class DeviceProfile:
     speed: tuple[SpeedPoint, ...]
     torch_version: str = ""
 
+    @cached_property
+    def _speeds(self) -> list[tuple[float, float]]:
+        return [(math.log(p.params_matmul), p.flops_per_second) for p in self.speed]
+
     def flops_per_second(self, model: ModelSpec) -> float:
         """Training FLOP/s of one slot for ``model``: log-linear between the measured sizes."""
         size = math.log(count_params(model).matmul)
-        points = [(math.log(p.params_matmul), p.flops_per_second) for p in self.speed]
+        points = self._speeds
         if size <= points[0][0]:
             return points[0][1]
         for (low, slow), (high, fast) in itertools.pairwise(points):

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 NORMS = ("rmsnorm", "layernorm")
@@ -23,6 +23,7 @@ COOLDOWNS = ("1-sqrt", "linear", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
+_SCALARS = frozenset((str, int, float, bool, type(None)))
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -254,10 +255,17 @@ class Resources:
     save_steps: tuple[int, ...] = ()
 
 
+@cache
+def _field_names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
 def to_json(value: Any) -> Any:
     """A frozen spec (or tuple, dict, scalar) as plain JSON values."""
+    if type(value) in _SCALARS:  # most values are, and this is the cheapest question
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {name: to_json(getattr(value, name)) for name in _field_names(type(value))}
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
     if isinstance(value, dict):

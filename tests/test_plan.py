@@ -239,6 +239,12 @@ def test_ready_follows_what_is_saved_longest_chain_first(plan_of):
     assert plan.by_id[small.run_id] is small
 
 
+def test_horizons_that_round_to_one_name_are_told_apart_by_their_steps(plan_of):
+    plan = plan_of("grid.0.tokens=[1M, 4000000, 4003200]")
+    names = [run.spec.label.rpartition("-seed0-")[2] for run in plan.runs]
+    assert names == ["trunk", "h1M", "h4M-2500", "h4M-2502"]
+
+
 def test_run_ids_hold_still_when_the_grid_grows(plan_of):
     before = {run.run_id for run in plan_of("grid.0.sizes=[nano14k]").runs}
     after = {run.run_id for run in plan_of("grid.0.sizes=[nano14k, nano25k]").runs}

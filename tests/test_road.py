@@ -123,17 +123,29 @@ def test_two_at_once_on_one_folder_are_told_apart(place):
     assert first.returncode == 0
 
 
-def test_a_dry_run_loads_no_torch_and_writes_nothing(place):
-    slaw("data", "prepare", "road.yaml")
+def loaded_by(*words: str) -> tuple[str, str]:
+    """What a command prints, and which heavy libraries its process has loaded by the end."""
     code = (
-        "import sys; from scaling_law.cli import main\n"
-        "main(['run', 'road.yaml', '--device', 'cpu', '--dry-run'])\n"
+        f"import sys; from scaling_law.cli import main; main({list(words)!r})\n"
         "print(sorted({'torch', 'scipy', 'matplotlib'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "[]"
-    assert "branching saves" in done.stdout
+    return done.stdout, done.stderr.strip()
+
+
+def test_a_dry_run_loads_no_torch_and_writes_nothing(place):
+    slaw("data", "prepare", "road.yaml")
+    out, loaded = loaded_by("run", "road.yaml", "--device", "cpu", "--dry-run")
+    assert loaded == "[]"
+    assert "branching saves" in out
     assert not Path("results").exists()
+
+
+def test_status_loads_no_torch():
+    reference = Path(__file__).parents[1] / "results" / "reference" / "quick-cpu"
+    out, loaded = loaded_by("status", str(reference))
+    assert loaded == "[]"
+    assert "40 done" in out
 
 
 def test_plan_and_status_tell_before_and_after(place):
