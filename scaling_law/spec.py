@@ -243,7 +243,8 @@ class Resources:
 
     ``save_steps`` are the steps whose state must be kept for branches. ``micro_seqs`` is the
     micro-batch in sequences (None: the whole batch, halved when memory runs out);
-    ``precision_reason`` says why the spec's precision was chosen.
+    ``precision_reason`` says why the spec's precision was chosen. Runs of one ``stack`` are
+    trained in step by one program (``train.stack``), whose rounding differs from a lone run's.
     """
 
     device: str = "cpu"
@@ -253,6 +254,7 @@ class Resources:
     checkpoint_every_seconds: float = 60.0
     precision_reason: str = ""
     save_steps: tuple[int, ...] = ()
+    stack: str | None = None
 
 
 @cache

@@ -6,11 +6,13 @@ state that must survive is the weights, the optimiser, the loss scaler and a few
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -32,6 +34,8 @@ _PROGRESS_EVERY_SECONDS = 0.5
 # Below this loss scale fp16 is no longer rounding but failing: the run has diverged.
 _SMALLEST_LOSS_SCALE = 1e-3
 
+Found = TypeVar("Found")
+
 
 @dataclass(kw_only=True)
 class Job:
@@ -52,8 +56,11 @@ class Job:
 
 
 @dataclass(kw_only=True)
-class _State:
-    """Everything that changes while training; ``step`` steps are done."""
+class State:
+    """Everything that changes while training; ``step`` steps are done.
+
+    ``seconds`` is this run's own share of the clock.
+    """
 
     model: GPT
     optimizer: torch.optim.AdamW
@@ -66,8 +73,16 @@ class _State:
     last_norm: float = 0.0
     last_saved: float = field(default_factory=time.monotonic)
 
+    @contextmanager
+    def clock(self, share: float = 1.0) -> Iterator[None]:
+        """Add ``share`` of the time spent inside to ``seconds``."""
+        began = time.monotonic()
+        yield
+        self.seconds += share * (time.monotonic() - began)
 
-def evaluation_steps(spec: RunSpec) -> list[int]:
+
+@functools.lru_cache(maxsize=64)
+def evaluation_steps(spec: RunSpec) -> tuple[int, ...]:
     """Steps after which the validation loss is taken: closer together early, the last included.
 
     A trunk or single run gets ``curve_points`` at total * (i/n)^2; a branch a quarter of
@@ -80,7 +95,7 @@ def evaluation_steps(spec: RunSpec) -> list[int]:
         steps = {spec.start_step + round(own * i / count) for i in range(1, count + 1)}
     else:
         steps = {round(own * (i / count) ** 2) for i in range(1, count + 1)}
-    return sorted((steps | {spec.total_steps}) - {0, spec.start_step})
+    return tuple(sorted((steps | {spec.total_steps}) - {0, spec.start_step}))
 
 
 def train_run(job: Job) -> RunRecord | None:
@@ -90,41 +105,66 @@ def train_run(job: Job) -> RunRecord | None:
     ``RunFailed`` when memory runs out at one sequence, or a branch's trunk state is missing.
     """
     device.prepare_process(job.resources.device, job.resources.threads)
-    state = _start(job)
-    at_eval = set(evaluation_steps(job.spec))
-    told, began = time.monotonic(), time.monotonic()
-    first_step, seconds_before = state.step, state.seconds
+    state = begin(job)
+    pace = Pace(state.step)
     while state.step < job.spec.total_steps:
-        problem = _train_step(job, state)
-        now = time.monotonic()
-        state.seconds = seconds_before + now - began
+        with state.clock():
+            problem = apply_gradients(job, state, _accumulate_gradients(job, state))
         if problem:
-            return _record(job, state, None, problem)
-        if state.step in at_eval and state.step < job.spec.total_steps:
-            _add_curve_point(job, state, _evaluate(job, state, job.spec.eval.curve_tokens))
-        _maybe_checkpoint(job, state)
-        if now - told > _PROGRESS_EVERY_SECONDS:
-            told = now
-            done_tokens = (state.step - first_step) * job.spec.batch_tokens
-            job.progress(state.step, done_tokens / max(now - began, 1e-9))
+            return make_record(job, state, None, problem)
+        between_steps(job, state)
+        pace.tell(job, state.step)
         if job.should_stop() and state.step < job.spec.total_steps:
-            _save(job, state)
+            save(job, state)
             return None
-    final = _evaluate(job, state, job.spec.eval.val_tokens)
-    state.seconds = seconds_before + time.monotonic() - began
+    return finish(job, state)
+
+
+class Pace:
+    """Tells ``job.progress`` now and then how fast steps are going since ``first_step``."""
+
+    def __init__(self, first_step: int) -> None:
+        self._first_step = first_step
+        self._began = self._told = time.monotonic()
+
+    def tell(self, job: Job, step: int) -> None:
+        """``step`` steps are done."""
+        now = time.monotonic()
+        if now - self._told > _PROGRESS_EVERY_SECONDS:
+            self._told = now
+            done_tokens = (step - self._first_step) * job.spec.batch_tokens
+            job.progress(step, done_tokens / max(now - self._began, 1e-9))
+
+
+def between_steps(job: Job, state: State) -> None:
+    """What is due after ``state.step`` steps: a point of the curve, a checkpoint."""
+    steps, last = evaluation_steps(job.spec), job.spec.total_steps
+    if state.step in steps and state.step < last:
+        with state.clock():
+            found = _evaluate(job, state, job.spec.eval.curve_tokens)
+        _add_curve_point(job, state, found)
+    due = time.monotonic() - state.last_saved > job.resources.checkpoint_every_seconds
+    if state.step in job.resources.save_steps or (due and state.step < last):
+        save(job, state)
+
+
+def finish(job: Job, state: State) -> RunRecord:
+    """The final evaluation and the record."""
+    with state.clock():
+        final = _evaluate(job, state, job.spec.eval.val_tokens)
     if not math.isfinite(final.loss_nats):
-        return _record(job, state, None, "validation loss is not finite at the end")
+        return make_record(job, state, None, "validation loss is not finite at the end")
     _add_curve_point(job, state, final)
-    return _record(job, state, final, "")
+    return make_record(job, state, final, "")
 
 
-def _start(job: Job) -> _State:
+def begin(job: Job) -> State:
     """A fresh, branched or resumed state; the curve is cut back to its step."""
     spec, kind = job.spec, job.resources.device
     model = GPT(
         spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
     ).to(kind)
-    state = _State(
+    state = State(
         model=model,
         optimizer=make_optimizer(model, spec.optim, kind),
         scaler=torch.amp.GradScaler(kind, enabled=spec.precision == "fp16"),
@@ -148,7 +188,7 @@ def _start(job: Job) -> _State:
     return state
 
 
-def _restore(job: Job, state: _State, saved: dict[str, Any]) -> None:
+def _restore(job: Job, state: State, saved: dict[str, Any]) -> None:
     if saved["corpus_fingerprint"] != job.dataset.fingerprint:
         raise RunFailed(
             f"{job.run_dir.path.name}: its checkpoint was trained on corpus "
@@ -162,7 +202,8 @@ def _restore(job: Job, state: _State, saved: dict[str, Any]) -> None:
     state.step = saved["step"]
 
 
-def _save(job: Job, state: _State) -> None:
+def save(job: Job, state: State) -> None:
+    """Write a checkpoint; of older ones only those that branches need are kept."""
     checkpoint.save_checkpoint(
         job.run_dir,
         state.step,
@@ -181,21 +222,14 @@ def _save(job: Job, state: _State) -> None:
     state.last_saved = time.monotonic()
 
 
-def _maybe_checkpoint(job: Job, state: _State) -> None:
-    due = time.monotonic() - state.last_saved > job.resources.checkpoint_every_seconds
-    if state.step in job.resources.save_steps or (due and state.step < job.spec.total_steps):
-        _save(job, state)
-
-
-def _train_step(job: Job, state: _State) -> str:
-    """Take one step. Returns why the run has diverged, or "" when all is well.
+def apply_gradients(job: Job, state: State, loss: float) -> str:
+    """Take the step whose gradients are there. Returns why the run has diverged, or "".
 
     A non-finite loss or gradient ends the run before the update: skipping the step instead
     would change the law being measured. fp16's loss scaler alone may skip, as it must.
     """
     spec = job.spec
     set_lr(state.optimizer, spec.optim.lr * lr_factor(spec.schedule, state.step, spec.total_steps))
-    loss = _accumulate_gradients(job, state)
     if not math.isfinite(loss):
         return f"training loss is {loss} at step {state.step}"
     state.scaler.unscale_(state.optimizer)
@@ -216,11 +250,8 @@ def _train_step(job: Job, state: _State) -> str:
     return ""
 
 
-def _accumulate_gradients(job: Job, state: _State) -> float:
-    """Mean loss of the step's batch, its gradients left on the weights.
-
-    Out of memory halves the micro-batch and starts the same batch again.
-    """
+def batch_ids(job: Job, state: State) -> torch.Tensor:
+    """Token ids [B, T + 1] of the step to come."""
     spec = job.spec
     batch = job.dataset.batch(
         "train",
@@ -229,23 +260,40 @@ def _accumulate_gradients(job: Job, state: _State) -> float:
         n_ctx=spec.model.n_ctx,
         seed=derive_seed(spec.seed, "data"),
     )
-    ids = torch.from_numpy(batch)
+    return torch.from_numpy(batch)
+
+
+def _accumulate_gradients(job: Job, state: State) -> float:
+    """Mean loss of the step's batch, its gradients left on the weights."""
+    ids = batch_ids(job, state)
+    return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, ids))
+
+
+def halving_on_out_of_memory(
+    members: Sequence[tuple[Job, State]], attempt: Callable[[], Found]
+) -> Found:
+    """``attempt()``, again on half the members' micro-batch while memory runs out.
+
+    Raises ``RunFailed`` when it does so at one sequence.
+    """
     while True:
         try:
-            return _micro_batches(job, state, ids)
+            return attempt()
         except RuntimeError as problem:
             if not _is_out_of_memory(problem):
                 raise
+            job, state = members[0]
             if state.micro_seqs == 1:
                 raise RunFailed(
-                    f"{spec.label}: out of memory at one sequence of {spec.model.n_ctx} tokens; "
-                    "shorten n_ctx, shrink the model, or use gradient checkpointing"
+                    f"{job.spec.label}: out of memory at one sequence of {job.spec.model.n_ctx} "
+                    "tokens; shorten n_ctx, shrink the model, or use gradient checkpointing"
                 ) from None
-        state.optimizer.zero_grad(set_to_none=True)
-        state.micro_seqs = max(1, state.micro_seqs // 2)
+        for job, state in members:
+            state.optimizer.zero_grad(set_to_none=True)
+            state.micro_seqs = max(1, state.micro_seqs // 2)
+            job.log(f"out of memory: micro-batch halved to {state.micro_seqs} sequences")
         if job.resources.device == "cuda":
             torch.cuda.empty_cache()
-        job.log(f"out of memory: micro-batch halved to {state.micro_seqs} sequences")
 
 
 def _is_out_of_memory(problem: RuntimeError) -> bool:
@@ -256,7 +304,7 @@ def _is_out_of_memory(problem: RuntimeError) -> bool:
     )
 
 
-def _micro_batches(job: Job, state: _State, ids: torch.Tensor) -> float:
+def _micro_batches(job: Job, state: State, ids: torch.Tensor) -> float:
     kind = job.resources.device
     context = device.autocast(kind, job.spec.precision)
     total = torch.zeros((), dtype=torch.float32, device=kind)
@@ -270,7 +318,7 @@ def _micro_batches(job: Job, state: _State, ids: torch.Tensor) -> float:
     return float(total)
 
 
-def _evaluate(job: Job, state: _State, tokens: int) -> Evaluation:
+def _evaluate(job: Job, state: State, tokens: int) -> Evaluation:
     batches = job.dataset.val_batches(
         n_ctx=job.spec.model.n_ctx, max_tokens=tokens, batch_seqs=EVAL_SEQS
     )
@@ -278,7 +326,7 @@ def _evaluate(job: Job, state: _State, tokens: int) -> Evaluation:
     return evaluate(state.model, batches, kind, device.autocast(kind, job.spec.precision))
 
 
-def _add_curve_point(job: Job, state: _State, evaluation: Evaluation) -> None:
+def _add_curve_point(job: Job, state: State, evaluation: Evaluation) -> None:
     if not math.isfinite(evaluation.loss_nats):
         return  # the next step's own check ends the run, with this curve
     spec = job.spec
@@ -295,7 +343,8 @@ def _add_curve_point(job: Job, state: _State, evaluation: Evaluation) -> None:
     state.loss_sum, state.loss_count = 0.0, 0
 
 
-def _record(job: Job, state: _State, final: Evaluation | None, problem: str) -> RunRecord:
+def make_record(job: Job, state: State, final: Evaluation | None, problem: str) -> RunRecord:
+    """The record of what was done; diverged, because of ``problem``, without a ``final``."""
     kind = job.resources.device
     return describe(
         spec=job.spec,

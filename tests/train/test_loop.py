@@ -12,12 +12,19 @@ from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.errors import RunFailed
 from scaling_law.layout import RunDir
-from scaling_law.record import CurvePoint, read_curve
+from scaling_law.record import CurvePoint, RunRecord, read_curve
 from scaling_law.spec import Branch, DataSpec, OptimSpec, Resources, RunSpec, ScheduleSpec
 from scaling_law.train import checkpoint, loop
 from scaling_law.train.loop import Job, evaluation_steps, train_run
+from scaling_law.train.stack import StackedGPT
+from scaling_law.train.stack_loop import train_stack
 from tests.fakes import tiny_spec
 
+# what two trainings of one run may differ in: rounding, and the clock
+CHANGING = (
+    *("val_loss_nats", "val_loss_sem_nats", "val_bits_per_byte"),
+    *("run_id", "spec", "seconds", "tokens_per_second", "peak_memory_bytes", "finished_at"),
+)
 TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
 
 
@@ -129,7 +136,7 @@ def test_the_loss_falls_and_the_record_counts_what_was_done(dataset, tmp_path):
     assert record.tokens == 150 * 128
     assert record.flops_6nd == 6 * record.params_total * record.tokens
     curve = read_curve(this.run_dir)
-    assert [p.step for p in curve] == evaluation_steps(spec)
+    assert tuple(p.step for p in curve) == evaluation_steps(spec)
     assert curve[-1].val_loss_nats == record.val_loss_nats
 
 
@@ -259,3 +266,87 @@ def test_seeds_change_init_and_order_and_weight_decay_reaches_the_loss(dataset, 
         assert record is not None
         results.add(record.val_loss_nats)
     assert len(results) == 4
+
+
+def seeds_of(dataset, folder, seeds, **changes) -> list[Job]:
+    resources = changes.pop("resources", Resources(stack="s"))
+    specs = [tiny_spec(seed=seed, label=f"seed{seed}") for seed in seeds]
+    return [job(dataset, folder, spec, resources=resources, **changes) for spec in specs]
+
+
+def stacked(jobs: list[Job]) -> dict[int, RunRecord | None]:
+    found: dict[int, RunRecord | None] = {}
+    train_stack(jobs, lambda job, record: found.update({job.spec.seed: record}))
+    return found
+
+
+def test_stacked_runs_are_those_trained_alone_within_rounding(dataset, tmp_path):
+    together = stacked(seeds_of(dataset, tmp_path / "s", [0, 1, 2]))
+    for this in seeds_of(dataset, tmp_path / "a", [0, 1, 2]):
+        alone, record = train_run(this), together[this.spec.seed]
+        assert alone is not None
+        assert record is not None
+        assert record.val_loss_nats == pytest.approx(alone.val_loss_nats, abs=2e-4)
+        ours = dataclasses.replace(alone, **{k: getattr(record, k) for k in CHANGING})
+        assert ours == record
+        curve = read_curve(RunDir(tmp_path / "s" / record.run_id))
+        assert [p.step for p in curve] == [p.step for p in read_curve(this.run_dir)]
+
+
+def test_a_stacked_run_stopped_goes_on_in_other_company_to_the_same_bits(dataset, tmp_path):
+    expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1, 2]))
+    asked = 0
+
+    def stop_from_13() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 3 * 12
+
+    stopped = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2], should_stop=stop_from_13))
+    assert stopped == dict.fromkeys((0, 1, 2))
+    # one goes on alone, the others with it behind them
+    one = stacked(seeds_of(dataset, tmp_path / "b", [1]))
+    rest = stacked(seeds_of(dataset, tmp_path / "b", [2, 0]))
+    for seed, record in {**one, **rest}.items():
+        whole = expected[seed]
+        assert record is not None
+        assert whole is not None
+        assert record.val_loss_nats == whole.val_loss_nats
+        folders = (RunDir(tmp_path / name / record.run_id) for name in "ab")
+        assert losses(read_curve(next(folders))) == losses(read_curve(next(folders)))
+
+
+def test_one_that_diverges_leaves_the_others_as_they_were(dataset, tmp_path, monkeypatch):
+    expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 2]))
+    original = loop.apply_gradients
+
+    def break_seed_1(job, state, loss):
+        return original(job, state, math.nan if job.spec.seed == 1 and state.step == 9 else loss)
+
+    monkeypatch.setattr(loop, "apply_gradients", break_seed_1)
+    found = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2]))
+    broken = found[1]
+    assert broken is not None
+    assert (broken.status, broken.message) == ("diverged", "training loss is nan at step 9")
+    for seed in (0, 2):
+        ours, theirs = found[seed], expected[seed]
+        assert ours is not None
+        assert theirs is not None
+        assert ours.val_loss_nats == theirs.val_loss_nats
+
+
+def test_memory_running_out_halves_the_micro_batch_of_the_whole_stack(
+    dataset, tmp_path, monkeypatch
+):
+    original, tried = StackedGPT.losses, []
+
+    def tight(self, tokens, targets):
+        tried.append(tokens.shape[1])
+        if tokens.shape[1] > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(self, tokens, targets)
+
+    monkeypatch.setattr(StackedGPT, "losses", tight)
+    found = stacked(seeds_of(dataset, tmp_path, [0, 1]))
+    assert tried[:2] == [2, 1]
+    assert [record and record.micro_seqs for record in found.values()] == [1, 1]
