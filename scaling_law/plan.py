@@ -100,8 +100,9 @@ class Plan:
     @cached_property
     def priority(self) -> dict[str, float]:
         """Seconds from a run's start to the end of the last that depends on it."""
-        chains = chain_seconds(_tasks(self.runs))
-        return {run.run_id: chain for run, chain in zip(self.runs, chains, strict=True)}
+        tasks, index = tasks_of(self.runs)
+        chains = chain_seconds(tasks)
+        return {run_id: chains[place] for run_id, place in index.items()}
 
     @property
     def flops_total(self) -> float:
@@ -269,7 +270,7 @@ class _Planner:
         return RUN_START_SECONDS + training + self.profile.seconds(course.model, scored) / 3
 
     def tasks(self, course: Course, fit: _Fit, horizons: Sequence[Horizon]) -> list[Task]:
-        """``_tasks(self.runs(...))`` without making the runs; its parent is index 0."""
+        """``tasks_of(self.runs(...))`` without making the runs; its parent is index 0."""
         if not self.shares(horizons):
             return [Task(self.seconds(course, fit, 0, h.steps)) for h in horizons]
         last = max(h.branch_step for h in horizons)
@@ -342,19 +343,25 @@ class _Planner:
         return [trunk, *branches]
 
 
-def _tasks(runs: Sequence[PlannedRun]) -> list[Task]:
-    tasks: list[Task] = []
-    index: dict[str, int] = {}
+def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:
+    """What ``packing`` places on slots, a task per run or stack of runs; each run's index in it."""
+    index: dict[str, int] = {}  # of a task, by the run or stack that it is
+    seconds: list[float] = []
+    for run in runs:
+        place = index.setdefault(run.resources.stack or run.run_id, len(seconds))
+        if place == len(seconds):
+            seconds.append(0.0)
+        seconds[place] += run.seconds
+        index[run.run_id] = place
+    steps = {run.run_id: run.spec.total_steps for run in runs}
+    tasks = [Task(each) for each in seconds]
     for run in runs:
         branch = run.spec.branch
-        if branch is None:
-            tasks.append(Task(run.seconds))
-        else:
-            trunk = index[branch.trunk_id]
-            share = branch.at_step / runs[trunk].spec.total_steps
-            tasks.append(Task(run.seconds, trunk, share * runs[trunk].seconds))
-        index[run.run_id] = len(tasks) - 1
-    return tasks
+        if branch is not None:
+            parent, place = index[branch.trunk_id], index[run.run_id]
+            after = branch.at_step / steps[branch.trunk_id] * seconds[parent]
+            tasks[place] = Task(seconds[place], parent, after)
+    return tasks, {run.run_id: index[run.run_id] for run in runs}
 
 
 def _within_time(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 from scaling_law.counts import count_params
@@ -76,6 +77,7 @@ def _totals(plan: Plan) -> list[str]:
         _optim(plan),
         f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
         f" each point trained from scratch: branching saves {plan.saving_frac:.0%}",
+        *_stacks(plan),
         f"time: about {format_seconds(plan.seconds_estimate)}{limit};"
         f" memory: at most {format_bytes(_peak_bytes(plan))}"
         f" (limit {format_bytes(plan.memory_limit_bytes)});"
@@ -83,9 +85,21 @@ def _totals(plan: Plan) -> list[str]:
     ]
 
 
+def _stacks(plan: Plan) -> list[str]:
+    stacks = Counter(run.resources.stack for run in plan.runs if run.resources.stack)
+    if not stacks:
+        return []
+    largest = max(stacks.values())
+    return [
+        f"stacking: {stacks.total()} runs of one shape each as {len(stacks)} programs, at most"
+        f" {largest} together (stacking: off trains each alone)"
+    ]
+
+
 def _peak_bytes(plan: Plan) -> int:
-    """The largest runs, one on each slot."""
-    return sum(sorted((run.memory_bytes for run in plan.runs), reverse=True)[: plan.slots])
+    """The largest runs or stacks of runs, one on each slot."""
+    needed = {run.resources.stack or run.run_id: run.memory_bytes for run in plan.runs}
+    return sum(sorted(needed.values(), reverse=True)[: plan.slots])
 
 
 def _left_out(plan: Plan) -> list[str]:

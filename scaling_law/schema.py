@@ -402,6 +402,9 @@ class SweepFile:
     precision: Annotated[
         str, Text("auto takes the measured best of the device", ("auto", "fp32", "bf16", "fp16"))
     ] = "auto"
+    stacking: Annotated[
+        str, Text("auto trains small models of one shape as one program", ("auto", "off"))
+    ] = "auto"
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

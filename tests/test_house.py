@@ -38,6 +38,7 @@ LAYERS = {
     "grid": 3,
     "plan": 3,
     "plan_table": 3,
+    "stacking": 3,
     "data": 4,
     "train": 4,
     "fit": 4,

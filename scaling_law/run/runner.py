@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ class Engine(Protocol):
 
     slots: int
 
-    def submit(self, run_dir: RunDir, resources: Resources) -> Any: ...
+    def submit(self, run_dirs: Sequence[RunDir], resources: Resources) -> Any: ...
 
     def state(self, handle: Any) -> str: ...
 
@@ -155,7 +155,7 @@ class Runner:
             time.sleep(_POLL_SECONDS)
         self.outcome.stopped_by = caught["signal"]
         progress.say("stopping: each worker finishes its step and writes a checkpoint")
-        for handle in self._busy.values():
+        for handle in {id(handle): handle for handle in self._busy.values()}.values():
             self.engine.cancel(handle)
         deadline = time.monotonic() + _STOP_SECONDS
         while self._busy and time.monotonic() < deadline:
@@ -167,15 +167,33 @@ class Runner:
         return {*out.done, *out.diverged, *out.failed}
 
     def _submit(self, progress: SweepProgress) -> None:
-        free = self.engine.slots - len(self._busy)
+        free = self.engine.slots - len(set(map(id, self._busy.values())))
         if free <= 0:
             return
         saved = {trunk_id: self._saved_steps(trunk_id) for trunk_id in self._branches}
-        for run in self.plan.ready(self._over(), saved, self._busy)[:free]:
-            run_dir = self.sweep.run(run.run_id)
-            run_dir.failure.unlink(missing_ok=True)
-            self._busy[run.run_id] = self.engine.submit(run_dir, run.resources)
-            progress.started(run.spec, run_dir)
+        for runs in self._groups(self.plan.ready(self._over(), saved, self._busy))[:free]:
+            run_dirs = [self.sweep.run(run.run_id) for run in runs]
+            for run_dir in run_dirs:
+                run_dir.failure.unlink(missing_ok=True)
+            handle = self.engine.submit(run_dirs, runs[0].resources)
+            for run, run_dir in zip(runs, run_dirs, strict=True):
+                self._busy[run.run_id] = handle
+                progress.started(run.spec, run_dir)
+
+    def _groups(self, ready: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
+        """Single runs, and stacks none of whose members' trunks is still to get there."""
+        groups: dict[str, list[PlannedRun]] = {}
+        for run in ready:
+            groups.setdefault(run.resources.stack or run.run_id, []).append(run)
+        over, able = self._over(), {run.run_id for run in ready}
+        late = {
+            run.resources.stack
+            for run in self.plan.runs
+            if run.resources.stack in groups
+            and run.run_id not in {*over, *able, *self._busy}
+            and not (run.spec.branch and run.spec.branch.trunk_id in over)
+        }
+        return [runs for name, runs in groups.items() if name not in late]
 
     def _collect(self, progress: SweepProgress) -> None:
         for run_id, handle in list(self._busy.items()):

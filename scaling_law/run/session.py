@@ -25,6 +25,7 @@ from scaling_law.run.engines.local import LocalEngine, worker_environment
 from scaling_law.run.lock import folder_lock
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
 from scaling_law.spec import to_json
+from scaling_law.stacking import with_stacks
 from scaling_law.units import format_count, format_seconds
 
 
@@ -89,7 +90,12 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
         tokens = open_dataset(folder).n_tokens("train")
     else:
         say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
-    return config, make_plan(config, profile, train_tokens=tokens)
+    return config, _planned(config, profile, tokens)
+
+
+def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
+    plan = make_plan(config, profile, train_tokens=train_tokens)
+    return with_stacks(plan) if config.stacking == "auto" else plan
 
 
 def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:
@@ -125,7 +131,7 @@ def _prepared(
             say(
                 f"{sweep.path}: the config is not the one its runs began with; new runs beside them"
             )
-        plan = make_plan(config, profile, train_tokens=dataset.n_tokens("train"))
+        plan = _planned(config, profile, dataset.n_tokens("train"))
         layout.write_json(sweep.plan, plan.to_json())
         layout.atomic_write(sweep.config, config_yaml(config))
     return dataset, plan

@@ -1,12 +1,14 @@
 """Train runs in this process: ``python -m scaling_law.run.worker RUN_DIR...`` or ``--serve``.
 
-With ``--serve`` one run folder is read per line of standard input and one line is answered
-when it is over, so that torch is loaded once for many short runs. What happened is told by
-the folder's files alone: ``record.json``, or ``failure.json``, or neither when stopped.
+With ``--serve`` a JSON list of run folders (one, or those of one stack) is read per line of
+standard input and one line is answered when they are over, so that torch is loaded once for
+many short runs. What happened is told by the folders' files alone: ``record.json``, or
+``failure.json``, or neither when stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import json
@@ -15,7 +17,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -32,10 +34,12 @@ from scaling_law.errors import (
     SlawError,
 )
 from scaling_law.layout import RunDir, SweepDir
+from scaling_law.record import RunRecord
 from scaling_law.run.lock import folder_lock
 from scaling_law.spec import RunSpec, resources_from_json, run_spec_from_json
 from scaling_law.train import checkpoint
 from scaling_law.train.loop import Job, train_run
+from scaling_law.train.stack_loop import train_stack
 
 _PROGRESS_EVERY_SECONDS = 0.5
 # An orphan of a killed runner lets go within a training step; long steps need patience.
@@ -87,44 +91,68 @@ def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
     return report
 
 
-def work_on(run_dir: RunDir, stop: Callable[[], bool]) -> None:
-    """Train one run folder to its record, or to a checkpoint when stopped.
+def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> None:
+    """Train run folders of one stack, or a single one, to records, or to checkpoints when stopped.
 
-    Raises ``SlawError`` (and leaves ``failure.json``) when the run cannot go on.
+    Raises ``SlawError`` (and leaves ``failure.json`` in each that is not over) when they cannot
+    go on.
     """
-    sweep = SweepDir(run_dir.path.parent.parent)
-    with folder_lock(run_dir.lock, f"run {run_dir.path.name}", _LOCK_WAIT_SECONDS):
-        if run_dir.record.is_file():
-            return
-        run_dir.failure.unlink(missing_ok=True)
-        log = _logger(run_dir)
+    with contextlib.ExitStack() as locks:
+        for run_dir in run_dirs:
+            what = f"run {run_dir.path.name}"
+            locks.enter_context(folder_lock(run_dir.lock, what, _LOCK_WAIT_SECONDS))
+        waiting = [run_dir for run_dir in run_dirs if not run_dir.record.is_file()]
         try:
-            spec = run_spec_from_json(layout.read_json(run_dir.spec))
-            dataset = _open_data(layout.read_json(sweep.data)["folder"])
-            job = Job(
-                spec=spec,
-                resources=resources_from_json(layout.read_json(run_dir.resources)),
-                run_dir=run_dir,
-                dataset=dataset,
-                trunk=sweep.run(spec.branch.trunk_id) if spec.branch else None,
-                should_stop=stop,
-                progress=_reporter(run_dir, spec),
-                log=log,
-            )
-            log(f"started by pid {os.getpid()}")
-            record = train_run(job)
-            if record is None:
-                log("stopped after a checkpoint; run the same line again to go on")
-                return
-            records.write_record(run_dir, record)
-            _tidy(job)
-            log(f"ended: {record.status} {record.message}".rstrip())
+            for run_dir in waiting:
+                run_dir.failure.unlink(missing_ok=True)
+            _train([_job(run_dir, stop) for run_dir in waiting])
         except Exception as problem:
-            _write_failure(run_dir, problem)
-            log(f"failed: {problem}")
+            for run_dir in waiting:
+                if not run_dir.record.is_file():
+                    _write_failure(run_dir, problem)
+                    _logger(run_dir)(f"failed: {problem}")
             if isinstance(problem, SlawError):
                 raise
-            raise RunFailed(f"{run_dir.path.name}: {type(problem).__name__}: {problem}") from None
+            name = run_dirs[0].path.name
+            raise RunFailed(f"{name}: {type(problem).__name__}: {problem}") from None
+
+
+def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
+    sweep = SweepDir(run_dir.path.parent.parent)
+    spec = run_spec_from_json(layout.read_json(run_dir.spec))
+    log = _logger(run_dir)
+    log(f"started by pid {os.getpid()}")
+    return Job(
+        spec=spec,
+        resources=resources_from_json(layout.read_json(run_dir.resources)),
+        run_dir=run_dir,
+        dataset=_open_data(layout.read_json(sweep.data)["folder"]),
+        trunk=sweep.run(spec.branch.trunk_id) if spec.branch else None,
+        should_stop=stop,
+        progress=_reporter(run_dir, spec),
+        log=log,
+    )
+
+
+def _train(jobs: Sequence[Job]) -> None:
+    """By one program where they were planned so, even if one alone is left: same bits."""
+    if not jobs:
+        return
+    if jobs[0].resources.stack is not None:
+        jobs[0].log(f"in one program with {len(jobs) - 1} others")
+        train_stack(jobs, _settle)
+    for job in jobs if jobs[0].resources.stack is None else ():
+        _settle(job, train_run(job))
+
+
+def _settle(job: Job, record: RunRecord | None) -> None:
+    """Write what came of a run; None when it was asked to stop."""
+    if record is None:
+        job.log("stopped after a checkpoint; run the same line again to go on")
+        return
+    records.write_record(job.run_dir, record)
+    _tidy(job)
+    job.log(f"ended: {record.status} {record.message}".rstrip())
 
 
 def _tidy(job: Job) -> None:
@@ -148,17 +176,17 @@ def _write_failure(run_dir: RunDir, problem: Exception) -> None:
 
 
 def _serve(stop: _Stop) -> int:
-    """Answer each run folder read from standard input with one line when it is over."""
+    """Answer each list of run folders from standard input with one line when they are over."""
     while not stop():
         line = sys.stdin.readline()
         if not line:
             break
         problem = ""
         try:
-            work_on(RunDir(Path(json.loads(line))), stop)
+            work_on([RunDir(Path(path)) for path in json.loads(line)], stop)
         except SlawError as error:
             problem = str(error)
-        print(json.dumps({"run_dir": json.loads(line), "problem": problem}), flush=True)
+        print(json.dumps({"run_dirs": json.loads(line), "problem": problem}), flush=True)
     return stop.exit_code if stop.signal is not None else EXIT_OK
 
 
@@ -173,7 +201,7 @@ def main(arguments: list[str]) -> int:
     code = EXIT_OK
     for name in arguments:
         try:
-            work_on(RunDir(Path(name)), stop)
+            work_on([RunDir(Path(name))], stop)
         except SlawError as problem:
             print(f"slaw worker: {problem}", file=sys.stderr)
             code = EXIT_RUN_FAILED

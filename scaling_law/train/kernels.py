@@ -17,8 +17,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Tokens whose logits are made at a time: more leave the cache, fewer read the weight too often.
-HEAD_ROWS = 256
+# Tokens whose logits are made at a time: more leave the cache, fewer read the weight too often;
+# and no more than so many logits, as the allocator returns larger blocks after every use.
+HEAD_ROWS, HEAD_LOGITS = 256, 6_000_000
 # Smaller vocabularies gain nothing from chunks.
 LEAST_VOCAB = 2048
 # Queries a block: the scores above a block's diagonal, which torch computes, are left out.
@@ -137,12 +138,13 @@ def chunked_head_pays(hidden: Tensor, weight: Tensor) -> bool:
 
 
 def head_cross_entropy(
-    hidden: Tensor, weight: Tensor, targets: Tensor, rows: int = HEAD_ROWS
+    hidden: Tensor, weight: Tensor, targets: Tensor, rows: int | None = None
 ) -> Tensor:
     """Mean nats per token of hidden [R, M] @ weight [V, M]^T against ``targets`` [R].
 
     The logits never exist in full. Differentiable once, in ``hidden`` and ``weight``.
     """
+    rows = rows or max(1, min(HEAD_ROWS, HEAD_LOGITS // weight.shape[0]))
     loss: Tensor = _HeadCrossEntropy.apply(hidden, weight, targets, rows)  # type: ignore[no-untyped-call]
     return loss
 

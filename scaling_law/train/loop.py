@@ -73,6 +73,13 @@ class State:
     last_norm: float = 0.0
     last_saved: float = field(default_factory=time.monotonic)
 
+    def count_step(self, loss: float, norm: float) -> None:
+        """One more step is done."""
+        self.step += 1
+        self.loss_sum += loss
+        self.loss_count += 1
+        self.last_norm = norm
+
     @contextmanager
     def clock(self, share: float = 1.0) -> Iterator[None]:
         """Add ``share`` of the time spent inside to ``seconds``."""
@@ -228,25 +235,37 @@ def apply_gradients(job: Job, state: State, loss: float) -> str:
     A non-finite loss or gradient ends the run before the update: skipping the step instead
     would change the law being measured. fp16's loss scaler alone may skip, as it must.
     """
+    set_lr(state.optimizer, lr_now(job, state))
+    if not math.isfinite(loss):
+        return why_diverged(state, loss, 0.0)
+    state.scaler.unscale_(state.optimizer)
+    limit = job.spec.optim.grad_clip or math.inf
+    norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
+    problem = why_diverged(state, loss, norm)
+    if problem:
+        return problem
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.count_step(loss, norm)
+    return ""
+
+
+def lr_now(job: Job, state: State) -> float:
+    """The learning rate of the step to come."""
     spec = job.spec
-    set_lr(state.optimizer, spec.optim.lr * lr_factor(spec.schedule, state.step, spec.total_steps))
+    return spec.optim.lr * lr_factor(spec.schedule, state.step, spec.total_steps)
+
+
+def why_diverged(state: State, loss: float, norm: float) -> str:
+    """Why a run with this loss and gradient norm has diverged; "" where it has not."""
     if not math.isfinite(loss):
         return f"training loss is {loss} at step {state.step}"
-    state.scaler.unscale_(state.optimizer)
-    limit = math.inf if spec.optim.grad_clip is None else spec.optim.grad_clip
-    norm = float(torch.nn.utils.clip_grad_norm_(state.model.parameters(), limit))
     if not math.isfinite(norm):
         if not state.scaler.is_enabled():
             return f"gradient norm is {norm} at step {state.step}"
         if state.scaler.get_scale() < _SMALLEST_LOSS_SCALE:
             return f"gradients overflow fp16 at any loss scale at step {state.step}"
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.optimizer.zero_grad(set_to_none=True)
-    state.step += 1
-    state.loss_sum += loss
-    state.loss_count += 1
-    state.last_norm = norm
     return ""
 
 

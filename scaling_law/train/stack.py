@@ -10,6 +10,7 @@ Shapes as in ``model``, with S members in front.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -66,6 +67,19 @@ class StackedGPT:
             logits.view(-1, self.spec.vocab_size), targets.reshape(-1), reduction="none"
         )
         return flat.view(members, -1).mean(dim=1)
+
+    def clip_gradients(self, limits: Sequence[float]) -> list[float]:
+        """Scale each member's gradients down to its norm of ``limits``; the norms before."""
+        gradients = [stacked.grad for stacked in self.weights.values() if stacked.grad is not None]
+        # tensor by tensor: a reduction over a stack's rows would round by how many there are
+        parts = torch.stack(torch._foreach_norm([part for g in gradients for part in g]))
+        table = parts.view(len(gradients), -1).tolist()
+        norms = [math.sqrt(math.fsum(x * x for x in column)) for column in zip(*table, strict=True)]
+        pairs = zip(norms, limits, strict=True)
+        factors = gradients[0].new_tensor([min(1.0, limit / (n + 1e-6)) for n, limit in pairs])
+        for gradient in gradients:
+            gradient.mul_(factors.view(-1, *(1,) * (gradient.ndim - 1)))
+        return norms
 
     def share_gradients(self) -> None:
         """Give each member's parameters their part of the gradients, as views."""

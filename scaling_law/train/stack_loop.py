@@ -2,12 +2,13 @@
 
 Files, curve, checkpoints, learning rate, optimiser, clipping and record are those of ``loop``,
 run by run: a run can be stopped in one company and go on in another, or alone, to the same bits
-(on a CPU: a test). Only the forward and backward passes are shared.
+(on a CPU: a test). Only the operators' starts are shared.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -15,6 +16,7 @@ import torch
 from scaling_law.record import RunRecord
 from scaling_law.train import device, loop
 from scaling_law.train.loop import Job, Pace, State
+from scaling_law.train.optim import set_lr
 from scaling_law.train.stack import StackedGPT
 
 Member = tuple[Job, State]
@@ -36,22 +38,80 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
         active = [member for member in going if member[1].step == lowest]
         models = tuple(state.model for _, state in active)
         if stack is None or stack.members != models:
-            stack = StackedGPT(models)
-        for member, problem in zip(active, _step(active, stack), strict=True):
+            stack, optimizers = StackedGPT(models), _Optimizers(active)
+        for member, problem in zip(active, _step(active, stack, optimizers), strict=True):
             job, state = member
             if _settle(job, state, problem, paces[job.spec.run_id], over):
                 going.remove(member)
 
 
-def _step(active: Sequence[Member], stack: StackedGPT) -> list[str]:
+def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) -> list[str]:
     """One step of every member; why each has diverged, "" where all is well."""
-    problems = []
     with _shared_clock(active):
         losses = loop.halving_on_out_of_memory(active, lambda: _gradients(active, stack))
-        for (job, state), loss in zip(active, losses, strict=True):
-            problems.append(loop.apply_gradients(job, state, loss))
+        if any(state.scaler.is_enabled() for _, state in active):
+            # each has a scale of its own
+            pairs = zip(active, losses, strict=True)
+            problems = [loop.apply_gradients(*member, loss) for member, loss in pairs]
+        else:
+            problems = _apply(active, stack, losses)
+            optimizers.step()
+            for (_, state), loss in zip(active, losses, strict=True):
+                state.count_step(loss, state.last_norm)
         stack.drop_gradients()
     return problems
+
+
+def _apply(active: Sequence[Member], stack: StackedGPT, losses: Sequence[float]) -> list[str]:
+    """Clip every member's gradients; why each has diverged.
+
+    One that has still takes the step, into weights that nobody keeps.
+    """
+    clips = [job.spec.optim.grad_clip or math.inf for job, _ in active]
+    norms = stack.clip_gradients(clips)
+    problems = []
+    for (_, state), loss, norm in zip(active, losses, norms, strict=True):
+        state.last_norm = norm
+        problems.append(loop.why_diverged(state, loss, norm))
+    return problems
+
+
+class _Optimizers:
+    """One AdamW for all members that have the same settings: a few calls a step, not a few each.
+
+    Moments and counts are the members' own, so that each is saved and resumed as if alone.
+    """
+
+    def __init__(self, active: Sequence[Member]) -> None:
+        alike: dict[object, list[Member]] = {}
+        for job, state in active:
+            spec = job.spec
+            key = (spec.optim, spec.schedule, spec.total_steps)
+            alike.setdefault(key, []).append((job, state))
+        self._joint = [(self._join(members), members) for members in alike.values()]
+
+    @staticmethod
+    def _join(members: Sequence[Member]) -> torch.optim.AdamW:
+        own = [state.optimizer for _, state in members]
+        groups = []
+        for index, group in enumerate(own[0].param_groups):
+            weights = [p for one in own for p in one.param_groups[index]["params"]]
+            groups.append({**group, "params": weights})
+        joint = torch.optim.AdamW(groups)
+        for one in own:
+            joint.state.update(one.state)
+        return joint
+
+    def step(self) -> None:
+        """One step of every member."""
+        for joint, members in self._joint:
+            set_lr(joint, loop.lr_now(*members[0]))
+            joint.step()
+            for _, state in members:
+                if not state.optimizer.state:  # made by the first step
+                    for group in state.optimizer.param_groups:
+                        for weight in group["params"]:
+                            state.optimizer.state[weight] = joint.state[weight]
 
 
 def _settle(job: Job, state: State, problem: str, pace: Pace, over: Over) -> bool:

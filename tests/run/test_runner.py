@@ -14,8 +14,10 @@ from scaling_law.plan import Plan, make_plan
 from scaling_law.record import write_record
 from scaling_law.run.runner import Runner
 from scaling_law.spec import RunSpec
+from scaling_law.stacking import with_stacks
 from scaling_law.train.provenance import versions
-from tests.fakes import cpu_profile, record_of, small_config
+from tests.fakes import config_of, cpu_profile, record_of, small_config
+from tests.test_stacking import SEEDS
 
 Fate = Callable[[RunSpec], str]
 
@@ -26,11 +28,19 @@ class FakeEngine:
     def __init__(self, plan: Plan, sweep: SweepDir, fate: Fate) -> None:
         self.plan, self.sweep, self.fate, self.slots = plan, sweep, fate, 2
         self.submitted: list[str] = []
-        self.cancelled: list[str] = []
+        self.cancelled: list[list[str]] = []
+        self.groups: list[list[str]] = []
 
-    def submit(self, run_dir, resources):
+    def submit(self, run_dirs, resources):
+        assert len(run_dirs) == 1 or resources.stack
+        self.groups.append([self.plan.by_id[d.path.name].spec.label for d in run_dirs])
+        fates = [self._end(run_dir) for run_dir in run_dirs]
+        return ([d.path.name for d in run_dirs], fates)
+
+    def _end(self, run_dir):
         run_id = run_dir.path.name
-        spec = self.plan.by_id[run_id].spec
+        run = self.plan.by_id[run_id]
+        spec, resources = run.spec, run.resources
         self.submitted.append(spec.label)
         if spec.branch:
             trunk = self.sweep.run(spec.branch.trunk_id)
@@ -44,10 +54,10 @@ class FakeEngine:
             write_record(run_dir, record_of(spec, status=fate))
         elif fate == "failed":
             layout.write_json(run_dir.failure, {"error": "boom"})
-        return (run_id, fate)
+        return fate
 
     def state(self, handle):
-        waiting = handle[1] == "busy" and handle[0] not in self.cancelled
+        waiting = "busy" in handle[1] and handle[0] not in self.cancelled
         return "running" if waiting else "over"
 
     def cancel(self, handle):
@@ -166,3 +176,34 @@ def test_a_signal_cancels_what_runs_and_says_so_by_exit_code(world, number, code
 
 def test_records_name_the_versions_that_can_change_a_loss():
     assert {"torch", "numpy", "tiktoken", "rustbpe", "python", "slaw"} <= set(versions())
+
+
+def test_a_stack_is_submitted_as_one_once_all_its_trunks_have_got_there(tmp_path):
+    plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
+    sweep = SweepDir(tmp_path)
+    engine = FakeEngine(plan, sweep, lambda spec: "done")
+    outcome = Runner(plan, sweep, engine).run()
+    assert len(outcome.done) == len(plan.runs)
+    together = [group for group in engine.groups if len(group) > 1]
+    assert sorted(map(len, together)) == [3, 3, 3]
+    # one of a stack is lost: it alone is trained again, still by the stacked program
+    lost = next(r for r in plan.runs if r.resources.stack and r.spec.branch and r.spec.seed == 1)
+    assert lost.spec.branch is not None
+    trunk_id = lost.spec.branch.trunk_id
+    sweep.run(lost.run_id).record.unlink()
+    engine = FakeEngine(plan, sweep, lambda spec: "done")
+    assert Runner(plan, sweep, engine).run().exit_code == 0
+    assert engine.groups == [[plan.by_id[trunk_id].spec.label], [lost.spec.label]]
+
+
+def test_a_stack_goes_on_without_the_one_whose_trunk_failed(tmp_path):
+    plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
+    sweep = SweepDir(tmp_path)
+
+    def fate(spec):
+        return "diverged" if spec.kind == "trunk" and spec.seed == 2 else "done"
+
+    engine = FakeEngine(plan, sweep, fate)
+    outcome = Runner(plan, sweep, engine).run()
+    assert len(outcome.blocked) == 4  # two horizons of two sizes
+    assert sorted(map(len, [g for g in engine.groups if len(g) > 1])) == [2, 2, 3]

@@ -14,7 +14,7 @@ from scaling_law.errors import RunFailed
 from scaling_law.layout import RunDir
 from scaling_law.record import CurvePoint, RunRecord, read_curve
 from scaling_law.spec import Branch, DataSpec, OptimSpec, Resources, RunSpec, ScheduleSpec
-from scaling_law.train import checkpoint, loop
+from scaling_law.train import checkpoint, loop, stack_loop
 from scaling_law.train.loop import Job, evaluation_steps, train_run
 from scaling_law.train.stack import StackedGPT
 from scaling_law.train.stack_loop import train_stack
@@ -318,16 +318,20 @@ def test_a_stacked_run_stopped_goes_on_in_other_company_to_the_same_bits(dataset
 
 def test_one_that_diverges_leaves_the_others_as_they_were(dataset, tmp_path, monkeypatch):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 2]))
-    original = loop.apply_gradients
+    original = stack_loop._gradients
 
-    def break_seed_1(job, state, loss):
-        return original(job, state, math.nan if job.spec.seed == 1 and state.step == 9 else loss)
+    def break_seed_1(active, stack):
+        found = original(active, stack)
+        for index, (job, state) in enumerate(active):
+            if job.spec.seed == 1 and state.step == 9:
+                next(iter(stack.weights.values())).grad[index] = math.nan
+        return found
 
-    monkeypatch.setattr(loop, "apply_gradients", break_seed_1)
+    monkeypatch.setattr(stack_loop, "_gradients", break_seed_1)
     found = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2]))
     broken = found[1]
     assert broken is not None
-    assert (broken.status, broken.message) == ("diverged", "training loss is nan at step 9")
+    assert (broken.status, broken.message) == ("diverged", "gradient norm is nan at step 9")
     for seed in (0, 2):
         ours, theirs = found[seed], expected[seed]
         assert ours is not None

@@ -39,8 +39,8 @@ def _train(
         found = stack.losses(ids[..., :-1], ids[..., 1:])
         found.sum().backward()
         stack.share_gradients()
-        for model, optimizer in zip(models, optim, strict=True):
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        stack.clip_gradients([1.0] * len(seeds))
+        for optimizer in optim:
             optimizer.step()
         stack.drop_gradients()
         losses.append(found.detach().tolist())
@@ -82,6 +82,24 @@ def test_a_state_loaded_into_a_member_is_the_stack_s():
     members[1].load_state_dict(other.state_dict())
     losses = stack.losses(ids[..., :-1], ids[..., 1:])
     torch.testing.assert_close(losses[1], other.loss(ids[1, :, :-1], ids[1, :, 1:]))
+
+
+def _norm(model: GPT) -> torch.Tensor:
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+def test_each_member_is_clipped_to_its_own_norm():
+    members, ids = [GPT(BASE, seed) for seed in (1, 2)], _batch(2)
+    stack = StackedGPT(members)
+    stack.losses(ids[..., :-1], ids[..., 1:]).sum().backward()
+    stack.share_gradients()
+    before = [_norm(member) for member in members]
+    found = stack.clip_gradients([0.1, 1e9])
+    assert found == pytest.approx([float(norm) for norm in before], rel=1e-5)
+    after = [_norm(member) for member in members]
+    assert float(after[0]) == pytest.approx(0.1, rel=1e-4)
+    assert torch.equal(after[1], before[1])
 
 
 def test_other_shapes_are_refused():

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -34,9 +35,9 @@ def worker_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Handle:
-    """A submitted run: which worker has it."""
+    """Submitted runs: which worker has them."""
 
-    run_dir: RunDir
+    run_dirs: tuple[RunDir, ...]
     worker: int
 
 
@@ -66,10 +67,10 @@ class _Worker:
         for line in self.process.stdout:
             self.answers.put(line)
 
-    def send(self, run_dir: RunDir) -> None:
+    def send(self, run_dirs: Sequence[RunDir]) -> None:
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # seen as dead by the next state()
-            self.process.stdin.write(json.dumps(str(run_dir.path)) + "\n")
+            self.process.stdin.write(json.dumps([str(run_dir.path) for run_dir in run_dirs]) + "\n")
             self.process.stdin.flush()
 
     def close(self, seconds: float) -> None:
@@ -93,8 +94,11 @@ class LocalEngine:
         self._workers: dict[int, _Worker] = {}
         self._busy: dict[int, Handle] = {}
 
-    def submit(self, run_dir: RunDir, resources: Resources) -> Handle:
-        """Start ``run_dir`` on a free slot. Raises ``EngineError`` when there is none."""
+    def submit(self, run_dirs: Sequence[RunDir], resources: Resources) -> Handle:
+        """Start ``run_dirs`` (one, or those of one stack) on a free slot.
+
+        Raises ``EngineError`` when there is none.
+        """
         free = [index for index in range(self.slots) if index not in self._busy]
         if not free:
             raise EngineError("no free slot: submit() before a run was over")
@@ -102,9 +106,9 @@ class LocalEngine:
         worker = self._workers.get(index)
         if worker is None or worker.process.poll() is not None:
             self._workers[index] = worker = _Worker(self._log)
-        handle = Handle(run_dir, index)
+        handle = Handle(tuple(run_dirs), index)
         self._busy[index] = handle
-        worker.send(run_dir)
+        worker.send(run_dirs)
         return handle
 
     def state(self, handle: Handle) -> str:

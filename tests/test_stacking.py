@@ -1,0 +1,87 @@
+"""Which runs are put together, and that the sweep is never thought to last longer by it."""
+
+import dataclasses
+
+import pytest
+
+from scaling_law.plan import Plan, make_plan, plan_from_json, tasks_of
+from scaling_law.plan_table import render_plan
+from scaling_law.stacking import gain, stackable, with_stacks
+from tests.fakes import config_of, cpu_profile
+
+SEEDS = """
+name: seeds
+data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
+model: {n_ctx: 64}
+grid:
+  - sizes: [{n_layer: 2, d_model: 24, n_head: 1}, {n_layer: 2, d_model: 96, n_head: 3}]
+    tokens: [100k, 200k]
+    seeds: [0, 1, 2]
+optim: {rule: slaw_small, lr: 0.01, batch_tokens: 512}
+precision: fp32
+"""
+
+
+def planned(slots: int = 1, **changes) -> Plan:
+    profile = cpu_profile(slots=slots, **changes)
+    return make_plan(config_of(SEEDS), profile, train_tokens=10**7)
+
+
+def test_seeds_of_a_narrow_size_train_together_trunks_and_branches_apart():
+    plan = with_stacks(planned())
+    stacks: dict[str, list[str]] = {}
+    for run in plan.runs:
+        if run.resources.stack:
+            stacks.setdefault(run.resources.stack, []).append(run.spec.label)
+            assert run.spec.model.d_model == 24
+    kinds = sorted(label.split("-")[-1] for labels in stacks.values() for label in labels)
+    assert len(stacks) == 3  # the trunk, and each horizon's cooldown
+    assert all(len(labels) == 3 for labels in stacks.values())
+    assert kinds.count("trunk") == 3
+    before = planned()
+    assert [run.run_id for run in plan.runs] == [run.run_id for run in before.runs]
+    assert plan.seconds_estimate < before.seconds_estimate
+    assert "9 runs of one shape each as 3 programs" in render_plan(plan)
+    assert plan_from_json(plan.to_json()) == plan
+
+
+def test_a_stack_that_would_leave_slots_idle_is_not_made():
+    plan = planned(slots=3)
+    alone = with_stacks(plan)
+    assert alone == plan
+    assert all(run.resources.stack is None for run in alone.runs)
+
+
+def test_memory_bounds_a_stack():
+    roomy = with_stacks(planned())
+    largest = max(run.memory_bytes for run in roomy.runs if run.resources.stack)
+    single = min(run.memory_bytes for run in planned().runs)
+    tight = with_stacks(planned(memory_bytes=(largest + single) // 2))
+    sizes = {run.resources.stack for run in tight.runs if run.resources.stack}
+    assert all(run.memory_bytes <= tight.memory_limit_bytes for run in tight.runs)
+    members = [run for run in tight.runs if run.resources.stack in sizes]
+    assert len(members) < sum(bool(run.resources.stack) for run in roomy.runs)
+
+
+def test_tasks_of_a_plan_with_stacks_keep_the_work_and_the_order():
+    plan = with_stacks(planned())
+    tasks, index = tasks_of(plan.runs)
+    assert sum(task.seconds for task in tasks) == pytest.approx(sum(r.seconds for r in plan.runs))
+    for run in plan.runs:
+        task = tasks[index[run.run_id]]
+        assert (task.parent is None) == (run.spec.branch is None)
+        if run.spec.branch:
+            assert task.parent == index[run.spec.branch.trunk_id]
+            assert 0 < task.after_seconds <= tasks[task.parent].seconds
+    assert set(plan.priority) == {run.run_id for run in plan.runs}
+
+
+def test_what_cannot_share_a_program_is_left_alone():
+    run = planned().runs[0]
+    assert stackable(run, "cpu")
+    for changes in ({"gradient_checkpointing": True}, {"micro_seqs": 2}):
+        resources = dataclasses.replace(run.resources, **changes)
+        assert not stackable(dataclasses.replace(run, resources=resources), "cpu")
+    wide = dataclasses.replace(run.spec.model, d_model=96, n_head=3, n_kv_head=3)
+    assert gain(wide, "cpu") == 1
+    assert stackable(run, "cuda")
