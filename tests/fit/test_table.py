@@ -106,7 +106,11 @@ def test_a_row_that_cannot_be_used_is_listed_with_its_line(tmp_path, row, reason
         ("t.csv", "", "no rows"),
         ("t.csv", HEAD, "no rows"),
         ("t.csv", HEAD + "1e4,1e6,4\n", "1 of 1 rows can be used"),
-        ("t.csv", HEAD + "1e4,1e6,nan\n1e4,1e6,4\n", "1 of 2 rows can be used; first: row 2"),
+        (
+            "t.csv",
+            HEAD + "1e4,1e6,nan\n1e4,1e6,4\n",
+            "1 of 2 rows can be used, expected at least 2; first: row 2",
+        ),
         ("t.csv", HEAD + "a,b,c\n" * 3, "t.csv:2: column for params has 'a', expected numbers"),
         ("t.csv", "N,D,val_loss\n" + TWO, "--columns params=N,tokens=D,loss=val_loss"),
         ("t.csv", "params,tokens\n1,2\n", "no column loss; found params, tokens"),
