@@ -14,15 +14,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scaling_law import __version__
-from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, SlawError
+from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, ConfigError, SlawError
+from scaling_law.flags import (
+    RESULTS,
+    Parser,
+    add_config_options,
+    add_fit_options,
+    add_sweep_options,
+    add_table_options,
+    complain,
+    count,
+    fraction,
+    given,
+    picture,
+    say,
+)
 
 Handler = Callable[[argparse.Namespace], int]
-RESULTS = "results"
-
-
-def _say(text: str) -> None:
-    """News for a person, on standard error; standard output is for results."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -30,9 +38,9 @@ def _run(options: argparse.Namespace) -> int:
 
     request = _request(options)
     if options.dry_run:
-        print(session.dry_run_text(*session.plan_only(request, _say)))
+        print(session.dry_run_text(*session.plan_only(request, say)))
         return EXIT_OK
-    sweep, plan, outcome = session.run_sweep(request, _say)
+    sweep, plan, outcome = session.run_sweep(request, say)
     print(session.closing(sweep, plan, outcome))
     return outcome.exit_code
 
@@ -40,7 +48,7 @@ def _run(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from scaling_law.run import session
 
-    config, plan = session.plan_only(_request(options), _say)
+    config, plan = session.plan_only(_request(options), say)
     # never both: the JSON of 10,000 runs takes longer than planning them
     if options.json:
         print(json.dumps(plan.to_json(), indent=1))
@@ -53,9 +61,9 @@ def _request(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     from scaling_law.run.session import Request
 
     overrides = list(options.set or [])
-    if options.memory:
+    if options.memory is not None:
         overrides.append(f"limits.memory={options.memory}")
-    if options.time:
+    if options.time is not None:
         overrides.append(f"limits.time={options.time}")
     return Request(
         config=options.config or options.mode,
@@ -88,7 +96,7 @@ def _fit(options: argparse.Namespace) -> int:
     if options.figure:
         from scaling_law.report.fit_figure import write_figure
 
-        _say(f"figure: {write_figure(suite, approaches, Path(options.figure))}")
+        say(f"figure: {write_figure(suite, approaches, Path(options.figure))}")
     if options.json:
         print(json.dumps(suite.to_json(), indent=1, allow_nan=False))
         return EXIT_OK
@@ -190,7 +198,11 @@ def _report(options: argparse.Namespace) -> int:
     from scaling_law.record import find_sweeps
     from scaling_law.report.html import write_report
 
-    for sweep in find_sweeps(Path(options.folder)):
+    sweeps = find_sweeps(Path(options.folder))
+    if options.out and len(sweeps) > 1:
+        names = ", ".join(str(sweep.path) for sweep in sweeps)
+        raise ConfigError(f"--out {options.out}: one page, but {len(sweeps)} sweeps: {names}")
+    for sweep in sweeps:
         out = Path(options.out) if options.out else None
         print(write_report(sweep, out=out, target_params=options.params))
     return EXIT_OK
@@ -206,7 +218,7 @@ def _data(options: argparse.Namespace) -> int:
     if options.action == "prepare":
         from scaling_law.data.prepare import prepare
 
-        print(prepare(spec, progress=_say))
+        print(prepare(spec, progress=say))
     else:
         print(describe.inspect(spec))
     return EXIT_OK
@@ -243,52 +255,29 @@ def _completion(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _add_config_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", help="YAML file (instead of --mode)")
-    parser.add_argument("--mode", default="quick", help="shipped config: quick, dev or full")
-    parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
-    parser.add_argument(
-        "--set", action="append", metavar="KEY=VALUE", help="override a key, as in data.corpus=DIR"
-    )
-
-
-def _add_sweep_options(parser: argparse.ArgumentParser) -> None:
-    _add_config_options(parser)
-    parser.add_argument("--memory", metavar="GB", help="memory limit of all runs, as in 4GB")
-    parser.add_argument("--time", metavar="T", help="time limit of the sweep, as in 2h")
-    parser.add_argument("--out", metavar="DIR", help="the sweep's folder (results/<name>)")
-
-
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_run(commands: argparse._SubParsersAction[Parser]) -> None:
     run = commands.add_parser(
         "run",
         help="train a sweep, or go on with one",
         description="Train every run of a config. Kill it and type the same line again: it goes "
         "on from the checkpoints and ends with the same numbers.",
     )
-    _add_sweep_options(run)
+    add_sweep_options(run)
     run.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
     run.set_defaults(handler=_run)
     plan = commands.add_parser("plan", help="print what a sweep would run and cost")
-    _add_sweep_options(plan)
+    add_sweep_options(plan)
     plan.add_argument("--json", action="store_true", help="the plan as one JSON document")
     plan.set_defaults(handler=_plan)
     status = commands.add_parser("status", help="how far a sweep is")
-    status.add_argument("folder", nargs="?", default=RESULTS, help="a sweep or a folder of them")
+    status.add_argument(
+        "folder", nargs="?", type=given, default=RESULTS, help="a sweep or a folder of them"
+    )
     status.add_argument("--json", action="store_true", help="one JSON document")
     status.set_defaults(handler=_status)
 
 
-def _count(text: str) -> float:
-    from scaling_law.units import parse_count
-
-    try:
-        return parse_count(text)
-    except ValueError as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from None
-
-
-def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_fit(commands: argparse._SubParsersAction[Parser]) -> None:
     fit = commands.add_parser(
         "fit",
         help="fit scaling laws to finished runs",
@@ -296,7 +285,7 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "results folders, or to a table of anybody's runs (CSV, TSV, JSON, JSONL, parquet), with "
         "intervals, checks and every excluded run named.",
     )
-    _add_fit_options(fit)
+    add_fit_options(fit)
     fit.add_argument(
         "--law",
         action="append",
@@ -304,13 +293,17 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         metavar="NAME",
         help="fit this one too, as in broken, saturating:tokens",
     )
-    fit.add_argument("--out", metavar="DIR", help="keep the fit there (the sweep's folder)")
+    fit.add_argument(
+        "--out", type=given, metavar="DIR", help="keep the fit there (the sweep's folder)"
+    )
     fit.add_argument(
         "--compare",
         action="store_true",
         help="envelope, IsoFLOP and parametric side by side, under every parameter count",
     )
-    fit.add_argument("--figure", metavar="FILE", help="draw the fit, or --compare, as .png or .svg")
+    fit.add_argument(
+        "--figure", type=picture, metavar="FILE", help="draw the fit, or --compare, as .png or .svg"
+    )
     fit.set_defaults(handler=_fit)
     check = commands.add_parser(
         "validate",
@@ -318,83 +311,22 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         description="Leave out sizes, trunks, long and dear runs in turn, predict them from the "
         "others, and score errors, bias and the coverage of intervals.",
     )
-    _add_fit_options(check)
-    check.add_argument("--law", help="(the one that best predicts held-out runs)")
+    add_fit_options(check)
+    check.add_argument("--law", type=given, help="(the one that best predicts held-out runs)")
     check.set_defaults(handler=_validate)
 
 
-def _add_fit_options(fit: argparse.ArgumentParser) -> None:
-    fit.add_argument("sources", nargs="*", default=[RESULTS], help="results folders, or one table")
-    _add_table_options(fit)
-    fit.add_argument(
-        "--convention",
-        default="matmul",
-        choices=("total", "non_embedding", "matmul"),
-        help="which parameters count as the size (matmul: blocks and head)",
-    )
-    fit.add_argument(
-        "--flops-count", default="exact", choices=("exact", "6nd"), help="which FLOPs count"
-    )
-    fit.add_argument("--loss", default="huber_log", choices=("huber_log", "mse_log", "mse"))
-    fit.add_argument("--huber-delta", type=_count, default=1e-3, metavar="D")
-    fit.add_argument("--level", type=float, default=0.9, help="of the intervals (0.9)")
-    fit.add_argument(
-        "--intervals",
-        default="percentile",
-        choices=("percentile", "studentised"),
-        help="(percentile, widened by Student's t with few trunks)",
-    )
-    fit.add_argument(
-        "--profile",
-        action="append",
-        metavar="PARAM",
-        help="profile likelihood of E or an exponent, by least squares in log loss (E)",
-    )
-    fit.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples (1000)")
-    fit.add_argument("--seed", type=int, default=0)
-    fit.add_argument(
-        "--keep",
-        action="append",
-        metavar="RULE",
-        help="leave nothing out by this rule: not_annealed, duplicates, repeats, batch, plateau "
-        "or spike",
-    )
-    fit.add_argument("--json", action="store_true", help="one JSON document and nothing else")
-
-
-def _add_table_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("for a table")
-    group.add_argument(
-        "--columns",
-        metavar="ROLE=COLUMN,...",
-        help="as in params=N,tokens=D,loss=val_loss; also flops, cluster (the trunk), seed, sem, "
-        "size, run_id, unique_tokens, batch",
-    )
-    group.add_argument(
-        "--params-are",
-        default="",
-        choices=("total", "non_embedding", "matmul", "active"),
-        help="which parameters the column counts",
-    )
-    group.add_argument(
-        "--loss-unit", default="nats", choices=("nats", "bits", "bits-per-byte"), help="(nats)"
-    )
-    group.add_argument(
-        "--where", action="append", metavar="COLUMN=VALUE", help="use these rows; also != < <= > >="
-    )
-
-
-def _add_extrapolate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_extrapolate(commands: argparse._SubParsersAction[Parser]) -> None:
     more = commands.add_parser(
         "extrapolate",
         help="forecast a larger model from a fitted or published law",
         description="Forecast the loss of a larger model, with its interval and how far beyond "
         "the data it stands. With --params alone: at that size's compute-optimal tokens.",
     )
-    more.add_argument("--params", type=_count, metavar="N", help="model size, as in 175e9")
-    more.add_argument("--tokens", type=_count, metavar="D", help="training tokens, as in 1.4T")
-    more.add_argument("--flops", type=_count, metavar="C", help="training compute, as in 1e21")
-    more.add_argument("--target-loss", type=_count, metavar="L", help="nats per token")
+    more.add_argument("--params", type=count, metavar="N", help="model size, as in 175e9")
+    more.add_argument("--tokens", type=count, metavar="D", help="training tokens, as in 1.4T")
+    more.add_argument("--flops", type=count, metavar="C", help="training compute, as in 1e21")
+    more.add_argument("--target-loss", type=count, metavar="L", help="nats per token")
     group = more.add_argument_group("what to decide")
     for name, metavar, words in (
         ("--dollars", "X", "budget in US dollars, on --gpu"),
@@ -404,30 +336,38 @@ def _add_extrapolate(commands: argparse._SubParsersAction[argparse.ArgumentParse
         ("--gpu-price", "X", "US dollars per device-hour, instead of the table's"),
         ("--mfu", "F", "share of the device's peak, instead of the table's"),
     ):
-        group.add_argument(name, type=_count, metavar=metavar, help=words)
-    group.add_argument("--gpu", metavar="NAME", help="a device of `slaw hardware` (H100)")
-    more.add_argument("--law", help="a law of the fit, or a published one: see the README")
-    more.add_argument("--results", metavar="DIR", help="the sweep, or table, whose fit is used")
-    _add_table_options(more)
-    more.add_argument("--level", type=float, default=0.9, help="of the interval (0.9)")
+        group.add_argument(name, type=count, metavar=metavar, help=words)
+    group.add_argument(
+        "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
+    )
+    more.add_argument(
+        "--law", type=given, help="a law of the fit, or a published one: see the README"
+    )
+    more.add_argument(
+        "--results", type=given, metavar="DIR", help="the sweep, or table, whose fit is used"
+    )
+    add_table_options(more)
+    more.add_argument("--level", type=fraction, default=0.9, help="of the interval (0.9)")
     more.add_argument("--json", action="store_true", help="one JSON document and nothing else")
     more.set_defaults(handler=_extrapolate)
     hardware = commands.add_parser("hardware", help="devices, their peaks, prices and sources")
     hardware.set_defaults(handler=_hardware)
     report = commands.add_parser("report", help="write one HTML page and figures for a sweep")
-    report.add_argument("folder", nargs="?", default=RESULTS, help="a sweep or a folder of them")
-    report.add_argument("--out", metavar="FILE", help="the page (<sweep>/report.html)")
-    report.add_argument("--params", type=_count, default=175e9, help="size to forecast (175e9)")
+    report.add_argument(
+        "folder", nargs="?", type=given, default=RESULTS, help="a sweep or a folder of them"
+    )
+    report.add_argument("--out", type=given, metavar="FILE", help="the page (<sweep>/report.html)")
+    report.add_argument("--params", type=count, default=175e9, help="size to forecast (175e9)")
     report.set_defaults(handler=_report)
 
 
-def _add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_data(commands: argparse._SubParsersAction[Parser]) -> None:
     data = commands.add_parser("data", help="list, prepare or inspect the text of a config")
     data.add_argument("action", choices=("list", "prepare", "inspect"))
-    _add_config_options(data)
+    add_config_options(data)
     data.set_defaults(handler=_data)
     config = commands.add_parser("config", help="show a config in full, or its JSON schema")
-    _add_config_options(config)
+    add_config_options(config)
     config.add_argument("--schema", action="store_true", help="the JSON schema, for editors")
     config.set_defaults(handler=_config)
     completion = commands.add_parser("completion", help="print a shell completion script")
@@ -437,7 +377,7 @@ def _add_data(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="slaw",
         description="Train grids of small GPTs, fit scaling laws to them, and forecast larger "
         "models honestly.",
@@ -459,16 +399,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.handler(options))
     except SlawError as problem:
-        for line in problem.lines:
-            _say(f"slaw: {line}")
+        complain(problem.lines)
         return problem.exit_code
     except KeyboardInterrupt:
-        _say("slaw: interrupted")
+        say("slaw: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader (head, less) left; nothing is wrong, and nothing more can be said
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as problem:
+        # what no command foresaw: a name too long, a loop of links, a full disk
+        where = f"{problem.filename}: " if problem.filename else ""
+        complain([f"{where}cannot be used ({problem.strerror or problem}); try another path"])
+        return EXIT_USAGE
 
 
 if __name__ == "__main__":

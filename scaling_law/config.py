@@ -17,7 +17,7 @@ from typing import Annotated, Any, get_args, get_origin
 import yaml
 
 from scaling_law import layout, strict_yaml
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
 from scaling_law.schema import (
     DEVICE_KINDS,
     Either,
@@ -138,7 +138,8 @@ def _take_variants(document: Document) -> dict[str, Document]:
     given = document.data.pop("variants")
     mark = document.mark(("variants",))
     if not isinstance(given, dict):
-        raise ConfigError(f"{mark}: expected a mapping of device kinds")
+        known = ", ".join(DEVICE_KINDS)
+        raise ConfigError(f"{mark}: expected any of {known} as keys, found {_found(given)}")
     found = {}
     for kind, section in given.items():
         path: Path_ = ("variants", kind)
@@ -147,7 +148,7 @@ def _take_variants(document: Document) -> dict[str, Document]:
             known = ", ".join(DEVICE_KINDS)
             raise ConfigError(f"{mark}: unknown device kind; known: {known}")
         if not isinstance(section, dict):
-            raise ConfigError(f"{mark}: expected keys and values")
+            raise ConfigError(f"{mark}: expected keys and values, found {_found(section)}")
         marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == path}
         found[kind] = Document(section, marks)
     return found
@@ -187,9 +188,15 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
         try:
             if not equals or not key:
                 raise ConfigError("expected key=value, as in eval.val_tokens=1M")
-            _set(document, key.split("."), strict_yaml.read_value(value))
+            if not strict_yaml.is_text(key):
+                raise ConfigError("expected Unicode text as a key")
+            keys = key.split(".")
+            if len(keys) > strict_yaml.MAX_DEPTH:
+                raise ConfigError(f"nested more than {strict_yaml.MAX_DEPTH} deep")
+            _set(document, keys, strict_yaml.read_value(value))
         except ConfigError as problem:
-            problems.extend(f"--set {text}: {line}" for line in problem.lines)
+            shown = text if len(text) <= 60 else f"{text[:57]}..."
+            problems.extend(f"--set {shown}: {line}" for line in problem.lines)
     if problems:
         raise ConfigError(*problems)
 
@@ -201,7 +208,8 @@ def _set(document: Document, keys: list[str], value: Any) -> None:
         last = position == len(keys) - 1
         index: str | int = key
         if isinstance(target, list):
-            if not key.isdecimal() or int(key) >= len(target):
+            # nine digits: int() refuses thousands of them
+            if not (key.isdecimal() and len(key) < 10 and int(key) < len(target)):
                 raise ConfigError(f"{key} is not a position in a list of {len(target)} (from 0)")
             index = int(key)
         elif not isinstance(target, dict):
@@ -244,23 +252,27 @@ def _is_member(part: str | int) -> bool:
     return isinstance(part, str) and part.startswith("<") and part.endswith(">")
 
 
+_PLAINER = {
+    "bool_type": "expected true or false",
+    "dataclass_type": "expected keys and values",
+    "dict_type": "expected keys and values",
+    "string_pattern_mismatch": "expected letters, digits, . _ and - (at most 61; . _ - not first)",
+    "string_type": "expected text",
+    "tuple_type": "expected a list",
+}
+
+
 def _said(error: Mapping[str, Any], location: Path_) -> str:
     kind, value = error["type"], error["input"]
     if kind == "unexpected_keyword_argument":
         return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1]))
     if kind == "value_error":
         return str(error["ctx"]["error"])
-    said = str(error["msg"]).replace("Input should be", "expected")
+    said = _PLAINER.get(kind) or str(error["msg"]).replace("Input should be", "expected")
     if kind == "literal_error":
         expected = error["ctx"]["expected"].replace(" or ", ", ")
         choices = [part.strip("' ") for part in expected.split(",")]
         return f"found {_found(value)}" + _hint(str(value), choices)
-    if kind == "bool_type":
-        said = "expected true or false"
-    if kind == "string_pattern_mismatch":
-        said = "expected letters, digits, . _ and -"
-    if kind == "dataclass_type":
-        said = "expected keys and values"
     return f"{said}, found {_found(value)}"
 
 
@@ -278,8 +290,7 @@ def _found(value: Any) -> str:
         return "a list"
     if value is None or isinstance(value, bool):
         return "nothing" if value is None else str(value).lower()
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return quoted(value)
 
 
 def _keys_at(location: Path_) -> list[str]:

@@ -39,6 +39,12 @@ class Wish:
     tokens_served: float | None = None
     tokens_unique: float | None = None
 
+    def __post_init__(self) -> None:
+        own = {"gpu price": self.gpu_price, "mfu": self.utilisation}
+        if self.gpu is None and self.dollars is None and any(x is not None for x in own.values()):
+            named = " and ".join(name for name, value in own.items() if value is not None)
+            raise ConfigError(f"{named} given without a device: expected --gpu or --dollars beside")
+
     @property
     def device(self) -> Accelerator | None:
         """The machine asked about, with the user's own figures."""

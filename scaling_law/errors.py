@@ -64,3 +64,25 @@ class EngineError(SlawError):
     """A worker that could not be started or reached."""
 
     exit_code = EXIT_ENGINE
+
+
+_SHOWN = 60
+
+
+def quoted(value: object) -> str:
+    """``value`` as a message quotes it: its ``repr``, cut where it would bury the message."""
+    if isinstance(value, str):
+        value = value[: _SHOWN + 1]  # a megabyte need not be escaped to show its beginning
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python prints
+        return "a huge whole number"
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def one_line(text: str) -> str:
+    """``text`` with what would break a line, or command a terminal, written as an escape.
+
+    Paths, keys, headers and cells are quoted in messages, and may hold anything.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -27,7 +27,7 @@ FAR, TOO_FAR = 10.0, 1000.0
 _ABSENT = 2e-4
 _NEAR_BOUND = 1e-3
 # No budget, model or corpus is larger: what needs more cannot be reached.
-_LARGEST = 1e60
+LARGEST = 1e60
 _FEWEST_DRAWS, _LOSS_DRAWS = 20, 200
 
 
@@ -163,8 +163,8 @@ def _check(fit: FitResult, asked: Mapping[str, float], level: float) -> None:
     for name, value in asked.items():
         if not (math.isfinite(value) and value > 0):
             raise ConfigError(f"{name} is {value}: expected above 0 and finite")
-        if value > _LARGEST:
-            raise ConfigError(f"{name} is {value:g}: expected at most {_LARGEST:g}")
+        if value > LARGEST:
+            raise ConfigError(f"{name} is {value:g}: expected at most {LARGEST:g}")
 
 
 def _surface(fit: FitResult) -> Surface | None:
@@ -295,9 +295,9 @@ def _reach(
 
 def _solve(log_loss_at: Callable[[float], float], loss: float, where: str) -> float:
     """The value at which a falling log loss is log(loss). Raises ``FitError`` if none is."""
-    low, high, goal = 0.0, math.log(_LARGEST), math.log(loss)
-    if log_loss_at(_LARGEST) >= goal:
-        least = bounded_exp(log_loss_at(_LARGEST))
+    low, high, goal = 0.0, math.log(LARGEST), math.log(loss)
+    if log_loss_at(LARGEST) >= goal:
+        least = bounded_exp(log_loss_at(LARGEST))
         raise FitError(f"a loss of {loss:g} nats is out of reach at {where}: at best {least:.3g}")
     if log_loss_at(1.0) <= goal:
         raise FitError(f"a loss of {loss:g} nats is above what the law gives at {where}")

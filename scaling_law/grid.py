@@ -13,9 +13,11 @@ from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import PlanError
 from scaling_law.rules import RuleChoice, apply_rule, beta2_for
 from scaling_law.scales import MODEL_SCALES, Scale, default_d_ff, heads_for, model_of, shape_for
-from scaling_law.schema import HORIZONS, GridEntry, OptimSection, Shape, SizeRange
+from scaling_law.schema import HORIZONS, FlopsLadder, GridEntry, OptimSection, Shape, SizeRange
 from scaling_law.spec import ModelSpec, OptimSpec, ScheduleSpec
 from scaling_law.units import format_count
+
+MAX_POINTS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     ``train_tokens`` is the length of the training text, where known. Raises ``PlanError``
     with a line for each thing in the grid that cannot be run as asked.
     """
+    _refuse_too_many(config)
     problems: dict[str, None] = {}
     courses: list[Course] = []
     seen: dict[tuple[ModelSpec, int], str] = {}
@@ -104,6 +107,24 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     if problems:
         raise PlanError(*problems)
     return sorted(courses, key=lambda c: (count_params(c.model).non_embedding, c.size, c.seed))
+
+
+def _refuse_too_many(config: SweepConfig) -> None:
+    """A slip of the pen in a range must not plan for hours."""
+    points = 0
+    for entry in config.grid:
+        given, sizes, seeds = getattr(entry, _given(entry)), entry.sizes, entry.seeds
+        horizons = given.count if isinstance(given, FlopsLadder) else len(given)
+        count = sizes.count if isinstance(sizes, SizeRange) else len(sizes)
+        per_size = (
+            max(map(len, seeds.values()), default=1) if isinstance(seeds, dict) else len(seeds)
+        )
+        points += horizons * count * per_size
+    if points > MAX_POINTS:
+        raise PlanError(
+            f"{config.where('grid')}: up to {points} points (sizes x seeds x horizons), expected"
+            f" at most {MAX_POINTS}; shorten the lists, or make several sweeps of them"
+        )
 
 
 def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> str | None:

@@ -235,7 +235,7 @@ def flops_for_dollars(
     """
     device, chosen = _resolved(accelerator, dtype)
     if device.dollars_per_hour is None:
-        raise ConfigError(f"{device.name} has no rental price: give --dollars-per-hour")
+        raise ConfigError(f"{device.name} has no rental price: give --gpu-price")
     hours = _positive("dollars", dollars) / device.dollars_per_hour
     return flops_for_hours(hours, device, dtype=chosen)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError
+from scaling_law.typed import json_problem
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,15 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def check_folder(folder: Path) -> None:
+    """Raises ``ConfigError`` when ``folder`` is, or would lie below, what is no folder."""
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if place.exists() or place.is_symlink():
+            raise ConfigError(f"{folder}: cannot be written ({place} is not a folder)")
+
+
 def atomic_write(path: Path, content: str | bytes) -> None:
     """Replace ``path`` by ``content``, whole or not at all."""
     with atomic_file(path) as temporary:
@@ -181,9 +191,11 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The JSON in ``path``. Raises ``ConfigError`` naming the file when it is not JSON."""
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise ConfigError(f"{path}: not a file; expected JSON")
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (OSError, ValueError) as problem:
-        raise ConfigError(f"{path}: not readable as JSON ({problem})") from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise ConfigError(f"{path}: not readable as JSON ({json_problem(problem)})") from None

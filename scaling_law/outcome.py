@@ -122,10 +122,17 @@ def fit_result_from_json(data: dict[str, Any]) -> FitResult:
     """The inverse of ``finite_json`` for a ``FitResult``. Raises ``TypeError``, ``KeyError``."""
     fields = dict(data)
     for name in ("objective", "rms_log_residual", "residual_scatter_log", "rollout_rms_log"):
-        fields[name] = math.nan if fields[name] is None else fields[name]
+        fields[name] = _real(fields[name])
+    for name in ("params", "optimum"):
+        fields[name] = {key: _real(value) for key, value in fields[name].items()}
     for name in ("data_range", "intervals", "optimum_intervals"):
-        fields[name] = {key: tuple(pair) for key, pair in fields[name].items()}
-    fields["samples"] = tuple(tuple(row) for row in fields["samples"])
+        fields[name] = {key: tuple(map(_real, pair)) for key, pair in fields[name].items()}
+    fields["samples"] = tuple(tuple(map(_real, row)) for row in fields["samples"])
     fields["dropped"] = tuple((str(a), str(b)) for a, b in fields["dropped"])
     fields["notes"] = tuple(fields["notes"])
     return FitResult(**fields)
+
+
+def _real(value: float | None) -> float:
+    """What ``finite_json`` made of it, undone as far as can be: null was NaN or infinite."""
+    return math.nan if value is None else value

@@ -11,11 +11,13 @@ import bisect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from scaling_law import layout
 from scaling_law.config import SweepConfig
 from scaling_law.counts import count_params, memory_bytes, train_flops
-from scaling_law.errors import PlanError
+from scaling_law.errors import PlanError, quoted
 from scaling_law.grid import Course, Horizon, expand
 from scaling_law.packing import Task, chain_seconds, makespan_seconds
 from scaling_law.profile import DeviceProfile
@@ -27,6 +29,7 @@ from scaling_law.spec import (
     run_spec_from_json,
     to_json,
 )
+from scaling_law.typed import build
 from scaling_law.units import format_bytes, format_seconds
 
 SCHEMA_VERSION = 1
@@ -146,17 +149,36 @@ class Plan:
 
 
 def plan_from_json(data: Mapping[str, Any]) -> Plan:
-    """The inverse of ``Plan.to_json``. Raises ``PlanError`` for another version."""
-    fields = dict(data)
-    if fields.pop("schema_version", None) != SCHEMA_VERSION:
-        raise PlanError("plan.json is of another version of slaw; plan the sweep again")
-    runs = []
-    for run in fields["runs"]:
-        spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
-        runs.append(PlannedRun(**{**run, "spec": spec, "resources": resources}))
-    fields["runs"] = tuple(runs)
-    fields["left_out"] = tuple(LeftOut(**item) for item in fields["left_out"])
-    return Plan(**fields)
+    """The inverse of ``Plan.to_json``. Raises ``PlanError`` for another version or shape."""
+    try:
+        fields = {**data}
+        version = fields.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise PlanError(
+                f"schema_version {quoted(version)}, expected {SCHEMA_VERSION}: of another version"
+                " of slaw; delete it to plan the sweep again"
+            )
+        runs = []
+        for run in fields["runs"]:
+            spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
+            runs.append(build(PlannedRun, {**run, "spec": spec, "resources": resources}))
+        if not runs:
+            raise ValueError("no runs")
+        fields["runs"] = tuple(runs)
+        fields["left_out"] = tuple(build(LeftOut, item) for item in fields["left_out"])
+        return build(Plan, fields)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        why = problem if isinstance(problem, ValueError) else repr(problem)
+        raise PlanError(f"not a plan ({why}); delete it to plan the sweep again") from None
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in ``path``. Raises ``ConfigError`` or ``PlanError`` naming the file."""
+    data = layout.read_json(path)
+    try:
+        return plan_from_json(data)
+    except PlanError as problem:
+        raise PlanError(f"{path}: {problem}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,7 +321,7 @@ class _Planner:
         if horizon is not None:
             tags.append(("horizon", str(horizon.index)))
             tags += [("cell", f"{horizon.cell:.6g}")] if horizon.cell is not None else []
-        spec = RunSpec(
+        spec = _checked_spec(
             label=self.label(course, horizon),
             model=course.model,
             data=self.data,
@@ -341,6 +363,14 @@ class _Planner:
             for h in horizons
         ]
         return [trunk, *branches]
+
+
+def _checked_spec(**fields: Any) -> RunSpec:
+    """The spec; what it refuses (a label too long, say) is the grid's fault, not the program's."""
+    try:
+        return RunSpec(**fields)
+    except ValueError as problem:
+        raise PlanError(f"{fields['label']}: {problem}") from None
 
 
 def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:

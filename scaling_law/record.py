@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import layout
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, one_line, quoted
 from scaling_law.layout import RunDir, SweepDir
-from scaling_law.spec import RunSpec, run_spec_from_json, to_json
+from scaling_law.spec import KINDS, RunSpec, check_run_id, run_spec_from_json, to_json
+from scaling_law.typed import build, json_problem
 
 SCHEMA_VERSION = 1
 STATUSES = ("done", "diverged")
+_COUNTED = (
+    "params_total", "params_non_embedding", "params_matmul", "tokens", "tokens_unique",
+    "flops_exact", "flops_6nd",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +94,20 @@ def write_record(run_dir: RunDir, record: RunRecord) -> None:
 
 def record_from_json(data: dict[str, Any]) -> RunRecord:
     """The inverse of ``to_json``. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
-    if data["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema_version {data['schema_version']}, expected {SCHEMA_VERSION}")
-    record = RunRecord(**{**data, "spec": run_spec_from_json(data["spec"])})
-    if record.status not in STATUSES:
-        raise ValueError(f"status {record.status!r}, expected {' or '.join(STATUSES)}")
+    if not isinstance(data, dict):
+        raise ValueError(f"found {quoted(data)}, expected keys and values")
+    version = data.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"schema_version {quoted(version)}, expected {SCHEMA_VERSION}")
+    record = build(RunRecord, {**data, "spec": run_spec_from_json(data["spec"])})
+    check_run_id(record.run_id)
+    for name, value, known in (("status", record.status, STATUSES), ("kind", record.kind, KINDS)):
+        if value not in known:
+            raise ValueError(f"{name} {quoted(value)}, expected {' or '.join(known)}")
+    for name in _COUNTED:
+        value = getattr(record, name)
+        if not value > 0:
+            raise ValueError(f"{name} is {value}, expected above 0")
     return record
 
 
@@ -103,7 +117,17 @@ def read_record(path: Path) -> RunRecord:
     try:
         return record_from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ConfigError(f"{path}: not a run record ({problem!r}); delete it to retrain") from None
+        why = problem if isinstance(problem, ValueError) else repr(problem)
+        raise ConfigError(f"{path}: not a run record ({why}); delete it to retrain") from None
+
+
+def read_failure(run_dir: RunDir) -> str:
+    """Why a run failed, by its ``failure.json``; the run is retried whatever that says."""
+    try:
+        error = layout.read_json(run_dir.failure)["error"]
+    except (ConfigError, KeyError, TypeError):
+        error = None
+    return one_line(error) if isinstance(error, str) else "its failure.json cannot be read"
 
 
 def find_sweeps(folder: Path) -> list[SweepDir]:
@@ -143,14 +167,15 @@ def read_curve(run_dir: RunDir) -> list[CurvePoint]:
     if not run_dir.curve.is_file():
         return []
     points = []
-    lines = run_dir.curve.read_text().splitlines()
+    lines = run_dir.curve.read_text(errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            points.append(CurvePoint(**json.loads(line)))
-        except (ValueError, TypeError) as problem:
+            points.append(build(CurvePoint, json.loads(line)))
+        except (ValueError, RecursionError) as problem:
             if number == len(lines):
                 break
-            raise ConfigError(f"{run_dir.curve}:{number}: not a curve point ({problem})") from None
+            why = json_problem(problem)
+            raise ConfigError(f"{run_dir.curve}:{number}: not a curve point ({why})") from None
     return points
 
 

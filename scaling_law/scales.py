@@ -133,8 +133,9 @@ def _widths(params: float) -> Iterator[int]:
     d_model = 8
     while d_model <= max(16.0, math.sqrt(params / 12) + 64):
         yield d_model
-        steps = ((64, 4), (128, 8), (256, 16), (512, 32))
-        d_model += next((step for below, step in steps if d_model < below), 64)
+        steps = ((64, 4), (128, 8), (256, 16), (512, 32), (16_384, 64))
+        widest = d_model // 1024 * 64  # else a search up to 1e15 parameters takes minutes
+        d_model += next((step for below, step in steps if d_model < below), widest)
 
 
 def model_of(scale: Scale, template: ModelSpec) -> ModelSpec:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origi
 
 from scaling_law import units
 from scaling_law.counts import CONVENTIONS
+from scaling_law.errors import quoted
 from scaling_law.scales import DATA_SCALES, MODEL_SCALES
 from scaling_law.spec import (
     ACTIVATIONS,
@@ -30,6 +31,9 @@ DEVICE_KINDS = ("cpu", "mps", "cuda")
 RULES = ("slaw_small", "olmo_ladder", "steplaw")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
 FORBID = {"extra": "forbid"}
+MAX_COUNT = 1e40  # tokens, FLOPs: more than anything can be, and far from overflowing
+# No model has been as large in any dimension; products of these stay within floats.
+MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
 
 
 def optional(source: Any) -> tuple[Any, bool]:
@@ -72,6 +76,8 @@ class Number:
 
     ``count`` takes ``5M``; ``tokens`` also the named data scales; ``seconds`` takes ``2h``;
     ``bytes`` takes ``4GB``, and ``gigabytes`` a bare number of them as well; None a plain number.
+    Counts are at least 1 and at most ``MAX_COUNT`` unless bounded closer: products of them must
+    stay within floats.
     """
 
     doc: str
@@ -85,10 +91,10 @@ class Number:
         """``value`` as a number. Raises ``ValueError`` with what was expected."""
         if self.unit is None:
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"expected a {'whole ' * whole}number, found {value!r}")
+                raise ValueError(f"expected a {'whole ' * whole}number, found {quoted(value)}")
             number: float = value
         elif isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError(f"expected {self.forms()}, found {value!r}")
+            raise ValueError(f"expected {self.forms()}, found {quoted(value)}")
         elif self.unit == "seconds":
             number = units.parse_seconds(value)
         elif self.unit in ("bytes", "gigabytes"):
@@ -98,7 +104,7 @@ class Number:
         else:
             number = units.parse_count(value)
         if whole and number != int(number):
-            raise ValueError(f"expected a whole number, found {value!r}")
+            raise ValueError(f"expected a whole number, found {quoted(value)}")
         # 0 and 0.0 are one value but two texts in the JSON that names a run
         number = int(number) if whole else float(number)
         self._check(number, value)
@@ -115,14 +121,19 @@ class Number:
         }.get(self.unit or "", "a number")
 
     def _check(self, number: float, value: Any) -> None:
+        counted = self.unit in ("count", "tokens")
+        if counted and self.high is None and number > MAX_COUNT:
+            raise ValueError(f"expected at most {MAX_COUNT:g}, found {quoted(value)}")
+        if counted and self.low is None and number < 1:
+            raise ValueError(f"expected at least 1, found {quoted(value)}")
         if self.low is not None and number < self.low:
-            raise ValueError(f"expected at least {self.low:g}, found {value!r}")
+            raise ValueError(f"expected at least {self.low:g}, found {quoted(value)}")
         if self.above is not None and number <= self.above:
-            raise ValueError(f"expected above {self.above:g}, found {value!r}")
+            raise ValueError(f"expected above {self.above:g}, found {quoted(value)}")
         if self.high is not None and number > self.high:
-            raise ValueError(f"expected at most {self.high:g}, found {value!r}")
+            raise ValueError(f"expected at most {self.high:g}, found {quoted(value)}")
         if self.below is not None and number >= self.below:
-            raise ValueError(f"expected below {self.below:g}, found {value!r}")
+            raise ValueError(f"expected below {self.below:g}, found {quoted(value)}")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -197,11 +208,15 @@ class DataSection:
 
     corpus: Annotated[str, Text("a named corpus or a path to files")]
     tokenizer: Annotated[str, Text("how text is cut into tokens", TOKENIZERS)] = "bpe"
-    vocab_size: Annotated[int, Number("tokens in the vocabulary", "count", low=257)] = 1024
+    vocab_size: Annotated[
+        int, Number("tokens in the vocabulary", "count", low=257, high=MAX_TABLE)
+    ] = 1024
     domains: tuple[Annotated[str, Text("a domain of the corpus")], ...] = ()
     max_bytes: Annotated[int | None, Number("bytes of text to read", "bytes")] = None
     val_fraction: Annotated[float, Number("share of documents held out", above=0, below=1)] = 0.02
-    max_epochs: Annotated[float, Number("times the training text may be read", above=0)] = 4.0
+    max_epochs: Annotated[
+        float, Number("times the training text may be read", above=0, high=1e6)
+    ] = 4.0
 
     def __post_init__(self) -> None:
         self.spec()
@@ -224,7 +239,7 @@ class ModelSection:
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    n_ctx: Annotated[int, Number("tokens of context", "count", low=1)] = 256
+    n_ctx: Annotated[int, Number("tokens of context", "count", low=1, high=MAX_TABLE)] = 256
     norm: Annotated[str, Text("normalisation", NORMS)] = "rmsnorm"
     position: Annotated[str, Text("position encoding", POSITIONS)] = "rotary"
     activation: Annotated[str, Text("MLP activation", ACTIVATIONS)] = "relu2"
@@ -239,11 +254,11 @@ class Shape:
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    n_layer: Annotated[int, Number("blocks", low=1)]
-    d_model: Annotated[int, Number("width", low=2)]
-    n_head: Annotated[int, Number("query heads", low=1)]
-    n_kv_head: Annotated[int | None, Number("key/value heads", low=1)] = None
-    d_ff: Annotated[int | None, Number("hidden width of the MLP", low=1)] = None
+    n_layer: Annotated[int, Number("blocks", low=1, high=MAX_LAYERS)]
+    d_model: Annotated[int, Number("width", low=2, high=MAX_WIDTH)]
+    n_head: Annotated[int, Number("query heads", low=1, high=MAX_WIDTH)]
+    n_kv_head: Annotated[int | None, Number("key/value heads", low=1, high=MAX_WIDTH)] = None
+    d_ff: Annotated[int | None, Number("hidden width of the MLP", low=1, high=MAX_TABLE)] = None
 
     def __post_init__(self) -> None:
         if self.d_model % self.n_head:
@@ -264,12 +279,12 @@ class SizeRange:
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
     params: tuple[
-        Annotated[float, Number("fewest parameters", "count")],
-        Annotated[float, Number("most parameters", "count")],
+        Annotated[float, Number("fewest parameters", "count", low=1, high=MAX_PARAMS)],
+        Annotated[float, Number("most parameters", "count", low=1, high=MAX_PARAMS)],
     ]
-    count: Annotated[int, Number("how many sizes", low=1)]
+    count: Annotated[int, Number("how many sizes", low=1, high=200)]
     convention: Annotated[str, Text("what params counts", CONVENTIONS)] = "non_embedding"
-    aspect_ratio: Annotated[float | None, Number("d_model / n_layer", above=0)] = None
+    aspect_ratio: Annotated[float | None, Number("d_model / n_layer", low=0.1, high=1e6)] = None
 
     def __post_init__(self) -> None:
         if self.params[0] > self.params[1] or (self.count > 1 and self.params[0] == self.params[1]):
@@ -289,12 +304,12 @@ class FlopsLadder:
     base_flops: Annotated[float, Number("exact training FLOPs of cell 0", "count")]
     tokens_near: Annotated[float, Number("first horizon of every size", "tokens")]
     count: Annotated[int, Number("horizons per size", low=1, high=64)] = 4
-    ratio: Annotated[float, Number("from one cell to the next", above=1)] = 2.0
+    ratio: Annotated[float, Number("from one cell to the next", above=1, high=100)] = 2.0
 
 
 SizeName = Annotated[str, Text("a named model scale", tuple(MODEL_SCALES))]
 SizeList = tuple[Annotated[SizeName | Shape, Either("a named scale or a shape")], ...]
-Seed = Annotated[int, Number("seed of initial weights and data order", low=0)]
+Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
 HORIZONS = ("tokens", "tokens_per_param", "flops", "flops_ladder")
 
 
@@ -306,7 +321,9 @@ class GridEntry:
 
     sizes: Annotated[SizeList | SizeRange, Either("sizes by name or shape, or a range of them")]
     tokens: tuple[Annotated[float, Number("a horizon", "tokens")], ...] | None = None
-    tokens_per_param: tuple[Annotated[float, Number("tokens / N", above=0)], ...] | None = None
+    tokens_per_param: (
+        tuple[Annotated[float, Number("tokens / N", above=0, high=1e12)], ...] | None
+    ) = None
     flops: tuple[Annotated[float, Number("an IsoFLOP budget", "count")], ...] | None = None
     flops_ladder: FlopsLadder | None = None
     convention: Annotated[str, Text("what tokens_per_param divides by", CONVENTIONS)] = "matmul"
@@ -345,15 +362,15 @@ class OptimSection:
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
     rule: Annotated[str, Text("named rule, see scaling_law/rules.py", RULES)] = "slaw_small"
-    lr_mult: Annotated[float, Number("factor on the rule's LR", above=0)] = 1.0
-    lr: Annotated[float | None, Number("peak LR instead of the rule's", above=0)] = None
+    lr_mult: Annotated[float, Number("factor on the rule's LR", low=1e-6, high=1e6)] = 1.0
+    lr: Annotated[float | None, Number("peak LR instead of the rule's", low=1e-12, high=1e3)] = None
     batch_tokens: Annotated[int | None, Number("tokens per step instead", "count")] = None
     warmup_tokens: Annotated[int | None, Number("warm-up instead", "count")] = None
     beta1: Annotated[float, Number("AdamW's beta1", low=0, below=1)] = 0.9
     beta2: Annotated[float | None, Number("instead of the rule's", low=0, below=1)] = None
-    eps: Annotated[float, Number("AdamW's epsilon", above=0)] = 1e-8
-    weight_decay: Annotated[float, Number("on matrices only", low=0)] = 0.1
-    grad_clip: Annotated[float | None, Number("norm; null for none", above=0)] = 1.0
+    eps: Annotated[float, Number("AdamW's epsilon", above=0, high=1)] = 1e-8
+    weight_decay: Annotated[float, Number("on matrices only", low=0, high=1e3)] = 0.1
+    grad_clip: Annotated[float | None, Number("norm; null for none", above=0, high=1e6)] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -364,7 +381,7 @@ class EvalSection:
 
     val_tokens: Annotated[int, Number("scored at the end", "count", low=1)] = 131_072
     curve_tokens: Annotated[int, Number("scored on the way", "count", low=1)] = 16_384
-    curve_points: Annotated[int, Number("evaluations on the way", low=0)] = 20
+    curve_points: Annotated[int, Number("evaluations on the way", low=0, high=10_000)] = 20
 
     def spec(self) -> EvalSpec:
         """What a run records of this section."""

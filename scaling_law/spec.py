@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+from scaling_law.errors import quoted
+from scaling_law.typed import build
+
 NORMS = ("rmsnorm", "layernorm")
 POSITIONS = ("rotary", "learned", "alibi", "none")
 ACTIVATIONS = ("gelu", "swiglu", "relu2")
@@ -29,6 +32,12 @@ _SCALARS = frozenset((str, int, float, bool, type(None)))
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+
+
+def check_run_id(name: str) -> None:
+    """Raises ``ValueError`` for a run id that could name a file outside its sweep."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(f"run id {quoted(name)}, expected letters, digits, . _ and -")
 
 
 def _at_least(low: float, **values: float | None) -> None:
@@ -170,6 +179,10 @@ class Branch:
     trunk_id: str
     at_step: int
 
+    def __post_init__(self) -> None:
+        # it names a folder beside the run's own, read from files that may be anybody's
+        check_run_id(self.trunk_id)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
@@ -281,21 +294,26 @@ def canonical_json(value: Any) -> str:
 
 
 def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
-    """The inverse of ``to_json`` for a ``RunSpec``. Raises ``ValueError``/``TypeError``."""
+    """The inverse of ``to_json`` for a ``RunSpec``.
+
+    Raises ``ValueError``, ``TypeError``, ``KeyError`` or ``AttributeError``.
+    """
     fields = dict(data)
-    fields["model"] = ModelSpec(**fields["model"])
-    fields["data"] = DataSpec(**{**fields["data"], "domains": tuple(fields["data"]["domains"])})
-    fields["schedule"] = ScheduleSpec(**fields["schedule"])
-    fields["optim"] = OptimSpec(**fields["optim"])
-    fields["eval"] = EvalSpec(**fields["eval"])
-    fields["branch"] = Branch(**fields["branch"]) if fields.get("branch") else None
+    fields["model"] = build(ModelSpec, fields["model"])
+    fields["data"] = build(
+        DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
+    )
+    fields["schedule"] = build(ScheduleSpec, fields["schedule"])
+    fields["optim"] = build(OptimSpec, fields["optim"])
+    fields["eval"] = build(EvalSpec, fields["eval"])
+    fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
-    return RunSpec(**fields)
+    return build(RunSpec, fields)
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:
     """The inverse of ``to_json`` for ``Resources``."""
-    return Resources(**{**data, "save_steps": tuple(data.get("save_steps", ()))})
+    return build(Resources, {**data, "save_steps": tuple(data.get("save_steps", ()))})
 
 
 def derive_seed(seed: int, purpose: str) -> int:

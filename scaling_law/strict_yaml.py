@@ -7,7 +7,9 @@ aliases and tags are refused. Only PyYAML's event stream is used, never its cons
 
 from __future__ import annotations
 
+import math
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +17,9 @@ from typing import Any
 
 import yaml
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000  # fifty times a config; PyYAML reads 100 kB in half a second
 MAX_DEPTH = 20
 MAX_DIGITS = 400  # a number no float can hold; also keeps int() away from its own limit
 
@@ -74,7 +76,11 @@ def read_document(text: str, name: str) -> Document:
 def read_file(path: Path, name: str) -> Document:
     """``read_document`` of a file. Raises ``ConfigError`` when it cannot be read."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        found = path.stat()
+        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+            # a pipe or device may never end
+            raise ConfigError(f"{name}: a pipe or device; expected a YAML file")
+        if found.st_size > MAX_BYTES:
             raise ConfigError(f"{name}: larger than {MAX_BYTES} bytes, not a config")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -83,6 +89,8 @@ def read_file(path: Path, name: str) -> Document:
         raise ConfigError(f"{name}: not UTF-8 text ({problem.reason})") from None
     except OSError as problem:
         raise ConfigError(f"{name}: cannot be read ({problem.strerror})") from None
+    except ValueError:  # a NUL byte; after UnicodeDecodeError, which is one too
+        raise ConfigError(f"{name}: no path; expected the name of a file") from None
     return read_document(text, name)
 
 
@@ -99,13 +107,24 @@ def scalar(text: str) -> Any:
         return text[0] in "tT"
     if NOT_FINITE.fullmatch(text):
         raise ValueError(f"expected a finite number, found {text}")
-    if BASED.fullmatch(text) and len(text) <= MAX_DIGITS:
-        return int(text, 0)
-    if NUMBER.fullmatch(text):
-        if len(text) > MAX_DIGITS or float(text) in (float("inf"), float("-inf")):
-            raise ValueError(f"expected a finite number, found {text[:20]}...")
-        return int(text) if INT.fullmatch(text) else float(text)
-    return text
+    based = BASED.fullmatch(text)
+    if not (based or NUMBER.fullmatch(text)):
+        return text
+    try:
+        if len(text) > MAX_DIGITS:
+            raise OverflowError
+        number = int(text, 0) if based else int(text) if INT.fullmatch(text) else float(text)
+        if math.isinf(float(number)):
+            raise OverflowError
+    except OverflowError:
+        shown = text if len(text) <= 20 else f"{text[:20]}..."
+        raise ValueError(f"expected a finite number, found {shown}") from None
+    return number
+
+
+def is_text(value: str) -> bool:
+    """Whether it can be written down: half a surrogate pair cannot."""
+    return not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 class _Builder:
@@ -156,11 +175,14 @@ class _Builder:
             if isinstance(event, yaml.AliasEvent):
                 return None
         if event.tag is not None:
-            self._problem(line, path, f"the tag {event.tag} is not read")
+            self._problem(line, path, f"the tag {quoted(event.tag)} is not read; leave it out")
         if isinstance(event, yaml.MappingStartEvent):
             return self._mapping(events, path)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(events, path)
+        if not is_text(event.value):
+            self._problem(line, path, f"expected Unicode text, found {quoted(event.value)}")
+            return None
         if event.style is not None:
             return event.value
         try:
@@ -176,9 +198,12 @@ class _Builder:
                 break
             line = event.start_mark.line + 1
             if not isinstance(event, yaml.ScalarEvent):
-                self._problem(line, path, "a key must be text")
+                self._problem(line, path, "a list, mapping or alias as a key; expected text")
                 raise ConfigError(*self.problems)
             key = event.value
+            if not is_text(key):
+                self._problem(line, path, f"expected Unicode text as a key, found {quoted(key)}")
+                raise ConfigError(*self.problems)
             if key in found:
                 first = self.marks[(*path, key)].place.rpartition(":")[2]
                 self._problem(line, (*path, key), f"written twice (first on line {first})")

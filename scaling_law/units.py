@@ -9,19 +9,26 @@ from __future__ import annotations
 import math
 import re
 
+from scaling_law.errors import quoted
+
 _COUNT_SUFFIX = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 _SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _BYTES = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
-_NUMBER = r"[+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+]?(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+_ONE = re.compile(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*")
+_LONGEST = 100  # characters; the patterns take quadratic time on a megabyte of blanks
 
 
-def _number(text: str) -> float:
-    value = float(text.replace("_", ""))
-    if not math.isfinite(value):
-        raise ValueError(f"{text!r} is too large a number")
+def _number(text: str | float) -> float:
+    try:
+        value = float(text.replace("_", "") if isinstance(text, str) else text)
+    except OverflowError:  # a whole number that no float holds
+        value = math.inf
+    if value == math.inf:
+        raise ValueError(f"{quoted(text)} is too large a number")
     return value
 
 
@@ -33,14 +40,14 @@ def parse_count(text: str | float) -> float:
     if isinstance(text, bool):
         raise ValueError("expected a count such as 5M or 175e9, found a truth value")
     if not isinstance(text, str):
-        value = float(text)
+        value = _number(text)
     else:
-        match = re.fullmatch(rf"\s*({_NUMBER})\s*([A-Za-z]?)\s*", text)
+        match = _ONE.fullmatch(text) if len(text) <= _LONGEST else None
         if not match or match[2].upper() not in _COUNT_SUFFIX:
-            raise ValueError(f"expected a count such as 5M, 1.4T or 175e9, found {text!r}")
+            raise ValueError(f"expected a count such as 5M, 1.4T or 175e9, found {quoted(text)}")
         value = _number(match[1]) * _COUNT_SUFFIX[match[2].upper()]
     if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"expected a positive finite count, found {text!r}")
+        raise ValueError(f"expected a positive finite count, found {quoted(text)}")
     return value
 
 
@@ -49,19 +56,20 @@ def parse_seconds(text: str | float) -> float:
     if isinstance(text, bool):
         raise ValueError("expected a duration such as 2h or 90m, found a truth value")
     if not isinstance(text, str):
-        value = float(text)
+        value = _number(text)
     else:
-        whole = text.strip().lower()
+        refusal = ValueError(f"expected a duration such as 2h, 90m or 1h30m, found {quoted(text)}")
+        whole = text.strip().lower() if len(text) <= _LONGEST else ""
         parts = re.findall(rf"({_NUMBER})\s*([a-z]*)\s*", whole)
         if not parts or "".join(f"{n}{u}" for n, u in parts) != re.sub(r"\s+", "", whole):
-            raise ValueError(f"expected a duration such as 2h, 90m or 1h30m, found {text!r}")
+            raise refusal
         value = 0.0
         for number, unit in parts:
             if (unit or "s") not in _SECONDS or (not unit and len(parts) > 1):
-                raise ValueError(f"expected a duration such as 2h, 90m or 1h30m, found {text!r}")
+                raise refusal
             value += _number(number) * _SECONDS[unit or "s"]
     if not math.isfinite(value) or value <= 0:
-        raise ValueError(f"expected a positive finite duration, found {text!r}")
+        raise ValueError(f"expected a positive finite duration, found {quoted(text)}")
     return value
 
 
@@ -69,14 +77,15 @@ def parse_bytes(text: str | float, bare_unit: str = "GB") -> int:
     """``"4GB"``, ``"512MiB"`` or a bare number (in ``bare_unit``) -> bytes (> 0)."""
     if isinstance(text, bool):
         raise ValueError("expected a size such as 4GB, found a truth value")
-    if not isinstance(text, str):
-        text = repr(text)
-    match = re.fullmatch(rf"\s*({_NUMBER})\s*([A-Za-z]*)\s*", text)
-    if not match or (match[2] or bare_unit).lower() not in _BYTES:
-        raise ValueError(f"expected a size such as 4GB or 512MiB, found {text!r}")
-    value = _number(match[1]) * _BYTES[(match[2] or bare_unit).lower()]
-    if not value >= 1:
-        raise ValueError(f"expected a positive size, found {text!r}")
+    number, unit = text, ""
+    if isinstance(text, str):
+        match = _ONE.fullmatch(text) if len(text) <= _LONGEST else None
+        if not match or (match[2] or bare_unit).lower() not in _BYTES:
+            raise ValueError(f"expected a size such as 4GB or 512MiB, found {quoted(text)}")
+        number, unit = match[1], match[2]
+    value = _number(number) * _BYTES[(unit or bare_unit).lower()]
+    if not 1 <= value < math.inf:
+        raise ValueError(f"expected a positive finite size, found {quoted(text)}")
     return int(value)
 
 

@@ -81,7 +81,7 @@ def test_scalars_follow_yaml_1_2(text, value):
         ("a: 1\n---\nb: 2\n", "t.yaml:2: a second document"),
         ("a: [1,\nb: {", "t.yaml:2: not valid YAML"),
         ("a:\n\t- 1\n", "t.yaml:2: not valid YAML"),
-        ("? [a]\n: 1\n", "t.yaml:1: a key must be text"),
+        ("? [a]\n: 1\n", "t.yaml:1: a list, mapping or alias as a key"),
         ("a: \x07\n", "t.yaml: not valid YAML"),
         ("[" * 100_000, "t.yaml:1: nested more than 20 deep"),
     ],
@@ -117,7 +117,7 @@ precision: f32
     )
     assert found == [
         "s.yaml:1: data: missing",
-        "s.yaml:1: name: expected a valid string, found 3",
+        "s.yaml:1: name: expected text, found 3",
         "s.yaml:3: grid.0.sizes.1: found 'tinny' (did you mean tiny?)",
         "s.yaml:3: grid.0.sizes.2.n_layer: missing",
         "s.yaml:3: grid.0.sizes.2.n_layers: unknown key (did you mean n_layer?)",
@@ -176,7 +176,8 @@ def test_set_reports_its_own_errors(write):
     path = write(SWEEP)
     assert lines_of(path, overrides=["eval.val_tokns=1M", "name=a/b"]) == [
         "--set eval.val_tokns: unknown key (did you mean val_tokens?)",
-        "--set name: expected letters, digits, . _ and -, found 'a/b'",
+        "--set name: expected letters, digits, . _ and - (at most 61; . _ - not first),"
+        " found 'a/b'",
     ]
     assert lines_of(path, overrides=["eval", "grid.4.tokens=[xs]", "name.x=1", "a=[1"]) == [
         "--set eval: expected key=value, as in eval.val_tokens=1M",

@@ -129,7 +129,7 @@ def test_the_default_dtype_is_the_best_the_device_has():
 def test_without_a_price_there_are_hours_but_no_dollars():
     cost = training_cost(1e18, "M2")
     assert cost.dollars is None and cost.energy_kwh is not None and cost.gpu_hours > 0
-    with pytest.raises(ConfigError, match="M2 has no rental price: give --dollars-per-hour"):
+    with pytest.raises(ConfigError, match="M2 has no rental price: give --gpu-price"):
         flops_for_dollars(100, "M2")
     assert flops_for_dollars(100, accelerator("M2", dollars_per_hour=1)) == pytest.approx(
         flops_for_hours(100, "M2")

@@ -21,6 +21,8 @@ HEAVY = {"torch", "scipy", "matplotlib", "pydantic"}
 LAYERS = {
     "errors": 0,
     "units": 0,
+    "typed": 1,
+    "flags": 1,
     "spec": 1,
     "layout": 1,
     "strict_yaml": 1,

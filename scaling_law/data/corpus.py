@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.data import corpora
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def load_corpus(name_or_path: str) -> Corpus:
     path = _existing(name_or_path)
     if path is None:
         raise ConfigError(
-            f"data.corpus: {name_or_path!r} is neither a corpus "
+            f"data.corpus: {quoted(name_or_path)} is neither a corpus "
             f"({', '.join(corpus_names())}) nor an existing file or folder"
         )
     from scaling_law.data.local import local_corpus

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
+from scaling_law.typed import json_problem
 
 DOMAIN = "text"
 _PROSE = frozenset((".txt", ".md", ".rst", ".tex"))
@@ -157,11 +158,13 @@ def _jsonl(file: Path) -> Iterator[Document]:
 def _jsonl_text(file: Path, number: int, line: bytes) -> str:
     try:
         row = json.loads(line)
-    except ValueError as problem:
-        raise ConfigError(f"{file}:{number}: not JSON ({problem})") from None
+    except (ValueError, RecursionError) as problem:
+        raise ConfigError(f"{file}:{number}: not JSON ({json_problem(problem)})") from None
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
         found = f"keys {', '.join(map(repr, row))}" if isinstance(row, dict) else "no object"
+        if text is not None:
+            found = f'"text": {quoted(text)}'
         raise ConfigError(f'{file}:{number}: found {found}; expected a "text" key with a string')
     return text
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError
+from scaling_law.typed import json_problem
 
 ROLES = (
     "params", "tokens", "loss", "flops", "cluster", "seed", "sem", "run_id", "size",
@@ -39,6 +40,8 @@ def read_rows(path: Path) -> Rows:
     try:
         if path.is_dir():
             raise ConfigError(f"{name}: a folder; expected a table")
+        if path.exists() and not path.is_file():  # it may never end
+            raise ConfigError(f"{name}: a pipe or device; expected a table")
         if path.stat().st_size > MAX_BYTES:
             size = path.stat().st_size / 1e9
             raise ConfigError(f"{name}: {size:.1f} GB; select rows or columns first (at most 2)")
@@ -46,8 +49,12 @@ def read_rows(path: Path) -> Rows:
         if reader is None:
             raise ConfigError(f"{name}: expected a file {', '.join(_READERS)}")
         rows = reader(path)
-    except (OSError, UnicodeDecodeError, csv.Error, RecursionError) as problem:
-        raise ConfigError(f"{name}: cannot be read ({problem})") from None
+    except UnicodeDecodeError as problem:
+        raise ConfigError(
+            f"{name}: cannot be read (not UTF-8 text, byte {problem.start}: {problem.reason})"
+        ) from None
+    except (OSError, csv.Error, RecursionError) as problem:
+        raise ConfigError(f"{name}: cannot be read ({json_problem(problem)})") from None
     if not rows.lines:
         raise ConfigError(f"{name}: no rows; expected one run a row under a header")
     return rows
@@ -112,7 +119,8 @@ def _read_jsonl(path: Path) -> Rows:
             try:
                 found.append((number, json.loads(line)))
             except ValueError as problem:
-                raise ConfigError(f"{path}:{number}: not JSON ({problem})") from None
+                why = json_problem(problem)
+                raise ConfigError(f"{path}:{number}: not JSON ({why})") from None
     return _from_objects(path, found)
 
 
@@ -122,7 +130,7 @@ def _read_json(path: Path) -> Rows:
     except UnicodeDecodeError:
         raise
     except ValueError as problem:
-        raise ConfigError(f"{path}: not JSON ({problem})") from None
+        raise ConfigError(f"{path}: not JSON ({json_problem(problem)})") from None
     if not isinstance(content, list):
         raise ConfigError(f"{path}: expected a JSON list of objects, one a run")
     return _from_objects(path, list(enumerate(content, 1)))

@@ -90,13 +90,20 @@ def gather_material(
     tables = [path for path in sources if path.is_file()]
     origin = ", ".join(str(path) for path in sources)
     if not tables:
-        if table is not None and (table.columns or table.params_are or table.where):
-            raise ConfigError(f"{origin}: --columns, --params-are and --where are for tables")
+        refuse_table_settings(origin, table)
         records = gather(sources)
         return from_records(records, convention=convention, flops=flops, keep=keep, origin=origin)
     if len(sources) > 1:
         raise ConfigError(f"{tables[0]}: a table is fitted alone; give one table, or folders")
     return from_points(read_table(tables[0], table), keep=keep, origin=origin)
+
+
+def refuse_table_settings(origin: str, table: TableSettings | None) -> None:
+    """Raises ``ConfigError`` for settings of a table where ``origin`` is a results folder."""
+    if table not in (None, TableSettings()):
+        raise ConfigError(
+            f"{origin}: --columns, --params-are, --loss-unit and --where are for tables"
+        )
 
 
 def gather(folders: Sequence[Path]) -> list[RunRecord]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import brentq, minimize_scalar
 
-from scaling_law.errors import FitError
+from scaling_law.errors import ConfigError, FitError
 
 Loss = Callable[[float, float], float]
 """(params, tokens) -> natural logarithm of the loss, the loss being in nats per token."""
@@ -210,10 +210,11 @@ def inference_aware(log_loss: Loss, target_loss_nats: float, tokens_served: floa
     over the model's life. ``extra``: ``inference_flops`` and ``total_flops``;
     ``compute_optimal_params`` and ``compute_optimal_total_flops`` of the model with the fewest
     training FLOPs for the same loss and the same service, and ``saving``, the share of that
-    total not spent. Raises ``FitError`` as ``cheapest_for_loss`` does.
+    total not spent. Raises ``FitError`` as ``cheapest_for_loss`` does, ``ConfigError`` for tokens
+    out of range.
     """
     if not 0 <= tokens_served <= MOST_FLOPS:
-        raise FitError(f"tokens_served is {tokens_served}, expected 0 to {MOST_FLOPS:.0e}")
+        raise ConfigError(f"tokens served are {tokens_served:g}: expected 0 to {MOST_FLOPS:.0e}")
     plain = cheapest_for_loss(log_loss, target_loss_nats)
     where = _cheapest(log_loss, target_loss_nats, tokens_served)
     inference = 2 * math.exp(where[0]) * tokens_served

@@ -11,13 +11,14 @@ residuals cause (a design effect).
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtrit
 
-from scaling_law.errors import ConfigError
-from scaling_law.fit.laws import load_law
+from scaling_law.errors import ConfigError, quoted
+from scaling_law.fit.laws import joint_laws, load_law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.parametric import problem_of
 from scaling_law.fit.points import FitPoints
@@ -54,6 +55,17 @@ class Profile:
         ends = (self.low, self.high)
         low, high = ("no bound" if end is None else f"{end:.4g}" for end in ends)
         return f"{self.param} = {self.estimate:.4g}, profile [{low}, {high}]"
+
+
+def check_profiled(params: Collection[str]) -> None:
+    """Raises ``ConfigError`` for a parameter that no joint law could profile."""
+    laws = [load_law(name) for name in joint_laws()]
+    known = dict.fromkeys(n for law in laws for n in law.names if n in law.exponents)
+    for param in params:
+        if param not in known and param not in _FLOORS:
+            raise ConfigError(
+                f"profile {quoted(param)}: expected one of {', '.join((*_FLOORS, *known))}"
+            )
 
 
 def profile(points: FitPoints, law_name: str, param: str, *, level: float = 0.9) -> Profile:

@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import layout
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, FitError, quoted
 from scaling_law.fit.choose import best_law, score_laws
-from scaling_law.fit.material import gather_material, source_key
+from scaling_law.fit.material import gather_material, refuse_table_settings, source_key
+from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints
-from scaling_law.fit.suite import SCHEMA_VERSION, FitSettings, FitSuite, fit_material, save_suite
+from scaling_law.fit.suite import (
+    SCHEMA_VERSION,
+    FitSettings,
+    FitSuite,
+    digest,
+    fit_material,
+    save_suite,
+)
 from scaling_law.fit.summary import format_suite
 from scaling_law.fit.table import TableSettings
 from scaling_law.fit.validate import Validation, validate
@@ -21,6 +29,7 @@ from scaling_law.outcome import FitResult, fit_result_from_json
 from scaling_law.record import find_sweeps, load_records
 
 _VALIDATION_RESAMPLES = 200
+_OLD_VERSIONS = range(1, SCHEMA_VERSION)
 
 __all__ = [
     "KnownLaws",
@@ -46,6 +55,8 @@ def fit_sources(
     cannot be written (a colleague's results, say). Raises ``ConfigError`` or ``FitError``.
     """
     settings = settings or FitSettings()
+    if out is not None:
+        layout.check_folder(out)
     material = gather_material(
         sources,
         table=table,
@@ -75,7 +86,10 @@ def validate_sources(
     table: TableSettings | None = None,
     law: str | None = None,
 ) -> tuple[Validation, FitPoints]:
-    """Every check of ``law`` (None: the one that best predicts held-out runs) on the runs."""
+    """Every check of ``law`` (None: the one that best predicts held-out runs) on the runs.
+
+    Raises ``FitError`` for runs that do not identify it: there is nothing to hold out then.
+    """
     settings = settings or FitSettings(resamples=_VALIDATION_RESAMPLES)
     material = gather_material(
         sources,
@@ -86,6 +100,9 @@ def validate_sources(
     )
     points = material.points
     name = law or best_law(score_laws(points, settings.objective)[0]) or "chinchilla"
+    whole = fit_law(points, name, objective=settings.objective, resamples=0)
+    if not whole.params:
+        raise FitError(f"law {name} cannot be fitted: {whole.message}")
     check = validate(
         points,
         objective=settings.objective,
@@ -127,6 +144,7 @@ def known_laws(source: Path, table: TableSettings | None = None) -> KnownLaws:
         return _stored(stored, layout.read_json(stored))
     if source.is_file():
         return laws_of(fit_sources([source], table=table)[0])
+    refuse_table_settings(str(source), table)
     sweeps = find_sweeps(source)
     if len(sweeps) > 1:
         names = ", ".join(str(s.path) for s in sweeps)
@@ -140,15 +158,24 @@ def stored_or_fitted(sweep: SweepDir) -> KnownLaws:
     if path.is_file():
         content = layout.read_json(path)
         now = source_key((r.run_id, r.val_loss_nats) for r in load_records(sweep))
-        if content.get("schema_version") == SCHEMA_VERSION and content["source_key"] == now:
-            return _stored(path, content)
+        old = isinstance(content, dict) and content.get("schema_version") in _OLD_VERSIONS
+        if not old:
+            known = _stored(path, content)
+            if content["source_key"] == now:
+                return known
     return laws_of(fit_sources([sweep.path])[0])
 
 
-def _stored(path: Path, content: dict[str, Any]) -> KnownLaws:
+def _stored(path: Path, content: Any) -> KnownLaws:
+    """The laws in ``fit.json``. Raises ``ConfigError`` unless it is as it was written."""
     try:
-        if content["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"schema {content['schema_version']}, expected {SCHEMA_VERSION}")
+        if not isinstance(content, dict):
+            raise ValueError(f"found {quoted(content)}, expected keys and values")
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"schema_version {quoted(version)}, expected {SCHEMA_VERSION}")
+        if content.get("digest") != digest(content):
+            raise ValueError("its content does not match its digest")
         return KnownLaws(
             laws={n: fit_result_from_json(fit) for n, fit in content["laws"].items()},
             best_law=content["best_law"],
@@ -156,4 +183,5 @@ def _stored(path: Path, content: dict[str, Any]) -> KnownLaws:
             trust_flops_factor=content["trust_flops_factor"],
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ConfigError(f"{path}: damaged ({problem!r}); run `slaw fit` again") from None
+        why = problem if isinstance(problem, ValueError) else repr(problem)
+        raise ConfigError(f"{path}: damaged ({why}); run `slaw fit` again") from None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -22,15 +24,16 @@ from scaling_law.fit.laws import law_names, load_law
 from scaling_law.fit.material import Material, from_records
 from scaling_law.fit.parametric import INTERVALS, Refitter, Resampling, fit_law, refused
 from scaling_law.fit.points import FitPoints, listed
-from scaling_law.fit.profile import Profile, profile
+from scaling_law.fit.profile import Profile, check_profiled, profile
 from scaling_law.fit.screen import check_rules
 from scaling_law.fit.solve import LOSSES, Objective
 from scaling_law.fit.validate import Validation, validate
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, finite_json
 from scaling_law.record import RunRecord
+from scaling_law.spec import canonical_json
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _KEPT_SAMPLES = 400
 _SIDE_RESAMPLES = 200
 
@@ -60,6 +63,9 @@ class FitSettings:
         check_rules(self.keep)
         for name in self.laws:
             load_law(name)
+        check_profiled(self.profiles)
+        if self.seed < 0:
+            raise ConfigError(f"seed {self.seed}: expected at least 0")
         if self.intervals not in INTERVALS:
             raise ConfigError(f"intervals {self.intervals!r}: expected {', '.join(INTERVALS)}")
         if self.loss not in LOSSES:
@@ -330,5 +336,11 @@ def save_suite(suite: FitSuite, folder: Path) -> Path:
         "summary": suite.to_json(),
         "laws": laws,
     }
-    layout.write_json(path, content)
+    layout.write_json(path, {**content, "digest": digest(content)})
     return path
+
+
+def digest(content: dict[str, Any]) -> str:
+    """What ``fit.json`` says of its own content: a damaged or edited one is known by it."""
+    plain = json.loads(json.dumps({k: v for k, v in content.items() if k != "digest"}))
+    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()[:16]

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, one_line, quoted
 from scaling_law.fit.cells import ROLES, Rows, read_rows
 from scaling_law.fit.points import FitPoints, Floats
 from scaling_law.units import format_count, parse_count
@@ -37,6 +37,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "=": operator.eq,
     "<": operator.lt, ">": operator.gt,
 }  # fmt: skip
+_SIGN = re.compile("!=|<=|>=|=|<|>")
 _SHOWN = 12
 
 
@@ -93,11 +94,7 @@ def read_table(path: Path, settings: TableSettings | None = None) -> FitPoints:
         return _points(read_rows(path), settings or TableSettings(), str(path))
     except ConfigError as problem:
         # paths, headers and cells are quoted in the message: a newline in one would break the line
-        raise ConfigError(_one_line(str(problem))) from None
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        raise ConfigError(one_line(str(problem))) from None
 
 
 def points_from_columns(
@@ -113,7 +110,7 @@ def points_from_columns(
     try:
         return _points(rows, settings, origin)
     except ConfigError as problem:
-        raise ConfigError(_one_line(str(problem))) from None
+        raise ConfigError(one_line(str(problem))) from None
 
 
 def _points(rows: Rows, settings: TableSettings, origin: str) -> FitPoints:
@@ -139,7 +136,9 @@ def _points(rows: Rows, settings: TableSettings, origin: str) -> FitPoints:
     ]
     if usable.sum() < 2:
         first = f"; first: {dropped[0][0]}: {dropped[0][1]}" if dropped else ""
-        raise ConfigError(f"{origin}: {int(usable.sum())} of {count} rows can be used{first}")
+        raise ConfigError(
+            f"{origin}: {int(usable.sum())} of {count} rows can be used, expected at least 2{first}"
+        )
     index = np.flatnonzero(usable)
     points = _assemble(columns, numbers, index, ids, settings)
     stated = _stated(columns, settings)
@@ -151,10 +150,10 @@ def _points(rows: Rows, settings: TableSettings, origin: str) -> FitPoints:
 def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, tuple[str, ...]]:
     keep = np.ones(len(rows.lines), dtype=bool)
     for condition in settings.where:
-        match = re.fullmatch(r"\s*(.+?)\s*(!=|<=|>=|=|<|>)\s*(.*?)\s*", condition)
+        match = _SIGN.search(condition.strip(), 1)  # a column has at least one character
         if match is None:
-            raise ConfigError(f"where {condition!r}: expected COLUMN=VALUE (or != < <= > >=)")
-        name, sign, value = match.groups()
+            raise ConfigError(f"where {quoted(condition)}: expected COLUMN=VALUE (or != < <= > >=)")
+        name, sign, value = (part.strip() for part in _parts(match))
         _check_column(name, rows, f"{origin}: where")
         keep &= [_holds(cell, sign, value) for cell in rows.columns[name]]
     if keep.all():
@@ -166,6 +165,11 @@ def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, t
     note = f"{len(index)} of {len(rows.lines)} rows kept by {', '.join(settings.where)}"
     kept = Rows(columns, [rows.lines[i] for i in index], rows.notes, rows.twice)
     return kept, (note,)
+
+
+def _parts(match: re.Match[str]) -> tuple[str, str, str]:
+    """What stands before a match, the match and what stands after it."""
+    return match.string[: match.start()], match[0], match.string[match.end() :]
 
 
 def _check_column(name: str, rows: Rows, place: str) -> None:
@@ -239,7 +243,8 @@ def _run_ids(cells: list[Any] | None, lines: Sequence[int]) -> list[str]:
     plain = [f"row {line}" for line in lines]
     if cells is None:
         return plain
-    names = [_text(cell) or own for cell, own in zip(cells, plain, strict=True)]
+    # printed later, perhaps to a terminal
+    names = [one_line(_text(cell)) or own for cell, own in zip(cells, plain, strict=True)]
     times = Counter(names)
     ids = [n if times[n] == 1 else f"{n} ({own})" for n, own in zip(names, plain, strict=True)]
     if len(set(ids)) < len(ids):  # a name ends in another's row already
@@ -256,7 +261,7 @@ def _numbers(role: str, cells: Sequence[Any], reasons: list[str], needed: bool) 
             found[row] = value
         elif needed and not reasons[row]:
             shown = cell if isinstance(cell, str) else repr(cell)
-            reasons[row] = f"{role} is {_one_line(f'{shown!s:.40}')}, expected a number above 0"
+            reasons[row] = f"{role} is {one_line(f'{shown!s:.40}')}, expected a number above 0"
             if role == "flops" and value is not None and value < 0:
                 reasons[row] += " (an overflow? --columns flops= ignores the column)"
     return found
@@ -321,7 +326,7 @@ def _assemble(
     def text(role: str, otherwise: Sequence[str]) -> tuple[str, ...]:
         if role not in columns:
             return tuple(otherwise)
-        cells = (_text(columns[role][i]) for i in index)
+        cells = (one_line(_text(columns[role][i])) for i in index)
         return tuple(cell or other for cell, other in zip(cells, otherwise, strict=True))
 
     names = tuple(ids[i] for i in index)

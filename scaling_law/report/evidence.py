@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law import layout
-from scaling_law.errors import ConfigError, FitError, PlanError
+from scaling_law.errors import FitError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.envelope import PowerLine
 from scaling_law.fit.isoflop import IsoflopCell
@@ -16,8 +16,8 @@ from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
 from scaling_law.forecast import Forecast, for_law
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, Prediction
-from scaling_law.plan import Plan, plan_from_json
-from scaling_law.record import CurvePoint, RunRecord, load_records, read_curve
+from scaling_law.plan import Plan, read_plan
+from scaling_law.record import CurvePoint, RunRecord, load_records, read_curve, read_failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,17 +104,19 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
     Raises ``ConfigError`` when there is no record, or a file of the sweep is damaged.
     """
     records = tuple(sorted(load_records(sweep), key=_by_size))
+    # all that may be damaged before the fit, which leaves a file
+    curves = {r.run_id: read_curve(sweep.run(r.run_id)) for r in records}
+    plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
     fitted, why_no_fit = None, ""
     try:
         fitted = _fit(sweep, records, target_params)
     except FitError as problem:
         why_no_fit = str(problem)
-    plan = _plan(sweep)
     return Evidence(
         name=sweep.path.resolve().name,
         target_params=target_params,
         records=records,
-        curves={r.run_id: read_curve(sweep.run(r.run_id)) for r in records},
+        curves=curves,
         plan=plan,
         unfinished=tuple(_unfinished(sweep, plan)),
         config_text=_text(sweep),
@@ -166,15 +168,6 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
     )
 
 
-def _plan(sweep: SweepDir) -> Plan | None:
-    if not sweep.plan.is_file():
-        return None
-    try:
-        return plan_from_json(layout.read_json(sweep.plan))
-    except (KeyError, TypeError, ValueError, PlanError) as problem:
-        raise ConfigError(f"{sweep.plan}: not a plan ({problem!r})") from None
-
-
 def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
     """Runs begun or planned without a record; the last line of a failure says why."""
     found = {}
@@ -186,9 +179,7 @@ def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
             continue
         found[run_dir.path.name] = "not finished"
         if run_dir.failure.is_file():
-            failure = layout.read_json(run_dir.failure)
-            message = failure.get("message", "") if isinstance(failure, dict) else ""
-            found[run_dir.path.name] = f"failed: {message or 'see its failure.json'}"
+            found[run_dir.path.name] = f"failed: {read_failure(run_dir)}"
     return sorted(found.items())
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from scaling_law.layout import SweepDir, atomic_write
+from scaling_law.errors import ConfigError
+from scaling_law.extrapolate import LARGEST
+from scaling_law.layout import SweepDir, atomic_write, check_folder
 from scaling_law.report import curves, figures, findings, optimum, style, tables
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.page import Section, drawing, page, paragraph
@@ -30,16 +32,25 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
 
     Figures go to ``<sweep>/figures``, or beside ``out``. The sweep is fitted if there is no
     fit of these records yet; records that support none give a page that says why. Raises
-    ``ConfigError`` for a sweep without records or with damaged files.
+    ``ConfigError`` for a sweep without records or with damaged files, or a page that cannot be
+    written there.
     """
-    evidence = gather_evidence(sweep, target_params)
     path = out or sweep.report
+    if path.is_dir():
+        raise ConfigError(f"{path}: a folder; expected the name of a file for the page")
+    check_folder(path.parent)
+    if target_params > LARGEST:
+        raise ConfigError(f"params is {target_params:g}: expected at most {LARGEST:g}")
+    evidence = gather_evidence(sweep, target_params)
     folder = sweep.figures if out is None else out.parent / f"{out.stem}-figures"
     drawn = ""
-    with style.applied():
-        for plot in _plots(evidence):
-            drawn += _draw(plot, folder)
-    atomic_write(path, _page(evidence, drawn))
+    try:
+        with style.applied():
+            for plot in _plots(evidence):
+                drawn += _draw(plot, folder)
+        atomic_write(path, _page(evidence, drawn))
+    except OSError as problem:
+        raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
     return path
 
 

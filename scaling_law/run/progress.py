@@ -11,6 +11,7 @@ from typing import Any
 from scaling_law.layout import RunDir
 from scaling_law.record import RunRecord
 from scaling_law.spec import RunSpec
+from scaling_law.typed import build
 from scaling_law.units import format_bytes, format_count, format_seconds
 
 
@@ -26,8 +27,8 @@ def read_heartbeat(run_dir: RunDir) -> Heartbeat | None:
     """The run's last heartbeat, or None before the first."""
     try:
         state = json.loads(run_dir.progress.read_text())
-        return Heartbeat(step=state["step"], tokens_per_second=state["tokens_per_second"])
-    except (OSError, ValueError, KeyError):
+        return build(Heartbeat, {name: state[name] for name in ("step", "tokens_per_second")})
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # not there yet, or being replaced
 
 

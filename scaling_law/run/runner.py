@@ -15,7 +15,7 @@ from scaling_law import layout
 from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, EXIT_RUN_FAILED
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.plan import Plan, PlannedRun
-from scaling_law.record import RunRecord, read_record
+from scaling_law.record import RunRecord, read_failure, read_record
 from scaling_law.run.progress import SweepProgress, describe_end
 from scaling_law.spec import Resources, to_json
 
@@ -212,7 +212,7 @@ class Runner:
             self._drop_spent_states(run_id)
             progress.ended(run_id, describe_end(record))
         elif run_dir.failure.is_file():
-            self.outcome.failed[run_id] = layout.read_json(run_dir.failure)["error"]
+            self.outcome.failed[run_id] = read_failure(run_dir)
             progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1

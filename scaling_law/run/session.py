@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from scaling_law import layout
 from scaling_law.config import SweepConfig, config_yaml, load_config
@@ -18,7 +19,7 @@ from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError, DeviceError, EngineError, SlawError
 from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan, plan_from_json
+from scaling_law.plan import Plan, make_plan, read_plan
 from scaling_law.plan_table import render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed
 from scaling_law.run.engines.local import LocalEngine, worker_environment
@@ -88,9 +89,10 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     tokens = None
     if (folder / "meta.json").is_file():
         tokens = open_dataset(folder).n_tokens("train")
-    else:
+    plan = _planned(config, profile, tokens)
+    if tokens is None:
         say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
-    return config, _planned(config, profile, tokens)
+    return config, plan
 
 
 def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
@@ -105,6 +107,8 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
     """
     config, profile = _config_and_profile(request, say)
     sweep = SweepDir(Path(request.out or f"results/{config.name}"))
+    if not sweep.plan.exists():  # a grid that cannot be run should not wait for its data
+        make_plan(config, profile, train_tokens=None)
     is_new = not sweep.path.exists()
     _check_writable(sweep.path)
     try:
@@ -124,8 +128,8 @@ def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Dataset, Plan]:
     """Data and plan of a locked sweep folder: those it began with, or new ones."""
+    plan = _begun_plan(config, profile, sweep)  # first: a damaged one need not wait for data
     dataset = _pinned_data(config, sweep, say)
-    plan = _begun_plan(config, profile, sweep)
     if plan is None:
         if sweep.plan.is_file():
             say(
@@ -168,7 +172,7 @@ def _begun_plan(config: SweepConfig, profile: DeviceProfile, sweep: SweepDir) ->
         return None
     if sweep.config.read_text() != config_yaml(config):
         return None
-    plan = plan_from_json(layout.read_json(sweep.plan))
+    plan = read_plan(sweep.plan)
     if plan.device_kind != profile.kind:
         return None
     return dataclasses.replace(plan, slots=profile.slots)
@@ -182,7 +186,12 @@ def _pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
     """
     spec = to_json(config.data.spec())
     pinned = layout.read_json(sweep.data) if sweep.data.is_file() else None
-    if pinned is not None and pinned.get("spec") == spec:
+    if pinned is not None and not _is_pin(pinned):
+        raise ConfigError(
+            f"{sweep.data}: damaged, expected spec, folder and fingerprint; if nothing here was"
+            " trained yet delete it, else start a new sweep with --out"
+        )
+    if pinned is not None and pinned["spec"] == spec:
         folder = Path(pinned["folder"])
         if (folder / "meta.json").is_file():
             return open_dataset(folder)
@@ -197,6 +206,12 @@ def _pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
     content = {"spec": spec, "folder": str(dataset.folder), "fingerprint": dataset.fingerprint}
     layout.write_json(sweep.data, content)
     return dataset
+
+
+def _is_pin(content: Any) -> bool:
+    return isinstance(content, dict) and (
+        [type(content.get(name)) for name in ("spec", "folder", "fingerprint")] == [dict, str, str]
+    )
 
 
 def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scaling_law import layout
 from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, plan_from_json
-from scaling_law.record import read_record
+from scaling_law.plan import Plan, read_plan
+from scaling_law.record import read_failure, read_record
 from scaling_law.run.lock import is_held
 from scaling_law.run.progress import read_heartbeat
 from scaling_law.units import format_count
@@ -20,7 +19,7 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
     ``slaw run`` is at work on the folder), waiting.
     """
     at_work = is_held(sweep.lock)
-    plan: Plan = plan_from_json(layout.read_json(sweep.plan))
+    plan: Plan = read_plan(sweep.plan)
     runs = []
     for run in plan.runs:
         run_dir = sweep.run(run.run_id)
@@ -40,7 +39,7 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
                 val_loss_nats=record.val_loss_nats,
             )
         elif run_dir.failure.is_file():
-            entry.update(state="failed", error=layout.read_json(run_dir.failure)["error"])
+            entry.update(state="failed", error=read_failure(run_dir))
         elif (beat := read_heartbeat(run_dir)) is not None:
             entry.update(state="started" if at_work else "stopped", step=beat.step)
             if at_work:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -52,7 +53,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedCheckpoint(f"{path}: {len(payload)} bytes, header says {header[2].decode()}")
     if hashlib.sha256(payload).hexdigest().encode() != header[1]:
         raise DamagedCheckpoint(f"{path}: content does not match its checksum")
-    state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except UnpicklingError:  # header and hash can be forged; what would run code is not loaded
+        raise DamagedCheckpoint(f"{path}: holds more than tensors and plain values") from None
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"{path}: holds a {type(state).__name__}, expected a dict")
     return state

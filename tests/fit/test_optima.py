@@ -233,7 +233,7 @@ def test_a_target_that_anything_meets_is_refused():
 
 @pytest.mark.parametrize("served", [-1.0, math.nan, 10 * MOST_FLOPS])
 def test_service_out_of_range_is_refused(served):
-    with pytest.raises(FitError, match="tokens_served"):
+    with pytest.raises(ConfigError, match="tokens served"):
         inference_aware(chinchilla, 2.1, served)
 
 

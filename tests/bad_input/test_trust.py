@@ -1,0 +1,111 @@
+"""What the product trusts: no pickle but its own tensors, no YAML constructor, no HTML as given."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import html
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from scaling_law import layout
+from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
+from scaling_law.layout import RunDir, SweepDir
+from scaling_law.record import load_records, write_record
+from scaling_law.report.html import write_report
+from scaling_law.train.checkpoint import DamagedCheckpoint, load_checkpoint
+from tests.bad_input.folders import HOSTILE
+from tests.fakes import planted_records
+
+PACKAGE = Path(__file__).resolve().parents[2] / "scaling_law"
+FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+# (what it is called on, its name): they run code that a file names
+FORBIDDEN_CALLS = {
+    ("yaml", "load"), ("yaml", "load_all"), ("yaml", "full_load"), ("yaml", "unsafe_load"),
+    ("", "eval"), ("", "exec"), ("os", "system"), ("numpy", "load"), ("np", "load"),
+    ("pandas", "read_pickle"), ("pd", "read_pickle"),
+}  # fmt: skip
+
+
+def calls(path: Path) -> list[tuple[str, str, ast.Call]]:
+    """(object, name, node) of every call in a source file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+                found.append((node.func.value.id, node.func.attr, node))
+            elif isinstance(node.func, ast.Name):
+                found.append(("", node.func.id, node))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.name)
+def test_nothing_is_loaded_that_could_run(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.split(".")[0] for alias in node.names} & FORBIDDEN_MODULES
+        harmless = {"UnpicklingError"}  # what torch raises when it refuses
+        if isinstance(node, ast.ImportFrom) and {a.name for a in node.names} != harmless:
+            assert (node.module or "").split(".")[0] not in FORBIDDEN_MODULES
+    for owner, name, node in calls(path):
+        assert (owner, name) not in FORBIDDEN_CALLS, f"{path.name}:{node.lineno} {owner}.{name}"
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        if (owner, name) == ("torch", "load"):
+            safe = given.get("weights_only")
+            assert isinstance(safe, ast.Constant) and safe.value is True, node.lineno
+        assert owner != "subprocess" or "shell" not in given, f"{path.name}:{node.lineno}"
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+@pytest.mark.parametrize("make", [pickle.dumps, "torch"])
+def test_a_foreign_pickle_is_refused_unread(tmp_path, make, monkeypatch):
+    run_dir = RunDir(tmp_path / "run")
+    target = tmp_path / "owned"
+    path = run_dir.checkpoint(1)
+    path.parent.mkdir(parents=True)
+    if make == "torch":
+        torch.save({"model": Bomb(target)}, path)
+    else:
+        path.write_bytes(make(Bomb(target)))
+    with pytest.raises(DamagedCheckpoint, match="not a checkpoint"):
+        load_checkpoint(path)
+    assert not target.exists()
+
+
+def test_a_pickle_under_a_forged_header_is_not_run(tmp_path):
+    from scaling_law.train import checkpoint
+
+    run_dir, target = RunDir(tmp_path / "run"), tmp_path / "owned"
+    checkpoint.save_checkpoint(run_dir, 1, {"bomb": Bomb(target)})  # header and hash are right
+    with pytest.raises(DamagedCheckpoint, match="tensors and plain values"):
+        load_checkpoint(run_dir.checkpoint(1))
+    assert not target.exists()
+
+
+def test_html_shows_hostile_text_and_never_runs_it(tmp_path):
+    sweep = SweepDir(tmp_path / "a <b>sweep</b> & more")
+    for number, record in enumerate(planted_records()[:12]):
+        if number == 0:
+            record = dataclasses.replace(record, status="diverged", message=HOSTILE)
+        if number == 1:
+            record = dataclasses.replace(record, device=HOSTILE, versions={HOSTILE: HOSTILE})
+        write_record(sweep.run(record.run_id), record)
+    layout.atomic_write(sweep.config, f"question: {HOSTILE}\n")
+    run_dir = sweep.run("a-failed-run")
+    layout.write_json(run_dir.failure, {"error": f"boom {HOSTILE}"})
+    save_suite(fit_suite(load_records(sweep), FitSettings(resamples=0)), sweep.path)
+    page = write_report(sweep).read_text()
+    assert "<script" not in page.lower() and "<b>sweep" not in page
+    assert html.escape(HOSTILE) in page and "boom" in page

@@ -1,0 +1,53 @@
+"""The folder a bad input is typed in, and what must not change in it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from scaling_law.layout import SweepDir
+from scaling_law.record import write_record
+from tests.bad_input.case import Case
+from tests.fakes import planted_records
+
+GOOD_TABLE = "params,tokens,loss\n" + "".join(
+    f"{n:g},{d:g},{1.8 + 60 * n**-0.34 + 200 * d**-0.37:.6f}\n"
+    for n in (1e4, 3e4, 1e5, 3e5)
+    for d in (1e6, 3e6, 1e7)
+)
+
+
+def good_sweep(folder: Path) -> Path:
+    """A finished sweep without a plan or a kept fit."""
+    sweep = SweepDir(folder)
+    for record in planted_records():
+        write_record(sweep.run(record.run_id), record)
+    return folder
+
+
+def lay_out(case: Case, folder: Path, sweep: Path) -> list[str]:
+    """Make what ``case`` needs in ``folder``; returns the words to type there."""
+    for name, content in case.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    if case.damages:
+        shutil.copytree(sweep, folder / "sweep")
+    if case.build is not None:
+        case.build(folder)
+    if any("%" in word for word in case.words):
+        (folder / "good.csv").write_text(GOOD_TABLE)
+    names = {"@": str(sweep), "%": "good.csv"}
+    return [names.get(word, word) for word in case.words]
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file, folder and link below ``folder`` with its content.
+
+    Of a lock only that it is there: whoever goes on with a sweep holds its lock.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        plain = path.is_file() and not path.is_symlink() and path.name != "lock"
+        found[str(path.relative_to(folder))] = path.read_bytes() if plain else b""
+    return found
