@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,6 +23,8 @@ COOLDOWNS = ("1-sqrt", "linear", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
+# A field that came later: written only when set, so that older runs keep their names.
+_OMIT_NONE = {"omit_none": True}
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -170,12 +172,34 @@ class Branch:
     at_step: int
 
 
+# Fewer finished branches do not tell how much gains differ.
+LEAST_SIBLINGS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStop:
+    """A run may end once its final loss is known.
+
+    ``within`` is half the 90% interval over the loss; ``siblings`` are the run_ids of the shorter
+    branches that the forecast may learn from. Named here, so that the outcome is a function of
+    the spec and not of what else lies in the folder.
+    """
+
+    within: float
+    siblings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.within > 0:
+            raise ValueError(f"within is {self.within}, expected above 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One training run.
 
     ``batch_tokens`` tokens per optimiser step, ``total_steps`` steps (for a branch counted
-    from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis.
+    from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis. A run that is
+    to be trained to its end has no ``early_stop``, nor any trace of one in its JSON.
     """
 
     label: str
@@ -191,6 +215,7 @@ class RunSpec:
     family: str = "grid"
     branch: Branch | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -257,7 +282,11 @@ class Resources:
 def to_json(value: Any) -> Any:
     """A frozen spec (or tuple, dict, scalar) as plain JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: to_json(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (f.metadata.get("omit_none") and getattr(value, f.name) is None)
+        }
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
@@ -279,6 +308,8 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     fields["optim"] = OptimSpec(**fields["optim"])
     fields["eval"] = EvalSpec(**fields["eval"])
     fields["branch"] = Branch(**fields["branch"]) if fields.get("branch") else None
+    if stop := fields.get("early_stop"):
+        fields["early_stop"] = EarlyStop(**{**stop, "siblings": tuple(stop["siblings"])})
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return RunSpec(**fields)
 
