@@ -30,6 +30,8 @@ DEVICE_KINDS = ("cpu", "mps", "cuda")
 RULES = ("slaw_small", "olmo_ladder", "steplaw")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
 FORBID = {"extra": "forbid"}
+# About twice the seed noise of small models: a tighter interval is seldom had before the end.
+EARLY_STOP_WITHIN = 0.005
 
 
 def optional(source: Any) -> tuple[Any, bool]:
@@ -149,6 +151,24 @@ class Number:
         known = {key: bound for key, bound in bounds.items() if bound is not None}
         doc = self.doc if self.unit is None else f"{self.doc} ({self.forms()})"
         return {"type": kinds if len(kinds) > 1 else kinds[0], "description": doc, **known}
+
+
+@dataclass(frozen=True)
+class Switch(Number):
+    """``true`` for ``on``, ``false`` for off (None), or a number of one's own."""
+
+    on: float = 1.0
+
+    def read(self, value: Any, whole: bool) -> Any:
+        if isinstance(value, bool):
+            return self.on if value else None
+        if not isinstance(value, int | float):
+            raise ValueError(f"expected true, false or a number, found {value!r}")
+        return super().read(value, whole)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        found = super().__get_pydantic_json_schema__(schema, handler)
+        return {**found, "type": ["boolean", *found["type"]]}
 
 
 def kind_of(value: Any) -> str | None:
@@ -403,6 +423,16 @@ class SweepFile:
         str, Text("auto takes the measured best of the device", ("auto", "fp32", "bf16", "fp16"))
     ] = "auto"
     limits: Limits = field(default_factory=Limits)
+    early_stop: Annotated[
+        float | None,
+        Switch(
+            "end branches whose final loss is predicted to this share of it, at 90%"
+            f" (true: {EARLY_STOP_WITHIN:g})",
+            above=0,
+            high=0.1,
+            on=EARLY_STOP_WITHIN,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if not self.grid:

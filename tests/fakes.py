@@ -68,7 +68,8 @@ def cpu_profile(**changes: Any) -> DeviceProfile:
     return DeviceProfile(**{**fields, **changes})
 
 
-def _config_of(text: str) -> SweepConfig:
+def config_of(text: str) -> SweepConfig:
+    """A config from its YAML, as it applies to a CPU."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fake.yaml"
         path.write_text(text)
@@ -77,7 +78,7 @@ def _config_of(text: str) -> SweepConfig:
 
 def small_config() -> SweepConfig:
     """Two sizes, three horizons each, from one trunk a size."""
-    return _config_of("""
+    return config_of("""
 name: small
 data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
 model: {n_ctx: 16}
@@ -93,7 +94,7 @@ limits: {time: 1h}
 
 def ladder_config() -> SweepConfig:
     """The quick sweep's shape: six sizes, four horizons in equal-compute cells, three seeds."""
-    return _config_of("""
+    return config_of("""
 name: ladder
 data: {corpus: installed, tokenizer: bpe, vocab_size: 1024}
 model: {n_ctx: 64}
@@ -163,7 +164,7 @@ def planted_records(noise: float = 0.002, config: SweepConfig | None = None) -> 
 
 def planted_sweep(folder: Path) -> int:
     """Write a sweep of 198 planted records into ``folder``; returns how many."""
-    config = _config_of("""
+    config = config_of("""
 name: large
 data: {corpus: installed, tokenizer: bpe, vocab_size: 1024}
 model: {n_ctx: 64}

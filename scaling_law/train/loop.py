@@ -18,6 +18,7 @@ from scaling_law import record as records
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import RunFailed
 from scaling_law.layout import RunDir
+from scaling_law.learning_curve import Forecast
 from scaling_law.record import CurvePoint, RunRecord
 from scaling_law.schedule import lr_factor
 from scaling_law.spec import Resources, RunSpec, derive_seed
@@ -25,7 +26,7 @@ from scaling_law.train import checkpoint, device
 from scaling_law.train.evaluate import Evaluation, evaluate
 from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer, set_lr
-from scaling_law.train.provenance import describe
+from scaling_law.train.provenance import describe, stopped_early
 
 EVAL_SEQS = 32
 _PROGRESS_EVERY_SECONDS = 0.5
@@ -38,7 +39,8 @@ class Job:
     """What one call of ``train_run`` works on.
 
     ``trunk`` is the parent's folder of a branch; ``should_stop`` is asked after every step;
-    ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line.
+    ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line;
+    ``known_enough`` is asked after every evaluation but the last whether to stop early.
     """
 
     spec: RunSpec
@@ -49,6 +51,7 @@ class Job:
     should_stop: Callable[[], bool] = lambda: False
     progress: Callable[[int, float], None] = lambda step, rate: None
     log: Callable[[str], None] = lambda line: None
+    known_enough: Callable[[], Forecast | None] = lambda: None
 
 
 @dataclass(kw_only=True)
@@ -102,6 +105,8 @@ def train_run(job: Job) -> RunRecord | None:
             return _record(job, state, None, problem)
         if state.step in at_eval and state.step < job.spec.total_steps:
             _add_curve_point(job, state, _evaluate(job, state, job.spec.eval.curve_tokens))
+            if (forecast := job.known_enough()) is not None:
+                return stopped_early(_record(job, state, None, ""), forecast, job.dataset)
         _maybe_checkpoint(job, state)
         if now - told > _PROGRESS_EVERY_SECONDS:
             told = now
