@@ -22,7 +22,9 @@ from scaling_law.grid import Course, Horizon, expand
 from scaling_law.packing import Task, chain_seconds, makespan_seconds
 from scaling_law.profile import DeviceProfile
 from scaling_law.spec import (
+    LEAST_SIBLINGS,
     Branch,
+    EarlyStop,
     Resources,
     RunSpec,
     resources_from_json,
@@ -132,14 +134,18 @@ class Plan:
 
         ``done`` are run_ids that are over (finished, failed or given up), ``busy`` those in
         flight; ``saved`` holds the steps whose state each trunk has on disk. A branch is ready
-        once its step is saved, before its trunk has ended.
+        once its step is saved, before its trunk has ended, and the siblings that its early stop
+        learns from are over, so that it does not depend on which worker was first.
         """
         found = []
         for run in self.runs:
             branch = run.spec.branch
             if run.run_id in done or run.run_id in busy:
                 continue
-            if branch is None or branch.at_step in saved.get(branch.trunk_id, ()):
+            if branch is not None and branch.at_step not in saved.get(branch.trunk_id, ()):
+                continue
+            stop = run.spec.early_stop
+            if stop is None or all(sibling in done for sibling in stop.siblings):
                 found.append(run)
         return sorted(found, key=lambda run: -self.priority[run.run_id])
 
@@ -315,6 +321,7 @@ class _Planner:
         total_steps: int,
         branch: Branch | None = None,
         save_steps: tuple[int, ...] = (),
+        early_stop: EarlyStop | None = None,
     ) -> PlannedRun:
         """One run of a course; ``horizon`` None for its trunk."""
         tags = [("size", course.size), ("seed", str(course.seed))]
@@ -334,6 +341,7 @@ class _Planner:
             seed=course.seed,
             branch=branch,
             tags=tuple(tags),
+            early_stop=early_stop,
         )
         resources = Resources(
             device=self.profile.kind,
@@ -358,11 +366,21 @@ class _Planner:
             return [self.run(course, fit, horizon, horizon.steps) for horizon in horizons]
         save_steps = tuple(sorted({horizon.branch_step for horizon in horizons}))
         trunk = self.run(course, fit, None, save_steps[-1], save_steps=save_steps)
-        branches = [
-            self.run(course, fit, h, h.steps, Branch(trunk_id=trunk.run_id, at_step=h.branch_step))
-            for h in horizons
-        ]
+        branches: list[PlannedRun] = []
+        for h in horizons:
+            branch = Branch(trunk_id=trunk.run_id, at_step=h.branch_step)
+            stop = self.early_stop(h, branches)
+            branches.append(self.run(course, fit, h, h.steps, branch, early_stop=stop))
         return [trunk, *branches]
+
+    def early_stop(self, horizon: Horizon, before: Sequence[PlannedRun]) -> EarlyStop | None:
+        """What may end a branch early; None for one with too few shorter ones, whose run is
+        then the same run as in a sweep without early stopping."""
+        within = self.config.early_stop
+        shorter = tuple(r.run_id for r in before if r.spec.total_steps < horizon.steps)
+        if within is None or len(shorter) < LEAST_SIBLINGS:
+            return None
+        return EarlyStop(within=within, siblings=shorter)
 
 
 def _checked_spec(**fields: Any) -> RunSpec:

@@ -75,6 +75,7 @@ def _totals(plan: Plan) -> list[str]:
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
         _optim(plan),
+        *early_stop_words(plan),
         f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
         f" each point trained from scratch: branching saves {plan.saving_frac:.0%}",
         *_stacks(plan),
@@ -93,6 +94,17 @@ def _stacks(plan: Plan) -> list[str]:
     return [
         f"stacking: {stacks.total()} runs of one shape each as {len(stacks)} programs, at most"
         f" {largest} together (stacking: off trains each alone)"
+    ]
+
+
+def early_stop_words(plan: Plan) -> list[str]:
+    """How many runs may end early, on a line; none where none may."""
+    stops = [run.spec.early_stop for run in plan.runs if run.spec.early_stop]
+    if not stops:
+        return []
+    return [
+        f"early stop: allowed to {len(stops)} of the points, once their loss is predicted within"
+        f" {100 * stops[0].within:g}% at 90%; cost and time are without it"
     ]
 
 

@@ -15,7 +15,7 @@ from scaling_law.spec import KINDS, RunSpec, check_run_id, run_spec_from_json, t
 from scaling_law.typed import build, json_problem
 
 SCHEMA_VERSION = 1
-STATUSES = ("done", "diverged")
+STATUSES = ("done", "diverged", "stopped_early")
 _COUNTED = (
     "params_total", "params_non_embedding", "params_matmul", "tokens", "tokens_unique",
     "flops_exact", "flops_6nd",
@@ -47,8 +47,11 @@ class RunRecord:
     ``kind`` single, trunk or branch. ``flops_exact`` and ``flops_6nd`` (total parameters) are
     as if trained alone; ``flops_spent`` is this run's own share. ``val_loss_nats`` is the mean
     over ``spec.eval.val_tokens`` held-out tokens and ``val_loss_sem_nats`` its standard error
-    over sequences; both are None for a diverged run. ``tokens_unique`` is at most the size of
-    the training split. ``metrics`` holds further figures by name.
+    over sequences; both are None for a run that diverged or stopped early. ``tokens`` were
+    trained; ``tokens_unique`` is at most the size of the training split. ``metrics`` holds further
+    figures by name: of a run stopped early ``predicted_loss_nats``, ``predicted_low_nats``,
+    ``predicted_high_nats`` (90%), ``stopped_at_step``, ``flops_saved`` and, for the run as it was
+    planned, ``planned_tokens_unique``.
     """
 
     run_id: str

@@ -34,6 +34,8 @@ FORBID = {"extra": "forbid"}
 MAX_COUNT = 1e40  # tokens, FLOPs: more than anything can be, and far from overflowing
 # No model has been as large in any dimension; products of these stay within floats.
 MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
+# About twice the seed noise of small models: a tighter interval is seldom had before the end.
+EARLY_STOP_WITHIN = 0.005
 
 
 def optional(source: Any) -> tuple[Any, bool]:
@@ -160,6 +162,24 @@ class Number:
         known = {key: bound for key, bound in bounds.items() if bound is not None}
         doc = self.doc if self.unit is None else f"{self.doc} ({self.forms()})"
         return {"type": kinds if len(kinds) > 1 else kinds[0], "description": doc, **known}
+
+
+@dataclass(frozen=True)
+class Switch(Number):
+    """``true`` for ``on``, ``false`` for off (None), or a number of one's own."""
+
+    on: float = 1.0
+
+    def read(self, value: Any, whole: bool) -> Any:
+        if isinstance(value, bool):
+            return self.on if value else None
+        if not isinstance(value, int | float):
+            raise ValueError(f"expected true, false or a number, found {value!r}")
+        return super().read(value, whole)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        found = super().__get_pydantic_json_schema__(schema, handler)
+        return {**found, "type": ["boolean", *found["type"]]}
 
 
 def kind_of(value: Any) -> str | None:
@@ -423,6 +443,16 @@ class SweepFile:
         str, Text("auto trains small models of one shape as one program", ("auto", "off"))
     ] = "auto"
     limits: Limits = field(default_factory=Limits)
+    early_stop: Annotated[
+        float | None,
+        Switch(
+            "end branches whose final loss is predicted to this share of it, at 90%"
+            f" (true: {EARLY_STOP_WITHIN:g})",
+            above=0,
+            high=0.1,
+            on=EARLY_STOP_WITHIN,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if not self.grid:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
@@ -27,6 +27,8 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
+# A field that came later: written only when set, so that older runs keep their names.
+_OMIT_NONE = {"omit_none": True}
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -184,12 +186,34 @@ class Branch:
         check_run_id(self.trunk_id)
 
 
+# Fewer finished branches do not tell how much gains differ.
+LEAST_SIBLINGS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStop:
+    """A run may end once its final loss is known.
+
+    ``within`` is half the 90% interval over the loss; ``siblings`` are the run_ids of the shorter
+    branches that the forecast may learn from. Named here, so that the outcome is a function of
+    the spec and not of what else lies in the folder.
+    """
+
+    within: float
+    siblings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.within > 0:
+            raise ValueError(f"within is {self.within}, expected above 0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One training run.
 
     ``batch_tokens`` tokens per optimiser step, ``total_steps`` steps (for a branch counted
-    from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis.
+    from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis. A run that is
+    to be trained to its end has no ``early_stop``, nor any trace of one in its JSON.
     """
 
     label: str
@@ -205,6 +229,7 @@ class RunSpec:
     family: str = "grid"
     branch: Branch | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -271,8 +296,9 @@ class Resources:
 
 
 @cache
-def _field_names(kind: type) -> tuple[str, ...]:
-    return tuple(field.name for field in dataclasses.fields(kind))
+def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
+    """Each field's name, and whether it is left out while None."""
+    return tuple((f.name, "omit_none" in f.metadata) for f in dataclasses.fields(kind))
 
 
 def to_json(value: Any) -> Any:
@@ -280,7 +306,11 @@ def to_json(value: Any) -> Any:
     if type(value) in _SCALARS:  # most values are, and this is the cheapest question
         return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: to_json(getattr(value, name)) for name in _field_names(type(value))}
+        return {
+            name: to_json(found)
+            for name, omit in _fields(type(value))
+            if (found := getattr(value, name)) is not None or not omit
+        }
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
@@ -307,6 +337,9 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     fields["optim"] = build(OptimSpec, fields["optim"])
     fields["eval"] = build(EvalSpec, fields["eval"])
     fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
+    if stop := fields.get("early_stop"):
+        siblings = tuple(stop["siblings"])
+        fields["early_stop"] = build(EarlyStop, {**stop, "siblings": siblings})
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 

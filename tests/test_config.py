@@ -172,6 +172,24 @@ def test_units_are_read(write):
     assert type(config.optim.weight_decay) is float  # 0 and 0.0 must name the same run
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", 0.005), ("false", None), ("0.002", 0.002), ("null", None)]
+)
+def test_early_stop_is_a_switch_or_a_tolerance(write, tmp_path, text, value):
+    config = load_config(write(SWEEP + f"early_stop: {text}\n"), device_kind="cpu")
+    assert config.early_stop == value
+    # off leaves no line: sweeps begun before there was such a key are still the same
+    assert ("early_stop" in config_yaml(config)) == (value is not None)
+    (tmp_path / "again.yaml").write_text(config_yaml(config))
+    assert load_config("again.yaml", device_kind="cpu") == config
+
+
+@pytest.mark.parametrize(("text", "said"), [("soon", "true, false or a number"), ("0", "above 0")])
+def test_early_stop_refuses_the_rest(write, text, said):
+    (line,) = lines_of(write(SWEEP + f"early_stop: {text}\n"))
+    assert "early_stop: " in line and said in line
+
+
 def test_set_reports_its_own_errors(write):
     path = write(SWEEP)
     assert lines_of(path, overrides=["eval.val_tokns=1M", "name=a/b"]) == [
@@ -268,6 +286,8 @@ def test_json_schema_describes_every_key():
     vocab = schema["$defs"]["DataSection"]["properties"]["vocab_size"]
     assert vocab["type"] == ["number", "string"] and vocab["minimum"] == 257
     assert schema["$defs"]["Limits"]["properties"]["time"]["type"] == ["number", "string", "null"]
+    switch = schema["properties"]["early_stop"]
+    assert switch["type"] == ["boolean", "number", "null"] and switch["exclusiveMinimum"] == 0
     assert schema["$defs"]["Shape"]["properties"]["n_layer"]["type"] == "integer"
 
 

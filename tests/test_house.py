@@ -29,6 +29,7 @@ LAYERS = {
     "scales": 2,
     "counts": 2,
     "schedule": 2,
+    "learning_curve": 2,
     "profile": 2,
     "record": 2,
     "outcome": 2,

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from scaling_law.plan_table import render_plan
 from scaling_law.profile import DeviceProfile, SpeedPoint
 from scaling_law.schedule import lr_factor
 from scaling_law.schema import DEVICE_KINDS
+from scaling_law.spec import run_spec_from_json
 from tests.fakes import cpu_profile
 
 SWEEP = """\
@@ -249,6 +251,14 @@ def test_run_ids_hold_still_when_the_grid_grows(plan_of):
     before = {run.run_id for run in plan_of("grid.0.sizes=[nano14k]").runs}
     after = {run.run_id for run in plan_of("grid.0.sizes=[nano14k, nano25k]").runs}
     assert before < after
+
+
+def test_reference_runs_keep_their_names():
+    folder = Path(__file__).parents[1] / "results" / "reference" / "quick-cpu" / "runs"
+    found = sorted(folder.glob("*/spec.json"))
+    assert len(found) == 40
+    for path in found:
+        assert run_spec_from_json(json.loads(path.read_text())).run_id == path.parent.name
 
 
 def test_plans_survive_json(plan_of):

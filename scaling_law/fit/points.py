@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scaling_law.counts import CONVENTIONS
+from scaling_law.counts import CONVENTIONS, train_flops
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.record import RunRecord
 from scaling_law.units import format_count
@@ -20,6 +20,7 @@ from scaling_law.units import format_count
 Floats = NDArray[np.float64]
 
 FLOPS_COUNTS = ("exact", "6nd")
+_SEMS_IN_INTERVAL = 2 * 1.6449  # standard errors in an interval at 90%
 VARIABLES = ("params", "tokens", "flops", "tokens_unique")
 
 
@@ -99,8 +100,9 @@ def points_from_records(
 ) -> FitPoints:
     """Annealed endpoints of ``records`` with parameters and FLOPs counted as asked.
 
-    Runs that never annealed (rule ``not_annealed``, unless in ``keep``), diverged runs, runs
-    without a usable loss and second copies of a run are listed in ``dropped``. Raises
+    Runs that never annealed (rule ``not_annealed``, unless in ``keep``), runs that stopped early
+    (``stopped_early``; kept they count with their predicted loss), diverged runs, runs without a
+    usable loss and second copies of a run are listed in ``dropped``. Raises
     ``FitError`` when nothing is left, ``ConfigError`` for an unknown convention.
     """
     if convention not in CONVENTIONS or flops not in FLOPS_COUNTS:
@@ -108,7 +110,7 @@ def points_from_records(
             f"convention {convention!r} with FLOPs {flops!r}: expected one of "
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
-    kept, dropped = _usable(records, "not_annealed" in keep)
+    kept, dropped = _usable(records, keep)
     params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
     tokens = np.array([r.tokens for r in kept], dtype=np.float64)
     counted = 6 * params * tokens if flops == "6nd" else np.array([r.flops_exact for r in kept])
@@ -131,7 +133,7 @@ def points_from_records(
 
 
 def _usable(
-    records: Iterable[RunRecord], keep_hot: bool
+    records: Iterable[RunRecord], keep: Collection[str]
 ) -> tuple[list[RunRecord], list[tuple[str, str]]]:
     """Records that are points, in order of size, and (run_id, reason) of the others."""
     kept: list[RunRecord] = []
@@ -141,11 +143,11 @@ def _usable(
         # a second copy is no second measurement: it would narrow every interval
         copied = "listed more than once: counted once" if record.run_id in seen else ""
         seen.add(record.run_id)
-        reason = copied or _why_not(record, keep_hot)
+        reason = copied or _why_not(record, keep)
         if reason:
             dropped.append((record.run_id, reason))
         else:
-            kept.append(record)
+            kept.append(_as_predicted(record) if record.status == "stopped_early" else record)
     if not seen:
         raise FitError("no finished runs to fit; run `slaw run` to the end first")
     if not kept:
@@ -153,11 +155,27 @@ def _usable(
     return kept, dropped
 
 
-def _why_not(record: RunRecord, keep_hot: bool) -> str:
+def _as_predicted(record: RunRecord) -> RunRecord:
+    """A run that stopped early as the run it was to be, with the loss predicted for it."""
+    metrics, tokens = record.metrics, record.spec.tokens
+    width = metrics["predicted_high_nats"] - metrics["predicted_low_nats"]
+    return dataclasses.replace(
+        record,
+        tokens=tokens,
+        tokens_unique=int(metrics["planned_tokens_unique"]),
+        flops_exact=train_flops(record.spec.model, tokens),
+        val_loss_nats=metrics["predicted_loss_nats"],
+        val_loss_sem_nats=width / _SEMS_IN_INTERVAL,
+    )
+
+
+def _why_not(record: RunRecord, keep: Collection[str]) -> str:
     """Why a record is no point of a law; "" when it is."""
     if record.status == "diverged":
         return f"diverged: {record.message or 'non-finite loss or gradient'}"
-    schedule = record.spec.schedule
+    if record.status == "stopped_early":
+        return "" if "stopped_early" in keep else f"stopped_early: {record.message}"
+    schedule, keep_hot = record.spec.schedule, "not_annealed" in keep
     if record.kind == "trunk" and not keep_hot:
         return "not_annealed: a trunk (its branches are the points)"
     hot = schedule.shape == "constant" or (schedule.shape == "wsd" and not schedule.decay_steps)
@@ -190,6 +208,9 @@ def _trunks(records: Sequence[RunRecord]) -> list[str]:
 
 def _mixture_notes(records: Sequence[RunRecord]) -> list[str]:
     notes = []
+    predicted = sum(r.status == "stopped_early" for r in records)
+    if predicted:
+        notes.append(f"{predicted} of {len(records)} losses are predicted, not measured")
     for what, values in (
         ("corpus fingerprints", {r.corpus_fingerprint for r in records}),
         ("vocabulary sizes", {str(r.spec.model.vocab_size) for r in records}),

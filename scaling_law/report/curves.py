@@ -37,7 +37,7 @@ def training_curves(evidence: Evidence) -> Figure | None:
             alpha=0.45 if faint else 1.0, linewidth=0.9 if faint else 1.6,
         )  # fmt: skip
         if not faint:
-            marker = "x" if record.status == "diverged" else "o"
+            marker = {"diverged": "x", "stopped_early": "|"}.get(record.status, "o")
             colour = colours[size_of[record.run_id]]
             axes.plot(tokens[-1], losses[-1], marker, color=colour, markersize=4)
     every = [loss for line in lines.values() for loss in line[1]]

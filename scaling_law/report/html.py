@@ -95,7 +95,8 @@ def _plots(evidence: Evidence) -> list[_Plot]:
         shows="Validation loss against training tokens for every run",
         caption="Thin lines are trunks at constant learning rate, which are no points of the "
         "fit; thick lines their cooldowns, which end in one point each. A cross marks a run "
-        "that diverged. Evaluated on fewer tokens than the final loss.",
+        "that diverged, a bar one that stopped early. Evaluated on fewer tokens than the final "
+        "loss.",
         make=lambda: curves.training_curves(evidence),
     )
     fitted = evidence.fitted

@@ -37,6 +37,8 @@ def describe_end(record: RunRecord) -> str:
     spec = record.spec
     if record.status == "diverged":
         return f"{spec.label}: DIVERGED ({record.message}); listed, kept out of fits"
+    if record.status == "stopped_early":
+        return f"{spec.label}: STOPPED EARLY ({record.message}); kept out of fits unless asked"
     assert record.val_loss_nats is not None
     loss = f"{record.val_loss_nats:.4f} nats/token"
     if record.val_bits_per_byte is not None:

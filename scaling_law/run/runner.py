@@ -45,6 +45,7 @@ class SweepOutcome:
     """How a sweep ended: run ids by fate, and for those that did not finish the reason."""
 
     done: list[str] = field(default_factory=list)
+    stopped_early: dict[str, str] = field(default_factory=dict)  # among the done
     diverged: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
@@ -144,6 +145,8 @@ class Runner:
             self.outcome.diverged[record.run_id] = record.message
         else:
             self.outcome.done.append(record.run_id)
+            if record.status == "stopped_early":
+                self.outcome.stopped_early[record.run_id] = record.message
 
     def _loop(self, progress: SweepProgress, caught: dict[str, int]) -> None:
         while "signal" not in caught:

@@ -20,7 +20,7 @@ from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError, DeviceError, EngineError, SlawError
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan, read_plan
-from scaling_law.plan_table import render_plan
+from scaling_law.plan_table import early_stop_words, render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed
 from scaling_law.run.engines.local import LocalEngine, worker_environment
 from scaling_law.run.lock import folder_lock
@@ -229,6 +229,7 @@ def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
+    lines += early_stop_words(plan)
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
 
@@ -238,6 +239,7 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome) -> str:
     by_id = plan.by_id
     words = [f"{len(outcome.done)} of {len(plan.runs)} runs done"]
     for name, found in (
+        ("of them stopped early (loss predicted)", outcome.stopped_early),
         ("diverged", outcome.diverged),
         ("failed", outcome.failed),
         ("not run", outcome.blocked),
@@ -253,6 +255,8 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome) -> str:
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same line again to retry")
     else:
         lines.append(f"next: slaw fit {sweep.path}")
+        if outcome.stopped_early:
+            lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)
 
 

@@ -35,6 +35,7 @@ from scaling_law.errors import (
 )
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.record import RunRecord
+from scaling_law.run.early_stop import known_enough
 from scaling_law.run.lock import folder_lock
 from scaling_law.spec import RunSpec, resources_from_json, run_spec_from_json
 from scaling_law.train import checkpoint
@@ -131,6 +132,7 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         should_stop=stop,
         progress=_reporter(run_dir, spec),
         log=log,
+        known_enough=functools.partial(known_enough, sweep, run_dir, spec),
     )
 
 

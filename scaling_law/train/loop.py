@@ -20,6 +20,7 @@ from scaling_law import record as records
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import RunFailed
 from scaling_law.layout import RunDir
+from scaling_law.learning_curve import Forecast
 from scaling_law.record import CurvePoint, RunRecord
 from scaling_law.schedule import lr_factor
 from scaling_law.spec import Resources, RunSpec, derive_seed
@@ -27,7 +28,7 @@ from scaling_law.train import checkpoint, device
 from scaling_law.train.evaluate import Evaluation, evaluate
 from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer, set_lr
-from scaling_law.train.provenance import describe
+from scaling_law.train.provenance import describe, stopped_early
 
 EVAL_SEQS = 32
 _PROGRESS_EVERY_SECONDS = 0.5
@@ -42,7 +43,8 @@ class Job:
     """What one call of ``train_run`` works on.
 
     ``trunk`` is the parent's folder of a branch; ``should_stop`` is asked after every step;
-    ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line.
+    ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line;
+    ``known_enough`` is asked after every evaluation but the last whether to stop early.
     """
 
     spec: RunSpec
@@ -53,6 +55,7 @@ class Job:
     should_stop: Callable[[], bool] = lambda: False
     progress: Callable[[int, float], None] = lambda step, rate: None
     log: Callable[[str], None] = lambda line: None
+    known_enough: Callable[[], Forecast | None] = lambda: None
 
 
 @dataclass(kw_only=True)
@@ -119,7 +122,9 @@ def train_run(job: Job) -> RunRecord | None:
             problem = apply_gradients(job, state, _accumulate_gradients(job, state))
         if problem:
             return make_record(job, state, None, problem)
-        between_steps(job, state)
+        early = between_steps(job, state)
+        if early is not None:
+            return early
         pace.tell(job, state.step)
         if job.should_stop() and state.step < job.spec.total_steps:
             save(job, state)
@@ -143,16 +148,22 @@ class Pace:
             job.progress(step, done_tokens / max(now - self._began, 1e-9))
 
 
-def between_steps(job: Job, state: State) -> None:
-    """What is due after ``state.step`` steps: a point of the curve, a checkpoint."""
+def between_steps(job: Job, state: State) -> RunRecord | None:
+    """What is due after ``state.step`` steps: a point of the curve, a checkpoint.
+
+    Returns the record of a run that may end here, its final loss known well enough.
+    """
     steps, last = evaluation_steps(job.spec), job.spec.total_steps
     if state.step in steps and state.step < last:
         with state.clock():
             found = _evaluate(job, state, job.spec.eval.curve_tokens)
         _add_curve_point(job, state, found)
+        if (forecast := job.known_enough()) is not None:
+            return stopped_early(make_record(job, state, None, ""), forecast, job.dataset)
     due = time.monotonic() - state.last_saved > job.resources.checkpoint_every_seconds
     if state.step in job.resources.save_steps or (due and state.step < last):
         save(job, state)
+    return None
 
 
 def finish(job: Job, state: State) -> RunRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import functools
 import importlib.metadata
@@ -12,6 +13,7 @@ from pathlib import Path
 from scaling_law import __version__
 from scaling_law.counts import count_params, flops_6nd, flops_per_token, train_flops
 from scaling_law.data.dataset import Dataset
+from scaling_law.learning_curve import Forecast
 from scaling_law.record import RunRecord
 from scaling_law.spec import Resources, RunSpec
 from scaling_law.train.evaluate import Evaluation
@@ -95,6 +97,30 @@ def describe(
         git_commit=git_commit(),
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         message=message,
+    )
+
+
+def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> RunRecord:
+    """The record of a run that ended where ``record`` says, its final loss only predicted."""
+    spec = record.spec
+    saved = float(flops_per_token(spec.model) * (spec.tokens - record.tokens))
+    step = record.tokens // spec.batch_tokens
+    return dataclasses.replace(
+        record,
+        status="stopped_early",
+        message=f"loss predicted {forecast.loss_nats:.4f} nats/token, {forecast.low_nats:.4f} to"
+        f" {forecast.high_nats:.4f} at 90%; step {step} of {spec.total_steps},"
+        f" {saved:.3g} FLOPs saved",
+        metrics={
+            "predicted_loss_nats": forecast.loss_nats,
+            "predicted_low_nats": forecast.low_nats,
+            "predicted_high_nats": forecast.high_nats,
+            "stopped_at_step": step,
+            "flops_saved": saved,
+            "planned_tokens_unique": dataset.unique_tokens(
+                n_ctx=spec.model.n_ctx, batch_tokens=spec.batch_tokens, steps=spec.total_steps
+            ),
+        },
     )
 
 

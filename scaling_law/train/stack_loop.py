@@ -119,7 +119,10 @@ def _settle(job: Job, state: State, problem: str, pace: Pace, over: Over) -> boo
     if problem:
         over(job, loop.make_record(job, state, None, problem))
         return True
-    loop.between_steps(job, state)
+    early = loop.between_steps(job, state)
+    if early is not None:
+        over(job, early)
+        return True
     pace.tell(job, state.step)
     if state.step == job.spec.total_steps:
         over(job, loop.finish(job, state))

@@ -1,0 +1,29 @@
+"""Whether a branch may stop early: its own curve, its trunk's and its siblings', from disk."""
+
+from __future__ import annotations
+
+from scaling_law.layout import RunDir, SweepDir
+from scaling_law.learning_curve import Finished, Forecast, predict_final
+from scaling_law.record import read_curve, read_record
+from scaling_law.spec import RunSpec
+
+
+def known_enough(sweep: SweepDir, run_dir: RunDir, spec: RunSpec) -> Forecast | None:
+    """The forecast of ``spec``'s final loss if it is as narrow as the spec asks, else None.
+
+    A sibling that diverged, failed or itself stopped early has no final loss to learn from.
+    """
+    if spec.early_stop is None or spec.branch is None:
+        return None
+    siblings = []
+    for run_id in spec.early_stop.siblings:
+        sibling = sweep.run(run_id)
+        record = read_record(sibling.record) if sibling.record.is_file() else None
+        if record is not None and record.status == "done" and record.val_loss_nats is not None:
+            curve = read_curve(sibling)
+            siblings.append(Finished(spec=record.spec, curve=curve, loss_nats=record.val_loss_nats))
+    trunk = read_curve(sweep.run(spec.branch.trunk_id))
+    forecast = predict_final(spec, read_curve(run_dir), trunk, siblings)
+    if forecast is None or forecast.half_width_frac > spec.early_stop.within:
+        return None
+    return forecast
