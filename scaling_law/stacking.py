@@ -46,22 +46,32 @@ def stackable(run: PlannedRun, device_kind: str) -> bool:
 def with_stacks(plan: Plan) -> Plan:
     """The plan with runs put together where the sweep is thought to end sooner by it.
 
-    Run ids do not change.
+    All of a shape in one stack, or one for each slot, whichever ends first. Run ids do not
+    change.
     """
-    groups = _groups(plan, plan.memory_limit_bytes // plan.slots)
-    if not groups:
-        return plan
+    if plan.device_kind != "cpu":
+        # one slot, and no measured gain to weigh
+        return _stacked(plan, 1)
+    best = min((_stacked(plan, parts) for parts in (1, plan.slots)), key=_seconds)
+    return best if _seconds(best) <= _WORTHWHILE * plan.seconds_estimate else plan
+
+
+def _seconds(plan: Plan) -> float:
+    return plan.seconds_estimate
+
+
+def _stacked(plan: Plan, parts: int) -> Plan:
+    """Every shape's runs in at least ``parts`` stacks."""
+    groups = _groups(plan, parts)
     changed = {run.run_id: run for group in groups for run in _stack(group, plan.device_kind)}
     runs = tuple(changed.get(run.run_id, run) for run in plan.runs)
     seconds = WORKER_START_SECONDS + makespan_seconds(tasks_of(runs)[0], plan.slots)
-    on_gpu = plan.device_kind != "cpu"
-    if not on_gpu and seconds > _WORTHWHILE * plan.seconds_estimate:
-        return plan
     return dataclasses.replace(plan, runs=runs, seconds_estimate=seconds)
 
 
-def _groups(plan: Plan, slot_bytes: int) -> list[list[PlannedRun]]:
+def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
     """Runs of one shape over the same steps, as many together as a slot's memory holds."""
+    slot_bytes = plan.memory_limit_bytes // plan.slots
     alike: dict[object, list[PlannedRun]] = {}
     for run in plan.runs:
         spec = run.spec
@@ -72,10 +82,10 @@ def _groups(plan: Plan, slot_bytes: int) -> list[list[PlannedRun]]:
     groups = []
     for runs in alike.values():
         most = MOST_MEMBERS.get(plan.device_kind, MOST_MEMBERS_ON_GPU)
-        more = _member_bytes(runs[0])
-        most = min(most, 1 + max(0, slot_bytes - runs[0].memory_bytes) // more)
-        parts = [runs[i : i + most] for i in range(0, len(runs), most)]
-        groups += [part for part in parts if len(part) > 1]
+        room = 1 + max(0, slot_bytes - runs[0].memory_bytes) // _member_bytes(runs[0])
+        most = min(most, room, -(-len(runs) // parts))
+        cut = [runs[i : i + most] for i in range(0, len(runs), most)]
+        groups += [part for part in cut if len(part) > 1]
     return groups
 
 

@@ -1,6 +1,7 @@
 """Which runs are put together, and that the sweep is never thought to last longer by it."""
 
 import dataclasses
+from collections import Counter
 
 import pytest
 
@@ -50,6 +51,14 @@ def test_a_stack_that_would_leave_slots_idle_is_not_made():
     alone = with_stacks(plan)
     assert alone == plan
     assert all(run.resources.stack is None for run in alone.runs)
+
+
+def test_many_seeds_are_shared_out_among_the_slots():
+    config = config_of(SEEDS.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]"))
+    plan = with_stacks(make_plan(config, cpu_profile(slots=2), train_tokens=10**7))
+    members = Counter(run.resources.stack for run in plan.runs if run.resources.stack)
+    assert set(members.values()) == {3}
+    assert len(members) == 6
 
 
 def test_memory_bounds_a_stack():

@@ -30,6 +30,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
     resumed at different steps wait for the last of them. Raises as ``loop.train_run`` does.
     """
     device.prepare_process(jobs[0].resources.device, jobs[0].resources.threads)
+    jobs[0].dataset.keep_orders(len(jobs))
     going = [(job, loop.begin(job)) for job in jobs]
     paces = {job.spec.run_id: Pace(state.step) for job, state in going}
     stack: StackedGPT | None = None
