@@ -8,9 +8,10 @@ a few steps, A B C A B C, so that what else the machine does falls on all alike.
 seconds of the process (wall seconds on a GPU); a contender's figure is its median step, a ratio
 the median over rounds of the two medians' ratio. Ours runs as a worker of ``slaw run`` does,
 allocator settings included; the others as their recipes do. ``--levers`` takes one of ours away
-at a time instead. ``--peer-python`` is an interpreter with transformers and litgpt (without:
-those installed here). FLOPs: 6 * 12 L d^2 + 6 d V + 6 L d T a token; the ceiling is the best
-square product of that dtype, measured in turn with the rest.
+at a time instead, ``--late N`` compares ours at step N with step 50. ``--peer-python`` is an
+interpreter with transformers and litgpt (without: those installed here). FLOPs a token:
+6 * 12 L d^2 + 6 d V + 6 L d T; the ceiling is the best square product of that dtype, measured in
+turn with the rest.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers import LEVERS, Shape
+from trainers import LEVERS, TRAINER, Shape
 
 from scaling_law.run.engines.local import worker_environment
 from scaling_law.train.device import device_name
@@ -53,7 +54,8 @@ class Contender:
     """A process that trains; ``medians`` has one entry a round."""
 
     def __init__(self, name: str, shape: Shape, python: str) -> None:
-        self.name, self.medians, self.faults, self.error = name, [], [], ""
+        self.name, self.shape = name, shape
+        self.medians, self.faults, self.error = [], [], ""
         stock = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
         stock |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         tuned = name.startswith("slaw") and name != "slaw without allocator"
@@ -111,6 +113,7 @@ def measure(shape: Shape, names: Sequence[str], options: argparse.Namespace) -> 
         job = {"matmul": {"device": shape.device, "dtype": shape.dtype, "seconds": 0.1}}
         ceilings.append(first.ask(job).get("flops", math.nan))
     ceiling = statistics.median(ceilings)
+    late = _late(first, options.late) if options.late else None
     rows = []
     for contender in contenders:
         contender.close()
@@ -130,16 +133,30 @@ def measure(shape: Shape, names: Sequence[str], options: argparse.Namespace) -> 
             "params": contender.params,
         }
         rows.append(row)
-    return {"shape": dataclasses.asdict(shape), "ceiling_flops_per_second": ceiling, "rows": rows}
+    found = {"shape": dataclasses.asdict(shape), "ceiling_flops_per_second": ceiling}
+    return {**found, "rows": rows, "late_over_early": late}
+
+
+def _late(first: Contender, step: int) -> float:
+    """Seconds of a step around ``step`` over those around step 50, both of a new process."""
+    again = Contender(first.name, first.shape, sys.executable)
+    again.ask({"steps": 45})
+    early = again.ask({"steps": 20}).get("seconds", [math.nan])
+    again.ask({"steps": step - 80})
+    late = again.ask({"steps": 20}).get("seconds", [math.nan])
+    again.close()
+    return statistics.median(late) / statistics.median(early)
 
 
 def show(result: dict[str, Any]) -> None:
     """One shape's table."""
     shape, ceiling = result["shape"], result["ceiling_flops_per_second"]
+    late = result["late_over_early"]
     print(
         f"\n{shape['name']}: {shape['n_layer']} layers, width {shape['d_model']}, vocabulary "
         f"{shape['vocab']}, {shape['batch']} x {shape['n_ctx']} tokens, {shape['dtype']}, "
         f"ceiling {ceiling / 1e9:.0f} GFLOP/s"
+        + (f", a late step takes {late:.2f}x the 50th" if late else "")
     )
     head = ("tokens/s", "GFLOP/s", "of ceiling", "ours v it", "faults/step")
     print(f"{'':<26}" + "".join(f"{h:>13}" for h in head))
@@ -165,6 +182,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--peer-python", help="interpreter with transformers and litgpt")
     parser.add_argument("--levers", action="store_true", help="ours without each of its levers")
+    parser.add_argument("--late", type=int, help="measure ours again at this step")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="fp32", choices=("fp32", "bf16", "fp16"))
     parser.add_argument("--compile", action="store_true", help="torch.compile for all")
@@ -175,6 +193,7 @@ def main() -> None:
     names = ("slaw", *(f"slaw without {lever}" for lever in LEVERS))
     if not options.levers:
         names = ("slaw", "slaw, own architecture", *PEERS)
+        names += (TRAINER,) if options.device == "cpu" else ()
     found = []
     for shape in (s for s in shapes if s.name in wanted):
         for context in options.contexts.split(",") if options.contexts else [str(shape.n_ctx)]:

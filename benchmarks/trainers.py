@@ -21,11 +21,14 @@ import math
 import platform
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor, nn
@@ -223,13 +226,12 @@ def ours(
         **({} if own_architecture else like_gpt2),
     )
     model = GPT(spec, seed=0).to(shape.device)
-    if shape.compile:
-        model.compile_loss()
     optim = OptimSpec(lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, rule="benchmark")
     optimizer = make_optimizer(model, optim, shape.device)
     if without == "fused":
         optimizer = _adamw(model, False)
-    return model, lambda ids: model.loss(ids[:, :-1], ids[:, 1:]), optimizer
+    called = torch.compile(model.loss) if shape.compile else model.loss
+    return model, lambda ids: called(ids[:, :-1], ids[:, 1:]), optimizer
 
 
 CONTENDERS: dict[str, Callable[[Shape], tuple[nn.Module, Loss, torch.optim.Optimizer]]] = {
@@ -240,6 +242,9 @@ CONTENDERS: dict[str, Callable[[Shape], tuple[nn.Module, Loss, torch.optim.Optim
     "litgpt": litgpt,
     **{f"slaw without {name}": lambda s, n=name: ours(s, without=n) for name in LEVERS},  # type: ignore[misc]
 }
+
+
+TRAINER = "slaw, whole trainer"
 
 
 # --- one process ----------------------------------------------------------------------------------
@@ -288,6 +293,78 @@ class Runner:
         return {"seconds": seconds, "faults_per_step": faults / count, "params": params}
 
 
+class TrainerRunner(Runner):
+    """The same steps as ``slaw run`` takes them: batches, schedule, checks, clock, heartbeat.
+
+    Without evaluations and checkpoints, whose price is a matter of how many are asked for.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape, "slaw")
+        from scaling_law.layout import RunDir
+        from scaling_law.spec import (
+            DataSpec,
+            EvalSpec,
+            OptimSpec,
+            Resources,
+            RunSpec,
+            ScheduleSpec,
+        )
+        from scaling_law.train import loop
+
+        assert shape.device == "cpu", "its clock is the process's"
+        self.loop = loop
+        optim = OptimSpec(lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, rule="benchmark")
+        spec = RunSpec(
+            label="benchmark",
+            model=self.model.spec,
+            data=DataSpec(corpus="none", tokenizer="bytes", vocab_size=257),
+            schedule=ScheduleSpec(warmup_steps=10),
+            optim=optim,
+            eval=EvalSpec(curve_points=0),
+            batch_tokens=shape.tokens,
+            total_steps=10**9,
+            precision=shape.dtype,
+            seed=0,
+        )
+        run_dir = RunDir(Path(tempfile.mkdtemp()))
+        self.job = loop.Job(
+            spec=spec, resources=Resources(), run_dir=run_dir, dataset=_Batches(self.ids)
+        )
+        self.state = loop.State(
+            model=self.model,
+            optimizer=self.optimizer,
+            scaler=torch.amp.GradScaler("cpu", enabled=False),
+            micro_seqs=shape.batch,
+        )
+        self.pace = loop.Pace(0)
+
+    def step(self) -> float:
+        began = time.process_time()
+        with self.state.clock():
+            loss = self.loop._accumulate_gradients(self.job, self.state)
+            problem = self.loop.apply_gradients(self.job, self.state, loss)
+        assert not problem, problem
+        self.loop.between_steps(self.job, self.state)
+        self.pace.tell(self.job, self.state.step)
+        return time.process_time() - began
+
+
+class _Batches:
+    """What the trainer asks of a dataset, from memory, with a dataset's gathering."""
+
+    fingerprint = "benchmark"
+
+    def __init__(self, ids: Tensor) -> None:
+        self.seqs, self.width = ids.shape[1], ids.shape[2]
+        self.stream = ids.flatten().to(torch.int32).numpy()
+
+    def batch(self, split: str, step: int, **kinds: int) -> Any:
+        first = (step * self.seqs) % (len(self.stream) // self.width - self.seqs)
+        rows = np.arange(first, first + self.seqs)[:, None] * self.width + np.arange(self.width)
+        return self.stream[rows].astype(np.int64)
+
+
 def matmul_flops(device: str, dtype: str, seconds: float = 0.5) -> float:
     """FLOP/s of the device's best square product of this dtype: what no step can beat."""
     kind = _DTYPES.get(dtype, torch.float32)
@@ -327,7 +404,9 @@ def serve(contender: str) -> None:
             elif "matmul" in job:
                 answer = {"flops": matmul_flops(**job["matmul"])}
             else:
-                runner = Runner(Shape(**job), contender)
+                shape = Shape(**job)
+                is_trainer = contender == TRAINER
+                runner = TrainerRunner(shape) if is_trainer else Runner(shape, contender)
                 answer = {"built": asdict(runner.shape), "versions": versions()}
         except Exception as problem:  # a peer that is not there or cannot: said in the table
             answer = {"error": f"{type(problem).__name__}: {problem}"}
@@ -336,5 +415,5 @@ def serve(contender: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--serve", required=True, choices=sorted(CONTENDERS))
+    parser.add_argument("--serve", required=True, choices=(*CONTENDERS, TRAINER))
     serve(parser.parse_args().serve)

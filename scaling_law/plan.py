@@ -42,6 +42,9 @@ WORKER_START_SECONDS = 4.0
 RUN_START_SECONDS = 0.5
 CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
 RUN_FILES_BYTES = 30_000
+# Of a large corpus the system keeps in memory what it has room for; so much is counted on.
+_MAPPED_BYTES = 64 * 2**20
+_SHUFFLE_BYTES_PER_SEQ = 40  # five words of 8 bytes
 RECOMPUTE = 4 / 3  # gradient checkpointing runs the forward pass a second time
 
 
@@ -261,6 +264,13 @@ class _Planner:
             return f"{course.size}-seed{course.seed}-trunk"
         return f"{course.size}-seed{course.seed}-{course.horizon_names[horizon.index]}"
 
+    def data_bytes(self, course: Course) -> int:
+        """Tokens mapped from disk, and the shuffle of an epoch while it is made."""
+        tokens = self.train_tokens or 0
+        width = 2 if self.data.vocab_size <= 2**16 else 4
+        mapped = min(tokens * width, _MAPPED_BYTES)
+        return mapped + tokens // course.model.n_ctx * _SHUFFLE_BYTES_PER_SEQ
+
     def fit(self, course: Course) -> _Fit | str:
         """The largest micro-batch that fits a slot, or why none does."""
         batch_seqs = course.batch_tokens // course.model.n_ctx
@@ -269,8 +279,10 @@ class _Planner:
         for checkpointing in (True,) if asked else (False, True):
             micro = batch_seqs
             while True:
-                needed = self.profile.runtime_bytes + memory_bytes(
-                    course.model, micro, self.precision, checkpointing
+                needed = (
+                    self.profile.runtime_bytes
+                    + self.data_bytes(course)
+                    + memory_bytes(course.model, micro, self.precision, checkpointing)
                 )
                 if needed <= self.slot_bytes:
                     whole = micro == batch_seqs
