@@ -11,6 +11,10 @@ from functools import lru_cache
 
 from scaling_law.spec import ModelSpec
 
+# On a CPU in fp32 contexts of these lengths keep the attention's probabilities, by blocks of
+# queries and without what lies above the diagonal (``train.kernels``).
+BLOCKED_TIMES, ATTENTION_BLOCK = (128, 512), 64
+
 CONVENTIONS = ("total", "non_embedding", "matmul")
 
 
@@ -104,4 +108,9 @@ def memory_bytes(
     boundaries = model.n_layer * model.d_model if gradient_checkpointing else 0
     activations = tokens * width * (layers * kept_widths + boundaries)
     logits = tokens * model.vocab_size * 4 * 3
+    shortest, longest = BLOCKED_TIMES
+    blocked = precision == "fp32" and model.position != "alibi"
+    if blocked and shortest <= model.n_ctx <= longest:
+        keys = (model.n_ctx + ATTENTION_BLOCK) / 2  # of a query, on average
+        activations += int(tokens * model.n_head * keys * 4 * layers)
     return int(state + activations + logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,11 @@ from scaling_law.typed import build, json_problem
 
 SCHEMA_VERSION = 1
 STATUSES = ("done", "diverged", "stopped_early")
+# What the record of a run that was stopped early says in place of a loss.
+FORETOLD = (
+    "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
+    "stopped_at_step", "flops_saved", "planned_tokens_unique",
+)  # fmt: skip
 _COUNTED = (
     "params_total", "params_non_embedding", "params_matmul", "tokens", "tokens_unique",
     "flops_exact", "flops_6nd",
@@ -52,6 +58,8 @@ class RunRecord:
     figures by name: of a run stopped early ``predicted_loss_nats``, ``predicted_low_nats``,
     ``predicted_high_nats`` (90%), ``stopped_at_step``, ``flops_saved`` and, for the run as it was
     planned, ``planned_tokens_unique``.
+    ``stacked``: trained in one program with others (``train.stack``), whose memory
+    ``peak_memory_bytes`` then is.
     """
 
     run_id: str
@@ -80,6 +88,7 @@ class RunRecord:
     versions: dict[str, str]
     git_commit: str | None
     finished_at: str
+    stacked: bool = False
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
@@ -109,8 +118,14 @@ def record_from_json(data: dict[str, Any]) -> RunRecord:
             raise ValueError(f"{name} {quoted(value)}, expected {' or '.join(known)}")
     for name in _COUNTED:
         value = getattr(record, name)
-        if not value > 0:
+        # a run may diverge in its first step
+        if not (value > 0 or (value == 0 and record.status == "diverged")):
             raise ValueError(f"{name} is {value}, expected above 0")
+    if record.status == "stopped_early":
+        for name in FORETOLD:
+            foretold = record.metrics.get(name, math.nan)
+            if not 0 < foretold < math.inf:
+                raise ValueError(f"metrics.{name} is {foretold}, expected above 0")
     return record
 
 

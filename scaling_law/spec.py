@@ -195,8 +195,8 @@ class EarlyStop:
     """A run may end once its final loss is known.
 
     ``within`` is half the 90% interval over the loss; ``siblings`` are the run_ids of the shorter
-    branches that the forecast may learn from. Named here, so that the outcome is a function of
-    the spec and not of what else lies in the folder.
+    branches that the forecast may learn from; one of them that failed is done without. Named
+    here, so that the outcome does not depend on what else lies in the folder.
     """
 
     within: float

@@ -1,9 +1,9 @@
 """Which planned runs train in step as one program, and what that gains.
 
 Seeds of one size, and their cooldowns, differ in nothing that a program sees. On a CPU the gain
-falls with width and with the tokens of a step: at 64 wide and 512 tokens a sixth of the time, at
-96 nothing (benchmarks/stack.py). A stack occupies one slot, so it pays only where the sweep as a
-whole ends sooner.
+falls with width, with the tokens of a step and with the vocabulary: at 64 wide and 512 tokens a
+sixth of the time, at 96 or at 4,096 tokens nothing or less (benchmarks/stack.py). A stack occupies
+one slot, so it pays only where the sweep as a whole ends sooner.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from scaling_law.spec import ModelSpec
 # Widest model -> how much faster a stack is than its members in turn, measured at 512 tokens a
 # step and three members; fewer tokens or more members gain more.
 CPU_GAINS = ((24, 1.35), (32, 1.25), (48, 1.2), (64, 1.15))
+# More tokens a step leave little starting to share, and from a vocabulary of 2,048 on a lone run's
+# head is faster than a stack's.
+MOST_BATCH_TOKENS, MOST_VOCAB = 512, 2047
 # On a GPU models below this are a string of starts; the gain is unmeasured and not counted on.
 GPU_PARAMS_MATMUL = 15_000_000
 MOST_MEMBERS = {"cpu": 16}
@@ -27,9 +30,10 @@ MOST_MEMBERS_ON_GPU = 128
 _WORTHWHILE = 0.98
 
 
-def gain(model: ModelSpec, device_kind: str) -> float:
+def gain(model: ModelSpec, batch_tokens: int, device_kind: str) -> float:
     """How many times as fast a stack is as its members in turn; 1 where none is made."""
-    if device_kind == "cpu":
+    small = batch_tokens <= MOST_BATCH_TOKENS and model.vocab_size <= MOST_VOCAB
+    if device_kind == "cpu" and small:
         return next((found for width, found in CPU_GAINS if model.d_model <= width), 1.0)
     return 1.0
 
@@ -39,7 +43,7 @@ def stackable(run: PlannedRun, device_kind: str) -> bool:
     if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
         return False  # it hardly fits a slot alone
     if device_kind == "cpu":
-        return gain(run.spec.model, device_kind) > 1
+        return gain(run.spec.model, run.spec.batch_tokens, device_kind) > 1
     return count_params(run.spec.model).matmul < GPU_PARAMS_MATMUL
 
 
@@ -63,7 +67,7 @@ def _seconds(plan: Plan) -> float:
 def _stacked(plan: Plan, parts: int) -> Plan:
     """Every shape's runs in at least ``parts`` stacks."""
     groups = _groups(plan, parts)
-    changed = {run.run_id: run for group in groups for run in _stack(group, plan.device_kind)}
+    changed = {run.run_id: run for group in groups for run in _stack(group, plan)}
     runs = tuple(changed.get(run.run_id, run) for run in plan.runs)
     seconds = WORKER_START_SECONDS + makespan_seconds(tasks_of(runs)[0], plan.slots)
     return dataclasses.replace(plan, runs=runs, seconds_estimate=seconds)
@@ -71,31 +75,51 @@ def _stacked(plan: Plan, parts: int) -> Plan:
 
 def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
     """Runs of one shape over the same steps, as many together as a slot's memory holds."""
-    slot_bytes = plan.memory_limit_bytes // plan.slots
-    alike: dict[object, list[PlannedRun]] = {}
+    alike: dict[tuple[object, ...], list[PlannedRun]] = {}
     for run in plan.runs:
         spec = run.spec
         if stackable(run, plan.device_kind):
             shape = (spec.model, spec.data, spec.batch_tokens, spec.precision, spec.eval)
             steps = (spec.start_step, spec.total_steps)
-            alike.setdefault((shape, steps, spec.kind), []).append(run)
-    groups = []
-    for runs in alike.values():
-        most = MOST_MEMBERS.get(plan.device_kind, MOST_MEMBERS_ON_GPU)
-        room = 1 + max(0, slot_bytes - runs[0].memory_bytes) // _member_bytes(runs[0])
-        most = min(most, room, -(-len(runs) // parts))
-        cut = [runs[i : i + most] for i in range(0, len(runs), most)]
-        groups += [part for part in cut if len(part) > 1]
+            alike.setdefault((shape, steps, spec.kind, spec.branch is None), []).append(run)
+    trunks_first = sorted(alike.items(), key=lambda item: not item[0][-1])
+    groups: list[list[PlannedRun]] = []
+    stack_of: dict[str, int] = {}
+    for _, every in trunks_first:
+        # cooldowns whose trunks are in one stack, so that they are ready at one time
+        families: dict[object, list[PlannedRun]] = {}
+        for run in every:
+            trunk = run.spec.branch.trunk_id if run.spec.branch else ""
+            families.setdefault(stack_of.get(trunk, trunk), []).append(run)
+        for runs in families.values():
+            # cooldowns are shared out as their trunks were
+            for group in _cut(runs, plan, 1 if runs[0].spec.branch else parts):
+                stack_of.update(dict.fromkeys((run.run_id for run in group), len(groups)))
+                groups.append(group)
     return groups
 
 
-def _member_bytes(run: PlannedRun) -> int:
-    return memory_bytes(run.spec.model, run.spec.batch_seqs, run.spec.precision)
+def _cut(runs: list[PlannedRun], plan: Plan, parts: int) -> list[list[PlannedRun]]:
+    """At least ``parts`` stacks of runs of one shape, each within a slot's memory."""
+    slot_bytes = plan.memory_limit_bytes // plan.slots
+    most = MOST_MEMBERS.get(plan.device_kind, MOST_MEMBERS_ON_GPU)
+    room = 1 + max(0, slot_bytes - runs[0].memory_bytes) // _member_bytes(runs[0], plan)
+    most = min(most, room, -(-len(runs) // parts))
+    cut = [runs[i : i + most] for i in range(0, len(runs), most)]
+    return [part for part in cut if len(part) > 1]
 
 
-def _stack(group: Sequence[PlannedRun], device_kind: str) -> list[PlannedRun]:
-    faster = gain(group[0].spec.model, device_kind)
-    shared = (len(group) - 1) * _member_bytes(group[0])
+def _member_bytes(run: PlannedRun, plan: Plan) -> int:
+    """What one more member takes: its state, its activations, its order of the data."""
+    spec = run.spec
+    order = (plan.train_tokens or 0) // spec.model.n_ctx * 2 * 4  # of two epochs, int32
+    return memory_bytes(spec.model, spec.batch_seqs, spec.precision) + order
+
+
+def _stack(group: Sequence[PlannedRun], plan: Plan) -> list[PlannedRun]:
+    first = group[0].spec
+    faster = gain(first.model, first.batch_tokens, plan.device_kind)
+    shared = (len(group) - 1) * _member_bytes(group[0], plan)
     return [
         dataclasses.replace(
             run,

@@ -7,6 +7,7 @@ import pytest
 
 from scaling_law.plan import Plan, make_plan, plan_from_json, tasks_of
 from scaling_law.plan_table import render_plan
+from scaling_law.profile import SpeedPoint
 from scaling_law.stacking import gain, stackable, with_stacks
 from tests.fakes import config_of, cpu_profile
 
@@ -92,5 +93,34 @@ def test_what_cannot_share_a_program_is_left_alone():
         resources = dataclasses.replace(run.resources, **changes)
         assert not stackable(dataclasses.replace(run, resources=resources), "cpu")
     wide = dataclasses.replace(run.spec.model, d_model=96, n_head=3, n_kv_head=3)
-    assert gain(wide, "cpu") == 1
+    assert gain(wide, 512, "cpu") == 1
     assert stackable(run, "cuda")
+
+
+@pytest.mark.parametrize("limit", [None, "12s", "15s", "18s", "21s", "24s"])
+def test_seeds_with_other_horizons_are_planned_too(limit):
+    """A trunk of another length is no member, and its cooldowns follow it out of the stack."""
+    text = (
+        SEEDS.split("grid:")[0]
+        + """grid:
+  - {sizes: [{n_layer: 2, d_model: 24, n_head: 1}], tokens: [100k, 200k], seeds: [0, 3]}
+  - {sizes: [{n_layer: 2, d_model: 24, n_head: 1}], tokens: [100k, 400k], seeds: [1, 2]}
+optim: {rule: slaw_small, lr: 0.01, batch_tokens: 512}
+precision: fp32
+"""
+    )
+    text += f"limits: {{time: {limit}}}\n" if limit else ""
+    profile = cpu_profile(slots=1, speed=(SpeedPoint(params_matmul=10**4, flops_per_second=2e10),))
+    plan = with_stacks(make_plan(config_of(text), profile, train_tokens=10**7))
+    tasks, index = tasks_of(plan.runs)
+    trunk_of = {r.run_id: r.spec.branch.trunk_id for r in plan.runs if r.spec.branch}
+    for run_id, trunk_id in trunk_of.items():
+        assert tasks[index[run_id]].parent == index[trunk_id] < index[run_id]
+    assert limit or any(run.resources.stack for run in plan.runs)
+
+
+def test_large_steps_and_vocabularies_are_not_stacked():
+    spec = planned().runs[0].spec
+    assert gain(spec.model, 512, "cpu") > 1
+    assert gain(spec.model, 4096, "cpu") == 1
+    assert gain(dataclasses.replace(spec.model, vocab_size=4096), 512, "cpu") == 1

@@ -118,11 +118,14 @@ class SweepProgress:
             return
         total = sum(self._flops.values())
         now, rate_sum = sum(self._flops[r] for r in self._done), 0.0
-        for bar, run_id in zip(self._bars[1:], sorted(self._running), strict=False):
+        bars = iter(self._bars[1:])  # fewer than runs where some are stacked
+        for run_id in sorted(self._running):
             share, rate = self._fraction(run_id)
             now += self._flops[run_id] * share
             rate_sum += rate
-            self._draw(bar, share, self._running[run_id][0].label, f"{format_count(rate)} tok/s")
+            if (bar := next(bars, None)) is not None:
+                label = self._running[run_id][0].label
+                self._draw(bar, share, label, f"{format_count(rate)} tok/s")
         for bar in self._bars[1 + len(self._running) :]:
             self._draw(bar, 0.0, "idle", "")
         words = f"{len(self._done)}/{len(self._flops)} runs, {format_count(rate_sum)} tok/s"

@@ -87,6 +87,8 @@ class Runner:
         self.outcome = SweepOutcome()
         self._busy: dict[str, Any] = {}
         self._deaths: dict[str, int] = {}
+        self._together: dict[str, int] = {}  # how many a run was last submitted with
+        self._alone: set[str] = set()  # what failed in a stack is tried on its own
         self._branches: dict[str, list[PlannedRun]] = {}
         for run in plan.runs:
             if run.spec.branch:
@@ -181,13 +183,16 @@ class Runner:
             handle = self.engine.submit(run_dirs, runs[0].resources)
             for run, run_dir in zip(runs, run_dirs, strict=True):
                 self._busy[run.run_id] = handle
+                self._together[run.run_id] = len(runs)
                 progress.started(run.spec, run_dir)
 
     def _groups(self, ready: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         """Single runs, and stacks none of whose members' trunks is still to get there."""
         groups: dict[str, list[PlannedRun]] = {}
         for run in ready:
-            groups.setdefault(run.resources.stack or run.run_id, []).append(run)
+            alone = run.run_id in self._alone
+            name = run.run_id if alone else run.resources.stack or run.run_id
+            groups.setdefault(name, []).append(run)
         over, able = self._over(), {run.run_id for run in ready}
         late = {
             run.resources.stack
@@ -214,6 +219,10 @@ class Runner:
             self._note_record(record)
             self._drop_spent_states(run_id)
             progress.ended(run_id, describe_end(record))
+        elif self._together.get(run_id, 1) > 1 and self.outcome.stopped_by is None:
+            # whose fault it was shows when each is on its own: bits do not depend on company
+            self._alone.add(run_id)
+            progress.say(f"{label}: its stack failed or died; it goes on alone")
         elif run_dir.failure.is_file():
             self.outcome.failed[run_id] = read_failure(run_dir)
             progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")

@@ -17,15 +17,16 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from scaling_law.counts import ATTENTION_BLOCK, BLOCKED_TIMES
+
 # Tokens whose logits are made at a time: more leave the cache, fewer read the weight too often;
 # and no more than so many logits, as the allocator returns larger blocks after every use.
 HEAD_ROWS, HEAD_LOGITS = 256, 6_000_000
 # Smaller vocabularies gain nothing from chunks.
 LEAST_VOCAB = 2048
-# Queries a block: the scores above a block's diagonal, which torch computes, are left out.
-ATTENTION_BLOCK = 64
-# Shorter contexts have nothing to leave out; longer ones would keep too many probabilities.
-ATTENTION_TIMES = (128, 512)
+# Shorter contexts have no scores above a block's diagonal to leave out; longer ones would keep too
+# many probabilities.
+ATTENTION_TIMES = BLOCKED_TIMES
 # Below these, oneDNN's setting up costs what its multiplication gains.
 LEAST_LINEAR_ROWS, LEAST_LINEAR_WIDTH = 1024, 64
 

@@ -115,6 +115,7 @@ def train_run(job: Job) -> RunRecord | None:
     ``RunFailed`` when memory runs out at one sequence, or a branch's trunk state is missing.
     """
     device.prepare_process(job.resources.device, job.resources.threads)
+    job.dataset.keep_orders(1)
     state = begin(job)
     pace = Pace(state.step)
     while state.step < job.spec.total_steps:
@@ -226,7 +227,8 @@ def save(job: Job, state: State) -> None:
         job.run_dir,
         state.step,
         {
-            "model": state.model.state_dict(),
+            # copies: a stacked member's weights are views, and torch saves all that is behind one
+            "model": {k: v.clone() for k, v in state.model.state_dict().items()},
             "optimizer": state.optimizer.state_dict(),
             "scaler": state.scaler.state_dict(),
             "step": state.step,

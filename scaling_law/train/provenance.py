@@ -92,6 +92,7 @@ def describe(
         precision_reason=precision_reason,
         threads=resources.threads,
         micro_seqs=micro_seqs,
+        stacked=resources.stack is not None,
         corpus_fingerprint=dataset.fingerprint,
         versions=versions(),
         git_commit=git_commit(),

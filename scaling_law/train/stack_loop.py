@@ -57,8 +57,9 @@ def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) 
         else:
             problems = _apply(active, stack, losses)
             optimizers.step()
-            for (_, state), loss in zip(active, losses, strict=True):
-                state.count_step(loss, state.last_norm)
+            for (_, state), loss, problem in zip(active, losses, problems, strict=True):
+                if not problem:
+                    state.count_step(loss, state.last_norm)
         stack.drop_gradients()
     return problems
 

@@ -207,3 +207,20 @@ def test_a_stack_goes_on_without_the_one_whose_trunk_failed(tmp_path):
     outcome = Runner(plan, sweep, engine).run()
     assert len(outcome.blocked) == 4  # two horizons of two sizes
     assert sorted(map(len, [g for g in engine.groups if len(g) > 1])) == [2, 2, 3]
+
+
+def test_what_fails_in_a_stack_fails_alone_and_the_others_are_done(tmp_path):
+    plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
+    sweep = SweepDir(tmp_path)
+    bad = next(r for r in plan.runs if r.resources.stack and r.spec.branch and r.spec.seed == 1)
+    engine = FakeEngine(plan, sweep, lambda spec: "done")
+
+    def fate(spec):
+        mates = engine.groups[-1]
+        return "failed" if bad.spec.label in mates else "done"
+
+    engine.fate = fate
+    outcome = Runner(plan, sweep, engine).run()
+    assert list(outcome.failed) == [bad.run_id]
+    assert len(outcome.done) == len(plan.runs) - 1
+    assert engine.groups.count([bad.spec.label]) == 1

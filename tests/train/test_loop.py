@@ -332,6 +332,7 @@ def test_one_that_diverges_leaves_the_others_as_they_were(dataset, tmp_path, mon
     broken = found[1]
     assert broken is not None
     assert (broken.status, broken.message) == ("diverged", "gradient norm is nan at step 9")
+    assert broken.tokens == 9 * 32
     for seed in (0, 2):
         ours, theirs = found[seed], expected[seed]
         assert ours is not None
@@ -354,3 +355,14 @@ def test_memory_running_out_halves_the_micro_batch_of_the_whole_stack(
     found = stacked(seeds_of(dataset, tmp_path, [0, 1]))
     assert tried[:2] == [2, 1]
     assert [record and record.micro_seqs for record in found.values()] == [1, 1]
+
+
+def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
+    sizes = []
+    for name, seeds in (("one", [0]), ("four", [0, 1, 2, 3])):
+        jobs = seeds_of(dataset, tmp_path / name, seeds, resources=Resources(stack="s"))
+        jobs = [dataclasses.replace(j, should_stop=lambda: True) for j in jobs]
+        stacked(jobs)
+        folder = jobs[0].run_dir
+        sizes.append(folder.checkpoint(checkpoint.checkpoint_steps(folder)[0]).stat().st_size)
+    assert sizes[0] == sizes[1]
