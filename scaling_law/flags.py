@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from scaling_law.errors import EXIT_USAGE, one_line, quoted
 
@@ -37,6 +37,9 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         complain([f"{message}; see `{self.prog} --help`"])
         raise SystemExit(EXIT_USAGE)
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # what commands are added to
 
 
 def count(text: str) -> float:

@@ -52,6 +52,7 @@ LAYERS = {
     "run": 5,
     "api": 6,
     "report": 6,
+    "commands": 7,
     "cli": 7,
 }
 FORBIDDEN = {

@@ -1,0 +1,61 @@
+"""``slaw data`` and ``config``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from scaling_law.errors import EXIT_OK
+from scaling_law.flags import Commands, add_config_options, say
+
+
+def _data(options: argparse.Namespace) -> int:
+    from scaling_law.data import describe
+
+    if options.action == "list":
+        print(describe.format_corpora(describe.list_corpora()))
+        return EXIT_OK
+    spec = _data_spec(options)
+    if options.action == "prepare":
+        from scaling_law.data.prepare import prepare
+
+        print(prepare(spec, progress=say))
+    else:
+        print(describe.inspect(spec))
+    return EXIT_OK
+
+
+def _data_spec(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from scaling_law.config import load_config
+
+    config = load_config(
+        options.config or options.mode,
+        overrides=options.set or [],
+        device_kind="cpu" if options.device == "auto" else options.device,
+    )
+    return config.data.spec()
+
+
+def _config(options: argparse.Namespace) -> int:
+    from scaling_law import config
+
+    if options.schema:
+        print(json.dumps(config.json_schema(), indent=1))
+        return EXIT_OK
+    kind = "cpu" if options.device == "auto" else options.device
+    name = options.config or options.mode
+    loaded = config.load_config(name, overrides=options.set or [], device_kind=kind)
+    print(config.config_yaml(loaded), end="")
+    return EXIT_OK
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    data = commands.add_parser("data", help="list, prepare or inspect the text of a config")
+    data.add_argument("action", choices=("list", "prepare", "inspect"))
+    add_config_options(data)
+    data.set_defaults(handler=_data)
+    config = commands.add_parser("config", help="show a config in full, or its JSON schema")
+    add_config_options(config)
+    config.add_argument("--schema", action="store_true", help="the JSON schema, for editors")
+    config.set_defaults(handler=_config)

@@ -1,0 +1,88 @@
+"""``slaw extrapolate`` and ``hardware``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from scaling_law.commands.fit import table_settings
+from scaling_law.errors import EXIT_OK
+from scaling_law.flags import Commands, add_table_options, count, fraction, given
+
+
+def _extrapolate(options: argparse.Namespace) -> int:
+    from scaling_law import forecast
+
+    targets = {
+        name: getattr(options, name) for name in ("params", "tokens", "flops", "target_loss")
+    }
+    result = forecast.forecast(
+        law=options.law,
+        results=options.results,
+        targets=targets,
+        level=options.level,
+        table=table_settings(options),
+        wish=_wish(options),
+    )
+    print(json.dumps(result.to_json(), indent=1, allow_nan=False) if options.json else result.text)
+    return EXIT_OK
+
+
+def _wish(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from scaling_law.decision import Wish
+
+    return Wish(
+        dollars=options.dollars,
+        gpu=options.gpu,
+        gpu_price=options.gpu_price,
+        utilisation=options.mfu,
+        tokens_per_param=options.tokens_per_param,
+        tokens_served=options.tokens_served,
+        tokens_unique=options.unique_tokens,
+    )
+
+
+def _hardware(options: argparse.Namespace) -> int:
+    from scaling_law.hardware import format_hardware
+
+    print(format_hardware())
+    return EXIT_OK
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    more = commands.add_parser(
+        "extrapolate",
+        help="forecast a larger model from a fitted or published law",
+        description="Forecast the loss of a larger model, with its interval and how far beyond "
+        "the data it stands. With --params alone: at that size's compute-optimal tokens.",
+    )
+    more.add_argument("--params", type=count, metavar="N", help="model size, as in 175e9")
+    more.add_argument("--tokens", type=count, metavar="D", help="training tokens, as in 1.4T")
+    more.add_argument("--flops", type=count, metavar="C", help="training compute, as in 1e21")
+    more.add_argument("--target-loss", type=count, metavar="L", help="nats per token")
+    group = more.add_argument_group("what to decide")
+    for name, metavar, words in (
+        ("--dollars", "X", "budget in US dollars, on --gpu"),
+        ("--tokens-per-param", "R", "train at this ratio (over-trained, when above the optimum)"),
+        ("--tokens-served", "T", "with --target-loss: cheapest to train and to serve T tokens"),
+        ("--unique-tokens", "U", "of --tokens, the different ones (law muennighoff)"),
+        ("--gpu-price", "X", "US dollars per device-hour, instead of the table's"),
+        ("--mfu", "F", "share of the device's peak, instead of the table's"),
+    ):
+        group.add_argument(name, type=count, metavar=metavar, help=words)
+    group.add_argument(
+        "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
+    )
+    more.add_argument(
+        "--law", type=given, help="a law of the fit, or a published one: see the README"
+    )
+    more.add_argument(
+        "--results", type=given, metavar="DIR", help="the sweep, or table, whose fit is used"
+    )
+    add_table_options(more)
+    more.add_argument("--level", type=fraction, default=0.9, help="of the interval (0.9)")
+    more.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    more.set_defaults(handler=_extrapolate)
+    hardware = commands.add_parser("hardware", help="devices, their peaks, prices and sources")
+    hardware.set_defaults(handler=_hardware)

@@ -1,0 +1,82 @@
+"""``slaw run``, ``plan``, ``status``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from scaling_law.errors import EXIT_OK
+from scaling_law.flags import RESULTS, Commands, add_sweep_options, given, say
+
+
+def _run(options: argparse.Namespace) -> int:
+    from scaling_law.run import session
+
+    request = _request(options)
+    if options.dry_run:
+        print(session.dry_run_text(*session.plan_only(request, say)))
+        return EXIT_OK
+    sweep, plan, outcome = session.run_sweep(request, say)
+    print(session.closing(sweep, plan, outcome))
+    return outcome.exit_code
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from scaling_law.run import session
+
+    config, plan = session.plan_only(_request(options), say)
+    # never both: the JSON of 10,000 runs takes longer than planning them
+    if options.json:
+        print(json.dumps(plan.to_json(), indent=1))
+    else:
+        print(session.dry_run_text(config, plan))
+    return EXIT_OK
+
+
+def _request(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from scaling_law.run.session import Request
+
+    overrides = list(options.set or [])
+    if options.memory is not None:
+        overrides.append(f"limits.memory={options.memory}")
+    if options.time is not None:
+        overrides.append(f"limits.time={options.time}")
+    return Request(
+        config=options.config or options.mode,
+        device=options.device,
+        overrides=tuple(overrides),
+        out=options.out,
+    )
+
+
+def _status(options: argparse.Namespace) -> int:
+    from scaling_law.record import find_sweeps
+    from scaling_law.run.status import format_status, sweep_status
+
+    found = [sweep_status(sweep) for sweep in find_sweeps(Path(options.folder))]
+    print(json.dumps(found, indent=1) if options.json else "\n".join(map(format_status, found)))
+    return EXIT_OK
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    run = commands.add_parser(
+        "run",
+        help="train a sweep, or go on with one",
+        description="Train every run of a config. Kill it and type the same line again: it goes "
+        "on from the checkpoints and ends with the same numbers.",
+    )
+    add_sweep_options(run)
+    run.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    run.set_defaults(handler=_run)
+    plan = commands.add_parser("plan", help="print what a sweep would run and cost")
+    add_sweep_options(plan)
+    plan.add_argument("--json", action="store_true", help="the plan as one JSON document")
+    plan.set_defaults(handler=_plan)
+    status = commands.add_parser("status", help="how far a sweep is")
+    status.add_argument(
+        "folder", nargs="?", type=given, default=RESULTS, help="a sweep or a folder of them"
+    )
+    status.add_argument("--json", action="store_true", help="one JSON document")
+    status.set_defaults(handler=_status)
