@@ -81,19 +81,20 @@ def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
         if stackable(run, plan.device_kind):
             shape = (spec.model, spec.data, spec.batch_tokens, spec.precision, spec.eval)
             steps = (spec.start_step, spec.total_steps)
-            alike.setdefault((shape, steps, spec.kind, spec.branch is None), []).append(run)
-    trunks_first = sorted(alike.items(), key=lambda item: not item[0][-1])
+            start = spec.parent.at_step if spec.parent else None
+            alike.setdefault((shape, steps, spec.kind, start), []).append(run)
+    trunks_first = sorted(alike.items(), key=lambda item: item[0][-1] is not None)
     groups: list[list[PlannedRun]] = []
     stack_of: dict[str, int] = {}
     for _, every in trunks_first:
-        # cooldowns whose trunks are in one stack, so that they are ready at one time
+        # cooldowns and grown runs whose trunks are in one stack, so that they are ready at one time
         families: dict[object, list[PlannedRun]] = {}
         for run in every:
-            trunk = run.spec.branch.trunk_id if run.spec.branch else ""
+            trunk = run.spec.parent.trunk_id if run.spec.parent else ""
             families.setdefault(stack_of.get(trunk, trunk), []).append(run)
         for runs in families.values():
-            # cooldowns are shared out as their trunks were
-            for group in _cut(runs, plan, 1 if runs[0].spec.branch else parts):
+            # they are shared out as their trunks were
+            for group in _cut(runs, plan, 1 if runs[0].spec.parent else parts):
                 stack_of.update(dict.fromkeys((run.run_id for run in group), len(groups)))
                 groups.append(group)
     return groups

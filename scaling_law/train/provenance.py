@@ -98,7 +98,16 @@ def describe(
         git_commit=git_commit(),
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         message=message,
+        metrics=_of_parents(spec),
     )
+
+
+def _of_parents(spec: RunSpec) -> dict[str, float]:
+    """What a grown run's first weights had cost, which none of its own counts holds."""
+    grown = spec.growth
+    if grown is None:
+        return {}
+    return {"parent_tokens": float(grown.parent_tokens), "parent_flops": grown.parent_flops}
 
 
 def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> RunRecord:
@@ -113,6 +122,7 @@ def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> Ru
         f" {forecast.high_nats:.4f} at 90%; step {step} of {spec.total_steps},"
         f" {saved:.3g} FLOPs saved",
         metrics={
+            **record.metrics,
             "predicted_loss_nats": forecast.loss_nats,
             "predicted_low_nats": forecast.low_nats,
             "predicted_high_nats": forecast.high_nats,
