@@ -77,10 +77,10 @@ def format_status(status: dict[str, Any]) -> str:
     if not status["at_work"] and status["flops_done_frac"] < 1:
         lines.append("no `slaw run` is at work here; the same line goes on where it stopped")
     width = max(9, *(len(state) + 1 for state in status["counts"]))
-    for entry in status["runs"]:
-        if entry["state"] == "waiting":
-            continue
-        words = f"  {entry['state']:<{width}}{entry['label']:<34}"
+    shown = [entry for entry in status["runs"] if entry["state"] != "waiting"]
+    longest = max([32, *(len(entry["label"]) for entry in shown)])
+    for entry in shown:
+        words = f"  {entry['state']:<{width}}{entry['label']:<{longest}}  "
         words += f"step {entry['step']}/{entry['total_steps']}"
         if entry["val_loss_nats"] is not None:
             words += f"  {entry['val_loss_nats']:.4f} nats/token"

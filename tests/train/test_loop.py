@@ -8,9 +8,11 @@ import math
 import pytest
 import torch
 
+from scaling_law.counts import train_flops
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.errors import RunFailed
+from scaling_law.growth import growth_from
 from scaling_law.layout import RunDir
 from scaling_law.record import CurvePoint, RunRecord, read_curve
 from scaling_law.spec import Branch, DataSpec, OptimSpec, Resources, RunSpec, ScheduleSpec
@@ -18,7 +20,7 @@ from scaling_law.train import checkpoint, loop, stack_loop
 from scaling_law.train.loop import Job, evaluation_steps, train_run
 from scaling_law.train.stack import StackedGPT
 from scaling_law.train.stack_loop import train_stack
-from tests.fakes import tiny_spec
+from tests.fakes import tiny_model, tiny_spec
 
 # what two trainings of one run may differ in: rounding, and the clock
 CHANGING = (
@@ -366,3 +368,40 @@ def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
         folder = jobs[0].run_dir
         sizes.append(folder.checkpoint(checkpoint.checkpoint_steps(folder)[0]).stat().st_size)
     assert sizes[0] == sizes[1]
+
+
+def test_a_grown_run_begins_where_its_parent_was_and_resumes_to_the_same_bits(dataset, tmp_path):
+    small = tiny_spec(label="small", schedule=TRUNK)
+    parent = job(dataset, tmp_path, small, resources=Resources(save_steps=(40,)))
+    train_run(parent)
+    last = read_curve(parent.run_dir)[-1]
+    wide = tiny_model(d_model=32, n_head=4, n_kv_head=4, d_ff=64, n_layer=2)
+    spec = tiny_spec(label="wide", model=wide, growth=growth_from(small, 40))
+    whole = job(dataset, tmp_path / "a", spec, trunk=parent.run_dir)
+    state = loop.begin(whole)
+    found = loop._evaluate(whole, state, spec.eval.val_tokens).loss_nats
+    assert found == pytest.approx(last.val_loss_nats, abs=2e-6)
+    assert state.step == 0
+    assert not state.optimizer.state
+    assert torch.equal(loop.batch_ids(whole, state), loop.batch_ids(parent, _at(state, 40)))
+    expected = train_run(whole)
+    assert expected is not None
+    small_flops = train_flops(small.model, small.tokens)
+    assert expected.metrics == {"parent_tokens": small.tokens, "parent_flops": small_flops}
+    assert expected.flops_exact == train_flops(wide, spec.tokens)
+    asked = 0
+
+    def stop_once() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 11
+
+    broken = job(dataset, tmp_path / "b", spec, trunk=parent.run_dir, should_stop=stop_once)
+    assert train_run(broken) is None
+    result = train_run(job(dataset, tmp_path / "b", spec, trunk=parent.run_dir))
+    assert result is not None
+    assert result.val_loss_nats == expected.val_loss_nats
+
+
+def _at(state: loop.State, step: int) -> loop.State:
+    return dataclasses.replace(state, step=step)
