@@ -428,6 +428,9 @@ class Limits:
 
     time: Annotated[float | None, Number("estimated seconds of the sweep", "seconds")] = None
     memory: Annotated[int | None, Number("bytes, all runs at once", "gigabytes")] = None
+    slots: Annotated[
+        int | None, Number("runs at once; null for one a core, or one a GPU", low=1, high=1000)
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

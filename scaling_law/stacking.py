@@ -54,8 +54,8 @@ def with_stacks(plan: Plan) -> Plan:
     change.
     """
     if plan.device_kind != "cpu":
-        # one slot, and no measured gain to weigh
-        return _stacked(plan, 1)
+        # no measured gain to weigh; a slot each where a user asked for several
+        return _stacked(plan, plan.slots)
     best = min((_stacked(plan, parts) for parts in (1, plan.slots)), key=_seconds)
     return best if _seconds(best) <= _WORTHWHILE * plan.seconds_estimate else plan
 
@@ -107,7 +107,9 @@ def _cut(runs: list[PlannedRun], plan: Plan, parts: int) -> list[list[PlannedRun
     room = 1 + max(0, slot_bytes - runs[0].memory_bytes) // _member_bytes(runs[0], plan)
     most = min(most, room, -(-len(runs) // parts))
     cut = [runs[i : i + most] for i in range(0, len(runs), most)]
-    return [part for part in cut if len(part) > 1]
+    # on CUDA a program of one is worth having: its whole step is recorded (train.static_step)
+    least = 1 if plan.device_kind == "cuda" else 2
+    return [part for part in cut if len(part) >= least]
 
 
 def _member_bytes(run: PlannedRun, plan: Plan) -> int:

@@ -21,7 +21,7 @@ from scaling_law.errors import ConfigError, DeviceError, EngineError, SlawError
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan, read_plan
 from scaling_law.plan_table import early_stop_words, growth_words, render_plan
-from scaling_law.profile import DeviceProfile, load_profile, refreshed
+from scaling_law.profile import DeviceProfile, load_profile, refreshed, shared_by
 from scaling_law.run.engines.local import LocalEngine, worker_environment
 from scaling_law.run.lock import folder_lock
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
@@ -76,7 +76,7 @@ def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, Device
     load_config(request.config, overrides=request.overrides, device_kind="cpu")
     profile = measured_profile(request.device, say)
     config = load_config(request.config, overrides=request.overrides, device_kind=profile.kind)
-    return config, profile
+    return config, shared_by(profile, config.limits.slots)
 
 
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:

@@ -64,9 +64,8 @@ def describe(
     micro_seqs: int,
 ) -> RunRecord:
     """The record of a run that took ``steps_done`` steps; diverged when ``final`` is None."""
-    params = count_params(spec.model)
-    tokens = steps_done * spec.batch_tokens
-    own_tokens = (steps_done - spec.start_step) * spec.batch_tokens
+    params, own = count_params(spec.model), steps_done - spec.start_step
+    tokens, own_tokens = steps_done * spec.batch_tokens, own * spec.batch_tokens
     return RunRecord(
         run_id=spec.run_id,
         spec=spec,

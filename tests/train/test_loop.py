@@ -20,6 +20,7 @@ from scaling_law.train import checkpoint, loop, stack_loop
 from scaling_law.train.loop import Job, evaluation_steps, train_run
 from scaling_law.train.stack import StackedGPT
 from scaling_law.train.stack_loop import train_stack
+from scaling_law.train.static_step import StaticStep
 from tests.fakes import tiny_model, tiny_spec
 
 # what two trainings of one run may differ in: rounding, and the clock
@@ -336,6 +337,58 @@ def test_one_that_diverges_leaves_the_others_as_they_were(dataset, tmp_path, mon
     assert (broken.status, broken.message) == ("diverged", "gradient norm is nan at step 9")
     assert broken.tokens == 9 * 32
     for seed in (0, 2):
+        ours, theirs = found[seed], expected[seed]
+        assert ours is not None
+        assert theirs is not None
+        assert ours.val_loss_nats == theirs.val_loss_nats
+
+
+def test_the_static_program_takes_the_ordinary_steps_to_the_last_bit(
+    dataset, tmp_path, monkeypatch
+):
+    expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1, 2]))
+    monkeypatch.setattr(stack_loop, "records_steps", lambda active: True)
+    taken: list[int] = []
+    original = StaticStep.take
+
+    def counting(self, ids):
+        taken.append(len(ids))
+        return original(self, ids)
+
+    monkeypatch.setattr(StaticStep, "take", counting)
+    asked = 0
+
+    def stop_from_13() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 3 * 12
+
+    stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2], should_stop=stop_from_13))
+    assert taken == [3] * 13
+    for seed, record in stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2])).items():
+        whole = expected[seed]
+        assert record is not None
+        assert whole is not None
+        assert record.val_loss_nats == whole.val_loss_nats
+        folders = (RunDir(tmp_path / name / record.run_id) for name in "ab")
+        assert losses(read_curve(next(folders))) == losses(read_curve(next(folders)))
+    assert taken == [3] * 40
+
+
+def test_a_program_that_finds_no_memory_leaves_the_steps_to_the_ordinary_way(
+    dataset, tmp_path, monkeypatch
+):
+    expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1]))
+    monkeypatch.setattr(stack_loop, "records_steps", lambda active: True)
+
+    def no_room(self, ids):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(StaticStep, "take", no_room)
+    said: list[str] = []
+    found = stacked(seeds_of(dataset, tmp_path / "b", [0, 1], log=said.append))
+    assert sum("no longer recorded" in line for line in said) == 1
+    for seed in (0, 1):
         ours, theirs = found[seed], expected[seed]
         assert ours is not None
         assert theirs is not None
