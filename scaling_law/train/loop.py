@@ -332,7 +332,7 @@ def halving_on_out_of_memory(
         try:
             return attempt()
         except RuntimeError as problem:
-            if not _is_out_of_memory(problem):
+            if not is_out_of_memory(problem):
                 raise
             job, state = members[0]
             if state.micro_seqs == 1:
@@ -348,7 +348,8 @@ def halving_on_out_of_memory(
             torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(problem: RuntimeError) -> bool:
+def is_out_of_memory(problem: RuntimeError) -> bool:
+    """Whether torch says that a device's memory does not suffice."""
     # CUDA has a class of its own; MPS and the CPU allocator only say so in words.
     text = str(problem).lower()
     return isinstance(problem, torch.OutOfMemoryError) or (

@@ -88,7 +88,9 @@ def _recorded_step(
         optimizers.set_rates()
         try:
             losses, norms = recorded.take(_ids(active))
-        except torch.OutOfMemoryError:
+        except RuntimeError as problem:
+            if not loop.is_out_of_memory(problem):
+                raise
             active[0][0].log("out of memory: steps are no longer recorded")
             return None
         optimizers.share_state()
