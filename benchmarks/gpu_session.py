@@ -34,9 +34,9 @@ name: tiny
 data: {corpus: text, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50}
 model: {n_ctx: 16}
 grid:
-  - sizes: [{n_layer: 1, d_model: 8, n_head: 2}, {n_layer: 1, d_model: 16, n_head: 2}]
+  - sizes: [{n_layer: 1, d_model: 8, n_head: 2}, {n_layer: 1, d_model: 16, n_head: 2},
+            {n_layer: 1, d_model: 24, n_head: 2}]
     tokens: [4k, 8k, 16k]
-    seeds: [0, 1]
 optim: {rule: slaw_small, lr: 0.01, batch_tokens: 32}
 eval: {val_tokens: 512, curve_tokens: 256, curve_points: 8}
 precision: fp32

@@ -3,10 +3,12 @@
 Width by whole multiples: the residual stream holds a copies of the small one (RMS and layer norms
 do not notice), heads and MLP units are copied, and every matrix that reads copies shares its
 weight out among them (Net2Net, Chen 2016, arXiv 1511.05641; bert2BERT, Chen 2022, arXiv
-2110.07143). The shares are drawn at random, element by element (LEMON, Wang 2024, arXiv
-2310.07999): equal ones give copies equal gradients, and shares equal along a copy proportional
-ones, which AdamW makes equal again; such copies would never part. Depth: a new block is a copy of
-the one below it whose two output matrices are zero.
+2110.07143). Equal shares would give copies equal gradients, and shares equal along a copy
+proportional ones, which AdamW makes equal again: such copies never part (LEMON, Wang 2024, arXiv
+2310.07999, draws uneven shares). Here each share is even but for random weights, as large as the
+matrix's own, that add up to zero over the copies: a new start in every direction that the small
+model did not have. Depth: a new block is a copy of the one below it whose two output matrices are
+zero.
 
 Shapes as in ``model``: M width, H query and G key/value heads of K, F hidden, V vocabulary.
 """
@@ -19,9 +21,9 @@ from torch import Tensor
 from scaling_law.growth import why_not
 from scaling_law.spec import ModelSpec
 
-# A copy's weight before shares are made to add up to one: of two copies one gets a quarter to
-# three quarters.
-_LEAST, _MOST = 0.5, 1.5
+# Of the random weights, in standard deviations of the matrix; uneven shares of a quarter to three
+# quarters, which leave the copies more alike, ended 1% higher (benchmarks/NOTES.md).
+_NOISE = 1.0
 
 
 def grown_state(
@@ -29,8 +31,8 @@ def grown_state(
 ) -> dict[str, Tensor]:
     """The ``state_dict`` of a ``large`` model that gives the logits of the ``small`` one.
 
-    ``small`` is the state of a model of shape ``spec``; ``seed`` draws the shares. Equal in exact
-    arithmetic; in fp32 to about 1e-6 of the logits. Raises ``ValueError`` for shapes that
+    ``small`` is the state of a model of shape ``spec``; ``seed`` draws the random weights. Equal in
+    exact arithmetic; in fp32 to about 1e-6 of the logits. Raises ``ValueError`` for shapes that
     ``growth.why_not`` refuses.
     """
     problem = why_not(spec, large)
@@ -40,7 +42,7 @@ def grown_state(
 
 
 class _Widener:
-    """Which old row or column each new one copies, and the shares that its readers take."""
+    """Which old row or column each new one copies, and what its readers weigh it by."""
 
     def __init__(self, small: ModelSpec, large: ModelSpec, seed: int) -> None:
         self.small, self.large = small, large
@@ -114,10 +116,12 @@ class _Widener:
 
         ``copied`` [new] says which old column each is; those not ``heard`` get no share.
         """
+        counted = torch.ones(len(copied)) if heard is None else heard
+        counted = counted.double()
+        copies = counted.new_zeros(weight.shape[1]).index_add_(0, copied, counted)[copied]
         shape = (weight.shape[0], len(copied))
-        draw = torch.rand(shape, generator=self.generator, dtype=torch.float64)
-        draw = _LEAST + (_MOST - _LEAST) * draw
-        if heard is not None:
-            draw = draw * heard
-        total = draw.new_zeros(weight.shape).index_add_(1, copied, draw)
-        return (weight[:, copied].double() * draw / total[:, copied]).to(weight.dtype)
+        noise = torch.randn(shape, generator=self.generator, dtype=torch.float64) * counted
+        noise *= _NOISE * weight.double().std()
+        left = noise.new_zeros(weight.shape).index_add_(1, copied, noise)[:, copied] / copies
+        shares = (weight[:, copied].double() / copies + noise - left) * counted
+        return shares.to(weight.dtype)
