@@ -13,38 +13,8 @@ from collections.abc import Sequence
 from scaling_law.counts import train_flops
 from scaling_law.errors import PlanError
 from scaling_law.grid import Course
-from scaling_law.spec import Growth, ModelSpec, RunSpec
+from scaling_law.spec import Growth, RunSpec, why_not_grown
 from scaling_law.units import format_count
-
-_SAME = ("vocab_size", "n_ctx", "norm", "position", "activation", "qk_norm", "tied", "head_size")
-
-
-def why_not(small: ModelSpec, large: ModelSpec) -> str:
-    """Why a ``large`` model cannot start as a ``small`` one with its function kept; "" if it can.
-
-    Widths grow by whole multiples, with heads of the same size and as many of them; layers and
-    MLP units by any number.
-    """
-    for name in _SAME:
-        old, new = getattr(small, name), getattr(large, name)
-        if old != new:
-            more = ""
-            if name == "head_size":  # the norm and the scale of queries and keys would change
-                more = f"; take n_head {max(1, large.d_model // old)}"
-            return f"{name} {new}, the smaller model has {old}{more}"
-    times, rest = divmod(large.d_model, small.d_model)
-    if rest:
-        return (
-            f"d_model {large.d_model} is not a whole multiple of the smaller one's {small.d_model}"
-        )
-    if large.n_kv_head != times * small.n_kv_head:
-        return f"n_kv_head {large.n_kv_head}, expected {times} times {small.n_kv_head}"
-    for name in ("n_layer", "d_ff"):
-        if getattr(large, name) < getattr(small, name):
-            return (
-                f"{name} {getattr(large, name)} is below the smaller one's {getattr(small, name)}"
-            )
-    return "it is the same model" if small == large else ""
 
 
 def linked(courses: Sequence[Course], wsd: bool) -> list[Course]:
@@ -91,7 +61,7 @@ def _problem(course: Course, parent: Course | None, courses: Sequence[Course], w
         )
     if not wsd:
         return "growing needs a trunk at constant learning rate: schedule.shape wsd"
-    if problem := why_not(parent.model, course.model):
+    if problem := why_not_grown(parent.model, course.model):
         return f"cannot start as {parent.size}: {problem}"
     step, last = _step(course, parent), parent.horizons[-1].branch_step
     if not 0 < step <= last:

@@ -92,6 +92,46 @@ class ModelSpec:
         return self.d_model // self.n_head
 
 
+_KEPT_BY_GROWING = (
+    "vocab_size",
+    "n_ctx",
+    "norm",
+    "position",
+    "activation",
+    "qk_norm",
+    "tied",
+    "head_size",
+)
+
+
+def why_not_grown(small: ModelSpec, large: ModelSpec) -> str:
+    """Why a ``large`` model cannot start as a ``small`` one with its function kept; "" if it can.
+
+    Widths grow by whole multiples, with heads of the same size and as many of them; layers and
+    MLP units by any number.
+    """
+    for name in _KEPT_BY_GROWING:
+        old, new = getattr(small, name), getattr(large, name)
+        if old != new:
+            more = ""
+            if name == "head_size":  # the norm and the scale of queries and keys would change
+                more = f"; take n_head {max(1, large.d_model // old)}"
+            return f"{name} {new}, the smaller model has {old}{more}"
+    times, rest = divmod(large.d_model, small.d_model)
+    if rest:
+        return (
+            f"d_model {large.d_model} is not a whole multiple of the smaller one's {small.d_model}"
+        )
+    if large.n_kv_head != times * small.n_kv_head:
+        return f"n_kv_head {large.n_kv_head}, expected {times} times {small.n_kv_head}"
+    for name in ("n_layer", "d_ff"):
+        if getattr(large, name) < getattr(small, name):
+            return (
+                f"{name} {getattr(large, name)} is below the smaller one's {getattr(small, name)}"
+            )
+    return "it is the same model" if small == large else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """Which text, cut into tokens how.

@@ -10,9 +10,8 @@ from scaling_law.config import config_yaml
 from scaling_law.counts import train_flops
 from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.fit.points import points_from_records
-from scaling_law.growth import why_not
 from scaling_law.plan import Plan, make_plan, plan_from_json, tasks_of
-from scaling_law.spec import run_spec_from_json, to_json
+from scaling_law.spec import run_spec_from_json, to_json, why_not_grown
 from scaling_law.stacking import with_stacks
 from tests.fakes import config_of, cpu_profile, record_of
 
@@ -160,5 +159,5 @@ def test_grown_runs_are_no_points_unless_asked_for_and_then_share_their_roots_cl
 
 def test_a_model_is_not_grown_into_itself():
     model = planned().runs[0].spec.model
-    assert why_not(model, model)
-    assert not why_not(model, dataclasses.replace(model, n_layer=3))
+    assert why_not_grown(model, model)
+    assert not why_not_grown(model, dataclasses.replace(model, n_layer=3))
