@@ -26,6 +26,15 @@ VARIANTS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As a worker has it; several, on a busy machine, wait for each other all the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def larger(spec: ModelSpec, width: int = 1, layers: int = 0, units: int = 0) -> ModelSpec:
     """``spec`` with ``width`` times the width and heads, more layers and more units."""
     return dataclasses.replace(
