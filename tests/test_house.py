@@ -25,6 +25,8 @@ LAYERS = {
     "flags": 1,
     "spec": 1,
     "layout": 1,
+    "process": 1,
+    "claim": 2,
     "strict_yaml": 1,
     "scales": 2,
     "counts": 2,

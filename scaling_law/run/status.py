@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from scaling_law.claim import who_has
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, read_plan
-from scaling_law.record import read_failure, read_record
-from scaling_law.run.lock import is_held
+from scaling_law.record import read_failure, record_if_there
 from scaling_law.run.progress import read_heartbeat
 from scaling_law.units import format_count
 
@@ -16,9 +16,10 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
     """Counts and one entry per planned run, with its state and step.
 
     States: done, stopped_early, diverged, failed, started (a heartbeat is there), stopped (the
-    same, but no ``slaw run`` is at work on the folder), waiting.
+    same, but no ``slaw run`` is at work on the folder), waiting. Whether one on another machine
+    still lives cannot be known from one look: it is taken to.
     """
-    at_work = is_held(sweep.lock)
+    at_work = bool(who_has(sweep.runner_claims()))
     plan: Plan = read_plan(sweep.plan)
     runs = []
     for run in plan.runs:
@@ -31,8 +32,7 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
             "total_steps": run.spec.total_steps,
             "val_loss_nats": None,
         }
-        if run_dir.record.is_file():
-            record = read_record(run_dir.record)
+        if (record := record_if_there(run_dir)) is not None:
             entry.update(
                 state=record.status,
                 step=record.tokens // run.spec.batch_tokens,
