@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,27 @@ def trained_flops(world: World, out: str) -> tuple[float, float]:
         steps = [int(step) - run.spec.start_step for _, step in begun if step]
         spent += run.flops_spent * (starts - sum(steps) / own)
     return spent, plan.flops_total
+
+
+def wait_until(there: Callable[[], bool], *processes: subprocess.Popen[str]) -> None:
+    """Wait for ``there()``; fails when all of ``processes`` have ended before."""
+    while not there():
+        assert any(process.poll() is None for process in processes), "they ended too soon"
+        time.sleep(0.02)
+
+
+def kill_family(runner: int) -> None:
+    """SIGKILL a runner and its workers."""
+    children = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == runner:
+            children.append(int(path.name))
+    for pid in (runner, *children):
+        os.kill(pid, signal.SIGKILL)
 
 
 def workers_of(world: World) -> list[int]:

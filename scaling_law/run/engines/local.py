@@ -28,6 +28,8 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
+# Behind it comes the pid of whoever it works for.
+WORKER = (sys.executable, "-m", "scaling_law.run.worker", "--serve")
 # How often a worker at work is looked at.
 _LOOK_SECONDS = 1.0
 
@@ -54,7 +56,7 @@ class _Worker:
         self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "scaling_law.run.worker", "--serve", str(os.getpid())],
+                [*WORKER, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.log,

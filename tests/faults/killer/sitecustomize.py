@@ -53,6 +53,8 @@ def parent_of(pid):
 
 def family_of(runner):
     """The runner's workers."""
+    if runner is None:
+        return []
     pids = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
     return [pid for pid in pids if parent_of(pid) == runner]
 
@@ -104,15 +106,19 @@ class Killer:
             time.sleep(0.002 if timed else 0.05)
 
     def kill(self, index, entry, here):
+        # never by what the parent is now: an orphan's is a stranger
+        named = int(sys.orig_argv[-1]) if self.role == "worker" else os.getpid()
+        runner = named if self.role == "runner" or os.getppid() == named else None
+        if runner is None and entry["whom"] == "runner":
+            return
         try:
             with (self.folder / f"kill.{index}").open("x") as file:
                 file.write(f"{self.role} {here}, killing {entry['whom']}")
         except FileExistsError:
             return
-        runner = os.getpid() if self.role == "runner" else os.getppid()
         victims = {"all": [runner, *family_of(runner)], "runner": [runner], "worker": []}
-        for pid in victims[entry["whom"]]:
-            if pid != os.getpid() and pid > 1:
+        for pid in victims[entry["whom"]] if runner else ():
+            if pid != os.getpid():
                 os.kill(pid, signal.SIGKILL)
         if entry["whom"] != "runner" or self.role == "runner":
             os.kill(os.getpid(), signal.SIGKILL)
