@@ -200,6 +200,7 @@ def begin(job: Job) -> State:
         _restore(job, state, resumed[1])
         state.seconds = resumed[1]["seconds"]
         state.loss_sum, state.loss_count = resumed[1]["loss_sum"], resumed[1]["loss_count"]
+        state.last_norm = resumed[1].get("last_norm", 0.0)  # states of before had none
         job.log(f"resumed at step {state.step}")
     elif spec.branch is not None:
         assert job.trunk is not None, "a branch needs its trunk's folder"
@@ -208,7 +209,8 @@ def begin(job: Job) -> State:
             _restore(job, state, checkpoint.load_checkpoint(path))
         except (OSError, checkpoint.DamagedCheckpoint) as problem:
             raise RunFailed(f"{path}: the trunk's state cannot be read ({problem})") from None
-    records.cut_curve(job.run_dir, state.step)
+    # the last point is the final evaluation's, which comes after any state
+    records.cut_curve(job.run_dir, min(state.step, spec.total_steps - 1))
     return state
 
 
@@ -240,6 +242,7 @@ def save(job: Job, state: State) -> None:
             "seconds": state.seconds,
             "loss_sum": state.loss_sum,
             "loss_count": state.loss_count,
+            "last_norm": state.last_norm,
             "corpus_fingerprint": job.dataset.fingerprint,
         },
     )

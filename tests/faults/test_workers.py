@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -74,7 +75,7 @@ def test_stop_signals_in_turn_checkpoint_and_the_end_is_the_same(world, undistur
     for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGUSR1, 75)):
         began = len(list(sweep.runs.glob("*/record.json")))
         process = world.start("stopped")
-        wait_until(lambda began=began: _trains(sweep.runs, began), process)
+        wait_until(functools.partial(_trains, sweep.runs, began), process)
         process.send_signal(number)
         out, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors

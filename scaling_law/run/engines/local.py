@@ -67,7 +67,8 @@ class _Worker:
             )
         except OSError as problem:
             raise EngineError(f"a worker could not be started: {problem}") from None
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -100,6 +101,9 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         self.log.close()
 
 
@@ -124,6 +128,8 @@ class LocalEngine:
         index = next((i for i in free if i in self._workers), free[0])
         worker = self._workers.get(index)
         if worker is None or worker.process.poll() is not None:
+            if worker is not None:
+                worker.close(0.0)
             self._workers[index] = worker = _Worker(self._log)
         handle = Handle(tuple(run_dirs), index)
         self._busy[index] = handle

@@ -3,5 +3,5 @@
 import os
 import socket
 
-if name := os.environ.get("SLAW_FAKE_HOST"):
-    socket.gethostname = lambda: name
+if "SLAW_FAKE_HOST" in os.environ:
+    socket.gethostname = lambda: os.environ["SLAW_FAKE_HOST"]
