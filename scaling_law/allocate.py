@@ -135,8 +135,7 @@ def allocate(
     optimal = choice.kind == "compute_optimal"  # base then has more than a prediction at a point
     prediction = base if optimal else solver.predict(found, choice, level)
     params, tokens, method = solver.intervals(choice, level)
-    recipe, trouble = _recipe(choice, base, template, rule)
-    trouble += _template_doubts(found, template, recipe)
+    recipe, trouble = _recipe(found, choice, base, template, rule)
     return Allocated(
         found=found,
         question=question,
@@ -204,7 +203,7 @@ def _most_params(question: Question, base: Prediction, template: ModelSpec | Non
 
 
 def _recipe(
-    choice: Choice, base: Prediction, template: ModelSpec | None, rule: str | None
+    found: FoundLaw, choice: Choice, base: Prediction, template: ModelSpec | None, rule: str | None
 ) -> tuple[Recipe | None, list[str]]:
     counted = base.convention.get("params", "")
     try:
@@ -213,13 +212,11 @@ def _recipe(
         if rule is not None and str(problem).startswith("rule"):
             raise
         return None, [f"no concrete shape: {problem}"]
-    return made, []
+    return made, _template_doubts(found, template, made)
 
 
-def _template_doubts(
-    found: FoundLaw, template: ModelSpec | None, recipe: Recipe | None
-) -> list[str]:
-    if template is not None or found.known is None or recipe is None:
+def _template_doubts(found: FoundLaw, template: ModelSpec | None, recipe: Recipe) -> list[str]:
+    if template is not None or found.known is None:
         return []
     model = recipe.model
     return [

@@ -50,6 +50,7 @@ LAYERS = {
     "recipe": 5,
     "allocate": 5,
     "allocate_text": 5,
+    "retrodict": 5,
     "forecast_text": 5,
     "forecast": 5,
     "run": 5,

@@ -1,4 +1,4 @@
-"""``slaw allocate``."""
+"""``slaw allocate`` and ``retrodict``."""
 
 from __future__ import annotations
 
@@ -120,6 +120,7 @@ def add(commands: Commands) -> None:
     parser.add_argument("--level", type=fraction, default=0.9, help="of the intervals (0.9)")
     parser.add_argument("--json", action="store_true", help="one JSON document and nothing else")
     parser.set_defaults(handler=_allocate)
+    _add_retrodict(commands)
 
 
 def _add_limits(group: argparse._ArgumentGroup) -> None:
@@ -145,3 +146,46 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         help="must hold the model; without a size, that of the devices",
     )
     group.add_argument("--memory-for", default="train", choices=("train", "serve"), help="(train)")
+
+
+def _retrodict(options: argparse.Namespace) -> int:
+    from scaling_law import retrodict
+    from scaling_law.forecast import find_laws
+
+    laws = find_laws(options.law or retrodict.DEFAULT_LAWS, options.results, None)
+    machine = _machine(options)
+    made = [retrodict.retrodict(law, model) for model in retrodict.MODELS for law in laws]
+    growth = {"hardware_growth": options.hardware_growth, "budget_growth": options.budget_growth}
+    target, dollars = options.target_loss, options.dollars
+    arrivals = [retrodict.arrival(law, target, dollars, machine, **growth) for law in laws]
+    if options.json:
+        print(json.dumps(retrodict.retrodictions_json(made, arrivals), indent=1, allow_nan=False))
+    else:
+        print(retrodict.format_retrodictions(made))
+        print("\n" + retrodict.format_arrivals(arrivals, target, dollars, machine))
+    return EXIT_OK
+
+
+def _add_retrodict(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "retrodict",
+        help="known models under each law, and when hardware reaches a loss",
+        description="GPT-3, Gopher, Chinchilla, PaLM and LLaMA under each law: what their compute "
+        "would buy, what their loss would need. Then what a loss costs, and in how many years a "
+        "budget buys it if trends went on.",
+    )
+    parser.add_argument(
+        "--law", type=given, action="append", metavar="NAME", help="(four published ones)"
+    )
+    parser.add_argument("--results", type=given, metavar="DIR", help="the sweep of a fitted law")
+    trend = parser.add_argument_group("the trend")
+    for name, default, metavar, words in (
+        ("--target-loss", 1.9, "L", "nats per token (1.9)"),
+        ("--dollars", 1e7, "X", "US dollars to spend (1e7)"),
+        ("--hardware-growth", 1.35, "F", "FLOPs per dollar, factor a year (1.35)"),
+        ("--budget-growth", 1.0, "F", "of the dollars, factor a year (1)"),
+    ):
+        trend.add_argument(name, type=count, default=default, metavar=metavar, help=words)
+    add_hardware_options(trend)
+    parser.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    parser.set_defaults(handler=_retrodict, gpu_count=1)
