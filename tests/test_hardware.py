@@ -16,7 +16,7 @@ from scaling_law.hardware import (
 )
 
 ASKED_FOR = (
-    "M1,M1 Pro,M1 Max,M1 Ultra,M2,M2 Max,M2 Ultra,M3 Max,M4,M4 Max,A100 40GB,A100 80GB,H100 SXM,"
+    "M1,M1 Pro,M1 Max,M1 Ultra,M2,M2 Pro,M2 Max,M2 Ultra,M3,M3 Pro,M3 Max,M3 Ultra,M4,M4 Pro,M4 Max,A100 40GB,A100 80GB,H100 SXM,"
     "H100 PCIe,H200,B200,GH200,L4,L40S,A10G,T4,V100,RTX 3090,RTX 4090,RTX 5090,RTX 6000 Ada,"
     "TPU v4,TPU v5e,TPU v5p"
 )

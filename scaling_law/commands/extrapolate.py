@@ -51,8 +51,9 @@ def _wish(options: argparse.Namespace):  # type: ignore[no-untyped-def]
 
 def _hardware(options: argparse.Namespace) -> int:
     from scaling_law.hardware import format_hardware
+    from scaling_law.profile import format_profiles
 
-    print(format_hardware())
+    print(f"{format_hardware()}\n\n{format_profiles()}")
     return EXIT_OK
 
 
@@ -88,5 +89,7 @@ def add(commands: Commands) -> None:
     more.add_argument("--level", type=fraction, default=0.9, help="of the interval (0.9)")
     more.add_argument("--json", action="store_true", help="one JSON document and nothing else")
     more.set_defaults(handler=_extrapolate)
-    hardware = commands.add_parser("hardware", help="devices, their peaks, prices and sources")
+    hardware = commands.add_parser(
+        "hardware", help="devices, their peaks, prices and sources; this machine as measured"
+    )
     hardware.set_defaults(handler=_hardware)
