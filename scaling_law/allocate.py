@@ -380,7 +380,7 @@ class _Solver:
 
     def smaller(self, choice: Choice) -> tuple[dict[str, float | None], ...]:
         """What models of ``SMALLER`` shares of the cheapest size of this loss cost to train."""
-        if self.measured_split:
+        if self.measured_split or choice.kind == "memory_limited":
             return ()
         try:
             flops = choice.flops

@@ -28,7 +28,7 @@ def allocation_json(made: Allocated) -> dict[str, Any]:
     return {
         "law": prediction.law,
         "origin": made.found.origin,
-        "question": {k: v for k, v in dataclasses.asdict(made.question).items() if v is not None},
+        "question": _question(made),
         "answer": choice.kind,
         "params": choice.params,
         "params_interval": finite_json(made.params_interval),
@@ -66,6 +66,13 @@ def allocation_json(made: Allocated) -> dict[str, Any]:
         "refused": prediction.refused,
         "warnings": list(made.warnings),
     }
+
+
+def _question(made: Allocated) -> dict[str, Any]:
+    asked = {k: v for k, v in dataclasses.asdict(made.question).items() if v is not None}
+    if made.question.memory_bytes is None:
+        del asked["memory_for"]
+    return asked
 
 
 def _device(made: Allocated) -> dict[str, Any]:

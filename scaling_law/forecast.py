@@ -15,9 +15,8 @@ from scaling_law.fit.published import PUBLISHED, comparison, published_law
 from scaling_law.fit.session import KnownLaws, known_laws
 from scaling_law.fit.table import TableSettings
 from scaling_law.forecast_text import format_prediction, prediction_json
-from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, Prediction, finite_json
-from scaling_law.record import load_records
+from scaling_law.record import find_sweeps, load_records
 from scaling_law.spec import ModelSpec
 
 DEFAULT_RESULTS = "results"
@@ -88,8 +87,10 @@ class FoundLaw:
         """A model of the sweep the law was fitted to; None for tables and published laws."""
         if self.source is None or not self.source.is_dir():
             return None
-        runs = [each for each in self.source.glob("**/runs") if each.is_dir()]
-        return load_records(SweepDir(runs[0].parent))[0].spec.model if runs else None
+        try:
+            return load_records(find_sweeps(self.source)[0])[0].spec.model
+        except ConfigError:
+            return None  # a folder that keeps a fit alone
 
 
 def find_law(law: str | None, results: str | None, table: TableSettings | None = None) -> FoundLaw:
