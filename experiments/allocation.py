@@ -245,7 +245,7 @@ def _sentence(rows: Sequence[Row], flops: float) -> str:
             continue
         sure = row.excess / row.error
         verdict = "beyond the noise" if sure > 3 else "within the noise" if sure < 2 else "likely"
-        words.append(f"{row.rule} +{100 * row.excess:.2f}% ({sure:.1f} errors, {verdict})")
+        words.append(f"{row.rule} +{100 * row.excess:.2f}% ({sure:.1f} standard errors, {verdict})")
     return f"{flops:.2g} FLOPs: {rivals[0].rule} is best; {'; '.join(words)}"
 
 
