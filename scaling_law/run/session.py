@@ -115,12 +115,13 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         with folder_lock(sweep.lock, f"{sweep.path}"):
             dataset, plan = _prepared(config, profile, sweep, say)
             say(_opening(plan, dataset, sweep))
-            engine = LocalEngine(plan.slots, engine_log(sweep))
-            outcome = Runner(plan, sweep, engine).run()
+            runner = Runner(plan, sweep, LocalEngine(plan.slots, engine_log(sweep)))
+            outcome = runner.run()
     except SlawError:
         if is_new and not sweep.plan.exists():
             _remove_begun(sweep)
         raise
+    runner.dashboard.write()  # once more: nobody is at work now
     return sweep, plan, outcome
 
 
