@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "scaling_law"
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 50
-HEAVY = {"torch", "scipy", "matplotlib", "pydantic"}
+HEAVY = {"torch", "scipy", "matplotlib", "pydantic", "rich"}
 
 # Lower may not import higher; 4a (data, train) and 4b (fit) meet only at layer 2's records.
 LAYERS = {
@@ -52,6 +52,7 @@ LAYERS = {
     "run": 5,
     "api": 6,
     "report": 6,
+    "monitor": 6,
     "commands": 7,
     "cli": 7,
 }
@@ -61,12 +62,14 @@ FORBIDDEN = {
     "fit": {"train", "data", "plan", "config"},
     "extrapolate": {"train", "data", "plan", "config", "run"},
     "report": {"train", "data", "run"},
+    "monitor": {"train", "data", "report"},
 }
 THIRD_PARTY = {
     "torch": {"train"},
     "scipy": {"fit", "extrapolate"},
     "matplotlib": {"report"},
     "pydantic": {"schema"},
+    "rich": {"monitor"},
 }
 
 

@@ -44,7 +44,8 @@ class RunState:
     blocked (its trunk ended without the state it needs), started (at work now), stopped (begun,
     but nobody is at work on it), waiting. ``step`` of ``total_steps`` counts from the trunk's
     step 0; a branch trains from ``start_step``. ``val_loss_nats`` is the final loss, the
-    ``last_*`` are the newest of the curve of a run at work; ``seconds_left`` by its own speed.
+    ``last_*`` are the newest of the curve of a run at work; ``seconds_left`` by its own speed;
+    ``ended_at`` in UTC (ISO 8601).
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class RunState:
     tokens_per_second: float | None = None
     seconds_left: float | None = None
     error: str | None = None
+    ended_at: str | None = None
 
     @property
     def share(self) -> float:
@@ -278,6 +280,7 @@ class Watch:
                 val_loss_nats=record.val_loss_nats,
                 predicted_loss_nats=record.metrics.get("predicted_loss_nats"),
                 error=one_line(record.message) if record.status == "diverged" else None,
+                ended_at=one_line(record.finished_at),
             )
             known = self._ends[one.run.run_id] = _Ended(mark, state, record.seconds)
         return known.state
