@@ -158,7 +158,9 @@ def test_the_wheel_carries_every_package():
     assert there <= set(listed)
 
 
-@pytest.mark.parametrize("words", ["--help", "run --help", "fit --help", "status --help"])
+@pytest.mark.parametrize(
+    "words", ["--help", "run --help", "fit --help", "status --help", "monitor --help"]
+)
 def test_help_loads_nothing_heavy(words):
     code = (
         "import sys; from scaling_law.cli import main\n"

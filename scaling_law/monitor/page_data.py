@@ -50,6 +50,7 @@ class PageData:
             **plain,
             "words": {
                 "headline": _headline(snapshot),
+                "phase": "" if snapshot.phase == "no_plan" else phase_words(snapshot),
                 "counts": count_words(snapshot),
                 "device": device_words(snapshot) if snapshot.runs else "",
                 "host": host_words(self._host.read()),
@@ -109,7 +110,7 @@ def _headline(snapshot: Snapshot) -> str:
     words = [f"{snapshot.flops_done_frac:.0%} of the FLOPs", left_words(snapshot)]
     if snapshot.tokens_per_second:
         words.append(f"{format_count(snapshot.tokens_per_second)} tokens/s")
-    return "; ".join(word for word in (*words, phase_words(snapshot)) if word)
+    return "; ".join(word for word in words if word)
 
 
 def _points(snapshot: Snapshot) -> list[dict[str, Any]]:

@@ -235,7 +235,7 @@ class Watch:
         if at_work:
             return "no plan yet: `slaw run` is preparing data"
         if not self.sweep.path.exists():
-            return "no such folder yet; `slaw run --out` makes it"
+            return "no such folder yet; a `slaw run` with this --out makes it"
         return "no plan yet; `slaw run` makes it"
 
     def _state(self, one: _Fixed, at_work: bool, strict: bool) -> RunState:

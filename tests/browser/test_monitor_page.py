@@ -75,7 +75,7 @@ def test_what_is_shown_is_what_the_data_say(browser, served):
     data = data_of(server)
     assert cells(browser, "#runs") == data["rows"]
     assert cells(browser, "#law-params") == data["words"]["law_params"]
-    for name in ("headline", "counts", "device", "law"):
+    for name in ("headline", "phase", "counts", "device", "law"):
         assert browser.text(f"#{name}") == data["words"][name]
     assert "chinchilla: L = E + A N^(-alpha)" in browser.text("#law")
     share = browser.run("return document.querySelector('#bar').value")
@@ -120,7 +120,8 @@ def test_hostile_names_stay_text_and_the_policy_holds(browser, served):
     server, _ = served
     browser.open(server.url)
     until(lambda: browser.every("#curves svg"))
-    assert "owned" not in browser.driver.title
+    assert browser.driver.title.startswith("54% " + HOSTILE[:9])
+    assert HOSTILE[:40] in browser.text("h1")
     assert "<script>document.title='owned'</script>" in browser.text("#warnings")
     assert any(HOSTILE[:9] in row[-1] for row in cells(browser, "#runs"))
     assert len(browser.every("script")) == 1 and browser.messages() == []

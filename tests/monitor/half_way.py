@@ -19,6 +19,7 @@ def half_way(folder: Path) -> tuple[SweepDir, Plan]:
     """20 runs done; then a trunk at work, its branch failed, a trunk diverged, the rest waiting."""
     sweep, config = SweepDir(folder), ladder_config()
     plan = make_plan(config, cpu_profile(), train_tokens=10**9)
+    plan = dataclasses.replace(plan, name=HOSTILE)
     layout.write_json(sweep.plan, plan.to_json())
     for record in planted_records(0.003, config)[:DONE]:
         write_record(sweep.run(record.run_id), record)
