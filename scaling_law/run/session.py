@@ -123,8 +123,9 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
                 _remove_empty(sweep)
             raise
         say(_opening(plan, dataset, sweep))
-        engine = LocalEngine(plan.slots, engine_log(sweep))
-        outcome = Runner(plan, sweep, engine).run()
+        runner = Runner(plan, sweep, LocalEngine(plan.slots, engine_log(sweep)))
+        outcome = runner.run()
+    runner.dashboard.write()  # once more: this one is no longer at work
     _remove_empty(sweep)
     return sweep, plan, outcome
 
