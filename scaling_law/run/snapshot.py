@@ -245,10 +245,11 @@ class Watch:
             try:
                 return self._end(one, mark)
             except ConfigError as problem:
-                if strict:
-                    raise
-                words = one_line(str(problem))
-                return RunState(**one.fields, state="damaged", step=0, error=words)
+                if _mark(one.record) is not None:  # else it was taken back as we looked
+                    if strict:
+                        raise
+                    words = one_line(str(problem))
+                    return RunState(**one.fields, state="damaged", step=0, error=words)
         self._ends.pop(run_id, None)
         if run_dir.failure.is_file():
             return RunState(**one.fields, state="failed", step=0, error=read_failure(run_dir))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from scaling_law import layout
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, PlannedRun, make_plan
 from scaling_law.record import CurvePoint, write_curve, write_record
+from scaling_law.run.lock import folder_lock
 from tests.fakes import cpu_profile, ladder_config, planted_records, record_of
 
 DONE = 20  # of 40 runs, the first as planned
@@ -76,3 +79,10 @@ def curve_of(run: PlannedRun, share: float) -> list[CurvePoint]:
         )
         for i, step in enumerate(steps)
     ]
+
+
+@contextlib.contextmanager
+def at_work(sweep: SweepDir) -> Iterator[None]:
+    """As while a ``slaw run`` is at work on the folder."""
+    with folder_lock(sweep.lock, "a sweep"):
+        yield

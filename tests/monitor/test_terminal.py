@@ -24,10 +24,9 @@ from scaling_law.monitor.host import Gpu, Host, HostMeter
 from scaling_law.monitor.terminal import Size, news, plain_line, screen
 from scaling_law.monitor.words import ASCII_BLOCKS, BLOCKS, host_words, sparkline
 from scaling_law.record import write_record
-from scaling_law.run.lock import folder_lock
 from scaling_law.run.snapshot import Watch
 from tests.fakes import record_of
-from tests.monitor.half_way import DONE, half_way
+from tests.monitor.half_way import DONE, at_work, half_way
 
 ROOT = Path(__file__).parents[2]
 HOST = Host(cpus=2, cpu_busy_frac=0.5, memory_used_bytes=1e9, memory_total_bytes=8e9)
@@ -39,16 +38,17 @@ def halved(tmp_path_factory):
 
 
 def drawn(snapshot, curve, width, height):
-    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    file = io.StringIO()
+    console = Console(file=file, width=width, height=height, force_terminal=True)
     console.print(screen(snapshot, curve, HOST, Size(width=width, height=height)))
-    return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
+    return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 24), (60, 24), (80, 24), (120, 40), (20, 10)])
 def test_the_screen_fits_and_tells_what_is_at_work(halved, width, height):
     sweep, _ = halved
     watch = Watch(sweep)
-    with folder_lock(sweep.lock, "s"):
+    with at_work(sweep):
         text = drawn(watch.read(), watch.curve, width, height)
     lines = text.splitlines()
     assert max(map(cell_len, lines)) <= width
@@ -114,7 +114,7 @@ def test_which_sweep_is_meant_is_never_guessed(tmp_path):
     with pytest.raises(ConfigError, match="2 sweeps there; name one"):
         session.sweep_to_watch(tmp_path, once=False)
     two = SweepDir(tmp_path / "two")
-    with folder_lock(two.lock, "two"):
+    with at_work(two):
         assert session.sweep_to_watch(tmp_path, once=False) == two
     with pytest.raises(ConfigError, match="no such folder"):
         session.sweep_to_watch(tmp_path / "nowhere", once=True)
@@ -130,7 +130,7 @@ def test_ctrl_c_on_a_terminal_leaves_cleanly(halved):
     """On a real pseudo-terminal: the picture comes, ^C ends it with 0 and the cursor is back."""
     sweep, _ = halved
     parent, child = pty.openpty()
-    with folder_lock(sweep.lock, "s"):
+    with at_work(sweep):
         process = subprocess.Popen(
             [sys.executable, "-m", "scaling_law.cli", "monitor", str(sweep.path)],
             stdin=child, stdout=child, stderr=child, start_new_session=True,

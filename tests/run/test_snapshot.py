@@ -14,11 +14,10 @@ from scaling_law.packing import Task, makespan_seconds
 from scaling_law.plan import make_plan
 from scaling_law.record import write_record
 from scaling_law.run.dashboard import Dashboard
-from scaling_law.run.lock import folder_lock
 from scaling_law.run.runner import Runner
 from scaling_law.run.snapshot import SCHEMA_VERSION, Watch
 from tests.fakes import cpu_profile, record_of, small_config
-from tests.monitor.half_way import DONE, diverging, half_way, trunk_after
+from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
 from tests.run.test_runner import FakeEngine
 
 
@@ -33,7 +32,7 @@ def states(snapshot):
 
 def test_every_state_is_told(halved):
     sweep, plan = halved
-    with folder_lock(sweep.lock, "s"):
+    with at_work(sweep):
         snapshot = Watch(sweep).read()
     assert snapshot.phase == "running" and snapshot.at_work
     lost = diverging(plan)
@@ -94,9 +93,14 @@ def test_a_watch_sees_what_changes_and_reads_records_once(halved, monkeypatch):
     sweep, plan = halved
     watch = Watch(sweep)
     before = watch.read()
-    read = []
+    read: list[str] = []
     real = layout.read_json
-    monkeypatch.setattr(layout, "read_json", lambda path: read.append(path.name) or real(path))
+
+    def noting(path):
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(layout, "read_json", noting)
     assert watch.read().runs == before.runs
     assert read == ["failure.json"]
     waiting = plan.by_id[before.in_state("waiting")[0].run_id]
@@ -105,6 +109,20 @@ def test_a_watch_sees_what_changes_and_reads_records_once(halved, monkeypatch):
     assert states(now)[waiting.run_id] == "done" and now.counts["done"] == DONE + 1
     sweep.run(waiting.run_id).record.unlink()  # as the runner does to train it anew
     assert states(watch.read())[waiting.run_id] == "waiting"
+
+
+def test_a_record_taken_back_while_it_is_read_is_no_damage(halved, monkeypatch):
+    sweep, plan = halved
+    first = plan.runs[0].run_id
+    real = layout.read_json
+
+    def vanishing(path):
+        if path == sweep.run(first).record:
+            path.unlink()
+        return real(path)
+
+    monkeypatch.setattr(layout, "read_json", vanishing)
+    assert states(Watch(sweep).read(strict=True))[first] == "waiting"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +135,7 @@ def test_torn_files_never_raise(halved, content):
                  sweep.run(run.run_id).progress, sweep.run(run.run_id).curve,
                  sweep.run(plan.runs[DONE + 1].run_id).failure):  # fmt: skip
         path.write_text(content)
-    with folder_lock(sweep.lock, "s"):
+    with at_work(sweep):
         snapshot = Watch(sweep).read()
         assert snapshot.counts["damaged"] == 1 and snapshot.counts["failed"] == 1
         assert all(Watch(sweep).curve(planned.run_id) is not None for planned in plan.runs)
@@ -132,7 +150,7 @@ def test_before_it_begins_the_note_says_what_is_missing(tmp_path):
     assert "no such folder yet" in Watch(sweep).read().note
     sweep.path.mkdir()
     assert "no plan yet; `slaw run`" in Watch(sweep).read().note
-    with folder_lock(sweep.lock, "later"):
+    with at_work(sweep):
         assert "preparing data" in Watch(sweep).read().note
     with pytest.raises(PlanError):
         sweep.plan.write_text("{}")
