@@ -248,8 +248,7 @@ class Watch:
             try:
                 return self._end(one, mark)
             except ConfigError as problem:
-                # a trunk whose states were lost is trained again: its record may go meanwhile
-                if run_dir.record.exists():
+                if _mark(one.record) is not None:  # else it was taken back as we looked
                     if strict:
                         raise
                     words = one_line(str(problem))
