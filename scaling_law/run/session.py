@@ -79,6 +79,14 @@ def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, Device
     return config, profile
 
 
+def sweep_folder(request: Request) -> SweepDir:
+    """The folder of the sweep that ``request`` names; it may not exist yet."""
+    if request.out is not None:
+        return SweepDir(Path(request.out))
+    config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
+    return SweepDir(Path(f"results/{config.name}"))
+
+
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """Config and plan, nothing written and no data prepared.
 
