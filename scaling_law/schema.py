@@ -28,6 +28,7 @@ from scaling_law.spec import (
 )
 
 DEVICE_KINDS = ("cpu", "mps", "cuda")
+KEPT = ("auto", "all", "largest", "none")
 RULES = ("slaw_small", "olmo_ladder", "steplaw")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
 FORBID = {"extra": "forbid"}
@@ -438,6 +439,9 @@ class SweepFile:
     eval: EvalSection = field(default_factory=EvalSection)
     precision: Annotated[
         str, Text("auto takes the measured best of the device", ("auto", "fp32", "bf16", "fp16"))
+    ] = "auto"
+    keep_weights: Annotated[
+        str, Text("final weights to keep; auto: all while below 1 GB, else the largest", KEPT)
     ] = "auto"
     stacking: Annotated[
         str, Text("auto trains small models of one shape as one program", ("auto", "off"))

@@ -283,6 +283,7 @@ class Resources:
     micro-batch in sequences (None: the whole batch, halved when memory runs out);
     ``precision_reason`` says why the spec's precision was chosen. Runs of one ``stack`` are
     trained in step by one program (``train.stack``), whose rounding differs from a lone run's.
+    ``keep_weights``: the final weights stay in the run's folder.
     """
 
     device: str = "cpu"
@@ -293,6 +294,7 @@ class Resources:
     precision_reason: str = ""
     save_steps: tuple[int, ...] = ()
     stack: str | None = None
+    keep_weights: bool = False
 
 
 @cache

@@ -42,6 +42,7 @@ LAYERS = {
     "plan": 3,
     "plan_table": 3,
     "stacking": 3,
+    "kept_weights": 3,
     "data": 4,
     "train": 4,
     "fit": 4,
@@ -67,6 +68,7 @@ THIRD_PARTY = {
     "scipy": {"fit", "extrapolate"},
     "matplotlib": {"report"},
     "pydantic": {"schema"},
+    "safetensors": {"train"},
 }
 
 

@@ -18,6 +18,7 @@ from scaling_law.config import SweepConfig, config_yaml, load_config
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError, DeviceError, EngineError, SlawError
+from scaling_law.kept_weights import with_kept_weights
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan, read_plan
 from scaling_law.plan_table import early_stop_words, render_plan
@@ -105,7 +106,8 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
 
 def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
     plan = make_plan(config, profile, train_tokens=train_tokens)
-    return with_stacks(plan) if config.stacking == "auto" else plan
+    plan = with_stacks(plan) if config.stacking == "auto" else plan
+    return with_kept_weights(plan, config.keep_weights)
 
 
 def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:

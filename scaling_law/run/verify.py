@@ -227,6 +227,7 @@ def _own_resources(
         threads=record.threads,
         micro_seqs=None if whole else record.micro_seqs,
         save_steps=tuple(sorted(save_steps)),
+        keep_weights=False,
         stack=(base.stack or record.run_id) if record.stacked else None,
     )
 

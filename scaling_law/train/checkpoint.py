@@ -30,12 +30,20 @@ def save_checkpoint(run_dir: RunDir, step: int, state: dict[str, Any]) -> Path:
 
     Serialised to memory first, so that a full disk fails before anything is replaced.
     """
+    return _write(run_dir.checkpoint(step), state)
+
+
+def save_weights(run_dir: RunDir, state: dict[str, Any]) -> Path:
+    """Write the final weights, and what else ``slaw export`` needs, in the same form."""
+    return _write(run_dir.weights, state)
+
+
+def _write(path: Path, state: dict[str, Any]) -> Path:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
     digest = hashlib.sha256(payload).hexdigest()
     header = b"%s %s %d\n" % (MAGIC, digest.encode(), len(payload))
-    path = run_dir.checkpoint(step)
     with layout.atomic_file(path) as temporary, temporary.open("wb") as file:
         file.write(header)
         file.write(payload)
