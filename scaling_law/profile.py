@@ -21,8 +21,7 @@ from scaling_law import layout
 from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import ConfigError
 from scaling_law.spec import ModelSpec, to_json
-
-SCHEMA_VERSION = 1
+from scaling_law.versions import PROFILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,7 @@ def profile_path(requested: str) -> Path:
 def save_profile(profile: DeviceProfile, requested: str) -> None:
     """Cache ``profile`` under its kind and under what was ``requested`` (``auto``, say)."""
     for name in {profile.kind, requested}:
-        content = {"schema_version": SCHEMA_VERSION, **to_json(profile)}
+        content = PROFILE.stamp(to_json(profile))
         layout.write_json(profile_path(name), content)
 
 
@@ -101,10 +100,9 @@ def load_profile(requested: str) -> DeviceProfile | None:
         return None
     try:
         data = layout.read_json(path)
-        if data.get("schema_version") != SCHEMA_VERSION:
-            return None
+        PROFILE.check(data.get("schema_version"))
         return profile_from_json(data)
-    except (ConfigError, KeyError, TypeError, AttributeError):
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
         return None  # a cache: measured again rather than mourned
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from scaling_law.errors import quoted
 from scaling_law.typed import build
+from scaling_law.versions import RESOURCES, SPEC
 
 NORMS = ("rmsnorm", "layernorm")
 POSITIONS = ("rotary", "learned", "alibi", "none")
@@ -331,6 +332,7 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     Raises ``ValueError``, ``TypeError``, ``KeyError`` or ``AttributeError``.
     """
     fields = dict(data)
+    SPEC.check(fields.pop("schema_version", 1))
     fields["model"] = build(ModelSpec, fields["model"])
     fields["data"] = build(
         DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
@@ -347,8 +349,10 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:
-    """The inverse of ``to_json`` for ``Resources``."""
-    return build(Resources, {**data, "save_steps": tuple(data.get("save_steps", ()))})
+    """The inverse of ``to_json`` for ``Resources``. Raises ``ValueError``."""
+    fields = dict(data)
+    RESOURCES.check(fields.pop("schema_version", 1))
+    return build(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})
 
 
 def derive_seed(seed: int, purpose: str) -> int:

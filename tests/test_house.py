@@ -21,6 +21,7 @@ HEAVY = {"torch", "scipy", "matplotlib", "pydantic"}
 LAYERS = {
     "errors": 0,
     "units": 0,
+    "versions": 1,
     "typed": 1,
     "flags": 1,
     "spec": 1,

@@ -12,6 +12,16 @@ from typing import Any
 from scaling_law.data.tokenizer import BpeTokenizer, Tokenizer
 
 SEPARATOR = "<|endoftext|>"
+_NO_EXTRAS = {
+    "type": "BPE",
+    "dropout": None,
+    "unk_token": None,
+    "continuing_subword_prefix": None,
+    "end_of_word_suffix": None,
+    "fuse_unk": False,
+    "byte_fallback": False,
+    "ignore_merges": True,  # a word that is a token is that token, as in tiktoken
+}
 
 
 def stand_ins() -> list[str]:
@@ -60,18 +70,7 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
         "pre_tokenizer": before,
         "post_processor": None,
         "decoder": bytes_only,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": True,  # a word that is a token is that token, as in tiktoken
-            "vocab": vocab,
-            "merges": merges,
-        },
+        "model": {**_NO_EXTRAS, "vocab": vocab, "merges": merges},
     }
 
 

@@ -18,6 +18,7 @@ from scaling_law.plan import Plan, PlannedRun
 from scaling_law.record import RunRecord, read_failure, read_record
 from scaling_law.run.progress import SweepProgress, describe_end
 from scaling_law.spec import Resources, to_json
+from scaling_law.versions import RESOURCES, SPEC
 
 _POLL_SECONDS = 0.1
 # How long workers may take to finish their step and write a checkpoint when asked to stop.
@@ -126,8 +127,8 @@ class Runner:
                 run_dir.record.unlink()
                 for path in sorted(run_dir.checkpoints.glob("*.pt")):
                     path.unlink()
-            layout.write_json(run_dir.spec, to_json(run.spec))
-            layout.write_json(run_dir.resources, to_json(run.resources))
+            layout.write_json(run_dir.spec, SPEC.stamp(to_json(run.spec)))
+            layout.write_json(run_dir.resources, RESOURCES.stamp(to_json(run.resources)))
 
     def _has_what_branches_need(self, run: PlannedRun, record: RunRecord) -> bool:
         saved = self._saved_steps(run.run_id)

@@ -16,9 +16,12 @@ from typing import Any
 import torch
 
 from scaling_law import layout
+from scaling_law.errors import ConfigError
 from scaling_law.layout import RunDir
+from scaling_law.versions import CHECKPOINT, MadeLater
 
-MAGIC = b"SLAWCKPT1"
+_WORD = b"SLAWCKPT"
+MAGIC = _WORD + str(CHECKPOINT.current).encode()
 
 
 class DamagedCheckpoint(Exception):  # noqa: N818 - a finding, handled by the caller
@@ -51,10 +54,21 @@ def _write(path: Path, state: dict[str, Any]) -> Path:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in ``path``, on the CPU. Raises ``DamagedCheckpoint`` or ``OSError``."""
+    """The state in ``path``, on the CPU.
+
+    Raises ``DamagedCheckpoint``, ``OSError``, or ``ConfigError`` for what a later slaw wrote: to
+    skip that would throw training away.
+    """
     with path.open("rb") as file:
         header = file.readline(256).split()
         payload = file.read()
+    if len(header) == 3 and (later := re.fullmatch(_WORD + rb"(\d{1,9})", header[0])):
+        try:
+            CHECKPOINT.check(int(later[1]))
+        except MadeLater as problem:
+            raise ConfigError(f"{path}: {problem}") from None
+        except ValueError:
+            pass  # a flipped bit
     if len(header) != 3 or header[0] != MAGIC:
         raise DamagedCheckpoint(f"{path}: not a checkpoint of this version")
     if str(len(payload)).encode() != header[2]:

@@ -24,8 +24,7 @@ from scaling_law.record import RunRecord, read_record
 from scaling_law.spec import to_json
 from scaling_law.train import checkpoint
 from scaling_law.train.hf import hf_model
-
-SCHEMA_VERSION = 1
+from scaling_law.versions import EXPORT
 
 
 def export(run_dir: RunDir, to: Path, form: str) -> None:
@@ -85,7 +84,7 @@ def _write(
 def _about(record: RunRecord) -> dict[str, Any]:
     """The run the weights came from."""
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": EXPORT.current,
         "made_by": f"slaw {__version__}",
         "run_id": record.run_id,
         "val_loss_nats": record.val_loss_nats,

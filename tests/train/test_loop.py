@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -241,6 +242,8 @@ def test_a_state_of_another_corpus_is_refused(dataset, tmp_path):
     assert train_run(job(dataset, tmp_path, spec, should_stop=lambda: next(asked))) is None
     path = job(dataset, tmp_path, spec).run_dir.checkpoint(2)
     state = checkpoint.load_checkpoint(path)
+    sample = Path(__file__).parents[1] / "samples" / "checkpoint-1.pt"
+    assert set(state) == set(checkpoint.load_checkpoint(sample)), "a new version of checkpoints"
     checkpoint.save_checkpoint(RunDir(path.parents[1]), 2, {**state, "corpus_fingerprint": "x"})
     with pytest.raises(RunFailed, match="trained on corpus x"):
         train_run(job(dataset, tmp_path, spec))
