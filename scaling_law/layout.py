@@ -146,6 +146,15 @@ class SweepDir:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def trackers_log(self) -> Path:
+        """What trackers' libraries had to say."""
+        return self.path / "trackers.log"
+
+    def tracking(self, name: str) -> Path:
+        """The folder of one tracker: its files, and what was sent to it."""
+        return self.path / "tracking" / name
+
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.runs / run_id)
 

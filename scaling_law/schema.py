@@ -26,6 +26,7 @@ from scaling_law.spec import (
     DataSpec,
     EvalSpec,
 )
+from scaling_law.tracker_keys import TrackerName, TrackerOptions
 
 DEVICE_KINDS = ("cpu", "mps", "cuda")
 KEPT = ("auto", "all", "largest", "none")
@@ -446,6 +447,10 @@ class SweepFile:
     stacking: Annotated[
         str, Text("auto trains small models of one shape as one program", ("auto", "off"))
     ] = "auto"
+    trackers: Annotated[
+        tuple[TrackerName, ...] | dict[TrackerName, TrackerOptions],
+        Either("where curves are shown besides: names, or names with their options"),
+    ] = ()
     limits: Limits = field(default_factory=Limits)
     early_stop: Annotated[
         float | None,

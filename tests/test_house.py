@@ -25,6 +25,7 @@ LAYERS = {
     "typed": 1,
     "flags": 1,
     "spec": 1,
+    "tracker_keys": 1,
     "layout": 1,
     "strict_yaml": 1,
     "scales": 2,
@@ -70,6 +71,7 @@ THIRD_PARTY = {
     "matplotlib": {"report"},
     "pydantic": {"schema"},
     "safetensors": {"train"},
+    "tensorboardX": {"run"},
 }
 
 

@@ -219,10 +219,10 @@ def test_what_a_later_slaw_wrote_is_refused_as_such(tmp_path):
         assert str(tmp_path) in str(error)
         assert "made by a later slaw" in str(error) and "upgrade slaw" in str(error)
         assert "delete" not in str(error) and len(error.lines) == 1
-    for read in (run_spec_from_json, resources_from_json):
-        data = json.loads((SAMPLES / "spec-2.json").read_text())
+    data = json.loads((SAMPLES / "spec-2.json").read_text())
+    for parse in (run_spec_from_json, resources_from_json):
         with pytest.raises(MadeLater):
-            read({**data, "schema_version": 99})
+            parse({**data, "schema_version": 99})
 
 
 def test_an_older_fit_is_not_misread(tmp_path):

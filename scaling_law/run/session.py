@@ -26,8 +26,10 @@ from scaling_law.profile import DeviceProfile, load_profile, refreshed
 from scaling_law.run.engines.local import LocalEngine, worker_environment
 from scaling_law.run.lock import folder_lock
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
+from scaling_law.run.tracking import tracked
 from scaling_law.spec import to_json
 from scaling_law.stacking import with_stacks
+from scaling_law.tracker_keys import by_name
 from scaling_law.units import format_count, format_seconds
 
 
@@ -126,7 +128,8 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             dataset, plan = _prepared(config, profile, sweep, say)
             say(_opening(plan, dataset, sweep))
             engine = LocalEngine(plan.slots, engine_log(sweep))
-            outcome = Runner(plan, sweep, engine).run()
+            with tracked(sweep, plan.name, by_name(config.trackers), say):
+                outcome = Runner(plan, sweep, engine).run()
     except SlawError:
         if is_new and not sweep.plan.exists():
             _remove_begun(sweep)
@@ -180,12 +183,21 @@ def _begun_plan(config: SweepConfig, profile: DeviceProfile, sweep: SweepDir) ->
     """
     if not (sweep.plan.is_file() and sweep.config.is_file()):
         return None
-    if sweep.config.read_text() != config_yaml(config):
+    if not _same_config(sweep.config, config):
         return None
     plan = read_plan(sweep.plan)
     if plan.device_kind != profile.kind:
         return None
     return dataclasses.replace(plan, slots=profile.slots)
+
+
+def _same_config(path: Path, config: SweepConfig) -> bool:
+    """Whether the config in ``path`` plans the same runs; where they are shown is no part of it."""
+    try:
+        begun = load_config(path, device_kind=config.device_kind)
+    except ConfigError:
+        return False
+    return dataclasses.replace(begun, trackers=()) == dataclasses.replace(config, trackers=())
 
 
 def _pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:

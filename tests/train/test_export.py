@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,7 +132,7 @@ def test_a_byte_tokenizer_has_no_merges():
     assert content["pre_tokenizer"]["type"] == "ByteLevel"
 
 
-REFUSED = {
+REFUSED: dict[str, dict[str, Any]] = {
     "model.position is alibi": {"position": "alibi"},
     "model.position is none": {"position": "none"},
     "model.norm is layernorm: with position: rotary it must be rmsnorm": {"norm": "layernorm"},
@@ -242,6 +243,6 @@ def test_a_weight_that_differs_shows_in_the_logits():
     ids = torch.arange(16)[None]
     before = gpt(ids)
     with torch.no_grad():
-        gpt.blocks[0].attention.qkv.weight.mul_(1.001)
-        gpt.blocks[0].mlp.out.weight.mul_(1.001)
+        for name in ("attention.qkv", "mlp.out"):
+            gpt.get_parameter(f"blocks.0.{name}.weight").mul_(1.001)
     assert (gpt(ids) - before).abs().max() > 2e-4
