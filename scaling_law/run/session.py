@@ -26,7 +26,7 @@ from scaling_law.profile import DeviceProfile, load_profile, refreshed
 from scaling_law.run.engines.local import LocalEngine, worker_environment
 from scaling_law.run.lock import folder_lock
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
-from scaling_law.run.tracking import tracked
+from scaling_law.run.tracking import HURRY_SECONDS, tracked
 from scaling_law.spec import to_json
 from scaling_law.stacking import with_stacks
 from scaling_law.tracker_keys import by_name
@@ -128,8 +128,10 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             dataset, plan = _prepared(config, profile, sweep, say)
             say(_opening(plan, dataset, sweep))
             engine = LocalEngine(plan.slots, engine_log(sweep))
-            with tracked(sweep, plan.name, by_name(config.trackers), say):
+            with tracked(sweep, plan.name, by_name(config.trackers), say) as patience:
                 outcome = Runner(plan, sweep, engine).run()
+                if outcome.stopped_by is not None:
+                    patience.seconds = HURRY_SECONDS
     except SlawError:
         if is_new and not sweep.plan.exists():
             _remove_begun(sweep)

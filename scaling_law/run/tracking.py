@@ -15,6 +15,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_law import layout
@@ -29,6 +30,7 @@ Say = Callable[[str], None]
 POLL_SECONDS = 2.0
 # Uploads may take a while at the end; a tracker that hangs must not hold the sweep up for long.
 PATIENCE_SECONDS = 60.0
+HURRY_SECONDS = 5.0  # where the sweep itself was asked to stop
 
 
 class Feed:
@@ -85,13 +87,21 @@ def _started(run_dir: RunDir, seconds: float) -> float:
     return run_dir.curve.stat().st_mtime - seconds
 
 
+@dataclass
+class Patience:
+    """How long trackers may take once the runs are over."""
+
+    seconds: float = PATIENCE_SECONDS
+
+
 @contextlib.contextmanager
 def tracked(
     sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], say: Say
-) -> Iterator[None]:
+) -> Iterator[Patience]:
     """While inside, and until all is sent, a process feeds ``trackers``; it never raises."""
+    patience = Patience()
     if not trackers:
-        yield
+        yield patience
         return
     options = json.dumps({key: to_json(value) for key, value in trackers.items()})
     command = [sys.executable, "-m", "scaling_law.run.tracking", str(sweep.path), name, options]
@@ -101,22 +111,22 @@ def tracked(
     except OSError as problem:
         say(f"trackers: none, their process could not be started ({problem})")
     try:
-        yield
+        yield patience
     finally:
         if process is not None:
-            _end(process, say)
+            _end(process, patience.seconds, say)
 
 
-def _end(process: subprocess.Popen[bytes], say: Say) -> None:
+def _end(process: subprocess.Popen[bytes], patience_seconds: float, say: Say) -> None:
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
-        code = process.wait(PATIENCE_SECONDS)
+        code = process.wait(patience_seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        say(f"trackers: not done {PATIENCE_SECONDS:.0f}s after the sweep; stopped")
+        say(f"trackers: not done {patience_seconds:.0f}s after the sweep; stopped")
         return
     if code:
         say(f"trackers: their process ended with code {code}; curves are in runs/*/curve.jsonl")

@@ -25,7 +25,8 @@ from scaling_law.plan import Plan, PlannedRun, read_plan
 from scaling_law.profile import available_memory_bytes, usable_cores
 from scaling_law.record import RunRecord, read_curve, read_record
 from scaling_law.run.engines.local import LocalEngine
-from scaling_law.run.runner import Runner, engine_log
+from scaling_law.run.progress import SweepProgress
+from scaling_law.run.runner import Engine, Runner, engine_log
 from scaling_law.run.sameness import Sameness, compare
 from scaling_law.spec import Resources, resources_from_json
 
@@ -65,7 +66,8 @@ def verify(sweep: SweepDir, wanted: str, device: str, say: Say) -> Verification:
         layout.write_json(again.data, content)
         say(_opening(asked, runs, given))
         plan = _plan(runs, _slots(sweep))
-        outcome = Runner(plan, again, LocalEngine(plan.slots, engine_log(again))).run()
+        engine = LocalEngine(plan.slots, engine_log(again))
+        outcome = _Retraining(plan, again, engine, {record.run_id for record in asked}).run()
         if outcome.stopped_by is not None:
             text = "stopped; nothing was kept, the same line starts over"
             return Verification(found=(), text=text, stopped_code=outcome.exit_code)
@@ -74,9 +76,38 @@ def verify(sweep: SweepDir, wanted: str, device: str, say: Say) -> Verification:
         found = tuple(
             _compared(sweep.run(run.run_id), again.run(run.run_id), kept[run.run_id], given)
             for run in runs
-            if run.run_id in kept and run.run_id not in given.values()
+            if again.run(run.run_id).record.is_file() and run.run_id not in given.values()
         )
     return Verification(found=found, text="\n".join([*(s.text for s in found), _summary(found)]))
+
+
+class _Retraining(Runner):
+    """A trunk that nobody asked for ends once it has saved what its branches start from."""
+
+    def __init__(self, plan: Plan, sweep: SweepDir, engine: Engine, asked: set[str]) -> None:
+        super().__init__(plan, sweep, engine)
+        early = any(run.spec.early_stop for run in plan.runs)  # learns from the whole trunk
+        self._beside = set() if early else {run.run_id for run in plan.runs} - asked
+        self._served: set[str] = set()
+
+    def _submit(self, progress: SweepProgress) -> None:
+        for handle in {id(handle): handle for handle in self._busy.values()}.values():
+            runs = {run_id for run_id, own in self._busy.items() if own is handle}
+            if not runs & self._served and all(map(self._has_served, runs)):
+                self._served |= runs
+                self.engine.cancel(handle)
+        super()._submit(progress)
+
+    def _has_served(self, run_id: str) -> bool:
+        needed = {run.spec.start_step for run in self._branches.get(run_id, [])}
+        return run_id in self._beside and bool(needed) and needed <= self._saved_steps(run_id)
+
+    def _settle(self, run_id: str, progress: SweepProgress) -> None:
+        if run_id not in self._served or self.sweep.run(run_id).record.is_file():
+            super()._settle(run_id, progress)
+
+    def _over(self) -> set[str]:
+        return super()._over() | self._served
 
 
 def _kept(sweep: SweepDir) -> dict[str, RunRecord]:
@@ -278,7 +309,7 @@ def _opening(asked: Sequence[RunRecord], runs: Sequence[PlannedRun], given: dict
     if beside:
         words += f", with {beside} more that they rest on"
     flops = sum(run.flops_spent for run in trained)
-    return f"{words}, in a temporary folder: {flops:.3g} FLOPs"
+    return f"{words}, in a temporary folder: at most {flops:.3g} FLOPs"
 
 
 def _compared(kept: RunDir, again: RunDir, record: RunRecord, given: dict[str, str]) -> Sameness:

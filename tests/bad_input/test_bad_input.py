@@ -23,7 +23,7 @@ from tests.fakes import cpu_profile
 CASES = [*CONFIGS, *COMMANDS, *TABLES, *FOLDERS]
 SUBCOMMANDS = {
     "run", "plan", "status", "fit", "validate", "extrapolate", "hardware", "report", "data",
-    "config", "completion",
+    "config", "completion", "export",
 }  # fmt: skip
 
 

@@ -252,6 +252,9 @@ import json, os, pathlib
 def init(**about):
     if os.environ.get("FAKE") == "dies":
         os._exit(9)
+    if os.environ.get("FAKE") == "hangs":
+        import time
+        time.sleep(600)
     return Run(about["name"])
 class Run:
     def __init__(self, name):
@@ -264,7 +267,7 @@ class Run:
 """
 
 
-@pytest.mark.parametrize("fate", ["lives", "dies"])
+@pytest.mark.parametrize("fate", ["lives", "dies", "hangs"])
 def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "trackio.py").write_text(MODULE)
@@ -273,7 +276,8 @@ def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
     monkeypatch.setenv("FAKE", fate)
     monkeypatch.delenv("TRACKIO_DIR", raising=False)
     said: list[str] = []
-    with tracked(sweep, "s", by_name(["trackio"]), said.append):
+    with tracked(sweep, "s", by_name(["trackio"]), said.append) as patience:
+        patience.seconds = 1.0 if fate == "hangs" else 60.0
         grow(sweep, 1, 2)
         write_record(sweep.run(SPEC.run_id), record_of(SPEC))
     out, err = capfd.readouterr()
@@ -283,6 +287,8 @@ def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
         assert sent == ["1", "2", "end"]
         assert "chatter" in sweep.trackers_log.read_text()
         assert said == []
+    elif fate == "hangs":
+        assert said == ["trackers: not done 1s after the sweep; stopped"]
     else:
         assert said == [
             "trackers: their process ended with code 9; curves are in runs/*/curve.jsonl"

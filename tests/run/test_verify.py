@@ -65,11 +65,11 @@ def test_a_branch_and_its_trunk_come_out_the_same_and_the_sweep_is_left_alone(tr
     sweep, _, _ = trained
     before = contents(sweep)
     said: list[str] = []
-    found = verify(sweep, "branch", "auto", said.append)
+    found = verify(sweep, "all", "auto", said.append)
     assert found.exit_code == 0, found.text
     assert "2 of 2 runs equal to the last bit" in found.text
     assert re.search(r"^branch: equal.*from its trunk's first step$", found.text, re.M)
-    assert "with 1 more that they rest on" in said[0]
+    assert "training 2 of the sweep's runs again, in a temporary folder" in said[0]
     assert contents(sweep) == before
 
 
@@ -119,13 +119,42 @@ def test_what_was_changed_afterwards_is_found(trained, tmp_path, monkeypatch):
         changed.run(branch.run_id).record,
         {**record, "val_loss_nats": 1.0, "versions": {**record["versions"], "torch": "0.1"}},
     )
-    found = verify(changed, branch.run_id, "auto", lambda line: None)
+    found = verify(changed, "all", "auto", lambda line: None)
     assert found.exit_code == 3
     assert "2 of 2 runs are NOT" in found.text
     assert f"starts at step {point['step']}: train_loss_nats" in found.text
     assert "val_loss_nats (record): 1.0 kept" in found.text
     assert "may explain it: torch 0.1 then" in found.text
     assert "the kept files were changed" in found.text  # the trunk's surroundings are the same
+
+
+def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch):
+    sweep, trunk, _ = trained
+    cancelled: list[str] = []
+
+    class Endless(Repeater):
+        """The trunk saves its state and then has long to go."""
+
+        def submit(self, run_dirs, resources):
+            super().submit(run_dirs, resources)
+            name = run_dirs[0].path.name
+            if name == trunk.run_id:
+                run_dirs[0].record.unlink()
+            return name
+
+        def state(self, handle):
+            return "running" if handle == trunk.run_id and not cancelled else "over"
+
+        def cancel(self, handle):
+            cancelled.append(handle)
+
+    monkeypatch.setattr("scaling_law.run.verify.LocalEngine", lambda *a: Endless(sweep))
+    said: list[str] = []
+    found = verify(sweep, "branch", "auto", said.append)
+    assert found.exit_code == 0
+    assert [one.label for one in found.found] == ["branch"]
+    assert cancelled == [trunk.run_id]
+    assert "with 1 more that they rest on" in said[0]
 
 
 def test_a_state_the_trunk_still_holds_is_taken_and_said(trained, tmp_path, monkeypatch):
