@@ -369,3 +369,24 @@ def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
         folder = jobs[0].run_dir
         sizes.append(folder.checkpoint(checkpoint.checkpoint_steps(folder)[0]).stat().st_size)
     assert sizes[0] == sizes[1]
+
+
+def test_final_weights_are_kept_where_asked_and_give_the_recorded_loss(dataset, tmp_path):
+    resources = Resources(keep_weights=True)
+    this = job(dataset, tmp_path, tiny_spec(), resources=resources)
+    record = train_run(this)
+    assert record is not None
+    kept = checkpoint.load_checkpoint(this.run_dir.weights)
+    assert kept["tokenizer"] == dataset.tokenizer.to_json()
+    state = loop.begin(this)
+    state.model.load_state_dict(kept["model"])
+    assert loop._evaluate(this, state, 512).loss_nats == record.val_loss_nats
+    other = job(dataset, tmp_path / "off", tiny_spec())
+    train_run(other)
+    assert not other.run_dir.weights.exists()
+    (stacks,) = seeds_of(
+        dataset, tmp_path / "s", [0], resources=Resources(stack="s", keep_weights=True)
+    )
+    stacked([stacks])
+    size = this.run_dir.weights.stat().st_size
+    assert stacks.run_dir.weights.stat().st_size == pytest.approx(size, rel=0.02)
