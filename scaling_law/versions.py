@@ -63,7 +63,7 @@ RESOURCES = Form(
 PLAN = Form("plan", ("stack in resources from its middle on", "keep_weights in resources"))
 FIT = Form("fit", ("the suite", "kept samples", "digest of its own content"), oldest=3)
 DATASET = Form("dataset", ("token shards, tokenizer and meta.json",))
-PROFILE = Form("device profile", ("speeds by size",))
+PROFILE = Form("device profile", ("speeds by size", "speed in fp32 beside"), oldest=2)
 # Its number is the end of the file's magic word.
 CHECKPOINT = Form("checkpoint", ("checksummed header, then torch.save",))
 EXPORT = Form("exported model", ("safetensors beside slaw.json",))

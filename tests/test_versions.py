@@ -40,7 +40,7 @@ FROZEN = {
     "resources file": (2, "f410902f3e61"),
     "plan": (2, "1a09a92697b7"),
     "fit": (3, "e62c64554e06"),
-    "device profile": (1, "6d112ce32e93"),
+    "device profile": (2, "dea781c28e6e"),
 }
 MADE_OF: dict[str, tuple[type, ...]] = {
     "run record": (RunRecord, CurvePoint),
@@ -176,9 +176,11 @@ def test_profiles_are_read_or_measured_again(tmp_path, monkeypatch):
     path = profile_path("cpu")
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(SAMPLES / "profile-1.json", path)
+    assert load_profile("cpu") is None
+    shutil.copy(SAMPLES / "profile-2.json", path)
     found = load_profile("cpu")
     assert found is not None and found.slots == 2
-    layout.write_json(path, {**layout.read_json(path), "schema_version": 2})
+    layout.write_json(path, {**layout.read_json(path), "schema_version": 3})
     assert load_profile("cpu") is None
 
 

@@ -28,7 +28,7 @@ from scaling_law.run.engines.local import LocalEngine
 from scaling_law.run.progress import SweepProgress
 from scaling_law.run.runner import Engine, Runner, engine_log
 from scaling_law.run.sameness import Sameness, compare
-from scaling_law.spec import Resources, resources_from_json
+from scaling_law.spec import Resources, resources_from_json, to_json
 
 Say = Callable[[str], None]
 EVERY = "all"
@@ -62,10 +62,15 @@ def verify(sweep: SweepDir, wanted: str, device: str, say: Say) -> Verification:
     with tempfile.TemporaryDirectory(prefix="slaw-verify-") as name:
         again = SweepDir(Path(name) / "sweep")
         runs, given = _family(sweep, again, kept, asked, device)
-        content = {"folder": str(dataset.folder), "fingerprint": dataset.fingerprint}
+        content = {
+            "spec": to_json(asked[0].spec.data),
+            "folder": str(dataset.folder),
+            "fingerprint": dataset.fingerprint,
+        }
         layout.write_json(again.data, content)
         say(_opening(asked, runs, given))
         plan = _plan(runs, _slots(sweep))
+        layout.write_json(again.plan, plan.to_json())
         engine = LocalEngine(plan.slots, engine_log(again))
         outcome = _Retraining(plan, again, engine, {record.run_id for record in asked}).run()
         if outcome.stopped_by is not None:
@@ -102,9 +107,9 @@ class _Retraining(Runner):
         needed = {run.spec.start_step for run in self._branches.get(run_id, [])}
         return run_id in self._beside and bool(needed) and needed <= self._saved_steps(run_id)
 
-    def _settle(self, run_id: str, progress: SweepProgress) -> None:
+    def _settle(self, run_id: str, word: str, progress: SweepProgress) -> None:
         if run_id not in self._served or self.sweep.run(run_id).record.is_file():
-            super()._settle(run_id, progress)
+            super()._settle(run_id, word, progress)
 
     def _over(self) -> set[str]:
         return super()._over() | self._served

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -33,21 +34,21 @@ def save_checkpoint(run_dir: RunDir, step: int, state: dict[str, Any]) -> Path:
 
     Serialised to memory first, so that a full disk fails before anything is replaced.
     """
-    return _write(run_dir.checkpoint(step), state)
+    return _write(run_dir.checkpoint(step), state, run_dir.guard)
 
 
 def save_weights(run_dir: RunDir, state: dict[str, Any]) -> Path:
     """Write the final weights, and what else ``slaw export`` needs, in the same form."""
-    return _write(run_dir.weights, state)
+    return _write(run_dir.weights, state, run_dir.guard)
 
 
-def _write(path: Path, state: dict[str, Any]) -> Path:
+def _write(path: Path, state: dict[str, Any], guard: Callable[[], None]) -> Path:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
     digest = hashlib.sha256(payload).hexdigest()
     header = b"%s %s %d\n" % (MAGIC, digest.encode(), len(payload))
-    with layout.atomic_file(path) as temporary, temporary.open("wb") as file:
+    with layout.atomic_file(path, guard) as temporary, temporary.open("wb") as file:
         file.write(header)
         file.write(payload)
     return path

@@ -6,10 +6,12 @@ import dataclasses
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from scaling_law import layout
+from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.errors import ConfigError
 from scaling_law.layout import SweepDir
@@ -38,12 +40,21 @@ def data(tmp_path_factory):
         yield spec, prepare(spec)
 
 
+def pin(sweep: SweepDir, spec: DataSpec, folder: Path) -> None:
+    content = {
+        "spec": to_json(spec),
+        "folder": str(folder),
+        "fingerprint": open_dataset(folder).fingerprint,
+    }
+    layout.write_json(sweep.data, content)
+
+
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     """A trunk and its branch, trained by a worker in this very process."""
     spec, folder = data
     sweep = SweepDir(tmp_path_factory.mktemp("kept"))
-    layout.write_json(sweep.data, {"folder": str(folder)})
+    pin(sweep, spec, folder)
     trunk = tiny_spec(schedule=TRUNK, label="trunk", data=spec)
     branch = tiny_spec(label="branch", data=spec, branch=Branch(trunk_id=trunk.run_id, at_step=32))
     for run, steps in ((trunk, (32,)), (branch, ())):
@@ -233,7 +244,7 @@ precision: fp32
     found = []
     for name, slots, step in (("one", 1, 1), ("three", 3, 1), ("backwards", 2, -1)):
         sweep = SweepDir(tmp_path / name)
-        layout.write_json(sweep.data, {"folder": str(folder)})
+        pin(sweep, spec, folder)
         runs = plan.runs[::step]
         # least urgent first, too: which worker takes what must not matter
         order = dataclasses.replace(plan, runs=runs)
