@@ -3,7 +3,7 @@
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
                      report.html}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
-                                   record.json | failure.json}
+                                   weights.pt, record.json | failure.json}
 
 ``record.json`` is written last; its presence is the only meaning of "finished". While somebody
 works on a run or a sweep there is a ``claim`` (``claim.py``), and ``runners/`` has one of each
@@ -77,12 +77,49 @@ class RunDir:
         return self.path / "progress.json"
 
     @property
+    def weights(self) -> Path:
+        """The final weights, where they are kept; what ``slaw export`` reads."""
+        return self.path / "weights.pt"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "ckpt"
 
     def checkpoint(self, step: int) -> Path:
         """State before ``step`` is taken (``step`` steps are done)."""
         return self.checkpoints / f"step_{step:08d}.pt"
+
+
+@dataclass(frozen=True)
+class ExportDir:
+    """The files of one exported model; those of a Hugging Face folder are named as it wants."""
+
+    path: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def about(self) -> Path:
+        """The run it came from: spec, loss, corpus."""
+        return self.path / "slaw.json"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def generation_config(self) -> Path:
+        return self.path / "generation_config.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def tokenizer_config(self) -> Path:
+        return self.path / "tokenizer_config.json"
 
 
 @dataclass(frozen=True)
@@ -133,6 +170,15 @@ class SweepDir:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def trackers_log(self) -> Path:
+        """What trackers' libraries had to say."""
+        return self.path / "trackers.log"
+
+    def tracking(self, name: str) -> Path:
+        """The folder of one tracker: its files, and what was sent to it."""
+        return self.path / "tracking" / name
 
     @property
     def dashboard(self) -> Path:

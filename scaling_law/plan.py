@@ -17,7 +17,7 @@ from typing import Any
 from scaling_law import layout
 from scaling_law.config import SweepConfig
 from scaling_law.counts import count_params, train_flops
-from scaling_law.errors import PlanError, quoted
+from scaling_law.errors import PlanError
 from scaling_law.grid import Course, Horizon, expand
 from scaling_law.growth import growth_from, linked, needed
 from scaling_law.packing import Task, chain_seconds, makespan_seconds
@@ -36,8 +36,7 @@ from scaling_law.spec import (
 )
 from scaling_law.typed import build
 from scaling_law.units import format_seconds
-
-SCHEMA_VERSION = 1
+from scaling_law.versions import PLAN, MadeLater
 
 # A worker process loads torch once (3.6 s on 2 cores); each run then opens its folder, builds
 # its model and writes its files.
@@ -154,19 +153,14 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``plan.json``."""
-        return {"schema_version": SCHEMA_VERSION, **to_json(self)}
+        return PLAN.stamp(to_json(self))
 
 
 def plan_from_json(data: Mapping[str, Any]) -> Plan:
     """The inverse of ``Plan.to_json``. Raises ``PlanError`` for another version or shape."""
     try:
         fields = {**data}
-        version = fields.pop("schema_version", None)
-        if version != SCHEMA_VERSION:
-            raise PlanError(
-                f"schema_version {quoted(version)}, expected {SCHEMA_VERSION}: of another version"
-                " of slaw; delete it to plan the sweep again"
-            )
+        PLAN.check(fields.pop("schema_version", None))
         runs = []
         for run in fields["runs"]:
             spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
@@ -176,6 +170,8 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
         fields["runs"] = tuple(runs)
         fields["left_out"] = tuple(build(LeftOut, item) for item in fields["left_out"])
         return build(Plan, fields)
+    except MadeLater as problem:
+        raise PlanError(str(problem)) from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)
         raise PlanError(f"not a plan ({why}); delete it to plan the sweep again") from None

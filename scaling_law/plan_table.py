@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from scaling_law.counts import count_params
+from scaling_law.kept_weights import kept_words
 from scaling_law.plan import Plan, PlannedRun
 from scaling_law.units import format_bytes, format_count, format_seconds
 
@@ -84,6 +85,7 @@ def _totals(plan: Plan) -> list[str]:
         f" memory: at most {format_bytes(_peak_bytes(plan))}"
         f" (limit {format_bytes(plan.memory_limit_bytes)});"
         f" disk: {format_bytes(plan.disk_bytes)}",
+        kept_words(plan),
     ]
 
 

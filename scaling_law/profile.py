@@ -22,8 +22,7 @@ from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import ConfigError
 from scaling_law.spec import ModelSpec, to_json
 from scaling_law.units import format_count
-
-SCHEMA_VERSION = 2  # 2: speed in fp32 beside
+from scaling_law.versions import PROFILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +111,7 @@ def profile_path(requested: str) -> Path:
 def save_profile(profile: DeviceProfile, requested: str) -> None:
     """Cache ``profile`` under its kind and under what was ``requested`` (``auto``, say)."""
     for name in {profile.kind, requested}:
-        content = {"schema_version": SCHEMA_VERSION, **to_json(profile)}
+        content = PROFILE.stamp(to_json(profile))
         layout.write_json(profile_path(name), content)
 
 
@@ -131,10 +130,9 @@ def load_profile(requested: str) -> DeviceProfile | None:
         return None
     try:
         data = layout.read_json(path)
-        if data.get("schema_version") != SCHEMA_VERSION:
-            return None
+        PROFILE.check(data.get("schema_version"))
         return profile_from_json(data)
-    except (ConfigError, KeyError, TypeError, AttributeError):
+    except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
         return None  # a cache: measured again rather than mourned
 
 

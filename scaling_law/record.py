@@ -14,8 +14,8 @@ from scaling_law.errors import ConfigError, one_line, quoted
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.spec import KINDS, RunSpec, check_run_id, run_spec_from_json, to_json
 from scaling_law.typed import build, json_problem
+from scaling_law.versions import RECORD, MadeLater
 
-SCHEMA_VERSION = 1
 STATUSES = ("done", "diverged", "stopped_early")
 # What the record of a run that was stopped early says in place of a loss.
 FORETOLD = (
@@ -92,7 +92,7 @@ class RunRecord:
     stacked: bool = False
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = RECORD.current
 
     @property
     def cluster(self) -> str:
@@ -109,9 +109,7 @@ def record_from_json(data: dict[str, Any]) -> RunRecord:
     """The inverse of ``to_json``. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
     if not isinstance(data, dict):
         raise ValueError(f"found {quoted(data)}, expected keys and values")
-    version = data.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ValueError(f"schema_version {quoted(version)}, expected {SCHEMA_VERSION}")
+    RECORD.check(data.get("schema_version"))
     record = build(RunRecord, {**data, "spec": run_spec_from_json(data["spec"])})
     check_run_id(record.run_id)
     for name, value, known in (("status", record.status, STATUSES), ("kind", record.kind, KINDS)):
@@ -135,6 +133,8 @@ def read_record(path: Path) -> RunRecord:
     data = layout.read_json(path)
     try:
         return record_from_json(data)
+    except MadeLater as problem:
+        raise ConfigError(f"{path}: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)
         raise ConfigError(f"{path}: not a run record ({why}); delete it to retrain") from None

@@ -17,6 +17,7 @@ from typing import Any
 
 from scaling_law.errors import quoted
 from scaling_law.typed import build
+from scaling_law.versions import RESOURCES, SPEC
 
 NORMS = ("rmsnorm", "layernorm")
 POSITIONS = ("rotary", "learned", "alibi", "none")
@@ -355,6 +356,7 @@ class Resources:
     micro-batch in sequences (None: the whole batch, halved when memory runs out);
     ``precision_reason`` says why the spec's precision was chosen. Runs of one ``stack`` are
     trained in step by one program (``train.stack``), whose rounding differs from a lone run's.
+    ``keep_weights``: the final weights stay in the run's folder.
     """
 
     device: str = "cpu"
@@ -365,6 +367,7 @@ class Resources:
     precision_reason: str = ""
     save_steps: tuple[int, ...] = ()
     stack: str | None = None
+    keep_weights: bool = False
 
 
 @cache
@@ -401,6 +404,7 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     Raises ``ValueError``, ``TypeError``, ``KeyError`` or ``AttributeError``.
     """
     fields = dict(data)
+    SPEC.check(fields.pop("schema_version", 1))
     fields["model"] = build(ModelSpec, fields["model"])
     fields["data"] = build(
         DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
@@ -419,8 +423,10 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:
-    """The inverse of ``to_json`` for ``Resources``."""
-    return build(Resources, {**data, "save_steps": tuple(data.get("save_steps", ()))})
+    """The inverse of ``to_json`` for ``Resources``. Raises ``ValueError``."""
+    fields = dict(data)
+    RESOURCES.check(fields.pop("schema_version", 1))
+    return build(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})
 
 
 def derive_seed(seed: int, purpose: str) -> int:

@@ -21,9 +21,11 @@ HEAVY = {"torch", "scipy", "matplotlib", "pydantic", "rich"}
 LAYERS = {
     "errors": 0,
     "units": 0,
+    "versions": 1,
     "typed": 1,
     "flags": 1,
     "spec": 1,
+    "tracker_keys": 1,
     "layout": 1,
     "process": 1,
     "claim": 2,
@@ -36,6 +38,7 @@ LAYERS = {
     "record": 2,
     "outcome": 2,
     "rules": 2,
+    "schema_kinds": 2,
     "schema": 2,
     "config": 2,
     "packing": 2,
@@ -46,6 +49,7 @@ LAYERS = {
     "plan": 3,
     "plan_table": 3,
     "stacking": 3,
+    "kept_weights": 3,
     "data": 4,
     "train": 4,
     "fit": 4,
@@ -76,7 +80,9 @@ THIRD_PARTY = {
     "torch": {"train"},
     "scipy": {"fit", "extrapolate"},
     "matplotlib": {"report"},
-    "pydantic": {"schema"},
+    "pydantic": {"schema", "schema_kinds"},
+    "safetensors": {"train"},
+    "tensorboardX": {"run"},
     "rich": {"monitor"},
 }
 

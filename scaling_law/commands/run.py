@@ -14,12 +14,24 @@ def _run(options: argparse.Namespace) -> int:
     from scaling_law.run import session
 
     request = _request(options)
+    if options.verify is not None:
+        return _verify(options)
     if options.dry_run:
         print(session.dry_run_text(*session.plan_only(request, say)))
         return EXIT_OK
     sweep, plan, outcome = session.run_sweep(request, say)
     print(session.closing(sweep, plan, outcome))
     return outcome.exit_code
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from scaling_law.run.session import sweep_folder
+    from scaling_law.run.verify import verify
+
+    sweep = sweep_folder(_request(options))
+    verification = verify(sweep, options.verify, options.device, say)
+    print(verification.text)
+    return verification.exit_code
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -68,7 +80,14 @@ def add(commands: Commands) -> None:
         "on from the checkpoints and ends with the same numbers.",
     )
     add_sweep_options(run)
-    run.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    instead = run.add_mutually_exclusive_group()
+    instead.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    instead.add_argument(
+        "--verify",
+        type=given,
+        metavar="RUN",
+        help="train a finished run (its id, its label, or all) again elsewhere and compare",
+    )
     run.set_defaults(handler=_run)
     plan = commands.add_parser("plan", help="print what a sweep would run and cost")
     add_sweep_options(plan)

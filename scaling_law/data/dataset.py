@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from scaling_law import layout
 from scaling_law.data.mixing import permutation
-from scaling_law.data.prepare import META, SCHEMA_VERSION, SPLITS, TOKENIZER
+from scaling_law.data.prepare import META, SPLITS, TOKENIZER
 from scaling_law.data.shards import check_shard, open_shard
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
 from scaling_law.spec import derive_seed
+from scaling_law.versions import DATASET, MadeLater
 
 
 def _order(seed: int, count: int) -> npt.NDArray[np.integer]:
@@ -166,12 +167,14 @@ def open_dataset(folder: Path) -> Dataset:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; make the dataset with `slaw data prepare`")
     meta = layout.read_json(path)
-    found = meta.get("schema_version") if isinstance(meta, dict) else None
-    if found != SCHEMA_VERSION:
+    try:
+        DATASET.check(meta.get("schema_version") if isinstance(meta, dict) else None)
+    except MadeLater as problem:
+        raise ConfigError(f"{path}: {problem}") from None
+    except ValueError as problem:
         raise ConfigError(
-            f"{path}: schema_version {found}, expected {SCHEMA_VERSION}; delete the folder "
-            "and prepare the data again"
-        )
+            f"{path}: {problem}; delete the folder and prepare the data again"
+        ) from None
     try:
         tokenizer = tokenizer_from_json(layout.read_json(folder / TOKENIZER))
         dataset = Dataset(folder, meta, tokenizer)

@@ -39,8 +39,8 @@ from scaling_law.errors import ConfigError
 from scaling_law.process import tag_is_dead, this_process
 from scaling_law.spec import DataSpec, to_json
 from scaling_law.units import format_bytes, format_count, format_seconds
+from scaling_law.versions import DATASET
 
-SCHEMA_VERSION = 1
 META, TOKENIZER = "meta.json", "tokenizer.json"
 SPLITS = ("train", "val")
 _BPE_SAMPLE_BYTES = 8_000_000
@@ -90,7 +90,7 @@ def dataset_folder(spec: DataSpec) -> Path:
 
 
 def _folder(corpus: Corpus, spec: DataSpec) -> Path:
-    state = {"schema": SCHEMA_VERSION, "spec": to_json(spec), "state": corpus.state()}
+    state = {"schema": DATASET.current, "spec": to_json(spec), "state": corpus.state()}
     name = re.sub(r"[^A-Za-z0-9._-]", "_", corpus.name)[:40].lstrip(".") or "corpus"
     return layout.cache_dir() / "data" / f"{name}-{state_digest(state)[:12]}"
 
@@ -315,7 +315,7 @@ def _meta(
             "domains": dict(sorted(domains.items())),
         }
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": DATASET.current,
         "spec": to_json(spec),
         "corpus": corpus.name,
         "licence": corpus.licence,

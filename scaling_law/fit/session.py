@@ -14,7 +14,6 @@ from scaling_law.fit.material import gather_material, refuse_table_settings, sou
 from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.suite import (
-    SCHEMA_VERSION,
     FitSettings,
     FitSuite,
     digest,
@@ -27,9 +26,10 @@ from scaling_law.fit.validate import Validation, validate
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, fit_result_from_json
 from scaling_law.record import find_sweeps, load_records
+from scaling_law.versions import FIT, MadeLater
 
 _VALIDATION_RESAMPLES = 200
-_OLD_VERSIONS = range(1, SCHEMA_VERSION)
+_OLD_VERSIONS = range(1, FIT.oldest)
 
 __all__ = [
     "KnownLaws",
@@ -171,9 +171,7 @@ def _stored(path: Path, content: Any) -> KnownLaws:
     try:
         if not isinstance(content, dict):
             raise ValueError(f"found {quoted(content)}, expected keys and values")
-        version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise ValueError(f"schema_version {quoted(version)}, expected {SCHEMA_VERSION}")
+        FIT.check(content.get("schema_version"))
         if content.get("digest") != digest(content):
             raise ValueError("its content does not match its digest")
         return KnownLaws(
@@ -182,6 +180,8 @@ def _stored(path: Path, content: Any) -> KnownLaws:
             seed_noise_log=content["seed_noise_log"],
             trust_flops_factor=content["trust_flops_factor"],
         )
+    except MadeLater as problem:
+        raise ConfigError(f"{path}: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)
         raise ConfigError(f"{path}: damaged ({why}); run `slaw fit` again") from None

@@ -32,8 +32,8 @@ from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, finite_json
 from scaling_law.record import RunRecord
 from scaling_law.spec import canonical_json
+from scaling_law.versions import FIT
 
-SCHEMA_VERSION = 3
 _KEPT_SAMPLES = 400
 _SIDE_RESAMPLES = 200
 
@@ -327,7 +327,7 @@ def save_suite(suite: FitSuite, folder: Path) -> Path:
     laws = {name: finite_json(fit) for name, fit in suite.kept_laws.items()}
     path = SweepDir(folder).fits / "fit.json"
     content = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": FIT.current,
         "source_key": suite.source_key,
         "settings": finite_json(suite.settings),
         "best_law": suite.best_law,

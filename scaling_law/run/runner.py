@@ -28,6 +28,7 @@ from scaling_law.run.others import Others
 from scaling_law.run.progress import SweepProgress, describe_end
 from scaling_law.run.tidy import tidy_run
 from scaling_law.spec import Resources, to_json
+from scaling_law.versions import RESOURCES, SPEC
 
 _POLL_SECONDS = 0.1
 # How long workers may take to finish their step and write a checkpoint when asked to stop.
@@ -147,8 +148,8 @@ class Runner:
                 if self._has_what_branches_need(run, record) or not self._take_back(run, record):
                     self._note_record(record)
                     continue
-            _keep_json(run_dir.spec, to_json(run.spec))
-            _keep_json(run_dir.resources, to_json(run.resources))
+            _keep_json(run_dir.spec, SPEC.stamp(to_json(run.spec)))
+            _keep_json(run_dir.resources, RESOURCES.stamp(to_json(run.resources)))
         for run_id in self._over():
             self._tidy(run_id)
         self._others.note_failures(run.run_id for run in self.plan.runs)

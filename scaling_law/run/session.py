@@ -23,14 +23,17 @@ from scaling_law.config import SweepConfig, config_yaml, load_config
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
+from scaling_law.kept_weights import with_kept_weights
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan, read_plan
 from scaling_law.plan_table import early_stop_words, growth_words, render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed, shared_by
 from scaling_law.run.engines.local import LocalEngine, worker_environment
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
+from scaling_law.run.tracking import HURRY_SECONDS, tracked
 from scaling_law.spec import to_json
 from scaling_law.stacking import with_stacks
+from scaling_law.tracker_keys import by_name
 from scaling_law.units import format_count, format_seconds
 
 
@@ -83,6 +86,14 @@ def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, Device
     return config, shared_by(profile, config.limits.slots)
 
 
+def sweep_folder(request: Request) -> SweepDir:
+    """The folder of the sweep that ``request`` names; it may not exist yet."""
+    if request.out is not None:
+        return SweepDir(Path(request.out))
+    config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
+    return SweepDir(Path(f"results/{config.name}"))
+
+
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """Config and plan, nothing written and no data prepared.
 
@@ -101,7 +112,8 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
 
 def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
     plan = make_plan(config, profile, train_tokens=train_tokens)
-    return with_stacks(plan) if config.stacking == "auto" else plan
+    plan = with_stacks(plan) if config.stacking == "auto" else plan
+    return with_kept_weights(plan, config.keep_weights)
 
 
 def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:
@@ -124,7 +136,10 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             raise
         say(_opening(plan, dataset, sweep))
         runner = Runner(plan, sweep, LocalEngine(plan.slots, engine_log(sweep)))
-        outcome = runner.run()
+        with tracked(sweep, plan.name, by_name(config.trackers), say) as patience:
+            outcome = runner.run()
+            if outcome.stopped_by is not None:
+                patience.seconds = HURRY_SECONDS
     runner.dashboard.write()  # once more: this one is no longer at work
     _remove_empty(sweep)
     return sweep, plan, outcome
@@ -231,12 +246,21 @@ def _begun_plan(config: SweepConfig, profile: DeviceProfile, sweep: SweepDir) ->
     """
     if not (sweep.plan.is_file() and sweep.config.is_file()):
         return None
-    if sweep.config.read_text() != config_yaml(config):
+    if not _same_config(sweep.config, config):
         return None
     plan = read_plan(sweep.plan)
     if plan.device_kind != profile.kind:
         return None
     return dataclasses.replace(plan, slots=profile.slots)
+
+
+def _same_config(path: Path, config: SweepConfig) -> bool:
+    """Whether the config in ``path`` plans the same runs; where they are shown is no part of it."""
+    try:
+        begun = load_config(path, device_kind=config.device_kind)
+    except ConfigError:
+        return False
+    return dataclasses.replace(begun, trackers=()) == dataclasses.replace(config, trackers=())
 
 
 def _pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:

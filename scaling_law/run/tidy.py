@@ -12,7 +12,7 @@ from scaling_law.layout import RunDir
 
 def temporary_files(run_dir: RunDir) -> list[Path]:
     """Those that a worker makes; the claim's are ``claim.clear_leftovers``'s."""
-    written = (run_dir.record, run_dir.failure, run_dir.curve, run_dir.progress)
+    written = (run_dir.record, run_dir.failure, run_dir.curve, run_dir.progress, run_dir.weights)
     return [*layout.leftovers(*written), *run_dir.checkpoints.glob(".*.tmp")]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -16,9 +17,12 @@ from typing import Any
 import torch
 
 from scaling_law import layout
+from scaling_law.errors import ConfigError
 from scaling_law.layout import RunDir
+from scaling_law.versions import CHECKPOINT, MadeLater
 
-MAGIC = b"SLAWCKPT1"
+_WORD = b"SLAWCKPT"
+MAGIC = _WORD + str(CHECKPOINT.current).encode()
 
 
 class DamagedCheckpoint(Exception):  # noqa: N818 - a finding, handled by the caller
@@ -30,23 +34,42 @@ def save_checkpoint(run_dir: RunDir, step: int, state: dict[str, Any]) -> Path:
 
     Serialised to memory first, so that a full disk fails before anything is replaced.
     """
+    return _write(run_dir.checkpoint(step), state, run_dir.guard)
+
+
+def save_weights(run_dir: RunDir, state: dict[str, Any]) -> Path:
+    """Write the final weights, and what else ``slaw export`` needs, in the same form."""
+    return _write(run_dir.weights, state, run_dir.guard)
+
+
+def _write(path: Path, state: dict[str, Any], guard: Callable[[], None]) -> Path:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getbuffer()
     digest = hashlib.sha256(payload).hexdigest()
     header = b"%s %s %d\n" % (MAGIC, digest.encode(), len(payload))
-    path = run_dir.checkpoint(step)
-    with layout.atomic_file(path, run_dir.guard) as temporary, temporary.open("wb") as file:
+    with layout.atomic_file(path, guard) as temporary, temporary.open("wb") as file:
         file.write(header)
         file.write(payload)
     return path
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in ``path``, on the CPU. Raises ``DamagedCheckpoint`` or ``OSError``."""
+    """The state in ``path``, on the CPU.
+
+    Raises ``DamagedCheckpoint``, ``OSError``, or ``ConfigError`` for what a later slaw wrote: to
+    skip that would throw training away.
+    """
     with path.open("rb") as file:
         header = file.readline(256).split()
         payload = file.read()
+    if len(header) == 3 and (later := re.fullmatch(_WORD + rb"(\d{1,9})", header[0])):
+        try:
+            CHECKPOINT.check(int(later[1]))
+        except MadeLater as problem:
+            raise ConfigError(f"{path}: {problem}") from None
+        except ValueError:
+            pass  # a flipped bit
     if len(header) != 3 or header[0] != MAGIC:
         raise DamagedCheckpoint(f"{path}: not a checkpoint of this version")
     if str(len(payload)).encode() != header[2]:

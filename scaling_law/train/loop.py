@@ -180,7 +180,20 @@ def finish(job: Job, state: State) -> RunRecord | None:
     if not math.isfinite(final.loss_nats):
         return make_record(job, state, None, "validation loss is not finite at the end")
     _add_curve_point(job, state, final)
+    if job.resources.keep_weights:
+        _keep_weights(job, state)
     return make_record(job, state, final, "")
+
+
+def _keep_weights(job: Job, state: State) -> None:
+    """The tokenizer goes with them: the cache it lies in may be gone when they are exported."""
+    checkpoint.save_weights(
+        job.run_dir,
+        {
+            "model": {k: v.clone() for k, v in state.model.state_dict().items()},
+            "tokenizer": job.dataset.tokenizer.to_json(),
+        },
+    )
 
 
 def begin(job: Job) -> State:

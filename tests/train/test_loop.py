@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from scaling_law.counts import train_flops
-from scaling_law.data.dataset import open_dataset
-from scaling_law.data.prepare import prepare
 from scaling_law.errors import RunFailed
-from scaling_law.growth import growth_from
 from scaling_law.layout import RunDir
 from scaling_law.record import CurvePoint, RunRecord, read_curve
-from scaling_law.spec import Branch, DataSpec, OptimSpec, Resources, RunSpec, ScheduleSpec
+from scaling_law.spec import Branch, OptimSpec, Resources, RunSpec, ScheduleSpec
 from scaling_law.train import checkpoint, loop, stack_loop
 from scaling_law.train.loop import Job, evaluation_steps, train_run
 from scaling_law.train.stack import StackedGPT
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.static_step import StaticStep
-from tests.fakes import tiny_model, tiny_spec
+from tests.fakes import tiny_spec
 
 # what two trainings of one run may differ in: rounding, and the clock
 CHANGING = (
@@ -29,18 +26,6 @@ CHANGING = (
     *("run_id", "spec", "seconds", "tokens_per_second", "peak_memory_bytes", "finished_at"),
 )
 TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for index in range(60):
-        words = " ".join(f"w{(index * 7 + k * k) % 97} is {k % 13}." for k in range(80))
-        (folder / f"{index}.txt").write_text(words)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SLAW_CACHE", str(tmp_path_factory.mktemp("cache")))
-        spec = DataSpec(corpus=str(folder), tokenizer="bytes", vocab_size=257, val_fraction=0.2)
-        return open_dataset(prepare(spec))
 
 
 def job(dataset, folder, spec: RunSpec, **changes) -> Job:
@@ -276,6 +261,8 @@ def test_a_state_of_another_corpus_is_refused(dataset, tmp_path):
     assert train_run(job(dataset, tmp_path, spec, should_stop=lambda: next(asked))) is None
     path = job(dataset, tmp_path, spec).run_dir.checkpoint(2)
     state = checkpoint.load_checkpoint(path)
+    sample = Path(__file__).parents[1] / "samples" / "checkpoint-1.pt"
+    assert set(state) == set(checkpoint.load_checkpoint(sample)), "a new version of checkpoints"
     checkpoint.save_checkpoint(RunDir(path.parents[1]), 2, {**state, "corpus_fingerprint": "x"})
     with pytest.raises(RunFailed, match="trained on corpus x"):
         train_run(job(dataset, tmp_path, spec))
@@ -455,39 +442,24 @@ def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
     assert sizes[0] == sizes[1]
 
 
-def test_a_grown_run_begins_where_its_parent_was_and_resumes_to_the_same_bits(dataset, tmp_path):
-    small = tiny_spec(label="small", schedule=TRUNK)
-    parent = job(dataset, tmp_path, small, resources=Resources(save_steps=(40,)))
-    train_run(parent)
-    last = read_curve(parent.run_dir)[-1]
-    wide = tiny_model(d_model=32, n_head=4, n_kv_head=4, d_ff=64, n_layer=2)
-    spec = tiny_spec(label="wide", model=wide, growth=growth_from(small, 40))
-    whole = job(dataset, tmp_path / "a", spec, trunk=parent.run_dir)
-    state = loop.begin(whole)
-    found = loop._evaluate(whole, state, spec.eval.val_tokens)
+def test_final_weights_are_kept_where_asked_and_give_the_recorded_loss(dataset, tmp_path):
+    resources = Resources(keep_weights=True)
+    this = job(dataset, tmp_path, tiny_spec(), resources=resources)
+    record = train_run(this)
+    assert record is not None
+    kept = checkpoint.load_checkpoint(this.run_dir.weights)
+    assert kept["tokenizer"] == dataset.tokenizer.to_json()
+    state = loop.begin(this)
+    state.model.load_state_dict(kept["model"])
+    found = loop._evaluate(this, state, 512)
     assert found is not None
-    assert found.loss_nats == pytest.approx(last.val_loss_nats, abs=2e-6)
-    assert state.step == 0
-    assert not state.optimizer.state
-    assert torch.equal(loop.batch_ids(whole, state), loop.batch_ids(parent, _at(state, 40)))
-    expected = train_run(whole)
-    assert expected is not None
-    small_flops = train_flops(small.model, small.tokens)
-    assert expected.metrics == {"parent_tokens": small.tokens, "parent_flops": small_flops}
-    assert expected.flops_exact == train_flops(wide, spec.tokens)
-    asked = 0
-
-    def stop_once() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked == 11
-
-    broken = job(dataset, tmp_path / "b", spec, trunk=parent.run_dir, should_stop=stop_once)
-    assert train_run(broken) is None
-    result = train_run(job(dataset, tmp_path / "b", spec, trunk=parent.run_dir))
-    assert result is not None
-    assert result.val_loss_nats == expected.val_loss_nats
-
-
-def _at(state: loop.State, step: int) -> loop.State:
-    return dataclasses.replace(state, step=step)
+    assert found.loss_nats == record.val_loss_nats
+    other = job(dataset, tmp_path / "off", tiny_spec())
+    train_run(other)
+    assert not other.run_dir.weights.exists()
+    (stacks,) = seeds_of(
+        dataset, tmp_path / "s", [0], resources=Resources(stack="s", keep_weights=True)
+    )
+    stacked([stacks])
+    size = this.run_dir.weights.stat().st_size
+    assert stacks.run_dir.weights.stat().st_size == pytest.approx(size, rel=0.02)

@@ -72,8 +72,9 @@ class _Worker:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.answers.put(line)
+        with self.process.stdout as answers:
+            for line in answers:
+                self.answers.put(line)
 
     def send(self, run_dirs: Sequence[RunDir]) -> None:
         assert self.process.stdin is not None

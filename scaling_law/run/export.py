@@ -1,0 +1,75 @@
+"""``slaw export``: finds the run and its kept weights; torch is loaded in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+from scaling_law.errors import EXIT_USAGE, ConfigError, EngineError, quoted
+from scaling_law.layout import RunDir
+from scaling_law.record import find_sweeps, read_record
+from scaling_law.run.engines.local import worker_environment
+from scaling_law.units import format_bytes
+
+FORMATS = ("safetensors", "hf")
+
+
+def export_run(source: Path, wanted: str | None, to: Path, form: str) -> str:
+    """Write the weights of ``wanted`` (a run id or label) to ``to``; what was written, in words.
+
+    ``source`` is the run's own folder, a sweep, or a folder of sweeps. Raises ``ConfigError`` when
+    the run, its weights or the library are not there, or the model cannot be written so.
+    """
+    run_dir = _find(source, wanted)
+    record = read_record(run_dir.record)
+    if not run_dir.weights.is_file():
+        raise ConfigError(
+            f"{run_dir.path}: its weights were not kept; set keep_weights: all (or largest), delete"
+            " this folder and run the sweep's line again: it trains to the same bits"
+        )
+    if importlib.util.find_spec("safetensors") is None:
+        raise ConfigError("export needs safetensors: pip install 'scaling-law[export]'")
+    done = subprocess.run(
+        [sys.executable, "-m", "scaling_law.train.export", str(run_dir.path), str(to), form],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env=worker_environment(),
+    )
+    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode == EXIT_USAGE:
+        raise ConfigError(said)
+    if done.returncode:
+        raise EngineError(f"exporting {record.spec.label} failed: {said}")
+    loss = "" if record.val_loss_nats is None else f", {record.val_loss_nats:.4f} nats/token"
+    size = sum(path.stat().st_size for path in to.iterdir())
+    return (
+        f"{to}: {record.spec.label}{loss}, {record.params_total:,} parameters in fp32,"
+        f" {format_bytes(size)}"
+    )
+
+
+def _find(source: Path, wanted: str | None) -> RunDir:
+    if wanted is None and RunDir(source).record.is_file():
+        return RunDir(source)
+    finished = [d for s in find_sweeps(source) for d in s.run_dirs() if d.record.is_file()]
+    kept = [d for d in finished if d.weights.is_file()]
+    if wanted is None:
+        if len(kept) == 1:
+            return kept[0]
+        names = ", ".join(d.path.name for d in kept[:4]) + (", ..." if len(kept) > 4 else "")
+        raise ConfigError(
+            f"{source}: {len(kept)} runs with kept weights"
+            + (
+                f" ({names}); choose one with --run"
+                if kept
+                else "; set keep_weights: all (or largest) before a sweep is run"
+            )
+        )
+    found = [d for d in finished if wanted in (d.path.name, read_record(d.record).spec.label)]
+    if len(found) != 1:
+        which = "no finished run" if not found else f"{len(found)} runs are called"
+        raise ConfigError(f"{source}: {which} {quoted(wanted)}; expected a run id or a label")
+    return found[0]

@@ -1,0 +1,61 @@
+"""TensorBoard's event files, one folder a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scaling_law.record import CurvePoint, RunRecord
+from scaling_law.spec import RunSpec
+
+SCALARS = ("train_loss_nats", "val_loss_nats", "lr", "grad_norm", "tokens")
+
+
+class TensorBoard:
+    """By tensorboardX, whose file writer is used directly: its threads hang on a full disk."""
+
+    def __init__(self, folder: Path) -> None:
+        # imported here, so that a missing library is said before any run is
+        import tensorboardX.event_file_writer
+        import tensorboardX.proto.event_pb2
+        import tensorboardX.summary
+
+        self._library = tensorboardX
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+
+    def points(self, spec: RunSpec, started: float, points: Sequence[CurvePoint]) -> None:
+        writer = self._writer(spec)
+        for point in points:
+            for name in SCALARS:
+                value = getattr(point, name)
+                if value is not None:
+                    writer.write_event(
+                        self._library.proto.event_pb2.Event(
+                            wall_time=started + point.seconds,
+                            step=point.step,
+                            summary=self._library.summary.scalar(name, value),
+                        )
+                    )
+        writer.flush()
+
+    def end(self, spec: RunSpec, record: RunRecord) -> None:
+        if (writer := self._writers.pop(spec.run_id, None)) is not None:
+            writer.close()
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _writer(self, spec: RunSpec) -> Any:
+        if spec.run_id not in self._writers:
+            folder = self._folder / spec.run_id
+            folder.mkdir(parents=True, exist_ok=True)
+            # a file of its own after every restart: the viewer reads them as one
+            self._writers[spec.run_id] = self._library.event_file_writer.EventsWriter(
+                str(folder / "events"), f".{os.getpid()}"
+            )
+        return self._writers[spec.run_id]

@@ -1,0 +1,336 @@
+"""``slaw run --verify``: train a kept run again elsewhere and hold the two against each other.
+
+What a run rests on is trained again with it: a branch's trunk from its first step (or, while it
+is still there, the state the trunk saved for it), and the siblings its early stop learned from.
+Nothing in the sweep's folder is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scaling_law import layout
+from scaling_law.data.dataset import Dataset, open_dataset
+from scaling_law.data.prepare import prepare
+from scaling_law.errors import EXIT_OK, EXIT_RUN_FAILED, ConfigError, RunFailed, SlawError, quoted
+from scaling_law.layout import RunDir, SweepDir
+from scaling_law.plan import Plan, PlannedRun, read_plan
+from scaling_law.profile import available_memory_bytes, usable_cores
+from scaling_law.record import RunRecord, read_curve, read_record
+from scaling_law.run.engines.local import LocalEngine
+from scaling_law.run.progress import SweepProgress
+from scaling_law.run.runner import Engine, Runner, engine_log
+from scaling_law.run.sameness import Sameness, compare
+from scaling_law.spec import Resources, resources_from_json, to_json
+
+Say = Callable[[str], None]
+EVERY = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What came of it: every run trained again beside its record; ``text`` is for people."""
+
+    found: tuple[Sameness, ...]
+    text: str
+    stopped_code: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """0 all equal to the last bit, 3 not, 75 or 130 stopped before the end."""
+        if self.stopped_code is not None:
+            return self.stopped_code
+        return EXIT_OK if all(one.equal for one in self.found) else EXIT_RUN_FAILED
+
+
+def verify(sweep: SweepDir, wanted: str, device: str, say: Say) -> Verification:
+    """Train ``wanted`` (a run id, a label, or ``all``) again and compare it with what is kept.
+
+    ``device`` "auto" takes the kind each run was trained on. Raises ``ConfigError`` when there is
+    no such run or its data cannot be had, ``RunFailed`` when training it fails.
+    """
+    kept = _kept(sweep)
+    asked = _chosen(sweep, kept, wanted)
+    dataset = _dataset(sweep, asked)
+    with tempfile.TemporaryDirectory(prefix="slaw-verify-") as name:
+        again = SweepDir(Path(name) / "sweep")
+        runs, given = _family(sweep, again, kept, asked, device)
+        content = {
+            "spec": to_json(asked[0].spec.data),
+            "folder": str(dataset.folder),
+            "fingerprint": dataset.fingerprint,
+        }
+        layout.write_json(again.data, content)
+        say(_opening(asked, runs, given))
+        plan = _plan(runs, _slots(sweep))
+        layout.write_json(again.plan, plan.to_json())
+        engine = LocalEngine(plan.slots, engine_log(again))
+        outcome = _Retraining(plan, again, engine, {record.run_id for record in asked}).run()
+        if outcome.stopped_by is not None:
+            text = "stopped; nothing was kept, the same line starts over"
+            return Verification(found=(), text=text, stopped_code=outcome.exit_code)
+        for run_id, reason in (*outcome.failed.items(), *outcome.blocked.items()):
+            raise RunFailed(f"{plan.by_id[run_id].spec.label}: cannot be trained again: {reason}")
+        found = tuple(
+            _compared(sweep.run(run.run_id), again.run(run.run_id), kept[run.run_id], given)
+            for run in runs
+            if again.run(run.run_id).record.is_file() and run.run_id not in given.values()
+        )
+    return Verification(found=found, text="\n".join([*(s.text for s in found), _summary(found)]))
+
+
+class _Retraining(Runner):
+    """A trunk that nobody asked for ends once it has saved what its branches start from."""
+
+    def __init__(self, plan: Plan, sweep: SweepDir, engine: Engine, asked: set[str]) -> None:
+        super().__init__(plan, sweep, engine)
+        early = any(run.spec.early_stop for run in plan.runs)  # learns from the whole trunk
+        self._beside = set() if early else {run.run_id for run in plan.runs} - asked
+        self._served: set[str] = set()
+
+    def _submit(self, progress: SweepProgress) -> None:
+        for handle in {id(handle): handle for handle in self._busy.values()}.values():
+            runs = {run_id for run_id, own in self._busy.items() if own is handle}
+            if not runs & self._served and all(map(self._has_served, runs)):
+                self._served |= runs
+                self.engine.cancel(handle)
+        super()._submit(progress)
+
+    def _has_served(self, run_id: str) -> bool:
+        needed = {run.spec.start_step for run in self._branches.get(run_id, [])}
+        return run_id in self._beside and bool(needed) and needed <= self._saved_steps(run_id)
+
+    def _settle(self, run_id: str, word: str, progress: SweepProgress) -> None:
+        if run_id not in self._served or self.sweep.run(run_id).record.is_file():
+            super()._settle(run_id, word, progress)
+
+    def _over(self) -> set[str]:
+        return super()._over() | self._served
+
+
+def _kept(sweep: SweepDir) -> dict[str, RunRecord]:
+    if not sweep.path.is_dir():
+        raise ConfigError(f"{sweep.path}: no such sweep; name its folder with --out")
+    found = {}
+    for run_dir in sweep.run_dirs():
+        if run_dir.record.is_file():
+            record = read_record(run_dir.record)
+            if record.run_id != run_dir.path.name or record.run_id != record.spec.run_id:
+                raise ConfigError(
+                    f"{run_dir.record}: its spec is of run {record.spec.run_id}, not of"
+                    f" {run_dir.path.name}; the record was changed"
+                )
+            found[record.run_id] = record
+    return found
+
+
+def _chosen(sweep: SweepDir, kept: dict[str, RunRecord], wanted: str) -> list[RunRecord]:
+    if wanted == EVERY and kept:
+        return list(kept.values())
+    asked = [r for r in kept.values() if wanted in (r.run_id, r.spec.label)]
+    if not asked:
+        labels = [record.spec.label for record in kept.values()]
+        close = difflib.get_close_matches(wanted, [*labels, *kept], n=1, cutoff=0.6)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ConfigError(
+            f"{sweep.path}: no finished run {quoted(wanted)} among its {len(kept)}{hint};"
+            " expected a run id, a label, or all"
+        )
+    return asked
+
+
+def _dataset(sweep: SweepDir, asked: Sequence[RunRecord]) -> Dataset:
+    """The data the runs were trained on: the sweep's own folder, or prepared again."""
+    wanted, spec = asked[0].corpus_fingerprint, asked[0].spec.data
+    pinned = layout.read_json(sweep.data) if sweep.data.is_file() else None
+    folder = pinned.get("folder") if isinstance(pinned, dict) else None
+    if isinstance(folder, str) and (Path(folder) / "meta.json").is_file():
+        dataset = open_dataset(Path(folder))
+    else:
+        dataset = open_dataset(prepare(spec))
+    for record in asked:
+        if (record.corpus_fingerprint, record.spec.data) != (wanted, spec):
+            raise ConfigError(
+                f"{sweep.path}: its runs were trained on different data; verify one at a time"
+            )
+    if dataset.fingerprint != wanted:
+        raise ConfigError(
+            f"{asked[0].spec.label}: trained on corpus {wanted}, but {spec.corpus} here is now"
+            f" {dataset.fingerprint}; verify it where the same text lies"
+        )
+    return dataset
+
+
+def _family(
+    sweep: SweepDir,
+    again: SweepDir,
+    kept: dict[str, RunRecord],
+    asked: Sequence[RunRecord],
+    device: str,
+) -> tuple[list[PlannedRun], dict[str, str]]:
+    """What is trained, parents first; branch -> trunk where a state the trunk saved serves."""
+    resources = _resources(sweep)
+    needed: dict[str, RunRecord] = {}
+    given: dict[str, str] = {}
+    retrained = {record.run_id for record in asked}
+
+    def need(record: RunRecord) -> None:
+        branch, stop = record.spec.branch, record.spec.early_stop
+        if branch is not None and branch.trunk_id not in needed:
+            trunk = kept.get(branch.trunk_id)
+            if trunk is None:
+                raise ConfigError(
+                    f"{record.spec.label}: its trunk {branch.trunk_id} has no record in"
+                    f" {sweep.path}; it cannot be trained again"
+                )
+            need(trunk)
+        needed.setdefault(record.run_id, record)
+        for sibling in stop.siblings if stop else ():
+            if sibling in kept and sibling not in needed:
+                need(kept[sibling])
+
+    for record in asked:
+        need(record)
+    for record in needed.values():
+        branch = record.spec.branch
+        if branch is not None and branch.trunk_id not in retrained:
+            at = branch.at_step
+            if sweep.run(branch.trunk_id).checkpoint(at).is_file():
+                given[record.run_id] = branch.trunk_id
+    _take_states(sweep, again, needed, given)
+    branches = [record.spec.branch for record in needed.values()]
+    found = []
+    for record in needed.values():
+        steps = {b.at_step for b in branches if b is not None and b.trunk_id == record.run_id}
+        own = _own_resources(record, resources.get(record.run_id), steps, device)
+        found.append(_planned(record, own))
+    return found, given
+
+
+def _take_states(
+    sweep: SweepDir, again: SweepDir, needed: dict[str, RunRecord], given: dict[str, str]
+) -> None:
+    """Copy what spared trunks kept; a trunk that any branch needs from its start is not spared."""
+    unserved = {
+        record.spec.branch.trunk_id
+        for record in needed.values()
+        if record.spec.branch is not None and record.run_id not in given
+    }
+    for run_id, trunk_id in list(given.items()):
+        if trunk_id in unserved:
+            del given[run_id]
+            continue
+        kept, copy = sweep.run(trunk_id), again.run(trunk_id)
+        branch = needed[run_id].spec.branch
+        assert branch is not None
+        copy.checkpoints.mkdir(parents=True, exist_ok=True)
+        for source in (kept.record, kept.curve):
+            shutil.copyfile(source, copy.path / source.name)
+        shutil.copyfile(kept.checkpoint(branch.at_step), copy.checkpoint(branch.at_step))
+
+
+def _resources(sweep: SweepDir) -> dict[str, Resources]:
+    """How the runs were executed, where the folder still says so."""
+    found: dict[str, Resources] = {}
+    with contextlib.suppress(SlawError):  # the records say nearly as much
+        found = {run.run_id: run.resources for run in read_plan(sweep.plan).runs}
+    for run_dir in sweep.run_dirs():
+        if run_dir.resources.is_file():
+            try:
+                found[run_dir.path.name] = resources_from_json(layout.read_json(run_dir.resources))
+            except (SlawError, TypeError, ValueError, AttributeError):
+                continue
+    return found
+
+
+def _own_resources(
+    record: RunRecord, known: Resources | None, save_steps: set[int], device: str
+) -> Resources:
+    """The kept run's, with the micro-batch it came to and only the states needed here."""
+    base = known or Resources(precision_reason=record.precision_reason)
+    kind = record.device.partition(":")[0] if device == "auto" else device
+    whole = record.micro_seqs == record.spec.batch_seqs
+    return dataclasses.replace(
+        base,
+        device=kind,
+        threads=record.threads,
+        micro_seqs=None if whole else record.micro_seqs,
+        save_steps=tuple(sorted(save_steps)),
+        keep_weights=False,
+        stack=(base.stack or record.run_id) if record.stacked else None,
+    )
+
+
+def _planned(record: RunRecord, resources: Resources) -> PlannedRun:
+    return PlannedRun(
+        spec=record.spec,
+        resources=resources,
+        seconds=record.seconds,
+        memory_bytes=record.peak_memory_bytes,
+        flops_spent=record.flops_spent,
+        flops_alone=record.flops_exact,
+        epochs=None,
+    )
+
+
+def _slots(sweep: SweepDir) -> int:
+    try:
+        return max(1, min(read_plan(sweep.plan).slots, usable_cores()))
+    except SlawError:
+        return 1
+
+
+def _plan(runs: Sequence[PlannedRun], slots: int) -> Plan:
+    first = runs[0]
+    return Plan(
+        name="verify",
+        device_kind=first.resources.device,
+        device_name="",
+        slots=slots,
+        precision=first.spec.precision,
+        precision_reason=first.resources.precision_reason,
+        runs=tuple(runs),
+        left_out=(),
+        seconds_estimate=sum(run.seconds for run in runs),
+        disk_bytes=0,
+        train_tokens=None,
+        time_limit_seconds=None,
+        memory_limit_bytes=available_memory_bytes(),
+    )
+
+
+def _opening(asked: Sequence[RunRecord], runs: Sequence[PlannedRun], given: dict[str, str]) -> str:
+    spared = set(given.values())
+    trained = [run for run in runs if run.run_id not in spared]
+    beside = len(trained) - len(asked)
+    words = f"training {len(asked)} of the sweep's runs again"
+    if beside:
+        words += f", with {beside} more that they rest on"
+    flops = sum(run.flops_spent for run in trained)
+    return f"{words}, in a temporary folder: at most {flops:.3g} FLOPs"
+
+
+def _compared(kept: RunDir, again: RunDir, record: RunRecord, given: dict[str, str]) -> Sameness:
+    branch = record.spec.branch
+    origin = "from its first step"
+    if branch is not None and record.run_id in given:
+        origin = f"from the state its trunk saved at step {branch.at_step}"
+    elif branch is not None:
+        origin = "from its trunk's first step"
+    return compare(
+        record, read_curve(kept), read_record(again.record), read_curve(again), origin=origin
+    )
+
+
+def _summary(found: Sequence[Sameness]) -> str:
+    equal = sum(one.equal for one in found)
+    if equal == len(found):
+        return f"{equal} of {len(found)} runs equal to the last bit"
+    return f"{len(found) - equal} of {len(found)} runs are NOT what the kept records say"

@@ -1,0 +1,114 @@
+"""``python -m scaling_law.train.export RUN_DIR TO FORMAT``: kept weights to a folder for others.
+
+``safetensors``: our own names, and the run in ``slaw.json``. ``hf``: a folder that
+``transformers.AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer`` load.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from scaling_law import __version__, layout
+from scaling_law.data.hf_tokenizer import tokenizer_config, tokenizer_json
+from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
+from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line
+from scaling_law.layout import ExportDir, RunDir
+from scaling_law.record import RunRecord, read_record
+from scaling_law.spec import to_json
+from scaling_law.train import checkpoint
+from scaling_law.train.hf import hf_model
+from scaling_law.versions import EXPORT
+
+
+def export(run_dir: RunDir, to: Path, form: str) -> None:
+    """Write the folder ``to``, whole or not at all; ``form`` is ``safetensors`` or ``hf``.
+
+    Raises ``ConfigError`` when the weights cannot be read, ``to`` holds something, or the
+    architecture has no counterpart.
+    """
+    record = read_record(run_dir.record)
+    state, tokenizer = _read(run_dir)
+    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
+        raise ConfigError(f"{to}: exists and is not an empty folder; choose another with --to")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".tmp", dir=to.parent))
+    try:
+        _write(ExportDir(work), record, state, tokenizer, form)
+        work.chmod(0o755)  # mkdtemp makes it private
+        work.replace(to)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer]:
+    try:
+        kept = checkpoint.load_checkpoint(run_dir.weights)
+        return kept["model"], tokenizer_from_json(kept["tokenizer"])
+    except checkpoint.DamagedCheckpoint as problem:
+        raise ConfigError(f"{problem}; delete the run's folder to train it again") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise ConfigError(
+            f"{run_dir.weights}: not kept weights ({problem!r}); delete the run's folder to train"
+            " it again"
+        ) from None
+
+
+def _write(
+    folder: ExportDir, record: RunRecord, state: dict[str, Tensor], tokenizer: Tokenizer, form: str
+) -> None:
+    spec = record.spec.model
+    if form == "hf":
+        config, tensors = hf_model(spec, state)
+        layout.write_json(folder.config, config)
+        ends = {"bos_token_id": tokenizer.separator, "eos_token_id": tokenizer.separator}
+        layout.write_json(folder.generation_config, ends)
+        layout.write_json(folder.tokenizer, tokenizer_json(tokenizer))
+        layout.write_json(folder.tokenizer_config, tokenizer_config(tokenizer, spec.n_ctx))
+    else:
+        tensors = {k: v for k, v in state.items() if not (spec.tied and k == "head.weight")}
+        layout.write_json(folder.config, to_json(spec))
+        layout.write_json(folder.tokenizer, tokenizer.to_json())
+    layout.write_json(folder.about, _about(record))
+    with layout.atomic_file(folder.weights) as temporary:
+        whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(whole, temporary, metadata={"format": "pt"})
+
+
+def _about(record: RunRecord) -> dict[str, Any]:
+    """The run the weights came from."""
+    return {
+        "schema_version": EXPORT.current,
+        "made_by": f"slaw {__version__}",
+        "run_id": record.run_id,
+        "val_loss_nats": record.val_loss_nats,
+        "val_bits_per_byte": record.val_bits_per_byte,
+        "tokens": record.tokens,
+        "corpus_fingerprint": record.corpus_fingerprint,
+        "versions": record.versions,
+        "spec": to_json(record.spec),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code: 0 written, 2 refused, with one line on standard error."""
+    run_dir, to, form = arguments
+    try:
+        export(RunDir(Path(run_dir)), Path(to), form)
+    except SlawError as problem:
+        print(one_line(str(problem)), file=sys.stderr)
+        return problem.exit_code
+    except OSError as problem:
+        print(one_line(f"{to}: cannot be written ({problem.strerror})"), file=sys.stderr)
+        return ConfigError.exit_code
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

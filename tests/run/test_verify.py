@@ -1,0 +1,266 @@
+"""`slaw run --verify`: a kept run trained again, and what was changed found out."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from scaling_law import layout
+from scaling_law.data.dataset import open_dataset
+from scaling_law.data.prepare import prepare
+from scaling_law.errors import ConfigError
+from scaling_law.layout import SweepDir
+from scaling_law.plan import Plan, make_plan
+from scaling_law.record import CurvePoint, RunRecord, load_records, read_curve
+from scaling_law.run.engines.local import LocalEngine
+from scaling_law.run.runner import Runner
+from scaling_law.run.sameness import CLOCK, COMPARED, POINT_COMPARED, SURROUNDINGS, compare
+from scaling_law.run.verify import verify
+from scaling_law.run.worker import work_on
+from scaling_law.spec import Branch, DataSpec, Resources, ScheduleSpec, to_json
+from tests.fakes import config_of, cpu_profile, record_of, tiny_spec
+
+TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    for index in range(60):
+        words = " ".join(f"w{(index * 7 + k * k) % 97} is {k % 13}." for k in range(80))
+        (folder / f"{index}.txt").write_text(words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLAW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        spec = DataSpec(corpus=str(folder), tokenizer="bytes", vocab_size=257, val_fraction=0.2)
+        yield spec, prepare(spec)
+
+
+def pin(sweep: SweepDir, spec: DataSpec, folder: Path) -> None:
+    content = {
+        "spec": to_json(spec),
+        "folder": str(folder),
+        "fingerprint": open_dataset(folder).fingerprint,
+    }
+    layout.write_json(sweep.data, content)
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    """A trunk and its branch, trained by a worker in this very process."""
+    spec, folder = data
+    sweep = SweepDir(tmp_path_factory.mktemp("kept"))
+    pin(sweep, spec, folder)
+    trunk = tiny_spec(schedule=TRUNK, label="trunk", data=spec)
+    branch = tiny_spec(label="branch", data=spec, branch=Branch(trunk_id=trunk.run_id, at_step=32))
+    for run, steps in ((trunk, (32,)), (branch, ())):
+        run_dir = sweep.run(run.run_id)
+        layout.write_json(run_dir.spec, to_json(run))
+        layout.write_json(run_dir.resources, to_json(Resources(save_steps=steps)))
+        work_on([run_dir], lambda: False)
+    for path in sweep.run(trunk.run_id).checkpoints.iterdir():  # as after a whole sweep
+        path.unlink()
+    return sweep, trunk, branch
+
+
+def contents(sweep: SweepDir) -> dict[str, str]:
+    files = (p for p in sweep.path.rglob("*") if p.is_file())
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def test_a_branch_and_its_trunk_come_out_the_same_and_the_sweep_is_left_alone(trained):
+    sweep, _, _ = trained
+    before = contents(sweep)
+    said: list[str] = []
+    found = verify(sweep, "all", "auto", said.append)
+    assert found.exit_code == 0, found.text
+    assert "2 of 2 runs equal to the last bit" in found.text
+    assert re.search(r"^branch: equal.*from its trunk's first step$", found.text, re.M)
+    assert "training 2 of the sweep's runs again, in a temporary folder" in said[0]
+    assert contents(sweep) == before
+
+
+class Repeater:
+    """An engine whose every run comes out as it did in ``sweep``."""
+
+    slots = 1
+
+    def __init__(self, sweep: SweepDir) -> None:
+        self.sweep = sweep
+
+    def submit(self, run_dirs, resources):
+        for run_dir in run_dirs:
+            for step in resources.save_steps:
+                run_dir.checkpoints.mkdir()
+                run_dir.checkpoint(step).touch()
+            kept = self.sweep.run(run_dir.path.name)
+            for source in (kept.curve, kept.record):
+                (run_dir.path / source.name).write_bytes(source.read_bytes())
+
+    def state(self, handle):
+        return "over"
+
+    def cancel(self, handle): ...
+
+    def close(self, seconds=0.0): ...
+
+
+def test_what_was_changed_afterwards_is_found(trained, tmp_path, monkeypatch):
+    sweep, trunk, branch = trained
+    monkeypatch.setattr("scaling_law.run.verify.LocalEngine", lambda *a: Repeater(sweep))
+    changed = SweepDir(tmp_path)
+    layout.write_json(changed.data, layout.read_json(sweep.data))
+    for run in (trunk, branch):
+        for source in (sweep.run(run.run_id).record, sweep.run(run.run_id).curve):
+            target = changed.run(run.run_id).path / source.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    curve = changed.run(trunk.run_id).curve
+    lines = curve.read_text().splitlines()
+    point = json.loads(lines[3])
+    point["train_loss_nats"] *= 1 + 2**-50
+    lines[3] = json.dumps(point)
+    curve.write_text("\n".join(lines) + "\n")
+    record = layout.read_json(changed.run(branch.run_id).record)
+    layout.write_json(
+        changed.run(branch.run_id).record,
+        {**record, "val_loss_nats": 1.0, "versions": {**record["versions"], "torch": "0.1"}},
+    )
+    found = verify(changed, "all", "auto", lambda line: None)
+    assert found.exit_code == 3
+    assert "2 of 2 runs are NOT" in found.text
+    assert f"starts at step {point['step']}: train_loss_nats" in found.text
+    assert "val_loss_nats (record): 1.0 kept" in found.text
+    assert "may explain it: torch 0.1 then" in found.text
+    assert "the kept files were changed" in found.text  # the trunk's surroundings are the same
+
+
+def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch):
+    sweep, trunk, _ = trained
+    cancelled: list[str] = []
+
+    class Endless(Repeater):
+        """The trunk saves its state and then has long to go."""
+
+        def submit(self, run_dirs, resources):
+            super().submit(run_dirs, resources)
+            name = run_dirs[0].path.name
+            if name == trunk.run_id:
+                run_dirs[0].record.unlink()
+            return name
+
+        def state(self, handle):
+            return "running" if handle == trunk.run_id and not cancelled else "over"
+
+        def cancel(self, handle):
+            cancelled.append(handle)
+
+    monkeypatch.setattr("scaling_law.run.verify.LocalEngine", lambda *a: Endless(sweep))
+    said: list[str] = []
+    found = verify(sweep, "branch", "auto", said.append)
+    assert found.exit_code == 0
+    assert [one.label for one in found.found] == ["branch"]
+    assert cancelled == [trunk.run_id]
+    assert "with 1 more that they rest on" in said[0]
+
+
+def test_a_state_the_trunk_still_holds_is_taken_and_said(trained, tmp_path, monkeypatch):
+    sweep, trunk, branch = trained
+    taken: list[Plan] = []
+
+    class NoEngine:
+        slots = 1
+
+    def run(self):
+        taken.append(self.plan)
+        assert self._has_what_branches_need(self.plan.runs[0], load_records(sweep)[1])
+        raise ConfigError("enough seen")
+
+    monkeypatch.setattr("scaling_law.run.verify.LocalEngine", lambda *a: NoEngine())
+    monkeypatch.setattr(Runner, "run", run)
+    state = sweep.run(trunk.run_id).checkpoint(32)
+    state.write_text("a state")
+    try:
+        said: list[str] = []
+        with pytest.raises(ConfigError, match="enough seen"):
+            verify(sweep, "branch", "cpu", said.append)
+    finally:
+        state.unlink()
+    assert "more that they rest on" not in said[0]
+    assert [r.run_id for r in taken[0].runs] == [trunk.run_id, branch.run_id]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("brunch", "no finished run 'brunch' among its 2 (did you mean branch?)"),
+        ("../x", "no finished run '../x'"),
+    ],
+)
+def test_what_is_not_there_is_refused(trained, wanted, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        verify(trained[0], wanted, "auto", lambda line: None)
+    with pytest.raises(ConfigError, match="no such sweep"):
+        verify(SweepDir(trained[0].path / "none"), wanted, "auto", lambda line: None)
+
+
+def test_every_field_of_a_record_is_compared_or_known_to_change():
+    known = [*CLOCK, *SURROUNDINGS, *COMPARED]
+    assert sorted(known) == sorted(field.name for field in dataclasses.fields(RunRecord))
+    points = [field.name for field in dataclasses.fields(CurvePoint)]
+    assert sorted(["step", "seconds", *POINT_COMPARED]) == sorted(points)
+
+
+def test_the_clock_alone_is_no_difference_and_a_missing_point_is_one(trained):
+    sweep, trunk, _ = trained
+    record, curve = record_of(trunk), read_curve(sweep.run(trunk.run_id))
+    later = dataclasses.replace(record, seconds=9.0, finished_at="later", peak_memory_bytes=1)
+    slower = [dataclasses.replace(point, seconds=99.0) for point in curve]
+    assert compare(record, curve, later, slower, origin="").equal
+    short = compare(record, curve, record, curve[:-1], origin="from its first step")
+    assert [(d.name, d.step) for d in short.differences] == [("curve", curve[-1].step)]
+    assert "no point now" in short.text
+
+
+@pytest.mark.slow
+def test_the_same_bits_from_one_worker_or_three_in_either_order(data, tmp_path):
+    spec, folder = data
+    config = config_of(f"""
+name: orders
+data: {{corpus: {spec.corpus}, tokenizer: bytes, vocab_size: 257, max_epochs: 99}}
+model: {{n_ctx: 16}}
+grid:
+  - sizes: [{{n_layer: 1, d_model: 8, n_head: 2}}, {{n_layer: 1, d_model: 16, n_head: 2}}]
+    tokens: [2k, 4k]
+optim: {{rule: slaw_small, lr: 0.01, batch_tokens: 32}}
+eval: {{val_tokens: 512, curve_tokens: 256, curve_points: 8}}
+precision: fp32
+""")
+    plan = make_plan(config, cpu_profile(), train_tokens=10**5)
+    found = []
+    for name, slots, step in (("one", 1, 1), ("three", 3, 1), ("backwards", 2, -1)):
+        sweep = SweepDir(tmp_path / name)
+        pin(sweep, spec, folder)
+        runs = plan.runs[::step]
+        # least urgent first, too: which worker takes what must not matter
+        order = dataclasses.replace(plan, runs=runs)
+        if step < 0:
+            order.__dict__["priority"] = {k: -v for k, v in plan.priority.items()}
+        assert Runner(order, sweep, LocalEngine(slots, tmp_path / "log")).run().exit_code == 0
+        found.append(
+            {
+                record.run_id: (
+                    record.val_loss_nats,
+                    [
+                        to_json({**p.__dict__, "seconds": 0})
+                        for p in read_curve(sweep.run(record.run_id))
+                    ],
+                )
+                for record in load_records(sweep)
+            }
+        )
+    assert found[0] == found[1] == found[2]

@@ -1,0 +1,246 @@
+"""Every version of every file that ever was is read, or refused for what it is.
+
+``tests/samples/NAME-VERSION`` is one small file of each, made by the slaw of its time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaling_law import layout, versions
+from scaling_law.data.dataset import open_dataset
+from scaling_law.errors import ConfigError, PlanError, SlawError
+from scaling_law.fit.session import known_laws
+from scaling_law.layout import RunDir
+from scaling_law.outcome import FitResult
+from scaling_law.plan import Plan, read_plan
+from scaling_law.profile import DeviceProfile, load_profile, profile_path
+from scaling_law.record import CurvePoint, RunRecord, read_curve, read_record
+from scaling_law.spec import Resources, RunSpec, resources_from_json, run_spec_from_json
+from scaling_law.train import checkpoint
+from scaling_law.versions import Form, MadeLater
+
+SAMPLES = Path(__file__).parent / "samples"
+FORMS = [value for value in vars(versions).values() if isinstance(value, Form)]
+
+# What each version is made of. A number here may change only with the version before it: give
+# ``scaling_law/versions.py`` a new one, add its sample, then freeze it here. (A version that no
+# release has carried yet may take the new number as it is.)
+FROZEN = {
+    "run record": (2, "91e0344e40be"),
+    "run spec": (2, "715e97417f98"),
+    "resources file": (2, "f410902f3e61"),
+    "plan": (2, "00d0877afe4c"),
+    "fit": (3, "e62c64554e06"),
+    "device profile": (2, "dea781c28e6e"),
+}
+MADE_OF: dict[str, tuple[type, ...]] = {
+    "run record": (RunRecord, CurvePoint),
+    "run spec": (RunSpec,),
+    "resources file": (Resources,),
+    "plan": (Plan,),
+    "fit": (FitResult,),
+    "device profile": (DeviceProfile,),
+}
+
+
+def fields_of(kind: Any, seen: list[str]) -> None:
+    """Names and types of a dataclass's fields, and of those within."""
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            seen.append(f"{kind.__name__}.{field.name}: {hints[field.name]}")
+            fields_of(hints[field.name], seen)
+    for part in typing.get_args(kind):
+        fields_of(part, seen)
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_fields_do_not_change_without_their_version(name):
+    seen: list[str] = []
+    for kind in MADE_OF[name]:
+        fields_of(kind, seen)
+    listed = "\n".join(sorted(set(seen)))
+    form = next(form for form in FORMS if form.name == name)
+    now = (form.current, hashlib.sha256(listed.encode()).hexdigest()[:12])
+    assert now == FROZEN[name], f"{name}: the version, a sample, and this table; fields:\n{listed}"
+
+
+def test_a_checkpoint_and_a_dataset_hold_what_their_version_holds():
+    state = checkpoint.load_checkpoint(SAMPLES / "checkpoint-1.pt")
+    # loop.save writes exactly these; a new one needs a new number in its magic word
+    assert sorted(state) == [
+        "corpus_fingerprint", "loss_count", "loss_sum", "model", "optimizer", "scaler", "seconds",
+        "step",
+    ]  # fmt: skip
+    assert (versions.CHECKPOINT.current, versions.DATASET.current) == (1, 1)
+    meta = layout.read_json(SAMPLES / "dataset-1" / "meta.json")
+    assert sorted(meta) == [
+        "corpus", "duplicates_dropped", "fingerprint", "licence", "notes", "schema_version",
+        "spec", "splits", "tokenizer_file", "versions",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+def test_only_whole_numbers_from_the_oldest_to_the_newest_are_read(form):
+    for version in range(form.oldest, form.current + 1):
+        assert form.check(version) == version
+    for bad in (None, 0, -1, "1", 1.0, True, [1]):
+        with pytest.raises(ValueError, match="expected") as problem:
+            form.check(bad)
+        assert not isinstance(problem.value, MadeLater)
+    with pytest.raises(MadeLater, match=r"made by a later slaw.*upgrade"):
+        form.check(form.current + 1)
+
+
+RECORDS = {
+    1: ("nano14k-seed0-h408K-07e2441856", 4.469288053456694, 408064, False),
+    2: ("sample-c899a95739", 5.820868619283041, 384, True),
+}
+
+
+@pytest.mark.parametrize("version", RECORDS)
+def test_records_of_every_version_are_read_to_the_digit(version):
+    record = read_record(SAMPLES / f"record-{version}.json")
+    run_id, loss, tokens, stacked = RECORDS[version]
+    assert (record.run_id, record.spec.run_id, record.schema_version) == (run_id, run_id, version)
+    assert (record.val_loss_nats, record.tokens, record.stacked) == (loss, tokens, stacked)
+    assert curve_of(version)[-1].val_loss_nats == loss
+    spec = run_spec_from_json(layout.read_json(SAMPLES / f"spec-{version}.json"))
+    assert spec.run_id == run_id
+
+
+def curve_of(version: int) -> list[CurvePoint]:
+    class Here(RunDir):
+        @property
+        def curve(self) -> Path:
+            return SAMPLES / f"curve-{version}.jsonl"
+
+    return read_curve(Here(SAMPLES))
+
+
+def test_a_first_record_that_already_said_stacked_is_read(tmp_path):
+    data = layout.read_json(SAMPLES / "record-1.json")
+    layout.write_json(tmp_path / "record.json", {**data, "stacked": True})
+    assert read_record(tmp_path / "record.json").stacked
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        (1, Resources(save_steps=(638, 1274, 2549, 5098))),
+        (2, Resources(stack="s", save_steps=(8,), keep_weights=True)),
+    ],
+)
+def test_resources_of_every_version_are_read(version, expected):
+    data = layout.read_json(SAMPLES / f"resources-{version}.json")
+    assert resources_from_json(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "flops", "kept"),
+    [(1, "quick", 719363506176, [False, False]), (2, "road", 251328000, [False, True])],
+)
+def test_plans_of_every_version_are_read(version, name, flops, kept):
+    plan = read_plan(SAMPLES / f"plan-{version}.json")
+    assert (plan.name, [run.resources.keep_weights for run in plan.runs]) == (name, kept)
+    assert plan.flops_total == flops
+
+
+def test_checkpoints_and_datasets_of_every_version_are_read():
+    state = checkpoint.load_checkpoint(SAMPLES / "checkpoint-1.pt")
+    assert (state["step"], state["loss_count"]) == (8, 1)
+    total = float(state["model"]["head.weight"].double().sum())
+    assert total == pytest.approx(HEAD_SUM, abs=1e-9)
+    assert set(checkpoint.load_checkpoint(SAMPLES / "weights-1.pt")) == {"model", "tokenizer"}
+    data = open_dataset(SAMPLES / "dataset-1")
+    assert (data.fingerprint, data.n_tokens("train"), data.vocab_size) == (
+        "f087b3244d0148c1", 2413, 257,
+    )  # fmt: skip
+    data.check()
+
+
+HEAD_SUM = -16.815286793280393
+
+
+def test_profiles_are_read_or_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
+    path = profile_path("cpu")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(SAMPLES / "profile-1.json", path)
+    assert load_profile("cpu") is None
+    shutil.copy(SAMPLES / "profile-2.json", path)
+    found = load_profile("cpu")
+    assert found is not None and found.slots == 2
+    layout.write_json(path, {**layout.read_json(path), "schema_version": 3})
+    assert load_profile("cpu") is None
+
+
+def later(source: Path, to: Path) -> Path:
+    data = layout.read_json(source)
+    layout.write_json(to, {**data, "schema_version": 99, "unheard_of": 1})
+    return to
+
+
+def test_what_a_later_slaw_wrote_is_refused_as_such(tmp_path):
+    said: list[SlawError] = []
+    for source, read in (
+        ("record-2.json", read_record),
+        ("plan-2.json", read_plan),
+    ):
+        with pytest.raises((ConfigError, PlanError)) as problem:
+            read(later(SAMPLES / source, tmp_path / source))
+        said.append(problem.value)
+    folder = tmp_path / "data"
+    shutil.copytree(SAMPLES / "dataset-1", folder)
+    later(SAMPLES / "dataset-1" / "meta.json", folder / "meta.json")
+    with pytest.raises(ConfigError) as problem:
+        open_dataset(folder)
+    said.append(problem.value)
+    content = (SAMPLES / "checkpoint-1.pt").read_bytes()
+    run_dir = RunDir(tmp_path / "run")
+    run_dir.checkpoints.mkdir(parents=True)
+    run_dir.checkpoint(8).write_bytes(content.replace(b"SLAWCKPT1", b"SLAWCKPT2", 1))
+    with pytest.raises(ConfigError) as problem:  # not skipped: that would lose the training
+        checkpoint.newest_valid(run_dir, pytest.fail)
+    said.append(problem.value)
+    fit = tmp_path / "kept" / "fits" / "fit.json"
+    layout.write_json(fit, {"schema_version": 99})
+    with pytest.raises(ConfigError) as problem:
+        known_laws(tmp_path / "kept")
+    said.append(problem.value)
+    for error in said:
+        assert str(tmp_path) in str(error)
+        assert "made by a later slaw" in str(error) and "upgrade slaw" in str(error)
+        assert "delete" not in str(error) and len(error.lines) == 1
+    data = json.loads((SAMPLES / "spec-2.json").read_text())
+    for parse in (run_spec_from_json, resources_from_json):
+        with pytest.raises(MadeLater):
+            parse({**data, "schema_version": 99})
+
+
+def test_an_older_fit_is_not_misread(tmp_path):
+    fit = tmp_path / "kept" / "fits" / "fit.json"
+    for version in (1, 2):
+        layout.write_json(fit, {"schema_version": version, "laws": {}})
+        with pytest.raises(ConfigError, match=f"schema_version {version}, expected 3"):
+            known_laws(tmp_path / "kept")
+
+
+def test_every_form_that_is_kept_has_its_samples():
+    there = {path.name.partition(".")[0] for path in SAMPLES.iterdir()}
+    for name, form in (
+        ("record", versions.RECORD), ("spec", versions.SPEC), ("resources", versions.RESOURCES),
+        ("plan", versions.PLAN), ("checkpoint", versions.CHECKPOINT),
+        ("dataset", versions.DATASET), ("profile", versions.PROFILE),
+    ):  # fmt: skip
+        wanted = {f"{name}-{version}" for version in range(1, form.current + 1)}
+        assert wanted <= there, f"add a sample: {sorted(wanted - there)}"
