@@ -68,11 +68,17 @@ def _forecast_card(fitted: Fitted, target_params: float) -> str:
 def _tokens_words(prediction: Prediction) -> str:
     digits = 1 if prediction.refused else 2
     tokens = prediction.tokens_for_params or prediction.tokens or math.nan
-    words = rounded_count(tokens, digits)
+    words = _amount(tokens, digits)
     if prediction.tokens_for_params_interval:
         low, high = prediction.tokens_for_params_interval
-        words += f" ({rounded_count(low, 2)} to {rounded_count(high, 2)})"
+        words += f" ({_amount(low, 2)} to {_amount(high, 2)})"
     return words
+
+
+def _amount(value: float, digits: int) -> str:
+    """A count in words; powers of ten where the suffixes end."""
+    words = rounded_count(value, digits)
+    return power_of_ten(value) if "e" in words else words
 
 
 def _shape_card(fitted: Fitted, target_params: float) -> str:

@@ -8,13 +8,25 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from scaling_law.counts import CONVENTIONS
 from scaling_law.errors import ConfigError
 from scaling_law.extrapolate import LARGEST
 from scaling_law.layout import SweepDir, atomic_write, check_folder
-from scaling_law.report import curves, figures, findings, optimum, style, tables
+from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
-from scaling_law.report.page import Section, drawing, page, paragraph
+from scaling_law.report.figures import WORDS
+from scaling_law.report.page import (
+    Live,
+    Section,
+    choices,
+    drawing,
+    embedded,
+    page,
+    paragraph,
+)
 from scaling_law.units import format_count
+
+_SCRIPT = Path(__file__).with_name("explore.js")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +77,19 @@ def _draw(plot: _Plot, folder: Path) -> str:
     svg, png = style.render(figure)
     atomic_write(files["svg"], svg)
     atomic_write(files["png"], png)
-    return drawing(style.inline_svg(svg, plot.name, plot.shows), plot.caption, plot.shows)
+    inline = style.inline_svg(svg, plot.name, plot.shows)
+    return drawing(inline, plot.caption, plot.shows, chart=plot.name)
 
 
 def _page(evidence: Evidence, drawn: str) -> str:
     body = paragraph("No figure can be drawn from these runs.")
+    drawn, rules = style.classed(drawn)
     if drawn:
-        body = f'<div class="figures">{drawn}</div>\n'
+        body = f'{_choices(evidence)}<div class="figures">{drawn}</div>\n'
     sections = [
         findings.answer(evidence),
-        findings.law(evidence),
         Section(anchor="figures", heading="Figures", body=body),
+        findings.law(evidence),
         findings.checks(evidence),
         tables.runs(evidence),
         tables.exclusions(evidence),
@@ -84,9 +98,30 @@ def _page(evidence: Evidence, drawn: str) -> str:
         tables.reproduce(evidence),
     ]
     kept = [section for section in sections if section is not None]
-    footer = "Made by slaw (scaling_law). This file needs no network and runs no script."
+    footer = (
+        "Made by slaw (scaling_law). This file needs no network; without scripts its figures are "
+        "as drawn."
+    )
     title = f"Scaling law of the sweep “{evidence.name}”"
-    return page(title, tables.size_words(evidence), kept, footer, style.theme_css(drawn))
+    live = Live(script=_SCRIPT.read_text(), values=explore.document(evidence))
+    theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
+    return page(title, tables.size_words(evidence), kept, footer, theme, live)
+
+
+def _choices(evidence: Evidence) -> str:
+    """Which parameters count, and which law is drawn."""
+    fitted = evidence.fitted
+    if fitted is None or not fitted.known.best_law:
+        return ""
+    used = fitted.points.convention["params"]
+    counts = [(name, WORDS[name]) for name in CONVENTIONS if name in fitted.counted]
+    laws = [(name, name) for name in fitted.fits[used]]
+    return choices(
+        [
+            ("convention", "Parameters counted", counts, used),
+            ("law", "Law", laws, fitted.known.best_law),
+        ]
+    )
 
 
 def _plots(evidence: Evidence) -> list[_Plot]:
@@ -111,7 +146,10 @@ def _law_plots(fitted: Fitted) -> list[_Plot]:
     level = f"{100 * fitted.level:g}%"
     band = "No curve: the law could not be fitted." + bars
     if usable:
-        band = f"Lines: the {fitted.best.law} law, bands its {level} bootstrap interval." + bars
+        band = (
+            f"Lines: the {fitted.best.law} law, or the one chosen; bands its {level} bootstrap "
+            f"interval.{bars}"
+        )
     return [
         _Plot(
             name="loss_params",

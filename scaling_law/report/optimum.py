@@ -17,7 +17,7 @@ from scaling_law.fit.isoflop import IsoflopCell
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.published import published_law
 from scaling_law.fit.surface import Allocation, surface_of
-from scaling_law.outcome import Prediction
+from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report import style
 from scaling_law.report.evidence import Fitted
 from scaling_law.report.figures import flops_label, params_label, spread_out
@@ -90,7 +90,7 @@ def _frame_cells(axes: Axes, fitted: Fitted, cells: list[IsoflopCell]) -> None:
 
 def allocation(fitted: Fitted) -> Figure | None:
     """Best size against compute by three approaches, beside the two published rules."""
-    split = _allocation(fitted, fitted.best.params)
+    split = allocation_of(fitted.best, fitted.best.params)
     isoflop, envelope = fitted.line("isoflop"), fitted.summary["envelope"]
     if split is None and isoflop is None:
         return None
@@ -127,9 +127,10 @@ def allocation(fitted: Fitted) -> Figure | None:
     return figure
 
 
-def _allocation(fitted: Fitted, params: dict[str, float]) -> Allocation | None:
+def allocation_of(fit: FitResult, params: dict[str, float]) -> Allocation | None:
+    """The compute-optimal split of ``fit``'s law at these parameters; None where it has none."""
     try:
-        surface = surface_of(fitted.best.law, params) if fitted.best.usable else None
+        surface = surface_of(fit.law, params) if fit.usable else None
     except OverflowError:
         return None
     return surface.allocation if surface else None
@@ -146,7 +147,7 @@ def _allocation_title(fitted: Fitted, split: Allocation | None) -> str:
 def _draw_split(axes: Axes, fitted: Fitted, split: Allocation, x: Floats) -> None:
     names, draws = tuple(fitted.best.params), []
     for sample in fitted.best.samples:
-        drawn = _allocation(fitted, dict(zip(names, sample, strict=True)))
+        drawn = allocation_of(fitted.best, dict(zip(names, sample, strict=True)))
         if drawn:
             draws.append([drawn.params(flops) for flops in x])
     if draws:
