@@ -170,7 +170,8 @@
     words(mark) {
       if (mark.row !== undefined) return describe(mark.row);
       const { x, y } = this.spec, layer = mark.layer;
-      const lines = [[x.short || "x", WORDS[x.words](mark.x)], [y.short || (y.words === "loss" ? "loss" : "y"), WORDS[y.words](mark.y)]];
+      const lines = [[x.short || "x", WORDS[x.words](mark.x)]];
+      if (!layer.range_only) lines.push([y.short || (y.words === "loss" ? "loss" : "y"), WORDS[y.words](mark.y)]);
       if (layer.low) lines.push(["interval", `${WORDS[y.words](layer.low[mark.i])} to ${WORDS[y.words](layer.high[mark.i])}`]);
       for (const [name, values] of Object.entries(layer.notes || {})) lines.push([name, values[mark.i]]);
       return { title: layer.titles ? layer.titles[mark.i] : layer.name, lines };
@@ -179,7 +180,7 @@
     scale(axis) { return axis.log ? Math.log10 : (value) => value; }
 
     whole() {
-      const { x, y, strip, headroom, zero } = this.spec, marks = this.marks();
+      const { x, y, strip, headroom, zero, floor } = this.spec, marks = this.marks();
       const range = (axis, values) => {
         const scaled = values.filter((v) => v !== null).map(this.scale(axis));
         let low = Math.min(...scaled), high = Math.max(...scaled);
@@ -190,6 +191,11 @@
       for (const { layer, i } of marks) if (layer.low && !y.log) ys.push(layer.low[i], layer.high[i]);
       if (strip) ys.push(strip.low, strip.high);
       if (zero) ys.push(0);
+      if (floor !== undefined) {
+        // a published law far above all else would press the runs into the bottom
+        const own = marks.filter((m) => !m.layer.dashed).flatMap((m) => [m.y, m.layer.high ? m.layer.high[m.i] : m.y]);
+        return [...range(x, marks.map((m) => m.x)), floor, 1.06 * Math.max(...own, floor + 0.1)];
+      }
       let xs = marks.map((m) => m.x);
       if (headroom) xs = xs.filter((v) => v >= Math.max(...xs) / 100);
       return [...range(x, xs.length ? xs : [1, 10]), ...range(y, ys.length ? ys : [1, 10])];
@@ -198,7 +204,7 @@
     draw() {
       const { spec, svg } = this, width = this.width || 480;
       const height = Math.round(Math.min(420, Math.max(280, 0.62 * width)));
-      const left = 58, right = 10, top = 8, bottom = 42;
+      const left = spec.y.words === "percent" ? 70 : 58, right = 10, top = 8, bottom = 42;
       this.area = { left, top, width: width - left - right, height: height - top - bottom };
       svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       svg.setAttribute("height", height);
@@ -257,7 +263,7 @@
           const around = [...path(layer.low), ...path(layer.high).reverse()];
           make("path", { d: `M${around.join("L")}Z`, fill: layer.colour, opacity: 0.16 }, plot);
         }
-        make("path", {
+        if (!layer.range_only) make("path", {
           d: `M${path(layer.y).join("L")}`, fill: "none", stroke: layer.colour,
           "stroke-width": layer.faint ? 0.9 : 1.6, opacity: layer.faint ? 0.5 : 1,
           "stroke-dasharray": layer.dashed ? "6 4" : null,
@@ -472,7 +478,7 @@
     home.prepend(place);
     for (const spec of drawn) charts.push(new Chart(place, spec, charts.length));
     home.classList.add("on");
-    if (drawn.length > 1) home.classList.add("wide");
+    if (drawn.length > 1 || drawn[0].wide) home.classList.add("wide");
   }
   const form = document.getElementById("choose");
   if (form && fit()) {

@@ -22,7 +22,13 @@ from scaling_law.report import style
 from scaling_law.report.curves import curve_line
 from scaling_law.report.evidence import Evidence, Fitted, rows_by_size
 from scaling_law.report.figures import WORDS, flops_label, law_curve, params_label, spread_out
-from scaling_law.report.optimum import allocation_of
+from scaling_law.report.held_out import rollouts, sizes_left_out
+from scaling_law.report.optimum import (
+    FORECAST_STEPS,
+    allocation_of,
+    allocation_rules,
+    published_lines,
+)
 from scaling_law.units import format_count
 
 SCHEMA_VERSION = 1
@@ -59,6 +65,8 @@ def document(evidence: Evidence) -> dict[str, Any]:
         "residuals": [_residuals(fitted, "params"), _residuals(fitted, "tokens")],
         "isoflop": [_isoflop(fitted)],
         "allocation": [_allocation(fitted)],
+        "forecast": _forecast(fitted, evidence.target_params),
+        "held_out": _held_out(fitted),
     }
     convention = fitted.points.convention
     content |= {
@@ -302,13 +310,78 @@ def _allocation(fitted: Fitted) -> Layer:
              "marker": "star", "only": fitted.points.convention["params"],
              "x": [c.flops for c in vertices], "y": [c.params_optimal for c in vertices]}
         )  # fmt: skip
-    layers.append(
-        _line("20 tokens per parameter", style.PURPLE, x, np.sqrt(x / 120), dashed=True)
-    )
+    envelope = fitted.summary["envelope"]
+    if envelope["flops"]:
+        layers.append(
+            {"kind": "marks", "name": "lower envelope", "colour": style.themed(style.GREEN),
+             "marker": "square", "only": fitted.points.convention["params"],
+             "x": envelope["flops"], "y": envelope["params"]}
+        )  # fmt: skip
+    for words, colour, y in allocation_rules(fitted, x):
+        layers.append(_line(words, colour, x, y, dashed=True))
     axis = {"label": flops_label(fitted.points), "log": True, "words": "flops"}
     size = {"label": "compute-optimal size (parameters)", "log": True, "words": "count"}
     chart = _chart("Best size for a budget", axis, size, layers)
     return chart | {"views": _views(fitted, draw)}
+
+
+def _forecast(fitted: Fitted, target_params: float) -> list[Layer]:
+    low, high = fitted.points.data_range["params"]
+    sizes = np.geomspace(low, max(target_params, 10 * high), FORECAST_STEPS)
+    made = [fitted.forecast_at(float(size)) for size in sizes]
+    known = [p for p in made if p is not None and p.low_nats and p.high_nats]
+    if len(known) < 2:
+        return []
+    points, layers = fitted.points, []
+    within = [p for p in known if not p.refused]
+    for words, ones in (
+        ("fitted law", within),
+        ("only the range may be quoted", [*within[-1:], *(p for p in known if p.refused)]),
+    ):
+        if ones:
+            x, y, bottom, top = (
+                np.array([getattr(p, name) for p in ones], dtype=float)
+                for name in ("params", "loss_nats", "low_nats", "high_nats")
+            )
+            colour = style.BLUE if words == "fitted law" else style.SKY
+            layer = _line(words, colour, x, y, bottom, top)
+            layers.append(layer | {"range_only": words != "fitted law"})
+    layers += [
+        _line(words, colour, sizes, losses, dashed=True)
+        for words, colour, losses in published_lines(sizes)
+    ]
+    layers.append(
+        {"kind": "marks", "name": "runs", "titles": list(points.run_id), "marker": "circle",
+         "colour": style.themed(style.INK), "x": points.params.tolist(),
+         "y": points.loss_nats.tolist()}
+    )  # fmt: skip
+    axis = {"label": params_label(points), "log": True, "words": "count"}
+    title = f"Forecast to {format_count(target_params)} parameters, at compute-optimal tokens"
+    return [_chart(title, axis, _LOSS | {"log": False}, layers) | {"floor": 0, "wide": True}]
+
+
+def _held_out(fitted: Fitted) -> list[Layer]:
+    y = {"label": "predicted loss over measured (%)", "log": False, "words": "percent"}
+    noise, charts = fitted.known.seed_noise_log, []
+    for folds, title, label, colour in (
+        (sizes_left_out(fitted), "Sizes left out", "size left out (parameters)", style.BLUE),
+        (rollouts(fitted), "Dear runs predicted from cheap", "times the fitted FLOPs",
+         style.ORANGE),
+    ):  # fmt: skip
+        layers = [
+            {"kind": "marks", "name": fold.name, "legend": "held-out run", "marker": "circle",
+             "titles": [f"{run_id}, {fold.name}" for run_id in fold.run_id],
+             "colour": style.themed(colour), "x": [fold.place] * len(fold.errors_percent),
+             "y": _digits(fold.errors_percent)}
+            for fold in folds
+        ]  # fmt: skip
+        if layers:
+            axis = {"label": label, "log": True, "words": "count"}
+            chart = _chart(f"{title} ({fitted.best.law})", axis, y, layers)
+            strip = {"name": "seed noise, ±2 deviations", "low": -200 * (noise or 0.0),
+                     "high": 200 * (noise or 0.0)}  # fmt: skip
+            charts.append(chart | {"zero": True} | ({"strip": strip} if noise else {}))
+    return charts
 
 
 def _curve(

@@ -15,6 +15,7 @@ from scaling_law.layout import SweepDir, atomic_write, check_folder
 from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.figures import WORDS
+from scaling_law.report.held_out import held_out_figure
 from scaling_law.report.page import (
     Live,
     Section,
@@ -137,7 +138,23 @@ def _plots(evidence: Evidence) -> list[_Plot]:
     fitted = evidence.fitted
     if fitted is None:
         return [training]
-    return [*_law_plots(fitted), training, *_optimum_plots(fitted, evidence.target_params)]
+    against, residuals = _law_plots(fitted)[:3], _law_plots(fitted)[3:]
+    optima = _optimum_plots(fitted, evidence.target_params)
+    # the answer first, then in pairs, as the page sets them
+    return [
+        optima[-1], *against, training, *residuals, *optima[:-1], _held_out_plot(fitted)
+    ]  # fmt: skip
+
+
+def _held_out_plot(fitted: Fitted) -> _Plot:
+    return _Plot(
+        name="held_out",
+        shows="Errors of predictions for runs held out of the fit",
+        caption="Left: each size predicted from all others. Right: rollouts, dear or large runs "
+        "predicted from the cheaper or smaller ones, by how far in FLOPs they lie beyond those. "
+        "The numbers are under Checks.",
+        make=lambda: held_out_figure(fitted),
+    )
 
 
 def _law_plots(fitted: Fitted) -> list[_Plot]:
@@ -202,7 +219,8 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[_Plot]:
             shows=f"Forecast loss from the data out to {format_count(target_params)} parameters",
             caption="Every size at its compute-optimal tokens. The line ends where the fit no "
             "longer supports a figure; beyond it only the range may be quoted. Dots above the "
-            "line are runs that are not compute-optimal.",
+            "line are runs that are not compute-optimal. * Other text and tokenizers: their nats do "
+            "not compare.",
             make=lambda: optimum.forecast_figure(fitted, target_params),
         ),
     ]
