@@ -1,6 +1,7 @@
 """Every file name on disk, and the atomic write that all of them go through.
 
-    results/<sweep>/{sweep.yaml, plan.json, data.json, fits/*.json, figures/*.png, report.html}
+    results/<sweep>/{sweep.yaml, plan.json, data.json, fits/*.json, figures/*.png, tables/*.csv,
+                     report.html}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    record.json | failure.json}
 
@@ -108,6 +109,15 @@ class SweepDir:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def tables(self) -> Path:
+        """The report's numbers as CSV and parquet."""
+        return self.path / "tables"
+
+    def versus(self, other: SweepDir) -> Path:
+        """The page that compares this sweep with another."""
+        return self.path / f"versus-{other.path.resolve().name}.html"
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.runs / run_id)

@@ -134,7 +134,11 @@ def frontier_losses(surface: Surface, flops: Floats) -> Floats:
         return np.full_like(flops, math.nan)
     losses = []
     for budget in flops.tolist():
-        size = bounded_exp(surface.size_log - surface.size_exponent * math.log(split.params(budget)))
-        data = bounded_exp(surface.data_log - surface.data_exponent * math.log(split.tokens(budget)))
+        size = bounded_exp(
+            surface.size_log - surface.size_exponent * math.log(split.params(budget))
+        )
+        data = bounded_exp(
+            surface.data_log - surface.data_exponent * math.log(split.tokens(budget))
+        )
         losses.append(surface.floor + (size + data) ** surface.power)
     return np.array(losses)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,49 +17,17 @@ import numpy as np
 from scipy.special import stdtrit
 
 from scaling_law.errors import FitError
-from scaling_law.fit.bootstrap import LEAST_CLUSTERS, bootstrap, interval
-from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.efficiency import Multiplier, Pair, fit_multiplier
 from scaling_law.fit.material import from_records
-from scaling_law.fit.multiplier import (
-    SHARED,
-    frontier_losses,
-    log_multiplier,
-    recipe_variables,
-    shared_log_multiplier,
-    surfaces,
-    widened,
-)
 from scaling_law.fit.order import seed_noise
-from scaling_law.fit.points import FitPoints, points_from_arrays
-from scaling_law.fit.solve import Objective, Problem
-from scaling_law.fit.surface import Surface
+from scaling_law.fit.points import FitPoints
 from scaling_law.outcome import finite_json
 from scaling_law.record import RunRecord
 from scaling_law.spec import to_json
 
 _SAME_TOKENS_LOG = 0.01
 _TELLING_FLOPS = 0.01
-_LEAST_RUNS, _LEAST_SPAN = 9, 1.02
-_FRONTIER_STEPS = 40
 NATS, BITS = "nats per token", "bits per byte"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A run of A and the run of B of the same size, tokens and seed.
-
-    ``cluster`` is the pair of trunks; losses are in the comparison's unit; ``log_ratio`` is
-    log(loss of B / loss of A), negative where B is better.
-    """
-
-    size: str
-    seed: int
-    cluster: str
-    tokens: float
-    params: tuple[float, float]
-    run_ids: tuple[str, str]
-    losses: tuple[float, float]
-    log_ratio: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,46 +46,6 @@ class Difference:
     pairs: int
     noise_log: float | None
     seed_noise_log: tuple[float | None, float | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class AtLoss:
-    """B's least compute over A's for one loss, by laws with slopes of their own."""
-
-    loss: float
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Multiplier:
-    """B reaches A's loss with ``value`` times the compute (6 params tokens), see ``multiplier``.
-
-    From ``law``, one shape for both, fitted to the matched runs; ``low`` to ``high`` by
-    resampling pairs of trunks (``method``), None for fewer than 3. It holds over
-    ``loss_range``, where both recipes have runs. ``ends``: the same at both ends of that range
-    when each recipe has its own slopes; ``changes`` whether they differ beyond their interval
-    (``trend`` is the interval of value at the lowest loss / value at the highest), None where
-    that could not be told. ``others``: the value by other laws. ``gains`` are u and v, what a
-    parameter and a token are worth under B.
-    """
-
-    law: str
-    value: float
-    low: float | None
-    high: float | None
-    method: str
-    loss_range: tuple[float, float]
-    gains: tuple[float, float]
-    rms_log_residual: float
-    others: dict[str, float]
-    ends: tuple[AtLoss, ...]
-    trend: tuple[float, float] | None
-    changes: bool | None
-    frontier_flops: tuple[float, ...]
-    frontier_losses: tuple[tuple[float, ...], tuple[float, ...]]
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +90,7 @@ def compare_sweeps(
     different text, or of different tokens without bits per byte.
     """
     unit, notes = _unit(first, second, names)
-    sides = [
-        from_records(r, convention=convention, flops="exact").points for r in (first, second)
-    ]
+    sides = [from_records(r, convention=convention, flops="exact").points for r in (first, second)]
     losses = [_losses(records, unit) for records in (first, second)]
     pairs = _match(sides, losses, names)
     used = [{pair.run_ids[i] for pair in pairs} for i in (0, 1)]
@@ -202,7 +128,7 @@ def _unit(
     first: Sequence[RunRecord], second: Sequence[RunRecord], names: tuple[str, str]
 ) -> tuple[str, list[str]]:
     """The unit in which the losses compare, and what to say of it."""
-    texts = [_values(r, lambda one: _text_of(one)) for r in (first, second)]
+    texts = [_values(r, _text_of) for r in (first, second)]
     if texts[0] != texts[1] or len(texts[0]) > 1:
         said = "; ".join(f"{n}: {', '.join(sorted(t))}" for n, t in zip(names, texts, strict=True))
         raise FitError(
@@ -229,7 +155,7 @@ def _unit(
     return BITS, notes
 
 
-def _values(records: Sequence[RunRecord], of: Any) -> set[str]:
+def _values(records: Sequence[RunRecord], of: Callable[[RunRecord], str]) -> set[str]:
     return {of(record) for record in records}
 
 
@@ -240,9 +166,7 @@ def _text_of(record: RunRecord) -> str:
 
 
 def _losses(records: Sequence[RunRecord], unit: str) -> dict[str, float | None]:
-    return {
-        r.run_id: r.val_loss_nats if unit == NATS else r.val_bits_per_byte for r in records
-    }
+    return {r.run_id: r.val_loss_nats if unit == NATS else r.val_bits_per_byte for r in records}
 
 
 def _match(
@@ -293,7 +217,8 @@ def _match(
 
 def _flops_ratio(matched: Sequence[tuple[RunRecord, RunRecord]], convention: str) -> float:
     def cost(record: RunRecord) -> float:
-        return record.flops_exact / (getattr(record, f"params_{convention}") * record.tokens)
+        params = float(getattr(record, f"params_{convention}"))
+        return record.flops_exact / (params * record.tokens)
 
     return float(np.median([cost(b) / cost(a) for a, b in matched]))
 
@@ -357,158 +282,3 @@ def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float)
         noise_log=math.sqrt(squares / free) if free else None,
         seed_noise_log=(seed_noise(sides[0])[0], seed_noise(sides[1])[0]),
     )
-
-
-@dataclass(frozen=True)
-class _Joint:
-    """A widened law on the matched runs: its problem, optimum and public form."""
-
-    name: str
-    problem: Problem
-    optimum: Floats
-    form: dict[str, float]
-    rms: float
-    converged: bool
-
-
-def fit_multiplier(
-    pairs: Sequence[Pair], *, level: float = 0.9, resamples: int = 1000, seed: int = 0
-) -> Multiplier:
-    """The compute multiplier from the matched pairs; only they count, so that where the law
-    misses the surface it misses both recipes alike. Raises ``FitError`` for too few.
-    """
-    points, second = _joint_points(pairs)
-    range_ = _loss_range(pairs)
-    fits = [_joint(points, second, name) for name in SHARED]
-    good = [fit for fit in fits if fit.converged]
-    if not good:
-        raise FitError("no law with a shape that both recipes share converges on their runs")
-    best = min(good, key=lambda fit: fit.rms)  # as many parameters each
-    centre, notes, method = shared_log_multiplier(best.form), [], "no interval"
-    low = high = None
-    if resamples and points.n_clusters >= LEAST_CLUSTERS:
-        drawn = bootstrap(
-            best.problem, best.optimum, points, resamples=resamples, seed=seed, level=level
-        )
-        draws = np.array([shared_log_multiplier(best.problem.form(x)) for x in drawn.internal])
-        low, high = (math.exp(x) for x in interval(draws, centre, level, drawn.widen))
-        method, notes = drawn.method, list(drawn.notes)
-    ends, trend = _trend(points, second, best.name, range_, (level, resamples, seed))
-    pivots = {name: float(np.log(points.variable(name)).mean()) for name in ("params", "tokens")}
-    both = surfaces(best.name, best.form, pivots)
-    budgets = 6 * points.params * points.tokens
-    flops = np.geomspace(budgets.min(), budgets.max(), _FRONTIER_STEPS)
-    return Multiplier(
-        law=best.name,
-        value=math.exp(centre),
-        low=low,
-        high=high,
-        method=method,
-        loss_range=range_,
-        gains=_gains(best.form),
-        rms_log_residual=best.rms,
-        others={f.name: math.exp(shared_log_multiplier(f.form)) for f in good if f is not best},
-        ends=ends,
-        trend=trend,
-        changes=None if trend is None else not trend[0] <= 1 <= trend[1],
-        frontier_flops=tuple(flops.tolist()),
-        frontier_losses=(
-            tuple(frontier_losses(both[0], flops).tolist()),
-            tuple(frontier_losses(both[1], flops).tolist()),
-        ),
-        notes=tuple(dict.fromkeys(notes)),
-    )
-
-
-def _gains(form: dict[str, float]) -> tuple[float, float]:
-    return math.exp(form["gain_size"] / form["alpha"]), math.exp(form["gain_data"] / form["beta"])
-
-
-def _joint_points(pairs: Sequence[Pair]) -> tuple[FitPoints, Floats]:
-    """Both recipes' matched runs as points, clustered by pair of trunks; 1 for B's, [n]."""
-    sizes, horizons = {p.size for p in pairs}, {round(math.log(p.tokens), 2) for p in pairs}
-    if len(sizes) < 3 or len(horizons) < 2 or len(pairs) < _LEAST_RUNS:
-        raise FitError(
-            f"{len(pairs)} matched pairs of {len(sizes)} sizes and {len(horizons)} horizons: a"
-            f" compute multiplier needs {_LEAST_RUNS} pairs of 3 sizes and 2 horizons"
-        )
-    points = points_from_arrays(
-        [p.params[i] for i in (0, 1) for p in pairs],
-        [p.tokens for _ in (0, 1) for p in pairs],
-        [p.losses[i] for i in (0, 1) for p in pairs],
-        cluster=[p.cluster for _ in (0, 1) for p in pairs],
-    )
-    return points, np.repeat([0.0, 1.0], len(pairs))
-
-
-def _loss_range(pairs: Sequence[Pair]) -> tuple[float, float]:
-    """The losses that both recipes have runs at."""
-    sides = [[p.losses[i] for p in pairs] for i in (0, 1)]
-    low, high = max(map(min, sides)), min(map(max, sides))
-    if high < _LEAST_SPAN * low:
-        raise FitError(
-            f"the recipes share no losses (A {min(sides[0]):.3g} to {max(sides[0]):.3g}, B"
-            f" {min(sides[1]):.3g} to {max(sides[1]):.3g}): no compute compares at equal loss"
-        )
-    return low, high
-
-
-def _joint(
-    points: FitPoints, second: Floats, name: str, *, own_slopes: bool = False
-) -> _Joint:
-    law = widened(name, own_slopes=own_slopes)
-    variables = recipe_variables(points.params, points.tokens, second)
-    # least squares: differences of paired runs have no outliers that Huber need hold down
-    problem = Problem(law, variables, points.loss_nats, Objective(loss="mse_log"))
-    solution = problem.solve(problem.starts())
-    best = int(solution.objective.argmin())
-    optimum = solution.internal[best]
-    fitted = law.log_loss(optimum[None], problem.basis)[0][0]
-    form = problem.form(optimum)
-    usable = form["alpha"] > 1e-3 and form["beta"] > 1e-3 and all(map(math.isfinite, form.values()))
-    return _Joint(
-        name=name,
-        problem=problem,
-        optimum=optimum,
-        form=form,
-        rms=float(np.sqrt(np.mean((problem.target - fitted) ** 2))),
-        converged=bool(solution.converged[best]) and usable,
-    )
-
-
-def _trend(
-    points: FitPoints,
-    second: Floats,
-    name: str,
-    loss_range: tuple[float, float],
-    how: tuple[float, int, int],
-) -> tuple[tuple[AtLoss, ...], tuple[float, float] | None]:
-    """The multiplier at both ends of the losses with slopes of each recipe's own, and the
-    interval of their ratio; nothing where the runs cannot tell.
-    """
-    level, resamples, seed = how
-    joint = _joint(points, second, name, own_slopes=True)
-    if not joint.converged or not resamples or points.n_clusters < LEAST_CLUSTERS:
-        return (), None
-    pivots = {key: float(np.log(points.variable(key)).mean()) for key in ("params", "tokens")}
-
-    def ends_of(form: dict[str, float]) -> list[float]:
-        both: tuple[Surface, Surface] = surfaces(name, form, pivots)
-        return [log_multiplier(*both, loss) for loss in loss_range]
-
-    centre = ends_of(joint.form)
-    drawn = bootstrap(
-        joint.problem, joint.optimum, points, resamples=resamples, seed=seed, level=level
-    )
-    draws = np.array([ends_of(joint.problem.form(x)) for x in drawn.internal])
-    draws = draws[np.isfinite(draws).all(axis=1)]
-    if len(draws) < resamples / 2 or not all(map(math.isfinite, centre)):
-        return (), None
-    ends = []
-    for i, loss in enumerate(loss_range):
-        low, high = interval(draws[:, i], centre[i], level, drawn.widen)
-        ends.append(
-            AtLoss(loss=loss, value=math.exp(centre[i]), low=math.exp(low), high=math.exp(high))
-        )
-    gap = interval(draws[:, 0] - draws[:, 1], centre[0] - centre[1], level, drawn.widen)
-    return tuple(ends), (math.exp(gap[0]), math.exp(gap[1]))

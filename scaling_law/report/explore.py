@@ -243,11 +243,12 @@ def _training(evidence: Evidence) -> Layer:
     counted = f"params_{evidence.counted}"
     sizes = sorted({int(getattr(r, counted)) for r in evidence.records})
     colours = {s: style.themed(c) for s, c in zip(sizes, style.ramp(len(sizes)), strict=True)}
-    layers = []
+    layers, lines = [], []
     for record in evidence.records:
         tokens, losses = curve_line(evidence, record)
         if len(tokens) < 2:
             continue
+        lines.append(losses)
         size = int(getattr(record, counted))
         layers.append(
             {"kind": "line", "name": record.run_id, "legend": f"{format_count(size)} parameters",
@@ -256,7 +257,7 @@ def _training(evidence: Evidence) -> Layer:
         )  # fmt: skip
     axis = {**_TOKENS, "label": "training tokens seen"}
     chart = _chart("Validation loss along training", axis, _LOSS, layers)
-    ends = [layer["y"][-1] for layer in layers]
+    ends = [line[-1] for line in lines]
     return chart | {"headroom": 1.35 * max(ends)} if ends else chart
 
 

@@ -12,7 +12,17 @@ from scaling_law.fit.published import COMPARISON_CAVEAT
 from scaling_law.forecast_text import loss_words
 from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report.evidence import Evidence, Fitted
-from scaling_law.report.page import Section, bullets, card, listing, note, paragraph, table, text
+from scaling_law.report.page import (
+    Section,
+    bullets,
+    card,
+    listing,
+    note,
+    paragraph,
+    sentence,
+    table,
+    text,
+)
 from scaling_law.report.style import power_of_ten
 from scaling_law.units import format_count, outward_range, rounded_count
 
@@ -48,11 +58,6 @@ def answer(evidence: Evidence) -> Section:
     body += "<details><summary>The same as slaw extrapolate prints it</summary>"
     body += listing(fitted.forecast.text) + "</details>\n"
     return Section(anchor="answer", heading="The answer", body=body)
-
-
-def sentence(words: str) -> str:
-    """With a capital and a full stop."""
-    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
 
 
 def _forecast_card(fitted: Fitted, target_params: float) -> str:

@@ -14,6 +14,7 @@ from scaling_law.extrapolate import LARGEST
 from scaling_law.layout import SweepDir, atomic_write, check_folder
 from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
+from scaling_law.report.exports import write_tables
 from scaling_law.report.figures import WORDS
 from scaling_law.report.held_out import held_out_figure
 from scaling_law.report.page import (
@@ -43,7 +44,7 @@ class _Plot:
 def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: float = 175e9) -> Path:
     """Write the page (``<sweep>/report.html`` unless ``out``) and its figures; returns its path.
 
-    Figures go to ``<sweep>/figures``, or beside ``out``. The sweep is fitted if there is no
+    Figures go to ``<sweep>/figures`` and numbers to ``<sweep>/tables``, or beside ``out``. The sweep is fitted if there is no
     fit of these records yet; records that support none give a page that says why. Raises
     ``ConfigError`` for a sweep without records or with damaged files, or a page that cannot be
     written there.
@@ -61,6 +62,7 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
         with style.applied():
             for plot in _plots(evidence):
                 drawn += _draw(plot, folder)
+        write_tables(evidence, sweep.tables if out is None else out.parent / f"{out.stem}-tables")
         atomic_write(path, _page(evidence, drawn))
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
@@ -219,8 +221,8 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[_Plot]:
             shows=f"Forecast loss from the data out to {format_count(target_params)} parameters",
             caption="Every size at its compute-optimal tokens. The line ends where the fit no "
             "longer supports a figure; beyond it only the range may be quoted. Dots above the "
-            "line are runs that are not compute-optimal. * Other text and tokenizers: their nats do "
-            "not compare.",
+            "line are runs that are not compute-optimal. * Other text and tokenizers: their nats "
+            "do not compare.",
             make=lambda: optimum.forecast_figure(fitted, target_params),
         ),
     ]

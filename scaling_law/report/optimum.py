@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -165,6 +167,10 @@ def _centre(fitted: Fitted, split: Allocation | None) -> tuple[float, float]:
     return middle, line.at(middle) if line else math.sqrt(middle / 6 / _CHINCHILLA_TOKENS)
 
 
+def _dash(colour: str) -> Literal[":", "--"]:
+    return ":" if colour == ORANGE else "--"
+
+
 def allocation_rules(fitted: Fitted, x: Floats) -> list[tuple[str, str, Floats]]:
     """(words, colour, params at FLOPs ``x``) of the published rules.
 
@@ -181,7 +187,7 @@ def allocation_rules(fitted: Fitted, x: Floats) -> list[tuple[str, str, Floats]]
 def _draw_rules(axes: Axes, fitted: Fitted, x: Floats) -> list[Line2D]:
     entries = []
     for words, colour, y in allocation_rules(fitted, x):
-        line = ":" if colour == ORANGE else "--"
+        line = _dash(colour)
         axes.plot(x, y, color=colour, linestyle=line)
         entries.append(Line2D([], [], color=colour, linestyle=line, label=words))
     return entries
@@ -230,7 +236,7 @@ def _draw_published(axes: Axes, sizes: Floats) -> list[Line2D]:
     """Published laws at their own optimal tokens: other text and tokenizers, other nats."""
     entries = []
     for words, colour, losses in published_lines(sizes):
-        line = ":" if colour == ORANGE else "--"
+        line = _dash(colour)
         axes.plot(sizes, losses, linewidth=1.4, color=colour, linestyle=line)
         entries.append(Line2D([], [], label=words, color=colour, linestyle=line))
     entries.append(

@@ -98,6 +98,11 @@ def text(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
+def sentence(words: str) -> str:
+    """With a capital and a full stop."""
+    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+
+
 def paragraph(words: object) -> str:
     """A paragraph of text."""
     return f"<p>{text(words)}</p>\n"

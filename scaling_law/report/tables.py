@@ -9,6 +9,7 @@ from scaling_law.fit.suite import FitSettings
 from scaling_law.plan import Plan
 from scaling_law.record import RunRecord
 from scaling_law.report.evidence import Evidence
+from scaling_law.report.exports import NO_PARQUET, has_parquet
 from scaling_law.report.page import Section, bullets, listing, note, paragraph, table, text
 from scaling_law.report.style import power_of_ten
 from scaling_law.units import format_bytes, format_count, format_seconds, parse_count
@@ -178,7 +179,12 @@ def reproduce(evidence: Evidence) -> Section:
         f"slaw report {folder} --params {_plain(evidence.target_params)}",
     ]
     body = listing("\n".join(lines) + "\n")
-    body += paragraph("All figures lie as PNG and SVG beside this page; numbers in fits/fit.json.")
+    numbers = "CSV and parquet" if has_parquet() else f"CSV ({NO_PARQUET})"
+    body += paragraph(
+        "Beside this page lie the figures as PNG and SVG (figures), the runs, curves, fits and "
+        f"predictions as {numbers} (tables), and the fit as slaw fit --json prints it "
+        "(fits/fit.json)."
+    )
     if evidence.config_text:
         body += "<details><summary>sweep.yaml, every key</summary>"
         body += listing(evidence.config_text) + "</details>\n"
