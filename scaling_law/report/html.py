@@ -44,8 +44,9 @@ class _Plot:
 def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: float = 175e9) -> Path:
     """Write the page (``<sweep>/report.html`` unless ``out``) and its figures; returns its path.
 
-    Figures go to ``<sweep>/figures`` and numbers to ``<sweep>/tables``, or beside ``out``. The sweep is fitted if there is no
-    fit of these records yet; records that support none give a page that says why. Raises
+    Figures go to ``<sweep>/figures`` and numbers to ``<sweep>/tables``, or beside ``out``. The
+    sweep is fitted if there is no fit of these records yet; records that support none give a
+    page that says why. Raises
     ``ConfigError`` for a sweep without records or with damaged files, or a page that cannot be
     written there.
     """
