@@ -15,6 +15,8 @@ from tests.browser.conftest import DESKTOP, PHONE, Browser
 from tests.fakes import ladder_config
 from tests.report.test_html import HOSTILE, plant
 
+# by .ci/run: a minute where the machine is busy
+pytestmark = pytest.mark.slow
 CHART = "figure[data-chart='loss_tokens'] .live"
 
 
@@ -229,12 +231,13 @@ def test_text_stands_out_from_its_paper(browser: Browser, sweep):
 
 
 CONTRAST = """
-const light = (c) => { const p = c.map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * p[0] + 0.7152 * p[1] + 0.0722 * p[2]; };
-const rgb = (c) => c.match(/[\\d.]+/g).map(Number);
+const linear = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+const rgb = (colour) => colour.match(/[\\d.]+/g).map(Number);
+const paper = (element) => rgb(getComputedStyle(element).backgroundColor);
 const element = document.querySelector(arguments[0]);
 let back = element;
-while (back && (rgb(getComputedStyle(back).backgroundColor)[3] ?? 1) === 0) back = back.parentElement;
-const ends = [getComputedStyle(element).color, getComputedStyle(back).backgroundColor].map((c) => light(rgb(c).slice(0, 3)));
+while (back && (paper(back)[3] ?? 1) === 0) back = back.parentElement;
+const ends = [light(rgb(getComputedStyle(element).color)), light(paper(back))];
 return (Math.max(...ends) + 0.05) / (Math.min(...ends) + 0.05);
 """
