@@ -69,7 +69,8 @@ class Multiplier:
     when each recipe has its own slopes; ``changes`` whether they differ beyond their interval
     (``trend`` is the interval of value at the lowest loss / value at the highest), None where
     that could not be told. ``others``: the value by other laws. ``gains`` are u and v, what a
-    parameter and a token are worth under B.
+    parameter and a token are worth under B. ``frontier_losses`` of A and B at
+    ``frontier_flops`` are the shared law's, or where it changes those of slopes of their own.
     """
 
     law: str
@@ -124,11 +125,10 @@ def fit_multiplier(
         draws = np.array([shared_log_multiplier(best.problem.form(x)) for x in drawn.internal])
         low, high = (math.exp(x) for x in interval(draws, centre, level, drawn.widen))
         method, notes = drawn.method, list(drawn.notes)
-    ends, trend = _trend(points, second, best.name, range_, (level, resamples, seed))
-    pivots = {name: float(np.log(points.variable(name)).mean()) for name in ("params", "tokens")}
-    both = surfaces(best.name, best.form, pivots)
-    budgets = 6 * points.params * points.tokens
-    flops = np.geomspace(budgets.min(), budgets.max(), _FRONTIER_STEPS)
+    own = _joint(points, second, best.name, own_slopes=True)
+    ends, trend = _trend(own, points, range_, (level, resamples, seed))
+    changes = None if trend is None else not trend[0] <= 1 <= trend[1]
+    flops, losses = _frontiers(own if changes else best, points)
     return Multiplier(
         law=best.name,
         value=math.exp(centre),
@@ -141,12 +141,9 @@ def fit_multiplier(
         others={f.name: math.exp(shared_log_multiplier(f.form)) for f in good if f is not best},
         ends=ends,
         trend=trend,
-        changes=None if trend is None else not trend[0] <= 1 <= trend[1],
-        frontier_flops=tuple(flops.tolist()),
-        frontier_losses=(
-            tuple(frontier_losses(both[0], flops).tolist()),
-            tuple(frontier_losses(both[1], flops).tolist()),
-        ),
+        changes=changes,
+        frontier_flops=flops,
+        frontier_losses=losses,
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -205,10 +202,24 @@ def _joint(points: FitPoints, second: Floats, name: str, *, own_slopes: bool = F
     )
 
 
+def _pivots(points: FitPoints) -> dict[str, float]:
+    return {name: float(np.log(points.variable(name)).mean()) for name in ("params", "tokens")}
+
+
+def _frontiers(
+    joint: _Joint, points: FitPoints
+) -> tuple[tuple[float, ...], tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Budgets over those of the runs, and the least loss of A and of B at each."""
+    budgets = 6 * points.params * points.tokens
+    flops = np.geomspace(budgets.min(), budgets.max(), _FRONTIER_STEPS)
+    both = surfaces(joint.name, joint.form, _pivots(points))
+    first, other = (tuple(frontier_losses(one, flops).tolist()) for one in both)
+    return tuple(flops.tolist()), (first, other)
+
+
 def _trend(
+    joint: _Joint,
     points: FitPoints,
-    second: Floats,
-    name: str,
     loss_range: tuple[float, float],
     how: tuple[float, int, int],
 ) -> tuple[tuple[AtLoss, ...], tuple[float, float] | None]:
@@ -216,13 +227,12 @@ def _trend(
     interval of their ratio; nothing where the runs cannot tell.
     """
     level, resamples, seed = how
-    joint = _joint(points, second, name, own_slopes=True)
     if not joint.converged or not resamples or points.n_clusters < LEAST_CLUSTERS:
         return (), None
-    pivots = {key: float(np.log(points.variable(key)).mean()) for key in ("params", "tokens")}
+    pivots = _pivots(points)
 
     def ends_of(form: dict[str, float]) -> list[float]:
-        first, other = surfaces(name, form, pivots)
+        first, other = surfaces(joint.name, form, pivots)
         return [log_multiplier(first, other, loss) for loss in loss_range]
 
     centre = ends_of(joint.form)

@@ -345,9 +345,12 @@
       const room = this.svg.clientWidth, wide = this.tip.offsetWidth;
       const beside = x + 14 + wide <= room ? x + 14 : Math.max(0, x - 14 - wide);
       this.tip.style.left = `${Math.min(beside, Math.max(0, room - wide))}px`;
-      this.tip.style.top = `${this.svg.offsetTop + Math.max(0, y - this.tip.offsetHeight - 10)}px`;
+      this.tip.style.top = `${this.top() + Math.max(0, y - this.tip.offsetHeight - 10)}px`;
       if (aloud) this.readout.textContent = `${title}: ${lines.map((line) => line.join(" ")).join(", ")}`;
     }
+
+    // An svg element has no offsetTop.
+    top() { return this.svg.getBoundingClientRect().top - this.box.getBoundingClientRect().top; }
 
     leave() {
       this.at = null;

@@ -96,8 +96,9 @@ _PLOTS: dict[str, tuple[Callable[[Versus], Figure | None], str, str]] = {
     "frontier": (
         versus_figures.frontier_figure,
         "Loss against compute under both recipes, with the least loss for a budget",
-        "Lines: the law of one shape for both, at the best split of 6 × parameters × tokens. How "
-        "far the lines lie apart sideways is the compute multiplier.",
+        "Lines: the fitted law of each recipe at the best split of 6 × parameters × tokens. How "
+        "far they lie apart sideways is the compute multiplier; they share one shape unless it "
+        "changes with scale.",
     ),
 }
 
@@ -207,7 +208,11 @@ def _answer(versus: Versus) -> Section:
         words = [f"Interval at {level}, {found.method}.", _where(versus)]
         words = [sentence(line) for line in words]
         words += [f"By the {name} law {x:.2f}x." for name, x in found.others.items()]
-        compute = card("Compute B needs for A’s loss", multiplier_words(versus), words)
+        big = multiplier_words(versus)
+        if found.changes:
+            big = f"{found.ends[1].value:.2f}x to {found.ends[0].value:.2f}x"
+            words.insert(0, sentence(multiplier_words(versus)))
+        compute = card("Compute B needs for A’s loss", big, words)
     difference = card(
         "Loss of B over A’s, same size, tokens, seed",
         difference_words(versus),
@@ -223,7 +228,14 @@ def _answer(versus: Versus) -> Section:
     body += bullets([sentence(words) for words in notes])
     if not versus.differs:
         body += note("The specs of the matched runs do not differ: this measures noise.")
-    if found is not None:
+    if found is not None and found.changes:
+        body += paragraph(
+            "With slopes of its own, each recipe has its own law: the multiplier is the ratio of "
+            "the least compute with which each reaches a loss, at both ends of the losses that "
+            "both have runs at. What lies beyond them is not measured, and a trend seldom goes "
+            "on."
+        )
+    elif found is not None:
         body += paragraph(
             "The multiplier is 1 / (u v), where a parameter under B is worth u and a token v of "
             f"A’s (here u = {found.gains[0]:.2f}, v = {found.gains[1]:.2f}; their product is "

@@ -97,7 +97,8 @@ def test_pointing_at_a_run_tells_its_record_and_its_residual(page: Browser, swee
     assert number(said["law"]) == round(expected, 4)
     residual = 100 * (run["loss_nats"] / expected - 1)
     assert number(said["residual"]) == pytest.approx(residual, abs=0.006)
-    assert page.one(f"{CHART} .tip").is_displayed()
+    tip, mark = page.one(f"{CHART} .tip").rect, marks[0].rect
+    assert abs(tip["y"] + tip["height"] - mark["y"]) < 200  # beside the mark, not below all
     assert known["laws"][data["best_law"]]["params"] == law["params"]
 
 
