@@ -5,6 +5,7 @@
   const data = JSON.parse(document.getElementById("slaw-data").textContent);
   const SVG = "http://www.w3.org/2000/svg";
   const NEAR = 30; // pixels within which a mark answers the pointer
+  const BOX = 420; // pixels of width from which a box beside the mark has room
   const DRAG = 8; // pixels from which a press becomes a frame
   const chosen = { convention: data.convention, law: data.best_law };
   const charts = [];
@@ -135,8 +136,8 @@
         "aria-label": `${spec.title}. Left and right go from mark to mark, up and down from series to series, plus and minus zoom, 0 shows everything.`,
       }, this.box);
       this.tip = html("div", { class: "tip", "aria-hidden": "true", hidden: "" }, this.box);
-      this.legend = html("div", { class: "legend", role: "group", "aria-label": "Series: press to hide or show" }, this.box);
       this.readout = html("output", { class: "readout", "aria-live": "polite" }, this.box);
+      this.legend = html("div", { class: "legend", role: "group", "aria-label": "Series: press to hide or show" }, this.box);
       this.listen();
       this.width = 0;
       new ResizeObserver(() => {
@@ -341,8 +342,9 @@
         html("span", {}, line, name);
         html("b", {}, line, value);
       }
-      this.tip.hidden = false;
-      const room = this.svg.clientWidth, wide = this.tip.offsetWidth;
+      const room = this.svg.clientWidth;
+      this.tip.hidden = room < BOX; // it would cover what it names: the line below says it
+      const wide = this.tip.offsetWidth;
       const beside = x + 14 + wide <= room ? x + 14 : Math.max(0, x - 14 - wide);
       this.tip.style.left = `${Math.min(beside, Math.max(0, room - wide))}px`;
       this.tip.style.top = `${this.top() + Math.max(0, y - this.tip.offsetHeight - 10)}px`;

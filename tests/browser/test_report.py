@@ -184,8 +184,9 @@ def test_a_touch_reads_a_run_on_a_phone(browser: Browser, sweep):
     browser.command("Input.dispatchTouchEvent", type="touchStart", touchPoints=[at])
     browser.command("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
     assert "nats/token" in readout(browser)
-    tip = browser.one(f"{CHART} .tip").rect
-    assert tip["x"] >= 0 and tip["x"] + tip["width"] <= PHONE[0]
+    line = browser.one(f"{CHART} .readout").rect
+    assert line["x"] >= 0 and line["x"] + line["width"] <= PHONE[0]
+    assert not browser.one(f"{CHART} .tip").is_displayed()  # there is no room beside the mark
 
 
 def test_an_inline_script_or_style_that_slips_in_does_not_apply(browser: Browser, sweep, tmp_path):
