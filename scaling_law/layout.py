@@ -1,7 +1,7 @@
 """Every file name on disk, and the atomic write that all of them go through.
 
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
-                     report.html}
+                     tables/*.csv, report.html}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    weights.pt, record.json | failure.json}
 
@@ -179,6 +179,15 @@ class SweepDir:
     def tracking(self, name: str) -> Path:
         """The folder of one tracker: its files, and what was sent to it."""
         return self.path / "tracking" / name
+
+    @property
+    def tables(self) -> Path:
+        """The report's numbers as CSV and parquet."""
+        return self.path / "tables"
+
+    def versus(self, other: SweepDir) -> Path:
+        """The page that compares this sweep with another."""
+        return self.path / f"versus-{other.path.resolve().name}.html"
 
     @property
     def dashboard(self) -> Path:

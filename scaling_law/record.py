@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,20 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
             "made by `slaw run`"
         )
     return found
+
+
+def two_sweeps(folders: Sequence[Path]) -> tuple[SweepDir, SweepDir]:
+    """Exactly two sweeps, one a folder. Raises ``ConfigError`` for any other number of them."""
+    if len(folders) != 2:
+        raise ConfigError(f"{len(folders)} folders: expected two sweeps to compare")
+    found = []
+    for folder in folders:
+        sweeps = find_sweeps(folder)
+        if len(sweeps) != 1:
+            names = ", ".join(str(sweep.path) for sweep in sweeps)
+            raise ConfigError(f"{folder}: {len(sweeps)} sweeps there; name one: {names}")
+        found += sweeps
+    return found[0], found[1]
 
 
 def load_records(sweep: SweepDir) -> list[RunRecord]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from scaling_law.errors import EXIT_OK, ConfigError
-from scaling_law.flags import RESULTS, Commands, count, given
+from scaling_law.flags import RESULTS, Commands, count, given, say
 
 
 def _report(options: argparse.Namespace) -> int:
     from scaling_law.record import find_sweeps
+
+    if len(options.folders) > 1 or options.json:
+        return _versus(options)
     from scaling_law.report.html import write_report
 
-    sweeps = find_sweeps(Path(options.folder))
+    sweeps = find_sweeps(Path(*options.folders))
     if options.out and len(sweeps) > 1:
         names = ", ".join(str(sweep.path) for sweep in sweeps)
         raise ConfigError(f"--out {options.out}: one page, but {len(sweeps)} sweeps: {names}")
@@ -23,12 +27,38 @@ def _report(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _versus(options: argparse.Namespace) -> int:
+    from scaling_law.record import two_sweeps
+    from scaling_law.report.versus import headline, write_versus
+
+    first, second = two_sweeps([Path(folder) for folder in options.folders])
+    path, versus = write_versus(first, second, out=Path(options.out) if options.out else None)
+    if options.json:
+        print(json.dumps(versus.to_json(), indent=1, allow_nan=False))
+    else:
+        print("\n".join(headline(versus)))
+    say(f"page: {path}")
+    return EXIT_OK
+
+
 def add(commands: Commands) -> None:
     """Declare the commands of this file."""
-    report = commands.add_parser("report", help="write one HTML page and figures for a sweep")
+    report = commands.add_parser(
+        "report",
+        help="write one HTML page and figures for a sweep, or compare two",
+        description="Write one HTML page, its figures (PNG, SVG) and its numbers (CSV, parquet) "
+        "for a sweep; or, given two sweeps of one grid under two recipes, put them side by side: "
+        "differences of loss against seed noise, and the compute that the second saves.",
+    )
     report.add_argument(
-        "folder", nargs="?", type=given, default=RESULTS, help="a sweep or a folder of them"
+        "folders",
+        nargs="*",
+        type=given,
+        default=[RESULTS],
+        metavar="folder",
+        help="a sweep or a folder of them; or two sweeps to compare",
     )
     report.add_argument("--out", type=given, metavar="FILE", help="the page (<sweep>/report.html)")
     report.add_argument("--params", type=count, default=175e9, help="size to forecast (175e9)")
+    report.add_argument("--json", action="store_true", help="of two sweeps: print the comparison")
     report.set_defaults(handler=_report)

@@ -16,7 +16,7 @@ _HEADROOM = 1.35
 
 def training_curves(evidence: Evidence) -> Figure | None:
     """Trunks faint, cooldown branches strong, coloured by size; None without any curve."""
-    lines = {r.run_id: _line(evidence, r) for r in evidence.records}
+    lines = {r.run_id: curve_line(evidence, r) for r in evidence.records}
     lines = {name: line for name, line in lines.items() if len(line[0]) > 1}
     if not lines:
         return None
@@ -56,7 +56,7 @@ def training_curves(evidence: Evidence) -> Figure | None:
     return figure
 
 
-def _line(evidence: Evidence, record: RunRecord) -> tuple[list[int], list[float]]:
+def curve_line(evidence: Evidence, record: RunRecord) -> tuple[list[int], list[float]]:
     """(tokens, losses) of the run's evaluations; a branch begins at its trunk's last before it."""
     points = [p for p in evidence.curves.get(record.run_id, []) if p.val_loss_nats is not None]
     branch = record.spec.branch

@@ -10,9 +10,12 @@ from scaling_law.errors import FitError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.envelope import PowerLine
 from scaling_law.fit.isoflop import IsoflopCell
-from scaling_law.fit.material import from_records
+from scaling_law.fit.laws import joint_laws
+from scaling_law.fit.material import Material, from_records
+from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
+from scaling_law.fit.solve import Objective
 from scaling_law.forecast import Forecast, for_law
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, Prediction
@@ -24,10 +27,14 @@ from scaling_law.record import CurvePoint, RunRecord, load_records, read_curve, 
 class Fitted:
     """The laws of a sweep, the document of ``slaw fit --json`` and the points fitted.
 
+    ``counted`` are the same points under each way of counting parameters, ``fits`` the joint
+    laws under each; intervals only under the fit's own.
     ``forecast`` is None when the best law cannot answer, for the reason ``why_no_forecast``.
     """
 
     points: FitPoints
+    counted: dict[str, FitPoints]
+    fits: dict[str, dict[str, FitResult]]
     known: KnownLaws
     summary: dict[str, Any]
     forecast: Forecast | None
@@ -145,12 +152,12 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
     else:  # a folder that cannot be written
         summary = fit_sources([sweep.path])[0].to_json()
     settings = summary["settings"]
-    points = from_records(
+    material = from_records(
         records,
         convention=settings["convention"],
         flops=settings["flops"],
         keep=settings["keep"],
-    ).points
+    )
     name = known.best_law
     forecast, why = None, ""
     try:
@@ -164,8 +171,30 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
     except FitError as problem:
         why = str(problem)
     return Fitted(
-        points=points, known=known, summary=summary, forecast=forecast, why_no_forecast=why
+        points=material.points,
+        counted=material.counted,
+        fits=_joint_fits(material, known, settings),
+        known=known,
+        summary=summary,
+        forecast=forecast,
+        why_no_forecast=why,
     )
+
+
+def _joint_fits(
+    material: Material, known: KnownLaws, settings: dict[str, Any]
+) -> dict[str, dict[str, FitResult]]:
+    """The joint laws under each way of counting, the one to forecast with first."""
+    names = [name for name in (known.best_law, *joint_laws()) if name in known.laws]
+    objective = Objective(loss=settings["loss"], delta=settings["huber_delta"])
+    fits: dict[str, dict[str, FitResult]] = {}
+    for convention, points in material.counted.items():
+        mine = points is material.points
+        fits[convention] = {
+            name: known.laws[name] if mine else fit_law(points, name, objective=objective)
+            for name in dict.fromkeys(names)
+        }
+    return fits
 
 
 def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:

@@ -20,13 +20,13 @@ from scaling_law.report.style import FAINT, INK, MARKERS
 from scaling_law.units import format_count
 
 _GRID = 60
-_WORDS = {"non_embedding": "non-embedding", "matmul": "blocks and head", "total": "all"}
+WORDS = {"non_embedding": "non-embedding", "matmul": "blocks and head", "total": "all"}
 
 
 def params_label(points: FitPoints) -> str:
     """The axis label of parameters, with what is counted."""
     counted = points.convention["params"]
-    return f"model size (parameters, {_WORDS.get(counted, counted)})"
+    return f"model size (parameters, {WORDS.get(counted, counted)})"
 
 
 def flops_label(points: FitPoints) -> str:

@@ -12,7 +12,17 @@ from scaling_law.fit.published import COMPARISON_CAVEAT
 from scaling_law.forecast_text import loss_words
 from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report.evidence import Evidence, Fitted
-from scaling_law.report.page import Section, bullets, card, listing, note, paragraph, table, text
+from scaling_law.report.page import (
+    Section,
+    bullets,
+    card,
+    listing,
+    note,
+    paragraph,
+    sentence,
+    table,
+    text,
+)
 from scaling_law.report.style import power_of_ten
 from scaling_law.units import format_count, outward_range, rounded_count
 
@@ -50,11 +60,6 @@ def answer(evidence: Evidence) -> Section:
     return Section(anchor="answer", heading="The answer", body=body)
 
 
-def sentence(words: str) -> str:
-    """With a capital and a full stop."""
-    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
-
-
 def _forecast_card(fitted: Fitted, target_params: float) -> str:
     heading = f"Loss of a model of {format_count(target_params)} parameters"
     if fitted.forecast is None:
@@ -68,11 +73,17 @@ def _forecast_card(fitted: Fitted, target_params: float) -> str:
 def _tokens_words(prediction: Prediction) -> str:
     digits = 1 if prediction.refused else 2
     tokens = prediction.tokens_for_params or prediction.tokens or math.nan
-    words = rounded_count(tokens, digits)
+    words = _amount(tokens, digits)
     if prediction.tokens_for_params_interval:
         low, high = prediction.tokens_for_params_interval
-        words += f" ({rounded_count(low, 2)} to {rounded_count(high, 2)})"
+        words += f" ({_amount(low, 2)} to {_amount(high, 2)})"
     return words
+
+
+def _amount(value: float, digits: int) -> str:
+    """A count in words; powers of ten where the suffixes end."""
+    words = rounded_count(value, digits)
+    return power_of_ten(value) if "e" in words else words
 
 
 def _shape_card(fitted: Fitted, target_params: float) -> str:

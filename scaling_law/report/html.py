@@ -8,13 +8,27 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from scaling_law.counts import CONVENTIONS
 from scaling_law.errors import ConfigError
 from scaling_law.extrapolate import LARGEST
 from scaling_law.layout import SweepDir, atomic_write, check_folder
-from scaling_law.report import curves, figures, findings, optimum, style, tables
+from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
-from scaling_law.report.page import Section, drawing, page, paragraph
+from scaling_law.report.exports import write_tables
+from scaling_law.report.figures import WORDS
+from scaling_law.report.held_out import held_out_figure
+from scaling_law.report.page import (
+    Live,
+    Section,
+    choices,
+    drawing,
+    embedded,
+    page,
+    paragraph,
+)
 from scaling_law.units import format_count
+
+_SCRIPT = Path(__file__).with_name("explore.js")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +44,9 @@ class _Plot:
 def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: float = 175e9) -> Path:
     """Write the page (``<sweep>/report.html`` unless ``out``) and its figures; returns its path.
 
-    Figures go to ``<sweep>/figures``, or beside ``out``. The sweep is fitted if there is no
-    fit of these records yet; records that support none give a page that says why. Raises
+    Figures go to ``<sweep>/figures`` and numbers to ``<sweep>/tables``, or beside ``out``. The
+    sweep is fitted if there is no fit of these records yet; records that support none give a
+    page that says why. Raises
     ``ConfigError`` for a sweep without records or with damaged files, or a page that cannot be
     written there.
     """
@@ -48,6 +63,7 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
         with style.applied():
             for plot in _plots(evidence):
                 drawn += _draw(plot, folder)
+        write_tables(evidence, sweep.tables if out is None else out.parent / f"{out.stem}-tables")
         atomic_write(path, _page(evidence, drawn))
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
@@ -65,17 +81,19 @@ def _draw(plot: _Plot, folder: Path) -> str:
     svg, png = style.render(figure)
     atomic_write(files["svg"], svg)
     atomic_write(files["png"], png)
-    return drawing(style.inline_svg(svg, plot.name, plot.shows), plot.caption, plot.shows)
+    inline = style.inline_svg(svg, plot.name, plot.shows)
+    return drawing(inline, plot.caption, plot.shows, chart=plot.name)
 
 
 def _page(evidence: Evidence, drawn: str) -> str:
     body = paragraph("No figure can be drawn from these runs.")
+    drawn, rules = style.classed(drawn)
     if drawn:
-        body = f'<div class="figures">{drawn}</div>\n'
+        body = f'{_choices(evidence)}<div class="figures">{drawn}</div>\n'
     sections = [
         findings.answer(evidence),
-        findings.law(evidence),
         Section(anchor="figures", heading="Figures", body=body),
+        findings.law(evidence),
         findings.checks(evidence),
         tables.runs(evidence),
         tables.exclusions(evidence),
@@ -84,9 +102,30 @@ def _page(evidence: Evidence, drawn: str) -> str:
         tables.reproduce(evidence),
     ]
     kept = [section for section in sections if section is not None]
-    footer = "Made by slaw (scaling_law). This file needs no network and runs no script."
+    footer = (
+        "Made by slaw (scaling_law). This file needs no network; without scripts its figures are "
+        "as drawn."
+    )
     title = f"Scaling law of the sweep “{evidence.name}”"
-    return page(title, tables.size_words(evidence), kept, footer, style.theme_css(drawn))
+    live = Live(script=_SCRIPT.read_text(), values=explore.document(evidence))
+    theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
+    return page(title, tables.size_words(evidence), kept, footer, theme, live)
+
+
+def _choices(evidence: Evidence) -> str:
+    """Which parameters count, and which law is drawn."""
+    fitted = evidence.fitted
+    if fitted is None or not fitted.known.best_law:
+        return ""
+    used = fitted.points.convention["params"]
+    counts = [(name, WORDS[name]) for name in CONVENTIONS if name in fitted.counted]
+    laws = [(name, name) for name in fitted.fits[used]]
+    return choices(
+        [
+            ("convention", "Parameters counted", counts, used),
+            ("law", "Law", laws, fitted.known.best_law),
+        ]
+    )
 
 
 def _plots(evidence: Evidence) -> list[_Plot]:
@@ -102,7 +141,23 @@ def _plots(evidence: Evidence) -> list[_Plot]:
     fitted = evidence.fitted
     if fitted is None:
         return [training]
-    return [*_law_plots(fitted), training, *_optimum_plots(fitted, evidence.target_params)]
+    against, residuals = _law_plots(fitted)[:3], _law_plots(fitted)[3:]
+    optima = _optimum_plots(fitted, evidence.target_params)
+    # the answer first, then in pairs, as the page sets them
+    return [
+        optima[-1], *against, training, *residuals, *optima[:-1], _held_out_plot(fitted)
+    ]  # fmt: skip
+
+
+def _held_out_plot(fitted: Fitted) -> _Plot:
+    return _Plot(
+        name="held_out",
+        shows="Errors of predictions for runs held out of the fit",
+        caption="Left: each size predicted from all others. Right: rollouts, dear or large runs "
+        "predicted from the cheaper or smaller ones, by how far in FLOPs they lie beyond those. "
+        "The numbers are under Checks.",
+        make=lambda: held_out_figure(fitted),
+    )
 
 
 def _law_plots(fitted: Fitted) -> list[_Plot]:
@@ -111,7 +166,10 @@ def _law_plots(fitted: Fitted) -> list[_Plot]:
     level = f"{100 * fitted.level:g}%"
     band = "No curve: the law could not be fitted." + bars
     if usable:
-        band = f"Lines: the {fitted.best.law} law, bands its {level} bootstrap interval." + bars
+        band = (
+            f"Lines: the {fitted.best.law} law, or the one chosen; bands its {level} bootstrap "
+            f"interval.{bars}"
+        )
     return [
         _Plot(
             name="loss_params",
@@ -164,7 +222,8 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[_Plot]:
             shows=f"Forecast loss from the data out to {format_count(target_params)} parameters",
             caption="Every size at its compute-optimal tokens. The line ends where the fit no "
             "longer supports a figure; beyond it only the range may be quoted. Dots above the "
-            "line are runs that are not compute-optimal.",
+            "line are runs that are not compute-optimal. * Other text and tokenizers: their nats "
+            "do not compare.",
             make=lambda: optimum.forecast_figure(fitted, target_params),
         ),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +17,7 @@ from scaling_law.fit.isoflop import IsoflopCell
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.published import published_law
 from scaling_law.fit.surface import Allocation, surface_of
-from scaling_law.outcome import Prediction
+from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report import style
 from scaling_law.report.evidence import Fitted
 from scaling_law.report.figures import flops_label, params_label, spread_out
@@ -26,7 +26,7 @@ from scaling_law.units import format_count
 
 _REACH = 30.0  # the allocation is drawn so far beyond the data, on each side
 _KAPLAN_SLOPE, _CHINCHILLA_TOKENS = 0.73, 20.0
-_FORECAST_STEPS = 24
+FORECAST_STEPS = 24
 
 
 def isoflop_cells(fitted: Fitted) -> Figure | None:
@@ -90,7 +90,7 @@ def _frame_cells(axes: Axes, fitted: Fitted, cells: list[IsoflopCell]) -> None:
 
 def allocation(fitted: Fitted) -> Figure | None:
     """Best size against compute by three approaches, beside the two published rules."""
-    split = _allocation(fitted, fitted.best.params)
+    split = allocation_of(fitted.best, fitted.best.params)
     isoflop, envelope = fitted.line("isoflop"), fitted.summary["envelope"]
     if split is None and isoflop is None:
         return None
@@ -118,7 +118,7 @@ def allocation(fitted: Fitted) -> Figure | None:
         words = f": slope {line.exponent:.2f}" if line else " (too few for a slope)"
         label = f"lower envelope{words}"
         entries.append(Line2D([], [], color=GREEN, marker="s", linestyle="", label=label))
-    entries += _draw_rules(axes, x, _centre(fitted, split))
+    entries += _draw_rules(axes, fitted, x)
     axes.set_xlim(x[0], x[-1])
     style.flops_axis(axes, "x", flops_label(fitted.points))
     axes.set_yscale("log")
@@ -127,9 +127,10 @@ def allocation(fitted: Fitted) -> Figure | None:
     return figure
 
 
-def _allocation(fitted: Fitted, params: dict[str, float]) -> Allocation | None:
+def allocation_of(fit: FitResult, params: dict[str, float]) -> Allocation | None:
+    """The compute-optimal split of ``fit``'s law at these parameters; None where it has none."""
     try:
-        surface = surface_of(fitted.best.law, params) if fitted.best.usable else None
+        surface = surface_of(fit.law, params) if fit.usable else None
     except OverflowError:
         return None
     return surface.allocation if surface else None
@@ -146,7 +147,7 @@ def _allocation_title(fitted: Fitted, split: Allocation | None) -> str:
 def _draw_split(axes: Axes, fitted: Fitted, split: Allocation, x: Floats) -> None:
     names, draws = tuple(fitted.best.params), []
     for sample in fitted.best.samples:
-        drawn = _allocation(fitted, dict(zip(names, sample, strict=True)))
+        drawn = allocation_of(fitted.best, dict(zip(names, sample, strict=True)))
         if drawn:
             draws.append([drawn.params(flops) for flops in x])
     if draws:
@@ -166,28 +167,36 @@ def _centre(fitted: Fitted, split: Allocation | None) -> tuple[float, float]:
     return middle, line.at(middle) if line else math.sqrt(middle / 6 / _CHINCHILLA_TOKENS)
 
 
-def _draw_rules(axes: Axes, x: Floats, centre: tuple[float, float]) -> list[Line2D]:
-    """Kaplan's slope through our middle (its scale is another's), Chinchilla's rule as it is."""
-    flops, params = centre
+def _dash(colour: str) -> Literal[":", "--"]:
+    return ":" if colour == ORANGE else "--"
+
+
+def allocation_rules(fitted: Fitted, x: Floats) -> list[tuple[str, str, Floats]]:
+    """(words, colour, params at FLOPs ``x``) of the published rules.
+
+    Kaplan's slope through our middle (its scale is another's), Chinchilla's rule as it is.
+    """
+    flops, params = _centre(fitted, allocation_of(fitted.best, fitted.best.params))
     kaplan = params * (x / flops) ** _KAPLAN_SLOPE
-    axes.plot(x, kaplan, color=ORANGE, linestyle=":")
-    axes.plot(x, np.sqrt(x / 6 / _CHINCHILLA_TOKENS), color=PURPLE, linestyle="--")
     return [
-        Line2D(
-            [],
-            [],
-            color=ORANGE,
-            linestyle=":",
-            label="Kaplan 2020's slope 0.73, through our middle",
-        ),
-        Line2D([], [], color=PURPLE, linestyle="--", label="Chinchilla 2022: 20 tokens/parameter"),
+        ("Kaplan 2020's slope 0.73, through our middle", ORANGE, kaplan),
+        ("Chinchilla 2022: 20 tokens/parameter", PURPLE, np.sqrt(x / 6 / _CHINCHILLA_TOKENS)),
     ]
+
+
+def _draw_rules(axes: Axes, fitted: Fitted, x: Floats) -> list[Line2D]:
+    entries = []
+    for words, colour, y in allocation_rules(fitted, x):
+        line = _dash(colour)
+        axes.plot(x, y, color=colour, linestyle=line)
+        entries.append(Line2D([], [], color=colour, linestyle=line, label=words))
+    return entries
 
 
 def forecast_figure(fitted: Fitted, target_params: float) -> Figure | None:
     """Loss from the data out to the target, its interval growing; published laws beside it."""
     low, high = fitted.points.data_range["params"]
-    sizes = np.geomspace(low, max(target_params, 10 * high), _FORECAST_STEPS)
+    sizes = np.geomspace(low, max(target_params, 10 * high), FORECAST_STEPS)
     made = [fitted.forecast_at(float(size)) for size in sizes]
     known = [p for p in made if p is not None and p.low_nats and p.high_nats]
     if len(known) < 2:
@@ -226,22 +235,30 @@ def _forecast_title(fitted: Fitted, target_params: float) -> str:
 def _draw_published(axes: Axes, sizes: Floats) -> list[Line2D]:
     """Published laws at their own optimal tokens: other text and tokenizers, other nats."""
     entries = []
-    for name, words, colour, line in (
-        ("besiroglu2024", "Chinchilla (Besiroglu 2024)*", PURPLE, "--"),
-        ("kaplan2020", "Kaplan 2020*", ORANGE, ":"),
+    for words, colour, losses in published_lines(sizes):
+        line = _dash(colour)
+        axes.plot(sizes, losses, linewidth=1.4, color=colour, linestyle=line)
+        entries.append(Line2D([], [], label=words, color=colour, linestyle=line))
+    entries.append(
+        Line2D([], [], linestyle="", label="* other text and tokenizer: nats not comparable")
+    )
+    return entries
+
+
+def published_lines(sizes: Floats) -> list[tuple[str, str, Floats]]:
+    """(words, colour, loss in nats per token) of the published laws at each size's best tokens."""
+    found = []
+    for name, words, colour in (
+        ("besiroglu2024", "Chinchilla (Besiroglu 2024)*", PURPLE),
+        ("kaplan2020", "Kaplan 2020*", ORANGE),
     ):
         law = published_law(name)
         try:
             losses = [extrapolate(law, params=float(size)).loss_nats for size in sizes]
         except FitError:
             continue
-        style_of_line: dict[str, Any] = {"color": colour, "linestyle": line}
-        axes.plot(sizes, losses, linewidth=1.4, **style_of_line)
-        entries.append(Line2D([], [], label=words, **style_of_line))
-    entries.append(
-        Line2D([], [], linestyle="", label="* other text and tokenizer: nats not comparable")
-    )
-    return entries
+        found.append((words, colour, np.array(losses)))
+    return found
 
 
 def _frame_forecast(axes: Axes, fitted: Fitted, known: list[Prediction]) -> None:

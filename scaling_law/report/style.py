@@ -158,7 +158,7 @@ def inline_svg(svg: bytes, name: str, description: str) -> str:
     """
     text = svg.decode()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.S)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", text)
     text = re.sub(r"(fill|stroke|stop-color): ?#([0-9a-f]{6})", r"\1:var(--k-\2)", text)
@@ -167,6 +167,25 @@ def inline_svg(svg: bytes, name: str, description: str) -> str:
     assert size, "matplotlib writes a viewBox"
     head = f'<svg role="img" aria-label="{html.escape(description)}" viewBox="{size[1]}">'
     return head + text[text.index(">") + 1 :]
+
+
+def themed(colour: str) -> str:
+    """``#rrggbb`` as the variable that ``theme_css`` defines for light and dark paper."""
+    return f"var(--k-{colour[1:].lower()})"
+
+
+def classed(page: str) -> tuple[str, str]:
+    """``page`` with a class for every style attribute, and the rules: its policy allows no other.
+
+    Equal styles share a class; numbered in the order of the page.
+    """
+    names: dict[str, str] = {}
+
+    def name(found: re.Match[str]) -> str:
+        return f' class="{names.setdefault(found[1], f"d{len(names)}")}"'
+
+    text = re.sub(r' style="([^"]*)"', name, page)
+    return text, "".join(f".{short}{{{rules}}}" for rules, short in names.items())
 
 
 def theme_css(page: str) -> str:

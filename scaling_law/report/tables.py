@@ -9,12 +9,15 @@ from scaling_law.fit.suite import FitSettings
 from scaling_law.plan import Plan
 from scaling_law.record import RunRecord
 from scaling_law.report.evidence import Evidence
+from scaling_law.report.explore import predicted
+from scaling_law.report.exports import NO_PARQUET, has_parquet
 from scaling_law.report.page import Section, bullets, listing, note, paragraph, table, text
 from scaling_law.report.style import power_of_ten
 from scaling_law.units import format_bytes, format_count, format_seconds, parse_count
 
 _RUNS_HEAD = (
-    "run", "kind", "status", "loss (nats/token)", "± s.e.", "bits/byte", "tokens", "steps",
+    "run", "kind", "status", "loss (nats/token)", "± s.e.", "law (nats/token)", "residual",
+    "bits/byte", "tokens", "steps",
     "params non-embedding", "params blocks and head", "params total", "peak LR", "FLOPs exact",
     "FLOPs 6ND", "FLOPs spent", "time", "tokens/s", "memory",
 )  # fmt: skip
@@ -22,22 +25,36 @@ _RUNS_HEAD = (
 
 def runs(evidence: Evidence) -> Section:
     """Every finished run with all that was measured."""
-    rows = [_run(record) for record in evidence.records]
+    expected = _expected(evidence)
+    rows = [_run(record, expected.get(record.run_id)) for record in evidence.records]
     caption = (
         f"All {len(rows)} finished runs, a trunk above its branches. Tokens, steps, FLOPs exact "
         "and 6ND (with all parameters) are as if trained alone; FLOPs spent, time and speed are "
-        "the run's own. s.e.: of the mean over held-out sequences."
+        "the run's own. s.e.: of the mean over held-out sequences. Law: what the forecasting law "
+        "says of a run it was fitted to; residual: the measured loss over that."
     )
     return Section(anchor="runs", heading="All runs", body=table(caption, _RUNS_HEAD, rows, 3))
 
 
-def _run(record: RunRecord) -> tuple[str, ...]:
+def _expected(evidence: Evidence) -> dict[str, float]:
+    """What the law that forecasts says of each point, nats per token, by run."""
+    fitted = evidence.fitted
+    losses = predicted(fitted.best, fitted.points) if fitted else None
+    if fitted is None or losses is None:
+        return {}
+    return dict(zip(fitted.points.run_id, losses.tolist(), strict=True))
+
+
+def _run(record: RunRecord, expected: float | None) -> tuple[str, ...]:
+    loss = record.val_loss_nats
     return (
         record.run_id,
         record.kind,
         record.status,
         _number(record.val_loss_nats, ".4f"),
         _number(record.val_loss_sem_nats, ".4f"),
+        _number(expected, ".4f"),
+        f"{100 * (loss / expected - 1):+.2f}%" if loss and expected else "–",
         _number(record.val_bits_per_byte, ".3f"),
         f"{record.tokens:,}",
         f"{record.spec.total_steps:,}",
@@ -178,7 +195,12 @@ def reproduce(evidence: Evidence) -> Section:
         f"slaw report {folder} --params {_plain(evidence.target_params)}",
     ]
     body = listing("\n".join(lines) + "\n")
-    body += paragraph("All figures lie as PNG and SVG beside this page; numbers in fits/fit.json.")
+    numbers = "CSV and parquet" if has_parquet() else f"CSV ({NO_PARQUET})"
+    body += paragraph(
+        "Beside this page lie the figures as PNG and SVG (figures), the runs, curves, fits and "
+        f"predictions as {numbers} (tables), and the fit as slaw fit --json prints it "
+        "(fits/fit.json)."
+    )
     if evidence.config_text:
         body += "<details><summary>sweep.yaml, every key</summary>"
         body += listing(evidence.config_text) + "</details>\n"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import dataclasses
+import hashlib
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -18,14 +22,15 @@ from scaling_law.forecast import forecast
 from scaling_law.layout import SweepDir
 from scaling_law.plan import make_plan
 from scaling_law.record import CurvePoint, load_records, write_curve, write_record
+from scaling_law.report import exports, tables
 from scaling_law.report.evidence import gather_evidence
 from scaling_law.report.html import write_report
 from scaling_law.report.optimum import forecast_figure
-from tests.fakes import cpu_profile, ladder_config, record_of, small_config
+from tests.fakes import cpu_profile, ladder_config, planted_sweep, record_of, small_config
 
 TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
 HOSTILE = "</script><script>alert(1)</script>"
-VOID = {"meta", "br", "hr", "img", "use", "path", "rect", "stop"}
+VOID = {"meta", "link", "input", "br", "hr", "img", "use", "path", "rect", "stop"}
 
 
 def planted_loss(params: int, tokens: int) -> float:
@@ -92,16 +97,18 @@ def files_of(sweep) -> dict[str, bytes]:
 
 
 class Nesting(HTMLParser):
-    """Tags that do not match, ids given twice, scripts."""
+    """Tags that do not match, ids given twice, attributes that a strict policy would not let by."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
         self.ids: list[str] = []
-        self.tags: set[str] = set()
+        self.scripts = 0
+        self.attributes: set[str] = set()
 
     def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
+        self.scripts += tag == "script"
+        self.attributes |= {name for name, _ in attrs}
         self.ids += [value for name, value in attrs if name == "id"]
         if tag not in VOID:
             self.open.append(tag)
@@ -116,20 +123,90 @@ def test_the_page_is_one_file_that_asks_for_nothing(written):
     assert len(page) < 3_000_000
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
     assert "@import" not in page and "default-src 'none'" in page
-    assert not re.search(r"\bon\w+=", page)
+    assert "unsafe" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
 
 
-def test_the_page_is_well_formed_without_scripts_or_doubled_ids(written):
+def test_the_page_is_well_formed_without_doubled_ids_or_inline_styles_and_handlers(written):
     parser = Nesting()
     parser.feed(written[0])
     assert parser.open == []
     assert len(parser.ids) == len(set(parser.ids))
-    assert "script" not in parser.tags
+    assert parser.scripts == 2  # the values, and what draws them
+    assert "style" not in parser.attributes
+    assert not any(name.startswith("on") for name in parser.attributes)
+
+
+def test_the_policy_names_the_only_script_and_the_only_style_by_their_hashes(written):
+    page, _ = written
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy
+    for tag, rule in (("script", "script-src"), ("style", "style-src")):
+        (content,) = re.findall(rf"<{tag}>(.*?)</{tag}>", page, flags=re.S)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{rule} 'sha256-{digest}';" in policy[1]
+    assert re.search(r"require-trusted-types-for 'script'$", policy[1])
+
+
+def values_of(page):
+    return json.loads(re.findall(r'id="slaw-data">(.*?)</script>', page, flags=re.S)[0])
+
+
+def test_the_values_in_the_page_are_those_of_fit_json(sweep, written):
+    values = values_of(written[0])
+    known = layout.read_json(sweep.fits / "fit.json")["summary"]
+    records = {r.run_id: r for r in load_records(sweep)}
+    assert values["best_law"] == known["best_law"] and len(values["points"]) == known["points"]
+    for law, fit in values["fits"][values["convention"]].items():
+        assert fit["params"] == known["laws"][law]["params"]
+        assert fit["intervals"] == known["laws"][law]["intervals"]
+    for row in known["by_convention"]:
+        fit = values["fits"][row["params"]][row["law"]]
+        assert (fit["exponent"], fit["rms_log_residual"]) == (row["a"], row["rms_log_residual"])
+        if row["alpha"] is not None:
+            assert fit["params"]["alpha"] == row["alpha"]
+    for point in values["points"]:
+        record = records[point["run_id"]]
+        assert point["loss_nats"] == record.val_loss_nats and point["tokens"] == record.tokens
+        assert point["params"] == {
+            name: getattr(record, f"params_{name}") for name in ("total", "non_embedding", "matmul")
+        }
+    best = values["fits"][values["convention"]][values["best_law"]]
+    shown = {f"{100 * (p['loss_nats'] / q - 1):+.2f}%" for p, q in zip(
+        values["points"], best["predicted_nats"], strict=True)}  # fmt: skip
+    assert all(f'<td class="n">{words}</td>' in written[0] for words in shown)
+
+
+def test_the_tables_hold_the_same_numbers_as_csv_and_parquet(sweep, written):
+    import pyarrow.parquet
+
+    values = values_of(written[0])
+    for name in ("runs", "curves", "fits", "predictions"):
+        with (sweep.tables / f"{name}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        table = pyarrow.parquet.read_table(sweep.tables / f"{name}.parquet").to_pylist()
+        assert rows and len(rows) == len(table) and list(rows[0]) == list(table[0])
+        if name == "fits":
+            mine = {r["parameter"]: float(r["value"]) for r in rows if r["forecasts"] == "True"}
+            assert mine == values["fits"][values["convention"]][values["best_law"]]["params"]
+        if name == "runs":
+            losses = {r["run_id"]: r["val_loss_nats"] for r in table}
+            assert losses == {r.run_id: r.val_loss_nats for r in load_records(sweep)}
+            assert {r["left_out"] != "" for r in table if not r["fitted"]} == {True}
+
+
+def test_without_pyarrow_there_is_csv_and_the_page_says_so(sweep, monkeypatch, tmp_path):
+    for module in (exports, tables):
+        monkeypatch.setattr(module, "has_parquet", lambda: False)
+    evidence = gather_evidence(sweep, 175e9)
+    exports.write_tables(evidence, tmp_path)
+    assert {p.suffix for p in tmp_path.iterdir()} == {".csv"}
+    assert "no parquet: pyarrow is not installed" in tables.reproduce(evidence).body
 
 
 def test_every_name_and_message_stays_text(written):
     page, _ = written
     assert HOSTILE not in page and "&lt;/script&gt;" in page
+    assert page.count("</script>") == 2
     assert "<b>not bold" not in page and "planted &amp; &lt;odd&gt;" in page
 
 
@@ -144,12 +221,13 @@ def test_every_run_and_every_exclusion_is_named_with_its_reason(sweep, written):
 def test_all_figures_are_there_and_nothing_changes_when_written_again(sweep, written):
     page, files = written
     names = (
-        "loss_params loss_tokens loss_flops residuals training_curves isoflop allocation forecast"
+        "loss_params loss_tokens loss_flops residuals training_curves isoflop allocation forecast "
+        "held_out"
     )
     assert {n for n in files if "." in n} == {
         "report.html", *(f"{n}.{kind}" for n in names.split() for kind in ("svg", "png"))
     }  # fmt: skip
-    assert page.count("<figure>") == len(names.split())
+    assert page.count("<figure ") == len(names.split())
     write_report(sweep)
     assert files_of(sweep) == files
 
@@ -190,7 +268,7 @@ def test_too_few_points_give_a_page_that_says_why(tmp_path):
     sweep = plant(tmp_path / "few", small_config())
     page = write_report(sweep).read_text()
     assert "no forecast" in page and "No joint law could be fitted" in page
-    assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.S).lower()
+    assert "nan" not in re.sub(r"<(svg|script|style).*?</\1>", "", page, flags=re.S).lower()
     assert all(record.run_id in page for record in load_records(sweep))
 
 
@@ -209,3 +287,26 @@ def test_no_record_is_an_error_and_writes_nothing(tmp_path):
     with pytest.raises(ConfigError, match="no finished run"):
         write_report(sweep)
     assert not sweep.report.exists() and not sweep.figures.exists()
+
+
+@pytest.mark.slow
+def test_a_page_of_200_runs_with_their_curves_stays_below_3_megabytes(tmp_path):
+    sweep = SweepDir(tmp_path / "large")
+    assert planted_sweep(sweep.path) >= 198
+    for record in load_records(sweep):
+        step = record.spec.total_steps / 20
+        write_curve(
+            sweep.run(record.run_id),
+            [
+                CurvePoint(
+                    step=int(step * (i + 1)),
+                    tokens=int(step * (i + 1)) * record.spec.batch_tokens,
+                    train_loss_nats=4.123456789, val_loss_nats=5.123456789 - i / 20, lr=0.01,
+                    grad_norm=1.0, seconds=1.0,
+                )
+                for i in range(20)
+            ],
+        )  # fmt: skip
+    page = write_report(sweep)
+    assert page.stat().st_size < 3_000_000
+    assert len(values_of(page.read_text())["points"]) > 150

@@ -1,0 +1,419 @@
+"""The figures as values: what the page's script draws, so that every mark can be read.
+
+A chart is an object with axes and layers. A layer is ``line`` (x, y; ``low`` and ``high`` make a
+band), ``marks`` (x, y) or ``runs`` (rows of ``points``, whose place the script looks up under the
+parameter convention and law chosen). ``views`` hold the layers of one convention and law.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from scaling_law.counts import CONVENTIONS
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points import FitPoints
+from scaling_law.outcome import FitResult, finite_json
+from scaling_law.report import style
+from scaling_law.report.curves import curve_line
+from scaling_law.report.evidence import Evidence, Fitted, rows_by_size
+from scaling_law.report.figures import WORDS, flops_label, law_curve, params_label, spread_out
+from scaling_law.report.held_out import rollouts, sizes_left_out
+from scaling_law.report.optimum import (
+    FORECAST_STEPS,
+    allocation_of,
+    allocation_rules,
+    published_lines,
+)
+from scaling_law.units import format_count
+
+SCHEMA_VERSION = 1
+_STEPS = 40  # of a curve
+_LEVELS = 5  # curves of equal tokens
+_MARKERS = ("circle", "square", "up", "diamond", "down", "plus", "cross")
+_LOSS = {"label": "validation loss (nats per token)", "log": True, "words": "loss"}
+_TOKENS = {"label": "training tokens", "log": True, "words": "count"}
+
+Layer = dict[str, Any]
+
+
+def document(evidence: Evidence) -> dict[str, Any]:
+    """Everything the page's script knows, strict JSON.
+
+    ``points``, ``fits[convention][law]`` and ``seed_noise_log`` are those of ``slaw fit --json``
+    at full precision; curves have six digits. ``charts`` by the name of the figure.
+    """
+    charts = {"training_curves": [_training(evidence)]}
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "name": evidence.name,
+        "points": [],
+        "fits": {},
+        "charts": charts,
+    }
+    fitted = evidence.fitted
+    if fitted is None:
+        return content
+    charts |= {
+        "loss_params": [_loss_params(fitted)],
+        "loss_tokens": [_loss_tokens(fitted)],
+        "loss_flops": [_loss_flops(fitted)],
+        "residuals": [_residuals(fitted, "params"), _residuals(fitted, "tokens")],
+        "isoflop": [_isoflop(fitted)],
+        "allocation": [_allocation(fitted)],
+        "forecast": _forecast(fitted, evidence.target_params),
+        "held_out": _held_out(fitted),
+    }
+    convention = fitted.points.convention
+    content |= {
+        "level": fitted.level,
+        "seed_noise_log": fitted.known.seed_noise_log,
+        "convention": convention["params"],
+        "best_law": fitted.known.best_law,
+        "conventions": {name: WORDS[name] for name in CONVENTIONS if name in fitted.counted},
+        "points": _points(fitted),
+        "fits": {
+            name: {law: _fit(fit, fitted.counted[name]) for law, fit in laws.items()}
+            for name, laws in fitted.fits.items()
+        },
+    }
+    return content
+
+
+def _points(fitted: Fitted) -> list[dict[str, Any]]:
+    points = fitted.points
+    return [
+        {
+            "run_id": points.run_id[row],
+            "size": points.size[row],
+            "seed": points.seed[row],
+            "tokens": float(points.tokens[row]),
+            "loss_nats": float(points.loss_nats[row]),
+            "loss_sem_nats": finite_json(float(points.loss_sem_nats[row])),
+            "params": {name: float(other.params[row]) for name, other in fitted.counted.items()},
+            "flops": {name: float(other.flops[row]) for name, other in fitted.counted.items()},
+        }
+        for row in range(len(points))
+    ]
+
+
+def predicted(fit: FitResult, points: FitPoints) -> Floats | None:
+    """The law at each point, nats per token [n]; None for a fit that cannot be used."""
+    if not fit.usable:
+        return None
+    law = load_law(fit.law)
+    return law.predict(fit.params, {name: points.variable(name) for name in law.variables})
+
+
+def _fit(fit: FitResult, points: FitPoints) -> dict[str, Any]:
+    losses = predicted(fit, points)
+    return {
+        "status": fit.status,
+        "params": finite_json(fit.params),
+        "intervals": finite_json(fit.intervals),
+        "exponent": finite_json(fit.optimum.get("a")),
+        "exponent_interval": finite_json(fit.optimum_intervals.get("a")),
+        "rms_log_residual": finite_json(fit.rms_log_residual),
+        "predicted_nats": None if losses is None else finite_json(losses.tolist()),
+    }
+
+
+def _sizes(points: FitPoints) -> list[tuple[list[int], str, str]]:
+    """(rows, colour, marker) of each size, the smallest first."""
+    groups = rows_by_size(points)
+    colours = [style.themed(colour) for colour in style.ramp(len(groups))]
+    return [
+        (rows, colours[i], _MARKERS[i % len(_MARKERS)]) for i, rows in enumerate(groups.values())
+    ]
+
+
+def _runs(points: FitPoints, x: str, y: str) -> list[Layer]:
+    return [
+        {"kind": "runs", "name": points.size[rows[0]], "runs": rows, "x": x, "y": y,
+         "colour": colour, "marker": marker}
+        for rows, colour, marker in _sizes(points)
+    ]  # fmt: skip
+
+
+def _chart(title: str, x: dict[str, Any], y: dict[str, Any], layers: Sequence[Layer]) -> Layer:
+    return {"title": title, "x": x, "y": y, "layers": list(layers), "views": {}}
+
+
+def _views(fitted: Fitted, draw: Any) -> dict[str, dict[str, list[Layer]]]:
+    """The layers that ``draw(fit, points)`` makes, by convention and law."""
+    return {
+        name: {
+            law: draw(fit, fitted.counted[name]) if fit.usable else [] for law, fit in laws.items()
+        }
+        for name, laws in fitted.fits.items()
+    }
+
+
+def _loss_tokens(fitted: Fitted) -> Layer:
+    def draw(fit: FitResult, points: FitPoints) -> list[Layer]:
+        layers = []
+        for rows, colour, _ in _sizes(points):
+            tokens = points.tokens[rows]
+            x = _spread(tokens.min(), tokens.max())
+            size = np.full_like(x, points.params[rows[0]])
+            name = points.size[rows[0]]
+            layers.append(_curve(fitted, fit, name, colour, x, size, x, 6 * size * x))
+        return layers
+
+    points = fitted.points
+    chart = _chart("Loss against training tokens, a curve per size", _TOKENS, _LOSS,
+                   _runs(points, "tokens", "loss"))  # fmt: skip
+    return chart | {"views": _views(fitted, draw)}
+
+
+def _loss_flops(fitted: Fitted) -> Layer:
+    def draw(fit: FitResult, points: FitPoints) -> list[Layer]:
+        layers = []
+        for rows, colour, _ in _sizes(points):
+            flops = points.flops[rows]
+            x = _spread(flops.min(), flops.max())
+            per_token = float(np.mean(flops / points.tokens[rows]))
+            size = np.full_like(x, points.params[rows[0]])
+            name = points.size[rows[0]]
+            layers.append(_curve(fitted, fit, name, colour, x, size, x / per_token, x))
+        return layers
+
+    points = fitted.points
+    axis = {"label": flops_label(points), "log": True, "words": "flops"}
+    layers = _runs(points, "flops", "loss")
+    envelope = fitted.known.laws.get("kaplan_c")
+    if envelope is not None and envelope.usable:
+        x = _spread(*points.data_range["flops"], 1.3)
+        middle, low, high = law_curve(envelope, {"flops": x}, fitted.level)
+        layers.append(_line("lower envelope", style.INK, x, middle, low, high, dashed=True))
+    chart = _chart("Loss against training compute, a curve per size", axis, _LOSS, layers)
+    return chart | {"views": _views(fitted, draw)}
+
+
+def _loss_params(fitted: Fitted) -> Layer:
+    points = fitted.points
+    first, last = points.data_range["tokens"]
+    shade = style.ramp_over(math.log(first), math.log(last))
+
+    def draw(fit: FitResult, points: FitPoints) -> list[Layer]:
+        x = _spread(*points.data_range["params"])
+        layers = []
+        for tokens in np.geomspace(first, last, _LEVELS):
+            colour, amount = style.themed(shade(math.log(tokens))), np.full_like(x, tokens)
+            name = f"{format_count(tokens)} tokens"
+            layers.append(_curve(fitted, fit, name, colour, x, x, amount, 6 * x * amount))
+        return layers
+
+    layers = _runs(points, "params", "loss")
+    for layer in layers:
+        layer["colours"] = [style.themed(shade(math.log(points.tokens[r]))) for r in layer["runs"]]
+    chart = _chart("Loss against model size, a curve per number of tokens", _params_axis(fitted),
+                   _LOSS, layers)  # fmt: skip
+    return chart | {"views": _views(fitted, draw)}
+
+
+def _params_axis(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "label": params_label(fitted.points),
+        "labels": {name: params_label(other) for name, other in fitted.counted.items()},
+        "log": True,
+        "words": "count",
+    }
+
+
+def _residuals(fitted: Fitted, x: str) -> Layer:
+    axis = _params_axis(fitted) if x == "params" else _TOKENS
+    y = {"label": "measured loss over predicted (%)", "log": False, "words": "percent"}
+    words = {"params": "model size", "tokens": "training tokens"}[x]
+    chart = _chart(
+        f"Residuals of the law against {words}", axis, y, _runs(fitted.points, x, "residual")
+    )
+    noise = fitted.known.seed_noise_log
+    if noise:
+        chart["strip"] = {"name": "seed noise, ±2 deviations", "low": -200 * noise,
+                          "high": 200 * noise}  # fmt: skip
+    return chart | {"zero": True}
+
+
+def _training(evidence: Evidence) -> Layer:
+    counted = f"params_{evidence.counted}"
+    sizes = sorted({int(getattr(r, counted)) for r in evidence.records})
+    colours = {s: style.themed(c) for s, c in zip(sizes, style.ramp(len(sizes)), strict=True)}
+    layers, lines = [], []
+    for record in evidence.records:
+        tokens, losses = curve_line(evidence, record)
+        if len(tokens) < 2:
+            continue
+        lines.append(losses)
+        size = int(getattr(record, counted))
+        layers.append(
+            {"kind": "line", "name": record.run_id, "legend": f"{format_count(size)} parameters",
+             "colour": colours[size], "faint": record.kind == "trunk",
+             "x": tokens, "y": _digits(losses)}
+        )  # fmt: skip
+    axis = {**_TOKENS, "label": "training tokens seen"}
+    chart = _chart("Validation loss along training", axis, _LOSS, layers)
+    ends = [line[-1] for line in lines]
+    return chart | {"headroom": 1.35 * max(ends)} if ends else chart
+
+
+def _isoflop(fitted: Fitted) -> Layer:
+    cells, layers = fitted.cells, []
+    for i, cell in enumerate(cells):
+        colour = style.themed(style.ramp(len(cells))[i])
+        name = f"{style.power_of_ten(cell.flops)} FLOPs"
+        if not cell.usable:
+            name += " (refused)"
+        layers.append(
+            {"kind": "marks", "name": name, "colour": colour, "marker": _MARKERS[i % 7],
+             "x": list(cell.params), "y": list(cell.loss_nats), "hollow": not cell.usable}
+        )  # fmt: skip
+        if cell.usable and cell.params_optimal:
+            x = spread_out(cell.params[0], cell.params[-1], 1.05)
+            y = np.array([cell.loss_at(value) or math.nan for value in x])
+            layers.append(_line(name, colour, x, y))
+            layers.append(
+                {"kind": "marks", "name": f"{name}: the best size", "legend": "best size",
+                 "colour": style.themed(style.RED), "marker": "star",
+                 "x": [cell.params_optimal], "y": [cell.loss_min_nats]}
+            )  # fmt: skip
+    axis = {"label": params_label(fitted.points), "log": True, "words": "count"}
+    return _chart("Loss at equal compute, one parabola per budget", axis, _LOSS, layers)
+
+
+def _allocation(fitted: Fitted) -> Layer:
+    low, high = fitted.points.data_range["flops"]
+    x = np.geomspace(low / 10, high * 10, _STEPS)
+
+    def draw(fit: FitResult, points: FitPoints) -> list[Layer]:
+        split = allocation_of(fit, fit.params)
+        if split is None:
+            return []
+        y = np.array([split.params(flops) for flops in x])
+        bottom = top = np.full_like(y, math.nan)
+        draws = [allocation_of(fit, dict(zip(fit.params, s, strict=True))) for s in fit.samples]
+        found = [[one.params(flops) for flops in x] for one in draws if one]
+        if found:
+            share = 0.5 - fitted.level / 2
+            bottom, top = np.quantile(np.array(found), [share, 1 - share], axis=0)
+        name = f"{fit.law}: slope {split.exponent:.2f}"
+        return [_line(name, style.BLUE, x, y, bottom, top)]
+
+    layers = []
+    vertices = [cell for cell in fitted.cells if cell.usable and cell.params_optimal]
+    if vertices:
+        layers.append(
+            {"kind": "marks", "name": "IsoFLOP vertices", "colour": style.themed(style.RED),
+             "marker": "star", "only": fitted.points.convention["params"],
+             "x": [c.flops for c in vertices], "y": [c.params_optimal for c in vertices]}
+        )  # fmt: skip
+    envelope = fitted.summary["envelope"]
+    if envelope["flops"]:
+        layers.append(
+            {"kind": "marks", "name": "lower envelope", "colour": style.themed(style.GREEN),
+             "marker": "square", "only": fitted.points.convention["params"],
+             "x": envelope["flops"], "y": envelope["params"]}
+        )  # fmt: skip
+    for words, colour, y in allocation_rules(fitted, x):
+        layers.append(_line(words, colour, x, y, dashed=True))
+    axis = {"label": flops_label(fitted.points), "log": True, "words": "flops"}
+    size = {"label": "compute-optimal size (parameters)", "log": True, "words": "count"}
+    chart = _chart("Best size for a budget", axis, size, layers)
+    return chart | {"views": _views(fitted, draw)}
+
+
+def _forecast(fitted: Fitted, target_params: float) -> list[Layer]:
+    low, high = fitted.points.data_range["params"]
+    sizes = np.geomspace(low, max(target_params, 10 * high), FORECAST_STEPS)
+    made = [fitted.forecast_at(float(size)) for size in sizes]
+    known = [p for p in made if p is not None and p.low_nats and p.high_nats]
+    if len(known) < 2:
+        return []
+    points, layers = fitted.points, []
+    within = [p for p in known if not p.refused]
+    for words, ones in (
+        ("fitted law", within),
+        ("only the range may be quoted", [*within[-1:], *(p for p in known if p.refused)]),
+    ):
+        if ones:
+            x, y, bottom, top = (
+                np.array([getattr(p, name) for p in ones], dtype=float)
+                for name in ("params", "loss_nats", "low_nats", "high_nats")
+            )
+            colour = style.BLUE if words == "fitted law" else style.SKY
+            layer = _line(words, colour, x, y, bottom, top)
+            layers.append(layer | {"range_only": words != "fitted law"})
+    layers += [
+        _line(words, colour, sizes, losses, dashed=True)
+        for words, colour, losses in published_lines(sizes)
+    ]
+    layers.append(
+        {"kind": "marks", "name": "runs", "titles": list(points.run_id), "marker": "circle",
+         "colour": style.themed(style.INK), "x": points.params.tolist(),
+         "y": points.loss_nats.tolist()}
+    )  # fmt: skip
+    axis = {"label": params_label(points), "log": True, "words": "count"}
+    title = f"Forecast to {format_count(target_params)} parameters, at compute-optimal tokens"
+    return [_chart(title, axis, _LOSS | {"log": False}, layers) | {"floor": 0, "wide": True}]
+
+
+def _held_out(fitted: Fitted) -> list[Layer]:
+    y = {"label": "predicted loss over measured (%)", "log": False, "words": "percent"}
+    noise, charts = fitted.known.seed_noise_log, []
+    for folds, title, label, colour in (
+        (sizes_left_out(fitted), "Sizes left out", "size left out (parameters)", style.BLUE),
+        (rollouts(fitted), "Dear runs predicted from cheap", "times the fitted FLOPs",
+         style.ORANGE),
+    ):  # fmt: skip
+        layers = [
+            {"kind": "marks", "name": fold.name, "legend": "held-out run", "marker": "circle",
+             "titles": [f"{run_id}, {fold.name}" for run_id in fold.run_id],
+             "colour": style.themed(colour), "x": [fold.place] * len(fold.errors_percent),
+             "y": _digits(fold.errors_percent)}
+            for fold in folds
+        ]  # fmt: skip
+        if layers:
+            axis = {"label": label, "log": True, "words": "count"}
+            chart = _chart(f"{title} ({fitted.best.law})", axis, y, layers)
+            strip = {"name": "seed noise, ±2 deviations", "low": -200 * (noise or 0.0),
+                     "high": 200 * (noise or 0.0)}  # fmt: skip
+            charts.append(chart | {"zero": True} | ({"strip": strip} if noise else {}))
+    return charts
+
+
+def _curve(
+    fitted: Fitted, fit: FitResult, name: str, colour: str,
+    x: Floats, params: Floats, tokens: Floats, flops: Floats,
+) -> Layer:  # fmt: skip
+    variables = {"params": params, "tokens": tokens, "flops": flops, "tokens_unique": tokens}
+    middle, low, high = law_curve(fit, variables, fitted.level)
+    return _line(name, colour, x, middle, low, high)
+
+
+def _line(
+    name: str, colour: str, x: Floats, y: Floats,
+    low: Floats | None = None, high: Floats | None = None, *, dashed: bool = False,
+) -> Layer:  # fmt: skip
+    layer: Layer = {
+        "kind": "line",
+        "name": name,
+        "colour": colour if colour.startswith("var") else style.themed(colour),
+        "x": _digits(x),
+        "y": _digits(y),
+        "dashed": dashed,
+    }
+    if low is not None and high is not None and np.isfinite(low).all():
+        layer |= {"low": _digits(low), "high": _digits(high)}
+    return layer
+
+
+def _spread(low: float, high: float, margin: float = 1.12) -> Floats:
+    return np.geomspace(low / margin, high * margin, _STEPS)
+
+
+def _digits(values: Iterable[float]) -> list[float | None]:
+    return [float(f"{v:.6g}") if math.isfinite(v) else None for v in map(float, values)]
