@@ -1,0 +1,270 @@
+"""What a budget could buy: sizes and horizons about a config's grid, with the plan's own costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from scaling_law.config import SweepConfig
+from scaling_law.counts import count_params, flops_per_token
+from scaling_law.errors import FitError, PlanError
+from scaling_law.grid import expand, size_name
+from scaling_law.plan import Plan, make_plan
+from scaling_law.profile import DeviceProfile
+from scaling_law.rules import apply_rule
+from scaling_law.scales import model_of, shape_for
+from scaling_law.schema import GridEntry, Limits, Shape
+from scaling_law.spec import ModelSpec
+from scaling_law.units import format_count
+
+UNITS = ("seconds", "flops")
+# Tokens per matmul parameter of a candidate; below, runs hardly leave the warm-up, and no law
+# for the end of training speaks of them.
+LEAST_RATIO, MOST_RATIO = 1.0, 300.0
+SIZE_STEP, HORIZON_STEP = 1.5, 2.0
+MOST_SIZES, MOST_HORIZONS = 16, 10
+# No single run may take more of the budget.
+MOST_SHARE = 0.7
+_LEAST_STEPS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """``amount`` of ``unit``: seconds of the device, all its slots together, or exact FLOPs."""
+
+    unit: str
+    amount: float
+
+    def __post_init__(self) -> None:
+        assert self.unit in UNITS, self.unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One run that could be bought: ``tokens`` of a ``size``.
+
+    ``horizon`` counts the common ladder of tokens; ``single`` its cost alone, else ``trunk`` up
+    to its branch point and ``branch`` for the cooldown, all in the budget's unit (seconds of one
+    slot).
+    """
+
+    size: str
+    model: ModelSpec
+    tokens: float
+    horizon: int
+    single: float
+    trunk: float
+    branch: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """All that could be bought, sizes rising and horizons rising within a size.
+
+    ``config`` is what the runs share (one batch for all); ``left_out`` says what cannot be run.
+    """
+
+    config: SweepConfig
+    runs: tuple[Candidate, ...]
+    left_out: tuple[str, ...]
+
+    def config_of(
+        self, entries: Sequence[tuple[ModelSpec, Sequence[float], Sequence[int]]]
+    ) -> SweepConfig:
+        """The config whose grid are these (model, tokens, seeds)."""
+        grid = tuple(_entry(model, tokens, seeds) for model, tokens, seeds in entries)
+        return dataclasses.replace(self.config, grid=grid)
+
+
+def candidates(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    budget: Budget,
+    *,
+    train_tokens: int | None,
+    models: Sequence[ModelSpec] = (),
+) -> Candidates:
+    """Sizes from the config's smallest up, horizons of ``LEAST_RATIO`` to ``MOST_RATIO`` tokens a
+    parameter, what the budget, the corpus and the memory allow of them.
+
+    ``models`` are offered as well (sizes that are there already). ``train_tokens`` as in
+    ``make_plan``. Raises ``PlanError`` for a config that cannot be planned, ``FitError`` when the
+    budget allows no run.
+    """
+    own = [course.model for course in expand(_bare(config), train_tokens=None)]
+    wall = budget.amount * (MOST_SHARE if budget.unit == "flops" else 1.0)
+    sizes = _sizes(own, profile, budget, models)
+    most_tokens = train_tokens * config.data.max_epochs if train_tokens else math.inf
+    ladder = _ladder(min(count_params(m).matmul for m in sizes), most_tokens)
+    base = dataclasses.replace(
+        config, limits=Limits(memory=config.limits.memory), early_stop=None, question=""
+    )
+    base = _one_batch(base, sizes, ladder)
+    entries = []
+    for model in sizes:
+        horizons = _possible(base, model, list(_horizons(model, ladder)))
+        cheap = [d for d in horizons if _cost(model, d, profile, budget) <= wall]
+        if cheap:
+            entries.append(_entry(model, cheap, (0,)))
+    if not entries:
+        raise FitError(
+            f"the budget does not pay for one run of the smallest size,"
+            f" {size_name(sizes[0])}, at {format_count(ladder[0])} tokens; raise it"
+        )
+    plan = make_plan(dataclasses.replace(base, grid=tuple(entries)), profile, train_tokens=None)
+    left = tuple(f"{item.label}: {item.reason}" for item in plan.left_out)
+    return Candidates(config=base, runs=tuple(_priced(plan, budget, ladder)), left_out=left)
+
+
+def _bare(config: SweepConfig) -> SweepConfig:
+    return dataclasses.replace(config, limits=Limits())
+
+
+def _sizes(
+    own: Sequence[ModelSpec], profile: DeviceProfile, budget: Budget, more: Sequence[ModelSpec]
+) -> list[ModelSpec]:
+    """Models from the smallest of ``own`` up, a factor of ``SIZE_STEP`` apart or more."""
+    smallest = min(own, key=lambda model: count_params(model).non_embedding)
+    low = count_params(smallest).non_embedding
+    high = low
+    # as large as a run of few tokens a parameter may be
+    while _affordable(smallest, high * SIZE_STEP, profile, budget):
+        high *= SIZE_STEP
+    count = max(1, round(math.log(high / low) / math.log(SIZE_STEP)) + 1)
+    count = min(count, MOST_SIZES)
+    ratio = (high / low) ** (1 / max(count - 1, 1))
+    found = {model: None for model in more if model.n_ctx == smallest.n_ctx}
+    found[smallest] = None
+    for place in range(1, count):
+        try:
+            scale = shape_for(low * ratio**place, "non_embedding", smallest)
+        except ValueError:
+            continue  # no shape near: the ladder has a gap there
+        found[model_of(scale, smallest)] = None
+    apart: list[ModelSpec] = []
+    for model in sorted(found, key=lambda m: (count_params(m).matmul, size_name(m))):
+        known = model in more or model == smallest
+        near = apart and count_params(model).matmul < 1.15 * count_params(apart[-1]).matmul
+        if near and not known:
+            continue
+        if near and apart[-1] not in more:
+            apart.pop()
+        apart.append(model)
+    return apart
+
+
+def _affordable(
+    template: ModelSpec, params: float, profile: DeviceProfile, budget: Budget
+) -> bool:
+    if params > 1e12:
+        return False
+    try:
+        model = model_of(shape_for(params, "non_embedding", template), template)
+    except ValueError:
+        return False
+    tokens = 4 * LEAST_RATIO * count_params(model).matmul
+    return _cost(model, tokens, profile, budget) <= 0.5 * budget.amount
+
+
+def _cost(model: ModelSpec, tokens: float, profile: DeviceProfile, budget: Budget) -> float:
+    """Roughly what a run costs: before there is a plan."""
+    if budget.unit == "seconds":
+        return profile.seconds(model, tokens)
+    return flops_per_token(model) * tokens
+
+
+def _ladder(smallest_params: float, most_tokens: float) -> list[float]:
+    """Tokens of the horizons that sizes share, in three digits."""
+    tokens, found = 4 * LEAST_RATIO * smallest_params, []
+    while tokens <= most_tokens and len(found) < 60:
+        found.append(float(f"{tokens:.3g}"))
+        tokens *= HORIZON_STEP
+    if not found:
+        raise PlanError(
+            f"the corpus allows {format_count(most_tokens)} tokens (data.max_epochs), fewer than"
+            f" the smallest model's parameters ({format_count(smallest_params)});"
+            " take a larger corpus"
+        )
+    return found
+
+
+def _horizons(model: ModelSpec, ladder: Sequence[float]) -> Iterator[float]:
+    params = count_params(model).matmul
+    within = [d for d in ladder if LEAST_RATIO <= d / params <= MOST_RATIO]
+    yield from within[:MOST_HORIZONS]
+
+
+def _one_batch(
+    config: SweepConfig, sizes: Sequence[ModelSpec], ladder: Sequence[float]
+) -> SweepConfig:
+    """One batch for all sizes where the config leaves it to its rule.
+
+    The rule's steps from size to size and with the horizons chosen would show in the law.
+    """
+    if config.optim.batch_tokens is not None:
+        return config
+    middle = sizes[len(sizes) // 2]
+    near = list(_horizons(middle, ladder)) or list(ladder[:1])
+    choice = apply_rule(
+        config.optim.rule, middle, shortest_tokens=near[0], longest_tokens=near[-1]
+    )
+    optim = dataclasses.replace(config.optim, batch_tokens=choice.batch_tokens)
+    return dataclasses.replace(config, optim=optim)
+
+
+def _possible(config: SweepConfig, model: ModelSpec, horizons: list[float]) -> list[float]:
+    """The horizons that leave steps enough, and room for the warm-up."""
+    batch = config.optim.batch_tokens
+    assert batch is not None, "set by _one_batch"
+    left = [d for d in horizons if d >= _LEAST_STEPS * batch]
+    while left:
+        try:
+            expand(dataclasses.replace(config, grid=(_entry(model, left, (0,)),)), None)
+        except PlanError:
+            left = left[1:]
+            continue
+        break
+    return left
+
+
+def _entry(model: ModelSpec, tokens: Sequence[float], seeds: Sequence[int]) -> GridEntry:
+    shape = Shape(
+        n_layer=model.n_layer,
+        d_model=model.d_model,
+        n_head=model.n_head,
+        n_kv_head=model.n_kv_head,
+        d_ff=model.d_ff,
+    )
+    return GridEntry(sizes=(shape,), tokens=tuple(tokens), seeds=tuple(seeds))
+
+
+def _priced(plan: Plan, budget: Budget, ladder: Sequence[float]) -> Iterator[Candidate]:
+    """Every annealed run of a plan of one trunk a size, with its costs."""
+    trunks = {run.run_id: run for run in plan.runs if run.spec.kind == "trunk"}
+    for run in plan.runs:
+        if run.run_id in trunks:
+            continue
+        spec, branch = run.spec, run.spec.branch
+        shares = spec.schedule.shape == "wsd"
+        own = run.seconds if budget.unit == "seconds" else run.flops_spent
+        way, cooldown = 0.0, own
+        if branch is not None:
+            trunk = trunks[branch.trunk_id]
+            whole = trunk.seconds if budget.unit == "seconds" else trunk.flops_spent
+            way = whole * branch.at_step / trunk.spec.total_steps
+        elif spec.schedule.decay_steps:
+            cooldown = own * spec.schedule.decay_steps / spec.total_steps
+            way = own - cooldown
+        horizon = min(range(len(ladder)), key=lambda i: abs(math.log(ladder[i] / spec.tokens)))
+        yield Candidate(
+            size=dict(spec.tags)["size"],
+            model=spec.model,
+            tokens=ladder[horizon],
+            horizon=horizon,
+            single=way + cooldown,
+            # without a trunk to share, every horizon pays for itself
+            trunk=way if shares else 0.0,
+            branch=cooldown if shares else way + cooldown,
+        )
