@@ -3,11 +3,11 @@
     python benchmarks/design.py [--draws 40] [--tables DIR] [--json FILE]
 
 Planted surfaces: several laws and exponents, and one no law contains; noise of a run (.2%), of a
-trunk (.1%), and a misfit (.15%) smooth over sizes and tokens that seeds do not show. Every design is charged the
-same way: per size and seed a trunk that its horizons share (IsoFLOP cells from scratch, as they
-are published). The losses are drawn, the chinchilla, skaling and coupled laws fitted (Huber in
-log loss, batched Newton) and the one of the least BIC forecasts the noise-free loss at the
-target. Designs know none of the truth but the target: the prior is ``slaw plan``'s own.
+trunk (.1%), and a misfit (.15%) smooth over sizes and tokens that seeds do not show. Every design
+is charged the same way: per size and seed a trunk that its horizons share (IsoFLOP cells from
+scratch, as they are published). The losses are drawn, the chinchilla, skaling and coupled laws
+fitted (Huber in log loss, batched Newton) and the one of the least BIC forecasts the noise-free
+loss at the target. Designs know none of the truth but the target: the prior is ``slaw plan``'s own.
 
 Tables: rows of published sweeps as the pool, each at its own FLOPs; the largest runs, held out,
 are the target.
@@ -79,9 +79,7 @@ def additive(floor: float, a: float, alpha: float, b: float, beta: float, bend: 
     return loss
 
 
-def powered(
-    floor: float, a: float, alpha: float, b: float, beta: float, power: float
-) -> Loss:
+def powered(floor: float, a: float, alpha: float, b: float, beta: float, power: float) -> Loss:
     return lambda n, d: floor + (a * n**-alpha + b * d**-beta) ** power
 
 
@@ -208,9 +206,7 @@ def designed(world: World, budget: float) -> Design:
     costs = Costs(single=flops, trunk=(1 - DECAY) * flops, branch=DECAY * flops)
     search = Search(beliefs, costs, Choices(cells, tuple(steps.tolist())))
     state = search.run(budget)
-    return [
-        (float(runs.params[t[0]]), [float(runs.tokens[r]) for r in t]) for _, t in state.trunks
-    ]
+    return [(float(runs.params[t[0]]), [float(runs.tokens[r]) for r in t]) for _, t in state.trunks]
 
 
 def draw(world: World, design: Design, draws: int, generator: np.random.Generator):  # type: ignore[no-untyped-def]

@@ -15,14 +15,14 @@ from scaling_law.plan import Plan, make_plan
 from scaling_law.profile import DeviceProfile
 from scaling_law.rules import apply_rule
 from scaling_law.scales import model_of, shape_for
-from scaling_law.schema import GridEntry, Limits, Shape
+from scaling_law.schema import MAX_PARAMS, GridEntry, Limits, Shape
 from scaling_law.spec import ModelSpec
 from scaling_law.units import format_count
 
 UNITS = ("seconds", "flops")
 # Tokens per matmul parameter of a candidate; below, runs hardly leave the warm-up, and no law
 # for the end of training speaks of them.
-LEAST_RATIO, MOST_RATIO = 1.0, 300.0
+LEAST_RATIO, MOST_RATIO = 2.0, 300.0
 SIZE_STEP, HORIZON_STEP = 1.5, 2.0
 MOST_SIZES, MOST_HORIZONS = 16, 10
 # No single run may take more of the budget.
@@ -128,21 +128,20 @@ def _sizes(
     """Models from the smallest of ``own`` up, a factor of ``SIZE_STEP`` apart or more."""
     smallest = min(own, key=lambda model: count_params(model).non_embedding)
     low = count_params(smallest).non_embedding
-    high = low
-    # as large as a run of few tokens a parameter may be
-    while _affordable(smallest, high * SIZE_STEP, profile, budget):
-        high *= SIZE_STEP
-    count = max(1, round(math.log(high / low) / math.log(SIZE_STEP)) + 1)
-    count = min(count, MOST_SIZES)
-    ratio = (high / low) ** (1 / max(count - 1, 1))
-    found = {model: None for model in more if model.n_ctx == smallest.n_ctx}
+    found: dict[ModelSpec, None] = {model: None for model in more if model.n_ctx == smallest.n_ctx}
     found[smallest] = None
-    for place in range(1, count):
+    wanted, larger = float(low), list[ModelSpec]()
+    while (wanted := wanted * SIZE_STEP) < MAX_PARAMS:
         try:
-            scale = shape_for(low * ratio**place, "non_embedding", smallest)
+            model = model_of(shape_for(wanted, "non_embedding", smallest), smallest)
         except ValueError:
             continue  # no shape near: the ladder has a gap there
-        found[model_of(scale, smallest)] = None
+        tokens = 2 * LEAST_RATIO * count_params(model).matmul
+        if _cost(model, tokens, profile, budget) > 0.5 * budget.amount:
+            break
+        larger.append(model)
+    every = max(1, math.ceil(len(larger) / MOST_SIZES))
+    found |= dict.fromkeys(larger[::-1][::every][::-1])
     apart: list[ModelSpec] = []
     for model in sorted(found, key=lambda m: (count_params(m).matmul, size_name(m))):
         known = model in more or model == smallest
@@ -155,19 +154,6 @@ def _sizes(
     return apart
 
 
-def _affordable(
-    template: ModelSpec, params: float, profile: DeviceProfile, budget: Budget
-) -> bool:
-    if params > 1e12:
-        return False
-    try:
-        model = model_of(shape_for(params, "non_embedding", template), template)
-    except ValueError:
-        return False
-    tokens = 4 * LEAST_RATIO * count_params(model).matmul
-    return _cost(model, tokens, profile, budget) <= 0.5 * budget.amount
-
-
 def _cost(model: ModelSpec, tokens: float, profile: DeviceProfile, budget: Budget) -> float:
     """Roughly what a run costs: before there is a plan."""
     if budget.unit == "seconds":
@@ -177,7 +163,8 @@ def _cost(model: ModelSpec, tokens: float, profile: DeviceProfile, budget: Budge
 
 def _ladder(smallest_params: float, most_tokens: float) -> list[float]:
     """Tokens of the horizons that sizes share, in three digits."""
-    tokens, found = 4 * LEAST_RATIO * smallest_params, []
+    tokens = 2 * LEAST_RATIO * smallest_params
+    found: list[float] = []
     while tokens <= most_tokens and len(found) < 60:
         found.append(float(f"{tokens:.3g}"))
         tokens *= HORIZON_STEP
@@ -207,9 +194,7 @@ def _one_batch(
         return config
     middle = sizes[len(sizes) // 2]
     near = list(_horizons(middle, ladder)) or list(ladder[:1])
-    choice = apply_rule(
-        config.optim.rule, middle, shortest_tokens=near[0], longest_tokens=near[-1]
-    )
+    choice = apply_rule(config.optim.rule, middle, shortest_tokens=near[0], longest_tokens=near[-1])
     optim = dataclasses.replace(config.optim, batch_tokens=choice.batch_tokens)
     return dataclasses.replace(config, optim=optim)
 

@@ -26,7 +26,7 @@ from scaling_law.fit.points import FitPoints
 from scaling_law.fit.prior import Prior, prior_from_fits, prior_of
 from scaling_law.fit.session import KnownLaws
 from scaling_law.grid import size_name
-from scaling_law.outcome import FitResult, Prediction
+from scaling_law.outcome import FitResult, Prediction, finite_json
 from scaling_law.plan import Plan, make_plan
 from scaling_law.profile import DeviceProfile
 from scaling_law.spec import ModelSpec
@@ -45,7 +45,7 @@ class Wanted:
     """The forecast to sharpen: ``target`` as ``extrapolate`` takes it (params, tokens, flops,
     target_loss; None where not given), and the budget of the runs to choose."""
 
-    target: Mapping[str, float | None]
+    target: Mapping[str, Any]
     budget: Budget
     level: float = LEVEL
 
@@ -131,7 +131,7 @@ class Proposal:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
-        return {
+        found: dict[str, Any] = finite_json({
             "target": {k: getattr(self.target, k) for k in ("params", "tokens", "flops")},
             "budget": dataclasses.asdict(self.wanted.budget),
             "level": self.wanted.level,
@@ -150,7 +150,8 @@ class Proposal:
             "seconds": self.plan.seconds_estimate,
             "candidates": self.candidates,
             "notes": list(self.notes),
-        }  # fmt: skip
+        })  # fmt: skip
+        return found
 
 
 def budget_words(budget: Budget) -> str:
@@ -303,22 +304,25 @@ def _target(
     convention: str,
 ) -> Prediction:  # fmt: skip
     """The target completed (tokens of a size, say) by the law to forecast with."""
-    asked = {name: value for name, value in wanted.target.items() if value is not None}
     if before is not None:
-        known = before.known
-        others = [law for law in known.laws.values() if law is not before.fit]
-        return extrapolate(
-            before.fit,
-            **asked,
-            level=wanted.level,
-            seed_noise_log=known.seed_noise_log,
-            alternatives=others,
-            trust_flops_factor=known.trust_flops_factor,
-        )
+        return forecast_now(before, wanted)
     every = tuple((row,) for row in range(len(board.runs.params)))
     counts = {"params": convention, "flops": "6nd", "loss": "nats per token"}
     fits = expected_fits(prior.truths[0], (), board.runs, every, noise, counts)
-    return extrapolate(fits[prior.truths[0].law], **asked, level=wanted.level)
+    return extrapolate(fits[prior.truths[0].law], level=wanted.level, **wanted.target)
+
+
+def forecast_now(before: Before, wanted: Wanted) -> Prediction:
+    """What the fit so far says of the target, as ``slaw extrapolate`` would."""
+    known = before.known
+    return extrapolate(
+        before.fit,
+        level=wanted.level,
+        seed_noise_log=known.seed_noise_log,
+        alternatives=[law for law in known.laws.values() if law is not before.fit],
+        trust_flops_factor=known.trust_flops_factor,
+        **wanted.target,
+    )
 
 
 def _refuse_within(
@@ -326,22 +330,22 @@ def _refuse_within(
 ) -> None:
     """Refuse a target that needs no law: it lies amid the data, or the budget buys it."""
     assert target.params is not None and target.tokens is not None and target.flops is not None
+    words = f"{format_count(target.params)} params on {format_count(target.tokens)} tokens"
+    if target.beyond_data and target.source == "fitted" and max(target.beyond_data.values()) <= 1:
+        raise FitError(
+            f"the target, {words}, lies inside the data: `slaw extrapolate` reads it off the fit,"
+            " there is nothing to plan"
+        )
     if wanted.budget.unit == "flops":
         price = target.flops
     else:
         largest = max((run.model for run in offer.runs), key=lambda m: count_params(m).matmul)
         price = target.flops / profile.flops_per_second(largest)
-    words = f"{format_count(target.params)} params on {format_count(target.tokens)} tokens"
     if price <= wanted.budget.amount:
+        takes = budget_words(Budget(unit=wanted.budget.unit, amount=price))
         raise FitError(
-            f"the target, {words}, takes {budget_words(Budget(unit=wanted.budget.unit, amount=price))}"
-            f", within the budget of {budget_words(wanted.budget)}: train it, there is nothing to"
-            " extrapolate"
-        )
-    if target.beyond_data and target.source == "fitted" and max(target.beyond_data.values()) <= 1:
-        raise FitError(
-            f"the target, {words}, lies inside the data: `slaw extrapolate` reads it off the fit,"
-            " there is nothing to plan"
+            f"the target, {words}, takes {takes}, within the budget of"
+            f" {budget_words(wanted.budget)}: train it, there is nothing to extrapolate"
         )
 
 

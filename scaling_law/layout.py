@@ -1,6 +1,7 @@
 """Every file name on disk, and the atomic write that all of them go through.
 
     results/<sweep>/{sweep.yaml, plan.json, data.json, fits/*.json, figures/*.png, report.html}
+    results/<sweep>/rounds/{adaptive.json, 01.yaml, 01.json, ...}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    record.json | failure.json}
 
@@ -108,6 +109,24 @@ class SweepDir:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def rounds(self) -> Path:
+        """What ``slaw run --adaptive`` decided, round by round."""
+        return self.path / "rounds"
+
+    @property
+    def adaptive(self) -> Path:
+        """What it was asked for."""
+        return self.rounds / "adaptive.json"
+
+    def round_config(self, number: int) -> Path:
+        """The sweep of a round (from 1), as ``slaw run`` takes it."""
+        return self.rounds / f"{number:02d}.yaml"
+
+    def round_cost(self, number: int) -> Path:
+        """What a round was planned to cost."""
+        return self.rounds / f"{number:02d}.json"
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.runs / run_id)

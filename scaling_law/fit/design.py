@@ -72,9 +72,7 @@ class Truth:
         return log_slopes(load_law(self.law), self.internal, params, tokens)
 
 
-def log_slopes(
-    law: Law, internal: Floats, params: Floats, tokens: Floats
-) -> tuple[Floats, Floats]:
+def log_slopes(law: Law, internal: Floats, params: Floats, tokens: Floats) -> tuple[Floats, Floats]:
     """Log loss [n] and d log loss / d internal parameter [n, k] at runs [n]."""
     known = columns(params, tokens)
     basis = law.basis({name: np.log(known[name]) for name in law.variables})
@@ -118,14 +116,10 @@ class Told:
     lean: Floats
 
     def __add__(self, other: Told) -> Told:
-        return Told(
-            self.gram + other.gram, self.scatter + other.scatter, self.lean + other.lean
-        )
+        return Told(self.gram + other.gram, self.scatter + other.scatter, self.lean + other.lean)
 
     def __sub__(self, other: Told) -> Told:
-        return Told(
-            self.gram - other.gram, self.scatter - other.scatter, self.lean - other.lean
-        )
+        return Told(self.gram - other.gram, self.scatter - other.scatter, self.lean - other.lean)
 
     def only(self, rows: NDArray[np.int64]) -> Told:
         """Some of a stack."""

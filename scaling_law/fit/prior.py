@@ -85,7 +85,8 @@ def prior_from_fits(
     able = {
         name: fit
         for name, fit in fits.items()
-        if fit.status == "converged" and {"params", "tokens"} <= set(load_law(name).variables)
+        if fit.status == "converged"
+        and {"params", "tokens"} <= set(load_law(name).variables)
         and load_law(name).fitted_on == "all"
     }
     if best not in able:

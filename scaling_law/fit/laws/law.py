@@ -252,7 +252,7 @@ class Law:
         with np.errstate(divide="ignore"):  # a coefficient of 0 is a term that is not there
             head = [np.log(form[t.coefficient]) for t in self.terms]
         tail = [form[name] for name in self.names[len(self.terms) :]]
-        return np.maximum(np.array([*head, *tail]), -1e6)
+        return np.asarray(np.maximum(np.array([*head, *tail]), -1e6))
 
     def slopes(self, internal: Floats, basis: Basis, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter [R, n, k], from what ``log_loss`` returned."""
