@@ -14,7 +14,7 @@ from scaling_law.grid import expand, size_name
 from scaling_law.plan import Plan, make_plan
 from scaling_law.profile import DeviceProfile
 from scaling_law.rules import apply_rule
-from scaling_law.scales import model_of, shape_for
+from scaling_law.scales import MODEL_SCALES, model_of, shape_for
 from scaling_law.schema import MAX_PARAMS, GridEntry, Limits, Shape
 from scaling_law.spec import ModelSpec
 from scaling_law.units import format_count
@@ -214,7 +214,18 @@ def _possible(config: SweepConfig, model: ModelSpec, horizons: list[float]) -> l
     return left
 
 
+def name_of(model: ModelSpec) -> str:
+    """The named scale of this shape, else the name that the grid gives it."""
+    for name, scale in MODEL_SCALES.items():
+        if scale.d_model == model.d_model and model_of(scale, model) == model:
+            return name
+    return size_name(model)
+
+
 def _entry(model: ModelSpec, tokens: Sequence[float], seeds: Sequence[int]) -> GridEntry:
+    name = name_of(model)
+    if name in MODEL_SCALES:
+        return GridEntry(sizes=(name,), tokens=tuple(tokens), seeds=tuple(seeds))
     shape = Shape(
         n_layer=model.n_layer,
         d_model=model.d_model,

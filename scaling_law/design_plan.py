@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.candidates import Budget, Candidate, Candidates, candidates
+from scaling_law.candidates import Budget, Candidate, Candidates, candidates, name_of
 from scaling_law.config import SweepConfig, config_yaml
 from scaling_law.counts import CONVENTIONS, count_params
 from scaling_law.errors import ConfigError, FitError
@@ -25,7 +25,6 @@ from scaling_law.fit.expected import expected_fits
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.prior import Prior, prior_from_fits, prior_of
 from scaling_law.fit.session import KnownLaws
-from scaling_law.grid import size_name
 from scaling_law.outcome import FitResult, Prediction, finite_json
 from scaling_law.plan import Plan, make_plan
 from scaling_law.profile import DeviceProfile
@@ -100,7 +99,7 @@ class Proposal:
     """The chosen sweep, and what it is expected to tell.
 
     ``before`` and ``after``: (low, high) of the target's loss in nats at the level; ``after``
-    is the expected fit's own forecast, ``alone`` that of its law without rivals.
+    is the expected fit's own forecast. ``before_alone`` and ``alone``: by its law without rivals.
     """
 
     config: SweepConfig
@@ -109,6 +108,7 @@ class Proposal:
     chosen: tuple[ChosenRun, ...]
     target: Prediction
     before: tuple[float, float]
+    before_alone: tuple[float, float]
     before_from: str
     after: Prediction
     alone: tuple[float, float]
@@ -139,6 +139,7 @@ class Proposal:
                       "origin": self.prior.origin},
             "noise": dataclasses.asdict(self.noise),
             "before_nats": list(self.before),
+            "before_alone_nats": list(self.before_alone),
             "before_from": self.before_from,
             "after_nats": [self.after.low_nats, self.after.high_nats],
             "after_alone_nats": list(self.alone),
@@ -178,15 +179,9 @@ def propose(
         train_tokens=train_tokens,
         models=tuple(before.models.values()) if before else (),
     )
-    convention = before.fit.convention["params"] if before else "matmul"
-    if convention not in CONVENTIONS:
-        raise FitError(f"the fit counts parameters as {convention!r}: fit again with --convention")
+    convention = _convention(before)
     board = _board(offer, before, convention)
-    prior = (
-        prior_from_fits(before.known.laws, before.known.best_law, board.runs)
-        if before
-        else prior_of(board.runs)
-    )
+    prior = _prior(board, before)
     noise = _noise(before)
     target = _target(wanted, prior, board, before, noise, convention)
     _refuse_within(target, wanted, offer, profile)
@@ -205,6 +200,7 @@ def propose(
         chosen=tuple(_chosen(search, state, board, plan, convention)),
         target=target,
         before=_before_interval(target, beliefs, before),
+        before_alone=_before_alone(wanted, beliefs, before),
         before_from=_before_words(before, prior),
         after=after,
         alone=_ends(only),
@@ -213,6 +209,20 @@ def propose(
         candidates=len(offer.runs),
         notes=offer.left_out,
     )
+
+
+def _convention(before: Before | None) -> str:
+    """Which parameters count: as in the fit so far."""
+    found = before.fit.convention["params"] if before else "matmul"
+    if found not in CONVENTIONS:
+        raise FitError(f"the fit counts parameters as {found!r}: fit again with --convention")
+    return found
+
+
+def _prior(board: _Board, before: Before | None) -> Prior:
+    if before is None:
+        return prior_of(board.runs)
+    return prior_from_fits(before.known.laws, before.known.best_law, board.runs)
 
 
 @dataclass(frozen=True)
@@ -237,14 +247,14 @@ def _board(offer: Candidates, before: Before | None, convention: str) -> _Board:
     taken: dict[str, frozenset[int]] = {}
     if before is not None:
         points = before.points
-        place_of = {size_name(m): i for i, m in enumerate(models)}
+        place_of = {name_of(m): i for i, m in enumerate(models)}
         groups: dict[str, list[int]] = {}
         for row, name in enumerate(points.cluster):
             groups.setdefault(name, []).append(row)
         extra: dict[str, int] = {}
         for rows in groups.values():
             size = points.size[rows[0]]
-            shape = size_name(before.models[size]) if size in before.models else size
+            shape = name_of(before.models[size]) if size in before.models else size
             beyond = len(models) + extra.setdefault(shape, len(extra))
             first = len(params)
             params += [float(points.params[row]) for row in rows]
@@ -385,7 +395,7 @@ def _seeded(state: State, board: _Board) -> list[tuple[str, tuple[int, ...], int
     used: dict[str, set[int]] = {}
     found = []
     for _, trunk in state.trunks:
-        size = size_name(board.offers[trunk[0]].model)
+        size = name_of(board.offers[trunk[0]].model)
         taken = used.setdefault(size, set(board.seeds_taken.get(size, ())))
         seed = min(set(range(len(taken) + 1)) - taken)
         taken.add(seed)
@@ -466,6 +476,15 @@ def _before_interval(
         return _ends(target)
     low, high = np.quantile(np.exp(beliefs.aim_log), [0.0, 1.0])
     return float(low), float(high)
+
+
+def _before_alone(wanted: Wanted, beliefs: Beliefs, before: Before | None) -> tuple[float, float]:
+    if before is None:
+        losses = np.exp(beliefs.aim_log[[law == beliefs.laws[0] for law in beliefs.laws]])
+        return float(losses.min()), float(losses.max())
+    only = {before.fit.law: before.fit}
+    known = dataclasses.replace(before.known, laws=only)
+    return _ends(forecast_now(dataclasses.replace(before, known=known), wanted))
 
 
 def _before_words(before: Before | None, prior: Prior) -> str:

@@ -83,7 +83,8 @@ def _expectation(proposal: Proposal) -> list[str]:
         for name, ratio in after.beyond_data.items()
     )
     lines = [
-        f"before: {_range(*proposal.before, refused)} nats at the target ({proposal.before_from})",
+        f"before: {_range(*proposal.before, refused)} nats at the target; by the {after.law} law"
+        f" alone {_range(*proposal.before_alone, False)} ({proposal.before_from})",
         f"expected after: {_range(*ends, refused)} nats ({level} interval stretched over the"
         f" laws); by the {after.law} law alone {_range(*proposal.alone, False)}",
         f"orders of magnitude from the largest run to the target: {beyond}",

@@ -91,6 +91,7 @@ def test_candidates_cost_what_the_plan_says():
     assert mine[0].single == pytest.approx(train_flops(model, mine[0].tokens), rel=0.01)
 
 
+@pytest.mark.slow
 def test_seconds_are_kept_as_well():
     budget = Budget(unit="seconds", amount=240.0)
     found = propose(ladder_config(), cpu_profile(), wanted(budget), train_tokens=10**8)
@@ -104,7 +105,9 @@ def test_the_next_batch_takes_seeds_that_are_free(finished, cached):
     new = {(r.spec.model, r.spec.seed) for r in found.plan.runs}
     assert not known & new
     assert found.before == (found.target.low_nats, found.target.high_nats)
-    assert found.alone[1] - found.alone[0] < found.before[1] - found.before[0]
+    assert found.alone[1] - found.alone[0] < found.before_alone[1] - found.before_alone[0]
+    sizes = {dict(run.spec.tags)["size"] for run in found.plan.runs}
+    assert sizes & {"nano14k", "nano25k"}, "sizes that are there keep their names"
 
 
 def test_targets_that_need_no_plan_are_refused(finished, cached):

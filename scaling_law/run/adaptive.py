@@ -15,7 +15,7 @@ from typing import Any
 from scaling_law import layout
 from scaling_law.candidates import Budget
 from scaling_law.config import config_yaml
-from scaling_law.design_plan import Proposal, Wanted, budget_words, forecast_now, propose
+from scaling_law.design_plan import Before, Proposal, Wanted, budget_words, forecast_now, propose
 from scaling_law.design_session import before_of, next_batch
 from scaling_law.errors import EXIT_OK, ConfigError, FitError
 from scaling_law.layout import SweepDir
@@ -78,7 +78,14 @@ class _Loop:
         self.request, self.aim, self.say, self.train = request, aim, say, train
         self.config, self.profile, self.tokens = inputs(request, say)
         self.sweep = SweepDir(Path(request.out or f"results/{self.config.name}"))
+        self._fitted: tuple[int, Before] | None = None
         self._check_aim()
+
+    def _before(self, number: int) -> Before:
+        """The fit after a round, made once."""
+        if self._fitted is None or self._fitted[0] != number:
+            self._fitted = number, before_of(self.sweep)
+        return self._fitted[1]
 
     def _asked(self) -> dict[str, Any]:
         return {
@@ -132,7 +139,7 @@ class _Loop:
 
     def forecast(self, number: int) -> Prediction | None:
         """The interval now, said; None when it is as narrow as wanted."""
-        found = forecast_now(before_of(self.sweep), self.aim.wanted)
+        found = forecast_now(self._before(number), self.aim.wanted)
         if found.low_nats is None or found.high_nats is None:
             raise FitError(f"{self.sweep.path}: the fit gives no interval; see slaw fit")
         width = found.high_nats - found.low_nats
@@ -160,7 +167,7 @@ class _Loop:
         base = Request(config=self.request.config, device=self.request.device)
         try:
             proposal = next_batch(
-                base, self._share(number + 1), self.sweep, before_of(self.sweep), self.say
+                base, self._share(number + 1), self.sweep, self._before(number), self.say
             )
         except FitError as problem:
             self.say(f"no further round: {problem}")

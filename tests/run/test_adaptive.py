@@ -73,7 +73,8 @@ def aim(width: float, rounds: int = 2) -> Aim:
 
 def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
-    sweep, said, trainer = SweepDir(place / "out"), [], Trainer()
+    sweep, trainer = SweepDir(place / "out"), Trainer()
+    said: list[str] = []
     trainer.killed = True
     assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 75
     first = sweep.round_config(1).read_text()
@@ -96,9 +97,11 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
         run_adaptive(request, aim(0.5), said.append, train=trainer)
 
 
+@pytest.mark.slow
 def test_it_stops_at_the_wanted_width(place):
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
-    said, trainer = [], Trainer()
+    trainer = Trainer()
+    said: list[str] = []
     assert run_adaptive(request, aim(50.0), said.append, train=trainer) == 0
     assert len(trainer.rounds) == 1
     assert any("as narrow as wanted" in line for line in said)
