@@ -279,15 +279,33 @@ def scored(world: World, design: Design, draws: int, seed: int = 0) -> tuple[flo
 
 
 def share_needed(shares: Sequence[float], errors: Sequence[float], goal: float) -> float:
-    """The least share of compute with which the error is at most ``goal``; inf if none."""
-    x, y = np.log(shares), np.minimum.accumulate(np.log(errors))
+    """The least share of compute from which on the error is at most ``goal``; inf if none."""
+    # the error at a share is the worst from there on: one lucky small design does not count
+    x, y = np.log(shares), np.log(np.maximum.accumulate(np.array(errors)[::-1])[::-1])
     if y[-1] > math.log(goal):
         return math.inf
-    if y[0] <= math.log(goal):
-        return float(shares[0])
     place = int(np.argmax(y <= math.log(goal)))
+    if place == 0:
+        return float(shares[0])
     part = (math.log(goal) - y[place - 1]) / min(y[place] - y[place - 1], -1e-12)
     return float(math.exp(x[place - 1] + part * (x[place] - x[place - 1])))
+
+
+def summary(what: str, rows: list[dict]) -> str:  # type: ignore[type-arg]
+    """Medians over the surfaces, against the best plain design of each."""
+    plain = ("grid", "ranked", "isoflop", "random")
+    best = [min(row[name][0] for name in plain if name in row) for row in rows]
+    lines = []
+    for name, words in (("designed", "the same"), ("half", "half the")):
+        ratios = [row[name][0] / least for row, least in zip(rows, best, strict=True)]
+        better = sum(ratio <= 1 for ratio in ratios)
+        lines.append(
+            f"{what}, {words} compute: error {statistics.median(ratios):.2f} of the best plain"
+            f" design's (median), at most as large on {better} of {len(rows)}"
+        )
+    shares = [row["share"] for row in rows]
+    lines.append(f"{what}: share of compute for the same error {statistics.median(shares):.2f}")
+    return "\n".join(lines)
 
 
 def planted(draws: int, beyond: Sequence[float]) -> list[dict]:  # type: ignore[type-arg]
@@ -428,12 +446,7 @@ def main() -> None:
     if options.tables:
         found["tables"] = from_tables(options.tables)
     for what, rows in found.items():
-        shares = [row["share"] for row in rows]
-        reached = sum(share < math.inf for share in shares)
-        print(
-            f"{what}: median share of compute {statistics.median(shares):.2f}"
-            f" ({reached} of {len(shares)} reach the best plain design's error)"
-        )
+        print(summary(what, rows))
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
 

@@ -23,7 +23,7 @@ from scaling_law.run.session import Request
 from scaling_law.stacking import with_stacks
 from tests.fakes import cpu_profile, ladder_config, planted_records
 
-FLOPS = Budget(unit="flops", amount=1.5e13)
+FLOPS = Budget(unit="flops", amount=6e12)
 
 
 def wanted(budget: Budget = FLOPS, **target: float) -> Wanted:
@@ -52,6 +52,11 @@ def finished(tmp_path_factory):
         write_record(sweep.run(record.run_id), record)
     sweep.config.write_text(config_yaml(ladder_config()))
     return sweep
+
+
+@pytest.fixture(scope="module")
+def before(finished):
+    return before_of(finished)
 
 
 def test_the_design_is_whole_and_within_its_budget(proposal):
@@ -98,9 +103,9 @@ def test_seconds_are_kept_as_well():
     assert found.plan.seconds_estimate <= 240.3
 
 
-def test_the_next_batch_takes_seeds_that_are_free(finished, cached):
+def test_the_next_batch_takes_seeds_that_are_free(finished, before, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, wanted(), finished, before_of(finished), lambda text: None)
+    found = next_batch(request, wanted(), finished, before, lambda text: None)
     known = {(r.spec.model, r.spec.seed) for r in planted_records()}
     new = {(r.spec.model, r.spec.seed) for r in found.plan.runs}
     assert not known & new
@@ -110,10 +115,10 @@ def test_the_next_batch_takes_seeds_that_are_free(finished, cached):
     assert sizes & {"nano14k", "nano25k"}, "sizes that are there keep their names"
 
 
-def test_targets_that_need_no_plan_are_refused(finished, cached):
+def test_targets_that_need_no_plan_are_refused(finished, before, cached):
     with pytest.raises(FitError, match="within the budget"):
         propose(ladder_config(), cpu_profile(), wanted(params=1e5), train_tokens=10**8)
-    request, before = Request(config="", device="cpu"), before_of(finished)
+    request = Request(config="", device="cpu")
     inside = wanted(params=2e5, tokens=1e6)
     with pytest.raises(FitError, match="lies inside the data"):
         next_batch(request, inside, finished, before, lambda text: None)
@@ -140,7 +145,7 @@ def test_one_budget_is_expected():
 
 
 def test_the_command_prints_and_keeps_the_design(cached, capsys):
-    words = ["plan", "--device", "cpu", "--target", "1e9", "--flops", "1e13"]
+    words = ["plan", "--device", "cpu", "--target", "1e9", "--flops", "5e12"]
     assert main([*words, "--write", "mine.yaml"]) == 0
     out = capsys.readouterr().out
     for said in ("target: 1B params", "expected after:", "quote the range", "written: mine.yaml"):
@@ -148,9 +153,17 @@ def test_the_command_prints_and_keeps_the_design(cached, capsys):
     assert load_config("mine.yaml", device_kind="cpu").grid
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["flops"] <= 1.001e13
+    assert found["flops"] <= 5.005e12
     assert found["before_nats"][0] < found["after_nats"][0] < found["after_nats"][1]
     assert {run["label"] for run in found["runs"]}
+
+
+def test_a_target_of_run_needs_adaptive_and_a_width(cached, capsys):
+    assert main(["run", "--target", "1e9", "--device", "cpu"]) == 2
+    assert "--target: with --adaptive only" in capsys.readouterr().err
+    words = ["run", "--adaptive", "--target", "1e9", "--flops", "1e13", "--device", "cpu"]
+    assert main(words) == 2
+    assert "give --width" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,18 @@ def wants_design(options: argparse.Namespace) -> bool:
     return False
 
 
+def wants_rounds(options: argparse.Namespace) -> bool:
+    """Whether ``slaw run`` is to choose its runs. Raises ``ConfigError`` for a target without."""
+    if not options.adaptive:
+        for name in (*_TARGETS, *_ONLY_WITH_TARGET, "width"):
+            if getattr(options, name, None) is not None:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: with --adaptive only; `slaw plan` chooses runs"
+                    " for a target and writes them as a config"
+                )
+    return bool(options.adaptive)
+
+
 def wanted_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The target and the budget that were typed."""
     from scaling_law.decision import Wish

@@ -14,7 +14,7 @@ from scaling_law.flags import RESULTS, Commands, add_sweep_options, given, say
 def _run(options: argparse.Namespace) -> int:
     from scaling_law.run import session
 
-    if options.adaptive:
+    if design.wants_rounds(options):
         return design.adapt(options, _request(options, timed=False))
     request = _request(options)
     if options.dry_run:

@@ -66,7 +66,7 @@ def place(monkeypatch, tmp_path):
 
 
 def aim(width: float, rounds: int = 2) -> Aim:
-    budget = Budget(unit="flops", amount=2e13)
+    budget = Budget(unit="flops", amount=1e13)
     wanted = Wanted(target={"params": 3e6}, budget=budget)
     return Aim(wanted=wanted, width=width, rounds=rounds)
 
