@@ -39,7 +39,7 @@ _AS_GOOD = 2.0
 class Prior:
     """Truths to design for, the first of them the most likely, and where they come from.
 
-    ``noise_from`` and ``origin`` are words for the user.
+    ``origin`` is in words for the user.
     """
 
     truths: tuple[Truth, ...]
