@@ -93,9 +93,11 @@ def candidates(
     ``make_plan``. Raises ``PlanError`` for a config that cannot be planned, ``FitError`` when the
     budget allows no run.
     """
+    # rough costs in the precision of the runs; the plan's own come later
+    speeds = profile.at(profile.precision if config.precision == "auto" else config.precision)
     own = [course.model for course in expand(_bare(config), train_tokens=None)]
     wall = budget.amount * (MOST_SHARE if budget.unit == "flops" else 1.0)
-    sizes = _sizes(own, profile, budget, models)
+    sizes = _sizes(own, speeds, budget, models)
     most_tokens = train_tokens * config.data.max_epochs if train_tokens else math.inf
     ladder = _ladder(min(count_params(m).matmul for m in sizes), most_tokens)
     base = dataclasses.replace(
@@ -105,7 +107,7 @@ def candidates(
     entries = []
     for model in sizes:
         horizons = _possible(base, model, list(_horizons(model, ladder)))
-        cheap = [d for d in horizons if _cost(model, d, profile, budget) <= wall]
+        cheap = [d for d in horizons if _cost(model, d, speeds, budget) <= wall]
         if cheap:
             entries.append(_entry(model, cheap, (0,)))
     if not entries:
