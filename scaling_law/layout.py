@@ -2,6 +2,7 @@
 
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
                      tables/*.csv, report.html}
+    results/<sweep>/rounds/{adaptive.json, 01.yaml, 01.json, ...}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    weights.pt, record.json | failure.json}
 
@@ -188,6 +189,24 @@ class SweepDir:
     def versus(self, other: SweepDir) -> Path:
         """The page that compares this sweep with another."""
         return self.path / f"versus-{other.path.resolve().name}.html"
+
+    @property
+    def rounds(self) -> Path:
+        """What ``slaw run --adaptive`` decided, round by round."""
+        return self.path / "rounds"
+
+    @property
+    def adaptive(self) -> Path:
+        """What it was asked for."""
+        return self.rounds / "adaptive.json"
+
+    def round_config(self, number: int) -> Path:
+        """The sweep of a round (from 1), as ``slaw run`` takes it."""
+        return self.rounds / f"{number:02d}.yaml"
+
+    def round_cost(self, number: int) -> Path:
+        """What a round was planned to cost."""
+        return self.rounds / f"{number:02d}.json"
 
     @property
     def dashboard(self) -> Path:

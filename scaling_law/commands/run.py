@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from scaling_law.commands import design
 from scaling_law.errors import EXIT_OK
 from scaling_law.flags import RESULTS, Commands, add_sweep_options, given, say
 
@@ -13,6 +14,8 @@ from scaling_law.flags import RESULTS, Commands, add_sweep_options, given, say
 def _run(options: argparse.Namespace) -> int:
     from scaling_law.run import session
 
+    if design.wants_rounds(options):
+        return design.adapt(options, _request(options, timed=False))
     request = _request(options)
     if options.verify is not None:
         return _verify(options)
@@ -37,6 +40,8 @@ def _verify(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     from scaling_law.run import session
 
+    if design.wants_design(options):
+        return design.propose(options, _request(options, timed=False))
     config, plan = session.plan_only(_request(options), say)
     # never both: the JSON of 10,000 runs takes longer than planning them
     if options.json:
@@ -46,13 +51,14 @@ def _plan(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _request(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignore[no-untyped-def]
+    """``timed``: whether --time is a limit of the config's sweep, or a budget of its own."""
     from scaling_law.run.session import Request
 
     overrides = list(options.set or [])
     if options.memory is not None:
         overrides.append(f"limits.memory={options.memory}")
-    if options.time is not None:
+    if options.time is not None and timed:
         overrides.append(f"limits.time={options.time}")
     return Request(
         config=options.config or options.mode,
@@ -88,9 +94,15 @@ def add(commands: Commands) -> None:
         metavar="RUN",
         help="train a finished run (its id, its label, or all) again elsewhere and compare",
     )
+    design.add_adaptive_options(run)
     run.set_defaults(handler=_run)
-    plan = commands.add_parser("plan", help="print what a sweep would run and cost")
+    plan = commands.add_parser(
+        "plan",
+        help="print what a sweep would run and cost, or choose one for a target",
+        description=design.PLAN_WORDS,
+    )
     add_sweep_options(plan)
+    design.add_plan_options(plan)
     plan.add_argument("--json", action="store_true", help="the plan as one JSON document")
     plan.set_defaults(handler=_plan)
     status = commands.add_parser("status", help="how far a sweep is")

@@ -148,11 +148,7 @@ class Problem:
 
     def jacobian(self, internal: Floats, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter: [R, n, k]."""
-        inner = self.law.slopes_of_sum(internal, self.basis, shares)
-        if not self.law.power:
-            return inner
-        kappa = internal[:, None, -1:]
-        return np.concatenate([kappa * inner, log_sum[:, :, None]], axis=2)
+        return self.law.slopes(internal, self.basis, shares, log_sum)
 
     @staticmethod
     def gram(jacobian: Floats, weights: Floats) -> Floats:

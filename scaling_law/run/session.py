@@ -99,15 +99,18 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
 
     Epochs and the corpus's size are checked only where the data were prepared before.
     """
+    config, profile, tokens = inputs(request, say)
+    return config, _planned(config, profile, tokens)
+
+
+def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
+    """All that a plan needs: config, device, and training tokens where prepared before."""
     config, profile = _config_and_profile(request, say)
     folder = dataset_folder(config.data.spec())
-    tokens = None
     if (folder / "meta.json").is_file():
-        tokens = open_dataset(folder).n_tokens("train")
-    plan = _planned(config, profile, tokens)
-    if tokens is None:
-        say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
-    return config, plan
+        return config, profile, open_dataset(folder).n_tokens("train")
+    say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
+    return config, profile, None
 
 
 def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:

@@ -242,11 +242,21 @@ class Law:
 
     def predict(self, params: Mapping[str, float], variables: Variables) -> Floats:
         """L [n] in nats per token for parameters in the published form."""
-        form = self.from_public(dict(params))
         logs = {name: np.log(np.asarray(variables[name], dtype=float)) for name in self.variables}
-        basis = self.basis(logs)
+        internal = self.internal(params)[None]
+        return np.asarray(np.exp(self.log_loss(internal, self.basis(logs))[0][0]))
+
+    def internal(self, params: Mapping[str, float]) -> Floats:
+        """The uncentred internal vector [k] of parameters in the published form."""
+        form = self.from_public(dict(params))
         with np.errstate(divide="ignore"):  # a coefficient of 0 is a term that is not there
             head = [np.log(form[t.coefficient]) for t in self.terms]
         tail = [form[name] for name in self.names[len(self.terms) :]]
-        internal = np.maximum(np.array([[*head, *tail]]), -1e6)
-        return np.asarray(np.exp(self.log_loss(internal, basis)[0][0]))
+        return np.asarray(np.maximum(np.array([*head, *tail]), -1e6))
+
+    def slopes(self, internal: Floats, basis: Basis, shares: Floats, log_sum: Floats) -> Floats:
+        """d log L / d parameter [R, n, k], from what ``log_loss`` returned."""
+        inner = self.slopes_of_sum(internal, basis, shares)
+        if not self.power:
+            return inner
+        return np.concatenate([internal[:, None, -1:] * inner, log_sum[:, :, None]], axis=2)

@@ -1,0 +1,109 @@
+"""What ``slaw plan --target`` prints: the runs and what each is for, what they are to tell."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from scaling_law.design_plan import ChosenRun, Proposal, budget_words
+from scaling_law.units import format_count, format_seconds, outward_range
+
+_HEAD = (
+    ("run", "params", "params", "params", "tokens", "tokens", "FLOPs", "time", "variance"),
+    ("", "non-emb", "matmul", "total", "", "/param", "alone", "own", "without"),
+)
+
+
+def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
+    """The proposal for a terminal; ``written`` is where its YAML went, ``sweep`` the folder whose
+    next batch it is."""
+    target, plan = proposal.target, proposal.plan
+    trunks = len({(run.params_total, run.seed) for run in proposal.chosen})
+    sizes = len({run.params_total for run in proposal.chosen})
+    noise = proposal.noise
+    return "\n".join(
+        [
+            f"target: {format_count(target.params or 0)} params on"
+            f" {format_count(target.tokens or 0)} tokens, {format_count(target.flops or 0)} FLOPs",
+            f"chosen of {proposal.candidates} candidates: {len(proposal.chosen)} runs,"
+            f" {trunks} trunks, {sizes} sizes",
+            "",
+            *_table(proposal.chosen),
+            "variance without: how much larger the forecast's variance would be without that run",
+            "",
+            f"cost: {plan.flops_total:.3g} FLOPs, about {format_seconds(plan.seconds_estimate)} on"
+            f" {plan.slots} at once (budget {budget_words(proposal.wanted.budget)};"
+            f" branching saves {plan.saving_frac:.0%})",
+            *_expectation(proposal),
+            f"believed: {proposal.prior.origin}; noise of a run {_percent(noise.run_log)}, of a"
+            f" trunk {_percent(noise.trunk_log)}, misfit of the law {_percent(noise.misfit_log)}",
+            *(f"left out: {note}" for note in proposal.notes),
+            *(f"warning: {words}" for words in proposal.after.warnings),
+            "",
+            *_next(proposal, written, sweep),
+        ]
+    )
+
+
+def _table(runs: tuple[ChosenRun, ...]) -> list[str]:
+    rows = [*_HEAD, *map(_row, runs)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD[0]))]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[0] = row[0].ljust(widths[0])
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _row(run: ChosenRun) -> tuple[str, ...]:
+    return (
+        run.label,
+        format_count(run.params_non_embedding),
+        format_count(run.params_matmul),
+        format_count(run.params_total),
+        format_count(run.tokens),
+        f"{run.tokens_per_param:.3g}",
+        f"{run.flops:.2e}",
+        format_seconds(run.seconds),
+        f"{100 * run.gain_frac:+.1f}%",
+    )
+
+
+def _percent(log: float) -> str:
+    return f"{100 * log:.2g}%"
+
+
+def _expectation(proposal: Proposal) -> list[str]:
+    after, level = proposal.after, f"{100 * proposal.wanted.level:g}%"
+    ends = after.low_nats or math.nan, after.high_nats or math.nan
+    refused = bool(after.refused)
+    beyond = ", ".join(
+        f"{name} {math.log10(ratio):.1f}" if ratio > 1 else f"{name} within"
+        for name, ratio in after.beyond_data.items()
+    )
+    lines = [
+        f"before: {_range(*proposal.before, refused)} nats at the target; by the {after.law} law"
+        f" alone {_range(*proposal.before_alone, False)} ({proposal.before_from})",
+        f"expected after: {_range(*ends, refused)} nats ({level} interval stretched over the"
+        f" laws); by the {after.law} law alone {_range(*proposal.alone, False)}",
+        f"orders of magnitude from the largest run to the target: {beyond}",
+    ]
+    return [*lines, after.refused] if after.refused else lines
+
+
+def _range(low: float, high: float, refused: bool) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "unknown"
+    if refused:
+        return " to ".join(outward_range(low, high))
+    decimals = min(max(math.ceil(-math.log10(max(high - low, 1e-9) / 2)), 1), 3)
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
+
+
+def _next(proposal: Proposal, written: Path | None, sweep: Path | None) -> list[str]:
+    out = f" --out {sweep}" if sweep else ""
+    if written is None:
+        name = f"{proposal.config.name}-{'next' if sweep else 'design'}.yaml"
+        return [f"nothing is written: --write {name} keeps this sweep for slaw run {name}{out}"]
+    return [f"written: {written}", f"next: slaw run {written}{out}"]

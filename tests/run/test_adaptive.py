@@ -1,0 +1,118 @@
+"""Choose, train, fit, choose again: with a trainer that plants losses."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaling_law.candidates import Budget
+from scaling_law.config import config_yaml, load_config
+from scaling_law.design_plan import Wanted
+from scaling_law.errors import ConfigError
+from scaling_law.fit.laws import load_law
+from scaling_law.layout import SweepDir
+from scaling_law.plan import make_plan
+from scaling_law.profile import save_profile
+from scaling_law.record import write_record
+from scaling_law.run.adaptive import Aim, run_adaptive
+from scaling_law.run.runner import SweepOutcome
+from scaling_law.run.session import Request
+from tests.fakes import PLANTED, cpu_profile, ladder_config, record_of
+
+
+class Trainer:
+    """Writes the records of a round's plan; may be killed before a round's last run."""
+
+    def __init__(self) -> None:
+        self.rounds: list[str] = []
+        self.killed = False
+
+    def __call__(self, request, say):
+        sweep = SweepDir(Path(request.out))
+        config = load_config(request.config, device_kind="cpu")
+        plan = make_plan(config, cpu_profile(), train_tokens=None)
+        self.rounds.append(request.config)
+        if not sweep.config.exists():
+            sweep.path.mkdir(parents=True, exist_ok=True)
+        sweep.config.write_text(config_yaml(config))
+        outcome = SweepOutcome()
+        for run in plan.runs[: 1 if self.killed else None]:
+            record = record_of(run.spec)
+            variables = {
+                "params": np.array([record.params_matmul]),
+                "tokens": np.array([record.tokens]),
+            }
+            loss = float(load_law("chinchilla").predict(PLANTED, variables)[0])
+            noise = np.random.default_rng(int(run.run_id[-8:], 16)).normal()
+            loss *= math.exp(0.002 * noise)
+            write_record(sweep.run(run.run_id), dataclasses.replace(record, val_loss_nats=loss))
+            outcome.done.append(run.run_id)
+        if self.killed:
+            outcome.stopped_by = 15
+        return sweep, plan, outcome
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "cpu")
+    (tmp_path / "ladder.yaml").write_text(config_yaml(ladder_config()))
+    return tmp_path
+
+
+def aim(width: float, rounds: int = 2) -> Aim:
+    budget = Budget(unit="flops", amount=1e13)
+    wanted = Wanted(target={"params": 3e6}, budget=budget)
+    return Aim(wanted=wanted, width=width, rounds=rounds)
+
+
+def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    sweep, trainer = SweepDir(place / "out"), Trainer()
+    said: list[str] = []
+    trainer.killed = True
+    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 75
+    first = sweep.round_config(1).read_text()
+    assert not sweep.round_config(2).exists(), "the next is chosen when this one is over"
+    trainer.killed = False
+    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 0
+    assert sweep.round_config(1).read_text() == first
+    names = [name.rpartition("/")[2] for name in trainer.rounds]
+    assert names == ["01.yaml", "01.yaml", "02.yaml"]
+    assert any("the budget is spent" in line for line in said)
+    widths = [float(s.split("width ")[1].split(" ")[0]) for s in said if ", width " in s]
+    assert len(widths) == 2
+    runs = [load_config(sweep.round_config(n), device_kind="cpu") for n in (1, 2)]
+    batches = {config.optim.batch_tokens for config in runs}
+    assert len(batches) == 1, "one batch for all rounds"
+    # the same line once more has nothing left to do
+    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 0
+    assert not sweep.round_config(3).exists()
+    with pytest.raises(ConfigError, match="begun with another width"):
+        run_adaptive(request, aim(0.5), said.append, train=trainer)
+
+
+@pytest.mark.slow
+def test_it_stops_at_the_wanted_width(place):
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    trainer = Trainer()
+    said: list[str] = []
+    assert run_adaptive(request, aim(50.0), said.append, train=trainer) == 0
+    assert len(trainer.rounds) == 1
+    assert any("as narrow as wanted" in line for line in said)
+
+
+def test_a_folder_of_another_kind_is_left_alone(place):
+    sweep = SweepDir(place / "out")
+    sweep.path.mkdir()
+    sweep.plan.write_text("{}")
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    with pytest.raises(ConfigError, match="not begun with --adaptive"):
+        run_adaptive(request, aim(1.0), lambda text: None, train=Trainer())
+    with pytest.raises(ConfigError, match="--width"):
+        aim(-1.0)
