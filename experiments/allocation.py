@@ -161,9 +161,10 @@ class Row:
 
 
 def analyse(records: Sequence[RunRecord]) -> tuple[list[Row], float]:
-    """Every rule at every budget that was trained, and the seed noise (sd of log loss, pooled).
+    """Every rule at every budget that was trained, and the seed noise (sd of log loss).
 
-    Raises ``ConfigError`` where no budget has two rules, or no rule two seeds.
+    The noise is pooled over these seeds and the reference sweep's, for a few runs alone would be
+    sure of a difference too soon. Raises ``ConfigError`` where nothing can be compared.
     """
     rows = [
         row
@@ -171,13 +172,22 @@ def analyse(records: Sequence[RunRecord]) -> tuple[list[Row], float]:
         for name, rule in RULES.items()
         if (row := _row(records, name, rule.width(flops), flops)) is not None
     ]
-    spread = [row for row in rows if len(row.log_losses) > 1]
-    freedom = sum(len(row.log_losses) - 1 for row in spread)
-    if not freedom or len(rows) < 2:
-        raise ConfigError("expected finished runs of experiments/allocation.yaml, with seeds")
-    squares = sum((x - row.mean) ** 2 for row in spread for x in row.log_losses)
-    noise = math.sqrt(squares / freedom)
+    if len(rows) < 2:
+        raise ConfigError("expected finished runs of experiments/allocation.yaml")
+    groups = [row.log_losses for row in rows] + _reference_repeats()
+    squares = sum((x - sum(group) / len(group)) ** 2 for group in groups for x in group)
+    noise = math.sqrt(squares / sum(len(group) - 1 for group in groups))
     return [_against_best(row, rows, noise) for row in rows], noise
+
+
+def _reference_repeats() -> list[tuple[float, ...]]:
+    """Log losses of the reference sweep's runs that differ in their seed alone."""
+    found: dict[tuple[int, int], list[float]] = {}
+    for record in load_records(SweepDir(REFERENCE)):
+        if record.kind != "trunk" and record.val_loss_nats is not None:
+            key = (record.params_total, record.tokens)
+            found.setdefault(key, []).append(math.log(record.val_loss_nats))
+    return [tuple(group) for group in found.values() if len(group) > 1]
 
 
 def _row(records: Sequence[RunRecord], name: str, width: int, flops: float) -> Row | None:
@@ -228,8 +238,8 @@ def text(rows: Sequence[Row], noise: float) -> str:
             f" {100 * row.expected:+9.2f}%"
         )
     lines.append(
-        f"seed noise {100 * noise:.2f}% of loss (standard deviation, pooled); ± one standard error"
-        " of the difference; params: all; FLOPs: exact"
+        f"seed noise {100 * noise:.2f}% of loss (standard deviation, pooled with the reference"
+        " sweep's); ± one standard error of the difference; params: all; FLOPs: exact"
     )
     return "\n".join([*lines, *(_sentence(rows, flops) for flops in BUDGETS)])
 
