@@ -7,6 +7,7 @@
     +-- FitError         4    the data do not support what was asked
     +-- EngineError      5    a worker or scheduler could not be started
     +-- DeviceError      2    the device asked for is not there
+    +-- Preempted       75    asked to stop before anything was trained
 
 A message says what was found, what was expected and what to do.
 Programming mistakes raise ``AssertionError``; nothing here is for them.
@@ -20,6 +21,7 @@ EXIT_RUN_FAILED = 3
 EXIT_FIT = 4
 EXIT_ENGINE = 5
 EXIT_PREEMPTED = 75  # sysexits' EX_TEMPFAIL: checkpointed, run the same line again
+EXIT_ELSEWHERE = 76  # a worker's: somebody else has claimed its run
 EXIT_INTERRUPTED = 130
 
 
@@ -64,6 +66,12 @@ class EngineError(SlawError):
     """A worker that could not be started or reached."""
 
     exit_code = EXIT_ENGINE
+
+
+class Preempted(SlawError):  # noqa: N818 - not a mistake
+    """A stop signal before there was anything to checkpoint."""
+
+    exit_code = EXIT_PREEMPTED
 
 
 _SHOWN = 60

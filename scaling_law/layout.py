@@ -1,20 +1,25 @@
 """Every file name on disk, and the atomic write that all of them go through.
 
-    results/<sweep>/{sweep.yaml, plan.json, data.json, fits/*.json, figures/*.png, report.html}
+    results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
+                     report.html}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    record.json | failure.json}
 
-``record.json`` is written last; its presence is the only meaning of "finished".
+``record.json`` is written last; its presence is the only meaning of "finished". While somebody
+works on a run or a sweep there is a ``claim`` (``claim.py``), and ``runners/`` has one of each
+``slaw run``. Temporary files are called ``.<name>.<anything>.tmp``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
+import secrets
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +27,20 @@ from scaling_law.errors import ConfigError
 from scaling_law.typed import json_problem
 
 
+def _anybody() -> None:
+    """The guard of a folder that nobody else writes to."""
+
+
 @dataclass(frozen=True)
 class RunDir:
-    """The files of one run."""
+    """The files of one run.
+
+    ``guard`` is asked right before anything is written, and raises when the run was claimed by
+    somebody else meanwhile.
+    """
 
     path: Path
+    guard: Callable[[], None] = field(default=_anybody, compare=False, repr=False)
 
     @property
     def spec(self) -> Path:
@@ -49,8 +63,9 @@ class RunDir:
         return self.path / "failure.json"
 
     @property
-    def lock(self) -> Path:
-        return self.path / "lock"
+    def claim(self) -> Path:
+        """Whose it is to train and to write to."""
+        return self.path / "claim"
 
     @property
     def log(self) -> Path:
@@ -90,8 +105,18 @@ class SweepDir:
         return self.path / "data.json"
 
     @property
-    def lock(self) -> Path:
-        return self.path / "lock"
+    def claim(self) -> Path:
+        """Whose it is to plan, and to write the sweep's own files."""
+        return self.path / "claim"
+
+    @property
+    def runners(self) -> Path:
+        """A claim of every ``slaw run`` that is at work here."""
+        return self.path / "runners"
+
+    def runner_claims(self) -> list[Path]:
+        """The files in ``runners``, by name."""
+        return sorted(path for path in self.runners.glob("*") if not path.name.startswith("."))
 
     @property
     def runs(self) -> Path:
@@ -108,6 +133,11 @@ class SweepDir:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def dashboard(self) -> Path:
+        """How far the sweep is, for other tools; kept current by ``slaw run``."""
+        return self.path / "dashboard.json"
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.runs / run_id)
@@ -141,9 +171,23 @@ def shipped(folder: str, name: str) -> Path:
     raise ConfigError(f"{folder}/{name}: no such file; shipped are {', '.join(known) or 'none'}")
 
 
+def temporary_sibling(path: Path) -> Path:
+    """A new name beside ``path``, found by ``leftovers`` if it is never removed."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def leftovers(*paths: Path) -> list[Path]:
+    """Temporary files of ``paths``, being written now or left by a process that was killed."""
+    return [left for path in paths for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp")]
+
+
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write to; on success flushed to disk and renamed onto ``path``."""
+def atomic_file(path: Path, guard: Callable[[], None] = _anybody) -> Iterator[Path]:
+    """A temporary sibling to write to; on success flushed to disk and renamed onto ``path``.
+
+    ``guard`` is asked right before the rename, which whoever else claims the folder prevents
+    by removing the temporary file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)
@@ -153,8 +197,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)
+        guard()
         temporary.replace(path)
         _sync_folder(path.parent)
+    except FileNotFoundError:
+        guard()  # removed under our hands: by whoever has the folder now
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -178,15 +226,15 @@ def check_folder(folder: Path) -> None:
             raise ConfigError(f"{folder}: cannot be written ({place} is not a folder)")
 
 
-def atomic_write(path: Path, content: str | bytes) -> None:
+def atomic_write(path: Path, content: str | bytes, guard: Callable[[], None] = _anybody) -> None:
     """Replace ``path`` by ``content``, whole or not at all."""
-    with atomic_file(path) as temporary:
+    with atomic_file(path, guard) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, guard: Callable[[], None] = _anybody) -> None:
     """``value`` as indented JSON, atomically; NaN and infinity are refused."""
-    atomic_write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    atomic_write(path, json.dumps(value, indent=1, allow_nan=False) + "\n", guard)
 
 
 def read_json(path: Path) -> Any:

@@ -101,7 +101,7 @@ class RunRecord:
 
 def write_record(run_dir: RunDir, record: RunRecord) -> None:
     """Write ``record.json``, the last file of a run."""
-    layout.write_json(run_dir.record, to_json(record))
+    layout.write_json(run_dir.record, to_json(record), run_dir.guard)
 
 
 def record_from_json(data: dict[str, Any]) -> RunRecord:
@@ -139,6 +139,19 @@ def read_record(path: Path) -> RunRecord:
         raise ConfigError(f"{path}: not a run record ({why}); delete it to retrain") from None
 
 
+def record_if_there(run_dir: RunDir) -> RunRecord | None:
+    """The record of a run that is over, else None. Raises as ``read_record`` does."""
+    if not run_dir.record.is_file():
+        return None
+    try:
+        return read_record(run_dir.record)
+    except ConfigError:
+        # a trunk whose states were lost is trained again: its record may go while we read it
+        if not run_dir.record.exists():
+            return None
+        raise
+
+
 def read_failure(run_dir: RunDir) -> str:
     """Why a run failed, by its ``failure.json``; the run is retried whatever that says."""
     try:
@@ -167,8 +180,12 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
 
 
 def load_records(sweep: SweepDir) -> list[RunRecord]:
-    """Every finished run of ``sweep``, by run id. Raises ``ConfigError`` when there is none."""
-    records = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
+    """Every finished run of ``sweep``, by run id. Raises ``ConfigError`` when there is none.
+
+    Safe while the sweep runs.
+    """
+    found = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+    records = [record for record in found if record is not None]
     if not records:
         raise ConfigError(f"{sweep.path}: no finished run yet; run `slaw run` to the end first")
     return records
@@ -177,6 +194,8 @@ def load_records(sweep: SweepDir) -> list[RunRecord]:
 def append_curve(run_dir: RunDir, point: CurvePoint) -> None:
     """Add one line to the curve."""
     with run_dir.curve.open("a") as file:
+        # asked of the open file: whoever claims the run replaces it before reading on
+        run_dir.guard()
         file.write(json.dumps(to_json(point), allow_nan=False) + "\n")
 
 
@@ -198,7 +217,11 @@ def read_curve(run_dir: RunDir) -> list[CurvePoint]:
 
 
 def cut_curve(run_dir: RunDir, step: int) -> None:
-    """Drop the points after ``step``: a resumed run writes them again."""
+    """Drop the points after ``step``: a resumed run writes them again.
+
+    The file is replaced even where none is dropped: what an earlier holder of the run's claim
+    may still append then goes nowhere.
+    """
     kept = [p for p in read_curve(run_dir) if p.step <= step]
     write_curve(run_dir, kept)
 
@@ -206,4 +229,4 @@ def cut_curve(run_dir: RunDir, step: int) -> None:
 def write_curve(run_dir: RunDir, points: Iterable[CurvePoint]) -> None:
     """Replace the curve by ``points``."""
     lines = [json.dumps(to_json(p), allow_nan=False) + "\n" for p in points]
-    layout.atomic_write(run_dir.curve, "".join(lines))
+    layout.atomic_write(run_dir.curve, "".join(lines), run_dir.guard)

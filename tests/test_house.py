@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "scaling_law"
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 50
-HEAVY = {"torch", "scipy", "matplotlib", "pydantic"}
+HEAVY = {"torch", "scipy", "matplotlib", "pydantic", "rich"}
 
 # Lower may not import higher; 4a (data, train) and 4b (fit) meet only at layer 2's records.
 LAYERS = {
@@ -25,6 +25,8 @@ LAYERS = {
     "flags": 1,
     "spec": 1,
     "layout": 1,
+    "process": 1,
+    "claim": 2,
     "strict_yaml": 1,
     "scales": 2,
     "counts": 2,
@@ -56,6 +58,7 @@ LAYERS = {
     "run": 5,
     "api": 6,
     "report": 6,
+    "monitor": 6,
     "commands": 7,
     "cli": 7,
 }
@@ -65,12 +68,14 @@ FORBIDDEN = {
     "fit": {"train", "data", "plan", "config"},
     "extrapolate": {"train", "data", "plan", "config", "run"},
     "report": {"train", "data", "run"},
+    "monitor": {"train", "data", "report"},
 }
 THIRD_PARTY = {
     "torch": {"train"},
     "scipy": {"fit", "extrapolate"},
     "matplotlib": {"report"},
     "pydantic": {"schema"},
+    "rich": {"monitor"},
 }
 
 
@@ -159,7 +164,9 @@ def test_the_wheel_carries_every_package():
     assert there <= set(listed)
 
 
-@pytest.mark.parametrize("words", ["--help", "run --help", "fit --help", "status --help"])
+@pytest.mark.parametrize(
+    "words", ["--help", "run --help", "fit --help", "status --help", "monitor --help"]
+)
 def test_help_loads_nothing_heavy(words):
     code = (
         "import sys; from scaling_law.cli import main\n"

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from scaling_law.layout import SweepDir
 from scaling_law.profile import save_profile
-from scaling_law.record import load_records, read_curve
 from tests.fakes import cpu_profile
 
 SWEEP = """
@@ -62,65 +58,6 @@ def slaw(*words: str) -> tuple[int, str, str]:
     process = start(*words)
     out, err = process.communicate(timeout=120)
     return process.returncode, out, err
-
-
-def losses(folder: str) -> dict[str, tuple[float | None, list[float | None]]]:
-    sweep = SweepDir(Path(folder))
-    return {
-        r.run_id: (
-            r.val_loss_nats,
-            [p.val_loss_nats for p in read_curve(sweep.run(r.run_id))],
-        )
-        for r in load_records(sweep)
-    }
-
-
-def test_a_sweep_killed_and_run_again_ends_with_the_same_numbers(place):
-    code, out, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "whole")
-    assert code == 0, err
-    assert "8 of 8 runs done" in out
-    assert "next: slaw fit whole" in out
-    expected = losses("whole")
-    assert len(expected) == 8
-    killed = start("run", "road.yaml", "--device", "cpu", "--out", "killed")
-    deadline = time.monotonic() + 60
-    while not list(Path("killed/runs").glob("*/curve.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    code, out, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "killed")
-    assert code == 0, err
-    assert losses("killed") == expected
-    code, out, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "killed")
-    assert code == 0, err
-    assert "8 of 8 runs were finished before" in err
-
-
-def test_sigterm_checkpoints_and_exits_75_and_the_rest_is_the_same(place):
-    slaw("run", "road.yaml", "--device", "cpu", "--out", "whole")
-    stopped = start("run", "road.yaml", "--device", "cpu", "--out", "stopped")
-    deadline = time.monotonic() + 60
-    while not list(Path("stopped/runs").glob("*/curve.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    stopped.terminate()
-    out, _ = stopped.communicate(timeout=60)
-    assert stopped.returncode == 75
-    assert "run the same line again" in out
-    code, _, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "stopped")
-    assert code == 0, err
-    assert losses("stopped") == losses("whole")
-
-
-def test_two_at_once_on_one_folder_are_told_apart(place):
-    first = start("run", "road.yaml", "--device", "cpu", "--out", "one")
-    deadline = time.monotonic() + 60
-    while not Path("one/plan.json").is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    code, _, err = slaw("run", "road.yaml", "--device", "cpu", "--out", "one")
-    first.communicate(timeout=120)
-    assert code == 2
-    assert "one is in use by pid" in err
-    assert first.returncode == 0
 
 
 def loaded_by(*words: str) -> tuple[str, str]:

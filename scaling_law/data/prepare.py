@@ -36,6 +36,7 @@ from scaling_law.data.tokenizer import (
     available_threads,
 )
 from scaling_law.errors import ConfigError
+from scaling_law.process import tag_is_dead, this_process
 from scaling_law.spec import DataSpec, to_json
 from scaling_law.units import format_bytes, format_count, format_seconds
 
@@ -110,7 +111,8 @@ def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
+        mark = f".{folder.name}.{this_process().tag}."
+        work = Path(tempfile.mkdtemp(prefix=mark, suffix=".tmp", dir=folder.parent))
     except OSError as problem:
         raise ConfigError(
             f"{folder.parent}: cannot be written ({problem.strerror}); "
@@ -131,10 +133,15 @@ def _quiet(line: str) -> None:
 
 
 def _remove_stale(folder: Path) -> None:
-    """Clear what killed processes left behind, and a folder whose meta.json was deleted."""
+    """Clear what killed processes left behind, and a folder whose meta.json was deleted.
+
+    Of a process on another machine it is not known whether it was killed, only how old this is.
+    """
     for left in folder.parent.glob(f".{folder.name}.*.tmp"):
+        tag = left.name.removeprefix(f".{folder.name}.").partition(".")[0]
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+            old = time.time() - left.stat().st_mtime > _STALE_SECONDS
+            if old or tag_is_dead(tag):
                 shutil.rmtree(left, ignore_errors=True)
     if folder.is_dir() and not (folder / META).is_file():
         shutil.rmtree(folder)

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 from scaling_law import layout
-from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, EXIT_RUN_FAILED
+from scaling_law.claim import ClaimedElsewhere, Claims, wait_for
+from scaling_law.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PREEMPTED,
+    EXIT_RUN_FAILED,
+    ConfigError,
+)
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.plan import Plan, PlannedRun
 from scaling_law.record import RunRecord, read_failure, read_record
+from scaling_law.run.dashboard import Dashboard
+from scaling_law.run.others import Others
 from scaling_law.run.progress import SweepProgress, describe_end
+from scaling_law.run.tidy import tidy_run
 from scaling_law.spec import Resources, to_json
 
 _POLL_SECONDS = 0.1
 # How long workers may take to finish their step and write a checkpoint when asked to stop.
 _STOP_SECONDS = 300.0
-# A worker that dies without a word (killed for memory, say) gets one more try.
+# A worker that dies without a word (killed for memory, say), or hangs, gets one more try.
 _MAX_DEATHS = 2
 
 
+# What a run fails with whose worker died, or hung, every time.
+_DEATHS = {
+    False: "its worker died twice without a word",
+    True: "its worker hung twice; if one step may take so long, raise SLAW_HUNG_SECONDS",
+}
+
+
 class Engine(Protocol):
-    """Where runs are executed; success is never its to decide."""
+    """Where runs are executed; success is never its to decide.
+
+    ``state`` is ``running``, ``over``, ``elsewhere`` (over, and others have or took what has no
+    record) or ``hung`` (over, killed for giving no sign of life).
+    """
 
     slots: int
 
@@ -60,7 +81,7 @@ class SweepOutcome:
         return EXIT_RUN_FAILED if self.failed else EXIT_OK
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals() -> Iterator[dict[str, int]]:
     """Collects the first stop signal under ``"signal"`` instead of dying of it."""
     caught: dict[str, int] = {}
@@ -85,10 +106,12 @@ class Runner:
         self.sweep = sweep
         self.engine = engine
         self.outcome = SweepOutcome()
+        self.dashboard = Dashboard(sweep)
         self._busy: dict[str, Any] = {}
         self._deaths: dict[str, int] = {}
         self._together: dict[str, int] = {}  # how many a run was last submitted with
         self._alone: set[str] = set()  # what failed in a stack is tried on its own
+        self._others = Others(sweep)
         self._branches: dict[str, list[PlannedRun]] = {}
         for run in plan.runs:
             if run.spec.branch:
@@ -97,7 +120,9 @@ class Runner:
     def run(self) -> SweepOutcome:
         """Train what is left of the plan; returns when all is over or a signal stopped it."""
         began = time.monotonic()
-        self._reconcile()
+        with Claims() as claims:
+            wait_for(self.sweep.claim, claims, lambda holder: None)
+            self._reconcile()
         flops = {run.run_id: run.flops_spent for run in self.plan.runs}
         over = {*self.outcome.done, *self.outcome.diverged}
         progress = SweepProgress(flops, over, self.engine.slots)
@@ -119,15 +144,33 @@ class Runner:
             run_dir = self.sweep.run(run.run_id)
             if run_dir.record.is_file():
                 record = read_record(run_dir.record)
-                if self._has_what_branches_need(run, record):
+                if self._has_what_branches_need(run, record) or not self._take_back(run, record):
                     self._note_record(record)
                     continue
-                # the trunk is over, but a state that an unfinished branch needs is gone
-                run_dir.record.unlink()
+            _keep_json(run_dir.spec, to_json(run.spec))
+            _keep_json(run_dir.resources, to_json(run.resources))
+        for run_id in self._over():
+            self._tidy(run_id)
+        self._others.note_failures(run.run_id for run in self.plan.runs)
+
+    def _take_back(self, run: PlannedRun, record: RunRecord) -> bool:
+        """Forget a trunk's record: it is over, but a state that an unfinished branch needs is gone.
+
+        False where somebody else is at it.
+        """
+        run_dir = self.sweep.run(run.run_id)
+        try:
+            with Claims() as claims:
+                claims.take(run_dir.claim)
+                if self._has_what_branches_need(run, record):
+                    return False
+                # the record last: killed in between, this is found and done again
                 for path in sorted(run_dir.checkpoints.glob("*.pt")):
-                    path.unlink()
-            layout.write_json(run_dir.spec, to_json(run.spec))
-            layout.write_json(run_dir.resources, to_json(run.resources))
+                    path.unlink(missing_ok=True)
+                run_dir.record.unlink(missing_ok=True)
+        except ClaimedElsewhere:
+            return False
+        return True
 
     def _has_what_branches_need(self, run: PlannedRun, record: RunRecord) -> bool:
         saved = self._saved_steps(run.run_id)
@@ -153,10 +196,15 @@ class Runner:
     def _loop(self, progress: SweepProgress, caught: dict[str, int]) -> None:
         while "signal" not in caught:
             self._collect(progress)
+            self._look_around(progress)
+            over = len(self._over())
             self._submit(progress)
             if not self._busy:
-                return
+                if not self._others.held and len(self._over()) == over:
+                    return
+                self._others.tell_waiting(progress.say)
             progress.refresh()
+            self.dashboard.refresh()
             time.sleep(_POLL_SECONDS)
         self.outcome.stopped_by = caught["signal"]
         progress.say("stopping: each worker finishes its step and writes a checkpoint")
@@ -167,6 +215,24 @@ class Runner:
             self._collect(progress)
             time.sleep(_POLL_SECONDS)
 
+    def _look_around(self, progress: SweepProgress) -> None:
+        """Take note of what other ``slaw run``s have finished or failed meanwhile."""
+        if not self._others.is_time_to_look():
+            return
+        waiting = {run.run_id for run in self.plan.runs} - self._over() - set(self._busy)
+        for run_id in self._others.finished(waiting):
+            self._found(run_id, progress)
+        for run_id, reason in self._others.failed(waiting - self._over()).items():
+            self.outcome.failed[run_id] = reason
+            progress.ended(run_id, f"{self.plan.by_id[run_id].spec.label}: FAILED: {reason}")
+
+    def _found(self, run_id: str, progress: SweepProgress) -> None:
+        """A run is over: note its record, and drop what nobody needs any more."""
+        record = read_record(self.sweep.run(run_id).record)
+        self._note_record(record)
+        self._tidy(run_id)
+        progress.ended(run_id, describe_end(record))
+
     def _over(self) -> set[str]:
         out = self.outcome
         return {*out.done, *out.diverged, *out.failed}
@@ -175,8 +241,12 @@ class Runner:
         free = self.engine.slots - len(set(map(id, self._busy.values())))
         if free <= 0:
             return
+        self._others.held.clear()
         saved = {trunk_id: self._saved_steps(trunk_id) for trunk_id in self._branches}
-        for runs in self._groups(self.plan.ready(self._over(), saved, self._busy))[:free]:
+        for group in self._groups(self.plan.ready(self._over(), saved, self._busy)):
+            runs = [run for run in group if self._is_free(run.run_id, progress)]
+            if not runs:
+                continue
             run_dirs = [self.sweep.run(run.run_id) for run in runs]
             for run_dir in run_dirs:
                 run_dir.failure.unlink(missing_ok=True)
@@ -185,6 +255,20 @@ class Runner:
                 self._busy[run.run_id] = handle
                 self._together[run.run_id] = len(runs)
                 progress.started(run.spec, run_dir)
+            free -= 1
+            if not free:
+                return
+
+    def _is_free(self, run_id: str, progress: SweepProgress) -> bool:
+        """Whether nobody else is at a run, or has finished it."""
+        holder = self._others.holder(run_id)
+        if holder is not None:
+            self._others.held[run_id] = holder
+            return False
+        if not self.sweep.run(run_id).record.is_file():
+            return True
+        self._found(run_id, progress)
+        return False
 
     def _groups(self, ready: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
         """Single runs, and stacks none of whose members' trunks is still to get there."""
@@ -204,21 +288,22 @@ class Runner:
         return [runs for name, runs in groups.items() if name not in late]
 
     def _collect(self, progress: SweepProgress) -> None:
+        words: dict[int, str] = {}  # asked once for all the runs of a stack
         for run_id, handle in list(self._busy.items()):
-            if self.engine.state(handle) == "running":
-                continue
-            del self._busy[run_id]
-            self._settle(run_id, progress)
+            if id(handle) not in words:
+                words[id(handle)] = self.engine.state(handle)
+            if words[id(handle)] != "running":
+                del self._busy[run_id]
+                self._settle(run_id, words[id(handle)], progress)
 
-    def _settle(self, run_id: str, progress: SweepProgress) -> None:
+    def _settle(self, run_id: str, word: str, progress: SweepProgress) -> None:
         """Read from the folder what became of a run whose worker has let go of it."""
         run_dir = self.sweep.run(run_id)
         label = self.plan.by_id[run_id].spec.label
         if run_dir.record.is_file():
-            record = read_record(run_dir.record)
-            self._note_record(record)
-            self._drop_spent_states(run_id)
-            progress.ended(run_id, describe_end(record))
+            self._found(run_id, progress)
+        elif word == "elsewhere" and not run_dir.failure.is_file():
+            pass  # whoever has it will end it, or leave it for us
         elif self._together.get(run_id, 1) > 1 and self.outcome.stopped_by is None:
             # whose fault it was shows when each is on its own: bits do not depend on company
             self._alone.add(run_id)
@@ -229,21 +314,26 @@ class Runner:
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
             if self._deaths[run_id] >= _MAX_DEATHS:
-                self.outcome.failed[run_id] = "its worker died twice without a word"
+                self.outcome.failed[run_id] = _DEATHS[word == "hung"]
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
             else:
-                progress.say(f"{label}: its worker died; trying once more")
+                how = "hung and was killed" if word == "hung" else "died"
+                progress.say(f"{label}: its worker {how}; trying once more")
 
-    def _drop_spent_states(self, run_id: str) -> None:
-        """Remove a trunk's saved states once every branch of it is over."""
+    def _tidy(self, run_id: str) -> None:
+        """Leave only results of a finished run, and a trunk's states until its branches are over.
+
+        While somebody has a run it is his to tidy.
+        """
         branch = self.plan.by_id[run_id].spec.branch
         trunk_id = branch.trunk_id if branch else run_id
-        if trunk_id not in self._branches:
-            return
-        family = [trunk_id, *(run.run_id for run in self._branches[trunk_id])]
-        if all(self.sweep.run(member).record.is_file() for member in family):
-            for path in self.sweep.run(trunk_id).checkpoints.glob("*.pt"):
-                path.unlink()
+        family = [run.run_id for run in self._branches.get(trunk_id, [])]
+        spent = all(self.sweep.run(member).record.is_file() for member in (trunk_id, *family))
+        keep = () if branch or spent else self.plan.by_id[run_id].resources.save_steps
+        if self._others.holder(run_id) is None:
+            tidy_run(self.sweep.run(run_id), keep)
+        if branch and spent:
+            tidy_run(self.sweep.run(trunk_id))
 
     def _block_the_rest(self) -> None:
         if self.outcome.stopped_by is not None:
@@ -254,6 +344,14 @@ class Runner:
                 trunk = run.spec.branch.trunk_id
                 reason = self.outcome.diverged.get(trunk) or self.outcome.failed.get(trunk, "")
                 self.outcome.blocked[run.run_id] = f"its trunk did not get there: {reason}"
+
+
+def _keep_json(path: Path, value: Any) -> None:
+    """Write what is not there yet: others may be at work by the same file."""
+    with contextlib.suppress(ConfigError):
+        if path.is_file() and layout.read_json(path) == value:
+            return
+    layout.write_json(path, value)
 
 
 def engine_log(sweep: SweepDir) -> Path:

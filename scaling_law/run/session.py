@@ -5,25 +5,29 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.metadata
+import os
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from scaling_law import layout
+from scaling_law.claim import Claims, Watch, clear_leftovers, wait_for
 from scaling_law.config import SweepConfig, config_yaml, load_config
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
-from scaling_law.errors import ConfigError, DeviceError, EngineError, SlawError
+from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan, read_plan
 from scaling_law.plan_table import early_stop_words, render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed
 from scaling_law.run.engines.local import LocalEngine, worker_environment
-from scaling_law.run.lock import folder_lock
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
 from scaling_law.spec import to_json
 from scaling_law.stacking import with_stacks
@@ -101,51 +105,108 @@ def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | No
 
 
 def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:
-    """Plan and train, or go on with, a sweep; returns when it is over or was stopped.
+    """Plan and train, go on with, or join others in, a sweep; returns when it is over or stopped.
 
     Raises ``SlawError`` before anything is written when the sweep cannot be run as asked.
     """
-    config, profile = _config_and_profile(request, say)
-    sweep = SweepDir(Path(request.out or f"results/{config.name}"))
-    if not sweep.plan.exists():  # a grid that cannot be run should not wait for its data
-        make_plan(config, profile, train_tokens=None)
-    is_new = not sweep.path.exists()
-    _check_writable(sweep.path)
-    try:
-        with folder_lock(sweep.lock, f"{sweep.path}"):
-            dataset, plan = _prepared(config, profile, sweep, say)
-            say(_opening(plan, dataset, sweep))
-            engine = LocalEngine(plan.slots, engine_log(sweep))
-            outcome = Runner(plan, sweep, engine).run()
-    except SlawError:
-        if is_new and not sweep.plan.exists():
-            _remove_begun(sweep)
-        raise
+    with _stoppable(), Claims() as claims:
+        config, profile = _config_and_profile(request, say)
+        sweep = SweepDir(Path(request.out or f"results/{config.name}"))
+        if not sweep.plan.exists():  # a grid that cannot be run should not wait for its data
+            make_plan(config, profile, train_tokens=None)
+        is_new = not sweep.path.exists()
+        _check_writable(sweep.path)
+        try:
+            dataset, plan = _agreed(config, profile, sweep, claims, say)
+        except SlawError:
+            if is_new:
+                _remove_empty(sweep)
+            raise
+        say(_opening(plan, dataset, sweep))
+        runner = Runner(plan, sweep, LocalEngine(plan.slots, engine_log(sweep)))
+        outcome = runner.run()
+    runner.dashboard.write()  # once more: this one is no longer at work
+    _remove_empty(sweep)
     return sweep, plan, outcome
+
+
+def _agreed(
+    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, claims: Claims, say: Say
+) -> tuple[Dataset, Plan]:
+    """Data and plan of the sweep, on which one ``slaw run`` at a time decides.
+
+    From then on ``claims`` tells all others that this one is at work.
+    """
+    with Claims() as planning:
+        claim = wait_for(
+            sweep.claim,
+            planning,
+            lambda holder: say(f"{sweep.path}: waiting for {holder.words}, which is planning it"),
+        )
+        clear_leftovers(claim, sweep.plan, sweep.config, sweep.data)
+        for path in sweep.runners.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
+        began = sweep.data.exists()
+        try:
+            found = _prepared(config, profile, sweep, say)
+        except SlawError:
+            if not (began or sweep.plan.exists()):
+                sweep.data.unlink(missing_ok=True)
+            raise
+        claims.take(sweep.runners / f"{os.getpid()}-{secrets.token_hex(4)}")
+    return found
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and SIGUSR1 raise ``Preempted``; the runner, once it is on, stops its runs first."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Preempted("stopped; run the same line again to go on")
+
+    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Dataset, Plan]:
-    """Data and plan of a locked sweep folder: those it began with, or new ones."""
+    """Data and plan of a claimed sweep folder: those it began with, or new ones."""
     plan = _begun_plan(config, profile, sweep)  # first: a damaged one need not wait for data
+    if plan is None:
+        _refuse_beside_others(sweep)
     dataset = _pinned_data(config, sweep, say)
     if plan is None:
-        if sweep.plan.is_file():
+        if sweep.plan.is_file() and sweep.config.is_file():
             say(
                 f"{sweep.path}: the config is not the one its runs began with; new runs beside them"
             )
         plan = _planned(config, profile, dataset.n_tokens("train"))
+        sweep.config.unlink(missing_ok=True)  # it says whose the plan is: never beside another's
         layout.write_json(sweep.plan, plan.to_json())
         layout.atomic_write(sweep.config, config_yaml(config))
     return dataset, plan
 
 
-def _remove_begun(sweep: SweepDir) -> None:
-    """Take back the folder of a sweep that was refused before it had a plan."""
-    for path in (sweep.data, sweep.lock):
-        path.unlink(missing_ok=True)
-    for folder in (sweep.path, sweep.path.parent):
+def _refuse_beside_others(sweep: SweepDir) -> None:
+    """Raise ``ConfigError`` where a sweep of another config is at work in the same folder."""
+    watch = Watch()
+    for path in sweep.runner_claims():
+        holder = watch.holder(path)
+        if holder is not None and watch.is_alive(path):
+            raise ConfigError(
+                f"{sweep.path}: in use by {holder.words} with another config or kind of device;"
+                " wait for it to end, stop it, or choose another folder with --out"
+            )
+
+
+def _remove_empty(sweep: SweepDir) -> None:
+    """Remove the folders of a sweep that nothing is in."""
+    for folder in (sweep.runners, sweep.path, sweep.path.parent):
         with contextlib.suppress(OSError):  # not empty: somebody else's
             folder.rmdir()
 
@@ -203,6 +264,8 @@ def _pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
             f"{sweep.path}: began on corpus {pinned['fingerprint']}, whose cache is gone, and the"
             f" text here is now {dataset.fingerprint}; start a new sweep with --out"
         )
+    if pinned is not None:
+        return dataset  # the folder it names may be there on another machine
     content = {"spec": spec, "folder": str(dataset.folder), "fingerprint": dataset.fingerprint}
     layout.write_json(sweep.data, content)
     return dataset

@@ -1,14 +1,15 @@
-"""Train runs in this process: ``python -m scaling_law.run.worker RUN_DIR...`` or ``--serve``.
+"""Train runs in this process: ``python -m scaling_law.run.worker RUN_DIR...``, or
+``--serve PARENT_PID``.
 
 With ``--serve`` a JSON list of run folders (one, or those of one stack) is read per line of
 standard input and one line is answered when they are over, so that torch is loaded once for
-many short runs. What happened is told by the folders' files alone: ``record.json``, or
-``failure.json``, or neither when stopped.
+many short runs. What happened is told by the folders' files: ``record.json``, or
+``failure.json``, or neither when stopped. A run is trained under its claim only; those that
+somebody else has, or took meanwhile, are named in the answer, and nothing is written to them.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import json
@@ -23,8 +24,11 @@ from types import FrameType
 
 from scaling_law import layout
 from scaling_law import record as records
+from scaling_law.claim import ClaimedElsewhere, ClaimLost, Claims, clear_leftovers, hung_seconds
 from scaling_law.data.dataset import Dataset, open_dataset
+from scaling_law.data.prepare import META, dataset_folder
 from scaling_law.errors import (
+    EXIT_ELSEWHERE,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_PREEMPTED,
@@ -36,23 +40,20 @@ from scaling_law.errors import (
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.record import RunRecord
 from scaling_law.run.early_stop import known_enough
-from scaling_law.run.lock import folder_lock
-from scaling_law.spec import RunSpec, resources_from_json, run_spec_from_json
-from scaling_law.train import checkpoint
+from scaling_law.run.tidy import temporary_files, tidy_run
+from scaling_law.spec import RunSpec, resources_from_json, run_spec_from_json, to_json
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.stack_loop import train_stack
 
 _PROGRESS_EVERY_SECONDS = 0.5
-# An orphan of a killed runner lets go within a training step; long steps need patience.
-_LOCK_WAIT_SECONDS = 60.0
 
 
 class _Stop:
-    """Set by a signal, or by the death of the process that started this worker."""
+    """Set by a signal, or by the death of the process that started this worker, ``parent``."""
 
-    def __init__(self) -> None:
+    def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
-        self._parent = os.getppid()
+        self._parent = os.getppid() if parent is None else parent
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, self._on_signal)
 
@@ -84,7 +85,7 @@ def _logger(run_dir: RunDir) -> Callable[[str], None]:
 def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
     def report(step: int, tokens_per_second: float) -> None:
         # not fsynced: a heartbeat may be lost, the disk's time may not
-        temporary = run_dir.progress.with_suffix(".part")
+        temporary = layout.temporary_sibling(run_dir.progress)
         state = {"step": step, "tokens_per_second": tokens_per_second, "time": time.time()}
         temporary.write_text(json.dumps(state))
         temporary.replace(run_dir.progress)
@@ -92,21 +93,25 @@ def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
     return report
 
 
-def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> None:
+def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir]:
     """Train run folders of one stack, or a single one, to records, or to checkpoints when stopped.
 
-    Raises ``SlawError`` (and leaves ``failure.json`` in each that is not over) when they cannot
-    go on.
+    Returns those that somebody else has claimed, or took meanwhile. Raises ``SlawError`` (and
+    leaves ``failure.json`` in each that is not over) when they cannot go on.
     """
-    with contextlib.ExitStack() as locks:
-        for run_dir in run_dirs:
-            what = f"run {run_dir.path.name}"
-            locks.enter_context(folder_lock(run_dir.lock, what, _LOCK_WAIT_SECONDS))
-        waiting = [run_dir for run_dir in run_dirs if not run_dir.record.is_file()]
+    elsewhere: list[RunDir] = []
+    with Claims(hung_seconds()) as claims:
+
+        def should_stop() -> bool:
+            claims.alive()
+            return stop()
+
+        mine = _claimed(claims, run_dirs, elsewhere)
+        waiting = [run_dir for run_dir in mine if not run_dir.record.is_file()]
         try:
             for run_dir in waiting:
                 run_dir.failure.unlink(missing_ok=True)
-            _train([_job(run_dir, stop) for run_dir in waiting])
+            elsewhere += _train([_job(run_dir, should_stop) for run_dir in waiting])
         except Exception as problem:
             for run_dir in waiting:
                 if not run_dir.record.is_file():
@@ -116,6 +121,26 @@ def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> None:
                 raise
             name = run_dirs[0].path.name
             raise RunFailed(f"{name}: {type(problem).__name__}: {problem}") from None
+    return elsewhere
+
+
+def _claimed(claims: Claims, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]) -> list[RunDir]:
+    """Those of ``run_dirs`` that could be claimed; the others go to ``elsewhere``."""
+    mine = []
+    for run_dir in run_dirs:
+        try:
+            claim = claims.take(run_dir.claim)
+        except ClaimedElsewhere:
+            elsewhere.append(run_dir)
+            continue
+        except OSError as problem:
+            raise RunFailed(f"{run_dir.claim}: cannot be written ({problem.strerror})") from None
+        # before anything is read: an earlier holder that only was slow must not finish a write
+        clear_leftovers(claim)
+        for path in temporary_files(run_dir):
+            path.unlink(missing_ok=True)
+        mine.append(RunDir(run_dir.path, guard=claim.check))
+    return mine
 
 
 def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
@@ -127,7 +152,7 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         spec=spec,
         resources=resources_from_json(layout.read_json(run_dir.resources)),
         run_dir=run_dir,
-        dataset=_open_data(layout.read_json(sweep.data)["folder"]),
+        dataset=_data_of(sweep, spec),
         trunk=sweep.run(spec.branch.trunk_id) if spec.branch else None,
         should_stop=stop,
         progress=_reporter(run_dir, spec),
@@ -136,15 +161,42 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
     )
 
 
-def _train(jobs: Sequence[Job]) -> None:
-    """By one program where they were planned so, even if one alone is left: same bits."""
-    if not jobs:
-        return
-    if jobs[0].resources.stack is not None:
+def _data_of(sweep: SweepDir, spec: RunSpec) -> Dataset:
+    """The sweep's dataset, wherever the cache of this machine has it."""
+    pinned = layout.read_json(sweep.data)
+    folder = Path(pinned["folder"])
+    if not (folder / META).is_file():
+        folder = dataset_folder(spec.data)
+    dataset = _open_data(str(folder))
+    if pinned["spec"] != to_json(spec.data) or pinned["fingerprint"] != dataset.fingerprint:
+        raise RunFailed(
+            f"{sweep.data}: names corpus {pinned['fingerprint']}, and the data of this run are "
+            f"{dataset.fingerprint} of {spec.data.corpus}; start a new sweep (--out)"
+        )
+    return dataset
+
+
+def _train(jobs: Sequence[Job]) -> list[RunDir]:
+    """By one program where they were planned so, even if one alone is left: same bits.
+
+    Returns those whose claims were lost.
+    """
+    settled: set[str] = set()
+
+    def settle(job: Job, record: RunRecord | None) -> None:
+        _settle(job, record)
+        settled.add(job.spec.run_id)
+
+    if jobs and jobs[0].resources.stack is not None:
         jobs[0].log(f"in one program with {len(jobs) - 1} others")
-        train_stack(jobs, _settle)
-    for job in jobs if jobs[0].resources.stack is None else ():
-        _settle(job, train_run(job))
+        train_stack(jobs, settle)
+    else:
+        for job in jobs:
+            try:
+                settle(job, train_run(job))
+            except ClaimLost as lost:
+                job.log(f"stopped without writing: {lost}")
+    return [job.run_dir for job in jobs if job.spec.run_id not in settled]
 
 
 def _settle(job: Job, record: RunRecord | None) -> None:
@@ -153,17 +205,9 @@ def _settle(job: Job, record: RunRecord | None) -> None:
         job.log("stopped after a checkpoint; run the same line again to go on")
         return
     records.write_record(job.run_dir, record)
-    _tidy(job)
+    # a trunk keeps the states of its branches
+    tidy_run(job.run_dir, job.resources.save_steps if job.spec.kind == "trunk" else ())
     job.log(f"ended: {record.status} {record.message}".rstrip())
-
-
-def _tidy(job: Job) -> None:
-    """Drop what a finished run no longer needs; a trunk keeps the states of its branches."""
-    job.run_dir.progress.unlink(missing_ok=True)
-    if job.spec.kind == "trunk":
-        checkpoint.prune_checkpoints(job.run_dir, keep=set(job.resources.save_steps), last=0)
-    else:
-        checkpoint.remove_checkpoints(job.run_dir)
 
 
 def _write_failure(run_dir: RunDir, problem: Exception) -> None:
@@ -172,7 +216,10 @@ def _write_failure(run_dir: RunDir, problem: Exception) -> None:
         layout.write_json(
             run_dir.failure,
             {"error": f"{type(problem).__name__}: {problem}", "traceback": "".join(lines)[-4000:]},
+            run_dir.guard,
         )
+    except ClaimLost:
+        pass  # whoever has it now will see for himself
     except OSError as full:  # the disk that failed the run may refuse its obituary too
         print(f"{run_dir.failure}: cannot be written ({full})", file=sys.stderr)
 
@@ -183,27 +230,31 @@ def _serve(stop: _Stop) -> int:
         line = sys.stdin.readline()
         if not line:
             break
-        problem = ""
+        problem, elsewhere = "", []
         try:
-            work_on([RunDir(Path(path)) for path in json.loads(line)], stop)
+            elsewhere = work_on([RunDir(Path(path)) for path in json.loads(line)], stop)
         except SlawError as error:
             problem = str(error)
-        print(json.dumps({"run_dirs": json.loads(line), "problem": problem}), flush=True)
+        answer = {"problem": problem, "elsewhere": [run_dir.path.name for run_dir in elsewhere]}
+        print(json.dumps(answer), flush=True)
     return stop.exit_code if stop.signal is not None else EXIT_OK
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code: 0 all over, 3 a run failed, 75 preempted after a checkpoint, 130 interrupted."""
+    """Exit code: 0 all over, 3 a run failed, 75 preempted after a checkpoint, 76 claimed by
+    somebody else, 130 interrupted.
+    """
+    if arguments[:1] == ["--serve"]:
+        return _serve(_Stop(int(arguments[1])))
     stop = _Stop()
-    if arguments == ["--serve"]:
-        return _serve(stop)
     if not arguments or arguments[0].startswith("-"):
-        print("usage: python -m scaling_law.run.worker (RUN_DIR... | --serve)", file=sys.stderr)
+        print("usage: python -m scaling_law.run.worker RUN_DIR...", file=sys.stderr)
         return ConfigError.exit_code
     code = EXIT_OK
     for name in arguments:
         try:
-            work_on([RunDir(Path(name))], stop)
+            if work_on([RunDir(Path(name))], stop):
+                code = code or EXIT_ELSEWHERE
         except SlawError as problem:
             print(f"slaw worker: {problem}", file=sys.stderr)
             code = EXIT_RUN_FAILED

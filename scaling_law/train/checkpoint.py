@@ -36,7 +36,7 @@ def save_checkpoint(run_dir: RunDir, step: int, state: dict[str, Any]) -> Path:
     digest = hashlib.sha256(payload).hexdigest()
     header = b"%s %s %d\n" % (MAGIC, digest.encode(), len(payload))
     path = run_dir.checkpoint(step)
-    with layout.atomic_file(path) as temporary, temporary.open("wb") as file:
+    with layout.atomic_file(path, run_dir.guard) as temporary, temporary.open("wb") as file:
         file.write(header)
         file.write(payload)
     return path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,15 +25,24 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: GPT, batches: Iterable[NDArray[np.int64]], device: str, autocast: Any
-) -> Evaluation:
-    """Score ``batches`` of [B, T + 1] token ids. ``autocast`` makes a fresh context."""
+    model: GPT,
+    batches: Iterable[NDArray[np.int64]],
+    device: str,
+    autocast: Any,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
+    """Score ``batches`` of [B, T + 1] token ids. ``autocast`` makes a fresh context.
+
+    ``should_stop`` is asked before every batch; None when it said yes.
+    """
     was_training = model.training
     model.eval()
     per_sequence: list[float] = []
     tokens = 0
     try:
         for batch in batches:
+            if should_stop():
+                return None
             ids = torch.from_numpy(batch).to(device)
             with autocast():
                 losses = model.sequence_losses(ids[:, :-1], ids[:, 1:])

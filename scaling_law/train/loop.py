@@ -42,7 +42,8 @@ Found = TypeVar("Found")
 class Job:
     """What one call of ``train_run`` works on.
 
-    ``trunk`` is the parent's folder of a branch; ``should_stop`` is asked after every step;
+    ``trunk`` is the parent's folder of a branch; ``should_stop`` is asked after every step, and
+    before every batch of the final evaluation: whoever asks is alive;
     ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line;
     ``known_enough`` is asked after every evaluation but the last whether to stop early.
     """
@@ -158,6 +159,7 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
     if state.step in steps and state.step < last:
         with state.clock():
             found = _evaluate(job, state, job.spec.eval.curve_tokens)
+        assert found is not None
         _add_curve_point(job, state, found)
         if (forecast := job.known_enough()) is not None:
             return stopped_early(make_record(job, state, None, ""), forecast, job.dataset)
@@ -167,10 +169,13 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
     return None
 
 
-def finish(job: Job, state: State) -> RunRecord:
-    """The final evaluation and the record."""
+def finish(job: Job, state: State) -> RunRecord | None:
+    """The final evaluation and the record; None, after a checkpoint, when asked to stop."""
     with state.clock():
-        final = _evaluate(job, state, job.spec.eval.val_tokens)
+        final = _evaluate(job, state, job.spec.eval.val_tokens, job.should_stop)
+    if final is None:
+        save(job, state)
+        return None
     if not math.isfinite(final.loss_nats):
         return make_record(job, state, None, "validation loss is not finite at the end")
     _add_curve_point(job, state, final)
@@ -195,6 +200,7 @@ def begin(job: Job) -> State:
         _restore(job, state, resumed[1])
         state.seconds = resumed[1]["seconds"]
         state.loss_sum, state.loss_count = resumed[1]["loss_sum"], resumed[1]["loss_count"]
+        state.last_norm = resumed[1].get("last_norm", 0.0)  # states of before had none
         job.log(f"resumed at step {state.step}")
     elif spec.branch is not None:
         assert job.trunk is not None, "a branch needs its trunk's folder"
@@ -203,7 +209,8 @@ def begin(job: Job) -> State:
             _restore(job, state, checkpoint.load_checkpoint(path))
         except (OSError, checkpoint.DamagedCheckpoint) as problem:
             raise RunFailed(f"{path}: the trunk's state cannot be read ({problem})") from None
-    records.cut_curve(job.run_dir, state.step)
+    # the last point is the final evaluation's, which comes after any state
+    records.cut_curve(job.run_dir, min(state.step, spec.total_steps - 1))
     return state
 
 
@@ -235,6 +242,7 @@ def save(job: Job, state: State) -> None:
             "seconds": state.seconds,
             "loss_sum": state.loss_sum,
             "loss_count": state.loss_count,
+            "last_norm": state.last_norm,
             "corpus_fingerprint": job.dataset.fingerprint,
         },
     )
@@ -350,12 +358,15 @@ def _micro_batches(job: Job, state: State, ids: torch.Tensor) -> float:
     return float(total)
 
 
-def _evaluate(job: Job, state: State, tokens: int) -> Evaluation:
+def _evaluate(
+    job: Job, state: State, tokens: int, should_stop: Callable[[], bool] = lambda: False
+) -> Evaluation | None:
     batches = job.dataset.val_batches(
         n_ctx=job.spec.model.n_ctx, max_tokens=tokens, batch_seqs=EVAL_SEQS
     )
     kind = job.resources.device
-    return evaluate(state.model, batches, kind, device.autocast(kind, job.spec.precision))
+    context = device.autocast(kind, job.spec.precision)
+    return evaluate(state.model, batches, kind, context, should_stop)
 
 
 def _add_curve_point(job: Job, state: State, evaluation: Evaluation) -> None:

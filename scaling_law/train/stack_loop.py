@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from scaling_law.claim import ClaimLost
 from scaling_law.record import RunRecord
 from scaling_law.train import device, loop
 from scaling_law.train.loop import Job, Pace, State
@@ -26,12 +27,13 @@ Over = Callable[[Job, RunRecord | None], None]
 def train_stack(jobs: Sequence[Job], over: Over) -> None:
     """Train ``jobs`` to their ends, telling ``over`` each record as soon as there is one.
 
-    ``over`` gets None for a run that was asked to stop: its checkpoint has been written. Runs
-    resumed at different steps wait for the last of them. Raises as ``loop.train_run`` does.
+    ``over`` gets None for a run that was asked to stop: its checkpoint has been written. It is
+    not told of one whose claim was lost: that leaves, and the others go on. Runs resumed at
+    different steps wait for the last of them. Raises as ``loop.train_run`` does.
     """
     device.prepare_process(jobs[0].resources.device, jobs[0].resources.threads)
     jobs[0].dataset.keep_orders(len(jobs))
-    going = [(job, loop.begin(job)) for job in jobs]
+    going = [member for job in jobs for member in _begun(job, over)]
     paces = {job.spec.run_id: Pace(state.step) for job, state in going}
     stack: StackedGPT | None = None
     while going:
@@ -42,8 +44,25 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
             stack, optimizers = StackedGPT(models), _Optimizers(active)
         for member, problem in zip(active, _step(active, stack, optimizers), strict=True):
             job, state = member
-            if _settle(job, state, problem, paces[job.spec.run_id], over):
+            try:
+                ended = _settle(job, state, problem, paces[job.spec.run_id], over)
+            except ClaimLost as lost:
+                job.log(f"stopped without writing: {lost}")
+                ended = True
+            if ended:
                 going.remove(member)
+
+
+def _begun(job: Job, over: Over) -> list[Member]:
+    """The member, unless its claim is lost, or it was stopped in its final evaluation."""
+    try:
+        state = loop.begin(job)
+        if state.step < job.spec.total_steps:
+            return [(job, state)]
+        over(job, loop.finish(job, state))
+    except ClaimLost as lost:
+        job.log(f"stopped without writing: {lost}")
+    return []
 
 
 def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) -> list[str]:

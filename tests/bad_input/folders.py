@@ -95,11 +95,10 @@ def _kept_fit() -> str:
 
 
 def _begun(folder: Path) -> None:
-    """The sweep as ``slaw run s.yaml`` began it: plan, config and lock beside its records."""
+    """The sweep as ``slaw run s.yaml`` began it: plan and config beside its records."""
     _planned()(folder)
     config = config_yaml(load_config(folder / "s.yaml", device_kind="cpu"))
     _write(folder / "sweep" / "sweep.yaml", config)
-    _write(folder / "sweep" / "lock", "")
 
 
 def _both(*builds: Build) -> Build:

@@ -42,12 +42,9 @@ def lay_out(case: Case, folder: Path, sweep: Path) -> list[str]:
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file, folder and link below ``folder`` with its content.
-
-    Of a lock only that it is there: whoever goes on with a sweep holds its lock.
-    """
+    """Every file, folder and link below ``folder`` with its content."""
     found = {}
     for path in sorted(folder.rglob("*")):
-        plain = path.is_file() and not path.is_symlink() and path.name != "lock"
+        plain = path.is_file() and not path.is_symlink()
         found[str(path.relative_to(folder))] = path.read_bytes() if plain else b""
     return found

@@ -82,7 +82,9 @@ def swept(text, tmp_path_factory):
                 dataset = open_dataset(prepare(config.data.spec()))
             plan = make_plan(config, cpu_profile(), train_tokens=dataset.n_tokens("train"))
             sweep = SweepDir(tmp_path_factory.mktemp("sweep"))
-            layout.write_json(sweep.data, {"folder": str(dataset.folder)})
+            spec, folder = to_json(config.data.spec()), str(dataset.folder)
+            pin = {"spec": spec, "folder": folder, "fingerprint": dataset.fingerprint}
+            layout.write_json(sweep.data, pin)
             layout.write_json(sweep.plan, plan.to_json())
             runner = Runner(plan, sweep, InPlace())
             runner.run()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from scaling_law import layout
+from scaling_law.claim import Claims
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan
 from scaling_law.record import write_record
+from scaling_law.run import others
 from scaling_law.run.runner import Runner
 from scaling_law.spec import RunSpec
 from scaling_law.stacking import with_stacks
@@ -156,7 +159,70 @@ def test_a_worker_that_dies_every_time_fails_its_run(world):
     assert "died twice" in next(iter(outcome.failed.values()))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_worker_that_hangs_is_told_apart_from_one_that_dies(world, monkeypatch):
+    plan, _, go = world
+    victim = plan.runs[-1]
+    monkeypatch.setattr(FakeEngine, "state", _hangs(victim.run_id))
+    outcome, engine = go(lambda spec: "died" if spec.label == victim.spec.label else "done")
+    assert engine.submitted.count(victim.spec.label) == 2
+    assert "its worker hung twice" in outcome.failed[victim.run_id]
+    assert "SLAW_HUNG_SECONDS" in outcome.failed[victim.run_id]
+
+
+def _hangs(run_id):
+    return lambda self, handle: "hung" if handle[0] == [run_id] else "over"
+
+
+def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
+    world, monkeypatch, capfd
+):
+    plan, sweep, go = world
+    theirs = next(run for run in plan.runs if run.spec.kind == "trunk")
+    monkeypatch.setattr(others, "_LOOK_SECONDS", 0.0)
+    with Claims() as claims:  # their worker's; ours, were there one, would be told the same
+        claim = claims.take(sweep.run(theirs.run_id).claim)
+
+        def they_end_it() -> None:
+            run_dir = sweep.run(theirs.run_id)
+            for step in theirs.resources.save_steps:
+                run_dir.checkpoint(step).parent.mkdir(exist_ok=True)
+                run_dir.checkpoint(step).touch()
+            write_record(run_dir, record_of(theirs.spec))
+            claims.drop(claim)
+
+        threading.Timer(1.5, they_end_it).start()
+        outcome, engine = go()
+    assert theirs.spec.label not in engine.submitted
+    assert len(engine.submitted) == len(plan.runs) - 1
+    assert sorted(outcome.done) == sorted(plan.by_id)
+    assert capfd.readouterr().err.count("waiting for runs that are trained elsewhere: 1 by") == 1
+
+
+def test_a_run_claimed_by_others_meanwhile_is_no_death(world, monkeypatch):
+    plan, _, go = world
+    victim = plan.runs[-1].spec.label
+    refused: list[int] = []
+
+    def fate(spec):
+        if spec.label == victim and len(refused) < 5:
+            refused.append(1)
+            return "elsewhere"
+        return "done"
+
+    state = FakeEngine.state
+    monkeypatch.setattr(
+        FakeEngine,
+        "state",
+        lambda self, handle: "elsewhere" if "elsewhere" in handle[1] else state(self, handle),
+    )
+    outcome, engine = go(fate)
+    assert engine.submitted.count(victim) == 6
+    assert outcome.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
 def test_a_signal_cancels_what_runs_and_says_so_by_exit_code(world, number, code):
     _, _, go = world
     before = signal.getsignal(number)

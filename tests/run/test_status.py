@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scaling_law import layout
+from scaling_law.claim import Claims
 from scaling_law.layout import SweepDir
 from scaling_law.plan import make_plan
 from scaling_law.record import write_record
-from scaling_law.run.lock import folder_lock, is_held
 from scaling_law.run.status import format_status, sweep_status
 from tests.fakes import cpu_profile, record_of, small_config
 
@@ -23,11 +23,10 @@ def test_a_killed_run_is_not_said_to_be_at_work(tmp_path):
     run_dir.path.mkdir(parents=True, exist_ok=True)
     beat = {"step": second.total_steps // 2, "tokens_per_second": 10.0}
     layout.write_json(run_dir.progress, beat)
-    with folder_lock(sweep.lock, "s"):
-        assert is_held(sweep.lock)
+    with Claims() as claims:
+        claims.take(sweep.runners / "1")
         status = sweep_status(sweep)
         assert [run["state"] for run in status["runs"][:2]] == ["done", "started"]
-    assert not is_held(sweep.lock)
     status = sweep_status(sweep)
     assert [run["state"] for run in status["runs"][:2]] == ["done", "stopped"]
     assert 0 < status["flops_done_frac"] < 1

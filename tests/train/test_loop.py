@@ -102,6 +102,38 @@ def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, stop_at):
     assert losses(read_curve(broken.run_dir)) == losses(read_curve(undisturbed.run_dir))
 
 
+@pytest.mark.parametrize("written", [False, True], ids=["in its midst", "after its curve point"])
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_run_cut_off_in_its_final_evaluation_ends_as_if_never(
+    dataset, tmp_path, monkeypatch, written, stacked
+):
+    spec = tiny_spec(schedule=TRUNK)
+    undisturbed = job(dataset, tmp_path / "a", spec)
+    broken = job(dataset, tmp_path / "b", spec, resources=Resources(save_steps=(40,)))
+
+    def train(one: Job) -> RunRecord | None:
+        ended: list[RunRecord | None] = []
+        if not stacked:
+            return train_run(one)
+        train_stack([one], lambda _, record: ended.append(record))
+        return ended[0]
+
+    expected = train(undisturbed)
+    if written:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(loop, "describe", lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
+            train(broken)
+    else:
+        broken.should_stop = lambda: broken.run_dir.checkpoint(40).exists()
+        assert train(broken) is None
+    result = train(job(dataset, tmp_path / "b", spec))
+    assert expected is not None and result is not None
+    assert result.val_loss_nats == expected.val_loss_nats
+    curves = [read_curve(one.run_dir) for one in (broken, undisturbed)]
+    points = [[dataclasses.replace(p, seconds=0.0) for p in curve] for curve in curves]
+    assert points[0] == points[1]
+
+
 def test_a_crash_between_checkpoints_loses_no_curve_point_and_doubles_none(dataset, tmp_path):
     spec = tiny_spec()
     undisturbed = job(dataset, tmp_path / "a", spec)

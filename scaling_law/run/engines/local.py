@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from scaling_law.claim import Stillness, hung_seconds, read_claim, stale_seconds
 from scaling_law.errors import EngineError
 from scaling_law.layout import RunDir
 from scaling_law.spec import Resources
@@ -26,6 +28,10 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
+# Behind it comes the pid of whoever it works for.
+WORKER = (sys.executable, "-m", "scaling_law.run.worker", "--serve")
+# How often a worker at work is looked at.
+_LOOK_SECONDS = 1.0
 
 
 def worker_environment() -> dict[str, str]:
@@ -46,10 +52,11 @@ class _Worker:
 
     def __init__(self, log: Path) -> None:
         self.log: IO[bytes] = log.open("ab")
+        self.stillness = Stillness()
         self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "scaling_law.run.worker", "--serve"],
+                [*WORKER, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.log,
@@ -60,7 +67,8 @@ class _Worker:
             )
         except OSError as problem:
             raise EngineError(f"a worker could not be started: {problem}") from None
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -69,9 +77,20 @@ class _Worker:
 
     def send(self, run_dirs: Sequence[RunDir]) -> None:
         assert self.process.stdin is not None
+        self.stillness = Stillness()
         with contextlib.suppress(BrokenPipeError):  # seen as dead by the next state()
             self.process.stdin.write(json.dumps([str(run_dir.path) for run_dir in run_dirs]) + "\n")
             self.process.stdin.flush()
+
+    def is_hung(self, run_dirs: Sequence[RunDir]) -> bool:
+        """Whether it has shown no sign of life for too long, by its claims' counters.
+
+        Until it has a claim, while torch is loaded say, it may take as long as a step.
+        """
+        seen = [read_claim(run_dir.claim) for run_dir in run_dirs]
+        own = [s for s in seen if s and s.process and s.process.pid == self.process.pid]
+        limit_seconds = stale_seconds() if own else hung_seconds()
+        return self.stillness.seconds(own) > limit_seconds
 
     def close(self, seconds: float) -> None:
         assert self.process.stdin is not None
@@ -82,6 +101,9 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
         self.log.close()
 
 
@@ -93,6 +115,7 @@ class LocalEngine:
         self._log = log
         self._workers: dict[int, _Worker] = {}
         self._busy: dict[int, Handle] = {}
+        self._looked: dict[int, float] = {}
 
     def submit(self, run_dirs: Sequence[RunDir], resources: Resources) -> Handle:
         """Start ``run_dirs`` (one, or those of one stack) on a free slot.
@@ -105,6 +128,8 @@ class LocalEngine:
         index = next((i for i in free if i in self._workers), free[0])
         worker = self._workers.get(index)
         if worker is None or worker.process.poll() is not None:
+            if worker is not None:
+                worker.close(0.0)
             self._workers[index] = worker = _Worker(self._log)
         handle = Handle(tuple(run_dirs), index)
         self._busy[index] = handle
@@ -112,18 +137,34 @@ class LocalEngine:
         return handle
 
     def state(self, handle: Handle) -> str:
-        """``running``, or ``over``: answered or dead; the folder's files say with what result."""
+        """``running``; ``over``: answered or dead, the folders' files say with what result;
+        ``elsewhere``: over, and somebody else has or took some of it; ``hung``: over, killed
+        because it gave no sign of life.
+        """
         if self._busy.get(handle.worker) != handle:
             return "over"
         worker = self._workers[handle.worker]
-        dead = worker.process.poll() is not None
+        word, dead = "over", worker.process.poll() is not None
         try:
-            worker.answers.get_nowait()
+            answer = json.loads(worker.answers.get_nowait())
+            word = "elsewhere" if answer["elsewhere"] else "over"
         except queue.Empty:
-            if not dead:
+            if not dead and not self._has_hung(worker, handle):
                 return "running"
+            word = "over" if dead else "hung"
         del self._busy[handle.worker]
-        return "over"
+        return word
+
+    def _has_hung(self, worker: _Worker, handle: Handle) -> bool:
+        now = time.monotonic()
+        if now - self._looked.get(handle.worker, 0.0) < _LOOK_SECONDS:
+            return False
+        self._looked[handle.worker] = now
+        if not worker.is_hung(handle.run_dirs):
+            return False
+        worker.process.kill()
+        worker.process.wait()
+        return True
 
     def cancel(self, handle: Handle) -> None:
         """Ask the run's worker to checkpoint and end."""

@@ -1,0 +1,104 @@
+"""Which process on which machine: told apart after reboots, reused pids, and across hosts."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import socket
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+# a process number that could not be read, where there is no /proc
+_ALIVE = "alive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """``host`` is the machine's name and a digest of its id; ``boot`` changes with every start of
+    it; ``space`` is the namespace that ``pid`` counts in (containers have their own);
+    ``started`` tells a pid from its next use. Empty where the system does not say.
+    """
+
+    host: str
+    boot: str
+    space: str
+    pid: int
+    started: str
+
+    @property
+    def words(self) -> str:
+        """As a message names it."""
+        return f"pid {self.pid} on {self.host.rpartition('/')[0] or self.host}"
+
+    @property
+    def tag(self) -> str:
+        """Safe in a file's name; ``tag_is_dead`` reads it."""
+        machine = hashlib.sha256("\n".join(astuple(self)[:3]).encode()).hexdigest()[:12]
+        return f"{machine}-{self.pid}-{self.started}"
+
+    def is_surely_dead(self) -> bool:
+        """Whether it is known, from here and now, to be gone; False where that cannot be known."""
+        me = this_process()
+        if self.host != me.host:
+            return False
+        if self.boot != me.boot:
+            return bool(self.boot and me.boot)  # the machine was started again since
+        return self.space == me.space and _started(self.pid) != self.started
+
+    def is_surely_alive(self) -> bool:
+        """Whether it is known, from here and now, to be there (it may hang)."""
+        me = this_process()
+        here = (self.host, self.boot, self.space) == (me.host, me.boot, me.space)
+        return here and _started(self.pid) == self.started
+
+
+def this_process() -> Process:
+    """The calling process."""
+    host, boot, space = _machine()
+    pid = os.getpid()
+    return Process(host=host, boot=boot, space=space, pid=pid, started=_started(pid))
+
+
+def tag_is_dead(tag: str) -> bool:
+    """Whether ``tag`` is of this boot of this machine and its process is gone."""
+    machine, _, rest = tag.partition("-")
+    pid, _, started = rest.partition("-")
+    same = machine == this_process().tag.partition("-")[0]
+    return same and pid.isdigit() and _started(int(pid)) != started
+
+
+@functools.cache
+def _machine() -> tuple[str, str, str]:
+    identity = _text("/etc/machine-id")
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8] if identity else ""
+    try:
+        space = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no file, only a name
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()}/{digest}", _text("/proc/sys/kernel/random/boot_id"), space
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When ``pid`` started, in ticks since boot; ``alive`` where that is not told; "" if gone.
+
+    One that is dead and only not waited for counts as gone.
+    """
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        pass  # somebody else's
+    except (ProcessLookupError, OverflowError):
+        return ""
+    # "pid (name) state ppid ...": the name may hold anything, the 22nd field is the start
+    fields = _text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    if len(fields) < 20:
+        return _ALIVE
+    return "" if fields[0] in "ZX" else fields[19]

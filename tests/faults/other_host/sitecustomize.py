@@ -1,0 +1,7 @@
+"""Loaded by every process of a `slaw run` that is to take itself for one on another machine."""
+
+import os
+import socket
+
+if "SLAW_FAKE_HOST" in os.environ:
+    socket.gethostname = lambda: os.environ["SLAW_FAKE_HOST"]

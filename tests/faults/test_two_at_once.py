@@ -1,0 +1,137 @@
+"""Several `slaw run` on one folder: each run once, whoever comes, goes or dies."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from scaling_law.claim import read_claim
+from scaling_law.data.dataset import open_dataset
+from scaling_law.data.prepare import prepare
+from scaling_law.layout import SweepDir
+from scaling_law.spec import DataSpec
+from tests.faults.harness import (
+    ROOT,
+    World,
+    assert_nothing_lost,
+    kill_family,
+    sweep_of,
+    trained_flops,
+    wait_until,
+)
+
+OTHER_HOST = Path(__file__).resolve().parent / "other_host"
+
+
+def claimed(sweep: SweepDir) -> list[Path]:
+    return sorted(sweep.runs.glob("*/claim"))
+
+
+def test_two_started_together_share_the_runs_and_a_third_config_is_refused(world, undisturbed):
+    first, second = world.start("together"), world.start("together")
+    wait_until(lambda: sweep_of(world, "together").runs.is_dir(), first, second)
+    code, _, errors = world.run("together", "--set", "optim.lr=0.02")
+    assert code == 2
+    assert "together: in use by pid" in errors
+    assert "another config" in errors
+    for process in (first, second):
+        out, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert "9 of 9 runs done" in out
+    assert_nothing_lost(world, "together", undisturbed)
+    spent, planned = trained_flops(world, "together")
+    assert spent == pytest.approx(planned)
+
+
+@pytest.mark.slow
+def test_one_that_joins_later_takes_what_is_free(world, undisturbed):
+    first = world.start("later")
+    wait_until(lambda: bool(claimed(sweep_of(world, "later"))), first)
+    second = world.start("later")
+    for process in (first, second):
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    assert_nothing_lost(world, "later", undisturbed)
+    spent, planned = trained_flops(world, "later")
+    assert spent == pytest.approx(planned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["here", "on another host"])
+def test_what_one_leaves_that_is_killed_the_other_takes(world, undisturbed, where):
+    out = f"killed-{where.replace(' ', '-')}"
+    environment = {"SLAW_STALE_SECONDS": "8", "PYTHONPATH": f"{OTHER_HOST}{os.pathsep}{ROOT}"}
+    if where == "on another host":
+        environment["SLAW_FAKE_HOST"] = "elsewhere"
+    first = world.start(out, **environment)
+    wait_until(lambda: bool(claimed(sweep_of(world, out))), first)
+    second = world.start(out, SLAW_STALE_SECONDS="8")
+    wait_until(lambda: len(sweep_of(world, out).runner_claims()) > 1, first, second)
+    holder = read_claim(claimed(sweep_of(world, out))[0])
+    kill_family(first.pid)
+    first.communicate()
+    _, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors
+    assert holder is not None and holder.process is not None
+    assert (holder.process.host == "elsewhere") == (where == "on another host")
+    assert_nothing_lost(world, out, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_worker_asleep_for_long_finds_its_run_taken_and_writes_nothing(world, undisturbed):
+    out, environment = "asleep", {"SLAW_STALE_SECONDS": "6"}
+    first = world.start(out, **environment)
+    wait_until(lambda: bool(claimed(sweep_of(world, out))), first)
+    path = claimed(sweep_of(world, out))[0]
+    holder = read_claim(path)
+    assert holder is not None and holder.process is not None
+    for pid in (first.pid, holder.process.pid):  # all of it, as a frozen container
+        os.kill(pid, signal.SIGSTOP)
+    second = world.start(out, **environment)
+    wait_until(lambda: _is_another(path, holder.token), second)
+    for pid in (first.pid, holder.process.pid):
+        os.kill(pid, signal.SIGCONT)
+    for process in (first, second):
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    log = (path.parent / "log.txt").read_text()
+    assert "stopped without writing" in log
+    assert_nothing_lost(world, out, undisturbed)
+
+
+def _is_another(path: Path, token: str) -> bool:
+    seen = read_claim(path)
+    return (path.parent / "record.json").exists() or (seen is not None and seen.token != token)
+
+
+def _prepare(spec: DataSpec, cache: str) -> str:
+    os.environ["SLAW_CACHE"] = cache
+    return str(prepare(spec))
+
+
+@pytest.mark.slow
+def test_data_prepared_by_several_at_once_some_of_them_killed_are_whole(tmp_path):
+    World(tmp_path / "world")
+    text = str(tmp_path / "world" / "text")
+    spec = DataSpec(corpus=text, tokenizer="bpe", vocab_size=400, val_fraction=0.2)
+    context = multiprocessing.get_context("spawn")
+    for delay_seconds in (0.2, 0.4, 0.6, 0.8):
+        cache = tmp_path / f"cache{delay_seconds}"
+        jobs = [context.Process(target=_prepare, args=(spec, str(cache))) for _ in range(4)]
+        for job in jobs:
+            job.start()
+        time.sleep(delay_seconds)
+        for job in jobs[:2]:
+            job.kill()
+        for job in jobs:
+            job.join()
+        assert [job.exitcode for job in jobs[2:]] == [0, 0]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLAW_CACHE", str(cache))
+            made = prepare(spec)
+        open_dataset(made).check()

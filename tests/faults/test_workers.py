@@ -1,0 +1,106 @@
+"""Workers that die or hang, clocks that jump, and signals: each with its documented end."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scaling_law.claim import read_claim
+from scaling_law.layout import RunDir
+from scaling_law.run.engines import local
+from scaling_law.run.engines.local import LocalEngine
+from scaling_law.spec import Resources
+from tests.faults.harness import ROOT, assert_nothing_lost, sweep_of, wait_until
+
+WILD_CLOCK = Path(__file__).resolve().parent / "wild_clock"
+# a worker that claims its run and then gives no further sign of life
+HANGS = """
+import json, sys, time
+from pathlib import Path
+from scaling_law.claim import Claims
+with Claims(hung_seconds=0.1) as claims:
+    claims.take(Path(json.loads(sys.stdin.readline())[0]) / "claim")
+    time.sleep(600)
+"""
+
+
+def test_a_worker_without_a_sign_of_life_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLAW_STALE_SECONDS", "3")
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", HANGS))
+    run_dir = RunDir(tmp_path / "run")
+    run_dir.path.mkdir()
+    engine = LocalEngine(1, tmp_path / "log")
+    handle = engine.submit([run_dir], Resources())
+    words, deadline = "running", time.monotonic() + 60
+    while words == "running" and time.monotonic() < deadline:
+        words = engine.state(handle)
+        time.sleep(0.05)
+    assert words == "hung"
+    seen = read_claim(run_dir.claim)
+    assert seen is not None and seen.process is not None and seen.process.is_surely_dead()
+    engine.close()
+
+
+@pytest.mark.slow
+def test_a_frozen_worker_is_killed_and_its_run_tried_once_more(world, undisturbed):
+    process = world.start("frozen", SLAW_STALE_SECONDS="4")
+    runs = sweep_of(world, "frozen").runs
+    wait_until(lambda: bool(list(runs.glob("*/claim"))), process)
+    holder = read_claim(next(iter(runs.glob("*/claim"))))
+    assert holder is not None and holder.process is not None
+    os.kill(holder.process.pid, signal.SIGSTOP)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "its worker hung and was killed; trying once more" in errors or "alone" in errors
+    assert_nothing_lost(world, "frozen", undisturbed)
+
+
+@pytest.mark.slow
+def test_a_clock_that_goes_backwards_changes_nothing(world, undisturbed):
+    code, _, errors = world.run("clock", PYTHONPATH=f"{WILD_CLOCK}{os.pathsep}{ROOT}")
+    assert code == 0, errors
+    assert_nothing_lost(world, "clock", undisturbed)
+
+
+@pytest.mark.slow
+def test_stop_signals_in_turn_checkpoint_and_the_end_is_the_same(world, undisturbed):
+    sweep = sweep_of(world, "stopped")
+    for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGUSR1, 75)):
+        began = len(list(sweep.runs.glob("*/record.json")))
+        process = world.start("stopped")
+        wait_until(functools.partial(_trains, sweep.runs, began), process)
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=60)
+        assert process.returncode == code, errors
+        assert "run the same line again" in out
+        assert not list(sweep.runs.glob("*/claim"))
+    code, _, errors = world.run("stopped")
+    assert code == 0, errors
+    assert_nothing_lost(world, "stopped", undisturbed)
+
+
+def _trains(runs: Path, began: int) -> bool:
+    """Whether one run more than before is over, and another has begun."""
+    over = len(list(runs.glob("*/record.json")))
+    return over > began and bool(list(runs.glob("*/claim")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_while_planning_ends_with_75_and_one_line(number):
+    code = (
+        "import os, scaling_law.run.session as s\n"
+        f"s._config_and_profile = lambda request, say: os.kill(os.getpid(), {int(number)})\n"
+        "from scaling_law.cli import main\nraise SystemExit(main(['run']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 75, done.stderr
+    assert done.stderr.strip() == "slaw: stopped; run the same line again to go on"
