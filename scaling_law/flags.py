@@ -156,8 +156,8 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         "--keep",
         action="append",
         metavar="RULE",
-        help="leave nothing out by this rule: not_annealed, stopped_early, duplicates, repeats, "
-        "batch, plateau or spike",
+        help="leave nothing out by this rule: not_annealed, stopped_early, grown, duplicates, "
+        "repeats, batch, plateau or spike",
     )
     fit.add_argument("--json", action="store_true", help="one JSON document and nothing else")
 

@@ -41,7 +41,13 @@ class Horizon:
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """One size and seed: all that its trunk and branches share."""
+    """One size and seed: all that its trunk and branches share.
+
+    With ``grow_from`` the trunk starts as that size's, of the same seed, after ``grow_step``
+    steps of it (``grow_tokens``, as it was asked for); ``root`` is the size that growing began
+    with. ``grow_steps`` are the steps of this one's trunk that others grow from. ``growth`` fills
+    in what takes a look at all courses.
+    """
 
     size: str
     model: ModelSpec
@@ -50,6 +56,12 @@ class Course:
     batch_tokens: int
     warmup_steps: int
     horizons: tuple[Horizon, ...]
+    where: str
+    grow_from: str | None = None
+    grow_tokens: float | None = None
+    grow_step: int = 0
+    root: str | None = None
+    grow_steps: tuple[int, ...] = ()
 
     @cached_property
     def horizon_names(self) -> tuple[str, ...]:
@@ -80,7 +92,7 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     _refuse_too_many(config)
     problems: dict[str, None] = {}
     courses: list[Course] = []
-    seen: dict[tuple[ModelSpec, int], str] = {}
+    seen: set[tuple[ModelSpec, int, str]] = set()
     for number, entry in enumerate(config.grid):
         where = config.where("grid", number, "sizes")
         try:
@@ -98,9 +110,10 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
                 continue
             longest = max(longest, course.horizons[-1].steps * course.batch_tokens)
             for seed in seeds[name]:
-                if (model, seed) in seen:
+                start = course.size.removeprefix(name)  # what it grows from, if anything
+                if (model, seed, start) in seen:
                     problems[f"{where}: size {name} with seed {seed} is in the grid twice"] = None
-                seen[model, seed] = name
+                seen.add((model, seed, start))
                 courses.append(dataclasses.replace(course, seed=seed))
         if line := _too_long(config, longest, train_tokens):
             problems[f"{config.where('grid', number, _given(entry))}: {line}"] = None
@@ -264,6 +277,9 @@ def _course(
     if refusal:
         where = config.where("grid", number, _given(entry))
         raise PlanError(f"{where}: size {name}: {refusal}")
+    if entry.grow_from is not None:
+        name += f"-from-{entry.grow_from}"
+        name += f"-{format_count(entry.grow_at)}" if entry.grow_at is not None else ""
     return Course(
         size=name,
         model=model,
@@ -272,6 +288,9 @@ def _course(
         batch_tokens=batch,
         warmup_steps=warmup_steps,
         horizons=horizons,
+        where=config.where("grid", number, "grow_from"),
+        grow_from=entry.grow_from,
+        grow_tokens=entry.grow_at,
     )
 
 

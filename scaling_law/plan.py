@@ -16,15 +16,18 @@ from typing import Any
 
 from scaling_law import layout
 from scaling_law.config import SweepConfig
-from scaling_law.counts import count_params, memory_bytes, train_flops
+from scaling_law.counts import count_params, train_flops
 from scaling_law.errors import PlanError, quoted
 from scaling_law.grid import Course, Horizon, expand
+from scaling_law.growth import growth_from, linked, needed
 from scaling_law.packing import Task, chain_seconds, makespan_seconds
 from scaling_law.profile import DeviceProfile
+from scaling_law.slot_memory import SlotFit, data_bytes, fit_slot
 from scaling_law.spec import (
     LEAST_SIBLINGS,
     Branch,
     EarlyStop,
+    Growth,
     Resources,
     RunSpec,
     resources_from_json,
@@ -32,7 +35,7 @@ from scaling_law.spec import (
     to_json,
 )
 from scaling_law.typed import build
-from scaling_law.units import format_bytes, format_seconds
+from scaling_law.units import format_seconds
 
 SCHEMA_VERSION = 1
 
@@ -42,9 +45,6 @@ WORKER_START_SECONDS = 4.0
 RUN_START_SECONDS = 0.5
 CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
 RUN_FILES_BYTES = 30_000
-# Of a large corpus the system keeps in memory what it has room for; so much is counted on.
-_MAPPED_BYTES = 64 * 2**20
-_SHUFFLE_BYTES_PER_SEQ = 40  # five words of 8 bytes
 RECOMPUTE = 4 / 3  # gradient checkpointing runs the forward pass a second time
 
 
@@ -136,16 +136,16 @@ class Plan:
         """What can start now, longest remaining chain first.
 
         ``done`` are run_ids that are over (finished, failed or given up), ``busy`` those in
-        flight; ``saved`` holds the steps whose state each trunk has on disk. A branch is ready
-        once its step is saved, before its trunk has ended, and the siblings that its early stop
-        learns from are over, so that it does not depend on which worker was first.
+        flight; ``saved`` holds the steps whose state each trunk has on disk. A branch or grown run
+        is ready once its step is saved, before its trunk has ended, and the siblings that its
+        early stop learns from are over, so that it does not depend on which worker was first.
         """
         found = []
         for run in self.runs:
-            branch = run.spec.branch
+            parent = run.spec.parent
             if run.run_id in done or run.run_id in busy:
                 continue
-            if branch is not None and branch.at_step not in saved.get(branch.trunk_id, ()):
+            if parent is not None and parent.at_step not in saved.get(parent.trunk_id, ()):
                 continue
             stop = run.spec.early_stop
             if stop is None or all(sibling in done for sibling in stop.siblings):
@@ -190,15 +190,6 @@ def read_plan(path: Path) -> Plan:
         raise PlanError(f"{path}: {problem}") from None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Fit:
-    """How a course fits the memory of one slot."""
-
-    micro_seqs: int | None
-    gradient_checkpointing: bool
-    memory_bytes: int
-
-
 def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int | None) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
@@ -212,7 +203,8 @@ def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int 
     left_out: list[LeftOut] = []
     planner = _Planner(config, profile, precision, limit_bytes // profile.slots, train_tokens)
     courses = []
-    for course in expand(config, train_tokens):
+    wsd = config.schedule.shape == "wsd"
+    for course in linked(expand(config, train_tokens), wsd):
         fit = planner.fit(course)
         if isinstance(fit, str):
             left_out += [
@@ -265,42 +257,18 @@ class _Planner:
             return f"{course.size}-seed{course.seed}-trunk"
         return f"{course.size}-seed{course.seed}-{course.horizon_names[horizon.index]}"
 
-    def data_bytes(self, course: Course) -> int:
-        """Tokens mapped from disk, and the shuffle of an epoch while it is made."""
-        tokens = self.train_tokens or 0
-        width = 2 if self.data.vocab_size <= 2**16 else 4
-        mapped = min(tokens * width, _MAPPED_BYTES)
-        return mapped + tokens // course.model.n_ctx * _SHUFFLE_BYTES_PER_SEQ
-
-    def fit(self, course: Course) -> _Fit | str:
+    def fit(self, course: Course) -> SlotFit | str:
         """The largest micro-batch that fits a slot, or why none does."""
-        batch_seqs = course.batch_tokens // course.model.n_ctx
-        asked = self.config.model.gradient_checkpointing
-        needed = 0
-        for checkpointing in (True,) if asked else (False, True):
-            micro = batch_seqs
-            while True:
-                needed = (
-                    self.profile.runtime_bytes
-                    + self.data_bytes(course)
-                    + memory_bytes(course.model, micro, self.precision, checkpointing)
-                )
-                if needed <= self.slot_bytes:
-                    whole = micro == batch_seqs
-                    return _Fit(
-                        micro_seqs=None if whole else micro,
-                        gradient_checkpointing=checkpointing,
-                        memory_bytes=needed,
-                    )
-                if micro == 1:
-                    break
-                micro = (micro + 1) // 2
-        return (
-            f"needs {format_bytes(needed)} even with one sequence at a time and gradient"
-            f" checkpointing; a slot has {format_bytes(self.slot_bytes)}"
+        return fit_slot(
+            course.model,
+            course.batch_tokens // course.model.n_ctx,
+            self.precision,
+            gradient_checkpointing=self.config.model.gradient_checkpointing,
+            fixed_bytes=self.profile.runtime_bytes + data_bytes(course.model, self.train_tokens),
+            slot_bytes=self.slot_bytes,
         )
 
-    def seconds(self, course: Course, fit: _Fit, start: int, stop: int) -> float:
+    def seconds(self, course: Course, fit: SlotFit, start: int, stop: int) -> float:
         """One run's training from step ``start`` to ``stop``, and its evaluations."""
         training = self.profile.seconds(course.model, course.batch_tokens * (stop - start))
         training *= RECOMPUTE if fit.gradient_checkpointing else 1
@@ -310,11 +278,12 @@ class _Planner:
         # a forward pass is a third of a training step
         return RUN_START_SECONDS + training + self.profile.seconds(course.model, scored) / 3
 
-    def tasks(self, course: Course, fit: _Fit, horizons: Sequence[Horizon]) -> list[Task]:
+    def tasks(self, course: Course, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
         """``tasks_of(self.runs(...))`` without making the runs; its parent is index 0."""
-        if not self.shares(horizons):
+        saved = self.trunk_steps(course, horizons)
+        if not saved:
             return [Task(self.seconds(course, fit, 0, h.steps)) for h in horizons]
-        last = max(h.branch_step for h in horizons)
+        last = saved[-1]
         trunk = self.seconds(course, fit, 0, last)
         branches = [
             Task(self.seconds(course, fit, h.branch_step, h.steps), 0, h.branch_step / last * trunk)
@@ -322,22 +291,27 @@ class _Planner:
         ]
         return [Task(trunk), *branches]
 
-    def shares(self, horizons: Sequence[Horizon]) -> bool:
-        """Whether a trunk serves these horizons."""
-        return len(horizons) > 1 and self.config.schedule.shape == "wsd"
+    def trunk_steps(self, course: Course, horizons: Sequence[Horizon]) -> tuple[int, ...]:
+        """Steps that a trunk serving these horizons, and what grows from it, must save; () for
+        none."""
+        if self.config.schedule.shape != "wsd" or len(horizons) + len(course.grow_steps) < 2:
+            return course.grow_steps
+        return tuple(sorted({*(h.branch_step for h in horizons), *course.grow_steps}))
 
     def run(
         self,
         course: Course,
-        fit: _Fit,
+        fit: SlotFit,
         horizon: Horizon | None,
         total_steps: int,
         branch: Branch | None = None,
         save_steps: tuple[int, ...] = (),
         early_stop: EarlyStop | None = None,
+        growth: Growth | None = None,
     ) -> PlannedRun:
         """One run of a course; ``horizon`` None for its trunk."""
         tags = [("size", course.size), ("seed", str(course.seed))]
+        tags += [("root", course.root)] if course.root else []
         if horizon is not None:
             tags.append(("horizon", str(horizon.index)))
             tags += [("cell", f"{horizon.cell:.6g}")] if horizon.cell is not None else []
@@ -355,6 +329,7 @@ class _Planner:
             branch=branch,
             tags=tuple(tags),
             early_stop=early_stop,
+            growth=growth,
         )
         resources = Resources(
             device=self.profile.kind,
@@ -373,17 +348,29 @@ class _Planner:
             epochs=spec.tokens / self.train_tokens if self.train_tokens else None,
         )
 
-    def runs(self, course: Course, fit: _Fit, horizons: Sequence[Horizon]) -> list[PlannedRun]:
-        """The trunk and a branch per horizon, or a single run each where none can share."""
-        if not self.shares(horizons):
-            return [self.run(course, fit, horizon, horizon.steps) for horizon in horizons]
-        save_steps = tuple(sorted({horizon.branch_step for horizon in horizons}))
-        trunk = self.run(course, fit, None, save_steps[-1], save_steps=save_steps)
+    def runs(
+        self,
+        course: Course,
+        fit: SlotFit,
+        horizons: Sequence[Horizon],
+        parent: PlannedRun | None = None,
+    ) -> list[PlannedRun]:
+        """The trunk and a branch per horizon, or a single run each where none can share.
+
+        ``parent`` is the trunk that a grown course starts from.
+        """
+        growth = growth_from(parent.spec, course.grow_step) if parent else None
+        saved = self.trunk_steps(course, horizons)
+        if not saved:
+            return [self.run(course, fit, h, h.steps, growth=growth) for h in horizons]
+        trunk = self.run(course, fit, None, saved[-1], save_steps=saved, growth=growth)
         branches: list[PlannedRun] = []
         for h in horizons:
             branch = Branch(trunk_id=trunk.run_id, at_step=h.branch_step)
             stop = self.early_stop(h, branches)
-            branches.append(self.run(course, fit, h, h.steps, branch, early_stop=stop))
+            branches.append(
+                self.run(course, fit, h, h.steps, branch, early_stop=stop, growth=growth)
+            )
         return [trunk, *branches]
 
     def early_stop(self, horizon: Horizon, before: Sequence[PlannedRun]) -> EarlyStop | None:
@@ -417,16 +404,16 @@ def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:
     steps = {run.run_id: run.spec.total_steps for run in runs}
     tasks = [Task(each) for each in seconds]
     for run in runs:
-        branch = run.spec.branch
-        if branch is not None:
-            parent, place = index[branch.trunk_id], index[run.run_id]
-            after = branch.at_step / steps[branch.trunk_id] * seconds[parent]
+        start = run.spec.parent
+        if start is not None:
+            parent, place = index[start.trunk_id], index[run.run_id]
+            after = start.at_step / steps[start.trunk_id] * seconds[parent]
             tasks[place] = Task(seconds[place], parent, after)
     return tasks, {run.run_id: index[run.run_id] for run in runs}
 
 
 def _within_time(
-    planner: _Planner, courses: Sequence[tuple[Course, _Fit]]
+    planner: _Planner, courses: Sequence[tuple[Course, SlotFit]]
 ) -> tuple[list[PlannedRun], float, list[LeftOut]]:
     """The runs, their packed seconds, and the points cut to keep within the time limit.
 
@@ -457,34 +444,45 @@ def _within_time(
         for _, number, index in points[keep:]
     ]
     runs: list[PlannedRun] = []
-    for (course, fit), horizons in zip(
-        courses, _kept_horizons(courses, points[:keep]), strict=True
-    ):
-        runs += planner.runs(course, fit, horizons)
+    trunks: dict[tuple[str | None, int], PlannedRun] = {}
+    for course, fit, horizons in _kept(courses, points[:keep]):
+        made = planner.runs(course, fit, horizons, trunks.get((course.grow_from, course.seed)))
+        trunks[course.size, course.seed] = made[0]
+        runs += made
     seconds = whole if not cut else _packed_seconds(planner, courses, points[:keep])
     return runs, seconds, cut
 
 
-def _kept_horizons(
-    courses: Sequence[tuple[Course, _Fit]], points: Sequence[tuple[float, int, int]]
-) -> list[list[Horizon]]:
+def _kept(
+    courses: Sequence[tuple[Course, SlotFit]], points: Sequence[tuple[float, int, int]]
+) -> list[tuple[Course, SlotFit, list[Horizon]]]:
+    """The courses that have any of ``points``, or that one grows from which has."""
     kept: list[list[Horizon]] = [[] for _ in courses]
     for _, number, index in sorted(points, key=lambda point: point[1:]):
         kept[number].append(courses[number][0].horizons[index])
-    return kept
+    found = needed([course for course, _ in courses], [bool(horizons) for horizons in kept])
+    fits = (fit for _, fit in courses)
+    return [(c, fit, h) for c, fit, h in zip(found, fits, kept, strict=True) if c is not None]
 
 
 def _packed_seconds(
     planner: _Planner,
-    courses: Sequence[tuple[Course, _Fit]],
+    courses: Sequence[tuple[Course, SlotFit]],
     points: Sequence[tuple[float, int, int]],
 ) -> float:
     tasks: list[Task] = []
-    for (course, fit), horizons in zip(courses, _kept_horizons(courses, points), strict=True):
+    trunks: dict[tuple[str | None, int], tuple[int, int]] = {}  # place and steps
+    for course, fit, horizons in _kept(courses, points):
         first = len(tasks)
+        start: tuple[int | None, float] = (None, 0.0)
+        if course.grow_from is not None:
+            place, steps = trunks[course.grow_from, course.seed]
+            start = (place, course.grow_step / steps * tasks[place].seconds)
         for task in planner.tasks(course, fit, horizons):
-            parent = None if task.parent is None else first + task.parent
-            tasks.append(Task(task.seconds, parent, task.after_seconds))
+            parent = start if task.parent is None else (first + task.parent, task.after_seconds)
+            tasks.append(Task(task.seconds, *parent))
+        if saved := planner.trunk_steps(course, horizons):
+            trunks[course.size, course.seed] = (first, saved[-1])
     return WORKER_START_SECONDS + makespan_seconds(tasks, planner.profile.slots)
 
 

@@ -78,6 +78,7 @@ def _totals(plan: Plan) -> list[str]:
         *early_stop_words(plan),
         f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
         f" each point trained from scratch: branching saves {plan.saving_frac:.0%}",
+        *growth_words(plan),
         *_stacks(plan),
         f"time: about {format_seconds(plan.seconds_estimate)}{limit};"
         f" memory: at most {format_bytes(_peak_bytes(plan))}"
@@ -105,6 +106,18 @@ def early_stop_words(plan: Plan) -> list[str]:
     return [
         f"early stop: allowed to {len(stops)} of the points, once their loss is predicted within"
         f" {100 * stops[0].within:g}% at 90%; cost and time are without it"
+    ]
+
+
+def growth_words(plan: Plan) -> list[str]:
+    """How many runs start from a smaller model's weights, on a line; none where none does."""
+    grown = [run.spec for run in plan.runs if run.spec.growth]
+    if not grown:
+        return []
+    points = sum(spec.kind != "trunk" for spec in grown)
+    return [
+        f"growth: {points} of the points start from a smaller size's trunk, whose tokens and FLOPs"
+        " their own do not count; fits leave them out (--keep grown)"
     ]
 
 

@@ -82,6 +82,26 @@ class DeviceProfile:
         return flops_per_token(model) * tokens / self.flops_per_second(model)
 
 
+def shared_by(profile: DeviceProfile, slots: int | None) -> DeviceProfile:
+    """``profile`` with ``slots`` runs at once; None leaves it as it is.
+
+    A plan divides the memory by the slots. Runs on one GPU are each thought to go at their share
+    of its speed: small ones leave it idle and gain by company, how much is unmeasured. Raises
+    ``ConfigError`` for more than a CPU's cores.
+    """
+    if slots is None or slots == profile.slots:
+        return profile
+    if profile.kind == "cpu":
+        if slots > profile.slots:
+            raise ConfigError(f"limits.slots: {slots}, this machine has {profile.slots} cores")
+        return dataclasses.replace(profile, slots=slots)
+    share = profile.slots / slots
+    speed = tuple(
+        dataclasses.replace(p, flops_per_second=p.flops_per_second * share) for p in profile.speed
+    )
+    return dataclasses.replace(profile, slots=slots, speed=speed)
+
+
 def profile_path(requested: str) -> Path:
     """Where this host's profile of a device (``auto``, ``cuda``, ``mps``, ``cpu``) is cached."""
     # a home folder may be shared by the hosts of a cluster

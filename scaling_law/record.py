@@ -57,7 +57,8 @@ class RunRecord:
     trained; ``tokens_unique`` is at most the size of the training split. ``metrics`` holds further
     figures by name: of a run stopped early ``predicted_loss_nats``, ``predicted_low_nats``,
     ``predicted_high_nats`` (90%), ``stopped_at_step``, ``flops_saved`` and, for the run as it was
-    planned, ``planned_tokens_unique``.
+    planned, ``planned_tokens_unique``; of a grown run ``parent_tokens`` and ``parent_flops``
+    (exact), spent on the smaller trunks it began as and counted in no other figure.
     ``stacked``: trained in one program with others (``train.stack``), whose memory
     ``peak_memory_bytes`` then is.
     """

@@ -351,8 +351,16 @@ class GridEntry:
         tuple[Seed, ...] | dict[str, tuple[Seed, ...]],
         Either("seeds of every size, or by the name of a size (others: 0)"),
     ] = (0,)
+    grow_from: Annotated[
+        str | None, Text("start as this smaller size of the grid, enlarged (its name in the plan)")
+    ] = None
+    grow_at: Annotated[float | None, Number("of its trunk; null for the whole trunk", "tokens")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
+        if self.grow_at is not None and self.grow_from is None:
+            raise ValueError("grow_at says where in grow_from's trunk; grow_from is missing")
         given = [name for name in HORIZONS if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none"
@@ -420,6 +428,9 @@ class Limits:
 
     time: Annotated[float | None, Number("estimated seconds of the sweep", "seconds")] = None
     memory: Annotated[int | None, Number("bytes, all runs at once", "gigabytes")] = None
+    slots: Annotated[
+        int | None, Number("runs at once; null for one a core, or one a GPU", low=1, high=1000)
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

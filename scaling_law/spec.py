@@ -92,6 +92,46 @@ class ModelSpec:
         return self.d_model // self.n_head
 
 
+_KEPT_BY_GROWING = (
+    "vocab_size",
+    "n_ctx",
+    "norm",
+    "position",
+    "activation",
+    "qk_norm",
+    "tied",
+    "head_size",
+)
+
+
+def why_not_grown(small: ModelSpec, large: ModelSpec) -> str:
+    """Why a ``large`` model cannot start as a ``small`` one with its function kept; "" if it can.
+
+    Widths grow by whole multiples, with heads of the same size and as many of them; layers and
+    MLP units by any number.
+    """
+    for name in _KEPT_BY_GROWING:
+        old, new = getattr(small, name), getattr(large, name)
+        if old != new:
+            more = ""
+            if name == "head_size":  # the norm and the scale of queries and keys would change
+                more = f"; take n_head {max(1, large.d_model // old)}"
+            return f"{name} {new}, the smaller model has {old}{more}"
+    times, rest = divmod(large.d_model, small.d_model)
+    if rest:
+        return (
+            f"d_model {large.d_model} is not a whole multiple of the smaller one's {small.d_model}"
+        )
+    if large.n_kv_head != times * small.n_kv_head:
+        return f"n_kv_head {large.n_kv_head}, expected {times} times {small.n_kv_head}"
+    for name in ("n_layer", "d_ff"):
+        if getattr(large, name) < getattr(small, name):
+            return (
+                f"{name} {getattr(large, name)} is below the smaller one's {getattr(small, name)}"
+            )
+    return "it is the same model" if small == large else ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
     """Which text, cut into tokens how.
@@ -186,6 +226,26 @@ class Branch:
         check_run_id(self.trunk_id)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """First weights that are not random: those of a smaller trunk, enlarged (``train.grow``).
+
+    ``trunk_id``'s state before ``at_step``, of shape ``model``. ``parent_tokens`` of the data's
+    order and ``parent_flops`` (exact) had gone into it, its own parents' included; the run goes
+    on in that order behind them. Steps, tokens, FLOPs and the learning rate begin anew.
+    """
+
+    trunk_id: str
+    at_step: int
+    model: ModelSpec
+    parent_tokens: int
+    parent_flops: float
+
+    def __post_init__(self) -> None:
+        check_run_id(self.trunk_id)
+        _at_least(1, at_step=self.at_step, parent_tokens=self.parent_tokens)
+
+
 # Fewer finished branches do not tell how much gains differ.
 LEAST_SIBLINGS = 2
 
@@ -213,7 +273,8 @@ class RunSpec:
 
     ``batch_tokens`` tokens per optimiser step, ``total_steps`` steps (for a branch counted
     from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis. A run that is
-    to be trained to its end has no ``early_stop``, nor any trace of one in its JSON.
+    to be trained to its end has no ``early_stop``, nor any trace of one in its JSON; likewise
+    ``growth``, which the branches of a grown trunk have as well.
     """
 
     label: str
@@ -230,6 +291,7 @@ class RunSpec:
     branch: Branch | None = None
     tags: tuple[tuple[str, str], ...] = ()
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
+    growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -259,6 +321,16 @@ class RunSpec:
     def start_step(self) -> int:
         """First step this run itself takes."""
         return self.branch.at_step if self.branch else 0
+
+    @property
+    def parent(self) -> Branch | Growth | None:
+        """Whose saved state this run starts from: its trunk's, or the one's that it grows from."""
+        return self.branch or self.growth
+
+    @property
+    def data_step(self) -> int:
+        """The batch, in the order of the data, that step 0 takes; above 0 for a grown run."""
+        return -(-self.growth.parent_tokens // self.batch_tokens) if self.growth else 0
 
     @property
     def kind(self) -> str:
@@ -340,6 +412,8 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     if stop := fields.get("early_stop"):
         siblings = tuple(stop["siblings"])
         fields["early_stop"] = build(EarlyStop, {**stop, "siblings": siblings})
+    if growth := fields.get("growth"):
+        fields["growth"] = build(Growth, {**growth, "model": build(ModelSpec, growth["model"])})
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 

@@ -54,8 +54,8 @@ def with_stacks(plan: Plan) -> Plan:
     change.
     """
     if plan.device_kind != "cpu":
-        # one slot, and no measured gain to weigh
-        return _stacked(plan, 1)
+        # no measured gain to weigh; a slot each where a user asked for several
+        return _stacked(plan, plan.slots)
     best = min((_stacked(plan, parts) for parts in (1, plan.slots)), key=_seconds)
     return best if _seconds(best) <= _WORTHWHILE * plan.seconds_estimate else plan
 
@@ -81,19 +81,20 @@ def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
         if stackable(run, plan.device_kind):
             shape = (spec.model, spec.data, spec.batch_tokens, spec.precision, spec.eval)
             steps = (spec.start_step, spec.total_steps)
-            alike.setdefault((shape, steps, spec.kind, spec.branch is None), []).append(run)
-    trunks_first = sorted(alike.items(), key=lambda item: not item[0][-1])
+            start = spec.parent.at_step if spec.parent else None
+            alike.setdefault((shape, steps, spec.kind, start), []).append(run)
+    trunks_first = sorted(alike.items(), key=lambda item: item[0][-1] is not None)
     groups: list[list[PlannedRun]] = []
     stack_of: dict[str, int] = {}
     for _, every in trunks_first:
-        # cooldowns whose trunks are in one stack, so that they are ready at one time
+        # cooldowns and grown runs whose trunks are in one stack, so that they are ready at one time
         families: dict[object, list[PlannedRun]] = {}
         for run in every:
-            trunk = run.spec.branch.trunk_id if run.spec.branch else ""
+            trunk = run.spec.parent.trunk_id if run.spec.parent else ""
             families.setdefault(stack_of.get(trunk, trunk), []).append(run)
         for runs in families.values():
-            # cooldowns are shared out as their trunks were
-            for group in _cut(runs, plan, 1 if runs[0].spec.branch else parts):
+            # they are shared out as their trunks were
+            for group in _cut(runs, plan, 1 if runs[0].spec.parent else parts):
                 stack_of.update(dict.fromkeys((run.run_id for run in group), len(groups)))
                 groups.append(group)
     return groups
@@ -106,7 +107,9 @@ def _cut(runs: list[PlannedRun], plan: Plan, parts: int) -> list[list[PlannedRun
     room = 1 + max(0, slot_bytes - runs[0].memory_bytes) // _member_bytes(runs[0], plan)
     most = min(most, room, -(-len(runs) // parts))
     cut = [runs[i : i + most] for i in range(0, len(runs), most)]
-    return [part for part in cut if len(part) > 1]
+    # on CUDA a program of one is worth having: its whole step is recorded (train.static_step)
+    least = 1 if plan.device_kind == "cuda" else 2
+    return [part for part in cut if len(part) >= least]
 
 
 def _member_bytes(run: PlannedRun, plan: Plan) -> int:

@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
+from scaling_law.errors import ConfigError, PlanError
 from scaling_law.plan import Plan, make_plan, plan_from_json, tasks_of
 from scaling_law.plan_table import render_plan
-from scaling_law.profile import SpeedPoint
+from scaling_law.profile import SpeedPoint, shared_by
 from scaling_law.stacking import gain, stackable, with_stacks
 from tests.fakes import config_of, cpu_profile
 
@@ -124,3 +125,30 @@ def test_large_steps_and_vocabularies_are_not_stacked():
     assert gain(spec.model, 512, "cpu") > 1
     assert gain(spec.model, 4096, "cpu") == 1
     assert gain(dataclasses.replace(spec.model, vocab_size=4096), 512, "cpu") == 1
+
+
+def test_several_runs_at_once_on_a_gpu_share_its_memory_and_its_speed():
+    card = cpu_profile(kind="cuda", slots=1, memory_bytes=80 * 10**9)
+    config = config_of(SEEDS + "limits: {slots: 4}\n")
+    assert config.limits.slots == 4
+    shared = shared_by(card, config.limits.slots)
+    plan = with_stacks(make_plan(config, shared, train_tokens=10**7))
+    whole = with_stacks(make_plan(config, card, train_tokens=10**7))
+    assert (plan.slots, plan.memory_limit_bytes) == (4, whole.memory_limit_bytes)
+    assert plan.runs[0].seconds > 3 * whole.runs[0].seconds
+    assert [run.run_id for run in plan.runs] == [run.run_id for run in whole.runs]
+    # a program of one is a stack too: its step is recorded
+    assert all(run.resources.stack for run in plan.runs)
+    small = dataclasses.replace(card, memory_bytes=10**9)
+    assert make_plan(config, small, train_tokens=10**7).runs
+    with pytest.raises(PlanError, match=r"a slot has 250 MB"):
+        make_plan(config, shared_by(small, 4), train_tokens=10**7)
+
+
+def test_a_cpu_may_be_given_fewer_runs_than_cores_but_not_more():
+    profile = cpu_profile(slots=4)
+    assert shared_by(profile, None) is profile
+    fewer = shared_by(profile, 2)
+    assert (fewer.slots, fewer.speed) == (2, profile.speed)
+    with pytest.raises(ConfigError, match=r"limits.slots: 5, this machine has 4 cores"):
+        shared_by(profile, 5)

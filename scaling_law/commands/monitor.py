@@ -52,12 +52,13 @@ def add(commands: Commands) -> None:
     monitor.add_argument(
         "folder", nargs="?", type=given, default=RESULTS, help="a sweep, or a folder with one"
     )
-    monitor.add_argument("--once", action="store_true", help="show it once and end")
+    how = monitor.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="show it once and end")
+    how.add_argument(
+        "--serve", action="store_true", help="a page for this machine's browsers, with live curves"
+    )
     monitor.add_argument(
         "--interval", type=_seconds, metavar="S", help="seconds (2; lines and no screen: 30)"
     )
-    monitor.add_argument(
-        "--serve", action="store_true", help="a page for this machine's browser, with live curves"
-    )
-    monitor.add_argument("--port", type=_port, default=0, help="of the page (any free one)")
+    monitor.add_argument("--port", type=_port, default=0, help="of --serve (any free one)")
     monitor.set_defaults(handler=_monitor)

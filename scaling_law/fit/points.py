@@ -101,7 +101,8 @@ def points_from_records(
     """Annealed endpoints of ``records`` with parameters and FLOPs counted as asked.
 
     Runs that never annealed (rule ``not_annealed``, unless in ``keep``), runs that stopped early
-    (``stopped_early``; kept they count with their predicted loss), diverged runs, runs without a
+    (``stopped_early``; kept they count with their predicted loss), runs that grew from smaller
+    ones (``grown``), diverged runs, runs without a
     usable loss and second copies of a run are listed in ``dropped``. Raises
     ``FitError`` when nothing is left, ``ConfigError`` for an unknown convention.
     """
@@ -175,6 +176,10 @@ def _why_not(record: RunRecord, keep: Collection[str]) -> str:
         return f"diverged: {record.message or 'non-finite loss or gradient'}"
     if record.status == "stopped_early":
         return "" if "stopped_early" in keep else f"stopped_early: {record.message}"
+    grown = record.spec.growth
+    if grown is not None and "grown" not in keep:
+        spent = f"{format_count(grown.parent_tokens)} tokens, {grown.parent_flops:.3g} FLOPs"
+        return f"grown: began as {grown.trunk_id} after {spent}, which its own do not count"
     schedule, keep_hot = record.spec.schedule, "not_annealed" in keep
     if record.kind == "trunk" and not keep_hot:
         return "not_annealed: a trunk (its branches are the points)"
@@ -194,13 +199,15 @@ def listed(dropped: Sequence[tuple[str, str]]) -> str:
 
 
 def _trunks(records: Sequence[RunRecord]) -> list[str]:
-    """Runs of one shape, seed and corpus share init and data order, whatever else differs."""
+    """Runs of one shape, seed and corpus share init and data order, whatever else differs; a grown
+    one shares the weights of what it grew from."""
     shared = len({r.corpus_fingerprint for r in records}) == 1
     names = []
     for record in records:
         model = record.spec.model
         shape = f"{model.n_layer}x{model.d_model}x{model.n_head}"
-        size = dict(record.spec.tags).get("size", shape)
+        tags = dict(record.spec.tags)
+        size = tags.get("root", tags.get("size", shape))
         corpus = "" if shared else f" {record.corpus_fingerprint[:6]}"
         names.append(f"{size} seed {record.spec.seed}{corpus}")
     return names
@@ -211,6 +218,12 @@ def _mixture_notes(records: Sequence[RunRecord]) -> list[str]:
     predicted = sum(r.status == "stopped_early" for r in records)
     if predicted:
         notes.append(f"{predicted} of {len(records)} losses are predicted, not measured")
+    grown = sum(r.spec.growth is not None for r in records)
+    if grown:
+        notes.append(
+            f"{grown} of {len(records)} runs grew from smaller ones; their tokens and FLOPs are"
+            " without their parents'"
+        )
     for what, values in (
         ("corpus fingerprints", {r.corpus_fingerprint for r in records}),
         ("vocabulary sizes", {str(r.spec.model.vocab_size) for r in records}),

@@ -1,9 +1,9 @@
 """Runs that do not belong: found, listed with the rule's name, left out unless told to keep.
 
 A law describes annealed runs of one recipe on fresh data. ``RULES`` says what breaks that;
-``not_annealed`` and ``stopped_early`` are applied where records become points. Rules that judge
-losses (``plateau``, ``spike``) need a law to judge by: a run must lie above two laws, each fitted
-to the runs kept, and when many do the law is what is wrong, so none is left out.
+``not_annealed``, ``stopped_early`` and ``grown`` are applied where records become points. Rules
+that judge losses (``plateau``, ``spike``) need a law to judge by: a run must lie above two laws,
+each fitted to the runs kept, and when many do the law is what is wrong, so none is left out.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _JUDGES = ("chinchilla", "skaling")
 RULES = {
     "not_annealed": "the learning rate never decayed: a trunk, or a constant schedule",
     "stopped_early": "its final loss was predicted, not measured",
+    "grown": "began as a smaller trained model, whose tokens and FLOPs are not in its own",
     "duplicates": "the same params, tokens and loss as an earlier row",
     "repeats": f"data seen more than {MAX_EPOCHS:g} times",
     "batch": f"batch more than {BATCH_FACTOR:g}x off the other runs' trend in size and tokens",

@@ -94,6 +94,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The page, its data, or 404."""
+        try:
+            self._get()
+        except PermissionError as problem:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{problem.filename}: may not be read")
+
+    def _get(self) -> None:
         if self.path == "/":
             nonce = secrets.token_urlsafe(16)
             page = render_page(self.server.document(), nonce)

@@ -121,12 +121,12 @@ def _task(
     at: Mapping[str, HowFar],
 ) -> Task:
     """A task of so many seconds, that waits until its trunk is at the branch, if it is not yet."""
-    branch = planned.spec.branch
-    if branch is None or branch.trunk_id not in place:
+    start = planned.spec.parent
+    if start is None or start.trunk_id not in place:
         return Task(seconds)
-    parent, trunk = place[branch.trunk_id], at[branch.trunk_id]
-    total = plan.by_id[branch.trunk_id].spec.total_steps
-    if trunk.step >= branch.at_step or parent == len(tasks):
+    where, trunk = place[start.trunk_id], at[start.trunk_id]
+    total = plan.by_id[start.trunk_id].spec.total_steps
+    if trunk.step >= start.at_step or where == len(tasks):
         return Task(seconds)
-    to_go = (branch.at_step - trunk.step) / max(total - trunk.step, 1)
-    return Task(seconds, parent, to_go * tasks[parent].seconds)
+    to_go = (start.at_step - trunk.step) / max(total - trunk.step, 1)
+    return Task(seconds, where, to_go * tasks[where].seconds)

@@ -112,10 +112,10 @@ class Runner:
         self._together: dict[str, int] = {}  # how many a run was last submitted with
         self._alone: set[str] = set()  # what failed in a stack is tried on its own
         self._others = Others(sweep)
-        self._branches: dict[str, list[PlannedRun]] = {}
+        self._branches: dict[str, list[PlannedRun]] = {}  # of a trunk; what grows from it as well
         for run in plan.runs:
-            if run.spec.branch:
-                self._branches.setdefault(run.spec.branch.trunk_id, []).append(run)
+            if run.spec.parent:
+                self._branches.setdefault(run.spec.parent.trunk_id, []).append(run)
 
     def run(self) -> SweepOutcome:
         """Train what is left of the plan; returns when all is over or a signal stopped it."""
@@ -175,14 +175,16 @@ class Runner:
     def _has_what_branches_need(self, run: PlannedRun, record: RunRecord) -> bool:
         saved = self._saved_steps(run.run_id)
         return record.status == "diverged" or all(
-            branch.spec.start_step in saved or self.sweep.run(branch.run_id).record.is_file()
+            branch.spec.parent is None
+            or branch.spec.parent.at_step in saved
+            or self.sweep.run(branch.run_id).record.is_file()
             for branch in self._branches.get(run.run_id, [])
         )
 
     def _saved_steps(self, trunk_id: str) -> set[int]:
         trunk = self.sweep.run(trunk_id)
         branches = self._branches.get(trunk_id, [])
-        steps = {run.spec.start_step for run in branches}
+        steps = {run.spec.parent.at_step for run in branches if run.spec.parent}
         return {step for step in steps if trunk.checkpoint(step).is_file()}
 
     def _note_record(self, record: RunRecord) -> None:
@@ -278,13 +280,15 @@ class Runner:
             name = run.run_id if alone else run.resources.stack or run.run_id
             groups.setdefault(name, []).append(run)
         over, able = self._over(), {run.run_id for run in ready}
-        late = {
-            run.resources.stack
-            for run in self.plan.runs
-            if run.resources.stack in groups
-            and run.run_id not in {*over, *able, *self._busy}
-            and not (run.spec.branch and run.spec.branch.trunk_id in over)
-        }
+        lost: set[str] = set()  # what starts from a run that is over without having got there
+        late: set[str | None] = set()
+        for run in self.plan.runs:
+            if run.run_id in {*over, *able, *self._busy}:
+                continue
+            if run.spec.parent and run.spec.parent.trunk_id in {*over, *lost}:
+                lost.add(run.run_id)
+            elif run.resources.stack in groups:
+                late.add(run.resources.stack)
         return [runs for name, runs in groups.items() if name not in late]
 
     def _collect(self, progress: SweepProgress) -> None:
@@ -321,28 +325,33 @@ class Runner:
                 progress.say(f"{label}: its worker {how}; trying once more")
 
     def _tidy(self, run_id: str) -> None:
-        """Leave only results of a finished run, and a trunk's states until its branches are over.
+        """Leave only results of a finished run, and a trunk's states until all that starts from
+        it is over.
 
         While somebody has a run it is his to tidy.
         """
-        branch = self.plan.by_id[run_id].spec.branch
-        trunk_id = branch.trunk_id if branch else run_id
-        family = [run.run_id for run in self._branches.get(trunk_id, [])]
-        spent = all(self.sweep.run(member).record.is_file() for member in (trunk_id, *family))
-        keep = () if branch or spent else self.plan.by_id[run_id].resources.save_steps
+        run = self.plan.by_id[run_id]
+        keep = () if self._is_spent(run_id) else run.resources.save_steps
         if self._others.holder(run_id) is None:
             tidy_run(self.sweep.run(run_id), keep)
-        if branch and spent:
-            tidy_run(self.sweep.run(trunk_id))
+        parent = run.spec.parent
+        if parent and self._is_spent(parent.trunk_id):
+            tidy_run(self.sweep.run(parent.trunk_id))
+
+    def _is_spent(self, run_id: str) -> bool:
+        """Whether a run and all that starts from its states are over."""
+        family = [run_id, *(run.run_id for run in self._branches.get(run_id, []))]
+        return all(self.sweep.run(member).record.is_file() for member in family)
 
     def _block_the_rest(self) -> None:
         if self.outcome.stopped_by is not None:
             return
         for run in self.plan.runs:
             if run.run_id not in self._over():
-                assert run.spec.branch is not None, "only branches can be left waiting"
-                trunk = run.spec.branch.trunk_id
-                reason = self.outcome.diverged.get(trunk) or self.outcome.failed.get(trunk, "")
+                assert run.spec.parent is not None, "only runs with a parent can be left waiting"
+                trunk = run.spec.parent.trunk_id
+                reason = self.outcome.diverged.get(trunk) or self.outcome.failed.get(trunk)
+                reason = reason or self.outcome.blocked.get(trunk, "")
                 self.outcome.blocked[run.run_id] = f"its trunk did not get there: {reason}"
 
 

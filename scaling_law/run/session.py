@@ -25,8 +25,8 @@ from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan, read_plan
-from scaling_law.plan_table import early_stop_words, render_plan
-from scaling_law.profile import DeviceProfile, load_profile, refreshed
+from scaling_law.plan_table import early_stop_words, growth_words, render_plan
+from scaling_law.profile import DeviceProfile, load_profile, refreshed, shared_by
 from scaling_law.run.engines.local import LocalEngine, worker_environment
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
 from scaling_law.spec import to_json
@@ -80,7 +80,7 @@ def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, Device
     load_config(request.config, overrides=request.overrides, device_kind="cpu")
     profile = measured_profile(request.device, say)
     config = load_config(request.config, overrides=request.overrides, device_kind=profile.kind)
-    return config, profile
+    return config, shared_by(profile, config.limits.slots)
 
 
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
@@ -292,7 +292,7 @@ def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
-    lines += early_stop_words(plan)
+    lines += [*early_stop_words(plan), *growth_words(plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
 

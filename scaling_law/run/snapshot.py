@@ -248,8 +248,7 @@ class Watch:
             try:
                 return self._end(one, mark)
             except ConfigError as problem:
-                # a trunk whose states were lost is trained again: its record may go meanwhile
-                if run_dir.record.exists():
+                if _mark(one.record) is not None:  # else it was taken back as we looked
                     if strict:
                         raise
                     words = one_line(str(problem))
@@ -291,17 +290,17 @@ class Watch:
         return known.state
 
     def _blocked(self, fixed: list[_Fixed], runs: list[RunState]) -> list[RunState]:
-        """Branches that wait for a state their trunk will not save any more."""
+        """Runs that wait for a state their trunk will not save any more."""
         lost = {run.run_id: run for run in runs if run.state in ("diverged", "failed", "damaged")}
         if not lost:
             return runs
         found = []
         for one, run in zip(fixed, runs, strict=True):
-            branch = one.run.spec.branch
-            if run.state == "waiting" and branch is not None and branch.trunk_id in lost:
-                saved = self.sweep.run(branch.trunk_id).checkpoint(branch.at_step)
+            parent = one.run.spec.parent
+            if run.state == "waiting" and parent is not None and parent.trunk_id in lost:
+                saved = self.sweep.run(parent.trunk_id).checkpoint(parent.at_step)
                 if not saved.is_file():
-                    trunk = lost[branch.trunk_id]
+                    trunk = lost[parent.trunk_id]
                     words = f"its trunk {trunk.state}: {trunk.error or ''}"
                     run = dataclasses.replace(run, state="blocked", error=words)
             found.append(run)

@@ -27,10 +27,10 @@ def format_status(status: dict[str, Any]) -> str:
     if status["phase"] == "idle":
         lines.append("no `slaw run` is at work here; the same line goes on where it stopped")
     width = max(9, *(len(state) + 1 for state in status["counts"]))
-    for run in status["runs"]:
-        if run["state"] == "waiting":
-            continue
-        words = f"  {run['state']:<{width}}{run['label']:<34}"
+    shown = [run for run in status["runs"] if run["state"] != "waiting"]
+    longest = max([32, *(len(run["label"]) for run in shown)])
+    for run in shown:
+        words = f"  {run['state']:<{width}}{run['label']:<{longest}}  "
         words += f"step {run['step']}/{run['total_steps']}"
         for name, kind in (
             ("val_loss_nats", ""),

@@ -153,7 +153,7 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         resources=resources_from_json(layout.read_json(run_dir.resources)),
         run_dir=run_dir,
         dataset=_data_of(sweep, spec),
-        trunk=sweep.run(spec.branch.trunk_id) if spec.branch else None,
+        trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
         should_stop=stop,
         progress=_reporter(run_dir, spec),
         log=log,

@@ -23,9 +23,10 @@ from scaling_law.layout import RunDir
 from scaling_law.learning_curve import Forecast
 from scaling_law.record import CurvePoint, RunRecord
 from scaling_law.schedule import lr_factor
-from scaling_law.spec import Resources, RunSpec, derive_seed
+from scaling_law.spec import Growth, Resources, RunSpec, derive_seed
 from scaling_law.train import checkpoint, device
 from scaling_law.train.evaluate import Evaluation, evaluate
+from scaling_law.train.grow import grown_state
 from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early
@@ -42,8 +43,8 @@ Found = TypeVar("Found")
 class Job:
     """What one call of ``train_run`` works on.
 
-    ``trunk`` is the parent's folder of a branch; ``should_stop`` is asked after every step, and
-    before every batch of the final evaluation: whoever asks is alive;
+    ``trunk`` is the parent's folder of a branch or a grown run; ``should_stop`` is asked after
+    every step, and before every batch of the final evaluation: whoever asks is alive;
     ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line;
     ``known_enough`` is asked after every evaluation but the last whether to stop early.
     """
@@ -183,7 +184,7 @@ def finish(job: Job, state: State) -> RunRecord | None:
 
 
 def begin(job: Job) -> State:
-    """A fresh, branched or resumed state; the curve is cut back to its step."""
+    """A fresh, branched, grown or resumed state; the curve is cut back to its step."""
     spec, kind = job.spec, job.resources.device
     model = GPT(
         spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
@@ -203,24 +204,43 @@ def begin(job: Job) -> State:
         state.last_norm = resumed[1].get("last_norm", 0.0)  # states of before had none
         job.log(f"resumed at step {state.step}")
     elif spec.branch is not None:
-        assert job.trunk is not None, "a branch needs its trunk's folder"
-        path = job.trunk.checkpoint(spec.branch.at_step)
-        try:
-            _restore(job, state, checkpoint.load_checkpoint(path))
-        except (OSError, checkpoint.DamagedCheckpoint) as problem:
-            raise RunFailed(f"{path}: the trunk's state cannot be read ({problem})") from None
+        _restore(job, state, _parents_state(job, spec.branch.at_step))
+    elif spec.growth is not None:
+        _grow(job, state, spec.growth)
     # the last point is the final evaluation's, which comes after any state
     records.cut_curve(job.run_dir, min(state.step, spec.total_steps - 1))
     return state
 
 
-def _restore(job: Job, state: State, saved: dict[str, Any]) -> None:
+def _parents_state(job: Job, step: int) -> dict[str, Any]:
+    assert job.trunk is not None, "a branch or grown run needs its parent's folder"
+    path = job.trunk.checkpoint(step)
+    try:
+        return checkpoint.load_checkpoint(path)
+    except (OSError, checkpoint.DamagedCheckpoint) as problem:
+        raise RunFailed(f"{path}: the trunk's state cannot be read ({problem})") from None
+
+
+def _grow(job: Job, state: State, growth: Growth) -> None:
+    """The parent's weights, enlarged; the optimiser's moments begin at zero, as the steps do."""
+    saved = _parents_state(job, growth.at_step)
+    _check_corpus(job, saved)
+    seed = derive_seed(job.spec.seed, "grow")
+    state.model.load_state_dict(grown_state(saved["model"], growth.model, job.spec.model, seed))
+    job.log(f"grown from {growth.trunk_id} at its step {growth.at_step}")
+
+
+def _check_corpus(job: Job, saved: dict[str, Any]) -> None:
     if saved["corpus_fingerprint"] != job.dataset.fingerprint:
         raise RunFailed(
             f"{job.run_dir.path.name}: its checkpoint was trained on corpus "
             f"{saved['corpus_fingerprint'][:12]}, the data now is {job.dataset.fingerprint[:12]}; "
             "start the sweep again in another folder (--out)"
         )
+
+
+def _restore(job: Job, state: State, saved: dict[str, Any]) -> None:
+    _check_corpus(job, saved)
     state.model.load_state_dict(saved["model"])
     state.optimizer.load_state_dict(saved["optimizer"])
     if state.scaler.is_enabled():
@@ -295,7 +315,7 @@ def batch_ids(job: Job, state: State) -> torch.Tensor:
     spec = job.spec
     batch = job.dataset.batch(
         "train",
-        state.step,
+        spec.data_step + state.step,
         batch_seqs=spec.batch_seqs,
         n_ctx=spec.model.n_ctx,
         seed=derive_seed(spec.seed, "data"),
@@ -320,7 +340,7 @@ def halving_on_out_of_memory(
         try:
             return attempt()
         except RuntimeError as problem:
-            if not _is_out_of_memory(problem):
+            if not is_out_of_memory(problem):
                 raise
             job, state = members[0]
             if state.micro_seqs == 1:
@@ -336,7 +356,8 @@ def halving_on_out_of_memory(
             torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(problem: RuntimeError) -> bool:
+def is_out_of_memory(problem: RuntimeError) -> bool:
+    """Whether torch says that a device's memory does not suffice."""
     # CUDA has a class of its own; MPS and the CPU allocator only say so in words.
     text = str(problem).lower()
     return isinstance(problem, torch.OutOfMemoryError) or (

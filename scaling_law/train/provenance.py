@@ -64,9 +64,8 @@ def describe(
     micro_seqs: int,
 ) -> RunRecord:
     """The record of a run that took ``steps_done`` steps; diverged when ``final`` is None."""
-    params = count_params(spec.model)
-    tokens = steps_done * spec.batch_tokens
-    own_tokens = (steps_done - spec.start_step) * spec.batch_tokens
+    params, own = count_params(spec.model), steps_done - spec.start_step
+    tokens, own_tokens = steps_done * spec.batch_tokens, own * spec.batch_tokens
     return RunRecord(
         run_id=spec.run_id,
         spec=spec,
@@ -98,7 +97,16 @@ def describe(
         git_commit=git_commit(),
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         message=message,
+        metrics=_of_parents(spec),
     )
+
+
+def _of_parents(spec: RunSpec) -> dict[str, float]:
+    """What a grown run's first weights had cost, which none of its own counts holds."""
+    grown = spec.growth
+    if grown is None:
+        return {}
+    return {"parent_tokens": float(grown.parent_tokens), "parent_flops": grown.parent_flops}
 
 
 def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> RunRecord:
@@ -113,6 +121,7 @@ def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> Ru
         f" {forecast.high_nats:.4f} at 90%; step {step} of {spec.total_steps},"
         f" {saved:.3g} FLOPs saved",
         metrics={
+            **record.metrics,
             "predicted_loss_nats": forecast.loss_nats,
             "predicted_low_nats": forecast.low_nats,
             "predicted_high_nats": forecast.high_nats,

@@ -19,6 +19,7 @@ from scaling_law.train import device, loop
 from scaling_law.train.loop import Job, Pace, State
 from scaling_law.train.optim import set_lr
 from scaling_law.train.stack import StackedGPT
+from scaling_law.train.static_step import StaticStep
 
 Member = tuple[Job, State]
 Over = Callable[[Job, RunRecord | None], None]
@@ -36,13 +37,22 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
     going = [member for job in jobs for member in _begun(job, over)]
     paces = {job.spec.run_id: Pace(state.step) for job, state in going}
     stack: StackedGPT | None = None
+    recorded: StaticStep | None = None
     while going:
         lowest = min(state.step for _, state in going)
         active = [member for member in going if member[1].step == lowest]
         models = tuple(state.model for _, state in active)
         if stack is None or stack.members != models:
-            stack, optimizers = StackedGPT(models), _Optimizers(active)
-        for member, problem in zip(active, _step(active, stack, optimizers), strict=True):
+            stack, static = StackedGPT(models), records_steps(active)
+            optimizers = _Optimizers(active, static)
+            recorded = _static_step(active, stack, optimizers) if static else None
+        problems = None
+        if recorded is not None:
+            problems = _recorded_step(active, recorded, optimizers)
+            recorded = recorded if problems is not None else None
+        if problems is None:
+            problems = _step(active, stack, optimizers)
+        for member, problem in zip(active, problems, strict=True):
             job, state = member
             try:
                 ended = _settle(job, state, problem, paces[job.spec.run_id], over)
@@ -51,6 +61,58 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
                 ended = True
             if ended:
                 going.remove(member)
+
+
+def records_steps(active: Sequence[Member]) -> bool:
+    """Whether these members' step is to be one recorded program: on CUDA, with whole batches.
+
+    fp16's loss scale is the host's to change, so it is left out.
+    """
+    job, state = active[0]
+    on_cuda = job.resources.device == "cuda"
+    return on_cuda and state.micro_seqs >= job.spec.batch_seqs and not state.scaler.is_enabled()
+
+
+def _static_step(
+    active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers
+) -> StaticStep:
+    job = active[0][0]
+    return StaticStep(
+        stack,
+        batch_seqs=job.spec.batch_seqs,
+        limits=[each.spec.optim.grad_clip or math.inf for each, _ in active],
+        context=device.autocast(job.resources.device, job.spec.precision),
+        update=optimizers.apply,
+        log=job.log,
+    )
+
+
+def _recorded_step(
+    active: Sequence[Member], recorded: StaticStep, optimizers: _Optimizers
+) -> list[str] | None:
+    """``_step`` by the recorded program; None where memory does not suffice for it."""
+    with _shared_clock(active):
+        optimizers.set_rates()
+        try:
+            losses, norms = recorded.take(_ids(active))
+        except RuntimeError as problem:
+            if not loop.is_out_of_memory(problem):
+                raise
+            active[0][0].log("out of memory: steps are no longer recorded")
+            return None
+        optimizers.share_state()
+        problems = []
+        for (_, state), loss, norm in zip(active, losses, norms, strict=True):
+            state.last_norm = norm
+            problems.append(loop.why_diverged(state, loss, norm))
+            if not problems[-1]:
+                state.count_step(loss, norm)
+    return problems
+
+
+def _ids(active: Sequence[Member]) -> torch.Tensor:
+    """The members' batches, [S, B, T + 1]."""
+    return torch.stack([loop.batch_ids(job, state) for job, state in active])
 
 
 def _begun(job: Job, over: Over) -> list[Member]:
@@ -101,23 +163,32 @@ class _Optimizers:
     """One AdamW for all members that have the same settings: a few calls a step, not a few each.
 
     Moments and counts are the members' own, so that each is saved and resumed as if alone.
+    ``static``: learning rates are tensors, for a program that is recorded once.
     """
 
-    def __init__(self, active: Sequence[Member]) -> None:
+    def __init__(self, active: Sequence[Member], static: bool = False) -> None:
         alike: dict[object, list[Member]] = {}
         for job, state in active:
             spec = job.spec
             key = (spec.optim, spec.schedule, spec.total_steps)
             alike.setdefault(key, []).append((job, state))
-        self._joint = [(self._join(members), members) for members in alike.values()]
+        self._joint = [(self._join(members, static), members) for members in alike.values()]
+        self._static = static
 
     @staticmethod
-    def _join(members: Sequence[Member]) -> torch.optim.AdamW:
+    def _join(members: Sequence[Member], static: bool) -> torch.optim.AdamW:
         own = [state.optimizer for _, state in members]
+        kind = members[0][0].resources.device
         groups = []
         for index, group in enumerate(own[0].param_groups):
             weights = [p for one in own for p in one.param_groups[index]["params"]]
             groups.append({**group, "params": weights})
+        if static:
+            # CUDA's fused kernel reads fp32; a CPU's takes the number, here as the host has it
+            dtype = torch.float32 if kind == "cuda" else torch.float64
+            rate = torch.zeros((), dtype=dtype, device=kind)
+            for group in groups:
+                group |= {"lr": rate, "capturable": kind == "cuda"}
         joint = torch.optim.AdamW(groups)
         for one in own:
             joint.state.update(one.state)
@@ -125,11 +196,29 @@ class _Optimizers:
 
     def step(self) -> None:
         """One step of every member."""
+        self.set_rates()
+        self.apply()
+        self.share_state()
+
+    def set_rates(self) -> None:
+        """The learning rates of the step to come."""
         for joint, members in self._joint:
-            set_lr(joint, loop.lr_now(*members[0]))
+            rate = loop.lr_now(*members[0])
+            if self._static:
+                joint.param_groups[0]["lr"].fill_(rate)
+            else:
+                set_lr(joint, rate)
+
+    def apply(self) -> None:
+        """Update the weights by their gradients."""
+        for joint, _ in self._joint:
             joint.step()
+
+    def share_state(self) -> None:
+        """Give each member's optimiser the state that the first step made."""
+        for joint, members in self._joint:
             for _, state in members:
-                if not state.optimizer.state:  # made by the first step
+                if not state.optimizer.state:
                     for group in state.optimizer.param_groups:
                         for weight in group["params"]:
                             state.optimizer.state[weight] = joint.state[weight]
@@ -169,7 +258,7 @@ def _gradients(active: Sequence[Member], stack: StackedGPT) -> list[float]:
     stack.drop_gradients()
     first, kind = active[0][0], active[0][0].resources.device
     context = device.autocast(kind, first.spec.precision)
-    ids = torch.stack([loop.batch_ids(job, state) for job, state in active])
+    ids = _ids(active)
     total = torch.zeros(len(active), dtype=torch.float32, device=kind)
     for part in torch.split(ids, active[0][1].micro_seqs, dim=1):
         tokens = part.to(kind, non_blocking=True)

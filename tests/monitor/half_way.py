@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from scaling_law import layout
+from scaling_law.claim import Claims
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, PlannedRun, make_plan
 from scaling_law.record import CurvePoint, write_curve, write_record
@@ -76,3 +79,11 @@ def curve_of(run: PlannedRun, share: float) -> list[CurvePoint]:
         )
         for i, step in enumerate(steps)
     ]
+
+
+@contextlib.contextmanager
+def at_work(sweep: SweepDir) -> Iterator[None]:
+    """As while a ``slaw run`` is at work on the folder."""
+    with Claims() as claims:
+        claims.take(sweep.runners / "1")
+        yield

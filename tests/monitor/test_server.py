@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import socket
+import sys
 import threading
 from html.parser import HTMLParser
 
@@ -16,7 +17,6 @@ from scaling_law.errors import ConfigError
 from scaling_law.fit.material import from_records
 from scaling_law.fit.parametric import fit_law
 from scaling_law.layout import SweepDir
-from scaling_law.monitor import law as laws
 from scaling_law.monitor.law import LawWatch, fitted_law
 from scaling_law.monitor.page import render_page
 from scaling_law.monitor.page_data import PageData, law_words
@@ -24,8 +24,8 @@ from scaling_law.monitor.server import hosts_of, make_server
 from scaling_law.plan import read_plan
 from scaling_law.record import load_records, write_record
 from scaling_law.run.snapshot import Watch
-from tests.fakes import at_work, planted_records, record_of
-from tests.monitor.half_way import DONE, half_way
+from tests.fakes import planted_records, record_of
+from tests.monitor.half_way import DONE, at_work, half_way
 
 
 class StillLaw(LawWatch):
@@ -226,7 +226,7 @@ def test_a_law_is_fitted_when_points_came_and_not_before(tmp_path, monkeypatch):
 def test_the_law_comes_from_a_process_of_its_own_and_never_ends_the_monitor(tmp_path, monkeypatch):
     sweep, _ = half_way(tmp_path / "s")
     watch, snapshot = LawWatch(sweep), Watch(sweep).read()
-    monkeypatch.setattr(laws.sys, "executable", "/bin/echo")  # says something, but no JSON
+    monkeypatch.setattr(sys, "executable", "/bin/echo")  # says something, but no JSON
     assert watch.read(snapshot)["status"] == "fitting"
     assert watch._child is not None
     watch._child.wait(10)

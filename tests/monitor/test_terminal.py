@@ -25,8 +25,8 @@ from scaling_law.monitor.terminal import Size, news, plain_line, screen
 from scaling_law.monitor.words import ASCII_BLOCKS, BLOCKS, host_words, sparkline
 from scaling_law.record import write_record
 from scaling_law.run.snapshot import Watch
-from tests.fakes import at_work, record_of
-from tests.monitor.half_way import DONE, half_way
+from tests.fakes import record_of
+from tests.monitor.half_way import DONE, at_work, half_way
 
 ROOT = Path(__file__).parents[2]
 HOST = Host(cpus=2, cpu_busy_frac=0.5, memory_used_bytes=1e9, memory_total_bytes=8e9)
@@ -38,9 +38,10 @@ def halved(tmp_path_factory):
 
 
 def drawn(snapshot, curve, width, height):
-    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    file = io.StringIO()
+    console = Console(file=file, width=width, height=height, force_terminal=True)
     console.print(screen(snapshot, curve, HOST, Size(width=width, height=height)))
-    return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
+    return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 24), (60, 24), (80, 24), (120, 40), (20, 10)])

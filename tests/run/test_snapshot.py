@@ -16,8 +16,8 @@ from scaling_law.record import write_record
 from scaling_law.run.dashboard import Dashboard
 from scaling_law.run.runner import Runner
 from scaling_law.run.snapshot import SCHEMA_VERSION, Watch
-from tests.fakes import at_work, cpu_profile, record_of, small_config
-from tests.monitor.half_way import DONE, diverging, half_way, trunk_after
+from tests.fakes import cpu_profile, record_of, small_config
+from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
 from tests.run.test_runner import FakeEngine
 
 
@@ -93,9 +93,14 @@ def test_a_watch_sees_what_changes_and_reads_records_once(halved, monkeypatch):
     sweep, plan = halved
     watch = Watch(sweep)
     before = watch.read()
-    read = []
+    read: list[str] = []
     real = layout.read_json
-    monkeypatch.setattr(layout, "read_json", lambda path: read.append(path.name) or real(path))
+
+    def noting(path):
+        read.append(path.name)
+        return real(path)
+
+    monkeypatch.setattr(layout, "read_json", noting)
     assert watch.read().runs == before.runs
     assert read == ["failure.json"]
     waiting = plan.by_id[before.in_state("waiting")[0].run_id]
@@ -104,6 +109,20 @@ def test_a_watch_sees_what_changes_and_reads_records_once(halved, monkeypatch):
     assert states(now)[waiting.run_id] == "done" and now.counts["done"] == DONE + 1
     sweep.run(waiting.run_id).record.unlink()  # as the runner does to train it anew
     assert states(watch.read())[waiting.run_id] == "waiting"
+
+
+def test_a_record_taken_back_while_it_is_read_is_no_damage(halved, monkeypatch):
+    sweep, plan = halved
+    first = plan.runs[0].run_id
+    real = layout.read_json
+
+    def vanishing(path):
+        if path == sweep.run(first).record:
+            path.unlink()
+        return real(path)
+
+    monkeypatch.setattr(layout, "read_json", vanishing)
+    assert states(Watch(sweep).read(strict=True))[first] == "waiting"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,11 @@ import math
 import pytest
 import torch
 
+from scaling_law.counts import train_flops
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.errors import RunFailed
+from scaling_law.growth import growth_from
 from scaling_law.layout import RunDir
 from scaling_law.record import CurvePoint, RunRecord, read_curve
 from scaling_law.spec import Branch, DataSpec, OptimSpec, Resources, RunSpec, ScheduleSpec
@@ -18,7 +20,8 @@ from scaling_law.train import checkpoint, loop, stack_loop
 from scaling_law.train.loop import Job, evaluation_steps, train_run
 from scaling_law.train.stack import StackedGPT
 from scaling_law.train.stack_loop import train_stack
-from tests.fakes import tiny_spec
+from scaling_law.train.static_step import StaticStep
+from tests.fakes import tiny_model, tiny_spec
 
 # what two trainings of one run may differ in: rounding, and the clock
 CHANGING = (
@@ -372,6 +375,58 @@ def test_one_that_diverges_leaves_the_others_as_they_were(dataset, tmp_path, mon
         assert ours.val_loss_nats == theirs.val_loss_nats
 
 
+def test_the_static_program_takes_the_ordinary_steps_to_the_last_bit(
+    dataset, tmp_path, monkeypatch
+):
+    expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1, 2]))
+    monkeypatch.setattr(stack_loop, "records_steps", lambda active: True)
+    taken: list[int] = []
+    original = StaticStep.take
+
+    def counting(self, ids):
+        taken.append(len(ids))
+        return original(self, ids)
+
+    monkeypatch.setattr(StaticStep, "take", counting)
+    asked = 0
+
+    def stop_from_13() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 3 * 12
+
+    stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2], should_stop=stop_from_13))
+    assert taken == [3] * 13
+    for seed, record in stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2])).items():
+        whole = expected[seed]
+        assert record is not None
+        assert whole is not None
+        assert record.val_loss_nats == whole.val_loss_nats
+        folders = (RunDir(tmp_path / name / record.run_id) for name in "ab")
+        assert losses(read_curve(next(folders))) == losses(read_curve(next(folders)))
+    assert taken == [3] * 40
+
+
+def test_a_program_that_finds_no_memory_leaves_the_steps_to_the_ordinary_way(
+    dataset, tmp_path, monkeypatch
+):
+    expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1]))
+    monkeypatch.setattr(stack_loop, "records_steps", lambda active: True)
+
+    def no_room(self, ids):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(StaticStep, "take", no_room)
+    said: list[str] = []
+    found = stacked(seeds_of(dataset, tmp_path / "b", [0, 1], log=said.append))
+    assert sum("no longer recorded" in line for line in said) == 1
+    for seed in (0, 1):
+        ours, theirs = found[seed], expected[seed]
+        assert ours is not None
+        assert theirs is not None
+        assert ours.val_loss_nats == theirs.val_loss_nats
+
+
 def test_memory_running_out_halves_the_micro_batch_of_the_whole_stack(
     dataset, tmp_path, monkeypatch
 ):
@@ -398,3 +453,41 @@ def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
         folder = jobs[0].run_dir
         sizes.append(folder.checkpoint(checkpoint.checkpoint_steps(folder)[0]).stat().st_size)
     assert sizes[0] == sizes[1]
+
+
+def test_a_grown_run_begins_where_its_parent_was_and_resumes_to_the_same_bits(dataset, tmp_path):
+    small = tiny_spec(label="small", schedule=TRUNK)
+    parent = job(dataset, tmp_path, small, resources=Resources(save_steps=(40,)))
+    train_run(parent)
+    last = read_curve(parent.run_dir)[-1]
+    wide = tiny_model(d_model=32, n_head=4, n_kv_head=4, d_ff=64, n_layer=2)
+    spec = tiny_spec(label="wide", model=wide, growth=growth_from(small, 40))
+    whole = job(dataset, tmp_path / "a", spec, trunk=parent.run_dir)
+    state = loop.begin(whole)
+    found = loop._evaluate(whole, state, spec.eval.val_tokens)
+    assert found is not None
+    assert found.loss_nats == pytest.approx(last.val_loss_nats, abs=2e-6)
+    assert state.step == 0
+    assert not state.optimizer.state
+    assert torch.equal(loop.batch_ids(whole, state), loop.batch_ids(parent, _at(state, 40)))
+    expected = train_run(whole)
+    assert expected is not None
+    small_flops = train_flops(small.model, small.tokens)
+    assert expected.metrics == {"parent_tokens": small.tokens, "parent_flops": small_flops}
+    assert expected.flops_exact == train_flops(wide, spec.tokens)
+    asked = 0
+
+    def stop_once() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 11
+
+    broken = job(dataset, tmp_path / "b", spec, trunk=parent.run_dir, should_stop=stop_once)
+    assert train_run(broken) is None
+    result = train_run(job(dataset, tmp_path / "b", spec, trunk=parent.run_dir))
+    assert result is not None
+    assert result.val_loss_nats == expected.val_loss_nats
+
+
+def _at(state: loop.State, step: int) -> loop.State:
+    return dataclasses.replace(state, step=step)

@@ -1,0 +1,126 @@
+"""A larger model that computes what a smaller trained one does, to start training from.
+
+Width by whole multiples: the residual stream holds a copies of the small one (RMS and layer norms
+do not notice), heads and MLP units are copied, and every matrix that reads copies shares its
+weight out among them (Net2Net, Chen 2016, arXiv 1511.05641; bert2BERT, Chen 2022, arXiv
+2110.07143). Equal shares would give copies equal gradients, and shares equal along a copy
+proportional ones, which AdamW makes equal again: such copies never part (LEMON, Wang 2024, arXiv
+2310.07999, draws uneven shares). Here each share is even but for random weights, as large as the
+matrix's own, that add up to zero over the copies: a new start in every direction that the small
+model did not have. Depth: a new block is a copy of the one below it whose two output matrices are
+zero.
+
+Shapes as in ``model``: M width, H query and G key/value heads of K, F hidden, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from scaling_law.spec import ModelSpec, why_not_grown
+
+# Of the random weights, in standard deviations of the matrix; uneven shares of a quarter to three
+# quarters, which leave the copies more alike, ended 1% higher (benchmarks/NOTES.md).
+_NOISE = 1.0
+
+
+def grown_state(
+    small: dict[str, Tensor], spec: ModelSpec, large: ModelSpec, seed: int
+) -> dict[str, Tensor]:
+    """The ``state_dict`` of a ``large`` model that gives the logits of the ``small`` one.
+
+    ``small`` is the state of a model of shape ``spec``; ``seed`` draws the random weights. Equal in
+    exact arithmetic; in fp32 to about 1e-6 of the logits. Raises ``ValueError`` for shapes that
+    ``spec.why_not_grown`` refuses.
+    """
+    problem = why_not_grown(spec, large)
+    if problem:
+        raise ValueError(problem)
+    return _Widener(spec, large, seed).state(small)
+
+
+class _Widener:
+    """Which old row or column each new one copies, and what its readers weigh it by."""
+
+    def __init__(self, small: ModelSpec, large: ModelSpec, seed: int) -> None:
+        self.small, self.large = small, large
+        self.generator = torch.Generator().manual_seed(seed)
+        times = large.d_model // small.d_model
+        self.stream = torch.arange(large.d_model) % small.d_model
+        # copies of a head lie side by side: the key/value head of each is then a copy as well
+        heads = torch.arange(large.n_head) // times
+        pairs = torch.arange(large.n_kv_head) // times
+        self.head_rows = self._rows(heads)
+        first_key, first_value = small.n_head, small.n_head + small.n_kv_head
+        self.joint = self._rows(torch.cat([heads, first_key + pairs, first_value + pairs]))
+        self.heard = torch.ones(large.d_model)
+        if small.position == "alibi":
+            # old head h has the slope of new head times * (h + 1) - 1; no other is listened to yet
+            heard = (torch.arange(large.n_head) + 1) % times == 0
+            self.heard = heard.float().repeat_interleave(small.head_size)
+        self.units = torch.arange(large.d_ff) % small.d_ff
+        gates = 2 if small.activation == "swiglu" else 1
+        self.up_rows = torch.cat([part * small.d_ff + self.units for part in range(gates)])
+
+    def _rows(self, heads: Tensor) -> Tensor:
+        """Rows of these heads' matrices, one after another."""
+        size = self.small.head_size
+        return (heads[:, None] * size + torch.arange(size)).flatten()
+
+    def state(self, small: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every tensor of the large model."""
+        tied = self.small.tied
+        found = {"embedding.weight": small["embedding.weight"][:, self.stream]}
+        if "position.weight" in small:
+            found["position.weight"] = small["position.weight"][:, self.stream]
+        taken = [index * self.small.n_layer // self.large.n_layer for index in range(self._depth)]
+        for index, old in enumerate(taken):
+            is_new = index > 0 and taken[index - 1] == old
+            for name, weight in self._block(small, f"blocks.{old}.", is_new).items():
+                found[f"blocks.{index}.{name}"] = weight
+        gain = small["norm.weight"]
+        if tied:
+            # the head is the copied embedding table, so the norm before it does the sharing out
+            found["norm.weight"] = self._reads(gain[None], self.stream)[0]
+            found["head.weight"] = found["embedding.weight"]
+        else:
+            found["norm.weight"] = gain[self.stream]
+            found["head.weight"] = self._reads(small["head.weight"], self.stream)
+        return {name: weight.clone() for name, weight in found.items()}
+
+    @property
+    def _depth(self) -> int:
+        return self.large.n_layer
+
+    def _block(self, small: dict[str, Tensor], prefix: str, is_new: bool) -> dict[str, Tensor]:
+        own = {k.removeprefix(prefix): w for k, w in small.items() if k.startswith(prefix)}
+        heads = own["attention.out.weight"][self.stream]
+        units = own["mlp.out.weight"][self.stream]
+        out = self._reads(heads, self.head_rows, self.heard)
+        down = self._reads(units, self.units)
+        return {
+            "norm_attention.weight": own["norm_attention.weight"][self.stream],
+            "attention.qkv.weight": self._reads(
+                own["attention.qkv.weight"][self.joint], self.stream
+            ),
+            "attention.out.weight": torch.zeros_like(out) if is_new else out,
+            "norm_mlp.weight": own["norm_mlp.weight"][self.stream],
+            "mlp.up.weight": self._reads(own["mlp.up.weight"][self.up_rows], self.stream),
+            "mlp.out.weight": torch.zeros_like(down) if is_new else down,
+        }
+
+    def _reads(self, weight: Tensor, copied: Tensor, heard: Tensor | None = None) -> Tensor:
+        """Rows [R, old] as [R, new], each weight shared out among the new columns that copy it.
+
+        ``copied`` [new] says which old column each is; those not ``heard`` get no share.
+        """
+        counted = torch.ones(len(copied)) if heard is None else heard
+        counted = counted.double()
+        copies = counted.new_zeros(weight.shape[1]).index_add_(0, copied, counted)[copied]
+        shape = (weight.shape[0], len(copied))
+        noise = torch.randn(shape, generator=self.generator, dtype=torch.float64) * counted
+        noise *= _NOISE * weight.double().std()
+        left = noise.new_zeros(weight.shape).index_add_(1, copied, noise)[:, copied] / copies
+        shares = (weight[:, copied].double() / copies + noise - left) * counted
+        return shares.to(weight.dtype)
