@@ -29,9 +29,7 @@ from scaling_law.spec import ModelSpec
 from scaling_law.units import format_count
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "quick-cpu"
-# The budgets, each with the seeds of its runs: the dearest is the one that shows most.
-SEEDS = {3e11: (0, 1, 2), 1.2e12: (0, 1, 2), 4.8e12: (0, 1)}
-BUDGETS = tuple(SEEDS)
+BUDGETS, SEEDS = (3e11, 1.2e12, 4.8e12), (0, 1)
 ANCHOR_FLOPS = 1e11  # Kaplan's slope starts from our optimum here, the reference's smallest cell
 PETAFLOP_DAY = 8.64e19
 # widths tried: multiples of 4, of 8 from 64 on
@@ -102,11 +100,10 @@ def _nearest(non_embedding: float) -> int:
 
 @dataclass(frozen=True)
 class Rule:
-    """``width`` of a budget; ``budgets`` it is trained at, with ``most_seeds``."""
+    """``width`` of a budget; ``budgets`` it is trained at."""
 
     width: Callable[[float], int]
     budgets: tuple[float, ...] = BUDGETS
-    most_seeds: int = 3
 
 
 RULES = {
@@ -114,24 +111,23 @@ RULES = {
     "Chinchilla, 20 tokens a param": Rule(chinchilla),
     "Kaplan's slope from our start": Rule(kaplan_slope),
     # at 4.8e12 it asks for 30M tokens on 16 wide: two epochs, and the time of all the others
-    "Kaplan's own constants": Rule(kaplan, BUDGETS[:2], 2),
+    "Kaplan's own constants": Rule(kaplan, BUDGETS[:2]),
 }
 
 
 def grid() -> str:
     """The grid of allocation.yaml: each size once, with every budget that a rule gives it."""
-    wanted: dict[int, dict[float, tuple[int, ...]]] = {}
+    wanted: dict[int, set[float]] = {}
     for rule in RULES.values():
         for flops in rule.budgets:
-            wanted.setdefault(rule.width(flops), {})[flops] = SEEDS[flops][: rule.most_seeds]
+            wanted.setdefault(rule.width(flops), set()).add(flops)
     lines = []
     for width in sorted(wanted):
         budgets, heads = wanted[width], model(width).n_head
         listed = ", ".join(f"{flops:g}".replace("e+", "e") for flops in sorted(budgets))
-        seeds = max(budgets.values(), key=len)
         lines.append(
             f"  - {{sizes: [{{n_layer: 2, d_model: {width}, n_head: {heads}}}], flops: [{listed}],"
-            f" seeds: {list(seeds)}}}"
+            f" seeds: {list(SEEDS)}}}"
         )
     return "\n".join(["grid:", *lines])
 
@@ -161,9 +157,10 @@ class Row:
 
 
 def analyse(records: Sequence[RunRecord]) -> tuple[list[Row], float]:
-    """Every rule at every budget that was trained, and the seed noise (sd of log loss, pooled).
+    """Every rule at every budget that was trained, and the seed noise (sd of log loss).
 
-    Raises ``ConfigError`` where no budget has two rules, or no rule two seeds.
+    The noise is pooled over these seeds and the reference sweep's, for a few runs alone would be
+    sure of a difference too soon. Raises ``ConfigError`` where nothing can be compared.
     """
     rows = [
         row
@@ -171,13 +168,22 @@ def analyse(records: Sequence[RunRecord]) -> tuple[list[Row], float]:
         for name, rule in RULES.items()
         if (row := _row(records, name, rule.width(flops), flops)) is not None
     ]
-    spread = [row for row in rows if len(row.log_losses) > 1]
-    freedom = sum(len(row.log_losses) - 1 for row in spread)
-    if not freedom or len(rows) < 2:
-        raise ConfigError("expected finished runs of experiments/allocation.yaml, with seeds")
-    squares = sum((x - row.mean) ** 2 for row in spread for x in row.log_losses)
-    noise = math.sqrt(squares / freedom)
+    if len(rows) < 2:
+        raise ConfigError("expected finished runs of experiments/allocation.yaml")
+    groups = [row.log_losses for row in rows] + _reference_repeats()
+    squares = sum((x - sum(group) / len(group)) ** 2 for group in groups for x in group)
+    noise = math.sqrt(squares / sum(len(group) - 1 for group in groups))
     return [_against_best(row, rows, noise) for row in rows], noise
+
+
+def _reference_repeats() -> list[tuple[float, ...]]:
+    """Log losses of the reference sweep's runs that differ in their seed alone."""
+    found: dict[tuple[int, int], list[float]] = {}
+    for record in load_records(SweepDir(REFERENCE)):
+        if record.kind != "trunk" and record.val_loss_nats is not None:
+            key = (record.params_total, record.tokens)
+            found.setdefault(key, []).append(math.log(record.val_loss_nats))
+    return [tuple(group) for group in found.values() if len(group) > 1]
 
 
 def _row(records: Sequence[RunRecord], name: str, width: int, flops: float) -> Row | None:
@@ -228,8 +234,8 @@ def text(rows: Sequence[Row], noise: float) -> str:
             f" {100 * row.expected:+9.2f}%"
         )
     lines.append(
-        f"seed noise {100 * noise:.2f}% of loss (standard deviation, pooled); ± one standard error"
-        " of the difference; params: all; FLOPs: exact"
+        f"seed noise {100 * noise:.2f}% of loss (standard deviation, pooled with the reference"
+        " sweep's); ± one standard error of the difference; params: all; FLOPs: exact"
     )
     return "\n".join([*lines, *(_sentence(rows, flops) for flops in BUDGETS)])
 

@@ -65,7 +65,7 @@ def test_the_rules_are_the_papers(allocation):
 
 def test_it_finds_who_won_against_the_noise(allocation, records):
     rows, noise = allocation.analyse(records)
-    assert noise == pytest.approx(0.001, rel=0.5)
+    assert 0.001 < noise < 0.0022  # planted here, and the reference sweep's
     for row in rows:
         assert row.excess == pytest.approx(row.expected, abs=1.5e-3)
     best = {row.flops: row.rule for row in rows if row.excess == 0}
