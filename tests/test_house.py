@@ -25,6 +25,7 @@ LAYERS = {
     "flags": 1,
     "spec": 1,
     "layout": 1,
+    "sealed": 1,
     "strict_yaml": 1,
     "scales": 2,
     "counts": 2,
