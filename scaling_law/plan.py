@@ -356,12 +356,14 @@ class _Planner:
             branch=branch,
             tags=tuple(tags),
             early_stop=early_stop,
+            spikes=self.config.spike_spec(),
         )
         resources = Resources(
             device=self.profile.kind,
             micro_seqs=fit.micro_seqs,
             gradient_checkpointing=fit.gradient_checkpointing,
             save_steps=save_steps,
+            **self.config.checkpoints.resources(),
         )
         own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
         return PlannedRun(
@@ -490,7 +492,8 @@ def _packed_seconds(
 
 
 def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
-    """The trunks' kept states, one state in flight per slot, and every run's small files."""
+    """The trunks' kept states, those in flight per slot, and every run's small files."""
     states = [count_params(r.spec.model).total * CHECKPOINT_BYTES_PER_PARAM for r in runs]
     kept = sum(size * len(r.resources.save_steps) for size, r in zip(states, runs, strict=True))
-    return kept + slots * max(states) + RUN_FILES_BYTES * len(runs)
+    flying = 1 + max(run.resources.keep_checkpoints for run in runs)
+    return kept + slots * flying * max(states) + RUN_FILES_BYTES * len(runs)

@@ -36,6 +36,7 @@ LAYERS = {
     "outcome": 2,
     "rules": 2,
     "schema": 2,
+    "config_values": 2,
     "config": 2,
     "packing": 2,
     "hardware": 2,
@@ -67,7 +68,7 @@ THIRD_PARTY = {
     "torch": {"train"},
     "scipy": {"fit", "extrapolate"},
     "matplotlib": {"report"},
-    "pydantic": {"schema"},
+    "pydantic": {"schema", "config_values"},
 }
 
 

@@ -45,6 +45,8 @@ def describe_end(record: RunRecord) -> str:
         loss += f" ({record.val_bits_per_byte:.3f} bits/byte)"
     if record.kind == "trunk":
         loss += ", not annealed"
+    if skipped := record.metrics.get("batches_skipped"):
+        loss += f", {skipped:.0f} batches skipped"
     speed = f"{format_count(record.tokens_per_second)} tok/s"
     memory = format_bytes(record.peak_memory_bytes)
     return f"{spec.label}: {loss}, {format_seconds(record.seconds)}, {speed}, peak {memory}"

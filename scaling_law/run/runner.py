@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_PREEMPTED, EXIT_RUN_FAILED
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.plan import Plan, PlannedRun
@@ -89,6 +89,7 @@ class Runner:
         self._deaths: dict[str, int] = {}
         self._together: dict[str, int] = {}  # how many a run was last submitted with
         self._alone: set[str] = set()  # what failed in a stack is tried on its own
+        self._taken_back: dict[str, int] = {}  # how often a trunk was, for a damaged state
         self._branches: dict[str, list[PlannedRun]] = {}
         for run in plan.runs:
             if run.spec.branch:
@@ -122,12 +123,11 @@ class Runner:
                 if self._has_what_branches_need(run, record):
                     self._note_record(record)
                     continue
-                # the trunk is over, but a state that an unfinished branch needs is gone
+                # the trunk is over, but a state that an unfinished branch needs is gone; it goes
+                # on from an older one, or from the start
                 run_dir.record.unlink()
-                for path in sorted(run_dir.checkpoints.glob("*.pt")):
-                    path.unlink()
             layout.write_json(run_dir.spec, to_json(run.spec))
-            layout.write_json(run_dir.resources, to_json(run.resources))
+            sealed.write(run_dir.resources, to_json(run.resources))
 
     def _has_what_branches_need(self, run: PlannedRun, record: RunRecord) -> bool:
         saved = self._saved_steps(run.run_id)
@@ -214,7 +214,9 @@ class Runner:
         """Read from the folder what became of a run whose worker has let go of it."""
         run_dir = self.sweep.run(run_id)
         label = self.plan.by_id[run_id].spec.label
-        if run_dir.record.is_file():
+        if self._trains_trunk_again(run_id, progress):
+            run_dir.failure.unlink(missing_ok=True)
+        elif run_dir.record.is_file():
             record = read_record(run_dir.record)
             self._note_record(record)
             self._drop_spent_states(run_id)
@@ -233,6 +235,32 @@ class Runner:
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
             else:
                 progress.say(f"{label}: its worker died; trying once more")
+
+    def _trains_trunk_again(self, run_id: str, progress: SweepProgress) -> bool:
+        """Whether a state that branches start from turned out to be damaged, and is come by again.
+
+        The worker of a branch removes such a state. A trunk that is over is taken back, one under
+        way at its end: it goes on from its newest older state, to the same bits. As often as it
+        has branches, lest a disk that damages whatever it is given be written to for ever.
+        """
+        run, is_over = self.plan.by_id[run_id], self.sweep.run(run_id).record.is_file()
+        if run.spec.branch is not None:
+            trunk_id = run.spec.branch.trunk_id
+            lost = not is_over and run.spec.branch.at_step not in self._saved_steps(trunk_id)
+        else:
+            trunk_id, record = run_id, self.sweep.run(run_id).record
+            lost = is_over and not self._has_what_branches_need(run, read_record(record))
+        if not lost or trunk_id in self._busy or trunk_id in self.outcome.failed:
+            return lost
+        self._taken_back[trunk_id] = self._taken_back.get(trunk_id, 0) + 1
+        if self._taken_back[trunk_id] > len(self._branches[trunk_id]):
+            return False
+        if trunk_id in self.outcome.done:
+            self.outcome.done.remove(trunk_id)
+        self.sweep.run(trunk_id).record.unlink(missing_ok=True)
+        label = self.plan.by_id[trunk_id].spec.label
+        progress.say(f"{label}: a state that branches need is damaged; trained to it again")
+        return True
 
     def _drop_spent_states(self, run_id: str) -> None:
         """Remove a trunk's saved states once every branch of it is over."""
