@@ -17,16 +17,9 @@ from typing import Annotated, Any, get_args, get_origin
 import yaml
 
 from scaling_law import layout, strict_yaml
+from scaling_law.config_values import Either, optional
 from scaling_law.errors import ConfigError, quoted
-from scaling_law.schema import (
-    DEVICE_KINDS,
-    Either,
-    Invalid,
-    SweepFile,
-    optional,
-    sweep_schema,
-    validate,
-)
+from scaling_law.schema import DEVICE_KINDS, Invalid, SweepFile, sweep_schema, validate
 from scaling_law.spec import to_json
 from scaling_law.strict_yaml import Document, Mark, Path_
 

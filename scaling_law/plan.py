@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout
+from scaling_law import sealed
 from scaling_law.config import SweepConfig
 from scaling_law.counts import count_params, memory_bytes, train_flops
 from scaling_law.errors import PlanError, quoted
@@ -35,6 +35,7 @@ from scaling_law.typed import build
 from scaling_law.units import format_bytes, format_seconds
 
 SCHEMA_VERSION = 1
+CONFIG_KEY = "config_sha256"  # in ``plan.json`` beside the plan: of the config it is made for
 
 # A worker process loads torch once (3.6 s on 2 cores); each run then opens its folder, builds
 # its model and writes its files.
@@ -162,6 +163,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     try:
         fields = {**data}
         version = fields.pop("schema_version", None)
+        fields.pop(CONFIG_KEY, None)
         if version != SCHEMA_VERSION:
             raise PlanError(
                 f"schema_version {quoted(version)}, expected {SCHEMA_VERSION}: of another version"
@@ -183,7 +185,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
 
 def read_plan(path: Path) -> Plan:
     """The plan in ``path``. Raises ``ConfigError`` or ``PlanError`` naming the file."""
-    data = layout.read_json(path)
+    data = sealed.read(path, "delete it to plan the sweep again")
     try:
         return plan_from_json(data)
     except PlanError as problem:
@@ -354,12 +356,14 @@ class _Planner:
             branch=branch,
             tags=tuple(tags),
             early_stop=early_stop,
+            spikes=self.config.spike_spec(),
         )
         resources = Resources(
             device=self.profile.kind,
             micro_seqs=fit.micro_seqs,
             gradient_checkpointing=fit.gradient_checkpointing,
             save_steps=save_steps,
+            **self.config.checkpoints.resources(),
         )
         own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
         return PlannedRun(
@@ -488,7 +492,8 @@ def _packed_seconds(
 
 
 def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
-    """The trunks' kept states, one state in flight per slot, and every run's small files."""
+    """The trunks' kept states, those in flight per slot, and every run's small files."""
     states = [count_params(r.spec.model).total * CHECKPOINT_BYTES_PER_PARAM for r in runs]
     kept = sum(size * len(r.resources.save_steps) for size, r in zip(states, runs, strict=True))
-    return kept + slots * max(states) + RUN_FILES_BYTES * len(runs)
+    flying = 1 + max(run.resources.keep_checkpoints for run in runs)
+    return kept + slots * flying * max(states) + RUN_FILES_BYTES * len(runs)

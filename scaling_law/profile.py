@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import ConfigError
 from scaling_law.spec import ModelSpec, to_json
@@ -84,7 +84,7 @@ def save_profile(profile: DeviceProfile, requested: str) -> None:
     """Cache ``profile`` under its kind and under what was ``requested`` (``auto``, say)."""
     for name in {profile.kind, requested}:
         content = {"schema_version": SCHEMA_VERSION, **to_json(profile)}
-        layout.write_json(profile_path(name), content)
+        sealed.write(profile_path(name), content)
 
 
 def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
@@ -100,7 +100,7 @@ def load_profile(requested: str) -> DeviceProfile | None:
     if not path.is_file():
         return None
     try:
-        data = layout.read_json(path)
+        data = sealed.read(path, "it is measured again")
         if data.get("schema_version") != SCHEMA_VERSION:
             return None
         return profile_from_json(data)

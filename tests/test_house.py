@@ -27,6 +27,7 @@ LAYERS = {
     "layout": 1,
     "process": 1,
     "claim": 2,
+    "sealed": 1,
     "strict_yaml": 1,
     "scales": 2,
     "counts": 2,
@@ -37,6 +38,7 @@ LAYERS = {
     "outcome": 2,
     "rules": 2,
     "schema": 2,
+    "config_values": 2,
     "config": 2,
     "packing": 2,
     "hardware": 2,
@@ -68,7 +70,7 @@ THIRD_PARTY = {
     "torch": {"train"},
     "scipy": {"fit", "extrapolate"},
     "matplotlib": {"report"},
-    "pydantic": {"schema"},
+    "pydantic": {"schema", "config_values"},
 }
 
 

@@ -211,6 +211,9 @@ def _mixture_notes(records: Sequence[RunRecord]) -> list[str]:
     predicted = sum(r.status == "stopped_early" for r in records)
     if predicted:
         notes.append(f"{predicted} of {len(records)} losses are predicted, not measured")
+    skipped = sum("batches_skipped" in r.metrics for r in records)
+    if skipped:
+        notes.append(f"{skipped} of {len(records)} runs took other batches after loss spikes")
     for what, values in (
         ("corpus fingerprints", {r.corpus_fingerprint for r in records}),
         ("vocabulary sizes", {str(r.spec.model.vocab_size) for r in records}),

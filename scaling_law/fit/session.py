@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.errors import ConfigError, FitError, quoted
 from scaling_law.fit.choose import best_law, score_laws
 from scaling_law.fit.material import gather_material, refuse_table_settings, source_key
@@ -17,7 +17,6 @@ from scaling_law.fit.suite import (
     SCHEMA_VERSION,
     FitSettings,
     FitSuite,
-    digest,
     fit_material,
     save_suite,
 )
@@ -174,8 +173,7 @@ def _stored(path: Path, content: Any) -> KnownLaws:
         version = content.get("schema_version")
         if version != SCHEMA_VERSION:
             raise ValueError(f"schema_version {quoted(version)}, expected {SCHEMA_VERSION}")
-        if content.get("digest") != digest(content):
-            raise ValueError("its content does not match its digest")
+        content = sealed.opened(content, required=True)
         return KnownLaws(
             laws={n: fit_result_from_json(fit) for n, fit in content["laws"].items()},
             best_law=content["best_law"],

@@ -113,6 +113,7 @@ def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> Ru
         f" {forecast.high_nats:.4f} at 90%; step {step} of {spec.total_steps},"
         f" {saved:.3g} FLOPs saved",
         metrics={
+            **record.metrics,
             "predicted_loss_nats": forecast.loss_nats,
             "predicted_low_nats": forecast.low_nats,
             "predicted_high_nats": forecast.high_nats,

@@ -22,7 +22,7 @@ from tests.fakes import tiny_spec
 
 # what two trainings of one run may differ in: rounding, and the clock
 CHANGING = (
-    *("val_loss_nats", "val_loss_sem_nats", "val_bits_per_byte"),
+    *("val_loss_nats", "val_loss_sem_nats", "val_bits_per_byte", "curve_sha256"),
     *("run_id", "spec", "seconds", "tokens_per_second", "peak_memory_bytes", "finished_at"),
 )
 TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
