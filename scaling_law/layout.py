@@ -155,6 +155,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         temporary.replace(path)
         _sync_folder(path.parent)
+    except OSError as problem:
+        # a full disk speaks of no file, a temporary name tells nobody anything
+        problem.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -183,7 +183,7 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
 
 def load_records(sweep: SweepDir) -> list[RunRecord]:
     """Every finished run of ``sweep``, by run id. Raises ``ConfigError`` when there is none."""
-    records = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
+    records = [read_record(d.record) for d in sweep.run_dirs() if d.record.exists()]
     if not records:
         raise ConfigError(f"{sweep.path}: no finished run yet; run `slaw run` to the end first")
     return records

@@ -98,8 +98,12 @@ def text(body: str) -> str:
 
 def read_text(path: Path) -> str:
     """The body of a sealed text; also one without a seal. Raises ``ConfigError``."""
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise ConfigError(f"{path}: not a file; expected text")
     try:
         whole = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: damaged (not UTF-8 text)") from None
     first, _, body = whole.partition("\n")

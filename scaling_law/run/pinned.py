@@ -31,6 +31,12 @@ _PLAN_AGAIN = "delete it to plan the sweep again"
 def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
     """Write the plan and, for people, the config it is made for."""
     sealed.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: _config_key(config)})
+    _write_config(config, sweep)
+
+
+def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
+    if sweep.config.is_dir() and not sweep.config.is_symlink():
+        raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
     layout.atomic_write(sweep.config, sealed.text(config_yaml(config)))
 
 
@@ -49,9 +55,9 @@ def begun_plan(
         return None
     try:
         sealed.read_text(sweep.config)
-    except (ConfigError, OSError) as damage:
+    except ConfigError as damage:
         say(f"{damage}; written anew")
-        layout.atomic_write(sweep.config, sealed.text(config_yaml(config)))
+        _write_config(config, sweep)
     return dataclasses.replace(plan, slots=profile.slots)
 
 

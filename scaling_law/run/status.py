@@ -31,7 +31,7 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
             "total_steps": run.spec.total_steps,
             "val_loss_nats": None,
         }
-        if run_dir.record.is_file():
+        if run_dir.record.exists():
             record = read_record(run_dir.record)
             entry.update(
                 state=record.status,
