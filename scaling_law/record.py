@@ -207,12 +207,15 @@ def read_curve(run_dir: RunDir, record: RunRecord | None = None) -> list[CurvePo
     Raises ``ConfigError`` when a line is not as it was written or, given the run's ``record``,
     when the whole curve is not.
     """
-    points = []
+    points: list[CurvePoint] = []
     text = run_dir.curve.read_text(errors="replace") if _is_file(run_dir.curve) else ""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            points.append(build(CurvePoint, sealed.open_line(line)))
+            point = build(CurvePoint, sealed.open_line(line))
+            if points and point.step <= points[-1].step:
+                raise ValueError(f"step {point.step} after step {points[-1].step}")
+            points.append(point)
         except (ValueError, RecursionError) as problem:
             if number == len(lines):
                 break

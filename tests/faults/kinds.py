@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import profile, sealed
+from scaling_law.config import begun_config_key
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.fit.session import known_laws
@@ -59,7 +60,8 @@ class Kind:
     path: Callable[[World], Path]
     read: Callable[[World], Any]
     instead: Any = NOTHING
-    named: bool = True  # whether the refusal names this very file, and not its folder
+    mends: bool = False  # the reader puts right what is damaged, or leaves it out
+    above: int = 0  # the refusal names the file, or the folder so many levels above
 
 
 def _curve(world: World) -> Any:
@@ -118,7 +120,12 @@ KINDS = (
     Kind(name="record.json (fit)", path=lambda w: w.run.record, read=_rows),
     Kind(name="record.json (status)", path=lambda w: w.run.record, read=_status),
     Kind(name="curve.jsonl", path=lambda w: w.run.curve, read=_curve),
-    Kind(name="curve.jsonl (under way)", path=lambda w: w.states.curve, read=_started_curve),
+    Kind(
+        name="curve.jsonl (under way)",
+        mends=True,
+        path=lambda w: w.states.curve,
+        read=_started_curve,
+    ),
     Kind(name="spec.json", path=lambda w: w.run.spec, read=lambda w: worker._spec_of(w.run)),
     Kind(
         name="resources.json",
@@ -149,26 +156,29 @@ KINDS = (
         path=lambda w: w.sweep.dir.plan,
         read=lambda w: read_plan(w.sweep.dir.plan),
     ),
-    Kind(name="sweep.yaml (run)", path=lambda w: w.sweep.dir.config, read=_plan),
+    Kind(name="sweep.yaml (run)", mends=True, path=lambda w: w.sweep.dir.config, read=_plan),
     Kind(
         name="sweep.yaml (report)",
         path=lambda w: w.sweep.dir.config,
-        read=lambda w: sealed.read_text(w.sweep.dir.config),
+        read=lambda w: sealed.read_text(w.sweep.dir.config, begun_config_key(w.sweep.dir)),
     ),
-    Kind(name="data.json", path=lambda w: w.sweep.dir.data, read=_prepared_again),
+    Kind(name="data.json", mends=True, path=lambda w: w.sweep.dir.data, read=_prepared_again),
     Kind(
         name="fits/fit.json",
         path=lambda w: w.fitted.fits / "fit.json",
         read=lambda w: known_laws(w.fitted.path),
-        named=False,
+        above=2,
     ),
     Kind(name="train.bin", path=lambda w: w.data / "train.bin", read=_opened),
-    Kind(name="val.bin (run)", path=lambda w: w.data / "val.bin", read=_prepared_again),
+    Kind(name="val.bin (run)", mends=True, path=lambda w: w.data / "val.bin", read=_prepared_again),
     Kind(name="meta.json", path=lambda w: w.data / "meta.json", read=_opened),
-    Kind(name="meta.json (run)", path=lambda w: w.data / "meta.json", read=_prepared_again),
     Kind(
-        name="tokenizer.json", path=lambda w: w.data / "tokenizer.json", read=_opened, named=False
+        name="meta.json (run)",
+        mends=True,
+        path=lambda w: w.data / "meta.json",
+        read=_prepared_again,
     ),
+    Kind(name="tokenizer.json", path=lambda w: w.data / "tokenizer.json", read=_opened, above=1),
     Kind(
         name="device profile",
         path=lambda w: profile.profile_path("cpu"),
