@@ -194,8 +194,11 @@ def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Pat
         guard()
         temporary.replace(path)
         _sync_folder(path.parent)
-    except FileNotFoundError:
-        guard()  # removed under our hands: by whoever has the folder now
+    except OSError as problem:
+        if isinstance(problem, FileNotFoundError):
+            guard()  # removed under our hands: by whoever has the folder now
+        # a full disk speaks of no file, a temporary name tells nobody anything
+        problem.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

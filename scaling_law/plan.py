@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import sealed
-from scaling_law.config import SweepConfig
+from scaling_law.config import CONFIG_KEY, SweepConfig
 from scaling_law.counts import count_params, memory_bytes, train_flops
 from scaling_law.errors import PlanError, quoted
 from scaling_law.grid import Course, Horizon, expand
@@ -35,7 +35,6 @@ from scaling_law.typed import build
 from scaling_law.units import format_bytes, format_seconds
 
 SCHEMA_VERSION = 1
-CONFIG_KEY = "config_sha256"  # in ``plan.json`` beside the plan: of the config it is made for
 
 # A worker process loads torch once (3.6 s on 2 cores); each run then opens its folder, builds
 # its model and writes its files.

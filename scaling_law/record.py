@@ -156,7 +156,7 @@ def read_record(path: Path) -> RunRecord:
 
 def record_if_there(run_dir: RunDir) -> RunRecord | None:
     """The record of a run that is over, else None. Raises as ``read_record`` does."""
-    if not run_dir.record.is_file():
+    if not run_dir.record.exists():
         return None
     try:
         return read_record(run_dir.record)
@@ -226,12 +226,15 @@ def read_curve(run_dir: RunDir, record: RunRecord | None = None) -> list[CurvePo
     Raises ``ConfigError`` when a line is not as it was written or, given the run's ``record``,
     when the whole curve is not.
     """
-    points = []
+    points: list[CurvePoint] = []
     text = run_dir.curve.read_text(errors="replace") if _is_file(run_dir.curve) else ""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            points.append(build(CurvePoint, sealed.open_line(line)))
+            point = build(CurvePoint, sealed.open_line(line))
+            if points and point.step <= points[-1].step:
+                raise ValueError(f"step {point.step} after step {points[-1].step}")
+            points.append(point)
         except (ValueError, RecursionError) as problem:
             if number == len(lines):
                 break

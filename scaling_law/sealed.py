@@ -98,15 +98,24 @@ def text(body: str) -> str:
     return f"{_TEXT}{_hash(body)}\n{body}"
 
 
-def read_text(path: Path) -> str:
-    """The body of a sealed text; also one without a seal. Raises ``ConfigError``."""
+def read_text(path: Path, sha256: str | None = None) -> str:
+    """The body of a sealed text; also one without a seal, unless its ``sha256`` is known.
+
+    Raises ``ConfigError``.
+    """
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise ConfigError(f"{path}: not a file; expected text")
     try:
         whole = path.read_bytes().decode()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: damaged (not UTF-8 text)") from None
     first, _, body = whole.partition("\n")
-    if not first.startswith(_TEXT):
-        return whole
-    if first != f"{_TEXT}{_hash(body)}":
+    is_sealed = first.startswith(_TEXT)
+    if is_sealed and first != f"{_TEXT}{_hash(body)}":
         raise ConfigError(f"{path}: damaged (its text does not match its first line)")
+    body = body if is_sealed else whole
+    if sha256 not in (None, _hash(body)):
+        raise ConfigError(f"{path}: damaged (not the text it was)")
     return body

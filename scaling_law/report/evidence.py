@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law import layout, sealed
+from scaling_law.config import begun_config_key
 from scaling_law.errors import FitError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.envelope import PowerLine
@@ -184,7 +185,7 @@ def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
 
 
 def _text(sweep: SweepDir) -> str:
-    return sealed.read_text(sweep.config) if sweep.config.is_file() else ""
+    return sealed.read_text(sweep.config, begun_config_key(sweep)) if sweep.config.is_file() else ""
 
 
 def rows_by_size(points: FitPoints) -> dict[str, list[int]]:

@@ -7,31 +7,41 @@ cut the grid elsewhere; the runs of one sweep must not straddle either.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from scaling_law import layout, sealed
-from scaling_law.config import SweepConfig, config_yaml, load_config
+from scaling_law.config import (
+    CONFIG_KEY,
+    SweepConfig,
+    begun_config_key,
+    config_key,
+    config_yaml,
+    load_config,
+)
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError
 from scaling_law.layout import SweepDir
-from scaling_law.plan import CONFIG_KEY, Plan, read_plan
+from scaling_law.plan import Plan, read_plan
 from scaling_law.profile import DeviceProfile
 from scaling_law.record import read_record
 from scaling_law.spec import DataSpec, to_json
 
 Say = Callable[[str], None]
-_PLAN_AGAIN = "delete it to plan the sweep again"
 
 
 def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
     """Write the plan and, for people, the config it is made for."""
-    sweep.config.unlink(missing_ok=True)  # an old one must never stand beside a new plan
-    sealed.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: _config_key(config)})
+    sealed.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: config_key(config)})
+    _write_config(config, sweep)
+
+
+def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
+    if sweep.config.is_dir() and not sweep.config.is_symlink():
+        raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
     layout.atomic_write(sweep.config, sealed.text(config_yaml(config)))
 
 
@@ -46,30 +56,25 @@ def begun_plan(
     if not sweep.plan.is_file():
         return None
     plan = read_plan(sweep.plan)
-    if not _same_config(config, sweep) or plan.device_kind != profile.kind:
+    known = begun_config_key(sweep)
+    if known != config_key(config) and not _means_the_same(config, sweep, known):
+        return None
+    if plan.device_kind != profile.kind:
         return None
     try:
-        sealed.read_text(sweep.config)
-    except (ConfigError, OSError) as damage:
+        sealed.read_text(sweep.config, known)
+    except ConfigError as damage:
         say(f"{damage}; written anew")
-        layout.atomic_write(sweep.config, sealed.text(config_yaml(config)))
+        _write_config(config, sweep)
     return dataclasses.replace(plan, slots=profile.slots)
 
 
-def _config_key(config: SweepConfig) -> str:
-    return hashlib.sha256(config_yaml(config).encode()).hexdigest()
-
-
-def _same_config(config: SweepConfig, sweep: SweepDir) -> bool:
-    """By the hash in the plan; where another version wrote other keys, by what they mean."""
-    if sealed.read(sweep.plan, _PLAN_AGAIN).get(CONFIG_KEY) == _config_key(config):
-        return True
+def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> bool:
+    """Whether ``sweep.yaml`` reads as ``config``: another version wrote other keys."""
     try:
-        text = sealed.read_text(sweep.config)
-        return text == config_yaml(config) or (
-            load_config(sweep.config, device_kind=config.device_kind) == config
-        )
-    except (ConfigError, OSError):
+        sealed.read_text(sweep.config, known)
+        return load_config(sweep.config, device_kind=config.device_kind) == config
+    except ConfigError:
         return False
 
 

@@ -25,11 +25,13 @@ class Heartbeat:
 
 def read_heartbeat(run_dir: RunDir) -> Heartbeat | None:
     """The run's last heartbeat, or None before the first."""
+    if not run_dir.progress.is_file():  # not there yet; a pipe may never end
+        return None
     try:
         state = sealed.open_line(run_dir.progress.read_text())
         return build(Heartbeat, {name: state[name] for name in ("step", "tokens_per_second")})
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # not there yet, or being replaced
+        return None  # being replaced, or damaged
 
 
 def describe_end(record: RunRecord) -> str:

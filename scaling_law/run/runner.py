@@ -141,7 +141,7 @@ class Runner:
         """Take the disk's word for what is over, and write the folders of what is not."""
         for run in self.plan.runs:
             run_dir = self.sweep.run(run.run_id)
-            if run_dir.record.is_file():
+            if run_dir.record.exists():
                 record = read_record(run_dir.record)
                 if self._has_what_branches_need(run, record) or not self._take_back(run):
                     self._note_record(record)
