@@ -87,10 +87,14 @@ def build(folder: Path, environment: dict[str, str]) -> list[Case]:
         Case("slaw run --dry-run", (*SLAW, "run", "--dry-run"), 0.6),
         Case("the same, data prepared", (*SLAW, "run", "--dry-run", *PREPARED), 0.6),
         Case("slaw status, 40 runs", (*SLAW, "status", small), 0.5),
+        Case("slaw monitor --once, 40 runs", (*SLAW, "monitor", small, "--once"), 0.5),
         Case(f"slaw plan, {RUNS:,} runs", (*SLAW, "plan", str(large)), 3.0),
         Case("the same, cut to a time limit", (*SLAW, "plan", str(limited)), 3.0),
         Case("the same, --json, uncut", (*SLAW, "plan", str(large), "--json"), 3.0),
         Case(f"slaw status, {RUNS:,} folders", (*SLAW, "status", str(folder / "large")), 5.0),
+        Case(
+            "slaw monitor --once of them", (*SLAW, "monitor", str(folder / "large"), "--once"), 5.0
+        ),
     ]
 
 

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Sequence
 
 from scaling_law import __version__
-from scaling_law.commands import data, extrapolate, fit, report, run
+from scaling_law.commands import allocate, data, extrapolate, fit, monitor, report, run
 from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SlawError
 from scaling_law.flags import Commands, Parser, complain, say
 
-_COMMANDS = (run, fit, extrapolate, report, data)  # in the order of --help
+_COMMANDS = (run, monitor, fit, extrapolate, allocate, report, data)  # in the order of --help
 
 
 def _completion(options: argparse.Namespace) -> int:

@@ -52,6 +52,16 @@ def count(text: str) -> float:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
+def size(text: str) -> int:
+    """Bytes as people write them: 80GB, 512MiB."""
+    from scaling_law.units import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
 def whole(text: str) -> int:
     """A whole number; of 4300 digits int() makes an error of its own."""
     try:
@@ -150,6 +160,22 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         "batch, plateau or spike",
     )
     fit.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+
+
+def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
+    """Which device a training run is counted in, with figures of one's own."""
+    parser.add_argument(
+        "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
+    )
+    parser.add_argument(
+        "--gpu-price",
+        type=count,
+        metavar="X",
+        help="US dollars per device-hour, instead of the table's",
+    )
+    parser.add_argument(
+        "--mfu", type=count, metavar="F", help="share of the device's peak, instead of the table's"
+    )
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> None:

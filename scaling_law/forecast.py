@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from scaling_law.fit.session import KnownLaws, known_laws
 from scaling_law.fit.table import TableSettings
 from scaling_law.forecast_text import format_prediction, prediction_json
 from scaling_law.outcome import FitResult, Prediction, finite_json
+from scaling_law.record import find_sweeps, load_records
+from scaling_law.spec import ModelSpec
 
 DEFAULT_RESULTS = "results"
 
@@ -64,17 +66,71 @@ def forecast(
         raise ConfigError(
             "nothing to forecast: give --params, --tokens, --flops, --target-loss or --dollars"
         )
-    if law in PUBLISHED and results is None:
-        fit, origin = published_law(law), f"law {law}, published; no results used"
-        return _at(fit, origin, targets, level, wish=wish)
-    if law and law not in PUBLISHED and law not in law_names():
-        raise ConfigError(
-            f"law {law!r}: expected a law that can be fitted, {', '.join(law_names())}, or a "
-            f"published one, {', '.join(PUBLISHED)}"
-        )
-    source = Path(results or DEFAULT_RESULTS)
-    known = known_laws(source, table)
-    name = law or known.best_law
+    found = find_law(law, results, table)
+    return _at(found.fit, found.origin, targets, level, known=found.known, wish=wish)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundLaw:
+    """A law, where it came from in words, and what was fitted beside it (None if published).
+
+    ``source`` is the folder or table of a fitted one.
+    """
+
+    fit: FitResult
+    origin: str
+    known: KnownLaws | None = None
+    source: Path | None = None
+
+    @property
+    def template(self) -> ModelSpec | None:
+        """A model of the sweep the law was fitted to; None for tables and published laws."""
+        if self.source is None or not self.source.is_dir():
+            return None
+        try:
+            return load_records(find_sweeps(self.source)[0])[0].spec.model
+        except ConfigError:
+            return None  # a folder that keeps a fit alone
+
+
+def find_law(law: str | None, results: str | None, table: TableSettings | None = None) -> FoundLaw:
+    """The law of that name, as ``find_laws`` finds it; a published one only without results."""
+    names = [law] if law else []
+    return find_laws(names, results, table, published=results is None)[0]
+
+
+def find_laws(
+    names: Sequence[str],
+    results: str | None,
+    table: TableSettings | None = None,
+    *,
+    published: bool = True,
+) -> list[FoundLaw]:
+    """The laws of these names, published or fitted to a sweep or table; none: its best.
+
+    Without ``results`` the only sweep under ``results/``. Raises ``ConfigError`` when a law or
+    the results are not there or not unique, ``FitError`` when nothing could be fitted.
+    """
+    for name in names:
+        if name not in PUBLISHED and name not in law_names():
+            raise ConfigError(
+                f"law {name!r}: expected a law that can be fitted, {', '.join(law_names())}, or a "
+                f"published one, {', '.join(PUBLISHED)}"
+            )
+    source, known = Path(results or DEFAULT_RESULTS), None
+    found = []
+    for name in names or [""]:
+        if published and name in PUBLISHED:
+            origin = f"law {name}, published; no results used"
+            found.append(FoundLaw(fit=published_law(name), origin=origin))
+            continue
+        known = known or known_laws(source, table)
+        found.append(_fitted(known, name, source))
+    return found
+
+
+def _fitted(known: KnownLaws, asked: str, source: Path) -> FoundLaw:
+    name = asked or known.best_law
     if not name:
         raise FitError(f"{source}: no joint law could be fitted; see slaw fit")
     if name not in known.laws:
@@ -82,8 +138,9 @@ def forecast(
             f"law {name!r}: expected one of the fit's, {', '.join(sorted(known.laws))}, "
             f"or without --results a published one, {', '.join(PUBLISHED)}"
         )
-    why = "" if law else ", the one that best predicts held-out runs (see slaw fit)"
-    return for_law(known, name, targets, level, f"law {name} fitted to {source}{why}", wish)
+    why = "" if asked else ", the one that best predicts held-out runs (see slaw fit)"
+    origin = f"law {name} fitted to {source}{why}"
+    return FoundLaw(fit=known.laws[name], origin=origin, known=known, source=source)
 
 
 def for_law(

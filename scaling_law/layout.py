@@ -1,6 +1,7 @@
 """Every file name on disk, and the atomic write that all of them go through.
 
-    results/<sweep>/{sweep.yaml, plan.json, data.json, fits/*.json, figures/*.png, report.html}
+    results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
+                     report.html}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    record.json | failure.json}
 
@@ -132,6 +133,11 @@ class SweepDir:
     @property
     def report(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def dashboard(self) -> Path:
+        """How far the sweep is, for other tools; kept current by ``slaw run``."""
+        return self.path / "dashboard.json"
 
     def run(self, run_id: str) -> RunDir:
         return RunDir(self.runs / run_id)

@@ -208,6 +208,7 @@ def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int 
     """
     precision = profile.precision if config.precision == "auto" else config.precision
     reason = profile.precision_reason if config.precision == "auto" else "asked for"
+    profile = profile.at(precision)
     limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
     left_out: list[LeftOut] = []
     planner = _Planner(config, profile, precision, limit_bytes // profile.slots, train_tokens)

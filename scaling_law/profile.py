@@ -21,8 +21,9 @@ from scaling_law import layout, sealed
 from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import ConfigError
 from scaling_law.spec import ModelSpec, to_json
+from scaling_law.units import format_count
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: speed in fp32 beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,9 @@ class DeviceProfile:
 
     ``kind`` cuda, mps or cpu; ``slots`` runs at once (one single-thread worker per core on a
     CPU); ``memory_bytes`` for all slots together; ``precision`` and ``precision_reason`` as
-    chosen by measuring; ``speed`` rising in ``params_matmul``; ``runtime_bytes`` a worker's
-    footprint before any model.
+    chosen by measuring; ``speed`` in that precision, rising in ``params_matmul``, and
+    ``speed_fp32`` in fp32 where that is another; ``runtime_bytes`` a worker's footprint before
+    any model.
     """
 
     kind: str
@@ -52,6 +54,13 @@ class DeviceProfile:
     runtime_bytes: int
     speed: tuple[SpeedPoint, ...]
     torch_version: str = ""
+    speed_fp32: tuple[SpeedPoint, ...] = ()
+
+    def at(self, precision: str) -> DeviceProfile:
+        """The profile with the speed of ``precision``, where it was measured."""
+        if precision != "fp32" or not self.speed_fp32:
+            return self
+        return dataclasses.replace(self, speed=self.speed_fp32)
 
     @cached_property
     def _speeds(self) -> list[tuple[float, float]]:
@@ -90,7 +99,8 @@ def save_profile(profile: DeviceProfile, requested: str) -> None:
 def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
     """The inverse of ``to_json``. Raises ``KeyError``/``TypeError`` on another shape."""
     fields = {key: value for key, value in data.items() if key != "schema_version"}
-    fields["speed"] = tuple(SpeedPoint(**point) for point in fields["speed"])
+    for name in ("speed", "speed_fp32"):
+        fields[name] = tuple(SpeedPoint(**point) for point in fields[name])
     return DeviceProfile(**fields)
 
 
@@ -106,6 +116,35 @@ def load_profile(requested: str) -> DeviceProfile | None:
         return profile_from_json(data)
     except (ConfigError, KeyError, TypeError, AttributeError):
         return None  # a cache: measured again rather than mourned
+
+
+def format_profiles() -> str:
+    """Every calibration of this host, with where it is kept; how to make one if there is none."""
+    lines = []
+    for requested in ("cuda", "mps", "cpu"):
+        profile = load_profile(requested)
+        if profile is None:
+            continue
+        lines += [
+            f"this machine: {profile.name} ({profile.kind}), {profile.slots} at once,"
+            f" {profile.precision} ({profile.precision_reason})",
+            *(
+                f"  GFLOP/s of one slot in {precision}, by params (matmul): {_speed_words(points)}"
+                for precision, points in (
+                    (profile.precision, profile.speed),
+                    ("fp32", profile.speed_fp32),
+                )
+                if points
+            ),
+            f"  kept in {profile_path(requested)}; delete it to measure again",
+        ]
+    return "\n".join(lines) or "this machine: not measured yet; the first `slaw plan` does it"
+
+
+def _speed_words(points: tuple[SpeedPoint, ...]) -> str:
+    return ", ".join(
+        f"{p.flops_per_second / 1e9:.3g} at {format_count(p.params_matmul)}" for p in points
+    )
 
 
 def usable_cores() -> int:

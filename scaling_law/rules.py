@@ -29,6 +29,14 @@ MAX_BATCH_TOKENS = 2**20
 WIDE_BATCH_TOKENS = 524_288
 WARMUP_FRAC = 0.1
 
+# Non-embedding parameters that each rule was measured at: Porian 2024 (5M to 901M); arXiv
+# 2503.04715 (60M to 1B, on 2B to 100B tokens); ours in benchmarks/NOTES.md.
+MEASURED: dict[str, tuple[float, float]] = {
+    "slaw_small": (14e3, 440e3),
+    "olmo_ladder": (5e6, 901e6),
+    "steplaw": (60e6, 1e9),
+}
+
 SMALL_LR_CONSTANT = 0.0008
 SMALL_LR_MAX = 0.02
 
@@ -73,6 +81,15 @@ def apply_rule(
         beta2=beta2_for(batch_tokens),
         warmup_tokens=min(size, WARMUP_FRAC * shortest_tokens),
     )
+
+
+def rule_for(params_non_embedding: float) -> str:
+    """The rule that was measured at this size, or nearest to it; of two the one with data."""
+    if params_non_embedding >= MEASURED["steplaw"][0]:
+        return "steplaw"
+    # between two ranges, the nearer end
+    (_, small), (ladder, _) = MEASURED["slaw_small"], MEASURED["olmo_ladder"]
+    return "slaw_small" if params_non_embedding < math.sqrt(small * ladder) else "olmo_ladder"
 
 
 def round_batch(tokens: float, n_ctx: int) -> int:

@@ -49,3 +49,20 @@ def lr_factor(schedule: ScheduleSpec, step: int, total_steps: int) -> float:
         return 1.0
     remaining = shape((step - start) / length)
     return schedule.final_frac + (1 - schedule.final_frac) * remaining
+
+
+def lr_phase(schedule: ScheduleSpec, step: int, total_steps: int) -> str:
+    """What the learning rate does at ``step``: ``warm-up``, ``stable`` or ``decay``.
+
+    ``step`` as in ``lr_factor``; one beyond the run counts as its last.
+    """
+    step = min(step, total_steps - 1)
+    if step < schedule.warmup_steps:
+        return "warm-up"
+    if schedule.shape == "constant":
+        return "stable"
+    if schedule.shape != "wsd":
+        return "decay"
+    if schedule.decay_steps is None or step < total_steps - schedule.decay_steps:
+        return "stable"
+    return "decay"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scaling_law.claim import Claims
 from scaling_law.config import SweepConfig, load_config
 from scaling_law.counts import count_params, train_flops
 from scaling_law.fit.laws import load_law
@@ -182,3 +185,11 @@ limits: {time: 20h}
     for record in records:
         write_record(SweepDir(folder).run(record.run_id), record)
     return len(records)
+
+
+@contextlib.contextmanager
+def at_work(sweep: SweepDir) -> Iterator[None]:
+    """As if a ``slaw run`` were at work on the folder."""
+    with Claims() as claims:
+        claims.take(sweep.runners / "1")
+        yield

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from scaling_law.schedule import lr_factor
+from scaling_law.schedule import lr_factor, lr_phase
 from scaling_law.spec import ScheduleSpec
 
 WSD = ScheduleSpec(shape="wsd", warmup_steps=10, decay_steps=20)
@@ -45,3 +45,13 @@ def test_constant_holds_and_steps_outside_the_run_are_refused():
     assert {lr_factor(constant, step, 50) for step in range(50)} == {1.0}
     with pytest.raises(ValueError, match="outside"):
         lr_factor(constant, 50, 50)
+
+
+def test_phases_are_what_the_factors_do():
+    phases = [lr_phase(WSD, step, 100) for step in range(100)]
+    assert phases == ["warm-up"] * 10 + ["stable"] * 70 + ["decay"] * 20
+    assert lr_phase(WSD, 100, 100) == "decay"  # a heartbeat after the last step
+    trunk = dataclasses.replace(WSD, decay_steps=None)
+    assert lr_phase(trunk, 99, 100) == "stable"
+    assert lr_phase(dataclasses.replace(WSD, shape="cosine"), 50, 100) == "decay"
+    assert lr_phase(dataclasses.replace(WSD, shape="constant"), 50, 100) == "stable"

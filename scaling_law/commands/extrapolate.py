@@ -7,7 +7,14 @@ import json
 
 from scaling_law.commands.fit import table_settings
 from scaling_law.errors import EXIT_OK
-from scaling_law.flags import Commands, add_table_options, count, fraction, given
+from scaling_law.flags import (
+    Commands,
+    add_hardware_options,
+    add_table_options,
+    count,
+    fraction,
+    given,
+)
 
 
 def _extrapolate(options: argparse.Namespace) -> int:
@@ -44,8 +51,9 @@ def _wish(options: argparse.Namespace):  # type: ignore[no-untyped-def]
 
 def _hardware(options: argparse.Namespace) -> int:
     from scaling_law.hardware import format_hardware
+    from scaling_law.profile import format_profiles
 
-    print(format_hardware())
+    print(f"{format_hardware()}\n\n{format_profiles()}")
     return EXIT_OK
 
 
@@ -54,8 +62,9 @@ def add(commands: Commands) -> None:
     more = commands.add_parser(
         "extrapolate",
         help="forecast a larger model from a fitted or published law",
-        description="Forecast the loss of a larger model, with its interval and how far beyond "
-        "the data it stands. With --params alone: at that size's compute-optimal tokens.",
+        description="What loss at a given size and tokens: forecast a larger model, with its "
+        "interval and how far beyond the data it stands. With --params alone: at that size's "
+        "compute-optimal tokens. What size and tokens for a budget: see `slaw allocate`.",
     )
     more.add_argument("--params", type=count, metavar="N", help="model size, as in 175e9")
     more.add_argument("--tokens", type=count, metavar="D", help="training tokens, as in 1.4T")
@@ -67,13 +76,9 @@ def add(commands: Commands) -> None:
         ("--tokens-per-param", "R", "train at this ratio (over-trained, when above the optimum)"),
         ("--tokens-served", "T", "with --target-loss: cheapest to train and to serve T tokens"),
         ("--unique-tokens", "U", "of --tokens, the different ones (law muennighoff)"),
-        ("--gpu-price", "X", "US dollars per device-hour, instead of the table's"),
-        ("--mfu", "F", "share of the device's peak, instead of the table's"),
     ):
         group.add_argument(name, type=count, metavar=metavar, help=words)
-    group.add_argument(
-        "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
-    )
+    add_hardware_options(group)
     more.add_argument(
         "--law", type=given, help="a law of the fit, or a published one: see the README"
     )
@@ -84,5 +89,7 @@ def add(commands: Commands) -> None:
     more.add_argument("--level", type=fraction, default=0.9, help="of the interval (0.9)")
     more.add_argument("--json", action="store_true", help="one JSON document and nothing else")
     more.set_defaults(handler=_extrapolate)
-    hardware = commands.add_parser("hardware", help="devices, their peaks, prices and sources")
+    hardware = commands.add_parser(
+        "hardware", help="devices, their peaks, prices and sources; this machine as measured"
+    )
     hardware.set_defaults(handler=_hardware)

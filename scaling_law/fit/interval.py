@@ -225,3 +225,16 @@ def tokens_interval(fit: FitResult, params: float, *, level: float) -> tuple[flo
         return None
     low, high = interval(np.array(draws[1:]), draws[0], level, _widening(fit, level))
     return bounded_exp(low), bounded_exp(high)
+
+
+def count_interval(
+    fit: FitResult, centre: float, draws: Sequence[float], *, level: float
+) -> tuple[float, float] | None:
+    """Interval of a positive count from its values under the fit's samples, in logarithms.
+
+    None with too few ``draws``.
+    """
+    if len(draws) < _FEWEST_DRAWS:
+        return None
+    low, high = interval(np.log(draws), math.log(centre), level, _widening(fit, level))
+    return bounded_exp(low), bounded_exp(high)

@@ -261,3 +261,58 @@ def size_cost_curve(
             }
         )
     return rows
+
+
+def lifetime_optimal(log_loss: Loss, flops: float, tokens_served: float) -> Choice:
+    """The lowest loss where ``flops`` pay for training and for serving: 6ND + 2N served.
+
+    The dual of ``inference_aware`` (Sardana 2023, arXiv 2401.00448, equation 3). ``extra``:
+    ``inference_flops``, ``total_flops``. Raises ``FitError`` where no size leaves FLOPs to train
+    with or the loss has no minimum among those that do.
+    """
+    if not 0 <= tokens_served <= MOST_FLOPS:
+        raise ConfigError(f"tokens served are {tokens_served:g}: expected 0 to {MOST_FLOPS:.0e}")
+    budget = _positive("flops", flops)
+
+    def log_tokens(log_params: float) -> float | None:
+        left = budget / math.exp(log_params) - 2 * tokens_served
+        return math.log(left / 6) if left > 0 else None
+
+    def objective(log_params: float) -> float:
+        tokens = log_tokens(log_params)
+        return _UNREACHABLE if tokens is None else _log_loss(log_loss, log_params, tokens)
+
+    largest = math.log(budget / (2 * tokens_served + 6))
+    found = _minimum(objective, 0.0, largest) if largest > 0 else None
+    tokens = None if found is None else log_tokens(found)
+    if found is None or tokens is None:
+        raise FitError(
+            f"{flops:.3g} FLOPs do not pay for any model that then serves {tokens_served:.3g}"
+            " tokens"
+        )
+    inference = 2 * math.exp(found) * tokens_served
+    extra = {"inference_flops": inference, "total_flops": budget}
+    return _choice(log_loss, found, tokens, "lifetime_optimal", extra)
+
+
+def at_size(log_loss: Loss, params: float, flops: float) -> Choice:
+    """``flops`` training FLOPs spent on a model of ``params``, whatever is optimal."""
+    log_params = math.log(_positive("params", params))
+    log_tokens = math.log(_positive("flops", flops) / 6) - log_params
+    return _choice(log_loss, log_params, log_tokens, "at_size", {})
+
+
+def at_size_for_loss(log_loss: Loss, params: float, target_loss_nats: float) -> Choice:
+    """The tokens that bring a model of ``params`` to a loss.
+
+    Raises ``FitError`` where no number of them does, with the lowest loss of that size.
+    """
+    log_params = math.log(_positive("params", params))
+    log_tokens = _tokens_for(log_loss, log_params, math.log(_positive("loss", target_loss_nats)))
+    if log_tokens is None:
+        lowest = math.exp(_log_loss(log_loss, log_params, _LOG_MOST))
+        raise FitError(
+            f"no number of tokens brings {params:.3g} params to {target_loss_nats:.6g} nats: they"
+            f" end at {lowest:.6g}"
+        )
+    return _choice(log_loss, log_params, log_tokens, "at_size", {})

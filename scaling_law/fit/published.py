@@ -19,6 +19,7 @@ _KAPLAN_EXPONENT = 0.73
 _KAPLAN_LOG_SCALE = math.log(1.3e9) + _KAPLAN_EXPONENT * math.log(6 / _PETAFLOP_DAY)
 # Hoffmann 2022, approaches 1 and 2: about 20 tokens a parameter, params = (flops / 120)^0.5.
 _RULE = Allocation(exponent=0.5, log_scale=-0.5 * math.log(20))
+_NORMAL_90 = 1.645  # standard errors to the end of a 90% interval
 COMPARISON_CAVEAT = (
     "losses in nats per token do not compare across tokenizers and corpora; compare exponents "
     "and tokens per parameter"
@@ -27,7 +28,10 @@ COMPARISON_CAVEAT = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Published:
-    """A paper's numbers; ``data_range`` of its runs, where the paper states it."""
+    """A paper's numbers; ``data_range`` of its runs, where the paper states it.
+
+    ``exponent_error``: the standard error of a in params ~ flops^a, where it is known.
+    """
 
     law: str
     params: dict[str, float]
@@ -36,6 +40,7 @@ class _Published:
     notes: tuple[str, ...] = ()
     optimum: dict[str, float] = field(default_factory=dict)
     data_range: dict[str, tuple[float, float]] = field(default_factory=dict)
+    exponent_error: float | None = None
 
 
 _KAPLAN_ONE = "single-variable law: the other resources must not limit"
@@ -48,6 +53,7 @@ _LAWS = {
         notes=(
             "its optimiser stopped early (Besiroglu 2024, arXiv 2404.10102): see besiroglu2024",
             "its rounded parameters give a = .45; the paper's approaches 1 and 2 a = .50, .49",
+            "its published interval of a, .454 to .455, is too narrow to be true (Besiroglu 2024)",
         ),
         data_range={"params": (70e6, 16e9), "tokens": (5e9, 500e9), "flops": (6e18, 3e21)},
     ),
@@ -57,6 +63,8 @@ _LAWS = {
         counts="total",
         source="Besiroglu 2024, arXiv 2404.10102 (equation 2 of 2203.15556 refitted to its data)",
         notes=("fitted on 240 points read off Hoffmann's figure 4",),
+        # bootstrap of those points: a = .513 with this standard error
+        exponent_error=0.020,
         data_range={"params": (57e6, 16.2e9), "tokens": (0.82e9, 318e9), "flops": (1.4e18, 1.3e22)},
     ),
     "kaplan2020": _Published(
@@ -115,7 +123,9 @@ PUBLISHED_SURFACES = tuple(
 def published_law(name: str) -> FitResult:
     """The published law ``name`` of ``PUBLISHED``; ``source`` cites paper and equation.
 
-    It has no samples, so no interval can be given. Raises ``ConfigError`` naming what there is.
+    It has no samples, so no interval of a loss can be given; ``optimum_intervals`` holds that of
+    the exponent a (90%) where its standard error is known. Raises ``ConfigError`` naming what
+    there is.
     """
     if name not in _LAWS:
         raise ConfigError(f"published law {name!r}: expected one of {', '.join(PUBLISHED)}")
@@ -133,7 +143,8 @@ def published_law(name: str) -> FitResult:
         convention={"params": law.counts, "flops": "6nd", "loss": "nats per token"},
         data_range=dict(law.data_range),
         optimum=dict(law.optimum) or _optimum(law),
-        notes=("published values, no interval available", *law.notes),
+        optimum_intervals=_exponent_interval(law),
+        notes=("published values, no interval of the loss available", *law.notes),
         source=law.source,
     )
 
@@ -144,6 +155,13 @@ def _optimum(law: _Published) -> dict[str, float]:
     if split is None:
         return {}
     return {"a": split.exponent, "b": 1 - split.exponent, "G": bounded_exp(split.log_scale)}
+
+
+def _exponent_interval(law: _Published) -> dict[str, tuple[float, float]]:
+    if law.exponent_error is None:
+        return {}
+    centre, half = _optimum(law)["a"], _NORMAL_90 * law.exponent_error
+    return {"a": (centre - half, centre + half)}
 
 
 def comparison(prediction: Prediction) -> list[dict[str, Any]]:

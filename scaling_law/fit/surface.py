@@ -81,6 +81,13 @@ class Surface:
         part = above / total / (size + data) if size + data > 0 else 0.0
         return {"floor": self.floor / total, "size": size * part, "data": data * part}
 
+    def log_loss(self, params: float, tokens: float) -> float:
+        """log L at a point, by plain arithmetic: searches ask it a hundred thousand times."""
+        size = bounded_exp(self.size_log - self.size_exponent * math.log(params))
+        data = bounded_exp(self.data_log - self.data_exponent * math.log(tokens))
+        above = bounded_exp(self.power * math.log(size + data)) if size + data > 0 else 0.0
+        return math.log(self.floor + above) if self.floor + above > 0 else -math.inf
+
     @property
     def allocation(self) -> Allocation | None:
         """The compute-optimal split; None where a term or its exponent is not there."""

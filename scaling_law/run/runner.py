@@ -23,6 +23,7 @@ from scaling_law.errors import (
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.plan import Plan, PlannedRun
 from scaling_law.record import RunRecord, read_failure, read_record, record_if_there
+from scaling_law.run.dashboard import Dashboard
 from scaling_law.run.others import Others
 from scaling_law.run.progress import SweepProgress, describe_end
 from scaling_law.run.tidy import tidy_run
@@ -105,6 +106,7 @@ class Runner:
         self.sweep = sweep
         self.engine = engine
         self.outcome = SweepOutcome()
+        self.dashboard = Dashboard(sweep)
         self._busy: dict[str, Any] = {}
         self._deaths: dict[str, int] = {}
         self._together: dict[str, int] = {}  # how many a run was last submitted with
@@ -203,6 +205,7 @@ class Runner:
                 elif len(self._over()) == over and not self._looked_again(progress):
                     return
             progress.refresh()
+            self.dashboard.refresh()
             time.sleep(_POLL_SECONDS)
         self.outcome.stopped_by = caught["signal"]
         progress.say("stopping: each worker finishes its step and writes a checkpoint")

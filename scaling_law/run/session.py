@@ -121,8 +121,9 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
                 _remove_empty(sweep)
             raise
         say(_opening(plan, dataset, sweep))
-        engine = LocalEngine(plan.slots, engine_log(sweep))
-        outcome = Runner(plan, sweep, engine).run()
+        runner = Runner(plan, sweep, LocalEngine(plan.slots, engine_log(sweep)))
+        outcome = runner.run()
+    runner.dashboard.write()  # once more: this one is no longer at work
     _remove_empty(sweep)
     return sweep, plan, outcome
 
@@ -140,7 +141,7 @@ def _agreed(
             planning,
             lambda holder: say(f"{sweep.path}: waiting for {holder.words}, which is planning it"),
         )
-        clear_leftovers(claim, sweep.plan, sweep.config, sweep.data)
+        clear_leftovers(claim, sweep.plan, sweep.config, sweep.data, sweep.dashboard)
         for path in sweep.runners.glob(".*.tmp"):
             path.unlink(missing_ok=True)
         began = sweep.data.exists()

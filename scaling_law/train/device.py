@@ -29,7 +29,7 @@ from scaling_law.train.optim import make_optimizer
 DEVICES = ("auto", "cuda", "mps", "cpu")
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 # (n_layer, d_model) measured by the calibration, smallest first
-_CPU_SHAPES = ((2, 24), (2, 32), (2, 64), (2, 128), (4, 256), (6, 512))
+_CPU_SHAPES = ((2, 8), (2, 24), (2, 32), (2, 64), (2, 128), (4, 256), (6, 512))
 _GPU_SHAPES = ((2, 128), (4, 256), (6, 512), (8, 768), (16, 1280))
 # Below this gain a lower precision is not worth its rounding.
 _WORTHWHILE_GAIN = 1.1
@@ -177,6 +177,24 @@ def calibrate(requested: str, say: Callable[[str], None] | None = None) -> Devic
     # torch loaded and warm: kernels, thread pools and allocator have taken what they take
     footprint = peak_memory_bytes("cpu")
     precision, reason = choose_precision(kind)
+    speed = _measured_speed(kind, precision)
+    return DeviceProfile(
+        kind=kind,
+        name=device_name(kind),
+        slots=usable_cores() if kind == "cpu" else 1,
+        memory_bytes=device_memory_bytes(kind),
+        precision=precision,
+        precision_reason=reason,
+        runtime_bytes=footprint,
+        speed=speed,
+        # a config may ask for fp32, which is faster for small models and slower for large ones
+        speed_fp32=() if precision == "fp32" or kind != "cpu" else _measured_speed(kind, "fp32"),
+        torch_version=torch.__version__,
+    )
+
+
+def _measured_speed(kind: str, precision: str) -> tuple[SpeedPoint, ...]:
+    """FLOP/s by size, smallest first, until a step takes long or does not fit."""
     speed: list[SpeedPoint] = []
     for n_layer, d_model in _CPU_SHAPES if kind == "cpu" else _GPU_SHAPES:
         model = _calibration_shape(n_layer, d_model, kind)
@@ -191,17 +209,7 @@ def calibrate(requested: str, say: Callable[[str], None] | None = None) -> Devic
         speed.append(point)
         if seconds > 2.0:
             break
-    return DeviceProfile(
-        kind=kind,
-        name=device_name(kind),
-        slots=usable_cores() if kind == "cpu" else 1,
-        memory_bytes=device_memory_bytes(kind),
-        precision=precision,
-        precision_reason=reason,
-        runtime_bytes=footprint,
-        speed=tuple(speed),
-        torch_version=torch.__version__,
-    )
+    return tuple(speed)
 
 
 def main(arguments: list[str]) -> int:

@@ -22,8 +22,8 @@ from tests.fakes import cpu_profile
 
 CASES = [*CONFIGS, *COMMANDS, *TABLES, *FOLDERS]
 SUBCOMMANDS = {
-    "run", "plan", "status", "fit", "validate", "extrapolate", "hardware", "report", "data",
-    "config", "completion",
+    "run", "plan", "status", "monitor", "fit", "validate", "extrapolate", "hardware", "report",
+    "data", "config", "completion", "allocate", "retrodict",
 }  # fmt: skip
 
 

@@ -297,5 +297,3 @@ def test_no_shape_is_a_config_error(params):
 def test_an_unknown_convention_is_a_config_error():
     with pytest.raises(ConfigError, match="convention"):
         concrete_shape(1e9, "active")
-    with pytest.raises(ConfigError):
-        concrete_shape(1e9, vocab_size=1)

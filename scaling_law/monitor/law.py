@@ -1,0 +1,192 @@
+"""The law as it forms: fitted to the points that are there, in a process of its own.
+
+``python -m scaling_law.monitor.law SWEEP`` fits once and prints JSON. It yields to everything
+else on the machine: the sweep that is watched needs the processors more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from scaling_law.errors import SlawError, one_line
+from scaling_law.layout import SweepDir
+from scaling_law.run.snapshot import RunState, Snapshot
+
+LEAST_POINTS = 6  # Chinchilla's law has five parameters
+_RESAMPLES = 200
+_FRONTIER_POINTS = 24
+_BEYOND = 4.0  # how far past the dearest run the frontier is drawn, in FLOPs
+# Between two fits: so long, and so many times as long as the last one took.
+_EVERY_SECONDS, _EVERY_TIMES = 20.0, 10.0
+
+
+def annealed(snapshot: Snapshot) -> list[RunState]:
+    """The runs that a law is fitted to, before any is left out by rule."""
+    return [run for run in snapshot.in_state("done") if run.kind != "trunk"]
+
+
+class LawWatch:
+    """Fits anew when points came, never twice at a time and not too often."""
+
+    def __init__(self, sweep: SweepDir) -> None:
+        self._sweep = sweep
+        self._child: subprocess.Popen[bytes] | None = None
+        self._fitted: tuple[str, ...] = ()
+        self._began = self._next = 0.0
+        self._found: dict[str, Any] = {}
+
+    def read(self, snapshot: Snapshot) -> dict[str, Any]:
+        """What is known now: ``status`` too_few, fitting, fitted or failed, with ``message``."""
+        self._collect()
+        points = annealed(snapshot)
+        if len(points) < LEAST_POINTS:
+            words = f"too few: {len(points)} annealed points; a law is fitted from {LEAST_POINTS}"
+            return {"status": "too_few", "message": words, "points": len(points)}
+        key = tuple(f"{run.run_id} {run.val_loss_nats!r}" for run in points)
+        if key != self._fitted and self._child is None and time.monotonic() >= self._next:
+            self._start(key)
+        if not self._found:
+            words = f"fitting {len(points)} annealed points"
+            return {"status": "fitting", "message": words, "points": len(points)}
+        return self._found
+
+    def _start(self, key: tuple[str, ...]) -> None:
+        self._fitted, self._began = key, time.monotonic()
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "scaling_law.monitor.law", str(self._sweep.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        except OSError as problem:
+            self._found = _failed(f"no fit could be started ({problem.strerror})")
+
+    def _collect(self) -> None:
+        if self._child is None or self._child.poll() is None:
+            return
+        assert self._child.stdout is not None
+        with self._child.stdout as answer:
+            self._found = _answer(answer)
+        self._child = None
+        took = time.monotonic() - self._began
+        self._next = time.monotonic() + max(_EVERY_SECONDS, _EVERY_TIMES * took)
+
+    def close(self) -> None:
+        """End a fit that is under way."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            if self._child.stdout is not None:
+                self._child.stdout.close()
+            self._child = None
+
+
+def _answer(stdout: IO[bytes]) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(stdout.read())
+        return found
+    except ValueError:
+        return _failed("the fit ended without a word")
+
+
+def _failed(words: str) -> dict[str, Any]:
+    return {"status": "failed", "message": one_line(words)}
+
+
+def fitted_law(folder: Path) -> dict[str, Any]:
+    """The law that best predicts held-out runs of the sweep in ``folder``, as JSON values.
+
+    ``frontier``: its loss at the compute-optimal split of each FLOPs (6 N D), with the interval
+    of a new run there. Raises ``SlawError`` where the runs allow no law.
+    """
+    from scaling_law.fit.material import from_records
+    from scaling_law.fit.suite import FitSettings, joint_fits
+    from scaling_law.outcome import finite_json
+    from scaling_law.record import load_records
+
+    settings = FitSettings(resamples=_RESAMPLES)
+    records = load_records(SweepDir(folder))
+    points = from_records(records, convention=settings.convention, flops=settings.flops).points
+    _, best, _, laws = joint_fits(points, settings)
+    fit = laws.get(best)
+    if fit is None or not fit.usable:
+        why = fit.message if fit else "no law fits"
+        return {"status": "too_few", "message": one_line(why), "points": len(points)}
+    found = {
+        "status": "fitted",
+        "message": fit.message,
+        "law": fit.law,
+        "formula": _formula(fit.law),
+        "points": len(points),
+        "trunks": points.n_clusters,
+        "run_ids": list(points.run_id),
+        "params": fit.params,
+        "intervals": fit.intervals,
+        "level": settings.level,
+        "rms_log_residual": fit.rms_log_residual,
+        "frontier": _frontier(points, fit, laws, settings.level),
+    }
+    plain: dict[str, Any] = finite_json(found)
+    return plain
+
+
+def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, float | None]]:
+    import numpy as np
+
+    from scaling_law.extrapolate import extrapolate
+    from scaling_law.fit.order import seed_noise
+
+    noise, _ = seed_noise(points)
+    flops = 6.0 * points.params * points.tokens
+    others = [law for law in laws.values() if law is not fit and law.usable]
+    found = []
+    for value in np.geomspace(flops.min(), _BEYOND * flops.max(), _FRONTIER_POINTS).tolist():
+        with contextlib.suppress(SlawError):
+            at = extrapolate(
+                fit, flops=value, level=level, seed_noise_log=noise, alternatives=others
+            )
+            found.append(
+                {
+                    "flops": value,
+                    "loss_nats": at.loss_nats,
+                    "low_nats": at.low_nats,
+                    "high_nats": at.high_nats,
+                }
+            )
+    return found
+
+
+def _formula(law: str) -> str:
+    """The law's equation in plain letters."""
+    from scaling_law.fit.laws import load_law
+
+    plain = re.sub(r"\^\{(\\?\w+)\}", r"^\1", load_law(law).latex)
+    plain = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", plain)
+    plain = plain.replace(r",\ ", ", ").replace("\\,", " ")
+    return re.sub(r"[\\{}]", "", plain)
+
+
+def main(arguments: list[str]) -> int:
+    """Print the law of a sweep as JSON."""
+    with contextlib.suppress(OSError):
+        os.nice(15)
+    try:
+        found = fitted_law(Path(arguments[0]))
+    except SlawError as problem:
+        found = _failed(str(problem))
+    print(json.dumps(found, allow_nan=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,283 @@
+"use strict";
+// Draws what /data.json says, again and again. All that comes from the folder is text to it:
+// nodes and attributes are made one by one, never from a string of HTML.
+(() => {
+  const NS = "http://www.w3.org/2000/svg";
+  const $ = (id) => document.getElementById(id);
+  // Ordered by lightness, so told apart with any colour vision; dark paper has its own.
+  const RAMPS = {
+    light: ["#440154", "#3b4a89", "#26788e", "#1f9d7a", "#5f9e1e", "#a87b00"],
+    dark: ["#c39be8", "#8fb1f2", "#4fc3d9", "#4fd6a0", "#a6dd4f", "#fde725"],
+  };
+  const dark = matchMedia("(prefers-color-scheme:dark)");
+  let shown = null;
+  let last = null;
+
+  function node(name, attributes, ...children) {
+    const made = document.createElementNS(NS, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  }
+  function html(name, className, ...children) {
+    const made = document.createElement(name);
+    if (className) made.className = className;
+    made.append(...children);
+    return made;
+  }
+  function say(id, text) {
+    if ($(id).textContent !== text) $(id).textContent = text;
+  }
+  function fill(id, rows) {
+    const key = JSON.stringify(rows);
+    if ($(id).dataset.key === key) return; // nothing changed: a selection in it stays
+    $(id).dataset.key = key;
+    $(id).replaceChildren(...rows.map((cells) => {
+      const line = html("tr", "");
+      cells.forEach((cell, i) => {
+        const made = html(i ? "td" : "th", "", cell);
+        if (!i) made.scope = "row";
+        line.append(made);
+      });
+      return line;
+    }));
+  }
+
+  function mix(one, two, share) {
+    const part = (code, i) => parseInt(code.slice(i, i + 2), 16);
+    const blend = (i) => Math.round(part(one, i) * (1 - share) + part(two, i) * share);
+    return `rgb(${blend(1)},${blend(3)},${blend(5)})`;
+  }
+  function colours(sizes) {
+    const ramp = RAMPS[dark.matches ? "dark" : "light"];
+    return new Map(sizes.map((size, i) => {
+      const place = sizes.length > 1 ? (i / (sizes.length - 1)) * (ramp.length - 1) : 0;
+      const low = Math.min(Math.floor(place), ramp.length - 2);
+      return [size, mix(ramp[low], ramp[low + 1], place - low)];
+    }));
+  }
+  function count(value) {
+    for (const [suffix, scale] of [["T", 1e12], ["B", 1e9], ["M", 1e6], ["K", 1e3]]) {
+      if (Number(value.toPrecision(3)) >= scale) return Number((value / scale).toPrecision(3)) + suffix;
+    }
+    return String(Number(value.toPrecision(3)));
+  }
+  function power(value) {
+    const [digits, exponent] = value.toExponential(1).split("e");
+    const raised = String(Number(exponent)).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
+    return Number(digits) === 1 ? `10${raised}` : `${Number(digits)}×10${raised}`;
+  }
+
+  // Ticks of a logarithmic axis: of the finest of these that leaves room for their words.
+  function ticks(low, high, most) {
+    const made = (steps) => {
+      const found = [];
+      for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) {
+        for (const step of steps) {
+          const value = Number((step * 10 ** e).toPrecision(6));
+          if (value >= low && value <= high) found.push(value);
+        }
+      }
+      return found;
+    };
+    const fine = (step) => Array.from({ length: Math.round(9 / step) }, (_, i) => 1 + i * step);
+    const choices = [fine(0.05), fine(0.1), fine(0.2), fine(0.5), fine(1), [1, 2, 5], [1, 3], [1]];
+    return choices.map(made).find((found) => found.length <= most) || made([1]).filter((_, i) => i % 2 === 0);
+  }
+
+  // A chart with logarithmic axes. `what` has lines, points, band, frontier, axes' words; a point
+  // {x, y, colour, words} can be pointed at, or reached with the arrow keys.
+  function chart(host, what) {
+    const width = Math.max(host.clientWidth, 280);
+    const height = Math.round(Math.min(420, Math.max(260, width * 0.62)));
+    const [left, right, top, bottom] = [52, 12, 10, 44];
+    const inner = [width - left - right, height - top - bottom];
+    const every = [...what.lines.flatMap((l) => l.points), ...what.points.map((p) => [p.x, p.y]),
+      ...(what.frontier || [])];
+    if (!every.length) {
+      host.replaceChildren(html("p", "faint", what.empty));
+      host.dataset.points = "0";
+      return;
+    }
+    const range = (i) => {
+      const values = every.map((p) => p[i]);
+      const [low, high] = [Math.min(...values), Math.max(...values)];
+      const pad = Math.max((high / low) ** 0.04, 1.01);
+      return [low / pad, high * pad];
+    };
+    const [[x0, x1], [y0, y1]] = [range(0), range(1)];
+    const px = (x) => left + inner[0] * Math.log(x / x0) / Math.log(x1 / x0);
+    const py = (y) => top + inner[1] * (1 - Math.log(y / y0) / Math.log(y1 / y0));
+    const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)},${py(y).toFixed(1)}`).join("");
+    const picture = node("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: "0", role: "img",
+      "aria-label": `${what.label}; arrow keys tell its points one by one` });
+    for (const tick of ticks(x0, x1, Math.floor(inner[0] / 62))) {
+      picture.append(node("line", { class: "grid", x1: px(tick), x2: px(tick), y1: top, y2: top + inner[1] }),
+        node("text", { x: px(tick), y: height - 26, "text-anchor": "middle" }, what.xTick(tick)));
+    }
+    for (const tick of ticks(y0, y1, Math.floor(inner[1] / 26))) {
+      picture.append(node("line", { class: "grid", x1: left, x2: width - right, y1: py(tick), y2: py(tick) }),
+        node("text", { x: left - 6, y: py(tick) + 4, "text-anchor": "end" }, String(tick)));
+    }
+    picture.append(
+      node("text", { x: left + inner[0] / 2, y: height - 6, "text-anchor": "middle" }, what.xWords),
+      node("text", { x: 12, y: top + inner[1] / 2, "text-anchor": "middle",
+        transform: `rotate(-90 12 ${top + inner[1] / 2})` }, "loss (nats per token)"),
+      node("path", { class: "axis", fill: "none", d: `M${left},${top}V${top + inner[1]}H${width - right}` }));
+    const clip = `clip-${host.id}`;
+    picture.append(node("clipPath", { id: clip }, node("rect", { x: left, y: top, width: inner[0], height: inner[1] })));
+    const plot = node("g", { "clip-path": `url(#${clip})` });
+    picture.append(plot);
+    if (what.band) plot.append(node("path", { class: "band", d: path(what.band) + "Z" }));
+    if (what.frontier) plot.append(node("path", { class: "frontier", d: path(what.frontier) }));
+    for (const line of what.lines) {
+      plot.append(node("path", { class: `curve${line.dashed ? " trunk" : ""}`, stroke: line.colour, d: path(line.points) }));
+    }
+    for (const p of what.points) {
+      if (p.within) continue; // on its curve: to be pointed at, not to hide the line
+      plot.append(node("circle", { cx: px(p.x), cy: py(p.y), r: 4,
+        fill: p.hollow ? "none" : p.colour, stroke: p.colour }));
+    }
+    const near = node("circle", { class: "near", r: 7, visibility: "hidden" });
+    picture.append(near);
+    const told = html("p", "told faint", "Point at the figure, or reach it with Tab and use the arrow keys.");
+    told.setAttribute("aria-live", "polite");
+    follow(host, picture, near, told, what.points.map((p) => ({ ...p, cx: px(p.x), cy: py(p.y) })), width);
+    const focused = host.contains(document.activeElement) && document.activeElement.tagName === "svg";
+    host.replaceChildren(picture, legend(what.legend), told);
+    host.dataset.points = String(what.points.length);
+    if (focused) picture.focus({ preventScroll: true });
+  }
+
+  function follow(host, picture, near, told, points, width) {
+    const tell = (index) => {
+      const p = points[index];
+      host.dataset.at = p.words;
+      near.setAttribute("cx", p.cx);
+      near.setAttribute("cy", p.cy);
+      near.setAttribute("visibility", "visible");
+      told.textContent = p.words;
+    };
+    const before = points.findIndex((p) => p.words === host.dataset.at);
+    if (before >= 0) tell(before);
+    picture.addEventListener("pointermove", (event) => {
+      const box = picture.getBoundingClientRect();
+      const scale = width / box.width;
+      const at = [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+      let best = -1;
+      let least = 40 ** 2;
+      points.forEach((p, i) => {
+        const away = (p.cx - at[0]) ** 2 + (p.cy - at[1]) ** 2;
+        if (away < least) [best, least] = [i, away];
+      });
+      if (best >= 0) tell(best);
+    });
+    picture.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (!step || !points.length) return;
+      event.preventDefault();
+      const now = points.findIndex((p) => p.words === host.dataset.at);
+      tell((now + step + points.length) % points.length);
+    });
+  }
+
+  function legend(entries) {
+    const chip = (e) => node("svg", { viewBox: "0 0 22 12", "aria-hidden": "true" }, e.band
+      ? node("rect", { class: "band", x: 0, y: 1, width: 22, height: 10 })
+      : e.hollow ? node("circle", { cx: 11, cy: 6, r: 4, fill: "none", stroke: "currentColor" })
+        : node("path", { class: e.frontier ? "frontier" : "curve", stroke: e.colour || "", d: "M0,6H22" }));
+    return html("ul", "legend", ...entries.map((e) => html("li", "", chip(e), e.words)));
+  }
+
+  function sizesIn(data, drawn, colour) {
+    const there = new Set(drawn.map((one) => one.params));
+    return data.sizes.filter((size) => there.has(size))
+      .map((size) => ({ colour: colour.get(size), words: `${count(size)} params` }));
+  }
+
+  function drawCurves(data) {
+    const colour = colours(data.sizes);
+    const byFlops = $("curves-x").value === "flops";
+    const along = (c, tokens) => byFlops ? 6 * c.params * tokens : tokens;
+    const drawn = data.curves.filter((c) => c.kind !== "trunk" || $("trunks").checked);
+    const lines = drawn.map((c) => ({ colour: colour.get(c.params), dashed: c.kind === "trunk",
+      points: c.points.map(([tokens, loss]) => [along(c, tokens), loss]) }));
+    const points = drawn.flatMap((c) => c.points.map(([tokens, loss], i) => ({
+      x: along(c, tokens), y: loss, colour: colour.get(c.params), within: i < c.points.length - 1,
+      hollow: c.state !== "done",
+      words: `${c.label} (${c.state}): ${loss.toFixed(4)} nats per token at ${count(tokens)} tokens, ${power(6 * c.params * tokens)} FLOPs`,
+    })));
+    chart($("curves"), { lines, points, label: "Validation loss of every run",
+      xTick: byFlops ? power : count, xWords: byFlops ? "training compute, 6 N D (FLOPs)" : "training tokens",
+      empty: "No run has been evaluated yet.",
+      legend: sizesIn(data, drawn, colour) });
+  }
+
+  function drawLaw(data) {
+    const colour = colours(data.sizes);
+    const used = new Set(data.law.run_ids || []);
+    const frontier = data.law.frontier || [];
+    const points = data.points.map((p) => ({ x: p.flops_6nd, y: p.loss_nats, params: p.params, colour: colour.get(p.params),
+      hollow: frontier.length > 0 && !used.has(p.run_id),
+      words: `${p.label}: ${p.loss_nats.toFixed(4)} nats per token, ${count(p.params)} params, ${count(p.tokens)} tokens, ${power(p.flops_6nd)} FLOPs` }));
+    points.sort((a, b) => a.x - b.x);
+    const banded = frontier.filter((f) => f.low_nats !== null && f.high_nats !== null);
+    const legend = sizesIn(data, points, colour);
+    if (frontier.length) legend.push({ frontier: true, words: "the law where params and tokens are split best" });
+    if (banded.length) legend.push({ band: true, words: "90% interval of a new run there" });
+    if (points.some((p) => p.hollow)) legend.push({ hollow: true, words: "not in the fit (yet)" });
+    chart($("frontier"), { lines: [], points, legend,
+      frontier: frontier.map((f) => [f.flops, f.loss_nats]),
+      band: banded.length ? [...banded.map((f) => [f.flops, f.low_nats]), ...banded.map((f) => [f.flops, f.high_nats]).reverse()] : null,
+      label: "Final loss of every annealed run against compute, and the law",
+      xTick: power, xWords: "training compute, 6 N D, matmul params (FLOPs)", empty: "No annealed run has ended yet." });
+  }
+
+  function show(data) {
+    for (const id of ["headline", "phase", "counts", "device", "host", "law"]) say(id, data.words[id]);
+    say("name", data.name);
+    say("sweep", data.sweep);
+    say("read", data.read_at);
+    say("more", data.rows_left_out ? `and ${data.rows_left_out} more runs: slaw status tells all` : "");
+    $("bar").value = data.flops_done_frac;
+    document.title = `${Math.round(100 * data.flops_done_frac)}% ${data.name}: slaw monitor`;
+    fill("runs", data.rows);
+    fill("law-params", data.words.law_params);
+    $("law-params").closest(".scroll").hidden = !data.words.law_params.length;
+    const warnings = data.warnings.map((w) => html("li", "", `${w.time.slice(11, 19)} ${w.label}: ${w.text}`));
+    $("warnings").replaceChildren(...(warnings.length ? warnings : [html("li", "", "none")]));
+    draw(data);
+    shown = data;
+  }
+  function draw(data) {
+    const key = JSON.stringify([data.curves, data.points, data.law, data.sizes, $("curves-x").value,
+      $("trunks").checked, dark.matches, $("curves").clientWidth]);
+    if (key === last) return;
+    last = key;
+    drawCurves(data);
+    drawLaw(data);
+  }
+
+  async function poll() {
+    let wait = 2;
+    try {
+      const answer = await fetch("/data.json", { cache: "no-store" });
+      if (!answer.ok) throw new Error(String(answer.status));
+      const data = await answer.json();
+      wait = data.interval_seconds;
+      $("lost").hidden = true;
+      show(data);
+    } catch (problem) {
+      $("lost").hidden = false;
+      say("lost", `slaw monitor does not answer (${problem.message}); this is the state of ${$("read").textContent}`);
+    }
+    setTimeout(poll, 1000 * wait);
+  }
+  const again = () => { if (shown) draw(shown); };
+  for (const tools of document.querySelectorAll(".needs-script")) tools.hidden = false;
+  $("curves-x").addEventListener("change", again);
+  $("trunks").addEventListener("change", again);
+  dark.addEventListener("change", again);
+  addEventListener("resize", again);
+  poll();
+})();

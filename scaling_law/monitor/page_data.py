@@ -1,0 +1,155 @@
+"""What the page shows, as JSON: the words the server wrote, and the numbers of its figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scaling_law.layout import SweepDir
+from scaling_law.monitor.host import HostMeter
+from scaling_law.monitor.law import LawWatch
+from scaling_law.monitor.words import (
+    count_words,
+    device_words,
+    end_words,
+    host_words,
+    left_words,
+    loss_words,
+    phase_words,
+    speed_words,
+    state_words,
+)
+from scaling_law.run.snapshot import RunState, Snapshot, Watch
+from scaling_law.units import format_count, format_seconds
+
+MOST_ROWS, MOST_CURVES = 300, 400
+HEADINGS = (
+    "run", "state", "nats/token", "step", "LR phase", "tokens/s", "time left", "note",
+)  # fmt: skip
+# What a reader looks for first.
+_ORDER = ("started", "failed", "damaged", "diverged", "blocked", "stopped", "done",
+          "stopped_early", "waiting")  # fmt: skip
+
+
+class PageData:
+    """Reads the folder for the page; the law is fitted only while somebody looks."""
+
+    def __init__(self, sweep: SweepDir) -> None:
+        self.watch = Watch(sweep)
+        self.law = LawWatch(sweep)
+        self._host = HostMeter()
+
+    def read(self) -> dict[str, Any]:
+        """The document of /data.json."""
+        snapshot = self.watch.read()
+        rows = sorted(snapshot.runs, key=_rank)
+        drawn = [run for run in rows if run.state not in ("waiting", "blocked")][:MOST_CURVES]
+        law = self.law.read(snapshot)
+        plain = snapshot.to_json()
+        plain.pop("runs")
+        return {
+            **plain,
+            "words": {
+                "headline": _headline(snapshot),
+                "phase": "" if snapshot.phase == "no_plan" else phase_words(snapshot),
+                "counts": count_words(snapshot),
+                "device": device_words(snapshot) if snapshot.runs else "",
+                "host": host_words(self._host.read()),
+                "law": law_words(law),
+                "law_params": law_rows(law),
+            },
+            "columns": list(HEADINGS),
+            "rows": [row(run) for run in rows[:MOST_ROWS]],
+            "rows_left_out": max(len(rows) - MOST_ROWS, 0),
+            "curves": [curve for run in drawn if (curve := self._curve(run))["points"]],
+            "law": law,
+            "points": _points(snapshot),
+            "sizes": sorted({run.params_matmul for run in snapshot.runs}),
+        }
+
+    def _curve(self, run: RunState) -> dict[str, Any]:
+        return {
+            "run_id": run.run_id,
+            "label": run.label,
+            "kind": run.kind,
+            "state": run.state,
+            "params": run.params_matmul,
+            "points": [
+                [point.tokens, point.val_loss_nats]
+                for point in self.watch.curve(run.run_id)
+                if point.val_loss_nats is not None and point.tokens > 0
+            ],
+        }
+
+
+def _rank(run: RunState) -> tuple[int, str]:
+    return _ORDER.index(run.state), "" if run.state != "done" else _descending(run.ended_at or "")
+
+
+def _descending(time: str) -> str:
+    """Sorts later times first."""
+    return "".join(chr(0x10FFFF - ord(letter)) for letter in time)
+
+
+def row(run: RunState) -> list[str]:
+    """A run as the words under ``HEADINGS``."""
+    note = ""
+    if run.state in ("diverged", "failed", "damaged", "blocked"):
+        note = end_words(run).partition(": ")[2]
+    elif run.kind == "trunk":
+        note = "trunk: not annealed"
+    left = "" if run.seconds_left is None else format_seconds(run.seconds_left)
+    speed = speed_words(run.tokens_per_second).removesuffix("/s")
+    step = f"{run.step}/{run.total_steps}"
+    phase = run.lr_phase or ""
+    return [run.label, state_words(run.state), loss_words(run), step, phase, speed, left, note]
+
+
+def _headline(snapshot: Snapshot) -> str:
+    if snapshot.phase == "no_plan":
+        return phase_words(snapshot)
+    words = [f"{snapshot.flops_done_frac:.0%} of the FLOPs", left_words(snapshot)]
+    if snapshot.tokens_per_second:
+        words.append(f"{format_count(snapshot.tokens_per_second)} tokens/s")
+    return "; ".join(word for word in words if word)
+
+
+def _points(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """The annealed points, with the FLOPs (6 N D, matmul parameters) that a law is drawn over."""
+    found = []
+    for run in snapshot.in_state("done"):
+        if run.kind == "trunk" or run.val_loss_nats is None:
+            continue
+        tokens = run.step * run.batch_tokens
+        found.append(
+            {
+                "run_id": run.run_id,
+                "label": run.label,
+                "params": run.params_matmul,
+                "tokens": tokens,
+                "flops_6nd": 6.0 * run.params_matmul * tokens,
+                "loss_nats": run.val_loss_nats,
+            }
+        )
+    return found
+
+
+def law_words(law: dict[str, Any]) -> str:
+    """The law in a sentence, or why there is none."""
+    if law["status"] != "fitted":
+        return f"No law yet: {law['message']}."
+    return (
+        f"{law['law']}: {law['formula']}, fitted to {law['points']} annealed points of"
+        f" {law['trunks']} trunks; it misses them by {law['rms_log_residual']:.2%} of loss (rms)."
+    )
+
+
+def law_rows(law: dict[str, Any]) -> list[list[str]]:
+    """Each parameter with its interval, to four digits."""
+    if law["status"] != "fitted":
+        return []
+    rows = []
+    for name, value in law["params"].items():
+        low, high = law["intervals"].get(name, (None, None))
+        known = low is not None and high is not None
+        rows.append([name, f"{value:.4g}", f"{low:.4g} to {high:.4g}" if known else "none"])
+    return rows

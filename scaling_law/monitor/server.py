@@ -1,0 +1,167 @@
+"""The monitor as a page for the browsers of this machine, and for nobody else.
+
+Loopback only, GET and HEAD only, two fixed addresses. The Host header must name this very
+server: a site whose name was pointed here (DNS rebinding) gets nothing.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import secrets
+import threading
+import time
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from scaling_law.errors import ConfigError
+from scaling_law.flags import say
+from scaling_law.monitor.page import render_page
+from scaling_law.monitor.page_data import PageData
+from scaling_law.monitor.session import SCREEN_SECONDS, sweep_to_watch
+
+ADDRESS = "127.0.0.1"
+_REQUEST_SECONDS = 10.0  # a client that says nothing for so long is let go
+_HTTP_PORT = 80  # the one that browsers leave out of Host
+
+
+def hosts_of(port: int) -> frozenset[str]:
+    """The Host headers that mean this machine and port."""
+    names = ("127.0.0.1", "localhost", "[::1]")
+    bare = names if port == _HTTP_PORT else ()
+    return frozenset((*bare, *(f"{name}:{port}" for name in names)))
+
+
+def policy(nonce: str) -> str:
+    """The Content-Security-Policy of the page: its own script and styles, data from here."""
+    return (
+        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}';"
+        " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'"
+    )
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """One sweep; the folder is read at most once in ``interval`` seconds, whoever asks."""
+
+    daemon_threads = True
+
+    def __init__(self, data: PageData, port: int, interval: float) -> None:
+        self.data, self.interval = data, interval
+        self._lock = threading.Lock()
+        self._read_at = -interval
+        self._document: dict[str, Any] = {}
+        super().__init__((ADDRESS, port), Handler)
+        self.hosts = hosts_of(self.server_port)
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://{ADDRESS}:{self.server_port}/"
+
+    def document(self) -> dict[str, Any]:
+        """What /data.json answers."""
+        with self._lock:
+            if time.monotonic() - self._read_at >= self.interval:
+                self._document = {**self.data.read(), "interval_seconds": self.interval}
+                self._read_at = time.monotonic()
+            return self._document
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that left before its answer is no error, and stderr is for people."""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers one request."""
+
+    server: Server
+    timeout = _REQUEST_SECONDS
+    server_version, sys_version = "slaw", ""
+
+    def parse_request(self) -> bool:
+        """Refuse what is not for this server before anything is looked at."""
+        if not super().parse_request():
+            return False
+        hosts = self.headers.get_all("Host") or []
+        if len(hosts) != 1 or hosts[0].strip().lower() not in self.server.hosts:
+            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"only {self.server.url} is answered")
+            return False
+        if self.command not in ("GET", "HEAD"):
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "this page is to be read only")
+            return False
+        return True
+
+    def do_GET(self) -> None:
+        """The page, its data, or 404."""
+        if self.path == "/":
+            nonce = secrets.token_urlsafe(16)
+            page = render_page(self.server.document(), nonce)
+            headers = {"Content-Security-Policy": policy(nonce)}
+            self._answer(HTTPStatus.OK, "text/html", page, headers)
+        elif self.path == "/data.json":
+            text = json.dumps(self.server.document(), allow_nan=False)
+            self._answer(HTTPStatus.OK, "application/json", text)
+        else:
+            self._refuse(HTTPStatus.NOT_FOUND, "there are / and /data.json")
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def _refuse(self, status: HTTPStatus, words: str) -> None:
+        headers = {"Allow": "GET, HEAD"} if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
+        self._answer(status, "text/plain", words + "\n", headers)
+
+    def _answer(
+        self, status: HTTPStatus, kind: str, text: str, more: dict[str, str] | None = None
+    ) -> None:
+        body = text.encode()
+        self.send_response(status)
+        headers = {
+            "Content-Type": f"{kind}; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Referrer-Policy": "no-referrer",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cache-Control": "no-store",
+            **(more or {}),
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What http.server itself refuses (a line too long, no such version), without its HTML."""
+        self.close_connection = True
+        self.command = getattr(self, "command", None) or "GET"
+        self._answer(HTTPStatus(code), "text/plain", "this request cannot be read\n")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The terminal is for the address, not for every request."""
+
+
+def make_server(folder: Path, *, port: int = 0, interval: float | None = None) -> Server:
+    """A server of the sweep in ``folder``, listening. Raises ``ConfigError`` for a taken port."""
+    data = PageData(sweep_to_watch(folder, once=False))
+    try:
+        return Server(data, port, interval or SCREEN_SECONDS)
+    except OSError as problem:
+        raise ConfigError(
+            f"port {port} on {ADDRESS} cannot be used ({problem.strerror}); choose another with"
+            " --port, or leave it out for any free one"
+        ) from None
+
+
+def serve(folder: Path, *, port: int = 0, interval: float | None = None) -> None:
+    """Serve the page until interrupted; its address is printed first."""
+    server = make_server(folder, port=port, interval=interval)
+    say(f"{server.data.watch.sweep.path} on {server.url} (Ctrl-C ends the page, not the sweep)")
+    try:
+        server.serve_forever()
+    finally:
+        server.server_close()
+        server.data.law.close()

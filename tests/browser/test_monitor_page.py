@@ -1,0 +1,199 @@
+"""The monitor's page in a real browser: live, without scripts, under its policy, hostile names."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.request
+
+import pytest
+
+from scaling_law.monitor.law import LawWatch
+from scaling_law.monitor.server import make_server
+from scaling_law.record import write_record
+from tests.browser.conftest import PHONE, Browser
+from tests.fakes import record_of
+from tests.monitor.half_way import DONE, HOSTILE, half_way
+
+LAW = {
+    "status": "fitted", "message": "", "law": "chinchilla", "points": 16, "trunks": 4,
+    "formula": "L = E + A N^(-alpha) + B D^(-beta)", "level": 0.9, "rms_log_residual": 0.0031,
+    "params": {"E": 1.8125, "alpha": 0.34}, "intervals": {"E": [1.7, 1.9]}, "run_ids": [],
+    "frontier": [
+        {"flops": 10.0**e, "loss_nats": loss, "low_nats": 0.98 * loss, "high_nats": 1.02 * loss}
+        for e, loss in ((10, 3.6), (12, 3.1), (14, 2.7))
+    ],
+}  # fmt: skip
+
+
+class GivenLaw(LawWatch):
+    """Knows its law, and starts no process."""
+
+    def read(self, snapshot):
+        return LAW
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A server of a sweep half-way, its plan, and where the page is."""
+    sweep, plan = half_way(tmp_path / "s")
+    server = make_server(sweep.path, interval=0.2)
+    server.data.law = GivenLaw(sweep)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server, plan
+    server.shutdown()
+    server.server_close()
+
+
+def until(condition, seconds=15.0):
+    """Waits for what the page's next polls should bring."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "the page never showed it"
+        time.sleep(0.1)
+    return found
+
+
+def data_of(server):
+    with urllib.request.urlopen(server.url + "data.json") as answer:
+        return json.loads(answer.read())
+
+
+def cells(browser: Browser, body: str) -> list[list[str]]:
+    rows = "return [...document.querySelectorAll(arguments[0] + ' tr')].map"
+    found: list[list[str]] = browser.run(
+        rows + "(r => [...r.children].map(c => c.textContent))", body
+    )
+    return found
+
+
+def test_what_is_shown_is_what_the_data_say(browser, served):
+    server, _ = served
+    browser.open(server.url)
+    until(lambda: browser.run("return document.querySelectorAll('#curves svg .curve').length"))
+    data = data_of(server)
+    assert cells(browser, "#runs") == data["rows"]
+    assert cells(browser, "#law-params") == data["words"]["law_params"]
+    for name in ("headline", "phase", "counts", "device", "law"):
+        assert browser.text(f"#{name}") == data["words"][name]
+    assert "chinchilla: L = E + A N^(-alpha)" in browser.text("#law")
+    share = browser.run("return document.querySelector('#bar').value")
+    assert share == pytest.approx(data["flops_done_frac"])
+    shown = browser.run("return document.querySelectorAll('#curves svg path.curve').length")
+    chips = browser.run("return document.querySelectorAll('#curves .legend path').length")
+    assert shown - chips == len(data["curves"])
+    assert browser.one("#frontier").get_attribute("data-points") == str(len(data["points"]))
+    assert browser.messages() == []
+    assert {url.partition("?")[0] for url in browser.requests() if not url.startswith("data:")} == {
+        server.url, server.url + "data.json",
+    }  # fmt: skip
+    browser.screenshot("monitor-desktop", whole=True)
+
+
+def test_a_record_that_arrives_is_shown_without_a_reload(browser, served):
+    server, plan = served
+    browser.open(server.url)
+    until(lambda: f"{DONE} done" in browser.text("#counts"))
+    browser.run("window.mark = 1")
+    waiting = server.data.watch.read().in_state("waiting")[0]
+    sweep = server.data.watch.sweep
+    spec = plan.by_id[waiting.run_id].spec
+    write_record(sweep.run(waiting.run_id), record_of(spec, loss_nats=3.1875))
+    until(lambda: f"{DONE + 1} done" in browser.text("#counts"))
+    assert [waiting.label, "done", "3.1875"] in [row[:3] for row in cells(browser, "#runs")]
+    assert browser.run("return window.mark") == 1 and browser.messages() == []
+
+
+def test_without_scripts_the_state_is_there_and_renews_itself(browser, served):
+    server, _ = served
+    browser.open(server.url, scripts=False)
+    source = browser.driver.page_source
+    assert f"{DONE} done" in browser.text("#counts")
+    assert "has no figures" in browser.text("main")
+    assert 'http-equiv="refresh"' in source
+    assert len(browser.every("#runs tr")) == len(server.document()["rows"])
+    assert browser.every("#curves svg") == []
+
+
+def test_hostile_names_stay_text_and_the_policy_holds(browser, served):
+    server, _ = served
+    browser.open(server.url)
+    until(lambda: browser.every("#curves svg"))
+    assert browser.driver.title.startswith("54% " + HOSTILE[:9])
+    assert HOSTILE[:40] in browser.text("h1")
+    assert "<script>document.title='owned'</script>" in browser.text("#warnings")
+    assert any(HOSTILE[:9] in row[-1] for row in cells(browser, "#runs"))
+    assert len(browser.every("script")) == 1 and browser.messages() == []
+    browser.run(
+        "const s = document.createElement('script'); s.textContent = 'window.broken = 1';"
+        "document.body.append(s);"
+        "const i = new Image(); i.src = 'https://example.com/x.png'; document.body.append(i);"
+        "document.body.setAttribute('onclick', 'window.broken = 1'); document.body.click();"
+    )
+    messages = until(browser.messages)
+    assert any("Content Security Policy" in message for message in messages)
+    assert browser.run("return window.broken") is None
+
+
+def test_points_are_told_by_mouse_and_by_keys(browser, served):
+    from selenium.webdriver import Keys
+
+    server, _ = served
+    browser.open(server.url)
+    until(lambda: browser.every("#frontier svg circle"))
+    browser.run("document.querySelector('#frontier svg').focus()")
+    browser.key(Keys.ARROW_RIGHT)
+    first = browser.text("#frontier .told")
+    cheapest = min(data_of(server)["points"], key=lambda point: point["flops_6nd"])
+    assert first.startswith(f"{cheapest['label']}: {cheapest['loss_nats']:.4f} nats per token")
+    browser.key(Keys.ARROW_RIGHT)
+    assert browser.text("#frontier .told") not in ("", first)
+    dot = browser.every("#curves svg circle")[0]
+    browser.hover(dot)
+    assert "nats per token at" in browser.text("#curves .told")
+    browser.one("#trunks").click()
+    data = data_of(server)
+    branches = sum(curve["kind"] != "trunk" for curve in data["curves"])
+    until(lambda: len(browser.every("#curves svg[role=img] path.curve")) == branches)
+    browser.run(
+        "const s = document.querySelector('#curves-x'); s.value = 'flops';"
+        "s.dispatchEvent(new Event('change'))"
+    )
+    assert "FLOPs" in browser.run("return document.querySelector('#curves svg').textContent")
+    assert browser.messages() == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_phone_shows_it_without_scrolling_sideways(browser, served, dark):
+    server, _ = served
+    browser.open(server.url, size=PHONE, dark=dark, touch=True)
+    until(lambda: browser.every("#frontier svg"))
+    assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]
+    browser.screenshot(f"monitor-phone{'-dark' if dark else ''}", whole=True)
+
+
+def test_a_page_whose_monitor_has_ended_says_so(browser, served):
+    server, _ = served
+    browser.open(server.url)
+    until(lambda: browser.every("#curves svg"))
+    server.shutdown()
+    server.server_close()
+    until(lambda: "does not answer" in browser.text("#lost"))
+    assert browser.every("#runs tr")
+
+
+def test_before_the_sweep_begins_the_page_waits(browser, tmp_path):
+    server = make_server(tmp_path / "later", interval=0.2)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        browser.open(server.url)
+        until(lambda: "No run has been evaluated yet." in browser.text("#curves"))
+        assert "waiting: no such folder yet" in browser.text("#headline")
+        half_way(tmp_path / "later")
+        until(lambda: f"{DONE} done" in browser.text("#counts"))
+        assert browser.messages() == []
+    finally:
+        server.shutdown()
+        server.server_close()
+        server.data.law.close()

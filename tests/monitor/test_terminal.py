@@ -1,0 +1,184 @@
+"""The screen and the lines: readable at any width, whatever runs are called."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from scaling_law.cli import main
+from scaling_law.errors import ConfigError
+from scaling_law.layout import SweepDir
+from scaling_law.monitor import session
+from scaling_law.monitor.host import Gpu, Host, HostMeter
+from scaling_law.monitor.terminal import Size, news, plain_line, screen
+from scaling_law.monitor.words import ASCII_BLOCKS, BLOCKS, host_words, sparkline
+from scaling_law.record import write_record
+from scaling_law.run.snapshot import Watch
+from tests.fakes import at_work, record_of
+from tests.monitor.half_way import DONE, half_way
+
+ROOT = Path(__file__).parents[2]
+HOST = Host(cpus=2, cpu_busy_frac=0.5, memory_used_bytes=1e9, memory_total_bytes=8e9)
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory):
+    return half_way(tmp_path_factory.mktemp("m") / "s")
+
+
+def drawn(snapshot, curve, width, height):
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    console.print(screen(snapshot, curve, HOST, Size(width=width, height=height)))
+    return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (60, 24), (80, 24), (120, 40), (20, 10)])
+def test_the_screen_fits_and_tells_what_is_at_work(halved, width, height):
+    sweep, _ = halved
+    watch = Watch(sweep)
+    with at_work(sweep):
+        text = drawn(watch.read(), watch.curve, width, height)
+    lines = text.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert width < 40 or len(lines) <= height
+    assert "\x1b" not in text, "a run's words reached the terminal as commands"
+    if width >= 40:
+        assert "5.0000" in text
+        assert f"{DONE} done" in text and "1 diverged" in text and "1 at work" in text
+    if width >= 80:
+        assert "stable" in text and "50K/s" in text and "5.2500" in text and "█" in text
+        assert "micro-batch halved" in text and "CPU 50% of 2" in text
+
+
+def test_plain_lines_hold_no_control_codes_and_tell_news_once(halved, tmp_path):
+    sweep, plan = half_way(tmp_path / "t")
+    watch = Watch(sweep)
+    before = watch.read()
+    assert news(None, before) == [] and news(before, watch.read()) == []
+    waiting = before.in_state("waiting")[0]
+    write_record(
+        sweep.run(waiting.run_id), record_of(plan.by_id[waiting.run_id].spec, loss_nats=3.25)
+    )
+    now = watch.read()
+    (line,) = news(before, now)
+    assert line.startswith(f"{waiting.label}: done, 3.2500 nats/token")
+    words = plain_line(now)
+    assert f"{DONE + 1} done, 1 diverged, 1 failed" in words and "of work left" in words
+    assert "nobody is at work" in words and words.isprintable()
+
+
+def test_lines_are_told_until_it_is_over(tmp_path):
+    sweep, plan = half_way(tmp_path / "s")
+    said: list[str] = []
+    rests = []
+
+    def sleep(seconds):
+        rests.append(seconds)
+        for run in plan.runs:
+            write_record(sweep.run(run.run_id), record_of(run.spec))
+
+    session._lines(Watch(sweep), False, 30.0, said.append, sleep)
+    assert len(rests) == 1 and "40 done; 100% of the FLOPs; over; next: slaw fit" in said[-1]
+    assert len(said) == 2 + len(plan.runs) - DONE
+
+
+def test_it_waits_for_a_sweep_that_has_not_begun_and_says_so(tmp_path):
+    said: list[str] = []
+    later = tmp_path / "later"
+    reader = Watch(session.sweep_to_watch(later, once=False))
+
+    def sleep(seconds):
+        sweep, plan = half_way(later)
+        for run in plan.runs:
+            write_record(sweep.run(run.run_id), record_of(run.spec))
+
+    session._lines(reader, False, 30.0, said.append, sleep)
+    assert "waiting: no such folder yet" in said[0] and "40 done" in said[-1]
+
+
+def test_which_sweep_is_meant_is_never_guessed(tmp_path):
+    for name in ("one", "two"):
+        SweepDir(tmp_path / name).runs.mkdir(parents=True)
+    with pytest.raises(ConfigError, match="2 sweeps there; name one"):
+        session.sweep_to_watch(tmp_path, once=False)
+    two = SweepDir(tmp_path / "two")
+    with at_work(two):
+        assert session.sweep_to_watch(tmp_path, once=False) == two
+    with pytest.raises(ConfigError, match="no such folder"):
+        session.sweep_to_watch(tmp_path / "nowhere", once=True)
+
+
+def test_once_on_the_reference_says_what_came_of_it(capsys):
+    reference = ROOT / "results" / "reference" / "quick-cpu"
+    assert main(["monitor", str(reference), "--once"]) == 0
+    assert "quick: 40 done; 100% of the FLOPs; over" in capsys.readouterr().out
+
+
+def test_ctrl_c_on_a_terminal_leaves_cleanly(halved):
+    """On a real pseudo-terminal: the picture comes, ^C ends it with 0 and the cursor is back."""
+    sweep, _ = halved
+    parent, child = pty.openpty()
+    with at_work(sweep):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scaling_law.cli", "monitor", str(sweep.path)],
+            stdin=child, stdout=child, stderr=child, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "80"},
+        )  # fmt: skip
+        os.close(child)
+        seen, deadline = b"", time.monotonic() + 60
+        while b"at work" not in seen and time.monotonic() < deadline:
+            seen += os.read(parent, 65536)
+        process.send_signal(signal.SIGINT)
+        try:
+            while piece := os.read(parent, 65536):
+                seen += piece
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    assert process.wait(timeout=30) == 0
+    assert b"Traceback" not in seen
+    assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") > -1
+
+
+def test_a_sparkline_falls_with_the_loss():
+    assert sparkline([8.0, 4.0, 2.0, 1.0], 4) == "█▆▃▁"
+    assert sparkline([8.0, 4.0, 2.0, 1.0], 2, ASCII_BLOCKS) == ASCII_BLOCKS[-1] + ASCII_BLOCKS[0]
+    assert sparkline([3.0, 3.0], 8) == BLOCKS[0] * 2
+    assert sparkline([3.0], 8) == "" and len(sparkline(range(1, 100), 8)) == 8
+
+
+def test_the_machine_is_told_as_far_as_it_is_known(tmp_path, monkeypatch):
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (proc / "stat").write_text("cpu 10 0 10 80 0 0 0 0 0 0\n")
+    (proc / "meminfo").write_text("MemTotal: 1000 kB\nMemAvailable: 250 kB\n")
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        f"#!{sys.executable}\nprint('NVIDIA H200, 37, 1024, 2048')\nprint('x, [N/A], 1')"
+    )
+    smi.chmod(0o755)
+    meter = HostMeter(proc)
+    (proc / "stat").write_text("cpu 40 0 10 150 0 0 0 0 0 0\n")
+    found = meter.read()
+    assert found.cpu_busy_frac == pytest.approx(0.3)
+    assert (found.memory_used_bytes, found.memory_total_bytes) == (750 * 1024, 1000 * 1024)
+    mib = 2**20
+    assert found.gpus == (
+        Gpu(name="NVIDIA H200", busy_frac=0.37, used_bytes=1024 * mib, total_bytes=2048 * mib),
+    )
+    assert "NVIDIA H200 37%, 1.07 GB of 2.15 GB" in host_words(found)
+    smi.unlink()
+    nothing = HostMeter(tmp_path / "no proc").read()
+    assert nothing.cpu_busy_frac is None and nothing.memory_total_bytes is None
+    assert nothing.gpus == ()

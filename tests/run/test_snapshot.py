@@ -1,0 +1,167 @@
+"""One reading of a sweep's folder, in whatever state that is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from scaling_law import layout
+from scaling_law.errors import PlanError
+from scaling_law.layout import SweepDir
+from scaling_law.packing import Task, makespan_seconds
+from scaling_law.plan import make_plan
+from scaling_law.record import write_record
+from scaling_law.run.dashboard import Dashboard
+from scaling_law.run.runner import Runner
+from scaling_law.run.snapshot import SCHEMA_VERSION, Watch
+from tests.fakes import at_work, cpu_profile, record_of, small_config
+from tests.monitor.half_way import DONE, diverging, half_way, trunk_after
+from tests.run.test_runner import FakeEngine
+
+
+@pytest.fixture
+def halved(tmp_path):
+    return half_way(tmp_path / "s")
+
+
+def states(snapshot):
+    return {run.run_id: run.state for run in snapshot.runs}
+
+
+def test_every_state_is_told(halved):
+    sweep, plan = halved
+    with at_work(sweep):
+        snapshot = Watch(sweep).read()
+    assert snapshot.phase == "running" and snapshot.at_work
+    lost = diverging(plan)
+    blocked = [r for r in plan.runs if r.spec.branch and r.spec.branch.trunk_id == lost.run_id]
+    assert snapshot.counts == {
+        "done": DONE, "diverged": 1, "failed": 1, "blocked": len(blocked), "started": 1,
+        "waiting": len(plan.runs) - DONE - 3 - len(blocked),
+    }  # fmt: skip
+    assert {run.run_id for run in snapshot.in_state("blocked")} == {r.run_id for r in blocked}
+    (working,) = snapshot.in_state("started")
+    assert working.run_id == trunk_after(plan, DONE).run_id
+    assert (working.lr_phase, working.last_val_loss_nats) == ("stable", 5.0)
+    assert working.last_train_loss_nats == 5.25 and working.share == pytest.approx(0.5, abs=0.01)
+    left = (working.total_steps - working.step) * working.batch_tokens / 5e4
+    assert working.seconds_left == pytest.approx(left, rel=1e-6)
+    assert snapshot.tokens_per_second == 5e4
+    words = [warned.text for warned in snapshot.warnings]
+    assert any("micro-batch halved" in text for text in words)
+    assert any("using an older one" in text for text in words)
+    assert any(text.startswith("failed: RunFailed") for text in words)
+    assert any("training loss is nan at step 9" in text for text in words)
+    assert all(text.isprintable() for text in words)
+
+
+def test_a_branch_whose_step_was_saved_before_its_trunk_diverged_still_waits(halved):
+    sweep, plan = halved
+    lost = diverging(plan)
+    first = next(r for r in plan.runs if r.spec.branch and r.spec.branch.trunk_id == lost.run_id)
+    saved = sweep.run(lost.run_id).checkpoint(first.spec.start_step)
+    layout.atomic_write(saved, b"a state")
+    assert states(Watch(sweep).read())[first.run_id] == "waiting"
+
+
+def test_what_is_left_is_the_plans_cost_at_the_pace_measured(tmp_path):
+    """All records took thrice as long as planned; what is left is packed on the two slots."""
+    sweep = SweepDir(tmp_path)
+    plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
+    plan = dataclasses.replace(
+        plan, runs=tuple(dataclasses.replace(run, seconds=10.0) for run in plan.runs)
+    )
+    layout.write_json(sweep.plan, plan.to_json())
+    trunk, *branches = [run for run in plan.runs if run.spec.model == plan.runs[0].spec.model]
+    write_record(sweep.run(trunk.run_id), dataclasses.replace(record_of(trunk.spec), seconds=30.0))
+    snapshot = Watch(sweep).read()
+    assert snapshot.pace == pytest.approx(3.0)
+    others = [run for run in plan.runs if run not in (trunk, *branches)]
+    steps = others[0].spec.total_steps
+    tasks = [Task(30.0) for _ in branches] + [Task(30.0)]
+    tasks += [Task(30.0, 3, 30.0 * run.spec.start_step / steps) for run in others[1:]]
+    assert snapshot.seconds_left == pytest.approx(makespan_seconds(tasks, 2))
+    for run in plan.runs:
+        write_record(sweep.run(run.run_id), record_of(run.spec))
+    snapshot = Watch(sweep).read()
+    assert (snapshot.phase, snapshot.seconds_left, snapshot.flops_done_frac) == ("over", None, 1.0)
+
+
+def test_a_watch_sees_what_changes_and_reads_records_once(halved, monkeypatch):
+    sweep, plan = halved
+    watch = Watch(sweep)
+    before = watch.read()
+    read = []
+    real = layout.read_json
+    monkeypatch.setattr(layout, "read_json", lambda path: read.append(path.name) or real(path))
+    assert watch.read().runs == before.runs
+    assert read == ["failure.json"]
+    waiting = plan.by_id[before.in_state("waiting")[0].run_id]
+    write_record(sweep.run(waiting.run_id), record_of(waiting.spec, loss_nats=3.25))
+    now = watch.read()
+    assert states(now)[waiting.run_id] == "done" and now.counts["done"] == DONE + 1
+    sweep.run(waiting.run_id).record.unlink()  # as the runner does to train it anew
+    assert states(watch.read())[waiting.run_id] == "waiting"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"schema_version": 1}', "\x00\xff", "[" * 9999]
+)
+def test_torn_files_never_raise(halved, content):
+    sweep, plan = halved
+    run = trunk_after(plan, DONE)
+    for path in (sweep.run(plan.runs[0].run_id).record, sweep.run(plan.runs[1].run_id).curve,
+                 sweep.run(run.run_id).progress, sweep.run(run.run_id).curve,
+                 sweep.run(plan.runs[DONE + 1].run_id).failure):  # fmt: skip
+        path.write_text(content)
+    with at_work(sweep):
+        snapshot = Watch(sweep).read()
+        assert snapshot.counts["damaged"] == 1 and snapshot.counts["failed"] == 1
+        assert all(Watch(sweep).curve(planned.run_id) is not None for planned in plan.runs)
+    json.dumps(snapshot.to_json(), allow_nan=False)
+    sweep.plan.write_text(content)
+    assert Watch(sweep).read().phase == "no_plan"
+    assert "plan.json" in Watch(sweep).read().note
+
+
+def test_before_it_begins_the_note_says_what_is_missing(tmp_path):
+    sweep = SweepDir(tmp_path / "later")
+    assert "no such folder yet" in Watch(sweep).read().note
+    sweep.path.mkdir()
+    assert "no plan yet; `slaw run`" in Watch(sweep).read().note
+    with at_work(sweep):
+        assert "preparing data" in Watch(sweep).read().note
+    with pytest.raises(PlanError):
+        sweep.plan.write_text("{}")
+        Watch(sweep).read(strict=True)
+
+
+def test_the_dashboard_is_the_snapshot_and_a_full_disk_does_not_end_a_sweep(halved, monkeypatch):
+    sweep, _ = halved
+    Dashboard(sweep).write()
+    content = json.loads(sweep.dashboard.read_text())
+    expected = json.loads(json.dumps(Watch(sweep).read().to_json()))
+    for document in (content, expected):
+        document.pop("read_at")
+    assert content == expected and content["schema_version"] == SCHEMA_VERSION
+
+    def refuse(path, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scaling_law.run.dashboard.atomic_write", refuse)
+    Dashboard(sweep).write()
+
+
+def test_the_runner_keeps_the_dashboard_current(tmp_path):
+    sweep = SweepDir(tmp_path)
+    plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
+    layout.write_json(sweep.plan, plan.to_json())
+    runner = Runner(plan, sweep, FakeEngine(plan, sweep, lambda spec: "done"))
+    runner.run()
+    early = json.loads(sweep.dashboard.read_text())
+    runner.dashboard.write()
+    late = json.loads(sweep.dashboard.read_text())
+    assert sum(early["counts"].values()) == len(plan.runs)
+    assert late["counts"] == {"done": len(plan.runs)} and late["phase"] == "over"

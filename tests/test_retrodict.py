@@ -1,0 +1,76 @@
+"""Known models under published laws, against what the papers say of them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from scaling_law.allocate import Machine
+from scaling_law.cli import main
+from scaling_law.errors import ConfigError
+from scaling_law.forecast import find_laws
+from scaling_law.retrodict import MODELS, arrival, format_arrivals, retrodict
+
+BY_NAME = {model.name: model for model in MODELS}
+(BESIROGLU,) = find_laws(["besiroglu2024"], None)
+
+
+def test_gpt3_had_under_two_tokens_a_parameter_and_its_compute_would_buy_a_smaller_model():
+    made = retrodict(BESIROGLU, BY_NAME["GPT-3"])
+    assert made.model.tokens / made.model.params == pytest.approx(1.71, abs=0.01)
+    assert made.model.flops == pytest.approx(3.14e23, rel=0.01)  # Brown 2020, table D.1
+    assert made.best.choice.params < 0.4 * made.model.params
+    assert made.best.choice.loss_nats < made.loss_nats
+    assert made.best.params_interval and made.best.params_interval[1] < made.model.params
+    assert made.flops_needed is not None and 0.5 < made.flops_needed / made.model.flops < 0.7
+    assert made.served_to_pay is None  # it was too large, not too small
+
+
+def test_chinchilla_beats_gopher_at_about_the_same_compute():
+    # Hoffmann 2022's own comparison; the refitted law takes Chinchilla for nearly optimal
+    gopher, chinchilla = (retrodict(BESIROGLU, BY_NAME[n]) for n in ("Gopher", "Chinchilla"))
+    assert abs(math.log(gopher.model.flops / chinchilla.model.flops)) < 0.2
+    assert chinchilla.loss_nats < gopher.loss_nats - 0.02
+    assert chinchilla.flops_needed == pytest.approx(chinchilla.model.flops, rel=0.02)
+
+
+def test_llama_is_over_trained_and_pays_by_service():
+    made = retrodict(BESIROGLU, BY_NAME["Llama 3 8B"])
+    assert made.flops_needed is not None and made.flops_needed < 0.25 * made.model.flops
+    assert made.params_needed is not None and made.served_to_pay is not None
+    # at that service both cost the same in all
+    ours = made.model.flops + 2 * made.model.params * made.served_to_pay
+    theirs = made.flops_needed + 2 * made.params_needed * made.served_to_pay
+    assert ours == pytest.approx(theirs)
+
+
+def test_years_follow_from_the_growth():
+    machine = Machine(gpu="H100", price=3.0, utilisation=0.4)
+    made = arrival(BESIROGLU, 1.88, 1e6, machine, hardware_growth=2.0, budget_growth=1.5)
+    assert made.flops is not None
+    gap = math.log(made.flops / made.flops_now)
+    assert gap > 0
+    assert made.years["as given"] == pytest.approx(gap / math.log(3.0))
+    assert made.years["with half the growth"] == pytest.approx(2 * gap / math.log(3.0))
+    assert made.years["with the budget constant"] == pytest.approx(gap / math.log(2.0))
+    never = arrival(BESIROGLU, 1.88, 1e6, machine, hardware_growth=1.0)
+    assert never.years["as given"] is None
+    assert "not within a century" in format_arrivals([never], 1.88, 1e6, machine)
+    there = arrival(BESIROGLU, 2.5, 1e9, machine)
+    assert there.years["as given"] == 0
+    low = arrival(BESIROGLU, 1.5, 1e6, machine)
+    assert low.flops is None and "irreducible" in low.refused
+    with pytest.raises(ConfigError, match="growth"):
+        arrival(BESIROGLU, 1.9, 1e6, machine, hardware_growth=0.0)
+
+
+def test_the_command(capsys):
+    assert main(["retrodict", "--law", "besiroglu2024", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["models"]) == len(MODELS)
+    assert all("arXiv" in row["source"] for row in document["models"])
+    assert main(["retrodict", "--law", "kaplan2020", "--target-loss", "1.5"]) == 0
+    out = capsys.readouterr().out
+    assert "not the minimum of his L(N, D)" in out and "not a forecast" in out
