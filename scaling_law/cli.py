@@ -7,6 +7,7 @@ or pydantic.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -76,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as problem:
         # what no command foresaw: a name too long, a loop of links, a full disk
         where = f"{problem.filename}: " if problem.filename else ""
-        complain([f"{where}cannot be used ({problem.strerror or problem}); try another path"])
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some and type the same line again" if full else "try another path"
+        complain([f"{where}cannot be used ({problem.strerror or problem}); {remedy}"])
         return EXIT_USAGE
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import json
 import typing
 from collections.abc import Mapping, Sequence
@@ -16,12 +17,15 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
-from scaling_law import layout, strict_yaml
+from scaling_law import layout, sealed, strict_yaml
+from scaling_law.config_values import Either, optional
 from scaling_law.errors import ConfigError, quoted
+from scaling_law.layout import SweepDir
 from scaling_law.schema import DEVICE_KINDS, Invalid, SweepFile, sweep_schema, validate
-from scaling_law.schema_kinds import Either, optional
 from scaling_law.spec import to_json
 from scaling_law.strict_yaml import Document, Mark, Path_
+
+CONFIG_KEY = "config_sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +97,19 @@ def config_yaml(config: SweepConfig) -> str:
         _without_none(values), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
     )
     return f"# every key, as applied to {config.device_kind}\n{body}"
+
+
+def config_key(config: SweepConfig) -> str:
+    """The SHA-256 of ``config_yaml``, which ``plan.json`` holds as ``CONFIG_KEY``."""
+    return hashlib.sha256(config_yaml(config).encode()).hexdigest()
+
+
+def begun_config_key(sweep: SweepDir) -> str | None:
+    """The ``config_key`` in a sweep's plan; None in older ones, and without a plan."""
+    if not sweep.plan.is_file():
+        return None
+    known = sealed.read(sweep.plan, "delete it to plan the sweep again").get(CONFIG_KEY)
+    return known if isinstance(known, str) else None
 
 
 class _Dumper(yaml.SafeDumper):

@@ -28,7 +28,7 @@ from scaling_law.errors import ConfigError
 from scaling_law.typed import json_problem
 
 
-def _anybody() -> None:
+def anybody() -> None:
     """The guard of a folder that nobody else writes to."""
 
 
@@ -41,7 +41,7 @@ class RunDir:
     """
 
     path: Path
-    guard: Callable[[], None] = field(default=_anybody, compare=False, repr=False)
+    guard: Callable[[], None] = field(default=anybody, compare=False, repr=False)
 
     @property
     def spec(self) -> Path:
@@ -256,7 +256,7 @@ def leftovers(*paths: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, guard: Callable[[], None] = _anybody) -> Iterator[Path]:
+def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Path]:
     """A temporary sibling to write to; on success flushed to disk and renamed onto ``path``.
 
     ``guard`` is asked right before the rename, which whoever else claims the folder prevents
@@ -274,8 +274,11 @@ def atomic_file(path: Path, guard: Callable[[], None] = _anybody) -> Iterator[Pa
         guard()
         temporary.replace(path)
         _sync_folder(path.parent)
-    except FileNotFoundError:
-        guard()  # removed under our hands: by whoever has the folder now
+    except OSError as problem:
+        if isinstance(problem, FileNotFoundError):
+            guard()  # removed under our hands: by whoever has the folder now
+        # a full disk speaks of no file, a temporary name tells nobody anything
+        problem.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -300,13 +303,13 @@ def check_folder(folder: Path) -> None:
             raise ConfigError(f"{folder}: cannot be written ({place} is not a folder)")
 
 
-def atomic_write(path: Path, content: str | bytes, guard: Callable[[], None] = _anybody) -> None:
+def atomic_write(path: Path, content: str | bytes, guard: Callable[[], None] = anybody) -> None:
     """Replace ``path`` by ``content``, whole or not at all."""
     with atomic_file(path, guard) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(path: Path, value: Any, guard: Callable[[], None] = _anybody) -> None:
+def write_json(path: Path, value: Any, guard: Callable[[], None] = anybody) -> None:
     """``value`` as indented JSON, atomically; NaN and infinity are refused."""
     atomic_write(path, json.dumps(value, indent=1, allow_nan=False) + "\n", guard)
 

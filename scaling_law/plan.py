@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout
-from scaling_law.config import SweepConfig
+from scaling_law import sealed
+from scaling_law.config import CONFIG_KEY, SweepConfig
 from scaling_law.counts import count_params, train_flops
 from scaling_law.errors import PlanError
 from scaling_law.grid import Course, Horizon, expand
@@ -161,6 +161,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
     try:
         fields = {**data}
         PLAN.check(fields.pop("schema_version", None))
+        fields.pop(CONFIG_KEY, None)
         runs = []
         for run in fields["runs"]:
             spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
@@ -179,7 +180,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
 
 def read_plan(path: Path) -> Plan:
     """The plan in ``path``. Raises ``ConfigError`` or ``PlanError`` naming the file."""
-    data = layout.read_json(path)
+    data = sealed.read(path, "delete it to plan the sweep again")
     try:
         return plan_from_json(data)
     except PlanError as problem:
@@ -306,11 +307,6 @@ class _Planner:
         growth: Growth | None = None,
     ) -> PlannedRun:
         """One run of a course; ``horizon`` None for its trunk."""
-        tags = [("size", course.size), ("seed", str(course.seed))]
-        tags += [("root", course.root)] if course.root else []
-        if horizon is not None:
-            tags.append(("horizon", str(horizon.index)))
-            tags += [("cell", f"{horizon.cell:.6g}")] if horizon.cell is not None else []
         spec = _checked_spec(
             label=self.label(course, horizon),
             model=course.model,
@@ -323,15 +319,17 @@ class _Planner:
             precision=self.precision,
             seed=course.seed,
             branch=branch,
-            tags=tuple(tags),
+            tags=_tags(course, horizon),
             early_stop=early_stop,
             growth=growth,
+            spikes=self.config.spike_spec(),
         )
         resources = Resources(
             device=self.profile.kind,
             micro_seqs=fit.micro_seqs,
             gradient_checkpointing=fit.gradient_checkpointing,
             save_steps=save_steps,
+            **self.config.checkpoints.resources(),
         )
         own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
         return PlannedRun(
@@ -377,6 +375,15 @@ class _Planner:
         if within is None or len(shorter) < LEAST_SIBLINGS:
             return None
         return EarlyStop(within=within, siblings=shorter)
+
+
+def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:
+    tags = [("size", course.size), ("seed", str(course.seed))]
+    tags += [("root", course.root)] if course.root else []
+    if horizon is not None:
+        tags.append(("horizon", str(horizon.index)))
+        tags += [("cell", f"{horizon.cell:.6g}")] if horizon.cell is not None else []
+    return tuple(tags)
 
 
 def _checked_spec(**fields: Any) -> RunSpec:
@@ -483,7 +490,8 @@ def _packed_seconds(
 
 
 def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
-    """The trunks' kept states, one state in flight per slot, and every run's small files."""
+    """The trunks' kept states, those in flight per slot, and every run's small files."""
     states = [count_params(r.spec.model).total * CHECKPOINT_BYTES_PER_PARAM for r in runs]
     kept = sum(size * len(r.resources.save_steps) for size, r in zip(states, runs, strict=True))
-    return kept + slots * max(states) + RUN_FILES_BYTES * len(runs)
+    flying = 1 + max(run.resources.keep_checkpoints for run in runs)
+    return kept + slots * flying * max(states) + RUN_FILES_BYTES * len(runs)

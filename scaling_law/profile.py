@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import ConfigError
 from scaling_law.spec import ModelSpec, to_json
@@ -111,8 +111,7 @@ def profile_path(requested: str) -> Path:
 def save_profile(profile: DeviceProfile, requested: str) -> None:
     """Cache ``profile`` under its kind and under what was ``requested`` (``auto``, say)."""
     for name in {profile.kind, requested}:
-        content = PROFILE.stamp(to_json(profile))
-        layout.write_json(profile_path(name), content)
+        sealed.write(profile_path(name), PROFILE.stamp(to_json(profile)))
 
 
 def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
@@ -129,7 +128,7 @@ def load_profile(requested: str) -> DeviceProfile | None:
     if not path.is_file():
         return None
     try:
-        data = layout.read_json(path)
+        data = sealed.read(path, "it is measured again")
         PROFILE.check(data.get("schema_version"))
         return profile_from_json(data)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError):

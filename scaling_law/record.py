@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.errors import ConfigError, one_line, quoted
 from scaling_law.layout import RunDir, SweepDir
-from scaling_law.spec import KINDS, RunSpec, check_run_id, run_spec_from_json, to_json
+from scaling_law.spec import (
+    KINDS,
+    RunSpec,
+    canonical_json,
+    check_run_id,
+    run_spec_from_json,
+    to_json,
+)
 from scaling_law.typed import build, json_problem
 from scaling_law.versions import RECORD, MadeLater
 
+# Without a digest: what holds then is that the spec still has the run's name.
+_UNSEALED_VERSIONS = (1,)
 STATUSES = ("done", "diverged", "stopped_early")
 # What the record of a run that was stopped early says in place of a loss.
 FORETOLD = (
@@ -58,7 +67,9 @@ class RunRecord:
     figures by name: of a run stopped early ``predicted_loss_nats``, ``predicted_low_nats``,
     ``predicted_high_nats`` (90%), ``stopped_at_step``, ``flops_saved`` and, for the run as it was
     planned, ``planned_tokens_unique``; of a grown run ``parent_tokens`` and ``parent_flops``
-    (exact), spent on the smaller trunks it began as and counted in no other figure.
+    (exact), spent on the smaller trunks it began as and counted in no other figure; of a run that
+    skipped batches (``SpikeSpec``) ``batches_skipped``, ``rollbacks`` and ``steps_repeated``.
+    ``curve_sha256`` is the ``curve_digest`` of the run's curve, None in older records.
     ``stacked``: trained in one program with others (``train.stack``), whose memory
     ``peak_memory_bytes`` then is.
     """
@@ -92,6 +103,7 @@ class RunRecord:
     stacked: bool = False
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    curve_sha256: str | None = None
     schema_version: int = RECORD.current
 
     @property
@@ -102,16 +114,19 @@ class RunRecord:
 
 def write_record(run_dir: RunDir, record: RunRecord) -> None:
     """Write ``record.json``, the last file of a run."""
-    layout.write_json(run_dir.record, to_json(record), run_dir.guard)
+    sealed.write(run_dir.record, to_json(record), run_dir.guard)
 
 
 def record_from_json(data: dict[str, Any]) -> RunRecord:
     """The inverse of ``to_json``. Raises ``KeyError``, ``TypeError`` or ``ValueError``."""
     if not isinstance(data, dict):
         raise ValueError(f"found {quoted(data)}, expected keys and values")
-    RECORD.check(data.get("schema_version"))
+    version = RECORD.check(data.get("schema_version"))
+    data = sealed.opened(data, required=version not in _UNSEALED_VERSIONS)
     record = build(RunRecord, {**data, "spec": run_spec_from_json(data["spec"])})
     check_run_id(record.run_id)
+    if version in _UNSEALED_VERSIONS and record.spec.run_id != record.run_id:
+        raise ValueError(f"its spec is that of {quoted(record.spec.run_id)}")
     for name, value, known in (("status", record.status, STATUSES), ("kind", record.kind, KINDS)):
         if value not in known:
             raise ValueError(f"{name} {quoted(value)}, expected {' or '.join(known)}")
@@ -142,7 +157,7 @@ def read_record(path: Path) -> RunRecord:
 
 def record_if_there(run_dir: RunDir) -> RunRecord | None:
     """The record of a run that is over, else None. Raises as ``read_record`` does."""
-    if not run_dir.record.is_file():
+    if not run_dir.record.exists():
         return None
     try:
         return read_record(run_dir.record)
@@ -156,7 +171,7 @@ def record_if_there(run_dir: RunDir) -> RunRecord | None:
 def read_failure(run_dir: RunDir) -> str:
     """Why a run failed, by its ``failure.json``; the run is retried whatever that says."""
     try:
-        error = layout.read_json(run_dir.failure)["error"]
+        error = sealed.read(run_dir.failure, "it is not needed")["error"]
     except (ConfigError, KeyError, TypeError):
         error = None
     return one_line(error) if isinstance(error, str) else "its failure.json cannot be read"
@@ -211,37 +226,57 @@ def append_curve(run_dir: RunDir, point: CurvePoint) -> None:
     with run_dir.curve.open("a") as file:
         # asked of the open file: whoever claims the run replaces it before reading on
         run_dir.guard()
-        file.write(json.dumps(to_json(point), allow_nan=False) + "\n")
+        file.write(sealed.line(to_json(point)))
 
 
-def read_curve(run_dir: RunDir) -> list[CurvePoint]:
-    """The curve so far, by step; a torn last line (a crash while appending) is left out."""
-    if not run_dir.curve.is_file():
-        return []
-    points = []
-    lines = run_dir.curve.read_text(errors="replace").splitlines()
+def curve_digest(points: Iterable[CurvePoint]) -> str:
+    """The SHA-256 of all but the clock of ``points``: equal for two trainings of one run."""
+    plain = [{k: v for k, v in to_json(p).items() if k != "seconds"} for p in points]
+    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+
+
+def read_curve(run_dir: RunDir, record: RunRecord | None = None) -> list[CurvePoint]:
+    """The curve so far, by step; a torn last line (a crash while appending) is left out.
+
+    Raises ``ConfigError`` when a line is not as it was written or, given the run's ``record``,
+    when the whole curve is not.
+    """
+    points: list[CurvePoint] = []
+    text = run_dir.curve.read_text(errors="replace") if _is_file(run_dir.curve) else ""
+    lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            points.append(build(CurvePoint, json.loads(line)))
+            point = build(CurvePoint, sealed.open_line(line))
+            if points and point.step <= points[-1].step:
+                raise ValueError(f"step {point.step} after step {points[-1].step}")
+            points.append(point)
         except (ValueError, RecursionError) as problem:
             if number == len(lines):
                 break
             why = json_problem(problem)
             raise ConfigError(f"{run_dir.curve}:{number}: not a curve point ({why})") from None
+    if record is not None and record.curve_sha256 not in (None, curve_digest(points)):
+        raise ConfigError(
+            f"{run_dir.curve}: damaged (not the curve of its record);"
+            " delete the run's record.json to train it again"
+        )
     return points
 
 
-def cut_curve(run_dir: RunDir, step: int) -> None:
-    """Drop the points after ``step``: a resumed run writes them again.
+def _is_file(path: Path) -> bool:
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise ConfigError(f"{path}: not a file; expected a training curve")
+    return path.is_file()
 
-    The file is replaced even where none is dropped: what an earlier holder of the run's claim
-    may still append then goes nowhere.
-    """
+
+def cut_curve(run_dir: RunDir, step: int) -> list[CurvePoint]:
+    """Drop the points after ``step``, which a resumed run writes again; returns those kept."""
     kept = [p for p in read_curve(run_dir) if p.step <= step]
     write_curve(run_dir, kept)
+    return kept
 
 
 def write_curve(run_dir: RunDir, points: Iterable[CurvePoint]) -> None:
     """Replace the curve by ``points``."""
-    lines = [json.dumps(to_json(p), allow_nan=False) + "\n" for p in points]
+    lines = [sealed.line(to_json(p)) for p in points]
     layout.atomic_write(run_dir.curve, "".join(lines), run_dir.guard)

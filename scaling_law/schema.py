@@ -2,7 +2,7 @@
 and the JSON schema.
 
 Pydantic validates them (``config.load_config``) but is not needed to import or use them: the
-annotations ``Text``, ``Number`` and ``Either`` load it only when a schema is built.
+annotations of ``config_values`` load it only when a schema is built.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
+from scaling_law.config_values import Either, Number, Switch, Text
 from scaling_law.counts import CONVENTIONS
 from scaling_law.scales import MODEL_SCALES
-from scaling_law.schema_kinds import Either, Number, Switch, Text
 from scaling_law.spec import (
     ACTIVATIONS,
     COOLDOWNS,
@@ -23,6 +23,7 @@ from scaling_law.spec import (
     TOKENIZERS,
     DataSpec,
     EvalSpec,
+    SpikeSpec,
 )
 from scaling_law.tracker_keys import TrackerName, TrackerOptions
 
@@ -35,6 +36,7 @@ FORBID = {"extra": "forbid"}
 MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
 # About twice the seed noise of small models: a tighter interval is seldom had before the end.
 EARLY_STOP_WITHIN = 0.005
+SPIKE_SIGMAS = 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +240,25 @@ class EvalSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointSection:
+    """How often a run saves its state: what a kill may cost, never what is trained."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    every: Annotated[float, Number("seconds between two saves", "seconds")] = 60.0
+    every_steps: Annotated[int | None, Number("steps between two, as well", low=1)] = None
+    keep: Annotated[int, Number("newest states kept; one is a spare", low=1, high=1000)] = 2
+
+    def resources(self) -> dict[str, Any]:
+        """The fields of ``Resources`` that this section sets."""
+        return {
+            "checkpoint_every_seconds": self.every,
+            "checkpoint_every_steps": self.every_steps,
+            "keep_checkpoints": self.keep,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What the sweep may take; what does not fit is left out, with its reason."""
 
@@ -278,6 +299,7 @@ class SweepFile:
         Either("where curves are shown besides: names, or names with their options"),
     ] = ()
     limits: Limits = field(default_factory=Limits)
+    checkpoints: CheckpointSection = field(default_factory=CheckpointSection)
     early_stop: Annotated[
         float | None,
         Switch(
@@ -289,9 +311,24 @@ class SweepFile:
         ),
     ] = None
 
+    spikes: Annotated[
+        float | None,
+        Switch(
+            "skip a batch whose loss is so many standard deviations above the recent steps'"
+            f" (true: {SPIKE_SIGMAS:g})",
+            low=2,
+            high=1000,
+            on=SPIKE_SIGMAS,
+        ),
+    ] = None
+
     def __post_init__(self) -> None:
         if not self.grid:
             raise ValueError("grid is empty")
+
+    def spike_spec(self) -> SpikeSpec | None:
+        """What a run records of ``spikes``."""
+        return SpikeSpec(sigmas=self.spikes) if self.spikes is not None else None
 
 
 class Invalid(Exception):  # noqa: N818 - the list of errors, not an error of its own

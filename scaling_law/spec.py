@@ -269,13 +269,35 @@ class EarlyStop:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpikeSpec:
+    """When a step's loss is a spike, and how often a run may go back for one.
+
+    A spike is above the mean of the last ``window_steps`` losses by ``sigmas`` of their standard
+    deviations and by ``above_frac`` of that mean. States to go back to are taken every
+    ``every_steps``; after ``most_rollbacks`` the run has diverged.
+    """
+
+    sigmas: float
+    above_frac: float = 0.1
+    window_steps: int = 64
+    every_steps: int = 50
+    most_rollbacks: int = 5
+
+    def __post_init__(self) -> None:
+        _at_least(0, sigmas=self.sigmas, above_frac=self.above_frac)
+        _at_least(2, window_steps=self.window_steps)
+        _at_least(1, every_steps=self.every_steps, most_rollbacks=self.most_rollbacks)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One training run.
 
     ``batch_tokens`` tokens per optimiser step, ``total_steps`` steps (for a branch counted
     from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis. A run that is
-    to be trained to its end has no ``early_stop``, nor any trace of one in its JSON; likewise
-    ``growth``, which the branches of a grown trunk have as well.
+    to be trained to its end has no ``early_stop``, and one that takes every batch as it comes no
+    ``spikes``, nor any trace of them in its JSON; likewise ``growth``, which the branches of a
+    grown trunk have as well.
     """
 
     label: str
@@ -293,6 +315,7 @@ class RunSpec:
     tags: tuple[tuple[str, str], ...] = ()
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
+    spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -354,7 +377,9 @@ class Resources:
 
     ``save_steps`` are the steps whose state must be kept for branches. ``micro_seqs`` is the
     micro-batch in sequences (None: the whole batch, halved when memory runs out);
-    ``precision_reason`` says why the spec's precision was chosen. Runs of one ``stack`` are
+    ``precision_reason`` says why the spec's precision was chosen. A state is written every
+    ``checkpoint_every_seconds`` and every ``checkpoint_every_steps``; of those no branch needs
+    the newest ``keep_checkpoints`` stay. Runs of one ``stack`` are
     trained in step by one program (``train.stack``), whose rounding differs from a lone run's.
     ``keep_weights``: the final weights stay in the run's folder.
     """
@@ -364,6 +389,8 @@ class Resources:
     micro_seqs: int | None = None
     gradient_checkpointing: bool = False
     checkpoint_every_seconds: float = 60.0
+    checkpoint_every_steps: int | None = None
+    keep_checkpoints: int = 2
     precision_reason: str = ""
     save_steps: tuple[int, ...] = ()
     stack: str | None = None
@@ -418,6 +445,8 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["early_stop"] = build(EarlyStop, {**stop, "siblings": siblings})
     if growth := fields.get("growth"):
         fields["growth"] = build(Growth, {**growth, "model": build(ModelSpec, growth["model"])})
+    if spikes := fields.get("spikes"):
+        fields["spikes"] = build(SpikeSpec, spikes)
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 

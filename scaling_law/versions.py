@@ -54,16 +54,23 @@ class Form:
         return {"schema_version": self.current, **fields}
 
 
-RECORD = Form("run record", ("with curve.jsonl beside it", "stacked"))
+RECORD = Form(
+    "run record",
+    ("with curve.jsonl beside it; from its middle on stacked", "digest of its content and curve"),
+)
 # Inside a record or plan a spec bears no number: theirs covers it.
 SPEC = Form("run spec", ("without a number of its own; from its middle on early_stop", "numbered"))
 RESOURCES = Form(
     "resources file", ("without a number; from its middle on stack", "numbered; keep_weights")
 )
-PLAN = Form("plan", ("stack in resources from its middle on", "keep_weights in resources"))
+PLAN = Form(
+    "plan", ("stack in resources from its middle on", "keep_weights in resources; digest, config")
+)
 FIT = Form("fit", ("the suite", "kept samples", "digest of its own content"), oldest=3)
 DATASET = Form("dataset", ("token shards, tokenizer and meta.json",))
 PROFILE = Form("device profile", ("speeds by size", "speed in fp32 beside"), oldest=2)
 # Its number is the end of the file's magic word.
-CHECKPOINT = Form("checkpoint", ("checksummed header, then torch.save",))
+CHECKPOINT = Form(
+    "checkpoint", ("checksummed header, then torch.save", "the curve and last norm as well")
+)
 EXPORT = Form("exported model", ("safetensors beside slaw.json",))

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from scaling_law import layout
+from scaling_law import sealed
 from scaling_law.data.mixing import permutation
 from scaling_law.data.prepare import META, SPLITS, TOKENIZER
-from scaling_law.data.shards import check_shard, open_shard
+from scaling_law.data.shards import check_shard, open_shard, shard_hash
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
 from scaling_law.spec import derive_seed
 from scaling_law.versions import DATASET, MadeLater
+
+_REMEDY = "delete the folder and prepare the data again"
 
 
 def _order(seed: int, count: int) -> npt.NDArray[np.integer]:
@@ -153,6 +155,11 @@ class Dataset:
         for split in SPLITS:
             check_shard(self.folder / f"{split}.bin")
 
+    @property
+    def token_hashes(self) -> dict[str, str]:
+        """The SHA-256 of each split's tokens, as their file's header has it."""
+        return {split: shard_hash(self.folder / f"{split}.bin") for split in SPLITS}
+
 
 def _steps(indices: npt.NDArray[np.int64], size: int) -> range:
     return range(0, len(indices), size)
@@ -166,28 +173,28 @@ def open_dataset(folder: Path) -> Dataset:
     path = folder / META
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; make the dataset with `slaw data prepare`")
-    meta = layout.read_json(path)
+    meta = sealed.read(path, _REMEDY)
     try:
-        DATASET.check(meta.get("schema_version") if isinstance(meta, dict) else None)
+        DATASET.check(meta.get("schema_version"))
     except MadeLater as problem:
         raise ConfigError(f"{path}: {problem}") from None
     except ValueError as problem:
-        raise ConfigError(
-            f"{path}: {problem}; delete the folder and prepare the data again"
-        ) from None
+        raise ConfigError(f"{path}: {problem}; {_REMEDY}") from None
     try:
-        tokenizer = tokenizer_from_json(layout.read_json(folder / TOKENIZER))
+        tokenizer = tokenizer_from_json(sealed.read(folder / TOKENIZER, _REMEDY))
         dataset = Dataset(folder, meta, tokenizer)
-        counted = {split: int(meta["splits"][split]["tokens"]) for split in SPLITS}
-    except (KeyError, TypeError, ValueError) as problem:
-        raise ConfigError(
-            f"{folder}: damaged {META} or {TOKENIZER} ({problem!r}); delete the folder and "
-            "prepare the data again"
-        ) from None
+        splits = meta["splits"]
+        counted = {split: int(splits[split]["tokens"]) for split in SPLITS}
+        hashes = {split: splits[split].get("sha256") for split in SPLITS}
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        why = f"damaged {META} or {TOKENIZER} ({problem!r})"
+        raise ConfigError(f"{folder}: {why}; {_REMEDY}") from None
     for split, count in counted.items():
+        file = folder / f"{split}.bin"
         if dataset.n_tokens(split) != count:
             raise ConfigError(
-                f"{folder / f'{split}.bin'}: {dataset.n_tokens(split)} tokens where {META} "
-                f"counts {count}; delete the folder and prepare the data again"
+                f"{file}: {dataset.n_tokens(split)} tokens where {META} counts {count}; {_REMEDY}"
             )
+        if hashes[split] not in (None, shard_hash(file)):
+            raise ConfigError(f"{file}: not the tokens that {META} names; {_REMEDY}")
     return dataset

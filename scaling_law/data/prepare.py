@@ -25,9 +25,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.data.corpus import Corpus, load_corpus, state_digest
-from scaling_law.data.shards import token_dtype, write_shard
+from scaling_law.data.shards import shard_hash, token_dtype, write_shard
 from scaling_law.data.tokenizer import (
     BpeTokenizer,
     ByteTokenizer,
@@ -182,8 +182,11 @@ def _build(corpus: Corpus, spec: DataSpec, work: Path, say: Progress) -> None:
             )
         if texts.spool is not None:
             texts.spool.close()
-    layout.write_json(work / TOKENIZER, tokenizer.to_json())
-    layout.write_json(work / META, _meta(corpus, spec, texts, splits, tokens))
+    meta = _meta(corpus, spec, texts, splits, tokens)
+    for split, row in meta["splits"].items():
+        row["sha256"] = shard_hash(work / f"{split}.bin")
+    sealed.write(work / TOKENIZER, tokenizer.to_json())
+    sealed.write(work / META, meta)
 
 
 def _since(start: float) -> str:

@@ -19,6 +19,7 @@ from scaling_law.errors import ConfigError
 _MAGIC = b"SLAWTOK1"
 _HEADER = struct.Struct("<8sIIQ32s8x")
 TokenDtype = np.dtype[np.unsignedinteger]
+_ZEROS = slice(56, 64)  # no field of the header
 _DTYPES: dict[int, TokenDtype] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
 _REMEDY = "delete the folder and prepare the data again"
 
@@ -50,6 +51,8 @@ def write_shard(path: Path, chunks: Iterable[npt.NDArray[np.uint32]], dtype: Tok
 
 
 def _read_header(path: Path) -> tuple[TokenDtype, int, bytes]:
+    if path.exists() and not path.is_file():  # a pipe may never end
+        raise ConfigError(f"{path}: not a file; {_REMEDY}")
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -58,10 +61,10 @@ def _read_header(path: Path) -> tuple[TokenDtype, int, bytes]:
         raise ConfigError(f"{path}: missing token file; {_REMEDY}") from None
     except OSError as problem:
         raise ConfigError(f"{path}: not readable ({problem.strerror})") from None
-    if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+    if len(head) < _HEADER.size or not head.startswith(_MAGIC) or any(head[_ZEROS]):
         raise ConfigError(f"{path}: damaged, its header is not a token file's; {_REMEDY}")
-    _, width, _, count, digest = _HEADER.unpack(head)
-    if width not in _DTYPES:
+    _, width, zero, count, digest = _HEADER.unpack(head)
+    if width not in _DTYPES or zero:
         raise ConfigError(f"{path}: damaged, {width} bytes per token in the header; {_REMEDY}")
     expected = _HEADER.size + width * count
     if size != expected:
@@ -79,6 +82,11 @@ def open_shard(path: Path) -> npt.NDArray[np.unsignedinteger]:
     if count == 0:
         return np.empty(0, dtype)
     return np.memmap(path, dtype=dtype, mode="r", offset=_HEADER.size, shape=(count,))
+
+
+def shard_hash(path: Path) -> str:
+    """The SHA-256 that the header of ``path`` has for its tokens, in hex digits."""
+    return _read_header(path)[2].hex()
 
 
 def check_shard(path: Path) -> None:

@@ -224,6 +224,9 @@ def _mixture_notes(records: Sequence[RunRecord]) -> list[str]:
             f"{grown} of {len(records)} runs grew from smaller ones; their tokens and FLOPs are"
             " without their parents'"
         )
+    skipped = sum("batches_skipped" in r.metrics for r in records)
+    if skipped:
+        notes.append(f"{skipped} of {len(records)} runs took other batches after loss spikes")
     for what, values in (
         ("corpus fingerprints", {r.corpus_fingerprint for r in records}),
         ("vocabulary sizes", {str(r.spec.model.vocab_size) for r in records}),

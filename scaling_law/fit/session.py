@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.errors import ConfigError, FitError, quoted
 from scaling_law.fit.choose import best_law, score_laws
 from scaling_law.fit.material import gather_material, refuse_table_settings, source_key
@@ -16,7 +16,6 @@ from scaling_law.fit.points import FitPoints
 from scaling_law.fit.suite import (
     FitSettings,
     FitSuite,
-    digest,
     fit_material,
     save_suite,
 )
@@ -172,8 +171,7 @@ def _stored(path: Path, content: Any) -> KnownLaws:
         if not isinstance(content, dict):
             raise ValueError(f"found {quoted(content)}, expected keys and values")
         FIT.check(content.get("schema_version"))
-        if content.get("digest") != digest(content):
-            raise ValueError("its content does not match its digest")
+        content = sealed.opened(content, required=True)
         return KnownLaws(
             laws={n: fit_result_from_json(fit) for n, fit in content["laws"].items()},
             best_law=content["best_law"],

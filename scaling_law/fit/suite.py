@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law import layout
+from scaling_law import sealed
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.bootstrap import check_size
 from scaling_law.fit.choose import LawScore, best_law, score_laws
@@ -31,7 +29,6 @@ from scaling_law.fit.validate import Validation, validate
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, finite_json
 from scaling_law.record import RunRecord
-from scaling_law.spec import canonical_json
 from scaling_law.versions import FIT
 
 _KEPT_SAMPLES = 400
@@ -336,11 +333,5 @@ def save_suite(suite: FitSuite, folder: Path) -> Path:
         "summary": suite.to_json(),
         "laws": laws,
     }
-    layout.write_json(path, {**content, "digest": digest(content)})
+    sealed.write(path, content)
     return path
-
-
-def digest(content: dict[str, Any]) -> str:
-    """What ``fit.json`` says of its own content: a damaged or edited one is known by it."""
-    plain = json.loads(json.dumps({k: v for k, v in content.items() if k != "digest"}))
-    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()[:16]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law import layout
+from scaling_law import layout, sealed
+from scaling_law.config import begun_config_key
 from scaling_law.errors import FitError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.envelope import PowerLine
@@ -112,7 +113,7 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
     """
     records = tuple(sorted(load_records(sweep), key=_by_size))
     # all that may be damaged before the fit, which leaves a file
-    curves = {r.run_id: read_curve(sweep.run(r.run_id)) for r in records}
+    curves = {r.run_id: read_curve(sweep.run(r.run_id), r) for r in records}
     plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
     fitted, why_no_fit = None, ""
     try:
@@ -213,7 +214,7 @@ def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
 
 
 def _text(sweep: SweepDir) -> str:
-    return sweep.config.read_text(errors="replace") if sweep.config.is_file() else ""
+    return sealed.read_text(sweep.config, begun_config_key(sweep)) if sweep.config.is_file() else ""
 
 
 def rows_by_size(points: FitPoints) -> dict[str, list[int]]:

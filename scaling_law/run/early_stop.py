@@ -20,7 +20,7 @@ def known_enough(sweep: SweepDir, run_dir: RunDir, spec: RunSpec) -> Forecast | 
         sibling = sweep.run(run_id)
         record = read_record(sibling.record) if sibling.record.is_file() else None
         if record is not None and record.status == "done" and record.val_loss_nats is not None:
-            curve = read_curve(sibling)
+            curve = read_curve(sibling, record)
             siblings.append(Finished(spec=record.spec, curve=curve, loss_nats=record.val_loss_nats))
     trunk = read_curve(sweep.run(spec.branch.trunk_id))
     forecast = predict_final(spec, read_curve(run_dir), trunk, siblings)

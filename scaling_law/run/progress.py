@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from scaling_law import sealed
 from scaling_law.layout import RunDir
 from scaling_law.record import RunRecord
 from scaling_law.spec import RunSpec
@@ -25,11 +25,13 @@ class Heartbeat:
 
 def read_heartbeat(run_dir: RunDir) -> Heartbeat | None:
     """The run's last heartbeat, or None before the first."""
+    if not run_dir.progress.is_file():  # not there yet; a pipe may never end
+        return None
     try:
-        state = json.loads(run_dir.progress.read_text())
+        state = sealed.open_line(run_dir.progress.read_text())
         return build(Heartbeat, {name: state[name] for name in ("step", "tokens_per_second")})
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # not there yet, or being replaced
+        return None  # being replaced, or damaged
 
 
 def describe_end(record: RunRecord) -> str:
@@ -45,6 +47,8 @@ def describe_end(record: RunRecord) -> str:
         loss += f" ({record.val_bits_per_byte:.3f} bits/byte)"
     if record.kind == "trunk":
         loss += ", not annealed"
+    if skipped := record.metrics.get("batches_skipped"):
+        loss += f", {skipped:.0f} batches skipped"
     speed = f"{format_count(record.tokens_per_second)} tok/s"
     memory = format_bytes(record.peak_memory_bytes)
     return f"{spec.label}: {loss}, {format_seconds(record.seconds)}, {speed}, peak {memory}"

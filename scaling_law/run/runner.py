@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.claim import ClaimedElsewhere, Claims, wait_for
 from scaling_law.errors import (
     EXIT_INTERRUPTED,
@@ -22,7 +22,7 @@ from scaling_law.errors import (
 )
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.plan import Plan, PlannedRun
-from scaling_law.record import RunRecord, read_failure, read_record
+from scaling_law.record import RunRecord, read_failure, read_record, record_if_there
 from scaling_law.run.dashboard import Dashboard
 from scaling_law.run.others import Others
 from scaling_law.run.progress import SweepProgress, describe_end
@@ -114,6 +114,7 @@ class Runner:
         self._alone: set[str] = set()  # what failed in a stack is tried on its own
         self._others = Others(sweep)
         self._branches: dict[str, list[PlannedRun]] = {}  # of a trunk; what grows from it as well
+        self._taken_back: dict[str, int] = {}  # how often a trunk was, for a damaged state
         for run in plan.runs:
             if run.spec.parent:
                 self._branches.setdefault(run.spec.parent.trunk_id, []).append(run)
@@ -143,31 +144,31 @@ class Runner:
         """Take the disk's word for what is over, and write the folders of what is not."""
         for run in self.plan.runs:
             run_dir = self.sweep.run(run.run_id)
-            if run_dir.record.is_file():
+            if run_dir.record.exists():
                 record = read_record(run_dir.record)
-                if self._has_what_branches_need(run, record) or not self._take_back(run, record):
+                if self._has_what_branches_need(run, record) or not self._take_back(run):
                     self._note_record(record)
                     continue
-            _keep_json(run_dir.spec, SPEC.stamp(to_json(run.spec)))
-            _keep_json(run_dir.resources, RESOURCES.stamp(to_json(run.resources)))
+            spec, resources = SPEC.stamp(to_json(run.spec)), RESOURCES.stamp(to_json(run.resources))
+            _keep(run_dir.spec, spec, layout.read_json, layout.write_json)
+            _keep(run_dir.resources, resources, _read_sealed, sealed.write)
         for run_id in self._over():
             self._tidy(run_id)
         self._others.note_failures(run.run_id for run in self.plan.runs)
 
-    def _take_back(self, run: PlannedRun, record: RunRecord) -> bool:
+    def _take_back(self, run: PlannedRun) -> bool:
         """Forget a trunk's record: it is over, but a state that an unfinished branch needs is gone.
 
-        False where somebody else is at it.
+        It goes on from an older one, or from the start. False where somebody else is at it, or
+        has done what needed the state.
         """
         run_dir = self.sweep.run(run.run_id)
         try:
             with Claims() as claims:
                 claims.take(run_dir.claim)
-                if self._has_what_branches_need(run, record):
+                record = record_if_there(run_dir)
+                if record is not None and self._has_what_branches_need(run, record):
                     return False
-                # the record last: killed in between, this is found and done again
-                for path in sorted(run_dir.checkpoints.glob("*.pt")):
-                    path.unlink(missing_ok=True)
                 run_dir.record.unlink(missing_ok=True)
         except ClaimedElsewhere:
             return False
@@ -203,9 +204,10 @@ class Runner:
             over = len(self._over())
             self._submit(progress)
             if not self._busy:
-                if not self._others.held and len(self._over()) == over:
+                if self._others.held:
+                    self._others.tell_waiting(progress.say)
+                elif len(self._over()) == over and not self._looked_again(progress):
                     return
-                self._others.tell_waiting(progress.say)
             progress.refresh()
             self.dashboard.refresh()
             time.sleep(_POLL_SECONDS)
@@ -222,12 +224,33 @@ class Runner:
         """Take note of what other ``slaw run``s have finished or failed meanwhile."""
         if not self._others.is_time_to_look():
             return
-        waiting = {run.run_id for run in self.plan.runs} - self._over() - set(self._busy)
-        for run_id in self._others.finished(waiting):
-            self._found(run_id, progress)
-        for run_id, reason in self._others.failed(waiting - self._over()).items():
+        self._looked_again(progress)
+        for run_id, reason in self._others.failed(self._waiting()).items():
             self.outcome.failed[run_id] = reason
             progress.ended(run_id, f"{self.plan.by_id[run_id].spec.label}: FAILED: {reason}")
+
+    def _waiting(self) -> set[str]:
+        return {run.run_id for run in self.plan.runs} - self._over() - set(self._busy)
+
+    def _looked_again(self, progress: SweepProgress) -> bool:
+        """Whether more was over, or less, than was thought.
+
+        The states of a branch that others ended may be gone before its record is seen, and a
+        trunk may have been taken back.
+        """
+        found = self._others.finished(self._waiting())
+        for run_id in found:
+            self._found(run_id, progress)
+        waiting = [self.plan.by_id[run_id].spec.branch for run_id in self._waiting()]
+        trunks = {branch.trunk_id for branch in waiting if branch is not None}
+        again = [
+            run_id
+            for run_id in trunks.intersection(self.outcome.done)
+            if not self.sweep.run(run_id).record.is_file()
+        ]
+        for run_id in again:
+            self.outcome.done.remove(run_id)
+        return bool(found or again)
 
     def _found(self, run_id: str, progress: SweepProgress) -> None:
         """A run is over: note its record, and drop what nobody needs any more."""
@@ -305,7 +328,9 @@ class Runner:
         """Read from the folder what became of a run whose worker has let go of it."""
         run_dir = self.sweep.run(run_id)
         label = self.plan.by_id[run_id].spec.label
-        if run_dir.record.is_file():
+        if self._trains_trunk_again(run_id, progress):
+            run_dir.failure.unlink(missing_ok=True)
+        elif run_dir.record.is_file():
             self._found(run_id, progress)
         elif word == "elsewhere" and not run_dir.failure.is_file():
             pass  # whoever has it will end it, or leave it for us
@@ -324,6 +349,34 @@ class Runner:
             else:
                 how = "hung and was killed" if word == "hung" else "died"
                 progress.say(f"{label}: its worker {how}; trying once more")
+
+    def _trains_trunk_again(self, run_id: str, progress: SweepProgress) -> bool:
+        """Whether a state that branches start from turned out to be damaged, and is come by again.
+
+        The worker of a branch removes such a state. A trunk that is over is taken back, one under
+        way at its end: it goes on from its newest older state, to the same bits. As often as it
+        has branches, lest a disk that damages whatever it is given be written to for ever.
+        """
+        run, is_over = self.plan.by_id[run_id], self.sweep.run(run_id).record.is_file()
+        parent = run.spec.parent
+        if parent is not None and not is_over:
+            trunk_id = parent.trunk_id
+            lost = parent.at_step not in self._saved_steps(trunk_id)
+        else:
+            trunk_id, record = run_id, self.sweep.run(run_id).record
+            lost = is_over and not self._has_what_branches_need(run, read_record(record))
+        if not lost or trunk_id in self._busy or trunk_id in self.outcome.failed:
+            return lost
+        self._taken_back[trunk_id] = self._taken_back.get(trunk_id, 0) + 1
+        if self._taken_back[trunk_id] > len(self._branches[trunk_id]):
+            return False
+        if not self._take_back(self.plan.by_id[trunk_id]):
+            return trunk_id != run_id
+        if trunk_id in self.outcome.done:
+            self.outcome.done.remove(trunk_id)
+        label = self.plan.by_id[trunk_id].spec.label
+        progress.say(f"{label}: a state that branches need is damaged; trained to it again")
+        return True
 
     def _tidy(self, run_id: str) -> None:
         """Leave only results of a finished run, and a trunk's states until all that starts from
@@ -356,12 +409,21 @@ class Runner:
                 self.outcome.blocked[run.run_id] = f"its trunk did not get there: {reason}"
 
 
-def _keep_json(path: Path, value: Any) -> None:
+def _read_sealed(path: Path) -> Any:
+    return sealed.read(path, "")
+
+
+def _keep(
+    path: Path,
+    value: Any,
+    read: Callable[[Path], Any],
+    write: Callable[[Path, Any], None],
+) -> None:
     """Write what is not there yet: others may be at work by the same file."""
     with contextlib.suppress(ConfigError):
-        if path.is_file() and layout.read_json(path) == value:
+        if path.is_file() and read(path) == value:
             return
-    layout.write_json(path, value)
+    write(path, value)
 
 
 def engine_log(sweep: SweepDir) -> Path:

@@ -12,6 +12,7 @@ from scaling_law.spec import to_json
 # What two equal trainings may differ in: the clock and the memory ...
 CLOCK = (
     "seconds", "tokens_per_second", "peak_memory_bytes", "finished_at", "schema_version",
+    "curve_sha256",  # the curves themselves are compared, and older records have none
 )  # fmt: skip
 # ... and where and how they were run, which may explain a difference in the rest.
 SURROUNDINGS = (

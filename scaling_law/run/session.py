@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib.metadata
 import os
 import secrets
@@ -15,23 +14,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from scaling_law import layout
 from scaling_law.claim import Claims, Watch, clear_leftovers, wait_for
-from scaling_law.config import SweepConfig, config_yaml, load_config
+from scaling_law.config import SweepConfig, load_config
 from scaling_law.data.dataset import Dataset, open_dataset
-from scaling_law.data.prepare import dataset_folder, prepare
+from scaling_law.data.prepare import dataset_folder
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
 from scaling_law.kept_weights import with_kept_weights
 from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan, read_plan
+from scaling_law.plan import Plan, make_plan
 from scaling_law.plan_table import early_stop_words, growth_words, render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed, shared_by
 from scaling_law.run.engines.local import LocalEngine, worker_environment
+from scaling_law.run.pinned import begun_plan, keep_plan, pinned_data
 from scaling_law.run.runner import Runner, SweepOutcome, engine_log
 from scaling_law.run.tracking import HURRY_SECONDS, tracked
-from scaling_law.spec import to_json
 from scaling_law.stacking import with_stacks
 from scaling_law.tracker_keys import by_name
 from scaling_law.units import format_count, format_seconds
@@ -161,7 +159,7 @@ def _agreed(
             planning,
             lambda holder: say(f"{sweep.path}: waiting for {holder.words}, which is planning it"),
         )
-        clear_leftovers(claim, sweep.plan, sweep.config, sweep.data)
+        clear_leftovers(claim, sweep.plan, sweep.config, sweep.data, sweep.dashboard)
         for path in sweep.runners.glob(".*.tmp"):
             path.unlink(missing_ok=True)
         began = sweep.data.exists()
@@ -194,19 +192,17 @@ def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Dataset, Plan]:
     """Data and plan of a claimed sweep folder: those it began with, or new ones."""
-    plan = _begun_plan(config, profile, sweep)  # first: a damaged one need not wait for data
+    plan = begun_plan(config, profile, sweep, say)  # a damaged one need not wait for data
     if plan is None:
         _refuse_beside_others(sweep)
-    dataset = _pinned_data(config, sweep, say)
+    dataset = pinned_data(config, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             say(
                 f"{sweep.path}: the config is not the one its runs began with; new runs beside them"
             )
         plan = _planned(config, profile, dataset.n_tokens("train"))
-        sweep.config.unlink(missing_ok=True)  # it says whose the plan is: never beside another's
-        layout.write_json(sweep.plan, plan.to_json())
-        layout.atomic_write(sweep.config, config_yaml(config))
+        keep_plan(plan, config, sweep)
     return dataset, plan
 
 
@@ -239,69 +235,6 @@ def _check_writable(folder: Path) -> None:
         raise ConfigError(
             f"{folder}: cannot be written ({problem.strerror}); choose a folder with --out"
         ) from None
-
-
-def _begun_plan(config: SweepConfig, profile: DeviceProfile, sweep: SweepDir) -> Plan | None:
-    """The plan this sweep began with, if the config and the kind of device are the same.
-
-    Planned anew, a later calibration or less free memory could cut the grid elsewhere and
-    orphan half-trained runs.
-    """
-    if not (sweep.plan.is_file() and sweep.config.is_file()):
-        return None
-    if not _same_config(sweep.config, config):
-        return None
-    plan = read_plan(sweep.plan)
-    if plan.device_kind != profile.kind:
-        return None
-    return dataclasses.replace(plan, slots=profile.slots)
-
-
-def _same_config(path: Path, config: SweepConfig) -> bool:
-    """Whether the config in ``path`` plans the same runs; where they are shown is no part of it."""
-    try:
-        begun = load_config(path, device_kind=config.device_kind)
-    except ConfigError:
-        return False
-    return dataclasses.replace(begun, trackers=()) == dataclasses.replace(config, trackers=())
-
-
-def _pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
-    """The dataset this sweep began with; prepared and pinned on the first call.
-
-    A package upgrade between two calls changes the installed corpus; the runs of one sweep
-    must not straddle that. Raises ``ConfigError`` when the pinned text cannot be had again.
-    """
-    spec = to_json(config.data.spec())
-    pinned = layout.read_json(sweep.data) if sweep.data.is_file() else None
-    if pinned is not None and not _is_pin(pinned):
-        raise ConfigError(
-            f"{sweep.data}: damaged, expected spec, folder and fingerprint; if nothing here was"
-            " trained yet delete it, else start a new sweep with --out"
-        )
-    if pinned is not None and pinned["spec"] == spec:
-        folder = Path(pinned["folder"])
-        if (folder / "meta.json").is_file():
-            return open_dataset(folder)
-    else:
-        pinned = None
-    dataset = open_dataset(prepare(config.data.spec(), progress=say))
-    if pinned is not None and pinned["fingerprint"] != dataset.fingerprint:
-        raise ConfigError(
-            f"{sweep.path}: began on corpus {pinned['fingerprint']}, whose cache is gone, and the"
-            f" text here is now {dataset.fingerprint}; start a new sweep with --out"
-        )
-    if pinned is not None:
-        return dataset  # the folder it names may be there on another machine
-    content = {"spec": spec, "folder": str(dataset.folder), "fingerprint": dataset.fingerprint}
-    layout.write_json(sweep.data, content)
-    return dataset
-
-
-def _is_pin(content: Any) -> bool:
-    return isinstance(content, dict) and (
-        [type(content.get(name)) for name in ("spec", "folder", "fingerprint")] == [dict, str, str]
-    )
 
 
 def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:

@@ -10,6 +10,7 @@ somebody else has, or took meanwhile, are named in the answer, and nothing is wr
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import json
@@ -22,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law import record as records
 from scaling_law.claim import ClaimedElsewhere, ClaimLost, Claims, clear_leftovers, hung_seconds
 from scaling_law.data.dataset import Dataset, open_dataset
@@ -36,16 +37,18 @@ from scaling_law.errors import (
     ConfigError,
     RunFailed,
     SlawError,
+    quoted,
 )
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.record import RunRecord
 from scaling_law.run.early_stop import known_enough
 from scaling_law.run.tidy import temporary_files, tidy_run
-from scaling_law.spec import RunSpec, resources_from_json, run_spec_from_json, to_json
+from scaling_law.spec import Resources, RunSpec, resources_from_json, run_spec_from_json, to_json
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.stack_loop import train_stack
 
 _PROGRESS_EVERY_SECONDS = 0.5
+WRITTEN_ANEW = "the next `slaw run` writes it anew"
 
 
 class _Stop:
@@ -70,13 +73,16 @@ class _Stop:
 
 @functools.lru_cache(maxsize=2)
 def _open_data(folder: str) -> Dataset:
-    return open_dataset(Path(folder))
+    dataset = open_dataset(Path(folder))
+    dataset.check()  # once a worker: 0.6 s a gigabyte, against training on flipped bits
+    return dataset
 
 
 def _logger(run_dir: RunDir) -> Callable[[str], None]:
     def log(line: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        with run_dir.log.open("a") as file:
+        # a full disk must not end a run for its diary, nor hide why it ended
+        with contextlib.suppress(OSError), run_dir.log.open("a") as file:
             file.write(f"{now} {line}\n")
 
     return log
@@ -87,8 +93,9 @@ def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
         # not fsynced: a heartbeat may be lost, the disk's time may not
         temporary = layout.temporary_sibling(run_dir.progress)
         state = {"step": step, "tokens_per_second": tokens_per_second, "time": time.time()}
-        temporary.write_text(json.dumps(state))
-        temporary.replace(run_dir.progress)
+        with contextlib.suppress(OSError):
+            temporary.write_text(sealed.line(state))
+            temporary.replace(run_dir.progress)
 
     return report
 
@@ -145,12 +152,12 @@ def _claimed(claims: Claims, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]
 
 def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
     sweep = SweepDir(run_dir.path.parent.parent)
-    spec = run_spec_from_json(layout.read_json(run_dir.spec))
+    spec = _spec_of(run_dir)
     log = _logger(run_dir)
     log(f"started by pid {os.getpid()}")
     return Job(
         spec=spec,
-        resources=resources_from_json(layout.read_json(run_dir.resources)),
+        resources=_resources_of(run_dir),
         run_dir=run_dir,
         dataset=_data_of(sweep, spec),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
@@ -161,9 +168,29 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
     )
 
 
+def _spec_of(run_dir: RunDir) -> RunSpec:
+    """The spec, whose hash is in the folder's name. Raises ``ConfigError`` when it is damaged."""
+    data = layout.read_json(run_dir.spec)
+    try:
+        spec = run_spec_from_json(data)
+        if spec.run_id != run_dir.path.name:
+            raise ValueError(f"it is that of {quoted(spec.run_id)}")
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise ConfigError(f"{run_dir.spec}: damaged ({problem!r}); {WRITTEN_ANEW}") from None
+    return spec
+
+
+def _resources_of(run_dir: RunDir) -> Resources:
+    data = sealed.read(run_dir.resources, WRITTEN_ANEW)
+    try:
+        return resources_from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_ANEW}") from None
+
+
 def _data_of(sweep: SweepDir, spec: RunSpec) -> Dataset:
     """The sweep's dataset, wherever the cache of this machine has it."""
-    pinned = layout.read_json(sweep.data)
+    pinned = sealed.read(sweep.data, WRITTEN_ANEW)
     folder = Path(pinned["folder"])
     if not (folder / META).is_file():
         folder = dataset_folder(spec.data)
@@ -213,7 +240,7 @@ def _settle(job: Job, record: RunRecord | None) -> None:
 def _write_failure(run_dir: RunDir, problem: Exception) -> None:
     lines = traceback.format_exception(problem)
     try:
-        layout.write_json(
+        sealed.write(
             run_dir.failure,
             {"error": f"{type(problem).__name__}: {problem}", "traceback": "".join(lines)[-4000:]},
             run_dir.guard,

@@ -2,6 +2,9 @@
 
 A file is one header line (magic, SHA-256 and length of the payload) and the payload that
 ``torch.save`` made. The checksum is our own because ``torch.load`` accepts flipped bits.
+
+No state of a random generator is in it: nothing draws from one. Weights begin and batches are
+ordered by the run's seed and the step (``spec.derive_seed``); there is no dropout.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -60,18 +64,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises ``DamagedCheckpoint``, ``OSError``, or ``ConfigError`` for what a later slaw wrote: to
     skip that would throw training away.
     """
+    if not path.is_file() and path.exists():  # a pipe may never end
+        raise DamagedCheckpoint(f"{path}: not a file")
     with path.open("rb") as file:
         header = file.readline(256).split()
         payload = file.read()
-    if len(header) == 3 and (later := re.fullmatch(_WORD + rb"(\d{1,9})", header[0])):
-        try:
-            CHECKPOINT.check(int(later[1]))
-        except MadeLater as problem:
-            raise ConfigError(f"{path}: {problem}") from None
-        except ValueError:
-            pass  # a flipped bit
-    if len(header) != 3 or header[0] != MAGIC:
-        raise DamagedCheckpoint(f"{path}: not a checkpoint of this version")
+    word = re.fullmatch(_WORD + rb"(\d{1,9})", header[0]) if len(header) == 3 else None
+    try:
+        CHECKPOINT.check(int(word[1]) if word else None)
+    except MadeLater as problem:
+        raise ConfigError(f"{path}: {problem}") from None
+    except ValueError:  # a flipped bit
+        raise DamagedCheckpoint(f"{path}: not a checkpoint of this version") from None
     if str(len(payload)).encode() != header[2]:
         raise DamagedCheckpoint(f"{path}: {len(payload)} bytes, header says {header[2].decode()}")
     if hashlib.sha256(payload).hexdigest().encode() != header[1]:
@@ -93,26 +97,47 @@ def checkpoint_steps(run_dir: RunDir) -> list[int]:
     return sorted((int(match[1]) for match in names if match), reverse=True)
 
 
-def newest_valid(run_dir: RunDir, warn: Any) -> tuple[int, dict[str, Any]] | None:
-    """The newest checkpoint that loads; a damaged one is named through ``warn`` and skipped."""
+def newest_valid(
+    run_dir: RunDir, warn: Callable[[str], None], last: int | None = None
+) -> tuple[int, dict[str, Any]] | None:
+    """The newest checkpoint, of step ``last`` at most, that loads.
+
+    A damaged one is named through ``warn`` and skipped.
+    """
     for step in checkpoint_steps(run_dir):
+        if last is not None and step > last:
+            continue
         try:
             return step, load_checkpoint(run_dir.checkpoint(step))
-        except DamagedCheckpoint as damage:
+        except (DamagedCheckpoint, OSError) as damage:
             warn(f"{damage}; using an older one")
     return None
 
 
 def prune_checkpoints(run_dir: RunDir, keep: set[int], last: int = 1) -> None:
     """Remove all but the ``last`` newest and the steps in ``keep``."""
-    for step in checkpoint_steps(run_dir)[last:]:
-        if step not in keep:
-            run_dir.checkpoint(step).unlink(missing_ok=True)
+    for step in [s for s in checkpoint_steps(run_dir) if s not in keep][last:]:
+        discard(run_dir.checkpoint(step))
+
+
+def remove_after(run_dir: RunDir, step: int) -> None:
+    """Remove the states later than ``step``, which the run did not come by any more."""
+    for later in checkpoint_steps(run_dir):
+        if later > step:
+            discard(run_dir.checkpoint(later))
 
 
 def remove_checkpoints(run_dir: RunDir) -> None:
     """Remove the whole checkpoint folder."""
     if run_dir.checkpoints.is_dir():
         for path in run_dir.checkpoints.iterdir():
-            path.unlink(missing_ok=True)
+            discard(path)
         run_dir.checkpoints.rmdir()
+
+
+def discard(path: Path) -> None:
+    """Remove what lies where a checkpoint belongs, whatever it is."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

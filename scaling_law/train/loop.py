@@ -6,12 +6,13 @@ state that must survive is the weights, the optimiser, the loss scaler and a few
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -23,13 +24,15 @@ from scaling_law.layout import RunDir
 from scaling_law.learning_curve import Forecast
 from scaling_law.record import CurvePoint, RunRecord
 from scaling_law.schedule import lr_factor
-from scaling_law.spec import Growth, Resources, RunSpec, derive_seed
+from scaling_law.spec import Growth, Resources, RunSpec, derive_seed, to_json
 from scaling_law.train import checkpoint, device
 from scaling_law.train.evaluate import Evaluation, evaluate
 from scaling_law.train.grow import grown_state
 from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early
+from scaling_law.train.spikes import Guard
+from scaling_law.train.state import State, keep_snapshot, load, trained, went_back
 
 EVAL_SEQS = 32
 _PROGRESS_EVERY_SECONDS = 0.5
@@ -58,39 +61,6 @@ class Job:
     progress: Callable[[int, float], None] = lambda step, rate: None
     log: Callable[[str], None] = lambda line: None
     known_enough: Callable[[], Forecast | None] = lambda: None
-
-
-@dataclass(kw_only=True)
-class State:
-    """Everything that changes while training; ``step`` steps are done.
-
-    ``seconds`` is this run's own share of the clock.
-    """
-
-    model: GPT
-    optimizer: torch.optim.AdamW
-    scaler: torch.amp.GradScaler
-    micro_seqs: int
-    step: int = 0
-    seconds: float = 0.0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    last_norm: float = 0.0
-    last_saved: float = field(default_factory=time.monotonic)
-
-    def count_step(self, loss: float, norm: float) -> None:
-        """One more step is done."""
-        self.step += 1
-        self.loss_sum += loss
-        self.loss_count += 1
-        self.last_norm = norm
-
-    @contextmanager
-    def clock(self, share: float = 1.0) -> Iterator[None]:
-        """Add ``share`` of the time spent inside to ``seconds``."""
-        began = time.monotonic()
-        yield
-        self.seconds += share * (time.monotonic() - began)
 
 
 @functools.lru_cache(maxsize=64)
@@ -122,8 +92,11 @@ def train_run(job: Job) -> RunRecord | None:
     pace = Pace(state.step)
     while state.step < job.spec.total_steps:
         with state.clock():
+            keep_snapshot(state)
             problem = apply_gradients(job, state, _accumulate_gradients(job, state))
         if problem:
+            if went_back(state, problem, job.run_dir, job.log):
+                continue
             return make_record(job, state, None, problem)
         early = between_steps(job, state)
         if early is not None:
@@ -164,8 +137,15 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
         _add_curve_point(job, state, found)
         if (forecast := job.known_enough()) is not None:
             return stopped_early(make_record(job, state, None, ""), forecast, job.dataset)
-    due = time.monotonic() - state.last_saved > job.resources.checkpoint_every_seconds
-    if state.step in job.resources.save_steps or (due and state.step < last):
+    resources = job.resources
+    due = time.monotonic() - state.last_saved > resources.checkpoint_every_seconds
+    if resources.checkpoint_every_steps is not None:
+        due = due or state.step % resources.checkpoint_every_steps == 0
+    if state.step in resources.save_steps:
+        if state.guard is not None:
+            state.guard.snapshots.clear()  # branches start from it: nothing goes back behind it
+        save(job, state)
+    elif due and state.step < last:
         save(job, state)
     return None
 
@@ -208,29 +188,54 @@ def begin(job: Job) -> State:
         scaler=torch.amp.GradScaler(kind, enabled=spec.precision == "fp16"),
         micro_seqs=min(job.resources.micro_seqs or spec.batch_seqs, spec.batch_seqs),
         step=spec.start_step,
+        guard=Guard(spec.spikes) if spec.spikes else None,
     )
-    resumed = checkpoint.newest_valid(job.run_dir, job.log)
+    # a state that branches start from and that is gone must be come by again
+    lost = [s for s in job.resources.save_steps if not job.run_dir.checkpoint(s).is_file()]
+    resumed = checkpoint.newest_valid(job.run_dir, job.log, min(lost, default=None))
     if resumed is not None:
-        _restore(job, state, resumed[1])
-        state.seconds = resumed[1]["seconds"]
-        state.loss_sum, state.loss_count = resumed[1]["loss_sum"], resumed[1]["loss_count"]
-        state.last_norm = resumed[1].get("last_norm", 0.0)  # states of before had none
-        job.log(f"resumed at step {state.step}")
-    elif spec.branch is not None:
-        _restore(job, state, _parents_state(job, spec.branch.at_step))
+        _resume(job, state, resumed[1])
+        return state
+    if spec.branch is not None:
+        _start_from_trunk(job, state, spec.branch.at_step)
     elif spec.growth is not None:
         _grow(job, state, spec.growth)
-    # the last point is the final evaluation's, which comes after any state
-    records.cut_curve(job.run_dir, min(state.step, spec.total_steps - 1))
+    records.write_curve(job.run_dir, [])
     return state
 
 
+def _resume(job: Job, state: State, saved: dict[str, Any]) -> None:
+    _restore(job, state, saved)
+    state.seconds = saved["seconds"]
+    state.loss_sum, state.loss_count = saved["loss_sum"], saved["loss_count"]
+    state.last_norm = saved.get("last_norm", 0.0)  # states of before had none
+    if state.guard is not None:
+        state.guard.load(saved["guard"])
+    if "curve" in saved:  # the file may be torn, or damaged; the state is checked
+        state.curve = [CurvePoint(**point) for point in saved["curve"]]
+        records.write_curve(job.run_dir, state.curve)
+    else:
+        # the last point is the final evaluation's, which comes after any state
+        state.curve = records.cut_curve(job.run_dir, min(state.step, job.spec.total_steps - 1))
+    job.log(f"resumed at step {state.step}")
+
+
+def _start_from_trunk(job: Job, state: State, at_step: int) -> None:
+    saved = _parents_state(job, at_step)
+    _restore(job, state, saved)
+    if state.guard is not None:
+        state.guard.inherit(saved["guard"])
+
+
 def _parents_state(job: Job, step: int) -> dict[str, Any]:
+    """A state that cannot be read is removed: its trunk will be trained to it again."""
     assert job.trunk is not None, "a branch or grown run needs its parent's folder"
     path = job.trunk.checkpoint(step)
     try:
         return checkpoint.load_checkpoint(path)
     except (OSError, checkpoint.DamagedCheckpoint) as problem:
+        with contextlib.suppress(OSError):
+            checkpoint.discard(path)
         raise RunFailed(f"{path}: the trunk's state cannot be read ({problem})") from None
 
 
@@ -243,6 +248,11 @@ def _grow(job: Job, state: State, growth: Growth) -> None:
     job.log(f"grown from {growth.trunk_id} at its step {growth.at_step}")
 
 
+def _restore(job: Job, state: State, saved: dict[str, Any]) -> None:
+    _check_corpus(job, saved)
+    load(state, saved)
+
+
 def _check_corpus(job: Job, saved: dict[str, Any]) -> None:
     if saved["corpus_fingerprint"] != job.dataset.fingerprint:
         raise RunFailed(
@@ -252,34 +262,21 @@ def _check_corpus(job: Job, saved: dict[str, Any]) -> None:
         )
 
 
-def _restore(job: Job, state: State, saved: dict[str, Any]) -> None:
-    _check_corpus(job, saved)
-    state.model.load_state_dict(saved["model"])
-    state.optimizer.load_state_dict(saved["optimizer"])
-    if state.scaler.is_enabled():
-        state.scaler.load_state_dict(saved["scaler"])
-    state.step = saved["step"]
-
-
 def save(job: Job, state: State) -> None:
-    """Write a checkpoint; of older ones only those that branches need are kept."""
-    checkpoint.save_checkpoint(
-        job.run_dir,
-        state.step,
-        {
-            # copies: a stacked member's weights are views, and torch saves all that is behind one
-            "model": {k: v.clone() for k, v in state.model.state_dict().items()},
-            "optimizer": state.optimizer.state_dict(),
-            "scaler": state.scaler.state_dict(),
-            "step": state.step,
-            "seconds": state.seconds,
-            "loss_sum": state.loss_sum,
-            "loss_count": state.loss_count,
-            "last_norm": state.last_norm,
-            "corpus_fingerprint": job.dataset.fingerprint,
-        },
+    """Write a checkpoint; of older ones the newest and those that branches need are kept."""
+    content = {
+        **trained(state),
+        "seconds": state.seconds,
+        "curve": [to_json(point) for point in state.curve],
+        "corpus_fingerprint": job.dataset.fingerprint,
+    }
+    if state.guard is not None:
+        content["guard"] = state.guard.state_dict()
+    checkpoint.save_checkpoint(job.run_dir, state.step, content)
+    resources = job.resources
+    checkpoint.prune_checkpoints(
+        job.run_dir, keep=set(resources.save_steps), last=resources.keep_checkpoints
     )
-    checkpoint.prune_checkpoints(job.run_dir, keep=set(job.resources.save_steps))
     state.last_saved = time.monotonic()
 
 
@@ -287,7 +284,8 @@ def apply_gradients(job: Job, state: State, loss: float) -> str:
     """Take the step whose gradients are there. Returns why the run has diverged, or "".
 
     A non-finite loss or gradient ends the run before the update: skipping the step instead
-    would change the law being measured. fp16's loss scaler alone may skip, as it must.
+    would change the law being measured (``spikes`` does, where it was asked for).
+    fp16's loss scaler alone may skip, as it must.
     """
     set_lr(state.optimizer, lr_now(job, state))
     if not math.isfinite(loss):
@@ -320,15 +318,24 @@ def why_diverged(state: State, loss: float, norm: float) -> str:
             return f"gradient norm is {norm} at step {state.step}"
         if state.scaler.get_scale() < _SMALLEST_LOSS_SCALE:
             return f"gradients overflow fp16 at any loss scale at step {state.step}"
-    return ""
+    return state.guard.why_spike(state.step, loss) if state.guard is not None else ""
 
 
 def batch_ids(job: Job, state: State) -> torch.Tensor:
-    """Token ids [B, T + 1] of the step to come."""
+    """Token ids [B, T + 1] of the step to come.
+
+    Spare batches are those at the end of the first epoch, from its last backwards, which a run
+    of less than an epoch never comes to.
+    """
     spec = job.spec
+    number = spec.data_step + state.step
+    spare = state.guard.spare_of(state.step) if state.guard is not None else None
+    if spare is not None:
+        whole = max(1, job.dataset.n_seqs("train", spec.model.n_ctx) // spec.batch_seqs)
+        number = whole - 1 - spare % whole
     batch = job.dataset.batch(
         "train",
-        spec.data_step + state.step,
+        number,
         batch_seqs=spec.batch_seqs,
         n_ctx=spec.model.n_ctx,
         seed=derive_seed(spec.seed, "data"),
@@ -417,18 +424,24 @@ def _add_curve_point(job: Job, state: State, evaluation: Evaluation) -> None:
         seconds=round(state.seconds, 3),
     )
     records.append_curve(job.run_dir, point)
+    state.curve.append(point)
     state.loss_sum, state.loss_count = 0.0, 0
 
 
 def make_record(job: Job, state: State, final: Evaluation | None, problem: str) -> RunRecord:
-    """The record of what was done; diverged, because of ``problem``, without a ``final``."""
+    """The record of what was done; diverged, because of ``problem``, without a ``final``.
+
+    The curve is on the disk before it, whole, as a record vouches for it.
+    """
     kind = job.resources.device
-    return describe(
+    records.write_curve(job.run_dir, state.curve)
+    said = state.guard.words() if state.guard is not None else ""
+    record = describe(
         spec=job.spec,
         resources=job.resources,
         dataset=job.dataset,
         final=final,
-        message=problem,
+        message="; ".join(words for words in (problem, said) if words),
         steps_done=state.step,
         seconds=state.seconds,
         peak_memory_bytes=device.peak_memory_bytes(kind),
@@ -436,3 +449,7 @@ def make_record(job: Job, state: State, final: Evaluation | None, problem: str) 
         precision_reason=job.resources.precision_reason,
         micro_seqs=state.micro_seqs,
     )
+    metrics = state.guard.metrics() if state.guard is not None else {}
+    digest = records.curve_digest(state.curve)
+    metrics = {**record.metrics, **metrics}
+    return dataclasses.replace(record, metrics=metrics, curve_sha256=digest)

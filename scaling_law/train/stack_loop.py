@@ -16,9 +16,10 @@ import torch
 from scaling_law.claim import ClaimLost
 from scaling_law.record import RunRecord
 from scaling_law.train import device, loop
-from scaling_law.train.loop import Job, Pace, State
+from scaling_law.train.loop import Job, Pace
 from scaling_law.train.optim import set_lr
 from scaling_law.train.stack import StackedGPT
+from scaling_law.train.state import State, keep_snapshot, went_back
 from scaling_law.train.static_step import StaticStep
 
 Member = tuple[Job, State]
@@ -52,6 +53,8 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
             recorded = recorded if problems is not None else None
         if problems is None:
             problems = _step(active, stack, optimizers)
+        if any(problems):
+            stack = None  # who goes back does so in tensors of its own
         for member, problem in zip(active, problems, strict=True):
             job, state = member
             try:
@@ -92,6 +95,8 @@ def _recorded_step(
 ) -> list[str] | None:
     """``_step`` by the recorded program; None where memory does not suffice for it."""
     with _shared_clock(active):
+        for _, state in active:
+            keep_snapshot(state)
         optimizers.set_rates()
         try:
             losses, norms = recorded.take(_ids(active))
@@ -130,6 +135,8 @@ def _begun(job: Job, over: Over) -> list[Member]:
 def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) -> list[str]:
     """One step of every member; why each has diverged, "" where all is well."""
     with _shared_clock(active):
+        for _, state in active:
+            keep_snapshot(state)
         losses = loop.halving_on_out_of_memory(active, lambda: _gradients(active, stack))
         if any(state.scaler.is_enabled() for _, state in active):
             # each has a scale of its own
@@ -227,6 +234,8 @@ class _Optimizers:
 def _settle(job: Job, state: State, problem: str, pace: Pace, over: Over) -> bool:
     """What is due after a step; whether the run is over, or was asked to stop."""
     if problem:
+        if went_back(state, problem, job.run_dir, job.log):
+            return False
         over(job, loop.make_record(job, state, None, problem))
         return True
     early = loop.between_steps(job, state)

@@ -41,7 +41,7 @@ precision: fp32
 limits: {time: 1h}
 """
 RUN_FILES = {"spec.json", "resources.json", "curve.jsonl", "log.txt", "record.json"}
-SWEEP_FILES = {"plan.json", "sweep.yaml", "data.json", "workers.log"}
+SWEEP_FILES = {"plan.json", "sweep.yaml", "data.json", "workers.log", "dashboard.json"}
 Losses = dict[str, tuple[Any, ...]]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -190,7 +189,14 @@ def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
             write_record(run_dir, record_of(theirs.spec))
             claims.drop(claim)
 
-        threading.Timer(1.5, they_end_it).start()
+        tell = others.Others.tell_waiting
+
+        def told(self, say) -> None:  # twice, to see it said once
+            tell(self, say)
+            tell(self, say)
+            they_end_it()
+
+        monkeypatch.setattr(others.Others, "tell_waiting", told)
         outcome, engine = go()
     assert theirs.spec.label not in engine.submitted
     assert len(engine.submitted) == len(plan.runs) - 1

@@ -18,7 +18,7 @@ from scaling_law.layout import SweepDir
 from scaling_law.plan import make_plan
 from scaling_law.record import CurvePoint, append_curve, cut_curve, write_record
 from scaling_law.run import tracking
-from scaling_law.run.session import _same_config
+from scaling_law.run.pinned import _means_the_same
 from scaling_law.run.trackers import open_tracker
 from scaling_law.run.trackers.tensorboard import TensorBoard
 from scaling_law.run.trackers.wandb import WeightsAndBiases
@@ -316,14 +316,14 @@ def test_trackers_are_no_part_of_what_is_run(tmp_path):
     assert by_name(mapped.trackers) == {"wandb": TrackerOptions(project="mine", mode="online")}
     plans = [make_plan(c, cpu_profile(), train_tokens=10**9) for c in (plain, listed, mapped)]
     assert plans[0] == plans[1] == plans[2]
-    kept = tmp_path / "kept.yaml"
+    sweep = SweepDir(tmp_path)
     for begun, now in ((plain, mapped), (mapped, plain), (listed, mapped)):
-        kept.write_text(config_yaml(begun))
-        assert _same_config(kept, now)
+        sweep.config.write_text(config_yaml(begun))
+        assert _means_the_same(now, sweep, None)
     longer = config(tmp_path, "eval: {curve_points: 5}\n")
-    assert not _same_config(kept, longer)
-    kept.write_text("name: [")
-    assert not _same_config(kept, plain)
+    assert not _means_the_same(longer, sweep, None)
+    sweep.config.write_text("name: [")
+    assert not _means_the_same(plain, sweep, None)
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
 from pathlib import Path
 
 import pytest
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.errors import ConfigError
 from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan
-from scaling_law.record import CurvePoint, RunRecord, load_records, read_curve
+from scaling_law.record import CurvePoint, RunRecord, curve_digest, load_records, read_curve
 from scaling_law.run.engines.local import LocalEngine
 from scaling_law.run.runner import Runner
 from scaling_law.run.sameness import CLOCK, COMPARED, POINT_COMPARED, SURROUNDINGS, compare
@@ -121,12 +120,15 @@ def test_what_was_changed_afterwards_is_found(trained, tmp_path, monkeypatch):
             target.write_bytes(source.read_bytes())
     curve = changed.run(trunk.run_id).curve
     lines = curve.read_text().splitlines()
-    point = json.loads(lines[3])
+    point = sealed.open_line(lines[3])
     point["train_loss_nats"] *= 1 + 2**-50
-    lines[3] = json.dumps(point)
+    lines[3] = sealed.line(point).strip()
     curve.write_text("\n".join(lines) + "\n")
-    record = layout.read_json(changed.run(branch.run_id).record)
-    layout.write_json(
+    new_digest = curve_digest(read_curve(changed.run(trunk.run_id)))
+    record = sealed.read(changed.run(trunk.run_id).record, "")
+    sealed.write(changed.run(trunk.run_id).record, {**record, "curve_sha256": new_digest})
+    record = sealed.read(changed.run(branch.run_id).record, "")
+    sealed.write(
         changed.run(branch.run_id).record,
         {**record, "val_loss_nats": 1.0, "versions": {**record["versions"], "torch": "0.1"}},
     )

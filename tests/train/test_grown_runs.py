@@ -13,6 +13,7 @@ from scaling_law.record import read_curve
 from scaling_law.spec import Resources
 from scaling_law.train import loop
 from scaling_law.train.loop import train_run
+from scaling_law.train.state import State
 from tests.fakes import tiny_model, tiny_spec
 from tests.train.test_loop import TRUNK, job
 
@@ -51,5 +52,5 @@ def test_a_grown_run_begins_where_its_parent_was_and_resumes_to_the_same_bits(da
     assert result.val_loss_nats == expected.val_loss_nats
 
 
-def _at(state: loop.State, step: int) -> loop.State:
+def _at(state: State, step: int) -> loop.State:
     return dataclasses.replace(state, step=step)

@@ -1,6 +1,6 @@
-"""What a value of a config may be: texts, numbers, either of two. Loads pydantic only when asked.
+"""What a key of a config may hold and how it is read: texts, numbers with units, unions.
 
-Annotations of ``schema``'s dataclasses, from which pydantic makes both checks and JSON schema.
+Annotations for pydantic, which they load only when a schema is built.
 """
 
 from __future__ import annotations

@@ -1,0 +1,169 @@
+"""What a sweep began with and goes on with: its config, its plan and its prepared text.
+
+A package upgrade between two calls changes the installed corpus, and a later calibration may
+cut the grid elsewhere; the runs of one sweep must not straddle either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scaling_law import layout, sealed
+from scaling_law.config import (
+    CONFIG_KEY,
+    SweepConfig,
+    begun_config_key,
+    config_key,
+    config_yaml,
+    load_config,
+)
+from scaling_law.data.dataset import Dataset, open_dataset
+from scaling_law.data.prepare import dataset_folder, prepare
+from scaling_law.errors import ConfigError
+from scaling_law.layout import SweepDir
+from scaling_law.plan import Plan, read_plan
+from scaling_law.profile import DeviceProfile
+from scaling_law.record import read_record
+from scaling_law.spec import DataSpec, to_json
+
+Say = Callable[[str], None]
+
+
+def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
+    """Write the plan and, for people, the config it is made for."""
+    sealed.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: config_key(config)})
+    _write_config(config, sweep)
+
+
+def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
+    if sweep.config.is_dir() and not sweep.config.is_symlink():
+        raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
+    layout.atomic_write(sweep.config, sealed.text(config_yaml(config)))
+
+
+def begun_plan(
+    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
+) -> Plan | None:
+    """The plan this sweep began with, if the config and the kind of device are the same.
+
+    A damaged ``sweep.yaml`` is written anew where the plan names the config. Raises
+    ``SlawError`` when ``plan.json`` is damaged.
+    """
+    if not sweep.plan.is_file():
+        return None
+    plan = read_plan(sweep.plan)
+    known = begun_config_key(sweep)
+    if known != config_key(config) and not _means_the_same(config, sweep, known):
+        return None
+    if plan.device_kind != profile.kind:
+        return None
+    try:
+        sealed.read_text(sweep.config, known)
+    except ConfigError as damage:
+        say(f"{damage}; written anew")
+        _write_config(config, sweep)
+    return dataclasses.replace(plan, slots=profile.slots)
+
+
+def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> bool:
+    """Whether ``sweep.yaml`` plans the same runs: another version wrote other keys.
+
+    Where curves are shown besides is no part of it.
+    """
+    try:
+        sealed.read_text(sweep.config, known)
+        begun = load_config(sweep.config, device_kind=config.device_kind)
+    except ConfigError:
+        return False
+    return dataclasses.replace(begun, trackers=()) == dataclasses.replace(config, trackers=())
+
+
+def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
+    """The dataset this sweep began with, every token checked; prepared on the first call.
+
+    Damaged tokens are prepared again. Raises ``ConfigError`` when the pinned text cannot be had
+    any more.
+    """
+    spec = config.data.spec()
+    pin = _read_pin(sweep, spec, say)
+    if pin is not None and pin["spec"] != to_json(spec):
+        pin = None
+    folder = Path(pin["folder"]) if pin else dataset_folder(spec)
+    dataset = _sound(folder, say) if (folder / "meta.json").is_file() else None
+    if dataset is None:
+        fresh = dataset_folder(spec)
+        if fresh == folder and folder.is_dir():
+            shutil.rmtree(folder)
+        dataset = _sound(prepare(spec, progress=say), say)
+        if dataset is None:  # it was there for another corpus state's pin, and is damaged too
+            shutil.rmtree(fresh)
+            dataset = open_dataset(prepare(spec, progress=say))
+    if pin is not None:
+        _check_same_text(sweep, pin, dataset)
+    found = {
+        "spec": to_json(spec),
+        "folder": str(dataset.folder),
+        "fingerprint": dataset.fingerprint,
+        "tokens_sha256": dataset.token_hashes,
+    }
+    # the folder may lie elsewhere on another machine that is at work on the sweep
+    if pin is None or {**pin, "folder": found["folder"]} != found:
+        sealed.write(sweep.data, found)
+    return dataset
+
+
+def _sound(folder: Path, say: Say) -> Dataset | None:
+    """The dataset in ``folder``, or None, after saying so, where a file of it is damaged."""
+    try:
+        dataset = open_dataset(folder)
+        dataset.check()
+    except ConfigError as damage:
+        say(f"{damage.lines[0].partition(';')[0]}; preparing the text again")
+        return None
+    return dataset
+
+
+def _check_same_text(sweep: SweepDir, pin: dict[str, Any], dataset: Dataset) -> None:
+    if pin["fingerprint"] != dataset.fingerprint:
+        raise ConfigError(
+            f"{sweep.path}: began on corpus {pin['fingerprint']}, whose cache is gone, and the"
+            f" text here is now {dataset.fingerprint}; start a new sweep with --out"
+        )
+    if pin.get("tokens_sha256", dataset.token_hashes) != dataset.token_hashes:
+        raise ConfigError(
+            f"{sweep.path}: its text is there but other versions cut it into other tokens;"
+            " install those its records name, or start a new sweep with --out"
+        )
+
+
+def _read_pin(sweep: SweepDir, spec: DataSpec, say: Say) -> dict[str, Any] | None:
+    """``data.json``; for a damaged one what the sweep's records name stands in.
+
+    None where nothing is pinned: checkpoints name their text themselves.
+    """
+    if not sweep.data.exists():
+        return None
+    try:
+        pin = sealed.read(sweep.data, "")
+        known = {"spec": dict, "folder": str, "fingerprint": str}
+        if any(type(pin.get(name)) is not kind for name, kind in known.items()):
+            raise ConfigError(f"{sweep.data}: damaged (no pin of a text)")
+        return pin
+    except ConfigError as problem:
+        damage = problem.lines[0].rstrip("; ")
+    kept = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
+    texts = {r.corpus_fingerprint for r in kept if r.spec.data == spec}
+    if kept and len(texts) != 1:
+        raise ConfigError(
+            f"{sweep.data}: damaged, and no record says which text the runs began with; if nothing"
+            " here was trained yet delete it, else start a new sweep with --out"
+        )
+    say(f"{damage}; written anew")
+    if not kept:
+        return None
+    folder = str(dataset_folder(spec))
+    return {"spec": to_json(spec), "folder": folder, "fingerprint": texts.pop()}

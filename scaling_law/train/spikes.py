@@ -1,0 +1,131 @@
+"""Loss spikes: a run goes back to an earlier state and takes another batch for the odd one.
+
+Off unless the config says ``spikes``: a law is measured on runs that took every batch, and a run
+that leaves out its worst ones is another experiment. Where it is on, what a run does depends on
+its spec and the branches it serves only, never on the clock: states to go back to are taken at
+fixed steps, and are in its checkpoints with the steps whose batches were replaced. The state a
+branch starts from is final, so nothing goes back behind it; the branch inherits the replaced
+batches and the recent losses.
+
+Going back alone would meet the same spike, for all else is the same; so the batch of the step
+that spiked is replaced, and if it spikes again the batch of the step before as well, and so on
+(after Chowdhery 2022, arXiv 2204.02311, section 5.1, who skip the batches around a spike).
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from scaling_law.spec import SpikeSpec
+
+_SNAPSHOTS = 2  # going back to the older one, a state is not trusted before it has proved itself
+
+
+class Guard:
+    """Watches one run's losses; ``replaced`` are the steps whose batches were, in that order.
+
+    ``snapshots`` are whole states with their ``step``, oldest first; ``steps_repeated`` counts
+    steps that were gone back over.
+    """
+
+    def __init__(self, spec: SpikeSpec) -> None:
+        self.spec = spec
+        self.losses: deque[float] = deque(maxlen=spec.window_steps)
+        self.snapshots: deque[dict[str, Any]] = deque(maxlen=_SNAPSHOTS)
+        self.replaced: list[int] = []
+        self.rollbacks = 0
+        self.steps_repeated = 0
+
+    def why_spike(self, step: int, loss: float) -> str:
+        """Why ``loss`` at ``step`` is a spike; "" where it is none, or too little is known."""
+        if len(self.losses) < self.spec.window_steps:
+            return ""
+        mean = statistics.fmean(self.losses)
+        spread = statistics.pstdev(self.losses, mean)
+        if loss <= max(mean + self.spec.sigmas * spread, mean * (1 + self.spec.above_frac)):
+            return ""
+        return f"training loss rose from {mean:.4g} to {loss:.4g} at step {step}"
+
+    def is_due(self, step: int) -> bool:
+        """Whether a state is to be taken before ``step``."""
+        if not self.snapshots:
+            return True
+        known = self.snapshots[-1]["step"] == step
+        return step % self.spec.every_steps == 0 and not known
+
+    def back_from(self, step: int) -> dict[str, Any] | None:
+        """The state to go back to from ``step``, one more batch replaced; None after too many."""
+        if self.rollbacks == self.spec.most_rollbacks:
+            return None
+        snapshot = self.snapshots[0]
+        self.snapshots = deque([snapshot], maxlen=_SNAPSHOTS)
+        self.losses = deque(snapshot["losses"], maxlen=self.spec.window_steps)
+        since = range(step, snapshot["step"] - 1, -1)
+        self.replaced.append(next((s for s in since if s not in self.replaced), step))
+        self.rollbacks += 1
+        self.steps_repeated += step - int(snapshot["step"])
+        return snapshot
+
+    def spare_of(self, step: int) -> int | None:
+        """The number of the spare batch that ``step`` takes; None where it takes its own."""
+        if step not in self.replaced:
+            return None
+        return len(self.replaced) - 1 - self.replaced[::-1].index(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "losses": list(self.losses),
+            "snapshots": list(self.snapshots),
+            "replaced": list(self.replaced),
+            "rollbacks": self.rollbacks,
+            "steps_repeated": self.steps_repeated,
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Go on where ``saved`` was taken."""
+        self.inherit(saved)
+        self.snapshots.extend(saved["snapshots"])
+        self.rollbacks, self.steps_repeated = saved["rollbacks"], saved["steps_repeated"]
+
+    def inherit(self, saved: dict[str, Any]) -> None:
+        """Start as a branch of the trunk that ``saved`` is of."""
+        self.losses.extend(saved["losses"])
+        self.replaced = list(saved["replaced"])
+
+    def words(self) -> str:
+        """What a record says of it; "" where no batch was replaced."""
+        if not self.replaced:
+            return ""
+        steps = ", ".join(map(str, sorted(set(self.replaced))))
+        return f"loss spikes: other batches at steps {steps}"
+
+    def metrics(self) -> dict[str, float]:
+        """Figures for the record; none where no batch was replaced."""
+        if not self.replaced:
+            return {}
+        return {
+            "batches_skipped": float(len(self.replaced)),
+            "rollbacks": float(self.rollbacks),
+            "steps_repeated": float(self.steps_repeated),
+        }
+
+
+def cloned(value: Any) -> Any:
+    """``value`` with every tensor in it copied, and of a view only what it shows."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: cloned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_each(value))
+    return value
+
+
+def _each(values: Iterable[Any]) -> list[Any]:
+    return [cloned(item) for item in values]

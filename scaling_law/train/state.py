@@ -1,0 +1,103 @@
+"""Everything of a run that changes while it trains, and going back to how it was."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from scaling_law import record as records
+from scaling_law.layout import RunDir
+from scaling_law.record import CurvePoint
+from scaling_law.train import checkpoint
+from scaling_law.train.model import GPT
+from scaling_law.train.spikes import Guard, cloned
+
+
+@dataclass(kw_only=True)
+class State:
+    """Everything that changes while training; ``step`` steps are done.
+
+    ``seconds`` is this run's own share of the clock; ``curve`` its points so far, which the file
+    follows; ``guard`` watches for loss spikes where the spec asks for it.
+    """
+
+    model: GPT
+    optimizer: torch.optim.AdamW
+    scaler: torch.amp.GradScaler
+    micro_seqs: int
+    guard: Guard | None = None
+    curve: list[CurvePoint] = field(default_factory=list)
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    last_norm: float = 0.0
+    last_saved: float = field(default_factory=time.monotonic)
+
+    def count_step(self, loss: float, norm: float) -> None:
+        """One more step is done."""
+        self.step += 1
+        self.loss_sum += loss
+        self.loss_count += 1
+        self.last_norm = norm
+        if self.guard is not None:
+            self.guard.losses.append(loss)
+
+    @contextlib.contextmanager
+    def clock(self, share: float = 1.0) -> Iterator[None]:
+        """Add ``share`` of the time spent inside to ``seconds``."""
+        began = time.monotonic()
+        yield
+        self.seconds += share * (time.monotonic() - began)
+
+
+def load(state: State, saved: dict[str, Any]) -> None:
+    """Go on from ``saved``, which ``trained`` made."""
+    state.model.load_state_dict(saved["model"])
+    state.optimizer.load_state_dict(saved["optimizer"])
+    if state.scaler.is_enabled():
+        state.scaler.load_state_dict(saved["scaler"])
+    state.step = saved["step"]
+
+
+def trained(state: State) -> dict[str, Any]:
+    """What ``load`` and a resumed run need of a state."""
+    return {
+        # copies: a stacked member's weights are views, and torch saves all that is behind one
+        "model": {k: v.clone() for k, v in state.model.state_dict().items()},
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "step": state.step,
+        "loss_sum": state.loss_sum,
+        "loss_count": state.loss_count,
+        "last_norm": state.last_norm,
+    }
+
+
+def keep_snapshot(state: State) -> None:
+    """Take a state to go back to, where one is due before the step to come."""
+    guard = state.guard
+    if guard is not None and guard.is_due(state.step):
+        guard.snapshots.append({**cloned(trained(state)), "losses": list(guard.losses)})
+
+
+def went_back(state: State, problem: str, run_dir: RunDir, log: Callable[[str], None]) -> bool:
+    """Whether, for ``problem``, the run went back to an earlier state, to take other batches."""
+    guard = state.guard
+    snapshot = guard.back_from(state.step) if guard is not None else None
+    if guard is None or snapshot is None:
+        return False
+    state.optimizer.zero_grad(set_to_none=True)
+    # the optimiser would go on in the tensors it is given
+    load(state, cloned(snapshot))
+    state.loss_sum, state.loss_count = snapshot["loss_sum"], snapshot["loss_count"]
+    state.curve = [point for point in state.curve if point.step <= state.step]
+    records.write_curve(run_dir, state.curve)
+    checkpoint.remove_after(run_dir, state.step)
+    log(f"{problem}: back to step {state.step}, another batch at {guard.replaced[-1]}")
+    return True

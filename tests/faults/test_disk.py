@@ -1,0 +1,232 @@
+"""Disks that are full, read-only or somebody else's, and a corpus that cannot be reached.
+
+| fault | what happens |
+|---|---|
+| disk full in a worker | the run fails, exit 3; with space the same line ends with the same bits |
+| disk full in `slaw run` itself | one line, exit 2; the same |
+| read-only folder, no permission to write | one line naming the folder, exit 2; nothing written |
+| a record that may not be read | one line that names it, exit 2 |
+| no permission to write a fit beside others' records | fitted and printed, not kept |
+| hub unreachable | one line with what to do, exit 2 (`tests/data/test_hub.py`) |
+| out of memory | micro-batch halved; at one sequence the run fails (`train/test_loop.py`) |
+| loss not finite, loss spike | diverged; or gone back over where asked (`test_spikes.py`) |
+| damaged state, record, text, ... | `test_states.py`, `test_corruption.py` |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scaling_law import layout
+from scaling_law import record as records
+from scaling_law.cli import main
+from scaling_law.layout import SweepDir
+from scaling_law.profile import save_profile
+from tests.bad_input.world import good_sweep
+from tests.fakes import cpu_profile
+from tests.faults.world import CONFIG, begin_sweep, results, write_text
+
+NOBODY = 65534
+root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount, or to become somebody else")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Text, its cache, and what an undisturbed sweep ends with."""
+    folder = tmp_path_factory.mktemp("disk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLAW_CACHE", str(folder / "cache"))
+        whole = begin_sweep(folder / "whole", write_text(folder / "text"))
+        assert whole.run().exit_code == 0
+        yield folder, results(whole.dir)
+
+
+class FullDisk:
+    """Every write from number ``first`` on fails; ``count`` were asked for."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, first: int) -> None:
+        self.first, self.count = first, 0
+        atomic, append = layout.atomic_file, records.append_curve
+
+        @contextlib.contextmanager
+        def atomic_file(*words: object) -> Iterator[Path]:
+            with atomic(*words) as temporary:  # type: ignore[arg-type]
+                yield temporary
+                self.write(temporary)
+
+        def append_curve(run_dir: layout.RunDir, point: records.CurvePoint) -> None:
+            if self.count >= self.first:  # half a line got there
+                run_dir.curve.open("a").write('{"step": 1')
+            self.write(run_dir.curve)
+            append(run_dir, point)
+
+        patch.setattr(layout, "atomic_file", atomic_file)
+        patch.setattr(records, "append_curve", append_curve)
+
+    def write(self, path: Path) -> None:
+        self.count += 1
+        if self.count > self.first:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def fill(base, tmp_path: Path, first: int) -> int:
+    """A sweep whose disk is full from write ``first`` on, then freed; returns writes asked for."""
+    folder, expected = base
+    sweep = begin_sweep(tmp_path / f"full{first}", folder / "text")
+    with pytest.MonkeyPatch.context() as patch:
+        disk = FullDisk(patch, first)
+        try:
+            failed = sweep.run().exit_code
+        except OSError as problem:
+            assert problem.errno == errno.ENOSPC
+            failed = 2
+    left = [p.name for p in sweep.dir.path.rglob("*") if p.name.endswith((".tmp", ".part"))]
+    assert not left, "something half-written"
+    if disk.count <= first:
+        assert failed == 0
+    else:
+        assert failed in (2, 3)
+        assert sweep.run().exit_code == 0
+    assert results(sweep.dir) == expected
+    return disk.count
+
+
+def test_a_full_disk_fails_the_run_and_once_freed_it_ends_the_same(base, tmp_path):
+    for first in (2, 9, 16):
+        assert fill(base, tmp_path, first) > first
+
+
+@pytest.mark.slow
+def test_a_disk_full_at_every_write_in_turn(base, tmp_path, capsys):
+    first = 0
+    while fill(base, tmp_path, first) > first:
+        first += 1
+    with capsys.disabled():
+        print(f"\ndisk full at each of {first} writes")
+    assert first > 25
+
+
+def slaw(folder: Path, *words: str, user: int | None = None) -> tuple[int, str, str]:
+    """The command in a process of its own, as ``user``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "scaling_law.cli", *words],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={
+            **os.environ,
+            "SLAW_CACHE": str(folder / "cache"),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
+        user=user,
+        timeout=300,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, size: str) -> Iterator[None]:
+    """A small file system of memory at ``folder``."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("may not mount here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def prepared(tmp_path: Path, base) -> str:
+    """A config, and a cache that knows the CPU and the text; returns the config's name."""
+    import importlib.metadata
+
+    folder, _ = base
+    (tmp_path / "c.yaml").write_text(CONFIG.format(text=folder / "text", more=""))
+    shutil.copytree(folder / "cache", tmp_path / "cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+        version = importlib.metadata.version("torch")
+        save_profile(cpu_profile(torch_version=version), "cpu")
+    return "c.yaml"
+
+
+@root
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [4, 32, 64, 112])
+def test_a_small_disk_that_fills_and_is_freed(base, tmp_path, kilobytes):
+    config = prepared(tmp_path, base)
+    words = ("run", config, "--device", "cpu", "--out", "small/sweep")
+    with mounted(tmp_path / "small", f"{kilobytes}k"):
+        code, _, err = slaw(tmp_path, *words)
+        assert code in (2, 3), err
+        assert "No space left on device" in err or "space" in err
+        assert not list((tmp_path / "small").rglob("*.tmp"))
+        remount(tmp_path / "small", "size=100m")
+        code, _, err = slaw(tmp_path, *words)
+        assert code == 0, err
+        assert results(SweepDir(tmp_path / "small/sweep")) == base[1]
+
+
+@root
+@pytest.mark.slow
+def test_a_disk_that_is_read_only(base, tmp_path):
+    config = prepared(tmp_path, base)
+    with mounted(tmp_path / "small", "10m"):
+        good_sweep(tmp_path / "small" / "good")
+        remount(tmp_path / "small", "ro")
+        code, _, err = slaw(tmp_path, "run", config, "--device", "cpu", "--out", "small/new")
+        assert code == 2
+        assert err.splitlines()[-1].startswith("slaw: small/new: cannot be written (Read-only")
+        code, _, err = slaw(tmp_path, "fit", "small/good", "--resamples", "0")
+        assert code == 0, err
+        code, _, err = slaw(tmp_path, "report", "small/good")
+        assert code == 2
+        assert "Read-only file system" in err and err.count("\n") == 1
+
+
+@root
+def test_no_permission_is_said_in_a_line(base):
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        good_sweep(place / "good")
+        words = ("status", "fit", "report")
+        shut = SweepDir(place / "good").run_dirs()[2].record
+        shut.chmod(0)
+        for word in words[1:]:
+            code, out, err = slaw(place, word, "good", user=NOBODY)
+            assert (code, out) == (2, "")
+            assert str(shut.name) in err and "Permission denied" in err and err.count("\n") == 1
+
+
+def test_a_full_disk_is_told_by_what_to_do(tmp_path, monkeypatch, capsys):
+    good_sweep(tmp_path / "good")
+
+    def full(path: Path, content: str | bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(layout, "atomic_write", full)
+    assert main(["fit", str(tmp_path / "good"), "--resamples", "0"]) == 0, "printed, not kept"
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "good")]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("slaw: ") and err.count("\n") == 1
+    assert "No space left on device" in err

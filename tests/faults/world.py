@@ -1,0 +1,127 @@
+"""A small real sweep in this process: text, plan, and an engine that trains at once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scaling_law.config import SweepConfig
+from scaling_law.errors import SlawError
+from scaling_law.layout import RunDir, SweepDir
+from scaling_law.plan import Plan, make_plan
+from scaling_law.record import RunRecord, load_records, read_curve
+from scaling_law.run import worker
+from scaling_law.run.pinned import keep_plan, pinned_data
+from scaling_law.run.runner import Runner, SweepOutcome
+from scaling_law.spec import Resources
+from tests.fakes import config_of, cpu_profile
+
+CONFIG = """
+name: small
+data: {{corpus: {text}, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50}}
+model: {{n_ctx: 16}}
+grid:
+  - sizes: [{{n_layer: 1, d_model: 8, n_head: 2}}]
+    tokens: [1k, 2k]
+optim: {{rule: slaw_small, lr: 0.01, batch_tokens: 32}}
+eval: {{val_tokens: 128, curve_tokens: 64, curve_points: 4}}
+precision: fp32
+stacking: off
+{more}
+"""
+# what the clock and the machine may change in a record
+_CLOCK = ("seconds", "tokens_per_second", "peak_memory_bytes", "finished_at", "git_commit")
+
+
+def write_text(folder: Path) -> Path:
+    """Sixty small documents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(60):
+        words = " ".join(f"w{(index * 7 + k * k) % 97} is {k % 13}." for k in range(40))
+        (folder / f"{index}.txt").write_text(words)
+    return folder
+
+
+class InlineEngine:
+    """One slot, in this process; ``before(run_dir)`` is told of each run before it is trained."""
+
+    slots = 1
+
+    def __init__(self, before: Callable[[RunDir], None] = lambda run_dir: None) -> None:
+        self.before = before
+        self.trained: list[str] = []
+
+    def submit(self, run_dirs: Sequence[RunDir], resources: Resources) -> object:
+        """Train them to their end; what fails says so in its folder."""
+        for run_dir in run_dirs:
+            self.before(run_dir)
+            self.trained.append(run_dir.path.name)
+        with contextlib.suppress(SlawError):
+            worker.work_on(run_dirs, lambda: False)
+        return object()
+
+    def state(self, handle: Any) -> str:
+        """Everything is over when ``submit`` returns."""
+        return "over"
+
+    def cancel(self, handle: Any) -> None:
+        """Nothing is ever in flight."""
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Nothing is ever open."""
+
+
+@dataclasses.dataclass
+class Sweep:
+    """A sweep folder and its plan."""
+
+    config: SweepConfig
+    plan: Plan
+    dir: SweepDir
+
+    def run(self, engine: InlineEngine | None = None) -> SweepOutcome:
+        """As ``slaw run`` goes on with it."""
+        worker._open_data.cache_clear()
+        pinned_data(self.config, self.dir, lambda line: None)
+        return Runner(self.plan, self.dir, engine or InlineEngine()).run()
+
+    @property
+    def trunk(self) -> RunDir:
+        """The first trunk's folder."""
+        return self.dir.run(next(r.run_id for r in self.plan.runs if r.spec.kind == "trunk"))
+
+    @property
+    def branches(self) -> list[RunDir]:
+        """The branches' folders, shortest first."""
+        return [self.dir.run(r.run_id) for r in self.plan.runs if r.spec.branch]
+
+
+def begin_sweep(folder: Path, text: Path, more: str = "") -> Sweep:
+    """A sweep of one trunk and two branches, planned and its text prepared."""
+    config = config_of(CONFIG.format(text=text, more=more))
+    plan = make_plan(config, cpu_profile(), train_tokens=None)
+    sweep = SweepDir(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    pinned_data(config, sweep, lambda line: None)
+    keep_plan(plan, config, sweep)
+    return Sweep(config, plan, sweep)
+
+
+def without_clock(record: RunRecord) -> RunRecord:
+    """The record but for what the clock and the machine say."""
+    blank = dict.fromkeys(_CLOCK)
+    return dataclasses.replace(record, **blank)  # type: ignore[arg-type]
+
+
+def results(sweep: SweepDir) -> dict[str, tuple[RunRecord, list[Any]]]:
+    """Every record and curve, but for the clock: what must not change by a hair."""
+    return {
+        r.run_id: (
+            without_clock(r),
+            [dataclasses.replace(p, seconds=0.0) for p in read_curve(sweep.run(r.run_id), r)],
+        )
+        for r in load_records(sweep)
+    }
