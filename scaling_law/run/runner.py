@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ _POLL_SECONDS = 0.1
 _STOP_SECONDS = 300.0
 # A worker that dies without a word (killed for memory, say) gets one more try.
 _MAX_DEATHS = 2
+_LEAST_FREE_BYTES = 2**16  # less than a failure and its folder take
 
 
 class Engine(Protocol):
@@ -231,7 +233,8 @@ class Runner:
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
             if self._deaths[run_id] >= _MAX_DEATHS:
-                self.outcome.failed[run_id] = "its worker died twice without a word"
+                reason = _no_space(run_dir) or "its worker died twice without a word"
+                self.outcome.failed[run_id] = reason
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
             else:
                 progress.say(f"{label}: its worker died; trying once more")
@@ -282,6 +285,13 @@ class Runner:
                 trunk = run.spec.branch.trunk_id
                 reason = self.outcome.diverged.get(trunk) or self.outcome.failed.get(trunk, "")
                 self.outcome.blocked[run.run_id] = f"its trunk did not get there: {reason}"
+
+
+def _no_space(run_dir: RunDir) -> str:
+    """Why a worker could not even say why it failed; "" where the disk has space."""
+    if shutil.disk_usage(run_dir.path).free >= _LEAST_FREE_BYTES:
+        return ""
+    return "No space left on device; free some and type the same line again"
 
 
 def engine_log(sweep: SweepDir) -> Path:
