@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,7 @@ _POLL_SECONDS = 0.1
 _STOP_SECONDS = 300.0
 # A worker that dies without a word (killed for memory, say), or hangs, gets one more try.
 _MAX_DEATHS = 2
+_LEAST_FREE_BYTES = 2**16  # less than a failure and its folder take
 
 
 # What a run fails with whose worker died, or hung, every time.
@@ -344,7 +346,8 @@ class Runner:
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
             if self._deaths[run_id] >= _MAX_DEATHS:
-                self.outcome.failed[run_id] = _DEATHS[word == "hung"]
+                reason = _no_space(run_dir) or _DEATHS[word == "hung"]
+                self.outcome.failed[run_id] = reason
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
             else:
                 how = "hung and was killed" if word == "hung" else "died"
@@ -424,6 +427,13 @@ def _keep(
         if path.is_file() and read(path) == value:
             return
     write(path, value)
+
+
+def _no_space(run_dir: RunDir) -> str:
+    """Why a worker could not even say why it failed; "" where the disk has space."""
+    if shutil.disk_usage(run_dir.path).free >= _LEAST_FREE_BYTES:
+        return ""
+    return "No space left on device; free some and type the same line again"
 
 
 def engine_log(sweep: SweepDir) -> Path:
