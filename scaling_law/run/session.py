@@ -98,7 +98,10 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     Epochs and the corpus's size are checked only where the data were prepared before.
     """
     config, profile, tokens = inputs(request, say)
-    return config, _planned(config, profile, tokens)
+    plan = _planned(config, profile, tokens)
+    if tokens is None:
+        say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
+    return config, plan
 
 
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
@@ -107,7 +110,6 @@ def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int 
     folder = dataset_folder(config.data.spec())
     if (folder / "meta.json").is_file():
         return config, profile, open_dataset(folder).n_tokens("train")
-    say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
     return config, profile, None
 
 

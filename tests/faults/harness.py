@@ -126,10 +126,12 @@ def assert_nothing_lost(world: World, out: str, expected: Losses) -> None:
     for run_id, result in found.items():
         assert result == expected[run_id], run_id
     sweep = sweep_of(world, out)
-    assert {run.run_id for run in read_plan(sweep.plan).runs} == set(found)
+    kept_weights = {r.run_id: r.resources.keep_weights for r in read_plan(sweep.plan).runs}
+    assert set(kept_weights) == set(found)
     assert {p.name for p in sweep.path.iterdir()} == {*SWEEP_FILES, "runs"}
     for run_dir in sweep.run_dirs():
-        assert {p.name for p in run_dir.path.iterdir()} == RUN_FILES, run_dir.path.name
+        wanted = RUN_FILES | ({"weights.pt"} if kept_weights[run_dir.path.name] else set())
+        assert {p.name for p in run_dir.path.iterdir()} == wanted, run_dir.path.name
         words = re.findall(r"(started by|ended:)", run_dir.log.read_text())
         ends = words.count("ended:")
         assert ends <= 1, f"{run_dir.path.name} was trained to its end {ends} times"

@@ -226,7 +226,7 @@ def test_no_permission_is_said_in_a_line(capsys):
 def test_a_full_disk_is_told_by_what_to_do(tmp_path, monkeypatch, capsys):
     good_sweep(tmp_path / "good")
 
-    def full(path: Path, content: str | bytes) -> None:
+    def full(path: Path, *rest: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     monkeypatch.setattr(layout, "atomic_write", full)

@@ -52,5 +52,5 @@ def test_a_grown_run_begins_where_its_parent_was_and_resumes_to_the_same_bits(da
     assert result.val_loss_nats == expected.val_loss_nats
 
 
-def _at(state: State, step: int) -> loop.State:
+def _at(state: State, step: int) -> State:
     return dataclasses.replace(state, step=step)
