@@ -229,7 +229,8 @@ def test_a_full_disk_is_told_by_what_to_do(tmp_path, monkeypatch, capsys):
     def full(path: Path, *rest: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(layout, "atomic_write", full)
+    for module in (layout, html, exports):
+        monkeypatch.setattr(module, "atomic_write", full)
     assert main(["fit", str(tmp_path / "good"), "--resamples", "0"]) == 0, "printed, not kept"
     capsys.readouterr()
     assert main(["report", str(tmp_path / "good")]) == 2
