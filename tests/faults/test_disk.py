@@ -32,6 +32,7 @@ from scaling_law import record as records
 from scaling_law.cli import main
 from scaling_law.layout import SweepDir
 from scaling_law.profile import save_profile
+from scaling_law.report import exports, html
 from tests.bad_input.world import good_sweep
 from tests.fakes import cpu_profile
 from tests.faults.world import CONFIG, begin_sweep, results, write_text
