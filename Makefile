@@ -25,7 +25,7 @@ test: $(STAMP)
 	$(RUN)/python -m pytest -n auto
 
 slow: $(STAMP)
-	$(RUN)/python -m pytest -m slow
+	$(RUN)/python -m pytest -m slow -n auto
 
 lint: $(STAMP)
 	$(RUN)/ruff check .
