@@ -27,6 +27,7 @@ import errno
 import json
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -94,6 +95,8 @@ class Seen:
 def read_claim(path: Path) -> Seen | None:
     """The claim in ``path``, None where there is none."""
     try:
+        if not stat.S_ISREG(path.lstat().st_mode) and not path.is_dir():
+            return Seen(token="", process=None, beat="")  # a pipe may never end
         first, _, beat = path.read_text(errors="replace").partition("\n")
     except FileNotFoundError:
         return None

@@ -494,4 +494,6 @@ def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
     states = [count_params(r.spec.model).total * CHECKPOINT_BYTES_PER_PARAM for r in runs]
     kept = sum(size * len(r.resources.save_steps) for size, r in zip(states, runs, strict=True))
     flying = 1 + max(run.resources.keep_checkpoints for run in runs)
+    # with the two states to go back to from a loss spike
+    flying *= 3 if any(run.spec.spikes for run in runs) else 1
     return kept + slots * flying * max(states) + RUN_FILES_BYTES * len(runs)

@@ -213,9 +213,15 @@ def test_no_clock_but_the_observer_s_own_is_asked(path, monkeypatch):
         assert Watch().holder(path) is not None
 
 
-def test_a_torn_claim_is_stale_by_its_silence_alone(path):
+@pytest.mark.parametrize("what", ["torn", "pipe", "dangling link"])
+def test_a_claim_that_says_nothing_is_stale_by_its_silence_alone(path, what):
     path.parent.mkdir()
-    path.write_text("")
+    make = {
+        "torn": path.touch,
+        "pipe": lambda: os.mkfifo(path),
+        "dangling link": lambda: path.symlink_to("nowhere"),
+    }
+    make[what]()
     with pytest.raises(ClaimedElsewhere, match="unknown process"):
         Claims().take(path)
     clock = Clock()
@@ -223,6 +229,8 @@ def test_a_torn_claim_is_stale_by_its_silence_alone(path):
     while watch.holder(path) is not None:
         clock.now += 1
     assert clock.now >= 1119
+    with Claims() as claims:
+        claims.take(path)
 
 
 # two takers of one stale claim: the second judged it before the first replaced it

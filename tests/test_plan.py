@@ -18,7 +18,7 @@ from scaling_law.profile import DeviceProfile, SpeedPoint
 from scaling_law.schedule import lr_factor
 from scaling_law.schema import DEVICE_KINDS
 from scaling_law.spec import run_spec_from_json
-from tests.fakes import cpu_profile
+from tests.fakes import config_of, cpu_profile
 
 SWEEP = """\
 name: test
@@ -355,3 +355,20 @@ def test_estimates_add_up(plan_of):
     config = load_config("s.yaml", device_kind="cpu")
     alone = make_plan(config, slow, train_tokens=None)
     assert alone.seconds_estimate == pytest.approx(4 + sum(run.seconds for run in plan.runs))
+
+
+def test_states_to_go_back_to_from_spikes_count_on_the_disk():
+    text = """
+name: t
+data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
+model: {n_ctx: 64}
+grid:
+  - {sizes: [nano14k], tokens: [100k]}
+optim: {rule: slaw_small, lr: 0.01, batch_tokens: 512}
+precision: fp32
+"""
+    plain, watched = (
+        make_plan(config_of(text + more), cpu_profile(), train_tokens=10**7).disk_bytes
+        for more in ("", "spikes: true\n")
+    )
+    assert 1.5 * plain < watched < 3 * plain

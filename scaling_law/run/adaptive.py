@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.candidates import Budget
 from scaling_law.config import config_yaml
 from scaling_law.design_plan import Before, Proposal, Wanted, budget_words, forecast_now, propose
@@ -30,6 +30,7 @@ Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 ROUNDS = 4
 # A remainder below this share of the budget buys no round.
 _LEAST_SHARE = 0.05
+_REMEDY = "put it back from a copy, or begin again in another folder (--out)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +107,8 @@ class _Loop:
                     f" {self.sweep.path}"
                 )
             return
-        known, asked = layout.read_json(self.sweep.adaptive), self._asked()
-        other = [n for n in asked if not isinstance(known, dict) or known.get(n) != asked[n]]
+        known, asked = sealed.read(self.sweep.adaptive, _REMEDY), self._asked()
+        other = [name for name in asked if known.get(name) != asked[name]]
         if other:
             raise ConfigError(
                 f"{self.sweep.path}: begun with another {', '.join(other)}"
@@ -123,7 +124,11 @@ class _Loop:
         return number
 
     def round_request(self, number: int) -> Request:
-        """The round's sweep as ``run_sweep`` takes it."""
+        """The round's sweep as ``run_sweep`` takes it.
+
+        Raises ``ConfigError`` when its file is not as it was written.
+        """
+        sealed.read_text(self.sweep.round_config(number))
         return Request(
             config=str(self.sweep.round_config(number)),
             device=self.request.device,
@@ -134,7 +139,7 @@ class _Loop:
         """Decide the first round, from what is believed before any run."""
         wanted = self._share(1)
         proposal = propose(self.config, self.profile, wanted, train_tokens=self.tokens)
-        layout.write_json(self.sweep.adaptive, self._asked())
+        sealed.write(self.sweep.adaptive, self._asked())
         return self._decide(1, proposal)
 
     def forecast(self, number: int) -> Prediction | None:
@@ -176,10 +181,15 @@ class _Loop:
         return self._decide(number + 1, proposal)
 
     def _decide(self, number: int, proposal: Proposal) -> int:
-        """Write a round down; its YAML last, for that is what decides it."""
+        """Write a round down; its YAML last, for that is what decides it.
+
+        Another loop on the folder may have decided it meanwhile: then that holds.
+        """
+        if self.sweep.round_config(number).is_file():
+            return number
         cost = {"seconds": proposal.plan.seconds_estimate, "flops": proposal.plan.flops_total}
-        layout.write_json(self.sweep.round_cost(number), cost)
-        layout.atomic_write(self.sweep.round_config(number), proposal.yaml)
+        sealed.write(self.sweep.round_cost(number), cost)
+        layout.atomic_write(self.sweep.round_config(number), sealed.text(proposal.yaml))
         low, high = proposal.after.low_nats, proposal.after.high_nats
         self.say(
             f"round {number}: {len(proposal.chosen)} runs,"
@@ -208,9 +218,9 @@ class _Loop:
         unit, total = self.aim.wanted.budget.unit, 0.0
         for number in range(1, rounds + 1):
             path = self.sweep.round_cost(number)
-            cost = layout.read_json(path)
+            cost = sealed.read(path, _REMEDY)
             try:
                 total += float(cost[unit])
             except (KeyError, TypeError, ValueError):
-                raise ConfigError(f"{path}: damaged, expected {unit}") from None
+                raise ConfigError(f"{path}: damaged, expected {unit}; {_REMEDY}") from None
         return total

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.errors import EXIT_OK, ConfigError, one_line
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.record import read_curve, read_record
@@ -42,10 +42,11 @@ class Feed:
         self._sent: dict[str, int] = {}
         self._ended: set[str] = set()
         self._seen: dict[str, tuple[int, int]] = {}
+        # damaged, everything is sent once more: a point twice, rather than one never
         with contextlib.suppress(ConfigError, KeyError, TypeError, ValueError, AttributeError):
-            kept = layout.read_json(self._state)
-            self._sent = {str(run_id): int(step) for run_id, step in kept["sent"].items()}
-            self._ended = set(map(str, kept["ended"]))
+            kept = sealed.read(self._state, "")
+            sent = {str(run_id): int(step) for run_id, step in kept["sent"].items()}
+            self._sent, self._ended = sent, set(map(str, kept["ended"]))
 
     def poll(self) -> None:
         """Send what has come since the last time. Raises whatever the tracker raises."""
@@ -55,7 +56,7 @@ class Feed:
                 changed = self._follow(run_dir) or changed
         if changed:
             content = {"sent": self._sent, "ended": sorted(self._ended)}
-            layout.write_json(self._state, content)
+            sealed.write(self._state, content)
 
     def _follow(self, run_dir: RunDir) -> bool:
         """Whether anything of this run was sent."""

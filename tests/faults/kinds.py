@@ -7,26 +7,32 @@ may give in place of the content (``instead``) where it does not refuse.
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import os
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
-from scaling_law import profile, sealed
-from scaling_law.config import begun_config_key
+from scaling_law import claim, profile, sealed
+from scaling_law.candidates import Budget
+from scaling_law.config import begun_config_key, load_config
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.fit.session import known_laws
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.plan import read_plan
 from scaling_law.record import load_records, read_curve, read_failure, read_record
-from scaling_law.run import worker
+from scaling_law.run import dashboard, worker
+from scaling_law.run.adaptive import _Loop
 from scaling_law.run.pinned import begun_plan, pinned_data
 from scaling_law.run.progress import read_heartbeat
 from scaling_law.run.status import sweep_status
-from scaling_law.train import checkpoint
+from scaling_law.run.tracking import Feed
+from scaling_law.train import checkpoint, export
 from tests.fakes import cpu_profile
 from tests.faults.world import Sweep
 
@@ -35,7 +41,8 @@ NOTHING = object()
 
 @dataclasses.dataclass
 class World:
-    """A finished sweep of real runs, a folder that `slaw fit --out` made, and two states."""
+    """A finished sweep of real runs, a folder with a fit, an adaptive loop and a tracker, and the
+    states of a run."""
 
     sweep: Sweep
     fitted: SweepDir
@@ -116,6 +123,47 @@ def _status(world: World) -> Any:
     return sweep_status(world.sweep.dir)
 
 
+def _weights(world: World) -> Any:
+    model, tokenizer = export._read(world.states)
+    return float(model["w"].sum()), tokenizer.to_json()
+
+
+def _claimed(world: World) -> Any:
+    """Whoever comes has it, once it is known to be dead or has been still for long."""
+    seconds = itertools.count()
+    watch = claim.Watch(clock=lambda: float(next(seconds)))
+    while watch.holder(world.states.claim) is not None:
+        pass
+    with claim.Claims() as claims:
+        claims.take(world.states.claim)
+    return "had"
+
+
+def _dashboard(world: World) -> Any:
+    dashboard.Dashboard(world.sweep.dir).write()
+    return json.loads(world.sweep.dir.dashboard.read_text())["counts"]
+
+
+def _loop(world: World) -> Any:
+    """As much of an adaptive loop as reads files."""
+    budget = Budget(unit="flops", amount=1.0)
+    return SimpleNamespace(
+        sweep=world.fitted,
+        request=SimpleNamespace(device="cpu"),
+        aim=SimpleNamespace(wanted=SimpleNamespace(budget=budget)),
+        _asked=lambda: {"width": 0.125},
+    )
+
+
+def _round(world: World) -> Any:
+    return load_config(_Loop.round_request(_loop(world), 1).config, device_kind="cpu")
+
+
+def _sent(world: World) -> Any:
+    feed = Feed("noting", world.fitted, cast(Any, None))
+    return feed._sent, feed._ended
+
+
 KINDS = (
     Kind(name="record.json (fit)", path=lambda w: w.run.record, read=_rows),
     Kind(name="record.json (status)", path=lambda w: w.run.record, read=_status),
@@ -179,6 +227,32 @@ KINDS = (
         read=_prepared_again,
     ),
     Kind(name="tokenizer.json", path=lambda w: w.data / "tokenizer.json", read=_opened, above=1),
+    Kind(name="weights.pt", path=lambda w: w.states.weights, read=_weights),
+    Kind(name="claim", mends=True, path=lambda w: w.states.claim, read=_claimed),
+    Kind(
+        name="dashboard.json",
+        mends=True,
+        path=lambda w: w.sweep.dir.dashboard,
+        read=_dashboard,
+    ),
+    Kind(name="rounds/01.yaml", path=lambda w: w.fitted.round_config(1), read=_round),
+    Kind(
+        name="rounds/01.json",
+        path=lambda w: w.fitted.round_cost(1),
+        read=lambda w: _Loop._spent(_loop(w), 1),
+    ),
+    Kind(
+        name="rounds/adaptive.json",
+        path=lambda w: w.fitted.adaptive,
+        read=lambda w: _Loop._check_aim(_loop(w)),
+        above=2,
+    ),
+    Kind(
+        name="tracking/sent.json",
+        path=lambda w: w.fitted.tracking("noting") / "sent.json",
+        read=_sent,
+        instead=({}, set()),
+    ),
     Kind(
         name="device profile",
         path=lambda w: profile.profile_path("cpu"),

@@ -14,11 +14,14 @@ import torch
 
 from scaling_law import profile, sealed
 from scaling_law.cli import main
+from scaling_law.config import config_yaml
 from scaling_law.errors import SlawError
 from scaling_law.fit.published import published_law
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.outcome import finite_json
+from scaling_law.process import this_process
 from scaling_law.record import append_curve, read_curve, read_record
+from scaling_law.run.dashboard import Dashboard
 from scaling_law.run.pinned import pinned_data
 from scaling_law.train import checkpoint
 from tests.bad_input.world import good_sweep
@@ -51,6 +54,19 @@ def world(tmp_path_factory):
         sealed.write(states.failure, {"error": "boom at step 17", "traceback": "..."})
         beat = {"step": 17, "tokens_per_second": 1234.5, "time": 1.0}
         states.progress.write_text(sealed.line(beat))
+        tokenizer = pinned_data(sweep.config, sweep.dir, lambda line: None).tokenizer
+        model = {"w": torch.full((1000,), 3.0)}
+        checkpoint.save_weights(states, {"model": model, "tokenizer": tokenizer.to_json()})
+        gone = dataclasses.replace(this_process(), started="1")
+        content = json.dumps({"token": "gone", "process": dataclasses.asdict(gone)})
+        states.claim.write_text(f"{content}\n{7:012d}\n")
+        Dashboard(sweep.dir).write()
+        sealed.write(fitted.adaptive, {"width": 0.125})
+        sealed.write(fitted.round_cost(1), {"seconds": 12.5, "flops": 1.5e12})
+        text = sealed.text(config_yaml(sweep.config))
+        fitted.round_config(1).write_text(text)
+        sent = {"sent": {"a-run": 17, "b-run": 4}, "ended": ["b-run"]}
+        sealed.write(fitted.tracking("noting") / "sent.json", sent)
         yield World(sweep, fitted, states)
 
 
@@ -108,6 +124,8 @@ _MAY_BE_MISSING = {
     "checkpoint",
     "plan.json (run)",
     "sweep.yaml (run)",
+    "claim",
+    "rounds/adaptive.json",
 }
 
 

@@ -19,19 +19,20 @@ from tests.faults.harness import (
 )
 
 KILLS = 100
-# dense where files are written; one start of the runner serves three deaths of its worker
+# dense where files are written; one start of the runner serves four deaths of its worker
 FEW = [
     {"role": "runner", "phase": "planning", "point": 9, "whom": "all"},
     {"role": "runner", "phase": "data", "point": 4, "whom": "all"},
     {"role": "worker", "phase": "checkpointing", "point": 3, "whom": "worker"},
+    {"role": "worker", "phase": "weights", "point": 2, "whom": "worker"},
     {"role": "worker", "phase": "record", "point": 2, "whom": "worker"},
     {"role": "worker", "phase": "training", "delay_seconds": 0.1, "whom": "all"},
 ]
 
 
-def test_five_kills_lose_nothing(world, undisturbed):
+def test_six_kills_lose_nothing(world, undisturbed):
     done = kill_again_and_again(world, "killed", list(FEW))
-    assert done.total() >= 4, done
+    assert done.total() >= 5, done
     assert_nothing_lost(world, "killed", undisturbed)
     code, _, errors = world.run("killed")
     assert code == 0

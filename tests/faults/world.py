@@ -17,6 +17,7 @@ from scaling_law.run import worker
 from scaling_law.run.pinned import keep_plan, pinned_data
 from scaling_law.run.runner import Runner, SweepOutcome
 from scaling_law.spec import Resources
+from scaling_law.stacking import with_stacks
 from tests.fakes import config_of, cpu_profile
 
 CONFIG = """
@@ -99,10 +100,12 @@ class Sweep:
         return [self.dir.run(r.run_id) for r in self.plan.runs if r.spec.branch]
 
 
-def begin_sweep(folder: Path, text: Path, more: str = "") -> Sweep:
-    """A sweep of one trunk and two branches, planned and its text prepared."""
-    config = config_of(CONFIG.format(text=text, more=more))
+def begin_sweep(folder: Path, text: Path, more: str = "", config_text: str = CONFIG) -> Sweep:
+    """A sweep, of one trunk and two branches by default, planned and its text prepared."""
+    config = config_of(config_text.format(text=text, more=more))
     plan = make_plan(config, cpu_profile(), train_tokens=None)
+    if config.stacking == "auto":
+        plan = with_stacks(plan)
     sweep = SweepDir(folder)
     folder.mkdir(parents=True, exist_ok=True)
     pinned_data(config, sweep, lambda line: None)

@@ -6,10 +6,12 @@ import dataclasses
 import importlib.metadata
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from scaling_law import layout
 from scaling_law.candidates import Budget
 from scaling_law.config import config_yaml, load_config
 from scaling_law.design_plan import Wanted
@@ -19,7 +21,7 @@ from scaling_law.layout import SweepDir
 from scaling_law.plan import make_plan
 from scaling_law.profile import save_profile
 from scaling_law.record import write_record
-from scaling_law.run.adaptive import Aim, run_adaptive
+from scaling_law.run.adaptive import Aim, _Loop, run_adaptive
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request
 from tests.fakes import PLANTED, cpu_profile, ladder_config, record_of
@@ -95,6 +97,16 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     assert not sweep.round_config(3).exists()
     with pytest.raises(ConfigError, match="begun with another width"):
         run_adaptive(request, aim(0.5), said.append, train=trainer)
+
+
+def test_a_round_that_another_loop_decided_meanwhile_holds(place):
+    out = SweepDir(place / "out")
+    loop = _Loop.__new__(_Loop)  # what it was asked for plays no part
+    loop.sweep = out
+    layout.atomic_write(out.round_config(2), "theirs")
+    assert loop._decide(2, cast(Any, None)) == 2
+    assert out.round_config(2).read_text() == "theirs"
+    assert not out.round_cost(2).exists()
 
 
 @pytest.mark.slow

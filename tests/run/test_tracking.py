@@ -103,6 +103,10 @@ def test_damaged_files_are_left_to_others(sweep):
     layout.atomic_write(sweep.tracking("noting") / "sent.json", '{"sent": [1]}')
     Feed("noting", sweep, tracker).poll()
     assert tracker.steps == [1]
+    state = sweep.tracking("noting") / "sent.json"
+    state.write_text(state.read_text().replace(": 1", ": 7"))  # nothing would be sent any more
+    Feed("noting", sweep, tracker).poll()
+    assert tracker.steps == [1, 1]
 
 
 @pytest.mark.parametrize("fails_in", ["open", "points", "end", "close", "exit", "disk"])

@@ -20,6 +20,7 @@ PHASES = {
     "prune_checkpoints": "checkpointing",
     "append_curve": "evaluation",
     "evaluate": "evaluation",
+    "save_weights": "weights",
     "write_record": "record",
     "tidy_run": "record",
     "_take": "claiming",

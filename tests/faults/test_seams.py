@@ -1,0 +1,137 @@
+"""Faults where two parts meet: growth and states, stacks and claims, a sweep and its readers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from scaling_law.claim import Claims, read_claim, remove_claim
+from scaling_law.cli import main
+from scaling_law.layout import RunDir
+from scaling_law.run import worker
+from tests.faults.harness import assert_nothing_lost
+from tests.faults.world import CONFIG, InlineEngine, begin_sweep, results, write_text
+
+GROWN = """
+name: grown
+data: {{corpus: {text}, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50}}
+model: {{n_ctx: 16}}
+grid:
+  - {{sizes: [{{n_layer: 1, d_model: 8, n_head: 2}}], tokens: [1k]}}
+  - {{sizes: [{{n_layer: 2, d_model: 8, n_head: 2}}], tokens: [1k], grow_from: 1x8-792}}
+optim: {{rule: slaw_small, lr: 0.01, batch_tokens: 32}}
+eval: {{val_tokens: 128, curve_tokens: 64, curve_points: 4}}
+precision: fp32
+stacking: off
+"""
+STACKED = CONFIG.replace("tokens: [1k, 2k]", "tokens: [1k]\n    seeds: [0, 1, 2]").replace(
+    "stacking: off", "stacking: auto"
+)
+
+
+@pytest.fixture
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path_factory.getbasetemp() / "seams-cache"))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_grown_run_whose_parents_state_is_damaged_gets_it_again(tmp_path):
+    text = write_text(tmp_path / "text")
+    whole = begin_sweep(tmp_path / "whole", text, config_text=GROWN)
+    assert whole.run().exit_code == 0
+    hurt = begin_sweep(tmp_path / "hurt", text, config_text=GROWN)
+    grown = next(run for run in hurt.plan.runs if run.spec.growth)
+    growth = grown.spec.growth
+    assert growth is not None
+    parent = hurt.dir.run(growth.trunk_id)
+    done: list[str] = []
+
+    def before(run_dir: RunDir) -> None:
+        if run_dir.path.name == grown.run_id and not done:
+            done.append(grown.run_id)
+            state = parent.checkpoint(growth.at_step)
+            state.write_bytes(state.read_bytes()[:-1])
+
+    engine = InlineEngine(before)
+    outcome = hurt.run(engine)
+    assert (outcome.exit_code, outcome.failed, outcome.blocked) == (0, {}, {})
+    assert engine.trained.count(parent.path.name) == engine.trained.count(grown.run_id) == 2
+    assert results(hurt.dir) == results(whole.dir)
+    assert not list(hurt.dir.runs.glob("*/ckpt/*"))
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_stacks_member_whose_claim_is_lost_writes_no_more_and_the_others_go_on(tmp_path):
+    text = write_text(tmp_path / "text")
+    whole = begin_sweep(tmp_path / "whole", text, config_text=STACKED)
+    assert whole.run().exit_code == 0
+    hurt = begin_sweep(tmp_path / "hurt", text, config_text=STACKED)
+    stack = [run.run_id for run in hurt.plan.runs if run.resources.stack]
+    assert len(stack) == 2
+    victim = hurt.dir.run(stack[1])
+    then: dict[str, bytes] = {}
+    asked: list[int] = []
+    somebody = contextlib.ExitStack()
+
+    def take_it() -> bool:
+        asked.append(1)
+        if len(asked) == 20:  # each member asks after each step
+            seen = read_claim(victim.claim)
+            assert seen is not None and remove_claim(victim.claim, seen.token)
+            somebody.enter_context(Claims()).take(victim.claim)
+            then.update(_files(victim))
+        return False
+
+    class Stack(InlineEngine):
+        def submit(self, run_dirs, resources):
+            if [run_dir.path.name for run_dir in run_dirs] != stack:
+                return super().submit(run_dirs, resources)
+            assert worker.work_on(run_dirs, take_it) == [victim]
+            assert _files(victim) == then
+            assert "stopped without writing" in victim.log.read_text()
+            assert all(hurt.dir.run(i).record.is_file() == (i != stack[1]) for i in stack)
+            somebody.close()
+            return object()
+
+        def state(self, handle):
+            return "elsewhere"
+
+    assert hurt.run(Stack()).exit_code == 0
+    assert len(asked) > 20
+    assert results(hurt.dir) == results(whole.dir)
+
+
+def _files(run_dir: RunDir) -> dict[str, bytes]:
+    """All in a run's folder but its diary and the claim, whose counter moves."""
+    paths = [path for path in run_dir.path.rglob("*") if path.is_file()]
+    return {str(p): p.read_bytes() for p in paths if p not in (run_dir.log, run_dir.claim)}
+
+
+@pytest.mark.parametrize("fits", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_status_and_fit_read_a_sweep_at_work_and_leave_it_alone(world, undisturbed, capsys, fits):
+    out = f"read-{fits}"
+    process, folder = world.start(out), str(world.path / out)
+    seen: list[int] = []
+    codes: list[int] = []
+    try:
+        while process.poll() is None:
+            time.sleep(0.05)
+            if not Path(folder, "runs").is_dir():
+                continue
+            assert main(["status", folder, "--json"]) == 0
+            (said,) = json.loads(capsys.readouterr().out)
+            seen.append(said["counts"].get("done", 0))
+            if fits and 0 not in codes:  # that takes a while
+                codes.append(main(["fit", folder, "--out", str(world.path / "fitted")]))
+                err = capsys.readouterr().err
+                assert codes[-1] in (0, 4) or "no finished run yet" in err, err
+    finally:
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert seen == sorted(seen) and len(set(seen)) > 1
+    assert not fits or {0, 4}.intersection(codes)
+    assert_nothing_lost(world, out, undisturbed)
