@@ -217,7 +217,7 @@ def load_records(sweep: SweepDir) -> list[RunRecord]:
     found = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
     records = [record for record in found if record is not None]
     if not records:
-        raise ConfigError(f"{sweep.path}: no finished run yet; run `slaw run` to the end first")
+        raise ConfigError(f"{sweep.path}: no finished run yet; `slaw status` says how far it is")
     return records
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from scaling_law.errors import EXIT_OK
+from scaling_law.errors import EXIT_OK, ConfigError
 from scaling_law.flags import RESULTS, Commands, given, whole
 
 
 def _monitor(options: argparse.Namespace) -> int:
     folder = Path(options.folder)
+    if options.port is not None and not options.serve:
+        raise ConfigError(f"--port {options.port}: of the page that --serve opens; add --serve")
     try:
         if options.serve:
             from scaling_law.monitor.server import serve
 
-            serve(folder, port=options.port, interval=options.interval)
+            serve(folder, port=options.port or 0, interval=options.interval)
         else:
             from scaling_law.monitor.session import watch
 
@@ -60,5 +62,5 @@ def add(commands: Commands) -> None:
     monitor.add_argument(
         "--interval", type=_seconds, metavar="S", help="seconds (2; lines and no screen: 30)"
     )
-    monitor.add_argument("--port", type=_port, default=0, help="of --serve (any free one)")
+    monitor.add_argument("--port", type=_port, help="of --serve (any free one)")
     monitor.set_defaults(handler=_monitor)

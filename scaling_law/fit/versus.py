@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ class Difference:
 class Versus:
     """Recipe B against recipe A; ``unit`` is the losses'. ``differs`` maps what the recipes do
     not share to its values in A and B; ``flops_ratio`` is B's exact FLOPs per parameter and
-    token over A's.
+    token over A's. ``left_out``: the runs of A and of B that the fit's rules leave out, with the
+    reason; trunks, which are never points, are not among them.
     """
 
     names: tuple[str, str]
@@ -61,6 +62,7 @@ class Versus:
     convention: str
     pairs: tuple[Pair, ...]
     unmatched: tuple[tuple[str, ...], tuple[str, ...]]
+    left_out: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
     differs: dict[str, tuple[str, str]]
     flops_ratio: float
     difference: Difference
@@ -115,12 +117,21 @@ def compare_sweeps(
         convention=convention,
         pairs=tuple(pairs),
         unmatched=(unmatched[0], unmatched[1]),
+        left_out=(_left_out(sides[0], by_id[0]), _left_out(sides[1], by_id[1])),
         differs=_differs(matched),
         flops_ratio=ratio,
         difference=_difference(pairs, sides, level),
         multiplier=multiplier,
         why_no_multiplier=why,
         notes=tuple(notes),
+    )
+
+
+def _left_out(side: FitPoints, by_id: Mapping[str, RunRecord]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (run_id, why)
+        for run_id, why in side.dropped
+        if run_id not in by_id or by_id[run_id].kind != "trunk"
     )
 
 

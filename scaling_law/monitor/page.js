@@ -68,8 +68,9 @@
     return Number(digits) === 1 ? `10${raised}` : `${Number(digits)}×10${raised}`;
   }
 
-  // Ticks of a logarithmic axis: of the finest of these that leaves room for their words.
-  function ticks(low, high, most) {
+  // Ticks of a logarithmic axis `length` long: the finest of these that lie `room` apart at least.
+  function ticks(low, high, length, room) {
+    const far = (a, b) => length * Math.log(b / a) / Math.log(high / low) >= room;
     const made = (steps) => {
       const found = [];
       for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++) {
@@ -82,7 +83,7 @@
     };
     const fine = (step) => Array.from({ length: Math.round(9 / step) }, (_, i) => 1 + i * step);
     const choices = [fine(0.05), fine(0.1), fine(0.2), fine(0.5), fine(1), [1, 2, 5], [1, 3], [1]];
-    return choices.map(made).find((found) => found.length <= most) || made([1]).filter((_, i) => i % 2 === 0);
+    return choices.map(made).find((found) => found.every((v, i) => !i || far(found[i - 1], v))) || made([1]).filter((_, i) => i % 2 === 0);
   }
 
   // A chart with logarithmic axes. `what` has lines, points, band, frontier, axes' words; a point
@@ -111,11 +112,11 @@
     const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)},${py(y).toFixed(1)}`).join("");
     const picture = node("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: "0", role: "img",
       "aria-label": `${what.label}; arrow keys tell its points one by one` });
-    for (const tick of ticks(x0, x1, Math.floor(inner[0] / 62))) {
+    for (const tick of ticks(x0, x1, inner[0], 62)) {
       picture.append(node("line", { class: "grid", x1: px(tick), x2: px(tick), y1: top, y2: top + inner[1] }),
         node("text", { x: px(tick), y: height - 26, "text-anchor": "middle" }, what.xTick(tick)));
     }
-    for (const tick of ticks(y0, y1, Math.floor(inner[1] / 26))) {
+    for (const tick of ticks(y0, y1, inner[1], 20)) {
       picture.append(node("line", { class: "grid", x1: left, x2: width - right, y1: py(tick), y2: py(tick) }),
         node("text", { x: left - 6, y: py(tick) + 4, "text-anchor": "end" }, String(tick)));
     }

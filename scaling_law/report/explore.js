@@ -294,14 +294,14 @@
       for (const layer of this.layers) {
         const name = layer.legend || layer.name, held = groups.get(name) || {};
         const colour = held.colour || (layer.colours ? "var(--ink)" : layer.colour);
-        groups.set(name, { colour, marker: layer.marker || held.marker, line: layer.kind === "line" || held.line, dashed: layer.dashed || held.dashed });
+        groups.set(name, { colour, marker: layer.marker || held.marker, line: layer.kind === "line" || held.line, dashed: layer.dashed || held.dashed, band: layer.range_only });
       }
       const had = document.activeElement, focused = this.legend.contains(had) ? had.dataset.name : null;
       this.legend.replaceChildren();
       for (const [name, look] of groups) {
         const button = html("button", { type: "button", "aria-pressed": String(!this.hidden.has(name)), "data-name": name }, this.legend);
         const icon = make("svg", { viewBox: "0 0 26 12", width: 26, height: 12, "aria-hidden": "true" }, button);
-        if (look.line) make("path", { d: "M1 6H25", stroke: look.colour, "stroke-width": 2, "stroke-dasharray": look.dashed ? "6 4" : null }, icon);
+        if (look.line) make("path", { d: "M1 6H25", stroke: look.colour, "stroke-width": look.band ? 9 : 2, "stroke-opacity": look.band ? 0.3 : null, "stroke-dasharray": look.dashed ? "6 4" : null }, icon);
         if (look.marker) make("path", { d: SHAPES[look.marker](4), transform: "translate(13 6)", fill: look.colour }, icon);
         html("span", {}, button, name);
         button.addEventListener("click", () => {

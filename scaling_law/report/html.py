@@ -221,9 +221,9 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[_Plot]:
             name="forecast",
             shows=f"Forecast loss from the data out to {format_count(target_params)} parameters",
             caption="Every size at its compute-optimal tokens. The line ends where the fit no "
-            "longer supports a figure; beyond it only the range may be quoted. Dots above the "
-            "line are runs that are not compute-optimal. * Other text and tokenizers: their nats "
-            "do not compare.",
+            "longer supports a figure; beyond it only the range may be quoted. Dots off the "
+            "line are runs on other than the optimal tokens: above it on fewer, below it on "
+            "more. * Other text and tokenizers: their nats do not compare.",
             make=lambda: optimum.forecast_figure(fitted, target_params),
         ),
     ]

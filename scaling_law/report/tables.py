@@ -226,8 +226,12 @@ def size_words(evidence: Evidence) -> str:
     sizes = sorted({r.params_total for r in records})
     tokens = [r.tokens for r in records]
     span = f"{format_count(sizes[0])} to {format_count(sizes[-1])}"
+    planned = len(records) + len(evidence.unfinished)
+    runs = f"{len(records)} finished runs"
+    if evidence.unfinished:
+        runs = f"unfinished: {len(records)} of {planned} runs so far"
     return (
-        f"{len(records)} finished runs; {len(sizes)} sizes of {span} parameters (all counted); "
+        f"{runs}; {len(sizes)} sizes of {span} parameters (all counted); "
         f"{format_count(min(tokens))} to {format_count(max(tokens))} tokens"
     )
 

@@ -91,7 +91,7 @@ _PLOTS: dict[str, tuple[Callable[[Versus], Figure | None], str, str]] = {
         versus_figures.difference_figure,
         "Differences of loss between the recipes at equal size, tokens and seed",
         "One mark a matched pair of runs. The grey band is what another seed would change in a "
-        "pair; the mean's interval is over pairs of trunks.",
+        "pair; the mean's interval is over pairs of trunks. Below 0, B is better.",
     ),
     "frontier": (
         versus_figures.frontier_figure,
@@ -135,11 +135,24 @@ def headline(versus: Versus) -> list[str]:
         f" ({difference.pairs} pairs of runs, {difference.trunks} pairs of trunks)"
     )
     lines.append(_noise(versus))
+    lines += _left_out_lines(versus)
     return [*lines, *(f"note: {words}" for words in versus.notes)]
 
 
+def _left_out_lines(versus: Versus) -> list[str]:
+    lines = []
+    for which, runs in zip("AB", versus.left_out, strict=True):
+        reasons: dict[str, list[str]] = {}
+        for run_id, why in runs:
+            reasons.setdefault(why, []).append(run_id)
+        for why, ids in reasons.items():
+            shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+            lines.append(f"left out of {which}, {why}: {shown}")
+    return lines
+
+
 def difference_words(versus: Versus) -> str:
-    """``0.91% lower [0.72%, 1.10%]`` or with both ends signed where the interval holds 0."""
+    """``-0.91% [-1.10%, -0.72%]``: B's mean loss over A's, with its interval."""
     found = versus.difference
     mean = 100 * math.expm1(found.mean_log)
     if found.low_log is None or found.high_log is None:
@@ -281,6 +294,10 @@ def _unmatched(versus: Versus) -> Section:
     for which, runs in zip("AB", versus.unmatched, strict=True):
         if runs:
             body += f"<h3>Only in {which} ({len(runs)})</h3>\n" + bullets(runs)
+    for which, left in zip("AB", versus.left_out, strict=True):
+        if left:
+            body += f"<h3>Left out of {which} ({len(left)})</h3>\n"
+            body += bullets([f"{run_id}: {why}" for run_id, why in left])
     return Section(anchor="unmatched", heading="Runs without a partner", body=body)
 
 

@@ -218,7 +218,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("record-trunk-goes-up", FIT, _spec(branch={"trunk_id": "../../x", "at_step": 3}), "record.json: not a run record (run id '../../x', expected letters, digits, . _ and -); delete it to retrain"),
     ("record-a-folder", FIT, _record_folder, "record.json: not a file; expected JSON"),
     ("record-a-pipe", FIT, _pipe_for_records, "record.json: not a file; expected JSON"),
-    ("no-records", FIT, _no_records, "sweep: no finished run yet; run `slaw run` to the end first"),
+    ("no-records", FIT, _no_records, "sweep: no finished run yet; `slaw status` says how far it is"),
     ("validate-record-cut", ("validate", "sweep"), _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
     ("report-record-cut", ("report", "sweep"), _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1))"),
     ("more-record-cut", MORE, _record_is('{"run_id'), "record.json: not readable as JSON (Unterminated string starting at: line 1 column 2 (char 1))"),

@@ -253,3 +253,8 @@ def test_a_sweep_at_work_is_served_as_at_work(server):
     sweep = server.data.watch.sweep
     with at_work(sweep):
         assert server.data.read()["phase"] == "running"
+
+
+def test_a_port_without_a_page_is_a_mistake(tmp_path, capsys):
+    assert main(["monitor", str(tmp_path), "--port", "8000"]) == 2
+    assert "--port 8000: of the page that --serve opens; add --serve" in capsys.readouterr().err

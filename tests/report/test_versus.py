@@ -66,6 +66,24 @@ def test_the_answer_comes_first_in_words(sweeps, capsys):
     assert lines[2].startswith("at equal size, tokens and seed its loss is -1.")
 
 
+def test_runs_that_a_rule_leaves_out_are_named_with_the_reason(sweeps, tmp_path, capsys):
+    first, second = sweeps
+    other = SweepDir(tmp_path / "cut")
+    gone = None
+    for record in load_records(second):
+        if gone is None and record.kind == "branch":
+            gone = record = dataclasses.replace(record, val_loss_nats=None, status="diverged")
+        write_record(other.run(record.run_id), record)
+    assert gone is not None
+    assert main(["report", str(first.path), str(other.path)]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out of")]
+    assert len(said) == 1 and said[0].startswith("left out of B, ")
+    assert said[0].endswith(f": {gone.run_id}")
+    page = other.versus(first).read_text()
+    assert "Left out of B (1)" in page and "Left out of A" not in page
+    assert values_of(page)["versus"]["left_out"][1][0][0] == gone.run_id
+
+
 def test_sweeps_that_do_not_compare_leave_no_page(sweeps, tmp_path, capsys):
     first, _ = sweeps
     other = SweepDir(tmp_path / "elsewhere")
