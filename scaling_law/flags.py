@@ -145,6 +145,22 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_loss_options(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument(
+        "--loss",
+        default="huber_log",
+        choices=("huber_log", "mse_log", "mse"),
+        help="what the fit minimises (huber_log: of residuals of log loss)",
+    )
+    fit.add_argument(
+        "--huber-delta",
+        type=count,
+        default=1e-3,
+        metavar="D",
+        help="of huber_log: where it turns from squares to absolute values (1e-3)",
+    )
+
+
 def add_fit_options(fit: argparse.ArgumentParser) -> None:
     """What to fit, and how."""
     fit.add_argument(
@@ -160,19 +176,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
     fit.add_argument(
         "--flops-count", default="exact", choices=("exact", "6nd"), help="which FLOPs count (exact)"
     )
-    fit.add_argument(
-        "--loss",
-        default="huber_log",
-        choices=("huber_log", "mse_log", "mse"),
-        help="what the fit minimises (huber_log: of residuals of log loss)",
-    )
-    fit.add_argument(
-        "--huber-delta",
-        type=count,
-        default=1e-3,
-        metavar="D",
-        help="of huber_log: where it turns from squares to absolute values (1e-3)",
-    )
+    _add_loss_options(fit)
     fit.add_argument(
         "--level", type=fraction, default=0.9, metavar="P", help="of the intervals (0.9)"
     )
