@@ -10,7 +10,13 @@ from scaling_law.allocate import Allocated
 from scaling_law.fit.published import COMPARISON_CAVEAT
 from scaling_law.forecast_text import loss_words
 from scaling_law.outcome import finite_json
-from scaling_law.units import format_bytes, format_count, format_seconds, rounded_count
+from scaling_law.units import (
+    format_bytes,
+    format_count,
+    format_ratio,
+    format_seconds,
+    rounded_count,
+)
 
 _KINDS = {
     "compute_optimal": "compute-optimal",
@@ -114,7 +120,7 @@ def format_allocation(made: Allocated) -> str:
     lines = [
         made.found.origin,
         f"{_KINDS[choice.kind]}: {format_count(choice.params)} params on"
-        f" {format_count(choice.tokens)} tokens ({choice.tokens_per_param:.3g} a param),"
+        f" {format_count(choice.tokens)} tokens ({format_ratio(choice.tokens_per_param)} a param),"
         f" {format_count(choice.flops)} FLOPs",
         _loss_line(made),
         *_interval_lines(made),
@@ -247,7 +253,7 @@ def _smaller_row(row: Mapping[str, float | None]) -> tuple[str, ...]:
         size,
         format_count(params),
         format_count(row["tokens"]),
-        f"{row['tokens_per_param']:.3g}",
+        format_ratio(row["tokens_per_param"]),
         more,
     )
 
@@ -279,7 +285,7 @@ def format_comparison(made: Sequence[Allocated], refused: Sequence[str]) -> str:
                 _short_name(each),
                 format_count(choice.params),
                 format_count(choice.tokens),
-                f"{choice.tokens_per_param:.3g}",
+                format_ratio(choice.tokens_per_param),
                 format_count(choice.flops),
                 figure.strip(),
                 format_count(cost.gpu_hours),

@@ -37,8 +37,12 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _add_completion(commands: Commands) -> None:
-    completion = commands.add_parser("completion", help="print a shell completion script")
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+    completion = commands.add_parser(
+        "completion",
+        help="print a shell completion script",
+        description="Print a script that completes commands and options: source it in the shell.",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
     completion.set_defaults(handler=_completion)
 
 

@@ -167,9 +167,9 @@ def decision_lines(found: Mapping[str, Any]) -> list[str]:
         )
     if cost := found["cost"]:
         money = "no price" if cost["dollars"] is None else f"${cost['dollars']:,.0f}"
-        energy = "" if cost["energy_kwh"] is None else f", {cost['energy_kwh']:,.0f} kWh"
+        energy = "" if cost["energy_kwh"] is None else f", {format_count(cost['energy_kwh'])} kWh"
         lines.append(
             f"on {cost['accelerator']} ({cost['dtype']}, {100 * cost['utilisation']:.0f}% of peak):"
-            f" {cost['gpu_hours']:,.3g} device-hours, {money}{energy}"
+            f" {format_count(cost['gpu_hours'])} device-hours, {money}{energy}"
         )
     return lines

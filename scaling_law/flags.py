@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import NoReturn, TypeAlias
 
@@ -33,6 +34,22 @@ def complain(lines: Sequence[str]) -> None:
 
 class Parser(argparse.ArgumentParser):
     """Says in one line, as every other error, what argparse says under a page of usage."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Each command refuses what it does not know itself, so that its own help is named."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0])}")
+        return found, unknown
+
+    def _meant(self, word: str) -> str:
+        if not word.startswith("-"):
+            return " (a sweep goes after --results)" if "--results" in self._known() else ""
+        near = get_close_matches(word.partition("=")[0], self._known(), 1)
+        return f" (did you mean {near[0]}?)" if near else ""
+
+    def _known(self) -> list[str]:
+        return list(self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         complain([f"{message}; see `{self.prog} --help`"])
@@ -100,11 +117,19 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Which config, as it applies to which device."""
     parser.add_argument("config", nargs="?", type=given, help="YAML file (instead of --mode)")
     parser.add_argument(
-        "--mode", type=given, default="quick", help="shipped config: quick, dev or full"
+        "--mode", type=given, default="quick", help="shipped config: quick, dev or full (quick)"
     )
-    parser.add_argument("--device", default="auto", choices=("auto", "cuda", "mps", "cpu"))
     parser.add_argument(
-        "--set", action="append", metavar="KEY=VALUE", help="override a key, as in data.corpus=DIR"
+        "--device",
+        default="auto",
+        choices=("auto", "cuda", "mps", "cpu"),
+        help="(auto: cuda, else mps, else cpu)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="override a key, as in data.corpus=DIR; again for more",
     )
 
 
@@ -120,10 +145,26 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_loss_options(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument(
+        "--loss",
+        default="huber_log",
+        choices=("huber_log", "mse_log", "mse"),
+        help="what the fit minimises (huber_log: of residuals of log loss)",
+    )
+    fit.add_argument(
+        "--huber-delta",
+        type=count,
+        default=1e-3,
+        metavar="D",
+        help="of huber_log: where it turns from squares to absolute values (1e-3)",
+    )
+
+
 def add_fit_options(fit: argparse.ArgumentParser) -> None:
     """What to fit, and how."""
     fit.add_argument(
-        "sources", nargs="*", type=given, default=[RESULTS], help="results folders, or one table"
+        "sources", nargs="*", type=given, default=[RESULTS], help="sweeps, or one table (results)"
     )
     add_table_options(fit)
     fit.add_argument(
@@ -133,11 +174,12 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         help="which parameters count as the size (matmul: blocks and head)",
     )
     fit.add_argument(
-        "--flops-count", default="exact", choices=("exact", "6nd"), help="which FLOPs count"
+        "--flops-count", default="exact", choices=("exact", "6nd"), help="which FLOPs count (exact)"
     )
-    fit.add_argument("--loss", default="huber_log", choices=("huber_log", "mse_log", "mse"))
-    fit.add_argument("--huber-delta", type=count, default=1e-3, metavar="D")
-    fit.add_argument("--level", type=fraction, default=0.9, help="of the intervals (0.9)")
+    _add_loss_options(fit)
+    fit.add_argument(
+        "--level", type=fraction, default=0.9, metavar="P", help="of the intervals (0.9)"
+    )
     fit.add_argument(
         "--intervals",
         default="percentile",
@@ -150,8 +192,12 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         metavar="PARAM",
         help="profile likelihood of E or an exponent, by least squares in log loss (E)",
     )
-    fit.add_argument("--resamples", type=whole, default=1000, help="bootstrap resamples (1000)")
-    fit.add_argument("--seed", type=whole, default=0)
+    fit.add_argument(
+        "--resamples", type=whole, default=1000, metavar="N", help="bootstrap resamples (1000)"
+    )
+    fit.add_argument(
+        "--seed", type=whole, default=0, metavar="N", help="of the bootstrap's random numbers (0)"
+    )
     fit.add_argument(
         "--keep",
         action="append",
@@ -159,7 +205,27 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         help="leave nothing out by this rule: not_annealed, stopped_early, grown, duplicates, "
         "repeats, batch, plateau or spike",
     )
-    fit.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    add_json_option(fit)
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """For scripts."""
+    parser.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+
+
+def add_forecast_options(parser: argparse.ArgumentParser) -> None:
+    """Whose fit a forecast or an allocation rests on, and how it is told."""
+    parser.add_argument(
+        "--results",
+        type=given,
+        metavar="DIR",
+        help="the sweep, or table, whose fit is used (results)",
+    )
+    add_table_options(parser)
+    parser.add_argument(
+        "--level", type=fraction, default=0.9, metavar="P", help="of the intervals (0.9)"
+    )
+    add_json_option(parser)
 
 
 def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
@@ -192,10 +258,13 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         "--params-are",
         default="",
         choices=("total", "non_embedding", "matmul", "active"),
-        help="which parameters the column counts",
+        help="which parameters the column counts (not stated)",
     )
     group.add_argument(
-        "--loss-unit", default="nats", choices=("nats", "bits", "bits-per-byte"), help="(nats)"
+        "--loss-unit",
+        default="nats",
+        choices=("nats", "bits", "bits-per-byte"),
+        help="of the loss column (nats per token)",
     )
     group.add_argument(
         "--where", action="append", metavar="COLUMN=VALUE", help="use these rows; also != < <= > >="

@@ -40,7 +40,11 @@ def format_prediction(
     lines.append(_convention_text(prediction, fit))
     if rows:
         digits = 1 if prediction.refused else 2
-        lines += ["", *_table(rows, digits), f"note: {COMPARISON_CAVEAT}"]
+        lines += [
+            "",
+            *_table(rows, digits, loss_words(prediction)[0]),
+            f"note: {COMPARISON_CAVEAT}",
+        ]
     if fit.n_points == 0:
         lines += [f"note: {note}" for note in fit.notes]
     return "\n".join([*lines, *(f"warning: {words}" for words in prediction.warnings)])
@@ -124,7 +128,7 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
         if prediction.params_exponent_interval:
             low, high = prediction.params_exponent_interval
             words += f" [{low:.2f}, {high:.2f}]"
-        lines.append(f"params ~ compute^a: a = {words} (Kaplan 2020 .73, Chinchilla .50)")
+        lines.append(f"params ~ compute^a: a = {words} (Kaplan 2020: .73, Chinchilla 2022: .50)")
     return lines
 
 
@@ -143,8 +147,8 @@ def _convention_text(prediction: Prediction, fit: FitResult) -> str:
     return f"{text}; loss in nats per token, natural logarithm"
 
 
-def _table(rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
-    """The comparison; ``digits`` are those that the forecast's own row, the first, may show."""
+def _table(rows: Sequence[dict[str, Any]], digits: int, figure: str) -> list[str]:
+    """The comparison; the forecast's own row: ``figure`` is its loss, ``digits`` of counts."""
     head = (
         "law",
         "loss",
@@ -157,10 +161,8 @@ def _table(rows: Sequence[dict[str, Any]], digits: int) -> list[str]:
     body = []
     for row in rows:
         mine = row["low_nats"] is not None
-        loss = "-" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
-        if mine:
-            low, high = outward_range(row["low_nats"], row["high_nats"])
-            loss = f"{low} to {high}"
+        other = "-" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
+        loss = figure if mine else other
         counts = [row[name] for name in ("tokens_for_params", "params_optimal", "tokens_optimal")]
         exponent = row["params_exponent"]
         body.append(

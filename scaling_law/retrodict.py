@@ -18,7 +18,7 @@ from scaling_law.fit.surface import surface_of
 from scaling_law.forecast import FoundLaw
 from scaling_law.hardware import PRICES_AS_OF, flops_for_dollars
 from scaling_law.outcome import finite_json
-from scaling_law.units import format_count, rounded_count
+from scaling_law.units import format_count, format_ratio, rounded_count
 
 DEFAULT_LAWS = ("besiroglu2024", "hoffmann2022", "muennighoff2023", "kaplan2020")
 # FLOP/s per dollar of GPUs for machine learning doubled every 2.1 to 2.5 years from 2006 to 2023
@@ -161,7 +161,8 @@ def format_retrodictions(made: Sequence[Retrodiction]) -> str:
     for model in dict.fromkeys(each.model for each in made):
         lines += [
             f"{model.name}: {format_count(model.params)} params on {format_count(model.tokens)}"
-            f" tokens, {model.tokens / model.params:.3g} a param, {format_count(model.flops)} FLOPs"
+            f" tokens, {format_ratio(model.tokens / model.params)} a param,"
+            f" {format_count(model.flops)} FLOPs"
             f" ({model.source})",
         ]
         rows = [_HEAD, *(_row(each) for each in made if each.model is model)]
@@ -206,7 +207,7 @@ def _row(each: Retrodiction) -> tuple[str, ...]:
         f"{each.loss_nats:.3f}",
         size,
         format_count(choice.tokens),
-        f"{choice.tokens_per_param:.3g}",
+        format_ratio(choice.tokens_per_param),
         f"{choice.loss_nats:.3f}",
         needs,
         "-" if served is None else rounded_count(served, 2),

@@ -106,6 +106,11 @@ def rounded_count(value: float, digits: int) -> str:
     return format_count(float(f"{value:.{digits}g}"))
 
 
+def format_ratio(value: float) -> str:
+    """Tokens a parameter, say: three digits, and none of them an exponent below a million."""
+    return f"{value:.3g}" if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"
+
+
 def outward_range(low: float, high: float) -> tuple[str, str]:
     """A range to a tenth, rounded outwards: the words promise no more than the figures."""
     return f"{math.floor(10 * low) / 10:.1f}", f"{math.ceil(10 * high) / 10:.1f}"

@@ -232,3 +232,40 @@ def test_a_closed_pipe_is_not_an_error():
     process.stdout.close()
     _, err = process.communicate(timeout=60)
     assert err == ""
+
+
+def test_help_explains_every_option_of_every_command():
+    import argparse
+
+    from scaling_law.cli import make_parser
+
+    (commands,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    silent = [
+        f"{name} {(action.option_strings or [action.dest])[0]}"
+        for name, parser in commands.choices.items()
+        for action in parser._actions
+        if not action.help
+    ]
+    assert silent == []
+    assert [name for name, parser in commands.choices.items() if not parser.description] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["extrapolate", "--parms", "1e9"],
+            "--parms 1e9 (did you mean --params?); see `slaw extrapolate --help`",
+        ),
+        (
+            ["allocate", "results/quick", "--flops", "1e18"],
+            "results/quick (a sweep goes after --results); see `slaw allocate --help`",
+        ),
+        (["status", "a", "b"], "unrecognized arguments: b; see `slaw status --help`"),
+    ],
+)
+def test_an_unknown_argument_names_its_commands_help_and_what_was_meant(capsys, words, said):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err

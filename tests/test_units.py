@@ -77,3 +77,10 @@ def test_bits_per_byte():
     assert units.bits_per_byte(2 * math.log(2), 100, 400) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="positive"):
         units.bits_per_byte(1.0, 0, 10)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(0.19612, "0.196"), (18.07, "18.1"), (1299.6, "1,300"), (999.9, "1,000")]
+)
+def test_a_ratio_has_three_digits_and_no_exponent(value, said):
+    assert units.format_ratio(value) == said

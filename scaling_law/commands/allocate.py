@@ -10,10 +10,10 @@ from scaling_law.commands.fit import table_settings
 from scaling_law.errors import EXIT_OK
 from scaling_law.flags import (
     Commands,
+    add_forecast_options,
     add_hardware_options,
-    add_table_options,
+    add_json_option,
     count,
-    fraction,
     given,
     size,
     whole,
@@ -108,17 +108,13 @@ def add(commands: Commands) -> None:
         type=given,
         action="append",
         metavar="NAME",
-        help="published or of the fit; again for several side by side (the fit's best)",
-    )
-    parser.add_argument(
-        "--results", type=given, metavar="DIR", help="the sweep, or table, whose fit is used"
+        help="published (besiroglu2024, ...) or of the fit; again for several side by side (the "
+        "fit's best)",
     )
     parser.add_argument(
         "--rule", type=given, metavar="NAME", help="for LR and batch (the one measured nearest)"
     )
-    add_table_options(parser)
-    parser.add_argument("--level", type=fraction, default=0.9, help="of the intervals (0.9)")
-    parser.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    add_forecast_options(parser)
     parser.set_defaults(handler=_allocate)
     _add_retrodict(commands)
 
@@ -145,7 +141,9 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         metavar="SIZE",
         help="must hold the model; without a size, that of the devices",
     )
-    group.add_argument("--memory-for", default="train", choices=("train", "serve"), help="(train)")
+    group.add_argument(
+        "--memory-for", default="train", choices=("train", "serve"), help="what must fit (train)"
+    )
 
 
 def _retrodict(options: argparse.Namespace) -> int:
@@ -175,9 +173,18 @@ def _add_retrodict(commands: Commands) -> None:
         "budget buys it if trends went on.",
     )
     parser.add_argument(
-        "--law", type=given, action="append", metavar="NAME", help="(four published ones)"
+        "--law",
+        type=given,
+        action="append",
+        metavar="NAME",
+        help="published or of a fit; again for more (four published ones)",
     )
-    parser.add_argument("--results", type=given, metavar="DIR", help="the sweep of a fitted law")
+    parser.add_argument(
+        "--results",
+        type=given,
+        metavar="DIR",
+        help="the sweep, or table, of a fitted law (results)",
+    )
     trend = parser.add_argument_group("the trend")
     for name, default, metavar, words in (
         ("--target-loss", 1.9, "L", "nats per token (1.9)"),
@@ -187,5 +194,5 @@ def _add_retrodict(commands: Commands) -> None:
     ):
         trend.add_argument(name, type=count, default=default, metavar=metavar, help=words)
     add_hardware_options(trend)
-    parser.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    add_json_option(parser)
     parser.set_defaults(handler=_retrodict, gpu_count=1)

@@ -51,11 +51,20 @@ def _config(options: argparse.Namespace) -> int:
 
 def add(commands: Commands) -> None:
     """Declare the commands of this file."""
-    data = commands.add_parser("data", help="list, prepare or inspect the text of a config")
-    data.add_argument("action", choices=("list", "prepare", "inspect"))
+    data = commands.add_parser(
+        "data",
+        help="list, prepare or inspect the text of a config",
+        description="Name the corpora there are, prepare the text of a config as tokens, or show "
+        "what was prepared.",
+    )
+    data.add_argument("action", choices=("list", "prepare", "inspect"), help="what to do")
     add_config_options(data)
     data.set_defaults(handler=_data)
-    config = commands.add_parser("config", help="show a config in full, or its JSON schema")
+    config = commands.add_parser(
+        "config",
+        help="show a config in full, or its JSON schema",
+        description="Print a config with every key as it applies, or the JSON schema of all.",
+    )
     add_config_options(config)
     config.add_argument("--schema", action="store_true", help="the JSON schema, for editors")
     config.set_defaults(handler=_config)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from scaling_law.errors import EXIT_OK, ConfigError
-from scaling_law.flags import count, fraction, given, say, whole
+from scaling_law.flags import add_hardware_options, count, fraction, given, say, whole
 
 _TARGETS = ("target", "target_tokens", "target_flops", "target_loss")
 _ONLY_WITH_TARGET = ("flops", "dollars", "gpu", "gpu_price", "mfu", "write")
@@ -113,12 +113,12 @@ def add_target_options(parser: argparse.ArgumentParser, title: str) -> None:
         ("--target-loss", "L", "the cheapest run with this loss in nats, instead"),
         ("--flops", "C", "budget in exact FLOPs of all runs (or --time)"),
         ("--dollars", "X", "budget in US dollars, as FLOPs on --gpu"),
-        ("--gpu-price", "X", "US dollars per device-hour, instead of the table's"),
-        ("--mfu", "F", "share of the device's peak, instead of the table's"),
     ):
         group.add_argument(name, type=count, metavar=metavar, help=words)
-    group.add_argument("--gpu", type=given, metavar="NAME", help="a device of `slaw hardware`")
-    group.add_argument("--level", type=fraction, default=0.9, help="of the interval (0.9)")
+    add_hardware_options(group)
+    group.add_argument(
+        "--level", type=fraction, default=0.9, metavar="P", help="of the interval (0.9)"
+    )
 
 
 def add_adaptive_options(run: argparse.ArgumentParser) -> None:
@@ -130,8 +130,12 @@ def add_adaptive_options(run: argparse.ArgumentParser) -> None:
         help="choose runs for --target, train, fit and choose again, until the forecast's"
         " interval is --width wide or the budget is spent",
     )
-    run.add_argument("--width", type=count, metavar="W", help="nats, with --adaptive")
-    run.add_argument("--rounds", type=whole, default=4, help="at most, with --adaptive (4)")
+    run.add_argument(
+        "--width", type=count, metavar="W", help="nats per token from end to end, with --adaptive"
+    )
+    run.add_argument(
+        "--rounds", type=whole, default=4, metavar="N", help="at most, with --adaptive (4)"
+    )
 
 
 def add_plan_options(plan: argparse.ArgumentParser) -> None:

@@ -25,11 +25,18 @@ def add(commands: Commands) -> None:
         "programs.",
     )
     export.add_argument(
-        "source", nargs="?", type=given, default=RESULTS, help="a run's folder, or a sweep's"
+        "source",
+        nargs="?",
+        type=given,
+        default=RESULTS,
+        help="a run's folder, or a sweep's (results)",
     )
     export.add_argument("--run", type=given, metavar="RUN", help="its id or label, of a sweep")
     export.add_argument("--to", type=given, required=True, metavar="DIR", help="a new folder")
     export.add_argument(
-        "--format", default="safetensors", choices=("safetensors", "hf"), help="(safetensors)"
+        "--format",
+        default="safetensors",
+        choices=("safetensors", "hf"),
+        help="how to write them (safetensors)",
     )
     export.set_defaults(handler=_export)

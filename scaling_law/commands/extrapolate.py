@@ -9,10 +9,9 @@ from scaling_law.commands.fit import table_settings
 from scaling_law.errors import EXIT_OK
 from scaling_law.flags import (
     Commands,
+    add_forecast_options,
     add_hardware_options,
-    add_table_options,
     count,
-    fraction,
     given,
 )
 
@@ -80,16 +79,17 @@ def add(commands: Commands) -> None:
         group.add_argument(name, type=count, metavar=metavar, help=words)
     add_hardware_options(group)
     more.add_argument(
-        "--law", type=given, help="a law of the fit, or a published one: see the README"
+        "--law",
+        type=given,
+        metavar="NAME",
+        help="published (besiroglu2024, ...) or of the fit (the fit's best)",
     )
-    more.add_argument(
-        "--results", type=given, metavar="DIR", help="the sweep, or table, whose fit is used"
-    )
-    add_table_options(more)
-    more.add_argument("--level", type=fraction, default=0.9, help="of the interval (0.9)")
-    more.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    add_forecast_options(more)
     more.set_defaults(handler=_extrapolate)
     hardware = commands.add_parser(
-        "hardware", help="devices, their peaks, prices and sources; this machine as measured"
+        "hardware",
+        help="devices, their peaks, prices and sources; this machine as measured",
+        description="Print the devices that --gpu takes, with peaks, prices and sources, and what "
+        "was measured of this machine.",
     )
     hardware.set_defaults(handler=_hardware)

@@ -99,7 +99,7 @@ def add(commands: Commands) -> None:
         action="append",
         dest="laws",
         metavar="NAME",
-        help="fit this one too, as in broken, saturating:tokens",
+        help="fit this one too; again for more, as in broken, saturating:tokens",
     )
     fit.add_argument(
         "--out", type=given, metavar="DIR", help="keep the fit there (the sweep's folder)"
@@ -120,5 +120,10 @@ def add(commands: Commands) -> None:
         "others, and score errors, bias and the coverage of intervals.",
     )
     add_fit_options(check)
-    check.add_argument("--law", type=given, help="(the one that best predicts held-out runs)")
+    check.add_argument(
+        "--law",
+        type=given,
+        metavar="NAME",
+        help="the law to score (the one that best predicts held-out runs)",
+    )
     check.set_defaults(handler=_validate)

@@ -52,7 +52,11 @@ def add(commands: Commands) -> None:
         "code 0); the sweep goes on. Ends by itself when the sweep is over.",
     )
     monitor.add_argument(
-        "folder", nargs="?", type=given, default=RESULTS, help="a sweep, or a folder with one"
+        "folder",
+        nargs="?",
+        type=given,
+        default=RESULTS,
+        help="a sweep, or a folder with one (results)",
     )
     how = monitor.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="show it once and end")
@@ -60,7 +64,10 @@ def add(commands: Commands) -> None:
         "--serve", action="store_true", help="a page for this machine's browsers, with live curves"
     )
     monitor.add_argument(
-        "--interval", type=_seconds, metavar="S", help="seconds (2; lines and no screen: 30)"
+        "--interval",
+        type=_seconds,
+        metavar="S",
+        help="seconds between looks (2; lines and no screen: 30)",
     )
-    monitor.add_argument("--port", type=_port, help="of --serve (any free one)")
+    monitor.add_argument("--port", type=_port, metavar="N", help="of --serve (any free one)")
     monitor.set_defaults(handler=_monitor)

@@ -56,9 +56,11 @@ def add(commands: Commands) -> None:
         type=given,
         default=[RESULTS],
         metavar="folder",
-        help="a sweep or a folder of them; or two sweeps to compare",
+        help="a sweep or a folder of them (results); or two sweeps to compare",
     )
     report.add_argument("--out", type=given, metavar="FILE", help="the page (<sweep>/report.html)")
-    report.add_argument("--params", type=count, default=175e9, help="size to forecast (175e9)")
+    report.add_argument(
+        "--params", type=count, default=175e9, metavar="N", help="size to forecast (175e9)"
+    )
     report.add_argument("--json", action="store_true", help="of two sweeps: print the comparison")
     report.set_defaults(handler=_report)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scaling_law.commands import design
 from scaling_law.errors import EXIT_OK
-from scaling_law.flags import RESULTS, Commands, add_sweep_options, given, say
+from scaling_law.flags import RESULTS, Commands, add_json_option, add_sweep_options, given, say
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -103,11 +103,20 @@ def add(commands: Commands) -> None:
     )
     add_sweep_options(plan)
     design.add_plan_options(plan)
-    plan.add_argument("--json", action="store_true", help="the plan as one JSON document")
+    add_json_option(plan)
     plan.set_defaults(handler=_plan)
-    status = commands.add_parser("status", help="how far a sweep is")
-    status.add_argument(
-        "folder", nargs="?", type=given, default=RESULTS, help="a sweep or a folder of them"
+    status = commands.add_parser(
+        "status",
+        help="how far a sweep is",
+        description="Print how far each run of a sweep is, from its folder alone: while it runs "
+        "or after.",
     )
-    status.add_argument("--json", action="store_true", help="one JSON document")
+    status.add_argument(
+        "folder",
+        nargs="?",
+        type=given,
+        default=RESULTS,
+        help="a sweep or a folder of them (results)",
+    )
+    add_json_option(status)
     status.set_defaults(handler=_status)

@@ -89,6 +89,6 @@ def format_comparison(approaches: list[Approach], level: float) -> str:
         "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip()
         for row in rows
     ]
-    title = f"compute-optimal size ~ compute^a (Kaplan 2020: {KAPLAN:.2f}, Chinchilla: .50)"
+    title = "compute-optimal size ~ compute^a (Kaplan 2020: .73, Chinchilla 2022: .50)"
     note = "IsoFLOP vertices and envelopes are biased even without noise: cross-checks"
     return "\n".join([title, *lines, note])

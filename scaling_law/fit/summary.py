@@ -97,7 +97,7 @@ def _score_lines(suite: FitSuite) -> list[str]:
 def _params(fit: FitResult) -> list[str]:
     words = []
     for name, value in fit.params.items():
-        digits = ".4g" if name in _SCALES else ".4f"
+        digits = ".4g" if name in _SCALES or abs(value) >= 10 else ".4f"
         text = f"{name} = {value:{digits}}"
         if name in fit.intervals:
             low, high = fit.intervals[name]

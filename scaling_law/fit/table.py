@@ -260,7 +260,7 @@ def _numbers(role: str, cells: Sequence[Any], reasons: list[str], needed: bool) 
         if value is not None and math.isfinite(value) and value > 0:
             found[row] = value
         elif needed and not reasons[row]:
-            shown = cell if isinstance(cell, str) else repr(cell)
+            shown = (cell.strip() or "empty") if isinstance(cell, str) else repr(cell)
             reasons[row] = f"{role} is {one_line(f'{shown!s:.40}')}, expected a number above 0"
             if role == "flops" and value is not None and value < 0:
                 reasons[row] += " (an overflow? --columns flops= ignores the column)"

@@ -180,9 +180,10 @@ def _where(versus: Versus) -> str:
 
 
 def _noise(versus: Versus) -> str:
-    noise, found = noise_percent(versus), versus.difference
+    noise, found, (ours, theirs) = noise_percent(versus), versus.difference, versus.names
     alone = [f"{100 * x:.2f}%" if x is not None else "unknown" for x in found.seed_noise_log]
-    words = f"seed noise of a run: {alone[0]} in A, {alone[1]} in B (standard deviation of loss)"
+    words = f"seed noise of a run: {alone[0]} in {ours}, {alone[1]} in {theirs}"
+    words += " (standard deviation of loss)"
     if noise is None:
         return f"{words}; no size was run with two seeds in both, so a pair's is unknown"
     return f"{words}; of a paired difference: {noise:.2f}%"

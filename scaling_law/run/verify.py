@@ -135,6 +135,8 @@ def _chosen(sweep: SweepDir, kept: dict[str, RunRecord], wanted: str) -> list[Ru
     if wanted == EVERY and kept:
         return list(kept.values())
     asked = [r for r in kept.values() if wanted in (r.run_id, r.spec.label)]
+    if not kept:
+        raise ConfigError(f"{sweep.path}: no finished run to verify; `slaw run` trains them")
     if not asked:
         labels = [record.spec.label for record in kept.values()]
         close = difflib.get_close_matches(wanted, [*labels, *kept], n=1, cutoff=0.6)

@@ -15,8 +15,8 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("empty", ("",), "argument COMMAND: invalid choice: ''"),
     ("unknown-flag", ("--frobnicate",), "the following arguments are required: COMMAND; see `slaw --help`"),
     # plan, run
-    ("run-unknown-flag", ("run", "s.yaml", "--dryrun"), "unrecognized arguments: --dryrun; see `slaw --help`"),
-    ("run-two-configs", ("run", "s.yaml", "t.yaml"), "unrecognized arguments: t.yaml; see `slaw --help`"),
+    ("run-unknown-flag", ("run", "s.yaml", "--dryrun"), "unrecognized arguments: --dryrun (did you mean --dry-run?); see `slaw run --help`"),
+    ("run-two-configs", ("run", "s.yaml", "t.yaml"), "unrecognized arguments: t.yaml; see `slaw run --help`"),
     ("run-flag-without-value", ("run", "s.yaml", "--set"), "argument --set: expected one argument; see `slaw run --help`"),
     ("run-no-file", ("run", "gone.yaml"), "gone.yaml: no such file"),
     ("run-no-mode", ("run", "--mode", "quik"), "configs/quik.yaml: no such file; shipped are dev, full, quick"),
@@ -234,7 +234,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("more-ratio-tiny", ("extrapolate", "--law", "besiroglu2024", "--tokens", "1e59", "--tokens-per-param", "1e-300"), "params is inf: expected above 0 and finite"),
     ("more-unique-of-another-law", ("extrapolate", "--law", "besiroglu2024", "--params", "1e9", "--tokens", "1e9", "--unique-tokens", "1e8"), "law chinchilla knows nothing of repeated data: unique tokens need law muennighoff"),
     ("more-unique-above-tokens", ("extrapolate", "--law", "muennighoff2023", "--params", "1e9", "--tokens", "1e9", "--unique-tokens", "1e10"), "law chinchilla knows nothing of repeated data: unique tokens need law muennighoff"),
-    ("more-two-laws", ("extrapolate", "--law", "besiroglu2024", "extra", "--params", "1e9"), "unrecognized arguments: extra; see `slaw --help`"),
+    ("more-two-laws", ("extrapolate", "--law", "besiroglu2024", "extra", "--params", "1e9"), "unrecognized arguments: extra (a sweep goes after --results); see `slaw extrapolate --help`"),
     # allocate, retrodict
     ("allocate-nothing", ("allocate",), "no budget given: expected one of --flops, --target-loss, --dollars"),
     ("allocate-two-budgets", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--dollars", "9"), "flops and dollars given: expected one of --flops, --target-loss, --dollars"),
@@ -256,7 +256,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("retrodict-law", ("retrodict", "--law", "newton"), "law 'newton': expected a law that can be fitted, broken, chinchilla,"),
     ("retrodict-growth", ("retrodict", "--law", "besiroglu2024", "--hardware-growth", "0"), "argument --hardware-growth: expected a positive finite count, found '0'; see `slaw retrodict --help`"),
     ("retrodict-results-default", ("retrodict", "--law", "coupled"), "results: no such folder; `slaw run --mode quick` makes results/quick"),
-    ("hardware-extra", ("hardware", "h100"), "unrecognized arguments: h100; see `slaw --help`"),
+    ("hardware-extra", ("hardware", "h100"), "unrecognized arguments: h100; see `slaw hardware --help`"),
 ]
 # fmt: on
 
