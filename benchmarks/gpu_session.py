@@ -195,8 +195,12 @@ def quick(session: Session) -> None:
     session.sweep("quick", "undisturbed", *small, seconds=40)
     words = ("run", "tiny.yaml" if session.rehearse else "quick", "--device", session.device)
     for seconds in KILL_AFTER_SECONDS:
-        after = 6.0 if session.rehearse else seconds
+        after = 12.0 if session.rehearse else seconds
         session.slaw("killed", *words, "--out", "killed", *small, seconds=60, kill_after=after)
+        # nothing begun, or all over: then going on proves nothing
+        runs = session.folder / "killed" / "runs"
+        over, begun = (len([*runs.glob(f"*/{n}.json")]) for n in ("record", "progress"))
+        session.note("when killed", runs_over=over, runs_begun=begun)
     session.sweep("quick", "killed", *small, seconds=40)
     session.compare("killed and gone on against undisturbed", "killed", "undisturbed")
     several = "2" if session.rehearse else "4"

@@ -50,18 +50,13 @@ def budget_of(
     return Budget(unit="flops", amount=flops)
 
 
-def is_sweep(path: str | None) -> bool:
-    """Whether what ``slaw plan`` was given is a folder of runs rather than a config."""
-    return path is not None and Path(path).is_dir()
-
-
 def design(request: Request, wanted: Wanted, say: Say) -> Proposal:
     """The sweep to run for a target, from a config or, for a folder of runs, its next batch.
 
     Raises ``ConfigError`` for a folder without a config or with several sweeps, and as
     ``propose``.
     """
-    if not is_sweep(request.config):
+    if not Path(request.config).is_dir():
         config, profile, tokens = inputs(request, say)
         return propose(config, profile, wanted, train_tokens=tokens)
     sweep = only_sweep(Path(request.config))

@@ -7,9 +7,10 @@ annotations of ``config_values`` load it only when a schema is built.
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from scaling_law.config_values import Either, Number, Switch, Text
 from scaling_law.counts import CONVENTIONS
@@ -26,6 +27,9 @@ from scaling_law.spec import (
     SpikeSpec,
 )
 from scaling_law.tracker_keys import TrackerName, TrackerOptions
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 DEVICE_KINDS = ("cpu", "mps", "cuda")
 KEPT = ("auto", "all", "largest", "none")
@@ -341,17 +345,23 @@ class Invalid(Exception):  # noqa: N818 - the list of errors, not an error of it
 
 def validate(data: Any) -> SweepFile:
     """The sections from plain values. Raises ``Invalid`` with every error at once."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
         # JSON mode is the strict mode in which lists may become tuples
-        return TypeAdapter(SweepFile).validate_json(json.dumps(data), strict=True)
+        return _adapter().validate_json(json.dumps(data), strict=True)
     except ValidationError as problem:
         raise Invalid([dict(error) for error in problem.errors(include_url=False)]) from None
 
 
 def sweep_schema() -> dict[str, Any]:
     """The JSON schema of the sections."""
+    return _adapter().json_schema()
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[SweepFile]:
+    """Made once a process: that takes a quarter of the CPU time of starting up."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(SweepFile).json_schema()
+    return TypeAdapter(SweepFile)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from scaling_law.errors import quoted
 
 T = TypeVar("T")
+Fits = Callable[[Any], bool]
 _LARGEST = 1e300
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
@@ -25,17 +26,40 @@ def build(kind: type[T], data: Any) -> T:
     """
     if not isinstance(data, Mapping):
         raise ValueError(f"found {quoted(data)}, expected keys and values")
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if unknown := [key for key in data if key not in fields]:
+    shape = _shape(kind)  # type: ignore[arg-type]
+    if unknown := [key for key in data if key not in shape.names]:
         raise ValueError(f"unknown key {quoted(unknown[0])}")
-    for name, field in fields.items():
-        needed = field.default is field.default_factory is dataclasses.MISSING
-        if needed and name not in data:
+    for name in shape.needed:
+        if name not in data:
             raise ValueError(f"no {name}")
-    for name, hint in _hints(kind).items():  # type: ignore[arg-type]
-        if name in data and not _fits(data[name], hint):
+    for name, fits in shape.checks:
+        if name in data and not fits(data[name]):
+            hint = _hints(kind)[name]  # type: ignore[arg-type]
             raise ValueError(f"{name} is {quoted(data[name])}, expected {_words(hint)}")
     return kind(**data)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+    """What ``build`` asks of a dataclass, worked out once: 10,000 records ask it of each key."""
+
+    names: frozenset[str]
+    needed: tuple[str, ...]
+    checks: tuple[tuple[str, Fits], ...]
+
+
+@functools.cache
+def _shape(kind: Any) -> _Shape:
+    fields = dataclasses.fields(kind)
+    return _Shape(
+        names=frozenset(field.name for field in fields),
+        needed=tuple(
+            field.name
+            for field in fields
+            if field.default is field.default_factory is dataclasses.MISSING
+        ),
+        checks=tuple((name, _fits(hint)) for name, hint in _hints(kind).items()),
+    )
 
 
 @functools.cache
@@ -44,24 +68,41 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    origin, within = get_origin(hint), get_args(hint)
+def _fits(hint: Any) -> Fits:
+    """Whether a value is of the type ``hint``."""
+    origin, within = get_origin(hint), [*map(_unless_dots, get_args(hint))]
     if origin in (Union, types.UnionType):
-        return any(_fits(value, member) for member in within)
+        return lambda value: any(fits(value) for fits in within)
     if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        if within[-1] is Ellipsis:
-            return all(_fits(item, within[0]) for item in value)
-        return len(value) == len(within) and all(map(_fits, value, within))
+        return _fits_tuple(within, get_args(hint)[-1] is Ellipsis)
     if origin is dict:
-        pairs = value.items() if isinstance(value, dict) else ((None, None),)
-        return all(_fits(key, within[0]) and _fits(item, within[1]) for key, item in pairs)
+        key_fits, item_fits = within
+        return lambda value: (
+            isinstance(value, dict)
+            and all(map(key_fits, value))
+            and all(map(item_fits, value.values()))
+        )
     if hint in (int, float):
+        kinds = (int,) if hint is int else (int, float)
         # True is an int to Python; a whole number may be too large for any float
-        number = isinstance(value, int if hint is int else int | float)
-        return number and not isinstance(value, bool) and not abs(value) > _LARGEST
-    return isinstance(value, hint)
+        return lambda value: (
+            isinstance(value, kinds) and not isinstance(value, bool) and not abs(value) > _LARGEST
+        )
+    return lambda value: isinstance(value, hint)
+
+
+def _unless_dots(hint: Any) -> Fits:
+    return (lambda _: True) if hint is Ellipsis else _fits(hint)
+
+
+def _fits_tuple(within: list[Fits], is_open: bool) -> Fits:
+    if is_open:
+        return lambda value: isinstance(value, tuple) and all(map(within[0], value))
+    return lambda value: (
+        isinstance(value, tuple)
+        and len(value) == len(within)
+        and all(fits(item) for fits, item in zip(within, value, strict=True))
+    )
 
 
 def _words(hint: Any) -> str:

@@ -23,18 +23,22 @@ PLAN_WORDS = (
 
 def wants_design(options: argparse.Namespace) -> bool:
     """Whether a target is named. Raises ``ConfigError`` for a design's options without one."""
-    from scaling_law.design_session import is_sweep
-
     if any(getattr(options, name) is not None for name in _TARGETS):
         return True
     needed = [name for name in _ONLY_WITH_TARGET if getattr(options, name, None) is not None]
-    if needed or is_sweep(options.config):
+    if needed or _is_sweep(options.config):
         what = f"--{needed[0].replace('_', '-')}" if needed else f"{options.config}: a folder"
         raise ConfigError(
             f"{what}: choosing runs needs a target: give --target N (parameters), --target-tokens,"
             " --target-flops or --target-loss"
         )
     return False
+
+
+def _is_sweep(path: str | None) -> bool:
+    """Whether a folder of runs was given rather than a config; asked of every ``slaw plan``, so
+    without what designs load."""
+    return path is not None and Path(path).is_dir()
 
 
 def wants_rounds(options: argparse.Namespace) -> bool:
@@ -84,7 +88,7 @@ def propose(options: argparse.Namespace, request: object) -> int:
     if options.json:
         print(json.dumps(proposal.to_json(), indent=1, allow_nan=False))
         return EXIT_OK
-    sweep = Path(options.config) if design_session.is_sweep(options.config) else None
+    sweep = Path(options.config) if _is_sweep(options.config) else None
     print(design_text.render(proposal, written, sweep))
     return EXIT_OK
 
