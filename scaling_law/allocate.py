@@ -125,7 +125,7 @@ def allocate(
     machine = machine or Machine()
     _refuse_single(found.fit)
     priced = _priced(question, machine)
-    beside: dict[str, Any] = {"level": level, **_beside(found)}
+    beside: dict[str, Any] = {"level": level, **beside_results(found)}
     base = extrapolate(found.fit, flops=priced.flops, target_loss=priced.target_loss, **beside)
     solver = _Solver(found.fit, priced)
     plain = solver.at(base.params, base.tokens, "compute_optimal")
@@ -184,8 +184,8 @@ def _refuse_tiny(plain: Choice) -> None:
         )
 
 
-def _beside(found: FoundLaw) -> dict[str, Any]:
-    """What a sweep's other laws and repeats add to a prediction."""
+def beside_results(found: FoundLaw) -> dict[str, Any]:
+    """What a sweep's other laws and repeats add to a prediction, as ``extrapolate`` takes it."""
     if found.known is None:
         return {}
     return {
@@ -317,7 +317,7 @@ class _Solver:
             target["tokens_unique"] = min(self.repeats.unique, choice.tokens)
         elif self.repeats:
             target["params"], target["tokens"] = self.repeats.worth(choice.params, choice.tokens)
-        beside: dict[str, Any] = {"level": level, **_beside(found), **target}
+        beside: dict[str, Any] = {"level": level, **beside_results(found), **target}
         made = extrapolate(fit, **beside)
         return dataclasses.replace(
             made, params=choice.params, tokens=choice.tokens, flops=choice.flops
