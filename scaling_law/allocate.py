@@ -154,7 +154,7 @@ def allocate(
         warnings=(
             *prediction.warnings,
             *solver.doubts(choice),
-            *trouble,
+            *trouble + _service_doubts(question),
             *_recipe_doubts(recipe, machine),
         ),
     )
@@ -223,6 +223,12 @@ def _template_doubts(found: FoundLaw, template: ModelSpec | None, recipe: Recipe
         f"the results do not say their vocabulary and context: {model.vocab_size:,} and"
         f" {model.n_ctx:,} are taken for the shape"
     ]
+
+
+def _service_doubts(question: Question) -> list[str]:
+    if question.dollars is None or question.tokens_served is None:
+        return []
+    return ["the dollars pay for serving at the price and the utilisation of training"]
 
 
 def _recipe_doubts(recipe: Recipe | None, machine: Machine) -> list[str]:

@@ -194,6 +194,7 @@ _BRACKETS = {
     True: "intervals in brackets, fitted laws: 90%, the same answer under the fit's samples",
 }
 _NOTES = (
+    "params all of a model's, as published; FLOPs 6 x params x tokens; loss in nats per token",
     "its loss needs: FLOPs of the compute-optimal model of the same loss, and its share of those"
     " spent; pays after serving: tokens by which a smaller model's service has paid for its"
     " longer training",
@@ -204,8 +205,9 @@ _RANGE = (
     " extrapolate)"
 )
 _KAPLAN = (
-    "note: Kaplan's split was measured, and is not the minimum of his L(N, D): his loss there may"
-    " be the higher one"
+    "note: Kaplan counts params without embeddings, and is given all of them here, which at these"
+    " sizes differ little; his split was measured, and is not the minimum of his L(N, D): his loss"
+    " there may be the higher one"
 )
 
 
