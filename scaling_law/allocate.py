@@ -125,7 +125,7 @@ def allocate(
     machine = machine or Machine()
     _refuse_single(found.fit)
     priced = _priced(question, machine)
-    beside: dict[str, Any] = {"level": level, **_beside(found)}
+    beside: dict[str, Any] = {"level": level, **beside_results(found)}
     base = extrapolate(found.fit, flops=priced.flops, target_loss=priced.target_loss, **beside)
     solver = _Solver(found.fit, priced)
     plain = solver.at(base.params, base.tokens, "compute_optimal")
@@ -154,7 +154,7 @@ def allocate(
         warnings=(
             *prediction.warnings,
             *solver.doubts(choice),
-            *trouble,
+            *trouble + _service_doubts(question),
             *_recipe_doubts(recipe, machine),
         ),
     )
@@ -184,8 +184,8 @@ def _refuse_tiny(plain: Choice) -> None:
         )
 
 
-def _beside(found: FoundLaw) -> dict[str, Any]:
-    """What a sweep's other laws and repeats add to a prediction."""
+def beside_results(found: FoundLaw) -> dict[str, Any]:
+    """What a sweep's other laws and repeats add to a prediction, as ``extrapolate`` takes it."""
     if found.known is None:
         return {}
     return {
@@ -223,6 +223,12 @@ def _template_doubts(found: FoundLaw, template: ModelSpec | None, recipe: Recipe
         f"the results do not say their vocabulary and context: {model.vocab_size:,} and"
         f" {model.n_ctx:,} are taken for the shape"
     ]
+
+
+def _service_doubts(question: Question) -> list[str]:
+    if question.dollars is None or question.tokens_served is None:
+        return []
+    return ["the dollars pay for serving at the price and the utilisation of training"]
 
 
 def _recipe_doubts(recipe: Recipe | None, machine: Machine) -> list[str]:
@@ -317,7 +323,7 @@ class _Solver:
             target["tokens_unique"] = min(self.repeats.unique, choice.tokens)
         elif self.repeats:
             target["params"], target["tokens"] = self.repeats.worth(choice.params, choice.tokens)
-        beside: dict[str, Any] = {"level": level, **_beside(found), **target}
+        beside: dict[str, Any] = {"level": level, **beside_results(found), **target}
         made = extrapolate(fit, **beside)
         return dataclasses.replace(
             made, params=choice.params, tokens=choice.tokens, flops=choice.flops

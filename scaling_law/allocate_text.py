@@ -32,7 +32,8 @@ def allocation_json(made: Allocated) -> dict[str, Any]:
     choice, cost, prediction = made.choice, made.cost, made.prediction
     recipe = made.recipe
     return {
-        "law": prediction.law,
+        "law": _law_name(made),
+        "form": prediction.law,
         "origin": made.found.origin,
         "question": _question(made),
         "answer": choice.kind,
@@ -72,6 +73,13 @@ def allocation_json(made: Allocated) -> dict[str, Any]:
         "refused": prediction.refused,
         "warnings": list(made.warnings),
     }
+
+
+def _law_name(made: Allocated) -> str:
+    """As ``--law`` takes it: two published laws may be of one form."""
+    if made.found.known is not None:
+        return made.found.fit.law
+    return made.found.origin.split(",")[0].removeprefix("law ")
 
 
 def _question(made: Allocated) -> dict[str, Any]:
@@ -276,7 +284,8 @@ def _convention_line(made: Allocated) -> str:
 
 def format_comparison(made: Sequence[Allocated], refused: Sequence[str]) -> str:
     """Several laws, one row each."""
-    rows = [("law", "params", "tokens", "a param", "FLOPs", "loss", "device-hours", "dollars")]
+    rows = [("law", "params", "tokens", "a param", "FLOPs", "loss", "device-hours", "dollars",
+             "params counted")]  # fmt: skip
     for each in made:
         choice, cost = each.choice, each.cost
         figure, _ = loss_words(each.prediction)
@@ -290,11 +299,13 @@ def format_comparison(made: Sequence[Allocated], refused: Sequence[str]) -> str:
                 figure.strip(),
                 format_count(cost.gpu_hours),
                 _money(cost.dollars),
+                each.prediction.convention.get("params", "").replace("_", "-") or "unstated",
             )
         )
     notes = [f"note: {COMPARISON_CAVEAT}", *(f"refused: {words}" for words in refused)]
     cost = made[0].cost
     default = " (the default)" if made[0].machine.gpu is None else ""
+    notes.insert(0, "FLOPs 6 x params x tokens, for training; loss in nats per token")
     notes.insert(0, f"on {cost.count} {cost.accelerator}{default}; one law alone is told in full")
     return "\n".join([*(line[2:] for line in _table(rows)), *notes])
 

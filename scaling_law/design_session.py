@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def design(request: Request, wanted: Wanted, say: Say) -> Proposal:
     """
     if not Path(request.config).is_dir():
         config, profile, tokens = inputs(request, say)
+        # a folder of its own: run as the config's, it would replace that sweep's plan
+        config = dataclasses.replace(config, name=f"{config.name}-design")
         return propose(config, profile, wanted, train_tokens=tokens)
     sweep = only_sweep(Path(request.config))
     return next_batch(request, wanted, sweep, before_of(sweep), say)

@@ -26,7 +26,7 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
             f"target: {format_count(target.params or 0)} params on"
             f" {format_count(target.tokens or 0)} tokens, {format_count(target.flops or 0)} FLOPs",
             f"chosen of {proposal.candidates} candidates: {len(proposal.chosen)} runs,"
-            f" {trunks} trunks, {sizes} sizes",
+            f" {trunks} independent trunks or single runs, {sizes} sizes",
             "",
             *_table(proposal.chosen),
             "variance without: how much larger the forecast's variance would be without that run",
@@ -104,6 +104,6 @@ def _range(low: float, high: float, refused: bool) -> str:
 def _next(proposal: Proposal, written: Path | None, sweep: Path | None) -> list[str]:
     out = f" --out {sweep}" if sweep else ""
     if written is None:
-        name = f"{proposal.config.name}-{'next' if sweep else 'design'}.yaml"
+        name = f"{proposal.config.name}{'-next' if sweep else ''}.yaml"
         return [f"nothing is written: --write {name} keeps this sweep for slaw run {name}{out}"]
     return [f"written: {written}", f"next: slaw run {written}{out}"]

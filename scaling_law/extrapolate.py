@@ -267,8 +267,8 @@ def _refuse_floor(fit: FitResult, loss: float) -> None:
             continue
         if loss <= fit.params[name]:
             raise FitError(
-                f"a loss of {loss:g} nats is at or below the irreducible loss {name} = "
-                f"{fit.params[name]:.3g}: no compute reaches it under law {fit.law}"
+                f"a loss of {loss:.6g} nats is at or below the irreducible loss {name} = "
+                f"{fit.params[name]:.6g}: no compute reaches it under law {fit.law}"
             )
         low, high = fit.intervals.get(name, (0.0, 0.0))
         if loss <= high:
@@ -298,7 +298,7 @@ def _solve(log_loss_at: Callable[[float], float], loss: float, where: str) -> fl
     low, high, goal = 0.0, math.log(LARGEST), math.log(loss)
     if log_loss_at(LARGEST) >= goal:
         least = bounded_exp(log_loss_at(LARGEST))
-        raise FitError(f"a loss of {loss:g} nats is out of reach at {where}: at best {least:.3g}")
+        raise FitError(f"a loss of {loss:.9g} nats is out of reach at {where}: at best {least:.9g}")
     if log_loss_at(1.0) <= goal:
         raise FitError(f"a loss of {loss:g} nats is above what the law gives at {where}")
     found = optimize.brentq(lambda x: log_loss_at(math.exp(x)) - goal, low, high, xtol=1e-12)

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.allocate import Allocated, Machine, Question, allocate
+from scaling_law.allocate import Allocated, Machine, Question, allocate, beside_results
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.optima import cheapest_for_loss
 from scaling_law.fit.published import COMPARISON_CAVEAT
 from scaling_law.fit.surface import surface_of
 from scaling_law.forecast import FoundLaw
+from scaling_law.forecast_text import loss_words
 from scaling_law.hardware import PRICES_AS_OF, flops_for_dollars
-from scaling_law.outcome import finite_json
+from scaling_law.outcome import Prediction, finite_json
 from scaling_law.units import format_count, format_ratio, rounded_count
 
 DEFAULT_LAWS = ("besiroglu2024", "hoffmann2022", "muennighoff2023", "kaplan2020")
@@ -63,7 +65,8 @@ MODELS = (
 class Retrodiction:
     """A known model under one law.
 
-    ``loss_nats`` as trained; ``best``, the law's split of the same FLOPs; ``flops_needed`` for
+    ``loss_nats`` as trained, and ``trained``, the law's forecast of it with its interval;
+    ``best``, the law's split of the same FLOPs; ``flops_needed`` for
     the loss as trained, split best, and ``params_needed`` then; ``served_to_pay`` tokens after
     which a smaller model's cheaper service has paid for its longer training (2N FLOPs a token).
     Each None where the law does not say.
@@ -72,6 +75,7 @@ class Retrodiction:
     model: KnownModel
     law: str
     loss_nats: float
+    trained: Prediction
     best: Allocated
     flops_needed: float | None
     params_needed: float | None
@@ -110,6 +114,9 @@ def retrodict(found: FoundLaw, model: KnownModel) -> Retrodiction:
         model=model,
         law=found.origin.split(",")[0].removeprefix("law "),
         loss_nats=math.exp(loss),
+        trained=extrapolate(
+            found.fit, params=model.params, tokens=model.tokens, **beside_results(found)
+        ),
         best=best,
         flops_needed=flops,
         params_needed=params,
@@ -172,23 +179,36 @@ def format_retrodictions(made: Sequence[Retrodiction]) -> str:
             for row in rows
         ]
         lines.append("")
-    notes = [*_NOTES, _KAPLAN] if any(each.law == "kaplan2020" for each in made) else _NOTES
-    return "\n".join([*lines, *notes])
+    notes = [_BRACKETS[each.best.found.known is not None] for each in made] + [*_NOTES]
+    if any(each.law == "kaplan2020" for each in made):
+        notes.append(_KAPLAN)
+    far = {each.law: _RANGE for each in made if each.trained.refused and each.trained.level}
+    notes += [f"{law}: {words}" for law, words in far.items()]
+    return "\n".join([*lines, *dict.fromkeys(notes)])
 
 
 _HEAD = ("law", "loss", "same FLOPs best as", "on tokens", "a param", "loss", "its loss needs",
          "pays after serving")  # fmt: skip
+_BRACKETS = {
+    False: "intervals in brackets, published laws: 90%, from the published standard error of the"
+    " exponent a alone; without brackets none is published",
+    True: "intervals in brackets, fitted laws: 90%, the same answer under the fit's samples",
+}
 _NOTES = (
-    "intervals in brackets: 90%, from the published standard error of the exponent a alone;"
-    " without brackets none is published",
+    "params all of a model's, as published; FLOPs 6 x params x tokens; loss in nats per token",
     "its loss needs: FLOPs of the compute-optimal model of the same loss, and its share of those"
     " spent; pays after serving: tokens by which a smaller model's service has paid for its"
     " longer training",
     f"note: {COMPARISON_CAVEAT}",
 )
+_RANGE = (
+    "a range in place of a loss: so far beyond its data the fit supports no figure (see slaw"
+    " extrapolate)"
+)
 _KAPLAN = (
-    "note: Kaplan's split was measured, and is not the minimum of his L(N, D): his loss there may"
-    " be the higher one"
+    "note: Kaplan counts params without embeddings, and is given all of them here, which at these"
+    " sizes differ little; his split was measured, and is not the minimum of his L(N, D): his loss"
+    " there may be the higher one"
 )
 
 
@@ -204,14 +224,20 @@ def _row(each: Retrodiction) -> tuple[str, ...]:
     served = each.served_to_pay
     return (
         each.law,
-        f"{each.loss_nats:.3f}",
+        _loss_cell(each.trained),
         size,
         format_count(choice.tokens),
         format_ratio(choice.tokens_per_param),
-        f"{choice.loss_nats:.3f}",
+        _loss_cell(each.best.prediction),
         needs,
         "-" if served is None else rounded_count(served, 2),
     )
+
+
+def _loss_cell(forecast: Prediction) -> str:
+    """A fitted law's figure as ``slaw extrapolate`` tells it: too far out, the range alone."""
+    figure, _ = loss_words(forecast)
+    return figure.removeprefix("about ")
 
 
 def format_arrivals(
@@ -244,6 +270,10 @@ def _arrival_words(each: Arrival) -> str:
     return f"{needed} {ratio:.2g} times what the money buys today: {years}"
 
 
+def _ends(forecast: Prediction) -> tuple[float | None, float | None]:
+    return forecast.low_nats, forecast.high_nats
+
+
 def retrodictions_json(made: Sequence[Retrodiction], arrivals: Sequence[Arrival]) -> dict[str, Any]:
     """One strict JSON document."""
     rows = [
@@ -255,10 +285,13 @@ def retrodictions_json(made: Sequence[Retrodiction], arrivals: Sequence[Arrival]
             "source": each.model.source,
             "law": each.law,
             "loss_nats": each.loss_nats,
+            "loss_interval_nats": _ends(each.trained),
+            "refused": each.trained.refused,
             "params_best": each.best.choice.params,
             "params_best_interval": each.best.params_interval,
             "tokens_best": each.best.choice.tokens,
             "loss_best_nats": each.best.choice.loss_nats,
+            "loss_best_interval_nats": _ends(each.best.prediction),
             "flops_needed": each.flops_needed,
             "params_needed": each.params_needed,
             "served_to_pay_tokens": each.served_to_pay,

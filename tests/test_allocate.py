@@ -291,8 +291,10 @@ def test_several_laws_are_rows_and_one_that_cannot_answer_does_not_spoil_them(fi
     assert len(made) == 2 and len(refused) == 1
     text = allocate_text.format_comparison(made, refused)
     assert "besiroglu2024" in text and "no best split" in text
+    assert "params counted" in text and "FLOPs 6 x params x tokens" in text
     document = allocate_text.comparison_json(made, refused)
-    assert [each["law"] for each in document["allocations"]] == ["chinchilla", "chinchilla"]
+    assert {each["form"] for each in document["allocations"]} == {"chinchilla"}
+    assert [each["law"] for each in document["allocations"]] == ["besiroglu2024", "chinchilla"]
     with pytest.raises(FitError, match="no best split"):
         compare(laws[1:2], lambda found: allocate(found, Question(flops=1e15)))
 
@@ -317,3 +319,10 @@ def test_the_command_names_what_it_took_by_default(capsys):
     assert "(the default: choose with --gpu)" in out
     assert "interval of params and tokens: none" in out
     assert np.char.count(out, "the same loss") == 1
+
+
+def test_dollars_that_also_pay_for_serving_say_at_what_price():
+    made = ask(dollars=1e6, tokens_served=1e13)
+    assert made.choice.flops < made.choice.extra["total_flops"]
+    assert any("pay for serving" in words for words in made.warnings)
+    assert not any("pay for serving" in words for words in ask(dollars=1e6).warnings)

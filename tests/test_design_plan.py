@@ -150,7 +150,8 @@ def test_the_command_prints_and_keeps_the_design(cached, capsys):
     out = capsys.readouterr().out
     for said in ("target: 1B params", "expected after:", "quote the range", "written: mine.yaml"):
         assert said in out
-    assert load_config("mine.yaml", device_kind="cpu").grid
+    kept = load_config("mine.yaml", device_kind="cpu")
+    assert kept.grid and kept.name == "quick-design"  # not amid a quick sweep's runs
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["flops"] <= 5.005e12

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -11,7 +12,20 @@ from scaling_law.allocate import Machine
 from scaling_law.cli import main
 from scaling_law.errors import ConfigError
 from scaling_law.forecast import find_laws
+from scaling_law.layout import SweepDir
+from scaling_law.record import write_record
 from scaling_law.retrodict import MODELS, arrival, format_arrivals, retrodict
+from tests.fakes import planted_records
+
+
+@pytest.fixture
+def planted_folder(tmp_path):
+    """A finished sweep of a planted law."""
+    sweep = SweepDir(tmp_path / "planted")
+    for record in planted_records():
+        write_record(sweep.run(record.run_id), record)
+    return sweep.path
+
 
 BY_NAME = {model.name: model for model in MODELS}
 (BESIROGLU,) = find_laws(["besiroglu2024"], None)
@@ -74,3 +88,19 @@ def test_the_command(capsys):
     assert main(["retrodict", "--law", "kaplan2020", "--target-loss", "1.5"]) == 0
     out = capsys.readouterr().out
     assert "not the minimum of his L(N, D)" in out and "not a forecast" in out
+
+
+def test_a_fitted_law_far_beyond_its_data_gives_a_range_and_its_own_intervals(
+    planted_folder, capsys
+):
+    words = ["retrodict", "--results", str(planted_folder), "--law", "chinchilla"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    gpt3 = next(line for line in out.splitlines() if line.startswith("  chinchilla"))
+    assert re.search(r"  \d\.\d to \d\.\d  ", gpt3)
+    assert "under the fit's samples" in out and "standard error of the exponent" not in out
+    assert "supports no figure" in out
+    assert main([*words, "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)["models"][0]
+    low, high = row["loss_interval_nats"]
+    assert low < row["loss_nats"] < high and "does not support" in row["refused"]

@@ -50,6 +50,7 @@ class Request:
 
 
 Say = Callable[[str], None]
+_PATIENCE_SECONDS = 8.0  # more than it takes to find that a device is not there
 
 
 def measured_profile(device: str, say: Say) -> DeviceProfile:
@@ -61,19 +62,28 @@ def measured_profile(device: str, say: Say) -> DeviceProfile:
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
     command = [sys.executable, "-m", "scaling_law.train.device", device]
-    done = subprocess.run(
-        command, stderr=subprocess.PIPE, text=True, check=False, env=worker_environment()
-    )
-    lines = done.stderr.strip().splitlines() or ["no message"]
-    if done.returncode == DeviceError.exit_code:
+    code, lines = _heard(command, say)
+    if code == DeviceError.exit_code:
         raise DeviceError(lines[-1])
-    if done.returncode:
+    if code:
         raise EngineError(f"measuring device {device!r} failed: {lines[-1]}")
     say("\n".join(lines))
     profile = load_profile(device)
     if profile is None:
         raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
     return profile
+
+
+def _heard(command: list[str], say: Say) -> tuple[int, list[str]]:
+    """Exit code and standard error of a measurement; one that takes its time is announced."""
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=worker_environment())
+    with process:
+        try:
+            _, heard = process.communicate(timeout=_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            say("measuring how fast this machine trains; kept for the next time")
+            _, heard = process.communicate()
+        return process.returncode, heard.strip().splitlines() or ["no message"]
 
 
 def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:

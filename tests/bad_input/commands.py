@@ -263,14 +263,14 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
 # the data are read, but identify no law or do not reach what is asked
 # fmt: off
 _UNSUPPORTED: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
-    ("more-below-the-floor", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1"), "a loss of 1 nats is at or below the irreducible loss E = 1.82: no compute reaches it under law chinchilla"),
-    ("allocate-below-the-floor", ("allocate", "--law", "besiroglu2024", "--target-loss", "1"), "a loss of 1 nats is at or below the irreducible loss E = 1.82: no compute reaches it under law chinchilla"),
+    ("more-below-the-floor", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1"), "a loss of 1 nats is at or below the irreducible loss E = 1.8172: no compute reaches it under law chinchilla"),
+    ("allocate-below-the-floor", ("allocate", "--law", "besiroglu2024", "--target-loss", "1"), "a loss of 1 nats is at or below the irreducible loss E = 1.8172: no compute reaches it under law chinchilla"),
     ("allocate-tiny", ("allocate", "--law", "besiroglu2024", "--flops", "1"), "there is no such model; give a larger budget"),
     ("allocate-one-variable", ("allocate", "--law", "kaplan2020_c", "--flops", "1e20"), "law kaplan_c is not one of params and tokens: it has no best split; take another with --law"),
     ("allocate-no-memory", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--memory", "1kB"), "1 kB hold no model to train: give more memory"),
     ("allocate-few-tokens", ("allocate", "--law", "besiroglu2024", "--target-loss", "2", "--unique-tokens", "1M"), "with 1M different tokens"),
     ("allocate-served-dear", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--tokens-served", "1e30"), "do not pay for any model that then serves 1e+30 tokens"),
-    ("more-loss-out-of-reach", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1.8172000001"), "a loss of 1.8172 nats is out of reach at any flops: at best 1.82"),
+    ("more-loss-out-of-reach", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1.8172000001"), "a loss of 1.8172000001 nats is out of reach at any flops: at best 1.81720005"),
     ("more-served-out-of-reach", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1.5", "--tokens-served", "1e13"), "no model reaches 1.5 nats: the lowest loss the law gives is 1.8172 nats (at 1e+60 FLOPs)"),
 ]
 # fmt: on
