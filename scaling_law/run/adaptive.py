@@ -21,6 +21,7 @@ from scaling_law.errors import EXIT_OK, ConfigError, FitError
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import Prediction
 from scaling_law.plan import Plan
+from scaling_law.record import record_if_there
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs, run_sweep
 from scaling_law.spec import to_json
@@ -152,7 +153,7 @@ class _Loop:
             f"round {number}: {found.low_nats:.3f} to {found.high_nats:.3f} nats at the target,"
             f" width {width:.3g} (wanted {self.aim.width:g}); law {found.law};"
             f" {budget_words(self._budget(self._spent(number)))} of"
-            f" {budget_words(self.aim.wanted.budget)} planned"
+            f" {budget_words(self.aim.wanted.budget)} spent"
         )
         if found.refused:
             self.say(found.refused)
@@ -214,7 +215,7 @@ class _Loop:
         return Budget(unit=self.aim.wanted.budget.unit, amount=amount)
 
     def _spent(self, rounds: int) -> float:
-        """What the rounds so far were planned to cost, in the budget's unit."""
+        """What the rounds so far cost, in the budget's unit: as planned, or more if they took it."""
         unit, total = self.aim.wanted.budget.unit, 0.0
         for number in range(1, rounds + 1):
             path = self.sweep.round_cost(number)
@@ -223,4 +224,9 @@ class _Loop:
                 total += float(cost[unit])
             except (KeyError, TypeError, ValueError):
                 raise ConfigError(f"{path}: damaged, expected {unit}; {_REMEDY}") from None
-        return total
+        return max(total, self._seconds_taken()) if unit == "seconds" else total
+
+    def _seconds_taken(self) -> float:
+        """By the runs' own clocks, spread over the slots."""
+        records = [record_if_there(run_dir) for run_dir in self.sweep.run_dirs()]
+        return sum(record.seconds for record in records if record) / self.profile.slots
