@@ -215,7 +215,7 @@ class _Loop:
         return Budget(unit=self.aim.wanted.budget.unit, amount=amount)
 
     def _spent(self, rounds: int) -> float:
-        """What the rounds so far cost, in the budget's unit: as planned, or more if they took it."""
+        """What the rounds so far cost, in the budget's unit: as planned, or as taken if more."""
         unit, total = self.aim.wanted.budget.unit, 0.0
         for number in range(1, rounds + 1):
             path = self.sweep.round_cost(number)
