@@ -44,4 +44,4 @@ def test_the_quick_road_on_the_installed_corpus(tmp_path, monkeypatch):
     slaw("report", "results/quick")
     page = Path("results/quick/report.html").read_text()
     assert "Scaling law of the sweep" in page
-    assert len(list(Path("results/quick/figures").glob("*.png"))) == 8
+    assert len(list(Path("results/quick/figures").glob("*.png"))) == 9

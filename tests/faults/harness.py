@@ -11,11 +11,14 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from scaling_law.layout import SweepDir
 from scaling_law.plan import read_plan
@@ -42,6 +45,7 @@ limits: {time: 1h}
 """
 RUN_FILES = {"spec.json", "resources.json", "curve.jsonl", "log.txt", "record.json"}
 SWEEP_FILES = {"plan.json", "sweep.yaml", "data.json", "workers.log", "dashboard.json"}
+_ENVIRONMENT = threading.Lock()  # this process's; worlds are made by several threads
 Losses = dict[str, tuple[Any, ...]]
 
 
@@ -64,13 +68,10 @@ class World:
             "PYTHONPATH": str(ROOT),
             **self.environment,
         }
-        before = os.environ.get("SLAW_CACHE")
-        os.environ["SLAW_CACHE"] = self.environment["SLAW_CACHE"]
         profile = cpu_profile(slots=1, torch_version=importlib.metadata.version("torch"))
-        save_profile(profile, "cpu")
-        os.environ.pop("SLAW_CACHE")
-        if before is not None:
-            os.environ["SLAW_CACHE"] = before
+        with _ENVIRONMENT, pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLAW_CACHE", self.environment["SLAW_CACHE"])
+            save_profile(profile, "cpu")
 
     def start(self, out: str, *words: str, **environment: str) -> subprocess.Popen[str]:
         """``slaw run`` on the folder ``out``."""

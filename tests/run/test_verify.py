@@ -233,7 +233,8 @@ def test_the_same_bits_from_one_worker_or_three_in_either_order(data, tmp_path):
     spec, folder = data
     config = config_of(f"""
 name: orders
-data: {{corpus: {spec.corpus}, tokenizer: bytes, vocab_size: 257, max_epochs: 99}}
+data: {{corpus: {spec.corpus}, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2,
+        max_epochs: 99}}
 model: {{n_ctx: 16}}
 grid:
   - sizes: [{{n_layer: 1, d_model: 8, n_head: 2}}, {{n_layer: 1, d_model: 16, n_head: 2}}]
