@@ -298,7 +298,9 @@ def _solve(log_loss_at: Callable[[float], float], loss: float, where: str) -> fl
     low, high, goal = 0.0, math.log(LARGEST), math.log(loss)
     if log_loss_at(LARGEST) >= goal:
         least = bounded_exp(log_loss_at(LARGEST))
-        raise FitError(f"a loss of {loss:.9g} nats is out of reach at {where}: at best {least:.9g}")
+        raise FitError(
+            f"a loss of {loss:.12g} nats is out of reach at {where}: at best {least:.9g}"
+        )
     if log_loss_at(1.0) <= goal:
         raise FitError(f"a loss of {loss:g} nats is above what the law gives at {where}")
     found = optimize.brentq(lambda x: log_loss_at(math.exp(x)) - goal, low, high, xtol=1e-12)

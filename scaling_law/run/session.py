@@ -50,7 +50,6 @@ class Request:
 
 
 Say = Callable[[str], None]
-_PATIENCE_SECONDS = 8.0  # more than it takes to find that a device is not there
 
 
 def measured_profile(device: str, say: Say) -> DeviceProfile:
@@ -62,12 +61,14 @@ def measured_profile(device: str, say: Say) -> DeviceProfile:
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
     command = [sys.executable, "-m", "scaling_law.train.device", device]
-    code, lines = _heard(command, say)
+    code, heard = _heard(command, say)
+    last = heard[-1] if heard else "no message"
     if code == DeviceError.exit_code:
-        raise DeviceError(lines[-1])
+        raise DeviceError(last)
     if code:
-        raise EngineError(f"measuring device {device!r} failed: {lines[-1]}")
-    say("\n".join(lines))
+        raise EngineError(f"measuring device {device!r} failed: {last}")
+    if heard:
+        say("\n".join(heard))
     profile = load_profile(device)
     if profile is None:
         raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
@@ -75,15 +76,17 @@ def measured_profile(device: str, say: Say) -> DeviceProfile:
 
 
 def _heard(command: list[str], say: Say) -> tuple[int, list[str]]:
-    """Exit code and standard error of a measurement; one that takes its time is announced."""
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=worker_environment())
-    with process:
-        try:
-            _, heard = process.communicate(timeout=_PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            say("measuring how fast this machine trains; kept for the next time")
-            _, heard = process.communicate()
-        return process.returncode, heard.strip().splitlines() or ["no message"]
+    """Exit code and standard error of a measurement, but for its begin, said as it begins."""
+    lines: list[str] = []
+    environment = worker_environment()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None, "asked for"
+        for line in map(str.rstrip, process.stderr):
+            if line.startswith("calibrating"):
+                say(f"{line}; kept for the next time")
+            else:
+                lines.append(line)
+    return process.returncode, lines
 
 
 def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
