@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scaling_law import columns
 from scaling_law.allocate import Allocated
 from scaling_law.fit.published import COMPARISON_CAVEAT
 from scaling_law.forecast_text import loss_words
@@ -247,7 +248,7 @@ def _smaller_lines(made: Allocated) -> list[str]:
     rows = [head, *(_smaller_row(row) for row in made.smaller)]
     loss = made.smaller[0]["loss_nats"]
     assert loss is not None
-    return ["", f"the same loss ({loss:.3f}) from smaller models:", *_table(rows)]
+    return ["", f"the same loss ({loss:.3f}) from smaller models:", *columns.left(rows, "  ")]
 
 
 def _smaller_row(row: Mapping[str, float | None]) -> tuple[str, ...]:
@@ -264,14 +265,6 @@ def _smaller_row(row: Mapping[str, float | None]) -> tuple[str, ...]:
         format_ratio(row["tokens_per_param"]),
         more,
     )
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 def _convention_line(made: Allocated) -> str:
@@ -307,7 +300,7 @@ def format_comparison(made: Sequence[Allocated], refused: Sequence[str]) -> str:
     default = " (the default)" if made[0].machine.gpu is None else ""
     notes.insert(0, "FLOPs 6 x params x tokens, for training; loss in nats per token")
     notes.insert(0, f"on {cost.count} {cost.accelerator}{default}; one law alone is told in full")
-    return "\n".join([*(line[2:] for line in _table(rows)), *notes])
+    return "\n".join([*columns.left(rows), *notes])
 
 
 def _short_name(made: Allocated) -> str:

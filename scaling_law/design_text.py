@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from scaling_law import columns
 from scaling_law.design_plan import ChosenRun, Proposal, budget_words
 from scaling_law.units import format_count, format_seconds, outward_range
 
@@ -28,7 +29,7 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
             f"chosen of {proposal.candidates} candidates: {len(proposal.chosen)} runs,"
             f" {trunks} independent trunks or single runs, {sizes} sizes",
             "",
-            *_table(proposal.chosen),
+            *columns.numbers([*_HEAD, *map(_row, proposal.chosen)]),
             "variance without: how much larger the forecast's variance would be without that run",
             "",
             f"cost: {plan.flops_total:.3g} FLOPs, about {format_seconds(plan.seconds_estimate)} on"
@@ -43,17 +44,6 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
             *_next(proposal, written, sweep),
         ]
     )
-
-
-def _table(runs: tuple[ChosenRun, ...]) -> list[str]:
-    rows = [*_HEAD, *map(_row, runs)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD[0]))]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[0] = row[0].ljust(widths[0])
-        lines.append("  ".join(cells).rstrip())
-    return lines
 
 
 def _row(run: ChosenRun) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from scaling_law import columns
 from scaling_law.fit.published import COMPARISON_CAVEAT
 from scaling_law.outcome import FitResult, Prediction, finite_json
 from scaling_law.units import format_count, outward_range, rounded_count
@@ -174,8 +175,4 @@ def _table(rows: Sequence[dict[str, Any]], digits: int, figure: str) -> list[str
                 (row["params_counted"] or "-").replace("_", "-"),
             )
         )
-    widths = [max(len(line[i]) for line in [head, *body]) for i in range(len(head))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in [head, *body]
-    ]
+    return columns.left([head, *body])

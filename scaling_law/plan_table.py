@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
+from scaling_law import columns
 from scaling_law.counts import count_params
 from scaling_law.kept_weights import kept_words
 from scaling_law.plan import Plan, PlannedRun
@@ -22,13 +23,10 @@ _WIDTH = 120
 def render_plan(plan: Plan) -> str:
     """The plan as a table of 120 to 140 columns, trunks above their branches, and its totals."""
     rows: list[Sequence[str]] = [*_HEAD, *(_row(run) for run in plan.runs)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD[0]))]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[0] = row[0].ljust(widths[0])
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([*lines, "", *_totals(plan), *_left_out(plan), "", *_CONVENTIONS]) + "\n"
+    return (
+        "\n".join([*columns.numbers(rows), "", *_totals(plan), *_left_out(plan), "", *_CONVENTIONS])
+        + "\n"
+    )
 
 
 _CONVENTIONS = (

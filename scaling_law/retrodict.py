@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scaling_law import columns
 from scaling_law.allocate import Allocated, Machine, Question, allocate, beside_results
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.extrapolate import extrapolate
@@ -173,12 +174,7 @@ def format_retrodictions(made: Sequence[Retrodiction]) -> str:
             f" ({model.source})",
         ]
         rows = [_HEAD, *(_row(each) for each in made if each.model is model)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEAD))]
-        lines += [
-            "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        lines.append("")
+        lines += [*columns.left(rows, "  "), ""]
     notes = [_BRACKETS[each.best.found.known is not None] for each in made] + [*_NOTES]
     if any(each.law == "kaplan2020" for each in made):
         notes.append(_KAPLAN)

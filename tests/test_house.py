@@ -21,6 +21,7 @@ HEAVY = {"torch", "scipy", "matplotlib", "pydantic", "rich"}
 LAYERS = {
     "errors": 0,
     "units": 0,
+    "columns": 0,
     "versions": 1,
     "typed": 1,
     "flags": 1,
