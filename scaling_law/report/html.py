@@ -72,15 +72,9 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
 
 def _draw(plot: _Plot, folder: Path) -> str:
     """Save a figure twice and return it for the page; one that cannot be drawn leaves no file."""
-    files = {kind: folder / f"{plot.name}.{kind}" for kind in ("svg", "png")}
-    figure = plot.make()
-    if figure is None:
-        for file in files.values():
-            file.unlink(missing_ok=True)
+    svg = style.kept(plot.make(), folder, plot.name)
+    if svg is None:
         return ""
-    svg, png = style.render(figure)
-    atomic_write(files["svg"], svg)
-    atomic_write(files["png"], png)
     inline = style.inline_svg(svg, plot.name, plot.shows)
     return drawing(inline, plot.caption, plot.shows, chart=plot.name)
 

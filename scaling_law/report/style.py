@@ -11,6 +11,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from scaling_law.layout import atomic_write
 from scaling_law.units import format_count
 
 WIDE, TALL = 6.8, 4.6  # inches
@@ -81,6 +83,19 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
         figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
         files.append(buffer.getvalue())
     return files[0], files[1]
+
+
+def kept(figure: Figure | None, folder: Path, name: str) -> bytes | None:
+    """Save a figure as ``name.svg`` and ``.png`` and return the SVG; None leaves no file."""
+    files = [folder / f"{name}.{kind}" for kind in ("svg", "png")]
+    if figure is None:
+        for file in files:
+            file.unlink(missing_ok=True)
+        return None
+    drawn = render(figure)
+    for file, content in zip(files, drawn, strict=True):
+        atomic_write(file, content)
+    return drawn[0]
 
 
 def ramp(count: int) -> list[str]:

@@ -105,15 +105,9 @@ _PLOTS: dict[str, tuple[Callable[[Versus], Figure | None], str, str]] = {
 
 def _draw(versus: Versus, folder: Path, stem: str, name: str) -> str:
     make, shows, caption = _PLOTS[name]
-    figure = make(versus)
-    files = {kind: folder / f"{stem}-{name}.{kind}" for kind in ("svg", "png")}
-    if figure is None:
-        for file in files.values():
-            file.unlink(missing_ok=True)
+    svg = style.kept(make(versus), folder, f"{stem}-{name}")
+    if svg is None:
         return ""
-    svg, png = style.render(figure)
-    atomic_write(files["svg"], svg)
-    atomic_write(files["png"], png)
     return drawing(style.inline_svg(svg, name, shows), caption, shows, chart=name)
 
 

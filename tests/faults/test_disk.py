@@ -32,7 +32,7 @@ from scaling_law import record as records
 from scaling_law.cli import main
 from scaling_law.layout import SweepDir
 from scaling_law.profile import save_profile
-from scaling_law.report import exports, html
+from scaling_law.report import exports, html, style
 from tests.bad_input.world import good_sweep
 from tests.fakes import cpu_profile
 from tests.faults.world import CONFIG, begin_sweep, results, write_text
@@ -230,7 +230,7 @@ def test_a_full_disk_is_told_by_what_to_do(tmp_path, monkeypatch, capsys):
     def full(path: Path, *rest: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    for module in (layout, html, exports):
+    for module in (layout, html, exports, style):
         monkeypatch.setattr(module, "atomic_write", full)
     assert main(["fit", str(tmp_path / "good"), "--resamples", "0"]) == 0, "printed, not kept"
     capsys.readouterr()
