@@ -15,7 +15,7 @@ def _data(options: argparse.Namespace) -> int:
     if options.action == "list":
         print(describe.format_corpora(describe.list_corpora()))
         return EXIT_OK
-    spec = _data_spec(options)
+    spec = _loaded(options).data.spec()
     if options.action == "prepare":
         from scaling_law.data.prepare import prepare
 
@@ -25,15 +25,14 @@ def _data(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _data_spec(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _loaded(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     from scaling_law.config import load_config
 
-    config = load_config(
+    return load_config(
         options.config or options.mode,
         overrides=options.set or [],
         device_kind="cpu" if options.device == "auto" else options.device,
     )
-    return config.data.spec()
 
 
 def _config(options: argparse.Namespace) -> int:
@@ -42,10 +41,7 @@ def _config(options: argparse.Namespace) -> int:
     if options.schema:
         print(json.dumps(config.json_schema(), indent=1))
         return EXIT_OK
-    kind = "cpu" if options.device == "auto" else options.device
-    name = options.config or options.mode
-    loaded = config.load_config(name, overrides=options.set or [], device_kind=kind)
-    print(config.config_yaml(loaded), end="")
+    print(config.config_yaml(_loaded(options)), end="")
     return EXIT_OK
 
 
