@@ -19,6 +19,15 @@ from scaling_law.record import RunRecord, write_record
 from scaling_law.spec import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 
 
+def write_text(folder: Path, words: int = 80) -> Path:
+    """60 small files of regular text, a few kilobytes in all; returns ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(60):
+        lines = " ".join(f"w{(index * 7 + k * k) % 97} is {k % 13}." for k in range(words))
+        (folder / f"{index}.txt").write_text(lines)
+    return folder
+
+
 def tiny_model(**changes: Any) -> ModelSpec:
     """A model that takes a step in a millisecond."""
     shape: dict[str, Any] = {

@@ -21,7 +21,7 @@ from scaling_law.run.session import closing
 from scaling_law.run.status import format_status, sweep_status
 from scaling_law.run.worker import work_on
 from scaling_law.spec import run_spec_from_json, to_json
-from tests.fakes import config_of, cpu_profile
+from tests.fakes import config_of, cpu_profile, write_text
 
 SWEEP = """
 name: early
@@ -62,11 +62,7 @@ class InPlace:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for index in range(60):
-        words = " ".join(f"w{(index * 7 + k * k) % 97} is {k % 13}." for k in range(60))
-        (folder / f"{index}.txt").write_text(words)
-    return folder
+    return write_text(tmp_path_factory.mktemp("text"), words=60)
 
 
 @pytest.fixture(scope="module")

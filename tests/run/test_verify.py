@@ -22,17 +22,14 @@ from scaling_law.run.sameness import CLOCK, COMPARED, POINT_COMPARED, SURROUNDIN
 from scaling_law.run.verify import verify
 from scaling_law.run.worker import work_on
 from scaling_law.spec import Branch, DataSpec, Resources, ScheduleSpec, to_json
-from tests.fakes import config_of, cpu_profile, record_of, tiny_spec
+from tests.fakes import config_of, cpu_profile, record_of, tiny_spec, write_text
 
 TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("text")
-    for index in range(60):
-        words = " ".join(f"w{(index * 7 + k * k) % 97} is {k % 13}." for k in range(80))
-        (folder / f"{index}.txt").write_text(words)
+    folder = write_text(tmp_path_factory.mktemp("text"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLAW_CACHE", str(tmp_path_factory.mktemp("cache")))
         spec = DataSpec(corpus=str(folder), tokenizer="bytes", vocab_size=257, val_fraction=0.2)
