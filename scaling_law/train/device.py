@@ -99,6 +99,13 @@ def prepare_process(kind: str, threads: int) -> None:
         torch.set_float32_matmul_precision("high")
 
 
+def to_device(ids: torch.Tensor, kind: str) -> torch.Tensor:
+    """``ids`` on the device; on CUDA from page-locked memory, so that the host need not wait."""
+    if kind == "cuda":
+        return ids.pin_memory().to(kind, non_blocking=True)
+    return ids.to(kind)
+
+
 def synchronize(kind: str) -> None:
     """Wait for queued work, so that a clock means something."""
     if kind == "cuda":

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from scaling_law.train.device import to_device
 from scaling_law.train.model import GPT
 
 
@@ -37,19 +38,20 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    per_sequence: list[float] = []
+    found: list[torch.Tensor] = []
     tokens = 0
     try:
         for batch in batches:
             if should_stop():
                 return None
-            ids = torch.from_numpy(batch).to(device)
+            ids = to_device(torch.from_numpy(batch), device)
             with autocast():
-                losses = model.sequence_losses(ids[:, :-1], ids[:, 1:])
-            per_sequence.extend(losses.double().cpu().tolist())
+                found.append(model.sequence_losses(ids[:, :-1], ids[:, 1:]))
             tokens += batch.shape[0] * (batch.shape[1] - 1)
     finally:
         model.train(was_training)
+    # asked for once, at the end: the host is ahead of a GPU by all batches, not waiting for each
+    per_sequence = torch.cat(found).cpu().double().tolist()
     count = len(per_sequence)
     mean = math.fsum(per_sequence) / count
     squares = math.fsum((x - mean) ** 2 for x in per_sequence)

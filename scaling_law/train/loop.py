@@ -33,6 +33,7 @@ from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early
 from scaling_law.train.spikes import Guard
 from scaling_law.train.state import State, keep_snapshot, load, trained, went_back
+from scaling_law.train.writer import Writer
 
 EVAL_SEQS = 32
 _PROGRESS_EVERY_SECONDS = 0.5
@@ -103,7 +104,7 @@ def train_run(job: Job) -> RunRecord | None:
             return early
         pace.tell(job, state.step)
         if job.should_stop() and state.step < job.spec.total_steps:
-            save(job, state)
+            stop(job, state)
             return None
     return finish(job, state)
 
@@ -129,6 +130,7 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
 
     Returns the record of a run that may end here, its final loss known well enough.
     """
+    state.writer.check()
     steps, last = evaluation_steps(job.spec), job.spec.total_steps
     if state.step in steps and state.step < last:
         with state.clock():
@@ -155,7 +157,7 @@ def finish(job: Job, state: State) -> RunRecord | None:
     with state.clock():
         final = _evaluate(job, state, job.spec.eval.val_tokens, job.should_stop)
     if final is None:
-        save(job, state)
+        stop(job, state)
         return None
     if not math.isfinite(final.loss_nats):
         return make_record(job, state, None, "validation loss is not finite at the end")
@@ -189,6 +191,7 @@ def begin(job: Job) -> State:
         micro_seqs=min(job.resources.micro_seqs or spec.batch_seqs, spec.batch_seqs),
         step=spec.start_step,
         guard=Guard(spec.spikes) if spec.spikes else None,
+        writer=Writer(beside=writes_beside(kind)),
     )
     # a state that branches start from and that is gone must be come by again
     lost = [s for s in job.resources.save_steps if not job.run_dir.checkpoint(s).is_file()]
@@ -202,6 +205,11 @@ def begin(job: Job) -> State:
         _grow(job, state, spec.growth)
     records.write_curve(job.run_dir, [])
     return state
+
+
+def writes_beside(kind: str) -> bool:
+    """Whether states are written while training goes on: where a host has time for it."""
+    return kind != "cpu"
 
 
 def _resume(job: Job, state: State, saved: dict[str, Any]) -> None:
@@ -263,7 +271,7 @@ def _check_corpus(job: Job, saved: dict[str, Any]) -> None:
 
 
 def save(job: Job, state: State) -> None:
-    """Write a checkpoint; of older ones the newest and those that branches need are kept."""
+    """Have a checkpoint written; of older ones the newest and those branches need are kept."""
     content = {
         **trained(state),
         "seconds": state.seconds,
@@ -272,12 +280,22 @@ def save(job: Job, state: State) -> None:
     }
     if state.guard is not None:
         content["guard"] = state.guard.state_dict()
-    checkpoint.save_checkpoint(job.run_dir, state.step, content)
+    state.writer.put(content, functools.partial(_write, job, state.step))
+    state.last_saved = time.monotonic()
+
+
+def _write(job: Job, step: int, content: dict[str, Any]) -> None:
+    checkpoint.save_checkpoint(job.run_dir, step, content)
     resources = job.resources
     checkpoint.prune_checkpoints(
         job.run_dir, keep=set(resources.save_steps), last=resources.keep_checkpoints
     )
-    state.last_saved = time.monotonic()
+
+
+def stop(job: Job, state: State) -> None:
+    """Leave a checkpoint of this very step, on the disk when this returns."""
+    save(job, state)
+    state.writer.settle()
 
 
 def apply_gradients(job: Job, state: State, loss: float) -> str:
@@ -390,7 +408,7 @@ def _micro_batches(job: Job, state: State, ids: torch.Tensor) -> float:
     context = device.autocast(kind, job.spec.precision)
     total = torch.zeros((), dtype=torch.float32, device=kind)
     for part in torch.split(ids, state.micro_seqs):
-        tokens = part.to(kind, non_blocking=True)
+        tokens = device.to_device(part, kind)
         with context():
             loss = state.model.loss(tokens[:, :-1], tokens[:, 1:])
         weighted = loss * (part.shape[0] / ids.shape[0])
@@ -431,8 +449,9 @@ def _add_curve_point(job: Job, state: State, evaluation: Evaluation) -> None:
 def make_record(job: Job, state: State, final: Evaluation | None, problem: str) -> RunRecord:
     """The record of what was done; diverged, because of ``problem``, without a ``final``.
 
-    The curve is on the disk before it, whole, as a record vouches for it.
+    States and curve are on the disk before it, whole, as a record vouches for them.
     """
+    state.writer.settle()
     kind = job.resources.device
     records.write_curve(job.run_dir, state.curve)
     said = state.guard.words() if state.guard is not None else ""

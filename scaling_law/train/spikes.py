@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
-import torch
-
 from scaling_law.spec import SpikeSpec
+from scaling_law.train.writer import with_tensors
 
 _SNAPSHOTS = 2  # going back to the older one, a state is not trusted before it has proved itself
 
@@ -118,14 +116,4 @@ class Guard:
 
 def cloned(value: Any) -> Any:
     """``value`` with every tensor in it copied, and of a view only what it shows."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: cloned(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_each(value))
-    return value
-
-
-def _each(values: Iterable[Any]) -> list[Any]:
-    return [cloned(item) for item in values]
+    return with_tensors(value, lambda tensor: tensor.detach().clone())

@@ -247,7 +247,7 @@ def _settle(job: Job, state: State, problem: str, pace: Pace, over: Over) -> boo
         over(job, loop.finish(job, state))
         return True
     if job.should_stop():
-        loop.save(job, state)
+        loop.stop(job, state)
         over(job, None)
         return True
     return False
@@ -270,7 +270,7 @@ def _gradients(active: Sequence[Member], stack: StackedGPT) -> list[float]:
     ids = _ids(active)
     total = torch.zeros(len(active), dtype=torch.float32, device=kind)
     for part in torch.split(ids, active[0][1].micro_seqs, dim=1):
-        tokens = part.to(kind, non_blocking=True)
+        tokens = device.to_device(part, kind)
         with context():
             losses = stack.losses(tokens[..., :-1], tokens[..., 1:])
         weighted = losses * (part.shape[1] / ids.shape[1])

@@ -16,6 +16,7 @@ from scaling_law.record import CurvePoint
 from scaling_law.train import checkpoint
 from scaling_law.train.model import GPT
 from scaling_law.train.spikes import Guard, cloned
+from scaling_law.train.writer import Writer
 
 
 @dataclass(kw_only=True)
@@ -23,7 +24,8 @@ class State:
     """Everything that changes while training; ``step`` steps are done.
 
     ``seconds`` is this run's own share of the clock; ``curve`` its points so far, which the file
-    follows; ``guard`` watches for loss spikes where the spec asks for it.
+    follows; ``guard`` watches for loss spikes where the spec asks for it; ``writer`` puts states
+    on the disk.
     """
 
     model: GPT
@@ -31,6 +33,7 @@ class State:
     scaler: torch.amp.GradScaler
     micro_seqs: int
     guard: Guard | None = None
+    writer: Writer = field(default_factory=Writer)
     curve: list[CurvePoint] = field(default_factory=list)
     step: int = 0
     seconds: float = 0.0
@@ -66,10 +69,9 @@ def load(state: State, saved: dict[str, Any]) -> None:
 
 
 def trained(state: State) -> dict[str, Any]:
-    """What ``load`` and a resumed run need of a state."""
+    """What ``load`` and a resumed run need of a state: its own tensors, which go on changing."""
     return {
-        # copies: a stacked member's weights are views, and torch saves all that is behind one
-        "model": {k: v.clone() for k, v in state.model.state_dict().items()},
+        "model": dict(state.model.state_dict()),
         "optimizer": state.optimizer.state_dict(),
         "scaler": state.scaler.state_dict(),
         "step": state.step,
@@ -92,6 +94,7 @@ def went_back(state: State, problem: str, run_dir: RunDir, log: Callable[[str], 
     snapshot = guard.back_from(state.step) if guard is not None else None
     if guard is None or snapshot is None:
         return False
+    state.writer.settle()
     state.optimizer.zero_grad(set_to_none=True)
     # the optimiser would go on in the tensors it is given
     load(state, cloned(snapshot))

@@ -54,7 +54,7 @@ class StaticStep:
 
     def take(self, ids: Tensor) -> tuple[list[float], list[float]]:
         """A step on ids [S, B, T + 1]: each member's mean loss, and its gradient norm."""
-        self._ids.copy_(ids, non_blocking=True)
+        self._ids.copy_(ids.pin_memory() if self._ids.is_cuda else ids, non_blocking=True)
         if self._warm_steps_left == 0:
             self._record()
         if self._graph is not None:
