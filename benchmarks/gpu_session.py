@@ -162,7 +162,7 @@ def _losses(sweep: Path) -> dict[str, float]:
 
 
 def steps(session: Session) -> None:
-    """Tests, calibration, one step eager and compiled, stacks one by one, together, recorded."""
+    """Tests, calibration, one step eager and compiled, stacks three ways, what a save holds up."""
     bench, out = str(ROOT / "benchmarks"), session.out.resolve()
     tests = [str(ROOT / "tests" / "train" / name) for name in ("test_static_step.py",)]
     tests += [] if session.rehearse else [str(ROOT / "tests" / "train"), str(ROOT / "tests/run")]
@@ -180,7 +180,9 @@ def steps(session: Session) -> None:
         shapes = ("--widths", "64,128,256", "--members", "8,64", "--seqs", "1,8")
         shapes += ("--context", "256", "--rounds", "3", "--seconds", "0.2")
     stack = (f"{bench}/stack.py", *where, *shapes, "--json", f"{out}/steps-stack.json")
-    session.run(Step("stacks", stack, 110))
+    session.run(Step("stacks", stack, 100))
+    saves = (f"{bench}/save.py", "--device", session.device, "--json", f"{out}/steps-save.json")
+    session.run(Step("saves", saves, 35))
 
 
 def quick(session: Session) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from scaling_law import columns
+from scaling_law.compiling import compiled_words
 from scaling_law.counts import count_params
 from scaling_law.kept_weights import kept_words
 from scaling_law.plan import Plan, PlannedRun
@@ -79,6 +80,7 @@ def _totals(plan: Plan) -> list[str]:
         f" each point trained from scratch: branching saves {plan.saving_frac:.0%}",
         *growth_words(plan),
         *_stacks(plan),
+        *compiled_words(plan),
         f"time: about {format_seconds(plan.seconds_estimate)}{limit};"
         f" memory: at most {format_bytes(_peak_bytes(plan))}"
         f" (limit {format_bytes(plan.memory_limit_bytes)});"

@@ -298,6 +298,9 @@ class SweepFile:
     stacking: Annotated[
         str, Text("auto trains small models of one shape as one program", ("auto", "off"))
     ] = "auto"
+    compile: Annotated[
+        str, Text("auto trains long runs on CUDA through torch.compile", ("off", "auto"))
+    ] = "off"
     trackers: Annotated[
         tuple[TrackerName, ...] | dict[TrackerName, TrackerOptions],
         Either("where curves are shown besides: names, or names with their options"),

@@ -381,7 +381,8 @@ class Resources:
     ``checkpoint_every_seconds`` and every ``checkpoint_every_steps``; of those no branch needs
     the newest ``keep_checkpoints`` stay. Runs of one ``stack`` are
     trained in step by one program (``train.stack``), whose rounding differs from a lone run's.
-    ``keep_weights``: the final weights stay in the run's folder.
+    ``keep_weights``: the final weights stay in the run's folder. ``compiled``: the training loss
+    goes through torch.compile.
     """
 
     device: str = "cpu"
@@ -395,6 +396,7 @@ class Resources:
     save_steps: tuple[int, ...] = ()
     stack: str | None = None
     keep_weights: bool = False
+    compiled: bool = False
 
 
 @cache

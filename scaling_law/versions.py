@@ -61,10 +61,15 @@ RECORD = Form(
 # Inside a record or plan a spec bears no number: theirs covers it.
 SPEC = Form("run spec", ("without a number of its own; from its middle on early_stop", "numbered"))
 RESOURCES = Form(
-    "resources file", ("without a number; from its middle on stack", "numbered; keep_weights")
+    "resources file",
+    ("without a number; from its middle on stack", "numbered; keep_weights, compiled"),
 )
 PLAN = Form(
-    "plan", ("stack in resources from its middle on", "keep_weights in resources; digest, config")
+    "plan",
+    (
+        "stack in resources from its middle on",
+        "keep_weights, compiled in resources; digest, config",
+    ),
 )
 FIT = Form("fit", ("the suite", "kept samples", "digest of its own content"), oldest=3)
 DATASET = Form("dataset", ("token shards, tokenizer and meta.json",))

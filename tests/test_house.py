@@ -52,6 +52,7 @@ LAYERS = {
     "plan_table": 3,
     "stacking": 3,
     "kept_weights": 3,
+    "compiling": 3,
     "candidates": 4,
     "data": 4,
     "train": 4,

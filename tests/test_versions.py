@@ -37,8 +37,8 @@ FORMS = [value for value in vars(versions).values() if isinstance(value, Form)]
 FROZEN = {
     "run record": (2, "4d776cddbc77"),
     "run spec": (2, "2fa071b27f48"),
-    "resources file": (2, "35f278828165"),
-    "plan": (2, "9ff166d35b5d"),
+    "resources file": (2, "4c8e1f4416b3"),
+    "plan": (2, "cde10b38b6dc"),
     "fit": (3, "e62c64554e06"),
     "device profile": (2, "dea781c28e6e"),
 }

@@ -17,6 +17,7 @@ from types import FrameType
 
 from scaling_law import layout
 from scaling_law.claim import Claims, Watch, clear_leftovers, wait_for
+from scaling_law.compiling import with_compiled
 from scaling_law.config import SweepConfig, load_config
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
@@ -129,6 +130,7 @@ def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int 
 def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
     plan = make_plan(config, profile, train_tokens=train_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
+    plan = with_compiled(plan, config.compile)
     return with_kept_weights(plan, config.keep_weights)
 
 

@@ -106,6 +106,16 @@ def to_device(ids: torch.Tensor, kind: str) -> torch.Tensor:
     return ids.to(kind)
 
 
+def is_out_of_memory(problem: BaseException) -> bool:
+    """Whether torch says that a device's memory does not suffice."""
+    # CUDA has a class of its own; MPS and the CPU allocator only say so in words.
+    text = str(problem).lower()
+    return isinstance(problem, torch.OutOfMemoryError) or (
+        isinstance(problem, RuntimeError)
+        and ("out of memory" in text or "can't allocate memory" in text)
+    )
+
+
 def synchronize(kind: str) -> None:
     """Wait for queued work, so that a clock means something."""
     if kind == "cuda":

@@ -26,6 +26,7 @@ from scaling_law.record import CurvePoint, RunRecord
 from scaling_law.schedule import lr_factor
 from scaling_law.spec import Growth, Resources, RunSpec, derive_seed, to_json
 from scaling_law.train import checkpoint, device
+from scaling_law.train.compiled import compiled_loss
 from scaling_law.train.evaluate import Evaluation, evaluate
 from scaling_law.train.grow import grown_state
 from scaling_law.train.model import GPT
@@ -193,6 +194,9 @@ def begin(job: Job) -> State:
         guard=Guard(spec.spikes) if spec.spikes else None,
         writer=Writer(beside=writes_beside(kind)),
     )
+    if job.resources.compiled:
+        context = device.autocast(kind, spec.precision)
+        state.compiled = compiled_loss(model, state.micro_seqs, context, job.log)
     # a state that branches start from and that is gone must be come by again
     lost = [s for s in job.resources.save_steps if not job.run_dir.checkpoint(s).is_file()]
     resumed = checkpoint.newest_valid(job.run_dir, job.log, min(lost, default=None))
@@ -378,7 +382,7 @@ def halving_on_out_of_memory(
         try:
             return attempt()
         except RuntimeError as problem:
-            if not is_out_of_memory(problem):
+            if not device.is_out_of_memory(problem):
                 raise
             job, state = members[0]
             if state.micro_seqs == 1:
@@ -394,15 +398,6 @@ def halving_on_out_of_memory(
             torch.cuda.empty_cache()
 
 
-def is_out_of_memory(problem: RuntimeError) -> bool:
-    """Whether torch says that a device's memory does not suffice."""
-    # CUDA has a class of its own; MPS and the CPU allocator only say so in words.
-    text = str(problem).lower()
-    return isinstance(problem, torch.OutOfMemoryError) or (
-        "out of memory" in text or "can't allocate memory" in text
-    )
-
-
 def _micro_batches(job: Job, state: State, ids: torch.Tensor) -> float:
     kind = job.resources.device
     context = device.autocast(kind, job.spec.precision)
@@ -410,7 +405,7 @@ def _micro_batches(job: Job, state: State, ids: torch.Tensor) -> float:
     for part in torch.split(ids, state.micro_seqs):
         tokens = device.to_device(part, kind)
         with context():
-            loss = state.model.loss(tokens[:, :-1], tokens[:, 1:])
+            loss = state.loss(tokens[:, :-1], tokens[:, 1:])
         weighted = loss * (part.shape[0] / ids.shape[0])
         state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()

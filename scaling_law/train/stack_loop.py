@@ -101,7 +101,7 @@ def _recorded_step(
         try:
             losses, norms = recorded.take(_ids(active))
         except RuntimeError as problem:
-            if not loop.is_out_of_memory(problem):
+            if not device.is_out_of_memory(problem):
                 raise
             active[0][0].log("out of memory: steps are no longer recorded")
             return None

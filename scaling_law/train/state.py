@@ -14,6 +14,7 @@ from scaling_law import record as records
 from scaling_law.layout import RunDir
 from scaling_law.record import CurvePoint
 from scaling_law.train import checkpoint
+from scaling_law.train.compiled import Loss
 from scaling_law.train.model import GPT
 from scaling_law.train.spikes import Guard, cloned
 from scaling_law.train.writer import Writer
@@ -25,7 +26,7 @@ class State:
 
     ``seconds`` is this run's own share of the clock; ``curve`` its points so far, which the file
     follows; ``guard`` watches for loss spikes where the spec asks for it; ``writer`` puts states
-    on the disk.
+    on the disk; ``compiled`` stands for the model's own loss where there is one.
     """
 
     model: GPT
@@ -34,6 +35,7 @@ class State:
     micro_seqs: int
     guard: Guard | None = None
     writer: Writer = field(default_factory=Writer)
+    compiled: Loss | None = None
     curve: list[CurvePoint] = field(default_factory=list)
     step: int = 0
     seconds: float = 0.0
@@ -41,6 +43,11 @@ class State:
     loss_count: int = 0
     last_norm: float = 0.0
     last_saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that is trained on, of ids and targets [B, T]."""
+        return self.compiled or self.model.loss
 
     def count_step(self, loss: float, norm: float) -> None:
         """One more step is done."""

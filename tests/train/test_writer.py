@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -148,8 +149,8 @@ def test_a_full_disk_stops_the_run_as_it_does_in_place(
 
 
 def test_what_is_no_tensor_stays_as_it_is():
-    content = {"a": (1, [torch.ones(2), "text"]), "b": None}
-    doubled = with_tensors(content, lambda tensor: 2 * tensor)
+    content: dict[str, Any] = {"a": (1, [torch.ones(2), "text"]), "b": None}
+    doubled: Any = with_tensors(content, lambda tensor: 2 * tensor)
     assert doubled["a"][1][0].tolist() == [2, 2]
     assert (doubled["a"][0], doubled["a"][1][1], doubled["b"]) == (1, "text", None)
     assert isinstance(doubled["a"], tuple)

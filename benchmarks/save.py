@@ -1,0 +1,111 @@
+"""How long a state's saving holds up training: in place, and beside it.
+
+    python benchmarks/save.py [--device cuda] [--saves 7] [--json FILE]
+
+Wall seconds, medians: until training may go on, and until the state is on the disk. Beside it a
+state is first copied to the host's memory; a thread serialises, hashes and writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from trainers import Shape
+
+from scaling_law.layout import RunDir
+from scaling_law.spec import ModelSpec, OptimSpec
+from scaling_law.train import checkpoint
+from scaling_law.train.device import device_name
+from scaling_law.train.model import GPT
+from scaling_law.train.optim import make_optimizer
+from scaling_law.train.writer import Writer
+
+SHAPES = {
+    "cpu": (
+        Shape(name="3.15M", n_layer=4, d_model=256, n_head=4, vocab=4096),
+        Shape(name="18.9M", n_layer=6, d_model=512, n_head=8, vocab=4096),
+    ),
+    "cuda": (
+        Shape(name="85M", n_layer=12, d_model=768, n_head=12, vocab=50304),
+        Shape(name="302M", n_layer=24, d_model=1024, n_head=16, vocab=50304),
+    ),
+}
+
+
+def state_of(shape: Shape, device: str) -> dict[str, Any]:
+    """Weights and moments after one step."""
+    spec = ModelSpec(
+        vocab_size=shape.vocab,
+        n_ctx=64,
+        n_layer=shape.n_layer,
+        d_model=shape.d_model,
+        n_head=shape.n_head,
+        n_kv_head=shape.n_head,
+        d_ff=4 * shape.d_model,
+    )
+    model = GPT(spec).to(device)
+    optimizer = make_optimizer(model, OptimSpec(lr=1e-3, rule="benchmark"), device)
+    ids = torch.zeros((1, 65), dtype=torch.int64, device=device)
+    model.loss(ids[:, :-1], ids[:, 1:]).backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict()}
+
+
+def measure(shape: Shape, device: str, saves: int, folder: Path) -> dict[str, Any]:
+    """Seconds of a save, either way."""
+    state, run_dir = state_of(shape, device), RunDir(folder / shape.name)
+    run_dir.path.mkdir()
+    found: dict[str, Any] = {"shape": shape.name}
+    for beside in (False, True):
+        held, whole = [], []
+        writer = Writer(beside)
+        for step in range(saves + 1):  # the first makes threads and page-locked memory
+            write = functools.partial(checkpoint.save_checkpoint, run_dir, step % 2)
+            began = time.perf_counter()
+            writer.put(state, write)
+            held.append(time.perf_counter() - began)
+            writer.settle()
+            whole.append(time.perf_counter() - began)
+        name = "beside" if beside else "in_place"
+        found[f"{name}_held_seconds"] = statistics.median(held[1:])
+        found[f"{name}_written_seconds"] = statistics.median(whole[1:])
+    found["bytes"] = run_dir.checkpoint(0).stat().st_size
+    return found
+
+
+def main() -> None:
+    """Measure every shape of the device, print, and keep JSON where asked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cpu", choices=tuple(SHAPES))
+    parser.add_argument("--saves", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found = []
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
+        for shape in SHAPES[options.device]:
+            row = measure(shape, options.device, options.saves, Path(place))
+            found.append(row)
+            print(
+                f"{row['shape']}: {row['bytes'] / 1e6:.0f} MB; training held up"
+                f" {row['in_place_held_seconds']:.3f} s in place,"
+                f" {row['beside_held_seconds']:.3f} s beside (on the disk after"
+                f" {row['in_place_written_seconds']:.2f}, {row['beside_written_seconds']:.2f} s)",
+                flush=True,
+            )
+    if options.json:
+        machine = {"device": device_name(options.device), "platform": platform.platform()}
+        document = {"machine": machine, "torch": torch.__version__, "results": found}
+        options.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
