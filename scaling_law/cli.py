@@ -30,6 +30,11 @@ _COMMANDS = (
 
 
 def _completion(options: argparse.Namespace) -> int:
+    if options.shell == "fish":
+        from scaling_law.commands.fish import complete
+
+        print(complete(make_parser()))
+        return EXIT_OK
     import shtab
 
     print(shtab.complete(make_parser(), shell=options.shell))
@@ -42,7 +47,7 @@ def _add_completion(commands: Commands) -> None:
         help="print a shell completion script",
         description="Print a script that completes commands and options: source it in the shell.",
     )
-    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="which shell")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"), help="which shell")
     completion.set_defaults(handler=_completion)
 
 

@@ -6,11 +6,10 @@ Pydantic is imported only when a config is read. The sections are in ``schema``.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -19,7 +18,7 @@ import yaml
 
 from scaling_law import layout, sealed, strict_yaml
 from scaling_law.config_values import Either, optional
-from scaling_law.errors import ConfigError, quoted
+from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.layout import SweepDir
 from scaling_law.schema import DEVICE_KINDS, Invalid, SweepFile, sweep_schema, validate
 from scaling_law.spec import to_json
@@ -41,11 +40,16 @@ class SweepConfig(SweepFile):
 
 
 def load_config(
-    path_or_name: str | Path, *, overrides: Sequence[str] = (), device_kind: str
+    path_or_name: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    device_kind: str,
+    corpus_problem: Callable[[str], str] | None = None,
 ) -> SweepConfig:
     """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
 
-    ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant.
+    ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
+    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device.
     Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
     """
     assert device_kind in DEVICE_KINDS, device_kind
@@ -61,7 +65,7 @@ def load_config(
         if kind == device_kind:
             _apply(merged, overrides)
         try:
-            file = _validated(merged)
+            file = _validated(merged, corpus_problem if kind == device_kind else None)
         except ConfigError as found:
             problems.update(dict.fromkeys(found.lines))
             continue
@@ -228,19 +232,36 @@ def _set(document: Document, keys: list[str], value: Any) -> None:
         if last:
             target[index] = value
         elif isinstance(target, dict):
-            target = target.setdefault(key, {})
+            if key not in target:
+                target[key] = {}
+                document.marks[path] = Mark("--set", strict_yaml.dotted(path))
+            target = target[key]
         else:
             target = target[int(index)]
     _forget(document, path)
     document.marks[path] = Mark("--set", strict_yaml.dotted(path))
 
 
-def _validated(document: Document) -> SweepFile:
+def _validated(document: Document, corpus_problem: Callable[[str], str] | None = None) -> SweepFile:
+    lines: list[tuple[int, str]] = []
     try:
-        return validate(document.data)
+        file = validate(document.data)
     except Invalid as problem:
         lines = [_line(document, error) for error in problem.errors]
-        raise ConfigError(*(text for _, text in sorted(lines))) from None
+    section = document.data.get("data")
+    corpus = section.get("corpus") if isinstance(section, dict) else None
+    if corpus_problem is not None and isinstance(corpus, str) and (why := corpus_problem(corpus)):
+        mark = document.mark(("data", "corpus"))
+        lines.append((_number(mark), f"{mark}: {why}"))
+    if lines:
+        raise ConfigError(*(text for _, text in sorted(lines)))
+    return file
+
+
+def _number(mark: Mark) -> int:
+    """The line of a mark in its file; 0 of one that stands nowhere."""
+    number = mark.place.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
@@ -254,8 +275,7 @@ def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
     else:
         mark = document.mark(path)
         said = _said(error, location)
-    number = mark.place.rpartition(":")[2]
-    return int(number) if number.isdecimal() else 0, f"{mark}: {said}"
+    return _number(mark), f"{mark}: {said}"
 
 
 def _is_member(part: str | int) -> bool:
@@ -287,10 +307,7 @@ def _said(error: Mapping[str, Any], location: Path_) -> str:
 
 
 def _hint(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f" (did you mean {close[0]}?)"
-    return f"; known: {', '.join(known)}" if known else ""
+    return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")
 
 
 def _found(value: Any) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from scaling_law import columns
 from scaling_law.design_plan import ChosenRun, Proposal, budget_words
-from scaling_law.units import format_count, format_seconds, outward_range
+from scaling_law.outcome import Prediction
+from scaling_law.units import count_of, format_count, format_seconds, outward_range
 
 _HEAD = (
     ("run", "params", "params", "params", "tokens", "tokens", "FLOPs", "time", "variance"),
@@ -24,9 +25,8 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
     noise = proposal.noise
     return "\n".join(
         [
-            f"target: {format_count(target.params or 0)} params on"
-            f" {format_count(target.tokens or 0)} tokens, {format_count(target.flops or 0)} FLOPs",
-            f"chosen of {proposal.candidates} candidates: {len(proposal.chosen)} runs,"
+            f"target: {target_words(target)}, {format_count(target.flops or 0)} FLOPs",
+            f"chosen of {proposal.candidates} candidates: {count_of(len(proposal.chosen), 'run')},"
             f" {trunks} independent trunks or single runs, {sizes} sizes",
             "",
             *columns.numbers([*_HEAD, *map(_row, proposal.chosen)]),
@@ -44,6 +44,11 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
             *_next(proposal, written, sweep),
         ]
     )
+
+
+def target_words(target: Prediction) -> str:
+    """``1M params on 10.6M tokens``: a loss is of both."""
+    return f"{format_count(target.params or 0)} params on {format_count(target.tokens or 0)} tokens"
 
 
 def _row(run: ChosenRun) -> tuple[str, ...]:
@@ -73,8 +78,9 @@ def _expectation(proposal: Proposal) -> list[str]:
         for name, ratio in after.beyond_data.items()
     )
     lines = [
-        f"before: {_range(*proposal.before, refused)} nats at the target; by the {after.law} law"
-        f" alone {_range(*proposal.before_alone, False)} ({proposal.before_from})",
+        f"before: {_range(*proposal.before, refused)} nats at the target,"
+        f" {target_words(proposal.target)}; by the {after.law} law alone"
+        f" {_range(*proposal.before_alone, False)} ({proposal.before_from})",
         f"expected after: {_range(*ends, refused)} nats ({level} interval stretched over the"
         f" laws); by the {after.law} law alone {_range(*proposal.alone, False)}",
         f"orders of magnitude from the largest run to the target: {beyond}",

@@ -15,6 +15,9 @@ Programming mistakes raise ``AssertionError``; nothing here is for them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 EXIT_OK = 0
 EXIT_USAGE = 2
 EXIT_RUN_FAILED = 3
@@ -94,3 +97,13 @@ def one_line(text: str) -> str:
     Paths, keys, headers and cells are quoted in messages, and may hold anything.
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean run?)`` where one of ``known`` is near ``word`` or begins nearly so."""
+    names = list(known)
+    close = get_close_matches(word, names, 1)
+    if not close and len(word) > 2:
+        begins = {name[: len(word)]: name for name in reversed(names)}
+        close = [begins[near] for near in get_close_matches(word, begins, 1, cutoff=0.7)]
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from scipy import optimize
 
@@ -18,7 +18,7 @@ from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.interval import log_loss, prediction_interval, tokens_interval
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.surface import Allocation, Surface, bounded_exp, surface_of
-from scaling_law.outcome import FitResult, Prediction
+from scaling_law.outcome import FitResult, Prediction, status_words
 from scaling_law.units import format_count, rounded_count
 
 # Beyond these factors in FLOPs (or the farthest variable) a forecast is warned about, refused.
@@ -155,11 +155,30 @@ def _optimum(
     }
 
 
-def _check(fit: FitResult, asked: Mapping[str, float], level: float) -> None:
-    if not fit.usable:
-        raise FitError(f"law {fit.law} is {fit.status}: {fit.message or 'it has no parameters'}")
+def check_request(asked: Collection[str], level: float) -> None:
+    """What is wrong under any law of two variables or more, known without one.
+
+    ``asked`` names what is given of the target. Raises ``ConfigError``.
+    """
     if not 0.5 <= level < 1:
         raise ConfigError(f"level {level}: expected in [0.5, 1)")
+    if len(asked) > 2 or {"target_loss", "flops"} <= set(asked):
+        _refuse_together(asked)
+
+
+def _refuse_together(asked: Collection[str]) -> NoReturn:
+    raise ConfigError(
+        f"{', '.join(asked) or 'no target'} given: expected one of params, tokens, flops, "
+        "target loss, or params or tokens with one more (not flops with target loss)"
+    )
+
+
+def _check(fit: FitResult, asked: Mapping[str, float], level: float) -> None:
+    if not fit.usable:
+        raise FitError(
+            f"law {fit.law} is {status_words(fit.status)}: {fit.message or 'it has no parameters'}"
+        )
+    check_request(asked, level)
     for name, value in asked.items():
         if not (math.isfinite(value) and value > 0):
             raise ConfigError(f"{name} is {value}: expected above 0 and finite")
@@ -208,11 +227,8 @@ def _resolve(
         return _resolve_single(fit, asked, names[0])
     known = {name: asked[name] for name in ("params", "tokens", "flops") if name in asked}
     loss = asked.get("target_loss")
-    if not asked or len(asked) > 2 or (loss is not None and "flops" in known):
-        raise ConfigError(
-            f"{', '.join(asked) or 'no target'} given: expected one of params, tokens, flops, "
-            "target loss, or params or tokens with one more (not flops with target loss)"
-        )
+    if not asked:
+        _refuse_together(asked)
     if len(asked) == 1 and split is None:
         raise FitError(f"{trouble}; or give both params and tokens")
     if loss is not None:

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
-from typing import NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-from scaling_law.errors import EXIT_USAGE, one_line, quoted
+from scaling_law.errors import EXIT_USAGE, ConfigError, did_you_mean, one_line, quoted
 
 RESULTS = "results"
 _MOST_LINES = 30
+DEFAULT_MODE = "quick"
 _HEAD, _TAIL = 900, 300  # characters kept of a line that is longer
+# What other commands call it: a size to forecast is a sweep's --target and a law's --params.
+_CALLED_HERE = {
+    "--target": ("--params",),
+    "--params": ("--target",),
+    "--to": ("--out",),
+    "--write": ("--out",),
+    "--figure": ("--out",),
+    "--output": ("--out",),
+}
+_CONVENTION = (
+    " (a fit's parameter count is chosen with slaw fit --convention, a table's with --params-are)"
+)
+# What some commands take without a flag, by the flag that others have for it.
+_WITHOUT_A_FLAG = {
+    "--results": ("a sweep", ("sources", "folders", "folder", "source")),
+    "--config": ("a config", ("config",)),
+}
 
 
 def say(text: str) -> None:
@@ -33,23 +50,51 @@ def complain(lines: Sequence[str]) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line, as every other error, what argparse says under a page of usage."""
+    """Says in one line, as every other error, what argparse says under a page of usage.
+
+    A flag is taken only as it is written: cut short, it may mean another thing in each command.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Each command refuses what it does not know itself, so that its own help is named."""
-        found, unknown = super().parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else list(args)
+        found, unknown = super().parse_known_args(words, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._meant(unknown[0])}")
+            hint = self._meant(unknown[0], words)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return found, unknown
 
-    def _meant(self, word: str) -> str:
+    def _meant(self, word: str, words: Sequence[str]) -> str:
         if not word.startswith("-"):
             return " (a sweep goes after --results)" if "--results" in self._known() else ""
-        near = get_close_matches(word.partition("=")[0], self._known(), 1)
-        return f" (did you mean {near[0]}?)" if near else ""
+        flag, _, value = word.partition("=")
+        if flag in _WITHOUT_A_FLAG:
+            what, names = _WITHOUT_A_FLAG[flag]
+            if any(action.dest in names for action in self._get_positional_actions()):
+                after = [*words[words.index(word) + 1 :], ""][0] if word in words else ""
+                said = value or ("" if after.startswith("-") else after)
+                return f" ({what} is given without a flag: {self.prog} {said or '...'})"
+        if flag == "--convention" and "--params-are" in self._known():
+            return _CONVENTION
+        for other in _CALLED_HERE.get(flag, ()):
+            if other in self._known():
+                return f" ({flag} is {other} here)"
+        return did_you_mean(flag, self._known())
 
     def _known(self) -> list[str]:
         return list(self._option_string_actions)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError:
+            known = [str(choice) for choice in action.choices or ()]
+            if hint := did_you_mean(str(value), known):
+                raise argparse.ArgumentError(action, f"invalid choice: {value!r}{hint}") from None
+            raise
 
     def error(self, message: str) -> NoReturn:
         complain([f"{message}; see `{self.prog} --help`"])
@@ -113,11 +158,46 @@ def picture(text: str) -> str:
     return given(text)
 
 
+def duration(text: str) -> str:
+    """A duration as people write it, 2h: read here, so that a wrong one is told by its flag."""
+    from scaling_law.units import parse_seconds
+
+    return _read(text, parse_seconds)
+
+
+def memory(text: str) -> str:
+    """A size as people write it, 4GB; a bare number is in GB."""
+    from scaling_law.units import parse_bytes
+
+    return _read(text, parse_bytes)
+
+
+def _read(text: str, parse: Callable[[str], float]) -> str:
+    try:
+        parse(given(text))
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+    return text
+
+
+def config_of(options: argparse.Namespace) -> str:
+    """The YAML file or the shipped config that was asked for: quick where none was.
+
+    Raises ``ConfigError`` for both.
+    """
+    if options.config is not None and options.mode is not None:
+        raise ConfigError(
+            f"{options.config} and --mode {options.mode}: expected one of them, a file of your own"
+            " or a shipped config"
+        )
+    return str(options.config or options.mode or DEFAULT_MODE)
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Which config, as it applies to which device."""
     parser.add_argument("config", nargs="?", type=given, help="YAML file (instead of --mode)")
     parser.add_argument(
-        "--mode", type=given, default="quick", help="shipped config: quick, dev or full (quick)"
+        "--mode", type=given, metavar="NAME", help="shipped config: quick, dev or full (quick)"
     )
     parser.add_argument(
         "--device",
@@ -137,9 +217,11 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     """Which sweep, and within what limits."""
     add_config_options(parser)
     parser.add_argument(
-        "--memory", type=given, metavar="GB", help="memory limit of all runs, as in 4GB"
+        "--memory", type=memory, metavar="GB", help="memory limit of all runs, as in 4GB"
     )
-    parser.add_argument("--time", type=given, metavar="T", help="time limit of the sweep, as in 2h")
+    parser.add_argument(
+        "--time", type=duration, metavar="T", help="time limit of the sweep, as in 2h"
+    )
     parser.add_argument(
         "--out", type=given, metavar="DIR", help="the sweep's folder (results/<name>)"
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.decision import Wish, consequences, decision_lines, settle
-from scaling_law.errors import ConfigError, FitError
-from scaling_law.extrapolate import extrapolate
+from scaling_law.errors import ConfigError, FitError, did_you_mean
+from scaling_law.extrapolate import check_request, extrapolate
 from scaling_law.fit.laws import law_names
 from scaling_law.fit.published import PUBLISHED, comparison, published_law
 from scaling_law.fit.session import KnownLaws, known_laws
@@ -66,6 +66,8 @@ def forecast(
         raise ConfigError(
             "nothing to forecast: give --params, --tokens, --flops, --target-loss or --dollars"
         )
+    asked = [name for name, value in targets.items() if value is not None]
+    check_request(asked + ["flops"] * (wish.dollars is not None), level)  # before any folder
     found = find_law(law, results, table)
     return _at(found.fit, found.origin, targets, level, known=found.known, wish=wish)
 
@@ -113,9 +115,10 @@ def find_laws(
     """
     for name in names:
         if name not in PUBLISHED and name not in law_names():
+            hint = did_you_mean(name, (*law_names(), *PUBLISHED))
             raise ConfigError(
-                f"law {name!r}: expected a law that can be fitted, {', '.join(law_names())}, or a "
-                f"published one, {', '.join(PUBLISHED)}"
+                f"law {name!r}{hint}: expected a law that can be fitted, {', '.join(law_names())},"
+                f" or a published one, {', '.join(PUBLISHED)}"
             )
     source, known = Path(results or DEFAULT_RESULTS), None
     found = []
@@ -135,7 +138,8 @@ def _fitted(known: KnownLaws, asked: str, source: Path) -> FoundLaw:
         raise FitError(f"{source}: no joint law could be fitted; see slaw fit")
     if name not in known.laws:
         raise ConfigError(
-            f"law {name!r}: expected one of the fit's, {', '.join(sorted(known.laws))}, "
+            f"law {name!r}{did_you_mean(name, known.laws)}: expected one of the fit's,"
+            f" {', '.join(sorted(known.laws))}, "
             f"or without --results a published one, {', '.join(PUBLISHED)}"
         )
     why = "" if asked else ", the one that best predicts held-out runs (see slaw fit)"

@@ -8,8 +8,8 @@ from typing import Any
 
 from scaling_law import columns
 from scaling_law.fit.published import COMPARISON_CAVEAT
-from scaling_law.outcome import FitResult, Prediction, finite_json
-from scaling_law.units import format_count, outward_range, rounded_count
+from scaling_law.outcome import FitResult, Prediction, finite_json, status_words
+from scaling_law.units import count_of, format_count, outward_range, rounded_count
 
 
 def prediction_json(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -116,6 +116,8 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
         if prediction.tokens_for_params_interval:
             low, high = prediction.tokens_for_params_interval
             words += f", interval {rounded_count(low, 2)} to {rounded_count(high, 2)}"
+        if prediction.tokens == tokens:  # none were asked for
+            words += f"; the loss and its interval are for exactly {format_count(tokens)}"
         lines.append(f"compute-optimal tokens for {format_count(size)} params: {words}")
     if prediction.params_optimal and prediction.tokens_optimal and prediction.flops:
         digits = 1 if prediction.refused else 2
@@ -136,7 +138,8 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
 def _origin(fit: FitResult) -> str:
     if fit.n_points == 0:
         return fit.source
-    return f"fitted to {fit.n_points} points from {fit.n_clusters} trunks ({fit.status})"
+    trunks = count_of(fit.n_clusters, "trunk")
+    return f"fitted to {count_of(fit.n_points, 'point')} from {trunks} ({status_words(fit.status)})"
 
 
 def _convention_text(prediction: Prediction, fit: FitResult) -> str:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.typed import json_problem
 
 
@@ -242,7 +242,11 @@ def shipped(folder: str, name: str) -> Path:
         if (place / name).is_file():
             return place / name
     known = sorted({p.stem for place in places for p in place.glob("*.yaml")})
-    raise ConfigError(f"{folder}/{name}: no such file; shipped are {', '.join(known) or 'none'}")
+    word = name.removesuffix(".yaml")
+    raise ConfigError(
+        f"{word}: neither a file nor a shipped config{did_you_mean(word, known)}; shipped are"
+        f" {', '.join(known) or 'none'}"
+    )
 
 
 def temporary_sibling(path: Path) -> Path:

@@ -118,6 +118,11 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def status_words(status: str) -> str:
+    """A fit's status as people say it: ``too few points``."""
+    return status.replace("_", " ")
+
+
 def fit_result_from_json(data: dict[str, Any]) -> FitResult:
     """The inverse of ``finite_json`` for a ``FitResult``. Raises ``TypeError``, ``KeyError``."""
     fields = dict(data)

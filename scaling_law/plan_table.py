@@ -11,7 +11,7 @@ from scaling_law.compiling import compiled_words
 from scaling_law.counts import count_params
 from scaling_law.kept_weights import kept_words
 from scaling_law.plan import Plan, PlannedRun
-from scaling_law.units import format_bytes, format_count, format_seconds
+from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (
     ("run", "params", "params", "params", "tokens", "epochs", "batch", "steps", "LR", "beta2",
@@ -71,7 +71,8 @@ def _totals(plan: Plan) -> list[str]:
     if plan.train_tokens is not None:
         corpus = f"{format_count(plan.train_tokens)} training tokens"
     return [
-        f"{plan.name}: {len(plan.runs)} runs: {points} annealed points, {trunks} trunks; {corpus}",
+        f"{plan.name}: {count_of(len(plan.runs), 'run')}: {count_of(points, 'annealed point')},"
+        f" {count_of(trunks, 'trunk')}; {corpus}",
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
         _optim(plan),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.counts import CONVENTIONS, count_params, memory_bytes
-from scaling_law.errors import ConfigError, FitError
+from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.fit.shape import concrete_model
 from scaling_law.rules import MAX_BATCH_TOKENS, MEASURED, apply_rule, rule_for
 from scaling_law.spec import ModelSpec
@@ -89,7 +89,9 @@ def make_recipe(
     counted, assumed = counted_as(convention)
     model = concrete_model(params, counted, template)
     if rule is not None and rule not in MEASURED:
-        raise ConfigError(f"rule {rule!r}: expected one of {', '.join(MEASURED)}")
+        raise ConfigError(
+            f"rule {rule!r}{did_you_mean(rule, MEASURED)}: expected one of {', '.join(MEASURED)}"
+        )
     name = rule or rule_for(count_params(model).non_embedding)
     choice = apply_rule(name, model, shortest_tokens=tokens, longest_tokens=tokens)
     return Recipe(

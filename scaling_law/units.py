@@ -106,6 +106,11 @@ def rounded_count(value: float, digits: int) -> str:
     return format_count(float(f"{value:.{digits}g}"))
 
 
+def count_of(number: int, thing: str) -> str:
+    """``1 trunk``, ``8 trunks``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def format_ratio(value: float) -> str:
     """Tokens a parameter, say: three digits, and none of them an exponent below a million."""
     return f"{value:.3g}" if value < 999.5 else f"{float(f'{value:.3g}'):,.0f}"

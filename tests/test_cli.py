@@ -11,6 +11,7 @@ import pytest
 from scaling_law.cli import main
 from scaling_law.layout import SweepDir
 from scaling_law.record import write_record
+from scaling_law.units import format_count
 from tests.fakes import PLANTED, planted_records
 
 
@@ -90,8 +91,8 @@ def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
             "no rental",
         ),
         (["fit", "@", "--columns", "params=N"], 2, "are for tables"),
-        (["fit", "@", "--keep", "plateaus"], 2, "rule 'plateaus'"),
-        (["fit", "@", "--law", "chinchila"], 2, "law 'chinchila'"),
+        (["fit", "@", "--keep", "plateaus"], 2, "rule 'plateaus' (did you mean plateau?)"),
+        (["fit", "@", "--law", "chinchila"], 2, "law 'chinchila' (did you mean chinchilla?)"),
         (["fit", "@", "--resamples", "1000000000"], 2, "GB: ask for at most"),
         (["validate", "nowhere"], 2, "no such folder"),
         (["validate", "@", "--law", "newton"], 2, "law 'newton'"),
@@ -133,6 +134,30 @@ def test_completion_and_schema_are_printed(capsys):
     schema = json.loads(run(capsys, "config", "--schema")[1])
     assert {"name", "data", "grid"} <= schema["properties"].keys()
     assert "base_flops" in run(capsys, "config", "--mode", "quick", "--device", "cpu")[1]
+
+
+def test_fish_completes_every_command_option_and_choice(capsys):
+    lines = run(capsys, "completion", "fish")[1].splitlines()
+    assert lines[1] == "complete -c slaw -f"
+    assert all(line.startswith(("#", "complete -c slaw ")) for line in lines)
+    inside = "complete -c slaw -n '__fish_seen_subcommand_from"
+    assert f"{inside} export' -l format -x -a 'safetensors hf' -d 'how to write them" in "\n".join(
+        lines
+    )
+    assert f"{inside} completion' -a 'bash zsh fish tcsh'" in lines
+    assert f"{inside} run' -l dry-run -d 'print the plan and write nothing'" in lines
+    assert any("use_subcommand -a retrodict -d '" in line for line in lines)
+    assert any("Student\\'s t" in line for line in lines), "a quote in a help text is escaped"
+
+
+def test_a_forecast_for_a_size_says_which_tokens_it_is_for(sweep, capsys):
+    run(capsys, "fit", str(sweep.path), "--resamples", "100")
+    words = ("extrapolate", "--results", str(sweep.path), "--params", "3e6")
+    alone = run(capsys, *words)[1]
+    tokens = json.loads(run(capsys, *words, "--json")[1])["tokens"]
+    said = f"; the loss and its interval are for exactly {format_count(tokens)}\n"
+    assert said in alone
+    assert "are for exactly" not in run(capsys, *words, "--tokens", "1e7")[1]
 
 
 def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):

@@ -159,6 +159,27 @@ def test_the_command_prints_and_keeps_the_design(cached, capsys):
     assert {run["label"] for run in found["runs"]}
 
 
+def test_a_plan_says_what_it_rests_on_where_config_or_target_are_left_out(cached, capsys):
+    assert main(["plan", "--device", "cpu", "--time", "4h"]) == 0
+    out = capsys.readouterr().out
+    assert "no config given: quick; a YAML file or --mode names another\n" in out
+    assert "no target given: the grid as written, --time and --memory as its limits" in out
+    assert main(["plan", "--device", "cpu", "--mode", "quick"]) == 0
+    assert "no config given" not in capsys.readouterr().out
+    assert main(["plan", "--device", "cpu", "--target", "1e9", "--flops", "5e12"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("no config given: quick") and "no target given" not in out
+    target = out.partition("\ntarget: ")[2].partition(",")[0]
+    assert target.startswith("1B params on ") and f" nats at the target, {target}; by" in out
+
+
+def test_a_duration_is_refused_by_the_flag_it_was_typed_after(cached, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["plan", "--target", "1e9", "--time", "soon"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("slaw: argument --time: expected a duration")
+
+
 def test_a_target_of_run_needs_adaptive_and_a_width(cached, capsys):
     assert main(["run", "--target", "1e9", "--device", "cpu"]) == 2
     assert "--target: with --adaptive only" in capsys.readouterr().err
@@ -172,7 +193,6 @@ def test_a_target_of_run_needs_adaptive_and_a_width(cached, capsys):
     [
         (["--target", "1e9"], 2, "no budget given"),
         (["--flops", "1e13"], 2, "--flops: choosing runs needs a target"),
-        (["--target", "1e9", "--time", "soon"], 2, "expected a duration"),
         (["--target", "1e9", "--flops", "1e9"], 4, "raise"),
         (["--target", "1e9", "--time", "2s"], 4, "raise"),
         (["--target", "1e5", "--flops", "1e14"], 4, "train it"),

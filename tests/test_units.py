@@ -84,3 +84,9 @@ def test_bits_per_byte():
 )
 def test_a_ratio_has_three_digits_and_no_exponent(value, said):
     assert units.format_ratio(value) == said
+
+
+def test_one_is_not_many():
+    assert units.count_of(1, "trunk") == "1 trunk"
+    assert units.count_of(0, "run") == "0 runs"
+    assert units.count_of(8, "trunk") == "8 trunks"

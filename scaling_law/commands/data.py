@@ -6,7 +6,7 @@ import argparse
 import json
 
 from scaling_law.errors import EXIT_OK
-from scaling_law.flags import Commands, add_config_options, say
+from scaling_law.flags import Commands, add_config_options, config_of, say
 
 
 def _data(options: argparse.Namespace) -> int:
@@ -15,7 +15,9 @@ def _data(options: argparse.Namespace) -> int:
     if options.action == "list":
         print(describe.format_corpora(describe.list_corpora()))
         return EXIT_OK
-    spec = _loaded(options).data.spec()
+    from scaling_law.data.corpus import corpus_problem
+
+    spec = _loaded(options, corpus_problem).data.spec()
     if options.action == "prepare":
         from scaling_law.data.prepare import prepare
 
@@ -25,13 +27,14 @@ def _data(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _loaded(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _loaded(options: argparse.Namespace, corpus_problem=None):  # type: ignore[no-untyped-def]
     from scaling_law.config import load_config
 
     return load_config(
-        options.config or options.mode,
+        config_of(options),
         overrides=options.set or [],
         device_kind="cpu" if options.device == "auto" else options.device,
+        corpus_problem=corpus_problem,
     )
 
 

@@ -7,7 +7,15 @@ import json
 from pathlib import Path
 
 from scaling_law.errors import EXIT_OK, ConfigError
-from scaling_law.flags import add_hardware_options, count, fraction, given, say, whole
+from scaling_law.flags import (
+    DEFAULT_MODE,
+    add_hardware_options,
+    count,
+    fraction,
+    given,
+    say,
+    whole,
+)
 
 _TARGETS = ("target", "target_tokens", "target_flops", "target_loss")
 _ONLY_WITH_TARGET = ("flops", "dollars", "gpu", "gpu_price", "mfu", "write")
@@ -21,9 +29,26 @@ PLAN_WORDS = (
 )
 
 
+def chosen_words(options: argparse.Namespace) -> str:
+    """What a plan rests on where config or target were left out; empty with both."""
+    words = []
+    if options.config is None and options.mode is None:
+        words.append(f"no config given: {DEFAULT_MODE}; a YAML file or --mode names another")
+    if not _has_target(options):
+        words.append(
+            "no target given: the grid as written, --time and --memory as its limits; --target N"
+            " chooses runs that forecast N parameters"
+        )
+    return "\n".join(words)
+
+
+def _has_target(options: argparse.Namespace) -> bool:
+    return any(getattr(options, name) is not None for name in _TARGETS)
+
+
 def wants_design(options: argparse.Namespace) -> bool:
     """Whether a target is named. Raises ``ConfigError`` for a design's options without one."""
-    if any(getattr(options, name) is not None for name in _TARGETS):
+    if _has_target(options):
         return True
     needed = [name for name in _ONLY_WITH_TARGET if getattr(options, name, None) is not None]
     if needed or _is_sweep(options.config):
@@ -89,7 +114,11 @@ def propose(options: argparse.Namespace, request: object) -> int:
         print(json.dumps(proposal.to_json(), indent=1, allow_nan=False))
         return EXIT_OK
     sweep = Path(options.config) if _is_sweep(options.config) else None
-    print(design_text.render(proposal, written, sweep))
+    print(
+        "\n".join(
+            filter(None, [chosen_words(options), design_text.render(proposal, written, sweep)])
+        )
+    )
     return EXIT_OK
 
 

@@ -12,7 +12,7 @@ from scaling_law.flags import RESULTS, Commands, given
 def _export(options: argparse.Namespace) -> int:
     from scaling_law.run.export import export_run
 
-    print(export_run(Path(options.source), options.run, Path(options.to), options.format))
+    print(export_run(Path(options.source), options.run, Path(options.out), options.format))
     return EXIT_OK
 
 
@@ -32,7 +32,7 @@ def add(commands: Commands) -> None:
         help="a run's folder, or a sweep's (results)",
     )
     export.add_argument("--run", type=given, metavar="RUN", help="its id or label, of a sweep")
-    export.add_argument("--to", type=given, required=True, metavar="DIR", help="a new folder")
+    export.add_argument("--out", type=given, required=True, metavar="DIR", help="a new folder")
     export.add_argument(
         "--format",
         default="safetensors",

@@ -8,7 +8,15 @@ from pathlib import Path
 
 from scaling_law.commands import design
 from scaling_law.errors import EXIT_OK
-from scaling_law.flags import RESULTS, Commands, add_json_option, add_sweep_options, given, say
+from scaling_law.flags import (
+    RESULTS,
+    Commands,
+    add_json_option,
+    add_sweep_options,
+    config_of,
+    given,
+    say,
+)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -47,7 +55,7 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(plan.to_json(), indent=1))
     else:
-        print(session.dry_run_text(config, plan))
+        print(session.dry_run_text(config, plan, design.chosen_words(options)))
     return EXIT_OK
 
 
@@ -61,7 +69,7 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
     if options.time is not None and timed:
         overrides.append(f"limits.time={options.time}")
     return Request(
-        config=options.config or options.mode,
+        config=config_of(options),
         device=options.device,
         overrides=tuple(overrides),
         out=options.out,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.data import corpora
-from scaling_law.errors import ConfigError, quoted
+from scaling_law.errors import ConfigError, did_you_mean, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +120,22 @@ def corpus_names() -> list[str]:
     return sorted(module.name for module in found if not module.name.startswith("_"))
 
 
-def _existing(path: str) -> Path | None:
+def _exists(path: str) -> bool:
     try:
-        found = Path(path).expanduser()
-        return found if path and found.exists() else None
+        return bool(path) and Path(path).expanduser().exists()
     except (OSError, RuntimeError):  # a name too long, an unknown ~user
-        return None
+        return False
+
+
+def corpus_problem(name_or_path: str) -> str:
+    """Why there is no such corpus, without reading it; empty where there is."""
+    names = corpus_names()
+    if name_or_path in names or _exists(name_or_path):
+        return ""
+    return (
+        f"{quoted(name_or_path)}{did_you_mean(name_or_path, names)} is neither a corpus"
+        f" ({', '.join(names)}) nor an existing file or folder"
+    )
 
 
 def load_corpus(name_or_path: str) -> Corpus:
@@ -139,12 +149,9 @@ def load_corpus(name_or_path: str) -> Corpus:
         corpus = module.CORPUS
         assert isinstance(corpus, Corpus) and corpus.name == name_or_path
         return corpus
-    path = _existing(name_or_path)
-    if path is None:
-        raise ConfigError(
-            f"data.corpus: {quoted(name_or_path)} is neither a corpus "
-            f"({', '.join(corpus_names())}) nor an existing file or folder"
-        )
+    if problem := corpus_problem(name_or_path):
+        raise ConfigError(f"data.corpus: {problem}")
+    path = Path(name_or_path).expanduser()
     from scaling_law.data.local import local_corpus
 
     return local_corpus(path)

@@ -13,6 +13,7 @@ from typing import Any
 from scaling_law.fit.envelope import fit_envelope
 from scaling_law.fit.isoflop import fit_isoflop
 from scaling_law.fit.suite import FitSuite
+from scaling_law.outcome import status_words
 
 KAPLAN, CHINCHILLA = 0.73, 0.50
 """Exponents a of Kaplan 2020 (arXiv 2001.08361, figure 14) and Hoffmann 2022 (table 2)."""
@@ -70,7 +71,7 @@ def _parametric(row: dict[str, Any]) -> Approach:
         flops=row["flops"],
         exponent=row["a"],
         interval=interval,
-        reason="" if row["a"] is not None else row["status"],
+        reason="" if row["a"] is not None else status_words(row["status"]),
     )
 
 

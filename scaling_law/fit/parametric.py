@@ -20,6 +20,7 @@ from scaling_law.fit.solve import Objective, Problem, Solution
 from scaling_law.fit.studentised import covariances, errors, studentised_interval
 from scaling_law.fit.surface import bounded_exp, surface_of
 from scaling_law.outcome import STATUS_REMEDY, FitResult
+from scaling_law.units import count_of
 
 # Starts within this relative excess of the best objective count as agreeing.
 AGREEING = 1e-6
@@ -139,7 +140,8 @@ def _resampled(
         note = "no intervals: a parameter is at its bound"
         return dataclasses.replace(result, notes=(*result.notes, note))
     if points.n_clusters < LEAST_CLUSTERS:
-        note = f"no intervals: {points.n_clusters} independent trunks, {LEAST_CLUSTERS} needed"
+        trunks = count_of(points.n_clusters, "independent trunk")
+        note = f"no intervals: {trunks}, {LEAST_CLUSTERS} needed"
         return dataclasses.replace(result, notes=(*result.notes, note))
     drawn = bootstrap(
         problem, optimum, points, resamples=how.resamples, seed=how.seed, level=how.level

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.fit.interval import log_loss
 from scaling_law.fit.surface import Allocation, bounded_exp, surface_of
 from scaling_law.outcome import FitResult, Prediction
@@ -128,7 +128,10 @@ def published_law(name: str) -> FitResult:
     there is.
     """
     if name not in _LAWS:
-        raise ConfigError(f"published law {name!r}: expected one of {', '.join(PUBLISHED)}")
+        raise ConfigError(
+            f"published law {name!r}{did_you_mean(name, PUBLISHED)}: expected one of"
+            f" {', '.join(PUBLISHED)}"
+        )
     law = _LAWS[name]
     return FitResult(
         law=law.law,

@@ -19,7 +19,7 @@ from scaling_law.fit.order import seed_noise, sizes_in_order
 from scaling_law.fit.parametric import Refitter
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.solve import Objective
-from scaling_law.outcome import FitResult
+from scaling_law.outcome import FitResult, status_words
 
 # A rollout passes when the median relative error of its held-out runs is within the first
 # figure and 90% of them (below ten: all) within the second, which noise of single runs may
@@ -120,7 +120,7 @@ class HoldOuts:
         except FitError as problem:
             return _refused(held_out, str(problem), counts, factors)
         if not fit.usable:
-            return _refused(held_out, f"{fit.status}: {fit.message}", counts, factors)
+            return _refused(held_out, f"{status_words(fit.status)}: {fit.message}", counts, factors)
         rest = points.take(held)
         inputs = {name: rest.variable(name) for name in self._refit.law.variables}
         errors = self._refit.law.predict(fit.params, inputs) / rest.loss_nats - 1

@@ -15,7 +15,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_law.errors import ConfigError, FitError
+from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints
@@ -51,7 +51,9 @@ def check_rules(names: Collection[str]) -> None:
     """Raises ``ConfigError`` for a rule that does not exist."""
     for name in names:
         if name not in RULES:
-            raise ConfigError(f"rule {name!r}: expected one of {', '.join(RULES)}")
+            raise ConfigError(
+                f"rule {name!r}{did_you_mean(name, RULES)}: expected one of {', '.join(RULES)}"
+            )
 
 
 def screen(points: FitPoints, *, keep: Collection[str] = ()) -> FitPoints:

@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import math
 
+from scaling_law.fit.parametric import MAX_CONDITION
 from scaling_law.fit.suite import FitSuite
-from scaling_law.outcome import FitResult
-from scaling_law.units import format_count
+from scaling_law.outcome import FitResult, status_words
+from scaling_law.units import count_of, format_count
 
+# What the last line of every law says.
+_LEGEND = (
+    "    (starts agree: searches begun apart that ended at this optimum; rms residual: the typical"
+    " miss;",
+    "    condition: how far parameters trade off against each other: 1 not at all, above"
+    f" {MAX_CONDITION:g} refused)",
+)
 _SCALES = frozenset(("A", "B", "N_c", "D_c", "C_c", "K"))
 
 
 def format_suite(suite: FitSuite) -> str:
-    """A page to read at 2 a.m.: what was fitted, how well, how far it may be trusted."""
+    """A page to read at 2 a.m.: the law and how far it may be trusted, then all that was fitted."""
     return "\n".join(
         [
             *_head(suite),
             "",
-            *_law_lines(suite),
+            *_answer_lines(suite),
             "",
             *_score_lines(suite),
             "",
             *_allocation_lines(suite),
             "",
-            *_validation_lines(suite),
+            *_other_lines(suite),
             *_dropped_lines(suite),
         ]
     )
@@ -37,8 +45,10 @@ def _head(suite: FitSuite) -> list[str]:
     )
     convention = points.convention
     lines = [
-        f"{len(points)} annealed points from {points.n_clusters} independent trunks"
-        f" ({len(set(points.size))} sizes); {len(points.dropped)} runs left out",
+        f"{count_of(len(points), 'annealed point')} from"
+        f" {count_of(points.n_clusters, 'independent trunk')}"
+        f" ({count_of(len(set(points.size)), 'size')});"
+        f" {count_of(len(points.dropped), 'run')} left out",
         f"range: {spans}",
         f"params: {convention['params']}; FLOPs: {convention['flops']}; loss: nats per token,"
         f" natural logarithm; intervals at {100 * suite.settings.level:g}%",
@@ -46,28 +56,63 @@ def _head(suite: FitSuite) -> list[str]:
     return lines + [f"note: {note}" for note in suite.notes]
 
 
-def _law_lines(suite: FitSuite) -> list[str]:
-    lines = []
-    for name, fit in suite.laws.items():
-        lines.append(
-            f"{name}: {fit.status}, on {suite.fitted_on[name]}: {fit.n_points} points,"
-            f" {fit.n_clusters} trunks" + (f"; {fit.message}" if fit.message else "")
-        )
-        if not fit.params:
-            continue
-        lines += [f"    {words}" for words in _params(fit)]
-        if not fit.intervals:
-            lines += [f"    {note}" for note in fit.notes if note.startswith("no intervals")]
-        lines.append(
-            f"    {fit.n_starts_agreeing} of {fit.n_starts} starts agree; rms residual"
-            f" {100 * fit.rms_log_residual:.2f}% of loss; condition {fit.condition_number:.1e}"
-        )
-    main = suite.laws.get(suite.best_law)
-    if main is not None:
-        lines.append(f"intervals: {main.interval_method or 'none'}")
-        lines += [f"profile ({p.law}, least squares in log loss): {p.text}" for p in suite.profiles]
-        notes = [note for note in main.notes if note not in suite.notes]
-        lines += [f"note ({main.law}): {note}" for note in notes]
+def _answer_lines(suite: FitSuite) -> list[str]:
+    """The law that forecasts use, the verdict on it and the noise it stands against."""
+    check, best = suite.validation, suite.laws.get(suite.best_law)
+    if best is None or not best.params:
+        lines = ["no joint law could be fitted: what each lacks stands below"]
+    else:
+        lines = [
+            "forecasts use this law, which best predicts runs held out:",
+            *_law(suite, suite.best_law, best),
+            *_LEGEND,
+            f"intervals: {best.interval_method or 'none'}",
+        ]
+        said = [*suite.notes, *(note for note in best.notes if note.startswith("no intervals"))]
+        lines += [f"note ({best.law}): {note}" for note in best.notes if note not in said]
+    lines.append(f"verdict ({suite.best_law or 'no law'}): {check.verdict}")
+    if check.seed_noise_log is not None:
+        noise = f"{100 * check.seed_noise_log:.2f}% of loss (standard deviation)"
+    else:
+        noise = check.reasons.get("seed_noise_log", "not measured")
+    lines.append(f"seed noise: {noise}")
+    return lines
+
+
+def _law(suite: FitSuite, name: str, fit: FitResult) -> list[str]:
+    """A law's parameters and how well they are determined."""
+    lines = [
+        f"{name}: {status_words(fit.status)}, on {suite.fitted_on[name]}:"
+        f" {count_of(fit.n_points, 'point')}, {count_of(fit.n_clusters, 'trunk')}"
+        + (f"; {fit.message}" if fit.message else "")
+    ]
+    if not fit.params:
+        return lines
+    lines += [f"    {words}" for words in _params(fit)]
+    if not fit.intervals:
+        lines += [f"    {note}" for note in fit.notes if note.startswith("no intervals")]
+    lines.append(
+        f"    {fit.n_starts_agreeing} of {fit.n_starts} starts agree; rms residual"
+        f" {100 * fit.rms_log_residual:.2f}% of loss; condition {fit.condition_number:.1e}"
+    )
+    return lines
+
+
+def _other_lines(suite: FitSuite) -> list[str]:
+    """Every other law, and the profiles."""
+    best = suite.laws.get(suite.best_law)
+    found = best is not None and bool(best.params)
+    others = {name: fit for name, fit in suite.laws.items() if not (found and fit is best)}
+    lines = ["other laws" if found else "laws"] if others else []
+    for name, fit in others.items():
+        lines += _law(suite, name, fit)
+    if not found and any(fit.params for fit in others.values()):
+        lines += _LEGEND
+    lines += [
+        f"profile ({p.law}, least squares in log loss): {p.text}: what fits nearly as well, the"
+        " other parameters fitted anew"
+        for p in suite.profiles
+    ]
     return lines
 
 
@@ -115,7 +160,9 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
         if row["a_low"] is not None:
             words += f" [{row['a_low']:.3f}, {row['a_high']:.3f}]"
         count = row["params"].replace("_", "-")
-        lines.append(f"    {row['law'] + ',':<11} {count:<14} {words}  ({row['status']})")
+        lines.append(
+            f"    {row['law'] + ',':<11} {count:<14} {words}  ({status_words(row['status'])})"
+        )
     for name, result in (("IsoFLOP", suite.isoflop), ("envelope", suite.envelope)):
         count = suite.points.convention["params"].replace("_", "-")
         words = f"refused: {result.reason}"
@@ -124,14 +171,6 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
             if line.interval is not None:
                 words += f" [{line.interval[0]:.3f}, {line.interval[1]:.3f}]"
         lines.append(f"    {name + ',':<11} {count:<14} {words}")
-    return lines
-
-
-def _validation_lines(suite: FitSuite) -> list[str]:
-    check = suite.validation
-    lines = [f"verdict ({suite.best_law}): {check.verdict}"]
-    if check.seed_noise_log is not None:
-        lines.append(f"seed noise: {100 * check.seed_noise_log:.2f}% of loss (standard deviation)")
     return lines
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.rollout import LEAST_HELD_OUT, PASS_MEDIAN_FRAC, PASS_P90_FRAC, HeldOut
 from scaling_law.fit.validate import Validation
+from scaling_law.units import count_of
 
 _TITLES = (
     ("leave_size_out", "each size left out"),
@@ -22,7 +23,8 @@ _HEAD = ("held out", "fitted", "scored", "FLOPs", "median", "90%", "worst", "bia
 def format_validation(check: Validation, points: FitPoints) -> str:
     """Tables of errors, bias and coverage, then order, noise and the verdict in words."""
     lines = [
-        f"law {check.law} on {len(points)} points from {points.n_clusters} independent trunks",
+        f"law {check.law} on {count_of(len(points), 'point')} from"
+        f" {count_of(points.n_clusters, 'independent trunk')}",
         "errors are predicted / measured - 1, in % of the loss; coverage: share of held-out runs"
         " within their interval",
     ]

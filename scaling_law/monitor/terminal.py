@@ -15,19 +15,16 @@ from scaling_law.monitor.host import Host
 from scaling_law.monitor.words import (
     ASCII_BLOCKS,
     BLOCKS,
-    count_words,
     device_words,
     end_words,
     host_words,
-    left_words,
-    loss_words,
     phase_words,
     sparkline,
     speed_words,
-    state_words,
 )
 from scaling_law.record import CurvePoint
 from scaling_law.run.snapshot import RunState, Snapshot
+from scaling_law.run.words import count_words, left_words, loss_words, state_words
 from scaling_law.units import format_seconds
 
 # Bold or plain beside the colour: red and green alone are one to many.

@@ -7,32 +7,10 @@ from collections.abc import Sequence
 
 from scaling_law.monitor.host import Host
 from scaling_law.run.snapshot import RunState, Snapshot
-from scaling_law.units import format_bytes, format_count, format_seconds
+from scaling_law.run.words import loss_words, state_words
+from scaling_law.units import format_bytes, format_count
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
-_COUNT_WORDS = {"started": "at work", "stopped_early": "stopped early"}
-
-
-def state_words(state: str) -> str:
-    """A state as people say it."""
-    return _COUNT_WORDS.get(state, state)
-
-
-def count_words(snapshot: Snapshot) -> str:
-    """How many runs are in which state: ``12 done, 1 diverged, 2 at work, 25 waiting``."""
-    found = [f"{number} {state_words(state)}" for state, number in snapshot.counts.items()]
-    return ", ".join(found) or "no runs"
-
-
-def left_words(snapshot: Snapshot) -> str:
-    """How long it will take: by the plan's costs at the pace measured so far."""
-    if snapshot.seconds_left is None:
-        return ""
-    words = f"about {format_seconds(snapshot.seconds_left)}"
-    words += " left" if snapshot.at_work else " of work left"
-    if snapshot.pace is not None:
-        words += f" ({snapshot.pace:.2g}x the planned time)"
-    return words
 
 
 def phase_words(snapshot: Snapshot) -> str:
@@ -74,14 +52,6 @@ def host_words(host: Host) -> str:
             line += f", {format_bytes(gpu.used_bytes)} of {format_bytes(gpu.total_bytes)}"
         words.append(line)
     return "; ".join(words)
-
-
-def loss_words(run: RunState) -> str:
-    """The final loss, or the newest of the curve, or what an early stop predicts."""
-    loss = run.val_loss_nats if run.val_loss_nats is not None else run.last_val_loss_nats
-    if loss is None and run.predicted_loss_nats is not None:
-        return f"~{run.predicted_loss_nats:.4f}"
-    return "" if loss is None else f"{loss:.4f}"
 
 
 def end_words(run: RunState) -> str:

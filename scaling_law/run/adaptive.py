@@ -1,12 +1,16 @@
 """``slaw run --adaptive``: choose runs, train them, fit, and choose again.
 
 Each round's sweep is a file in the sweep's folder before its first run, so that a loop that was
-killed goes on where it was; nothing else is remembered.
+killed goes on where it was; beside them lie what was asked for and the target as the first round
+completed it. A size's compute-optimal tokens are another number in every fit: intervals of a loop
+are compared, so they are all for the tokens of the first round.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +21,7 @@ from scaling_law.candidates import Budget
 from scaling_law.config import config_yaml
 from scaling_law.design_plan import Before, Proposal, Wanted, budget_words, forecast_now, propose
 from scaling_law.design_session import before_of, next_batch
+from scaling_law.design_text import target_words
 from scaling_law.errors import EXIT_OK, ConfigError, FitError
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import Prediction
@@ -24,13 +29,16 @@ from scaling_law.plan import Plan
 from scaling_law.record import record_if_there
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs, run_sweep
+from scaling_law.schema import NAME
 from scaling_law.spec import to_json
+from scaling_law.units import count_of
 
 Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 ROUNDS = 4
 # A remainder below this share of the budget buys no round.
 _LEAST_SHARE = 0.05
+_NOTED = 1.1  # times the planned seconds from which on it is said
 _REMEDY = "put it back from a copy, or begin again in another folder (--out)"
 
 
@@ -62,7 +70,7 @@ def run_adaptive(request: Request, aim: Aim, say: Say, *, train: Train = run_swe
         number = loop.first()
     while True:
         sweep, plan, outcome = train(loop.round_request(number), say)
-        say(closing(sweep, plan, outcome))
+        say(closing(sweep, plan, outcome, last=False))
         if outcome.exit_code != EXIT_OK:
             return outcome.exit_code
         reached = loop.forecast(number)
@@ -81,6 +89,7 @@ class _Loop:
         self.config, self.profile, self.tokens = inputs(request, say)
         self.sweep = SweepDir(Path(request.out or f"results/{self.config.name}"))
         self._fitted: tuple[int, Before] | None = None
+        self._fixed: dict[str, float] | None = None  # the target, from the first round on
         self._check_aim()
 
     def _before(self, number: int) -> Before:
@@ -116,6 +125,26 @@ class _Loop:
                 f" ({self.sweep.adaptive.name}); type the same line again, or choose another"
                 " folder with --out"
             )
+        self._fixed = known.get("fixed")
+
+    def _wanted(self) -> Wanted:
+        """What was asked for, its target as the first round fixed it."""
+        if self._fixed is None:
+            return self.aim.wanted
+        return dataclasses.replace(self.aim.wanted, target=self._fixed)
+
+    def _fix(self, target: Prediction) -> None:
+        """Hold on to the params and tokens of a target; a target loss is fixed as it is."""
+        if self.aim.wanted.target.get("target_loss") is not None:
+            return
+        assert target.params is not None and target.tokens is not None, "propose completes it"
+        self._fixed = {"params": target.params, "tokens": target.tokens}
+        words = f"target of every round: {target_words(target)}"
+        asked = [value for value in self.aim.wanted.target.values() if value is not None]
+        if len(asked) == 1:
+            words += " (the best split by what is believed before any run; --target-tokens D"
+            words += " sets the tokens)"
+        self.say(words)
 
     def last_round(self) -> int:
         """The number of the last round decided; 0 before the first."""
@@ -138,23 +167,32 @@ class _Loop:
 
     def first(self) -> int:
         """Decide the first round, from what is believed before any run."""
-        wanted = self._share(1)
-        proposal = propose(self.config, self.profile, wanted, train_tokens=self.tokens)
-        sealed.write(self.sweep.adaptive, self._asked())
+        config = self.config
+        if re.fullmatch(NAME, folder := self.sweep.path.resolve().name):
+            config = dataclasses.replace(config, name=folder)  # not another sweep of that config
+        proposal = propose(config, self.profile, self._share(1), train_tokens=self.tokens)
+        self._fix(proposal.target)
+        sealed.write(self.sweep.adaptive, {**self._asked(), "fixed": self._fixed})
         return self._decide(1, proposal)
 
     def forecast(self, number: int) -> Prediction | None:
         """The interval now, said; None when it is as narrow as wanted."""
-        found = forecast_now(self._before(number), self.aim.wanted)
+        found = forecast_now(self._before(number), self._wanted())
         if found.low_nats is None or found.high_nats is None:
             raise FitError(f"{self.sweep.path}: the fit gives no interval; see slaw fit")
         width = found.high_nats - found.low_nats
         self.say(
-            f"round {number}: {found.low_nats:.3f} to {found.high_nats:.3f} nats at the target,"
-            f" width {width:.3g} (wanted {self.aim.width:g}); law {found.law};"
-            f" {budget_words(self._budget(self._spent(number)))} of"
+            f"round {number}: {found.low_nats:.3f} to {found.high_nats:.3f} nats at"
+            f" {target_words(found)}, width {width:.3g} (wanted {self.aim.width:g});"
+            f" law {found.law}; {budget_words(self._budget(self._spent(number)))} of"
             f" {budget_words(self.aim.wanted.budget)} spent"
         )
+        if (slow := self._slowness(number)) > _NOTED:
+            self.say(
+                f"the runs took {slow:.2g} times as long as planned (a busy machine, or one that"
+                " was measured idle): a round that has begun is finished, and later ones are"
+                " planned at this pace"
+            )
         if found.refused:
             self.say(found.refused)
         if width <= self.aim.width:
@@ -164,10 +202,13 @@ class _Loop:
 
     def next(self, number: int) -> int:
         """Decide the next round; 0 when the budget allows none."""
-        over = f"the budget is spent; next: slaw fit {self.sweep.path}"
+        following = f"next: slaw fit {self.sweep.path}"
         whole = self.aim.wanted.budget.amount
-        if number >= self.aim.rounds or whole - self._spent(number) < _LEAST_SHARE * whole:
-            self.say(over)
+        if whole - self._spent(number) < _LEAST_SHARE * whole:
+            self.say(f"the budget is spent; {following}")
+            return 0
+        if number >= self.aim.rounds:
+            self.say(f"{count_of(number, 'round')} of {self.aim.rounds} done; {following}")
             return 0
         # the later rounds are configured as the first: one batch, one text
         base = Request(config=self.request.config, device=self.request.device)
@@ -176,8 +217,7 @@ class _Loop:
                 base, self._share(number + 1), self.sweep, self._before(number), self.say
             )
         except FitError as problem:
-            self.say(f"no further round: {problem}")
-            self.say(over)
+            self.say(f"no further round: {problem}; {following}")
             return 0
         return self._decide(number + 1, proposal)
 
@@ -192,10 +232,12 @@ class _Loop:
         sealed.write(self.sweep.round_cost(number), cost)
         layout.atomic_write(self.sweep.round_config(number), sealed.text(proposal.yaml))
         low, high = proposal.after.low_nats, proposal.after.high_nats
+        slow = self._slowness(number - 1)
         self.say(
             f"round {number}: {len(proposal.chosen)} runs,"
-            f" {budget_words(self._budget(cost[self.aim.wanted.budget.unit]))}; expected"
-            f" {low or math.nan:.3f} to {high or math.nan:.3f} nats at the target"
+            f" {budget_words(self._budget(cost[self.aim.wanted.budget.unit] * slow))}; expected"
+            f" {low or math.nan:.3f} to {high or math.nan:.3f} nats at"
+            f" {target_words(proposal.target)}"
         )
         return number
 
@@ -203,19 +245,26 @@ class _Loop:
         """What is left, shared evenly among the rounds to come."""
         whole = self.aim.wanted.budget
         left = whole.amount - self._spent(number - 1)
-        share = left / (self.aim.rounds - number + 1)
-        wanted = self.aim.wanted
-        return Wanted(
-            target=wanted.target,
-            budget=Budget(unit=whole.unit, amount=share),
-            level=wanted.level,
-        )
+        share = left / (self.aim.rounds - number + 1) / self._slowness(number - 1)
+        budget = Budget(unit=whole.unit, amount=share)
+        return dataclasses.replace(self._wanted(), budget=budget)
 
     def _budget(self, amount: float) -> Budget:
         return Budget(unit=self.aim.wanted.budget.unit, amount=amount)
 
     def _spent(self, rounds: int) -> float:
         """What the rounds so far cost, in the budget's unit: as planned, or as taken if more."""
+        return self._planned(rounds) * self._slowness(rounds)
+
+    def _slowness(self, rounds: int) -> float:
+        """How many times as long as planned the rounds so far took; 1 if no longer, and of FLOPs,
+        which do not depend on the machine."""
+        planned = self._planned(rounds)
+        if self.aim.wanted.budget.unit != "seconds" or not planned:
+            return 1.0
+        return max(1.0, self._seconds_taken() / planned)
+
+    def _planned(self, rounds: int) -> float:
         unit, total = self.aim.wanted.budget.unit, 0.0
         for number in range(1, rounds + 1):
             path = self.sweep.round_cost(number)
@@ -224,7 +273,7 @@ class _Loop:
                 total += float(cost[unit])
             except (KeyError, TypeError, ValueError):
                 raise ConfigError(f"{path}: damaged, expected {unit}; {_REMEDY}") from None
-        return max(total, self._seconds_taken()) if unit == "seconds" else total
+        return total
 
     def _seconds_taken(self) -> float:
         """By the runs' own clocks, spread over the slots."""

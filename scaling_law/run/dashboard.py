@@ -8,7 +8,7 @@ import time
 
 from scaling_law.errors import SlawError
 from scaling_law.layout import SweepDir, atomic_write
-from scaling_law.run.snapshot import Watch
+from scaling_law.run.snapshot import Snapshot, Watch
 
 _EVERY_SECONDS = 5.0
 _MOST_SHARE = 0.02  # of the runner's time that may go into it: a sweep of 10,000 runs is told less
@@ -20,6 +20,13 @@ class Dashboard:
     def __init__(self, sweep: SweepDir) -> None:
         self._watch = Watch(sweep)
         self._next = 0.0
+
+    def snapshot(self) -> Snapshot | None:
+        """The sweep as it is now; None where it cannot be read, or has no plan."""
+        with contextlib.suppress(OSError, SlawError):
+            found = self._watch.read(logs=False)
+            return None if found.phase == "no_plan" else found
+        return None
 
     def refresh(self) -> None:
         """Write it if it is time to."""

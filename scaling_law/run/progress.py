@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ from scaling_law.record import RunRecord
 from scaling_law.spec import RunSpec
 from scaling_law.typed import build
 from scaling_law.units import format_bytes, format_count, format_seconds
+
+NEWS_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +61,24 @@ class SweepProgress:
     """Progress of a whole sweep, weighted by FLOPs, and of each run in flight.
 
     ``flops`` maps run id -> FLOPs of its own steps. Bars only on a terminal; elsewhere one
-    line per finished run on standard error.
+    line per finished run on standard error, and every minute what ``news`` says of the sweep.
     """
 
-    def __init__(self, flops: dict[str, float], done: set[str], slots: int) -> None:
+    def __init__(
+        self,
+        flops: dict[str, float],
+        done: set[str],
+        slots: int,
+        *,
+        news: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._flops = flops
         self._done = set(done)
         self._running: dict[str, tuple[RunSpec, RunDir]] = {}
-        self._began = time.monotonic()
+        self._news, self._clock = news, clock
+        self._began = clock()
+        self._told = self._began
         self._before = sum(flops[run_id] for run_id in done)
         self._bars: list[Any] = []
         if sys.stderr.isatty():
@@ -110,15 +123,16 @@ class SweepProgress:
         total = sum(self._flops.values())
         now = sum(self._flops[r] for r in self._done)
         now += sum(self._flops[r] * self._fraction(r)[0] for r in self._running)
-        elapsed = time.monotonic() - self._began
+        elapsed = self._clock() - self._began
         if now <= self._before or elapsed < 5:
             return ""
         left = (total - now) * elapsed / (now - self._before)
         return f", about {format_seconds(left)} left" if left > 1 else ""
 
     def refresh(self) -> None:
-        """Redraw the bars; nothing where there are none."""
+        """Redraw the bars; where there are none, a line now and then."""
         if not self._bars:
+            self._tell()
             return
         total = sum(self._flops.values())
         now, rate_sum = sum(self._flops[r] for r in self._done), 0.0
@@ -134,6 +148,14 @@ class SweepProgress:
             self._draw(bar, 0.0, "idle", "")
         words = f"{len(self._done)}/{len(self._flops)} runs, {format_count(rate_sum)} tok/s"
         self._draw(self._bars[0], now / max(total, 1.0), "sweep", words + self._left_words())
+
+    def _tell(self) -> None:
+        """A line every ``NEWS_SECONDS``: a log tells work from a hung sweep."""
+        if self._clock() - self._told < NEWS_SECONDS:
+            return
+        self._told = self._clock()
+        over = f"{len(self._done)} of {len(self._flops)} runs over{self._left_words()}"
+        self.say(f"{time.strftime('%H:%M:%S')} {self._news() or over}")
 
     @staticmethod
     def _draw(bar: Any, share: float, name: str, words: str) -> None:

@@ -28,6 +28,7 @@ from scaling_law.run.dashboard import Dashboard
 from scaling_law.run.others import Others
 from scaling_law.run.progress import SweepProgress, describe_end
 from scaling_law.run.tidy import tidy_run
+from scaling_law.run.words import news_line
 from scaling_law.spec import Resources, to_json
 from scaling_law.versions import RESOURCES, SPEC
 
@@ -73,6 +74,7 @@ class SweepOutcome:
     diverged: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+    done_before: int = 0  # over, well or diverged, when this ``slaw run`` began
     stopped_by: int | None = None
     seconds: float = 0.0
 
@@ -129,7 +131,8 @@ class Runner:
             self._reconcile()
         flops = {run.run_id: run.flops_spent for run in self.plan.runs}
         over = {*self.outcome.done, *self.outcome.diverged}
-        progress = SweepProgress(flops, over, self.engine.slots)
+        progress = SweepProgress(flops, over, self.engine.slots, news=self._news)
+        self.outcome.done_before = len(over)
         if over:
             progress.say(f"{len(over)} of {len(flops)} runs were finished before")
         try:
@@ -141,6 +144,10 @@ class Runner:
         self._block_the_rest()
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
+
+    def _news(self) -> str | None:
+        snapshot = self.dashboard.snapshot()
+        return None if snapshot is None else news_line(snapshot)
 
     def _reconcile(self) -> None:
         """Take the disk's word for what is over, and write the folders of what is not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import secrets
@@ -19,6 +20,7 @@ from scaling_law import layout
 from scaling_law.claim import Claims, Watch, clear_leftovers, wait_for
 from scaling_law.compiling import with_compiled
 from scaling_law.config import SweepConfig, load_config
+from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
@@ -33,7 +35,7 @@ from scaling_law.run.runner import Runner, SweepOutcome, engine_log
 from scaling_law.run.tracking import HURRY_SECONDS, tracked
 from scaling_law.stacking import with_stacks
 from scaling_law.tracker_keys import by_name
-from scaling_law.units import format_count, format_seconds
+from scaling_law.units import count_of, format_count, format_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +94,34 @@ def _heard(command: list[str], say: Say) -> tuple[int, list[str]]:
 
 def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
     """Both, the config's errors first: nobody should wait for a calibration to see a typo."""
-    load_config(request.config, overrides=request.overrides, device_kind="cpu")
+    _config(request, "cpu" if request.device == "auto" else request.device)
     profile = measured_profile(request.device, say)
-    config = load_config(request.config, overrides=request.overrides, device_kind=profile.kind)
+    config = _config(request, profile.kind)
     return config, shared_by(profile, config.limits.slots)
+
+
+def _config(request: Request, kind: str) -> SweepConfig:
+    """The config on a kind of device, its corpus looked for as well.
+
+    A sweep that has its tokens goes on without the text they were made of.
+    """
+    read = functools.partial(
+        load_config, request.config, overrides=request.overrides, device_kind=kind
+    )
+    try:
+        return read(corpus_problem=corpus_problem)
+    except ConfigError as problem:
+        try:
+            config = read()
+        except ConfigError:
+            raise problem from None
+        if _folder(request, config).data.is_file():
+            return config
+        raise
+
+
+def _folder(request: Request, config: SweepConfig) -> SweepDir:
+    return SweepDir(Path(request.out or f"results/{config.name}"))
 
 
 def sweep_folder(request: Request) -> SweepDir:
@@ -103,7 +129,7 @@ def sweep_folder(request: Request) -> SweepDir:
     if request.out is not None:
         return SweepDir(Path(request.out))
     config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
-    return SweepDir(Path(f"results/{config.name}"))
+    return _folder(request, config)
 
 
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
@@ -141,7 +167,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
     """
     with _stoppable(), Claims() as claims:
         config, profile = _config_and_profile(request, say)
-        sweep = SweepDir(Path(request.out or f"results/{config.name}"))
+        sweep = _folder(request, config)
         if not sweep.plan.exists():  # a grid that cannot be run should not wait for its data
             make_plan(config, profile, train_tokens=None)
         is_new = not sweep.path.exists()
@@ -260,12 +286,13 @@ def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
     points = len(plan.runs) - trunks
     lines = [
         f"sweep {plan.name} -> {sweep.path}",
-        f"device: {plan.device_kind} ({plan.device_name}), {plan.slots} runs at once",
+        f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
         f"precision: {plan.precision} ({plan.precision_reason})",
         f"data: {dataset.meta['spec']['corpus']}, corpus {dataset.fingerprint},"
         f" {format_count(dataset.n_tokens('train'))} training tokens of"
         f" {dataset.bytes_per_token('train'):.2f} bytes, vocabulary {dataset.vocab_size}",
-        f"plan: {points} annealed points from {trunks} trunks, {plan.flops_total:.3g} FLOPs"
+        f"plan: {count_of(points, 'annealed point')} from {count_of(trunks, 'trunk')},"
+        f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
@@ -274,10 +301,10 @@ def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
     return "\n".join(lines)
 
 
-def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome) -> str:
-    """What happened, and what to type next."""
+def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = True) -> str:
+    """What happened, and what to type next; where it is not the ``last`` round, only the former."""
     by_id = plan.by_id
-    words = [f"{len(outcome.done)} of {len(plan.runs)} runs done"]
+    words = [f"{len(outcome.done)} of {count_of(len(plan.runs), 'run')} done"]
     for name, found in (
         ("of them stopped early (loss predicted)", outcome.stopped_early),
         ("diverged", outcome.diverged),
@@ -286,20 +313,27 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome) -> str:
     ):
         if found:
             words.append(f"{len(found)} {name}")
-    lines = [", ".join(words) + f" in {format_seconds(outcome.seconds)}"]
+    over = outcome.done_before == len(plan.runs)
+    took = (
+        "; all were over before, nothing left to do"
+        if over
+        else (f" in {format_seconds(outcome.seconds)}")
+    )
+    lines = [", ".join(words) + took]
     troubles = {**outcome.diverged, **outcome.failed, **outcome.blocked}
     lines += [f"  {by_id[run_id].spec.label}: {reason}" for run_id, reason in troubles.items()]
     if outcome.stopped_by is not None:
         lines.append("stopped; run the same line again to go on from the checkpoints")
     elif outcome.failed:
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same line again to retry")
-    else:
+    elif last:
         lines.append(f"next: slaw fit {sweep.path}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)
 
 
-def dry_run_text(config: SweepConfig, plan: Plan) -> str:
-    """The plan's table under the name of its config."""
-    return f"sweep {config.name} (dry run: nothing is written)\n\n{render_plan(plan)}"
+def dry_run_text(config: SweepConfig, plan: Plan, note: str = "") -> str:
+    """The plan's table under the name of its config and a ``note`` on what was chosen."""
+    head = f"sweep {config.name} (dry run: nothing is written)" + (f"\n{note}" if note else "")
+    return f"{head}\n\n{render_plan(plan)}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from scaling_law.layout import SweepDir
 from scaling_law.run.snapshot import Watch
+from scaling_law.run.words import state_words
 from scaling_law.units import format_count, format_seconds
 
 
@@ -19,18 +20,18 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
 
 def format_status(status: dict[str, Any]) -> str:
     """The status for a terminal: a summary line, then every run that is not waiting."""
-    counts = ", ".join(f"{n} {state}" for state, n in status["counts"].items())
+    counts = ", ".join(f"{n} {state_words(state)}" for state, n in status["counts"].items())
     share = 100 * status["flops_done_frac"]
     left = status["seconds_left"]
     words = f", about {format_seconds(left)} of work left" if left else ""
     lines = [f"{status['sweep']}: {counts}; {share:.0f}% of the FLOPs spent{words}"]
     if status["phase"] == "idle":
         lines.append("no `slaw run` is at work here; the same line goes on where it stopped")
-    width = max(9, *(len(state) + 1 for state in status["counts"]))
+    width = max(9, *(len(state_words(state)) + 1 for state in status["counts"]))
     shown = [run for run in status["runs"] if run["state"] != "waiting"]
     longest = max([32, *(len(run["label"]) for run in shown)])
     for run in shown:
-        words = f"  {run['state']:<{width}}{run['label']:<{longest}}  "
+        words = f"  {state_words(run['state']):<{width}}{run['label']:<{longest}}  "
         words += f"step {run['step']}/{run['total_steps']}"
         for name, kind in (
             ("val_loss_nats", ""),

@@ -36,7 +36,7 @@ def export(run_dir: RunDir, to: Path, form: str) -> None:
     record = read_record(run_dir.record)
     state, tokenizer = _read(run_dir)
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise ConfigError(f"{to}: exists and is not an empty folder; choose another with --to")
+        raise ConfigError(f"{to}: exists and is not an empty folder; choose another with --out")
     to.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".tmp", dir=to.parent))
     try:

@@ -172,6 +172,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("memory-is-a-word", GOOD + "limits: {memory: plenty}\n", "s.yaml:6: limits.memory: expected a size such as 4GB or 512MiB, found 'plenty'", 1),
     ("memory-is-infinite", GOOD + "limits: {memory: 1e308TB}\n", "s.yaml:6: limits.memory: expected a positive finite size, found '1e308TB'", 1),
     ("memory-is-a-list", GOOD + "limits: {memory: [4GB]}\n", "s.yaml:6: limits.memory: expected a size such as 4GB, found ['4GB']", 1),
+    ("corpus-beside-other-mistakes", _with("text.txt", "installd").replace("name: test", "nme: test"), ("s.yaml:1: nme: unknown key (did you mean name?)", "s.yaml:2: data.corpus: 'installd' (did you mean installed?) is neither a corpus (fineweb_edu,"), 3),
     # variants
     ("variant-unknown", GOOD + "variants: {tpu: {}}\n", "s.yaml:6: variants.tpu: unknown device kind; known: cpu, mps, cuda", 1),
     ("variant-is-a-list", GOOD + "variants: [cpu]\n", "s.yaml:6: variants: expected any of cpu, mps, cuda as keys, found a list", 1),
@@ -214,7 +215,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("warmup-huge", GOOD + "optim: {warmup_tokens: 1e300}\n", "s.yaml:6: optim.warmup_tokens: expected at most 1e+40, found 1e+300", 1),
     ("memory-too-small", GOOD + "limits: {memory: 1MB}\n", "nothing of the grid fits: nano14k-seed0-h999K: needs 303 MB even with one sequence at a time and gradient checkpointing; a slot has 500 kB", 1),
     ("time-too-short", GOOD + "limits: {time: 1s}\n", "nothing of the grid fits: nano14k-seed0-h999K: the whole grid would take 1m02s, over limits.time 1.0s; the points dearest alone are left out", 1),
-    ("no-such-corpus", _with("text.txt", "no/such/folder"), "data.corpus: 'no/such/folder' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103,", 1),
+    ("no-such-corpus", _with("text.txt", "no/such/folder"), "s.yaml:2: data.corpus: 'no/such/folder' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103,", 1),
     ("corpus-is-empty-text", _with("text.txt", "''"), "data.corpus: '' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2) nor an", 1),
     ("corpus-has-nul", _with("text.txt", '"a\\0b"'), "data.corpus: 'a\\x00b' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2)", 1),
     ("corpus-has-newline", _with("text.txt", '"a\\nb"'), "data.corpus: 'a\\nb' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2) nor", 1),

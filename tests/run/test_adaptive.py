@@ -11,10 +11,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.candidates import Budget
 from scaling_law.config import config_yaml, load_config
-from scaling_law.design_plan import Wanted
+from scaling_law.design_plan import Wanted, forecast_now
+from scaling_law.design_session import before_of
 from scaling_law.errors import ConfigError
 from scaling_law.fit.laws import load_law
 from scaling_law.layout import SweepDir
@@ -24,6 +25,7 @@ from scaling_law.record import write_record
 from scaling_law.run.adaptive import Aim, _Loop, run_adaptive
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request
+from scaling_law.units import format_count
 from tests.fakes import PLANTED, cpu_profile, ladder_config, record_of
 
 
@@ -33,6 +35,7 @@ class Trainer:
     def __init__(self) -> None:
         self.rounds: list[str] = []
         self.killed = False
+        self.slow: float | None = None  # times the planned seconds
 
     def __call__(self, request, say):
         sweep = SweepDir(Path(request.out))
@@ -52,7 +55,10 @@ class Trainer:
             loss = float(load_law("chinchilla").predict(PLANTED, variables)[0])
             noise = np.random.default_rng(int(run.run_id[-8:], 16)).normal()
             loss *= math.exp(0.002 * noise)
-            write_record(sweep.run(run.run_id), dataclasses.replace(record, val_loss_nats=loss))
+            record = dataclasses.replace(record, val_loss_nats=loss, seconds=0.0)
+            if self.slow is not None:
+                record = dataclasses.replace(record, seconds=self.slow * run.seconds)
+            write_record(sweep.run(run.run_id), record)
             outcome.done.append(run.run_id)
         if self.killed:
             outcome.stopped_by = 15
@@ -67,9 +73,9 @@ def place(monkeypatch, tmp_path):
     return tmp_path
 
 
-def aim(width: float, rounds: int = 2) -> Aim:
-    budget = Budget(unit="flops", amount=1e13)
-    wanted = Wanted(target={"params": 3e6}, budget=budget)
+def aim(width: float, rounds: int = 2, budget: Budget | None = None, **target: float) -> Aim:
+    budget = budget or Budget(unit="flops", amount=1e13)
+    wanted = Wanted(target=target or {"params": 3e6}, budget=budget)
     return Aim(wanted=wanted, width=width, rounds=rounds)
 
 
@@ -86,7 +92,8 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     assert sweep.round_config(1).read_text() == first
     names = [name.rpartition("/")[2] for name in trainer.rounds]
     assert names == ["01.yaml", "01.yaml", "02.yaml"]
-    assert any("the budget is spent" in line for line in said)
+    assert said[-1].endswith(f"next: slaw fit {sweep.path}")
+    assert sum("next: slaw fit" in line for line in said) == 1, "once, at the end of the loop"
     widths = [float(s.split("width ")[1].split(" ")[0]) for s in said if ", width " in s]
     assert len(widths) == 2
     runs = [load_config(sweep.round_config(n), device_kind="cpu") for n in (1, 2)]
@@ -97,6 +104,47 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     assert not sweep.round_config(3).exists()
     with pytest.raises(ConfigError, match="begun with another width"):
         run_adaptive(request, aim(0.5), said.append, train=trainer)
+
+
+def test_every_round_aims_at_the_first_ones_target_also_after_a_kill(place):
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    sweep, trainer = SweepDir(place / "out"), Trainer()
+    said: list[str] = []
+    trainer.killed = True
+    run_adaptive(request, aim(1e-6), said.append, train=trainer)
+    fixed = sealed.read(sweep.adaptive, "")["fixed"]
+    trainer.killed = False
+    run_adaptive(request, aim(1e-6), said.append, train=trainer)
+    words = f"3M params on {format_count(fixed['tokens'])} tokens"
+    assert said[0].startswith(f"target of every round: {words} (the best split")
+    rounds = [line for line in said if line.startswith("round ")]
+    assert len(rounds) == 4 and all(words in line for line in rounds)
+    own = forecast_now(before_of(sweep), aim(1.0).wanted).tokens
+    assert own is not None and not math.isclose(own, fixed["tokens"], rel_tol=0.01)
+    assert load_config(sweep.round_config(1), device_kind="cpu").name == "out", "the folder's name"
+    assert load_config(sweep.round_config(2), device_kind="cpu").name == "out"
+
+
+def test_a_target_loss_stays_a_loss(place):
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    loop = _Loop(request, aim(0.1, target_loss=2.5), print, Trainer())
+    loop._fix(cast(Any, None))
+    assert loop._wanted().target == {"target_loss": 2.5}
+
+
+def test_rounds_that_take_longer_than_planned_say_so_and_leave_the_later_less(place):
+    budget = Budget(unit="seconds", amount=300.0)
+    plans = {}
+    for slow in (0.0, 1.5):
+        out = SweepDir(place / f"slow{slow:g}")
+        request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(out.path))
+        trainer, said = Trainer(), list[str]()
+        trainer.slow = slow
+        run_adaptive(request, aim(1e-6, budget=budget), said.append, train=trainer)
+        assert any("times as long as planned" in line for line in said) == bool(slow)
+        plans[slow] = [sealed.read(out.round_cost(n), "")["seconds"] for n in (1, 2)]
+    assert plans[0.0][0] == plans[1.5][0]
+    assert plans[1.5][1] < plans[0.0][1] / 1.2
 
 
 def test_a_round_that_another_loop_decided_meanwhile_holds(place):

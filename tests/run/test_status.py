@@ -27,6 +27,8 @@ def test_a_killed_run_is_not_said_to_be_at_work(tmp_path):
         claims.take(sweep.runners / "1")
         status = sweep_status(sweep)
         assert [run["state"] for run in status["runs"][:2]] == ["done", "started"]
+        text = format_status(status)
+        assert "1 done, 1 at work" in text and "\n  at work  " in text, "no raw words"
     status = sweep_status(sweep)
     assert [run["state"] for run in status["runs"][:2]] == ["done", "stopped"]
     assert 0 < status["flops_done_frac"] < 1

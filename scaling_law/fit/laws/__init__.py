@@ -14,7 +14,7 @@ import functools
 import importlib
 import pkgutil
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.fit.laws.law import Law, Term
 
 __all__ = ["Law", "Term", "joint_laws", "law_names", "load_law"]
@@ -34,7 +34,10 @@ def load_law(name: str) -> Law:
     """
     plain, _, variable = name.partition(":")
     if plain not in law_names():
-        raise ConfigError(f"law {name!r}: expected one of {', '.join(law_names())}")
+        raise ConfigError(
+            f"law {name!r}{did_you_mean(name, law_names())}: expected one of"
+            f" {', '.join(law_names())}"
+        )
     law: Law = importlib.import_module(f"{__name__}.{plain}").LAW
     if not variable:
         return law

@@ -1,0 +1,88 @@
+"""What a log is told while runs train, by a clock that does not tick on its own."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from scaling_law.run.dashboard import Dashboard
+from scaling_law.run.progress import NEWS_SECONDS, SweepProgress
+from scaling_law.run.runner import SweepOutcome
+from scaling_law.run.session import closing
+from scaling_law.run.snapshot import Watch
+from scaling_law.run.words import left_words, news_line
+from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
+
+
+class Clock:
+    """Seconds, set by hand."""
+
+    now = 1e6
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watched(news, seconds: int) -> SweepProgress:
+    """A progress refreshed every second for so many."""
+    clock = Clock()
+    progress = SweepProgress({"a": 1.0, "b": 3.0}, {"a"}, 1, news=news, clock=clock)
+    for _ in range(seconds):
+        clock.now += 1
+        progress.refresh()
+    progress.close()
+    return progress
+
+
+def test_a_log_gets_a_line_every_minute(capsys):
+    watched(lambda: "half done", int(2.5 * NEWS_SECONDS))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[9:] for line in lines] == ["half done", "half done"]
+    assert lines[0][2] == lines[0][5] == ":", "each with the time of day"
+    watched(lambda: None, int(NEWS_SECONDS))
+    assert capsys.readouterr().err.splitlines()[0][9:] == "1 of 2 runs over"
+
+
+def test_a_terminal_gets_bars_and_no_such_lines(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    watched(lambda: "half done", int(2.5 * NEWS_SECONDS))
+    err = capsys.readouterr().err
+    assert "sweep" in err and "half done" not in err
+
+
+def test_the_line_says_how_far_the_sweep_is_what_is_at_work_and_its_loss(tmp_path):
+    sweep, plan = half_way(tmp_path / "sweep")
+    run = trunk_after(plan, DONE).spec
+    with at_work(sweep):
+        found = Dashboard(sweep).snapshot()
+    assert found is not None and found.seconds_left is not None
+    line = news_line(found)
+    assert line.startswith(f"{found.n_over} of 40 runs over, {found.flops_done_frac:.0%} of the FL")
+    assert f", {left_words(found)}; at work: {run.label} step " in line and "left" in line
+    assert line.endswith(f"step {run.total_steps // 2}/{run.total_steps}, loss 5.0000 nats/token")
+    idle = Watch(sweep).read()
+    assert news_line(idle).endswith("at work: none has begun a step")
+
+
+def test_what_cannot_be_read_is_no_news(tmp_path):
+    sweep, _ = half_way(tmp_path / "sweep")
+    sweep.plan.write_text("{")
+    assert Dashboard(sweep).snapshot() is None
+
+
+@pytest.mark.parametrize(
+    ("before", "stopped", "said"),
+    [
+        (40, None, "40 of 40 runs done; all were over before, nothing left to do\nnext: slaw fit"),
+        (39, None, "40 of 40 runs done in 2m00s\nnext: slaw fit"),
+        (39, signal.SIGINT, "40 of 40 runs done in 2m00s\nstopped; run the same line again"),
+    ],
+)
+def test_a_finished_sweep_is_not_said_to_have_been_trained(tmp_path, before, stopped, said):
+    sweep, plan = half_way(tmp_path / "sweep")
+    outcome = SweepOutcome(done=[run.run_id for run in plan.runs], seconds=120.0)
+    outcome.done_before, outcome.stopped_by = before, stopped
+    assert closing(sweep, plan, outcome).startswith(said)
+    if stopped is None:
+        assert "next" not in closing(sweep, plan, outcome, last=False)
