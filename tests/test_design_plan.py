@@ -163,7 +163,7 @@ def test_a_plan_says_what_it_rests_on_where_config_or_target_are_left_out(cached
     assert main(["plan", "--device", "cpu", "--time", "4h"]) == 0
     out = capsys.readouterr().out
     assert "no config given: quick; a YAML file or --mode names another\n" in out
-    assert "no target given: the grid as written, --time and --memory as its limits" in out
+    assert "no target given: the grid as written, within --time and --memory; --target N" in out
     assert main(["plan", "--device", "cpu", "--mode", "quick"]) == 0
     assert "no config given" not in capsys.readouterr().out
     assert main(["plan", "--device", "cpu", "--target", "1e9", "--flops", "5e12"]) == 0

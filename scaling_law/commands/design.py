@@ -36,8 +36,8 @@ def chosen_words(options: argparse.Namespace) -> str:
         words.append(f"no config given: {DEFAULT_MODE}; a YAML file or --mode names another")
     if not _has_target(options):
         words.append(
-            "no target given: the grid as written, --time and --memory as its limits; --target N"
-            " chooses runs that forecast N parameters"
+            "no target given: the grid as written, within --time and --memory; --target N chooses"
+            " runs for it"
         )
     return "\n".join(words)
 

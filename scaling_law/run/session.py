@@ -313,12 +313,9 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
     ):
         if found:
             words.append(f"{len(found)} {name}")
-    over = outcome.done_before == len(plan.runs)
-    took = (
-        "; all were over before, nothing left to do"
-        if over
-        else (f" in {format_seconds(outcome.seconds)}")
-    )
+    took = f" in {format_seconds(outcome.seconds)}"
+    if outcome.done_before == len(plan.runs):
+        took = "; all were over before" + (", nothing left to do" if last else "")
     lines = [", ".join(words) + took]
     troubles = {**outcome.diverged, **outcome.failed, **outcome.blocked}
     lines += [f"  {by_id[run_id].spec.label}: {reason}" for run_id, reason in troubles.items()]

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-
-import pytest
-
 from scaling_law.run.dashboard import Dashboard
 from scaling_law.run.progress import NEWS_SECONDS, SweepProgress
-from scaling_law.run.runner import SweepOutcome
-from scaling_law.run.session import closing
 from scaling_law.run.snapshot import Watch
 from scaling_law.run.words import left_words, news_line
 from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
@@ -69,20 +63,3 @@ def test_what_cannot_be_read_is_no_news(tmp_path):
     sweep, _ = half_way(tmp_path / "sweep")
     sweep.plan.write_text("{")
     assert Dashboard(sweep).snapshot() is None
-
-
-@pytest.mark.parametrize(
-    ("before", "stopped", "said"),
-    [
-        (40, None, "40 of 40 runs done; all were over before, nothing left to do\nnext: slaw fit"),
-        (39, None, "40 of 40 runs done in 2m00s\nnext: slaw fit"),
-        (39, signal.SIGINT, "40 of 40 runs done in 2m00s\nstopped; run the same line again"),
-    ],
-)
-def test_a_finished_sweep_is_not_said_to_have_been_trained(tmp_path, before, stopped, said):
-    sweep, plan = half_way(tmp_path / "sweep")
-    outcome = SweepOutcome(done=[run.run_id for run in plan.runs], seconds=120.0)
-    outcome.done_before, outcome.stopped_by = before, stopped
-    assert closing(sweep, plan, outcome).startswith(said)
-    if stopped is None:
-        assert "next" not in closing(sweep, plan, outcome, last=False)

@@ -1,0 +1,54 @@
+"""What a sweep says when it is over, and what it may go on without."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from scaling_law.errors import ConfigError
+from scaling_law.layout import SweepDir
+from scaling_law.run import session
+from scaling_law.run.runner import SweepOutcome
+from scaling_law.run.session import Request, closing, inputs
+from tests.monitor.half_way import half_way
+
+CONFIG = """\
+name: gone
+data: {corpus: no/such/text}
+grid:
+  - sizes: [nano14k]
+    tokens: [1M]
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "stopped", "said"),
+    [
+        (40, None, "40 of 40 runs done; all were over before, nothing left to do\nnext: slaw fit"),
+        (39, None, "40 of 40 runs done in 2m00s\nnext: slaw fit"),
+        (39, signal.SIGINT, "40 of 40 runs done in 2m00s\nstopped; run the same line again"),
+    ],
+)
+def test_a_finished_sweep_is_not_said_to_have_been_trained(tmp_path, before, stopped, said):
+    sweep, plan = half_way(tmp_path / "sweep")
+    outcome = SweepOutcome(done=[run.run_id for run in plan.runs], seconds=120.0)
+    outcome.done_before, outcome.stopped_by = before, stopped
+    assert closing(sweep, plan, outcome).startswith(said)
+    if stopped is None:
+        assert "next" not in closing(sweep, plan, outcome, last=False)
+
+
+def test_a_sweep_that_has_its_tokens_goes_on_without_its_text(tmp_path):
+    path, sweep = tmp_path / "gone.yaml", SweepDir(tmp_path / "out")
+    path.write_text(CONFIG)
+    request = Request(config=str(path), device="cpu", out=str(sweep.path))
+    with pytest.raises(ConfigError, match=r"gone\.yaml:2: data\.corpus: 'no/such/text' is neither"):
+        inputs(request, print)
+    sweep.path.mkdir()
+    sweep.data.write_text("{}")
+    assert session._config(request, "cpu").data.corpus == "no/such/text"
+    path.write_text(CONFIG.replace("1M", "many"))
+    with pytest.raises(ConfigError) as refused:
+        session._config(request, "cpu")
+    assert len(refused.value.lines) == 2, "beside another mistake it is told"
