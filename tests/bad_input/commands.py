@@ -115,7 +115,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("data-deep-json", ("data", "prepare", "s.yaml", "--set", "data.corpus=deep.jsonl"), "deep.jsonl:1: not JSON (nested too deep)"),
     ("data-no-parquet", ("data", "prepare", "s.yaml", "--set", "data.corpus=bad.parquet"), "bad.parquet: not readable as parquet ("),
     ("data-domain", ("data", "prepare", "s.yaml", "--set", "data.domains=[moon]"), "data.domains: text has no domain moon; expected some of text"),
-    ("completion-shell", ("completion", "fish"), "argument shell: invalid choice: 'fish'"),
+    ("completion-shell", ("completion", "elvish"), "argument shell: invalid choice: 'elvish'"),
     # status, fit, validate, report: where to look
     ("status-nowhere", ("status", "nowhere"), "nowhere: no such folder; `slaw run --mode quick` makes results/quick"),
     ("status-a-file", ("status", "s.yaml"), "s.yaml: a file, expected a results folder"),
