@@ -57,6 +57,27 @@ def test_blocked_attention_is_causal_attention_and_its_gradients_are_right(time,
     )
 
 
+def test_attention_has_the_same_bits_where_torch_may_not_overwrite_a_softmaxs_argument(monkeypatch):
+    torch.manual_seed(2)
+    inputs = torch.randn(3, 2, 4, 150, 8).unbind()
+    found = []
+    for overwrites in (True, False):
+        monkeypatch.setattr(kernels, "_OVERWRITES", overwrites)
+        q, k, v = (x.clone().requires_grad_() for x in inputs)
+        y = kernels.blocked_attention(q, k, v)
+        found.append((y, *torch.autograd.grad(y.square().sum(), (q, k, v))))
+    assert all(torch.equal(ours, plain) for ours, plain in zip(*found, strict=True))
+
+
+def test_a_torch_that_cannot_overwrite_is_found_out(monkeypatch):
+    assert kernels._can_overwrite() is kernels._OVERWRITES
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "_overwrite", lambda scores: scores)
+        assert not kernels._can_overwrite()
+    monkeypatch.setattr(kernels, "_overwrite_backward", lambda grad: grad)
+    assert not kernels._can_overwrite()
+
+
 def test_blocked_attention_takes_parts_of_the_joint_projection_in_fp32():
     joint = _random(2, 192, 3 * 2, 16)
     found = []
