@@ -7,21 +7,19 @@ from collections.abc import Sequence
 
 def left(rows: Sequence[Sequence[str]], indent: str = "") -> list[str]:
     """One line a row, every column aligned on its left."""
-    return [
-        indent + "  ".join(cell.ljust(width) for cell, width in row).rstrip()
-        for row in _with_widths(rows)
-    ]
+    line = "  ".join(f"%-{width}s" for width in _widths(rows))
+    return [indent + (line % tuple(row)).rstrip() for row in rows]
 
 
 def numbers(rows: Sequence[Sequence[str]]) -> list[str]:
     """One line a row: a name on the left, the rest aligned on its right."""
-    lines = []
-    for (name, width), *rest in _with_widths(rows):
-        cells = [name.ljust(width), *(cell.rjust(width) for cell, width in rest)]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    if not rows:
+        return []
+    name, *rest = _widths(rows)
+    # one format for all rows: a plan has 10,000 of them
+    line = "  ".join([f"%-{name}s", *(f"%{width}s" for width in rest)])
+    return [(line % tuple(row)).rstrip() for row in rows]
 
 
-def _with_widths(rows: Sequence[Sequence[str]]) -> list[list[tuple[str, int]]]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [list(zip(row, widths, strict=True)) for row in rows]
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -96,6 +96,8 @@ def one_line(text: str) -> str:
 
     Paths, keys, headers and cells are quoted in messages, and may hold anything.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -15,6 +15,7 @@ from scaling_law.rules import RuleChoice, apply_rule, beta2_for
 from scaling_law.scales import MODEL_SCALES, Scale, default_d_ff, heads_for, model_of, shape_for
 from scaling_law.schema import HORIZONS, FlopsLadder, GridEntry, OptimSection, Shape, SizeRange
 from scaling_law.spec import ModelSpec, OptimSpec, ScheduleSpec
+from scaling_law.typed import build_shared
 from scaling_law.units import format_count
 
 MAX_POINTS = 10_000
@@ -74,13 +75,14 @@ class Course:
 
     def schedule(self, config: SweepConfig, decay_steps: int | None) -> ScheduleSpec:
         """The learning rate of the trunk (``decay_steps`` None under WSD) or of one horizon."""
-        return ScheduleSpec(
-            shape=config.schedule.shape,
-            warmup_steps=self.warmup_steps,
-            decay_steps=decay_steps,
-            cooldown=config.schedule.cooldown,
-            final_frac=config.schedule.final_frac,
-        )
+        fields = {
+            "shape": config.schedule.shape,
+            "warmup_steps": self.warmup_steps,
+            "decay_steps": decay_steps,
+            "cooldown": config.schedule.cooldown,
+            "final_frac": config.schedule.final_frac,
+        }
+        return build_shared(ScheduleSpec, fields)  # a hundred seeds have the same
 
 
 def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:

@@ -25,13 +25,14 @@ def with_kept_weights(plan: Plan, policy: str) -> Plan:
     if policy == "largest" or (policy == "auto" and _bytes(annealed) > LITTLE_BYTES):
         annealed = [max(annealed, key=lambda run: run.flops_alone)]
     kept = {run.run_id for run in annealed}
-    runs = tuple(
-        dataclasses.replace(
-            run, resources=dataclasses.replace(run.resources, keep_weights=run.run_id in kept)
-        )
-        for run in plan.runs
-    )
+    runs = tuple(_keeping(run, run.run_id in kept) for run in plan.runs)
     return dataclasses.replace(plan, runs=runs, disk_bytes=plan.disk_bytes + _bytes(annealed))
+
+
+def _keeping(run: PlannedRun, keep: bool) -> PlannedRun:
+    if run.resources.keep_weights == keep:
+        return run
+    return dataclasses.replace(run, resources=dataclasses.replace(run.resources, keep_weights=keep))
 
 
 def _bytes(runs: Sequence[PlannedRun]) -> int:

@@ -18,6 +18,7 @@ import glob
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -214,7 +215,7 @@ class SweepDir:
         return self.path / "dashboard.json"
 
     def run(self, run_id: str) -> RunDir:
-        return RunDir(self.runs / run_id)
+        return RunDir(self.path.joinpath("runs", run_id))
 
     def run_dirs(self) -> list[RunDir]:
         """Every run folder, by name."""
@@ -320,10 +321,10 @@ def write_json(path: Path, value: Any, guard: Callable[[], None] = anybody) -> N
 
 def read_json(path: Path) -> Any:
     """The JSON in ``path``. Raises ``ConfigError`` naming the file when it is not JSON."""
-    if path.exists() and not path.is_file():  # a pipe may never end
-        raise ConfigError(f"{path}: not a file; expected JSON")
     try:
-        return json.loads(path.read_text())
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end
+            raise ConfigError(f"{path}: not a file; expected JSON")
+        return json.loads(path.read_bytes().decode())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as problem:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from scaling_law import columns
 from scaling_law.compiling import compiled_words
 from scaling_law.counts import count_params
 from scaling_law.kept_weights import kept_words
 from scaling_law.plan import Plan, PlannedRun
+from scaling_law.spec import ModelSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (
@@ -40,14 +42,21 @@ _CONVENTIONS = (
 )
 
 
-def _row(run: PlannedRun) -> tuple[str, ...]:
-    spec = run.spec
-    params = count_params(spec.model)
+@lru_cache(maxsize=4096)
+def _params(model: ModelSpec) -> tuple[str, str, str]:
+    params = count_params(model)
     return (
-        ("  " if spec.branch else "") + spec.label,
         format_count(params.non_embedding),
         format_count(params.matmul),
         format_count(params.total),
+    )
+
+
+def _row(run: PlannedRun) -> tuple[str, ...]:
+    spec = run.spec
+    return (
+        ("  " if spec.branch else "") + spec.label,
+        *_params(spec.model),
         format_count(spec.tokens),
         "?" if run.epochs is None else f"{run.epochs:.2g}",
         format_count(spec.batch_tokens),

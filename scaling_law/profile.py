@@ -65,9 +65,18 @@ class DeviceProfile:
     def _speeds(self) -> list[tuple[float, float]]:
         return [(math.log(p.params_matmul), p.flops_per_second) for p in self.speed]
 
+    @cached_property
+    def _rates(self) -> dict[int, float]:
+        return {}
+
     def flops_per_second(self, model: ModelSpec) -> float:
         """Training FLOP/s of one slot for ``model``: log-linear between the measured sizes."""
-        size = math.log(count_params(model).matmul)
+        params = count_params(model).matmul
+        if params not in self._rates:  # a plan asks for the same few with every run
+            self._rates[params] = self._rate(math.log(params))
+        return self._rates[params]
+
+    def _rate(self, size: float) -> float:
         points = self._speeds
         if size <= points[0][0]:
             return points[0][1]

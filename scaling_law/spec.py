@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from scaling_law.errors import quoted
-from scaling_law.typed import build
+from scaling_law.typed import build, build_shared
 from scaling_law.versions import RESOURCES, SPEC
 
 NORMS = ("rmsnorm", "layernorm")
@@ -49,8 +49,17 @@ def _at_least(low: float, **values: float | None) -> None:
             raise ValueError(f"{name} is {value}, expected at least {low}")
 
 
+class _Part:
+    """A part of a ``RunSpec``, which thousands of runs of a plan may share."""
+
+    @cached_property
+    def canonical(self) -> str:
+        """Its canonical JSON."""
+        return canonical_json(to_json(self))
+
+
 @dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(_Part):
     """Shape of a GPT decoder.
 
     ``vocab_size`` tokens, ``n_ctx`` tokens of context, ``n_layer`` blocks, ``d_model`` width,
@@ -134,7 +143,7 @@ def why_not_grown(small: ModelSpec, large: ModelSpec) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSpec:
+class DataSpec(_Part):
     """Which text, cut into tokens how.
 
     ``corpus`` is a named source or a path; ``domains`` keeps only those domains (all when
@@ -161,7 +170,7 @@ class DataSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleSpec:
+class ScheduleSpec(_Part):
     """Learning rate against step, as a shape between 0 and 1.
 
     ``decay_steps`` is the length of the cooldown of ``wsd`` (None: never cools down, which
@@ -182,7 +191,7 @@ class ScheduleSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimSpec:
+class OptimSpec(_Part):
     """AdamW. ``lr`` is the peak; ``rule`` names the rule that set lr, batch, beta2, warm-up."""
 
     lr: float
@@ -203,7 +212,7 @@ class OptimSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalSpec:
+class EvalSpec(_Part):
     """``val_tokens`` scored at the end; ``curve_tokens`` at ``curve_points`` steps on the way."""
 
     val_tokens: int = 131_072
@@ -216,7 +225,7 @@ class EvalSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Branch:
+class Branch(_Part):
     """A run's parent: started from ``trunk_id``'s state before step ``at_step``."""
 
     trunk_id: str
@@ -228,7 +237,7 @@ class Branch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Growth:
+class Growth(_Part):
     """First weights that are not random: those of a smaller trunk, enlarged (``train.grow``).
 
     ``trunk_id``'s state before ``at_step``, of shape ``model``. ``parent_tokens`` of the data's
@@ -252,7 +261,7 @@ LEAST_SIBLINGS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class EarlyStop:
+class EarlyStop(_Part):
     """A run may end once its final loss is known.
 
     ``within`` is half the 90% interval over the loss; ``siblings`` are the run_ids of the shorter
@@ -269,7 +278,7 @@ class EarlyStop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpikeSpec:
+class SpikeSpec(_Part):
     """When a step's loss is a spike, and how often a run may go back for one.
 
     A spike is above the mean of the last ``window_steps`` losses by ``sigmas`` of their standard
@@ -367,7 +376,7 @@ class RunSpec:
     @cached_property
     def run_id(self) -> str:
         """``label-`` and ten hex digits of the canonical JSON's SHA-256; never parsed."""
-        digest = hashlib.sha256(canonical_json(to_json(self)).encode()).hexdigest()
+        digest = hashlib.sha256(_canonical(self).encode()).hexdigest()
         return f"{self.label}-{digest[:10]}"
 
 
@@ -424,7 +433,29 @@ def to_json(value: Any) -> Any:
 
 def canonical_json(value: Any) -> str:
     """One spelling per value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _encode(value)
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+@cache
+def _by_name() -> list[tuple[str, bool]]:
+    return sorted(_fields(RunSpec))
+
+
+def _canonical(spec: RunSpec) -> str:
+    """``canonical_json(to_json(spec))``, put together from that of its parts."""
+    words = []
+    for name, omit in _by_name():
+        found = getattr(spec, name)
+        if isinstance(found, _Part):
+            words.append(f'"{name}":{found.canonical}')
+        elif found is not None or not omit:
+            # an encoder is dearer to set up than a whole number is to write
+            text = str(found) if type(found) is int else canonical_json(found)
+            words.append(f'"{name}":{text}')
+    return "{" + ",".join(words) + "}"
 
 
 def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
@@ -434,19 +465,20 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     """
     fields = dict(data)
     SPEC.check(fields.pop("schema_version", 1))
-    fields["model"] = build(ModelSpec, fields["model"])
-    fields["data"] = build(
+    fields["model"] = build_shared(ModelSpec, fields["model"])
+    fields["data"] = build_shared(
         DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
     )
-    fields["schedule"] = build(ScheduleSpec, fields["schedule"])
-    fields["optim"] = build(OptimSpec, fields["optim"])
-    fields["eval"] = build(EvalSpec, fields["eval"])
+    fields["schedule"] = build_shared(ScheduleSpec, fields["schedule"])
+    fields["optim"] = build_shared(OptimSpec, fields["optim"])
+    fields["eval"] = build_shared(EvalSpec, fields["eval"])
     fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
     if stop := fields.get("early_stop"):
         siblings = tuple(stop["siblings"])
         fields["early_stop"] = build(EarlyStop, {**stop, "siblings": siblings})
     if growth := fields.get("growth"):
-        fields["growth"] = build(Growth, {**growth, "model": build(ModelSpec, growth["model"])})
+        model = build_shared(ModelSpec, growth["model"])
+        fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
@@ -457,7 +489,7 @@ def resources_from_json(data: dict[str, Any]) -> Resources:
     """The inverse of ``to_json`` for ``Resources``. Raises ``ValueError``."""
     fields = dict(data)
     RESOURCES.check(fields.pop("schema_version", 1))
-    return build(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})
+    return build_shared(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})
 
 
 def derive_seed(seed: int, purpose: str) -> int:

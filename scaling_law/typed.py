@@ -16,6 +16,8 @@ from scaling_law.errors import quoted
 T = TypeVar("T")
 Fits = Callable[[Any], bool]
 _LARGEST = 1e300
+_MOST_SHARED, _LONGEST_SHARED = 5000, 2000
+_shared: dict[tuple[type, str], Any] = {}
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
@@ -27,25 +29,56 @@ def build(kind: type[T], data: Any) -> T:
     if not isinstance(data, Mapping):
         raise ValueError(f"found {quoted(data)}, expected keys and values")
     shape = _shape(kind)  # type: ignore[arg-type]
-    if unknown := [key for key in data if key not in shape.names]:
-        raise ValueError(f"unknown key {quoted(unknown[0])}")
+    if not shape.names.issuperset(data):
+        unknown = next(key for key in data if key not in shape.names)
+        raise ValueError(f"unknown key {quoted(unknown)}")
     for name in shape.needed:
         if name not in data:
             raise ValueError(f"no {name}")
-    for name, fits in shape.checks:
-        if name in data and not fits(data[name]):
-            hint = _hints(kind)[name]  # type: ignore[arg-type]
-            raise ValueError(f"{name} is {quoted(data[name])}, expected {_words(hint)}")
+    for name, plain, numeric, fits in shape.checks:
+        if name in data:
+            value = data[name]
+            found = type(value)
+            # most values are of a type that needs no call to be sure of
+            if found in plain or (found in numeric and -_LARGEST <= value <= _LARGEST):
+                continue
+            if not fits(value):
+                hint = _hints(kind)[name]  # type: ignore[arg-type]
+                raise ValueError(f"{name} is {quoted(value)}, expected {_words(hint)}")
     return kind(**data)
+
+
+def build_shared(kind: type[T], data: Any) -> T:
+    """``build``, one object for all data of one spelling; ``kind`` must be frozen.
+
+    The runs of a plan, and their records, have few models, data and optimisers among them. By
+    the spelling, because 1, 1.0 and True are equal but neither the same JSON nor all allowed.
+    """
+    try:
+        key = kind, repr(data)
+    except (RecursionError, ValueError):  # nested too deep, too many digits
+        return build(kind, data)
+    found: T | None = _shared.get(key)
+    if found is None:
+        found = build(kind, data)
+        if len(_shared) >= _MOST_SHARED:
+            _shared.clear()
+        if len(key[1]) <= _LONGEST_SHARED:  # else damaged, or anybody's
+            _shared[key] = found
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """What ``build`` asks of a dataclass, worked out once: 10,000 records ask it of each key."""
+    """What ``build`` asks of a dataclass, worked out once: 10,000 records ask it of each key.
+
+    ``checks``: a field's name, the types that always fit it, those that do up to ``_LARGEST``, and
+    the whole question.
+    """
 
     names: frozenset[str]
     needed: tuple[str, ...]
-    checks: tuple[tuple[str, Fits], ...]
+    checks: tuple[tuple[str, frozenset[type], frozenset[type], Fits], ...]
 
 
 @functools.cache
@@ -58,7 +91,9 @@ def _shape(kind: Any) -> _Shape:
             for field in fields
             if field.default is field.default_factory is dataclasses.MISSING
         ),
-        checks=tuple((name, _fits(hint)) for name, hint in _hints(kind).items()),
+        checks=tuple(
+            (name, _plain(hint), _numeric(hint), _fits(hint)) for name, hint in _hints(kind).items()
+        ),
     )
 
 
@@ -66,6 +101,21 @@ def _shape(kind: Any) -> _Shape:
 def _hints(kind: Any) -> dict[str, Any]:
     hints = get_type_hints(kind)
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _classes(hint: Any) -> frozenset[type]:
+    """The types of ``hint``, one or a union of several, that are nothing but classes."""
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return frozenset(kind for kind in members if isinstance(kind, type) and not get_args(kind))
+
+
+def _plain(hint: Any) -> frozenset[type]:
+    return _classes(hint) - {int, float}
+
+
+def _numeric(hint: Any) -> frozenset[type]:
+    found = _classes(hint) & {int, float}
+    return found | {int} if float in found else found
 
 
 def _fits(hint: Any) -> Fits:
@@ -99,10 +149,12 @@ def _fits_tuple(within: list[Fits], is_open: bool) -> Fits:
     if is_open:
         return lambda value: isinstance(value, tuple) and all(map(within[0], value))
     return lambda value: (
-        isinstance(value, tuple)
-        and len(value) == len(within)
-        and all(fits(item) for fits, item in zip(within, value, strict=True))
+        isinstance(value, tuple) and len(value) == len(within) and all(map(_asked, within, value))
     )
+
+
+def _asked(fits: Fits, value: Any) -> bool:
+    return fits(value)
 
 
 def _words(hint: Any) -> str:

@@ -179,6 +179,14 @@ def test_the_wheel_carries_every_package():
     assert there <= set(listed)
 
 
+def test_neither_a_dry_run_nor_a_status_loads_numpy():
+    code = (
+        "import sys, scaling_law.run.session, scaling_law.run.status\nprint('numpy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.parametrize(
     "words", ["--help", "run --help", "fit --help", "status --help", "monitor --help"]
 )

@@ -1,9 +1,23 @@
 import dataclasses
+import hashlib
 import json
+from typing import Any
 
 import pytest
 
-from scaling_law.spec import derive_seed, run_spec_from_json, to_json
+from scaling_law.spec import (
+    Branch,
+    EarlyStop,
+    Growth,
+    OptimSpec,
+    RunSpec,
+    SpikeSpec,
+    canonical_json,
+    derive_seed,
+    run_spec_from_json,
+    to_json,
+)
+from scaling_law.typed import build, build_shared
 from tests.fakes import tiny_spec
 
 
@@ -12,6 +26,53 @@ def test_json_round_trip_keeps_the_run_id():
     again = run_spec_from_json(json.loads(json.dumps(to_json(spec))))
     assert again == spec
     assert again.run_id == spec.run_id
+
+
+def _every_part(spec: RunSpec) -> dict[str, Any]:
+    growth = Growth(trunk_id="a", at_step=3, model=spec.model, parent_tokens=99, parent_flops=1e9)
+    stop = EarlyStop(within=0.005, siblings=("b", "c"))
+    spikes = SpikeSpec(sigmas=6)
+    return {
+        "branch": Branch(trunk_id="t", at_step=1), "growth": growth, "early_stop": stop,
+        "spikes": spikes, "tags": (("size", "n\u00fcn\""), ("seed", "0")),
+        "optim": OptimSpec(lr=1, rule="r", weight_decay=-0.0, grad_clip=None),
+    }  # fmt: skip
+
+
+def test_a_run_is_named_by_the_hash_of_its_whole_canonical_json():
+    spec = tiny_spec()
+    for changes in ({}, *({k: v} for k, v in _every_part(spec).items()), _every_part(spec)):
+        one = dataclasses.replace(spec, **changes)
+        digest = hashlib.sha256(canonical_json(to_json(one)).encode()).hexdigest()
+        assert one.run_id == f"{one.label}-{digest[:10]}"
+
+
+def test_only_parts_of_one_spelling_are_shared():
+    plain = {"lr": 1.0, "rule": "r", "weight_decay": 0.0}
+    first = build_shared(OptimSpec, dict(plain))
+    assert build_shared(OptimSpec, dict(plain)) is first
+    for change in ({"lr": 1}, {"weight_decay": -0.0}):
+        other = build_shared(OptimSpec, {**plain, **change})
+        assert other is not first
+        assert other.canonical != first.canonical
+    for wrong in (True, "1.0", None, 10**400, float("inf")):
+        with pytest.raises(ValueError, match="lr is"):
+            build_shared(OptimSpec, {**plain, "lr": wrong})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"at_step": True}, "at_step is True, expected a whole number"),
+        ({"at_step": 1.0}, "at_step is 1.0, expected a whole number"),
+        ({"at_step": 10**301}, "at_step is 1"),
+        ({"trunk_id": None}, "trunk_id is None, expected text"),
+        ({"other": 1}, "unknown key 'other'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(change, words):
+    with pytest.raises(ValueError, match=words):
+        build(Branch, {"trunk_id": "t", "at_step": 1, **change})
 
 
 @pytest.mark.parametrize(

@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from scaling_law import sealed
-from scaling_law.data.mixing import permutation
 from scaling_law.data.prepare import META, SPLITS, TOKENIZER
-from scaling_law.data.shards import check_shard, open_shard, shard_hash
+from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_tokens
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
 from scaling_law.spec import derive_seed
 from scaling_law.versions import DATASET, MadeLater
+
+if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes none
+    import numpy as np
+    import numpy.typing as npt
 
 _REMEDY = "delete the folder and prepare the data again"
 
 
 def _order(seed: int, count: int) -> npt.NDArray[np.integer]:
     """A permutation of ``range(count)``, in half the memory where that suffices."""
+    import numpy as np
+
+    from scaling_law.data.mixing import permutation
+
     order = permutation(seed, count)
     return order.astype(np.int32) if count < 2**31 else order
 
@@ -39,13 +43,17 @@ class Dataset:
         self.folder = folder
         self.meta = meta
         self.tokenizer = tokenizer
-        self._tokens = {split: open_shard(folder / f"{split}.bin") for split in SPLITS}
+        self._counts = {split: shard_tokens(folder / f"{split}.bin") for split in SPLITS}
         self.keep_orders(1)
 
     def keep_orders(self, seeds: int) -> None:
         """Keep the orders of ``seeds`` seeds, whose batches are drawn in turn, in memory."""
         # two epochs meet in one batch; per object, so that datasets do not share an order
         self._order = lru_cache(maxsize=2 * seeds)(_order)
+
+    @cached_property
+    def _tokens(self) -> dict[str, npt.NDArray[np.unsignedinteger]]:
+        return {split: open_shard(self.folder / f"{split}.bin") for split in SPLITS}
 
     @property
     def fingerprint(self) -> str:
@@ -64,7 +72,8 @@ class Dataset:
 
     def n_tokens(self, split: str) -> int:
         """Tokens in the split, separators included."""
-        return len(self.tokens(split))
+        assert split in SPLITS, split
+        return self._counts[split]
 
     def bytes_per_token(self, split: str) -> float:
         """Mean text bytes per token over the whole split."""
@@ -86,6 +95,8 @@ class Dataset:
     def _sequences(
         self, split: str, indices: npt.NDArray[np.int64], n_ctx: int
     ) -> npt.NDArray[np.int64]:
+        import numpy as np
+
         columns = np.arange(n_ctx + 1, dtype=np.int64)
         gathered = self.tokens(split)[indices[:, None] * n_ctx + columns]
         return np.asarray(gathered, dtype=np.int64)
@@ -99,6 +110,8 @@ class Dataset:
         in an order drawn from ``seed`` and the epoch; a batch may span two epochs. ``seed``
         is used as it is (see ``derive_seed(run_seed, "data")``).
         """
+        import numpy as np
+
         count = self.n_seqs(split, n_ctx)
         positions = step * batch_seqs + np.arange(batch_seqs, dtype=np.int64)
         epochs, places = np.divmod(positions, count)
@@ -110,6 +123,8 @@ class Dataset:
 
     def _val_indices(self, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
         """Sequences to score, spread evenly over the split: neighbours are too alike."""
+        import numpy as np
+
         available = self.n_seqs("val", n_ctx)
         count = min(max(1, max_tokens // n_ctx), available)
         return np.arange(count, dtype=np.int64) * available // count

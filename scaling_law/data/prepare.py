@@ -21,9 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from scaling_law import layout, sealed
 from scaling_law.data.corpus import Corpus, load_corpus, state_digest
@@ -31,7 +29,6 @@ from scaling_law.data.shards import shard_hash, token_dtype, write_shard
 from scaling_law.data.tokenizer import (
     BpeTokenizer,
     ByteTokenizer,
-    TokenIds,
     Tokenizer,
     available_threads,
 )
@@ -40,6 +37,9 @@ from scaling_law.process import tag_is_dead, this_process
 from scaling_law.spec import DataSpec, to_json
 from scaling_law.units import format_bytes, format_count, format_seconds
 from scaling_law.versions import DATASET
+
+if TYPE_CHECKING:
+    from scaling_law.data.tokenizer import TokenIds
 
 META, TOKENIZER = "meta.json", "tokenizer.json"
 SPLITS = ("train", "val")
@@ -275,6 +275,8 @@ def _make_tokenizer(spec: DataSpec, texts: _Texts, train: list[_Entry], say: Pro
 
 def _encode(texts: _Texts, entries: list[_Entry], tokenizer: Tokenizer) -> Iterator[TokenIds]:
     """Ids of each document behind a separator, in order."""
+    import numpy as np  # not for a dry run, which only asks where the data would be
+
     mark = np.array([tokenizer.separator], dtype=np.uint32)
     threads = available_threads()
     for batch in _batches(entries, _ENCODE_BYTES):

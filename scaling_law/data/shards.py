@@ -10,17 +10,20 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from scaling_law.errors import ConfigError
 
+if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes none
+    import numpy as np
+    import numpy.typing as npt
+
+    TokenDtype = np.dtype[np.unsignedinteger]
+
 _MAGIC = b"SLAWTOK1"
 _HEADER = struct.Struct("<8sIIQ32s8x")
-TokenDtype = np.dtype[np.unsignedinteger]
 _ZEROS = slice(56, 64)  # no field of the header
-_DTYPES: dict[int, TokenDtype] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}
+_WIDTHS = (2, 4)
 _REMEDY = "delete the folder and prepare the data again"
 
 assert _HEADER.size == 64
@@ -28,7 +31,13 @@ assert _HEADER.size == 64
 
 def token_dtype(vocab_size: int) -> TokenDtype:
     """The narrowest type that holds every id: uint16 up to 65,536 ids, else uint32."""
-    return _DTYPES[2 if vocab_size <= 65_536 else 4]
+    return _dtype(2 if vocab_size <= 65_536 else 4)
+
+
+def _dtype(width: int) -> TokenDtype:
+    import numpy as np
+
+    return np.dtype(f"<u{width}")
 
 
 def write_shard(path: Path, chunks: Iterable[npt.NDArray[np.uint32]], dtype: TokenDtype) -> int:
@@ -50,7 +59,8 @@ def write_shard(path: Path, chunks: Iterable[npt.NDArray[np.uint32]], dtype: Tok
     return count
 
 
-def _read_header(path: Path) -> tuple[TokenDtype, int, bytes]:
+def _read_header(path: Path) -> tuple[int, int, bytes]:
+    """Bytes per token, tokens, and their hash."""
     if path.exists() and not path.is_file():  # a pipe may never end
         raise ConfigError(f"{path}: not a file; {_REMEDY}")
     try:
@@ -64,12 +74,12 @@ def _read_header(path: Path) -> tuple[TokenDtype, int, bytes]:
     if len(head) < _HEADER.size or not head.startswith(_MAGIC) or any(head[_ZEROS]):
         raise ConfigError(f"{path}: damaged, its header is not a token file's; {_REMEDY}")
     _, width, zero, count, digest = _HEADER.unpack(head)
-    if width not in _DTYPES or zero:
+    if width not in _WIDTHS or zero:
         raise ConfigError(f"{path}: damaged, {width} bytes per token in the header; {_REMEDY}")
     expected = _HEADER.size + width * count
     if size != expected:
         raise ConfigError(f"{path}: damaged, {size} bytes where {expected} belong; {_REMEDY}")
-    return _DTYPES[width], count, digest
+    return width, count, digest
 
 
 def open_shard(path: Path) -> npt.NDArray[np.unsignedinteger]:
@@ -78,10 +88,18 @@ def open_shard(path: Path) -> npt.NDArray[np.unsignedinteger]:
     Raises ``ConfigError`` naming the file when its header or size is wrong (a cheap check;
     ``check_shard`` reads everything).
     """
-    dtype, count, _ = _read_header(path)
+    import numpy as np
+
+    width, count, _ = _read_header(path)
+    dtype = _dtype(width)
     if count == 0:
         return np.empty(0, dtype)
     return np.memmap(path, dtype=dtype, mode="r", offset=_HEADER.size, shape=(count,))
+
+
+def shard_tokens(path: Path) -> int:
+    """How many tokens are in ``path``; raises as ``open_shard`` does, and maps nothing."""
+    return _read_header(path)[1]
 
 
 def shard_hash(path: Path) -> str:

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes none
+    import numpy as np
+    import numpy.typing as npt
 
-TokenIds = npt.NDArray[np.uint32]
+    TokenIds = npt.NDArray[np.uint32]
 
 # GPT-4's splitting rule with numbers cut at two digits, which wastes fewer of a small
 # vocabulary's merges.
@@ -63,6 +64,8 @@ class Tokenizer(ABC):
     @cached_property
     def byte_lengths(self) -> npt.NDArray[np.int64]:
         """Text bytes each id stands for, [vocab_size]."""
+        import numpy as np
+
         return np.array([len(piece) for piece in self.token_bytes], dtype=np.int64)
 
     def decode(self, ids: Iterable[int], separator: str = "") -> str:
@@ -90,6 +93,8 @@ class ByteTokenizer(Tokenizer):
         super().__init__(257)
 
     def encode(self, text: str) -> TokenIds:
+        import numpy as np
+
         raw = text.encode("utf-8", "replace")
         return np.frombuffer(raw, dtype=np.uint8).astype(np.uint32)
 
@@ -142,6 +147,8 @@ class BpeTokenizer(Tokenizer):
         return cls(vocab_size, [bytes(piece) for piece, _ in ranks])
 
     def encode(self, text: str) -> TokenIds:
+        import numpy as np
+
         parts = [self._encode_piece(piece) for piece in _pieces(clean(text))]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

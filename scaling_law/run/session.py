@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from scaling_law import layout
 from scaling_law.claim import Claims, Watch, clear_leftovers, wait_for
@@ -29,13 +30,12 @@ from scaling_law.layout import SweepDir
 from scaling_law.plan import Plan, make_plan
 from scaling_law.plan_table import early_stop_words, growth_words, render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed, shared_by
-from scaling_law.run.engines.local import LocalEngine, worker_environment
-from scaling_law.run.pinned import begun_plan, keep_plan, pinned_data
-from scaling_law.run.runner import Runner, SweepOutcome, engine_log
-from scaling_law.run.tracking import HURRY_SECONDS, tracked
 from scaling_law.stacking import with_stacks
 from scaling_law.tracker_keys import by_name
 from scaling_law.units import count_of, format_count, format_seconds
+
+if TYPE_CHECKING:
+    from scaling_law.run.runner import SweepOutcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +80,8 @@ def measured_profile(device: str, say: Say) -> DeviceProfile:
 
 def _heard(command: list[str], say: Say) -> tuple[int, list[str]]:
     """Exit code and standard error of a measurement, but for its begin, said as it begins."""
+    from scaling_law.run.engines.local import worker_environment
+
     lines: list[str] = []
     environment = worker_environment()
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
@@ -94,9 +96,10 @@ def _heard(command: list[str], say: Say) -> tuple[int, list[str]]:
 
 def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
     """Both, the config's errors first: nobody should wait for a calibration to see a typo."""
-    _config(request, "cpu" if request.device == "auto" else request.device)
+    config = _config(request, "cpu" if request.device == "auto" else request.device)
     profile = measured_profile(request.device, say)
-    config = _config(request, profile.kind)
+    if profile.kind != config.device_kind:
+        config = _config(request, profile.kind)
     return config, shared_by(profile, config.limits.slots)
 
 
@@ -165,6 +168,11 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
     Raises ``SlawError`` before anything is written when the sweep cannot be run as asked.
     """
+    # here, because a dry run trains nothing and should not load what does
+    from scaling_law.run.engines.local import LocalEngine
+    from scaling_law.run.runner import Runner, engine_log
+    from scaling_law.run.tracking import HURRY_SECONDS, tracked
+
     with _stoppable(), Claims() as claims:
         config, profile = _config_and_profile(request, say)
         sweep = _folder(request, config)
@@ -235,6 +243,8 @@ def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Dataset, Plan]:
     """Data and plan of a claimed sweep folder: those it began with, or new ones."""
+    from scaling_law.run.pinned import begun_plan, keep_plan, pinned_data
+
     plan = begun_plan(config, profile, sweep, say)  # a damaged one need not wait for data
     if plan is None:
         _refuse_beside_others(sweep)

@@ -10,6 +10,7 @@ Shapes: R rows (tokens), M width, V vocabulary, N sequences times heads, T time,
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -19,16 +20,20 @@ from torch.autograd.function import once_differentiable
 
 from scaling_law.counts import ATTENTION_BLOCK, BLOCKED_TIMES
 
-# Tokens whose logits are made at a time: more leave the cache, fewer read the weight too often;
-# and no more than so many logits, as the allocator returns larger blocks after every use.
-HEAD_ROWS, HEAD_LOGITS = 256, 6_000_000
-# Smaller vocabularies gain nothing from chunks.
+# Logits made at a time: more leave the cache, and fewer than so many rows read the weight too
+# often; never more than the last, as the allocator returns larger blocks after every use.
+HEAD_LOGITS, HEAD_ROWS, MOST_LOGITS = 2**21, 256, 6_000_000
+# From this vocabulary on, or where the products are large, it beats torch's cross-entropy.
 LEAST_VOCAB = 2048
+# Below it a share's logarithm would lose digits: fp32 ends at 1e-38.
+LEAST_SHARE = 1e-30
 # Shorter contexts have no scores above a block's diagonal to leave out; longer ones would keep too
 # many probabilities.
 ATTENTION_TIMES = BLOCKED_TIMES
 # Below these, oneDNN's setting up costs what its multiplication gains.
 LEAST_LINEAR_ROWS, LEAST_LINEAR_WIDTH = 1024, 64
+# The narrower and the wider side of a weight from which its gradient gains too.
+LEAST_GRADIENT = 256, 1024
 
 
 def _training_fp32_on_cpu(x: Tensor) -> bool:
@@ -48,7 +53,8 @@ def _find_onednn() -> Any:
     """oneDNN's product as torch ships it for its own compiler, or None where there is none."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
-    operator = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    packet = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+    operator = getattr(packet, "default", None)
     try:
         x, w = torch.ones(2, 3), torch.ones(4, 3)
         fits = operator is not None and bool((operator(x, w, None, "none", [], "") == 3).all())
@@ -68,8 +74,18 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
+def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
+    """grad [R, W]^T @ x [R, M] -> [W, M]; oneDNN wants the wider of the two as its weight."""
+    narrow, wide = sorted((grad.shape[1], x.shape[1]))
+    if narrow < LEAST_GRADIENT[0] or wide < LEAST_GRADIENT[1]:
+        return torch.mm(grad.t(), x)
+    if wide == x.shape[1]:
+        return _product(grad.t(), x.t())
+    return _product(x.t(), grad.t()).t().contiguous()
+
+
 class _OneDnnLinear(torch.autograd.Function):
-    """The two products whose second factor is a weight; the weight's gradient gains nothing."""
+    """A linear layer's three products."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -82,20 +98,34 @@ class _OneDnnLinear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         grad_x = _product(grad, weight.t())
         rows = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
-        return grad_x, torch.mm(rows[0].t(), rows[1])
+        return grad_x, _weight_gradient(*rows)
+
+
+def _enough(rows: int, narrower: int) -> bool:
+    """Whether a product of so many rows and columns is large enough for oneDNN to gain."""
+    return rows >= LEAST_LINEAR_ROWS and narrower >= LEAST_LINEAR_WIDTH
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x [..., M] @ weight [W, M]^T -> [..., W], by oneDNN where it beats torch's BLAS."""
     rows = x.numel() // x.shape[-1]
-    wide = min(weight.shape) >= LEAST_LINEAR_WIDTH and rows >= LEAST_LINEAR_ROWS
-    if _ONEDNN is None or not wide or not _training_fp32_on_cpu(x):
+    if _ONEDNN is None or not _enough(rows, min(weight.shape)) or not _training_fp32_on_cpu(x):
         return F.linear(x, weight)
     y: Tensor = _OneDnnLinear.apply(x, weight)  # type: ignore[no-untyped-call]
     return y
 
 
 # --- the head and its cross-entropy -----------------------------------------------------------
+
+
+def _shares_and_nats(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax of logits [R, V], and the sum of -log of its column ``wanted`` [R, 1]."""
+    shares = torch.softmax(logits, dim=1)
+    picked = shares.gather(1, wanted)
+    # one exponential a logit instead of two; a share about to underflow takes the longer way
+    if float(picked.min()) < LEAST_SHARE:
+        return shares, -torch.log_softmax(logits, dim=1).gather(1, wanted).sum()
+    return shares, -picked.log_().sum()
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
@@ -106,13 +136,12 @@ class _HeadCrossEntropy(torch.autograd.Function):
         count, total = len(hidden), hidden.new_zeros(())
         grad_hidden, grad_weight = torch.empty_like(hidden), None
         for start in range(0, count, rows):
-            part, wanted = hidden[start : start + rows], targets[start : start + rows]
-            logs = torch.log_softmax(_product(part, weight), dim=1)
-            total += F.nll_loss(logs, wanted, reduction="sum")
+            part = hidden[start : start + rows]
+            wanted = targets[start : start + rows].unsqueeze(1)
+            errors, nats = _shares_and_nats(_product(part, weight), wanted)
+            total += nats
             # the gradient of the logits: probabilities, less 1 at the target
-            errors = logs.exp_()
-            ones = errors.new_full((len(wanted), 1), -1.0)
-            errors.scatter_add_(1, wanted.unsqueeze(1), ones)
+            errors.scatter_add_(1, wanted, errors.new_full((len(wanted), 1), -1.0))
             torch.mul(
                 _product(errors, weight.t()), 1 / count, out=grad_hidden[start : start + rows]
             )
@@ -135,7 +164,9 @@ class _HeadCrossEntropy(torch.autograd.Function):
 
 def chunked_head_pays(hidden: Tensor, weight: Tensor) -> bool:
     """Whether training through ``head_cross_entropy`` is faster than whole logits."""
-    return _training_fp32_on_cpu(hidden) and weight.shape[0] >= LEAST_VOCAB
+    vocab, width = weight.shape
+    pays = vocab >= LEAST_VOCAB or _enough(hidden.numel() // width, width)
+    return pays and _training_fp32_on_cpu(hidden)
 
 
 def head_cross_entropy(
@@ -143,9 +174,10 @@ def head_cross_entropy(
 ) -> Tensor:
     """Mean nats per token of hidden [R, M] @ weight [V, M]^T against ``targets`` [R].
 
-    The logits never exist in full. Differentiable once, in ``hidden`` and ``weight``.
+    The logits exist chunk by chunk only. Differentiable once, in ``hidden`` and ``weight``.
     """
-    rows = rows or max(1, min(HEAD_ROWS, HEAD_LOGITS // weight.shape[0]))
+    vocab = weight.shape[0]
+    rows = rows or max(1, min(MOST_LOGITS // vocab, max(HEAD_ROWS, HEAD_LOGITS // vocab)))
     loss: Tensor = _HeadCrossEntropy.apply(hidden, weight, targets, rows)  # type: ignore[no-untyped-call]
     return loss
 
@@ -153,19 +185,66 @@ def head_cross_entropy(
 # --- attention --------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=8)
+def _future(size: int, dtype: torch.dtype) -> Tensor:
+    """[size, size] of 0, and -inf above the diagonal."""
+    return torch.full((size, size), -math.inf, dtype=dtype).triu(1)
+
+
+def _flat(x: Tensor, scale: float = 1.0) -> Tensor:
+    """x [B, H, T, K] of any strides, times ``scale`` -> contiguous [B H, T, K], in one pass."""
+    flat = torch.empty(x.shape, dtype=x.dtype)
+    if scale == 1:
+        flat.copy_(x)
+    else:
+        torch.mul(x, scale, out=flat)
+    return flat.view(-1, *x.shape[2:])
+
+
+def _overwrite(scores: Tensor) -> Tensor:
+    """Softmax of the last dimension, in the place of its argument: half the memory traffic."""
+    return torch._softmax(scores, -1, False, out=scores)
+
+
+def _overwrite_backward(grad: Tensor, shares: Tensor) -> Tensor:
+    """The gradient of a softmax's argument, in the place of its result's."""
+    return torch._softmax_backward_data(grad, shares, -1, grad.dtype, grad_input=grad)
+
+
+def _can_overwrite() -> bool:
+    """Whether this torch's softmax may overwrite its argument, which it does not promise."""
+    for columns in (7, 64, 300):
+        x = torch.linspace(-3.0, 3.0, 6 * columns).view(2, 3, columns).sin()
+        shares = torch.softmax(x, dim=-1)
+        wanted = torch._softmax_backward_data(x, shares, -1, x.dtype)
+        try:
+            fits = torch.equal(_overwrite_backward(x.clone(), shares), wanted)
+            if not (fits and torch.equal(_overwrite(x), shares)):
+                return False
+        except (RuntimeError, TypeError):  # another signature
+            return False
+    return True
+
+
+_OVERWRITES = _can_overwrite()
+
+
 class _BlockedAttention(torch.autograd.Function):
     """Softmax attention by blocks of queries, each with the keys up to its last query only."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block: int) -> Tensor:
-        scale, keys = q.shape[-1] ** -0.5, k.transpose(1, 2)
-        y, kept = torch.empty_like(q), []
-        for start in range(0, q.shape[1], block):
-            end = min(start + block, q.shape[1])
-            mask = torch.full((end - start, end), -math.inf, dtype=q.dtype).triu(1 + start)
-            scores = torch.baddbmm(mask, q[:, start:end], keys[:, :, :end], alpha=scale)
-            shares = torch.softmax(scores, dim=-1)
-            y[:, start:end] = torch.bmm(shares, v[:, :end])
+        batch, heads, time, size = q.shape
+        q, k, v = _flat(q, size**-0.5), _flat(k), _flat(v)
+        keys, kept = k.transpose(1, 2), []
+        y = torch.empty((batch, time, heads, size), dtype=q.dtype)
+        for start in range(0, time, block):
+            end = min(start + block, time)
+            scores = torch.bmm(q[:, start:end], keys[:, :, :end])
+            scores[:, :, start:] += _future(end - start, q.dtype)
+            shares = _overwrite(scores) if _OVERWRITES else torch.softmax(scores, dim=-1)
+            values = torch.bmm(shares, v[:, :end]).view(batch, heads, -1, size)
+            y[:, start:end] = values.transpose(1, 2)
             kept.append(shares)
         ctx.save_for_backward(q, k, v, *kept)
         ctx.block = block
@@ -175,23 +254,39 @@ class _BlockedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, *kept = ctx.saved_tensors
-        scale, values = q.shape[-1] ** -0.5, v.transpose(1, 2)
-        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for shares, start in zip(kept, range(0, q.shape[1], ctx.block), strict=True):
-            end = min(start + ctx.block, q.shape[1])
-            some = grad[:, start:end]
-            grad_v[:, :end].baddbmm_(shares.transpose(1, 2), some)
+        batch, time, heads, size = grad.shape
+        grad_y, values = _flat(grad.transpose(1, 2)), v.transpose(1, 2)
+        grad_q = torch.empty_like(grad)
+        grad_k = grad_v = torch.empty(0)
+        # from the last block, which sees every key: the products of the others are then added,
+        # as torch multiplies batches into part of a tensor one by one
+        for index in reversed(range(len(kept))):
+            start, shares = index * ctx.block, kept[index]
+            end = start + shares.shape[1]
+            some = grad_y[:, start:end]
+            of_v = torch.bmm(shares.transpose(1, 2), some)
             of_shares = torch.bmm(some, values[:, :, :end])
-            of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, q.dtype)
-            grad_q[:, start:end] = torch.bmm(of_scores, k[:, :end]).mul_(scale)
-            grad_k[:, :end].baddbmm_(of_scores.transpose(1, 2), q[:, start:end], alpha=scale)
-        return grad_q, grad_k, grad_v, None
+            if _OVERWRITES:
+                of_scores = _overwrite_backward(of_shares, shares)
+            else:
+                of_scores = torch._softmax_backward_data(of_shares, shares, -1, q.dtype)
+            of_q = torch.bmm(of_scores, k[:, :end]).view(batch, heads, -1, size)
+            torch.mul(of_q.transpose(1, 2), size**-0.5, out=grad_q[:, start:end])
+            of_k = torch.bmm(of_scores.transpose(1, 2), q[:, start:end])
+            if end == time:
+                grad_k, grad_v = of_k, of_v
+            else:
+                grad_k[:, :end] += of_k
+                grad_v[:, :end] += of_v
+        shape = (batch, heads, time, size)
+        return grad_q.transpose(1, 2), grad_k.view(shape), grad_v.view(shape), None
 
 
 def blocked_attention(q: Tensor, k: Tensor, v: Tensor, block: int = ATTENTION_BLOCK) -> Tensor:
-    """Causal softmax(q k^T / sqrt(K)) v, each [N, T, K] -> [N, T, K]. Differentiable once."""
+    """Causal softmax(q k^T / sqrt(K)) v of [B, H, T, K] -> [B, H, T, K], which lies in memory as
+    [B, T, H, K]. Differentiable once."""
     y: Tensor = _BlockedAttention.apply(q, k, v, block)  # type: ignore[no-untyped-call]
-    return y
+    return y.transpose(1, 2)
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -199,5 +294,4 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     shortest, longest = ATTENTION_TIMES
     if not _training_fp32_on_cpu(q) or not shortest <= q.shape[2] <= longest:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    q_flat, k_flat, v_flat = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))
-    return blocked_attention(q_flat, k_flat, v_flat).view(q.shape)
+    return blocked_attention(q, k, v)

@@ -62,14 +62,17 @@ def attend(spec: ModelSpec, joint: Tensor, positions: tuple[Tensor, ...]) -> Ten
     batch, time = joint.shape[:2]
     heads, pairs = spec.n_head, spec.n_kv_head
     joint = joint.view(batch, time, -1, spec.head_size)
-    # queries and keys are normed and turned in one go: half the operators to start
-    qk, v = (p.transpose(1, 2) for p in torch.split(joint, [heads + pairs, pairs], dim=2))
-    if spec.qk_norm:
-        qk = F.rms_norm(qk, (spec.head_size,))
-    if spec.position == "rotary":
-        cos, sin = (table[:time].to(qk.dtype) for table in positions)
-        qk = rotate(qk, cos, sin)
-    q, k = torch.split(qk, [heads, pairs], dim=1)
+    if spec.qk_norm or spec.position == "rotary":
+        # queries and keys are normed and turned in one go: half the operators to start
+        qk, v = (p.transpose(1, 2) for p in torch.split(joint, [heads + pairs, pairs], dim=2))
+        if spec.qk_norm:
+            qk = F.rms_norm(qk, (spec.head_size,))
+        if spec.position == "rotary":
+            cos, sin = (table[:time].to(qk.dtype) for table in positions)
+            qk = rotate(qk, cos, sin)
+        q, k = torch.split(qk, [heads, pairs], dim=1)
+    else:
+        q, k, v = (p.transpose(1, 2) for p in torch.split(joint, [heads, pairs, pairs], dim=2))
     if pairs != heads:
         k, v = (part.repeat_interleave(heads // pairs, dim=1) for part in (k, v))
     if spec.position == "alibi":

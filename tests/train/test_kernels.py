@@ -34,14 +34,70 @@ def test_head_cross_entropy_is_the_cross_entropy_and_its_gradients_are_right(row
     )
 
 
+def test_a_target_whose_share_underflows_has_its_exact_loss():
+    hidden, weight = _random(3, 4), _random(5, 4, seed=1)
+    with torch.no_grad():
+        weight[:, 0], hidden[:, 0] = torch.tensor([200.0, 0, 0, 0, -200]), 1
+    targets = torch.tensor([4, 0, 1])
+    expected = F.cross_entropy(hidden @ weight.t(), targets)
+    assert expected > 100
+    loss = kernels.head_cross_entropy(hidden, weight, targets)
+    torch.testing.assert_close(loss, expected)
+    found, wanted = (torch.autograd.grad(x, (hidden, weight)) for x in (loss, expected))
+    torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize("time,block", [(6, 2), (7, 3), (5, 8)])
 def test_blocked_attention_is_causal_attention_and_its_gradients_are_right(time, block):
-    q, k, v = (_random(3, time, 4, seed=s, dtype=torch.float64) for s in range(3))
+    q, k, v = (_random(3, 2, time, 4, seed=s, dtype=torch.float64) for s in range(3))
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(kernels.blocked_attention(q, k, v, block), expected)
     assert torch.autograd.gradcheck(
         lambda *x: kernels.blocked_attention(x[0], x[1], x[2], block), (q, k, v), nondet_tol=0.0
     )
+
+
+def test_attention_has_the_same_bits_where_torch_may_not_overwrite_a_softmaxs_argument(monkeypatch):
+    torch.manual_seed(2)
+    inputs = torch.randn(3, 2, 4, 150, 8).unbind()
+    found = []
+    for overwrites in (True, False):
+        monkeypatch.setattr(kernels, "_OVERWRITES", overwrites)
+        q, k, v = (x.clone().requires_grad_() for x in inputs)
+        y = kernels.blocked_attention(q, k, v)
+        found.append((y, *torch.autograd.grad(y.square().sum(), (q, k, v))))
+    assert all(torch.equal(ours, plain) for ours, plain in zip(*found, strict=True))
+
+
+def test_a_torch_that_cannot_overwrite_is_found_out(monkeypatch):
+    assert kernels._can_overwrite() is kernels._OVERWRITES
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "_overwrite", lambda scores: scores)
+        assert not kernels._can_overwrite()
+    monkeypatch.setattr(kernels, "_overwrite_backward", lambda grad: grad)
+    assert not kernels._can_overwrite()
+
+
+def test_blocked_attention_takes_parts_of_the_joint_projection_in_fp32():
+    joint = _random(2, 192, 3 * 2, 16)
+    found = []
+    for blocked in (True, False):
+        q, k, v = (part.transpose(1, 2) for part in joint.split([2, 2, 2], dim=2))
+        if blocked:
+            y = kernels.blocked_attention(q, k, v)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        found.append((y, torch.autograd.grad(y.square().sum(), joint)[0]))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("widths", [(256, 1024), (1024, 256), (1024, 1024), (64, 2048)])
+def test_a_weight_s_gradient_is_the_same_product_in_memory_order(widths):
+    grad, x = _random(40, widths[0]), _random(40, widths[1], seed=1)
+    found = kernels._weight_gradient(grad.detach(), x.detach())
+    assert found.is_contiguous()
+    torch.testing.assert_close(found, (grad.t() @ x).detach(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(kernels._ONEDNN is None, reason="this torch has no oneDNN product")
@@ -80,6 +136,9 @@ def test_other_shapes_modes_and_types_keep_torch_s_operators():
     hidden, weight = torch.randn(4, 8, requires_grad=True), torch.randn(2048, 8)
     assert kernels.chunked_head_pays(hidden, weight)
     assert not kernels.chunked_head_pays(hidden, weight[:1024])
+    many = torch.randn(8, 128, 64, requires_grad=True)
+    assert kernels.chunked_head_pays(many, torch.randn(256, 64))
+    assert not kernels.chunked_head_pays(many[:4], torch.randn(256, 64))  # the quick sweep's 512
     assert not kernels.chunked_head_pays(hidden.bfloat16(), weight)
     with torch.no_grad():
         assert not kernels.chunked_head_pays(hidden, weight)
