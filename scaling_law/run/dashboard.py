@@ -20,6 +20,7 @@ class Dashboard:
     def __init__(self, sweep: SweepDir) -> None:
         self._watch = Watch(sweep)
         self._next = 0.0
+        self._last: Snapshot | None = None
 
     def snapshot(self) -> Snapshot | None:
         """The sweep as it is now; None where it cannot be read, or has no plan."""
@@ -27,6 +28,10 @@ class Dashboard:
             found = self._watch.read(logs=False)
             return None if found.phase == "no_plan" else found
         return None
+
+    def seconds_left(self) -> float | None:
+        """Of the sweep, as last written; None before, and where there is nothing to tell."""
+        return None if self._last is None else self._last.seconds_left
 
     def refresh(self) -> None:
         """Write it if it is time to."""
@@ -37,7 +42,8 @@ class Dashboard:
         """Write it now. What only shows a sweep must not end it: no error comes out."""
         began = time.monotonic()
         with contextlib.suppress(OSError, SlawError):
-            content = self._watch.read().to_json()
-            atomic_write(self._watch.sweep.dashboard, json.dumps(content, allow_nan=False) + "\n")
+            self._last = self._watch.read()
+            content = json.dumps(self._last.to_json(), allow_nan=False)
+            atomic_write(self._watch.sweep.dashboard, content + "\n")
         took = time.monotonic() - began
         self._next = time.monotonic() + max(_EVERY_SECONDS, took / _MOST_SHARE)

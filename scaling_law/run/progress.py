@@ -71,12 +71,13 @@ class SweepProgress:
         slots: int,
         *,
         news: Callable[[], str | None] = lambda: None,
+        seconds_left: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._flops = flops
         self._done = set(done)
         self._running: dict[str, tuple[RunSpec, RunDir]] = {}
-        self._news, self._clock = news, clock
+        self._news, self._seconds_left, self._clock = news, seconds_left, clock
         self._began = clock()
         self._told = self._began
         self._before = sum(flops[run_id] for run_id in done)
@@ -126,7 +127,10 @@ class SweepProgress:
         elapsed = self._clock() - self._began
         if now <= self._before or elapsed < 5:
             return ""
-        left = (total - now) * elapsed / (now - self._before)
+        if len(self._done) == len(self._flops):
+            return ""
+        # the plan's seconds know that small models take longer a FLOP; without a plan, by FLOPs
+        left = self._seconds_left() or (total - now) * elapsed / (now - self._before)
         return f", about {format_seconds(left)} left" if left > 1 else ""
 
     def refresh(self) -> None:

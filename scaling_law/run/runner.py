@@ -131,7 +131,13 @@ class Runner:
             self._reconcile()
         flops = {run.run_id: run.flops_spent for run in self.plan.runs}
         over = {*self.outcome.done, *self.outcome.diverged}
-        progress = SweepProgress(flops, over, self.engine.slots, news=self._news)
+        progress = SweepProgress(
+            flops,
+            over,
+            self.engine.slots,
+            news=self._news,
+            seconds_left=self.dashboard.seconds_left,
+        )
         self.outcome.done_before = len(over)
         if over:
             progress.say(f"{len(over)} of {len(flops)} runs were finished before")

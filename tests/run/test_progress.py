@@ -59,6 +59,26 @@ def test_the_line_says_how_far_the_sweep_is_what_is_at_work_and_its_loss(tmp_pat
     assert news_line(idle).endswith("at work: none has begun a step")
 
 
+def test_a_finished_run_tells_the_same_time_left_as_the_monitor(tmp_path, capsys):
+    sweep, _ = half_way(tmp_path / "sweep")
+    dashboard, clock = Dashboard(sweep), Clock()
+    assert dashboard.seconds_left() is None
+    with at_work(sweep):
+        dashboard.write()
+    found = Watch(sweep).read().seconds_left
+    assert found is not None and dashboard.seconds_left() is not None
+    flops = {"a": 1.0, "b": 1.0, "c": 1.0}
+    left = iter([3 * 3600.0, None])
+    progress = SweepProgress(flops, set(), 1, seconds_left=lambda: next(left), clock=clock)
+    clock.now += 100
+    for run_id in flops:
+        progress.ended(run_id, "over")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "[1/3] over, about 3h00m left", "[2/3] over, about 50s left", "[3/3] over",
+    ]  # fmt: skip
+
+
 def test_what_cannot_be_read_is_no_news(tmp_path):
     sweep, _ = half_way(tmp_path / "sweep")
     sweep.plan.write_text("{")
