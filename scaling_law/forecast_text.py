@@ -103,7 +103,8 @@ def _target_text(prediction: Prediction) -> str:
     words = [f"{format_count(value)} {name}" for value, name in parts if value is not None]
     if prediction.tokens and prediction.tokens_unique:
         epochs = prediction.tokens / prediction.tokens_unique
-        words[1] += f" ({epochs:.3g} epochs of {format_count(prediction.tokens_unique)})"
+        seen = format_count(prediction.tokens_unique)
+        words[1] += f" ({epochs:.3g} epochs of {seen})" if epochs > 1 else ", all different"
     return ", ".join(words)
 
 
@@ -171,7 +172,7 @@ def best_words(prediction: Prediction, name: str) -> str:
     if value is None:
         return "-"
     if prediction.refused and prediction.level is not None:
-        return _range(interval) if interval else "any"
+        return _range(interval) if interval else "unknown"
     return format_count(value)
 
 

@@ -124,6 +124,14 @@ def test_repeats_are_told_under_any_law():
     assert "with nothing repeated, best split" in found.text
     assert found.decision["over_training"] is None
     assert any("not this law's" in words for words in found.prediction.warnings)
+    ample = Wish(tokens_unique=1e15)
+    once = forecast(
+        law="besiroglu2024", results=None, targets={"params": 7e9, "tokens": 1e12}, wish=ample
+    )
+    assert "1T tokens, all different, 4.2e+22 FLOPs" in once.text
+    assert once.prediction.loss_nats == pytest.approx(
+        extrapolate(FIT, params=7e9, tokens=1e12).loss_nats
+    )
     own = forecast(
         law="muennighoff2023", results=None, targets={"params": 7e9, "tokens": 1e12}, wish=wish
     )
