@@ -19,7 +19,8 @@ from scaling_law.fit import optima
 from scaling_law.fit.interval import count_interval
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.optima import Choice, Loss
-from scaling_law.fit.repeats import Repeats
+from scaling_law.fit.published import exponent_error, law_name
+from scaling_law.fit.repeats import Repeats, repeats_under
 from scaling_law.fit.surface import Surface, surface_of
 from scaling_law.forecast import FoundLaw
 from scaling_law.hardware import Accelerator, Cost, accelerator, flops_for_dollars, training_cost
@@ -29,7 +30,6 @@ from scaling_law.spec import ModelSpec
 from scaling_law.units import format_bytes, format_count
 
 SMALLER = (1.0, 0.5, 0.25, 0.125)
-_MOST_EPOCHS = 4.0  # up to so many, repeats are nearly as good as new data (Muennighoff 2023)
 _SEARCHED_DRAWS = 60  # samples that a search is made for; the closed form takes all
 
 
@@ -163,8 +163,8 @@ def allocate(
 def _refuse_single(fit: FitResult) -> None:
     if not {"params", "tokens"} <= set(load_law(fit.law).variables):
         raise FitError(
-            f"law {fit.law} is not one of params and tokens: it has no best split; take another"
-            " with --law"
+            f"law {law_name(fit)} is not one of params and tokens: it has no best split; take"
+            " another with --law"
         )
 
 
@@ -318,15 +318,13 @@ class _Solver:
 
     def predict(self, found: FoundLaw, choice: Choice, level: float) -> Prediction:
         """The loss of ``choice`` with its interval, repeats taken at their worth."""
-        fit, target = found.fit, {"params": choice.params, "tokens": choice.tokens}
-        if self.repeats and "tokens_unique" in load_law(fit.law).variables:
-            target["tokens_unique"] = min(self.repeats.unique, choice.tokens)
-        elif self.repeats:
-            target["params"], target["tokens"] = self.repeats.worth(choice.params, choice.tokens)
-        beside: dict[str, Any] = {"level": level, **beside_results(found), **target}
-        made = extrapolate(fit, **beside)
-        return dataclasses.replace(
-            made, params=choice.params, tokens=choice.tokens, flops=choice.flops
+        beside: dict[str, Any] = {"level": level, **beside_results(found)}
+        return extrapolate(
+            found.fit,
+            params=choice.params,
+            tokens=choice.tokens,
+            tokens_unique=self.question.tokens_unique,
+            **beside,
         )
 
     def intervals(
@@ -334,7 +332,7 @@ class _Solver:
     ) -> tuple[tuple[float, float] | None, tuple[float, float] | None, str]:
         """(of params, of tokens, how they were made)."""
         if not self.fit.samples:
-            return self._published_intervals(choice)
+            return None, None, _published_error(self.fit)
         if choice.kind == "memory_limited":
             return None, None, "none: the memory decides the size, not the law"
         draws = self._draws(choice)
@@ -370,20 +368,6 @@ class _Solver:
         made = self._searched(loss)
         return made.params, made.tokens
 
-    def _published_intervals(
-        self, choice: Choice
-    ) -> tuple[tuple[float, float] | None, tuple[float, float] | None, str]:
-        """From the published error of the exponent a alone, pivoted amid the law's data."""
-        ends, flops = self.fit.optimum_intervals.get("a"), self.fit.data_range.get("flops")
-        if ends is None or flops is None or choice.kind != "compute_optimal":
-            why = "published parameters" if ends is None else "the published error is of a alone"
-            return None, None, f"none: {why}"
-        far = math.log(choice.flops / math.sqrt(flops[0] * flops[1]))
-        turns = sorted((end - self.fit.optimum["a"]) * far for end in ends)
-        params = (choice.params * math.exp(turns[0]), choice.params * math.exp(turns[1]))
-        tokens = (choice.tokens * math.exp(-turns[1]), choice.tokens * math.exp(-turns[0]))
-        return params, tokens, "the published standard error of a alone, pivoted amid its data"
-
     def smaller(self, choice: Choice) -> tuple[dict[str, float | None], ...]:
         """What models of ``SMALLER`` shares of the cheapest size of this loss cost to train."""
         if self.measured_split or choice.kind == "memory_limited":
@@ -404,29 +388,30 @@ class _Solver:
                 "Kaplan's split was measured, and is not the minimum of his L(N, D)"
                 + ("" if choice.kind == "compute_optimal" else ", which this answer is")
             )
-        if self.repeats is None:
-            return found
-        if "R_D" not in self.fit.params:
-            found.append(
-                "what repeats are worth is Muennighoff 2023's (R_D* 15.39, R_N* 5.31, on C4), not"
-                " this law's"
-            )
-        epochs = choice.tokens / self.repeats.unique
-        if epochs > _MOST_EPOCHS:
-            found.append(
-                f"{epochs:.2g} epochs of {format_count(self.repeats.unique)} tokens: beyond about"
-                f" {_MOST_EPOCHS:g} repeats are worth ever less"
-            )
         return found
+
+
+def _published_error(fit: FitResult) -> str:
+    """Why a law without samples gives no interval, and what of its error is known.
+
+    The error of the exponent a alone does not make an interval: amid the data the split's
+    uncertainty is all in its other parameter, whose error and covariance with a no paper states.
+    """
+    if fit.n_points:
+        return "none: the fit has no bootstrap samples"
+    error = exponent_error(fit)
+    if error is None:
+        return "none: no errors of this law's parameters are known"
+    return (
+        "none: of the split's error only that of a in params ~ flops^a was published:"
+        f" {fit.optimum['a']:.3f} +- {error:.3f} (one standard error)"
+    )
 
 
 def _repeats(params: Mapping[str, float], surface: Surface, question: Question) -> Repeats | None:
     if question.tokens_unique is None:
         return None
-    if surface.allocation is None:
-        raise FitError("the law has no compute-optimal split: repeats cannot be valued under it")
-    own = {"data": params["R_D"], "size": params["R_N"]} if "R_D" in params else {}
-    return Repeats(unique=question.tokens_unique, split=surface.allocation, **own)
+    return repeats_under(params, surface, question.tokens_unique)
 
 
 def compare(

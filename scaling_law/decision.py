@@ -17,9 +17,16 @@ from scaling_law.fit.interval import log_loss
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.optima import Choice, Loss, inference_aware, over_trained
 from scaling_law.fit.shape import concrete_shape
-from scaling_law.hardware import Accelerator, accelerator, flops_for_dollars, training_cost
+from scaling_law.hardware import (
+    Accelerator,
+    accelerator,
+    energy_words,
+    flops_for_dollars,
+    training_cost,
+)
 from scaling_law.outcome import FitResult, Prediction
-from scaling_law.units import format_count
+from scaling_law.spec import ModelSpec
+from scaling_law.units import format_count, format_dollars
 
 DEFAULT_GPU = "H100"
 
@@ -83,6 +90,11 @@ def settle(
         assert device is not None, "dollars imply a device"
         asked["flops"] = flops_for_dollars(wish.dollars, device)
     if wish.tokens_served is not None:
+        if wish.tokens_unique is not None:
+            raise ConfigError(
+                "tokens served and unique tokens given: expected one of them; slaw allocate takes"
+                " both"
+            )
         if set(asked) != {"target_loss"}:
             raise ConfigError(
                 "tokens served need a target loss, and nothing else: the model that "
@@ -110,30 +122,46 @@ def _at_ratio(asked: Mapping[str, float], ratio: float) -> dict[str, float]:
 
 
 def consequences(
-    fit: FitResult, prediction: Prediction, wish: Wish, choice: Choice | None
+    fit: FitResult,
+    prediction: Prediction,
+    wish: Wish,
+    choice: Choice | None,
+    template: ModelSpec | None = None,
 ) -> dict[str, Any]:
-    """``shape``, ``cost``, ``over_training`` and ``serving``, each None where it does not apply."""
+    """``shape``, ``cost``, ``over_training`` and ``serving``, each None where it does not apply.
+
+    ``template`` gives the shape's vocabulary and context (None: a large model's).
+    """
     found: dict[str, Any] = dict.fromkeys(("shape", "cost", "over_training", "serving"))
     params, tokens, flops = prediction.params, prediction.tokens, prediction.flops
     if params is not None:
         counted = prediction.convention.get("params", "")
         known = counted in ("total", "non_embedding", "matmul")
         try:
-            shape = concrete_shape(params, counted if known else "total")
-            found["shape"] = shape | {"counted": counted if known else "total (assumed)"}
+            shape = concrete_shape(params, counted if known else "total", template)
+            found["shape"] = {
+                **shape,
+                "counted": counted if known else "total (assumed)",
+                "vocabulary": "the sweep's" if template else "a large model's",
+            }
         except ConfigError:
             found["shape"] = None
     if flops is not None and wish.device is not None:
         found["cost"] = dataclasses.asdict(training_cost(flops, wish.device))
     if flops is not None and tokens is not None and params is not None:
-        found["over_training"] = _over_training(fit, flops, tokens / params)
+        limited = prediction.tokens_unique is not None
+        found["over_training"] = _over_training(fit, flops, tokens / params, limited)
     if choice is not None:
         found["serving"] = {"tokens_served": wish.tokens_served, **choice.extra}
     return found
 
 
-def _over_training(fit: FitResult, flops: float, ratio: float) -> dict[str, float] | None:
+def _over_training(
+    fit: FitResult, flops: float, ratio: float, limited: bool
+) -> dict[str, float] | None:
     """What training at ``ratio`` tokens a parameter costs beside the compute-optimal split."""
+    if limited:  # the best split is another where data repeat
+        return None
     if not {"params", "tokens"} <= set(load_law(fit.law).variables):
         return None
     try:
@@ -143,17 +171,18 @@ def _over_training(fit: FitResult, flops: float, ratio: float) -> dict[str, floa
     return {"tokens_per_param": ratio, **choice.extra}
 
 
-def decision_lines(found: Mapping[str, Any]) -> list[str]:
-    """The consequences for a terminal."""
+def decision_lines(found: Mapping[str, Any], *, refused: bool = False) -> list[str]:
+    """The consequences for a terminal; ``refused``: without what rests on the law's own figure."""
     lines = []
     if shape := found["shape"]:
         counted = shape["counted"].replace("_", "-")
         lines.append(
             f"a shape of that size: {shape['n_layer']} layers, width {shape['d_model']},"
-            f" {shape['n_head']} heads (vocabulary 50,304; params counted: {counted})"
+            f" {shape['n_head']} heads ({shape['vocabulary']} vocabulary {shape['vocab_size']:,}"
+            f" and context {shape['n_ctx']:,}; params counted: {counted})"
         )
     over = found["over_training"]
-    if over and over["compute_ratio"] > 1.005:
+    if over and over["compute_ratio"] > 1.005 and not refused:
         lines.append(
             f"{over['tokens_per_param']:.3g} tokens per param is not the compute-optimal split:"
             f" the same loss could be had for {100 / over['compute_ratio']:.0f}% of these FLOPs"
@@ -166,8 +195,10 @@ def decision_lines(found: Mapping[str, Any]) -> list[str]:
             " params"
         )
     if cost := found["cost"]:
-        money = "no price" if cost["dollars"] is None else f"${cost['dollars']:,.0f}"
-        energy = "" if cost["energy_kwh"] is None else f", {format_count(cost['energy_kwh'])} kWh"
+        money = "no price" if cost["dollars"] is None else format_dollars(cost["dollars"])
+        energy = ""
+        if cost["energy_kwh"] is not None:
+            energy = f", {energy_words(cost['energy_kwh'], cost['gpu_hours'], cost['pue'])}"
         lines.append(
             f"on {cost['accelerator']} ({cost['dtype']}, {100 * cost['utilisation']:.0f}% of peak):"
             f" {format_count(cost['gpu_hours'])} device-hours, {money}{energy}"

@@ -15,8 +15,11 @@ from scipy import optimize
 
 from scaling_law.counts import flops_6nd
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.interval import log_loss, prediction_interval, tokens_interval
+from scaling_law.fit.interval import Spread, log_loss, prediction_interval, tokens_interval
 from scaling_law.fit.laws import load_law
+from scaling_law.fit.published import law_name
+from scaling_law.fit.repeats import repeat_doubts, repeats_under
+from scaling_law.fit.split import split_intervals
 from scaling_law.fit.surface import Allocation, Surface, bounded_exp, surface_of
 from scaling_law.outcome import FitResult, Prediction, status_words
 from scaling_law.units import format_count, rounded_count
@@ -29,6 +32,7 @@ _NEAR_BOUND = 1e-3
 # No budget, model or corpus is larger: what needs more cannot be reached.
 LARGEST = 1e60
 _FEWEST_DRAWS, _LOSS_DRAWS = 20, 200
+_FILLED = 0.99  # of the params: below, their excess over what the data fill is told
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ def extrapolate(
     One alone is completed compute-optimally; a target loss is reached as cheaply as possible.
     ``seed_noise_log`` is the standard deviation of log loss between seeds, ``alternatives``
     other laws fitted to the same points, ``trust_flops_factor`` how far beyond the largest
-    FLOPs held-out runs support the law; ``tokens_unique`` the different ones of ``tokens``.
+    FLOPs held-out runs support the law; ``tokens_unique`` the different tokens at hand, beyond
+    which ``tokens`` are repeats (``fit.repeats``, under any law of params and tokens).
     Raises ``ConfigError`` for a target that cannot be read, ``FitError`` when none is known.
     """
     given = {"params": params, "tokens": tokens, "flops": flops, "target_loss": target_loss}
@@ -78,20 +83,20 @@ def extrapolate(
     _check(fit, asked, level)
     surface = _surface(fit)
     split, trouble = _allocation(fit, surface)
-    target = _with_unique(fit, _resolve(fit, asked, split, trouble), tokens_unique)
+    target = _with_unique(fit, asked, _resolve(fit, asked, split, trouble), tokens_unique)
+    valued, repeated = _valued(fit, surface, target, tokens_unique)
     spread = prediction_interval(
-        fit, target.known, level=level, seed_noise_log=seed_noise_log, alternatives=alternatives
+        fit, valued, level=level, seed_noise_log=seed_noise_log, alternatives=alternatives
     )
     beyond = _beyond(fit, target)
-    doubts = [trouble, *spread.doubts, *_limits(fit, beyond, trust_flops_factor)]
+    doubts = [trouble, *spread.doubts, *_limits(fit, beyond, trust_flops_factor), *repeated]
     return Prediction(
-        law=fit.law,
+        law=law_name(fit),
+        form=fit.law,
         **dataclasses.asdict(target),
         **_optimum(fit, split, target, level),
-        loss_nats=bounded_exp(log_loss(fit.law, fit.params, target.known)),
-        low_nats=spread.nats[0] if spread.nats else None,
-        high_nats=spread.nats[1] if spread.nats else None,
-        level=level if spread.nats else None,
+        loss_nats=bounded_exp(log_loss(fit.law, fit.params, valued)),
+        **_interval(spread, level),
         beyond_data=beyond,
         below_data=_below(fit, target),
         flops_interval=_flops_interval(fit, asked, level),
@@ -103,16 +108,56 @@ def extrapolate(
     )
 
 
-def _with_unique(fit: FitResult, target: _Target, unique: float | None) -> _Target:
+def _interval(spread: Spread, level: float) -> dict[str, Any]:
+    low, high = spread.nats or (None, None)
+    return {"low_nats": low, "high_nats": high, "level": level if spread.nats else None}
+
+
+def _with_unique(
+    fit: FitResult, asked: Mapping[str, float], target: _Target, unique: float | None
+) -> _Target:
     if unique is None:
         return target
-    if "tokens_unique" not in load_law(fit.law).variables:
+    if not unique > 0:
+        raise ConfigError(f"unique tokens {unique:g}: expected above 0")
+    if target.tokens is None or not {"params", "tokens"} <= set(load_law(fit.law).variables):
         raise ConfigError(
-            f"law {fit.law} knows nothing of repeated data: unique tokens need law muennighoff"
+            f"law {law_name(fit)} is not one of params and tokens: repeats cannot be valued under"
+            " it; take another with --law"
         )
-    if target.tokens is None or not 0 < unique <= target.tokens:
-        raise ConfigError(f"unique tokens {unique:g}: expected above 0 and at most the tokens")
-    return dataclasses.replace(target, tokens_unique=unique)
+    if "target_loss" in asked:
+        raise ConfigError(
+            "unique tokens with a target loss: expected params and tokens; what a loss takes where"
+            " data repeat, slaw allocate --target-loss --unique-tokens says"
+        )
+    return dataclasses.replace(target, tokens_unique=min(unique, target.tokens))
+
+
+def _valued(
+    fit: FitResult, surface: Surface | None, target: _Target, unique: float | None
+) -> tuple[dict[str, float], list[str]]:
+    """The variables that the law is asked at, repeats at their worth, and what to know of that."""
+    known, seen = target.known, target.tokens_unique
+    if unique is None or seen is None:
+        return known, []
+    assert surface is not None and target.params is not None and target.tokens is not None
+    fitted = "tokens_unique" in load_law(fit.law).variables
+    doubts = repeat_doubts(fitted or law_name(fit) == "muennighoff2023", target.tokens, seen)
+    worth = repeats_under(fit.params, surface, unique).worth(target.params, target.tokens)
+    if worth[0] < _FILLED * target.params:
+        doubts.append(
+            f"{format_count(target.params)} params are more than {format_count(seen)} different"
+            f" tokens fill: they count as {format_count(worth[0])} (Muennighoff 2023, equation 6)"
+        )
+    if fitted:
+        return known, doubts
+    params, tokens = worth
+    return {
+        "params": params,
+        "tokens": tokens,
+        "flops": flops_6nd(params, tokens),
+        "tokens_unique": tokens,
+    }, doubts
 
 
 def _limits(
@@ -145,9 +190,12 @@ def _optimum(
     found: dict[str, Any] = {"params_optimal": None, "tokens_optimal": None}
     if split is None or target.params is None or target.flops is None:
         return found
+    intervals = split_intervals(fit, split, target.flops, level)
     return {
         "params_optimal": split.params(target.flops),
         "tokens_optimal": split.tokens(target.flops),
+        "params_optimal_interval": intervals[0],
+        "tokens_optimal_interval": intervals[1],
         "tokens_for_params": split.tokens_for_params(target.params),
         "tokens_for_params_interval": tokens_interval(fit, target.params, level=level),
         "params_exponent": split.exponent,
@@ -176,7 +224,8 @@ def _refuse_together(asked: Collection[str]) -> NoReturn:
 def _check(fit: FitResult, asked: Mapping[str, float], level: float) -> None:
     if not fit.usable:
         raise FitError(
-            f"law {fit.law} is {status_words(fit.status)}: {fit.message or 'it has no parameters'}"
+            f"law {law_name(fit)} is {status_words(fit.status)}:"
+            f" {fit.message or 'it has no parameters'}"
         )
     check_request(asked, level)
     for name, value in asked.items():
@@ -270,8 +319,8 @@ def _resolve_single(fit: FitResult, asked: Mapping[str, float], name: str) -> _T
         return _Target(**{name: value})
     if set(asked) != {name}:
         raise ConfigError(
-            f"law {fit.law} knows {name} only; {', '.join(asked) or 'no target'} given: expected "
-            f"{name}, target loss, or params and tokens"
+            f"law {law_name(fit)} knows {name} only; {', '.join(asked) or 'no target'} given: "
+            f"expected {name}, target loss, or params and tokens"
         )
     return _Target(**{name: asked[name]})
 
@@ -284,7 +333,7 @@ def _refuse_floor(fit: FitResult, loss: float) -> None:
         if loss <= fit.params[name]:
             raise FitError(
                 f"a loss of {loss:.6g} nats is at or below the irreducible loss {name} = "
-                f"{fit.params[name]:.6g}: no compute reaches it under law {fit.law}"
+                f"{fit.params[name]:.6g}: no compute reaches it under law {law_name(fit)}"
             )
         low, high = fit.intervals.get(name, (0.0, 0.0))
         if loss <= high:

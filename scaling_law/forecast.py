@@ -35,9 +35,10 @@ class Forecast:
     @property
     def text(self) -> str:
         """For a terminal; the first line names the law and its results."""
-        found = format_prediction(
-            self.prediction, self.fit, self.rows, decision_lines(self.decision)
-        )
+        prediction = self.prediction
+        refused = bool(prediction.refused) and prediction.level is not None
+        lines = decision_lines(self.decision, refused=refused)
+        found = format_prediction(prediction, self.fit, self.rows, lines)
         return f"{self.origin}\n{found}"
 
     def to_json(self) -> dict[str, Any]:
@@ -69,7 +70,15 @@ def forecast(
     asked = [name for name, value in targets.items() if value is not None]
     check_request(asked + ["flops"] * (wish.dollars is not None), level)  # before any folder
     found = find_law(law, results, table)
-    return _at(found.fit, found.origin, targets, level, known=found.known, wish=wish)
+    return _at(
+        found.fit,
+        found.origin,
+        targets,
+        level,
+        known=found.known,
+        wish=wish,
+        template=found.template,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +163,13 @@ def for_law(
     level: float,
     origin: str,
     wish: Wish | None = None,
+    template: ModelSpec | None = None,
 ) -> Forecast:
-    """Forecast with one fitted law; the others count towards the interval."""
-    return _at(known.laws[name], origin, targets, level, known=known, wish=wish)
+    """Forecast with one fitted law; the others count towards the interval.
+
+    ``template`` gives the shape's vocabulary and context: a model of the sweep.
+    """
+    return _at(known.laws[name], origin, targets, level, known=known, wish=wish, template=template)
 
 
 def _at(
@@ -167,6 +180,7 @@ def _at(
     *,
     known: KnownLaws | None = None,
     wish: Wish | None = None,
+    template: ModelSpec | None = None,
 ) -> Forecast:
     wish = wish or Wish()
     asked, choice = settle(fit, targets, wish)
@@ -185,5 +199,5 @@ def _at(
         fit=fit,
         origin=origin,
         rows=tuple(comparison(prediction)),
-        decision=consequences(fit, prediction, wish, choice),
+        decision=consequences(fit, prediction, wish, choice, template),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaling_law import columns
-from scaling_law.fit.published import COMPARISON_CAVEAT
+from scaling_law.fit.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
 from scaling_law.outcome import FitResult, Prediction, finite_json, status_words
 from scaling_law.units import count_of, format_count, outward_range, rounded_count
 
@@ -37,15 +37,15 @@ def format_prediction(
             for name, (low, high) in prediction.interval_parts.items()
         )
         lines.append(f"the interval's parts, in loss: {causes}")
-    lines.append(f"law: {prediction.law}, {_origin(fit)}")
+    lines.append(f"law: {_law_words(prediction)}, {_origin(fit)}")
     lines.append(_convention_text(prediction, fit))
     if rows:
-        digits = 1 if prediction.refused else 2
-        lines += [
-            "",
-            *_table(rows, digits, loss_words(prediction)[0]),
-            f"note: {COMPARISON_CAVEAT}",
-        ]
+        lines += ["", *_table(prediction, rows)]
+        if any(row["outside"] for row in rows):
+            lines.append(f"note: {OUTSIDE_CAPTION}")
+        if prediction.tokens_unique is not None:
+            lines.append("note: repeats count under every law as Muennighoff 2023 has them")
+        lines.append(f"note: {COMPARISON_CAVEAT}")
     if fit.n_points == 0:
         lines += [f"note: {note}" for note in fit.notes]
     return "\n".join([*lines, *(f"warning: {words}" for words in prediction.warnings)])
@@ -100,32 +100,28 @@ def _target_text(prediction: Prediction) -> str:
         (prediction.tokens, "tokens"),
         (prediction.flops, "FLOPs"),
     )
-    return ", ".join(f"{format_count(value)} {name}" for value, name in parts if value is not None)
+    words = [f"{format_count(value)} {name}" for value, name in parts if value is not None]
+    if prediction.tokens and prediction.tokens_unique:
+        epochs = prediction.tokens / prediction.tokens_unique
+        seen = format_count(prediction.tokens_unique)
+        words[1] += f" ({epochs:.3g} epochs of {seen})" if epochs > 1 else ", all different"
+    return ", ".join(words)
 
 
 def _optimum_lines(prediction: Prediction) -> list[str]:
-    """Compute-optimal tokens, with as many digits as their interval bears."""
+    """What the law says is best, as figures of the target's digits; far beyond the data as the
+    intervals alone."""
     lines = []
     if prediction.flops_interval is not None:
         low, high = prediction.flops_interval
-        ends = f"{rounded_count(low, 2)} to {'any' if high == math.inf else rounded_count(high, 2)}"
+        top = "any" if high == math.inf else rounded_count(high, 2)
+        ends = f"{rounded_count(low, 2)} to {top}"
         lines.append(f"compute for this loss: {ends} FLOPs ({prediction.law} alone)")
-    size, tokens = prediction.params, prediction.tokens_for_params
-    if size is not None and tokens is not None:
-        words = f"about {rounded_count(tokens, 1 if prediction.refused else 2)}"
-        if prediction.tokens_for_params_interval:
-            low, high = prediction.tokens_for_params_interval
-            words += f", interval {rounded_count(low, 2)} to {rounded_count(high, 2)}"
-        if prediction.tokens == tokens:  # none were asked for
-            words += f"; the loss and its interval are for exactly {format_count(tokens)}"
-        lines.append(f"compute-optimal tokens for {format_count(size)} params: {words}")
-    if prediction.params_optimal and prediction.tokens_optimal and prediction.flops:
-        digits = 1 if prediction.refused else 2
-        lines.append(
-            f"best split of {format_count(prediction.flops)} FLOPs: about"
-            f" {rounded_count(prediction.params_optimal, digits)} params on"
-            f" {rounded_count(prediction.tokens_optimal, digits)} tokens"
-        )
+    plain = "with nothing repeated, " if prediction.tokens_unique is not None else ""
+    if prediction.is_best_split and not plain:
+        lines.append(_best_split_line(prediction))
+    else:
+        lines += [plain + line for line in _split_lines(prediction)]
     if prediction.params_exponent is not None:
         words = f"{prediction.params_exponent:.2f}"
         if prediction.params_exponent_interval:
@@ -133,6 +129,59 @@ def _optimum_lines(prediction: Prediction) -> list[str]:
             words += f" [{low:.2f}, {high:.2f}]"
         lines.append(f"params ~ compute^a: a = {words} (Kaplan 2020: .73, Chinchilla 2022: .50)")
     return lines
+
+
+def _best_split_line(prediction: Prediction) -> str:
+    words = "this is the best split of these FLOPs"
+    size, interval = prediction.params, prediction.tokens_for_params_interval
+    if size is not None and interval:
+        words += (
+            f"; interval of the tokens best for {format_count(size)} params: {_range(interval)}"
+        )
+    if prediction.tokens is not None:  # chosen here: the loss does not hold their uncertainty
+        words += f"; the loss and its interval are for exactly {format_count(prediction.tokens)}"
+    return words
+
+
+def _split_lines(prediction: Prediction) -> list[str]:
+    lines = []
+    if prediction.params is not None and prediction.tokens_for_params is not None:
+        words = f"{best_words(prediction, 'tokens_for_params')} tokens"
+        interval = prediction.tokens_for_params_interval
+        if interval and not prediction.refused:
+            words += f" (interval {_range(interval)})"
+        lines.append(f"compute-optimal for {format_count(prediction.params)} params: {words}")
+    if prediction.params_optimal and prediction.tokens_optimal and prediction.flops:
+        size, tokens = (best_words(prediction, f"{x}_optimal") for x in ("params", "tokens"))
+        words = f"{size} params on {tokens} tokens"
+        ends = prediction.params_optimal_interval, prediction.tokens_optimal_interval
+        if ends[0] and ends[1] and not prediction.refused:
+            words += f" (interval {_range(ends[0])}, {_range(ends[1])})"
+        lines.append(f"best split of {format_count(prediction.flops)} FLOPs: {words}")
+    return lines
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{rounded_count(ends[0], 2)} to {rounded_count(ends[1], 2)}"
+
+
+def best_words(prediction: Prediction, name: str) -> str:
+    """``tokens_for_params``, ``params_optimal`` or ``tokens_optimal`` for a reader.
+
+    As a figure; of a fitted law's forecast that is refused, as the interval alone.
+    """
+    value, interval = getattr(prediction, name), getattr(prediction, f"{name}_interval")
+    if value is None:
+        return "-"
+    if prediction.refused and prediction.level is not None:
+        return _range(interval) if interval else "unknown"
+    return format_count(value)
+
+
+def _law_words(prediction: Prediction) -> str:
+    if prediction.form in ("", prediction.law):
+        return prediction.law
+    return f"{prediction.law} (of the form {prediction.form})"
 
 
 def _origin(fit: FitResult) -> str:
@@ -151,8 +200,36 @@ def _convention_text(prediction: Prediction, fit: FitResult) -> str:
     return f"{text}; loss in nats per token, natural logarithm"
 
 
-def _table(rows: Sequence[dict[str, Any]], digits: int, figure: str) -> list[str]:
-    """The comparison; the forecast's own row: ``figure`` is its loss, ``digits`` of counts."""
+def comparison_cells(
+    prediction: Prediction, rows: Sequence[dict[str, Any]], dash: str = "-"
+) -> list[tuple[str, ...]]:
+    """The comparison for a reader: law, loss, tokens best for the size, best split (params,
+    tokens), a, params counted. The first row is the forecast's own; ``dash``: no figure."""
+    names = ("tokens_for_params", "params_optimal", "tokens_optimal")
+    body = []
+    for i, row in enumerate(rows):
+        if i == 0:
+            loss = loss_words(prediction)[0].removeprefix("about ")
+            counts = [best_words(prediction, name) for name in names]
+        else:
+            known = row["loss_nats"] is not None and not row["outside"]
+            loss = f"{row['loss_nats']:.2f}" if known else dash
+            # below one there is no such model
+            counts = [format_count(row[name]) if row[name] >= 1 else dash for name in names]
+        exponent = row["params_exponent"]
+        body.append(
+            (
+                row["law"],
+                loss,
+                *(dash if words == "-" else words for words in counts),
+                dash if exponent is None else f"{exponent:.2f}",
+                (row["params_counted"] or dash).replace("_", "-"),
+            )
+        )
+    return body
+
+
+def _table(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> list[str]:
     head = (
         "law",
         "loss",
@@ -162,20 +239,4 @@ def _table(rows: Sequence[dict[str, Any]], digits: int, figure: str) -> list[str
         "a",
         "params counted",
     )
-    body = []
-    for row in rows:
-        mine = row["low_nats"] is not None
-        other = "-" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
-        loss = figure if mine else other
-        counts = [row[name] for name in ("tokens_for_params", "params_optimal", "tokens_optimal")]
-        exponent = row["params_exponent"]
-        body.append(
-            (
-                row["law"],
-                loss,
-                *("-" if x is None else rounded_count(x, digits if mine else 2) for x in counts),
-                "-" if exponent is None else f"{exponent:.2f}",
-                (row["params_counted"] or "-").replace("_", "-"),
-            )
-        )
-    return columns.left([head, *body])
+    return columns.left([head, *comparison_cells(prediction, rows)])

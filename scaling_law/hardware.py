@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scaling_law.errors import ConfigError
+from scaling_law.units import format_count
 
 DTYPES = ("bf16", "fp16", "tf32", "fp32")
 """Best first: what a run uses unless told otherwise."""
@@ -278,6 +279,12 @@ def training_cost(
         energy_kwh=None if watts is None else watts * hours * pue / 1000,
         pue=pue,
     )
+
+
+def energy_words(energy_kwh: float, gpu_hours: float, pue: float) -> str:
+    """An energy with the power of a device and the overhead of its site that make it up."""
+    device_kw = energy_kwh / gpu_hours / pue
+    return f"{format_count(energy_kwh)} kWh ({device_kw:.3g} kW a device x PUE {pue:g})"
 
 
 def format_hardware() -> str:

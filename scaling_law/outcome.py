@@ -8,6 +8,8 @@ from typing import Any
 
 from scaling_law.spec import to_json
 
+_SAME = 0.005  # in log params: below what three digits show
+
 STATUS_REMEDY = {
     "converged": "",
     "at_bound": "a parameter ended at its bound: widen the range of sizes or tokens",
@@ -66,13 +68,16 @@ class FitResult:
 class Prediction:
     """A loss forecast in nats per token with its interval at ``level``.
 
+    ``law`` is the name the user has for it, ``form`` the formula's (a published law's differ).
     ``params``, ``tokens``, ``flops`` are the target; None where a law of one variable leaves
     them open. ``loss_nats`` is the law's value, ``low_nats`` to ``high_nats`` a new run's
     interval, None without bootstrap samples; ``interval_parts`` are its half-widths in log
-    loss by cause. ``params_optimal``, ``tokens_optimal`` spend the same FLOPs best;
+    loss by cause. ``params_optimal``, ``tokens_optimal`` spend the same FLOPs best, and
+    ``_interval`` holds each under the fit's samples at the level asked for;
     ``tokens_for_params`` are the tokens for which this size is optimal; ``params_exponent`` is
     a in params ~ flops^a. ``beyond_data`` maps ``params``/``tokens``/``flops`` to target /
     largest fitted value, ``below_data`` to smallest / target where that is above 1.
+    ``tokens_unique``: the different ones of ``tokens``, where they were asked about.
     ``flops_interval``: the compute that reaches a target loss, over the fit's samples (inf where
     some never do). ``refused`` says why only the range, and no figure, may be quoted.
     """
@@ -91,15 +96,25 @@ class Prediction:
     convention: dict[str, str]
     tokens_for_params: float | None = None
     tokens_for_params_interval: tuple[float, float] | None = None
+    params_optimal_interval: tuple[float, float] | None = None
+    tokens_optimal_interval: tuple[float, float] | None = None
     params_exponent: float | None = None
     params_exponent_interval: tuple[float, float] | None = None
     interval_parts: dict[str, tuple[float, float]] = field(default_factory=dict)
     source: str = "fitted"
+    form: str = ""
     tokens_unique: float | None = None
     below_data: dict[str, float] = field(default_factory=dict)
     flops_interval: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
     refused: str = ""
+
+    @property
+    def is_best_split(self) -> bool:
+        """Whether the target is the compute-optimal split itself, to what rounding leaves."""
+        if not self.params or not self.params_optimal:
+            return False
+        return abs(math.log(self.params / self.params_optimal)) < _SAME
 
 
 def finite_json(value: Any) -> Any:

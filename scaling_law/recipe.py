@@ -10,25 +10,35 @@ from typing import Any
 from scaling_law.counts import CONVENTIONS, count_params, memory_bytes
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.fit.shape import concrete_model
-from scaling_law.rules import MAX_BATCH_TOKENS, MEASURED, apply_rule, rule_for
+from scaling_law.rules import (
+    MAX_BATCH_TOKENS,
+    MEASURED,
+    MEASURED_TOKENS,
+    apply_rule,
+    rule_for,
+)
 from scaling_law.spec import ModelSpec
 from scaling_law.units import format_bytes, format_count
 
 PURPOSES = ("train", "serve")
 _SMALLEST, _LARGEST = 1e3, 1e15  # params searched for what fits
 _CLOSE = 1.01
+_GUESSED = 10.0  # times the sizes a rule was measured at
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """``model``; ``counted``, the convention its size was read in (``assumed`` where the law did
-    not say); peak ``lr``, ``batch_tokens`` a step, ``beta2`` and ``warmup_tokens`` by ``rule``,
-    which was measured for ``rule_params`` (low, high) non-embedding parameters.
+    not say); peak ``lr``, ``batch_tokens`` a step (``batch_wanted_tokens`` before rounding and
+    limit), ``beta2`` and ``warmup_tokens`` by ``rule``, which was measured for ``rule_params``
+    (low, high) non-embedding parameters on ``rule_tokens`` (None: its LR knows no tokens), to
+    train on ``tokens``.
 
     ``train_bytes`` and ``serve_bytes``: memory to train it and to serve it, over all devices.
     """
 
     model: ModelSpec
+    tokens: float
     counted: str
     assumed: bool
     rule: str
@@ -36,7 +46,9 @@ class Recipe:
     batch_tokens: int
     beta2: float
     warmup_tokens: float
+    batch_wanted_tokens: float
     rule_params: tuple[float, float]
+    rule_tokens: tuple[float, float] | None
     train_bytes: int
     serve_bytes: int
 
@@ -57,15 +69,34 @@ class Recipe:
         size, (low, high) = count_params(self.model).non_embedding, self.rule_params
         found = []
         if not low <= size <= high:
+            guess = size > _GUESSED * high or size * _GUESSED < low
+            advice = "its LR there is a guess: tune it on your own smaller runs"
             found.append(
                 f"rule {self.rule} was measured for {format_count(low)} to {format_count(high)}"
-                f" non-embedding params, not for {format_count(size)}: tune near its values"
+                f" non-embedding params, not for {format_count(size)}:"
+                f" {advice if guess else 'tune near its values'}"
             )
-        if self.batch_tokens >= MAX_BATCH_TOKENS // 2:
+        found += self._token_doubts()
+        if self.batch_wanted_tokens > MAX_BATCH_TOKENS:
             found.append(
-                f"batches end at {format_count(MAX_BATCH_TOKENS)} tokens, the largest validated"
+                f"rule {self.rule} would have batches of {format_count(self.batch_wanted_tokens)}"
+                f" tokens: they end at {format_count(MAX_BATCH_TOKENS)}, the largest validated"
             )
         return found
+
+    def _token_doubts(self) -> list[str]:
+        if self.rule_tokens is None:
+            return []
+        low, high = self.rule_tokens
+        if low <= self.tokens <= high:
+            return []
+        words = (
+            f"rule {self.rule} was measured on {format_count(low)} to {format_count(high)} tokens,"
+            f" not on {format_count(self.tokens)}"
+        )
+        if self.tokens > high:
+            words += f": its LR, which grows with them, is that for {format_count(high)}"
+        return [words]
 
 
 def counted_as(convention: str) -> tuple[str, bool]:
@@ -96,9 +127,11 @@ def make_recipe(
     choice = apply_rule(name, model, shortest_tokens=tokens, longest_tokens=tokens)
     return Recipe(
         model=model,
+        tokens=tokens,
         counted=counted,
         assumed=assumed,
         rule_params=MEASURED[name],
+        rule_tokens=MEASURED_TOKENS.get(name),
         train_bytes=needed_bytes(model, "train"),
         serve_bytes=needed_bytes(model, "serve"),
         **dataclasses.asdict(choice),

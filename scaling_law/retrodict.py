@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scaling_law import columns
 from scaling_law.allocate import Allocated, Machine, Question, allocate, beside_results
+from scaling_law.allocate_text import answer_words, only_ranges
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.optima import cheapest_for_loss
@@ -21,7 +22,7 @@ from scaling_law.forecast import FoundLaw
 from scaling_law.forecast_text import loss_words
 from scaling_law.hardware import PRICES_AS_OF, flops_for_dollars
 from scaling_law.outcome import Prediction, finite_json
-from scaling_law.units import format_count, format_ratio, rounded_count
+from scaling_law.units import format_count, format_dollars, format_ratio, rounded_count
 
 DEFAULT_LAWS = ("besiroglu2024", "hoffmann2022", "muennighoff2023", "kaplan2020")
 # FLOP/s per dollar of GPUs for machine learning doubled every 2.1 to 2.5 years from 2006 to 2023
@@ -30,6 +31,7 @@ HARDWARE_GROWTH = 1.35
 # Budgets of the largest runs grew 2.4-fold a year from 2016 to 2024 (Cottier 2024, arXiv
 # 2405.21015); nobody's own budget need do so, hence constant unless said.
 BUDGET_GROWTH = 1.0
+DEFAULT_TARGET_LOSS = 1.9  # nats per token: within reach of the published laws
 _LONGEST_YEARS = 100.0
 _SMALLER = 1.1  # a size this close to the optimum is the optimum, and has nothing to pay back
 
@@ -86,13 +88,18 @@ class Retrodiction:
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
     """When a budget reaches a loss under one law: ``flops`` it takes, ``flops_now`` the budget
-    buys, and ``years`` by scenario (None: not within a century). ``refused``: why the law gives
-    no such FLOPs; ``flops`` is then None."""
+    buys, and ``years`` by scenario (None: not within a century); of a fitted law ``flops_interval``
+    (infinite where some of its samples never reach it) and the years at both ends. ``far``:
+    whether only the interval may be quoted. ``refused``: why the law gives no such FLOPs;
+    ``flops`` is then None."""
 
     law: str
     flops: float | None
     flops_now: float
     years: dict[str, float | None]
+    flops_interval: tuple[float, float] | None = None
+    years_interval: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    far: bool = False
     refused: str = ""
 
 
@@ -145,21 +152,42 @@ def arrival(
     now = flops_for_dollars(dollars, machine.device)
     law = found.origin.split(",")[0].removeprefix("law ")
     try:
-        needed = allocate(found, Question(target_loss=target_loss), machine).choice.flops
+        made = allocate(found, Question(target_loss=target_loss), machine)
     except FitError as problem:
         return Arrival(law=law, flops=None, flops_now=now, years={}, refused=str(problem))
     both = math.log(hardware_growth) + math.log(budget_growth)
     rates = {"as given": both, "with half the growth": both / 2}
     if budget_growth != 1:
         rates["with the budget constant"] = math.log(hardware_growth)
-    gap = math.log(needed / now)
-    years = {name: _years(gap, rate) for name, rate in rates.items()}
-    return Arrival(law=law, flops=needed, flops_now=now, years=years)
+    needed, ends = made.choice.flops, made.prediction.flops_interval
+    return Arrival(
+        law=law,
+        flops=needed,
+        flops_now=now,
+        years={name: _years(needed / now, rate) for name, rate in rates.items()},
+        flops_interval=ends,
+        years_interval={}
+        if ends is None
+        else {
+            name: (_years(ends[0] / now, rate), _years(ends[1] / now, rate))
+            for name, rate in rates.items()
+        },
+        far=only_ranges(made),
+    )
 
 
-def _years(gap: float, rate: float) -> float | None:
-    if gap <= 0:
+def refuse_unreachable(made: Sequence[Arrival], target_loss: float) -> None:
+    """Raises ``FitError`` where no law asked reaches the loss."""
+    if made and all(each.flops is None for each in made):
+        why = "; ".join(f"{each.law}: {each.refused}" for each in made)
+        raise FitError(f"{target_loss:g} nats per token are out of reach ({why})")
+
+
+def _years(ratio: float, rate: float) -> float | None:
+    """Until what is bought has grown ``ratio``-fold at ``rate`` (logarithm a year)."""
+    if ratio <= 1:
         return 0.0
+    gap = math.log(ratio)
     return gap / rate if rate > 0 and gap / rate <= _LONGEST_YEARS else None
 
 
@@ -186,9 +214,10 @@ def format_retrodictions(made: Sequence[Retrodiction]) -> str:
 _HEAD = ("law", "loss", "same FLOPs best as", "on tokens", "a param", "loss", "its loss needs",
          "pays after serving")  # fmt: skip
 _BRACKETS = {
-    False: "intervals in brackets, published laws: 90%, from the published standard error of the"
-    " exponent a alone; without brackets none is published",
-    True: "intervals in brackets, fitted laws: 90%, the same answer under the fit's samples",
+    False: "published laws have no intervals: too little of the errors of their splits was"
+    " published",
+    True: "intervals of fitted laws (in brackets, or alone): 90%, the same answer under the fit's"
+    " samples",
 }
 _NOTES = (
     "params all of a model's, as published; FLOPs 6 x params x tokens; loss in nats per token",
@@ -198,8 +227,8 @@ _NOTES = (
     f"note: {COMPARISON_CAVEAT}",
 )
 _RANGE = (
-    "a range in place of a loss: so far beyond its data the fit supports no figure (see slaw"
-    " extrapolate)"
+    "ranges in place of figures, and nothing of what its loss needs: so far beyond its data the"
+    " fit supports no figure (see slaw extrapolate)"
 )
 _KAPLAN = (
     "note: Kaplan counts params without embeddings, and is given all of them here, which at these"
@@ -209,21 +238,21 @@ _KAPLAN = (
 
 
 def _row(each: Retrodiction) -> tuple[str, ...]:
-    choice, interval = each.best.choice, each.best.params_interval
-    size = format_count(choice.params)
-    if interval:
+    interval, far = each.best.params_interval, only_ranges(each.best)
+    size, tokens, ratio, _ = answer_words(each.best)
+    if interval and not far:
         size += f" [{rounded_count(interval[0], 2)}, {rounded_count(interval[1], 2)}]"
     needs = "-"
-    if each.flops_needed is not None:
+    if each.flops_needed is not None and not far:
         share = 100 * each.flops_needed / each.model.flops
         needs = f"{format_count(each.flops_needed)} ({share:.0f}%)"
-    served = each.served_to_pay
+    served = None if far else each.served_to_pay
     return (
         each.law,
         _loss_cell(each.trained),
         size,
-        format_count(choice.tokens),
-        format_ratio(choice.tokens_per_param),
+        tokens,
+        ratio,
         _loss_cell(each.best.prediction),
         needs,
         "-" if served is None else rounded_count(served, 2),
@@ -240,7 +269,9 @@ def format_arrivals(
     made: Sequence[Arrival], target_loss: float, dollars: float, machine: Machine
 ) -> str:
     """When the budget reaches the loss, by law and scenario."""
-    lines = [f"{target_loss:g} nats per token for ${dollars:,.0f} on {machine.device.name}:"]
+    lines = [
+        f"{target_loss:g} nats per token for {format_dollars(dollars)} on {machine.device.name}:"
+    ]
     lines += [f"  {each.law}: {_arrival_words(each)}" for each in made]
     return "\n".join(
         [
@@ -255,15 +286,44 @@ def format_arrivals(
 def _arrival_words(each: Arrival) -> str:
     if each.flops is None:
         return each.refused
-    needed = f"{format_count(each.flops)} FLOPs,"
-    ratio = each.flops / each.flops_now
-    if ratio <= 1:
-        return f"{needed} {100 * ratio:.2g}% of what the money buys today"
-    years = ", ".join(
-        ("not within a century" if y is None else f"{y:.1f} years") + f" {name}"
-        for name, y in each.years.items()
-    )
-    return f"{needed} {ratio:.2g} times what the money buys today: {years}"
+    needed, times = f"{format_count(each.flops)} FLOPs", _times(each.flops / each.flops_now)
+    most = each.flops
+    if each.flops_interval:
+        low, most = each.flops_interval
+        ends = f"{rounded_count(low, 2)} to {_bounded(most)}"
+        needed += f" (interval {ends})"
+        if each.far:
+            needed = f"{ends} FLOPs"
+            both = [_times(end / each.flops_now) for end in (low, most)]
+            times = " to ".join(dict.fromkeys(both))
+    words = f"{needed}, {times} what the money buys today"
+    if most <= each.flops_now:
+        return words
+    years = ", ".join(f"{_years_words(each, name)} {name}" for name in each.years)
+    return f"{words}: {years}"
+
+
+def _bounded(flops: float) -> str:
+    return "any" if flops == math.inf else rounded_count(flops, 2)
+
+
+def _times(ratio: float) -> str:
+    if ratio == math.inf:
+        return "any number of times"
+    if ratio > 1:
+        return f"{rounded_count(ratio, 2)} times"
+    return "less than 0.1% of" if ratio < 0.001 else f"{100 * ratio:.2g}% of"
+
+
+def _years_words(each: Arrival, name: str) -> str:
+    def one(years: float | None) -> str:
+        return "not within a century" if years is None else f"{years:.1f} years"
+
+    ends = each.years_interval.get(name)
+    if not ends:
+        return one(each.years[name])
+    both = one(ends[0]) if ends[0] == ends[1] else f"{one(ends[0])} to {one(ends[1])}"
+    return both if each.far else f"{one(each.years[name])} (interval {both})"
 
 
 def _ends(forecast: Prediction) -> tuple[float | None, float | None]:

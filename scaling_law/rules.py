@@ -6,14 +6,15 @@ non-embedding parameters in every rule here, D tokens.
 ``olmo_ladder``  LR = .0047 (N / 108e6)^(-1/3), halved for WSD; batch = 160 * 2048 tokens *
                  (N / 108e6)^(2/3) (Porian 2024, arXiv 2406.19146, as the OLMo ladder uses it).
 ``steplaw``      LR = 1.79 N^-.713 D^.307, batch = .58 D^.571 tokens (arXiv 2503.04715), with D
-                 the geometric mean of the horizons.
+                 the geometric mean of the horizons. In the LR, D stays at most the most tokens
+                 it was measured on: the LR grows with D, and a run far longer would diverge.
 ``slaw_small``   for the models of a small machine: LR with the exponent of ``olmo_ladder`` and
                  a lower, capped constant; batch from D as in ``steplaw``, because a
                  batch that grows with N leaves large models of a short horizon too few steps.
 
 All: batch a power of two of sequences, at least 8 and at most 2^20 tokens, the largest that
 has been validated (nanochat PR 850); beta2 .99 below 524,288 tokens a batch, else .95;
-warm-up min(N tokens, 10% of the shortest horizon) (Porian 2024).
+warm-up min(N tokens, 10% of the shortest horizon) (Porian 2024), N at most their largest.
 """
 
 from __future__ import annotations
@@ -37,19 +38,26 @@ MEASURED: dict[str, tuple[float, float]] = {
     "steplaw": (60e6, 1e9),
 }
 
+# Training tokens, of the rule whose LR depends on them (arXiv 2503.04715).
+MEASURED_TOKENS: dict[str, tuple[float, float]] = {"steplaw": (2e9, 100e9)}
+
 SMALL_LR_CONSTANT = 0.0008
 SMALL_LR_MAX = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleChoice:
-    """What a rule says: ``lr`` peak, ``batch_tokens`` per step, ``warmup_tokens``."""
+    """What a rule says: ``lr`` peak, ``batch_tokens`` per step, ``warmup_tokens``.
+
+    ``batch_wanted_tokens`` is its formula's batch, before rounding and the validated limit.
+    """
 
     rule: str
     lr: float
     batch_tokens: int
     beta2: float
     warmup_tokens: float
+    batch_wanted_tokens: float
 
 
 def apply_rule(
@@ -66,7 +74,7 @@ def apply_rule(
         lr = 0.0047 * (size / 108e6) ** (-1 / 3) * (0.5 if wsd else 1.0)
         wanted = 160 * 2048 * (size / 108e6) ** (2 / 3)
     elif name == "steplaw":
-        lr = 1.79 * size**-0.713 * middle_tokens**0.307
+        lr = 1.79 * size**-0.713 * min(middle_tokens, MEASURED_TOKENS[name][1]) ** 0.307
         wanted = 0.58 * middle_tokens**0.571
     elif name == "slaw_small":
         lr = min(SMALL_LR_MAX, SMALL_LR_CONSTANT * (size / 108e6) ** (-1 / 3))
@@ -79,7 +87,8 @@ def apply_rule(
         lr=float(f"{lr:.4g}"),  # four digits are more than the rule knows, and print whole
         batch_tokens=batch_tokens,
         beta2=beta2_for(batch_tokens),
-        warmup_tokens=min(size, WARMUP_FRAC * shortest_tokens),
+        warmup_tokens=min(size, MEASURED["olmo_ladder"][1], WARMUP_FRAC * shortest_tokens),
+        batch_wanted_tokens=wanted,
     )
 
 

@@ -13,6 +13,7 @@ from scaling_law.errors import quoted
 
 _COUNT_SUFFIX = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 _SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_YEAR_SECONDS = 365.25 * 86400
 _BYTES = {
     "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
@@ -122,7 +123,9 @@ def outward_range(low: float, high: float) -> tuple[str, str]:
 
 
 def format_seconds(seconds: float) -> str:
-    """75 -> ``1m15s``, 5400 -> ``1h30m``, 200000 -> ``2d7h``."""
+    """75 -> ``1m15s``, 5400 -> ``1h30m``, 200000 -> ``2d7h``; from two years on ``3.1 years``."""
+    if seconds >= 2 * _YEAR_SECONDS:
+        return f"{format_count(seconds / _YEAR_SECONDS)} years"
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)
@@ -133,6 +136,13 @@ def format_seconds(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d{whole % 86400 // 3600}h"
+
+
+def format_dollars(dollars: float) -> str:
+    """1234.5 -> ``$1,234``, 2.5 -> ``$2.50``; less than a cent is said to be."""
+    if dollars < 0.01:
+        return "below $0.01"
+    return f"${dollars:,.0f}" if dollars >= 100 else f"${dollars:,.2f}"
 
 
 def format_bytes(count: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from scaling_law.fit.published import PUBLISHED_SURFACES, published_law
 from scaling_law.fit.session import KnownLaws
 from scaling_law.fit.surface import surface_of
 from scaling_law.forecast import FoundLaw, find_laws
+from scaling_law.rules import MAX_BATCH_TOKENS
+from scaling_law.units import format_count, rounded_count
 from tests.fit.test_parametric import planted
 
 KEYS = {
@@ -239,14 +242,92 @@ def test_intervals_hold_the_planted_answer(fitted):
     assert limited.params_interval is not None
 
 
-def test_published_laws_say_what_is_known_of_them():
-    made = ask(flops=1e24)
-    assert made.params_interval and made.prediction.low_nats is None
-    low, high = made.params_interval
-    assert low < made.choice.params < high < 3 * low
-    assert "standard error of a alone" in made.interval_method
-    plain = ask("hoffmann2022", flops=1e24)
-    assert plain.params_interval is None and plain.interval_method.startswith("none")
+@pytest.mark.parametrize("flops", [1.3e20, 1e24])
+@pytest.mark.parametrize("name", PUBLISHED_SURFACES)
+def test_published_laws_give_no_interval_of_the_split(name, flops):
+    # the error of a alone is none amid the data, where all of it is in the other parameter
+    made = ask(name, flops=flops)
+    assert made.params_interval is None and made.tokens_interval is None
+    text = allocate_text.format_allocation(made)
+    assert "90% interval" not in text and "interval of params and tokens: none" in text
+    known = "params ~ flops^a was published: 0.513 +- 0.020 (one standard error)" in text
+    assert known == (name == "besiroglu2024")
+
+
+def test_a_fitted_law_far_beyond_its_data_gives_ranges_alone(fitted):
+    made = allocate(fitted, Question(flops=1e20))
+    assert made.prediction.refused and made.params_interval and made.tokens_interval
+    text = allocate_text.format_allocation(made)
+    choice = made.choice
+    low, high = (rounded_count(end, 2) for end in made.params_interval)
+    assert f"{low} to {high} params on" in text.splitlines()[1]
+    assert f"{format_count(choice.params)} params on" not in text
+    assert format_count(choice.tokens) + " tokens" not in text.splitlines()[1]
+    assert f"{choice.loss_nats:.3f}" not in text and "from smaller models:" not in text
+    assert "the fewest" not in text and "no figures so far beyond the data" in text
+    rows = allocate_text.format_comparison([made], [])
+    assert f"{low} to {high}" in rows and format_count(choice.params) not in rows
+    # what it takes is then a range as well
+    dear = allocate(fitted, Question(target_loss=1.96))
+    assert dear.prediction.refused and dear.prediction.flops_interval
+    assert re.search(r"peak: \S+ to \S+ device-hours at", allocate_text.format_allocation(dear))
+    # and near the data figures stand
+    near = allocate_text.format_allocation(allocate(fitted, Question(flops=1e14)))
+    assert "from smaller models:" in near and "90% interval:" in near
+
+
+def test_a_shape_amid_the_range_is_said_to_be_one(fitted):
+    far = allocate_text.format_allocation(allocate(fitted, Question(flops=1e20)))
+    assert "\na shape amid the range: " in far
+
+
+def test_memory_decides_the_size_exactly(fitted):
+    made = allocate(fitted, Question(flops=1e20, memory_bytes=2e9))
+    assert made.choice.kind == "memory_limited" and made.prediction.refused
+    words = allocate_text.format_allocation(made).splitlines()[1]
+    assert f"{format_count(made.choice.params)} params on" in words
+
+
+@pytest.mark.parametrize(("flops", "capped"), [(1e20, False), (1.3e20, False), (1e22, True)])
+def test_batches_are_said_to_end_where_more_is_wanted(flops, capped):
+    made = ask(flops=flops)
+    assert made.recipe is not None
+    assert (made.recipe.batch_wanted_tokens > MAX_BATCH_TOKENS) == capped
+    assert any("the largest validated" in words for words in made.warnings) == capped
+
+
+def test_steplaws_lr_stops_growing_where_its_tokens_end():
+    # arXiv 2503.04715: 2B to 100B tokens, at 39T its formula would give six times the LR
+    made = ask(flops=1e24, memory_bytes=80e9)
+    assert made.recipe is not None and made.recipe.rule == "steplaw"
+    size = made.recipe.shape["params_non_embedding"]
+    assert made.recipe.lr == pytest.approx(1.79 * size**-0.713 * 100e9**0.307, rel=1e-3)
+    assert made.recipe.warmup_tokens <= 901e6  # as far as Porian 2024 measured N tokens of it
+    assert any("not on 39.2T: its LR" in words for words in made.warnings)
+    text = allocate_text.format_allocation(made)
+    assert "60M to 1B params on 2B to 100B tokens" in text
+    within = ask(flops=1.3e20)
+    assert not any("tokens, not on" in words for words in within.warnings)
+
+
+def test_a_rule_far_from_its_sizes_gives_a_guess():
+    far, near = (" ".join(ask(flops=flops).warnings) for flops in (1e26, 1e21))
+    assert "its LR there is a guess" in far
+    assert "its LR there is a guess" not in near and "tune near its values" in near
+
+
+def test_energy_shows_what_it_is_made_of_and_long_times_are_years():
+    text = allocate_text.format_allocation(ask(flops=1e24))
+    assert "80.1 years" in text and "K days" not in text
+    assert "540K kWh (0.7 kW a device x PUE 1.1)" in text
+    assert "below $0.01 at $3 an hour" in allocate_text.format_allocation(ask(flops=1e13))
+
+
+@pytest.mark.parametrize("name", PUBLISHED_SURFACES)
+def test_a_law_has_the_name_it_was_asked_by(name):
+    made = ask(name, flops=1e22)
+    document = allocate_text.allocation_json(made)
+    assert document["law"] == name and document["form"] == published_law(name).law
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.published import PUBLISHED, PUBLISHED_SURFACES, comparison, published_law
 from scaling_law.forecast_text import format_prediction, prediction_json
 from scaling_law.outcome import FitResult, Prediction
+from scaling_law.units import format_count, rounded_count
 from tests.fit.test_parametric import planted
 
 CONVENTION = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
@@ -193,6 +194,68 @@ def test_the_comparison_holds_kaplan_and_chinchilla_beside_ours(fit):
     assert rows["hoffmann2022"]["loss_nats"] == pytest.approx(expected)
     text = format_prediction(found, fit, comparison(found))
     assert "do not compare across tokenizers" in text and "matmul" in text
+
+
+def test_a_published_law_keeps_its_name(fit):
+    found = extrapolate(published_law("besiroglu2024"), params=70e9, tokens=1.4e12)
+    assert (found.law, found.form) == ("besiroglu2024", "chinchilla")
+    names = [row["law"] for row in comparison(found)]
+    assert names[0] == "besiroglu2024 (this forecast)" and "besiroglu2024" not in names[1:]
+    text = format_prediction(found, published_law("besiroglu2024"), comparison(found))
+    assert "law: besiroglu2024 (of the form chinchilla)" in text
+    with pytest.raises(FitError, match="under law besiroglu2024"):
+        extrapolate(published_law("besiroglu2024"), target_loss=1.5)
+
+
+@pytest.mark.parametrize("params", [10, 2e6, 1e9, 1e13])
+def test_the_comparison_shows_no_loss_that_a_law_cannot_know(fit, params):
+    found = extrapolate(fit, params=params, tokens=20.0 * params)
+    rows = {row["law"]: row for row in comparison(found)}
+    text = format_prediction(found, fit, list(rows.values()))
+    for name in PUBLISHED_SURFACES:
+        line = next(line for line in text.splitlines() if line.startswith(name))
+        shown = line.split()[1]
+        assert (shown == "-") == bool(rows[name]["outside"])
+        assert shown == "-" or float(shown) < math.log(50_257)
+    outside = {name for name in PUBLISHED_SURFACES if rows[name]["outside"]}
+    expected = {10: 4, 2e6: 3, 1e9: 0, 1e13: 4}[params]
+    assert len(outside) == expected
+    # Kaplan's models began at 768 parameters
+    assert params != 2e6 or "kaplan2020" not in outside
+    assert ("note: loss -:" in text) == bool(outside)
+
+
+def test_one_rounding_and_the_best_split_said_once(fit):
+    best = extrapolate(fit, params=1e6)
+    text = format_prediction(best, fit, comparison(best))
+    assert text.count("this is the best split of these FLOPs") == 1
+    assert "compute-optimal for" not in text and "best split of " not in text.replace(
+        "this is the best split of", ""
+    )
+    own = next(line for line in text.splitlines() if line.startswith("chinchilla (this"))
+    # the target, the split and the table in the same digits
+    assert best.tokens and own.count(format_count(best.tokens)) == 2
+    assert f"{format_count(best.tokens)} tokens" in text.splitlines()[0]
+    other = extrapolate(fit, params=1e6, tokens=1e6)
+    words = format_prediction(other, fit, comparison(other))
+    assert other.params_optimal and other.tokens_optimal
+    sizes = (format_count(x) for x in (other.params_optimal, other.tokens_optimal))
+    assert "{} params on {} tokens".format(*sizes) in words
+
+
+def test_a_refused_forecast_gives_the_split_as_ranges(fit):
+    found = extrapolate(fit, params=7e9, tokens=1e12)
+    assert found.refused and found.params_optimal_interval and found.tokens_optimal_interval
+    low, high = found.params_optimal_interval
+    assert found.params_optimal and low < found.params_optimal < high
+    # under C = 6ND the fewest params go with the most tokens
+    assert found.flops and low * found.tokens_optimal_interval[1] * 6 == pytest.approx(found.flops)
+    text = format_prediction(found, fit, comparison(found))
+    line = next(line for line in text.splitlines() if line.startswith("best split of"))
+    assert f"{rounded_count(low, 2)} to {rounded_count(high, 2)} params on" in line
+    own = next(line for line in text.splitlines() if line.startswith("chinchilla (this"))
+    for figure in (found.params_optimal, found.tokens_optimal, found.tokens_for_params):
+        assert figure and format_count(figure) not in line + own
 
 
 def test_the_json_is_strict_and_complete(fit):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -37,7 +38,6 @@ def test_gpt3_had_under_two_tokens_a_parameter_and_its_compute_would_buy_a_small
     assert made.model.flops == pytest.approx(3.14e23, rel=0.01)  # Brown 2020, table D.1
     assert made.best.choice.params < 0.4 * made.model.params
     assert made.best.choice.loss_nats < made.loss_nats
-    assert made.best.params_interval and made.best.params_interval[1] < made.model.params
     assert made.flops_needed is not None and 0.5 < made.flops_needed / made.model.flops < 0.7
     assert made.served_to_pay is None  # it was too large, not too small
 
@@ -90,6 +90,26 @@ def test_the_command(capsys):
     assert "not the minimum of his L(N, D)" in out and "not a forecast" in out
 
 
+def test_published_laws_have_no_brackets(capsys):
+    assert main(["retrodict"]) == 0
+    out = capsys.readouterr().out
+    assert "[" not in out and "published laws have no intervals" in out
+
+
+@pytest.mark.parametrize("laws", [["besiroglu2024"], ["besiroglu2024", "hoffmann2022"]])
+def test_a_loss_that_no_law_reaches_ends_the_command_as_a_refusal(laws, capsys):
+    words = ["retrodict", *(word for law in laws for word in ("--law", law))]
+    assert main([*words, "--target-loss", "1.2"]) == 4
+    found = capsys.readouterr()
+    assert found.out == "" and len(found.err.splitlines()) == 1
+    assert "1.2 nats per token are out of reach (besiroglu2024: " in found.err
+    assert all(f"no compute reaches it under law {law}" in found.err for law in laws)
+    # one law that reaches it is an answer
+    assert main([*words, "--law", "kaplan2020", "--target-loss", "1.2"]) == 0
+    # and nobody asked for the loss taken by default
+    assert main(words) == 0
+
+
 def test_a_fitted_law_far_beyond_its_data_gives_a_range_and_its_own_intervals(
     planted_folder, capsys
 ):
@@ -98,9 +118,25 @@ def test_a_fitted_law_far_beyond_its_data_gives_a_range_and_its_own_intervals(
     out = capsys.readouterr().out
     gpt3 = next(line for line in out.splitlines() if line.startswith("  chinchilla"))
     assert re.search(r"  \d\.\d to \d\.\d  ", gpt3)
-    assert "under the fit's samples" in out and "standard error of the exponent" not in out
+    # a range for the best split, and no figure of what the loss needs
+    assert re.search(r"  \S+[KMBT] to \S+  +\S+ to \S+", gpt3) and "%" not in gpt3
+    assert gpt3.split()[-2:] == ["-", "-"]
+    assert "under the fit's samples" in out and "published laws" not in out
     assert "supports no figure" in out
     assert main([*words, "--json"]) == 0
     row = json.loads(capsys.readouterr().out)["models"][0]
     low, high = row["loss_interval_nats"]
     assert low < row["loss_nats"] < high and "does not support" in row["refused"]
+
+
+def test_a_fitted_laws_arrival_has_its_interval(planted_folder):
+    (law,) = find_laws(["chinchilla"], str(planted_folder))
+    floor = law.fit.params["E"]
+    machine = Machine(gpu="H100")
+    near = arrival(law, floor + 1.0, 1e-9, machine)
+    assert near.flops and near.flops_interval and not near.far
+    assert near.flops_interval[0] < near.flops < near.flops_interval[1]
+    assert "FLOPs (interval" in format_arrivals([near], 2.9, 1e-9, machine)
+    far = dataclasses.replace(near, far=True, flops_interval=(1e15, 1e20))
+    told = format_arrivals([far], 2.9, 1e-9, machine)
+    assert "1e+15 to 1e+20 FLOPs" in told and f"{near.flops:.3g} FLOPs" not in told

@@ -65,6 +65,18 @@ def test_lr_of_the_small_rule_never_rises_with_size():
     assert rates == sorted(rates, reverse=True) and rates[-1] < rates[0]
 
 
+def test_no_rule_is_carried_far_beyond_its_tokens_and_warm_up():
+    shape = model("xxl")
+    size = count_params(shape).non_embedding
+    assert size > 901e6  # of Porian 2024, whose warm-up is N tokens
+    at, far = (
+        apply_rule("steplaw", shape, shortest_tokens=x, longest_tokens=x) for x in (1e11, 4e13)
+    )
+    assert far.lr == at.lr == pytest.approx(1.79 * size**-0.713 * 1e11**0.307, rel=1e-3)
+    assert far.warmup_tokens == 901e6
+    assert far.batch_wanted_tokens == pytest.approx(0.58 * 4e13**0.571)
+
+
 def test_an_unknown_rule_is_refused():
     with pytest.raises(ValueError, match="no rule is named"):
         apply_rule("magic", TEMPLATE, shortest_tokens=1e6, longest_tokens=1e6)

@@ -63,12 +63,23 @@ def test_printing_rounds_without_lying_about_the_suffix():
     assert units.format_seconds(75) == "1m15s"
     assert units.format_seconds(59.7) == "1m00s"
     assert units.format_seconds(5400) == "1h30m"
+    assert units.format_seconds(700 * 86400) == "700d0h"
+    assert units.format_seconds(3 * 365.25 * 86400) == "3 years"
+    assert units.format_seconds(29.2e6 * 86400) == "79.9K years"
     assert units.format_bytes(1_500_000) == "1.5 MB"
 
 
 @pytest.mark.parametrize("value", [1.0, 999.6, 12_345.0, 9.99e5, 3.2e9, 5e13])
 def test_printed_counts_read_back(value):
     assert units.parse_count(units.format_count(value)) == pytest.approx(value, rel=6e-3)
+
+
+@pytest.mark.parametrize(
+    ("dollars", "said"),
+    [(0.0, "below $0.01"), (0.0099, "below $0.01"), (2.5, "$2.50"), (1234.5, "$1,234")],
+)
+def test_dollars(dollars, said):
+    assert units.format_dollars(dollars) == said
 
 
 def test_bits_per_byte():

@@ -154,8 +154,10 @@ def _retrodict(options: argparse.Namespace) -> int:
     machine = _machine(options)
     made = [retrodict.retrodict(law, model) for model in retrodict.MODELS for law in laws]
     growth = {"hardware_growth": options.hardware_growth, "budget_growth": options.budget_growth}
-    target, dollars = options.target_loss, options.dollars
+    target, dollars = options.target_loss or retrodict.DEFAULT_TARGET_LOSS, options.dollars
     arrivals = [retrodict.arrival(law, target, dollars, machine, **growth) for law in laws]
+    if options.target_loss is not None:
+        retrodict.refuse_unreachable(arrivals, target)
     if options.json:
         print(json.dumps(retrodict.retrodictions_json(made, arrivals), indent=1, allow_nan=False))
     else:
@@ -187,7 +189,7 @@ def _add_retrodict(commands: Commands) -> None:
     )
     trend = parser.add_argument_group("the trend")
     for name, default, metavar, words in (
-        ("--target-loss", 1.9, "L", "nats per token (1.9)"),
+        ("--target-loss", None, "L", "nats per token (1.9)"),
         ("--dollars", 1e7, "X", "US dollars to spend (1e7)"),
         ("--hardware-growth", 1.35, "F", "FLOPs per dollar, factor a year (1.35)"),
         ("--budget-growth", 1.0, "F", "of the dollars, factor a year (1)"),

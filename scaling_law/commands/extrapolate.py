@@ -74,7 +74,7 @@ def add(commands: Commands) -> None:
         ("--dollars", "X", "budget in US dollars, on --gpu"),
         ("--tokens-per-param", "R", "train at this ratio (over-trained, when above the optimum)"),
         ("--tokens-served", "T", "with --target-loss: cheapest to train and to serve T tokens"),
-        ("--unique-tokens", "U", "of --tokens, the different ones (law muennighoff)"),
+        ("--unique-tokens", "U", "different tokens at hand; more are repeats, worth less"),
     ):
         group.add_argument(name, type=count, metavar=metavar, help=words)
     add_hardware_options(group)

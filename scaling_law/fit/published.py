@@ -8,6 +8,7 @@ from typing import Any
 
 from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.fit.interval import log_loss
+from scaling_law.fit.repeats import repeats_under
 from scaling_law.fit.surface import Allocation, bounded_exp, surface_of
 from scaling_law.outcome import FitResult, Prediction
 
@@ -20,6 +21,15 @@ _KAPLAN_LOG_SCALE = math.log(1.3e9) + _KAPLAN_EXPONENT * math.log(6 / _PETAFLOP_
 # Hoffmann 2022, approaches 1 and 2: about 20 tokens a parameter, params = (flops / 120)^0.5.
 _RULE = Allocation(exponent=0.5, log_scale=-0.5 * math.log(20))
 _NORMAL_90 = 1.645  # standard errors to the end of a 90% interval
+_GPT2_VOCAB = 50_257  # of GPT-2's tokenizer
+_GOPHER_VOCAB = 32_000  # of Gopher's SentencePiece tokenizer, which Chinchilla's models share
+# A law's figure stands beside others down to a third of its smallest runs, for below them its
+# power terms grow without bound, and up to where ``slaw extrapolate`` refuses one of its own.
+_FAR_BELOW, _FAR_BEYOND = 3.0, 1000.0
+OUTSIDE_CAPTION = (
+    "loss -: the target is over 3 times smaller or 1,000 times larger than that law's own runs, "
+    "or its figure is above the loss of guessing, ln(vocabulary)"
+)
 COMPARISON_CAVEAT = (
     "losses in nats per token do not compare across tokenizers and corpora; compare exponents "
     "and tokens per parameter"
@@ -30,13 +40,15 @@ COMPARISON_CAVEAT = (
 class _Published:
     """A paper's numbers; ``data_range`` of its runs, where the paper states it.
 
-    ``exponent_error``: the standard error of a in params ~ flops^a, where it is known.
+    ``exponent_error``: the standard error of a in params ~ flops^a, where it is known;
+    ``vocab_size`` of its tokenizer.
     """
 
     law: str
     params: dict[str, float]
     counts: str
     source: str
+    vocab_size: int
     notes: tuple[str, ...] = ()
     optimum: dict[str, float] = field(default_factory=dict)
     data_range: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -50,6 +62,7 @@ _LAWS = {
         params={"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28},
         counts="total",
         source="Hoffmann 2022, arXiv 2203.15556, equation 10 (Chinchilla)",
+        vocab_size=_GOPHER_VOCAB,
         notes=(
             "its optimiser stopped early (Besiroglu 2024, arXiv 2404.10102): see besiroglu2024",
             "its rounded parameters give a = .45; the paper's approaches 1 and 2 a = .50, .49",
@@ -62,6 +75,7 @@ _LAWS = {
         params={"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658},
         counts="total",
         source="Besiroglu 2024, arXiv 2404.10102 (equation 2 of 2203.15556 refitted to its data)",
+        vocab_size=_GOPHER_VOCAB,
         notes=("fitted on 240 points read off Hoffmann's figure 4",),
         # bootstrap of those points: a = .513 with this standard error
         exponent_error=0.020,
@@ -72,6 +86,7 @@ _LAWS = {
         params={"N_c": 6.4e13, "D_c": 1.8e13, "a_N": 0.076, "a_D": 0.103},
         counts="non_embedding",
         source="Kaplan 2020, arXiv 2001.08361, equation 1.5",
+        vocab_size=_GPT2_VOCAB,
         notes=("compute-optimal size: 1.3e9 C^0.73 with C in PF-days, as its table 5 has it",),
         optimum={
             "a": _KAPLAN_EXPONENT,
@@ -85,6 +100,7 @@ _LAWS = {
         params={"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.353, "beta": 0.353},
         counts="total",
         source="Muennighoff 2023, arXiv 2305.16264, appendix A (unrepeated data)",
+        vocab_size=_GPT2_VOCAB,
         notes=("for tokens seen once; repeats beyond 4 epochs are worth less",),
         data_range={"params": (7e6, 9e9), "tokens": (100e6, 900e9)},
     ),
@@ -93,6 +109,7 @@ _LAWS = {
         params={"N_c": 8.8e13, "a_N": 0.076},
         counts="non_embedding",
         source="Kaplan 2020, arXiv 2001.08361, equation 1.1",
+        vocab_size=_GPT2_VOCAB,
         notes=(_KAPLAN_ONE,),
         data_range={"params": (768, 1.5e9)},
     ),
@@ -101,6 +118,7 @@ _LAWS = {
         params={"D_c": 5.4e13, "a_D": 0.095},
         counts="non_embedding",
         source="Kaplan 2020, arXiv 2001.08361, equation 1.2",
+        vocab_size=_GPT2_VOCAB,
         notes=(_KAPLAN_ONE,),
         data_range={"tokens": (22e6, 23e9)},
     ),
@@ -109,6 +127,7 @@ _LAWS = {
         params={"C_c": 3.1e8 * _PETAFLOP_DAY, "a_C": 0.050},
         counts="non_embedding",
         source="Kaplan 2020, arXiv 2001.08361, equation 1.3 (C_min, 3.1e8 PF-days)",
+        vocab_size=_GPT2_VOCAB,
         notes=(_KAPLAN_ONE, "FLOPs are C_min: at a batch far below the critical one"),
     ),
 }
@@ -152,6 +171,21 @@ def published_law(name: str) -> FitResult:
     )
 
 
+def law_name(fit: FitResult) -> str:
+    """The name ``--law`` takes: two published laws may be of one form."""
+    if fit.n_points == 0:
+        for name, law in _LAWS.items():
+            if law.source == fit.source:
+                return name
+    return fit.law
+
+
+def exponent_error(fit: FitResult) -> float | None:
+    """The published standard error of a in params ~ flops^a; None where none is known."""
+    law = _LAWS.get(law_name(fit)) if fit.n_points == 0 else None
+    return law.exponent_error if law else None
+
+
 def _optimum(law: _Published) -> dict[str, float]:
     surface = surface_of(law.law, law.params)
     split = surface.allocation if surface else None
@@ -173,7 +207,8 @@ def comparison(prediction: Prediction) -> list[dict[str, Any]]:
     ``loss_nats`` with ``low_nats`` to ``high_nats``; ``tokens_for_params``: this size's
     compute-optimal tokens; ``params_optimal`` and ``tokens_optimal``: the best split of the
     same FLOPs (6ND); ``params_exponent``: a in params ~ flops^a; ``params_counted``: the law's
-    own convention, applied to the same number.
+    own convention, applied to the same number; ``outside``: why the law has no loss to show
+    there (else empty). Repeats of ``prediction`` count as in ``fit.repeats`` under every law.
     Read with ``COMPARISON_CAVEAT``. Empty for a forecast without params or tokens.
     """
     if prediction.params is None or prediction.tokens is None:
@@ -190,6 +225,7 @@ def comparison(prediction: Prediction) -> list[dict[str, Any]]:
             "params_exponent": prediction.params_exponent,
             "params_counted": prediction.convention.get("params"),
             "source": prediction.source,
+            "outside": "",
         }
     ]
     target = {"params": prediction.params, "tokens": prediction.tokens}
@@ -198,12 +234,33 @@ def comparison(prediction: Prediction) -> list[dict[str, Any]]:
         if law.source == prediction.source:
             continue
         split = Allocation(law.optimum["a"], math.log(law.optimum["G"]))
-        loss = bounded_exp(log_loss(law.law, law.params, target))
-        counted = law.convention["params"]
-        rows.append(_row(name, loss, split, target, counted, law.source))
+        loss = bounded_exp(log_loss(law.law, law.params, _worth(law, target, prediction)))
+        row = _row(name, loss, split, target, law.convention["params"], law.source)
+        rows.append(row | {"outside": _outside(law, target, loss, _LAWS[name].vocab_size)})
     source = "Hoffmann 2022, arXiv 2203.15556, approaches 1 and 2"
     rows.append(_row("20 tokens/param", None, _RULE, target, "total", source))
     return rows
+
+
+def _worth(law: FitResult, target: dict[str, float], prediction: Prediction) -> dict[str, float]:
+    unique = prediction.tokens_unique
+    if unique is None:
+        return target
+    surface = surface_of(law.law, law.params)
+    assert surface is not None, "a law of params and tokens"
+    worth = repeats_under(law.params, surface, unique).worth(target["params"], target["tokens"])
+    return dict(zip(("params", "tokens"), worth, strict=True))
+
+
+def _outside(law: FitResult, target: dict[str, float], loss: float, vocab_size: int) -> str:
+    """Why ``loss`` is no figure to set beside others; empty where it is one."""
+    known = target | {"flops": 6 * target["params"] * target["tokens"]}
+    if any(value * _FAR_BELOW < law.data_range[name][0] for name, value in target.items()):
+        return "far below the law's runs"
+    beyond = {name: known[name] / law.data_range[name][1] for name in law.data_range}
+    if beyond.get("flops", max(beyond.values())) > _FAR_BEYOND:
+        return "far beyond the law's runs"
+    return "above the loss of guessing" if loss > math.log(vocab_size) else ""
 
 
 def _row(
@@ -226,4 +283,5 @@ def _row(
         "params_exponent": split.exponent,
         "params_counted": counted,
         "source": source,
+        "outside": "",
     }

@@ -12,13 +12,17 @@ params and tokens is then asked at N' and D' instead of N and D.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from scaling_law.errors import FitError
 from scaling_law.fit.optima import Loss
-from scaling_law.fit.surface import Allocation
+from scaling_law.fit.surface import Allocation, Surface
+from scaling_law.units import format_count
 
 # Table 1 of the paper's fit on C4: repeats after which another is worth 1/e of what is new.
 PUBLISHED_DATA_REPEATS, PUBLISHED_SIZE_REPEATS = 15.39, 5.31
+MOST_EPOCHS = 4.0  # up to so many, repeats are nearly as good as new data (the paper, section 6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,3 +50,33 @@ class Repeats:
 
 def _decayed(amount: float, unique: float, half: float) -> float:
     return unique * (1 - half * math.expm1(-(amount / unique - 1) / half))
+
+
+def repeats_under(params: Mapping[str, float], surface: Surface, unique: float) -> Repeats:
+    """What ``unique`` tokens are worth under a law with these parameters: by its own R_D* and R_N*
+    where it was fitted to repeats, else by the published ones.
+
+    Raises ``FitError`` for a law without a compute-optimal split.
+    """
+    if surface.allocation is None:
+        raise FitError("the law has no compute-optimal split: repeats cannot be valued under it")
+    own = {"data": params["R_D"], "size": params["R_N"]} if "R_D" in params else {}
+    return Repeats(unique=unique, split=surface.allocation, **own)
+
+
+def repeat_doubts(own: bool, tokens: float, unique: float) -> list[str]:
+    """What a reader should know of ``tokens`` of which ``unique`` differ; ``own``: whether what
+    repeats are worth is the law's own."""
+    found = []
+    if not own:
+        found.append(
+            f"what repeats are worth is Muennighoff 2023's (R_D* {PUBLISHED_DATA_REPEATS:g}, R_N*"
+            f" {PUBLISHED_SIZE_REPEATS:g}, on C4), not this law's"
+        )
+    epochs = tokens / unique
+    if epochs > MOST_EPOCHS:
+        found.append(
+            f"{epochs:.2g} epochs of {format_count(unique)} tokens: beyond about"
+            f" {MOST_EPOCHS:g} repeats are worth ever less"
+        )
+    return found

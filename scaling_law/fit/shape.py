@@ -49,8 +49,8 @@ def concrete_model(
 def concrete_shape(
     params: float, convention: str = "total", template: ModelSpec | None = None
 ) -> dict[str, int]:
-    """``concrete_model`` as ``n_layer``, ``d_model``, ``n_head``, ``d_ff`` and its counts
-    ``params_total``, ``params_non_embedding``, ``params_matmul``."""
+    """``concrete_model`` as ``n_layer``, ``d_model``, ``n_head``, ``d_ff``, ``vocab_size``,
+    ``n_ctx`` and its counts ``params_total``, ``params_non_embedding``, ``params_matmul``."""
     model = concrete_model(params, convention, template)
     counts = count_params(model)
     return {
@@ -58,5 +58,7 @@ def concrete_shape(
         "d_model": model.d_model,
         "n_head": model.n_head,
         "d_ff": model.d_ff,
+        "vocab_size": model.vocab_size,
+        "n_ctx": model.n_ctx,
         **{f"params_{name}": counts.by(name) for name in CONVENTIONS},
     }

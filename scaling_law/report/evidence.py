@@ -168,6 +168,7 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
             {"params": target_params},
             float(settings["level"]),
             f"law {name}, the joint law that best predicts held-out runs",
+            template=records[0].spec.model,
         )
     except FitError as problem:
         why = str(problem)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.published import COMPARISON_CAVEAT
-from scaling_law.forecast_text import loss_words
+from scaling_law.fit.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
+from scaling_law.forecast_text import comparison_cells, loss_words
 from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report.evidence import Evidence, Fitted
 from scaling_law.report.page import (
@@ -24,7 +24,7 @@ from scaling_law.report.page import (
     text,
 )
 from scaling_law.report.style import power_of_ten
-from scaling_law.units import format_count, outward_range, rounded_count
+from scaling_law.units import format_count, rounded_count
 
 _COUNTED = {
     "total": "all",
@@ -71,9 +71,8 @@ def _forecast_card(fitted: Fitted, target_params: float) -> str:
 
 
 def _tokens_words(prediction: Prediction) -> str:
-    digits = 1 if prediction.refused else 2
     tokens = prediction.tokens_for_params or prediction.tokens or math.nan
-    words = _amount(tokens, digits)
+    words = _amount(tokens, 3)  # as the target is told below
     if prediction.tokens_for_params_interval:
         low, high = prediction.tokens_for_params_interval
         words += f" ({_amount(low, 2)} to {_amount(high, 2)})"
@@ -121,28 +120,17 @@ def _trust_card(fitted: Fitted) -> str:
 
 
 def _comparison(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> str:
-    digits = 1 if prediction.refused else 2
-    body = []
-    for i, row in enumerate(rows):
-        shown = digits if i == 0 else 2
-        counts = [row[k] for k in ("tokens_for_params", "params_optimal", "tokens_optimal")]
-        loss = "–" if row["loss_nats"] is None else f"{row['loss_nats']:.2f}"
-        if row["low_nats"] is not None:
-            loss = " to ".join(outward_range(row["low_nats"], row["high_nats"]))
-        body.append(
-            (
-                row["law"],
-                (row["params_counted"] or "–").replace("_", "-"),
-                loss,
-                *("–" if value is None else rounded_count(value, shown) for value in counts),
-                "–" if row["params_exponent"] is None else f"{row['params_exponent']:.2f}",
-            )
-        )
+    body = [
+        (law_words, counted, *figures)
+        for law_words, *figures, counted in comparison_cells(prediction, rows, "–")
+    ]
     head = (
         "law", "parameters counted", "loss (nats/token)", "optimal tokens for this size",
         "best size for this compute", "best tokens for this compute", "exponent a",
     )  # fmt: skip
     caption = f"Beside the published laws at the same target. {sentence(COMPARISON_CAVEAT)}"
+    if any(row["outside"] for row in rows):
+        caption += f" {sentence(OUTSIDE_CAPTION)}"
     return table(caption, head, body, 2) if body else ""
 
 

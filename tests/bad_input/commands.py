@@ -226,7 +226,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("more-flops-and-loss", ("extrapolate", "--law", "besiroglu2024", "--flops", "1e20", "--target-loss", "3"), "flops, target_loss given: expected one of params, tokens, flops, target loss, or params or tokens with one more (not flops with target loss)"),
     ("more-three-targets", ("extrapolate", "--law", "besiroglu2024", "--params", "1e9", "--tokens", "1e9", "--flops", "1e20"), "params, tokens, flops given: expected one of params, tokens, flops, target loss, or params or tokens with one more (not flops with target loss)"),
     ("more-law", ("extrapolate", "--law", "newton", "--params", "1e9"), "law 'newton': expected a law that can be fitted, broken, chinchilla, coupled, gadre, kaplan_c, kaplan_d, kaplan_n, kaplan_nd,"),
-    ("more-law-wants-params", ("extrapolate", "--law", "kaplan2020_n", "--tokens", "1e9"), "law kaplan_n knows params only; tokens given: expected params, target loss, or params and tokens"),
+    ("more-law-wants-params", ("extrapolate", "--law", "kaplan2020_n", "--tokens", "1e9"), "law kaplan2020_n knows params only; tokens given: expected params, target loss, or params and tokens"),
     ("more-law-path", ("extrapolate", "--law", "../x", "--params", "1e9"), "law '../x': expected a law that can be fitted, broken, chinchilla, coupled, gadre, kaplan_c, kaplan_d, kaplan_n, kaplan_nd,"),
     ("more-results-nowhere", ("extrapolate", "--params", "1e9", "--results", "nowhere"), "nowhere: no such folder; `slaw run --mode quick` makes results/quick"),
     ("more-results-default", ("extrapolate", "--params", "1e9"), "results: no such folder; `slaw run --mode quick` makes results/quick"),
@@ -248,8 +248,8 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("more-ratio-alone", ("extrapolate", "--law", "besiroglu2024", "--tokens-per-param", "20"), "nothing to forecast: give --params, --tokens, --flops, --target-loss or --dollars"),
     ("more-ratio-huge", ("extrapolate", "--law", "besiroglu2024", "--params", "1e9", "--tokens-per-param", "1e300"), "tokens is inf: expected above 0 and finite"),
     ("more-ratio-tiny", ("extrapolate", "--law", "besiroglu2024", "--tokens", "1e59", "--tokens-per-param", "1e-300"), "params is inf: expected above 0 and finite"),
-    ("more-unique-of-another-law", ("extrapolate", "--law", "besiroglu2024", "--params", "1e9", "--tokens", "1e9", "--unique-tokens", "1e8"), "law chinchilla knows nothing of repeated data: unique tokens need law muennighoff"),
-    ("more-unique-above-tokens", ("extrapolate", "--law", "muennighoff2023", "--params", "1e9", "--tokens", "1e9", "--unique-tokens", "1e10"), "law chinchilla knows nothing of repeated data: unique tokens need law muennighoff"),
+    ("more-unique-of-one-variable", ("extrapolate", "--law", "kaplan2020_c", "--flops", "1e20", "--unique-tokens", "1e8"), "law kaplan2020_c is not one of params and tokens: repeats cannot be valued under it; take another with --law"),
+    ("more-unique-and-a-loss", ("extrapolate", "--law", "muennighoff2023", "--target-loss", "2.2", "--unique-tokens", "1e10"), "unique tokens with a target loss: expected params and tokens; what a loss takes where data repeat, slaw allocate --target-loss --unique-tokens says"),
     ("more-two-laws", ("extrapolate", "--law", "besiroglu2024", "extra", "--params", "1e9"), "unrecognized arguments: extra (a sweep goes after --results); see `slaw extrapolate --help`"),
     # allocate, retrodict
     ("allocate-nothing", ("allocate",), "no budget given: expected one of --flops, --target-loss, --dollars"),
@@ -279,14 +279,15 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
 # the data are read, but identify no law or do not reach what is asked
 # fmt: off
 _UNSUPPORTED: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
-    ("more-below-the-floor", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1"), "a loss of 1 nats is at or below the irreducible loss E = 1.8172: no compute reaches it under law chinchilla"),
-    ("allocate-below-the-floor", ("allocate", "--law", "besiroglu2024", "--target-loss", "1"), "a loss of 1 nats is at or below the irreducible loss E = 1.8172: no compute reaches it under law chinchilla"),
+    ("more-below-the-floor", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1"), "a loss of 1 nats is at or below the irreducible loss E = 1.8172: no compute reaches it under law besiroglu2024"),
+    ("allocate-below-the-floor", ("allocate", "--law", "besiroglu2024", "--target-loss", "1"), "a loss of 1 nats is at or below the irreducible loss E = 1.8172: no compute reaches it under law besiroglu2024"),
     ("allocate-tiny", ("allocate", "--law", "besiroglu2024", "--flops", "1"), "there is no such model; give a larger budget"),
-    ("allocate-one-variable", ("allocate", "--law", "kaplan2020_c", "--flops", "1e20"), "law kaplan_c is not one of params and tokens: it has no best split; take another with --law"),
+    ("allocate-one-variable", ("allocate", "--law", "kaplan2020_c", "--flops", "1e20"), "law kaplan2020_c is not one of params and tokens: it has no best split; take another with --law"),
     ("allocate-no-memory", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--memory", "1kB"), "1 kB hold no model to train: give more memory"),
     ("allocate-few-tokens", ("allocate", "--law", "besiroglu2024", "--target-loss", "2", "--unique-tokens", "1M"), "with 1M different tokens"),
     ("allocate-served-dear", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--tokens-served", "1e30"), "do not pay for any model that then serves 1e+30 tokens"),
     ("more-loss-out-of-reach", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1.8172000001"), "a loss of 1.8172000001 nats is out of reach at any flops: at best 1.81720005"),
+    ("retrodict-out-of-reach", ("retrodict", "--law", "besiroglu2024", "--target-loss", "1"), "1 nats per token are out of reach (besiroglu2024: a loss of 1 nats is at or below the irreducible loss E = 1.8172: no compute reaches it under law besiroglu2024)"),
     ("more-served-out-of-reach", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1.5", "--tokens-served", "1e13"), "no model reaches 1.5 nats: the lowest loss the law gives is 1.8172 nats (at 1e+60 FLOPs)"),
 ]
 # fmt: on
