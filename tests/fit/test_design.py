@@ -10,6 +10,7 @@ import pytest
 from scaling_law.errors import FitError
 from scaling_law.fit.design import Noise, Runs, Truth, believe, columns, log_slopes, whitening
 from scaling_law.fit.design_search import Choices, Costs, Guards, Search
+from scaling_law.fit.expected import expected_fits
 from scaling_law.fit.laws import joint_laws, load_law
 from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import points_from_arrays
@@ -107,6 +108,28 @@ def test_coordinates_whiten_the_anchors():
     assert 0.03 < spread.min() < spread.max() < 0.12
 
 
+@pytest.mark.parametrize("name", ["coupled", "skaling", "chinchilla"])
+def test_expected_fits_forecast_as_refits_do(name):
+    """Also where the points hardly tell a floor: its linearised errors are many e-folds wide."""
+    here, runs, trunks = truth("coupled"), grid(), trunks_of()
+    counts = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
+    flops = 7 * runs.params * runs.tokens
+    fits = expected_fits(here, [name], runs, trunks, Noise(), counts, flops=flops)
+    fit = fits[name]
+    assert fit.data_range["flops"] == (flops.min(), flops.max())
+    assert (fit.n_points, fit.n_clusters, len(fit.samples)) == (30, 6, 200)
+    for rows, within in ((slice(None), 0.02), ([-1], 0.02)):
+        inputs = columns(runs.params[rows], runs.tokens[rows])
+        planned = np.exp(here.at(runs.params[rows], runs.tokens[rows])[0])
+        for values in fit.samples:
+            sample = dict(zip(fit.params, values, strict=True))
+            found = load_law(name).predict(sample, inputs)
+            assert found == pytest.approx(planned, rel=3 * within)
+    # no resample has a floor above the losses themselves
+    floors = [dict(zip(fit.params, v, strict=True)).get("E", 0.0) for v in fit.samples]
+    assert max(floors) < planned.min()
+
+
 def searched(budget: float, guards: Guards) -> tuple[Search, Runs, Costs]:
     runs = grid(3, 3)
     flops = 6 * runs.params * runs.tokens
@@ -152,6 +175,11 @@ def test_guards_hold_and_the_search_repeats_itself():
     assert len({run % 6 for _, trunk in first.trunks for run in trunk}) >= 3
     gains = Search(beliefs, costs, choices).contributions(first)
     assert max(gains.values()) > 0.02
+    # every run that a whole design can do without has something to tell
+    search = Search(beliefs, costs, choices)
+    for fewer in search._fewer(first):
+        if search.whole(fewer):
+            assert search.state(fewer).score > first.score
     with pytest.raises(FitError, match="raise the budget"):
         Search(beliefs, costs, choices).run(1e11)
 
