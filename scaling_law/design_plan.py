@@ -408,13 +408,28 @@ def _expected(
         prior.truths[0], [*prior.laws, *known], runs, groups, noise, _counts(convention),
         flops=board.flops[rows],
     )  # fmt: skip
-    # how laws did on held-out runs is known so far only: it weighs them as it did before
     return {
-        name: dataclasses.replace(fit, rollout_rms_log=known[name].rollout_rms_log)
+        name: _told_apart(fit, found[prior.truths[0].law], known[name], known[prior.truths[0].law])
         if name in known
         else fit
         for name, fit in found.items()
     }
+
+
+def _told_apart(
+    fit: FitResult, best: FitResult, known: FitResult, known_best: FitResult
+) -> FitResult:
+    """An expected fit of a law that is as bad as it is ``known`` to be beside the best law.
+
+    How it did on held-out runs is known so far only; and runs that told it from the best are
+    there still: more of them do not bring a law back.
+    """
+    worse = known.rms_log_residual / max(known_best.rms_log_residual, 1e-300)
+    return dataclasses.replace(
+        fit,
+        rms_log_residual=max(fit.rms_log_residual, worse * best.rms_log_residual),
+        rollout_rms_log=known.rollout_rms_log,
+    )
 
 
 def _rivals(before: Before) -> dict[str, FitResult]:

@@ -114,7 +114,8 @@ def _why_wider(proposal: Proposal) -> list[str]:
 
 
 def _change(log: float) -> str:
-    return f"{abs(100 * math.expm1(min(log, 20.0))):.2g}%"
+    change = abs(100 * math.expm1(min(log, 20.0)))
+    return f"{change:.1f}%" if change < 10 else f"{change:.0f}%"
 
 
 def _range(low: float, high: float, refused: bool) -> str:
