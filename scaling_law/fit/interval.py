@@ -188,7 +188,7 @@ def _doubts(
         whole: list[str] = []
         some: list[str] = []
         for other, weight in rivals:
-            ratio = other.rms_log_residual / fit.rms_log_residual
+            ratio = other.rms_log_residual / max(fit.rms_log_residual, 1e-300)
             if ratio <= AS_GOOD:
                 near.append(other.law)
             else:
