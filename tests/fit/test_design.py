@@ -175,13 +175,21 @@ def test_guards_hold_and_the_search_repeats_itself():
     assert len({run % 6 for _, trunk in first.trunks for run in trunk}) >= 3
     gains = Search(beliefs, costs, choices).contributions(first)
     assert max(gains.values()) > 0.02
-    # every run that a whole design can do without has something to tell
-    search = Search(beliefs, costs, choices)
-    for fewer in search._fewer(first):
-        if search.whole(fewer):
-            assert search.state(fewer).score > first.score
     with pytest.raises(FitError, match="raise the budget"):
         Search(beliefs, costs, choices).run(1e11)
+
+
+def test_pruning_leaves_no_run_of_any_size_that_tells_nothing():
+    runs = grid(8, 6)
+    flops = 6 * runs.params * runs.tokens
+    beliefs = believe([truth("chinchilla"), truth("coupled")], runs, (1e8, 1e9), Noise())
+    costs = Costs(single=flops, trunk=0.8 * flops, branch=0.2 * flops)
+    of_size = tuple(tuple(range(6 * i, 6 * i + 6)) for i in range(8))
+    search = Search(beliefs, costs, Choices(of_size, tuple(range(6)) * 8))
+    found = search._pruned(search.state({size: (of_size[size],) * 3 for size in range(8)}))
+    assert sum(len(trunk) for _, trunk in found.trunks) < 8 * 3 * 6
+    scores = [search.state(some).score for some in search._fewer(found) if search.whole(some)]
+    assert min(scores) > found.score
 
 
 def test_a_fit_that_does_not_extrapolate_is_no_prior():
