@@ -6,7 +6,8 @@ Every sweep is a grid of sizes by horizons, each size a trunk (some repeated wit
 with noise shared by a trunk's branches and noise of each run, half the variance each. The fit is
 the one ``slaw fit`` makes (the law chosen on rollouts, every interval part), with fewer
 resamples. Scored: alpha, beta and a of Chinchilla's law where it is the truth, and the loss of
-a new run at the true compute-optimal split of 10x, 100x and 1000x the largest compute.
+a new run at the true compute-optimal split of 10x to 1000x the largest compute, and of 10^6 and
+10^12 times it, where intervals are ranges over laws.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from scaling_law.fit.points import FitPoints, points_from_arrays  # noqa: E402
 from scaling_law.fit.suite import FitSettings, joint_fits  # noqa: E402
 
 LEVEL, RESAMPLES = 0.9, 200
-BEYOND = (10, 100, 1000)
-FIGURES = ("alpha", "beta", "a", *(f"loss {times}x" for times in BEYOND))
+BEYOND = (10, 100, 1000, 10**6, 10**12)
+FIGURES = ("alpha", "beta", "a", *(f"loss {times:g}x" for times in BEYOND))
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def covered(
         except (SlawError, KeyError):
             continue
         if one.low_nats is not None and one.high_nats is not None:
-            found[f"loss {times}x"] = one.low_nats <= new <= one.high_nats
+            found[f"loss {times:g}x"] = one.low_nats <= new <= one.high_nats
     return found
 
 
@@ -163,7 +164,7 @@ def main() -> None:
         for noise in NOISES
     ]
     head = f"{'surface':<11}{'trunks':>7}{'points':>7}{'noise':>7}"
-    print(head + "".join(f"{name:>11}" for name in FIGURES))
+    print(head + "".join(f"{name:>13}" for name in FIGURES))
     rows = []
     with multiprocessing.Pool() as pool:
         for row in pool.imap(study, jobs):
@@ -191,9 +192,9 @@ def _pooled(rows: list[dict[str, object]], name: str) -> tuple[float | None, int
 
 def _cell(share: object, given: object) -> str:
     return (
-        f"{'-':>11}"
+        f"{'-':>13}"
         if share is None
-        else f"{100 * float(str(share)):>8.0f}% {'' if given else '()'}".rjust(11)
+        else f"{100 * float(str(share)):>8.0f}% {'' if given else '()'}".rjust(13)
     )
 
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from scaling_law.candidates import Budget, Candidate, Candidates, candidates, name_of
+from scaling_law.candidates import Budget, Candidates, candidates, name_of
 from scaling_law.config import SweepConfig, config_yaml
 from scaling_law.counts import CONVENTIONS, count_params
+from scaling_law.design_board import Board, board_of
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.design import Beliefs, Noise, Runs, believe
-from scaling_law.fit.design_search import Choices, Costs, Guards, Search, State
+from scaling_law.fit.design_search import Guards, Search, State
 from scaling_law.fit.expected import expected_fits
+from scaling_law.fit.laws import load_law
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.prior import Prior, prior_from_fits, prior_of
 from scaling_law.fit.session import KnownLaws
@@ -180,7 +182,9 @@ def propose(
         models=tuple(before.models.values()) if before else (),
     )
     convention = _convention(before)
-    board = _board(offer, before, convention)
+    board = board_of(
+        offer, convention, before.points if before else None, before.models if before else {}
+    )
     prior = _prior(board, before)
     noise = _noise(before)
     target = _target(wanted, prior, board, before, noise, convention)
@@ -189,7 +193,7 @@ def propose(
     beliefs = believe(prior.truths, board.runs, (target.params, target.tokens), noise)
     search = Search(beliefs, board.costs, board.choices, _guards(board))
     state, chosen_config, plan = _fitting(search, offer, board, wanted, profile, train_tokens)
-    fits = _expected(prior, board, state, noise, convention)
+    fits = _expected(prior, board, state, noise, convention, before)
     after = _forecast(fits, prior, noise, target, wanted.level)
     only = _forecast({prior.truths[0].law: fits[prior.truths[0].law]}, prior, noise, target,
                      wanted.level)  # fmt: skip
@@ -219,66 +223,10 @@ def _convention(before: Before | None) -> str:
     return found
 
 
-def _prior(board: _Board, before: Before | None) -> Prior:
+def _prior(board: Board, before: Before | None) -> Prior:
     if before is None:
         return prior_of(board.runs)
     return prior_from_fits(before.known.laws, before.known.best_law, board.runs)
-
-
-@dataclass(frozen=True)
-class _Board:
-    """Candidates and runs that are there as one numbered list, for the search."""
-
-    offers: tuple[Candidate, ...]
-    runs: Runs
-    costs: Costs
-    choices: Choices
-    seeds_taken: Mapping[str, frozenset[int]]
-
-
-def _board(offer: Candidates, before: Before | None, convention: str) -> _Board:
-    runs = offer.runs
-    params = [float(count_params(run.model).by(convention)) for run in runs]
-    tokens = [run.tokens for run in runs]
-    models = list(dict.fromkeys(run.model for run in runs))
-    of_size = tuple(tuple(i for i, r in enumerate(runs) if r.model == m) for m in models)
-    horizon = [run.horizon for run in runs]
-    there: dict[int, list[tuple[int, ...]]] = {}
-    taken: dict[str, frozenset[int]] = {}
-    if before is not None:
-        points = before.points
-        place_of = {name_of(m): i for i, m in enumerate(models)}
-        groups: dict[str, list[int]] = {}
-        for row, name in enumerate(points.cluster):
-            groups.setdefault(name, []).append(row)
-        extra: dict[str, int] = {}
-        for rows in groups.values():
-            size = points.size[rows[0]]
-            shape = name_of(before.models[size]) if size in before.models else size
-            beyond = len(models) + extra.setdefault(shape, len(extra))
-            first = len(params)
-            params += [float(points.params[row]) for row in rows]
-            tokens += [float(points.tokens[row]) for row in rows]
-            horizon += [_like(points.tokens[row], runs) for row in rows]
-            place = place_of.get(shape, beyond)
-            there.setdefault(place, []).append(tuple(range(first, first + len(rows))))
-            taken[shape] = taken.get(shape, frozenset()) | {points.seed[row] for row in rows}
-    pad = np.zeros(len(params) - len(runs))
-    costs = Costs(
-        **{
-            name: np.concatenate([[getattr(run, name) for run in runs], pad])
-            for name in ("single", "trunk", "branch")
-        }
-    )
-    choices = Choices(
-        of_size, tuple(horizon), {size: tuple(trunks) for size, trunks in there.items()}
-    )
-    return _Board(runs, Runs(np.array(params), np.array(tokens)), costs, choices, taken)
-
-
-def _like(tokens: float, runs: Sequence[Candidate]) -> int:
-    """The horizon of the common ladder nearest to ``tokens``."""
-    return min(runs, key=lambda run: abs(math.log(run.tokens / tokens))).horizon
 
 
 def _noise(before: Before | None) -> Noise:
@@ -295,7 +243,7 @@ def _noise(before: Before | None) -> Noise:
     )
 
 
-def _guards(board: _Board) -> Guards:
+def _guards(board: Board) -> Guards:
     """As they are, or what few sizes and horizons allow."""
     usual = Guards()
     sizes = len([cells for cells in board.choices.of_size if cells])
@@ -310,15 +258,16 @@ def _guards(board: _Board) -> Guards:
 
 
 def _target(
-    wanted: Wanted, prior: Prior, board: _Board, before: Before | None, noise: Noise,
+    wanted: Wanted, prior: Prior, board: Board, before: Before | None, noise: Noise,
     convention: str,
 ) -> Prediction:  # fmt: skip
     """The target completed (tokens of a size, say) by the law to forecast with."""
     if before is not None:
         return forecast_now(before, wanted)
     every = tuple((row,) for row in range(len(board.runs.params)))
-    counts = {"params": convention, "flops": "6nd", "loss": "nats per token"}
-    fits = expected_fits(prior.truths[0], (), board.runs, every, noise, counts)
+    fits = expected_fits(
+        prior.truths[0], (), board.runs, every, noise, _counts(convention), flops=board.flops
+    )
     return extrapolate(fits[prior.truths[0].law], level=wanted.level, **wanted.target)
 
 
@@ -360,7 +309,7 @@ def _refuse_within(
 
 
 def _fitting(
-    search: Search, offer: Candidates, board: _Board, wanted: Wanted, profile: DeviceProfile,
+    search: Search, offer: Candidates, board: Board, wanted: Wanted, profile: DeviceProfile,
     train_tokens: int | None,
 ) -> tuple[State, SweepConfig, Plan]:  # fmt: skip
     """The best design whose plan keeps within the budget, with its config and plan."""
@@ -379,7 +328,7 @@ def _fitting(
     raise FitError(f"no design keeps within {budget_words(budget)}; raise the budget")
 
 
-def _entries(state: State, board: _Board) -> list[tuple[ModelSpec, list[float], list[int]]]:
+def _entries(state: State, board: Board) -> list[tuple[ModelSpec, list[float], list[int]]]:
     """(model, tokens, seeds), trunks of one size and the same horizons together."""
     found: dict[tuple[str, tuple[float, ...]], tuple[ModelSpec, list[float], list[int]]] = {}
     for size, trunk, seed in _seeded(state, board):
@@ -390,7 +339,7 @@ def _entries(state: State, board: _Board) -> list[tuple[ModelSpec, list[float], 
     return list(found.values())
 
 
-def _seeded(state: State, board: _Board) -> list[tuple[str, tuple[int, ...], int]]:
+def _seeded(state: State, board: Board) -> list[tuple[str, tuple[int, ...], int]]:
     """(name of the size, runs, seed) of each chosen trunk; seeds not taken yet, from 0 up."""
     used: dict[str, set[int]] = {}
     found = []
@@ -404,7 +353,7 @@ def _seeded(state: State, board: _Board) -> list[tuple[str, tuple[int, ...], int
 
 
 def _chosen(
-    search: Search, state: State, board: _Board, plan: Plan, convention: str
+    search: Search, state: State, board: Board, plan: Plan, convention: str
 ) -> list[ChosenRun]:
     gains = search.contributions(state)
     planned = {
@@ -436,18 +385,61 @@ def _chosen(
     return found
 
 
+def _counts(convention: str) -> dict[str, str]:
+    return {"params": convention, "flops": "exact", "loss": "nats per token"}
+
+
 def _expected(
-    prior: Prior, board: _Board, state: State, noise: Noise, convention: str
+    prior: Prior, board: Board, state: State, noise: Noise, convention: str, before: Before | None
 ) -> dict[str, FitResult]:
-    """The fits to be expected after the chosen runs, with those there already."""
+    """The fits to be expected after the chosen runs, with those there already.
+
+    With a fit so far, of every law that counts in its forecast: what is expected after is then
+    told apart by the runs, not by fewer laws.
+    """
     trunks = [t for ts in board.choices.there.values() for t in ts]
     trunks += [trunk for _, trunk in state.trunks]
     rows = [run for trunk in trunks for run in trunk]
     place = {run: i for i, run in enumerate(rows)}
     runs = Runs(board.runs.params[rows], board.runs.tokens[rows])
     groups = [tuple(place[run] for run in trunk) for trunk in trunks]
-    counts = {"params": convention, "flops": "6nd", "loss": "nats per token"}
-    return expected_fits(prior.truths[0], prior.laws, runs, groups, noise, counts)
+    known = _rivals(before) if before else {}
+    found = expected_fits(
+        prior.truths[0], [*prior.laws, *known], runs, groups, noise, _counts(convention),
+        flops=board.flops[rows],
+    )  # fmt: skip
+    return {
+        name: _told_apart(fit, found[prior.truths[0].law], known[name], known[prior.truths[0].law])
+        if name in known
+        else fit
+        for name, fit in found.items()
+    }
+
+
+def _told_apart(
+    fit: FitResult, best: FitResult, known: FitResult, known_best: FitResult
+) -> FitResult:
+    """An expected fit of a law that is as bad as it is ``known`` to be beside the best law.
+
+    How it did on held-out runs is known so far only; and runs that told it from the best are
+    there still: more of them do not bring a law back.
+    """
+    worse = known.rms_log_residual / max(known_best.rms_log_residual, 1e-300)
+    return dataclasses.replace(
+        fit,
+        rms_log_residual=max(fit.rms_log_residual, worse * best.rms_log_residual),
+        rollout_rms_log=known.rollout_rms_log,
+    )
+
+
+def _rivals(before: Before) -> dict[str, FitResult]:
+    """The laws that count in the forecast of the fit so far, its own among them, by name."""
+    variables = set(load_law(before.fit.law).variables)
+    return {
+        name: law
+        for name, law in before.known.laws.items()
+        if law.status == "converged" and set(load_law(name).variables) == variables
+    }
 
 
 def _forecast(
@@ -490,4 +482,5 @@ def _before_alone(wanted: Wanted, beliefs: Beliefs, before: Before | None) -> tu
 def _before_words(before: Before | None, prior: Prior) -> str:
     if before is not None:
         return f"the fit so far ({before.origin})"
-    return f"no run yet: the range of {len(prior.truths)} laws ({', '.join(prior.laws)})"
+    laws = f"{len(prior.laws)} laws ({', '.join(prior.laws)})"
+    return f"no run yet: the range of {len(prior.truths)} planted truths of {laws}"

@@ -15,6 +15,11 @@ _HEAD = (
     ("", "non-emb", "matmul", "total", "", "/param", "alone", "own", "without"),
 )
 
+# A change of the variance that would print as 0.0%.
+_NO_GAIN = 5e-4
+# Intervals whose ratios of ends differ by less read the same.
+_SAME_WIDTH = 1.01
+
 
 def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
     """The proposal for a terminal; ``written`` is where its YAML went, ``sweep`` the folder whose
@@ -30,11 +35,11 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
             f" {trunks} independent trunks or single runs, {sizes} sizes",
             "",
             *columns.numbers([*_HEAD, *map(_row, proposal.chosen)]),
-            "variance without: how much larger the forecast's variance would be without that run",
+            _gain_words(proposal),
             "",
-            f"cost: {plan.flops_total:.3g} FLOPs, about {format_seconds(plan.seconds_estimate)} on"
-            f" {plan.slots} at once (budget {budget_words(proposal.wanted.budget)};"
-            f" branching saves {plan.saving_frac:.0%})",
+            f"cost: {plan.flops_total:.3g} exact FLOPs, about"
+            f" {format_seconds(plan.seconds_estimate)} on {plan.slots} at once (budget"
+            f" {budget_words(proposal.wanted.budget)}; branching saves {plan.saving_frac:.0%})",
             *_expectation(proposal),
             f"believed: {proposal.prior.origin}; noise of a run {_percent(noise.run_log)}, of a"
             f" trunk {_percent(noise.trunk_log)}, misfit of the law {_percent(noise.misfit_log)}",
@@ -61,8 +66,15 @@ def _row(run: ChosenRun) -> tuple[str, ...]:
         f"{run.tokens_per_param:.3g}",
         f"{run.flops:.2e}",
         format_seconds(run.seconds),
-        f"{100 * run.gain_frac:+.1f}%",
+        "about 0" if abs(run.gain_frac) < _NO_GAIN else f"{100 * run.gain_frac:+.1f}%",
     )
+
+
+def _gain_words(proposal: Proposal) -> str:
+    words = "variance without: how much larger the forecast's variance would be without that run"
+    if min(run.gain_frac for run in proposal.chosen) > -_NO_GAIN:
+        return words
+    return f"{words}; below 0: bought as a seed, size or horizon that shows noise and misfit"
 
 
 def _percent(log: float) -> str:
@@ -83,9 +95,33 @@ def _expectation(proposal: Proposal) -> list[str]:
         f" {_range(*proposal.before_alone, False)} ({proposal.before_from})",
         f"expected after: {_range(*ends, refused)} nats ({level} interval stretched over the"
         f" laws); by the {after.law} law alone {_range(*proposal.alone, False)}",
-        f"orders of magnitude from the largest run to the target: {beyond}",
+        *_why_wider(proposal),
+        f"orders of magnitude from the largest run to the target: {beyond}"
+        " (FLOPs of runs: exact; of the target: 6 x params x tokens)",
     ]
     return [*lines, after.refused] if after.refused else lines
+
+
+def _why_wider(proposal: Proposal) -> list[str]:
+    """Which part of the interval grows, where the expected one is wider than the one so far."""
+    now, then = proposal.target.interval_parts, proposal.after.interval_parts
+    low, high = proposal.after.low_nats, proposal.after.high_nats
+    if not (proposal.target.source == "fitted" and now and then and low and high):
+        return []
+    if high / low <= _SAME_WIDTH * proposal.before[1] / proposal.before[0]:
+        return []
+    name = max(then, key=lambda part: sum(then[part]) - sum(now[part]))
+    ends = (f"-{_change(-parts[name][0])} +{_change(parts[name][1])}" for parts in (now, then))
+    return [
+        f"wider after than before, by the interval's part for {name.replace('_', ' ')}:"
+        f" {' before, '.join(ends)} after (as such runs would give on average; those there may"
+        " by chance agree better)"
+    ]
+
+
+def _change(log: float) -> str:
+    change = abs(100 * math.expm1(min(log, 20.0)))
+    return f"{change:.1f}%" if change < 10 else f"{change:.0f}%"
 
 
 def _range(low: float, high: float, refused: bool) -> str:

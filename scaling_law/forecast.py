@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from scaling_law.forecast_text import format_prediction, prediction_json
 from scaling_law.outcome import FitResult, Prediction, finite_json
 from scaling_law.record import find_sweeps, load_records
 from scaling_law.spec import ModelSpec
+from scaling_law.units import format_count
 
 DEFAULT_RESULTS = "results"
 
@@ -60,7 +62,7 @@ def forecast(
 
     Without ``law`` the sweep's best law is used; without ``results`` the only sweep under
     ``results/``. Raises ``ConfigError`` when either is not there or not unique, ``FitError``
-    when the data cannot answer.
+    when the data cannot answer, or the answer is a loss that no trained model has.
     """
     wish = wish or Wish()
     if wish.dollars is None and not any(value is not None for value in targets.values()):
@@ -70,7 +72,7 @@ def forecast(
     asked = [name for name, value in targets.items() if value is not None]
     check_request(asked + ["flops"] * (wish.dollars is not None), level)  # before any folder
     found = find_law(law, results, table)
-    return _at(
+    made = _at(
         found.fit,
         found.origin,
         targets,
@@ -78,6 +80,26 @@ def forecast(
         known=found.known,
         wish=wish,
         template=found.template,
+    )
+    _refuse_above_chance(made.prediction, found)
+    return made
+
+
+def _refuse_above_chance(prediction: Prediction, found: FoundLaw) -> None:
+    """Refuse a loss, far below the data, that no trained model has. Raises ``FitError``."""
+    model = found.template if prediction.below_data else None
+    if model is None or prediction.loss_nats <= math.log(model.vocab_size):
+        return
+    smallest = " and ".join(
+        f"{format_count(found.fit.data_range[name][0])} {name}"
+        for name in ("params", "tokens")
+        if name in prediction.below_data
+    )
+    raise FitError(
+        f"law {found.fit.law} gives {prediction.loss_nats:.3g} nats per token there, above"
+        f" ln({model.vocab_size:,}) = {math.log(model.vocab_size):.2f}, the loss of giving every"
+        " token of the vocabulary the same probability: no law of trained models holds so far"
+        f" below the smallest run ({smallest}); ask for a target nearer to it"
     )
 
 

@@ -36,7 +36,7 @@ def format_prediction(
             f"{name.replace('_', ' ')} {_percent(-low)} {_percent(high)}"
             for name, (low, high) in prediction.interval_parts.items()
         )
-        lines.append(f"the interval's parts, in loss: {causes}")
+        lines.append(f"the interval's parts, in loss, joined in quadrature of logs: {causes}")
     lines.append(f"law: {_law_words(prediction)}, {_origin(fit)}")
     lines.append(_convention_text(prediction, fit))
     if rows:

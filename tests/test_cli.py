@@ -77,6 +77,7 @@ def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
         (["fit", "."], 2, "holds no run records"),
         (["extrapolate", "--params", "1e9", "--results", "nowhere"], 2, "no such folder"),
         (["extrapolate"], 2, "nothing to forecast"),
+        (["extrapolate", "--params", "10", "--tokens", "10", "--results", "@"], 4, "above ln("),
         (["extrapolate", "--law", "newton", "--params", "1e9", "--results", "@"], 2, "'newton'"),
         (["extrapolate", "--target-loss", "0.5", "--results", "@"], 4, "irreducible"),
         (["extrapolate", "--params", "1e9", "--level", "2", "--results", "@"], 2, "level 2"),

@@ -14,7 +14,9 @@ from scaling_law.config import config_yaml, load_config
 from scaling_law.counts import train_flops
 from scaling_law.design_plan import Wanted, propose
 from scaling_law.design_session import before_of, budget_of, next_batch
+from scaling_law.design_text import render
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.laws import load_law
 from scaling_law.layout import SweepDir
 from scaling_law.plan import make_plan
 from scaling_law.profile import save_profile
@@ -115,6 +117,50 @@ def test_the_next_batch_takes_seeds_that_are_free(finished, before, cached):
     assert sizes & {"nano14k", "nano25k"}, "sizes that are there keep their names"
 
 
+def test_what_is_expected_after_is_of_the_same_laws_and_counts_as_before(finished, before, cached):
+    request = Request(config=str(finished.path), device="cpu")
+    found = next_batch(request, wanted(params=3e6), finished, before, lambda text: None)
+    largest = before.points.data_range["flops"][1]
+    for prediction in (found.target, found.after):
+        assert prediction.flops is not None
+        assert prediction.flops / prediction.beyond_data["flops"] == pytest.approx(largest)
+    assert found.after.convention == found.target.convention
+    told = render(found, None, finished.path)
+    assert "FLOPs of runs: exact; of the target: 6 x params x tokens" in told
+    far = next_batch(request, wanted(params=1e12), finished, before, lambda text: None)
+    counted = [
+        next(words for words in one.warnings if "choice of law" in words)
+        for one in (far.target, far.after)
+    ]
+    for law in before.known.laws.values():
+        if set(load_law(law.law).variables) == {"params", "tokens"}:
+            assert all(law.law in words or law.law == far.after.law for words in counted)
+
+
+def test_an_interval_that_widens_says_by_what(finished, before, cached):
+    request = Request(config=str(finished.path), device="cpu")
+    found = next_batch(request, wanted(), finished, before, lambda text: None)
+    low, high = found.after.low_nats, found.after.high_nats
+    assert low is not None and high is not None
+    assert high - low < found.before[1] - found.before[0]
+    assert "wider after" not in render(found, None, None)
+    parts = {**found.after.interval_parts, "laws": (0.1, 2.0)}
+    wide = dataclasses.replace(found.after, interval_parts=parts, high_nats=3 * high)
+    told = render(dataclasses.replace(found, after=wide), None, None)
+    (line,) = [line for line in told.splitlines() if line.startswith("wider after")]
+    assert "part for laws:" in line and "-9.5% +639% after" in line
+
+
+def test_next_to_no_gain_is_about_0(proposal):
+    runs = proposal.chosen
+    less = (dataclasses.replace(runs[0], gain_frac=-0.004), *runs[1:])
+    none = (dataclasses.replace(runs[0], gain_frac=-0.0004), *runs[1:])
+    told = render(dataclasses.replace(proposal, chosen=less), None, None)
+    assert "-0.4%" in told and "below 0: bought as a seed, size or horizon" in told
+    told = render(dataclasses.replace(proposal, chosen=none), None, None)
+    assert "about 0" in told and "-0.0%" not in told and "below 0" not in told
+
+
 def test_targets_that_need_no_plan_are_refused(finished, before, cached):
     with pytest.raises(FitError, match="within the budget"):
         propose(ladder_config(), cpu_profile(), wanted(params=1e5), train_tokens=10**8)
@@ -148,7 +194,13 @@ def test_the_command_prints_and_keeps_the_design(cached, capsys):
     words = ["plan", "--device", "cpu", "--target", "1e9", "--flops", "5e12"]
     assert main([*words, "--write", "mine.yaml"]) == 0
     out = capsys.readouterr().out
-    for said in ("target: 1B params", "expected after:", "quote the range", "written: mine.yaml"):
+    for said in (
+        "target: 1B params",
+        "planted truths of 3 laws (coupled, skaling, chinchilla)",
+        "expected after:",
+        "quote the range",
+        "written: mine.yaml",
+    ):
         assert said in out
     kept = load_config("mine.yaml", device_kind="cpu")
     assert kept.grid and kept.name == "quick-design"  # not amid a quick sweep's runs

@@ -140,6 +140,41 @@ def test_a_rival_that_fits_worse_amid_the_data_still_counts_far_beyond_them(fit,
     )
 
 
+def test_the_interval_far_beyond_the_data_holds_the_laws_it_says_cannot_be_excluded(fits):
+    """Of a law without a floor among laws with one: they counted in words and not in the range."""
+    fit, floor = fits["coupled"], fits["chinchilla"]
+    worse = dataclasses.replace(floor, rms_log_residual=3 * fit.rms_log_residual)
+    worse = dataclasses.replace(worse, rollout_rms_log=math.nan)
+    found = extrapolate(fit, flops=1e40, alternatives=[worse])
+    assert any(f"{floor.law} (3x the residuals) fit worse but cannot" in w for w in found.warnings)
+    theirs = extrapolate(floor, params=found.params, tokens=found.tokens)
+    assert ends(found)[0] < theirs.loss_nats < ends(found)[1]
+    # the parts are the interval, unless a warning says what caps it
+    for side, end in zip((0, 1), ends(found), strict=True):
+        total = math.hypot(*(part[side] for part in found.interval_parts.values()))
+        assert abs(math.log(end / found.loss_nats)) == pytest.approx(total, rel=5e-3)
+    # a law that counts in part is not said to be held
+    nearer = extrapolate(fit, flops=fit.data_range["flops"][1] * 1e5, alternatives=[worse])
+    (words,) = [words for words in nearer.warnings if "choice of law" in words]
+    assert "fit worse and count in part" in words and "cannot be excluded" not in words
+
+
+def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
+    """A loss falls with scale: quadrature about an ever lower centre may not raise its end."""
+    fit = fits["coupled"]
+    rival = dataclasses.replace(fits["chinchilla"], rms_log_residual=fit.rms_log_residual)
+    spread = [(*values[:-1], values[-1] * factor) for values in fit.samples for factor in (0.6, 1)]
+    unsure = dataclasses.replace(fit, samples=tuple(spread))
+    tops = []
+    for flops in (1e30, 1e40, 1e50):
+        found = extrapolate(unsure, flops=flops, alternatives=[rival])
+        tops.append(ends(found)[1])
+        above = math.hypot(*(part[1] for part in found.interval_parts.values()))
+        assert found.loss_nats * math.exp(above) > 1.01 * tops[-1]
+        assert any("the parts add up to" in words for words in found.warnings)
+    assert tops == sorted(tops, reverse=True)
+
+
 def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
     plain = extrapolate(fit, flops=1e20)
     rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)

@@ -65,6 +65,7 @@ LAYERS = {
     "retrodict": 5,
     "forecast_text": 5,
     "forecast": 5,
+    "design_board": 5,
     "design_plan": 5,
     "design_text": 5,
     "design_session": 5,

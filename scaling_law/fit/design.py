@@ -185,12 +185,6 @@ class Beliefs:
         apart = (across @ told.lean)[..., 0, :] - self.wave
         return np.asarray(np.maximum(own, 0.0) + (apart**2).sum(axis=-1))
 
-    def covariance(self, told: Told) -> Floats:
-        """Of the fitted parameters, in the common coordinates: [S, k, k]."""
-        inverse = np.linalg.inv(told.gram)
-        leant = told.lean @ np.swapaxes(told.lean, -1, -2)
-        return np.asarray(inverse @ (told.scatter + leant) @ inverse)
-
     def score(self, variance: Floats) -> Floats:
         """What a design makes small: mean over truths of log(variance + a new run's own).
 

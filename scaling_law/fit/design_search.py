@@ -293,12 +293,12 @@ class Search:
 
     def _pruned(self, state: State) -> State:
         """Without the runs that tell next to nothing: each is a row to read and a file to keep."""
-        for fewer in list(self._fewer(state)):
-            if self._within(fewer, state.chosen) and self.whole(fewer):
-                less = self.state(fewer)
-                if less.score < state.score + _WORTH_KEEPING:
-                    state = less
-        return state
+        while True:
+            kept = [fewer for fewer in self._fewer(state) if self.whole(fewer)]
+            less = min(map(self.state, kept), key=lambda each: each.score, default=state)
+            if less is state or less.score >= state.score + _WORTH_KEEPING:
+                return state
+            state = less
 
     def _within(self, fewer: Mapping[int, Trunks], chosen: Mapping[int, Trunks]) -> bool:
         """Whether ``fewer`` is still the state but for one trunk or branch."""

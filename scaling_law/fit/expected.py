@@ -1,21 +1,25 @@
 """What the fits would look like after a set of runs, before any of them is made.
 
-The runs' losses are taken from the most likely truth, every other law is fitted to them, and each
-law's resamples are drawn from its linearisation's covariance. A forecast from such fits has the
-same interval, by the same rules, as one from real fits would be expected to have.
+The runs' losses are taken from the most likely truth and every other law is fitted to them; each
+law's resamples are refits to those losses with noise drawn anew (a parametric bootstrap: Efron
+1993, "An introduction to the bootstrap", section 6.5). A forecast from such fits has the same
+interval, by the same rules, as one from real fits would be expected to have. The linearisation
+that chooses the runs will not do here: where the points hardly tell an irreducible loss it gives
+it an error of many e-folds, and ends of intervals that no refit comes near.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from scaling_law.fit.design import Beliefs, Noise, Runs, Truth, believe, columns, whitening
+from scaling_law.fit.design import Noise, Runs, Truth, believe, columns
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.laws.law import Floats, Law
-from scaling_law.fit.prior import refitted
+from scaling_law.fit.prior import problem_like
 from scaling_law.outcome import FitResult
 
 _SAMPLES = 200
@@ -28,68 +32,66 @@ def expected_fits(
     trunks: Sequence[tuple[int, ...]],
     noise: Noise,
     convention: dict[str, str],
+    *,
+    flops: Floats | None = None,
 ) -> dict[str, FitResult]:
-    """Each of ``laws`` as fitted to ``runs`` (all of them, grouped by ``trunks``), by name."""
-    found = {}
-    for name in dict.fromkeys([truth.law, *laws]):
-        fitted = truth if name == truth.law else refitted(name, truth, runs)
-        found[name] = _expected(fitted, truth, runs, trunks, noise, convention)
-    return found
+    """Each of ``laws`` as fitted to ``runs`` (all of them, grouped by ``trunks``), by name.
+
+    ``flops`` [n] are the runs' as ``convention`` counts them, 6ND unless given.
+    """
+    flops = columns(runs.params, runs.tokens)["flops"] if flops is None else flops
+    ranges = (("params", runs.params), ("tokens", runs.tokens), ("flops", flops))
+    shared = {
+        "n_points": len(runs.params),
+        "n_clusters": len(trunks),
+        "convention": convention,
+        "data_range": {name: (float(x.min()), float(x.max())) for name, x in ranges},
+        "residual_scatter_log": noise.new_run_log,
+        "source": "expected, not fitted",
+    }
+    losses = truth.at(runs.params, runs.tokens)[0]
+    drawn = losses + _noises(truth, runs, trunks, noise)
+    return {
+        name: _expected(name, truth, runs, drawn, noise, shared)
+        for name in dict.fromkeys([truth.law, *laws])
+    }
+
+
+def _noises(truth: Truth, runs: Runs, trunks: Sequence[tuple[int, ...]], noise: Noise) -> Floats:
+    """Errors of log loss [r, n]: each run's own, its trunk's, and a misfit's smooth surface."""
+    generator = np.random.default_rng(0)
+    middle = float(np.median(runs.params)), float(np.median(runs.tokens))
+    waves = believe([truth], runs, middle, noise).waves
+    found = noise.run_log * generator.standard_normal((_SAMPLES, len(runs.params)))
+    for trunk in trunks:
+        found[:, list(trunk)] += noise.trunk_log * generator.standard_normal((_SAMPLES, 1))
+    return np.asarray(found + generator.standard_normal((_SAMPLES, waves.shape[1])) @ waves.T)
 
 
 def _expected(
-    fitted: Truth,
-    truth: Truth,
-    runs: Runs,
-    trunks: Sequence[tuple[int, ...]],
-    noise: Noise,
-    convention: dict[str, str],
+    name: str, truth: Truth, runs: Runs, drawn: Floats, noise: Noise, shared: Mapping[str, Any]
 ) -> FitResult:
-    law = load_law(fitted.law)
-    middle = float(np.median(runs.params)), float(np.median(runs.tokens))
-    beliefs = believe([fitted], runs, middle, noise)
-    apart = fitted.at(runs.params, runs.tokens)[0] - truth.at(runs.params, runs.tokens)[0]
-    rms = math.hypot(float(np.sqrt(np.mean(apart**2))), noise.new_run_log)
-    flops = columns(runs.params, runs.tokens)["flops"]
-    params = public(law, fitted.internal)
-    samples = _samples(fitted, beliefs, runs, trunks)
+    law, problem = load_law(name), problem_like(name, truth, runs)
+    solution = problem.solve(problem.starts()[::4], max_steps=200)
+    optimum = solution.internal[int(solution.objective.argmin())]
+    params = public(law, truth.internal) if name == truth.law else problem.form(optimum)
+    refits = problem.solve(np.tile(optimum, (len(drawn), 1)), targets=drawn, max_steps=200)
+    losses = law.predict(params, columns(runs.params, runs.tokens))
+    apart = float(np.sqrt(np.mean((np.log(losses) - problem.target) ** 2)))
     return FitResult(
-        law=law.name,
+        law=name,
         params=params,
         status="converged",
         message="",
         objective=math.nan,
-        n_points=len(runs.params),
-        n_clusters=len(trunks),
         n_starts=0,
         n_starts_agreeing=0,
-        convention=convention,
-        data_range={
-            name: (float(x.min()), float(x.max()))
-            for name, x in (("params", runs.params), ("tokens", runs.tokens), ("flops", flops))
-        },
-        rms_log_residual=rms,
-        residual_scatter_log=noise.new_run_log,
-        samples=tuple(tuple(public(law, row)[name] for name in params) for row in samples),
-        source="expected, not fitted",
+        rms_log_residual=math.hypot(apart, noise.new_run_log),
+        samples=tuple(
+            tuple(found[each] for each in params) for found in map(problem.form, refits.internal)
+        ),
+        **shared,
     )
-
-
-def _samples(
-    fitted: Truth, beliefs: Beliefs, runs: Runs, trunks: Sequence[tuple[int, ...]]
-) -> Floats:
-    """Internal vectors [r, k] from the linearised posterior, within the law's bounds."""
-    law, size = load_law(fitted.law), len(fitted.internal)
-    covariance = beliefs.covariance(beliefs.whole(trunks))[0][:size, :size]
-    root = np.linalg.cholesky(covariance + 1e-12 * np.eye(size))
-    drawn = np.random.default_rng(0).standard_normal((_SAMPLES, size))
-    found = fitted.internal + drawn @ (whitening(fitted, runs) @ root).T
-    ends = [*law.exponents.values(), *([law.power_bounds] if law.power else [])]
-    first = len(law.terms)
-    low, high = (np.array([end[side] for end in ends]) for side in (0, 1))
-    found[:, first:] = np.clip(found[:, first:], np.maximum(low, -15.0), high)
-    found[:, :first] = np.clip(found[:, :first], -600.0, 600.0)
-    return np.asarray(found)
 
 
 def public(law: Law, internal: Floats) -> dict[str, float]:

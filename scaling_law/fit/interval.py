@@ -6,8 +6,10 @@ noise measured by repeats, both (1) and (2) widened by Student's t with few trun
 farthest value, on that side, of any other law in the same variables that fits the same points
 about as well. Beyond ``FAR_ORDERS`` of magnitude no simulation or rollout can calibrate an
 interval: it then turns, by degrees, into a range over laws, worse ones admitted and with their
-own intervals; but its upper end stays below that of the smaller model and data on the way there.
-It cannot hold what no law here contains, such as a bend beyond the data.
+own intervals. Its upper end stays below that of the smaller model and data on the way there, with
+the same laws by the same weights, and may therefore lie above the interval that point has of its
+own, which takes worse laws for wrong. It cannot hold what no law here contains, such as a bend
+beyond the data.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ AS_GOOD = 1.5
 FAR_ORDERS = 3.0
 _FEWEST_DRAWS = 20
 _FEW_TRUNKS = 12
+# A cap that takes less than this share off the upper end does not show in what is printed.
+_CAP_SHOWS = 0.005
 
 
 @dataclass(frozen=True)
@@ -66,45 +70,74 @@ def prediction_interval(
     alternatives: Sequence[FitResult] = (),
 ) -> Spread:
     """Where a new run's loss falls at ``target`` {variable: value}, with probability ``level``."""
-    centre = log_loss(fit.law, fit.params, target)
     found, wanted = _draws(fit, target)
-    draws = np.array(found)
-    if len(draws) < _FEWEST_DRAWS:
+    if len(found) < _FEWEST_DRAWS:
         why = "published parameters" if fit.n_points == 0 else "the fit has no bootstrap samples"
         return Spread(None, {}, (f"no interval: {why}",))
-    low, high = interval(draws, centre, level, _widening(fit, level))
+    far = max(0.0, _orders_beyond(fit, target) - FAR_ORDERS)
+    rivals = [(other, _weight(fit, other, AS_GOOD * (1 + far))) for other in alternatives]
+    rivals = [(other, weight) for other, weight in rivals if weight > 0]
+    share = min(far, 1.0)
+    parts = _parts(fit, target, found, level, seed_noise_log, rivals, share)
+    low, high = _ends(fit, target, parts)
+    doubts = _doubts(fit, rivals, parts)
+    nearer = _towards(fit, target) if far else None
+    draws, _ = _draws(fit, nearer) if nearer else ([], 0)
+    if nearer and len(draws) >= _FEWEST_DRAWS:
+        # A larger model on more data has no higher loss, nor may the upper end of its interval,
+        # which quadrature about an ever lower centre would raise. The laws count here as they do
+        # there: the nearer point's own interval leaves out laws that this one must hold.
+        near = _parts(fit, nearer, draws, level, seed_noise_log, rivals, share)
+        cap = _ends(fit, nearer, near)[1]
+        if high > cap * (1 + _CAP_SHOWS):
+            doubts.append(
+                f"the parts add up to {high:.3g} nats; the upper end, {cap:.3g}, is that of the"
+                f" smaller model and data {FAR_ORDERS:g} orders of magnitude out on the way there"
+            )
+        low, high = min(low, cap), min(high, cap)
+    if len(found) < wanted:
+        doubts.append(f"{wanted - len(found)} bootstrap samples could not be evaluated")
+    return Spread((low, high), parts, tuple(doubts))
+
+
+def _parts(
+    fit: FitResult,
+    target: Mapping[str, float],
+    draws: Sequence[float],
+    level: float,
+    seed_noise_log: float | None,
+    rivals: Sequence[tuple[FitResult, float]],
+    share: float,
+) -> dict[str, tuple[float, float]]:
+    """Half-widths (below, above) in log loss by cause; ``rivals`` are laws and their weights.
+
+    ``share``: how much of a rival's own interval counts, 0 to 1.
+    """
+    centre = log_loss(fit.law, fit.params, target)
+    widen = _widening(fit, level)
+    low, high = interval(np.array(draws), centre, level, widen)
     noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
     # the scatter is itself known from few trunks: Student's t for the new run too
-    widen = _widening(fit, level)
     noise = widen * float(ndtri(0.5 + level / 2)) * max(noises, default=0.0)
-    far = max(0.0, _orders_beyond(fit, target) - FAR_ORDERS)
-    factor = AS_GOOD * (1 + far)
-    weights = {other.law: _weight(fit, other, factor) for other in alternatives}
-    as_good = [other for other in alternatives if weights[other.law] > 0]
     others = [
-        weights[other.law] * (end - centre)
-        for other in as_good
-        for end in _ends(other, target, level, min(far, 1.0))
+        weight * (end - centre)
+        for other, weight in rivals
+        for end in _values(other, target, level, share)
     ]
-    parts = {
+    return {
         "parameters": (max(centre - low, 0.0), max(high - centre, 0.0)),
         "new_run": (noise, noise),
         "laws": (max([0.0, *(-x for x in others)]), max([0.0, *others])),
     }
+
+
+def _ends(
+    fit: FitResult, target: Mapping[str, float], parts: Mapping[str, tuple[float, float]]
+) -> tuple[float, float]:
+    """(low, high) in nats: each side's parts in quadrature about the fit's own log loss."""
+    centre = log_loss(fit.law, fit.params, target)
     below, above = (math.hypot(*(part[side] for part in parts.values())) for side in (0, 1))
-    doubts = _doubts(fit, as_good, parts)
-    ends = bounded_exp(centre - below), bounded_exp(centre + above)
-    nearer = _towards(fit, target) if far else None
-    if nearer is not None:
-        # a larger model on more data has no higher loss: nor may the upper end of its interval
-        near = prediction_interval(
-            fit, nearer, level=level, seed_noise_log=seed_noise_log, alternatives=alternatives
-        )
-        if near.nats is not None:
-            ends = min(ends[0], near.nats[1]), min(ends[1], near.nats[1])
-    if len(draws) < wanted:
-        doubts.append(f"{wanted - len(draws)} bootstrap samples could not be evaluated")
-    return Spread(ends, parts, tuple(doubts))
+    return bounded_exp(centre - below), bounded_exp(centre + above)
 
 
 def _towards(fit: FitResult, target: Mapping[str, float]) -> dict[str, float] | None:
@@ -130,7 +163,7 @@ def _draws(fit: FitResult, target: Mapping[str, float]) -> tuple[list[float], in
     return [value for value in every if math.isfinite(value)], len(every)
 
 
-def _ends(fit: FitResult, target: Mapping[str, float], level: float, share: float) -> list[float]:
+def _values(fit: FitResult, target: Mapping[str, float], level: float, share: float) -> list[float]:
     """A law's log L, and the ends of ``share`` of its own interval where it has samples."""
     centre = log_loss(fit.law, fit.params, target)
     if not math.isfinite(centre):
@@ -143,22 +176,34 @@ def _ends(fit: FitResult, target: Mapping[str, float], level: float, share: floa
 
 
 def _doubts(
-    fit: FitResult, laws: Sequence[FitResult], parts: Mapping[str, tuple[float, float]]
+    fit: FitResult,
+    rivals: Sequence[tuple[FitResult, float]],
+    parts: Mapping[str, tuple[float, float]],
 ) -> list[str]:
     found = []
-    if not laws:
+    if not rivals:
         found.append("no other law fits about as well: the interval takes this one for true")
     elif max(parts["laws"]) > max(*parts["parameters"], *parts["new_run"]):
-        near = [o.law for o in laws if o.rms_log_residual <= AS_GOOD * fit.rms_log_residual]
-        worse = [
-            f"{o.law} ({o.rms_log_residual / fit.rms_log_residual:.2g}x the residuals)"
-            for o in laws
-            if o.law not in near
+        near: list[str] = []
+        whole: list[str] = []
+        some: list[str] = []
+        for other, weight in rivals:
+            ratio = other.rms_log_residual / max(fit.rms_log_residual, 1e-300)
+            if ratio <= AS_GOOD:
+                near.append(other.law)
+            else:
+                words = f"{other.law} ({ratio:.2g}x the residuals)"
+                (whole if weight == 1 else some).append(words)
+        said = [
+            f"{', '.join(names)} {words}"
+            for names, words in (
+                (near, "fit about as well"),
+                (whole, "fit worse but cannot be excluded this far out"),
+                (some, "fit worse and count in part, the more the farther out"),
+            )
+            if names
         ]
-        words = [f"{', '.join(near)} fit about as well"] if near else []
-        if worse:
-            words.append(f"{', '.join(worse)} fit worse but cannot be excluded this far out")
-        found.append(f"the choice of law matters most: {'; '.join(words)}")
+        found.append(f"the choice of law matters most: {'; '.join(said)}")
     if fit.n_clusters < _FEW_TRUNKS:
         found.append(f"only {fit.n_clusters} independent trunks: the interval is itself uncertain")
     return found

@@ -117,7 +117,8 @@ def _with_draws(centres: Sequence[Truth], runs: Runs, seed: int) -> list[Truth]:
     return found + rest
 
 
-def _problem(law: str, like: Truth, runs: Runs) -> Problem:
+def problem_like(law: str, like: Truth, runs: Runs) -> Problem:
+    """``law`` on ``runs`` with the losses that ``like`` gives them, to be fitted."""
     form = load_law(law)
     known = columns(runs.params, runs.tokens)
     losses = np.exp(like.at(runs.params, runs.tokens)[0])
@@ -127,7 +128,7 @@ def _problem(law: str, like: Truth, runs: Runs) -> Problem:
 
 def refitted(law: str, like: Truth, runs: Runs) -> Truth:
     """``law`` with the losses that ``like`` gives the runs, as nearly as it can."""
-    problem = _problem(law, like, runs)
+    problem = problem_like(law, like, runs)
     solution = problem.solve(problem.starts()[::4], max_steps=200)
     best = solution.internal[int(solution.objective.argmin())]
     return Truth(law, load_law(law).internal(problem.form(best)))
@@ -136,7 +137,7 @@ def refitted(law: str, like: Truth, runs: Runs) -> Truth:
 def _rescaled(like: Truth, runs: Runs) -> Truth:
     """Besiroglu's exponents and irreducible loss with coefficients that suit the runs' losses."""
     published = published_law(_PUBLISHED)
-    problem = _problem(published.law, like, runs)
+    problem = problem_like(published.law, like, runs)
     names = load_law(published.law).names
     pinned = {names.index(n): published.params[n] for n in ("alpha", "beta")}
     pinned[names.index("E")] = math.log(published.params["E"])

@@ -28,6 +28,8 @@ PASS_MEDIAN_FRAC = 0.01
 PASS_P90_FRAC = 0.03
 LEAST_HELD_OUT = 3
 LEAST_SIZES = 3
+# Fewer sizes held out would show how one size goes on, not how sizes compare.
+LEAST_SIZES_HELD_OUT = 2
 MAX_FOLDS = 8
 MAX_TRUNK_FOLDS = 16
 MAX_ROLLOUTS = 4
@@ -40,7 +42,8 @@ _SAME_LOG = 1e-4
 class HeldOut:
     """Runs predicted by a law fitted without them.
 
-    ``held_out`` says which; ``n_fitted``, ``n_held_out`` count points. ``factors`` maps
+    ``held_out`` says which; ``n_fitted``, ``n_held_out`` count points, ``n_sizes`` and
+    ``n_trunks`` the sizes and trunks of those held out. ``factors`` maps
     ``params``/``tokens``/``flops`` to largest held out / largest fitted. Errors are relative
     (fractions): ``median_abs_error``, ``p90_abs_error`` (the largest, below ten runs),
     ``max_abs_error``, signed mean ``bias``, and ``errors`` (run_id, signed). ``params`` are
@@ -54,6 +57,8 @@ class HeldOut:
     reason: str
     n_fitted: int
     n_held_out: int
+    n_sizes: int
+    n_trunks: int
     factors: dict[str, float]
     median_abs_error: float | None = None
     p90_abs_error: float | None = None
@@ -112,7 +117,8 @@ class HoldOuts:
             name: float(points.variable(name)[held].max() / points.variable(name)[~held].max())
             for name in variables
         }
-        counts = int((~held).sum()), int(held.sum())
+        sizes, trunks = (len(set(of[held].tolist())) for of in (self.size, self.trunk))
+        counts = int((~held).sum()), int(held.sum()), sizes, trunks
         if self._refit is None:
             return _refused(held_out, self._why, counts, factors)
         try:
@@ -130,6 +136,8 @@ class HoldOuts:
             reason=fit.message,
             n_fitted=counts[0],
             n_held_out=counts[1],
+            n_sizes=sizes,
+            n_trunks=trunks,
             factors=factors,
             median_abs_error=float(np.median(np.abs(errors))),
             p90_abs_error=float(np.quantile(np.abs(errors), 0.9, method="higher")),
@@ -242,7 +250,7 @@ def _steps(most: int) -> list[int]:
 
 
 def _refused(
-    held_out: str, reason: str, counts: tuple[int, int], factors: dict[str, float]
+    held_out: str, reason: str, counts: tuple[int, int, int, int], factors: dict[str, float]
 ) -> HeldOut:
     return HeldOut(
         held_out=held_out,
@@ -250,5 +258,7 @@ def _refused(
         reason=reason,
         n_fitted=counts[0],
         n_held_out=counts[1],
+        n_sizes=counts[2],
+        n_trunks=counts[3],
         factors=factors,
     )

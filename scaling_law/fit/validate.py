@@ -8,6 +8,7 @@ checked for order and seed noise (``order``).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,15 +16,20 @@ from typing import Any
 from scaling_law.fit.order import Rise, find_rises, seed_noise
 from scaling_law.fit.parametric import Refitter
 from scaling_law.fit.points import FitPoints
-from scaling_law.fit.rollout import LEAST_HELD_OUT, LEAST_SIZES, PASS_MEDIAN_FRAC, HeldOut, HoldOuts
+from scaling_law.fit.rollout import (
+    LEAST_HELD_OUT,
+    LEAST_SIZES,
+    LEAST_SIZES_HELD_OUT,
+    HeldOut,
+    HoldOuts,
+)
 from scaling_law.fit.solve import Objective
 from scaling_law.outcome import finite_json
 
-# Trust reaches tested_factor^power: errors are taken to grow no faster than log(factor), so
-# power = PASS_MEDIAN_FRAC / median error, at most MAX_POWER (in logs, times what was tested).
-MAX_POWER = 1.5
 # A rollout that extrapolates less than this in FLOPs tests next to nothing.
 LEAST_FACTOR = 1.2
+# Factors of exact FLOPs miss those of 6ND, 2 or 16 say, by less than this share.
+_SAME_FACTOR = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +42,8 @@ class Validation:
     ``leave_trunk_out``, ``rollout_tokens`` and ``expanding`` are there in the long form only.
     ``influence`` maps each size to the change its absence makes in ``alpha``, ``beta`` and
     ``a``. ``rises`` are violations of order among ``pairs_compared`` neighbours.
-    ``trust_flops_factor``: how far beyond the largest FLOPs, None for not at all.
+    ``trust_flops_factor``: how far beyond the largest FLOPs, None for not at all; never more
+    than a held-out rollout of several sizes reached beyond its own fit.
     """
 
     law: str
@@ -139,7 +146,10 @@ def _exponents(params: dict[str, float]) -> dict[str, float]:
 
 
 def _verdict(rollouts: list[HeldOut], reasons: dict[str, str]) -> tuple[str, float | None]:
-    """One plain line, and how far to trust in FLOPs beyond the largest run."""
+    """One plain line, and how far to trust in FLOPs beyond the largest run.
+
+    As far as was tested, never farther: that errors stay small beyond it, no run has shown.
+    """
     scored = [r for r in rollouts if r.p90_abs_error is not None]
     scored = [r for r in scored if r.factors["flops"] >= LEAST_FACTOR]
     scored.sort(key=lambda r: r.factors["flops"])
@@ -152,23 +162,44 @@ def _verdict(rollouts: list[HeldOut], reasons: dict[str, str]) -> tuple[str, flo
     if not passing:
         missed = scored[0]
         return f"held-out {_what(missed)}: missed by too much; do not extrapolate", None
-    # the worst median of them: a lucky one does not reach further
-    telling = [r for r in passing if r.n_held_out >= LEAST_HELD_OUT] or passing
-    error = max(r.median_abs_error or 0.0 for r in telling)
-    power = min(PASS_MEDIAN_FRAC / max(error, 1e-12), MAX_POWER)
-    trust = float(f"{passing[-1].factors['flops'] ** power:.1g}")
-    return (
-        f"held-out {_what(passing[-1])}; trust to about {trust:g}x the largest FLOPs",
-        trust,
-    )
+    telling = [r for r in passing if _tells(r)]
+    if not telling:
+        return (
+            f"not validated: held-out {_what(passing[-1])} are too few; at least"
+            f" {LEAST_HELD_OUT} runs of {LEAST_SIZES_HELD_OUT} sizes tell: add sizes or horizons"
+        ), None
+    widest = telling[-1]
+    trust = _rounded_down(widest.factors["flops"])
+    return f"held-out {_what(widest)}; trust to {trust:g}x the largest FLOPs, no further", trust
+
+
+def _tells(rollout: HeldOut) -> bool:
+    return rollout.n_held_out >= LEAST_HELD_OUT and rollout.n_sizes >= LEAST_SIZES_HELD_OUT
+
+
+def _rounded_down(factor: float) -> float:
+    """To two digits, and not up: 15.99 is 16, but 17.9 is 17."""
+    unit = 10.0 ** (math.floor(math.log10(factor)) - 1)
+    return float(f"{math.floor(factor / unit * (1 + _SAME_FACTOR)) * unit:.2g}")
 
 
 def _what(rollout: HeldOut) -> str:
     share = "" if rollout.n_held_out < 10 else "90% "
+    counts = ", ".join(
+        f"{count} {noun}{'' if count == 1 else 's'}"
+        for count, noun in (
+            (rollout.n_held_out, "run"),
+            (rollout.n_sizes, "size"),
+            (rollout.n_trunks, "trunk"),
+        )
+    )
+    reach = ", ".join(
+        f"{_rounded_down(rollout.factors[name]):g}x the {words}"
+        for name, words in (("flops", "fitted FLOPs"), ("params", "params"), ("tokens", "tokens"))
+    )
     return (
-        f"{rollout.held_out} ({rollout.factors['flops']:.3g}x the fitted FLOPs) predicted "
-        f"{share}within {_percent(rollout.p90_abs_error)} "
-        f"(median {_percent(rollout.median_abs_error)})"
+        f"{rollout.held_out} ({counts}; {reach}) predicted {share}within"
+        f" {_percent(rollout.p90_abs_error)} (median {_percent(rollout.median_abs_error)})"
     )
 
 

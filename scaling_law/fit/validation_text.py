@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scaling_law.fit.points import FitPoints
-from scaling_law.fit.rollout import LEAST_HELD_OUT, PASS_MEDIAN_FRAC, PASS_P90_FRAC, HeldOut
+from scaling_law.fit.rollout import (
+    LEAST_HELD_OUT,
+    LEAST_SIZES_HELD_OUT,
+    PASS_MEDIAN_FRAC,
+    PASS_P90_FRAC,
+    HeldOut,
+)
 from scaling_law.fit.validate import Validation
 from scaling_law.units import count_of
 
@@ -54,8 +60,8 @@ def format_validation(check: Validation, points: FitPoints) -> str:
         f"verdict: {check.verdict}\n"
         f"(a rollout passes with a median error of at most {100 * PASS_MEDIAN_FRAC:g}%, from"
         f" {LEAST_HELD_OUT} runs on, and 90% of the runs within {100 * PASS_P90_FRAC:g}%; trust"
-        " goes as far as the errors, growing with the logarithm of the distance, would stay"
-        f" within {100 * PASS_MEDIAN_FRAC:g}%)"
+        " goes as far as the longest that passes with all shorter ones, and no farther, from"
+        f" {LEAST_HELD_OUT} held-out runs of {LEAST_SIZES_HELD_OUT} sizes on)"
     )
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ import pytest
 from scaling_law.errors import FitError
 from scaling_law.fit.design import Noise, Runs, Truth, believe, columns, log_slopes, whitening
 from scaling_law.fit.design_search import Choices, Costs, Guards, Search
+from scaling_law.fit.expected import expected_fits
 from scaling_law.fit.laws import joint_laws, load_law
 from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import points_from_arrays
@@ -107,6 +108,28 @@ def test_coordinates_whiten_the_anchors():
     assert 0.03 < spread.min() < spread.max() < 0.12
 
 
+@pytest.mark.parametrize("name", ["coupled", "skaling", "chinchilla"])
+def test_expected_fits_forecast_as_refits_do(name):
+    """Also where the points hardly tell a floor: its linearised errors are many e-folds wide."""
+    here, runs, trunks = truth("coupled"), grid(), trunks_of()
+    counts = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
+    flops = 7 * runs.params * runs.tokens
+    fits = expected_fits(here, [name], runs, trunks, Noise(), counts, flops=flops)
+    fit = fits[name]
+    assert fit.data_range["flops"] == (flops.min(), flops.max())
+    assert (fit.n_points, fit.n_clusters, len(fit.samples)) == (30, 6, 200)
+    for rows, within in ((slice(None), 0.02), ([-1], 0.02)):
+        inputs = columns(runs.params[rows], runs.tokens[rows])
+        planned = np.exp(here.at(runs.params[rows], runs.tokens[rows])[0])
+        for values in fit.samples:
+            sample = dict(zip(fit.params, values, strict=True))
+            found = load_law(name).predict(sample, inputs)
+            assert found == pytest.approx(planned, rel=3 * within)
+    # no resample has a floor above the losses themselves
+    floors = [dict(zip(fit.params, v, strict=True)).get("E", 0.0) for v in fit.samples]
+    assert max(floors) < planned.min()
+
+
 def searched(budget: float, guards: Guards) -> tuple[Search, Runs, Costs]:
     runs = grid(3, 3)
     flops = 6 * runs.params * runs.tokens
@@ -154,6 +177,19 @@ def test_guards_hold_and_the_search_repeats_itself():
     assert max(gains.values()) > 0.02
     with pytest.raises(FitError, match="raise the budget"):
         Search(beliefs, costs, choices).run(1e11)
+
+
+def test_pruning_leaves_no_run_of_any_size_that_tells_nothing():
+    runs = grid(8, 6)
+    flops = 6 * runs.params * runs.tokens
+    beliefs = believe([truth("chinchilla"), truth("coupled")], runs, (1e8, 1e9), Noise())
+    costs = Costs(single=flops, trunk=0.8 * flops, branch=0.2 * flops)
+    of_size = tuple(tuple(range(6 * i, 6 * i + 6)) for i in range(8))
+    search = Search(beliefs, costs, Choices(of_size, tuple(range(6)) * 8))
+    found = search._pruned(search.state({size: (of_size[size],) * 3 for size in range(8)}))
+    assert sum(len(trunk) for _, trunk in found.trunks) < 8 * 3 * 6
+    scores = [search.state(some).score for some in search._fewer(found) if search.whole(some)]
+    assert min(scores) > found.score
 
 
 def test_a_fit_that_does_not_extrapolate_is_no_prior():

@@ -10,9 +10,9 @@ import pytest
 
 from scaling_law.fit.order import find_rises, seed_noise, sizes_in_order
 from scaling_law.fit.points import FitPoints, points_from_arrays
-from scaling_law.fit.rollout import PASS_P90_FRAC
+from scaling_law.fit.rollout import PASS_P90_FRAC, HeldOut
 from scaling_law.fit.solve import Objective
-from scaling_law.fit.validate import validate
+from scaling_law.fit.validate import _verdict, validate
 
 
 def surface(params: Any, tokens: Any) -> Any:
@@ -48,8 +48,12 @@ def test_without_noise_what_is_held_out_is_predicted():
     assert result.rollout_params[-1].factors["params"] == pytest.approx(8)
     assert result.rollout_flops[0].factors["flops"] == pytest.approx(2)
     assert result.rises == () and result.pairs_compared == 6 * 3 + 5 * 4
-    assert result.trust_flops_factor is not None and result.trust_flops_factor >= 8
-    assert result.verdict.startswith("held-out") and "trust to about" in result.verdict
+    longest = result.rollout_flops[-1]
+    assert longest.factors["flops"] == pytest.approx(64)
+    assert (longest.n_held_out, longest.n_sizes, longest.n_trunks) == (18, 6, 6)
+    assert result.trust_flops_factor == 64, "as far as was tested and no farther"
+    assert result.verdict.startswith("held-out") and "trust to 64x" in result.verdict
+    assert "(18 runs, 6 sizes, 6 trunks; 64x the fitted FLOPs, " in result.verdict
     assert all(abs(change["alpha"]) < 0.01 for change in result.influence.values())
 
 
@@ -62,6 +66,33 @@ def test_a_law_that_bends_is_not_trusted():
     worst = result.rollout_params[1]
     assert worst.p90_abs_error is not None and worst.p90_abs_error > PASS_P90_FRAC
     assert worst.bias is not None and worst.bias < 0, "measured above forecast is negative"
+
+
+def held(size_count: int, runs: int, flops: float) -> HeldOut:
+    return HeldOut(
+        held_out="some",
+        status="converged",
+        reason="",
+        n_fitted=12,
+        n_held_out=runs,
+        n_sizes=size_count,
+        n_trunks=size_count,
+        factors={"params": 2.0, "tokens": flops / 2, "flops": flops},
+        median_abs_error=0.001,
+        p90_abs_error=0.004,
+    )
+
+
+def test_trust_goes_no_farther_than_runs_of_two_sizes_were_tested():
+    near, far = held(2, 4, 3.9), held(1, 3, 17.9)
+    verdict, trust = _verdict([far, near], {})
+    assert trust == 3.9 and "(4 runs, 2 sizes, 2 trunks; 3.9x the fitted FLOPs" in verdict
+    # one size alone, or two runs, tell too little, however well they are predicted
+    verdict, trust = _verdict([far], {})
+    assert trust is None and "not validated" in verdict and "(3 runs, 1 size, 1 trunk" in verdict
+    assert _verdict([held(2, 2, 4.0)], {})[1] is None
+    assert _verdict([held(2, 3, 17.9)], {})[1] == 17, "never rounded up"
+    assert _verdict([held(2, 3, 15.98)], {})[1] == 16
 
 
 def test_three_sizes_are_too_few_and_say_so():
