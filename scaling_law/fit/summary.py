@@ -36,9 +36,10 @@ def _head(suite: FitSuite) -> list[str]:
         for name, (low, high) in ranges.items()
     )
     convention = points.convention
+    unknown = "" if points.annealed else "; whether their learning rates decayed is not stated"
     lines = [
-        f"{len(points)} annealed points from {points.n_clusters} independent trunks"
-        f" ({len(set(points.size))} sizes); {len(points.dropped)} runs left out",
+        f"{len(points)} {points.called} from {points.n_clusters} independent trunks"
+        f" ({len(set(points.size))} sizes{unknown}); {len(points.dropped)} runs left out",
         f"range: {spans}",
         f"params: {convention['params']}; FLOPs: {convention['flops']}; loss: nats per token,"
         f" natural logarithm; intervals at {100 * suite.settings.level:g}%",
