@@ -17,6 +17,11 @@ from scaling_law.spec import RunSpec, to_json
 # A batch this many times another is no step of a rule; rounding to powers of two gives 1.4.
 BATCH_FACTOR = 3.0
 BY_RULE = "by rule"
+# What a config may set beside its rule, and what holds else.
+_OVERRIDES = {
+    "lr_mult": "1", "lr": BY_RULE, "batch_tokens": BY_RULE, "warmup_tokens": BY_RULE,
+    "beta2": BY_RULE,
+}  # fmt: skip
 _MOST_RECIPES = 4  # told one by one
 
 Recipe: TypeAlias = dict[str, Any]
@@ -86,7 +91,7 @@ def _any_of(values: Mapping[Any, None]) -> str:
 def cells(specs: Sequence[RunSpec]) -> list[dict[str, Any]]:
     """What ``--where`` may ask of a run: its recipe's keys, ``size``, and all of its spec."""
     return [
-        {**_flat(to_json(spec)), **dict(spec.tags), **recipe}
+        {**recipe, **_flat(to_json(spec)), **dict(spec.tags), **recipe}
         for spec, recipe in zip(specs, recipes(specs), strict=True)
     ]
 
@@ -107,7 +112,8 @@ def _settings(spec: RunSpec) -> Recipe:
     named = dict(word.split("=", 1) for word in words if "=" in word)
     spikes = spec.spikes
     found: Recipe = {
-        "family": spec.family,
+        **{f"optim.{name}": named.get(name, usual) for name, usual in _OVERRIDES.items()},
+        "precision": spec.precision,
         "data.corpus": data.corpus,
         "data.domains": " ".join(data.domains),
         "data.val_fraction": data.val_fraction,
@@ -118,19 +124,14 @@ def _settings(spec: RunSpec) -> Recipe:
             for name in ("n_ctx", "norm", "position", "activation", "qk_norm", "tied")
         },
         "optim.rule": " ".join(word for word in words if "=" not in word),
-        "optim.lr": named.get("lr", BY_RULE),
-        "optim.lr_mult": named.get("lr_mult", "1"),
-        "optim.batch_tokens": named.get("batch_tokens", BY_RULE),
-        "optim.warmup_tokens": named.get("warmup_tokens", BY_RULE),
         "optim.beta1": optim.beta1,
-        "optim.beta2": named.get("beta2", BY_RULE),
         "optim.eps": optim.eps,
         "optim.weight_decay": optim.weight_decay,
         "optim.grad_clip": optim.grad_clip,
         "schedule.shape": schedule.shape,
         "schedule.cooldown": schedule.cooldown,
         "schedule.final_frac": schedule.final_frac,
-        "precision": spec.precision,
+        "family": spec.family,
         "spikes": spikes.sigmas if spikes else False,
     }
     return {key: _word(value) for key, value in found.items()}

@@ -238,8 +238,8 @@ def _mixture_notes(records: Sequence[RunRecord], differing: Sequence[str]) -> li
     notes = []
     if len(set(differing)) > 1:
         notes.append(
-            f"{len(set(differing))} recipes fitted as one: {listed_recipes(differing)}; a law"
-            " describes one recipe: parameters and intervals are of none of these"
+            f"{len(set(differing))} recipes fitted as one: {listed_recipes(differing)}; what sets"
+            " them apart is in the residuals and in the intervals"
         )
     predicted = sum(r.status == "stopped_early" for r in records)
     if predicted:

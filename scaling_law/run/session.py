@@ -115,7 +115,10 @@ def resumed(request: Request) -> Request:
     its config, one whose config was changed there, and a loop of ``--adaptive``.
     """
     folder = Path(request.config)
-    if not folder.is_dir():
+    try:
+        if not folder.is_dir():
+            return request
+    except OSError:  # a name too long, say: for the reader of configs to refuse
         return request
     sweep = SweepDir(folder)
     if not sweep.config.is_file():
