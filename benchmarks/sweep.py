@@ -39,7 +39,7 @@ from scaling_law import layout
 from scaling_law.config import config_yaml
 from scaling_law.data.prepare import prepare
 from scaling_law.fit.session import fit_sources
-from scaling_law.fit.suite import FitSuite
+from scaling_law.fit.suite import FitSettings, FitSuite
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import finite_json
 from scaling_law.record import RunRecord, load_records
@@ -384,7 +384,10 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     if len(sweeps) > 2:
         found["shared_lr"] = shared_lr(sweeps, noise_log)
         with tempfile.TemporaryDirectory() as tuned:
-            fits["LR per horizon"] = fit_sources([tuned_points(sweeps, Path(tuned))])[0]
+            folder_of_best = tuned_points(sweeps, Path(tuned))
+            # learning rates mixed on purpose: each horizon has its best
+            settings = FitSettings(keep=("recipes",))
+            fits["LR per horizon"] = fit_sources([folder_of_best], settings)[0]
     found["exponents"] = exponents(fits)
     return found
 

@@ -14,7 +14,7 @@ from scaling_law.fit.material import gather_material
 from scaling_law.fit.session import known_laws
 from scaling_law.hardware import Accelerator, flops_for_dollars
 from scaling_law.layout import SweepDir
-from scaling_law.record import find_sweeps, load_records
+from scaling_law.record import load_records, only_sweep
 from scaling_law.run.session import Request, inputs
 from scaling_law.units import parse_seconds
 
@@ -62,7 +62,7 @@ def design(request: Request, wanted: Wanted, say: Say) -> Proposal:
         # a folder of its own: run as the config's, it would replace that sweep's plan
         config = dataclasses.replace(config, name=f"{config.name}-design")
         return propose(config, profile, wanted, train_tokens=tokens)
-    sweep = only_sweep(Path(request.config))
+    sweep = begun_sweep(Path(request.config))
     return next_batch(request, wanted, sweep, before_of(sweep), say)
 
 
@@ -80,17 +80,14 @@ def next_batch(
     return propose(config, profile, wanted, train_tokens=tokens, before=before)
 
 
-def only_sweep(folder: Path) -> SweepDir:
-    """The one sweep at or below ``folder``, with the config that its runs began with."""
-    sweeps = find_sweeps(folder)
-    if len(sweeps) > 1:
-        names = ", ".join(str(sweep.path) for sweep in sweeps)
-        raise ConfigError(f"{folder}: {len(sweeps)} sweeps there; name one: {names}")
-    if not sweeps[0].config.is_file():
+def begun_sweep(folder: Path) -> SweepDir:
+    """The only sweep in ``folder``, with the config that its runs began with."""
+    sweep = only_sweep(folder)
+    if not sweep.config.is_file():
         raise ConfigError(
-            f"{sweeps[0].config}: no such file; the next runs must be configured as those there"
+            f"{sweep.config}: no such file; the next runs must be configured as those there"
         )
-    return sweeps[0]
+    return sweep
 
 
 def before_of(sweep: SweepDir) -> Before:

@@ -195,7 +195,12 @@ def config_of(options: argparse.Namespace) -> str:
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Which config, as it applies to which device."""
-    parser.add_argument("config", nargs="?", type=given, help="YAML file (instead of --mode)")
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=given,
+        help="YAML file (instead of --mode); for run and plan also a sweep's folder",
+    )
     parser.add_argument(
         "--mode", type=given, metavar="NAME", help="shipped config: quick, dev or full (quick)"
     )
@@ -246,7 +251,11 @@ def _add_loss_options(fit: argparse.ArgumentParser) -> None:
 def add_fit_options(fit: argparse.ArgumentParser) -> None:
     """What to fit, and how."""
     fit.add_argument(
-        "sources", nargs="*", type=given, default=[RESULTS], help="sweeps, or one table (results)"
+        "sources",
+        nargs="*",
+        type=given,
+        default=[RESULTS],
+        help="sweeps, each by name, or one table (results, with one sweep in it)",
     )
     add_table_options(fit)
     fit.add_argument(
@@ -285,7 +294,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         action="append",
         metavar="RULE",
         help="leave nothing out by this rule: not_annealed, stopped_early, grown, duplicates, "
-        "repeats, batch, plateau or spike",
+        "repeats, batch, plateau or spike; recipes: fit runs of several as one",
     )
     add_json_option(fit)
 
@@ -301,7 +310,7 @@ def add_forecast_options(parser: argparse.ArgumentParser) -> None:
         "--results",
         type=given,
         metavar="DIR",
-        help="the sweep, or table, whose fit is used (results)",
+        help="the sweep, or table, whose fit is used (results, with one sweep in it)",
     )
     add_table_options(parser)
     parser.add_argument(
@@ -327,8 +336,8 @@ def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """How to read a table."""
-    group = parser.add_argument_group("for a table")
+    """How to read a table, and which runs to use."""
+    group = parser.add_argument_group("for a table (--where: also for a sweep)")
     group.add_argument(
         "--columns",
         type=given,
@@ -349,5 +358,8 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         help="of the loss column (nats per token)",
     )
     group.add_argument(
-        "--where", action="append", metavar="COLUMN=VALUE", help="use these rows; also != < <= > >="
+        "--where",
+        action="append",
+        metavar="COLUMN=VALUE",
+        help="use these rows; also != < <= > >=; of a sweep by config key, as in optim.lr_mult=0.3",
     )

@@ -17,7 +17,7 @@ from scaling_law.fit.session import KnownLaws, known_laws
 from scaling_law.fit.table import TableSettings
 from scaling_law.forecast_text import format_prediction, prediction_json
 from scaling_law.outcome import FitResult, Prediction, finite_json
-from scaling_law.record import find_sweeps, load_records
+from scaling_law.record import load_records, only_sweep
 from scaling_law.spec import ModelSpec
 from scaling_law.units import format_count
 
@@ -121,7 +121,7 @@ class FoundLaw:
         if self.source is None or not self.source.is_dir():
             return None
         try:
-            return load_records(find_sweeps(self.source)[0])[0].spec.model
+            return load_records(only_sweep(self.source))[0].spec.model
         except ConfigError:
             return None  # a folder that keeps a fit alone
 

@@ -195,18 +195,24 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
     return found
 
 
+def only_sweep(folder: Path, remedy: str = "name one") -> SweepDir:
+    """The sweep that ``folder`` is, or else the only one in it.
+
+    Sweeps are put together only where each is named. Raises ``ConfigError`` as ``find_sweeps``,
+    and for several with their names after the ``remedy``.
+    """
+    found = find_sweeps(folder)
+    if found[0].path == folder or len(found) == 1:
+        return found[0]
+    names = ", ".join(str(sweep.path) for sweep in found)
+    raise ConfigError(f"{folder}: {len(found)} sweeps there; {remedy}: {names}")
+
+
 def two_sweeps(folders: Sequence[Path]) -> tuple[SweepDir, SweepDir]:
     """Exactly two sweeps, one a folder. Raises ``ConfigError`` for any other number of them."""
     if len(folders) != 2:
         raise ConfigError(f"{len(folders)} folders: expected two sweeps to compare")
-    found = []
-    for folder in folders:
-        sweeps = find_sweeps(folder)
-        if len(sweeps) != 1:
-            names = ", ".join(str(sweep.path) for sweep in sweeps)
-            raise ConfigError(f"{folder}: {len(sweeps)} sweeps there; name one: {names}")
-        found += sweeps
-    return found[0], found[1]
+    return only_sweep(folders[0]), only_sweep(folders[1])
 
 
 def load_records(sweep: SweepDir) -> list[RunRecord]:

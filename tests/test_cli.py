@@ -176,7 +176,7 @@ def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
         capsys, "fit", str(path), *told, "--resamples", "100", "--out", str(kept),
         "--figure", str(figure), "--law", "saturating:params",
     )  # fmt: skip
-    assert code == 0 and "24 annealed points from 6 independent trunks" in out
+    assert code == 0 and "24 points from 6 independent trunks" in out
     assert "params: total" in out and "saturating:params: converged" in out
     assert figure.read_bytes().startswith(b"\x89PNG") and "fit.png" in err
     code, out, _ = run(capsys, "extrapolate", "--params", "1e6", "--results", str(kept), "--json")

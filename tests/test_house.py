@@ -40,6 +40,7 @@ LAYERS = {
     "record": 2,
     "outcome": 2,
     "rules": 2,
+    "mixture": 2,
     "schema": 2,
     "config_values": 2,
     "config": 2,

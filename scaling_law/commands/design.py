@@ -128,6 +128,11 @@ def adapt(options: argparse.Namespace, request: object) -> int:
 
     if options.dry_run:
         raise ConfigError("--dry-run with --adaptive: `slaw plan` with the same target shows it")
+    if _is_sweep(options.config):
+        raise ConfigError(
+            f"{options.config}: a folder; --adaptive takes the config (YAML file) it begins with,"
+            " and goes on when the same line is typed again"
+        )
     if options.width is None:
         raise ConfigError("--adaptive: give --width W, the interval's width in nats to stop at")
     aim = Aim(wanted=wanted_of(options), width=options.width, rounds=options.rounds)

@@ -89,9 +89,10 @@ def add(commands: Commands) -> None:
     fit = commands.add_parser(
         "fit",
         help="fit scaling laws to finished runs",
-        description="Fit Kaplan's, Chinchilla's and later laws to the annealed runs of one or more "
-        "results folders, or to a table of anybody's runs (CSV, TSV, JSON, JSONL, parquet), with "
-        "intervals, checks and every excluded run named.",
+        description="Fit Kaplan's, Chinchilla's and later laws to the annealed runs of a sweep, or "
+        "to a table of anybody's runs (CSV, TSV, JSON, JSONL, parquet), with intervals, checks and "
+        "every excluded run named. Several sweeps are fitted together where each is named, and "
+        "where all are of one recipe.",
     )
     add_fit_options(fit)
     fit.add_argument(

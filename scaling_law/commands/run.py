@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from scaling_law.commands import design
-from scaling_law.errors import EXIT_OK
+from scaling_law.errors import EXIT_OK, ConfigError
 from scaling_law.flags import (
     RESULTS,
     Commands,
@@ -24,9 +24,9 @@ def _run(options: argparse.Namespace) -> int:
 
     if design.wants_rounds(options):
         return design.adapt(options, _request(options, timed=False))
-    request = _request(options)
+    request = session.resumed(_request(options))
     if options.verify is not None:
-        return _verify(options)
+        return _verify(options, request)
     if options.dry_run:
         print(session.dry_run_text(*session.plan_only(request, say)))
         return EXIT_OK
@@ -35,11 +35,11 @@ def _run(options: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-def _verify(options: argparse.Namespace) -> int:
+def _verify(options: argparse.Namespace, request) -> int:  # type: ignore[no-untyped-def]
     from scaling_law.run.session import sweep_folder
     from scaling_law.run.verify import verify
 
-    sweep = sweep_folder(_request(options))
+    sweep = sweep_folder(request)
     verification = verify(sweep, options.verify, options.device, say)
     print(verification.text)
     return verification.exit_code
@@ -80,7 +80,16 @@ def _status(options: argparse.Namespace) -> int:
     from scaling_law.record import find_sweeps
     from scaling_law.run.status import format_status, sweep_status
 
-    found = [sweep_status(sweep) for sweep in find_sweeps(Path(options.folder))]
+    folder = Path(options.folder)
+    try:
+        sweeps = find_sweeps(folder)
+    except ConfigError:
+        # before the first `slaw run` there is nothing wrong; a folder that was named is a slip
+        if options.folder != RESULTS or folder.is_file():
+            raise
+        print("[]" if options.json else f"{folder}: no sweep yet; `slaw run` starts one")
+        return EXIT_OK
+    found = [sweep_status(sweep) for sweep in sweeps]
     print(json.dumps(found, indent=1) if options.json else "\n".join(map(format_status, found)))
     return EXIT_OK
 
@@ -90,8 +99,10 @@ def add(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
         help="train a sweep, or go on with one",
-        description="Train every run of a config. Kill it and type the same line again: it goes "
-        "on from the checkpoints and ends with the same numbers.",
+        description="Train every run of a config. Kill it and type the same line again, or name "
+        "the sweep's folder: it goes on from the checkpoints and ends with the same numbers. A "
+        "changed config may add sizes, horizons and seeds to a folder; another recipe is refused "
+        "there.",
     )
     add_sweep_options(run)
     instead = run.add_mutually_exclusive_group()
@@ -117,7 +128,7 @@ def add(commands: Commands) -> None:
         "status",
         help="how far a sweep is",
         description="Print how far each run of a sweep is, from its folder alone: while it runs "
-        "or after.",
+        "or after. Of a folder of several: each of them.",
     )
     status.add_argument(
         "folder",

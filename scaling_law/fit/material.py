@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,12 @@ import numpy as np
 
 from scaling_law.counts import CONVENTIONS
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.cells import Rows
 from scaling_law.fit.points import FitPoints, points_from_records
 from scaling_law.fit.screen import screen
-from scaling_law.fit.table import TableSettings, read_table
-from scaling_law.record import RunRecord, find_sweeps, load_records
+from scaling_law.fit.table import TableSettings, chosen_rows, read_table
+from scaling_law.mixture import cells, listed_recipes
+from scaling_law.record import RunRecord, load_records, only_sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,17 @@ def from_records(
     flops: str,
     keep: Collection[str] = (),
     origin: str = "records",
+    folders: Mapping[str, str] | None = None,
 ) -> Material:
-    """The annealed runs of one tokenizer. Raises ``FitError`` when none can be fitted."""
+    """The annealed runs of one tokenizer and, unless ``recipes`` are kept, of one recipe.
+
+    ``folders`` is each run's, by run id, for messages. Raises ``FitError`` when none can be
+    fitted.
+    """
     _refuse_mixtures(records)
     whole = points_from_records(records, convention=convention, flops=flops, keep=keep)
+    if "recipes" not in keep:
+        _refuse_recipes(whole, folders)
     points = screen(whole, keep=keep)
     counted = {convention: points}
     for other in CONVENTIONS:
@@ -64,6 +73,8 @@ def from_points(
     points: FitPoints, *, keep: Collection[str] = (), origin: str = "columns"
 ) -> Material:
     """Points that were given. Raises ``FitError`` when none can be fitted."""
+    if "recipes" not in keep:
+        _refuse_recipes(points, None)
     screened = screen(points, keep=keep)
     return Material(
         points=screened,
@@ -82,40 +93,60 @@ def gather_material(
     flops: str = "exact",
     keep: Collection[str] = (),
 ) -> Material:
-    """One table, or one or several results folders.
+    """One table, or one or several sweeps; of either what ``table.where`` asks for.
 
-    Raises ``ConfigError`` for a source that cannot be read or a table among other sources,
-    ``FitError`` when nothing can be fitted.
+    Raises ``ConfigError`` for a source that cannot be read, a folder of several sweeps or a table
+    among other sources, ``FitError`` when nothing can be fitted.
     """
     tables = [path for path in sources if path.is_file()]
     origin = ", ".join(str(path) for path in sources)
     if not tables:
         refuse_table_settings(origin, table)
-        records = gather(sources)
-        return from_records(records, convention=convention, flops=flops, keep=keep, origin=origin)
+        records, folders = gather(sources)
+        chosen = _chosen(records, table.where, origin) if table is not None else records
+        material = from_records(
+            chosen, convention=convention, flops=flops, keep=keep, origin=origin, folders=folders
+        )
+        if table is not None and len(chosen) < len(records):
+            note = f"{len(chosen)} of {len(records)} runs chosen by {', '.join(table.where)}"
+            points = material.points
+            points = dataclasses.replace(points, notes=(note, *points.notes))
+            material = dataclasses.replace(material, points=points)
+        return material
     if len(sources) > 1:
         raise ConfigError(f"{tables[0]}: a table is fitted alone; give one table, or folders")
-    return from_points(read_table(tables[0], table), keep=keep, origin=origin)
+    points = read_table(tables[0], table, keep=keep, convention=convention)
+    return from_points(points, keep=keep, origin=origin)
 
 
 def refuse_table_settings(origin: str, table: TableSettings | None) -> None:
     """Raises ``ConfigError`` for settings of a table where ``origin`` is a results folder."""
-    if table not in (None, TableSettings()):
-        raise ConfigError(
-            f"{origin}: --columns, --params-are, --loss-unit and --where are for tables"
-        )
+    if table is not None and dataclasses.replace(table, where=()) != TableSettings():
+        raise ConfigError(f"{origin}: --columns, --params-are and --loss-unit are for tables")
 
 
-def gather(folders: Sequence[Path]) -> list[RunRecord]:
-    """Every finished run of the sweeps at or below ``folders``, once each.
+def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
+    """Every finished run of the sweeps that ``folders`` name, once each, and its sweep's folder.
 
-    Raises ``ConfigError`` naming a folder without records.
+    Raises ``ConfigError`` naming a folder without records, or with several sweeps.
     """
     found: dict[str, RunRecord] = {}
+    places: dict[str, str] = {}
     for folder in folders:
-        for sweep in find_sweeps(folder):
-            found |= {record.run_id: record for record in load_records(sweep)}
-    return list(found.values())
+        sweep = only_sweep(folder, "name one, or one by one those to fit together")
+        for record in load_records(sweep):
+            found[record.run_id] = record
+            places.setdefault(record.run_id, str(sweep.path))
+    return list(found.values()), places
+
+
+def _chosen(records: Sequence[RunRecord], where: Sequence[str], origin: str) -> list[RunRecord]:
+    """The records whose recipe or spec is as the conditions say."""
+    rows = cells([record.spec for record in records])
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    index = chosen_rows(Rows(columns, range(1, len(rows) + 1)), where, origin, "run")
+    return [records[row] for row in index]
 
 
 def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
@@ -133,6 +164,32 @@ def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
             f"the runs use different tokenizers ({names}); nats per token do not compare: "
             "fit one sweep at a time"
         )
+
+
+def _refuse_recipes(points: FitPoints, folders: Mapping[str, str] | None) -> None:
+    """Losses of two recipes lie on two surfaces: one law through both is of neither, and its
+    residuals are no noise."""
+    if len(set(points.recipe)) < 2:
+        return
+    places = [folders[run_id] for run_id in points.run_id] if folders else None
+    ways = [f"fit one recipe with {_conditions(points.recipe[0], of_table=folders is None)}"]
+    known = [name for name in dict.fromkeys((folders or {}).values()) if name in (places or ())]
+    pairs = set(zip(points.recipe, places or (), strict=bool(places)))
+    if len(known) == len(set(points.recipe)) == len(pairs):
+        ways = ["fit each folder alone"]
+        if len(known) == 2:
+            ways.insert(0, f"compare them with `slaw report {' '.join(known)}`")
+    raise FitError(
+        f"runs of {len(set(points.recipe))} recipes, and a law describes one:"
+        f" {listed_recipes(points.recipe, places)}; {', '.join(ways)}, or all as one with"
+        " --keep recipes"
+    )
+
+
+def _conditions(recipe: str, *, of_table: bool) -> str:
+    if of_table:  # it has the recipe in one column
+        return f"--where 'recipe={recipe}'"
+    return " ".join(f"--where '{condition}'" for condition in recipe.split(", "))
 
 
 def _same_runs(points: FitPoints, like: FitPoints) -> FitPoints:

@@ -42,11 +42,12 @@ def sizes_in_order(points: FitPoints) -> list[str]:
 def seed_noise(points: FitPoints) -> tuple[float | None, int]:
     """Pooled standard deviation of log loss over repeats, and the number of groups.
 
-    Repeats share size, params and tokens but not their trunk. None without any.
+    Repeats share recipe, size, params and tokens but not their trunk. None without any.
     """
-    groups: dict[tuple[str, int, int], dict[str, float]] = defaultdict(dict)
-    for row in range(len(points)):
-        key = points.size[row], _bin(points.params[row]), _bin(points.tokens[row])
+    groups: dict[tuple[str, str, int, int], dict[str, float]] = defaultdict(dict)
+    recipes = points.recipe or ("",) * len(points)
+    for row, recipe in enumerate(recipes):
+        key = recipe, points.size[row], _bin(points.params[row]), _bin(points.tokens[row])
         groups[key][points.cluster[row]] = math.log(points.loss_nats[row])
     repeats = [np.array(list(g.values())) for g in groups.values() if len(g) > 1]
     # equal to the last bit, it is one run listed twice, not a repeat

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scaling_law.counts import CONVENTIONS, train_flops
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.mixture import apart, listed_recipes, recipe_name, recipes
 from scaling_law.record import RunRecord
 from scaling_law.units import format_count
 
@@ -26,13 +27,15 @@ VARIABLES = ("params", "tokens", "flops", "tokens_unique")
 
 @dataclass(frozen=True, kw_only=True)
 class FitPoints:
-    """Annealed endpoints: one row each, all arrays [n].
+    """What a law is fitted to, the ends of runs: one row each, all arrays [n].
 
     ``params``, ``tokens``, ``flops`` as ``convention`` names them; ``loss_nats`` per token;
     ``loss_sem_nats`` its standard error (NaN where unknown); ``tokens_unique`` the different
     tokens among ``tokens`` (equal to them where nothing was repeated). ``cluster`` is the trunk
     a point shares init, data order and weights with; ``size`` groups the trunks of one shape.
-    ``batch_tokens`` per optimiser step, None where not known.
+    ``batch_tokens`` per optimiser step, None where not known. ``recipe`` says of each point in
+    what its recipe differs from others' ("" for all of one; empty where not known);
+    ``annealed``: every run is known to have ended with its learning rate decayed.
     ``dropped`` lists (run_id, reason) of all that was left out.
     """
 
@@ -48,6 +51,8 @@ class FitPoints:
     seed: tuple[int, ...]
     convention: dict[str, str]
     batch_tokens: Floats | None = None
+    recipe: tuple[str, ...] = ()
+    annealed: bool = False
     dropped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -64,6 +69,11 @@ class FitPoints:
         """Cluster number of each row, [n], counted from 0 in order of appearance."""
         number = {name: i for i, name in enumerate(dict.fromkeys(self.cluster))}
         return np.array([number[name] for name in self.cluster], dtype=np.int64)
+
+    @property
+    def called(self) -> str:
+        """What the points are, in words: nobody knows how a stranger's runs ended."""
+        return "annealed points" if self.annealed else "points"
 
     @property
     def data_range(self) -> dict[str, tuple[float, float]]:
@@ -88,6 +98,8 @@ class FitPoints:
         changes |= {name: tuple(getattr(self, name)[i] for i in index) for name in tuples}
         if self.batch_tokens is not None:
             changes["batch_tokens"] = self.batch_tokens[index]
+        if self.recipe:
+            changes["recipe"] = tuple(self.recipe[i] for i in index)
         return dataclasses.replace(self, **changes)
 
 
@@ -112,6 +124,7 @@ def points_from_records(
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
     kept, dropped = _usable(records, keep)
+    differing = [recipe_name(recipe) for recipe in apart(recipes([r.spec for r in kept]))]
     params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
     tokens = np.array([r.tokens for r in kept], dtype=np.float64)
     counted = 6 * params * tokens if flops == "6nd" else np.array([r.flops_exact for r in kept])
@@ -123,13 +136,15 @@ def points_from_records(
         loss_sem_nats=np.array([r.val_loss_sem_nats for r in kept], dtype=np.float64),
         tokens_unique=np.array([min(r.tokens, r.tokens_unique) for r in kept], dtype=np.float64),
         run_id=tuple(r.run_id for r in kept),
-        cluster=tuple(_trunks(kept)),
+        cluster=tuple(_trunks(kept, differing)),
         size=tuple(dict(r.spec.tags).get("size", format_count(r.params_total)) for r in kept),
         seed=tuple(r.spec.seed for r in kept),
         convention={"params": convention, "flops": flops, "loss": "nats per token"},
         batch_tokens=np.array([r.spec.batch_tokens for r in kept], dtype=np.float64),
+        recipe=tuple(differing),
+        annealed="not_annealed" not in keep,
         dropped=tuple(dropped),
-        notes=tuple(_mixture_notes(kept)),
+        notes=tuple(_mixture_notes(kept, differing)),
     )
 
 
@@ -198,23 +213,34 @@ def listed(dropped: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"{reason} ({times})" for reason, times in counted.items())
 
 
-def _trunks(records: Sequence[RunRecord]) -> list[str]:
-    """Runs of one shape, seed and corpus share init and data order, whatever else differs; a grown
-    one shares the weights of what it grew from."""
+def _trunks(records: Sequence[RunRecord], differing: Sequence[str]) -> list[str]:
+    """Runs of one shape, seed, corpus and recipe share init and data order, whatever their
+    horizons; a grown one shares the weights of what it grew from.
+
+    By these and not by ``branch``: the same trunk under another set of horizons has another run
+    id. Under another recipe (``differing``) a seed's noise is another draw: between two learning
+    rates, losses of one seed differ by as much as those of two.
+    """
     shared = len({r.corpus_fingerprint for r in records}) == 1
     names = []
-    for record in records:
+    for record, recipe in zip(records, differing, strict=True):
         model = record.spec.model
         shape = f"{model.n_layer}x{model.d_model}x{model.n_head}"
         tags = dict(record.spec.tags)
         size = tags.get("root", tags.get("size", shape))
         corpus = "" if shared else f" {record.corpus_fingerprint[:6]}"
-        names.append(f"{size} seed {record.spec.seed}{corpus}")
+        name = f"{size} seed {record.spec.seed}{corpus}"
+        names.append(f"{name} {recipe}" if recipe else name)
     return names
 
 
-def _mixture_notes(records: Sequence[RunRecord]) -> list[str]:
+def _mixture_notes(records: Sequence[RunRecord], differing: Sequence[str]) -> list[str]:
     notes = []
+    if len(set(differing)) > 1:
+        notes.append(
+            f"{len(set(differing))} recipes fitted as one: {listed_recipes(differing)}; what sets"
+            " them apart is in the residuals and in the intervals"
+        )
     predicted = sum(r.status == "stopped_early" for r in records)
     if predicted:
         notes.append(f"{predicted} of {len(records)} losses are predicted, not measured")

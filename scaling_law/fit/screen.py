@@ -1,7 +1,9 @@
 """Runs that do not belong: found, listed with the rule's name, left out unless told to keep.
 
 A law describes annealed runs of one recipe on fresh data. ``RULES`` says what breaks that;
-``not_annealed``, ``stopped_early`` and ``grown`` are applied where records become points. Rules
+``not_annealed``, ``stopped_early`` and ``grown`` are applied where records become points, and
+``recipes`` where records of several are gathered: none of them is the odd one, so the fit is
+refused (``material``). Rules
 that judge losses (``plateau``, ``spike``) need a law to judge by: a run must lie above two laws,
 each fitted to the runs kept, and when many do the law is what is wrong, so none is left out.
 """
@@ -20,11 +22,10 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.solve import Objective
+from scaling_law.mixture import BATCH_FACTOR
 
 # Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
 MAX_EPOCHS = 4.0
-# A batch this many times off the trend of the others; rounding to powers of two gives 1.4.
-BATCH_FACTOR = 3.0
 # Above a law by both: robust standard deviations, and log loss.
 ODD_SIGMAS = 8.0
 ODD_LOG = 0.05
@@ -37,6 +38,7 @@ _JUDGES = ("chinchilla", "skaling")
 RULES = {
     "not_annealed": "the learning rate never decayed: a trunk, or a constant schedule",
     "stopped_early": "its final loss was predicted, not measured",
+    "recipes": "refused: runs of several recipes, of which a law describes one",
     "grown": "began as a smaller trained model, whose tokens and FLOPs are not in its own",
     "duplicates": "the same params, tokens and loss as an earlier row",
     "repeats": f"data seen more than {MAX_EPOCHS:g} times",

@@ -24,7 +24,7 @@ from scaling_law.fit.table import TableSettings
 from scaling_law.fit.validate import Validation, validate
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, fit_result_from_json
-from scaling_law.record import find_sweeps, load_records
+from scaling_law.record import find_sweeps, load_records, only_sweep
 from scaling_law.versions import FIT, MadeLater
 
 _VALIDATION_RESAMPLES = 200
@@ -47,15 +47,16 @@ def fit_sources(
     table: TableSettings | None = None,
     out: Path | None = None,
 ) -> tuple[FitSuite, Path | None]:
-    """Fit the runs of one table, or of the sweeps at or below some folders.
+    """Fit the runs of one table, or of one or several sweeps.
 
     Kept in ``fits/fit.json`` of ``out``, or else of the only sweep. Returns the suite and where
-    it was kept: None for a table or several folders without ``out``, or when the sweep's folder
-    cannot be written (a colleague's results, say). Raises ``ConfigError`` or ``FitError``.
+    it was kept: None for a table, several sweeps or a choice of runs without ``out``, or when the
+    sweep's folder cannot be written (a colleague's results, say). Raises ``ConfigError`` or
+    ``FitError``.
     """
     settings = settings or FitSettings()
     if out is not None:
-        layout.check_folder(out)
+        _check_out(out)
     material = gather_material(
         sources,
         table=table,
@@ -69,13 +70,30 @@ def fit_sources(
             return suite, save_suite(suite, out)
         except OSError as problem:
             raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
-    if len(sources) != 1 or sources[0].is_file():
+    # what is kept in a sweep is of all its runs
+    chosen = table is not None and bool(table.where)
+    if len(sources) != 1 or sources[0].is_file() or chosen:
         return suite, None
-    sweeps = find_sweeps(sources[0])
     try:
-        return suite, save_suite(suite, sweeps[0].path if len(sweeps) == 1 else sources[0])
+        return suite, save_suite(suite, only_sweep(sources[0]).path)
     except OSError:
         return suite, None
+
+
+def _check_out(out: Path) -> None:
+    """Raises ``ConfigError`` where nothing can be kept, or no command would look for it."""
+    layout.check_folder(out)
+    if not SweepDir(out).runs.is_dir() and _holds_sweeps(out):
+        raise ConfigError(
+            f"--out {out}: a folder of sweeps, whose own fits are read; choose another folder"
+        )
+
+
+def _holds_sweeps(folder: Path) -> bool:
+    try:
+        return bool(find_sweeps(folder))
+    except ConfigError:
+        return False
 
 
 def validate_sources(
@@ -137,18 +155,22 @@ def laws_of(suite: FitSuite) -> KnownLaws:
 
 
 def known_laws(source: Path, table: TableSettings | None = None) -> KnownLaws:
-    """The laws of a sweep, of a folder that ``slaw fit --out`` made, or of a table."""
+    """The laws of a sweep, of a folder that ``slaw fit --out`` made, or of a table.
+
+    With conditions (``table.where``) they are fitted anew, to the runs chosen.
+    """
     stored = SweepDir(source).fits / "fit.json"
-    if source.is_dir() and not SweepDir(source).runs.is_dir() and stored.is_file():
+    if source.is_dir() and stored.is_file() and not _holds_sweeps(source):
+        if table is not None and table.where:
+            raise ConfigError(f"{source}: holds a fit and no runs to choose from with --where")
         return _stored(stored, layout.read_json(stored))
     if source.is_file():
         return laws_of(fit_sources([source], table=table)[0])
     refuse_table_settings(str(source), table)
-    sweeps = find_sweeps(source)
-    if len(sweeps) > 1:
-        names = ", ".join(str(s.path) for s in sweeps)
-        raise ConfigError(f"{source}: {len(sweeps)} sweeps there; name one with --results: {names}")
-    return stored_or_fitted(sweeps[0])
+    sweep = only_sweep(source, "name one with --results")
+    if table is not None and table.where:
+        return laws_of(fit_sources([sweep.path], table=table)[0])
+    return stored_or_fitted(sweep)
 
 
 def stored_or_fitted(sweep: SweepDir) -> KnownLaws:

@@ -158,7 +158,7 @@ def fit_material(material: Material, settings: FitSettings | None = None) -> Fit
     points = material.points
     check_size(settings.resamples, len(points))
     scores, best, refitters, laws = joint_fits(points, settings)
-    fitted_on = dict.fromkeys(laws, "all annealed points")
+    fitted_on = dict.fromkeys(laws, f"all {points.called}")
     for name, (some, words) in _other_laws(points, material, settings.laws).items():
         laws[name] = _fit_or_refuse(some, name, settings)
         fitted_on[name] = words
@@ -231,14 +231,14 @@ def _other_laws(
         if (on == "all" or not law.fitted_on) and name not in extra:
             continue
         if on == "repeated" and material.repeated is not None:
-            found[name] = material.repeated, "all annealed points, repeated data included"
+            found[name] = material.repeated, f"all {points.called}, repeated data included"
         elif on in ("params", "tokens"):
             found[name] = best_per(points, on)
         elif on in ("envelope", "flops"):
             words = "points on the lower envelope in FLOPs"
             found[name] = points.take(envelope_rows(points)), words
         elif on != "repeated" or name in extra:
-            found[name] = points, "all annealed points"
+            found[name] = points, f"all {points.called}"
     return found
 
 

@@ -44,10 +44,11 @@ def _head(suite: FitSuite) -> list[str]:
         for name, (low, high) in ranges.items()
     )
     convention = points.convention
+    unknown = "" if points.annealed else "; whether their learning rates decayed is not stated"
     lines = [
-        f"{count_of(len(points), 'annealed point')} from"
+        f"{count_of(len(points), points.called.removesuffix('s'))} from"
         f" {count_of(points.n_clusters, 'independent trunk')}"
-        f" ({count_of(len(set(points.size)), 'size')});"
+        f" ({count_of(len(set(points.size)), 'size')}{unknown});"
         f" {count_of(len(points.dropped), 'run')} left out",
         f"range: {spans}",
         f"params: {convention['params']}; FLOPs: {convention['flops']}; loss: nats per token,"

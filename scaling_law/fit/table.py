@@ -1,8 +1,9 @@
 """Anybody's table of runs -> points: CSV, TSV, JSON, JSONL, parquet; nothing guessed silently.
 
 A role (params, tokens, loss, ...) is read from the column of that name, or from the one that
-``--columns`` names. What the numbers count is stated by the user or said to be unstated. A row
-that cannot be used is listed with its line and reason.
+``--columns`` names; a report's ``runs.csv`` is known by its columns (``exported``). What the
+numbers count is stated by the user or said to be unstated. A row that cannot be used is listed
+with its line and reason.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from scaling_law.errors import ConfigError, one_line, quoted
+from scaling_law.fit import exported
 from scaling_law.fit.cells import ROLES, Rows, read_rows
 from scaling_law.fit.points import FitPoints, Floats
 from scaling_law.units import format_count, parse_count
@@ -84,14 +86,22 @@ def parse_columns(text: str) -> dict[str, str]:
     return found
 
 
-def read_table(path: Path, settings: TableSettings | None = None) -> FitPoints:
+def read_table(
+    path: Path,
+    settings: TableSettings | None = None,
+    *,
+    keep: Collection[str] = (),
+    convention: str = "matmul",
+) -> FitPoints:
     """Points of a table of runs, one row each; what cannot be used is in ``dropped``.
 
-    Raises ``ConfigError``, naming file and line, for a table that cannot be read or has fewer
-    than two usable rows.
+    Of a report's ``runs.csv``: ``keep`` names rules that leave no run out, ``convention`` the
+    parameters that count. Raises ``ConfigError``, naming file and line, for a table that cannot
+    be read or has fewer than two usable rows.
     """
     try:
-        return _points(read_rows(path), settings or TableSettings(), str(path))
+        rows = read_rows(path)
+        return _known_points(rows, settings or TableSettings(), str(path), keep, convention)
     except ConfigError as problem:
         # paths, headers and cells are quoted in the message: a newline in one would break the line
         raise ConfigError(one_line(str(problem))) from None
@@ -108,18 +118,51 @@ def points_from_columns(
         raise ConfigError(f"{origin}: columns of different lengths: {words}")
     rows = Rows(plain, range(1, max(counts.values(), default=0) + 1))
     try:
-        return _points(rows, settings, origin)
+        return _known_points(rows, settings, origin)
     except ConfigError as problem:
         raise ConfigError(one_line(str(problem))) from None
 
 
-def _points(rows: Rows, settings: TableSettings, origin: str) -> FitPoints:
+def _known_points(
+    rows: Rows,
+    settings: TableSettings,
+    origin: str,
+    keep: Collection[str] = (),
+    convention: str = "matmul",
+) -> FitPoints:
+    """The points; of a report's own table by its columns, without the runs it left out."""
+    if not exported.is_exported(rows):
+        return _points(rows, settings, origin)
+    rows = exported.with_trunks(rows)
+    columns, count = exported.columns_of(rows, settings.columns, settings.params_are, convention)
+    settings = dataclasses.replace(settings, columns=columns, params_are=count)
+    rows, notes = _filtered(rows, settings, origin)
+    settings = dataclasses.replace(settings, where=())
+    points = _points(rows, settings, origin, exported.why_left_out(rows, keep))
+    ids = _run_ids(_roles(rows, settings, origin).get("run_id"), rows.lines)
+    recipes = dict(zip(ids, exported.recipe_of(rows), strict=True))
+    counted = dict(points.convention)
+    if columns.get("flops") == "flops_exact":
+        counted["flops"] = "exact"
+    return dataclasses.replace(
+        points,
+        convention=counted,
+        recipe=tuple(recipes[run_id] for run_id in points.run_id),
+        annealed="not_annealed" not in keep,
+        notes=(*notes, *points.notes),
+    )
+
+
+def _points(
+    rows: Rows, settings: TableSettings, origin: str, known: Sequence[str] = ()
+) -> FitPoints:
+    """``known`` are reasons against the rows, before any is looked at."""
     rows, notes = _filtered(rows, settings, origin)
     columns = _roles(rows, settings, origin)
     count = len(rows.lines)
     ids = _run_ids(columns.get("run_id"), rows.lines)
     numbers: dict[str, Floats] = {}
-    reasons = [""] * count
+    reasons = list(known) or [""] * count
     for role in ("params", "tokens", "loss", "flops", "unique_tokens", "batch"):
         if role in columns:
             needed = role not in ("unique_tokens", "batch")
@@ -148,23 +191,33 @@ def _points(rows: Rows, settings: TableSettings, origin: str) -> FitPoints:
 
 
 def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, tuple[str, ...]]:
+    index = chosen_rows(rows, settings.where, origin, "row")
+    if len(index) == len(rows.lines):
+        return rows, ()
+    columns = {name: [cells[i] for i in index] for name, cells in rows.columns.items()}
+    note = f"{len(index)} of {len(rows.lines)} rows kept by {', '.join(settings.where)}"
+    kept = Rows(columns, [rows.lines[i] for i in index], rows.notes, rows.twice)
+    return kept, (note,)
+
+
+def chosen_rows(rows: Rows, where: Sequence[str], origin: str, called: str) -> list[int]:
+    """Numbers of the rows that meet every condition, as ``epochs<=4``.
+
+    Raises ``ConfigError`` for one that cannot be read or a column that is not there, and where
+    no row (``called`` so, or a run) is left.
+    """
     keep = np.ones(len(rows.lines), dtype=bool)
-    for condition in settings.where:
+    for condition in where:
         match = _SIGN.search(condition.strip(), 1)  # a column has at least one character
         if match is None:
             raise ConfigError(f"where {quoted(condition)}: expected COLUMN=VALUE (or != < <= > >=)")
         name, sign, value = (part.strip() for part in _parts(match))
         _check_column(name, rows, f"{origin}: where")
         keep &= [_holds(cell, sign, value) for cell in rows.columns[name]]
-    if keep.all():
-        return rows, ()
-    index = np.flatnonzero(keep).tolist()
+    index: list[int] = np.flatnonzero(keep).tolist()
     if not index:
-        raise ConfigError(f"{origin}: no row has {' and '.join(settings.where)}")
-    columns = {name: [cells[i] for i in index] for name, cells in rows.columns.items()}
-    note = f"{len(index)} of {len(rows.lines)} rows kept by {', '.join(settings.where)}"
-    kept = Rows(columns, [rows.lines[i] for i in index], rows.notes, rows.twice)
-    return kept, (note,)
+        raise ConfigError(f"{origin}: no {called} has {' and '.join(where)}")
+    return index
 
 
 def _parts(match: re.Match[str]) -> tuple[str, str, str]:

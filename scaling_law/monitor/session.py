@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling_law.errors import ConfigError
+from scaling_law.flags import RESULTS
 from scaling_law.layout import SweepDir
 from scaling_law.monitor.host import HostMeter
 from scaling_law.record import find_sweeps
@@ -26,11 +27,17 @@ def sweep_to_watch(folder: Path, *, once: bool) -> SweepDir:
     """The sweep in ``folder``, or the one at work among several.
 
     A folder that is not there yet, or empty, is a sweep to come, unless ``once`` asks for what
-    is there now. Raises ``ConfigError`` for a file, and for several sweeps of which not one is
-    at work.
+    is there now. Raises ``ConfigError`` for a file, for several sweeps of which not one is at
+    work, and for a folder to come whose parent is not there either, but for ``results``, which the
+    first sweep makes.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: a file, expected a results folder")
+    if not (folder.exists() or folder.parent.is_dir() or str(folder.parent) == RESULTS):
+        raise ConfigError(
+            f"{folder}: no such folder, nor {folder.parent}; name the sweep's folder, or the --out"
+            " of a `slaw run` to come"
+        )
     sweep = SweepDir(folder)
     if sweep.plan.exists() or is_at_work(sweep):
         return sweep

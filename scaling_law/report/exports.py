@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.layout import atomic_file, atomic_write
+from scaling_law.mixture import apart, recipe_name, recipes
 from scaling_law.outcome import finite_json
 from scaling_law.record import RunRecord
 from scaling_law.report.evidence import Evidence
@@ -74,8 +75,12 @@ def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
     it has one. ``predictions``: each joint law at each point under each convention.
     """
     reasons = dict(evidence.excluded)
+    found = [recipe_name(one) for one in apart(recipes([r.spec for r in evidence.records]))]
     return {
-        "runs": [_run(record, reasons, evidence) for record in evidence.records],
+        "runs": [
+            _run(record, reasons, evidence) | {"recipe": recipe}
+            for record, recipe in zip(evidence.records, found, strict=True)
+        ],
         "curves": [
             {"run_id": run_id, **finite_json(point)}
             for run_id, points in evidence.curves.items()

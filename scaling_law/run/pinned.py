@@ -25,9 +25,10 @@ from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError
 from scaling_law.layout import SweepDir
+from scaling_law.mixture import told_apart
 from scaling_law.plan import Plan, read_plan
 from scaling_law.profile import DeviceProfile
-from scaling_law.record import read_record
+from scaling_law.record import read_record, record_if_there
 from scaling_law.spec import DataSpec, to_json
 
 Say = Callable[[str], None]
@@ -67,6 +68,25 @@ def begun_plan(
         say(f"{damage}; written anew")
         _write_config(config, sweep)
     return dataclasses.replace(plan, slots=profile.slots)
+
+
+def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
+    """Raise ``ConfigError`` where finished runs of the sweep are of another recipe than ``plan``:
+    another text, tokenizer, context, rule or schedule.
+
+    No law describes both; larger sizes, other horizons and seeds may join.
+    """
+    kept = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+    specs = [record.spec for record in kept if record is not None]
+    if not specs:
+        return
+    phrases = told_apart([run.spec for run in plan.runs], specs)
+    if phrases:
+        raise ConfigError(
+            f"{sweep.path}: {len(specs)} finished runs of another recipe are there:"
+            f" {'; '.join(phrases)}; a law is fitted to one recipe: choose another folder with"
+            " --out, or make the config as theirs was"
+        )
 
 
 def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> bool:

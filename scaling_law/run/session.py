@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib.metadata
 import os
@@ -17,19 +18,20 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.claim import Claims, Watch, clear_leftovers, wait_for
 from scaling_law.compiling import with_compiled
-from scaling_law.config import SweepConfig, load_config
+from scaling_law.config import SweepConfig, begun_config_key, load_config
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
 from scaling_law.kept_weights import with_kept_weights
 from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan
+from scaling_law.plan import Plan, make_plan, read_plan
 from scaling_law.plan_table import early_stop_words, growth_words, render_plan
 from scaling_law.profile import DeviceProfile, load_profile, refreshed, shared_by
+from scaling_law.record import only_sweep
 from scaling_law.stacking import with_stacks
 from scaling_law.tracker_keys import by_name
 from scaling_law.units import count_of, format_count, format_seconds
@@ -133,6 +135,41 @@ def sweep_folder(request: Request) -> SweepDir:
         return SweepDir(Path(request.out))
     config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
     return _folder(request, config)
+
+
+def resumed(request: Request) -> Request:
+    """``request``, or where it names a sweep's folder the one that goes on with that sweep.
+
+    On the kind of device it began on. Raises ``ConfigError`` for a folder without one sweep and
+    its config, one whose config was changed there, and a loop of ``--adaptive``.
+    """
+    folder = Path(request.config)
+    try:
+        if not folder.is_dir():
+            return request
+    except OSError:  # a name too long, say: for the reader of configs to refuse
+        return request
+    sweep = SweepDir(folder)
+    if not sweep.config.is_file():
+        sweep = only_sweep(folder)
+    if sweep.adaptive.is_file():
+        raise ConfigError(
+            f"{sweep.path}: begun with --adaptive; type the line that began it again, with its"
+            " config and target"
+        )
+    try:
+        sealed.read_text(sweep.config, begun_config_key(sweep))
+    except ConfigError as problem:
+        raise ConfigError(
+            f"{problem}; give the config that the sweep began with, or a changed one, with --out"
+            f" {sweep.path}"
+        ) from None
+    device = request.device
+    if device == "auto" and sweep.plan.is_file():
+        device = read_plan(sweep.plan).device_kind
+    return dataclasses.replace(
+        request, config=str(sweep.config), device=device, out=request.out or str(sweep.path)
+    )
 
 
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
@@ -243,16 +280,18 @@ def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Dataset, Plan]:
     """Data and plan of a claimed sweep folder: those it began with, or new ones."""
-    from scaling_law.run.pinned import begun_plan, keep_plan, pinned_data
+    from scaling_law.run.pinned import begun_plan, keep_plan, pinned_data, refuse_other_recipe
 
     plan = begun_plan(config, profile, sweep, say)  # a damaged one need not wait for data
     if plan is None:
         _refuse_beside_others(sweep)
+        refuse_other_recipe(_planned(config, profile, None), sweep)
     dataset = pinned_data(config, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             say(
-                f"{sweep.path}: the config is not the one its runs began with; new runs beside them"
+                f"{sweep.path}: the config is not the one its runs began with; new runs of the same"
+                " recipe beside them"
             )
         plan = _planned(config, profile, dataset.n_tokens("train"))
         keep_plan(plan, config, sweep)

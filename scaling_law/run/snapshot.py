@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from scaling_law.counts import count_params
 from scaling_law.errors import ConfigError, PlanError, one_line
 from scaling_law.layout import RunDir, SweepDir
 from scaling_law.plan import Plan, PlannedRun, read_plan
-from scaling_law.record import CurvePoint, read_curve, read_failure, read_record
+from scaling_law.record import CurvePoint, find_sweeps, read_curve, read_failure, read_record
 from scaling_law.run.pace import Pace, flops_done, measure_pace
 from scaling_law.run.progress import read_heartbeat
 from scaling_law.run.troubles import Warned, log_warnings, newest
@@ -82,7 +83,8 @@ class Snapshot:
     ``phase``: no_plan (``note`` says what is missing), running, idle (runs are left and nobody
     is at work), over. ``counts`` of runs by state. ``pace`` is measured over planned seconds of
     the work done so far, None before there is any; ``seconds_left`` the plan's estimate of what
-    is left at that pace, packed on the slots, None where nothing is left.
+    is left at that pace, packed on the slots, None where nothing is left. ``runs_beside``: how
+    many finished runs the folder has of earlier plans; fits take them as well.
     """
 
     sweep: str
@@ -103,6 +105,7 @@ class Snapshot:
     pace: float | None = None
     warnings: tuple[Warned, ...] = ()
     runs: tuple[RunState, ...] = ()
+    runs_beside: int = 0
     read_at: str = ""
     schema_version: int = SCHEMA_VERSION
 
@@ -205,6 +208,7 @@ class Watch:
             pace=pace.ratio,
             warnings=newest(self._warnings(fixed, runs), _MOST_WARNINGS) if logs else (),
             runs=tuple(self._with_time_left(runs, pace)),
+            runs_beside=self._beside(fixed),
             **head,
         )
 
@@ -238,7 +242,10 @@ class Watch:
         if at_work:
             return "no plan yet: `slaw run` is preparing data"
         if not self.sweep.path.exists():
-            return "no such folder yet; a `slaw run` with this --out makes it"
+            near = _near(self.sweep.path)
+            return "no such folder yet; a `slaw run` with this --out makes it" + (
+                f" (or did you mean {near}?)" if near else ""
+            )
         return "no plan yet; `slaw run` makes it"
 
     def _state(self, one: _Fixed, at_work: bool, strict: bool) -> RunState:
@@ -306,6 +313,15 @@ class Watch:
             found.append(run)
         return found
 
+    def _beside(self, fixed: list[_Fixed]) -> int:
+        """Finished runs that are none of the plan's."""
+        try:
+            there = set(os.listdir(self.sweep.runs))  # noqa: PTH208 - a Path of each costs more
+        except OSError:
+            return 0
+        others = there.difference(one.run.run_id for one in fixed)
+        return sum(self.sweep.run(name).record.is_file() for name in others)
+
     @staticmethod
     def _with_time_left(runs: list[RunState], pace: Pace) -> list[RunState]:
         return [
@@ -335,6 +351,16 @@ class Watch:
         if known is None or known[0] != mark:
             known = self._logs[run.run_id] = mark, log_warnings(run_dir.log, run.label)
         return known[1]
+
+
+def _near(folder: Path) -> str:
+    """The sweep beside ``folder`` whose name is nearest to its; "" for none."""
+    try:
+        there = {sweep.path.name: sweep.path for sweep in find_sweeps(folder.parent)}
+    except (ConfigError, OSError):
+        return ""
+    close = difflib.get_close_matches(folder.name, there, n=1, cutoff=0.6)
+    return one_line(str(there[close[0]])) if close else ""
 
 
 def _fixed(run: PlannedRun, run_dir: RunDir) -> _Fixed:

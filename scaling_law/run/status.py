@@ -25,6 +25,11 @@ def format_status(status: dict[str, Any]) -> str:
     left = status["seconds_left"]
     words = f", about {format_seconds(left)} of work left" if left else ""
     lines = [f"{status['sweep']}: {counts}; {share:.0f}% of the FLOPs spent{words}"]
+    if status["runs_beside"]:
+        lines.append(
+            f"beside them {status['runs_beside']} finished runs of earlier plans, which"
+            " `slaw fit` takes as well"
+        )
     if status["phase"] == "idle":
         lines.append("no `slaw run` is at work here; the same line goes on where it stopped")
     width = max(9, *(len(state_words(state)) + 1 for state in status["counts"]))

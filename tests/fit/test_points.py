@@ -23,13 +23,19 @@ def test_only_annealed_endpoints_become_points_and_the_rest_is_listed(records):
     assert len(points_from_records(records, keep=["not_annealed"])) == 8
 
 
-def test_copies_of_a_seed_are_one_trunk_whatever_else_differs(records):
+def test_a_seed_is_one_trunk_under_any_horizons_and_another_under_another_recipe(records):
     branches = [r for r in records if r.kind == "branch"]
-    other = dataclasses.replace(branches[0].spec, precision="bf16")
-    copy = dataclasses.replace(branches[0], spec=other, run_id=other.run_id)
+    longer = dataclasses.replace(branches[0].spec, total_steps=branches[0].spec.total_steps + 1)
+    other = dataclasses.replace(longer, branch=dataclasses.replace(longer.branch, trunk_id="t-1"))
+    again = dataclasses.replace(branches[0], spec=other, run_id=other.run_id)
+    points = points_from_records([*branches, again])
+    assert len(points) == 7 and points.n_clusters == 2 and set(points.recipe) == {""}
+    lower = dataclasses.replace(branches[0].spec, precision="bf16")
+    copy = dataclasses.replace(branches[0], spec=lower, run_id=lower.run_id)
     points = points_from_records([*branches, copy])
-    assert len(points) == 7 and points.n_clusters == 2
+    assert len(points) == 7 and points.n_clusters == 3
     assert any("mixed precisions" in note for note in points.notes)
+    assert any("2 recipes fitted as one: precision=fp32 in 6" in note for note in points.notes)
 
 
 @pytest.mark.parametrize("convention", ["total", "non_embedding", "matmul"])

@@ -108,6 +108,17 @@ def test_it_waits_for_a_sweep_that_has_not_begun_and_says_so(tmp_path):
     assert "waiting: no such folder yet" in said[0] and "40 done" in said[-1]
 
 
+def test_a_slip_of_the_pen_does_not_wait_without_a_word(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert session.sweep_to_watch(Path("results/quick"), once=False).path == Path("results/quick")
+    with pytest.raises(ConfigError, match="reslts/quick: no such folder, nor reslts; name"):
+        session.sweep_to_watch(Path("reslts/quick"), once=False)
+    SweepDir(Path("results/quick")).runs.mkdir(parents=True)
+    said = Watch(SweepDir(Path("results/quikc"))).read().note
+    assert said.endswith("makes it (or did you mean results/quick?)")
+    assert Watch(SweepDir(Path("results/other"))).read().note.endswith("makes it")
+
+
 def test_which_sweep_is_meant_is_never_guessed(tmp_path):
     for name in ("one", "two"):
         SweepDir(tmp_path / name).runs.mkdir(parents=True)

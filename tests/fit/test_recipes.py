@@ -1,0 +1,156 @@
+"""Sweeps of several recipes, and folders of several sweeps: never one law without a word."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scaling_law.cli import main
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.material import from_records, gather, gather_material
+from scaling_law.fit.order import seed_noise
+from scaling_law.fit.session import fit_sources, known_laws
+from scaling_law.fit.suite import FitSettings
+from scaling_law.fit.table import TableSettings
+from scaling_law.layout import SweepDir
+from scaling_law.record import RunRecord, write_record
+from tests.fakes import ladder_config, planted_records
+
+NOISE = 0.003
+
+
+def records_of(worse: float = 0.0, **optim) -> list[RunRecord]:
+    """The ladder's runs under a recipe, with losses ``worse`` by that share."""
+    config = ladder_config()
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, **optim))
+    generator = np.random.default_rng(round(1000 * worse))
+    return [
+        dataclasses.replace(
+            record,
+            val_loss_nats=record.val_loss_nats
+            * (1 + worse)
+            * float(np.exp(NOISE * generator.normal())),
+        )
+        for record in planted_records(0.0, config)
+        if record.val_loss_nats is not None
+    ]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """Three sweeps of one grid: a recipe, a third of its learning rate, twice its batch."""
+    folder = tmp_path_factory.mktemp("results")
+    for name, worse, optim in (
+        ("base", 0.0, {}),
+        ("low", 0.08, {"lr_mult": 0.3}),
+        ("wide", 0.03, {"batch_tokens": 1024}),
+    ):
+        for record in records_of(worse, **optim):
+            write_record(SweepDir(folder / name).run(record.run_id), record)
+    return folder
+
+
+def test_sweeps_of_two_recipes_are_refused_with_what_differs_and_ways_out(results):
+    base, low = results / "base", results / "low"
+    with pytest.raises(FitError) as caught:
+        gather_material([base, low])
+    said = str(caught.value)
+    assert said == (
+        "runs of 2 recipes, and a law describes one: optim.lr_mult=1 in 32 runs of"
+        f" {base}; optim.lr_mult=0.3 in 32 runs of {low}; compare them with"
+        f" `slaw report {base} {low}`, fit each folder alone, or all as one with --keep recipes"
+    )
+    with pytest.raises(FitError, match=r"of 3 recipes.*optim.batch_tokens=1024"):
+        gather_material([base, low, results / "wide"])
+
+
+def test_a_mixture_kept_has_its_own_trunks_and_the_noise_of_seeds_alone(results):
+    alone = [gather_material([results / name]).points for name in ("base", "low")]
+    assert [points.n_clusters for points in alone] == [8, 8]
+    mixed = gather_material([results / "base", results / "low"], keep=["recipes"]).points
+    assert mixed.n_clusters == 16
+    noise = seed_noise(mixed)[0]
+    own = [seed_noise(points)[0] or 0.0 for points in alone]
+    assert noise is not None and min(own) > 0
+    # pooled over as many repeats of each
+    assert noise == pytest.approx(np.sqrt(np.mean(np.square(own))))
+    assert noise < 2 * NOISE, "the recipes are 8% apart"
+    assert any("2 recipes fitted as one" in note for note in mixed.notes)
+
+
+def test_two_recipes_in_one_folder_come_apart_by_conditions(tmp_path, results):
+    both = SweepDir(tmp_path / "both")
+    for name in ("base", "low"):
+        for record in gather([results / name])[0]:
+            write_record(both.run(record.run_id), record)
+    with pytest.raises(FitError, match=r"fit one recipe with --where 'optim.lr_mult=1', or all"):
+        gather_material([both.path])
+    where = TableSettings(where=("optim.lr_mult=0.3",))
+    chosen = gather_material([both.path], table=where).points
+    assert chosen.run_id == gather_material([results / "low"]).points.run_id
+    assert chosen.notes[0] == "40 of 80 runs chosen by optim.lr_mult=0.3"
+    settings = FitSettings(resamples=0)
+    suite, kept = fit_sources([both.path], settings, table=where)
+    assert kept is None and len(suite.points) == 32, "a sweep's own fit is of all its runs"
+    assert known_laws(both.path, where).laws["chinchilla"].n_points == 32
+    for words, said in (("optim.lr_mult=7", "no run has"), ("colour=red", "no column 'colour'")):
+        with pytest.raises(ConfigError, match=said):
+            gather_material([both.path], table=TableSettings(where=(words,)))
+    with pytest.raises(ConfigError, match="are for tables"):
+        gather_material([both.path], table=TableSettings(params_are="total"))
+
+
+def test_one_recipe_from_several_folders_is_fitted_together(results, tmp_path):
+    records = records_of()
+    more = [r for r in records if r.spec.seed == 2]
+    for record in more:
+        write_record(SweepDir(tmp_path / "seeds").run(record.run_id), record)
+    rest = SweepDir(tmp_path / "rest")
+    for record in records:
+        if record.spec.seed != 2:
+            write_record(rest.run(record.run_id), record)
+    whole = from_records(records, convention="matmul", flops="exact").points
+    points = gather_material([rest.path, tmp_path / "seeds"]).points
+    assert points.cluster == whole.cluster and points.n_clusters == 8
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", "."),
+        ("fit",),
+        ("validate", "."),
+        ("extrapolate", "--params", "1e9", "--results", "."),
+        ("extrapolate", "--params", "1e9"),
+        ("allocate", "--flops", "1e15", "--results", "."),
+        ("plan", ".", "--target", "1e8", "--flops", "1e13"),
+        ("run", "."),
+    ],
+)
+def test_a_folder_of_several_sweeps_is_refused_with_their_names(
+    results, monkeypatch, tmp_path, capsys, words
+):
+    (tmp_path / "results").symlink_to(results)
+    monkeypatch.chdir(results if "." in words else tmp_path)
+    assert main(list(words)) == 2
+    said = capsys.readouterr().err
+    head = "" if "." in words else "results/"
+    assert "3 sweeps there; name one" in said
+    assert all(f"{head}{name}" in said for name in ("base", "low", "wide"))
+    assert not (results / "fits").exists()
+
+
+def test_a_fit_beside_several_sweeps_is_neither_kept_nor_read(results, tmp_path):
+    with pytest.raises(ConfigError, match="a folder of sweeps, whose own fits are read"):
+        fit_sources([results / "base"], FitSettings(resamples=0), out=results)
+    apart = tmp_path / "fit"
+    _, kept = fit_sources([results / "base"], FitSettings(resamples=0), out=apart)
+    assert kept == apart / "fits" / "fit.json" and known_laws(apart).best_law
+    # one left there by an earlier version
+    for name in ("base", "low"):
+        (apart / name).symlink_to(results / name)
+    with pytest.raises(ConfigError, match="2 sweeps there; name one with --results"):
+        known_laws(apart)

@@ -1,0 +1,154 @@
+"""A sweep's folder named again: gone on with, or refused to what would not fit beside its runs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import pytest
+
+from scaling_law import layout
+from scaling_law.cli import main
+from scaling_law.config import config_yaml
+from scaling_law.errors import ConfigError
+from scaling_law.layout import SweepDir
+from scaling_law.plan import make_plan
+from scaling_law.profile import save_profile
+from scaling_law.record import write_record
+from scaling_law.run import session
+from scaling_law.run.pinned import keep_plan
+from scaling_law.run.session import Request, resumed, run_sweep
+from scaling_law.run.status import format_status, sweep_status
+from tests.fakes import cpu_profile, ladder_config, record_of
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    """A finished ladder in results/mine, the config beside it, and a device as measured."""
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "cpu")
+    config = ladder_config()
+    Path("mine.yaml").write_text(config_yaml(config))
+    sweep = SweepDir(Path("results/mine"))
+    plan = make_plan(config, cpu_profile(), train_tokens=None)
+    for run in plan.runs:
+        write_record(sweep.run(run.run_id), record_of(run.spec))
+    keep_plan(plan, config, sweep)
+    return sweep
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def request(*overrides: str) -> Request:
+    return Request(config="mine.yaml", device="cpu", overrides=overrides, out="results/mine")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.vocab_size=600", "data.vocab_size 600 here, 1024 there"),
+        ("data.tokenizer=bytes", "data.tokenizer bytes here, bpe there"),
+        ("data.corpus=synthetic", "data.corpus synthetic here, installed there"),
+        ("data.max_bytes=1MB", "data.max_bytes 1000000 here, null there"),
+        ("model.n_ctx=32", "model.n_ctx 32 here, 64 there"),
+        ("optim.lr_mult=0.3", "optim.lr_mult 0.3 here, 1 there"),
+        ("precision=bf16", "precision bf16 here, fp32 there"),
+    ],
+)
+def test_another_recipe_is_refused_before_anything_is_written(place, override, said):
+    before = tree(place.path)
+    extra = ("data.vocab_size=257",) if "tokenizer" in override else ()
+    with pytest.raises(ConfigError) as caught:
+        run_sweep(request(override, *extra), lambda text: None)
+    assert said in str(caught.value) and "--out" in str(caught.value)
+    assert "results/mine: 40 finished runs of another recipe" in str(caught.value)
+    assert tree(place.path) == before
+
+
+class Reached(Exception):  # noqa: N818 - the end of what is tested
+    pass
+
+
+def reach(*arguments):
+    raise Reached
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["grid.0.flops_ladder.count=3", "grid.0.flops_ladder.count=5", "grid.0.seeds.nano55k=[0,7]"],
+)
+def test_another_grid_goes_on_beside_the_runs(place, monkeypatch, override):
+    monkeypatch.setattr(session, "pinned_data", reach)
+    with pytest.raises(Reached):
+        run_sweep(request(override), lambda text: None)
+
+
+def test_a_config_that_was_mended_before_any_run_ended_goes_on(place, monkeypatch):
+    for run in place.run_dirs():
+        run.record.unlink()
+    monkeypatch.setattr(session, "pinned_data", reach)
+    with pytest.raises(Reached):
+        run_sweep(request("data.vocab_size=600"), lambda text: None)
+
+
+def test_the_status_counts_runs_of_earlier_plans(place):
+    assert "beside them" not in format_status(sweep_status(place))
+    plan = make_plan(ladder_config(), cpu_profile(), train_tokens=None)
+    config = ladder_config()
+    few = plan.runs[:5]
+    keep_plan(type(plan)(**{**vars(plan), "runs": few}), config, place)
+    said = format_status(sweep_status(place))
+    assert "beside them 35 finished runs of earlier plans" in said
+
+
+@pytest.mark.parametrize("folder", ["results/mine", "results"])
+def test_a_folder_goes_on_with_its_sweep(place, folder):
+    found = resumed(Request(config=folder, overrides=("limits.time=3h",)))
+    assert found == Request(
+        config="results/mine/sweep.yaml",
+        device="cpu",
+        overrides=("limits.time=3h",),
+        out="results/mine",
+    )
+    assert resumed(Request(config=folder, out="elsewhere")).out == "elsewhere"
+    plain = Request(config="mine.yaml")
+    assert resumed(plain) is plain
+
+
+def test_the_command_takes_a_folder(place, capsys):
+    assert main(["run", "results/mine", "--dry-run"]) == 0
+    assert "sweep ladder (dry run: nothing is written)" in capsys.readouterr().out
+    assert main(["run", "results/mine", "--verify", "nano-x"]) == 2
+    assert "results/mine" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_gone_on_with_is_refused(place, capsys):
+    Path("empty").mkdir()
+    words = ["run", "results/mine", "--adaptive", "--target", "1e8", "--flops", "1e13"]
+    for line, said in (
+        (["run", "empty"], "holds no run records"),
+        ([*words, "--width", "1"], "--adaptive takes the config (YAML file) it begins with"),
+    ):
+        assert main(line) == 2
+        assert said in capsys.readouterr().err
+    place.config.write_text(place.config.read_text() + "# mine\n")
+    with pytest.raises(ConfigError, match=r"damaged.*give the config.*--out results/mine"):
+        resumed(Request(config="results/mine"))
+    layout.write_json(place.adaptive, {})
+    with pytest.raises(ConfigError, match="begun with --adaptive; type the line"):
+        resumed(Request(config="results/mine"))
+
+
+def test_before_the_first_sweep_there_is_none_and_that_is_no_mistake(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["status"]) == 0
+        assert capsys.readouterr().out == "results: no sweep yet; `slaw run` starts one\n"
+        assert main(["status", "--json"]) == 0
+        assert capsys.readouterr().out == "[]\n"
+        Path("results").mkdir(exist_ok=True)
+    assert main(["status", "results/quikc"]) == 2
+    assert "no such folder" in capsys.readouterr().err
