@@ -15,7 +15,6 @@ from scaling_law.layout import SweepDir, atomic_write, check_folder
 from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
-from scaling_law.report.figures import WORDS
 from scaling_law.report.held_out import held_out_figure
 from scaling_law.report.page import (
     Live,
@@ -112,7 +111,7 @@ def _choices(evidence: Evidence) -> str:
     if fitted is None or not fitted.known.best_law:
         return ""
     used = fitted.points.convention["params"]
-    counts = [(name, WORDS[name]) for name in CONVENTIONS if name in fitted.counted]
+    counts = [(n, n.replace("_", "-")) for n in CONVENTIONS if n in fitted.counted]
     laws = [(name, name) for name in fitted.fits[used]]
     return choices(
         [
