@@ -166,6 +166,9 @@ def _without_bounds(
         low, high = found[name]
         ends = interval(drawn.internal[:, place], float(optimum[place]), result.level, drawn.widen)
         below, above = problem.beyond(place, *ends)
+        if name in problem.law.exponents:  # as reported: a studentised end may lie further out
+            outside = problem.beyond(place, low, high)
+            below, above = below or outside[0], above or outside[1]
         found[name] = (-math.inf if below else low, math.inf if above else high)
     return dataclasses.replace(result, intervals=found)
 

@@ -19,6 +19,7 @@ from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
 from scaling_law.fit.solve import Objective
+from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast import Forecast, for_law
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, Prediction
@@ -102,7 +103,8 @@ class Evidence:
     @property
     def counted(self) -> str:
         """Which parameters count as a run's size."""
-        return self.fitted.points.convention["params"] if self.fitted else "total"
+        usual = FitSettings().convention
+        return self.fitted.points.convention["params"] if self.fitted else usual
 
     @property
     def excluded(self) -> tuple[tuple[str, str], ...]:
@@ -123,7 +125,7 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
     try:
         fitted = _fit(sweep, records, target_params)
     except FitError as problem:
-        why_no_fit = str(problem)
+        why_no_fit = str(problem).removeprefix("no law can be fitted: ")
     return Evidence(
         name=sweep.path.resolve().name,
         target_params=target_params,

@@ -94,7 +94,8 @@ def _shape_card(fitted: Fitted, target_params: float) -> str:
     best = fitted.best
     exponent = best.optimum.get("a")
     if exponent is None:
-        return card(heading, "not determined", ["The law has no compute-optimal split."])
+        why = "The law has no compute-optimal split." if best.usable else "No law to split by."
+        return card(heading, "not determined", [why])
     words = []
     if interval := best.optimum_intervals.get("a"):
         level = f"{100 * best.level:g}%"
@@ -230,7 +231,8 @@ def _parameter(fit: FitResult, name: str) -> str:
 def _scores(fitted: Fitted) -> str:
     rows = []
     for score in fitted.summary["scores"]:
-        name = score["law"] + (" (used)" if score["law"] == fitted.known.best_law else "")
+        used = fitted.best.usable and score["law"] == fitted.known.best_law
+        name = score["law"] + (" (used)" if used else "")
         names = ("rollout_rms", "rms_log_residual", "held_out_rms", "held_out_worst")
         errors = [percent(score[name]) for name in names]
         rows.append((name, *errors, signed_percent(score["mean_residual"]), score["status"]))
@@ -280,6 +282,29 @@ def checks(evidence: Evidence) -> Section | None:
     if evidence.fitted is None:
         return None
     found = evidence.fitted.summary["validation"]
+    body = paragraph(sentence(found["verdict"])) + _folds(found)
+    noise = found["seed_noise_log"]
+    items = [] if noise is None else [
+        f"Seed noise: {100 * noise:.2f}% of loss (one standard deviation, "
+        f"{found['seed_groups']} groups of repeats)."
+    ]  # fmt: skip
+    items.append(
+        f"Loss rose where it should fall in {len(found['rises'])} of {found['pairs_compared']} "
+        "comparisons of neighbours."
+    )
+    items += [
+        f"{rise['higher']} is {100 * math.expm1(rise['rise_log']):.2f}% above {rise['lower']} "
+        f"(noise explains {100 * math.expm1(rise['allowed_log']):.2f}%)."
+        for rise in found["rises"]
+    ]
+    items += [
+        sentence(words) for words in dict.fromkeys([*found["reasons"].values(), *found["notes"]])
+    ]
+    return Section(anchor="checks", heading="Checks", body=body + bullets(items))
+
+
+def _folds(found: dict[str, Any]) -> str:
+    """The runs held out of a fit of the law, and how well it predicts them."""
     rows = []
     for kind, words in (
         ("leave_size_out", "left out"), ("rollout_params", "rollout"), ("rollout_flops", "rollout"),
@@ -303,27 +328,8 @@ def checks(evidence: Evidence) -> Section | None:
         "held out", "points fitted", "points predicted", "FLOPs beyond the fit",
         "median error", "90% within", "mean, signed", "status",
     )  # fmt: skip
-    body = paragraph(sentence(found["verdict"]))
     caption = (
         f"The {found['law']} law fitted without some runs, and asked for them: measured over "
         "predicted loss − 1"
     )
-    body += table(caption, head, rows, (0, 7)) if rows else ""
-    noise = found["seed_noise_log"]
-    items = [] if noise is None else [
-        f"Seed noise: {100 * noise:.2f}% of loss (one standard deviation, "
-        f"{found['seed_groups']} groups of repeats)."
-    ]  # fmt: skip
-    items.append(
-        f"Loss rose where it should fall in {len(found['rises'])} of {found['pairs_compared']} "
-        "comparisons of neighbours."
-    )
-    items += [
-        f"{rise['higher']} is {100 * math.expm1(rise['rise_log']):.2f}% above {rise['lower']} "
-        f"(noise explains {100 * math.expm1(rise['allowed_log']):.2f}%)."
-        for rise in found["rises"]
-    ]
-    items += [
-        sentence(words) for words in dict.fromkeys([*found["reasons"].values(), *found["notes"]])
-    ]
-    return Section(anchor="checks", heading="Checks", body=body + bullets(items))
+    return table(caption, head, rows, (0, 7)) if rows else ""

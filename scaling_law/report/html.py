@@ -112,7 +112,7 @@ def _choices(evidence: Evidence) -> str:
         return ""
     used = fitted.points.convention["params"]
     counts = [(n, n.replace("_", "-")) for n in CONVENTIONS if n in fitted.counted]
-    laws = [(name, name) for name in fitted.fits[used]]
+    laws = [(name, name) for name, fit in fitted.fits[used].items() if fit.usable]
     return choices(
         [
             ("convention", "Parameters counted", counts, used),

@@ -37,7 +37,7 @@ def runs(evidence: Evidence) -> Section:
     expected = _expected(evidence)
     rows = [_run(record, expected.get(record.run_id)) for record in evidence.records]
     caption = (
-        f"All {len(rows)} finished runs, a trunk above its branches. Tokens, steps, FLOPs exact "
+        f"All finished runs, {len(rows)}, a trunk above its branches. Tokens, steps, FLOPs exact "
         "and 6ND (with all parameters) are as if trained alone; FLOPs spent, time and speed are "
         "the run's own. s.e.: of the mean over held-out sequences. Law: what the forecasting law "
         "says of a run it was fitted to; residual: the measured loss over that − 1."
@@ -253,6 +253,8 @@ def size_words(evidence: Evidence) -> str:
     runs = f"{len(records)} finished run{'s' if len(records) > 1 else ''}"
     if evidence.unfinished:
         runs = f"unfinished: {len(records)} of {planned} runs so far"
+    if diverged := sum(r.status == "diverged" for r in records):
+        runs += f", {diverged} diverged"
     number = "1 size" if len(sizes) == 1 else f"{len(sizes)} sizes"
     return (
         f"{runs}; {number} of {_span(sizes)} {counted.replace('_', '-')} parameters; "
