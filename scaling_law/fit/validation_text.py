@@ -24,8 +24,8 @@ def format_validation(check: Validation, points: FitPoints) -> str:
     """Tables of errors and coverage, then order, noise and the verdict in words."""
     lines = [
         f"law {check.law} on {len(points)} points from {points.n_clusters} independent trunks",
-        "errors are measured / predicted - 1, in %: median, 90% and worst of their sizes, mean with"
-        " its sign; coverage: share of held-out runs within their interval",
+        "errors are measured / predicted - 1, in %: median, 90% and worst of their sizes, mean",
+        "with its sign; coverage: share of held-out runs within their interval",
     ]
     for name, title in _TITLES:
         rows = getattr(check, name)

@@ -32,12 +32,16 @@ _SCRIPT = Path(__file__).with_name("explore.js")
 
 @dataclass(frozen=True, kw_only=True)
 class _Plot:
-    """A figure: file name, what it shows (for those who cannot see it), how to read it."""
+    """A figure: file name, what it shows (for those who cannot see it), how to read it.
+
+    ``wide`` where it has two panels.
+    """
 
     name: str
     shows: str
     caption: str
     make: Callable[[], Figure | None]
+    wide: bool = False
 
 
 def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: float = 175e9) -> Path:
@@ -75,7 +79,7 @@ def _draw(plot: _Plot, folder: Path) -> str:
     if svg is None:
         return ""
     inline = style.inline_svg(svg, plot.name, plot.shows)
-    return drawing(inline, plot.caption, plot.shows, chart=plot.name)
+    return drawing(inline, plot.caption, plot.shows, chart=plot.name, wide=plot.wide)
 
 
 def _page(evidence: Evidence, drawn: str) -> str:
@@ -150,6 +154,7 @@ def _held_out_plot(fitted: Fitted) -> _Plot:
         "predicted from the cheaper or smaller ones, by how far in FLOPs they lie beyond those. "
         "The numbers are under Checks.",
         make=lambda: held_out_figure(fitted),
+        wide=True,
     )
 
 
@@ -188,6 +193,7 @@ def _law_plots(fitted: Fitted) -> list[_Plot]:
             caption="A trend would mean that the law has the wrong shape; scatter within the "
             "grey band is what another seed would change.",
             make=lambda: figures.residuals(fitted) if usable else None,
+            wide=True,
         ),
     ]
 

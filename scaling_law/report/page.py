@@ -173,12 +173,14 @@ def _cell(kind: str, cell: str) -> str:
     return "lines" if "\n" in cell else kind
 
 
-def drawing(svg: str, caption: str, label: str, chart: str = "") -> str:
+def drawing(svg: str, caption: str, label: str, chart: str = "", *, wide: bool = False) -> str:
     """A figure with its caption; narrower than it can be read at, it scrolls.
 
-    The script puts the ``chart`` of this name in the drawing's place.
+    The script puts the ``chart`` of this name in the drawing's place. A ``wide`` one, of several
+    panels, has a row of the page to itself.
     """
-    mark = f' data-chart="{text(chart)}"' if chart else ""
+    mark = ' class="wide"' if wide else ""
+    mark += f' data-chart="{text(chart)}"' if chart else ""
     return (
         f'<figure{mark}><div class="scroll still" tabindex="0" role="region" '
         f'aria-label="{text(label)}">{svg}</div><figcaption>{text(caption)}</figcaption></figure>\n'

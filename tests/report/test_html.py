@@ -372,13 +372,17 @@ def test_a_size_has_one_label_and_every_count_its_name(sweep, written):
             figures.loss_against_tokens(fitted), figures.residuals(fitted),
             curves.training_curves(evidence),
         ]  # fmt: skip
-        axes = [*figures.residuals(fitted).axes[:1], *held_out_figure(fitted).axes[:1]]
+        held = held_out_figure(fitted)
+        assert held is not None
+        axes = [*figures.residuals(fitted).axes[:1], *held.axes[:1]]
         best = allocation(fitted)
+    assert best is not None
     sizes = {
         f"{name}: {format_count(fitted.points.params[rows[0]])}"
         for name, rows in rows_by_size(fitted.points).items()
     }
     for figure in drawn:
+        assert figure is not None
         [legend] = figure.legends
         assert sizes <= {label.get_text() for label in legend.get_texts()}
         assert legend.get_title().get_text() == "size and its matmul parameters"
