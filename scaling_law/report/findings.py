@@ -64,7 +64,8 @@ def answer(evidence: Evidence) -> Section:
 
 
 def _forecast_card(fitted: Fitted, target_params: float) -> str:
-    heading = f"Loss of a model of {format_count(target_params)} parameters"
+    counted = fitted.points.convention["params"].replace("_", "-")
+    heading = f"Loss of a model of {format_count(target_params)} {counted} parameters"
     if fitted.forecast is None:
         return card(heading, "no forecast", [sentence(fitted.why_no_forecast)])
     prediction = fitted.forecast.prediction

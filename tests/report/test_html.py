@@ -268,7 +268,7 @@ def test_a_page_elsewhere_has_its_figures_beside_it(sweep, tmp_path):
     page = write_report(sweep, out=tmp_path / "sent.html", target_params=1e6)
     assert page == tmp_path / "sent.html"
     assert (tmp_path / "sent-figures" / "forecast.png").read_bytes()[:4] == b"\x89PNG"
-    assert "Loss of a model of 1M parameters" in page.read_text()
+    assert "Loss of a model of 1M matmul parameters" in page.read_text()
 
 
 def test_too_few_points_give_a_page_that_says_why(tmp_path):
