@@ -21,7 +21,7 @@ from scaling_law.fit.published import law_name
 from scaling_law.fit.repeats import repeat_doubts, repeats_under
 from scaling_law.fit.split import split_intervals
 from scaling_law.fit.surface import Allocation, Surface, bounded_exp, surface_of
-from scaling_law.outcome import FitResult, Prediction, status_words
+from scaling_law.outcome import FitResult, Prediction, bound_words, status_words
 from scaling_law.units import format_count, rounded_count
 
 # Beyond these factors in FLOPs (or the farthest variable) a forecast is warned about, refused.
@@ -339,7 +339,8 @@ def _refuse_floor(fit: FitResult, loss: float) -> None:
         if loss <= high:
             raise FitError(
                 f"a loss of {loss:g} nats lies within the interval of the irreducible loss {name} "
-                f"({low:.3g} to {high:.3g}): the data cannot say whether it can be reached"
+                f"({bound_words(low, '.3g')} to {bound_words(high, '.3g')}): the data cannot say "
+                "whether it can be reached"
             )
 
 

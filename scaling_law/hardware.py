@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from scaling_law import columns
 from scaling_law.errors import ConfigError
 from scaling_law.units import format_count
 
@@ -303,10 +304,7 @@ def format_hardware() -> str:
             f"{device.utilisation:.2f}",
         )
         rows.append((device.name, *figures, device.as_of, device.source))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sides = [">", "<"]  # figures, words
-    spec = [f"{sides[i in (0, 2, 8, 9)]}{width}" for i, width in enumerate(widths)]
-    lines = ["  ".join(map(format, row, spec)).rstrip() for row in rows]
+    lines = columns.numbers(rows, words=(0, 2, 8, 9))
     note = "TFLOP/s are dense, in the best dtype for training; util is the share of them assumed;"
     prices = f"prices are typical public on-demand rates of {PRICES_AS_OF}: give your own"
     return "\n".join([*lines, "", note, prices])

@@ -23,7 +23,8 @@ STATUS_REMEDY = {
 class FitResult:
     """One fitted law.
 
-    ``params`` and ``intervals`` by parameter name (full precision; intervals at ``level``);
+    ``params`` and ``intervals`` by parameter name (full precision; intervals at ``level``; an end
+    is -inf or inf where only the solver's bound ended it: the data set none);
     ``convention`` names which parameters and which FLOPs the law's variables count;
     ``data_range`` maps variable -> (low, high) of the points fitted; ``samples`` are bootstrap
     parameter vectors in the order of ``params``; ``residual_scatter_log`` is the residual
@@ -117,6 +118,11 @@ class Prediction:
         return abs(math.log(self.params / self.params_optimal)) < _SAME
 
 
+def bound_words(end: float | None, digits: str = ".4g") -> str:
+    """An end of a parameter's interval: ``no bound`` where the data set none."""
+    return format(end, digits) if end is not None and math.isfinite(end) else "no bound"
+
+
 def finite_json(value: Any) -> Any:
     """``to_json`` with NaN and infinities as null, which JSON can hold."""
     plain = to_json(value)
@@ -145,12 +151,17 @@ def fit_result_from_json(data: dict[str, Any]) -> FitResult:
         fields[name] = _real(fields[name])
     for name in ("params", "optimum"):
         fields[name] = {key: _real(value) for key, value in fields[name].items()}
-    for name in ("data_range", "intervals", "optimum_intervals"):
+    for name in ("data_range", "optimum_intervals"):
         fields[name] = {key: tuple(map(_real, pair)) for key, pair in fields[name].items()}
+    fields["intervals"] = {key: _ends(*pair) for key, pair in fields["intervals"].items()}
     fields["samples"] = tuple(tuple(map(_real, row)) for row in fields["samples"])
     fields["dropped"] = tuple((str(a), str(b)) for a, b in fields["dropped"])
     fields["notes"] = tuple(fields["notes"])
     return FitResult(**fields)
+
+
+def _ends(low: float | None, high: float | None) -> tuple[float, float]:
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def _real(value: float | None) -> float:

@@ -71,7 +71,16 @@ PLAN = Form(
         "keep_weights, compiled in resources; digest, config",
     ),
 )
-FIT = Form("fit", ("the suite", "kept samples", "digest of its own content"), oldest=3)
+FIT = Form(
+    "fit",
+    (
+        "the suite",
+        "kept samples",
+        "digest of its own content",
+        "no bound (null) where the solver's would be an interval's end; mean_residual, residuals",
+    ),
+    oldest=4,
+)
 DATASET = Form("dataset", ("token shards, tokenizer and meta.json",))
 PROFILE = Form("device profile", ("speeds by size", "speed in fp32 beside"), oldest=2)
 # Its number is the end of the file's magic word.

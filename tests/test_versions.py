@@ -39,7 +39,7 @@ FROZEN = {
     "run spec": (2, "2fa071b27f48"),
     "resources file": (2, "4c8e1f4416b3"),
     "plan": (2, "cde10b38b6dc"),
-    "fit": (3, "e62c64554e06"),
+    "fit": (4, "e62c64554e06"),
     "device profile": (2, "dea781c28e6e"),
 }
 MADE_OF: dict[str, tuple[type, ...]] = {
@@ -230,9 +230,9 @@ def test_what_a_later_slaw_wrote_is_refused_as_such(tmp_path):
 
 def test_an_older_fit_is_not_misread(tmp_path):
     fit = tmp_path / "kept" / "fits" / "fit.json"
-    for version in (1, 2):
+    for version in (1, 2, 3):
         layout.write_json(fit, {"schema_version": version, "laws": {}})
-        with pytest.raises(ConfigError, match=f"schema_version {version}, expected 3"):
+        with pytest.raises(ConfigError, match=f"schema_version {version}, expected 4"):
             known_laws(tmp_path / "kept")
 
 

@@ -118,7 +118,7 @@ def add(commands: Commands) -> None:
         "validate",
         help="hold runs out, predict them, and say how far a law may be trusted",
         description="Leave out sizes, trunks, long and dear runs in turn, predict them from the "
-        "others, and score errors, bias and the coverage of intervals.",
+        "others, and score errors and the coverage of intervals.",
     )
     add_fit_options(check)
     check.add_argument(

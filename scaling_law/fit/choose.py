@@ -21,10 +21,9 @@ from scaling_law.fit.parametric import Refitter
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.solve import Objective
 
-# A law farther down the list must be better by this share and by this much in log loss: held-out
-# errors of few runs are noisy, and where all are within the noise the simplest is as good.
+# A law farther down the list must have at most this share of the error: held-out errors of few
+# runs are noisy, and where all are within the noise the simplest is as good.
 CLEARLY_BETTER = 0.8
-CLEARLY_BETTER_LOG = 0.001
 # Runs above 1/4 and 1/16 of the largest FLOPs are held out in turn, and the largest sizes.
 FLOPS_CUTS = (4.0, 16.0)
 LEAST_HELD_OUT = 3
@@ -36,8 +35,8 @@ class LawScore:
     """``rms_log_residual`` on all points; held-out relative errors of the largest sizes.
 
     ``held_out_rms`` and ``held_out_worst`` are fractions of the loss (NaN when the law could
-    not be fitted without the largest sizes); ``bias`` is the mean signed error, predicted over
-    measured minus one; ``size_factor`` the largest size over the largest fitted.
+    not be fitted without the largest sizes); ``mean_residual`` is the signed mean of measured
+    over predicted minus one; ``size_factor`` the largest size over the largest fitted.
     ``rollout_rms``: the root mean square over all ``n_rollouts``, each counting the same.
     """
 
@@ -46,7 +45,7 @@ class LawScore:
     rms_log_residual: float
     held_out_rms: float
     held_out_worst: float
-    bias: float
+    mean_residual: float
     size_factor: float
     rollout_rms: float
     n_rollouts: int
@@ -74,12 +73,12 @@ def _score(
     largest: NDArray[np.bool_],
     cuts: Sequence[NDArray[np.bool_]],
 ) -> LawScore:
-    top = refit.errors(largest) if any(largest is cut for cut in cuts) else np.empty(0)
+    top = refit.residuals(largest) if any(largest is cut for cut in cuts) else np.empty(0)
     squares = []
     for cut in cuts:
-        errors = top if cut is largest else refit.errors(cut)
-        if len(errors):
-            squares.append(float(np.mean(np.log1p(errors) ** 2)))
+        missed = top if cut is largest else refit.residuals(cut)
+        if len(missed):
+            squares.append(float(np.mean(np.log1p(missed) ** 2)))
     factor = math.nan
     if largest.any() and not largest.all():
         factor = float(points.params[largest].max() / points.params[~largest].max())
@@ -89,7 +88,7 @@ def _score(
         rms_log_residual=refit.whole.rms_log_residual,
         held_out_rms=float(np.sqrt(np.mean(top**2))) if len(top) else math.nan,
         held_out_worst=float(np.abs(top).max()) if len(top) else math.nan,
-        bias=float(top.mean()) if len(top) else math.nan,
+        mean_residual=float(top.mean()) if len(top) else math.nan,
         size_factor=factor,
         rollout_rms=math.sqrt(np.mean(squares)) if len(squares) == len(cuts) > 0 else math.nan,
         n_rollouts=len(squares),

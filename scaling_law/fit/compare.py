@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from scaling_law import columns
 from scaling_law.fit.envelope import fit_envelope
 from scaling_law.fit.isoflop import fit_isoflop
 from scaling_law.fit.suite import FitSuite
@@ -85,11 +86,6 @@ def format_comparison(approaches: list[Approach], level: float) -> str:
         words = one.verdict or one.reason
         counted = one.params.replace("_", "-")
         rows.append((one.name, counted, one.flops, value, interval, words))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head) - 1)]
-    lines = [
-        "  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[-1]]).rstrip()
-        for row in rows
-    ]
     title = "compute-optimal size ~ compute^a (Kaplan 2020: .73, Chinchilla 2022: .50)"
     note = "IsoFLOP vertices and envelopes are biased even without noise: cross-checks"
-    return "\n".join([title, *lines, note])
+    return "\n".join([title, *columns.left(rows), note])

@@ -110,14 +110,14 @@ class Refitter:
         how = Resampling(resamples=resamples, level=level)
         return _resampled(result, problem, optimum, some, how)
 
-    def errors(self, held: NDArray[np.bool_]) -> Floats:
-        """Relative errors (predicted / measured - 1) of the held-out rows; empty where refused."""
+    def residuals(self, held: NDArray[np.bool_]) -> Floats:
+        """Measured / predicted - 1 of the held-out rows; empty where refused."""
         fit = self.on(~held)
         if not fit.usable:
             return np.empty(0)
         rest = self.points.take(held)
         variables = {v: rest.variable(v) for v in self.law.variables}
-        return np.asarray(self.law.predict(fit.params, variables) / rest.loss_nats - 1)
+        return np.asarray(rest.loss_nats / self.law.predict(fit.params, variables) - 1)
 
     def with_intervals(self, how: Resampling) -> FitResult:
         """The fit to all points, with intervals where there are trunks enough."""
@@ -148,8 +148,31 @@ def _resampled(
     )
     result = _with_intervals(result, problem, drawn, how.level)
     if how.intervals == "studentised":
-        return studentise(result, problem, optimum, points, drawn)
-    return result
+        result = studentise(result, problem, optimum, points, drawn)
+    return _without_bounds(result, problem, optimum, drawn)
+
+
+def _without_bounds(
+    result: FitResult, problem: Problem, optimum: Floats, drawn: Bootstrap
+) -> FitResult:
+    """The same result with infinity for every end that is the law's bound, not the data's.
+
+    Told in internal coordinates, where the bounds are: a term's coefficient relative to the
+    typical loss (its floor stands for 0), an exponent as it is. A public parameter that mixes
+    several, such as Kaplan's scales, has no bound of its own.
+    """
+    found = dict(result.intervals)
+    for place, name in enumerate(problem.law.names):
+        if name not in found:
+            continue
+        low, high = found[name]
+        ends = interval(drawn.internal[:, place], float(optimum[place]), result.level, drawn.widen)
+        below, above = problem.beyond(place, *ends)
+        if name in problem.law.exponents:  # as reported: a studentised end may lie further out
+            outside = problem.beyond(place, low, high)
+            below, above = below or outside[0], above or outside[1]
+        found[name] = (-math.inf if below else low, math.inf if above else high)
+    return dataclasses.replace(result, intervals=found)
 
 
 def _point_fit(

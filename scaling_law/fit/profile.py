@@ -24,6 +24,7 @@ from scaling_law.fit.parametric import problem_of
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.solve import Objective, Problem
 from scaling_law.fit.studentised import covariances
+from scaling_law.outcome import bound_words
 
 _STEPS = 41
 _REACH = 4.0
@@ -36,7 +37,7 @@ class Profile:
     """``values`` of ``param`` and ``rises``: relative excess of the squared log residuals.
 
     ``low`` and ``high`` bound where the rise is at most ``allowed``; None where the profile
-    stays below it to the end of its range (``open_low``, ``open_high``): the data set no bound.
+    stays below it to the end of its range: the data set no bound.
     """
 
     law: str
@@ -53,7 +54,7 @@ class Profile:
     def text(self) -> str:
         """The interval in words."""
         ends = (self.low, self.high)
-        low, high = ("no bound" if end is None else f"{end:.4g}" for end in ends)
+        low, high = map(bound_words, ends)
         return f"{self.param} = {self.estimate:.4g}, profile [{low}, {high}]"
 
 

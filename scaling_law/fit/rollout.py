@@ -44,12 +44,12 @@ class HeldOut:
 
     ``held_out`` says which; ``n_fitted``, ``n_held_out`` count points, ``n_sizes`` and
     ``n_trunks`` the sizes and trunks of those held out. ``factors`` maps
-    ``params``/``tokens``/``flops`` to largest held out / largest fitted. Errors are relative
-    (fractions): ``median_abs_error``, ``p90_abs_error`` (the largest, below ten runs),
-    ``max_abs_error``, signed mean ``bias``, and ``errors`` (run_id, signed). ``params`` are
-    the law's. ``coverage`` is the share of held-out runs within their prediction interval at
-    ``level``, None where intervals were not asked for or cannot be had. All None or empty when
-    ``status`` is ``refused`` for ``reason``.
+    ``params``/``tokens``/``flops`` to largest held out / largest fitted. ``residuals`` are
+    (run_id, measured loss over predicted minus one); of their absolute values
+    ``median_abs_error``, ``p90_abs_error`` (the largest, below ten runs) and ``max_abs_error``;
+    ``mean_residual`` has their sign. ``params`` are the law's. ``coverage`` is the share of
+    held-out runs within their prediction interval at ``level``, None where intervals were not
+    asked for or cannot be had. All None or empty when ``status`` is ``refused`` for ``reason``.
     """
 
     held_out: str
@@ -63,8 +63,8 @@ class HeldOut:
     median_abs_error: float | None = None
     p90_abs_error: float | None = None
     max_abs_error: float | None = None
-    bias: float | None = None
-    errors: tuple[tuple[str, float], ...] = ()
+    mean_residual: float | None = None
+    residuals: tuple[tuple[str, float], ...] = ()
     coverage: float | None = None
     level: float | None = None
     params: dict[str, float] = field(default_factory=dict)
@@ -129,7 +129,8 @@ class HoldOuts:
             return _refused(held_out, f"{status_words(fit.status)}: {fit.message}", counts, factors)
         rest = points.take(held)
         inputs = {name: rest.variable(name) for name in self._refit.law.variables}
-        errors = self._refit.law.predict(fit.params, inputs) / rest.loss_nats - 1
+        residuals = rest.loss_nats / self._refit.law.predict(fit.params, inputs) - 1
+        errors = np.abs(residuals)
         return HeldOut(
             held_out=held_out,
             status=fit.status,
@@ -139,11 +140,11 @@ class HoldOuts:
             n_sizes=sizes,
             n_trunks=trunks,
             factors=factors,
-            median_abs_error=float(np.median(np.abs(errors))),
-            p90_abs_error=float(np.quantile(np.abs(errors), 0.9, method="higher")),
-            max_abs_error=float(np.abs(errors).max()),
-            bias=float(errors.mean()),
-            errors=tuple(zip(rest.run_id, errors.tolist(), strict=True)),
+            median_abs_error=float(np.median(errors)),
+            p90_abs_error=float(np.quantile(errors, 0.9, method="higher")),
+            max_abs_error=float(errors.max()),
+            mean_residual=float(residuals.mean()),
+            residuals=tuple(zip(rest.run_id, residuals.tolist(), strict=True)),
             coverage=self._coverage(fit, rest, self.points.take(~held)),
             level=self.level if self.resamples else None,
             params=fit.params,

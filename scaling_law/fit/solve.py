@@ -211,6 +211,12 @@ class Problem:
         )
         return [name for name, hit in zip(self.law.names, close, strict=True) if hit]
 
+    def beyond(self, place: int, low: float, high: float) -> tuple[bool, bool]:
+        """Whether an interval of one parameter reaches its lower and its upper bound."""
+        least, most = float(self.low[place]), float(self.high[place])
+        slack = _BOUND_SLACK * min(most - least, 1.0)
+        return low - least < slack, most - high < slack
+
     def form(self, internal: Floats) -> dict[str, float]:
         """The parameters of the published form for one internal vector."""
         names, terms = self.law.names, self.law.terms

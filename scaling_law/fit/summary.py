@@ -6,7 +6,7 @@ import math
 
 from scaling_law.fit.parametric import MAX_CONDITION
 from scaling_law.fit.suite import FitSuite
-from scaling_law.outcome import FitResult, status_words
+from scaling_law.outcome import FitResult, bound_words, status_words
 from scaling_law.units import count_of, format_count
 
 # What the last line of every law says.
@@ -119,7 +119,10 @@ def _other_lines(suite: FitSuite) -> list[str]:
 
 def _score_lines(suite: FitSuite) -> list[str]:
     """Residuals and the held-out largest size, law by law."""
-    lines = ["joint laws: rms residual | rollouts, rms | largest sizes predicted from the others"]
+    lines = [
+        "joint laws: rms residual | rollouts, rms | largest sizes predicted from the others,"
+        " measured over predicted - 1"
+    ]
     for score in suite.scores:
         if not math.isfinite(score.rms_log_residual):
             lines.append(f"    {score.law:<11} not fitted")
@@ -128,7 +131,7 @@ def _score_lines(suite: FitSuite) -> list[str]:
         if math.isfinite(score.held_out_rms):
             words = (
                 f"rms {100 * score.held_out_rms:.2f}%, worst {100 * score.held_out_worst:.2f}%,"
-                f" bias {100 * score.bias:+.2f}% ({score.size_factor:.2g}x larger)"
+                f" mean {100 * score.mean_residual:+.2f}% ({score.size_factor:.2g}x larger)"
             )
         mark = "  <- forecasts use this" if score.law == suite.best_law else ""
         rolled = (
@@ -147,8 +150,7 @@ def _params(fit: FitResult) -> list[str]:
         text = f"{name} = {value:{digits}}"
         if name in fit.intervals:
             low, high = fit.intervals[name]
-            floor = value > 0 and low < 1e-3 * value
-            text += f" [{'unbounded below' if floor else format(low, digits)}, {high:{digits}}]"
+            text += f" [{bound_words(low, digits)}, {bound_words(high, digits)}]"
         words.append(text)
     return words
 

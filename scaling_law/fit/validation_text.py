@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scaling_law import columns
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.rollout import (
     LEAST_HELD_OUT,
@@ -23,16 +24,16 @@ _TITLES = (
     ("rollout_flops", "rollout by FLOPs: fit the cheap, predict the dear"),
     ("expanding", "expanding window: each block of FLOPs from all before it"),
 )
-_HEAD = ("held out", "fitted", "scored", "FLOPs", "median", "90%", "worst", "bias", "coverage")
+_HEAD = ("held out", "fitted", "scored", "FLOPs", "median", "90%", "worst", "mean", "coverage")
 
 
 def format_validation(check: Validation, points: FitPoints) -> str:
-    """Tables of errors, bias and coverage, then order, noise and the verdict in words."""
+    """Tables of errors and coverage, then order, noise and the verdict in words."""
     lines = [
         f"law {check.law} on {count_of(len(points), 'point')} from"
         f" {count_of(points.n_clusters, 'independent trunk')}",
-        "errors are predicted / measured - 1, in % of the loss; coverage: share of held-out runs"
-        " within their interval",
+        "errors are measured / predicted - 1, in %: median, 90% and worst of their sizes, mean",
+        "with its sign; coverage: share of held-out runs within their interval",
     ]
     for name, title in _TITLES:
         rows = getattr(check, name)
@@ -72,17 +73,11 @@ def _table(rows: Sequence[HeldOut]) -> list[str]:
         head = (row.held_out, str(row.n_fitted), str(row.n_held_out))
         factor = f"{row.factors['flops']:.2g}x"
         if row.median_abs_error is None:
-            table.append((*head, factor, f"refused: {row.reason}", "", "", "", ""))
+            table.append((*head, factor, f"refused: {row.reason}"))
             continue
         errors = (row.median_abs_error, row.p90_abs_error or 0.0, row.max_abs_error or 0.0)
         coverage = "-" if row.coverage is None else f"{100 * row.coverage:.0f}%"
         words = [f"{100 * error:.2f}%" for error in errors]
-        table.append((*head, factor, *words, f"{100 * (row.bias or 0.0):+.2f}%", coverage))
-    widths = [
-        max(len(line[i]) for line in table if i < 4 or not line[4].startswith("refused"))
-        for i in range(len(table[0]))
-    ]
-    return [
-        "    " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip()
-        for line in table
-    ]
+        mean = f"{100 * (row.mean_residual or 0.0):+.2f}%"
+        table.append((*head, factor, *words, mean, coverage))
+    return columns.left(table, "    ")

@@ -8,6 +8,7 @@ from scaling_law.layout import SweepDir
 from scaling_law.monitor.host import HostMeter
 from scaling_law.monitor.law import LawWatch
 from scaling_law.monitor.words import device_words, end_words, host_words, phase_words, speed_words
+from scaling_law.outcome import bound_words
 from scaling_law.run.snapshot import RunState, Snapshot, Watch
 from scaling_law.run.words import count_words, left_words, loss_words, state_words
 from scaling_law.units import format_count, format_seconds
@@ -140,7 +141,7 @@ def law_rows(law: dict[str, Any]) -> list[list[str]]:
         return []
     rows = []
     for name, value in law["params"].items():
-        low, high = law["intervals"].get(name, (None, None))
-        known = low is not None and high is not None
-        rows.append([name, f"{value:.4g}", f"{low:.4g} to {high:.4g}" if known else "none"])
+        ends = law["intervals"].get(name)
+        words = " to ".join(map(bound_words, ends)) if ends else "none"
+        rows.append([name, f"{value:.4g}", words])
     return rows

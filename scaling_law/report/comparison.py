@@ -28,10 +28,13 @@ def comparison_figure(approaches: Sequence[Approach]) -> Figure:
         if one.interval:
             axes.plot(one.interval, (place, place), color=colour, linewidth=2.2)
         axes.plot(one.exponent, place, "o", color=colour)
-        side = one.interval[1] if one.interval else one.exponent
-        axes.annotate(
-            f"{one.exponent:.2f}", (side, place), xytext=(5, 0), textcoords="offset points",
-            va="center", size=8.5, color=colour,
+        words = f"{one.exponent:.2f}"
+        if one.interval:
+            words += f" ({one.interval[0]:.2f} to {one.interval[1]:.2f})"
+        # beside the panel: within, it would lie on the published lines
+        axes.text(
+            1.01, place, words, transform=axes.get_yaxis_transform(), va="center", size=9,
+            color=colour,
         )  # fmt: skip
     for value, colour, line in ((KAPLAN, ORANGE, ":"), (CHINCHILLA, PURPLE, "--")):
         axes.axvline(value, color=colour, linestyle=line, linewidth=1.2, zorder=0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from scaling_law.counts import CONVENTIONS
 from scaling_law.record import RunRecord
 from scaling_law.report import style
 from scaling_law.report.evidence import Evidence
+from scaling_law.report.figures import size_label, sizes_title
 from scaling_law.units import format_count
 
 # Losses of the first steps would press all that matters into the bottom of the panel.
@@ -23,9 +25,8 @@ def training_curves(evidence: Evidence) -> Figure | None:
     figure, axes = style.new_figure("Cooldowns branch off one trunk per size and seed")
     if all(r.kind == "single" for r in evidence.records):
         axes.set_title("Validation loss along training")
-    counted = f"params_{evidence.counted}"
-    size_of = {r.run_id: int(getattr(r, counted)) for r in evidence.records}
-    sizes = sorted(set(size_of.values()))
+    sizes = sizes_of(evidence)
+    size_of = {r.run_id: size_name(r) for r in evidence.records}
     colours = dict(zip(sizes, style.ramp(len(sizes)), strict=True))
     for record in evidence.records:
         if record.run_id not in lines:
@@ -47,13 +48,27 @@ def training_curves(evidence: Evidence) -> Figure | None:
     style.count_axis(axes, "x", "training tokens seen")
     style.loss_axis(axes, min(every), min(max(every), _HEADROOM * max(ends)))
     entries = [
-        Line2D([], [], color=colours[size], label=f"{format_count(size)} parameters")
-        for size in sizes
+        Line2D([], [], color=colours[name], label=size_label(name, counts[evidence.counted]))
+        for name, counts in sizes.items()
     ]
     entries.append(Line2D([], [], color=style.FAINT, alpha=0.6, linewidth=0.9, label="trunk"))
     entries.append(Line2D([], [], color=style.FAINT, marker="o", label="cooldown and its end"))
-    style.legend_below(figure, entries, 3)
+    style.legend_below(figure, entries, 3, title=sizes_title(evidence.counted))
     return figure
+
+
+def size_name(record: RunRecord) -> str:
+    """The run's size as the points of a fit name it."""
+    return dict(record.spec.tags).get("size", format_count(record.params_total))
+
+
+def sizes_of(evidence: Evidence) -> dict[str, dict[str, int]]:
+    """Each size's parameters by what is counted, the smallest first."""
+    ordered = sorted(evidence.records, key=lambda r: int(getattr(r, f"params_{evidence.counted}")))
+    return {
+        size_name(r): {name: int(getattr(r, f"params_{name}")) for name in CONVENTIONS}
+        for r in ordered
+    }
 
 
 def curve_line(evidence: Evidence, record: RunRecord) -> tuple[list[int], list[float]]:

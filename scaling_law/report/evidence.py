@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints
 from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
 from scaling_law.fit.solve import Objective
+from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast import Forecast, for_law
 from scaling_law.layout import SweepDir
 from scaling_law.outcome import FitResult, Prediction
@@ -82,7 +85,8 @@ class Evidence:
     """A sweep as the report sees it.
 
     ``unfinished`` are (run_id, why) of runs without a record; ``fitted`` is None when the
-    records support no fit, for the reason ``why_no_fit``; ``config_text`` is ``sweep.yaml``.
+    records support no fit, for the reason ``why_no_fit``; ``config_text`` is ``sweep.yaml``,
+    ``round_texts`` are the configs of an adaptive loop's rounds (none for any other sweep).
     """
 
     name: str
@@ -92,13 +96,15 @@ class Evidence:
     plan: Plan | None
     unfinished: tuple[tuple[str, str], ...]
     config_text: str
+    round_texts: tuple[str, ...]
     fitted: Fitted | None
     why_no_fit: str
 
     @property
     def counted(self) -> str:
         """Which parameters count as a run's size."""
-        return self.fitted.points.convention["params"] if self.fitted else "total"
+        usual = FitSettings().convention
+        return self.fitted.points.convention["params"] if self.fitted else usual
 
     @property
     def excluded(self) -> tuple[tuple[str, str], ...]:
@@ -119,7 +125,7 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
     try:
         fitted = _fit(sweep, records, target_params)
     except FitError as problem:
-        why_no_fit = str(problem)
+        why_no_fit = str(problem).removeprefix("no law can be fitted: ")
     return Evidence(
         name=sweep.path.resolve().name,
         target_params=target_params,
@@ -128,6 +134,7 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
         plan=plan,
         unfinished=tuple(_unfinished(sweep, plan)),
         config_text=_text(sweep),
+        round_texts=tuple(_round_texts(sweep)),
         fitted=fitted,
         why_no_fit=why_no_fit,
     )
@@ -216,6 +223,13 @@ def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
 
 def _text(sweep: SweepDir) -> str:
     return sealed.read_text(sweep.config, begun_config_key(sweep)) if sweep.config.is_file() else ""
+
+
+def _round_texts(sweep: SweepDir) -> Iterator[str]:
+    for number in itertools.count(1):
+        if not sweep.round_config(number).is_file():
+            return
+        yield sealed.read_text(sweep.round_config(number))
 
 
 def rows_by_size(points: FitPoints) -> dict[str, list[int]]:

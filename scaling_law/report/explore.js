@@ -60,6 +60,8 @@
     if (!law || !law.predicted_nats) return null;
     return 100 * (data.points[row].loss_nats / law.predicted_nats[row] - 1);
   };
+  // a size by its name and its count, as in the drawn figures' legends
+  const counts = (name) => Object.hasOwn(data.sizes || {}, name) && data.sizes[name][chosen.convention];
   const valueOf = (row, what) => {
     const run = data.points[row];
     if (what === "tokens") return run.tokens;
@@ -156,14 +158,11 @@
       const found = [];
       for (const layer of this.layers) {
         if (this.hidden.has(layer.legend || layer.name)) continue;
-        if (layer.kind === "runs") {
-          layer.runs.forEach((row, i) => {
-            const x = valueOf(row, layer.x), y = valueOf(row, layer.y);
-            if (x !== null && y !== null) found.push({ x, y, layer, i, row });
-          });
-        } else {
-          layer.x.forEach((x, i) => { if (layer.y[i] !== null) found.push({ x, y: layer.y[i], layer, i }); });
-        }
+        if (layer.kind === "runs") layer.runs.forEach((row, i) => {
+          const x = valueOf(row, layer.x), y = valueOf(row, layer.y);
+          if (x !== null && y !== null) found.push({ x, y, layer, i, row });
+        });
+        else layer.x.forEach((x, i) => { if (layer.y[i] !== null) found.push({ x, y: layer.y[i], layer, i }); });
       }
       return found;
     }
@@ -249,10 +248,10 @@
         make("line", { x1: area.left, x2: area.left + area.width, y1: at, y2: at }, grid);
         make("text", { x: area.left - 6, y: at + 4, "text-anchor": "end" }, grid, TICKS[spec.y.words](value));
       }
-      const label = (spec.x.labels || {})[chosen.convention] || spec.x.label;
-      make("text", { class: "label", x: area.left + area.width / 2, y: height - 6, "text-anchor": "middle" }, grid, label);
+      const named = (axis) => (axis.labels || {})[chosen.convention] || axis.label;
+      make("text", { class: "label", x: area.left + area.width / 2, y: height - 6, "text-anchor": "middle" }, grid, named(spec.x));
       const middle = area.top + area.height / 2;
-      make("text", { class: "label", x: 13, y: middle, transform: `rotate(-90 13 ${middle})`, "text-anchor": "middle" }, grid, spec.y.label);
+      make("text", { class: "label", x: 13, y: middle, transform: `rotate(-90 13 ${middle})`, "text-anchor": "middle" }, grid, named(spec.y));
     }
 
     paint(layer, plot) {
@@ -298,12 +297,13 @@
       }
       const had = document.activeElement, focused = this.legend.contains(had) ? had.dataset.name : null;
       this.legend.replaceChildren();
+      if ([...groups.keys()].some(counts)) html("span", { class: "entry" }, this.legend, `size and its ${data.conventions[chosen.convention]} parameters`);
       for (const [name, look] of groups) {
         const button = html("button", { type: "button", "aria-pressed": String(!this.hidden.has(name)), "data-name": name }, this.legend);
         const icon = make("svg", { viewBox: "0 0 26 12", width: 26, height: 12, "aria-hidden": "true" }, button);
         if (look.line) make("path", { d: "M1 6H25", stroke: look.colour, "stroke-width": look.band ? 9 : 2, "stroke-opacity": look.band ? 0.3 : null, "stroke-dasharray": look.dashed ? "6 4" : null }, icon);
         if (look.marker) make("path", { d: SHAPES[look.marker](4), transform: "translate(13 6)", fill: look.colour }, icon);
-        html("span", {}, button, name);
+        html("span", {}, button, counts(name) ? `${name}: ${count(counts(name))}` : name);
         button.addEventListener("click", () => {
           if (!this.hidden.delete(name)) this.hidden.add(name);
           this.leave();
@@ -465,7 +465,7 @@
     const law = fit(), output = document.getElementById("chosen");
     const params = Object.entries(law.params).map(([name, value]) => {
       const ends = law.intervals[name];
-      return `${name} = ${figure(value)}` + (ends ? ` [${figure(ends[0])}, ${figure(ends[1])}]` : "");
+      return `${name} = ${figure(value)}` + (ends ? ` [${ends.map((end) => (end === null ? "no bound" : figure(end))).join(", ")}]` : "");
     });
     let words = `${chosen.law}, parameters: ${data.conventions[chosen.convention]}. ${law.status}`;
     if (params.length) words += `: ${params.join("; ")}`;

@@ -19,9 +19,9 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points import FitPoints
 from scaling_law.outcome import FitResult, finite_json
 from scaling_law.report import style
-from scaling_law.report.curves import curve_line
+from scaling_law.report.curves import curve_line, size_name, sizes_of
 from scaling_law.report.evidence import Evidence, Fitted, rows_by_size
-from scaling_law.report.figures import WORDS, flops_label, law_curve, params_label, spread_out
+from scaling_law.report.figures import flops_label, law_curve, params_label, spread_out
 from scaling_law.report.held_out import rollouts, sizes_left_out
 from scaling_law.report.optimum import (
     FORECAST_STEPS,
@@ -46,11 +46,15 @@ def document(evidence: Evidence) -> dict[str, Any]:
 
     ``points``, ``fits[convention][law]`` and ``seed_noise_log`` are those of ``slaw fit --json``
     at full precision; curves have six digits. ``charts`` by the name of the figure.
+    ``sizes`` has each size's parameters under every convention.
     """
     charts = {"training_curves": [_training(evidence)]}
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "name": evidence.name,
+        "convention": evidence.counted,
+        "conventions": {name: name.replace("_", "-") for name in CONVENTIONS},
+        "sizes": sizes_of(evidence),
         "points": [],
         "fits": {},
         "charts": charts,
@@ -74,7 +78,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
         "seed_noise_log": fitted.known.seed_noise_log,
         "convention": convention["params"],
         "best_law": fitted.known.best_law,
-        "conventions": {name: WORDS[name] for name in CONVENTIONS if name in fitted.counted},
+        "conventions": {n: n.replace("_", "-") for n in CONVENTIONS if n in fitted.counted},
         "points": _points(fitted),
         "fits": {
             name: {law: _fit(fit, fitted.counted[name]) for law, fit in laws.items()}
@@ -216,10 +220,10 @@ def _loss_params(fitted: Fitted) -> Layer:
     return chart | {"views": _views(fitted, draw)}
 
 
-def _params_axis(fitted: Fitted) -> dict[str, Any]:
+def _params_axis(fitted: Fitted, what: str = "model size") -> dict[str, Any]:
     return {
-        "label": params_label(fitted.points),
-        "labels": {name: params_label(other) for name, other in fitted.counted.items()},
+        "label": params_label(fitted.points, what),
+        "labels": {name: params_label(other, what) for name, other in fitted.counted.items()},
         "log": True,
         "words": "count",
     }
@@ -227,7 +231,7 @@ def _params_axis(fitted: Fitted) -> dict[str, Any]:
 
 def _residuals(fitted: Fitted, x: str) -> Layer:
     axis = _params_axis(fitted) if x == "params" else _TOKENS
-    y = {"label": "measured loss over predicted (%)", "log": False, "words": "percent"}
+    y = {"label": style.RESIDUAL, "log": False, "words": "percent"}
     words = {"params": "model size", "tokens": "training tokens"}[x]
     chart = _chart(
         f"Residuals of the law against {words}", axis, y, _runs(fitted.points, x, "residual")
@@ -240,8 +244,7 @@ def _residuals(fitted: Fitted, x: str) -> Layer:
 
 
 def _training(evidence: Evidence) -> Layer:
-    counted = f"params_{evidence.counted}"
-    sizes = sorted({int(getattr(r, counted)) for r in evidence.records})
+    sizes = sizes_of(evidence)
     colours = {s: style.themed(c) for s, c in zip(sizes, style.ramp(len(sizes)), strict=True)}
     layers, lines = [], []
     for record in evidence.records:
@@ -249,9 +252,9 @@ def _training(evidence: Evidence) -> Layer:
         if len(tokens) < 2:
             continue
         lines.append(losses)
-        size = int(getattr(record, counted))
+        size = size_name(record)
         layers.append(
-            {"kind": "line", "name": record.run_id, "legend": f"{format_count(size)} parameters",
+            {"kind": "line", "name": record.run_id, "legend": size,
              "colour": colours[size], "faint": record.kind == "trunk",
              "x": tokens, "y": _digits(losses)}
         )  # fmt: skip
@@ -321,7 +324,7 @@ def _allocation(fitted: Fitted) -> Layer:
     for words, colour, y in allocation_rules(fitted, x):
         layers.append(_line(words, colour, x, y, dashed=True))
     axis = {"label": flops_label(fitted.points), "log": True, "words": "flops"}
-    size = {"label": "compute-optimal size (parameters)", "log": True, "words": "count"}
+    size = _params_axis(fitted, "best size")
     chart = _chart("Best size for a budget", axis, size, layers)
     return chart | {"views": _views(fitted, draw)}
 
@@ -362,18 +365,19 @@ def _forecast(fitted: Fitted, target_params: float) -> list[Layer]:
 
 
 def _held_out(fitted: Fitted) -> list[Layer]:
-    y = {"label": "predicted loss over measured (%)", "log": False, "words": "percent"}
+    y = {"label": style.RESIDUAL, "log": False, "words": "percent"}
     noise, charts = fitted.known.seed_noise_log, []
     for folds, title, label, colour in (
-        (sizes_left_out(fitted), "Sizes left out", "size left out (parameters)", style.BLUE),
+        (sizes_left_out(fitted), "Sizes left out", params_label(fitted.points, "size left out"),
+         style.BLUE),
         (rollouts(fitted), "Dear runs predicted from cheap", "times the fitted FLOPs",
          style.ORANGE),
     ):  # fmt: skip
         layers = [
             {"kind": "marks", "name": fold.name, "legend": "held-out run", "marker": "circle",
              "titles": [f"{run_id}, {fold.name}" for run_id in fold.run_id],
-             "colour": style.themed(colour), "x": [fold.place] * len(fold.errors_percent),
-             "y": _digits(fold.errors_percent)}
+             "colour": style.themed(colour), "x": [fold.place] * len(fold.residuals_percent),
+             "y": _digits(fold.residuals_percent)}
             for fold in folds
         ]  # fmt: skip
         if layers:

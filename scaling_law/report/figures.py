@@ -16,17 +16,30 @@ from scaling_law.fit.points import FitPoints
 from scaling_law.outcome import FitResult
 from scaling_law.report import style
 from scaling_law.report.evidence import Fitted, rows_by_size
-from scaling_law.report.style import FAINT, INK, MARKERS
+from scaling_law.report.style import FAINT, INK, MARKERS, RESIDUAL
 from scaling_law.units import format_count
 
 _GRID = 60
-WORDS = {"non_embedding": "non-embedding", "matmul": "blocks and head", "total": "all"}
 
 
-def params_label(points: FitPoints) -> str:
+def counted_words(points: FitPoints) -> str:
+    """Which parameters count as a size, by the name that every command uses."""
+    return points.convention["params"].replace("_", "-")
+
+
+def params_label(points: FitPoints, what: str = "model size") -> str:
     """The axis label of parameters, with what is counted."""
-    counted = points.convention["params"]
-    return f"model size (parameters, {WORDS.get(counted, counted)})"
+    return f"{what} ({counted_words(points)} parameters)"
+
+
+def sizes_title(counted: str) -> str:
+    """The head of a legend whose entries are ``size_label``."""
+    return f"size and its {counted.replace('_', '-')} parameters"
+
+
+def size_label(name: str, params: float) -> str:
+    """A size by its name and its count, the same in every legend."""
+    return f"{name}: {format_count(params)}"
 
 
 def flops_label(points: FitPoints) -> str:
@@ -87,7 +100,7 @@ def _entry(label: str, colour: str, marker: str = "", dashed: bool = False) -> L
 
 def _size_entries(groups: dict[str, list[int]], points: FitPoints) -> list[Line2D]:
     return [
-        _entry(f"{format_count(points.params[rows[0]])} parameters", colour, marker)
+        _entry(size_label(points.size[rows[0]], points.params[rows[0]]), colour, marker)
         for (rows, colour, marker) in _sizes(groups)
     ]
 
@@ -166,7 +179,7 @@ def loss_against_tokens(fitted: Fitted) -> Figure:
         _draw_points(axes, fitted, "tokens", rows, colour, marker)
     style.count_axis(axes, "x", "training tokens")
     style.loss_axis(axes, *_loss_range(points))
-    style.legend_below(figure, _size_entries(groups, points), 3)
+    _size_legend(figure, _size_entries(groups, points), points)
     return figure
 
 
@@ -197,8 +210,12 @@ def loss_against_flops(fitted: Fitted) -> Figure:
         entries.append(_entry(f"lower envelope: FLOPs$^{{-{exponent:.3f}}}$", INK, dashed=True))
     style.flops_axis(axes, "x", flops_label(points))
     style.loss_axis(axes, *_loss_range(points))
-    style.legend_below(figure, entries, 3)
+    _size_legend(figure, entries, points)
     return figure
+
+
+def _size_legend(figure: Figure, entries: list[Line2D], points: FitPoints) -> None:
+    style.legend_below(figure, entries, 3, title=sizes_title(counted_words(points)))
 
 
 def _loss_range(points: FitPoints) -> tuple[float, float]:
@@ -206,7 +223,7 @@ def _loss_range(points: FitPoints) -> tuple[float, float]:
 
 
 def residuals(fitted: Fitted) -> Figure:
-    """Measured over predicted loss, in percent, against size and against tokens."""
+    """Measured over predicted loss - 1, in percent, against size and against tokens."""
     points = fitted.points
     figure = Figure(figsize=(style.WIDE, style.TALL), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -229,9 +246,9 @@ def residuals(fitted: Fitted) -> Figure:
             axes.plot(points.variable(variable)[rows], percent[rows], marker, color=colour)
         low, high = points.data_range[variable]
         axes.set_xlim(low / 1.3, high * 1.3)
-    style.count_axis(panels[0], "x", "model size (parameters)")
+    style.count_axis(panels[0], "x", params_label(points))
     style.count_axis(panels[1], "x", "training tokens")
-    panels[0].set_ylabel("measured loss over predicted (%)")
+    panels[0].set_ylabel(RESIDUAL)
     reach = 1.15 * max(worst, 200 * (noise or 0.0))
     panels[0].set_ylim(-reach, reach)
     entries = _size_entries(groups, points)
@@ -241,5 +258,5 @@ def residuals(fitted: Fitted) -> Figure:
         entries.append(
             Line2D([], [], color=FAINT, alpha=0.3, linewidth=8, label="seed noise, ±2 deviations")
         )
-    style.legend_below(figure, entries, 3)
+    _size_legend(figure, entries, points)
     return figure

@@ -7,10 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from scaling_law.fit.choose import CLEARLY_BETTER
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
 from scaling_law.forecast_text import comparison_cells, loss_words
-from scaling_law.outcome import FitResult, Prediction
+from scaling_law.outcome import FitResult, Prediction, bound_words
 from scaling_law.report.evidence import Evidence, Fitted
 from scaling_law.report.page import (
     Section,
@@ -19,7 +20,9 @@ from scaling_law.report.page import (
     listing,
     note,
     paragraph,
+    percent,
     sentence,
+    signed_percent,
     table,
     text,
 )
@@ -27,9 +30,9 @@ from scaling_law.report.style import power_of_ten
 from scaling_law.units import format_count, rounded_count
 
 _COUNTED = {
-    "total": "all",
-    "non_embedding": "non-embedding",
-    "matmul": "blocks and head (every matrix that multiplies activations)",
+    "total": "total (every one)",
+    "non_embedding": "non-embedding (blocks and final norm)",
+    "matmul": "matmul (blocks and head: every matrix that multiplies activations)",
 }
 _HEADS = {"kaplan_n": "Kaplan, size", "kaplan_d": "Kaplan, tokens", "kaplan_c": "Kaplan, compute"}
 
@@ -61,7 +64,8 @@ def answer(evidence: Evidence) -> Section:
 
 
 def _forecast_card(fitted: Fitted, target_params: float) -> str:
-    heading = f"Loss of a model of {format_count(target_params)} parameters"
+    counted = fitted.points.convention["params"].replace("_", "-")
+    heading = f"Loss of a model of {format_count(target_params)} {counted} parameters"
     if fitted.forecast is None:
         return card(heading, "no forecast", [sentence(fitted.why_no_forecast)])
     prediction = fitted.forecast.prediction
@@ -90,7 +94,8 @@ def _shape_card(fitted: Fitted, target_params: float) -> str:
     best = fitted.best
     exponent = best.optimum.get("a")
     if exponent is None:
-        return card(heading, "not determined", ["The law has no compute-optimal split."])
+        why = "The law has no compute-optimal split." if best.usable else "No law to split by."
+        return card(heading, "not determined", [why])
     words = []
     if interval := best.optimum_intervals.get("a"):
         level = f"{100 * best.level:g}%"
@@ -121,17 +126,17 @@ def _trust_card(fitted: Fitted) -> str:
 
 def _comparison(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> str:
     body = [
-        (law_words, counted, *figures)
-        for law_words, *figures, counted in comparison_cells(prediction, rows, "–")
+        (words, loss, counted, *figures)
+        for words, loss, *figures, counted in comparison_cells(prediction, rows, "–")
     ]
     head = (
-        "law", "parameters counted", "loss (nats/token)", "optimal tokens for this size",
+        "law", "loss (nats/token)", "parameters counted", "optimal tokens for this size",
         "best size for this compute", "best tokens for this compute", "exponent a",
     )  # fmt: skip
     caption = f"Beside the published laws at the same target. {sentence(COMPARISON_CAVEAT)}"
     if any(row["outside"] for row in rows):
         caption += f" {sentence(OUTSIDE_CAPTION)}"
-    return table(caption, head, body, 2) if body else ""
+    return table(caption, head, body, (0, 2)) if body else ""
 
 
 def law(evidence: Evidence) -> Section | None:
@@ -142,7 +147,7 @@ def law(evidence: Evidence) -> Section | None:
     best, convention = fitted.best, fitted.points.convention
     counted = _COUNTED.get(convention["params"], convention["params"])
     body = (
-        _used(best)
+        _used(fitted)
         if best.usable
         else note(
             f"No joint law could be fitted; {best.law}: {best.status}. {sentence(best.message)}"
@@ -160,12 +165,21 @@ def law(evidence: Evidence) -> Section | None:
     return Section(anchor="law", heading="The law", body=body)
 
 
-def _used(best: FitResult) -> str:
-    """Which law forecasts, and how well it fits."""
+def _used(fitted: Fitted) -> str:
+    """Which law forecasts, how it was chosen, and how well it fits."""
+    best = fitted.best
+    rollouts = max((score["n_rollouts"] for score in fitted.summary["scores"]), default=0)
+    chosen = "the first of the joint laws that converged: the runs allow no rollout to choose by"
+    if any(score["rollout_rms"] is not None for score in fitted.summary["scores"]):
+        chosen = (
+            "the first of the joint laws, in the order of their table, that none beats clearly "
+            f"(by {100 * (1 - CLEARLY_BETTER):g}%) in {rollouts} "
+            f"{'rollout' if rollouts == 1 else 'rollouts'}: fitted to the cheaper or smaller runs, "
+            "asked for the dearer or larger"
+        )
     return (
-        f"<p>Forecasts use the {text(best.law)} law, {_formula(load_law(best.law).latex)}, the one "
-        "of the joint laws that best predicts the largest size from the others (Chinchilla’s "
-        f"unless another is clearly better). Fitted to {best.n_points} annealed points from "
+        f"<p>Forecasts use the {text(best.law)} law, {_formula(load_law(best.law).latex)}, "
+        f"{chosen}. Fitted to {best.n_points} annealed points from "
         f"{best.n_clusters} independent trunks; {best.n_starts_agreeing} of {best.n_starts} "
         f"starts agree; rms residual {percent(best.rms_log_residual)} of loss.</p>\n"
     )
@@ -186,11 +200,12 @@ def _law_table(fitted: Fitted) -> str:
         where = str(fitted.summary["laws"][name]["fitted_on"])
         words = [_parameter(fit, parameter) for parameter in fit.params]
         status = fit.status + (f": {fit.message}" if fit.message else "")
-        rows.append((_HEADS.get(name, name), where, status, "; ".join(words) or "–"))
+        rows.append((_HEADS.get(name, name), "\n".join(words) or "–", where, status))
     return table(
-        "Every law that was fitted, its parameters with their intervals; full precision is in "
-        "fits/fit.json",
-        ("law", "fitted to", "status", "parameters"), rows, 4,
+        "Every law that was fitted, its parameters with their intervals; no bound: the data set "
+        "none on that side, the law's own limit ended it (0 for an irreducible loss). Full "
+        "precision is in fits/fit.json",
+        ("law", "parameters", "fitted to", "status"), rows, 4,
     )  # fmt: skip
 
 
@@ -198,56 +213,57 @@ def _parameter(fit: FitResult, name: str) -> str:
     words = f"{name} = {fit.params[name]:.4g}"
     if name in fit.intervals:
         low, high = fit.intervals[name]
-        words += f" [{low:.4g}, {high:.4g}]"
+        words += f" [{bound_words(low)}, {bound_words(high)}]"
     return words
 
 
 def _scores(fitted: Fitted) -> str:
     rows = []
     for score in fitted.summary["scores"]:
-        name = score["law"] + (" (used)" if score["law"] == fitted.known.best_law else "")
-        errors = [score[k] for k in ("rms_log_residual", "held_out_rms", "held_out_worst", "bias")]
-        rows.append((name, score["status"], *(percent(error) for error in errors)))
+        used = fitted.best.usable and score["law"] == fitted.known.best_law
+        name = score["law"] + (" (used)" if used else "")
+        names = ("rollout_rms", "rms_log_residual", "held_out_rms", "held_out_worst")
+        errors = [percent(score[name]) for name in names]
+        rows.append((name, *errors, signed_percent(score["mean_residual"]), score["status"]))
     return table(
-        "The joint laws: residuals on all points, and the largest size predicted from the others",
-        ("law", "status", "rms residual", "held-out rms", "held-out worst", "held-out bias"),
-        rows, 2,
+        "The joint laws, measured over predicted loss − 1: on rollouts, by which the law to "
+        "forecast with is chosen; on all points; and for the largest sizes predicted from the "
+        "others",
+        ("law", "rollouts, rms", "all points, rms", "largest sizes, rms",
+         "largest sizes, worst", "largest sizes, mean", "status"),
+        rows, (0, 6),
     )  # fmt: skip
-
-
-def percent(share: float | None) -> str:
-    """A fraction as percent; a dash for None."""
-    return "–" if share is None else f"{100 * share:.2f}%"
 
 
 def _conventions(fitted: Fitted) -> str:
     rows = []
     for row in fitted.summary["by_convention"]:
-        interval = "–"
-        if row["a_low"] is not None:
-            interval = f"{row['a_low']:.2f} to {row['a_high']:.2f}"
-        values = [row[k] for k in ("a", "E", "alpha", "beta")]
+        interval = None if row["a_low"] is None else (row["a_low"], row["a_high"])
+        values = [row[k] for k in ("E", "alpha", "beta")]
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
         name = row["params"].replace("_", "-")
-        rows.append((row["law"], name, row["status"], shown[0], interval, *shown[1:]))
+        rows.append((row["law"], _exponent(row["a"], interval), name, *shown, row["status"]))
     counted = fitted.points.convention["params"].replace("_", "-")
     for name in ("isoflop", "envelope"):
         line, result = fitted.line(name), fitted.summary[name]
         if line is None:
             words = result["status"] + ": " + result["reason"]
-            rows.append((name, counted, words, "–", "–", "–", "–", "–"))
+            rows.append((name, "–", counted, "–", "–", "–", words))
             continue
-        low, high = line.interval or (math.nan, math.nan)
-        rows.append(
-            (name, counted, result["status"], f"{line.exponent:.3f}", f"{low:.2f} to {high:.2f}",
-             "–", "–", "–")
-        )  # fmt: skip
+        a = _exponent(line.exponent, line.interval)
+        rows.append((name, a, counted, "–", "–", "–", result["status"]))
     return table(
         "The exponent a of size ~ compute^a depends on the law and on what counts as size",
-        ("law or approach", "parameters counted", "status", "a", "interval", "E", "α", "β"),
+        ("law or approach", "a", "parameters counted", "E", "α", "β", "status"),
         rows,
-        3,
+        (0, 2, 6),
     )
+
+
+def _exponent(value: float | None, interval: tuple[float, float] | None) -> str:
+    """With its interval, where it has one."""
+    words = "–" if value is None else f"{value:.3f}"
+    return words + (f" [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "")
 
 
 def checks(evidence: Evidence) -> Section | None:
@@ -255,31 +271,7 @@ def checks(evidence: Evidence) -> Section | None:
     if evidence.fitted is None:
         return None
     found = evidence.fitted.summary["validation"]
-    rows = []
-    for kind, words in (
-        ("leave_size_out", "left out"), ("rollout_params", "rollout"), ("rollout_flops", "rollout"),
-    ):  # fmt: skip
-        for fold in found[kind]:
-            why = fold["status"] + (f": {fold['reason']}" if fold["reason"] else "")
-            factor = fold["factors"].get("flops")
-            errors = [fold[k] for k in ("median_abs_error", "p90_abs_error", "bias")]
-            rows.append(
-                (
-                    f"{words}: {fold['held_out']}",
-                    why,
-                    fold["n_fitted"],
-                    fold["n_held_out"],
-                    "–" if factor is None else f"{factor:.2g}×",
-                    *(percent(error) for error in errors),
-                )
-            )
-    head = (
-        "held out", "status", "points fitted", "points predicted", "FLOPs beyond the fit",
-        "median error", "90% within", "bias",
-    )  # fmt: skip
-    body = paragraph(sentence(found["verdict"]))
-    body += table(f"The {found['law']} law fitted without some runs, and asked for them",
-                  head, rows, 2) if rows else ""  # fmt: skip
+    body = paragraph(sentence(found["verdict"])) + _folds(found)
     noise = found["seed_noise_log"]
     items = [] if noise is None else [
         f"Seed noise: {100 * noise:.2f}% of loss (one standard deviation, "
@@ -298,3 +290,35 @@ def checks(evidence: Evidence) -> Section | None:
         sentence(words) for words in dict.fromkeys([*found["reasons"].values(), *found["notes"]])
     ]
     return Section(anchor="checks", heading="Checks", body=body + bullets(items))
+
+
+def _folds(found: dict[str, Any]) -> str:
+    """The runs held out of a fit of the law, and how well it predicts them."""
+    rows = []
+    for kind, words in (
+        ("leave_size_out", "left out"), ("rollout_params", "rollout"), ("rollout_flops", "rollout"),
+    ):  # fmt: skip
+        for fold in found[kind]:
+            why = fold["status"] + (f": {fold['reason']}" if fold["reason"] else "")
+            factor = fold["factors"].get("flops")
+            errors = [percent(fold[k]) for k in ("median_abs_error", "p90_abs_error")]
+            rows.append(
+                (
+                    f"{words}: {fold['held_out']}",
+                    fold["n_fitted"],
+                    fold["n_held_out"],
+                    "–" if factor is None else f"{factor:.2g}×",
+                    *errors,
+                    signed_percent(fold["mean_residual"]),
+                    why,
+                )
+            )
+    head = (
+        "held out", "points fitted", "points predicted", "FLOPs beyond the fit",
+        "median error", "90% within", "mean, signed", "status",
+    )  # fmt: skip
+    caption = (
+        f"The {found['law']} law fitted without some runs, and asked for them: measured over "
+        "predicted loss − 1"
+    )
+    return table(caption, head, rows, (0, 7)) if rows else ""

@@ -11,16 +11,18 @@ from matplotlib.colors import ListedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from scaling_law import layout
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.compare import Approach
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points import FitPoints
 from scaling_law.fit.suite import FitSuite
 from scaling_law.outcome import FitResult, Prediction
 from scaling_law.report import style
 from scaling_law.report.comparison import comparison_figure
+from scaling_law.report.figures import counted_words, params_label
 from scaling_law.report.style import BLUE, FAINT, INK
 from scaling_law.units import format_count
 
@@ -59,26 +61,30 @@ def fit_figure(suite: FitSuite) -> Figure:
     )
     shades = ListedColormap([style.ramp_over(0, 255)(i) for i in range(256)])
     norm = LogNorm(points.params.min(), points.params.max())
-    axes.scatter(points.flops, points.loss_nats, c=points.params, cmap=shades, norm=norm, s=16)
+    axes.scatter(_flops(points), points.loss_nats, c=points.params, cmap=shades, norm=norm, s=16)
     found = _frontier(suite, best)
     entries = _draw_frontier(axes, suite, found)
     losses_seen = [*points.loss_nats.tolist(), *(one.loss_nats for one in found)]
-    style.flops_axis(axes, "x", f"FLOPs ({points.convention['flops']})")
+    counted = counted_words(points)
+    style.flops_axis(axes, "x", f"training compute (FLOPs, 6 × {counted} parameters × tokens)")
     style.loss_axis(axes, min(losses_seen) * 0.98, max(losses_seen) * 1.02)
     axes.set_ylabel(f"loss ({points.convention['loss']})")
-    counted = points.convention["params"].replace("_", "-")
-    bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, label=f"parameters ({counted})")
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
-    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, label=params_label(points))
+    style.log_ticks(bar.ax.yaxis, *points.data_range["params"], format_count)
     style.legend_below(figure, entries, 2)
     return figure
 
 
+def _flops(points: FitPoints) -> Floats:
+    """6 N D [n]: the law splits a budget so, and a figure has one count."""
+    return 6 * points.params * points.tokens
+
+
 def _frontier(suite: FitSuite, best: FitResult) -> list[Prediction]:
     """The best split of budgets from the smallest run's to well beyond the largest's."""
-    low, high = suite.points.data_range["flops"]
+    budgets = _flops(suite.points)
     found = []
-    for flops in np.geomspace(low, high * _BEYOND, _STEPS):
+    for flops in np.geomspace(budgets.min(), budgets.max() * _BEYOND, _STEPS):
         try:
             one = extrapolate(
                 best,
@@ -105,12 +111,11 @@ def _draw_frontier(axes: Axes, suite: FitSuite, found: list[Prediction]) -> list
     )
     axes.plot(budgets, [one.loss_nats for one in found], color=BLUE)
     axes.fill_between(budgets, low, high, color=BLUE, alpha=0.18, linewidth=0)
-    end = suite.points.data_range["flops"][1]
-    axes.axvline(end, color=FAINT, linestyle="--", linewidth=1)
+    axes.axvline(_flops(suite.points).max(), color=FAINT, linestyle="--", linewidth=1)
     level = f"{100 * suite.settings.level:g}%"
     return [
         *entries,
-        Line2D([], [], color=BLUE, label="law at its best split of 6ND"),
+        Line2D([], [], color=BLUE, label="law at its best split"),
         Patch(color=BLUE, alpha=0.25, label=f"{level} interval of a new run, over the laws"),
         Line2D([], [], color=FAINT, linestyle="--", label="end of the data"),
     ]

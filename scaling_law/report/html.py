@@ -15,7 +15,6 @@ from scaling_law.layout import SweepDir, atomic_write, check_folder
 from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
-from scaling_law.report.figures import WORDS
 from scaling_law.report.held_out import held_out_figure
 from scaling_law.report.page import (
     Live,
@@ -33,12 +32,16 @@ _SCRIPT = Path(__file__).with_name("explore.js")
 
 @dataclass(frozen=True, kw_only=True)
 class _Plot:
-    """A figure: file name, what it shows (for those who cannot see it), how to read it."""
+    """A figure: file name, what it shows (for those who cannot see it), how to read it.
+
+    ``wide`` where it has two panels.
+    """
 
     name: str
     shows: str
     caption: str
     make: Callable[[], Figure | None]
+    wide: bool = False
 
 
 def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: float = 175e9) -> Path:
@@ -76,7 +79,7 @@ def _draw(plot: _Plot, folder: Path) -> str:
     if svg is None:
         return ""
     inline = style.inline_svg(svg, plot.name, plot.shows)
-    return drawing(inline, plot.caption, plot.shows, chart=plot.name)
+    return drawing(inline, plot.caption, plot.shows, chart=plot.name, wide=plot.wide)
 
 
 def _page(evidence: Evidence, drawn: str) -> str:
@@ -112,8 +115,8 @@ def _choices(evidence: Evidence) -> str:
     if fitted is None or not fitted.known.best_law:
         return ""
     used = fitted.points.convention["params"]
-    counts = [(name, WORDS[name]) for name in CONVENTIONS if name in fitted.counted]
-    laws = [(name, name) for name in fitted.fits[used]]
+    counts = [(n, n.replace("_", "-")) for n in CONVENTIONS if n in fitted.counted]
+    laws = [(name, name) for name, fit in fitted.fits[used].items() if fit.usable]
     return choices(
         [
             ("convention", "Parameters counted", counts, used),
@@ -151,6 +154,7 @@ def _held_out_plot(fitted: Fitted) -> _Plot:
         "predicted from the cheaper or smaller ones, by how far in FLOPs they lie beyond those. "
         "The numbers are under Checks.",
         make=lambda: held_out_figure(fitted),
+        wide=True,
     )
 
 
@@ -189,6 +193,7 @@ def _law_plots(fitted: Fitted) -> list[_Plot]:
             caption="A trend would mean that the law has the wrong shape; scatter within the "
             "grey band is what another seed would change.",
             make=lambda: figures.residuals(fitted) if usable else None,
+            wide=True,
         ),
     ]
 

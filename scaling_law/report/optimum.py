@@ -27,6 +27,7 @@ from scaling_law.units import format_count
 _REACH = 30.0  # the allocation is drawn so far beyond the data, on each side
 _KAPLAN_SLOPE, _CHINCHILLA_TOKENS = 0.73, 20.0
 FORECAST_STEPS = 24
+OFF_THE_LINE = "Runs above the line had fewer tokens than is optimal for their size, below it more."
 
 
 def isoflop_cells(fitted: Fitted) -> Figure | None:
@@ -101,7 +102,7 @@ def allocation(fitted: Fitted) -> Figure | None:
     entries: list[Line2D | Patch] = [Patch(color=FAINT, alpha=0.25, label="compute of the data")]
     if split is not None:
         _draw_split(axes, fitted, split, x)
-        label = f"fitted law ({fitted.best.law}): slope {split.exponent:.2f}"
+        label = f"{fitted.best.law} law's split of 6ND: slope {split.exponent:.2f}"
         entries.append(Line2D([], [], color=BLUE, label=label))
     vertices = [cell for cell in fitted.cells if cell.params_optimal]
     if vertices:
@@ -122,7 +123,7 @@ def allocation(fitted: Fitted) -> Figure | None:
     axes.set_xlim(x[0], x[-1])
     style.flops_axis(axes, "x", flops_label(fitted.points))
     axes.set_yscale("log")
-    style.count_axis(axes, "y", "compute-optimal size (parameters)")
+    style.count_axis(axes, "y", params_label(fitted.points, "best size"))
     style.legend_below(figure, entries, 2)
     return figure
 
@@ -220,7 +221,7 @@ def forecast_figure(fitted: Fitted, target_params: float) -> Figure | None:
         entries.append(Line2D([], [], color=BLUE, label=label))
     entries += _draw_published(axes, sizes)
     _frame_forecast(axes, fitted, known)
-    style.legend_below(figure, entries, 2)
+    style.legend_below(figure, entries, 2, title=OFF_THE_LINE if within else None)
     return figure
 
 

@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,16 @@ def sentence(words: str) -> str:
     return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
 
 
+def percent(share: float | None) -> str:
+    """A fraction as percent; a dash for None."""
+    return "–" if share is None else f"{100 * share:.2f}%"
+
+
+def signed_percent(share: float | None) -> str:
+    """The same with its sign."""
+    return "–" if share is None else f"{100 * share:+.2f}%"
+
+
 def paragraph(words: object) -> str:
     """A paragraph of text."""
     return f"<p>{text(words)}</p>\n"
@@ -125,9 +135,18 @@ def card(heading: str, big: str, words: Sequence[str], raised: str = "") -> str:
     return f'<div class="card"><h3>{text(heading)}</h3><p class="big">{large}</p>{lines}</div>'
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]], words: int) -> str:
-    """A table that scrolls on its own; the first ``words`` columns are text, the rest numbers."""
-    kinds = ["id" if i == 0 else "" if i < words else "n" for i in range(len(head))]
+def table(
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    words: int | Collection[int],
+) -> str:
+    """A table that scrolls on its own; a cell's lines are kept.
+
+    The columns ``words``, or so many first ones, are text, the rest numbers.
+    """
+    texts = range(words) if isinstance(words, int) else words
+    kinds = ["id" if i == 0 else "" if i in texts else "n" for i in range(len(head))]
     top = "".join(
         f'<th scope="col" class="{kind}">{text(cell)}</th>'
         for kind, cell in zip(kinds, head, strict=True)
@@ -136,7 +155,8 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]], w
     for row in rows:
         first, *rest = (text(cell) for cell in row)
         cells = "".join(
-            f'<td class="{kind}">{cell}</td>' for kind, cell in zip(kinds[1:], rest, strict=True)
+            f'<td class="{_cell(kind, cell)}">{cell}</td>'
+            for kind, cell in zip(kinds[1:], rest, strict=True)
         )
         lines.append(f'<tr><th scope="row" class="id">{first}</th>{cells}</tr>')
     # outside of the table, so that it does not scroll away with it
@@ -149,12 +169,18 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[object]], w
     )
 
 
-def drawing(svg: str, caption: str, label: str, chart: str = "") -> str:
+def _cell(kind: str, cell: str) -> str:
+    return "lines" if "\n" in cell else kind
+
+
+def drawing(svg: str, caption: str, label: str, chart: str = "", *, wide: bool = False) -> str:
     """A figure with its caption; narrower than it can be read at, it scrolls.
 
-    The script puts the ``chart`` of this name in the drawing's place.
+    The script puts the ``chart`` of this name in the drawing's place. A ``wide`` one, of several
+    panels, has a row of the page to itself.
     """
-    mark = f' data-chart="{text(chart)}"' if chart else ""
+    mark = ' class="wide"' if wide else ""
+    mark += f' data-chart="{text(chart)}"' if chart else ""
     return (
         f'<figure{mark}><div class="scroll still" tabindex="0" role="region" '
         f'aria-label="{text(label)}">{svg}</div><figcaption>{text(caption)}</figcaption></figure>\n'

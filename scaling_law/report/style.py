@@ -23,6 +23,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from scaling_law.layout import atomic_write
 from scaling_law.units import format_count
 
+_Words = Callable[[float], str]
 WIDE, TALL = 6.8, 4.6  # inches
 PNG_DPI = 150
 INK, FAINT, GRID, PAPER = "#1f2328", "#6a737d", "#d8dee4", "#ffffff"
@@ -31,6 +32,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072b2", "#d98200", "#009e73", "#d55e00", "#b0578d", "#3d9bd1",
 )  # fmt: skip
 MARKERS = "os^DvPX*<>hp"
+RESIDUAL = "measured over predicted loss − 1 (%)"
+"""The sign of every error in a report: above 0 the run is worse than the law says."""
 _SETTINGS = {
     "font.family": "DejaVu Sans",  # shipped with matplotlib: the same on every machine
     "font.size": 10.5,
@@ -114,12 +117,12 @@ def _ramp_at(share: float) -> str:
 
 def count_axis(axes: Axes, which: str, label: str) -> None:
     """A logarithmic axis with ticks as people write counts: 10K, 200K, 1M."""
-    _log_axis(axes, which, label, lambda value, _: format_count(value))
+    _log_axis(axes, which, label, format_count)
 
 
 def flops_axis(axes: Axes, which: str, label: str) -> None:
     """A logarithmic axis with ticks as powers of ten, as compute is quoted."""
-    _log_axis(axes, which, label, lambda value, _: power_of_ten(value))
+    _log_axis(axes, which, label, power_of_ten)
 
 
 def power_of_ten(value: float) -> str:
@@ -131,17 +134,22 @@ def power_of_ten(value: float) -> str:
     return f"10{raised}" if float(mantissa) == 1 else f"{mantissa}×10{raised}"
 
 
-def _log_axis(axes: Axes, which: str, label: str, words: Any) -> None:
+def _log_axis(axes: Axes, which: str, label: str, words: _Words) -> None:
     getattr(axes, f"set_{which}scale")("log")
     getattr(axes, f"set_{which}label")(label)
     axis = getattr(axes, f"{which}axis")
     low, high = getattr(axes, f"get_{which}lim")()
+    log_ticks(axis, low, high, words)
+
+
+def log_ticks(axis: Any, low: float, high: float, words: _Words) -> None:
+    """Several numbered ticks on a logarithmic axis from ``low`` to ``high``."""
     decades = np.log10(high / low)
     subs: tuple[float, ...] = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)
     if decades < 0.9:
         subs = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
     axis.set_major_locator(LogLocator(subs=subs, numticks=9))
-    axis.set_major_formatter(FuncFormatter(words))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: words(value)))
     axis.set_minor_formatter(NullFormatter())
 
 

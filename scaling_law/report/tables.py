@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from scaling_law.fit.suite import FitSettings
 from scaling_law.plan import Plan
@@ -11,14 +11,23 @@ from scaling_law.record import RunRecord
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
 from scaling_law.report.exports import NO_PARQUET, has_parquet
-from scaling_law.report.page import Section, bullets, listing, note, paragraph, table, text
+from scaling_law.report.page import (
+    Section,
+    bullets,
+    listing,
+    note,
+    paragraph,
+    signed_percent,
+    table,
+    text,
+)
 from scaling_law.report.style import power_of_ten
 from scaling_law.units import format_bytes, format_count, format_seconds, parse_count
 
 _RUNS_HEAD = (
-    "run", "kind", "status", "loss (nats/token)", "± s.e.", "law (nats/token)", "residual",
+    "run", "loss ± s.e. (nats/token)", "law (nats/token)", "residual", "kind", "status",
     "bits/byte", "tokens", "steps",
-    "params non-embedding", "params blocks and head", "params total", "peak LR", "FLOPs exact",
+    "params non-embedding", "params matmul", "params total", "peak LR", "FLOPs exact",
     "FLOPs 6ND", "FLOPs spent", "time", "tokens/s", "memory",
 )  # fmt: skip
 
@@ -28,12 +37,14 @@ def runs(evidence: Evidence) -> Section:
     expected = _expected(evidence)
     rows = [_run(record, expected.get(record.run_id)) for record in evidence.records]
     caption = (
-        f"All {len(rows)} finished runs, a trunk above its branches. Tokens, steps, FLOPs exact "
+        f"All finished runs, {len(rows)}, a trunk above its branches. Tokens, steps, FLOPs exact "
         "and 6ND (with all parameters) are as if trained alone; FLOPs spent, time and speed are "
         "the run's own. s.e.: of the mean over held-out sequences. Law: what the forecasting law "
-        "says of a run it was fitted to; residual: the measured loss over that."
+        "says of a run it was fitted to; residual: the measured loss over that − 1."
     )
-    return Section(anchor="runs", heading="All runs", body=table(caption, _RUNS_HEAD, rows, 3))
+    return Section(
+        anchor="runs", heading="All runs", body=table(caption, _RUNS_HEAD, rows, (0, 4, 5))
+    )
 
 
 def _expected(evidence: Evidence) -> dict[str, float]:
@@ -46,15 +57,14 @@ def _expected(evidence: Evidence) -> dict[str, float]:
 
 
 def _run(record: RunRecord, expected: float | None) -> tuple[str, ...]:
-    loss = record.val_loss_nats
+    loss, error = record.val_loss_nats, record.val_loss_sem_nats
     return (
         record.run_id,
+        _number(loss, ".4f") + ("" if error is None else f" ± {error:.4f}"),
+        _number(expected, ".4f"),
+        signed_percent(loss / expected - 1 if loss and expected else None),
         record.kind,
         record.status,
-        _number(record.val_loss_nats, ".4f"),
-        _number(record.val_loss_sem_nats, ".4f"),
-        _number(expected, ".4f"),
-        f"{100 * (loss / expected - 1):+.2f}%" if loss and expected else "–",
         _number(record.val_bits_per_byte, ".3f"),
         f"{record.tokens:,}",
         f"{record.spec.total_steps:,}",
@@ -119,7 +129,15 @@ def cost(evidence: Evidence) -> Section:
         "time, all runs added",
     )
     rows = list(zip(names, _planned(plan), measured, strict=True))
-    body = table("Plan and measurement", ("", "planned", "measured"), rows, 1)
+    rounds = len(evidence.round_texts)
+    head = ("", "planned" if rounds < 2 else f"planned, round {rounds}", "measured")
+    body = table("Plan and measurement", head, rows, 1)
+    if rounds:
+        body += paragraph(
+            f"An adaptive loop (slaw run --adaptive) of {rounds} "
+            f"round{'s' if rounds > 1 else ''} so far, each with a config and plan of its own; "
+            "measured are the runs of all."
+        )
     if alone:
         body += paragraph(
             f"{points} annealed points took {power_of_ten(spent)} FLOPs, against "
@@ -188,8 +206,12 @@ def reproduce(evidence: Evidence) -> Section:
     folder = shlex.quote(f"results/{evidence.name}")
     commits = {r.git_commit for r in evidence.records if r.git_commit}
     lines = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
+    rounds = len(evidence.round_texts)
     lines += [
-        f"slaw run sweep.yaml --out {folder}    # sweep.yaml as below",
+        f"slaw run rounds/{number:02d}.yaml --out {folder}    # round {number} of {rounds}"
+        for number in range(1, rounds + 1)
+    ] or [f"slaw run sweep.yaml --out {folder}    # sweep.yaml as below"]
+    lines += [
         f"slaw fit {folder}{_fit_options(evidence)}",
         f"slaw extrapolate --params {_plain(evidence.target_params)} --results {folder}",
         f"slaw report {folder} --params {_plain(evidence.target_params)}",
@@ -201,9 +223,10 @@ def reproduce(evidence: Evidence) -> Section:
         f"predictions as {numbers} (tables), and the fit as slaw fit --json prints it "
         "(fits/fit.json)."
     )
-    if evidence.config_text:
-        body += "<details><summary>sweep.yaml, every key</summary>"
-        body += listing(evidence.config_text) + "</details>\n"
+    texts = [(f"rounds/{i:02d}.yaml", words) for i, words in enumerate(evidence.round_texts, 1)]
+    for name, words in texts or [("sweep.yaml", evidence.config_text)]:
+        if words:
+            body += f"<details><summary>{name}, every key</summary>{listing(words)}</details>\n"
     return Section(anchor="reproduce", heading="Make it again", body=body)
 
 
@@ -223,17 +246,26 @@ def _fit_options(evidence: Evidence) -> str:
 def size_words(evidence: Evidence) -> str:
     """``40 runs, 6 sizes from 14K to 440K parameters, ...`` for the head of the page."""
     records = evidence.records
-    sizes = sorted({r.params_total for r in records})
+    counted = evidence.counted
+    sizes = sorted({int(getattr(r, f"params_{counted}")) for r in records})
     tokens = [r.tokens for r in records]
-    span = f"{format_count(sizes[0])} to {format_count(sizes[-1])}"
     planned = len(records) + len(evidence.unfinished)
-    runs = f"{len(records)} finished runs"
+    runs = f"{len(records)} finished run{'s' if len(records) > 1 else ''}"
     if evidence.unfinished:
         runs = f"unfinished: {len(records)} of {planned} runs so far"
+    if diverged := sum(r.status == "diverged" for r in records):
+        runs += f", {diverged} diverged"
+    number = "1 size" if len(sizes) == 1 else f"{len(sizes)} sizes"
     return (
-        f"{runs}; {len(sizes)} sizes of {span} parameters (all counted); "
-        f"{format_count(min(tokens))} to {format_count(max(tokens))} tokens"
+        f"{runs}; {number} of {_span(sizes)} {counted.replace('_', '-')} parameters; "
+        f"{_span(tokens)} tokens"
     )
+
+
+def _span(counts: Sequence[int]) -> str:
+    """``14K to 440K``, or the one there is."""
+    ends = dict.fromkeys(format_count(count) for count in (min(counts), max(counts)))
+    return " to ".join(ends)
 
 
 def _plain(count: float) -> str:

@@ -289,10 +289,13 @@ def _prepared(
     dataset = pinned_data(config, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
-            say(
-                f"{sweep.path}: the config is not the one its runs began with; new runs of the same"
-                " recipe beside them"
+            said = (
+                "the config is not the one its runs began with; new runs of the same recipe beside"
             )
+            said += " them"
+            if sweep.adaptive.is_file():
+                said = "a further round of its adaptive loop; new runs beside the earlier ones"
+            say(f"{sweep.path}: {said}")
         plan = _planned(config, profile, dataset.n_tokens("train"))
         keep_plan(plan, config, sweep)
     return dataset, plan

@@ -263,7 +263,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("kept-summary-missing", ("report", "sweep"), _kept(lambda c: c.pop("summary") and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
     ("kept-summary-a-list", ("report", "sweep"), _kept(lambda c: c.update(summary=[])), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
     ("kept-settings-text", ("report", "sweep"), _kept(lambda c: c["summary"]["settings"].update(level="x")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-out-folder-version", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", '{"schema_version": 1}'), "kept/fits/fit.json: damaged (schema_version 1, expected 3); run `slaw fit` again"),
+    ("kept-out-folder-version", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", '{"schema_version": 1}'), "kept/fits/fit.json: damaged (schema_version 1, expected 4); run `slaw fit` again"),
     ("kept-out-folder-a-list", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", "[]"), "kept/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),
     # links, pipes, folders
     ("loop", ("fit", "a"), _loop, "a: no such folder; `slaw run --mode quick` makes results/quick"),

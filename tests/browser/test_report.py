@@ -11,6 +11,7 @@ from scaling_law import layout
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
 from scaling_law.record import load_records
 from scaling_law.report.html import write_report
+from scaling_law.units import format_count
 from tests.browser.conftest import DESKTOP, PHONE, Browser
 from tests.fakes import ladder_config
 from tests.report.test_html import HOSTILE, plant
@@ -167,9 +168,15 @@ def test_choosing_a_convention_and_a_law_shows_that_fit(page: Browser, known):
                     row["alpha"], rel=1e-3
                 )
     label = page.every("figure[data-chart='loss_params'] .grid .label")[0].text
-    choose(page, "convention", "total")
+    legend = page.every("figure[data-chart='loss_tokens'] .legend")[0]
+    sizes = data["sizes"]
+    for convention in ("matmul", "total"):
+        choose(page, "convention", convention)
+        assert legend.text.startswith(f"size and its {convention} parameters")
+        for name, counts in sizes.items():
+            assert f"{name}: {format_count(counts[convention])}" in legend.text
     now = page.every("figure[data-chart='loss_params'] .grid .label")[0].text
-    assert label != now and "all" in now
+    assert label != now and "total parameters" in now
 
 
 def test_a_touch_reads_a_run_on_a_phone(browser: Browser, sweep):

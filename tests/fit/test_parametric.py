@@ -1,4 +1,6 @@
 import csv
+import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.parametric import fit_law
 from scaling_law.fit.points import FitPoints, points_from_arrays
 from scaling_law.fit.solve import Objective
+from scaling_law.fit.summary import _params
+from scaling_law.outcome import finite_json, fit_result_from_json
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
@@ -158,3 +162,24 @@ def test_resamples_beyond_floats_are_left_out_and_counted():
     assert np.isfinite(np.array(fit.samples)).all()
     assert any("beyond floats" in note for note in fit.notes)
     assert len(fit.samples) < 200
+
+
+def test_an_end_that_is_the_laws_bound_is_no_bound_of_the_data():
+    points = planted(0.02, sizes=8, seed=1)
+    for way in ("percentile", "studentised"):
+        fit = fit_law(points, "chinchilla", resamples=200, intervals=way)
+        low, high = fit.intervals["E"]
+        assert low == -math.inf and fit.params["E"] < high < math.inf
+        assert all(map(math.isfinite, (*fit.intervals["A"], *fit.intervals["beta"])))
+    plain = finite_json(fit)
+    assert plain["intervals"]["E"] == [None, high]
+    assert fit_result_from_json(plain).intervals == fit.intervals
+    assert f"E = {fit.params['E']:.4f} [no bound, {high:.4f}]" in _params(fit)
+    sharp = fit_law(planted(0.0005, sizes=8), "chinchilla", resamples=200)
+    assert all(map(math.isfinite, sharp.intervals["E"]))
+
+
+def test_a_scale_that_spans_orders_of_magnitude_has_its_ends_printed():
+    fit = fit_law(planted(), "chinchilla")
+    wide = dataclasses.replace(fit, params={"A": 1e4}, intervals={"A": (1.5, 1e7)})
+    assert _params(wide) == ["A = 1e+04 [1.5, 1e+07]"]

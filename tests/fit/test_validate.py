@@ -43,7 +43,7 @@ def test_without_noise_what_is_held_out_is_predicted():
     for held in (*result.leave_size_out, *result.rollout_params, *result.rollout_flops):
         assert held.status == "converged"
         assert held.max_abs_error is not None and held.max_abs_error < 1e-3
-        assert held.n_fitted + held.n_held_out == 24 and len(held.errors) == held.n_held_out
+        assert held.n_fitted + held.n_held_out == 24 and len(held.residuals) == held.n_held_out
     assert result.rollout_params[0].held_out == "largest size"
     assert result.rollout_params[-1].factors["params"] == pytest.approx(8)
     assert result.rollout_flops[0].factors["flops"] == pytest.approx(2)
@@ -65,7 +65,7 @@ def test_a_law_that_bends_is_not_trusted():
     assert "do not extrapolate" in result.verdict
     worst = result.rollout_params[1]
     assert worst.p90_abs_error is not None and worst.p90_abs_error > PASS_P90_FRAC
-    assert worst.bias is not None and worst.bias < 0, "measured above forecast is negative"
+    assert worst.mean_residual is not None and worst.mean_residual > 0, "measured above predicted"
 
 
 def held(size_count: int, runs: int, flops: float) -> HeldOut:

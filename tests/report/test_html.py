@@ -9,23 +9,29 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
-from scaling_law import layout
+from scaling_law import layout, sealed
 from scaling_law.errors import ConfigError
 from scaling_law.fit.laws import load_law
+from scaling_law.fit.parametric import Refitter
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
 from scaling_law.forecast import forecast
 from scaling_law.layout import SweepDir
 from scaling_law.plan import make_plan
 from scaling_law.record import CurvePoint, load_records, write_curve, write_record
-from scaling_law.report import exports, tables
-from scaling_law.report.evidence import gather_evidence
+from scaling_law.report import curves, explore, exports, figures, findings, tables
+from scaling_law.report.evidence import gather_evidence, rows_by_size
+from scaling_law.report.explore import predicted
+from scaling_law.report.held_out import held_out_figure, sizes_left_out
 from scaling_law.report.html import write_report
-from scaling_law.report.optimum import forecast_figure
+from scaling_law.report.optimum import allocation, forecast_figure
+from scaling_law.report.style import RESIDUAL, applied
+from scaling_law.units import format_count
 from tests.fakes import cpu_profile, ladder_config, planted_sweep, record_of, small_config
 
 TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
@@ -239,7 +245,8 @@ def test_the_numbers_are_those_of_fit_and_extrapolate(sweep, written):
     for name, value in stored["summary"]["laws"][best]["params"].items():
         assert f"{name} = {value:.4g} [" in page
     for row in stored["summary"]["by_convention"]:
-        assert f'<td class="n">{row["a"]:.3f}</td>' in page
+        ends = f" [{row['a_low']:.2f}, {row['a_high']:.2f}]" if row["a_low"] is not None else ""
+        assert f'<td class="n">{row["a"]:.3f}{ends}</td>' in page
     made = forecast(law=None, results=str(sweep.path), targets={"params": 175e9})
     prediction = made.prediction
     assert prediction.refused and prediction.low_nats and prediction.high_nats
@@ -261,13 +268,14 @@ def test_a_page_elsewhere_has_its_figures_beside_it(sweep, tmp_path):
     page = write_report(sweep, out=tmp_path / "sent.html", target_params=1e6)
     assert page == tmp_path / "sent.html"
     assert (tmp_path / "sent-figures" / "forecast.png").read_bytes()[:4] == b"\x89PNG"
-    assert "Loss of a model of 1M parameters" in page.read_text()
+    assert "Loss of a model of 1M matmul parameters" in page.read_text()
 
 
 def test_too_few_points_give_a_page_that_says_why(tmp_path):
     sweep = plant(tmp_path / "few", small_config())
     page = write_report(sweep).read_text()
     assert "no forecast" in page and "No joint law could be fitted" in page
+    assert "The law has no compute-optimal split" not in page and "(used)" not in page
     assert "nan" not in re.sub(r"<(svg|script|style).*?</\1>", "", page, flags=re.S).lower()
     assert all(record.run_id in page for record in load_records(sweep))
 
@@ -279,6 +287,7 @@ def test_a_sweep_that_only_diverged_gives_a_page_that_says_why(tmp_path):
         write_record(sweep.run(run.run_id), record_of(run.spec, status="diverged"))
     page = write_report(sweep).read_text()
     assert "No law could be fitted: none of" in page
+    assert "diverged; " in page[: page.index("<nav")]
 
 
 def test_no_record_is_an_error_and_writes_nothing(tmp_path):
@@ -287,6 +296,112 @@ def test_no_record_is_an_error_and_writes_nothing(tmp_path):
     with pytest.raises(ConfigError, match="no finished run"):
         write_report(sweep)
     assert not sweep.report.exists() and not sweep.figures.exists()
+
+
+def test_two_points_are_said_once_to_be_too_few(tmp_path):
+    sweep = plant(tmp_path / "two", small_config())
+    kept = [r for r in load_records(sweep) if r.kind == "branch"][:2]
+    for record in load_records(sweep):
+        if record not in kept:
+            shutil.rmtree(sweep.run(record.run_id).path)
+    page = write_report(sweep).read_text()
+    assert "No law could be fitted: 2 points" in page and "no law can be fitted" not in page
+
+
+def test_the_rounds_of_an_adaptive_loop_are_named(tmp_path):
+    sweep = plant(tmp_path / "rounds", small_config())
+    assert "adaptive" not in write_report(sweep).read_text()
+    for number in (1, 2):
+        layout.atomic_write(sweep.round_config(number), sealed.text(f"name: round{number}\n"))
+    page = write_report(sweep).read_text()
+    assert "adaptive loop (slaw run --adaptive) of 2 rounds so far" in page
+    assert "planned, round 2" in page and "name: round1\n" in page
+    assert "slaw run rounds/02.yaml --out results/rounds" in page
+    assert "slaw run sweep.yaml" not in page
+
+
+def test_an_end_without_a_bound_is_one_in_no_table(sweep):
+    evidence = gather_evidence(sweep, 1e9)
+    fitted = evidence.fitted
+    assert fitted is not None
+    known = fitted.known.laws["chinchilla"]
+    known.intervals["E"] = (-math.inf, 2.9)
+    section = findings.law(evidence)
+    assert section is not None
+    assert f"E = {known.params['E']:.4g} [no bound, 2.9]" in section.body
+    [row] = [
+        row for row in exports.tables_of(evidence)["fits"]
+        if (row["law"], row["parameter"], row["params_counted"]) == ("chinchilla", "E", "matmul")
+    ]  # fmt: skip
+    assert (row["low"], row["high"]) == (None, 2.9)
+    assert explore.document(evidence)["fits"]["matmul"]["chinchilla"]["intervals"]["E"][0] is None
+
+
+def test_the_law_is_said_to_be_chosen_by_the_rollouts_shown(sweep, written):
+    scores = layout.read_json(sweep.fits / "fit.json")["summary"]["scores"]
+    rollouts = max(score["n_rollouts"] for score in scores)
+    assert f"that none beats clearly (by 20%) in {rollouts} rollouts" in written[0]
+    assert "best predicts the largest size" not in written[0]
+    for score in scores:
+        if score["rollout_rms"] is not None:
+            assert f'<td class="n">{100 * score["rollout_rms"]:.2f}%</td>' in written[0]
+
+
+def test_every_error_is_measured_over_predicted(sweep):
+    evidence = gather_evidence(sweep, 1e9)
+    fitted = evidence.fitted
+    assert fitted is not None
+    fold = sizes_left_out(fitted)[0]
+    held = [name == fold.name for name in fitted.points.size]
+    fit = Refitter(fitted.points, fitted.best.law).on(~np.array(held))
+    expected = predicted(fit, fitted.points)
+    assert expected is not None
+    ratios = 100 * (fitted.points.loss_nats / expected - 1)
+    assert fold.residuals_percent == pytest.approx(ratios[held].tolist(), rel=1e-3, abs=1e-6)
+    charts = explore.document(evidence)["charts"]
+    for name in ("residuals", "held_out"):
+        assert {chart["y"]["label"] for chart in charts[name]} == {RESIDUAL}
+
+
+def test_a_size_has_one_label_and_every_count_its_name(sweep, written):
+    evidence = gather_evidence(sweep, 1e9)
+    fitted = evidence.fitted
+    assert fitted is not None
+    with applied():
+        drawn = [
+            figures.loss_against_tokens(fitted), figures.residuals(fitted),
+            curves.training_curves(evidence),
+        ]  # fmt: skip
+        held = held_out_figure(fitted)
+        assert held is not None
+        axes = [*figures.residuals(fitted).axes[:1], *held.axes[:1]]
+        best = allocation(fitted)
+    assert best is not None
+    sizes = {
+        f"{name}: {format_count(fitted.points.params[rows[0]])}"
+        for name, rows in rows_by_size(fitted.points).items()
+    }
+    for figure in drawn:
+        assert figure is not None
+        [legend] = figure.legends
+        assert sizes <= {label.get_text() for label in legend.get_texts()}
+        assert legend.get_title().get_text() == "size and its matmul parameters"
+    labels = [ax.get_xlabel() for ax in axes] + [best.axes[0].get_ylabel()]
+    assert all("(matmul parameters)" in label for label in labels)
+    assert "matmul parameters; " in written[0][: written[0].index("<nav")]
+    assert ">total</label>" in written[0] and ">all</label>" not in written[0]
+
+
+def test_a_table_shows_that_there_is_more_beside_it_and_each_interval_stands_by_its_value(written):
+    style = re.search(r"<style>(.*?)</style>", written[0], re.S)
+    assert style is not None
+    rule = re.search(r"\.scroll\{overflow-x:auto(.*?)\}", style[1], re.S)
+    assert rule is not None and rule[1].count("local") == rule[1].count("scroll,") + 1 == 2
+    for head in ("law", "law or approach", "run"):
+        assert re.search(
+            rf'<th scope="col" class="id">{head}</th><th scope="col" class="n?">'
+            r"(parameters|a|loss ± s.e. \(nats/token\))</th>", written[0],
+        ), head  # fmt: skip
 
 
 @pytest.mark.slow

@@ -1,0 +1,35 @@
+"""What a sweep folder says when other runs than those it began with are to be added."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scaling_law import layout
+from scaling_law.layout import SweepDir
+from scaling_law.run import session
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "words"),
+    [
+        (False, "the config is not the one its runs began with; new runs beside them"),
+        (True, "a further round of its adaptive loop; new runs beside the earlier ones"),
+    ],
+)
+def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, adaptive, words):
+    sweep = SweepDir(tmp_path)
+    layout.atomic_write(sweep.plan, "{}")
+    layout.atomic_write(sweep.config, "name: before")
+    if adaptive:
+        layout.atomic_write(sweep.adaptive, "{}")
+    nothing: Any = SimpleNamespace(n_tokens=lambda split: 1)
+    for name, value in (
+        ("begun_plan", None), ("pinned_data", nothing), ("_planned", None), ("keep_plan", None),
+    ):  # fmt: skip
+        monkeypatch.setattr(session, name, lambda *given, value=value: value)
+    said: list[str] = []
+    session._prepared(nothing, nothing, sweep, said.append)
+    assert said == [f"{tmp_path}: {words}"]
