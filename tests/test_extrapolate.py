@@ -349,7 +349,7 @@ def test_a_fit_that_cannot_answer_says_what_is_missing(fit):
         assert both.params_optimal is None and both.tokens_for_params_interval is None
         assert any("at its bound" in words for words in both.warnings)
         format_prediction(both, flat, comparison(both))
-    with pytest.raises(FitError, match="too_few_points"):
+    with pytest.raises(FitError, match="too few points"):
         extrapolate(dataclasses.replace(fit, status="too_few_points", params={}), params=1e9)
 
 

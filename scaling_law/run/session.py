@@ -289,10 +289,7 @@ def _prepared(
     dataset = pinned_data(config, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
-            said = (
-                "the config is not the one its runs began with; new runs of the same recipe beside"
-            )
-            said += " them"
+            said = "the config is not the one its runs began with; new runs beside them"
             if sweep.adaptive.is_file():
                 said = "a further round of its adaptive loop; new runs beside the earlier ones"
             say(f"{sweep.path}: {said}")

@@ -24,6 +24,7 @@ from scaling_law.record import append_curve, read_curve, read_record
 from scaling_law.run.dashboard import Dashboard
 from scaling_law.run.pinned import pinned_data
 from scaling_law.train import checkpoint
+from scaling_law.versions import FIT
 from tests.bad_input.world import good_sweep
 from tests.fakes import cpu_profile
 from tests.faults.kinds import DAMAGES, KINDS, NOTHING, OTHER_THINGS, Kind, World, clear, put
@@ -41,7 +42,7 @@ def world(tmp_path_factory):
         profile.save_profile(cpu_profile(), "cpu")
         fitted = SweepDir(base / "fitted")
         law = finite_json(published_law("besiroglu2024"))
-        kept = {"schema_version": 3, "source_key": "", "laws": {"chinchilla": law}}
+        kept = {**FIT.stamp({"source_key": ""}), "laws": {"chinchilla": law}}
         kept |= {"best_law": "chinchilla", "seed_noise_log": 0.01, "trust_flops_factor": 10.0}
         sealed.write(fitted.fits / "fit.json", kept)
         states = RunDir(base / "states")

@@ -79,7 +79,7 @@ def test_the_page_says_what_is_missing_where_no_joint_law_fits(tmp_path):
     path.write_text(f"params,tokens,loss\n{rows}")
     text = format_suite(fit_sources([path], QUICK)[0])
     assert "\nno joint law could be fitted: what each lacks stands below\nverdict" in text
-    assert "\nchinchilla: too few points, on all annealed points: 5 points" in text
+    assert "\nchinchilla: too few points, on all points: 5 points" in text
     assert "_few_" not in text and "forecasts use this law" not in text
     assert "1 point, 1 trunk;" in text
 

@@ -9,7 +9,7 @@ import pytest
 
 from scaling_law import layout
 from scaling_law.layout import SweepDir
-from scaling_law.run import session
+from scaling_law.run import pinned, session
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,14 @@ def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, ada
     if adaptive:
         layout.atomic_write(sweep.adaptive, "{}")
     nothing: Any = SimpleNamespace(n_tokens=lambda split: 1)
-    for name, value in (
-        ("begun_plan", None), ("pinned_data", nothing), ("_planned", None), ("keep_plan", None),
-    ):  # fmt: skip
-        monkeypatch.setattr(session, name, lambda *given, value=value: value)
+    for module, name, value in (
+        (pinned, "begun_plan", None),
+        (pinned, "refuse_other_recipe", None),
+        (pinned, "pinned_data", nothing),
+        (pinned, "keep_plan", None),
+        (session, "_planned", None),
+    ):
+        monkeypatch.setattr(module, name, lambda *given, value=value: value)
     said: list[str] = []
     session._prepared(nothing, nothing, sweep, said.append)
     assert said == [f"{tmp_path}: {words}"]
