@@ -239,7 +239,7 @@ KINDS = (
     Kind(
         name="rounds/01.json",
         path=lambda w: w.fitted.round_cost(1),
-        read=lambda w: _Loop._spent(_loop(w), 1),
+        read=lambda w: _Loop._planned(_loop(w), 1),
     ),
     Kind(
         name="rounds/adaptive.json",
