@@ -266,6 +266,7 @@ def _own_resources(
         micro_seqs=None if whole else record.micro_seqs,
         save_steps=tuple(sorted(save_steps)),
         keep_weights=False,
+        compiled=base.compiled and kind == "cuda",
         stack=(base.stack or record.run_id) if record.stacked else None,
     )
 

@@ -9,42 +9,62 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scaling_law.errors import RunFailed
 from scaling_law.train import device
 from scaling_law.train.model import GPT
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Mean nats per token of ids [B, T] against targets [B, T]."""
 
-BACKEND = "inductor"
+BACKEND: Any = "inductor"
 # Kernels are chosen without timing them, so that a run that goes on later has the same ones.
 _OPTIONS: dict[str, Any] = {"deterministic": True}
 
 
 def compiled_loss(
-    model: GPT, seqs: int, context: Callable[[], Any], log: Callable[[str], None]
-) -> Loss:
-    """``model.loss``, compiled for ``seqs`` sequences, or as it is, said through ``log``.
+    model: GPT,
+    batch_seqs: int,
+    micro_seqs: int,
+    context: Callable[[], Any],
+    log: Callable[[str], None],
+) -> tuple[Loss, int]:
+    """``model.loss``, compiled, and the micro-batch that fits: ``micro_seqs`` or a half of it.
 
-    Tried on one batch, forward and backward, so that a compiler that is missing or fails is known
-    before the first step and no run changes its rounding in its midst.
+    Tried, forward and backward, on the shapes that a batch of ``batch_seqs`` sequences is cut into.
+    Raises ``RunFailed`` where it cannot be compiled: a run that went on without would have other
+    rounding than its plan says, or another before it was resumed than after.
     """
+    torch.compiler.reset()  # a worker's earlier runs would use up the shapes torch will compile
     began = time.monotonic()
     options = _OPTIONS if BACKEND == "inductor" else None
-    loss: Loss = torch.compile(model.loss, dynamic=False, backend=BACKEND, options=options)
+    # fullgraph: what cannot be compiled, or no longer, is an error and not silently left out
+    loss: Loss = torch.compile(
+        model.loss, dynamic=False, fullgraph=True, backend=BACKEND, options=options
+    )
+    while True:
+        try:
+            for seqs in {micro_seqs, batch_seqs % micro_seqs or micro_seqs}:
+                _try(model, loss, seqs, context)
+            break
+        except Exception as problem:  # a compiler has many ways to fail
+            if not device.is_out_of_memory(problem) or micro_seqs == 1:
+                cause = getattr(problem, "inner_exception", problem)  # of torch's own wrapping
+                line = (str(cause).splitlines() or [""])[0]
+                raise RunFailed(
+                    f"the loss cannot be compiled ({type(cause).__name__}: {line[:200]}); set"
+                    " compile: off"
+                ) from None
+            micro_seqs = max(1, micro_seqs // 2)
+            log(f"out of memory: micro-batch halved to {micro_seqs} sequences")
+        finally:
+            model.zero_grad(set_to_none=True)
+    log(f"loss compiled in {time.monotonic() - began:.0f}s")
+    return loss, micro_seqs
+
+
+def _try(model: GPT, loss: Loss, seqs: int, context: Callable[[], Any]) -> None:
     kind = next(model.parameters()).device.type
     ids = torch.zeros((seqs, model.spec.n_ctx + 1), dtype=torch.int64, device=kind)
-    try:
-        with context():
-            tried = loss(ids[:, :-1], ids[:, 1:])
-        tried.backward()  # type: ignore[no-untyped-call]
-    except Exception as problem:  # a compiler has many ways to fail, and the run can do without
-        if not device.is_out_of_memory(problem):  # else the step halves its batch and compiles anew
-            cause = getattr(problem, "inner_exception", problem)  # of torch's own wrapping
-            line = (str(cause).splitlines() or [""])[0]
-            log(f"not compiled ({type(cause).__name__}: {line[:200]}); operators as they are")
-            loss = model.loss
-    else:
-        log(f"loss compiled in {time.monotonic() - began:.0f}s")
-    finally:
-        model.zero_grad(set_to_none=True)
-    return loss
+    with context():
+        tried = loss(ids[:, :-1], ids[:, 1:])
+    tried.backward()  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -91,6 +91,11 @@ def train_run(job: Job) -> RunRecord | None:
     device.prepare_process(job.resources.device, job.resources.threads)
     job.dataset.keep_orders(1)
     state = begin(job)
+    with nothing_pending([(job, state)]):
+        return _trained(job, state)
+
+
+def _trained(job: Job, state: State) -> RunRecord | None:
     pace = Pace(state.step)
     while state.step < job.spec.total_steps:
         with state.clock():
@@ -196,7 +201,9 @@ def begin(job: Job) -> State:
     )
     if job.resources.compiled:
         context = device.autocast(kind, spec.precision)
-        state.compiled = compiled_loss(model, state.micro_seqs, context, job.log)
+        state.compiled, state.micro_seqs = compiled_loss(
+            model, spec.batch_seqs, state.micro_seqs, context, job.log
+        )
     # a state that branches start from and that is gone must be come by again
     lost = [s for s in job.resources.save_steps if not job.run_dir.checkpoint(s).is_file()]
     resumed = checkpoint.newest_valid(job.run_dir, job.log, min(lost, default=None))
@@ -285,6 +292,7 @@ def save(job: Job, state: State) -> None:
     if state.guard is not None:
         content["guard"] = state.guard.state_dict()
     state.writer.put(content, functools.partial(_write, job, state.step))
+    state.saved_step = state.step
     state.last_saved = time.monotonic()
 
 
@@ -298,8 +306,23 @@ def _write(job: Job, step: int, content: dict[str, Any]) -> None:
 
 def stop(job: Job, state: State) -> None:
     """Leave a checkpoint of this very step, on the disk when this returns."""
-    save(job, state)
+    if state.saved_step != state.step:
+        save(job, state)
     state.writer.settle()
+
+
+@contextlib.contextmanager
+def nothing_pending(members: Sequence[tuple[Job, State]]) -> Iterator[None]:
+    """Whatever ends the training inside, states handed over come to the disk before claims go."""
+    try:
+        yield
+    except BaseException:
+        for job, state in members:
+            try:
+                state.writer.settle()
+            except Exception as problem:  # the first failure is the one to tell
+                job.log(f"a state could not be written: {problem}")
+        raise
 
 
 def apply_gradients(job: Job, state: State, loss: float) -> str:

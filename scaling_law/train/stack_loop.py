@@ -39,31 +39,32 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
     paces = {job.spec.run_id: Pace(state.step) for job, state in going}
     stack: StackedGPT | None = None
     recorded: StaticStep | None = None
-    while going:
-        lowest = min(state.step for _, state in going)
-        active = [member for member in going if member[1].step == lowest]
-        models = tuple(state.model for _, state in active)
-        if stack is None or stack.members != models:
-            stack, static = StackedGPT(models), records_steps(active)
-            optimizers = _Optimizers(active, static)
-            recorded = _static_step(active, stack, optimizers) if static else None
-        problems = None
-        if recorded is not None:
-            problems = _recorded_step(active, recorded, optimizers)
-            recorded = recorded if problems is not None else None
-        if problems is None:
-            problems = _step(active, stack, optimizers)
-        if any(problems):
-            stack = None  # who goes back does so in tensors of its own
-        for member, problem in zip(active, problems, strict=True):
-            job, state = member
-            try:
-                ended = _settle(job, state, problem, paces[job.spec.run_id], over)
-            except ClaimLost as lost:
-                job.log(f"stopped without writing: {lost}")
-                ended = True
-            if ended:
-                going.remove(member)
+    with loop.nothing_pending(going):
+        while going:
+            lowest = min(state.step for _, state in going)
+            active = [member for member in going if member[1].step == lowest]
+            models = tuple(state.model for _, state in active)
+            if stack is None or stack.members != models:
+                stack, static = StackedGPT(models), records_steps(active)
+                optimizers = _Optimizers(active, static)
+                recorded = _static_step(active, stack, optimizers) if static else None
+            problems = None
+            if recorded is not None:
+                problems = _recorded_step(active, recorded, optimizers)
+                recorded = recorded if problems is not None else None
+            if problems is None:
+                problems = _step(active, stack, optimizers)
+            if any(problems):
+                stack = None  # who goes back does so in tensors of its own
+            for member, problem in zip(active, problems, strict=True):
+                job, state = member
+                try:
+                    ended = _settle(job, state, problem, paces[job.spec.run_id], over)
+                except ClaimLost as lost:
+                    job.log(f"stopped without writing: {lost}")
+                    ended = True
+                if ended:
+                    going.remove(member)
 
 
 def records_steps(active: Sequence[Member]) -> bool:

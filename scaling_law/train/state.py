@@ -38,6 +38,7 @@ class State:
     compiled: Loss | None = None
     curve: list[CurvePoint] = field(default_factory=list)
     step: int = 0
+    saved_step: int = -1
     seconds: float = 0.0
     loss_sum: float = 0.0
     loss_count: int = 0
@@ -102,6 +103,7 @@ def went_back(state: State, problem: str, run_dir: RunDir, log: Callable[[str], 
     if guard is None or snapshot is None:
         return False
     state.writer.settle()
+    state.saved_step = -1
     state.optimizer.zero_grad(set_to_none=True)
     # the optimiser would go on in the tensors it is given
     load(state, cloned(snapshot))

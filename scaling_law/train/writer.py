@@ -8,6 +8,7 @@ has one core, and a thread would only take its time: there a state is written in
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -75,15 +76,21 @@ def _only_what_shows(tensor: Tensor) -> Tensor:
 
 def on_host(value: Any) -> Any:
     """A copy of ``value`` in the host's memory, done when this returns."""
-    copied = with_tensors(value, _host_copy)
     if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return copied
+        with contextlib.suppress(RuntimeError):  # a host may not let so much be locked
+            copied = with_tensors(value, _locked_copy)
+            torch.cuda.synchronize()
+            return copied
+    return with_tensors(value, _plain_copy)
 
 
-def _host_copy(tensor: Tensor) -> Tensor:
+def _plain_copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
+
+
+def _locked_copy(tensor: Tensor) -> Tensor:
+    """In page-locked memory: at several times the rate, and all tensors in one queue."""
     if not tensor.is_cuda:
-        return tensor.detach().to("cpu", copy=True)
-    # page-locked memory: several times the rate, and the copies of all tensors in one queue
+        return _plain_copy(tensor)
     there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return there.copy_(tensor.detach(), non_blocking=True)

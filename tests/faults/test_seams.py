@@ -106,9 +106,10 @@ def test_a_stacks_member_whose_claim_is_lost_writes_no_more_and_the_others_go_on
 
 
 def _files(run_dir: RunDir) -> dict[str, bytes]:
-    """All in a run's folder but its diary and the claim, whose counter moves."""
+    """What counts in a run's folder: not its diary, its progress, and its claim's counter."""
     paths = [path for path in run_dir.path.rglob("*") if path.is_file()]
-    return {str(p): p.read_bytes() for p in paths if p not in (run_dir.log, run_dir.claim)}
+    apart = (run_dir.log, run_dir.progress, run_dir.claim)
+    return {str(p): p.read_bytes() for p in paths if p not in apart}
 
 
 @pytest.mark.parametrize("fits", [False, pytest.param(True, marks=pytest.mark.slow)])

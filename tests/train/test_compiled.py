@@ -7,9 +7,10 @@ import contextlib
 import pytest
 import torch
 
+from scaling_law.errors import RunFailed
 from scaling_law.layout import RunDir
 from scaling_law.spec import Resources
-from scaling_law.train import compiled, loop
+from scaling_law.train import compiled
 from scaling_law.train.compiled import compiled_loss
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.model import GPT
@@ -39,54 +40,78 @@ def test_a_compiled_run_takes_the_steps_of_one_that_is_not(dataset, tmp_path, mo
     assert [line.split(" in ")[0] for line in said] == ["loss compiled"]
 
 
-def test_a_compiler_that_fails_is_said_and_the_run_goes_on_without(dataset, tmp_path, monkeypatch):
+def test_a_run_that_cannot_be_compiled_fails_and_says_what_to_do(dataset, tmp_path, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no C compiler found\nand much more")
 
     monkeypatch.setattr(compiled, "BACKEND", broken)
-    said: list[str] = []
-    run_dir = RunDir(tmp_path)
     spec = tiny_spec(total_steps=6)
-    job = Job(spec=spec, resources=COMPILED, run_dir=run_dir, dataset=dataset, log=said.append)
-    state = loop.begin(job)
-    assert state.loss == state.model.loss
-    assert len(said) == 1
-    assert said[0].startswith("not compiled (")
-    assert "no C compiler found" in said[0]
-    assert "much more" not in said[0]
-    assert train_run(job) is not None
+    job = Job(spec=spec, resources=COMPILED, run_dir=RunDir(tmp_path), dataset=dataset)
+    with pytest.raises(RunFailed) as failure:
+        train_run(job)
+    said = str(failure.value)
+    assert said.startswith("the loss cannot be compiled (")
+    assert "no C compiler found" in said
+    assert "much more" not in said
+    assert said.endswith("set compile: off")
+
+
+def test_every_run_of_a_worker_is_compiled_however_many_came_before(monkeypatch):
+    built = []
+
+    def noting(graph, inputs):
+        built.append(graph)
+        return graph
+
+    monkeypatch.setattr(compiled, "BACKEND", noting)
+    for width in range(8, 88, 8):
+        model = GPT(tiny_model(d_model=width, n_head=1, n_kv_head=1), seed=0)
+        loss, _ = compiled_loss(model, 2, 2, contextlib.nullcontext, lambda line: None)
+        before = len(built)
+        loss(torch.zeros((2, 4), dtype=torch.int64), torch.zeros((2, 4), dtype=torch.int64))
+        assert len(built) > before, "another shape is compiled as well"
+    assert len(built) >= 20
 
 
 def test_the_trial_leaves_no_gradient_and_no_changed_weight(monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "eager")
     model, same = GPT(tiny_model(), seed=3), GPT(tiny_model(), seed=3)
-    loss = compiled_loss(model, 2, contextlib.nullcontext, lambda line: None)
+    loss, seqs = compiled_loss(model, 2, 2, contextlib.nullcontext, lambda line: None)
     assert loss != model.loss
+    assert seqs == 2
     assert all(weight.grad is None for weight in model.parameters())
     pairs = zip(model.parameters(), same.parameters(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs)
 
 
-def test_a_batch_too_large_for_the_trial_is_left_to_the_step(monkeypatch):
-    def full(graph, inputs):
-        def call(*_):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+def test_a_batch_too_large_is_halved_until_it_fits_and_its_remainder_is_compiled_too(monkeypatch):
+    tried = []
+
+    def limited(graph, inputs):
+        def call(*arguments):
+            rows = next(a.shape[0] for a in arguments if a.dtype == torch.int64)
+            tried.append(rows)
+            if rows > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return graph(*arguments)
 
         return call
 
-    monkeypatch.setattr(compiled, "BACKEND", full)
+    monkeypatch.setattr(compiled, "BACKEND", limited)
     said: list[str] = []
     model = GPT(tiny_model(), seed=0)
-    loss = compiled_loss(model, 2, contextlib.nullcontext, said.append)
-    assert loss != model.loss
-    assert not said
+    _, seqs = compiled_loss(model, 8, 6, contextlib.nullcontext, said.append)
+    assert seqs == 3
+    assert {2, 3} <= set(tried)
+    assert said[0] == "out of memory: micro-batch halved to 3 sequences"
+    assert said[1].startswith("loss compiled")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_card_the_compiled_loss_is_the_models():
     said: list[str] = []
     model = GPT(tiny_model(), seed=0).to("cuda")
-    loss = compiled_loss(model, 2, contextlib.nullcontext, said.append)
+    loss, _ = compiled_loss(model, 2, 2, contextlib.nullcontext, said.append)
     ids = torch.randint(0, model.spec.vocab_size, (2, model.spec.n_ctx + 1), device="cuda")
     found = float(loss(ids[:, :-1], ids[:, 1:]))
     assert found == pytest.approx(float(model.loss(ids[:, :-1], ids[:, 1:])), rel=1e-4)

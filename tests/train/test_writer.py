@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from typing import Any
 
 import pytest
 import torch
 
+from scaling_law.errors import RunFailed
 from scaling_law.layout import RunDir
 from scaling_law.record import read_curve
 from scaling_law.spec import Resources, RunSpec, ScheduleSpec
-from scaling_law.train import checkpoint, loop
+from scaling_law.train import checkpoint, loop, writer
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.provenance import describe
 from scaling_law.train.stack_loop import train_stack
@@ -85,13 +87,13 @@ def test_what_was_handed_over_no_longer_changes():
         may_write.wait(30)
         written.append(content["deep"][0]["weight"].clone())
 
-    writer = Writer(beside=True)
-    writer.put({"deep": [{"weight": weight}]}, write)
+    states = Writer(beside=True)
+    states.put({"deep": [{"weight": weight}]}, write)
     weight += 1
-    writer.check()
+    states.check()
     assert not written
     may_write.set()
-    writer.settle()
+    states.settle()
     assert written[0].tolist() == [0, 0, 0]
 
 
@@ -146,6 +148,59 @@ def test_a_full_disk_stops_the_run_as_it_does_in_place(
     resources = Resources(save_steps=(40 if last else 5,))
     with pytest.raises(OSError, match="No space left"):
         train_run(job(dataset, tmp_path, tiny_spec(), resources=resources))
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_state_handed_over_is_on_the_disk_when_the_run_fails(
+    dataset, tmp_path, beside, monkeypatch, stacked
+):
+    def fail() -> bool:
+        if asked := next(steps) == 6:
+            raise RunFailed("something else")
+        return asked
+
+    steps, original = iter(range(1, 1000)), checkpoint.save_checkpoint
+
+    def slow(*given):
+        time.sleep(0.2)
+        return original(*given)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", slow)
+    resources = Resources(save_steps=(5,), stack="s" if stacked else None)
+    this = job(dataset, tmp_path, tiny_spec(), resources=resources, should_stop=fail)
+    with pytest.raises(RunFailed, match="something else"):
+        if stacked:
+            train_stack([this], lambda job, record: None)
+        else:
+            train_run(this)
+    assert checkpoint.checkpoint_steps(this.run_dir) == [5]
+
+
+def test_a_stop_after_a_save_does_not_write_the_same_state_again(dataset, tmp_path, monkeypatch):
+    written = []
+    original = checkpoint.save_checkpoint
+
+    def noting(run_dir, step, state):
+        written.append(step)
+        return original(run_dir, step, state)
+
+    monkeypatch.setattr(checkpoint, "save_checkpoint", noting)
+    asked = iter(range(1, 1000))
+    this = job(dataset, tmp_path, tiny_spec(), should_stop=lambda: next(asked) == 5)
+    assert train_run(this) is None
+    assert written == [5]
+
+
+def test_a_host_that_lets_no_memory_be_locked_gets_plain_copies(monkeypatch):
+    def refused(tensor):
+        raise RuntimeError("cannot lock memory")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(writer, "_locked_copy", refused)
+    tensor = torch.ones(3)
+    copied = on_host([tensor])[0]
+    assert copied.tolist() == [1, 1, 1]
+    assert copied is not tensor
 
 
 def test_what_is_no_tensor_stays_as_it_is():
