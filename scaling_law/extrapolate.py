@@ -233,6 +233,8 @@ def _check(fit: FitResult, asked: Mapping[str, float], level: float) -> None:
             raise ConfigError(f"{name} is {value}: expected above 0 and finite")
         if value > LARGEST:
             raise ConfigError(f"{name} is {value:g}: expected at most {LARGEST:g}")
+        if value < 1 and name != "target_loss":
+            raise ConfigError(f"{name} is {value:g}: expected at least 1")
 
 
 def _surface(fit: FitResult) -> Surface | None:

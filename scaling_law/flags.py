@@ -18,7 +18,7 @@ _HEAD, _TAIL = 900, 300  # characters kept of a line that is longer
 _CALLED_HERE = {
     "--target": ("--params",),
     "--params": ("--target",),
-    "--to": ("--out",),
+    "--to": ("--target", "--out"),
     "--write": ("--out",),
     "--figure": ("--out",),
     "--output": ("--out",),

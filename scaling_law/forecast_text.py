@@ -139,7 +139,8 @@ def _best_split_line(prediction: Prediction) -> str:
             f"; interval of the tokens best for {format_count(size)} params: {_range(interval)}"
         )
     if prediction.tokens is not None:  # chosen here: the loss does not hold their uncertainty
-        words += f"; the loss and its interval are for exactly {format_count(prediction.tokens)}"
+        whose = "the loss is" if prediction.low_nats is None else "the loss and its interval are"
+        words += f"; {whose} for exactly {format_count(prediction.tokens)} tokens"
     return words
 
 

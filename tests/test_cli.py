@@ -156,7 +156,7 @@ def test_a_forecast_for_a_size_says_which_tokens_it_is_for(sweep, capsys):
     words = ("extrapolate", "--results", str(sweep.path), "--params", "3e6")
     alone = run(capsys, *words)[1]
     tokens = json.loads(run(capsys, *words, "--json")[1])["tokens"]
-    said = f"; the loss and its interval are for exactly {format_count(tokens)}\n"
+    said = f"; the loss and its interval are for exactly {format_count(tokens)} tokens\n"
     assert said in alone
     assert "are for exactly" not in run(capsys, *words, "--tokens", "1e7")[1]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from scaling_law.cli import main
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.extrapolate import extrapolate
 from scaling_law.fit.laws import load_law
@@ -156,7 +157,7 @@ def test_the_interval_far_beyond_the_data_holds_the_laws_it_says_cannot_be_exclu
     # a law that counts in part is not said to be held
     nearer = extrapolate(fit, flops=fit.data_range["flops"][1] * 1e5, alternatives=[worse])
     (words,) = [words for words in nearer.warnings if "choice of law" in words]
-    assert "fit worse and count in part" in words and "cannot be excluded" not in words
+    assert "fit worse, counted in part" in words and "cannot be excluded" not in words
 
 
 def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
@@ -362,3 +363,18 @@ def test_no_target_overflows():
             found = extrapolate(fit, **target)
             assert np.isfinite(found.loss_nats)
             format_prediction(found, fit, comparison(found))
+
+
+@pytest.mark.parametrize(
+    "words", [["extrapolate", "--params"], ["plan", "--time", "1h", "--target"]]
+)
+def test_less_than_one_parameter_is_no_model(words, capsys):
+    law = ["--law", "besiroglu2024"] if words[0] == "extrapolate" else []
+    for size in ("1e-300", "0.5"):
+        assert main([*words, size, *law]) == 2
+        assert "expected at least 1" in capsys.readouterr().err
+
+
+def test_a_law_without_interval_is_not_said_to_have_one(capsys):
+    assert main(["extrapolate", "--law", "besiroglu2024", "--params", "1e9"]) == 0
+    assert "; the loss is for exactly 22.7B tokens" in capsys.readouterr().out

@@ -129,6 +129,14 @@ def test_a_fitted_law_far_beyond_its_data_gives_a_range_and_its_own_intervals(
     assert low < row["loss_nats"] < high and "does not support" in row["refused"]
 
 
+def test_a_sweep_that_is_named_is_used_without_a_laws_name_too(planted_folder, tmp_path, capsys):
+    assert main(["retrodict", "--results", str(planted_folder)]) == 0
+    out = capsys.readouterr().out
+    assert "\n  besiroglu2024" in out and f" fitted to {planted_folder}" in out
+    assert main(["retrodict", "--results", str(tmp_path / "nothere")]) == 2
+    assert "nothere: no such folder" in capsys.readouterr().err
+
+
 def test_a_fitted_laws_arrival_has_its_interval(planted_folder):
     (law,) = find_laws(["chinchilla"], str(planted_folder))
     floor = law.fit.params["E"]

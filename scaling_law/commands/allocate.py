@@ -151,6 +151,8 @@ def _retrodict(options: argparse.Namespace) -> int:
     from scaling_law.forecast import find_laws
 
     laws = find_laws(options.law or retrodict.DEFAULT_LAWS, options.results, None)
+    if options.results and not options.law:
+        laws += find_laws([], options.results)  # beside the published ones, the fit's best
     machine = _machine(options)
     made = [retrodict.retrodict(law, model) for model in retrodict.MODELS for law in laws]
     growth = {"hardware_growth": options.hardware_growth, "budget_growth": options.budget_growth}
@@ -185,7 +187,7 @@ def _add_retrodict(commands: Commands) -> None:
         "--results",
         type=given,
         metavar="DIR",
-        help="the sweep, or table, of a fitted law (results)",
+        help="the sweep, or table, of a fitted law (results); without --law its best as well",
     )
     trend = parser.add_argument_group("the trend")
     for name, default, metavar, words in (

@@ -27,6 +27,7 @@ def is_exported(rows: Rows) -> bool:
 def with_trunks(rows: Rows) -> Rows:
     """The rows with a column ``cluster``: as in a folder, runs of one size, seed and text share a
     trunk under whatever set of horizons."""
+    rows = _in_order(rows)
     texts = _column(rows, "corpus_fingerprint")
     shared = len(set(texts)) == 1
     names = [
@@ -36,6 +37,19 @@ def with_trunks(rows: Rows) -> Rows:
         )
     ]
     return dataclasses.replace(rows, columns={**rows.columns, "cluster": names})
+
+
+def _in_order(rows: Rows) -> Rows:
+    """As a folder's points are, so that a bootstrap's draws fall on the same runs."""
+    names = ("params_non_embedding", "tokens", "run_id")
+    cells = zip(*(_column(rows, name) for name in names), strict=True)
+    try:
+        keys = [(float(params), float(tokens), run_id) for params, tokens, run_id in cells]
+    except ValueError:  # the reader of points names the cell
+        return rows
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    columns = {name: [column[i] for i in order] for name, column in rows.columns.items()}
+    return dataclasses.replace(rows, columns=columns, lines=[rows.lines[i] for i in order])
 
 
 def columns_of(

@@ -199,7 +199,7 @@ def _doubts(
             for names, words in (
                 (near, "fit about as well"),
                 (whole, "fit worse but cannot be excluded this far out"),
-                (some, "fit worse and count in part, the more the farther out"),
+                (some, "fit worse, counted in part, the more the farther out"),
             )
             if names
         ]

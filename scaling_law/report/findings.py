@@ -58,7 +58,7 @@ def answer(evidence: Evidence) -> Section:
     body += "<h3>Why no more and no less</h3>\n"
     body += bullets([sentence(warning) for warning in prediction.warnings])
     body += _comparison(prediction, fitted.forecast.rows)
-    body += "<details><summary>The same as slaw extrapolate prints it</summary>"
+    body += "<details><summary>As slaw extrapolate tells it</summary>"
     body += listing(fitted.forecast.text) + "</details>\n"
     return Section(anchor="answer", heading="The answer", body=body)
 

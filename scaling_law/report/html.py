@@ -57,8 +57,8 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
     if path.is_dir():
         raise ConfigError(f"{path}: a folder; expected the name of a file for the page")
     check_folder(path.parent)
-    if target_params > LARGEST:
-        raise ConfigError(f"params is {target_params:g}: expected at most {LARGEST:g}")
+    if not 1 <= target_params <= LARGEST:
+        raise ConfigError(f"params is {target_params:g}: expected 1 to {LARGEST:g}")
     evidence = gather_evidence(sweep, target_params)
     folder = sweep.figures if out is None else out.parent / f"{out.stem}-figures"
     drawn = ""

@@ -250,8 +250,8 @@ def published_lines(sizes: Floats) -> list[tuple[str, str, Floats]]:
     """(words, colour, loss in nats per token) of the published laws at each size's best tokens."""
     found = []
     for name, words, colour in (
-        ("besiroglu2024", "Chinchilla (Besiroglu 2024)*", PURPLE),
-        ("kaplan2020", "Kaplan 2020*", ORANGE),
+        ("besiroglu2024", "besiroglu2024*", PURPLE),
+        ("kaplan2020", "kaplan2020*", ORANGE),
     ):
         law = published_law(name)
         try:

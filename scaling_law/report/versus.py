@@ -267,7 +267,7 @@ def _pairs(versus: Versus) -> Section:
         (
             f"{p.size}, seed {p.seed}", f"{p.tokens:,.0f}", f"{p.losses[0]:.4f}",
             f"{p.losses[1]:.4f}", f"{p.losses[1] - p.losses[0]:+.4f}", f"{percent(p):+.2f}%",
-            "–" if noise is None else f"{percent(p) / noise:+.1f}", *p.run_ids,
+            f"{percent(p) / noise:+.1f}" if noise else "–", *p.run_ids,
         )
         for pairs in by_size(versus).values()
         for p in pairs

@@ -95,6 +95,15 @@ def test_sweeps_that_do_not_compare_leave_no_page(sweeps, tmp_path, capsys):
     assert not other.versus(first).exists() and not other.figures.exists()
 
 
+def test_copies_of_one_sweep_compare_as_equal(sweeps, tmp_path, capsys):
+    first, _ = sweeps
+    copy = SweepDir(tmp_path / "copy")
+    for record in load_records(first):
+        write_record(copy.run(record.run_id), record)
+    assert main(["report", str(first.path), str(copy.path)]) == 0
+    assert "its loss is +0.00% [+0.00%, +0.00%]" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
