@@ -34,6 +34,8 @@ from scaling_law.spec import ModelSpec
 from scaling_law.stacking import with_stacks
 from scaling_law.units import format_count, format_seconds
 
+# So many times smaller than the smallest run, a target is thought to be a slip.
+_FAR_BELOW = 10.0
 # What slots cannot share evenly: the first allowance is so much of slots x time.
 _PACKED = 0.9
 _TRIES = 5
@@ -290,7 +292,13 @@ def _refuse_within(
     """Refuse a target that needs no law: it lies amid the data, or the budget buys it."""
     assert target.params is not None and target.tokens is not None and target.flops is not None
     words = f"{format_count(target.params)} params on {format_count(target.tokens)} tokens"
-    if target.beyond_data and target.source == "fitted" and max(target.beyond_data.values()) <= 1:
+    within = target.source == "fitted" and max(target.beyond_data.values(), default=2) <= 1
+    if within and max(target.below_data.values(), default=0) > _FAR_BELOW:
+        raise FitError(
+            f"the target, {words}, lies far below the runs there, where their law does not hold;"
+            " was a larger one meant, as in 3e9?"
+        )
+    if within:
         raise FitError(
             f"the target, {words}, lies inside the data: `slaw extrapolate` reads it off the fit,"
             " there is nothing to plan"

@@ -12,7 +12,13 @@ from scaling_law.decision import Wish, consequences, decision_lines, settle
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.extrapolate import check_request, extrapolate
 from scaling_law.fit.laws import law_names
-from scaling_law.fit.published import PUBLISHED, comparison, published_law
+from scaling_law.fit.published import (
+    PUBLISHED,
+    comparison,
+    law_name,
+    published_law,
+    published_vocabulary,
+)
 from scaling_law.fit.session import KnownLaws, known_laws
 from scaling_law.fit.table import TableSettings
 from scaling_law.forecast_text import format_prediction, prediction_json
@@ -87,19 +93,22 @@ def forecast(
 
 def _refuse_above_chance(prediction: Prediction, found: FoundLaw) -> None:
     """Refuse a loss, far below the data, that no trained model has. Raises ``FitError``."""
-    model = found.template if prediction.below_data else None
-    if model is None or prediction.loss_nats <= math.log(model.vocab_size):
+    vocab = published_vocabulary(found.fit)
+    where = "outside its runs; ask for a target nearer to them"
+    if found.template is not None and prediction.below_data:
+        vocab = found.template.vocab_size
+        smallest = " and ".join(
+            f"{format_count(found.fit.data_range[name][0])} {name}"
+            for name in ("params", "tokens")
+            if name in prediction.below_data
+        )
+        where = f"below the smallest run ({smallest}); ask for a target nearer to it"
+    if vocab is None or prediction.loss_nats <= math.log(vocab):
         return
-    smallest = " and ".join(
-        f"{format_count(found.fit.data_range[name][0])} {name}"
-        for name in ("params", "tokens")
-        if name in prediction.below_data
-    )
     raise FitError(
-        f"law {found.fit.law} gives {prediction.loss_nats:.3g} nats per token there, above"
-        f" ln({model.vocab_size:,}) = {math.log(model.vocab_size):.2f}, the loss of giving every"
-        " token of the vocabulary the same probability: no law of trained models holds so far"
-        f" below the smallest run ({smallest}); ask for a target nearer to it"
+        f"law {law_name(found.fit)} gives {prediction.loss_nats:.3g} nats per token there, above"
+        f" ln({vocab:,}) = {math.log(vocab):.2f}, the loss of giving every token of the vocabulary"
+        f" the same probability: no law of trained models holds so far {where}"
     )
 
 

@@ -168,6 +168,9 @@ def test_targets_that_need_no_plan_are_refused(finished, before, cached):
     inside = wanted(params=2e5, tokens=1e6)
     with pytest.raises(FitError, match="lies inside the data"):
         next_batch(request, inside, finished, before, lambda text: None)
+    slip = wanted(params=3.0, tokens=60.0)
+    with pytest.raises(FitError, match=r"far below the runs there.*as in 3e9"):
+        next_batch(request, slip, finished, before, lambda text: None)
     floor = wanted(target_loss=0.5)
     with pytest.raises(FitError, match="irreducible loss"):
         next_batch(request, floor, finished, before, lambda text: None)

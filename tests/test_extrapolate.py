@@ -378,3 +378,10 @@ def test_less_than_one_parameter_is_no_model(words, capsys):
 def test_a_law_without_interval_is_not_said_to_have_one(capsys):
     assert main(["extrapolate", "--law", "besiroglu2024", "--params", "1e9"]) == 0
     assert "; the loss is for exactly 22.7B tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", [["--params", "10"], ["--params", "1e9", "--tokens", "5"]])
+def test_a_published_law_gives_no_loss_above_that_of_guessing(target, capsys):
+    assert main(["extrapolate", "--law", "besiroglu2024", *target]) == 4
+    said = capsys.readouterr().err
+    assert "law besiroglu2024 gives" in said and "ln(" in said and "outside its runs" in said

@@ -252,6 +252,12 @@ def _worth(law: FitResult, target: dict[str, float], prediction: Prediction) -> 
     return dict(zip(("params", "tokens"), worth, strict=True))
 
 
+def published_vocabulary(fit: FitResult) -> int | None:
+    """Vocabulary of the runs that a published law was fitted to; None for any other law."""
+    known = _LAWS.get(law_name(fit)) if fit.n_points == 0 else None
+    return known.vocab_size if known is not None else None
+
+
 def _outside(law: FitResult, target: dict[str, float], loss: float, vocab_size: int) -> str:
     """Why ``loss`` is no figure to set beside others; empty where it is one."""
     known = target | {"flops": 6 * target["params"] * target["tokens"]}
