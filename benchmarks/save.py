@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from train_step import GPU_SHAPES, SHAPES
 from trainers import Shape
 
 from scaling_law.layout import RunDir
@@ -29,16 +30,7 @@ from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer
 from scaling_law.train.writer import Writer
 
-SHAPES = {
-    "cpu": (
-        Shape(name="3.15M", n_layer=4, d_model=256, n_head=4, vocab=4096),
-        Shape(name="18.9M", n_layer=6, d_model=512, n_head=8, vocab=4096),
-    ),
-    "cuda": (
-        Shape(name="85M", n_layer=12, d_model=768, n_head=12, vocab=50304),
-        Shape(name="302M", n_layer=24, d_model=1024, n_head=16, vocab=50304),
-    ),
-}
+SIZES = {"cpu": [shape for shape in SHAPES if shape.name in ("3.15M", "18.9M")], "cuda": GPU_SHAPES}
 
 
 def state_of(shape: Shape, device: str) -> dict[str, Any]:
@@ -85,13 +77,13 @@ def measure(shape: Shape, device: str, saves: int, folder: Path) -> dict[str, An
 def main() -> None:
     """Measure every shape of the device, print, and keep JSON where asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--device", default="cpu", choices=tuple(SHAPES))
+    parser.add_argument("--device", default="cpu", choices=tuple(SIZES))
     parser.add_argument("--saves", type=int, default=7)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
-        for shape in SHAPES[options.device]:
+        for shape in SIZES[options.device]:
             row = measure(shape, options.device, options.saves, Path(place))
             found.append(row)
             print(
