@@ -217,7 +217,7 @@ def forecast_figure(fitted: Fitted, target_params: float) -> Figure | None:
         Patch(color=BLUE, alpha=0.3, label=f"{100 * fitted.level:g}% interval, optimal tokens"),
     ]
     if within:
-        label = "fitted law, where it may be quoted"
+        label = "fitted law, where a figure is given"
         entries.append(Line2D([], [], color=BLUE, label=label))
     entries += _draw_published(axes, sizes)
     _frame_forecast(axes, fitted, known)
