@@ -26,10 +26,10 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402  (threads are set before it is loaded)
 
 from scaling_law.errors import SlawError  # noqa: E402
-from scaling_law.extrapolate import extrapolate  # noqa: E402
-from scaling_law.fit.order import seed_noise  # noqa: E402
-from scaling_law.fit.points import FitPoints, points_from_arrays  # noqa: E402
+from scaling_law.fit.checks.monotone import seed_noise  # noqa: E402
+from scaling_law.fit.points.points import FitPoints, points_from_arrays  # noqa: E402
 from scaling_law.fit.suite import FitSettings, joint_fits  # noqa: E402
+from scaling_law.forecast.extrapolate import extrapolate  # noqa: E402
 
 LEVEL, RESAMPLES = 0.9, 200
 BEYOND = (10, 100, 1000, 10**6, 10**12)

@@ -34,12 +34,12 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402  (threads are set before it is loaded)
 
+from scaling_law.design.prior import prior_of  # noqa: E402
+from scaling_law.design.search import Choices, Costs, Guards, Search  # noqa: E402
+from scaling_law.design.variance import Noise, Runs, believe  # noqa: E402
 from scaling_law.errors import FitError  # noqa: E402
-from scaling_law.fit.design import Noise, Runs, believe  # noqa: E402
-from scaling_law.fit.design_search import Choices, Costs, Guards, Search  # noqa: E402
 from scaling_law.fit.laws import load_law  # noqa: E402
-from scaling_law.fit.prior import prior_of  # noqa: E402
-from scaling_law.fit.solve import Objective, Problem  # noqa: E402
+from scaling_law.fit.solver.solve import Objective, Problem  # noqa: E402
 
 LAWS = ("chinchilla", "skaling", "coupled")
 RUN_LOG, TRUNK_LOG, MISFIT_LOG, WAVES = 0.002, 0.001, 0.0015, 12

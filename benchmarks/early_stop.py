@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import CurvePoint, RunRecord, load_records, read_curve
+from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.parametric import fit_law
-from scaling_law.fit.points import FitPoints, points_from_records
-from scaling_law.fit.solve import Objective
-from scaling_law.layout import SweepDir
-from scaling_law.learning_curve import Finished, Forecast, predict_final
-from scaling_law.record import CurvePoint, RunRecord, load_records, read_curve
+from scaling_law.fit.points.points import FitPoints, points_from_records
+from scaling_law.fit.solver.solve import Objective
+from scaling_law.train.learning_curve import Finished, Forecast, predict_final
 
 # The law the reference sweep is forecast with, and how far beyond its dearest run.
 LAW, BEYOND = "coupled", 10.0

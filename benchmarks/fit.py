@@ -33,12 +33,12 @@ import scipy
 from scipy.optimize import minimize
 
 import scaling_law
-from scaling_law.fit.bootstrap import _pairs
+from scaling_law.fit.approaches.parametric import fit_law, problem_of
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.parametric import fit_law, problem_of
-from scaling_law.fit.points import FitPoints, points_from_arrays
-from scaling_law.fit.solve import Objective
-from scaling_law.outcome import finite_json
+from scaling_law.fit.points.points import FitPoints, points_from_arrays
+from scaling_law.fit.result import finite_json
+from scaling_law.fit.solver.bootstrap import _pairs
+from scaling_law.fit.solver.solve import Objective
 
 ROOT = Path(__file__).resolve().parents[1]
 BEST = 1.0182740178e-3

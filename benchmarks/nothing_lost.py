@@ -17,13 +17,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scaling_law.claim import BEAT_SECONDS, Claims
-from scaling_law.config import load_config
+from scaling_law.config.load import load_config
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.record import RunRecord, load_records, read_curve
-from scaling_law.spec import Resources
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.lease import BEAT_SECONDS, Claims
+from scaling_law.files.record import RunRecord, load_records, read_curve
+from scaling_law.spec.run import Resources
 from scaling_law.train import loop
 
 STEPS = 5

@@ -106,9 +106,9 @@ def ours(runs: Runs, at: Runs, resamples: int) -> Answer:
 def ours_chinchilla(runs: Runs, at: Runs, resamples: int) -> Answer:
     """Our solver and intervals with Chinchilla's law alone."""
     from scaling_law.errors import SlawError
-    from scaling_law.fit.interval import prediction_interval
-    from scaling_law.fit.parametric import fit_law
-    from scaling_law.fit.points import points_from_arrays
+    from scaling_law.fit.approaches.parametric import fit_law
+    from scaling_law.fit.points.points import points_from_arrays
+    from scaling_law.fit.solver.interval import prediction_interval
 
     nan = float("nan")
     began = time.process_time()

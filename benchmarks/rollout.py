@@ -26,7 +26,7 @@ os.environ.update(peers.ONE_THREAD)
 
 import numpy as np
 
-from scaling_law.outcome import finite_json
+from scaling_law.fit.result import finite_json
 
 CUTS = (2.0, 4.0, 10.0, 30.0, 100.0)
 LEAST_POINTS, LEAST_SIZES, MOST_SCORED = 8, 3, 60

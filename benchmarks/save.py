@@ -22,8 +22,8 @@ import torch
 from train_step import GPU_SHAPES, SHAPES
 from trainers import Shape
 
-from scaling_law.layout import RunDir
-from scaling_law.spec import ModelSpec, OptimSpec
+from scaling_law.files.layout import RunDir
+from scaling_law.spec.run import ModelSpec, OptimSpec
 from scaling_law.train import checkpoint
 from scaling_law.train.device import device_name
 from scaling_law.train.model import GPT

@@ -6,7 +6,7 @@
 Same shape, batch and dtype, in turns within one process under a worker's allocator settings; CPU
 seconds (wall on a GPU), medians over rounds. ``sequential``: our own step, one member after
 another; ``nanogpt``: the plain module of ``trainers.py`` likewise. The gains by width decide which
-runs ``scaling_law.stacking`` puts together.
+runs ``scaling_law.plan.stacking`` puts together.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _shapes(options: argparse.Namespace, width: int, seqs: int) -> tuple[Any, An
     """The contenders' ``Shape`` and our ``ModelSpec``."""
     import trainers
 
-    from scaling_law.spec import ModelSpec
+    from scaling_law.spec.run import ModelSpec
 
     heads = max(1, width // 32)
     shape = trainers.Shape(
@@ -69,7 +69,7 @@ def _steps(options: argparse.Namespace, width: int, members: int, seqs: int) -> 
     import torch
     import trainers
 
-    from scaling_law.spec import OptimSpec
+    from scaling_law.spec.run import OptimSpec
     from scaling_law.train import device
     from scaling_law.train.model import GPT
     from scaling_law.train.optim import make_optimizer

@@ -33,12 +33,12 @@ import peers
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scaling_law import sealed  # noqa: E402
-from scaling_law.config import load_config  # noqa: E402  (this checkout's)
-from scaling_law.layout import SweepDir  # noqa: E402
-from scaling_law.plan import make_plan  # noqa: E402
-from scaling_law.profile import save_profile  # noqa: E402
-from scaling_law.spec import to_json  # noqa: E402
+from scaling_law.config.load import load_config  # noqa: E402  (this checkout's)
+from scaling_law.files import checksum  # noqa: E402
+from scaling_law.files.layout import SweepDir  # noqa: E402
+from scaling_law.plan.device_profile import save_profile  # noqa: E402
+from scaling_law.plan.plan import make_plan  # noqa: E402
+from scaling_law.spec.run import to_json  # noqa: E402
 from tests.fakes import cpu_profile, record_of  # noqa: E402
 
 SLAW = (sys.executable, "-m", "scaling_law.cli")
@@ -109,13 +109,13 @@ def sweep_of(config: Path, sweep: SweepDir) -> None:
         _write(place.spec, to_json(run.spec))
         if number % 10 < 8:
             status = "done" if number % 100 else "diverged"
-            record = sealed.seal(to_json(record_of(run.spec, status=status)))
+            record = checksum.seal(to_json(record_of(run.spec, status=status)))
             _write(place.record, record)
         elif number % 10 == 8:
             _write(place.progress, {"step": run.spec.start_step + 1, "tokens_per_second": 5e4})
         elif number % 100 == 9:
             _write(place.failure, {"error": "the worker died"})
-    _write(sweep.plan, sealed.seal(plan.to_json()))
+    _write(sweep.plan, checksum.seal(plan.to_json()))
 
 
 def _write(path: Path, value: Any) -> None:

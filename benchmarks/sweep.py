@@ -35,16 +35,16 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law import layout
-from scaling_law.config import config_yaml
+from scaling_law.config.load import config_yaml
 from scaling_law.data.prepare import prepare
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import RunRecord, load_records
+from scaling_law.fit.result import finite_json
 from scaling_law.fit.session import fit_sources
 from scaling_law.fit.suite import FitSettings, FitSuite
-from scaling_law.layout import SweepDir
-from scaling_law.outcome import finite_json
-from scaling_law.record import RunRecord, load_records
 from scaling_law.run.session import Request, plan_only
-from scaling_law.scales import MODEL_SCALES
+from scaling_law.spec.scales import MODEL_SCALES
 
 SIZES = ("nano14k", "nano25k", "nano55k", "nano98k")
 REPEATED, SEEDS = "nano25k", (0, 1, 2)
@@ -110,7 +110,15 @@ def run(folder: Path, sets: tuple[str, ...]) -> Sweep:
         if SweepDir(folder).runs.exists():
             raise SystemExit(f"{folder}: interrupted; remove it, for its times would be too short")
         before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        command = [sys.executable, "-m", "scaling_law.cli", "run", "quick", "--device", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "scaling_law.cli",
+            "run",
+            "quick",
+            "--device",
+            "cpu",
+        ]
         command += [word for text in sets for word in ("--set", text)]
         subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
         wall = time.monotonic() - began

@@ -199,7 +199,7 @@ def ours(
     shape: Shape, without: str = "", own_architecture: bool = False
 ) -> tuple[nn.Module, Loss, torch.optim.Optimizer]:
     """``scaling_law.train``: GPT-2's architecture, or ours by default; ``without`` a lever."""
-    from scaling_law.spec import ModelSpec, OptimSpec
+    from scaling_law.spec.run import ModelSpec, OptimSpec
     from scaling_law.train import device, kernels
     from scaling_law.train.model import GPT
     from scaling_law.train.optim import make_optimizer
@@ -301,8 +301,8 @@ class TrainerRunner(Runner):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape, "slaw")
-        from scaling_law.layout import RunDir
-        from scaling_law.spec import (
+        from scaling_law.files.layout import RunDir
+        from scaling_law.spec.run import (
             DataSpec,
             EvalSpec,
             OptimSpec,

@@ -20,12 +20,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import ConfigError, SlawError
-from scaling_law.layout import SweepDir, atomic_write
-from scaling_law.record import RunRecord, load_records
-from scaling_law.scales import Scale, heads_for, model_of
-from scaling_law.spec import ModelSpec
+from scaling_law.files.layout import SweepDir, atomic_write
+from scaling_law.files.record import RunRecord, load_records
+from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.scales import Scale, heads_for, model_of
 from scaling_law.units import format_count
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "quick-cpu"
@@ -48,9 +48,9 @@ def model(width: int) -> ModelSpec:
 def reference_law() -> Any:
     """(params, tokens) -> log loss: the coupled law fitted to the reference sweep, matmul
     parameters."""
-    from scaling_law.fit.interval import log_loss
-    from scaling_law.fit.material import gather_material
-    from scaling_law.fit.parametric import fit_law
+    from scaling_law.fit.approaches.parametric import fit_law
+    from scaling_law.fit.points.dataset import gather_material
+    from scaling_law.fit.solver.interval import log_loss
 
     fit = fit_law(gather_material([REFERENCE]).points, "coupled", resamples=0)
     return lambda params, tokens: log_loss(

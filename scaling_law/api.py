@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError
-from scaling_law.extrapolate import extrapolate
-from scaling_law.fit.material import from_points
+from scaling_law.fit.points.dataset import from_points
+from scaling_law.fit.points.table import (
+    TableSettings,
+    parse_columns,
+    points_from_columns,
+    read_table,
+)
+from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_material
 from scaling_law.fit.summary import format_suite
-from scaling_law.fit.table import TableSettings, parse_columns, points_from_columns, read_table
-from scaling_law.outcome import FitResult, Prediction
+from scaling_law.forecast.extrapolate import extrapolate
 
 _ROLES = ("params", "tokens", "loss", "flops", "cluster", "seed", "sem", "size", "run_id")
 

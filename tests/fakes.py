@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.config import SweepConfig, load_config
-from scaling_law.counts import count_params, train_flops
+from scaling_law.config.load import SweepConfig, load_config
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.laws import load_law
-from scaling_law.layout import SweepDir
-from scaling_law.plan import make_plan
-from scaling_law.profile import DeviceProfile, SpeedPoint
-from scaling_law.record import RunRecord, write_record
-from scaling_law.spec import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
+from scaling_law.plan.device_profile import DeviceProfile, SpeedPoint
+from scaling_law.plan.plan import make_plan
+from scaling_law.spec.counts import count_params, train_flops
+from scaling_law.spec.run import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 
 
 def write_text(folder: Path, words: int = 80) -> Path:

@@ -1,4 +1,4 @@
-"""The house rules of the README: who may import whom, sizes, the drawn tree, quick start-up."""
+"""The house rules of docs/architecture.md: who may import whom, the drawn tree, quick start-up."""
 
 from __future__ import annotations
 
@@ -6,90 +6,54 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "scaling_law"
-MAX_FILE_LINES = 500
-MAX_FUNCTION_LINES = 50
 HEAVY = {"torch", "scipy", "matplotlib", "pydantic", "rich"}
 
-# Lower may not import higher; 4a (data, train) and 4b (fit) meet only at layer 2's records.
-LAYERS = {
+# A room imports from rooms on lower floors only. Files at the root of the package are rooms too.
+FLOORS = {
     "errors": 0,
-    "units": 0,
-    "columns": 0,
+    "text_columns": 0,
+    "console": 1,
+    "decode": 1,
+    "units": 1,
     "versions": 1,
-    "typed": 1,
-    "flags": 1,
-    "spec": 1,
-    "tracker_keys": 1,
-    "layout": 1,
-    "process": 1,
-    "claim": 2,
-    "sealed": 1,
-    "strict_yaml": 1,
-    "scales": 2,
-    "counts": 2,
-    "schedule": 2,
-    "learning_curve": 2,
-    "profile": 2,
-    "record": 2,
-    "outcome": 2,
-    "rules": 2,
-    "mixture": 2,
-    "schema": 2,
-    "config_values": 2,
-    "config": 2,
-    "packing": 2,
-    "hardware": 2,
-    "slot_memory": 2,
-    "grid": 3,
-    "growth": 3,
-    "plan": 3,
-    "plan_table": 3,
-    "stacking": 3,
-    "kept_weights": 3,
-    "compiling": 3,
-    "candidates": 4,
+    "spec": 2,
+    "files": 3,
+    "config": 4,
     "data": 4,
-    "train": 4,
     "fit": 4,
-    "extrapolate": 5,
-    "decision": 5,
-    "recipe": 5,
-    "allocate": 5,
-    "allocate_text": 5,
-    "retrodict": 5,
-    "forecast_text": 5,
+    "plan": 5,
     "forecast": 5,
-    "design_board": 5,
-    "design_plan": 5,
-    "design_text": 5,
-    "design_session": 5,
-    "run": 5,
+    "train": 6,
     "api": 6,
     "report": 6,
-    "monitor": 6,
-    "commands": 7,
-    "cli": 7,
+    "run": 7,
+    "design": 8,
+    "monitor": 8,
+    "cli": 9,
 }
+# The training half and the analysis half meet at the record; a view never reaches into training.
 FORBIDDEN = {
-    "data": {"train", "fit", "plan", "config"},
-    "train": {"fit", "plan", "config"},
-    "fit": {"train", "data", "plan", "config"},
-    "extrapolate": {"train", "data", "plan", "config", "run"},
-    "report": {"train", "data", "run"},
+    "data": {"train", "fit"},
+    "train": {"fit", "config"},
+    "fit": {"train", "data"},
+    "forecast": {"train", "data"},
+    "report": {"train", "data"},
     "monitor": {"train", "data", "report"},
 }
+# What of a sweep runs inside the process that trains.
+TRAINING_PROCESS = {"run/worker.py", "run/early_stop.py"}
 THIRD_PARTY = {
     "torch": {"train"},
-    "scipy": {"fit", "extrapolate"},
+    "scipy": {"fit", "forecast", "design"},
     "matplotlib": {"report"},
-    "pydantic": {"schema", "config_values"},
+    "pydantic": {"config"},
     "safetensors": {"train"},
     "tensorboardX": {"run"},
     "rich": {"monitor"},
@@ -106,9 +70,9 @@ def sources() -> list[Path]:
     return [ROOT / name for name in tracked.stdout.split() if (ROOT / name).is_file()]
 
 
-def part(path: Path) -> str:
-    """The room of a package file: its top-level module or folder."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").removesuffix("_rows")
+def room(path: Path) -> str:
+    """The room of a package file: its top-level folder, or the file itself."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports(path: Path) -> set[str]:
@@ -125,65 +89,66 @@ def imports(path: Path) -> set[str]:
 PACKAGE_FILES = [p for p in sources() if PACKAGE in p.parents and p.name != "__init__.py"]
 
 
-@pytest.mark.parametrize("path", PACKAGE_FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_module_imports_a_higher_layer_or_the_other_half(path):
-    here = part(path)
-    assert here in LAYERS, f"{here} has no layer: add it to LAYERS"
-    for name in imports(path):
-        pieces = name.split(".")
-        if pieces[0] in THIRD_PARTY:
-            assert here in THIRD_PARTY[pieces[0]], f"{here} imports {name}"
-        if pieces[0] != "scaling_law" or len(pieces) < 2 or pieces[1] not in LAYERS:
-            continue
-        there = pieces[1]
-        assert LAYERS[there] <= LAYERS[here], f"{here} imports the higher {there}"
-        assert there not in FORBIDDEN.get(here, set()), f"{here} imports {there}"
-        if there == "train" and here == "run":
-            assert path.name == "worker.py", "only the worker may load torch"
+def house_imports() -> Iterator[tuple[str, str, str]]:
+    """(file, its room, the room it imports from) of every import across rooms."""
+    for path in PACKAGE_FILES:
+        here, name = room(path), path.relative_to(PACKAGE).as_posix()
+        there = {n.split(".")[1] for n in imports(path) if n.startswith("scaling_law.")}
+        yield from ((name, here, one) for one in sorted(there & FLOORS.keys()) if one != here)
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_and_functions_stay_small(path):
-    text = path.read_text()
-    assert len(text.splitlines()) <= MAX_FILE_LINES
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef) and node.end_lineno:
-            lines = node.end_lineno - node.lineno + 1
-            assert lines <= MAX_FUNCTION_LINES, f"{path.name}:{node.lineno} {node.name}"
+def test_rooms_import_from_lower_floors_only():
+    unknown = sorted({room(path) for path in PACKAGE_FILES} - FLOORS.keys())
+    assert not unknown, f"no floor: {unknown}; add them to FLOORS"
+    climbing = {
+        f"{name} imports {there}"
+        for name, here, there in house_imports()
+        if FLOORS[there] >= FLOORS[here]
+    }
+    assert not climbing, f"imports of the same or a higher floor: {sorted(climbing)}"
 
 
-def test_the_readme_tree_is_the_disk():
-    text = (ROOT / "README.md").read_text()
+def test_the_two_halves_meet_only_at_the_record():
+    crossing = {
+        f"{name} imports {there}"
+        for name, here, there in house_imports()
+        if there in FORBIDDEN.get(here, ())
+        or (there == "train" and here != "train" and name not in TRAINING_PROCESS)
+    }
+    assert not crossing, f"imports across the halves: {sorted(crossing)}"
+
+
+def test_each_library_is_imported_by_its_rooms_only():
+    strays = {
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in PACKAGE_FILES
+        for name in imports(path)
+        if room(path) not in THIRD_PARTY.get(name.split(".")[0], {room(path)})
+    }
+    assert not strays, f"libraries outside their rooms: {sorted(strays)}"
+
+
+def test_the_drawn_tree_is_the_disk():
+    text = (ROOT / "docs" / "architecture.md").read_text()
     tree = re.search(r"```text tree\n(.*?)```", text, re.S)
-    assert tree, "README.md has no ```text tree block"
+    assert tree, "docs/architecture.md has no ```text tree block"
     drawn: set[str] = set()
     folders: list[str] = []
     for line in tree[1].splitlines():
         entry = re.match(r"( *)(\S+)", line)
-        if not entry:
-            continue
-        depth = len(entry[1]) // 2
-        folders = folders[:depth]
-        drawn.add("/".join([*(f.rstrip("/") for f in folders), entry[2].rstrip("/")]))
-        if entry[2].endswith("/"):
-            folders.append(entry[2])
-    missing = {name for name in drawn if not (ROOT / name).exists()}
-    assert not missing, f"drawn but not on disk: {sorted(missing)}"
-    # corpora and laws are drawn as their folder: adding one must not mean editing the README
-    folders_only = ("corpora", "laws")
-    modules = {str(p.relative_to(ROOT)) for p in PACKAGE_FILES if p.parent.name not in folders_only}
-    assert modules <= drawn, f"on disk but not drawn: {sorted(modules - drawn)}"
-
-
-def test_the_wheel_carries_every_package():
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    there = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
-    assert there <= set(listed)
+        if entry:
+            folders = [*folders[: len(entry[1]) // 2], entry[2].rstrip("/")]
+            drawn.add("/".join(folders))
+    missing = sorted(name for name in drawn if not (ROOT / name).exists())
+    assert not missing, f"drawn but not on disk: {missing}"
+    there = {str(p.parent.relative_to(ROOT)) for p in PACKAGE.rglob("__init__.py")}
+    assert there <= drawn, f"on disk but not drawn: {sorted(there - drawn)}"
 
 
 def test_neither_a_dry_run_nor_a_status_loads_numpy():
     code = (
-        "import sys, scaling_law.run.session, scaling_law.run.status\nprint('numpy' in sys.modules)"
+        "import sys, scaling_law.run.session, scaling_law.run.sweep_state.status\n"
+        "print('numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -194,7 +159,7 @@ def test_neither_a_dry_run_nor_a_status_loads_numpy():
 )
 def test_help_loads_nothing_heavy(words):
     code = (
-        "import sys; from scaling_law.cli import main\n"
+        "import sys; from scaling_law.cli.main import main\n"
         f"try: main({words.split()!r})\nexcept SystemExit: pass\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.profile import save_profile
+from scaling_law.plan.device_profile import save_profile
 from tests.fakes import cpu_profile
 
 SWEEP = """
@@ -63,7 +63,7 @@ def slaw(*words: str) -> tuple[int, str, str]:
 def loaded_by(*words: str) -> tuple[str, str]:
     """What a command prints, and which heavy libraries its process has loaded by the end."""
     code = (
-        f"import sys; from scaling_law.cli import main; main({list(words)!r})\n"
+        f"import sys; from scaling_law.cli.main import main; main({list(words)!r})\n"
         "print(sorted({'torch', 'scipy', 'matplotlib'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,6 +1,6 @@
 """What a corpus is, and finding one by its name or path.
 
-A corpus is one file in ``corpora/`` that exports ``CORPUS``; there is no registry. Anything
+A corpus is one file in ``sources/`` that exports ``CORPUS``; there is no registry. Anything
 that is not such a name is a path, read by ``local``.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scaling_law.data import corpora
+from scaling_law.data import sources
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 
 
@@ -115,8 +115,8 @@ def state_digest(value: Any) -> str:
 
 
 def corpus_names() -> list[str]:
-    """Names of the corpora of ``corpora/``, sorted."""
-    found = pkgutil.iter_modules(corpora.__path__)
+    """Names of the corpora of ``sources/``, sorted."""
+    found = pkgutil.iter_modules(sources.__path__)
     return sorted(module.name for module in found if not module.name.startswith("_"))
 
 
@@ -145,7 +145,7 @@ def load_corpus(name_or_path: str) -> Corpus:
     Raises ``ConfigError`` when it is neither.
     """
     if name_or_path in corpus_names():
-        module = importlib.import_module(f"{corpora.__name__}.{name_or_path}")
+        module = importlib.import_module(f"{sources.__name__}.{name_or_path}")
         corpus = module.CORPUS
         assert isinstance(corpus, Corpus) and corpus.name == name_or_path
         return corpus

@@ -7,12 +7,12 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scaling_law import sealed
 from scaling_law.data.prepare import META, SPLITS, TOKENIZER
 from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_tokens
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
-from scaling_law.spec import derive_seed
+from scaling_law.files import checksum
+from scaling_law.spec.run import derive_seed
 from scaling_law.versions import DATASET, MadeLater
 
 if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes none
@@ -26,7 +26,7 @@ def _order(seed: int, count: int) -> npt.NDArray[np.integer]:
     """A permutation of ``range(count)``, in half the memory where that suffices."""
     import numpy as np
 
-    from scaling_law.data.mixing import permutation
+    from scaling_law.data.shuffle import permutation
 
     order = permutation(seed, count)
     return order.astype(np.int32) if count < 2**31 else order
@@ -188,7 +188,7 @@ def open_dataset(folder: Path) -> Dataset:
     path = folder / META
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; make the dataset with `slaw data prepare`")
-    meta = sealed.read(path, _REMEDY)
+    meta = checksum.read(path, _REMEDY)
     try:
         DATASET.check(meta.get("schema_version"))
     except MadeLater as problem:
@@ -196,7 +196,7 @@ def open_dataset(folder: Path) -> Dataset:
     except ValueError as problem:
         raise ConfigError(f"{path}: {problem}; {_REMEDY}") from None
     try:
-        tokenizer = tokenizer_from_json(sealed.read(folder / TOKENIZER, _REMEDY))
+        tokenizer = tokenizer_from_json(checksum.read(folder / TOKENIZER, _REMEDY))
         dataset = Dataset(folder, meta, tokenizer)
         splits = meta["splits"]
         counted = {split: int(splits[split]["tokens"]) for split in SPLITS}

@@ -10,7 +10,7 @@ import numpy as np
 from scaling_law.data.corpus import corpus_names, load_corpus
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import SPLITS, dataset_folder
-from scaling_law.spec import DataSpec
+from scaling_law.spec.run import DataSpec
 from scaling_law.units import format_bytes, format_count
 
 _SAMPLE_TOKENS = 120

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
+from scaling_law.decode import json_problem
 from scaling_law.errors import ConfigError, quoted
-from scaling_law.typed import json_problem
 
 DOMAIN = "text"
 _PROSE = frozenset((".txt", ".md", ".rst", ".tex"))

@@ -23,18 +23,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from scaling_law import layout, sealed
 from scaling_law.data.corpus import Corpus, load_corpus, state_digest
 from scaling_law.data.shards import shard_hash, token_dtype, write_shard
-from scaling_law.data.tokenizer import (
-    BpeTokenizer,
-    ByteTokenizer,
-    Tokenizer,
-    available_threads,
-)
+from scaling_law.data.tokenizer import BpeTokenizer, ByteTokenizer, Tokenizer, available_threads
 from scaling_law.errors import ConfigError
-from scaling_law.process import tag_is_dead, this_process
-from scaling_law.spec import DataSpec, to_json
+from scaling_law.files import checksum, layout
+from scaling_law.files.process import tag_is_dead, this_process
+from scaling_law.spec.run import DataSpec, to_json
 from scaling_law.units import format_bytes, format_count, format_seconds
 from scaling_law.versions import DATASET
 
@@ -185,8 +180,8 @@ def _build(corpus: Corpus, spec: DataSpec, work: Path, say: Progress) -> None:
     meta = _meta(corpus, spec, texts, splits, tokens)
     for split, row in meta["splits"].items():
         row["sha256"] = shard_hash(work / f"{split}.bin")
-    sealed.write(work / TOKENIZER, tokenizer.to_json())
-    sealed.write(work / META, meta)
+    checksum.write(work / TOKENIZER, tokenizer.to_json())
+    checksum.write(work / META, meta)
 
 
 def _since(start: float) -> str:

@@ -7,24 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout, sealed
 from scaling_law.errors import ConfigError, FitError, quoted
-from scaling_law.fit.choose import best_law, score_laws
-from scaling_law.fit.material import gather_material, refuse_table_settings, source_key
-from scaling_law.fit.parametric import fit_law
-from scaling_law.fit.points import FitPoints
-from scaling_law.fit.suite import (
-    FitSettings,
-    FitSuite,
-    fit_material,
-    save_suite,
-)
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import find_sweeps, load_records, only_sweep
+from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.checks.select_law import best_law, score_laws
+from scaling_law.fit.checks.validate import Validation, validate
+from scaling_law.fit.points.dataset import gather_material, refuse_table_settings, source_key
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.result import FitResult, fit_result_from_json
+from scaling_law.fit.suite import FitSettings, FitSuite, fit_material, save_suite
 from scaling_law.fit.summary import format_suite
-from scaling_law.fit.table import TableSettings
-from scaling_law.fit.validate import Validation, validate
-from scaling_law.layout import SweepDir
-from scaling_law.outcome import FitResult, fit_result_from_json
-from scaling_law.record import find_sweeps, load_records, only_sweep
 from scaling_law.versions import FIT, MadeLater
 
 _VALIDATION_RESAMPLES = 200
@@ -193,7 +188,7 @@ def _stored(path: Path, content: Any) -> KnownLaws:
         if not isinstance(content, dict):
             raise ValueError(f"found {quoted(content)}, expected keys and values")
         FIT.check(content.get("schema_version"))
-        content = sealed.opened(content, required=True)
+        content = checksum.opened(content, required=True)
         return KnownLaws(
             laws={n: fit_result_from_json(fit) for n, fit in content["laws"].items()},
             best_law=content["best_law"],

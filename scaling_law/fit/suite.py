@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law import sealed
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.bootstrap import check_size
-from scaling_law.fit.choose import LawScore, best_law, score_laws
-from scaling_law.fit.envelope import EnvelopeResult, envelope_rows, fit_envelope
-from scaling_law.fit.isoflop import IsoflopResult, fit_isoflop
+from scaling_law.files import checksum
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import RunRecord
+from scaling_law.fit.approaches.envelope import EnvelopeResult, envelope_rows, fit_envelope
+from scaling_law.fit.approaches.isoflop import IsoflopResult, fit_isoflop
+from scaling_law.fit.approaches.parametric import INTERVALS, Refitter, Resampling, fit_law, refused
+from scaling_law.fit.checks.screen import check_rules
+from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
+from scaling_law.fit.checks.validate import Validation, validate
 from scaling_law.fit.laws import law_names, load_law
-from scaling_law.fit.material import Material, from_records
-from scaling_law.fit.parametric import INTERVALS, Refitter, Resampling, fit_law, refused
-from scaling_law.fit.points import FitPoints, listed
-from scaling_law.fit.profile import Profile, check_profiled, profile
-from scaling_law.fit.screen import check_rules
-from scaling_law.fit.solve import LOSSES, Objective
-from scaling_law.fit.validate import Validation, validate
-from scaling_law.layout import SweepDir
-from scaling_law.outcome import FitResult, finite_json
-from scaling_law.record import RunRecord
+from scaling_law.fit.points.dataset import Material, from_records
+from scaling_law.fit.points.points import FitPoints, listed
+from scaling_law.fit.result import FitResult, finite_json
+from scaling_law.fit.solver.bootstrap import check_size
+from scaling_law.fit.solver.profile_likelihood import Profile, check_profiled, profile
+from scaling_law.fit.solver.solve import LOSSES, Objective
 from scaling_law.versions import FIT
 
 _KEPT_SAMPLES = 400
@@ -333,5 +333,5 @@ def save_suite(suite: FitSuite, folder: Path) -> Path:
         "summary": suite.to_json(),
         "laws": laws,
     }
-    sealed.write(path, content)
+    checksum.write(path, content)
     return path

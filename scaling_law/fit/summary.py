@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from scaling_law.fit.parametric import MAX_CONDITION
+from scaling_law.fit.approaches.parametric import MAX_CONDITION
+from scaling_law.fit.result import FitResult, bound_words, status_words
 from scaling_law.fit.suite import FitSuite
-from scaling_law.outcome import FitResult, bound_words, status_words
 from scaling_law.units import count_of, format_count
 
 # What the last line of every law says.

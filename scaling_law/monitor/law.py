@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from scaling_law.errors import SlawError, one_line
-from scaling_law.layout import SweepDir
-from scaling_law.run.snapshot import RunState, Snapshot
+from scaling_law.files.layout import SweepDir
+from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 
 LEAST_POINTS = 6  # Chinchilla's law has five parameters
 _RESAMPLES = 200
@@ -109,10 +109,10 @@ def fitted_law(folder: Path) -> dict[str, Any]:
     ``frontier``: its loss at the compute-optimal split of each FLOPs (6 N D), with the interval
     of a new run there. Raises ``SlawError`` where the runs allow no law.
     """
-    from scaling_law.fit.material import from_records
+    from scaling_law.files.record import load_records
+    from scaling_law.fit.points.dataset import from_records
+    from scaling_law.fit.result import finite_json
     from scaling_law.fit.suite import FitSettings, joint_fits
-    from scaling_law.outcome import finite_json
-    from scaling_law.record import load_records
 
     settings = FitSettings(resamples=_RESAMPLES)
     records = load_records(SweepDir(folder))
@@ -143,8 +143,8 @@ def fitted_law(folder: Path) -> dict[str, Any]:
 def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, float | None]]:
     import numpy as np
 
-    from scaling_law.extrapolate import extrapolate
-    from scaling_law.fit.order import seed_noise
+    from scaling_law.fit.checks.monotone import seed_noise
+    from scaling_law.forecast.extrapolate import extrapolate
 
     noise, _ = seed_noise(points)
     flops = 6.0 * points.params * points.tokens

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from scaling_law.layout import SweepDir
+from scaling_law.files.layout import SweepDir
+from scaling_law.fit.result import bound_words
 from scaling_law.monitor.host import HostMeter
 from scaling_law.monitor.law import LawWatch
-from scaling_law.monitor.words import device_words, end_words, host_words, phase_words, speed_words
-from scaling_law.outcome import bound_words
-from scaling_law.run.snapshot import RunState, Snapshot, Watch
-from scaling_law.run.words import count_words, left_words, loss_words, state_words
+from scaling_law.monitor.text import device_words, end_words, host_words, phase_words, speed_words
+from scaling_law.run.sweep_state.snapshot import RunState, Snapshot, Watch
+from scaling_law.run.sweep_state.text import count_words, left_words, loss_words, state_words
 from scaling_law.units import format_count, format_seconds
 
 MOST_ROWS, MOST_CURVES = 300, 400

@@ -15,8 +15,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+from scaling_law.console import say
 from scaling_law.errors import ConfigError
-from scaling_law.flags import say
 from scaling_law.monitor.page import render_page
 from scaling_law.monitor.page_data import PageData
 from scaling_law.monitor.session import SCREEN_SECONDS, sweep_to_watch

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling_law.errors import ConfigError
-from scaling_law.flags import RESULTS
-from scaling_law.layout import SweepDir
+from scaling_law.files.layout import RESULTS, SweepDir
+from scaling_law.files.record import find_sweeps
 from scaling_law.monitor.host import HostMeter
-from scaling_law.record import find_sweeps
-from scaling_law.run.snapshot import Snapshot, Watch, is_at_work
+from scaling_law.run.sweep_state.snapshot import Snapshot, Watch, is_at_work
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

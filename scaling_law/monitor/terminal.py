@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from scaling_law.errors import one_line
+from scaling_law.files.record import CurvePoint
 from scaling_law.monitor.host import Host
-from scaling_law.monitor.words import (
+from scaling_law.monitor.text import (
     ASCII_BLOCKS,
     BLOCKS,
     device_words,
@@ -22,9 +23,8 @@ from scaling_law.monitor.words import (
     sparkline,
     speed_words,
 )
-from scaling_law.record import CurvePoint
-from scaling_law.run.snapshot import RunState, Snapshot
-from scaling_law.run.words import count_words, left_words, loss_words, state_words
+from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
+from scaling_law.run.sweep_state.text import count_words, left_words, loss_words, state_words
 from scaling_law.units import format_seconds
 
 # Bold or plain beside the colour: red and green alone are one to many.

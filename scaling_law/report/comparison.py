@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scaling_law.fit.compare import CHINCHILLA, KAPLAN, Approach
+from scaling_law.fit.approaches.compare import CHINCHILLA, KAPLAN, Approach
 from scaling_law.report import style
 from scaling_law.report.style import BLUE, FAINT, GREEN, ORANGE, PURPLE, RED
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scaling_law.counts import CONVENTIONS
-from scaling_law.record import RunRecord
+from scaling_law.files.record import RunRecord
 from scaling_law.report import style
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.figures import size_label, sizes_title
+from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.units import format_count
 
 # Losses of the first steps would press all that matters into the bottom of the panel.

@@ -7,24 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law import layout, sealed
-from scaling_law.config import begun_config_key
+from scaling_law.config.load import begun_config_key
 from scaling_law.errors import FitError
-from scaling_law.extrapolate import extrapolate
-from scaling_law.fit.envelope import PowerLine
-from scaling_law.fit.isoflop import IsoflopCell
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import CurvePoint, RunRecord, load_records, read_curve, read_failure
+from scaling_law.fit.approaches.envelope import PowerLine
+from scaling_law.fit.approaches.isoflop import IsoflopCell
+from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.laws import joint_laws
-from scaling_law.fit.material import Material, from_records
-from scaling_law.fit.parametric import fit_law
-from scaling_law.fit.points import FitPoints
+from scaling_law.fit.points.dataset import Material, from_records
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
-from scaling_law.fit.solve import Objective
+from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.suite import FitSettings
-from scaling_law.forecast import Forecast, for_law
-from scaling_law.layout import SweepDir
-from scaling_law.outcome import FitResult, Prediction
-from scaling_law.plan import Plan, read_plan
-from scaling_law.record import CurvePoint, RunRecord, load_records, read_curve, read_failure
+from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.session import Forecast, for_law
+from scaling_law.plan.plan import Plan, read_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,14 +222,16 @@ def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
 
 
 def _text(sweep: SweepDir) -> str:
-    return sealed.read_text(sweep.config, begun_config_key(sweep)) if sweep.config.is_file() else ""
+    return (
+        checksum.read_text(sweep.config, begun_config_key(sweep)) if sweep.config.is_file() else ""
+    )
 
 
 def _round_texts(sweep: SweepDir) -> Iterator[str]:
     for number in itertools.count(1):
         if not sweep.round_config(number).is_file():
             return
-        yield sealed.read_text(sweep.round_config(number))
+        yield checksum.read_text(sweep.round_config(number))
 
 
 def rows_by_size(points: FitPoints) -> dict[str, list[int]]:

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.counts import CONVENTIONS
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.laws.law import Floats
-from scaling_law.fit.points import FitPoints
-from scaling_law.outcome import FitResult, finite_json
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import FitResult, finite_json
 from scaling_law.report import style
 from scaling_law.report.curves import curve_line, size_name, sizes_of
 from scaling_law.report.evidence import Evidence, Fitted, rows_by_size
@@ -29,6 +28,7 @@ from scaling_law.report.optimum import (
     allocation_rules,
     published_lines,
 )
+from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.units import format_count
 
 SCHEMA_VERSION = 1

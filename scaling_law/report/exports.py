@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling_law.layout import atomic_file, atomic_write
-from scaling_law.mixture import apart, recipe_name, recipes
-from scaling_law.outcome import finite_json
-from scaling_law.record import RunRecord
+from scaling_law.files.layout import atomic_file, atomic_write
+from scaling_law.files.record import RunRecord
+from scaling_law.fit.result import finite_json
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
+from scaling_law.spec.recipe import apart, recipe_name, recipes
 
 Row = dict[str, Any]
 _RECORD = (

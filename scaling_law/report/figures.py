@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.laws.law import Floats
-from scaling_law.fit.points import FitPoints
-from scaling_law.outcome import FitResult
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import FitResult
 from scaling_law.report import style
 from scaling_law.report.evidence import Fitted, rows_by_size
 from scaling_law.report.style import FAINT, INK, MARKERS, RESIDUAL

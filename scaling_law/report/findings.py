@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from scaling_law.fit.choose import CLEARLY_BETTER
+from scaling_law.fit.checks.select_law import CLEARLY_BETTER
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
-from scaling_law.forecast_text import comparison_cells, loss_words
-from scaling_law.outcome import FitResult, Prediction, bound_words
+from scaling_law.fit.result import FitResult, Prediction, bound_words
+from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
+from scaling_law.forecast.text import comparison_cells, loss_words
 from scaling_law.report.evidence import Evidence, Fitted
 from scaling_law.report.page import (
     Section,

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from scaling_law import layout
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.extrapolate import extrapolate
-from scaling_law.fit.compare import Approach
+from scaling_law.files import layout
+from scaling_law.fit.approaches.compare import Approach
 from scaling_law.fit.laws.law import Floats
-from scaling_law.fit.points import FitPoints
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.suite import FitSuite
-from scaling_law.outcome import FitResult, Prediction
+from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.report import style
 from scaling_law.report.comparison import comparison_figure
 from scaling_law.report.figures import counted_words, params_label

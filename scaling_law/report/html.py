@@ -8,23 +8,15 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from scaling_law.counts import CONVENTIONS
 from scaling_law.errors import ConfigError
-from scaling_law.extrapolate import LARGEST
-from scaling_law.layout import SweepDir, atomic_write, check_folder
+from scaling_law.files.layout import SweepDir, atomic_write, check_folder
+from scaling_law.forecast.extrapolate import LARGEST
 from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
 from scaling_law.report.held_out import held_out_figure
-from scaling_law.report.page import (
-    Live,
-    Section,
-    choices,
-    drawing,
-    embedded,
-    page,
-    paragraph,
-)
+from scaling_law.report.page import Live, Section, choices, drawing, embedded, page, paragraph
+from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.units import format_count
 
 _SCRIPT = Path(__file__).with_name("explore.js")

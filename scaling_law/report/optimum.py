@@ -12,12 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from scaling_law.errors import FitError
-from scaling_law.extrapolate import extrapolate
-from scaling_law.fit.isoflop import IsoflopCell
+from scaling_law.fit.approaches.isoflop import IsoflopCell
 from scaling_law.fit.laws.law import Floats
-from scaling_law.fit.published import published_law
+from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.surface import Allocation, surface_of
-from scaling_law.outcome import FitResult, Prediction
+from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.published import published_law
 from scaling_law.report import style
 from scaling_law.report.evidence import Fitted
 from scaling_law.report.figures import flops_label, params_label, spread_out

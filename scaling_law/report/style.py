@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from scaling_law.layout import atomic_write
+from scaling_law.files.layout import atomic_write
 from scaling_law.units import format_count
 
 _Words = Callable[[float], str]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 
+from scaling_law.files.record import RunRecord
 from scaling_law.fit.suite import FitSettings
-from scaling_law.plan import Plan
-from scaling_law.record import RunRecord
+from scaling_law.plan.plan import Plan
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
 from scaling_law.report.exports import NO_PARQUET, has_parquet

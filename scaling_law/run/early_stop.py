@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.learning_curve import Finished, Forecast, predict_final
-from scaling_law.record import read_curve, read_record
-from scaling_law.spec import RunSpec
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.record import read_curve, read_record
+from scaling_law.spec.run import RunSpec
+from scaling_law.train.learning_curve import Finished, Forecast, predict_final
 
 
 def known_enough(sweep: SweepDir, run_dir: RunDir, spec: RunSpec) -> Forecast | None:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from scaling_law.errors import EXIT_USAGE, ConfigError, EngineError, quoted
-from scaling_law.layout import RunDir
-from scaling_law.record import find_sweeps, read_record
+from scaling_law.files.layout import RunDir
+from scaling_law.files.record import find_sweeps, read_record
 from scaling_law.run.engines.local import worker_environment
 from scaling_law.units import format_bytes
 

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout, sealed
-from scaling_law.config import (
+from scaling_law.config.load import (
     CONFIG_KEY,
     SweepConfig,
     begun_config_key,
@@ -24,26 +23,27 @@ from scaling_law.config import (
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError
-from scaling_law.layout import SweepDir
-from scaling_law.mixture import told_apart
-from scaling_law.plan import Plan, read_plan
-from scaling_law.profile import DeviceProfile
-from scaling_law.record import read_record, record_if_there
-from scaling_law.spec import DataSpec, to_json
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import read_record, record_if_there
+from scaling_law.plan.device_profile import DeviceProfile
+from scaling_law.plan.plan import Plan, read_plan
+from scaling_law.spec.recipe import told_apart
+from scaling_law.spec.run import DataSpec, to_json
 
 Say = Callable[[str], None]
 
 
 def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
     """Write the plan and, for people, the config it is made for."""
-    sealed.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: config_key(config)})
+    checksum.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: config_key(config)})
     _write_config(config, sweep)
 
 
 def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
     if sweep.config.is_dir() and not sweep.config.is_symlink():
         raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
-    layout.atomic_write(sweep.config, sealed.text(config_yaml(config)))
+    layout.atomic_write(sweep.config, checksum.text(config_yaml(config)))
 
 
 def begun_plan(
@@ -63,7 +63,7 @@ def begun_plan(
     if plan.device_kind != profile.kind:
         return None
     try:
-        sealed.read_text(sweep.config, known)
+        checksum.read_text(sweep.config, known)
     except ConfigError as damage:
         say(f"{damage}; written anew")
         _write_config(config, sweep)
@@ -95,7 +95,7 @@ def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> 
     Where curves are shown besides is no part of it.
     """
     try:
-        sealed.read_text(sweep.config, known)
+        checksum.read_text(sweep.config, known)
         begun = load_config(sweep.config, device_kind=config.device_kind)
     except ConfigError:
         return False
@@ -132,7 +132,7 @@ def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
     }
     # the folder may lie elsewhere on another machine that is at work on the sweep
     if pin is None or {**pin, "folder": found["folder"]} != found:
-        sealed.write(sweep.data, found)
+        checksum.write(sweep.data, found)
     return dataset
 
 
@@ -168,7 +168,7 @@ def _read_pin(sweep: SweepDir, spec: DataSpec, say: Say) -> dict[str, Any] | Non
     if not sweep.data.exists():
         return None
     try:
-        pin = sealed.read(sweep.data, "")
+        pin = checksum.read(sweep.data, "")
         known = {"spec": dict, "folder": str, "fingerprint": str}
         if any(type(pin.get(name)) is not kind for name, kind in known.items()):
             raise ConfigError(f"{sweep.data}: damaged (no pin of a text)")

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from scaling_law import layout, sealed
-from scaling_law.claim import ClaimedElsewhere, Claims, wait_for
 from scaling_law.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -21,15 +19,17 @@ from scaling_law.errors import (
     EXIT_RUN_FAILED,
     ConfigError,
 )
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.plan import Plan, PlannedRun
-from scaling_law.record import RunRecord, read_failure, read_record, record_if_there
-from scaling_law.run.dashboard import Dashboard
-from scaling_law.run.others import Others
-from scaling_law.run.progress import SweepProgress, describe_end
-from scaling_law.run.tidy import tidy_run
-from scaling_law.run.words import news_line
-from scaling_law.spec import Resources, to_json
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.lease import ClaimedElsewhere, Claims, wait_for
+from scaling_law.files.record import RunRecord, read_failure, read_record, record_if_there
+from scaling_law.plan.plan import Plan, PlannedRun
+from scaling_law.run.cleanup import tidy_run
+from scaling_law.run.peers import Others
+from scaling_law.run.sweep_state.dashboard import Dashboard
+from scaling_law.run.sweep_state.progress import SweepProgress, describe_end
+from scaling_law.run.sweep_state.text import news_line
+from scaling_law.spec.run import Resources, to_json
 from scaling_law.versions import RESOURCES, SPEC
 
 _POLL_SECONDS = 0.1
@@ -166,7 +166,7 @@ class Runner:
                     continue
             spec, resources = SPEC.stamp(to_json(run.spec)), RESOURCES.stamp(to_json(run.resources))
             _keep(run_dir.spec, spec, layout.read_json, layout.write_json)
-            _keep(run_dir.resources, resources, _read_sealed, sealed.write)
+            _keep(run_dir.resources, resources, _read_sealed, checksum.write)
         for run_id in self._over():
             self._tidy(run_id)
         self._others.note_failures(run.run_id for run in self.plan.runs)
@@ -426,7 +426,7 @@ class Runner:
 
 
 def _read_sealed(path: Path) -> Any:
-    return sealed.read(path, "")
+    return checksum.read(path, "")
 
 
 def _keep(

@@ -18,22 +18,22 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from scaling_law import layout, sealed
-from scaling_law.claim import Claims, Watch, clear_leftovers, wait_for
-from scaling_law.compiling import with_compiled
-from scaling_law.config import SweepConfig, begun_config_key, load_config
+from scaling_law.config.load import SweepConfig, begun_config_key, load_config
+from scaling_law.config.trackers import by_name
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
-from scaling_law.kept_weights import with_kept_weights
-from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan, read_plan
-from scaling_law.plan_table import early_stop_words, growth_words, render_plan
-from scaling_law.profile import DeviceProfile, load_profile, refreshed, shared_by
-from scaling_law.record import only_sweep
-from scaling_law.stacking import with_stacks
-from scaling_law.tracker_keys import by_name
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.lease import Claims, Watch, clear_leftovers, wait_for
+from scaling_law.files.record import only_sweep
+from scaling_law.plan.compiling import with_compiled
+from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed, shared_by
+from scaling_law.plan.plan import Plan, make_plan, read_plan
+from scaling_law.plan.stacking import with_stacks
+from scaling_law.plan.table import early_stop_words, growth_words, render_plan
+from scaling_law.plan.weights import with_kept_weights
 from scaling_law.units import count_of, format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def resumed(request: Request) -> Request:
             " config and target"
         )
     try:
-        sealed.read_text(sweep.config, begun_config_key(sweep))
+        checksum.read_text(sweep.config, begun_config_key(sweep))
     except ConfigError as problem:
         raise ConfigError(
             f"{problem}; give the config that the sweep began with, or a changed one, with --out"

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling_law import layout, sealed
+from scaling_law.config.trackers import TrackerOptions
 from scaling_law.errors import EXIT_OK, ConfigError, one_line
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.record import read_curve, read_record
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.record import read_curve, read_record
 from scaling_law.run.trackers import Tracker, open_tracker
-from scaling_law.spec import run_spec_from_json, to_json
-from scaling_law.tracker_keys import TrackerOptions
+from scaling_law.spec.run import run_spec_from_json, to_json
 
 Say = Callable[[str], None]
 POLL_SECONDS = 2.0
@@ -44,7 +44,7 @@ class Feed:
         self._seen: dict[str, tuple[int, int]] = {}
         # damaged, everything is sent once more: a point twice, rather than one never
         with contextlib.suppress(ConfigError, KeyError, TypeError, ValueError, AttributeError):
-            kept = sealed.read(self._state, "")
+            kept = checksum.read(self._state, "")
             sent = {str(run_id): int(step) for run_id, step in kept["sent"].items()}
             self._sent, self._ended = sent, set(map(str, kept["ended"]))
 
@@ -56,7 +56,7 @@ class Feed:
                 changed = self._follow(run_dir) or changed
         if changed:
             content = {"sent": self._sent, "ended": sorted(self._ended)}
-            sealed.write(self._state, content)
+            checksum.write(self._state, content)
 
     def _follow(self, run_dir: RunDir) -> bool:
         """Whether anything of this run was sent."""

@@ -16,19 +16,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling_law import layout
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.errors import EXIT_OK, EXIT_RUN_FAILED, ConfigError, RunFailed, SlawError, quoted
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.plan import Plan, PlannedRun, read_plan
-from scaling_law.profile import available_memory_bytes, usable_cores
-from scaling_law.record import RunRecord, read_curve, read_record
+from scaling_law.files import layout
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.record import RunRecord, read_curve, read_record
+from scaling_law.plan.device_profile import available_memory_bytes, usable_cores
+from scaling_law.plan.plan import Plan, PlannedRun, read_plan
+from scaling_law.run.compare_runs import Sameness, compare
 from scaling_law.run.engines.local import LocalEngine
-from scaling_law.run.progress import SweepProgress
 from scaling_law.run.runner import Engine, Runner, engine_log
-from scaling_law.run.sameness import Sameness, compare
-from scaling_law.spec import Resources, resources_from_json, to_json
+from scaling_law.run.sweep_state.progress import SweepProgress
+from scaling_law.spec.run import Resources, resources_from_json, to_json
 
 Say = Callable[[str], None]
 EVERY = "all"

@@ -23,9 +23,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from scaling_law import layout, sealed
-from scaling_law import record as records
-from scaling_law.claim import ClaimedElsewhere, ClaimLost, Claims, clear_leftovers, hung_seconds
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import META, dataset_folder
 from scaling_law.errors import (
@@ -39,11 +36,26 @@ from scaling_law.errors import (
     SlawError,
     quoted,
 )
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.record import RunRecord
+from scaling_law.files import checksum, layout
+from scaling_law.files import record as records
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.lease import (
+    ClaimedElsewhere,
+    ClaimLost,
+    Claims,
+    clear_leftovers,
+    hung_seconds,
+)
+from scaling_law.files.record import RunRecord
+from scaling_law.run.cleanup import temporary_files, tidy_run
 from scaling_law.run.early_stop import known_enough
-from scaling_law.run.tidy import temporary_files, tidy_run
-from scaling_law.spec import Resources, RunSpec, resources_from_json, run_spec_from_json, to_json
+from scaling_law.spec.run import (
+    Resources,
+    RunSpec,
+    resources_from_json,
+    run_spec_from_json,
+    to_json,
+)
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.stack_loop import train_stack
 
@@ -94,7 +106,7 @@ def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
         temporary = layout.temporary_sibling(run_dir.progress)
         state = {"step": step, "tokens_per_second": tokens_per_second, "time": time.time()}
         with contextlib.suppress(OSError):
-            temporary.write_text(sealed.line(state))
+            temporary.write_text(checksum.line(state))
             temporary.replace(run_dir.progress)
 
     return report
@@ -181,7 +193,7 @@ def _spec_of(run_dir: RunDir) -> RunSpec:
 
 
 def _resources_of(run_dir: RunDir) -> Resources:
-    data = sealed.read(run_dir.resources, WRITTEN_ANEW)
+    data = checksum.read(run_dir.resources, WRITTEN_ANEW)
     try:
         return resources_from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
@@ -190,7 +202,7 @@ def _resources_of(run_dir: RunDir) -> Resources:
 
 def _data_of(sweep: SweepDir, spec: RunSpec) -> Dataset:
     """The sweep's dataset, wherever the cache of this machine has it."""
-    pinned = sealed.read(sweep.data, WRITTEN_ANEW)
+    pinned = checksum.read(sweep.data, WRITTEN_ANEW)
     folder = Path(pinned["folder"])
     if not (folder / META).is_file():
         folder = dataset_folder(spec.data)
@@ -240,7 +252,7 @@ def _settle(job: Job, record: RunRecord | None) -> None:
 def _write_failure(run_dir: RunDir, problem: Exception) -> None:
     lines = traceback.format_exception(problem)
     try:
-        sealed.write(
+        checksum.write(
             run_dir.failure,
             {"error": f"{type(problem).__name__}: {problem}", "traceback": "".join(lines)[-4000:]},
             run_dir.guard,

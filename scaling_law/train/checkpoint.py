@@ -4,7 +4,7 @@ A file is one header line (magic, SHA-256 and length of the payload) and the pay
 ``torch.save`` made. The checksum is our own because ``torch.load`` accepts flipped bits.
 
 No state of a random generator is in it: nothing draws from one. Weights begin and batches are
-ordered by the run's seed and the step (``spec.derive_seed``); there is no dropout.
+ordered by the run's seed and the step (``spec.run.derive_seed``); there is no dropout.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from scaling_law import layout
 from scaling_law.errors import ConfigError
-from scaling_law.layout import RunDir
+from scaling_law.files import layout
+from scaling_law.files.layout import RunDir
 from scaling_law.versions import CHECKPOINT, MadeLater
 
 _WORD = b"SLAWCKPT"

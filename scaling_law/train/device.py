@@ -13,16 +13,16 @@ from typing import Any
 
 import torch
 
-from scaling_law.counts import count_params, flops_per_token
 from scaling_law.errors import DeviceError
-from scaling_law.profile import (
+from scaling_law.plan.device_profile import (
     DeviceProfile,
     SpeedPoint,
     available_memory_bytes,
     save_profile,
     usable_cores,
 )
-from scaling_law.spec import ModelSpec, OptimSpec
+from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.run import ModelSpec, OptimSpec
 from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer
 

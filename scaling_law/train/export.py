@@ -15,13 +15,14 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from scaling_law import __version__, layout
+from scaling_law import __version__
 from scaling_law.data.hf_tokenizer import tokenizer_config, tokenizer_json
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line
-from scaling_law.layout import ExportDir, RunDir
-from scaling_law.record import RunRecord, read_record
-from scaling_law.spec import to_json
+from scaling_law.files import layout
+from scaling_law.files.layout import ExportDir, RunDir
+from scaling_law.files.record import RunRecord, read_record
+from scaling_law.spec.run import to_json
 from scaling_law.train import checkpoint
 from scaling_law.train.hf import hf_model
 from scaling_law.versions import EXPORT

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from scaling_law.errors import ConfigError
-from scaling_law.spec import ModelSpec
+from scaling_law.spec.run import ModelSpec
 from scaling_law.train.model import RMS_EPS, ROTARY_BASE
 
 _LAYER_NORM_EPS = 1e-5  # torch's own default

@@ -17,18 +17,18 @@ from typing import Any, TypeVar
 
 import torch
 
-from scaling_law import record as records
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import RunFailed
-from scaling_law.layout import RunDir
-from scaling_law.learning_curve import Forecast
-from scaling_law.record import CurvePoint, RunRecord
-from scaling_law.schedule import lr_factor
-from scaling_law.spec import Growth, Resources, RunSpec, derive_seed, to_json
+from scaling_law.files import record as records
+from scaling_law.files.layout import RunDir
+from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.spec.run import Growth, Resources, RunSpec, derive_seed, to_json
+from scaling_law.spec.schedule import lr_factor
 from scaling_law.train import checkpoint, device
 from scaling_law.train.compiled import compiled_loss
 from scaling_law.train.evaluate import Evaluation, evaluate
 from scaling_law.train.grow import grown_state
+from scaling_law.train.learning_curve import Forecast
 from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early

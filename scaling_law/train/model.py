@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scaling_law.spec import ModelSpec
+from scaling_law.spec.run import ModelSpec
 from scaling_law.train import kernels
 
 ROTARY_BASE = 10_000.0

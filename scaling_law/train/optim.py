@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from scaling_law.spec import OptimSpec
+from scaling_law.spec.run import OptimSpec
 
 
 def make_optimizer(model: nn.Module, spec: OptimSpec, device: str) -> torch.optim.AdamW:

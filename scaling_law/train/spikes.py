@@ -18,7 +18,7 @@ import statistics
 from collections import deque
 from typing import Any
 
-from scaling_law.spec import SpikeSpec
+from scaling_law.spec.run import SpikeSpec
 from scaling_law.train.writer import with_tensors
 
 _SNAPSHOTS = 2  # going back to the older one, a state is not trusted before it has proved itself

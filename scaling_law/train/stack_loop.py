@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from scaling_law.claim import ClaimLost
-from scaling_law.record import RunRecord
+from scaling_law.files.lease import ClaimLost
+from scaling_law.files.record import RunRecord
 from scaling_law.train import device, loop
 from scaling_law.train.loop import Job, Pace
 from scaling_law.train.optim import set_lr

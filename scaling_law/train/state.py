@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from scaling_law import record as records
-from scaling_law.layout import RunDir
-from scaling_law.record import CurvePoint
+from scaling_law.files import record as records
+from scaling_law.files.layout import RunDir
+from scaling_law.files.record import CurvePoint
 from scaling_law.train import checkpoint
 from scaling_law.train.compiled import Loss
 from scaling_law.train.model import GPT

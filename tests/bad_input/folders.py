@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scaling_law import layout, sealed
-from scaling_law.config import config_yaml, load_config
+from scaling_law.config.load import config_yaml, load_config
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.plan import make_plan
+from scaling_law.plan.plan import make_plan
 from tests.bad_input.case import Case
 from tests.bad_input.configs import GOOD
 from tests.fakes import cpu_profile, ladder_config, planted_records
@@ -42,7 +42,7 @@ def _edit(path: Path, change: Callable[[Any], Any], *, sealed_again: bool = True
     content = json.loads(path.read_text())
     content = change(content) or content
     if sealed_again and isinstance(content, dict) and "digest" in content:
-        content = {**content, "digest": sealed.digest(content)}
+        content = {**content, "digest": checksum.digest(content)}
     path.write_text(json.dumps(content))
 
 

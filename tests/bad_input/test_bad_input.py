@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law import profile
-from scaling_law.cli import main
+from scaling_law.cli.main import main
+from scaling_law.plan import device_profile
 from tests.bad_input.case import Case
 from tests.bad_input.commands import COMMANDS
 from tests.bad_input.configs import CONFIGS, GOOD
@@ -33,7 +33,7 @@ def places(tmp_path_factory) -> tuple[Path, Path]:
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLAW_CACHE", str(cache))
-        profile.save_profile(cpu_profile(torch_version=version("torch")), "cpu")
+        device_profile.save_profile(cpu_profile(torch_version=version("torch")), "cpu")
     (cache / "data").mkdir()  # where prepared text would lie
     return good_sweep(tmp_path_factory.mktemp("good") / "sweep"), cache
 

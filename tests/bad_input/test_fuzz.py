@@ -17,15 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scaling_law import strict_yaml, units
-from scaling_law.cli import main
-from scaling_law.config import load_config
+from scaling_law import units
+from scaling_law.cli.main import main
+from scaling_law.config import strict_yaml
+from scaling_law.config.load import load_config
 from scaling_law.errors import ConfigError, SlawError
-from scaling_law.fit.material import from_records
-from scaling_law.fit.table import TableSettings, parse_columns, read_table
-from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan, plan_from_json
-from scaling_law.record import load_records
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import load_records
+from scaling_law.fit.points.dataset import from_records
+from scaling_law.fit.points.table import TableSettings, parse_columns, read_table
+from scaling_law.plan.plan import Plan, make_plan, plan_from_json
 from tests.bad_input.configs import GOOD
 from tests.bad_input.world import good_sweep, snapshot
 from tests.fakes import cpu_profile, ladder_config

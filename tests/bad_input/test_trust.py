@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from scaling_law import layout
+from scaling_law.files import layout
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.record import load_records, write_record
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.record import load_records, write_record
 from scaling_law.report.html import write_report
 from scaling_law.train.checkpoint import DamagedCheckpoint, load_checkpoint
 from tests.bad_input.folders import HOSTILE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from scaling_law.layout import SweepDir
-from scaling_law.record import write_record
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
 from tests.bad_input.case import Case
 from tests.fakes import planted_records
 

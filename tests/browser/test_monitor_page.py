@@ -9,9 +9,9 @@ import urllib.request
 
 import pytest
 
+from scaling_law.files.record import write_record
 from scaling_law.monitor.law import LawWatch
 from scaling_law.monitor.server import make_server
-from scaling_law.record import write_record
 from tests.browser.conftest import PHONE, Browser
 from tests.fakes import record_of
 from tests.monitor.half_way import DONE, HOSTILE, half_way

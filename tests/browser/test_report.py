@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from scaling_law import layout
+from scaling_law.files import layout
+from scaling_law.files.record import load_records
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
-from scaling_law.record import load_records
 from scaling_law.report.html import write_report
 from scaling_law.units import format_count
 from tests.browser.conftest import DESKTOP, PHONE, Browser

@@ -8,10 +8,10 @@ import pytest
 
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.describe import inspect
-from scaling_law.data.mixing import permutation, uniforms, words
 from scaling_law.data.prepare import prepare
+from scaling_law.data.shuffle import permutation, uniforms, words
 from scaling_law.errors import ConfigError
-from scaling_law.spec import DataSpec
+from scaling_law.spec.run import DataSpec
 
 CTX = 32
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from scaling_law.layout import SweepDir
-from scaling_law.plan import read_plan
-from scaling_law.process import this_process
-from scaling_law.profile import save_profile
-from scaling_law.record import load_records, read_curve
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.process import this_process
+from scaling_law.files.record import load_records, read_curve
+from scaling_law.plan.device_profile import save_profile
+from scaling_law.plan.plan import read_plan
 from tests.fakes import cpu_profile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,15 @@ class World:
 
     def start(self, out: str, *words: str, **environment: str) -> subprocess.Popen[str]:
         """``slaw run`` on the folder ``out``."""
-        command = [sys.executable, "-m", "scaling_law.cli", "run", "s.yaml", "--device", "cpu"]
+        command = [
+            sys.executable,
+            "-m",
+            "scaling_law.cli",
+            "run",
+            "s.yaml",
+            "--device",
+            "cpu",
+        ]
         return subprocess.Popen(
             [*command, "--out", out, *words],
             cwd=self.path,

@@ -17,20 +17,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from scaling_law import claim, profile, sealed
-from scaling_law.candidates import Budget
-from scaling_law.config import begun_config_key, load_config
+from scaling_law.config.load import begun_config_key, load_config
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
+from scaling_law.design.adaptive import _Loop
+from scaling_law.design.candidates import Budget
+from scaling_law.files import checksum, lease
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.record import load_records, read_curve, read_failure, read_record
 from scaling_law.fit.session import known_laws
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.plan import read_plan
-from scaling_law.record import load_records, read_curve, read_failure, read_record
-from scaling_law.run import dashboard, worker
-from scaling_law.run.adaptive import _Loop
+from scaling_law.plan import device_profile
+from scaling_law.plan.plan import read_plan
+from scaling_law.run import worker
 from scaling_law.run.pinned import begun_plan, pinned_data
-from scaling_law.run.progress import read_heartbeat
-from scaling_law.run.status import sweep_status
+from scaling_law.run.sweep_state import dashboard
+from scaling_law.run.sweep_state.progress import read_heartbeat
+from scaling_law.run.sweep_state.status import sweep_status
 from scaling_law.run.tracking import Feed
 from scaling_law.train import checkpoint, export
 from tests.fakes import cpu_profile
@@ -112,7 +114,7 @@ def _plan(world: World) -> Any:
     """Planned anew or as begun: the same plan, and a whole config beside it."""
     config, folder = world.sweep.config, world.sweep.dir
     plan = begun_plan(config, cpu_profile(), folder, lambda line: None)
-    return plan, sealed.read_text(folder.config)
+    return plan, checksum.read_text(folder.config)
 
 
 def _rows(world: World) -> Any:
@@ -131,10 +133,10 @@ def _weights(world: World) -> Any:
 def _claimed(world: World) -> Any:
     """Whoever comes has it, once it is known to be dead or has been still for long."""
     seconds = itertools.count()
-    watch = claim.Watch(clock=lambda: float(next(seconds)))
+    watch = lease.Watch(clock=lambda: float(next(seconds)))
     while watch.holder(world.states.claim) is not None:
         pass
-    with claim.Claims() as claims:
+    with lease.Claims() as claims:
         claims.take(world.states.claim)
     return "had"
 
@@ -208,7 +210,7 @@ KINDS = (
     Kind(
         name="sweep.yaml (report)",
         path=lambda w: w.sweep.dir.config,
-        read=lambda w: sealed.read_text(w.sweep.dir.config, begun_config_key(w.sweep.dir)),
+        read=lambda w: checksum.read_text(w.sweep.dir.config, begun_config_key(w.sweep.dir)),
     ),
     Kind(name="data.json", mends=True, path=lambda w: w.sweep.dir.data, read=_prepared_again),
     Kind(
@@ -255,8 +257,8 @@ KINDS = (
     ),
     Kind(
         name="device profile",
-        path=lambda w: profile.profile_path("cpu"),
-        read=lambda w: profile.load_profile("cpu"),
+        path=lambda w: device_profile.profile_path("cpu"),
+        read=lambda w: device_profile.load_profile("cpu"),
         instead=None,
     ),
 )

@@ -12,17 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from scaling_law import profile, sealed
-from scaling_law.cli import main
-from scaling_law.config import config_yaml
+from scaling_law.cli.main import main
+from scaling_law.config.load import config_yaml
 from scaling_law.errors import SlawError
-from scaling_law.fit.published import published_law
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.outcome import finite_json
-from scaling_law.process import this_process
-from scaling_law.record import append_curve, read_curve, read_record
-from scaling_law.run.dashboard import Dashboard
+from scaling_law.files import checksum
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.process import this_process
+from scaling_law.files.record import append_curve, read_curve, read_record
+from scaling_law.fit.result import finite_json
+from scaling_law.forecast.published import published_law
+from scaling_law.plan import device_profile
 from scaling_law.run.pinned import pinned_data
+from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.train import checkpoint
 from scaling_law.versions import FIT
 from tests.bad_input.world import good_sweep
@@ -39,12 +40,12 @@ def world(tmp_path_factory):
         patch.setenv("SLAW_CACHE", str(base / "cache"))
         sweep = begin_sweep(base / "real", write_text(base / "text"))
         assert sweep.run().exit_code == 0
-        profile.save_profile(cpu_profile(), "cpu")
+        device_profile.save_profile(cpu_profile(), "cpu")
         fitted = SweepDir(base / "fitted")
         law = finite_json(published_law("besiroglu2024"))
         kept = {**FIT.stamp({"source_key": ""}), "laws": {"chinchilla": law}}
         kept |= {"best_law": "chinchilla", "seed_noise_log": 0.01, "trust_flops_factor": 10.0}
-        sealed.write(fitted.fits / "fit.json", kept)
+        checksum.write(fitted.fits / "fit.json", kept)
         states = RunDir(base / "states")
         states.path.mkdir()
         for step in (1, 2):
@@ -52,9 +53,9 @@ def world(tmp_path_factory):
             checkpoint.save_checkpoint(states, step, state)
         for point in read_curve(sweep.branches[0]):
             append_curve(states, point)
-        sealed.write(states.failure, {"error": "boom at step 17", "traceback": "..."})
+        checksum.write(states.failure, {"error": "boom at step 17", "traceback": "..."})
         beat = {"step": 17, "tokens_per_second": 1234.5, "time": 1.0}
-        states.progress.write_text(sealed.line(beat))
+        states.progress.write_text(checksum.line(beat))
         tokenizer = pinned_data(sweep.config, sweep.dir, lambda line: None).tokenizer
         model = {"w": torch.full((1000,), 3.0)}
         checkpoint.save_weights(states, {"model": model, "tokenizer": tokenizer.to_json()})
@@ -62,12 +63,12 @@ def world(tmp_path_factory):
         content = json.dumps({"token": "gone", "process": dataclasses.asdict(gone)})
         states.claim.write_text(f"{content}\n{7:012d}\n")
         Dashboard(sweep.dir).write()
-        sealed.write(fitted.adaptive, {"width": 0.125})
-        sealed.write(fitted.round_cost(1), {"seconds": 12.5, "flops": 1.5e12})
-        text = sealed.text(config_yaml(sweep.config))
+        checksum.write(fitted.adaptive, {"width": 0.125})
+        checksum.write(fitted.round_cost(1), {"seconds": 12.5, "flops": 1.5e12})
+        text = checksum.text(config_yaml(sweep.config))
         fitted.round_config(1).write_text(text)
         sent = {"sent": {"a-run": 17, "b-run": 4}, "ended": ["b-run"]}
-        sealed.write(fitted.tracking("noting") / "sent.json", sent)
+        checksum.write(fitted.tracking("noting") / "sent.json", sent)
         yield World(sweep, fitted, states)
 
 
@@ -228,9 +229,7 @@ def test_records_of_before_digests_are_read_and_those_of_now_must_have_theirs(wo
     try:
         put(path, json.dumps(content).encode())
         with pytest.raises(SlawError, match="it has no digest"):
-            read_curve(world.run, None) and __import__("scaling_law.record").record.read_record(
-                path
-            )
+            read_record(path)
         old = {k: v for k, v in content.items() if k != "curve_sha256"} | {"schema_version": 1}
         put(path, json.dumps(old).encode())
         record = read_record(path)

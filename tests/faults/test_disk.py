@@ -27,11 +27,11 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law import layout
-from scaling_law import record as records
-from scaling_law.cli import main
-from scaling_law.layout import SweepDir
-from scaling_law.profile import save_profile
+from scaling_law.cli.main import main
+from scaling_law.files import layout
+from scaling_law.files import record as records
+from scaling_law.files.layout import SweepDir
+from scaling_law.plan.device_profile import save_profile
 from scaling_law.report import exports, html, style
 from tests.bad_input.world import good_sweep
 from tests.fakes import cpu_profile

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.claim import Claims, read_claim, remove_claim
-from scaling_law.cli import main
-from scaling_law.layout import RunDir
+from scaling_law.cli.main import main
+from scaling_law.files.layout import RunDir
+from scaling_law.files.lease import Claims, read_claim, remove_claim
 from scaling_law.run import worker
 from tests.faults.harness import assert_nothing_lost
 from tests.faults.world import CONFIG, InlineEngine, begin_sweep, results, write_text

@@ -10,10 +10,10 @@ import pytest
 
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import prepare
-from scaling_law.fit.points import points_from_records
-from scaling_law.layout import RunDir
-from scaling_law.record import RunRecord, read_curve
-from scaling_law.spec import (
+from scaling_law.files.layout import RunDir
+from scaling_law.files.record import RunRecord, read_curve
+from scaling_law.fit.points.points import points_from_records
+from scaling_law.spec.run import (
     Branch,
     DataSpec,
     Resources,

@@ -10,8 +10,8 @@ import torch
 
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import dataset_folder
-from scaling_law.layout import RunDir
-from scaling_law.spec import Resources
+from scaling_law.files.layout import RunDir
+from scaling_law.spec.run import Resources
 from scaling_law.train import checkpoint
 from scaling_law.train.loop import Job, train_run
 from tests.faults.world import InlineEngine, begin_sweep, results, write_text

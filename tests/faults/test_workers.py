@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.claim import read_claim
-from scaling_law.layout import RunDir
+from scaling_law.files.layout import RunDir
+from scaling_law.files.lease import read_claim
 from scaling_law.run.engines import local
 from scaling_law.run.engines.local import LocalEngine
-from scaling_law.spec import Resources
+from scaling_law.spec.run import Resources
 from tests.faults.harness import ROOT, assert_nothing_lost, sweep_of, wait_until
 
 WILD_CLOCK = Path(__file__).resolve().parent / "wild_clock"
@@ -24,7 +24,7 @@ WILD_CLOCK = Path(__file__).resolve().parent / "wild_clock"
 HANGS = """
 import json, sys, time
 from pathlib import Path
-from scaling_law.claim import Claims
+from scaling_law.files.lease import Claims
 with Claims(hung_seconds=0.1) as claims:
     claims.take(Path(json.loads(sys.stdin.readline())[0]) / "claim")
     time.sleep(600)
@@ -97,7 +97,7 @@ def test_a_signal_while_planning_ends_with_75_and_one_line(number):
     code = (
         "import os, scaling_law.run.session as s\n"
         f"s._config_and_profile = lambda request, say: os.kill(os.getpid(), {int(number)})\n"
-        "from scaling_law.cli import main\nraise SystemExit(main(['run']))"
+        "from scaling_law.cli.main import main\nraise SystemExit(main(['run']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling_law.config import SweepConfig
+from scaling_law.config.load import SweepConfig
 from scaling_law.errors import SlawError
-from scaling_law.layout import RunDir, SweepDir
-from scaling_law.plan import Plan, make_plan
-from scaling_law.record import RunRecord, load_records, read_curve
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.record import RunRecord, load_records, read_curve
+from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.stacking import with_stacks
 from scaling_law.run import worker
 from scaling_law.run.pinned import keep_plan, pinned_data
 from scaling_law.run.runner import Runner, SweepOutcome
-from scaling_law.spec import Resources
-from scaling_law.stacking import with_stacks
+from scaling_law.spec.run import Resources
 from tests.fakes import config_of, cpu_profile
 
 CONFIG = """

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from scaling_law.errors import ConfigError
+from scaling_law.fit.approaches.parametric import fit_law, problem_of
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.parametric import fit_law, problem_of
-from scaling_law.fit.points import FitPoints, points_from_arrays
-from scaling_law.fit.profile import profile
-from scaling_law.fit.solve import Objective
-from scaling_law.fit.studentised import covariances
+from scaling_law.fit.points.points import FitPoints, points_from_arrays
+from scaling_law.fit.solver.bootstrap_t import covariances
+from scaling_law.fit.solver.profile_likelihood import profile
+from scaling_law.fit.solver.solve import Objective
 
 TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}
 SIZES = (38400.0, 57344.0, 104448.0, 163840.0, 312320.0, 540672.0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from scaling_law.errors import FitError
-from scaling_law.fit.envelope import envelope_rows, fit_envelope, power_line
-from scaling_law.fit.points import points_from_arrays
+from scaling_law.fit.approaches.envelope import envelope_rows, fit_envelope, power_line
+from scaling_law.fit.points.points import points_from_arrays
 
 
 def surface(params: Any, tokens: Any) -> Any:

@@ -7,14 +7,14 @@ import dataclasses
 
 import pytest
 
-from scaling_law.cli import main
+from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.material import gather_material
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
+from scaling_law.fit.points.dataset import gather_material
+from scaling_law.fit.points.table import TableSettings, parse_columns, read_table
 from scaling_law.fit.session import fit_sources
 from scaling_law.fit.suite import FitSettings
-from scaling_law.fit.table import TableSettings, parse_columns, read_table
-from scaling_law.layout import SweepDir
-from scaling_law.record import write_record
 from scaling_law.report.evidence import gather_evidence
 from scaling_law.report.exports import write_tables
 from tests.fakes import planted_records

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from scaling_law.errors import FitError
-from scaling_law.fit.isoflop import fit_isoflop, group_cells
-from scaling_law.fit.points import FitPoints, points_from_arrays
+from scaling_law.fit.approaches.isoflop import fit_isoflop, group_cells
+from scaling_law.fit.points.points import FitPoints, points_from_arrays
 
 PLANTED = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 CHINCHILLA = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}

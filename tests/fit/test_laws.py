@@ -6,7 +6,7 @@ import pytest
 
 from scaling_law.errors import ConfigError
 from scaling_law.fit.laws import law_names, load_law
-from scaling_law.fit.solve import Objective, Problem
+from scaling_law.fit.solver.solve import Objective, Problem
 
 GRID = {
     "params": np.repeat(np.geomspace(1e4, 1e6, 6), 4),

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling_law.fit.parametric import fit_law
-from scaling_law.fit.points import FitPoints
-from scaling_law.fit.screen import screen
-from scaling_law.fit.solve import Objective
-from scaling_law.fit.table import TableSettings, read_table
+from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.checks.screen import screen
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.points.table import TableSettings, read_table
+from scaling_law.fit.solver.solve import Objective
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no published tables in {DATA}")

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from scaling_law.errors import FitError
+from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.parametric import fit_law
-from scaling_law.fit.points import FitPoints, points_from_arrays
-from scaling_law.fit.solve import Objective
+from scaling_law.fit.points.points import FitPoints, points_from_arrays
+from scaling_law.fit.result import finite_json, fit_result_from_json
+from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.summary import _params
-from scaling_law.outcome import finite_json, fit_result_from_json
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}

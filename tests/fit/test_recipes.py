@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling_law.cli import main
+from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.material import from_records, gather, gather_material
-from scaling_law.fit.order import seed_noise
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import RunRecord, write_record
+from scaling_law.fit.checks.monotone import seed_noise
+from scaling_law.fit.points.dataset import from_records, gather, gather_material
+from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.session import fit_sources, known_laws
 from scaling_law.fit.suite import FitSettings
-from scaling_law.fit.table import TableSettings
-from scaling_law.layout import SweepDir
-from scaling_law.record import RunRecord, write_record
 from tests.fakes import ladder_config, planted_records
 
 NOISE = 0.003

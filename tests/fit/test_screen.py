@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.points import FitPoints, points_from_arrays
-from scaling_law.fit.screen import RULES, screen
+from scaling_law.fit.checks.screen import RULES, screen
+from scaling_law.fit.points.points import FitPoints, points_from_arrays
 
 
 def grid(noise: float = 0.002, **changes: Any) -> FitPoints:

@@ -7,13 +7,13 @@ import json
 
 import pytest
 
-from scaling_law import layout
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
 from scaling_law.fit.session import fit_sources, stored_or_fitted
 from scaling_law.fit.suite import FitSettings, fit_suite
 from scaling_law.fit.summary import format_suite
-from scaling_law.layout import SweepDir
-from scaling_law.record import write_record
 from tests.fakes import PLANTED, planted_records
 
 QUICK = FitSettings(resamples=200, level=0.98)

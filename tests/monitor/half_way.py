@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from scaling_law import layout
-from scaling_law.claim import Claims
-from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, PlannedRun, make_plan
-from scaling_law.record import CurvePoint, write_curve, write_record
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.lease import Claims
+from scaling_law.files.record import CurvePoint, write_curve, write_record
+from scaling_law.plan.plan import Plan, PlannedRun, make_plan
 from tests.fakes import cpu_profile, ladder_config, planted_records, record_of
 
 DONE = 20  # of 40 runs, the first as planned

@@ -12,18 +12,18 @@ from html.parser import HTMLParser
 
 import pytest
 
-from scaling_law.cli import main
+from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError
-from scaling_law.fit.material import from_records
-from scaling_law.fit.parametric import fit_law
-from scaling_law.layout import SweepDir
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import load_records, write_record
+from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.points.dataset import from_records
 from scaling_law.monitor.law import LawWatch, fitted_law
 from scaling_law.monitor.page import render_page
 from scaling_law.monitor.page_data import PageData, law_words
 from scaling_law.monitor.server import hosts_of, make_server
-from scaling_law.plan import read_plan
-from scaling_law.record import load_records, write_record
-from scaling_law.run.snapshot import Watch
+from scaling_law.plan.plan import read_plan
+from scaling_law.run.sweep_state.snapshot import Watch
 from tests.fakes import planted_records, record_of
 from tests.monitor.half_way import DONE, at_work, half_way
 

@@ -16,15 +16,15 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from scaling_law.cli import main
+from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError
-from scaling_law.layout import SweepDir
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
 from scaling_law.monitor import session
 from scaling_law.monitor.host import Gpu, Host, HostMeter
 from scaling_law.monitor.terminal import Size, news, plain_line, screen
-from scaling_law.monitor.words import ASCII_BLOCKS, BLOCKS, host_words, sparkline
-from scaling_law.record import write_record
-from scaling_law.run.snapshot import Watch
+from scaling_law.monitor.text import ASCII_BLOCKS, BLOCKS, host_words, sparkline
+from scaling_law.run.sweep_state.snapshot import Watch
 from tests.fakes import record_of
 from tests.monitor.half_way import DONE, at_work, half_way
 

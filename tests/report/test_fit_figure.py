@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from scaling_law.fit.compare import Approach
-from scaling_law.fit.material import Material
+from scaling_law.fit.approaches.compare import Approach
+from scaling_law.fit.points.dataset import Material
 from scaling_law.fit.suite import FitSettings, fit_material
 from scaling_law.report.comparison import comparison_figure
 from scaling_law.report.fit_figure import fit_figure

@@ -15,15 +15,15 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from scaling_law import layout, sealed
 from scaling_law.errors import ConfigError
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import CurvePoint, load_records, write_curve, write_record
+from scaling_law.fit.approaches.parametric import Refitter
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.parametric import Refitter
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
-from scaling_law.forecast import forecast
-from scaling_law.layout import SweepDir
-from scaling_law.plan import make_plan
-from scaling_law.record import CurvePoint, load_records, write_curve, write_record
+from scaling_law.forecast.session import forecast
+from scaling_law.plan.plan import make_plan
 from scaling_law.report import curves, explore, exports, figures, findings, tables
 from scaling_law.report.evidence import gather_evidence, rows_by_size
 from scaling_law.report.explore import predicted
@@ -312,7 +312,7 @@ def test_the_rounds_of_an_adaptive_loop_are_named(tmp_path):
     sweep = plant(tmp_path / "rounds", small_config())
     assert "adaptive" not in write_report(sweep).read_text()
     for number in (1, 2):
-        layout.atomic_write(sweep.round_config(number), sealed.text(f"name: round{number}\n"))
+        layout.atomic_write(sweep.round_config(number), checksum.text(f"name: round{number}\n"))
     page = write_report(sweep).read_text()
     assert "adaptive loop (slaw run --adaptive) of 2 rounds so far" in page
     assert "planned, round 2" in page and "name: round1\n" in page

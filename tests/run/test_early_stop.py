@@ -7,20 +7,20 @@ import json
 
 import pytest
 
-from scaling_law import layout
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
-from scaling_law.fit.points import points_from_records
-from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan
-from scaling_law.plan_table import early_stop_words
-from scaling_law.record import RunRecord, load_records, read_record
-from scaling_law.run.progress import describe_end
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import RunRecord, load_records, read_record
+from scaling_law.fit.points.points import points_from_records
+from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.table import early_stop_words
 from scaling_law.run.runner import Runner
 from scaling_law.run.session import closing
-from scaling_law.run.status import format_status, sweep_status
+from scaling_law.run.sweep_state.progress import describe_end
+from scaling_law.run.sweep_state.status import format_status, sweep_status
 from scaling_law.run.worker import work_on
-from scaling_law.spec import run_spec_from_json, to_json
+from scaling_law.spec.run import run_spec_from_json, to_json
 from tests.fakes import config_of, cpu_profile, write_text
 
 SWEEP = """

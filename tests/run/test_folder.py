@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law import layout
-from scaling_law.cli import main
-from scaling_law.config import config_yaml
+from scaling_law.cli.main import main
+from scaling_law.config.load import config_yaml
 from scaling_law.errors import ConfigError
-from scaling_law.layout import SweepDir
-from scaling_law.plan import make_plan
-from scaling_law.profile import save_profile
-from scaling_law.record import write_record
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
+from scaling_law.plan.device_profile import save_profile
+from scaling_law.plan.plan import make_plan
 from scaling_law.run import pinned
 from scaling_law.run.pinned import keep_plan
 from scaling_law.run.session import Request, resumed, run_sweep
-from scaling_law.run.status import format_status, sweep_status
+from scaling_law.run.sweep_state.status import format_status, sweep_status
 from tests.fakes import cpu_profile, ladder_config, record_of
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scaling_law import layout
-from scaling_law.layout import SweepDir
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
 from scaling_law.run import pinned, session
 
 

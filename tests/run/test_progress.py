@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scaling_law.run.dashboard import Dashboard
-from scaling_law.run.progress import NEWS_SECONDS, SweepProgress
-from scaling_law.run.snapshot import Watch
-from scaling_law.run.words import left_words, news_line
+from scaling_law.run.sweep_state.dashboard import Dashboard
+from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress
+from scaling_law.run.sweep_state.snapshot import Watch
+from scaling_law.run.sweep_state.text import left_words, news_line
 from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
 
 

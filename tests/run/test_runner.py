@@ -8,18 +8,18 @@ from collections.abc import Callable
 
 import pytest
 
-from scaling_law import layout
-from scaling_law.claim import Claims
-from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan
-from scaling_law.record import write_record
-from scaling_law.run import others
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.lease import Claims
+from scaling_law.files.record import write_record
+from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.stacking import with_stacks
+from scaling_law.run import peers
 from scaling_law.run.runner import Runner
-from scaling_law.spec import RunSpec
-from scaling_law.stacking import with_stacks
+from scaling_law.spec.run import RunSpec
 from scaling_law.train.provenance import versions
 from tests.fakes import config_of, cpu_profile, record_of, small_config
-from tests.test_stacking import SEEDS
+from tests.plan.test_stacking import SEEDS
 
 Fate = Callable[[RunSpec], str]
 
@@ -177,7 +177,7 @@ def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
 ):
     plan, sweep, go = world
     theirs = next(run for run in plan.runs if run.spec.kind == "trunk")
-    monkeypatch.setattr(others, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(peers, "_LOOK_SECONDS", 0.0)
     with Claims() as claims:  # their worker's; ours, were there one, would be told the same
         claim = claims.take(sweep.run(theirs.run_id).claim)
 
@@ -189,14 +189,14 @@ def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
             write_record(run_dir, record_of(theirs.spec))
             claims.drop(claim)
 
-        tell = others.Others.tell_waiting
+        tell = peers.Others.tell_waiting
 
         def told(self, say) -> None:  # twice, to see it said once
             tell(self, say)
             tell(self, say)
             they_end_it()
 
-        monkeypatch.setattr(others.Others, "tell_waiting", told)
+        monkeypatch.setattr(peers.Others, "tell_waiting", told)
         outcome, engine = go()
     assert theirs.spec.label not in engine.submitted
     assert len(engine.submitted) == len(plan.runs) - 1

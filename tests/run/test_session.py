@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from scaling_law.errors import ConfigError
-from scaling_law.layout import SweepDir
+from scaling_law.files.layout import SweepDir
 from scaling_law.run import session
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs

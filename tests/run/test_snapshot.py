@@ -7,15 +7,15 @@ import json
 
 import pytest
 
-from scaling_law import layout
 from scaling_law.errors import PlanError
-from scaling_law.layout import SweepDir
-from scaling_law.packing import Task, makespan_seconds
-from scaling_law.plan import make_plan
-from scaling_law.record import write_record
-from scaling_law.run.dashboard import Dashboard
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
+from scaling_law.plan.packing import Task, makespan_seconds
+from scaling_law.plan.plan import make_plan
 from scaling_law.run.runner import Runner
-from scaling_law.run.snapshot import SCHEMA_VERSION, Watch
+from scaling_law.run.sweep_state.dashboard import Dashboard
+from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, Watch
 from tests.fakes import cpu_profile, record_of, small_config
 from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
 from tests.run.test_runner import FakeEngine
@@ -169,7 +169,7 @@ def test_the_dashboard_is_the_snapshot_and_a_full_disk_does_not_end_a_sweep(halv
     def refuse(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scaling_law.run.dashboard.atomic_write", refuse)
+    monkeypatch.setattr("scaling_law.run.sweep_state.dashboard.atomic_write", refuse)
     Dashboard(sweep).write()
 
 

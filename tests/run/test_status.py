@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from scaling_law import layout
-from scaling_law.claim import Claims
-from scaling_law.layout import SweepDir
-from scaling_law.plan import make_plan
-from scaling_law.record import write_record
-from scaling_law.run.status import format_status, sweep_status
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.lease import Claims
+from scaling_law.files.record import write_record
+from scaling_law.plan.plan import make_plan
+from scaling_law.run.sweep_state.status import format_status, sweep_status
 from tests.fakes import cpu_profile, record_of, small_config
 
 

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law import layout
-from scaling_law.config import config_yaml, load_config
+from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.trackers import TrackerOptions, by_name
 from scaling_law.errors import ConfigError
-from scaling_law.layout import SweepDir
-from scaling_law.plan import make_plan
-from scaling_law.record import CurvePoint, append_curve, cut_curve, write_record
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import CurvePoint, append_curve, cut_curve, write_record
+from scaling_law.plan.plan import make_plan
 from scaling_law.run import tracking
 from scaling_law.run.pinned import _means_the_same
 from scaling_law.run.trackers import open_tracker
 from scaling_law.run.trackers.tensorboard import TensorBoard
 from scaling_law.run.trackers.wandb import WeightsAndBiases
 from scaling_law.run.tracking import Feed, _Fed, tracked
-from scaling_law.spec import to_json
-from scaling_law.tracker_keys import TrackerOptions, by_name
+from scaling_law.spec.run import to_json
 from tests.fakes import cpu_profile, record_of, tiny_spec
 
 SPEC = tiny_spec(tags=(("size", "tiny"),))

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law import layout, sealed
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.errors import ConfigError
-from scaling_law.layout import SweepDir
-from scaling_law.plan import Plan, make_plan
-from scaling_law.record import CurvePoint, RunRecord, curve_digest, load_records, read_curve
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import CurvePoint, RunRecord, curve_digest, load_records, read_curve
+from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.run.compare_runs import CLOCK, COMPARED, POINT_COMPARED, SURROUNDINGS, compare
 from scaling_law.run.engines.local import LocalEngine
 from scaling_law.run.runner import Runner
-from scaling_law.run.sameness import CLOCK, COMPARED, POINT_COMPARED, SURROUNDINGS, compare
 from scaling_law.run.verify import verify
 from scaling_law.run.worker import work_on
-from scaling_law.spec import Branch, DataSpec, Resources, ScheduleSpec, to_json
+from scaling_law.spec.run import Branch, DataSpec, Resources, ScheduleSpec, to_json
 from tests.fakes import config_of, cpu_profile, record_of, tiny_spec, write_text
 
 TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
@@ -117,15 +117,15 @@ def test_what_was_changed_afterwards_is_found(trained, tmp_path, monkeypatch):
             target.write_bytes(source.read_bytes())
     curve = changed.run(trunk.run_id).curve
     lines = curve.read_text().splitlines()
-    point = sealed.open_line(lines[3])
+    point = checksum.open_line(lines[3])
     point["train_loss_nats"] *= 1 + 2**-50
-    lines[3] = sealed.line(point).strip()
+    lines[3] = checksum.line(point).strip()
     curve.write_text("\n".join(lines) + "\n")
     new_digest = curve_digest(read_curve(changed.run(trunk.run_id)))
-    record = sealed.read(changed.run(trunk.run_id).record, "")
-    sealed.write(changed.run(trunk.run_id).record, {**record, "curve_sha256": new_digest})
-    record = sealed.read(changed.run(branch.run_id).record, "")
-    sealed.write(
+    record = checksum.read(changed.run(trunk.run_id).record, "")
+    checksum.write(changed.run(trunk.run_id).record, {**record, "curve_sha256": new_digest})
+    record = checksum.read(changed.run(branch.run_id).record, "")
+    checksum.write(
         changed.run(branch.run_id).record,
         {**record, "val_loss_nats": 1.0, "versions": {**record["versions"], "torch": "0.1"}},
     )

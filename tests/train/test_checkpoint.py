@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from scaling_law.layout import RunDir
+from scaling_law.files.layout import RunDir
 from scaling_law.train import checkpoint
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from scaling_law.errors import RunFailed
-from scaling_law.layout import RunDir
-from scaling_law.spec import Resources
+from scaling_law.files.layout import RunDir
+from scaling_law.spec.run import Resources
 from scaling_law.train import compiled
 from scaling_law.train.compiled import compiled_loss
 from scaling_law.train.loop import Job, train_run

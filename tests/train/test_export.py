@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from scaling_law.counts import count_params
 from scaling_law.data.hf_tokenizer import merges_of, stand_ins, tokenizer_json
 from scaling_law.data.tokenizer import BpeTokenizer, ByteTokenizer, Tokenizer
 from scaling_law.errors import ConfigError
-from scaling_law.layout import ExportDir, RunDir
-from scaling_law.record import write_record
+from scaling_law.files.layout import ExportDir, RunDir
+from scaling_law.files.record import write_record
 from scaling_law.run.export import export_run
-from scaling_law.spec import DataSpec, ModelSpec
+from scaling_law.spec.counts import count_params
+from scaling_law.spec.run import DataSpec, ModelSpec
 from scaling_law.train import checkpoint
 from scaling_law.train.export import export
 from scaling_law.train.hf import hf_model

@@ -9,7 +9,7 @@ import math
 import pytest
 import torch
 
-from scaling_law.spec import ModelSpec, OptimSpec
+from scaling_law.spec.run import ModelSpec, OptimSpec
 from scaling_law.train import grow
 from scaling_law.train.grow import grown_state
 from scaling_law.train.model import GPT

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from scaling_law.errors import RunFailed
-from scaling_law.layout import RunDir
-from scaling_law.record import CurvePoint, RunRecord, read_curve
-from scaling_law.spec import Branch, OptimSpec, Resources, RunSpec, ScheduleSpec
+from scaling_law.files.layout import RunDir
+from scaling_law.files.record import CurvePoint, RunRecord, read_curve
+from scaling_law.spec.run import Branch, OptimSpec, Resources, RunSpec, ScheduleSpec
 from scaling_law.train import checkpoint, loop, stack_loop
 from scaling_law.train.loop import Job, evaluation_steps, train_run
 from scaling_law.train.stack import StackedGPT

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from scaling_law.counts import count_params, flops_per_token
-from scaling_law.spec import ModelSpec, OptimSpec
+from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.run import ModelSpec, OptimSpec
 from scaling_law.train.model import GPT, alibi_bias, rotary_tables, rotate
 from scaling_law.train.optim import make_optimizer
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from scaling_law.errors import RunFailed
-from scaling_law.layout import RunDir
-from scaling_law.record import read_curve
-from scaling_law.spec import Resources, RunSpec, ScheduleSpec
+from scaling_law.files.layout import RunDir
+from scaling_law.files.record import read_curve
+from scaling_law.spec.run import Resources, RunSpec, ScheduleSpec
 from scaling_law.train import checkpoint, loop, writer
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.provenance import describe

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from scaling_law.claim import Stillness, hung_seconds, read_claim, stale_seconds
 from scaling_law.errors import EngineError
-from scaling_law.layout import RunDir
-from scaling_law.spec import Resources
+from scaling_law.files.layout import RunDir
+from scaling_law.files.lease import Stillness, hung_seconds, read_claim, stale_seconds
+from scaling_law.spec.run import Resources
 
 # glibc gives large freed blocks back to the kernel at once, so every step would fault its
 # logits in again; these keep them (32 MiB is the largest threshold glibc accepts).

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from scaling_law.record import CurvePoint, RunRecord
-from scaling_law.spec import RunSpec
-from scaling_law.tracker_keys import TrackerOptions
+from scaling_law.config.trackers import TrackerOptions
+from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.spec.run import RunSpec
 
 
 class Tracker(Protocol):

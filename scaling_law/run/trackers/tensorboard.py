@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scaling_law.record import CurvePoint, RunRecord
-from scaling_law.spec import RunSpec
+from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.spec.run import RunSpec
 
 SCALARS = ("train_loss_nats", "val_loss_nats", "lr", "grad_norm", "tokens")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from scaling_law.record import CurvePoint, RunRecord
-from scaling_law.spec import RunSpec, to_json
-from scaling_law.tracker_keys import TrackerOptions
+from scaling_law.config.trackers import TrackerOptions
+from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.spec.run import RunSpec, to_json
 
 _SUMMARY = (
     "status", "kind", "params_total", "params_non_embedding", "params_matmul", "tokens",

@@ -1,0 +1,70 @@
+"""``slaw data`` and ``config``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from scaling_law.cli.options import Commands, add_config_options, config_of
+from scaling_law.console import say
+from scaling_law.errors import EXIT_OK
+
+
+def _data(options: argparse.Namespace) -> int:
+    from scaling_law.data import describe
+
+    if options.action == "list":
+        print(describe.format_corpora(describe.list_corpora()))
+        return EXIT_OK
+    from scaling_law.data.corpus import corpus_problem
+
+    spec = _loaded(options, corpus_problem).data.spec()
+    if options.action == "prepare":
+        from scaling_law.data.prepare import prepare
+
+        print(prepare(spec, progress=say))
+    else:
+        print(describe.inspect(spec))
+    return EXIT_OK
+
+
+def _loaded(options: argparse.Namespace, corpus_problem=None):  # type: ignore[no-untyped-def]
+    from scaling_law.config.load import load_config
+
+    return load_config(
+        config_of(options),
+        overrides=options.set or [],
+        device_kind="cpu" if options.device == "auto" else options.device,
+        corpus_problem=corpus_problem,
+    )
+
+
+def _config(options: argparse.Namespace) -> int:
+    from scaling_law.config import load
+
+    if options.schema:
+        print(json.dumps(load.json_schema(), indent=1))
+        return EXIT_OK
+    print(load.config_yaml(_loaded(options)), end="")
+    return EXIT_OK
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    data = commands.add_parser(
+        "data",
+        help="list, prepare or inspect the text of a config",
+        description="Name the corpora there are, prepare the text of a config as tokens, or show "
+        "what was prepared.",
+    )
+    data.add_argument("action", choices=("list", "prepare", "inspect"), help="what to do")
+    add_config_options(data)
+    data.set_defaults(handler=_data)
+    load = commands.add_parser(
+        "config",
+        help="show a config in full, or its JSON schema",
+        description="Print a config with every key as it applies, or the JSON schema of all.",
+    )
+    add_config_options(load)
+    load.add_argument("--schema", action="store_true", help="the JSON schema, for editors")
+    load.set_defaults(handler=_config)

@@ -1,0 +1,183 @@
+"""``slaw plan --target``: its options and what it does. ``cli.run`` declares ``plan``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from scaling_law.cli.options import (
+    DEFAULT_MODE,
+    add_hardware_options,
+    count,
+    fraction,
+    given,
+    whole,
+)
+from scaling_law.console import say
+from scaling_law.errors import EXIT_OK, ConfigError
+
+_TARGETS = ("target", "target_tokens", "target_flops", "target_loss")
+_ONLY_WITH_TARGET = ("flops", "dollars", "gpu", "gpu_price", "mfu", "write")
+
+PLAN_WORDS = (
+    "Print what a config would run and cost. With a target and a budget (--time, --flops or"
+    " --dollars): choose the sizes, horizons and seeds whose fit forecasts the target's loss"
+    " most sharply, from the config's smallest size up; its data, model, optimiser and device"
+    " are kept, its grid is not. Given a folder of runs instead of a config: the next batch"
+    " beside them. --memory stays a limit of all runs at once."
+)
+
+
+def chosen_words(options: argparse.Namespace) -> str:
+    """What a plan rests on where config or target were left out; empty with both."""
+    words = []
+    if options.config is None and options.mode is None:
+        words.append(f"no config given: {DEFAULT_MODE}; a YAML file or --mode names another")
+    if not _has_target(options):
+        words.append(
+            "no target given: the grid as written, within --time and --memory; --target N chooses"
+            " runs for it"
+        )
+    return "\n".join(words)
+
+
+def _has_target(options: argparse.Namespace) -> bool:
+    return any(getattr(options, name) is not None for name in _TARGETS)
+
+
+def wants_design(options: argparse.Namespace) -> bool:
+    """Whether a target is named. Raises ``ConfigError`` for a design's options without one."""
+    if _has_target(options):
+        return True
+    needed = [name for name in _ONLY_WITH_TARGET if getattr(options, name, None) is not None]
+    if needed or _is_sweep(options.config):
+        what = f"--{needed[0].replace('_', '-')}" if needed else f"{options.config}: a folder"
+        raise ConfigError(
+            f"{what}: choosing runs needs a target: give --target N (parameters), --target-tokens,"
+            " --target-flops or --target-loss"
+        )
+    return False
+
+
+def _is_sweep(path: str | None) -> bool:
+    """Whether a folder of runs was given rather than a config; asked of every ``slaw plan``, so
+    without what designs load."""
+    return path is not None and Path(path).is_dir()
+
+
+def wants_rounds(options: argparse.Namespace) -> bool:
+    """Whether ``slaw run`` is to choose its runs. Raises ``ConfigError`` for a target without."""
+    if not options.adaptive:
+        for name in (*_TARGETS, *_ONLY_WITH_TARGET, "width"):
+            if getattr(options, name, None) is not None:
+                raise ConfigError(
+                    f"--{name.replace('_', '-')}: with --adaptive only; `slaw plan` chooses runs"
+                    " for a target and writes them as a config"
+                )
+    return bool(options.adaptive)
+
+
+def wanted_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """The target and the budget that were typed."""
+    from scaling_law.design.propose import Wanted
+    from scaling_law.design.session import budget_of
+    from scaling_law.forecast.target import Wish
+
+    wish = Wish(
+        dollars=options.dollars,
+        gpu=options.gpu,
+        gpu_price=options.gpu_price,
+        utilisation=options.mfu,
+    )
+    budget = budget_of(
+        time=options.time, flops=options.flops, dollars=options.dollars, device=wish.device
+    )
+    target = {
+        "params": options.target,
+        "tokens": options.target_tokens,
+        "flops": options.target_flops,
+        "target_loss": options.target_loss,
+    }
+    return Wanted(target=target, budget=budget, level=options.level)
+
+
+def propose(options: argparse.Namespace, request: object) -> int:
+    """Choose runs, print them and keep them where asked."""
+    from scaling_law.design import session
+    from scaling_law.design import text as design_text
+
+    proposal = session.design(request, wanted_of(options), say)  # type: ignore[arg-type]
+    written = Path(options.write) if options.write else None
+    if written is not None:
+        session.write(proposal, written)
+    if options.json:
+        print(json.dumps(proposal.to_json(), indent=1, allow_nan=False))
+        return EXIT_OK
+    sweep = Path(options.config) if _is_sweep(options.config) else None
+    print(
+        "\n".join(
+            filter(None, [chosen_words(options), design_text.render(proposal, written, sweep)])
+        )
+    )
+    return EXIT_OK
+
+
+def adapt(options: argparse.Namespace, request: object) -> int:
+    """Run, fit and choose again."""
+    from scaling_law.design.adaptive import Aim, run_adaptive
+
+    if options.dry_run:
+        raise ConfigError("--dry-run with --adaptive: `slaw plan` with the same target shows it")
+    if _is_sweep(options.config):
+        raise ConfigError(
+            f"{options.config}: a folder; --adaptive takes the config (YAML file) it begins with,"
+            " and goes on when the same line is typed again"
+        )
+    if options.width is None:
+        raise ConfigError("--adaptive: give --width W, the interval's width in nats to stop at")
+    aim = Aim(wanted=wanted_of(options), width=options.width, rounds=options.rounds)
+    return run_adaptive(request, aim, say)  # type: ignore[arg-type]
+
+
+def add_target_options(parser: argparse.ArgumentParser, title: str) -> None:
+    """What to forecast, and for how much."""
+    group = parser.add_argument_group(title)
+    group.add_argument(
+        "--target", type=count, metavar="N", help="parameters to forecast at, as in 175e9"
+    )
+    for name, metavar, words in (
+        ("--target-tokens", "D", "its training tokens (the compute-optimal ones)"),
+        ("--target-flops", "C", "training compute to forecast at, instead of or with N"),
+        ("--target-loss", "L", "the cheapest run with this loss in nats, instead"),
+        ("--flops", "C", "budget in exact FLOPs of all runs (or --time)"),
+        ("--dollars", "X", "budget in US dollars, as FLOPs on --gpu"),
+    ):
+        group.add_argument(name, type=count, metavar=metavar, help=words)
+    add_hardware_options(group)
+    group.add_argument(
+        "--level", type=fraction, default=0.9, metavar="P", help="of the interval (0.9)"
+    )
+
+
+def add_adaptive_options(run: argparse.ArgumentParser) -> None:
+    """The options of ``slaw run`` that choose runs, round by round."""
+    add_target_options(run, "with --adaptive: the target, and the budget of all rounds (--time)")
+    run.add_argument(
+        "--adaptive",
+        action="store_true",
+        help="choose runs for --target, train, fit and choose again, until the forecast's"
+        " interval is --width wide or the budget is spent",
+    )
+    run.add_argument(
+        "--width", type=count, metavar="W", help="nats per token from end to end, with --adaptive"
+    )
+    run.add_argument(
+        "--rounds", type=whole, default=4, metavar="N", help="at most, with --adaptive (4)"
+    )
+
+
+def add_plan_options(plan: argparse.ArgumentParser) -> None:
+    """The options of ``slaw plan`` that choose runs."""
+    add_target_options(plan, "choose the runs that forecast a target best")
+    plan.add_argument("--write", type=given, metavar="FILE", help="keep the chosen sweep as YAML")

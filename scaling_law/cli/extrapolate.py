@@ -1,0 +1,95 @@
+"""``slaw extrapolate`` and ``hardware``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from scaling_law.cli.fit import table_settings
+from scaling_law.cli.options import (
+    Commands,
+    add_forecast_options,
+    add_hardware_options,
+    count,
+    given,
+)
+from scaling_law.errors import EXIT_OK
+
+
+def _extrapolate(options: argparse.Namespace) -> int:
+    from scaling_law.forecast import session
+
+    targets = {
+        name: getattr(options, name) for name in ("params", "tokens", "flops", "target_loss")
+    }
+    result = session.forecast(
+        law=options.law,
+        results=options.results,
+        targets=targets,
+        level=options.level,
+        table=table_settings(options),
+        wish=_wish(options),
+    )
+    print(json.dumps(result.to_json(), indent=1, allow_nan=False) if options.json else result.text)
+    return EXIT_OK
+
+
+def _wish(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from scaling_law.forecast.target import Wish
+
+    return Wish(
+        dollars=options.dollars,
+        gpu=options.gpu,
+        gpu_price=options.gpu_price,
+        utilisation=options.mfu,
+        tokens_per_param=options.tokens_per_param,
+        tokens_served=options.tokens_served,
+        tokens_unique=options.unique_tokens,
+    )
+
+
+def _hardware(options: argparse.Namespace) -> int:
+    from scaling_law.forecast.hardware import format_hardware
+    from scaling_law.plan.device_profile import format_profiles
+
+    print(f"{format_hardware()}\n\n{format_profiles()}")
+    return EXIT_OK
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    more = commands.add_parser(
+        "extrapolate",
+        help="forecast a larger model from a fitted or published law",
+        description="What loss at a given size and tokens: forecast a larger model, with its "
+        "interval and how far beyond the data it stands. With --params alone: at that size's "
+        "compute-optimal tokens. What size and tokens for a budget: see `slaw allocate`.",
+    )
+    more.add_argument("--params", type=count, metavar="N", help="model size, as in 175e9")
+    more.add_argument("--tokens", type=count, metavar="D", help="training tokens, as in 1.4T")
+    more.add_argument("--flops", type=count, metavar="C", help="training compute, as in 1e21")
+    more.add_argument("--target-loss", type=count, metavar="L", help="nats per token")
+    group = more.add_argument_group("what to decide")
+    for name, metavar, words in (
+        ("--dollars", "X", "budget in US dollars, on --gpu"),
+        ("--tokens-per-param", "R", "train at this ratio (over-trained, when above the optimum)"),
+        ("--tokens-served", "T", "with --target-loss: cheapest to train and to serve T tokens"),
+        ("--unique-tokens", "U", "different tokens at hand; more are repeats, worth less"),
+    ):
+        group.add_argument(name, type=count, metavar=metavar, help=words)
+    add_hardware_options(group)
+    more.add_argument(
+        "--law",
+        type=given,
+        metavar="NAME",
+        help="published (besiroglu2024, ...) or of the fit (the fit's best)",
+    )
+    add_forecast_options(more)
+    more.set_defaults(handler=_extrapolate)
+    hardware = commands.add_parser(
+        "hardware",
+        help="devices, their peaks, prices and sources; this machine as measured",
+        description="Print the devices that --gpu takes, with peaks, prices and sources, and what "
+        "was measured of this machine.",
+    )
+    hardware.set_defaults(handler=_hardware)

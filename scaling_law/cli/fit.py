@@ -1,0 +1,131 @@
+"""``slaw fit`` and ``validate``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from scaling_law.cli.options import Commands, add_fit_options, given, picture
+from scaling_law.console import say
+from scaling_law.errors import EXIT_OK
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from scaling_law.fit import session
+    from scaling_law.fit.approaches.compare import compare, format_comparison
+
+    suite, kept = session.fit_sources(
+        [Path(f) for f in options.sources],
+        _fit_settings(options),
+        table=table_settings(options),
+        out=Path(options.out) if options.out else None,
+    )
+    approaches = compare(suite) if options.compare else None
+    if options.figure:
+        from scaling_law.report.fit_figure import write_figure
+
+        say(f"figure: {write_figure(suite, approaches, Path(options.figure))}")
+    if options.json:
+        print(json.dumps(suite.to_json(), indent=1, allow_nan=False))
+        return EXIT_OK
+    print(
+        session.format_suite(suite)
+        if approaches is None
+        else format_comparison(approaches, suite.settings.level)
+    )
+    print(f"\nkept in {kept}" if kept else "\nnot kept: name a folder with --out DIR")
+    return EXIT_OK
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from scaling_law.fit.checks.text import format_validation
+    from scaling_law.fit.session import validate_sources
+
+    check, points = validate_sources(
+        [Path(f) for f in options.sources],
+        _fit_settings(options),
+        table=table_settings(options),
+        law=options.law,
+    )
+    if options.json:
+        print(json.dumps(check.to_json(), indent=1, allow_nan=False))
+    else:
+        print(format_validation(check, points))
+    return EXIT_OK
+
+
+def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """What ``add_table_options`` asked for."""
+    from scaling_law.fit.points.table import TableSettings, parse_columns
+
+    return TableSettings(
+        columns=parse_columns(options.columns) if options.columns else {},
+        params_are=options.params_are,
+        loss_unit=options.loss_unit,
+        where=tuple(options.where or ()),
+    )
+
+
+def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from scaling_law.fit.suite import FitSettings
+
+    return FitSettings(
+        convention=options.convention,
+        flops=options.flops_count,
+        loss=options.loss,
+        huber_delta=options.huber_delta,
+        level=options.level,
+        resamples=options.resamples,
+        seed=options.seed,
+        keep=tuple(options.keep or ()),
+        intervals=options.intervals,
+        profiles=tuple(options.profile or ("E",)),
+        laws=tuple(getattr(options, "laws", None) or ()),
+    )
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    fit = commands.add_parser(
+        "fit",
+        help="fit scaling laws to finished runs",
+        description="Fit Kaplan's, Chinchilla's and later laws to the annealed runs of a sweep, or "
+        "to a table of anybody's runs (CSV, TSV, JSON, JSONL, parquet), with intervals, checks and "
+        "every excluded run named. Several sweeps are fitted together where each is named, and "
+        "where all are of one recipe.",
+    )
+    add_fit_options(fit)
+    fit.add_argument(
+        "--law",
+        action="append",
+        dest="laws",
+        metavar="NAME",
+        help="fit this one too; again for more, as in broken, saturating:tokens",
+    )
+    fit.add_argument(
+        "--out", type=given, metavar="DIR", help="keep the fit there (the sweep's folder)"
+    )
+    fit.add_argument(
+        "--compare",
+        action="store_true",
+        help="envelope, IsoFLOP and parametric side by side, under every parameter count",
+    )
+    fit.add_argument(
+        "--figure", type=picture, metavar="FILE", help="draw the fit, or --compare, as .png or .svg"
+    )
+    fit.set_defaults(handler=_fit)
+    check = commands.add_parser(
+        "validate",
+        help="hold runs out, predict them, and say how far a law may be trusted",
+        description="Leave out sizes, trunks, long and dear runs in turn, predict them from the "
+        "others, and score errors and the coverage of intervals.",
+    )
+    add_fit_options(check)
+    check.add_argument(
+        "--law",
+        type=given,
+        metavar="NAME",
+        help="the law to score (the one that best predicts held-out runs)",
+    )
+    check.set_defaults(handler=_validate)

@@ -1,0 +1,98 @@
+"""The ``slaw`` command: parse, one library call, print, exit code.
+
+Handlers import what they need when they run: ``slaw --help`` loads no torch, scipy, matplotlib
+or pydantic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import gc
+import os
+import sys
+from collections.abc import Sequence
+
+from scaling_law import __version__
+from scaling_law.cli import allocate, data, export, extrapolate, fit, monitor, report, run
+from scaling_law.cli.options import Commands, Parser
+from scaling_law.console import complain, say
+from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SlawError
+
+_COMMANDS = (
+    run,
+    monitor,
+    fit,
+    extrapolate,
+    allocate,
+    report,
+    export,
+    data,
+)  # in the order of --help
+_NEW_OBJECTS = 100_000
+
+
+def _completion(options: argparse.Namespace) -> int:
+    if options.shell == "fish":
+        from scaling_law.cli.fish import complete
+
+        print(complete(make_parser()))
+        return EXIT_OK
+    import shtab
+
+    print(shtab.complete(make_parser(), shell=options.shell))
+    return EXIT_OK
+
+
+def _add_completion(commands: Commands) -> None:
+    completion = commands.add_parser(
+        "completion",
+        help="print a shell completion script",
+        description="Print a script that completes commands and options: source it in the shell.",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish", "tcsh"), help="which shell")
+    completion.set_defaults(handler=_completion)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(
+        prog="slaw",
+        description="Train grids of small GPTs, fit scaling laws to them, and forecast larger "
+        "models honestly.",
+        epilog="exit codes: 0 done, 2 bad input, 3 a run failed, 4 the data do not support it, "
+        "5 a worker could not be started, 75 stopped after a checkpoint, 130 interrupted",
+    )
+    parser.add_argument("--version", action="version", version=f"slaw {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for group in _COMMANDS:
+        group.add(commands)
+    _add_completion(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code. Known errors print one line each, no traceback."""
+    # a plan of 10,000 runs is a million objects that stay: looking for cycles among them again
+    # and again, as Python does after every 700 new ones, takes a tenth of the time
+    gc.set_threshold(_NEW_OBJECTS)
+    options = make_parser().parse_args(arguments)
+    try:
+        return int(options.handler(options))
+    except SlawError as problem:
+        complain(problem.lines)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        say("slaw: interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # the reader (head, less) left; nothing is wrong, and nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except OSError as problem:
+        # what no command foresaw: a name too long, a loop of links, a full disk
+        where = f"{problem.filename}: " if problem.filename else ""
+        full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some and type the same line again" if full else "try another path"
+        complain([f"{where}cannot be used ({problem.strerror or problem}); {remedy}"])
+        return EXIT_USAGE

@@ -1,0 +1,74 @@
+"""``slaw monitor``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from scaling_law.cli.options import Commands, given, whole
+from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.files.layout import RESULTS
+
+
+def _monitor(options: argparse.Namespace) -> int:
+    folder = Path(options.folder)
+    if options.port is not None and not options.serve:
+        raise ConfigError(f"--port {options.port}: of the page that --serve opens; add --serve")
+    try:
+        if options.serve:
+            from scaling_law.monitor.server import serve
+
+            serve(folder, port=options.port or 0, interval=options.interval)
+        else:
+            from scaling_law.monitor.session import watch
+
+            watch(folder, once=options.once, interval=options.interval)
+    except KeyboardInterrupt:
+        print()  # leaving a window is no failure, and the sweep goes on
+    return EXIT_OK
+
+
+def _seconds(text: str) -> float:
+    try:
+        if 0.1 <= (value := float(text)) <= 86_400:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected seconds from 0.1 to 86400, found {text[:40]!r}")
+
+
+def _port(text: str) -> int:
+    if 0 <= (port := whole(text)) <= 65_535:
+        return port
+    raise argparse.ArgumentTypeError(f"expected a port from 0 (any) to 65535, found {port}")
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    monitor = commands.add_parser(
+        "monitor",
+        help="watch a sweep: a live screen, or a local web page",
+        description="Watch a sweep from another terminal, before, while and after it runs: runs "
+        "at work with loss, phase, speed and time left, counts, warnings. Ctrl-C leaves (exit "
+        "code 0); the sweep goes on. Ends by itself when the sweep is over.",
+    )
+    monitor.add_argument(
+        "folder",
+        nargs="?",
+        type=given,
+        default=RESULTS,
+        help="a sweep, or a folder with one (results)",
+    )
+    how = monitor.add_mutually_exclusive_group()
+    how.add_argument("--once", action="store_true", help="show it once and end")
+    how.add_argument(
+        "--serve", action="store_true", help="a page for this machine's browsers, with live curves"
+    )
+    monitor.add_argument(
+        "--interval",
+        type=_seconds,
+        metavar="S",
+        help="seconds between looks (2; lines and no screen: 30)",
+    )
+    monitor.add_argument("--port", type=_port, metavar="N", help="of --serve (any free one)")
+    monitor.set_defaults(handler=_monitor)

@@ -1,0 +1,348 @@
+"""The command line's grammar: how values are read, options commands share, errors in a line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+from typing import Any, NoReturn, TypeAlias
+
+from scaling_law.console import complain
+from scaling_law.errors import EXIT_USAGE, ConfigError, did_you_mean, quoted
+from scaling_law.files.layout import RESULTS
+
+DEFAULT_MODE = "quick"
+# What other commands call it: a size to forecast is a sweep's --target and a law's --params.
+_CALLED_HERE = {
+    "--target": ("--params",),
+    "--params": ("--target",),
+    "--to": ("--target", "--out"),
+    "--write": ("--out",),
+    "--figure": ("--out",),
+    "--output": ("--out",),
+}
+_CONVENTION = (
+    " (a fit's parameter count is chosen with slaw fit --convention, a table's with --params-are)"
+)
+# What some commands take without a flag, by the flag that others have for it.
+_WITHOUT_A_FLAG = {
+    "--results": ("a sweep", ("sources", "folders", "folder", "source")),
+    "--config": ("a config", ("config",)),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line, as every other error, what argparse says under a page of usage.
+
+    A flag is taken only as it is written: cut short, it may mean another thing in each command.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Each command refuses what it does not know itself, so that its own help is named."""
+        words = sys.argv[1:] if args is None else list(args)
+        found, unknown = super().parse_known_args(words, namespace)
+        if unknown:
+            hint = self._meant(unknown[0], words)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return found, unknown
+
+    def _meant(self, word: str, words: Sequence[str]) -> str:
+        if not word.startswith("-"):
+            return " (a sweep goes after --results)" if "--results" in self._known() else ""
+        flag, _, value = word.partition("=")
+        if flag in _WITHOUT_A_FLAG:
+            what, names = _WITHOUT_A_FLAG[flag]
+            if any(action.dest in names for action in self._get_positional_actions()):
+                after = [*words[words.index(word) + 1 :], ""][0] if word in words else ""
+                said = value or ("" if after.startswith("-") else after)
+                return f" ({what} is given without a flag: {self.prog} {said or '...'})"
+        if flag == "--convention" and "--params-are" in self._known():
+            return _CONVENTION
+        for other in _CALLED_HERE.get(flag, ()):
+            if other in self._known():
+                return f" ({flag} is {other} here)"
+        return did_you_mean(flag, self._known())
+
+    def _known(self) -> list[str]:
+        return list(self._option_string_actions)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError:
+            known = [str(choice) for choice in action.choices or ()]
+            if hint := did_you_mean(str(value), known):
+                raise argparse.ArgumentError(action, f"invalid choice: {value!r}{hint}") from None
+            raise
+
+    def error(self, message: str) -> NoReturn:
+        complain([f"{message}; see `{self.prog} --help`"])
+        raise SystemExit(EXIT_USAGE)
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # what commands are added to
+
+
+def count(text: str) -> float:
+    """A positive number as people write it: 175e9, 1.4T."""
+    from scaling_law.units import parse_count
+
+    try:
+        return parse_count(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def size(text: str) -> int:
+    """Bytes as people write them: 80GB, 512MiB."""
+    from scaling_law.units import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def whole(text: str) -> int:
+    """A whole number; of 4300 digits int() makes an error of its own."""
+    try:
+        if len(text) <= 100:
+            return int(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a whole number, found {quoted(text)}")
+
+
+def fraction(text: str) -> float:
+    """A plain number."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, found {quoted(text)}") from None
+
+
+def given(text: str) -> str:
+    """A text, a path say. An empty one is a shell's unset variable, not a wish for the default."""
+    if not text.strip() or "\0" in text:
+        raise argparse.ArgumentTypeError(
+            f"expected a name or value (not empty, no NUL), found {quoted(text)}"
+        )
+    return text
+
+
+def picture(text: str) -> str:
+    """The name of a figure's file: a wrong suffix is said before anything is fitted."""
+    if PurePath(text).suffix.lower() not in (".png", ".svg"):
+        raise argparse.ArgumentTypeError(f"expected a .png or .svg file, found {quoted(text)}")
+    return given(text)
+
+
+def duration(text: str) -> str:
+    """A duration as people write it, 2h: read here, so that a wrong one is told by its flag."""
+    from scaling_law.units import parse_seconds
+
+    return _read(text, parse_seconds)
+
+
+def memory(text: str) -> str:
+    """A size as people write it, 4GB; a bare number is in GB."""
+    from scaling_law.units import parse_bytes
+
+    return _read(text, parse_bytes)
+
+
+def _read(text: str, parse: Callable[[str], float]) -> str:
+    try:
+        parse(given(text))
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+    return text
+
+
+def config_of(options: argparse.Namespace) -> str:
+    """The YAML file or the shipped config that was asked for: quick where none was.
+
+    Raises ``ConfigError`` for both.
+    """
+    if options.config is not None and options.mode is not None:
+        raise ConfigError(
+            f"{options.config} and --mode {options.mode}: expected one of them, a file of your own"
+            " or a shipped config"
+        )
+    return str(options.config or options.mode or DEFAULT_MODE)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Which config, as it applies to which device."""
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=given,
+        help="YAML file (instead of --mode); for run and plan also a sweep's folder",
+    )
+    parser.add_argument(
+        "--mode", type=given, metavar="NAME", help="shipped config: quick, dev or full (quick)"
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        choices=("auto", "cuda", "mps", "cpu"),
+        help="(auto: cuda, else mps, else cpu)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        metavar="KEY=VALUE",
+        help="override a key, as in data.corpus=DIR; again for more",
+    )
+
+
+def add_sweep_options(parser: argparse.ArgumentParser) -> None:
+    """Which sweep, and within what limits."""
+    add_config_options(parser)
+    parser.add_argument(
+        "--memory", type=memory, metavar="GB", help="memory limit of all runs, as in 4GB"
+    )
+    parser.add_argument(
+        "--time", type=duration, metavar="T", help="time limit of the sweep, as in 2h"
+    )
+    parser.add_argument(
+        "--out", type=given, metavar="DIR", help="the sweep's folder (results/<name>)"
+    )
+
+
+def _add_loss_options(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument(
+        "--loss",
+        default="huber_log",
+        choices=("huber_log", "mse_log", "mse"),
+        help="what the fit minimises (huber_log: of residuals of log loss)",
+    )
+    fit.add_argument(
+        "--huber-delta",
+        type=count,
+        default=1e-3,
+        metavar="D",
+        help="of huber_log: where it turns from squares to absolute values (1e-3)",
+    )
+
+
+def add_fit_options(fit: argparse.ArgumentParser) -> None:
+    """What to fit, and how."""
+    fit.add_argument(
+        "sources",
+        nargs="*",
+        type=given,
+        default=[RESULTS],
+        help="sweeps, each by name, or one table (results, with one sweep in it)",
+    )
+    add_table_options(fit)
+    fit.add_argument(
+        "--convention",
+        default="matmul",
+        choices=("total", "non_embedding", "matmul"),
+        help="which parameters count as the size (matmul: blocks and head)",
+    )
+    fit.add_argument(
+        "--flops-count", default="exact", choices=("exact", "6nd"), help="which FLOPs count (exact)"
+    )
+    _add_loss_options(fit)
+    fit.add_argument(
+        "--level", type=fraction, default=0.9, metavar="P", help="of the intervals (0.9)"
+    )
+    fit.add_argument(
+        "--intervals",
+        default="percentile",
+        choices=("percentile", "studentised"),
+        help="(percentile, widened by Student's t with few trunks)",
+    )
+    fit.add_argument(
+        "--profile",
+        action="append",
+        metavar="PARAM",
+        help="profile likelihood of E or an exponent, by least squares in log loss (E)",
+    )
+    fit.add_argument(
+        "--resamples", type=whole, default=1000, metavar="N", help="bootstrap resamples (1000)"
+    )
+    fit.add_argument(
+        "--seed", type=whole, default=0, metavar="N", help="of the bootstrap's random numbers (0)"
+    )
+    fit.add_argument(
+        "--keep",
+        action="append",
+        metavar="RULE",
+        help="leave nothing out by this rule: not_annealed, stopped_early, grown, duplicates, "
+        "repeats, batch, plateau or spike; recipes: fit runs of several as one",
+    )
+    add_json_option(fit)
+
+
+def add_json_option(parser: argparse.ArgumentParser) -> None:
+    """For scripts."""
+    parser.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+
+
+def add_forecast_options(parser: argparse.ArgumentParser) -> None:
+    """Whose fit a forecast or an allocation rests on, and how it is told."""
+    parser.add_argument(
+        "--results",
+        type=given,
+        metavar="DIR",
+        help="the sweep, or table, whose fit is used (results, with one sweep in it)",
+    )
+    add_table_options(parser)
+    parser.add_argument(
+        "--level", type=fraction, default=0.9, metavar="P", help="of the intervals (0.9)"
+    )
+    add_json_option(parser)
+
+
+def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
+    """Which device a training run is counted in, with figures of one's own."""
+    parser.add_argument(
+        "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
+    )
+    parser.add_argument(
+        "--gpu-price",
+        type=count,
+        metavar="X",
+        help="US dollars per device-hour, instead of the table's",
+    )
+    parser.add_argument(
+        "--mfu", type=count, metavar="F", help="share of the device's peak, instead of the table's"
+    )
+
+
+def add_table_options(parser: argparse.ArgumentParser) -> None:
+    """How to read a table, and which runs to use."""
+    group = parser.add_argument_group("for a table (--where: also for a sweep)")
+    group.add_argument(
+        "--columns",
+        type=given,
+        metavar="ROLE=COLUMN,...",
+        help="as in params=N,tokens=D,loss=val_loss; also flops, cluster (the trunk), seed, sem, "
+        "size, run_id, unique_tokens, batch",
+    )
+    group.add_argument(
+        "--params-are",
+        default="",
+        choices=("total", "non_embedding", "matmul", "active"),
+        help="which parameters the column counts (not stated)",
+    )
+    group.add_argument(
+        "--loss-unit",
+        default="nats",
+        choices=("nats", "bits", "bits-per-byte"),
+        help="of the loss column (nats per token)",
+    )
+    group.add_argument(
+        "--where",
+        action="append",
+        metavar="COLUMN=VALUE",
+        help="use these rows; also != < <= > >=; of a sweep by config key, as in optim.lr_mult=0.3",
+    )

@@ -1,0 +1,68 @@
+"""``slaw report``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from scaling_law.cli.options import Commands, count, given
+from scaling_law.console import say
+from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.files.layout import RESULTS
+
+
+def _report(options: argparse.Namespace) -> int:
+    from scaling_law.files.record import find_sweeps
+
+    if len(options.folders) > 1 or options.json:
+        return _versus(options)
+    from scaling_law.report.html import write_report
+
+    sweeps = find_sweeps(Path(*options.folders))
+    if options.out and len(sweeps) > 1:
+        names = ", ".join(str(sweep.path) for sweep in sweeps)
+        raise ConfigError(f"--out {options.out}: one page, but {len(sweeps)} sweeps: {names}")
+    for sweep in sweeps:
+        out = Path(options.out) if options.out else None
+        print(write_report(sweep, out=out, target_params=options.params))
+    return EXIT_OK
+
+
+def _versus(options: argparse.Namespace) -> int:
+    from scaling_law.files.record import two_sweeps
+    from scaling_law.report.compare_recipes import headline, write_versus
+
+    first, second = two_sweeps([Path(folder) for folder in options.folders])
+    path, versus = write_versus(first, second, out=Path(options.out) if options.out else None)
+    if options.json:
+        print(json.dumps(versus.to_json(), indent=1, allow_nan=False))
+    else:
+        print("\n".join(headline(versus)))
+    say(f"page: {path}")
+    return EXIT_OK
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    report = commands.add_parser(
+        "report",
+        help="write one HTML page and figures for a sweep, or compare two",
+        description="Write one HTML page, its figures (PNG, SVG) and its numbers (CSV, parquet) "
+        "for a sweep; or, given two sweeps of one grid under two recipes, put them side by side: "
+        "differences of loss against seed noise, and the compute that the second saves.",
+    )
+    report.add_argument(
+        "folders",
+        nargs="*",
+        type=given,
+        default=[RESULTS],
+        metavar="folder",
+        help="a sweep or a folder of them (results); or two sweeps to compare",
+    )
+    report.add_argument("--out", type=given, metavar="FILE", help="the page (<sweep>/report.html)")
+    report.add_argument(
+        "--params", type=count, default=175e9, metavar="N", help="size to forecast (175e9)"
+    )
+    report.add_argument("--json", action="store_true", help="of two sweeps: print the comparison")
+    report.set_defaults(handler=_report)

@@ -1,0 +1,135 @@
+"""``slaw run``, ``plan``, ``status``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from scaling_law.cli import design
+from scaling_law.cli.options import Commands, add_json_option, add_sweep_options, config_of, given
+from scaling_law.console import say
+from scaling_law.errors import EXIT_OK, ConfigError
+from scaling_law.files.layout import RESULTS
+
+
+def _run(options: argparse.Namespace) -> int:
+    from scaling_law.run import session
+
+    if design.wants_rounds(options):
+        return design.adapt(options, _request(options, timed=False))
+    request = session.resumed(_request(options))
+    if options.verify is not None:
+        return _verify(options, request)
+    if options.dry_run:
+        print(session.dry_run_text(*session.plan_only(request, say)))
+        return EXIT_OK
+    sweep, plan, outcome = session.run_sweep(request, say)
+    print(session.closing(sweep, plan, outcome))
+    return outcome.exit_code
+
+
+def _verify(options: argparse.Namespace, request) -> int:  # type: ignore[no-untyped-def]
+    from scaling_law.run.session import sweep_folder
+    from scaling_law.run.verify import verify
+
+    sweep = sweep_folder(request)
+    verification = verify(sweep, options.verify, options.device, say)
+    print(verification.text)
+    return verification.exit_code
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from scaling_law.run import session
+
+    if design.wants_design(options):
+        return design.propose(options, _request(options, timed=False))
+    config, plan = session.plan_only(_request(options), say)
+    # never both: the JSON of 10,000 runs takes longer than planning them
+    if options.json:
+        print(json.dumps(plan.to_json(), indent=1))
+    else:
+        print(session.dry_run_text(config, plan, design.chosen_words(options)))
+    return EXIT_OK
+
+
+def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignore[no-untyped-def]
+    """``timed``: whether --time is a limit of the config's sweep, or a budget of its own."""
+    from scaling_law.run.session import Request
+
+    overrides = list(options.set or [])
+    if options.memory is not None:
+        overrides.append(f"limits.memory={options.memory}")
+    if options.time is not None and timed:
+        overrides.append(f"limits.time={options.time}")
+    return Request(
+        config=config_of(options),
+        device=options.device,
+        overrides=tuple(overrides),
+        out=options.out,
+    )
+
+
+def _status(options: argparse.Namespace) -> int:
+    from scaling_law.files.record import find_sweeps
+    from scaling_law.run.sweep_state.status import format_status, sweep_status
+
+    folder = Path(options.folder)
+    try:
+        sweeps = find_sweeps(folder)
+    except ConfigError:
+        # before the first `slaw run` there is nothing wrong; a folder that was named is a slip
+        if options.folder != RESULTS or folder.is_file():
+            raise
+        print("[]" if options.json else f"{folder}: no sweep yet; `slaw run` starts one")
+        return EXIT_OK
+    found = [sweep_status(sweep) for sweep in sweeps]
+    print(json.dumps(found, indent=1) if options.json else "\n".join(map(format_status, found)))
+    return EXIT_OK
+
+
+def add(commands: Commands) -> None:
+    """Declare the commands of this file."""
+    run = commands.add_parser(
+        "run",
+        help="train a sweep, or go on with one",
+        description="Train every run of a config. Kill it and type the same line again, or name "
+        "the sweep's folder: it goes on from the checkpoints and ends with the same numbers. A "
+        "changed config may add sizes, horizons and seeds to a folder; another recipe is refused "
+        "there.",
+    )
+    add_sweep_options(run)
+    instead = run.add_mutually_exclusive_group()
+    instead.add_argument("--dry-run", action="store_true", help="print the plan and write nothing")
+    instead.add_argument(
+        "--verify",
+        type=given,
+        metavar="RUN",
+        help="train a finished run (its id, its label, or all) again elsewhere and compare",
+    )
+    design.add_adaptive_options(run)
+    run.set_defaults(handler=_run)
+    plan = commands.add_parser(
+        "plan",
+        help="print what a sweep would run and cost, or choose one for a target",
+        description=design.PLAN_WORDS,
+    )
+    add_sweep_options(plan)
+    design.add_plan_options(plan)
+    add_json_option(plan)
+    plan.set_defaults(handler=_plan)
+    status = commands.add_parser(
+        "status",
+        help="how far a sweep is",
+        description="Print how far each run of a sweep is, from its folder alone: while it runs "
+        "or after. Of a folder of several: each of them.",
+    )
+    status.add_argument(
+        "folder",
+        nargs="?",
+        type=given,
+        default=RESULTS,
+        help="a sweep or a folder of them (results)",
+    )
+    add_json_option(status)
+    status.set_defaults(handler=_status)

@@ -1,0 +1,338 @@
+"""Strict YAML -> ``SweepConfig``: every error at once, with file, line and key.
+
+Pydantic is imported only when a config is read. The sections are in ``schema``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import yaml
+
+from scaling_law.config import strict_yaml
+from scaling_law.config.schema import DEVICE_KINDS, Invalid, SweepFile, sweep_schema, validate
+from scaling_law.config.strict_yaml import Document, Mark, Path_
+from scaling_law.config.values import Either, optional
+from scaling_law.errors import ConfigError, did_you_mean, quoted
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.spec.run import to_json
+
+CONFIG_KEY = "config_sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(SweepFile):
+    """A config as it applies to ``device_kind``; ``marks`` knows where each key was written."""
+
+    device_kind: str
+    marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
+
+    def where(self, *path: str | int) -> str:
+        """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
+        return str(Document(None, dict(self.marks)).mark(path))
+
+
+def load_config(
+    path_or_name: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    device_kind: str,
+    corpus_problem: Callable[[str], str] | None = None,
+) -> SweepConfig:
+    """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
+
+    ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
+    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device.
+    Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
+    """
+    assert device_kind in DEVICE_KINDS, device_kind
+    source, name = _find(path_or_name)
+    document = strict_yaml.read_file(source, name)
+    if not isinstance(document.data, dict):
+        raise ConfigError(f"{name}:1: expected keys and values, found {_found(document.data)}")
+    variants = _take_variants(document)
+    problems: dict[str, None] = {}  # ordered, each once: variants share most of the document
+    chosen: SweepFile | None = None
+    for kind in (device_kind, *(k for k in variants if k != device_kind)):
+        merged = _merged(document, variants.get(kind))
+        if kind == device_kind:
+            _apply(merged, overrides)
+        try:
+            file = _validated(merged, corpus_problem if kind == device_kind else None)
+        except ConfigError as found:
+            problems.update(dict.fromkeys(found.lines))
+            continue
+        if kind == device_kind:
+            chosen, marks = file, merged.marks
+    if problems or chosen is None:
+        raise ConfigError(*problems)
+    sections = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(SweepFile)}
+    return SweepConfig(**sections, device_kind=device_kind, marks=marks)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a config file, for editors."""
+    schema = sweep_schema()
+    # a variant is any part of the top level: the same sections, none of them required
+    partial = {"type": "object", "properties": dict(schema["properties"])}
+    schema["properties"]["variants"] = {
+        "type": "object",
+        "description": "sections to override by kind of device: mappings merge, lists replace",
+        "properties": dict.fromkeys(DEVICE_KINDS, partial),
+        "additionalProperties": False,
+    }
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema
+
+
+def config_yaml(config: SweepConfig) -> str:
+    """The config as YAML with every key written, its variant applied; reads back as equal."""
+    values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(SweepFile)}
+    if config.limits.memory is not None:
+        values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
+    body = yaml.dump(
+        _without_none(values), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
+    )
+    return f"# every key, as applied to {config.device_kind}\n{body}"
+
+
+def config_key(config: SweepConfig) -> str:
+    """The SHA-256 of ``config_yaml``, which ``plan.json`` holds as ``CONFIG_KEY``."""
+    return hashlib.sha256(config_yaml(config).encode()).hexdigest()
+
+
+def begun_config_key(sweep: SweepDir) -> str | None:
+    """The ``config_key`` in a sweep's plan; None in older ones, and without a plan."""
+    if not sweep.plan.is_file():
+        return None
+    known = checksum.read(sweep.plan, "delete it to plan the sweep again").get(CONFIG_KEY)
+    return known if isinstance(known, str) else None
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what our reader would take for a number and PyYAML for text, such as 1e5."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", strict_yaml.NUMBER, list("-+.0123456789"))
+
+
+def _without_none(value: Any) -> Any:
+    # grad_clip: null is a choice; an absent horizon or override is not worth a line
+    if isinstance(value, dict):
+        return {
+            key: _without_none(item)
+            for key, item in value.items()
+            if item is not None or key == "grad_clip"
+        }
+    return [_without_none(item) for item in value] if isinstance(value, list) else value
+
+
+def _find(path_or_name: str | Path) -> tuple[Path, str]:
+    path = Path(path_or_name)
+    text = str(path_or_name)
+    if path.suffix in (".yaml", ".yml") or path.name != text or path.is_file():
+        return path, text
+    return layout.shipped("configs", f"{text}.yaml"), f"{text}.yaml"
+
+
+def _take_variants(document: Document) -> dict[str, Document]:
+    """The variants, each as a document of its own whose marks keep where it was written."""
+    if "variants" not in document.data:
+        return {}
+    given = document.data.pop("variants")
+    mark = document.mark(("variants",))
+    if not isinstance(given, dict):
+        known = ", ".join(DEVICE_KINDS)
+        raise ConfigError(f"{mark}: expected any of {known} as keys, found {_found(given)}")
+    found = {}
+    for kind, section in given.items():
+        path: Path_ = ("variants", kind)
+        mark = document.mark(path)
+        if kind not in DEVICE_KINDS:
+            known = ", ".join(DEVICE_KINDS)
+            raise ConfigError(f"{mark}: unknown device kind; known: {known}")
+        if not isinstance(section, dict):
+            raise ConfigError(f"{mark}: expected keys and values, found {_found(section)}")
+        marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == path}
+        found[kind] = Document(section, marks)
+    return found
+
+
+def _merged(document: Document, variant: Document | None) -> Document:
+    data = json.loads(json.dumps(document.data))  # a deep copy of plain values
+    merged = Document(data, dict(document.marks))
+    if variant is not None:
+        _merge(merged, data, variant, variant.data, ())
+    return merged
+
+
+def _merge(
+    merged: Document, base: dict[str, Any], variant: Document, over: dict[str, Any], at: Path_
+) -> None:
+    for key, value in over.items():
+        path = (*at, key)
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(merged, base[key], variant, value, path)
+            continue
+        base[key] = json.loads(json.dumps(value))
+        _forget(merged, path)
+        size = len(path)
+        merged.marks.update({p: m for p, m in variant.marks.items() if p[:size] == path})
+
+
+def _forget(document: Document, path: Path_) -> None:
+    for known in [p for p in document.marks if p[: len(path)] == path]:
+        del document.marks[known]
+
+
+def _apply(document: Document, overrides: Sequence[str]) -> None:
+    problems: list[str] = []
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        try:
+            if not equals or not key:
+                raise ConfigError("expected key=value, as in eval.val_tokens=1M")
+            if not strict_yaml.is_text(key):
+                raise ConfigError("expected Unicode text as a key")
+            keys = key.split(".")
+            if len(keys) > strict_yaml.MAX_DEPTH:
+                raise ConfigError(f"nested more than {strict_yaml.MAX_DEPTH} deep")
+            _set(document, keys, strict_yaml.read_value(value))
+        except ConfigError as problem:
+            shown = text if len(text) <= 60 else f"{text[:57]}..."
+            problems.extend(f"--set {shown}: {line}" for line in problem.lines)
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _set(document: Document, keys: list[str], value: Any) -> None:
+    target = document.data
+    path: Path_ = ()
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        index: str | int = key
+        if isinstance(target, list):
+            # nine digits: int() refuses thousands of them
+            if not (key.isdecimal() and len(key) < 10 and int(key) < len(target)):
+                raise ConfigError(f"{key} is not a position in a list of {len(target)} (from 0)")
+            index = int(key)
+        elif not isinstance(target, dict):
+            raise ConfigError(f"{strict_yaml.dotted(path)} holds {_found(target)}, not keys")
+        path = (*path, index)
+        if last:
+            target[index] = value
+        elif isinstance(target, dict):
+            if key not in target:
+                target[key] = {}
+                document.marks[path] = Mark("--set", strict_yaml.dotted(path))
+            target = target[key]
+        else:
+            target = target[int(index)]
+    _forget(document, path)
+    document.marks[path] = Mark("--set", strict_yaml.dotted(path))
+
+
+def _validated(document: Document, corpus_problem: Callable[[str], str] | None = None) -> SweepFile:
+    lines: list[tuple[int, str]] = []
+    try:
+        file = validate(document.data)
+    except Invalid as problem:
+        lines = [_line(document, error) for error in problem.errors]
+    section = document.data.get("data")
+    corpus = section.get("corpus") if isinstance(section, dict) else None
+    if corpus_problem is not None and isinstance(corpus, str) and (why := corpus_problem(corpus)):
+        mark = document.mark(("data", "corpus"))
+        lines.append((_number(mark), f"{mark}: {why}"))
+    if lines:
+        raise ConfigError(*(text for _, text in sorted(lines)))
+    return file
+
+
+def _number(mark: Mark) -> int:
+    """The line of a mark in its file; 0 of one that stands nowhere."""
+    number = mark.place.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
+    """The error as a line, and the line number it sorts by."""
+    location: Path_ = error["loc"]
+    path = tuple(part for part in location if not _is_member(part))
+    if error["type"] == "missing":
+        place = document.mark(path[:-1]).place
+        mark = Mark(place, strict_yaml.dotted(path))
+        said = "missing"
+    else:
+        mark = document.mark(path)
+        said = _said(error, location)
+    return _number(mark), f"{mark}: {said}"
+
+
+def _is_member(part: str | int) -> bool:
+    return isinstance(part, str) and part.startswith("<") and part.endswith(">")
+
+
+_PLAINER = {
+    "bool_type": "expected true or false",
+    "dataclass_type": "expected keys and values",
+    "dict_type": "expected keys and values",
+    "string_pattern_mismatch": "expected letters, digits, . _ and - (at most 61; . _ - not first)",
+    "string_type": "expected text",
+    "tuple_type": "expected a list",
+}
+
+
+def _said(error: Mapping[str, Any], location: Path_) -> str:
+    kind, value = error["type"], error["input"]
+    if kind == "unexpected_keyword_argument":
+        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1]))
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    said = _PLAINER.get(kind) or str(error["msg"]).replace("Input should be", "expected")
+    if kind == "literal_error":
+        expected = error["ctx"]["expected"].replace(" or ", ", ")
+        choices = [part.strip("' ") for part in expected.split(",")]
+        return f"found {_found(value)}" + _hint(str(value), choices)
+    return f"{said}, found {_found(value)}"
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    return quoted(value)
+
+
+def _keys_at(location: Path_) -> list[str]:
+    """The keys of the section at a path of pydantic's, by walking the dataclasses."""
+    at: Any = SweepFile
+    for part in location:
+        annotations = get_args(at)[1:] if get_origin(at) is Annotated else ()
+        bare = optional(get_args(at)[0] if annotations else at)[0]
+        either = next((item for item in annotations if isinstance(item, Either)), None)
+        if either is not None:
+            at = either.members(bare)[str(part)]
+        elif dataclasses.is_dataclass(bare):
+            at = typing.get_type_hints(bare, include_extras=True)[str(part)]
+        else:  # a tuple's item, or a mapping's value
+            at = get_args(bare)[1 if get_origin(bare) is dict else 0]
+    bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
+    return [f.name for f in dataclasses.fields(bare)]

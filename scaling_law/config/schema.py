@@ -1,0 +1,370 @@
+"""The sections of a config as frozen dataclasses: one definition for the values, their checks
+and the JSON schema.
+
+Pydantic validates them (``config.load.load_config``) but is not needed to import or use them: the
+annotations of ``config_values`` load it only when a schema is built.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from scaling_law.config.trackers import TrackerName, TrackerOptions
+from scaling_law.config.values import Either, Number, Switch, Text
+from scaling_law.spec.counts import CONVENTIONS
+from scaling_law.spec.run import (
+    ACTIVATIONS,
+    COOLDOWNS,
+    NORMS,
+    POSITIONS,
+    SCHEDULES,
+    TOKENIZERS,
+    DataSpec,
+    EvalSpec,
+    SpikeSpec,
+)
+from scaling_law.spec.scales import MODEL_SCALES
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+DEVICE_KINDS = ("cpu", "mps", "cuda")
+KEPT = ("auto", "all", "largest", "none")
+RULES = ("slaw_small", "olmo_ladder", "steplaw")
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
+FORBID = {"extra": "forbid"}
+# No model has been as large in any dimension; products of these stay within floats.
+MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
+# About twice the seed noise of small models: a tighter interval is seldom had before the end.
+EARLY_STOP_WITHIN = 0.005
+SPIKE_SIGMAS = 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection:
+    """Which text, cut into tokens how."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    corpus: Annotated[str, Text("a named corpus or a path to files")]
+    tokenizer: Annotated[str, Text("how text is cut into tokens", TOKENIZERS)] = "bpe"
+    vocab_size: Annotated[
+        int, Number("tokens in the vocabulary", "count", low=257, high=MAX_TABLE)
+    ] = 1024
+    domains: tuple[Annotated[str, Text("a domain of the corpus")], ...] = ()
+    max_bytes: Annotated[int | None, Number("bytes of text to read", "bytes")] = None
+    val_fraction: Annotated[float, Number("share of documents held out", above=0, below=1)] = 0.02
+    max_epochs: Annotated[
+        float, Number("times the training text may be read", above=0, high=1e6)
+    ] = 4.0
+
+    def __post_init__(self) -> None:
+        self.spec()
+
+    def spec(self) -> DataSpec:
+        """What a run records of this section."""
+        return DataSpec(
+            corpus=self.corpus,
+            tokenizer=self.tokenizer,
+            vocab_size=self.vocab_size,
+            domains=self.domains,
+            max_bytes=self.max_bytes,
+            val_fraction=self.val_fraction,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """What every model of the grid shares."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    n_ctx: Annotated[int, Number("tokens of context", "count", low=1, high=MAX_TABLE)] = 256
+    norm: Annotated[str, Text("normalisation", NORMS)] = "rmsnorm"
+    position: Annotated[str, Text("position encoding", POSITIONS)] = "rotary"
+    activation: Annotated[str, Text("MLP activation", ACTIVATIONS)] = "relu2"
+    qk_norm: bool = True
+    tied: bool = False
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """One explicit shape; ``d_ff`` and ``n_kv_head`` follow from the width and heads if absent."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    n_layer: Annotated[int, Number("blocks", low=1, high=MAX_LAYERS)]
+    d_model: Annotated[int, Number("width", low=2, high=MAX_WIDTH)]
+    n_head: Annotated[int, Number("query heads", low=1, high=MAX_WIDTH)]
+    n_kv_head: Annotated[int | None, Number("key/value heads", low=1, high=MAX_WIDTH)] = None
+    d_ff: Annotated[int | None, Number("hidden width of the MLP", low=1, high=MAX_TABLE)] = None
+
+    def __post_init__(self) -> None:
+        if self.d_model % self.n_head:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_head {self.n_head}")
+        if self.n_kv_head is not None and self.n_head % self.n_kv_head:
+            raise ValueError(
+                f"n_head {self.n_head} is not a multiple of n_kv_head {self.n_kv_head}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeRange:
+    """``count`` sizes between two parameter counts, log-spaced, shaped by a rule.
+
+    The depth follows the named scales, or ``d_model / aspect_ratio``; heads are 64 wide or less.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    params: tuple[
+        Annotated[float, Number("fewest parameters", "count", low=1, high=MAX_PARAMS)],
+        Annotated[float, Number("most parameters", "count", low=1, high=MAX_PARAMS)],
+    ]
+    count: Annotated[int, Number("how many sizes", low=1, high=200)]
+    convention: Annotated[str, Text("what params counts", CONVENTIONS)] = "non_embedding"
+    aspect_ratio: Annotated[float | None, Number("d_model / n_layer", low=0.1, high=1e6)] = None
+
+    def __post_init__(self) -> None:
+        if self.params[0] > self.params[1] or (self.count > 1 and self.params[0] == self.params[1]):
+            raise ValueError(f"params runs from {self.params[0]:g} to {self.params[1]:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlopsLadder:
+    """Equal-compute cells ``base_flops * ratio^i``: ``count`` consecutive ones for every size.
+
+    Each size starts at the cell that gives it the horizon nearest to ``tokens_near``, so that
+    sizes and horizons line up in IsoFLOP cells whatever the sizes are.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    base_flops: Annotated[float, Number("exact training FLOPs of cell 0", "count")]
+    tokens_near: Annotated[float, Number("first horizon of every size", "tokens")]
+    count: Annotated[int, Number("horizons per size", low=1, high=64)] = 4
+    ratio: Annotated[float, Number("from one cell to the next", above=1, high=100)] = 2.0
+
+
+SizeName = Annotated[str, Text("a named model scale", tuple(MODEL_SCALES))]
+SizeList = tuple[Annotated[SizeName | Shape, Either("a named scale or a shape")], ...]
+Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
+HORIZONS = ("tokens", "tokens_per_param", "flops", "flops_ladder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridEntry:
+    """Sizes, one way of giving horizons, and seeds."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    sizes: Annotated[SizeList | SizeRange, Either("sizes by name or shape, or a range of them")]
+    tokens: tuple[Annotated[float, Number("a horizon", "tokens")], ...] | None = None
+    tokens_per_param: (
+        tuple[Annotated[float, Number("tokens / N", above=0, high=1e12)], ...] | None
+    ) = None
+    flops: tuple[Annotated[float, Number("an IsoFLOP budget", "count")], ...] | None = None
+    flops_ladder: FlopsLadder | None = None
+    convention: Annotated[str, Text("what tokens_per_param divides by", CONVENTIONS)] = "matmul"
+    seeds: Annotated[
+        tuple[Seed, ...] | dict[str, tuple[Seed, ...]],
+        Either("seeds of every size, or by the name of a size (others: 0)"),
+    ] = (0,)
+    grow_from: Annotated[
+        str | None, Text("start as this smaller size of the grid, enlarged (its name in the plan)")
+    ] = None
+    grow_at: Annotated[float | None, Number("of its trunk; null for the whole trunk", "tokens")] = (
+        None
+    )
+
+    def __post_init__(self) -> None:
+        if self.grow_at is not None and self.grow_from is None:
+            raise ValueError("grow_at says where in grow_from's trunk; grow_from is missing")
+        given = [name for name in HORIZONS if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"expected exactly one of {', '.join(HORIZONS)}; found {found}")
+        if not getattr(self, given[0]):
+            raise ValueError(f"{given[0]} is empty")
+        if not self.sizes or not self.seeds:
+            raise ValueError("sizes or seeds is empty")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSection:
+    """Shape of the learning rate; warm-up belongs to the rule in ``optim``."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    shape: Annotated[str, Text("learning rate over steps", SCHEDULES)] = "wsd"
+    cooldown: Annotated[str, Text("shape of WSD's decay", COOLDOWNS)] = "1-sqrt"
+    decay_frac: Annotated[float, Number("share of steps WSD decays", above=0, below=1)] = 0.2
+    final_frac: Annotated[float, Number("end of the decay over peak", low=0, high=1)] = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSection:
+    """The rule that sets LR, batch, beta2 and warm-up, and what overrides it."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    rule: Annotated[str, Text("named rule, see spec/hyperparams.py", RULES)] = "slaw_small"
+    lr_mult: Annotated[float, Number("factor on the rule's LR", low=1e-6, high=1e6)] = 1.0
+    lr: Annotated[float | None, Number("peak LR instead of the rule's", low=1e-12, high=1e3)] = None
+    batch_tokens: Annotated[int | None, Number("tokens per step instead", "count")] = None
+    warmup_tokens: Annotated[int | None, Number("warm-up instead", "count")] = None
+    beta1: Annotated[float, Number("AdamW's beta1", low=0, below=1)] = 0.9
+    beta2: Annotated[float | None, Number("instead of the rule's", low=0, below=1)] = None
+    eps: Annotated[float, Number("AdamW's epsilon", above=0, high=1)] = 1e-8
+    weight_decay: Annotated[float, Number("on matrices only", low=0, high=1e3)] = 0.1
+    grad_clip: Annotated[float | None, Number("norm; null for none", above=0, high=1e6)] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSection:
+    """Validation at the end of a run, and smaller ones on the way."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    val_tokens: Annotated[int, Number("scored at the end", "count", low=1)] = 131_072
+    curve_tokens: Annotated[int, Number("scored on the way", "count", low=1)] = 16_384
+    curve_points: Annotated[int, Number("evaluations on the way", low=0, high=10_000)] = 20
+
+    def spec(self) -> EvalSpec:
+        """What a run records of this section."""
+        return EvalSpec(
+            val_tokens=self.val_tokens,
+            curve_tokens=self.curve_tokens,
+            curve_points=self.curve_points,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSection:
+    """How often a run saves its state: what a kill may cost, never what is trained."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    every: Annotated[float, Number("seconds between two saves", "seconds")] = 60.0
+    every_steps: Annotated[int | None, Number("steps between two, as well", low=1)] = None
+    keep: Annotated[int, Number("newest states kept; one is a spare", low=1, high=1000)] = 2
+
+    def resources(self) -> dict[str, Any]:
+        """The fields of ``Resources`` that this section sets."""
+        return {
+            "checkpoint_every_seconds": self.every,
+            "checkpoint_every_steps": self.every_steps,
+            "keep_checkpoints": self.keep,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What the sweep may take; what does not fit is left out, with its reason."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    time: Annotated[float | None, Number("estimated seconds of the sweep", "seconds")] = None
+    memory: Annotated[int | None, Number("bytes, all runs at once", "gigabytes")] = None
+    slots: Annotated[
+        int | None, Number("runs at once; null for one a core, or one a GPU", low=1, high=1000)
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepFile:
+    """A sweep of training runs for `slaw run`."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    name: Annotated[str, Text("names the results folder", pattern=NAME)]
+    question: Annotated[str, Text("what the sweep is to answer")] = ""
+    data: DataSection
+    model: ModelSection = field(default_factory=ModelSection)
+    grid: tuple[GridEntry, ...]
+    schedule: ScheduleSection = field(default_factory=ScheduleSection)
+    optim: OptimSection = field(default_factory=OptimSection)
+    eval: EvalSection = field(default_factory=EvalSection)
+    precision: Annotated[
+        str, Text("auto takes the measured best of the device", ("auto", "fp32", "bf16", "fp16"))
+    ] = "auto"
+    keep_weights: Annotated[
+        str, Text("final weights to keep; auto: all while below 1 GB, else the largest", KEPT)
+    ] = "auto"
+    stacking: Annotated[
+        str, Text("auto trains small models of one shape as one program", ("auto", "off"))
+    ] = "auto"
+    compile: Annotated[
+        str, Text("auto trains long runs on CUDA through torch.compile", ("off", "auto"))
+    ] = "off"
+    trackers: Annotated[
+        tuple[TrackerName, ...] | dict[TrackerName, TrackerOptions],
+        Either("where curves are shown besides: names, or names with their options"),
+    ] = ()
+    limits: Limits = field(default_factory=Limits)
+    checkpoints: CheckpointSection = field(default_factory=CheckpointSection)
+    early_stop: Annotated[
+        float | None,
+        Switch(
+            "end branches whose final loss is predicted to this share of it, at 90%"
+            f" (true: {EARLY_STOP_WITHIN:g})",
+            above=0,
+            high=0.1,
+            on=EARLY_STOP_WITHIN,
+        ),
+    ] = None
+
+    spikes: Annotated[
+        float | None,
+        Switch(
+            "skip a batch whose loss is so many standard deviations above the recent steps'"
+            f" (true: {SPIKE_SIGMAS:g})",
+            low=2,
+            high=1000,
+            on=SPIKE_SIGMAS,
+        ),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if not self.grid:
+            raise ValueError("grid is empty")
+
+    def spike_spec(self) -> SpikeSpec | None:
+        """What a run records of ``spikes``."""
+        return SpikeSpec(sigmas=self.spikes) if self.spikes is not None else None
+
+
+class Invalid(Exception):  # noqa: N818 - the list of errors, not an error of its own
+    """What pydantic found wrong, as it reports it (``loc``, ``type``, ``msg``, ``input``)."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = errors
+
+
+def validate(data: Any) -> SweepFile:
+    """The sections from plain values. Raises ``Invalid`` with every error at once."""
+    from pydantic import ValidationError
+
+    try:
+        # JSON mode is the strict mode in which lists may become tuples
+        return _adapter().validate_json(json.dumps(data), strict=True)
+    except ValidationError as problem:
+        raise Invalid([dict(error) for error in problem.errors(include_url=False)]) from None
+
+
+def sweep_schema() -> dict[str, Any]:
+    """The JSON schema of the sections."""
+    return _adapter().json_schema()
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[SweepFile]:
+    """Made once a process: that takes a quarter of the CPU time of starting up."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(SweepFile)

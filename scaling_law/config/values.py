@@ -1,0 +1,198 @@
+"""What a key of a config may hold and how it is read: texts, numbers with units, unions.
+
+Annotations for pydantic, which they load only when a schema is built.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from scaling_law import units
+from scaling_law.errors import quoted
+from scaling_law.spec.scales import DATA_SCALES
+
+MAX_COUNT = 1e40  # tokens, FLOPs: more than anything can be, and far from overflowing
+
+
+def optional(source: Any) -> tuple[Any, bool]:
+    """The type without ``| None``, and whether it had it."""
+    if get_origin(source) in (Union, types.UnionType):
+        rest = [arg for arg in get_args(source) if arg is not type(None)]
+        if len(rest) == 1:
+            return rest[0], True
+    return source, False
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text, one of ``choices`` or matching ``pattern`` where given.
+
+    ``doc`` is its line in the JSON schema.
+    """
+
+    doc: str
+    choices: tuple[str, ...] = ()
+    pattern: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        nullable = optional(source)[1]
+        if self.choices:
+            schema: Any = core_schema.literal_schema(list(self.choices))
+        else:
+            schema = core_schema.str_schema(pattern=self.pattern, strict=True)
+        return core_schema.nullable_schema(schema) if nullable else schema
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "description": self.doc}
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number within bounds, read as ``unit`` says.
+
+    ``count`` takes ``5M``; ``tokens`` also the named data scales; ``seconds`` takes ``2h``;
+    ``bytes`` takes ``4GB``, and ``gigabytes`` a bare number of them as well; None a plain number.
+    Counts are at least 1 and at most ``MAX_COUNT`` unless bounded closer: products of them must
+    stay within floats.
+    """
+
+    doc: str
+    unit: Literal["count", "tokens", "seconds", "bytes", "gigabytes"] | None = None
+    low: float | None = None
+    above: float | None = None
+    below: float | None = None
+    high: float | None = None
+
+    def read(self, value: Any, whole: bool) -> float:
+        """``value`` as a number. Raises ``ValueError`` with what was expected."""
+        if self.unit is None:
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"expected a {'whole ' * whole}number, found {quoted(value)}")
+            number: float = value
+        elif isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(f"expected {self.forms()}, found {quoted(value)}")
+        elif self.unit == "seconds":
+            number = units.parse_seconds(value)
+        elif self.unit in ("bytes", "gigabytes"):
+            number = units.parse_bytes(value, "B" if self.unit == "bytes" else "GB")
+        elif self.unit == "tokens" and value in DATA_SCALES:
+            number = DATA_SCALES[str(value)]
+        else:
+            number = units.parse_count(value)
+        if whole and number != int(number):
+            raise ValueError(f"expected a whole number, found {quoted(value)}")
+        # 0 and 0.0 are one value but two texts in the JSON that names a run
+        number = int(number) if whole else float(number)
+        self._check(number, value)
+        return number
+
+    def forms(self) -> str:
+        """How the value may be written."""
+        return {
+            "count": "a count such as 5M or 1e18",
+            "tokens": f"tokens such as 5M, or {', '.join(DATA_SCALES)}",
+            "seconds": "a duration such as 2h or 90m",
+            "bytes": "a size such as 4GB",
+            "gigabytes": "a size such as 4GB",
+        }.get(self.unit or "", "a number")
+
+    def _check(self, number: float, value: Any) -> None:
+        counted = self.unit in ("count", "tokens")
+        if counted and self.high is None and number > MAX_COUNT:
+            raise ValueError(f"expected at most {MAX_COUNT:g}, found {quoted(value)}")
+        if counted and self.low is None and number < 1:
+            raise ValueError(f"expected at least 1, found {quoted(value)}")
+        if self.low is not None and number < self.low:
+            raise ValueError(f"expected at least {self.low:g}, found {quoted(value)}")
+        if self.above is not None and number <= self.above:
+            raise ValueError(f"expected above {self.above:g}, found {quoted(value)}")
+        if self.high is not None and number > self.high:
+            raise ValueError(f"expected at most {self.high:g}, found {quoted(value)}")
+        if self.below is not None and number >= self.below:
+            raise ValueError(f"expected below {self.below:g}, found {quoted(value)}")
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        inner, nullable = optional(source)
+        whole = inner is int
+        schema: Any = core_schema.no_info_plain_validator_function(
+            lambda value: self.read(value, whole), metadata={"whole": whole}
+        )
+        return core_schema.nullable_schema(schema) if nullable else schema
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        nullable = schema["type"] == "nullable"
+        whole = (schema["schema"] if nullable else schema)["metadata"]["whole"]
+        kinds = ["integer" if whole and self.unit is None else "number"]
+        kinds += ["string"] if self.unit else []
+        kinds += ["null"] if nullable else []
+        bounds = {
+            "minimum": self.low,
+            "exclusiveMinimum": self.above,
+            "maximum": self.high,
+            "exclusiveMaximum": self.below,
+        }
+        known = {key: bound for key, bound in bounds.items() if bound is not None}
+        doc = self.doc if self.unit is None else f"{self.doc} ({self.forms()})"
+        return {"type": kinds if len(kinds) > 1 else kinds[0], "description": doc, **known}
+
+
+@dataclass(frozen=True)
+class Switch(Number):
+    """``true`` for ``on``, ``false`` for off (None), or a number of one's own."""
+
+    on: float = 1.0
+
+    def read(self, value: Any, whole: bool) -> Any:
+        if isinstance(value, bool):
+            return self.on if value else None
+        if not isinstance(value, int | float):
+            raise ValueError(f"expected true, false or a number, found {value!r}")
+        return super().read(value, whole)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        found = super().__get_pydantic_json_schema__(schema, handler)
+        return {**found, "type": ["boolean", *found["type"]]}
+
+
+def kind_of(value: Any) -> str | None:
+    """Which member of an ``Either`` a value picks; in error paths it is skipped."""
+    kinds: dict[type, str] = {dict: "<mapping>", list: "<list>", str: "<text>"}
+    return kinds.get(type(value))
+
+
+@dataclass(frozen=True)
+class Either:
+    """A union told apart by the YAML kind of the value, so that one member's errors show."""
+
+    doc: str
+
+    def members(self, source: Any) -> dict[str, Any]:
+        """The union's members by ``kind_of``."""
+        found = {}
+        for member in get_args(source):
+            bare = get_args(member)[0] if get_origin(member) is Annotated else member
+            origin = get_origin(bare) or bare
+            kind = "<list>" if origin is tuple else "<text>" if origin is str else "<mapping>"
+            found[kind] = member
+        return found
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        inner = self.members(source)
+        names = " or a ".join(kind.strip("<>") for kind in inner)
+        return core_schema.tagged_union_schema(
+            {kind: handler.generate_schema(member) for kind, member in inner.items()},
+            discriminator=kind_of,
+            custom_error_type="either",
+            custom_error_message=f"expected a {names}",
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "description": self.doc}

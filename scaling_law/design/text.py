@@ -1,0 +1,141 @@
+"""What ``slaw plan --target`` prints: the runs and what each is for, what they are to tell."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from scaling_law import text_columns
+from scaling_law.design.propose import ChosenRun, Proposal, budget_words
+from scaling_law.fit.result import Prediction
+from scaling_law.units import count_of, format_count, format_seconds, outward_range
+
+_HEAD = (
+    ("run", "params", "params", "params", "tokens", "tokens", "FLOPs", "time", "variance"),
+    ("", "non-emb", "matmul", "total", "", "/param", "alone", "own", "without"),
+)
+
+# A change of the variance that would print as 0.0%.
+_NO_GAIN = 5e-4
+# Intervals whose ratios of ends differ by less read the same.
+_SAME_WIDTH = 1.01
+
+
+def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
+    """The proposal for a terminal; ``written`` is where its YAML went, ``sweep`` the folder whose
+    next batch it is."""
+    target, plan = proposal.target, proposal.plan
+    trunks = len({(run.params_total, run.seed) for run in proposal.chosen})
+    sizes = len({run.params_total for run in proposal.chosen})
+    noise = proposal.noise
+    return "\n".join(
+        [
+            f"target: {target_words(target)}, {format_count(target.flops or 0)} FLOPs",
+            f"chosen of {proposal.candidates} candidates: {count_of(len(proposal.chosen), 'run')},"
+            f" {trunks} independent trunks or single runs, {sizes} sizes",
+            "",
+            *text_columns.numbers([*_HEAD, *map(_row, proposal.chosen)]),
+            _gain_words(proposal),
+            "",
+            f"cost: {plan.flops_total:.3g} exact FLOPs, about"
+            f" {format_seconds(plan.seconds_estimate)} on {plan.slots} at once (budget"
+            f" {budget_words(proposal.wanted.budget)}; branching saves {plan.saving_frac:.0%})",
+            *_expectation(proposal),
+            f"believed: {proposal.prior.origin}; noise of a run {_percent(noise.run_log)}, of a"
+            f" trunk {_percent(noise.trunk_log)}, misfit of the law {_percent(noise.misfit_log)}",
+            *(f"left out: {note}" for note in proposal.notes),
+            *(f"warning: {words}" for words in proposal.after.warnings),
+            "",
+            *_next(proposal, written, sweep),
+        ]
+    )
+
+
+def target_words(target: Prediction) -> str:
+    """``1M params on 10.6M tokens``: a loss is of both."""
+    return f"{format_count(target.params or 0)} params on {format_count(target.tokens or 0)} tokens"
+
+
+def _row(run: ChosenRun) -> tuple[str, ...]:
+    return (
+        run.label,
+        format_count(run.params_non_embedding),
+        format_count(run.params_matmul),
+        format_count(run.params_total),
+        format_count(run.tokens),
+        f"{run.tokens_per_param:.3g}",
+        f"{run.flops:.2e}",
+        format_seconds(run.seconds),
+        "about 0" if abs(run.gain_frac) < _NO_GAIN else f"{100 * run.gain_frac:+.1f}%",
+    )
+
+
+def _gain_words(proposal: Proposal) -> str:
+    words = "variance without: how much larger the forecast's variance would be without that run"
+    if min(run.gain_frac for run in proposal.chosen) > -_NO_GAIN:
+        return words
+    return f"{words}; below 0: bought as a seed, size or horizon that shows noise and misfit"
+
+
+def _percent(log: float) -> str:
+    return f"{100 * log:.2g}%"
+
+
+def _expectation(proposal: Proposal) -> list[str]:
+    after, level = proposal.after, f"{100 * proposal.wanted.level:g}%"
+    ends = after.low_nats or math.nan, after.high_nats or math.nan
+    refused = bool(after.refused)
+    beyond = ", ".join(
+        f"{name} {math.log10(ratio):.1f}" if ratio > 1 else f"{name} within"
+        for name, ratio in after.beyond_data.items()
+    )
+    lines = [
+        f"before: {_range(*proposal.before, refused)} nats at the target,"
+        f" {target_words(proposal.target)}; by the {after.law} law alone"
+        f" {_range(*proposal.before_alone, False)} ({proposal.before_from})",
+        f"expected after: {_range(*ends, refused)} nats ({level} interval stretched over the"
+        f" laws); by the {after.law} law alone {_range(*proposal.alone, False)}",
+        *_why_wider(proposal),
+        f"orders of magnitude from the largest run to the target: {beyond}"
+        " (FLOPs of runs: exact; of the target: 6 x params x tokens)",
+    ]
+    return [*lines, after.refused] if after.refused else lines
+
+
+def _why_wider(proposal: Proposal) -> list[str]:
+    """Which part of the interval grows, where the expected one is wider than the one so far."""
+    now, then = proposal.target.interval_parts, proposal.after.interval_parts
+    low, high = proposal.after.low_nats, proposal.after.high_nats
+    if not (proposal.target.source == "fitted" and now and then and low and high):
+        return []
+    if high / low <= _SAME_WIDTH * proposal.before[1] / proposal.before[0]:
+        return []
+    name = max(then, key=lambda part: sum(then[part]) - sum(now[part]))
+    ends = (f"-{_change(-parts[name][0])} +{_change(parts[name][1])}" for parts in (now, then))
+    return [
+        f"wider after than before, by the interval's part for {name.replace('_', ' ')}:"
+        f" {' before, '.join(ends)} after (as such runs would give on average; those there may"
+        " by chance agree better)"
+    ]
+
+
+def _change(log: float) -> str:
+    change = abs(100 * math.expm1(min(log, 20.0)))
+    return f"{change:.1f}%" if change < 10 else f"{change:.0f}%"
+
+
+def _range(low: float, high: float, refused: bool) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "unknown"
+    if refused:
+        return " to ".join(outward_range(low, high))
+    decimals = min(max(math.ceil(-math.log10(max(high - low, 1e-9) / 2)), 1), 3)
+    return f"{low:.{decimals}f} to {high:.{decimals}f}"
+
+
+def _next(proposal: Proposal, written: Path | None, sweep: Path | None) -> list[str]:
+    out = f" --out {sweep}" if sweep else ""
+    if written is None:
+        name = f"{proposal.config.name}{'-next' if sweep else ''}.yaml"
+        return [f"nothing is written: --write {name} keeps this sweep for slaw run {name}{out}"]
+    return [f"written: {written}", f"next: slaw run {written}{out}"]

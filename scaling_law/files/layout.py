@@ -1,0 +1,333 @@
+"""Every file name on disk, and the atomic write that all of them go through.
+
+    results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
+                     tables/*.csv, report.html}
+    results/<sweep>/rounds/{adaptive.json, 01.yaml, 01.json, ...}
+    results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
+                                   weights.pt, record.json | failure.json}
+
+``record.json`` is written last; its presence is the only meaning of "finished". While somebody
+works on a run or a sweep there is a ``claim`` (``files/lease.py``), and ``runners/`` has one of
+each ``slaw run``. Temporary files are called ``.<name>.<anything>.tmp``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scaling_law.decode import json_problem
+from scaling_law.errors import ConfigError, did_you_mean
+
+RESULTS = "results"  # where sweeps go unless --out says otherwise
+
+
+def anybody() -> None:
+    """The guard of a folder that nobody else writes to."""
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The files of one run.
+
+    ``guard`` is asked right before anything is written, and raises when the run was claimed by
+    somebody else meanwhile.
+    """
+
+    path: Path
+    guard: Callable[[], None] = field(default=anybody, compare=False, repr=False)
+
+    @property
+    def spec(self) -> Path:
+        return self.path / "spec.json"
+
+    @property
+    def resources(self) -> Path:
+        return self.path / "resources.json"
+
+    @property
+    def curve(self) -> Path:
+        return self.path / "curve.jsonl"
+
+    @property
+    def record(self) -> Path:
+        return self.path / "record.json"
+
+    @property
+    def failure(self) -> Path:
+        return self.path / "failure.json"
+
+    @property
+    def claim(self) -> Path:
+        """Whose it is to train and to write to."""
+        return self.path / "claim"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def progress(self) -> Path:
+        """A heartbeat for the sweep's progress bar; no truth rests on it."""
+        return self.path / "progress.json"
+
+    @property
+    def weights(self) -> Path:
+        """The final weights, where they are kept; what ``slaw export`` reads."""
+        return self.path / "weights.pt"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "ckpt"
+
+    def checkpoint(self, step: int) -> Path:
+        """State before ``step`` is taken (``step`` steps are done)."""
+        return self.checkpoints / f"step_{step:08d}.pt"
+
+
+@dataclass(frozen=True)
+class ExportDir:
+    """The files of one exported model; those of a Hugging Face folder are named as it wants."""
+
+    path: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def about(self) -> Path:
+        """The run it came from: spec, loss, corpus."""
+        return self.path / "slaw.json"
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def generation_config(self) -> Path:
+        return self.path / "generation_config.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def tokenizer_config(self) -> Path:
+        return self.path / "tokenizer_config.json"
+
+
+@dataclass(frozen=True)
+class SweepDir:
+    """The files of one sweep."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "sweep.yaml"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def data(self) -> Path:
+        """Which prepared dataset the sweep's runs share (folder and fingerprint)."""
+        return self.path / "data.json"
+
+    @property
+    def claim(self) -> Path:
+        """Whose it is to plan, and to write the sweep's own files."""
+        return self.path / "claim"
+
+    @property
+    def runners(self) -> Path:
+        """A claim of every ``slaw run`` that is at work here."""
+        return self.path / "runners"
+
+    def runner_claims(self) -> list[Path]:
+        """The files in ``runners``, by name."""
+        return sorted(path for path in self.runners.glob("*") if not path.name.startswith("."))
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+    @property
+    def fits(self) -> Path:
+        return self.path / "fits"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def trackers_log(self) -> Path:
+        """What trackers' libraries had to say."""
+        return self.path / "trackers.log"
+
+    def tracking(self, name: str) -> Path:
+        """The folder of one tracker: its files, and what was sent to it."""
+        return self.path / "tracking" / name
+
+    @property
+    def tables(self) -> Path:
+        """The report's numbers as CSV and parquet."""
+        return self.path / "tables"
+
+    def versus(self, other: SweepDir) -> Path:
+        """The page that compares this sweep with another."""
+        return self.path / f"versus-{other.path.resolve().name}.html"
+
+    @property
+    def rounds(self) -> Path:
+        """What ``slaw run --adaptive`` decided, round by round."""
+        return self.path / "rounds"
+
+    @property
+    def adaptive(self) -> Path:
+        """What it was asked for."""
+        return self.rounds / "adaptive.json"
+
+    def round_config(self, number: int) -> Path:
+        """The sweep of a round (from 1), as ``slaw run`` takes it."""
+        return self.rounds / f"{number:02d}.yaml"
+
+    def round_cost(self, number: int) -> Path:
+        """What a round was planned to cost."""
+        return self.rounds / f"{number:02d}.json"
+
+    @property
+    def dashboard(self) -> Path:
+        """How far the sweep is, for other tools; kept current by ``slaw run``."""
+        return self.path / "dashboard.json"
+
+    def run(self, run_id: str) -> RunDir:
+        return RunDir(self.path.joinpath("runs", run_id))
+
+    def run_dirs(self) -> list[RunDir]:
+        """Every run folder, by name."""
+        if not self.runs.is_dir():
+            return []
+        return [RunDir(p) for p in sorted(self.runs.iterdir()) if p.is_dir()]
+
+
+def cache_dir() -> Path:
+    """``$SLAW_CACHE``, else ``$XDG_CACHE_HOME/slaw``, else ``~/.cache/slaw``."""
+    if named := os.environ.get("SLAW_CACHE"):
+        return Path(named)
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "slaw"
+
+
+def shipped(folder: str, name: str) -> Path:
+    """A file of ``configs/`` or ``experiments/``, beside the checkout or inside the wheel.
+
+    Raises ``ConfigError`` naming what is there instead.
+    """
+    package = Path(__file__).resolve().parents[1]
+    places = (package.parent / folder, package / "shipped" / folder)
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    known = sorted({p.stem for place in places for p in place.glob("*.yaml")})
+    word = name.removesuffix(".yaml")
+    raise ConfigError(
+        f"{word}: neither a file nor a shipped config{did_you_mean(word, known)}; shipped are"
+        f" {', '.join(known) or 'none'}"
+    )
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A new name beside ``path``, found by ``leftovers`` if it is never removed."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+
+
+def leftovers(*paths: Path) -> list[Path]:
+    """Temporary files of ``paths``, being written now or left by a process that was killed."""
+    return [left for path in paths for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp")]
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Path]:
+    """A temporary sibling to write to; on success flushed to disk and renamed onto ``path``.
+
+    ``guard`` is asked right before the rename, which whoever else claims the folder prevents
+    by removing the temporary file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        guard()
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as problem:
+        if isinstance(problem, FileNotFoundError):
+            guard()  # removed under our hands: by whoever has the folder now
+        # a full disk speaks of no file, a temporary name tells nobody anything
+        problem.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is only durable once its folder is; Windows cannot open folders, hence the guard.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ``ConfigError`` when ``folder`` is, or would lie below, what is no folder."""
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if place.exists() or place.is_symlink():
+            raise ConfigError(f"{folder}: cannot be written ({place} is not a folder)")
+
+
+def atomic_write(path: Path, content: str | bytes, guard: Callable[[], None] = anybody) -> None:
+    """Replace ``path`` by ``content``, whole or not at all."""
+    with atomic_file(path, guard) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, value: Any, guard: Callable[[], None] = anybody) -> None:
+    """``value`` as indented JSON, atomically; NaN and infinity are refused."""
+    atomic_write(path, json.dumps(value, indent=1, allow_nan=False) + "\n", guard)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in ``path``. Raises ``ConfigError`` naming the file when it is not JSON."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end
+            raise ConfigError(f"{path}: not a file; expected JSON")
+        return json.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise ConfigError(f"{path}: not readable as JSON ({json_problem(problem)})") from None

@@ -1,0 +1,91 @@
+"""Three approaches to one question, under every way of counting: size ~ compute^a.
+
+Hoffmann 2022 (arXiv 2203.15556, section 3): the envelope, IsoFLOP parabolas, the parametric
+law. They agree where the data are good; where one stands apart the table says why it might.
+The same runs give exponents apart by .2 under different counts (Porian 2024, arXiv 2406.19146).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from scaling_law import text_columns
+from scaling_law.fit.approaches.envelope import fit_envelope
+from scaling_law.fit.approaches.isoflop import fit_isoflop
+from scaling_law.fit.result import status_words
+from scaling_law.fit.suite import FitSuite
+
+KAPLAN, CHINCHILLA = 0.73, 0.50
+"""Exponents a of Kaplan 2020 (arXiv 2001.08361, figure 14) and Hoffmann 2022 (table 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Approach:
+    """``exponent`` a by ``name`` with params counted as ``params``; None when refused."""
+
+    name: str
+    params: str
+    flops: str
+    exponent: float | None
+    interval: tuple[float, float] | None
+    reason: str
+
+    @property
+    def verdict(self) -> str:
+        """Which published exponent the interval holds."""
+        if self.exponent is None or self.interval is None:
+            return ""
+        low, high = self.interval
+        held = [n for n, x in (("Kaplan", KAPLAN), ("Chinchilla", CHINCHILLA)) if low <= x <= high]
+        return " and ".join(held) if held else "neither"
+
+
+def compare(suite: FitSuite) -> list[Approach]:
+    """Every approach under every convention that the source allows; refusals with their reason."""
+    found = [_parametric(row) for row in suite.by_convention]
+    settings = suite.settings
+    for params, points in suite.counted.items():
+        flops = points.convention["flops"]
+        cells = fit_isoflop(points, level=settings.level, seed=settings.seed)
+        envelope = fit_envelope(points, level=settings.level)
+        for name, result in (("IsoFLOP", cells), ("envelope", envelope)):
+            line = result.lines.get("params")
+            found.append(
+                Approach(
+                    name=name,
+                    params=params,
+                    flops=flops,
+                    exponent=line.exponent if line else None,
+                    interval=line.interval if line else None,
+                    reason=result.reason,
+                )
+            )
+    return found
+
+
+def _parametric(row: dict[str, Any]) -> Approach:
+    interval = None if row["a_low"] is None else (row["a_low"], row["a_high"])
+    return Approach(
+        name=f"parametric ({row['law']})",
+        params=row["params"],
+        flops=row["flops"],
+        exponent=row["a"],
+        interval=interval,
+        reason="" if row["a"] is not None else status_words(row["status"]),
+    )
+
+
+def format_comparison(approaches: list[Approach], level: float) -> str:
+    """One table: approach, count, exponent with its interval, which published one it holds."""
+    head = ("approach", "params counted", "FLOPs", "a", f"{100 * level:g}% interval", "holds")
+    rows = [head]
+    for one in approaches:
+        interval = f"{one.interval[0]:.3f} to {one.interval[1]:.3f}" if one.interval else "-"
+        value = f"{one.exponent:.3f}" if one.exponent is not None else "refused"
+        words = one.verdict or one.reason
+        counted = one.params.replace("_", "-")
+        rows.append((one.name, counted, one.flops, value, interval, words))
+    title = "compute-optimal size ~ compute^a (Kaplan 2020: .73, Chinchilla 2022: .50)"
+    note = "IsoFLOP vertices and envelopes are biased even without noise: cross-checks"
+    return "\n".join([title, *text_columns.left(rows), note])

@@ -1,0 +1,197 @@
+"""Approach 1: the lower envelope of loss against compute (Hoffmann 2022, arXiv 2203.15556, 3.1).
+
+Only annealed endpoints belong here: a checkpoint in the middle of a schedule has not been
+cooled down, and an envelope over such checkpoints picks sizes by where their schedules stand.
+The envelope of a coarse grid is coarse too: its sizes move in steps, its ends are the grid's
+ends, and among noisy runs it prefers the lucky ones. A cross-check, not an estimate to act on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from scaling_law.errors import FitError
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import finite_json
+
+LEAST_POINTS = 4
+SAME_FLOPS_FRAC = 0.02
+# Fewer points than this on the line and the interval says little; the notes say so.
+FEW_POINTS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class PowerLine:
+    """quantity = exp(log_coefficient) * flops^exponent, by log-log least squares.
+
+    ``quantity`` is ``params`` or ``tokens`` (counted as the points count them); ``interval``
+    of the exponent at the result's level, None where it cannot be had;
+    ``flops_range`` (low, high) of the points on the line, ``n_points`` their number.
+    """
+
+    quantity: str
+    exponent: float
+    log_coefficient: float
+    interval: tuple[float, float] | None
+    interval_method: str
+    flops_range: tuple[float, float]
+    n_points: int
+    scatter_log: float
+
+    def at(self, flops: float) -> float:
+        """The quantity at this many FLOPs, in its own unit; extrapolates without a warning."""
+        return math.exp(self.log_coefficient + self.exponent * math.log(flops))
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvelopeResult:
+    """The runs no other run beats at the same or less compute, and the lines through them.
+
+    ``indices`` are row numbers of the points, ``run_id``, ``flops``, ``params``, ``tokens``,
+    ``loss_nats`` (per token) their values in order of FLOPs. ``lines`` maps ``params`` and
+    ``tokens`` to their ``PowerLine``, empty when ``status`` is ``refused`` for ``reason``.
+    """
+
+    status: str
+    reason: str
+    indices: tuple[int, ...]
+    run_id: tuple[str, ...]
+    flops: tuple[float, ...]
+    params: tuple[float, ...]
+    tokens: tuple[float, ...]
+    loss_nats: tuple[float, ...]
+    lines: dict[str, PowerLine]
+    level: float
+    convention: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exponents(self) -> dict[str, float]:
+        """``a`` of params ~ flops^a and ``b`` of tokens ~ flops^b; empty when refused."""
+        return exponents(self.lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, non-finite numbers as null."""
+        plain: dict[str, Any] = finite_json(self)
+        return plain | {"exponents": self.exponents}
+
+
+def exponents(lines: dict[str, PowerLine]) -> dict[str, float]:
+    """{"a": params' exponent, "b": tokens' exponent} of the lines there are."""
+    letters = {"params": "a", "tokens": "b"}
+    return {letters[name]: line.exponent for name, line in lines.items()}
+
+
+def fit_envelope(points: FitPoints, *, level: float = 0.9) -> EnvelopeResult:
+    """The lower envelope of loss against FLOPs and its exponents, intervals at ``level``.
+
+    Refuses, with the reason in the result, fewer than four points on the envelope, or all of
+    one size. Raises ``FitError`` for a level outside (0, 1).
+    """
+    check_level(level)
+    rows = envelope_rows(points)
+    reason = _why_not(points, rows)
+    lines = {}
+    if not reason:
+        for name in ("params", "tokens"):
+            lines[name] = power_line(
+                name, points.flops[rows], points.variable(name)[rows], level=level
+            )
+    return EnvelopeResult(
+        status="refused" if reason else "fitted",
+        reason=reason,
+        indices=tuple(rows),
+        run_id=tuple(points.run_id[i] for i in rows),
+        flops=tuple(points.flops[rows].tolist()),
+        params=tuple(points.params[rows].tolist()),
+        tokens=tuple(points.tokens[rows].tolist()),
+        loss_nats=tuple(points.loss_nats[rows].tolist()),
+        lines=lines,
+        level=level,
+        convention=dict(points.convention),
+        notes=() if reason else tuple(_notes(points, rows)),
+    )
+
+
+def check_level(level: float) -> None:
+    """Raises ``FitError`` unless ``level`` is a confidence level between 0 and 1."""
+    if not 0 < level < 1:
+        raise FitError(f"level {level:g}: expected between 0 and 1, such as 0.9")
+
+
+def envelope_rows(points: FitPoints) -> list[int]:
+    """Row numbers, in order of FLOPs, of the points that none with fewer or as many beats.
+
+    FLOPs within ``SAME_FLOPS_FRAC`` count as as many: the runs of an IsoFLOP cell differ by
+    the rounding to whole steps, which must not put every one of them on the envelope.
+    """
+    order = np.lexsort((points.loss_nats, points.flops))
+    flops, losses = points.flops[order], points.loss_nats[order]
+    best = np.minimum.accumulate(losses)
+    reach = np.searchsorted(flops, flops * (1 + SAME_FLOPS_FRAC), side="right") - 1
+    kept: list[int] = []
+    for place, row in enumerate(order):
+        ahead = not kept or losses[place] < points.loss_nats[kept[-1]]
+        if ahead and losses[place] <= best[reach[place]]:
+            kept.append(int(row))
+    return kept
+
+
+def power_line(quantity: str, flops: Floats, values: Floats, *, level: float) -> PowerLine:
+    """Least squares of log ``values`` on log ``flops``, interval by Student's t, n - 2 degrees.
+
+    At least three points of at least two different FLOPs.
+    """
+    assert len(flops) >= 3 and len(set(flops.tolist())) >= 2
+    x, y = np.log(flops), np.log(values)
+    centred = x - x.mean()
+    spread = float(centred @ centred)
+    slope = float(centred @ y) / spread
+    residual = y - y.mean() - slope * centred
+    free = len(x) - 2
+    scatter = math.sqrt(float(residual @ residual) / free)
+    half = float(stdtrit(free, 0.5 + level / 2)) * scatter / math.sqrt(spread)
+    return PowerLine(
+        quantity=quantity,
+        exponent=slope,
+        log_coefficient=float(y.mean() - slope * x.mean()),
+        interval=(slope - half, slope + half),
+        interval_method=f"log-log regression, Student's t({free})",
+        flops_range=(float(flops.min()), float(flops.max())),
+        n_points=len(x),
+        scatter_log=scatter,
+    )
+
+
+def _why_not(points: FitPoints, rows: list[int]) -> str:
+    if len(rows) < LEAST_POINTS:
+        return (
+            f"{len(rows)} points on the lower envelope, at least {LEAST_POINTS} needed: "
+            "add FLOP budgets"
+        )
+    if len({points.params[i] for i in rows}) < 2:
+        return (
+            "only one size on the lower envelope: add smaller sizes for small budgets "
+            "and larger sizes for large ones"
+        )
+    return ""
+
+
+def _notes(points: FitPoints, rows: list[int]) -> list[str]:
+    notes = []
+    if len(rows) < FEW_POINTS:
+        notes.append(f"only {len(rows)} points on the envelope: the interval is itself uncertain")
+    ends = {float(points.params.min()), float(points.params.max())}
+    edge = sum(float(points.params[i]) in ends for i in rows)
+    if edge:
+        notes.append(
+            f"{edge} of {len(rows)} envelope points are of the smallest or largest size: "
+            "there the grid, not the optimum, sets the size"
+        )
+    return notes

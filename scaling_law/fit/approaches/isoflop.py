@@ -1,0 +1,413 @@
+"""Approach 2: IsoFLOP parabolas (Hoffmann 2022, arXiv 2203.15556, section 3.2).
+
+In each cell of equal compute, loss in nats (not its logarithm: as published) is a parabola
+in log params; its vertex is the cell's optimum, and log-log lines through the optima give
+params ~ C^a and tokens ~ C^b.
+
+Known bias, without any noise: the loss at equal compute is no parabola but a sum of two
+exponentials of log params, steeper towards small models when alpha > beta. With 15 sizes
+spanning +-8x about the true optimum, tokens at the vertex come out 2.9% low on the surface
+published for Chinchilla (alpha .34, beta .28) and 13.9% low at alpha / beta = 3; a cell not
+centred on its optimum is worse. Curvature of the wrong sign and vertices outside the sampled
+sizes are refused, never returned. A cross-check to draw beside the parametric fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtri, stdtrit
+
+from scaling_law.errors import FitError
+from scaling_law.fit.approaches.envelope import PowerLine, check_level, exponents, power_line
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import finite_json
+from scaling_law.fit.solver.bootstrap import interval
+
+LEAST_CELLS = 3
+# A parabola through three sizes is exact: it cannot tell noise from curvature.
+LEAST_SIZES = 3
+FEW_CELLS = 6
+# An exponent lies between 0 and 1: an interval this wide has told nothing.
+USELESS_WIDTH = 0.5
+_DEGREES = 3
+_WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class IsoflopCell:
+    """One parabola. ``status`` is ``accepted``, ``exact`` (three sizes, no residual degrees of
+    freedom) or ``refused`` for ``reason``.
+
+    ``flops`` is the cell's (geometric mean); ``indices`` and ``run_id`` its points. ``params``,
+    ``tokens`` and ``loss_nats`` (per token) are its distinct sizes in order, seeds averaged,
+    moved to the cell's FLOPs. ``coefficients`` are (c0, c1, c2) of loss = c0 + c1 x + c2 x^2,
+    x = log params - ``centre_log_params``. The optimum's fields are None when refused.
+    """
+
+    flops: float
+    n_sizes: int
+    status: str
+    reason: str
+    indices: tuple[int, ...]
+    run_id: tuple[str, ...]
+    params: tuple[float, ...]
+    tokens: tuple[float, ...]
+    loss_nats: tuple[float, ...]
+    coefficients: tuple[float, float, float] | None = None
+    centre_log_params: float | None = None
+    params_optimal: float | None = None
+    tokens_optimal: float | None = None
+    loss_min_nats: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the cell has an optimum."""
+        return self.status != "refused"
+
+    def loss_at(self, params: float) -> float | None:
+        """The parabola at ``params``, nats per token; None for a cell without one."""
+        if self.coefficients is None or self.centre_log_params is None:
+            return None
+        x = math.log(params) - self.centre_log_params
+        return self.coefficients[0] + x * (self.coefficients[1] + x * self.coefficients[2])
+
+
+@dataclass(frozen=True, kw_only=True)
+class IsoflopResult:
+    """Cells in order of FLOPs and the lines through their optima.
+
+    ``lines`` maps ``params`` and ``tokens`` to a ``PowerLine`` in FLOPs, empty when ``status``
+    is ``refused`` for ``reason``. ``outside`` are run_ids in no cell of two sizes or more.
+    """
+
+    status: str
+    reason: str
+    cells: tuple[IsoflopCell, ...]
+    lines: dict[str, PowerLine]
+    level: float
+    tolerance_frac: float
+    resamples: int
+    seed: int
+    outside: tuple[str, ...]
+    convention: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exponents(self) -> dict[str, float]:
+        """``a`` of params ~ flops^a and ``b`` of tokens ~ flops^b; empty when refused."""
+        return exponents(self.lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, non-finite numbers as null."""
+        plain: dict[str, Any] = finite_json(self)
+        return plain | {"exponents": self.exponents}
+
+
+@dataclass(frozen=True)
+class _Parabola:
+    """A cell's least squares: rows of points [n], log params and tokens of the sizes [s].
+
+    ``solve`` [3, n] turns losses into coefficients about ``centre``; sizes weigh the same
+    however many seeds they have.
+    """
+
+    log_flops: float
+    rows: list[int]
+    losses: Floats
+    size_of_row: np.typing.NDArray[np.int64]
+    log_params: Floats
+    log_tokens: Floats
+    centre: float
+    design: Floats
+    solve: Floats
+
+    @property
+    def n_sizes(self) -> int:
+        return len(self.log_params)
+
+    def optimum(self, coefficients: Floats) -> tuple[Floats, Floats]:
+        """Log params and log tokens at the vertex of each [3, R]; NaN where refused."""
+        _, slope, bend = coefficients
+        with np.errstate(divide="ignore", invalid="ignore"):
+            vertex = self.centre - slope / (2 * bend)
+        inside = (vertex >= self.log_params[0]) & (vertex <= self.log_params[-1])
+        vertex = np.where((bend > 0) & inside, vertex, math.nan)
+        return vertex, np.interp(vertex, self.log_params, self.log_tokens)
+
+
+def fit_isoflop(
+    points: FitPoints,
+    *,
+    tolerance_frac: float = 0.1,
+    level: float = 0.9,
+    resamples: int = 400,
+    seed: int = 0,
+) -> IsoflopResult:
+    """Parabolas in cells whose FLOPs agree within +-``tolerance_frac``, and their exponents.
+
+    Cells that cannot be used are refused with their reason; so is the whole when fewer than
+    three cells remain. Intervals at ``level``: the wider of ``resamples`` wild bootstrap draws
+    by cluster (see ``_drawn``; none with 0 draws or nothing but exact cells) and Student's t
+    from the scatter of the optima about their line. Raises ``FitError`` for a level or
+    tolerance outside (0, 1).
+    """
+    check_level(level)
+    if not 0 < tolerance_frac < 1:
+        raise FitError(f"tolerance {tolerance_frac:g}: expected between 0 and 1, such as 0.1")
+    groups, alone = group_cells(points, tolerance_frac)
+    width = math.log((1 + tolerance_frac) / (1 - tolerance_frac))
+    fitted = [_cell(points, rows, width) for rows in groups]
+    usable = [parabola for parabola, cell in fitted if cell.usable and parabola]
+    reason = ""
+    if len(usable) < LEAST_CELLS:
+        reason = (
+            f"{len(usable)} of {len(groups)} IsoFLOP cells have a minimum inside their sizes, "
+            f"at least {LEAST_CELLS} needed: give FLOP budgets with at least 4 sizes each"
+        )
+    lines: dict[str, PowerLine] = {}
+    notes: list[str] = []
+    if not reason:
+        lines, notes = _lines(points, usable, level, resamples, seed)
+    return IsoflopResult(
+        status="refused" if reason else "fitted",
+        reason=reason,
+        cells=tuple(cell for _, cell in fitted),
+        lines=lines,
+        level=level,
+        tolerance_frac=tolerance_frac,
+        resamples=resamples,
+        seed=seed,
+        outside=tuple(points.run_id[row] for row in alone),
+        convention=dict(points.convention),
+        notes=tuple(notes + _uninformative(lines)),
+    )
+
+
+def _uninformative(lines: dict[str, PowerLine]) -> list[str]:
+    found = []
+    for line in lines.values():
+        if line.interval and line.interval[1] - line.interval[0] > USELESS_WIDTH:
+            low, high = line.interval
+            found.append(
+                f"exponent of {line.quantity} anywhere in {low:.2f} to {high:.2f}: "
+                "the cells do not determine it"
+            )
+    return found
+
+
+def group_cells(points: FitPoints, tolerance_frac: float) -> tuple[list[list[int]], list[int]]:
+    """Cells of two or more sizes as row numbers, in order of FLOPs, and the rows in none.
+
+    A cell spans at most (1 + tolerance) / (1 - tolerance) in FLOPs; the window with the most
+    distinct sizes is taken first (then the next of what is left), so that runs spread evenly
+    over compute do not chain into one cell.
+    """
+    width = math.log((1 + tolerance_frac) / (1 - tolerance_frac)) + 1e-9
+    logs = np.log(points.flops)
+    sizes = _size_keys(points.params)
+    left = [int(row) for row in np.argsort(logs, kind="stable")]
+    cells: list[list[int]] = []
+    while left:
+        first, last = _fullest_window(logs, sizes, left, width)
+        cell = left[first:last]
+        if len({sizes[row] for row in cell}) < 2:
+            break
+        cells.append(cell)
+        left = left[:first] + left[last:]
+    cells.sort(key=lambda cell: float(logs[cell].mean()))
+    return cells, left
+
+
+def _size_keys(params: Floats) -> list[int]:
+    # one ten-thousandth apart is the same size: counts differ by rounding between tables
+    return [int(key) for key in np.round(np.log(params) * 1e4)]
+
+
+def _fullest_window(
+    logs: Floats, sizes: list[int], rows: list[int], width: float
+) -> tuple[int, int]:
+    """First and past-the-last position in ``rows`` of the window with the most sizes."""
+    inside: Counter[int] = Counter()
+    best, found, last = 0, (0, 0), 0
+    for first, row in enumerate(rows):
+        while last < len(rows) and logs[rows[last]] - logs[row] <= width:
+            inside[sizes[rows[last]]] += 1
+            last += 1
+        if len(inside) > best:
+            best, found = len(inside), (first, last)
+        inside[sizes[row]] -= 1
+        if not inside[sizes[row]]:
+            del inside[sizes[row]]
+    return found
+
+
+def _cell(points: FitPoints, rows: list[int], width: float) -> tuple[_Parabola | None, IsoflopCell]:
+    """A cell's parabola (None with fewer than three sizes) and what to report of it."""
+    parabola, means, notes = _prepare(points, rows, width)
+    cell = IsoflopCell(
+        flops=math.exp(parabola.log_flops),
+        n_sizes=parabola.n_sizes,
+        status="refused",
+        reason=f"{parabola.n_sizes} sizes, at least {LEAST_SIZES} needed",
+        indices=tuple(rows),
+        run_id=tuple(points.run_id[row] for row in rows),
+        params=tuple(np.exp(parabola.log_params).tolist()),
+        tokens=tuple(np.exp(parabola.log_tokens).tolist()),
+        loss_nats=tuple(means.tolist()),
+        notes=tuple(notes),
+    )
+    if parabola.n_sizes < LEAST_SIZES:
+        return None, cell
+    coefficients = parabola.solve @ parabola.losses
+    base, slope, bend = (float(c) for c in coefficients)
+    cell = dataclasses.replace(
+        cell, coefficients=(base, slope, bend), centre_log_params=parabola.centre
+    )
+    # rounding alone leaves this much curvature on a straight line
+    if bend <= 1e-9 * float(np.ptp(means)):
+        reason = "curvature not above 0: the losses have no minimum in size"
+        return None, dataclasses.replace(cell, reason=reason)
+    vertex, tokens = parabola.optimum(coefficients[:, None])
+    if math.isnan(vertex[0]):
+        side = "below the smallest" if slope > 0 else "above the largest"
+        reason = f"vertex {side} size sampled: add sizes on that side"
+        return None, dataclasses.replace(cell, reason=reason)
+    exact = parabola.n_sizes == LEAST_SIZES
+    return parabola, dataclasses.replace(
+        cell,
+        status="exact" if exact else "accepted",
+        reason="three sizes: the parabola is exact, its error unknown" if exact else "",
+        params_optimal=math.exp(vertex[0]),
+        tokens_optimal=math.exp(tokens[0]),
+        loss_min_nats=base - slope**2 / (4 * bend),
+    )
+
+
+def _prepare(
+    points: FitPoints, rows: list[int], width: float
+) -> tuple[_Parabola, Floats, list[str]]:
+    """The cell's least squares, the mean loss of each size, and notes."""
+    log_flops = float(np.log(points.flops[rows]).mean())
+    losses, tokens, notes = _moved(points, rows, log_flops, width)
+    keys = np.array(_size_keys(points.params[rows]))
+    _, size_of_row, times = np.unique(keys, return_inverse=True, return_counts=True)
+    log_params = np.bincount(size_of_row, np.log(points.params[rows])) / times
+    log_tokens = np.bincount(size_of_row, tokens) / times
+    centre = float(log_params.mean())
+    x = log_params[size_of_row] - centre
+    design = np.stack([np.ones_like(x), x, x**2], axis=1)
+    weights = 1 / np.sqrt(times[size_of_row])
+    solve = np.linalg.pinv(design * weights[:, None]) * weights
+    means = np.bincount(size_of_row, losses) / times
+    parabola = _Parabola(
+        log_flops, rows, losses, size_of_row, log_params, log_tokens, centre, design, solve
+    )
+    return parabola, means, notes
+
+
+def _moved(
+    points: FitPoints, rows: list[int], log_flops: float, width: float
+) -> tuple[Floats, Floats, list[str]]:
+    """Losses and log tokens of ``rows`` moved along their size to the cell's FLOPs.
+
+    At a fixed size tokens are proportional to FLOPs, and the loss moves by its log-log slope
+    to the nearest horizon of that size outside the cell. Without this a difference of 10% in
+    FLOPs would outweigh the parabola's curvature.
+    """
+    logs, log_losses = np.log(points.flops), np.log(points.loss_nats)
+    shift = log_flops - logs[rows]
+    log_params, trunk = np.log(points.params), points.cluster_index
+    moved = log_losses[rows].copy()
+    unmoved = 0
+    for place, row in enumerate(rows):
+        if abs(shift[place]) < 1e-12:
+            continue
+        same = np.flatnonzero(np.abs(log_params - log_params[row]) < 1e-4)
+        away = logs[same] - logs[row]
+        same, away = same[np.abs(away) > width], away[np.abs(away) > width]
+        if not len(same):
+            unmoved += int(abs(shift[place]) > 0.005)
+            continue
+        # the horizon on the side moved to, where there is one: interpolate, not extrapolate
+        cost = np.abs(away) + np.where(away * shift[place] > 0, 0.0, 1e3)
+        cost += np.where(trunk[same] == trunk[row], 0.0, 1e-6)
+        nearest = int(cost.argmin())
+        slope = (log_losses[same[nearest]] - log_losses[row]) / away[nearest]
+        moved[place] += slope * shift[place]
+    note = f"{unmoved} points off the cell's FLOPs have no second horizon to move them by"
+    return np.exp(moved), np.log(points.tokens[rows]) + shift, [note] if unmoved else []
+
+
+def _lines(
+    points: FitPoints, cells: list[_Parabola], level: float, resamples: int, seed: int
+) -> tuple[dict[str, PowerLine], list[str]]:
+    """The two log-log lines with their intervals, and notes."""
+    optima = [cell.optimum((cell.solve @ cell.losses)[:, None]) for cell in cells]
+    flops = np.exp([cell.log_flops for cell in cells])
+    lines = {
+        name: power_line(name, flops, np.exp([o[i][0] for o in optima]), level=level)
+        for i, name in enumerate(("params", "tokens"))
+    }
+    notes = ["IsoFLOP optima are biased even without noise: a cross-check, not an estimate"]
+    if len(cells) < FEW_CELLS:
+        notes.append(f"only {len(cells)} usable cells: the intervals are themselves uncertain")
+    free = sum(len(cell.rows) - _DEGREES for cell in cells)
+    if not free or not resamples:
+        return lines, notes
+    slopes, lost = _drawn(points, cells, free, resamples, seed)
+    if lost:
+        notes.append(f"{lost} of {resamples} resamples left fewer than 2 cells with a minimum")
+    if lost > resamples // 2:
+        return lines, notes
+    quantile = 0.5 + level / 2
+    widen = float(stdtrit(free, quantile) / ndtri(quantile))
+    method = f"wild bootstrap by cluster of {len(cells)} cells, Student's t({free})"
+    for i, (name, line) in enumerate(lines.items()):
+        bounds = interval(slopes[i], line.exponent, level, widen)
+        # alone either under-covers somewhere (80% for 90% with trunk noise): the wider is kept
+        if line.interval and bounds[1] - bounds[0] > line.interval[1] - line.interval[0]:
+            lines[name] = dataclasses.replace(line, interval=bounds, interval_method=method)
+    return lines, notes
+
+
+def _drawn(
+    points: FitPoints, cells: list[_Parabola], free: int, resamples: int, seed: int
+) -> tuple[list[Floats], int]:
+    """Exponents of params and tokens over resamples, and how many resamples were lost.
+
+    Every point's residual from its parabola, enlarged for its leverage (an exact cell's by
+    the pooled scatter instead), times one of Webb's six weights per cluster: a trunk's
+    branches, one in each cell, move together (Webb 2023, "Reworking wild bootstrap-based
+    inference for clustered errors"). Cells without a minimum in a resample are left out of it.
+    """
+    generator = np.random.default_rng(seed)
+    webb = generator.choice(np.concatenate([-_WEBB, _WEBB]), (points.n_clusters, resamples))
+    fits = [cell.design @ (cell.solve @ cell.losses) for cell in cells]
+    squares = sum(float(((c.losses - f) ** 2).sum()) for c, f in zip(cells, fits, strict=True))
+    pooled = math.sqrt(squares / free)
+    tracks = []
+    for cell, fit in zip(cells, fits, strict=True):
+        room = 1 - np.einsum("nk,kn->n", cell.design, cell.solve)
+        spread = (cell.losses - fit) / np.sqrt(np.maximum(room, 1e-6))
+        spread = np.where(room < 1e-6, pooled, spread)
+        losses = fit[:, None] + spread[:, None] * webb[points.cluster_index[cell.rows]]
+        tracks.append(cell.optimum(cell.solve @ losses))
+    optima = np.array(tracks)  # [cells, 2, R]
+    there = np.isfinite(optima[:, 0])
+    good = there.sum(axis=0) >= 2
+    x = np.where(there, np.array([cell.log_flops for cell in cells])[:, None], 0.0)[:, good]
+    there = there[:, good]
+    x = np.where(there, x - x.sum(axis=0) / there.sum(axis=0), 0.0)
+    slopes = []
+    for i in range(2):
+        y = np.where(there, optima[:, i][:, good], 0.0)
+        slopes.append((x * y).sum(axis=0) / (x * x).sum(axis=0))
+    return slopes, int((~good).sum())

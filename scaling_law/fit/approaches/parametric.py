@@ -1,0 +1,399 @@
+"""One law fitted to points, with proof of convergence, intervals and a status."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling_law.errors import FitError
+from scaling_law.fit.laws import Law, load_law
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import STATUS_REMEDY, FitResult
+from scaling_law.fit.solver.bootstrap import LEAST_CLUSTERS, Bootstrap, bootstrap, interval
+from scaling_law.fit.solver.bootstrap_t import covariances, errors, studentised_interval
+from scaling_law.fit.solver.solve import Objective, Problem, Solution
+from scaling_law.fit.surface import bounded_exp, surface_of
+from scaling_law.units import count_of
+
+# Starts within this relative excess of the best objective count as agreeing.
+AGREEING = 1e-6
+# Beyond this the centred normal matrix no longer separates the parameters.
+MAX_CONDITION = 1e12
+_LOGARITHMIC = frozenset(("E", "A", "B", "K", "N_c", "D_c", "C_c", "L_inf", "G", "d", "R_D", "R_N"))
+INTERVALS = ("percentile", "studentised")
+_AXES = ("params", "tokens", "flops")
+# Budgets whose logarithms vary less than this share of those of the sizes are one budget.
+_SAME_BUDGET = 0.02
+_FEW_STARTS = 8
+# A power law over less than this is any line.
+_LEAST_SPAN = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resampling:
+    """How intervals are made: 0 ``resamples`` for none; ``intervals`` of ``INTERVALS``."""
+
+    resamples: int = 0
+    seed: int = 0
+    level: float = 0.9
+    intervals: str = "percentile"
+
+
+def fit_law(
+    points: FitPoints,
+    name: str,
+    *,
+    objective: Objective | None = None,
+    level: float = 0.9,
+    resamples: int = 0,
+    seed: int = 0,
+    intervals: str = "percentile",
+) -> FitResult:
+    """Fit law ``name`` to ``points``; without ``resamples`` there are no intervals.
+
+    The result's ``status`` says whether it may be used. Raises ``FitError`` for points no law
+    can be fitted to (fewer than two, identical).
+    """
+    fit = Refitter(points, name, objective)
+    return fit.with_intervals(
+        Resampling(resamples=resamples, seed=seed, level=level, intervals=intervals)
+    )
+
+
+def problem_of(
+    law: Law, points: FitPoints, scoring: Objective, centres: Mapping[str, float] | None = None
+) -> Problem:
+    """The least-residuals problem of ``law`` on ``points``."""
+    variables = {v: points.variable(v) for v in law.variables}
+    return Problem(law, variables, points.loss_nats, scoring, centres)
+
+
+class Refitter:
+    """Fits one law again and again to some of the points, starting from the fit to all.
+
+    The full fit's optimum and ``_FEW_STARTS`` starts spread over the grid replace the whole
+    grid: the optimum of a subset is near that of all points, and the others catch the rest.
+    Raises ``FitError`` for points no law can be fitted to.
+    """
+
+    def __init__(self, points: FitPoints, name: str, objective: Objective | None = None) -> None:
+        self.points, self.law = points, load_law(name)
+        self.objective = objective or Objective()
+        lacking = _lacking(self.law, points)
+        self.problem = None if lacking else problem_of(self.law, points, self.objective)
+        if self.problem is None:
+            self.whole = refused(self.law, points, self.objective, lacking)
+            return
+        solution = self.problem.solve_from(self.problem.starts())
+        self.optimum = solution.internal[int(solution.objective.argmin())]
+        self.whole = _point_fit(self.problem, solution, points, 0.9, 0)
+
+    def on(self, rows: NDArray[np.bool_], *, resamples: int = 0, level: float = 0.9) -> FitResult:
+        """The fit to the points where ``rows`` [n] is true, with intervals if asked for."""
+        some = self.points.take(rows)
+        lacking = _lacking(self.law, some)
+        if lacking or self.problem is None:
+            return refused(self.law, some, self.objective, lacking or self.whole.message)
+        problem = problem_of(self.law, some, self.objective, self.problem.centres)
+        starts = problem.starts()
+        starts = np.vstack([self.optimum[None], starts[:: max(1, len(starts) // _FEW_STARTS)]])
+        solution = problem.solve_from(starts)
+        result = _point_fit(problem, solution, some, level, 0)
+        optimum = solution.internal[int(solution.objective.argmin())]
+        how = Resampling(resamples=resamples, level=level)
+        return _resampled(result, problem, optimum, some, how)
+
+    def residuals(self, held: NDArray[np.bool_]) -> Floats:
+        """Measured / predicted - 1 of the held-out rows; empty where refused."""
+        fit = self.on(~held)
+        if not fit.usable:
+            return np.empty(0)
+        rest = self.points.take(held)
+        variables = {v: rest.variable(v) for v in self.law.variables}
+        return np.asarray(rest.loss_nats / self.law.predict(fit.params, variables) - 1)
+
+    def with_intervals(self, how: Resampling) -> FitResult:
+        """The fit to all points, with intervals where there are trunks enough."""
+        if self.problem is None:
+            return self.whole
+        whole = dataclasses.replace(self.whole, level=how.level, seed=how.seed)
+        return _resampled(whole, self.problem, self.optimum, self.points, how)
+
+
+def _resampled(
+    result: FitResult,
+    problem: Problem,
+    optimum: Floats,
+    points: FitPoints,
+    how: Resampling,
+) -> FitResult:
+    if not how.resamples or result.status == "not_converged":
+        return result
+    if result.status == "at_bound":
+        note = "no intervals: a parameter is at its bound"
+        return dataclasses.replace(result, notes=(*result.notes, note))
+    if points.n_clusters < LEAST_CLUSTERS:
+        trunks = count_of(points.n_clusters, "independent trunk")
+        note = f"no intervals: {trunks}, {LEAST_CLUSTERS} needed"
+        return dataclasses.replace(result, notes=(*result.notes, note))
+    drawn = bootstrap(
+        problem, optimum, points, resamples=how.resamples, seed=how.seed, level=how.level
+    )
+    result = _with_intervals(result, problem, drawn, how.level)
+    if how.intervals == "studentised":
+        result = studentise(result, problem, optimum, points, drawn)
+    return _without_bounds(result, problem, optimum, drawn)
+
+
+def _without_bounds(
+    result: FitResult, problem: Problem, optimum: Floats, drawn: Bootstrap
+) -> FitResult:
+    """The same result with infinity for every end that is the law's bound, not the data's.
+
+    Told in internal coordinates, where the bounds are: a term's coefficient relative to the
+    typical loss (its floor stands for 0), an exponent as it is. A public parameter that mixes
+    several, such as Kaplan's scales, has no bound of its own.
+    """
+    found = dict(result.intervals)
+    for place, name in enumerate(problem.law.names):
+        if name not in found:
+            continue
+        low, high = found[name]
+        ends = interval(drawn.internal[:, place], float(optimum[place]), result.level, drawn.widen)
+        below, above = problem.beyond(place, *ends)
+        if name in problem.law.exponents:  # as reported: a studentised end may lie further out
+            outside = problem.beyond(place, low, high)
+            below, above = below or outside[0], above or outside[1]
+        found[name] = (-math.inf if below else low, math.inf if above else high)
+    return dataclasses.replace(result, intervals=found)
+
+
+def _point_fit(
+    problem: Problem, solution: Solution, points: FitPoints, level: float, seed: int
+) -> FitResult:
+    """The best of the starts as a result, without intervals."""
+    scoring = problem.objective
+    best = int(solution.objective.argmin())
+    optimum = solution.internal[best]
+    agreeing = int((solution.objective <= solution.objective[best] * (1 + AGREEING) + 1e-18).sum())
+    status, message = _status(problem, solution, best)
+    residual = _log_residuals(problem, optimum)
+    return FitResult(
+        law=problem.law.name,
+        params=problem.form(optimum),
+        status=status,
+        message=message,
+        objective=float(solution.objective[best]),
+        n_points=len(points),
+        n_clusters=points.n_clusters,
+        n_starts=len(solution.objective),
+        n_starts_agreeing=agreeing,
+        convention=dict(points.convention),
+        data_range=points.data_range,
+        level=level,
+        huber_delta=scoring.delta if scoring.loss == "huber_log" else None,
+        rms_log_residual=float(np.sqrt(np.mean(residual**2))),
+        residual_scatter_log=_scatter(residual, problem.n_params),
+        condition_number=_condition(problem, optimum),
+        optimum=_optimum(problem.law.name, problem.form(optimum)),
+        dropped=points.dropped,
+        notes=points.notes,
+        seed=seed,
+    )
+
+
+def _lacking(law: Law, points: FitPoints) -> str:
+    """What the points lack for this law; "" when nothing."""
+    needed = len(law.names) + 1
+    if len(points) < 2 or len(set(points.loss_nats.tolist())) < 2:
+        raise FitError(
+            f"{len(points)} points with {len(set(points.loss_nats.tolist()))} different losses: "
+            "no law can be fitted; add sizes and horizons"
+        )
+    if len(points) < needed:
+        return f"{len(points)} points for {len(law.names)} parameters; at least {needed} needed"
+    for variable in (v for v in law.variables if v not in law.also_needs or v in _AXES):
+        values = len(set(np.round(np.log(points.variable(variable)), 6).tolist()))
+        least = 2 if len(law.terms) == 1 else 3
+        if values < least:
+            return f"only {values} different values of {variable}; at least {least} needed"
+        span = float(points.variable(variable).max() / points.variable(variable).min())
+        if len(law.variables) == 1 and span < _LEAST_SPAN:
+            return f"{variable} span {span:.2g}x; at least {_LEAST_SPAN:g}x needed"
+    if {"params", "tokens"} <= set(law.variables):
+        logs = np.stack([np.log(points.variable(v)) for v in ("params", "tokens")])
+        if np.ptp(logs.sum(axis=0)) < _SAME_BUDGET * np.ptp(logs[0]):
+            return "all points have the same params * tokens (one IsoFLOP cell): vary the budget"
+        if abs(np.corrcoef(logs)[0, 1]) > 0.999:
+            return "params and tokens move together: vary them apart"
+    return law.lacking({v: points.variable(v) for v in law.variables})
+
+
+def refused(law: Law, points: FitPoints, scoring: Objective, lacking: str) -> FitResult:
+    """The result that says what ``points`` lack for ``law``, without parameters."""
+    return FitResult(
+        law=law.name,
+        params={},
+        status="too_few_points",
+        message=f"{lacking}; {STATUS_REMEDY['too_few_points']}",
+        objective=math.nan,
+        n_points=len(points),
+        n_clusters=points.n_clusters,
+        n_starts=0,
+        n_starts_agreeing=0,
+        convention=dict(points.convention),
+        data_range=points.data_range,
+        huber_delta=scoring.delta if scoring.loss == "huber_log" else None,
+        dropped=points.dropped,
+        notes=points.notes,
+    )
+
+
+def _status(problem: Problem, solution: Solution, best: int) -> tuple[str, str]:
+    optimum = solution.internal[best]
+    if not solution.converged[best]:
+        return "not_converged", STATUS_REMEDY["not_converged"]
+    endless = [name for name, x in problem.form(optimum).items() if not math.isfinite(x)]
+    if endless:  # an exponent near 0 sends its scale beyond floats: nothing can be evaluated
+        why = f"{', '.join(endless)} beyond the largest number"
+        return "ill_conditioned", f"{why}; {STATUS_REMEDY['ill_conditioned']}"
+    hit = problem.at_bound(optimum)
+    if hit:
+        return "at_bound", f"{', '.join(hit)} at a bound; {STATUS_REMEDY['at_bound']}"
+    if _condition(problem, optimum) > MAX_CONDITION:
+        return "ill_conditioned", STATUS_REMEDY["ill_conditioned"]
+    return "converged", ""
+
+
+def _condition(problem: Problem, optimum: Floats) -> float:
+    """Condition number of the Gauss-Newton matrix in centred, scaled parameters."""
+    ones = np.ones((1, len(problem.target)))
+    _, shares, log_sum = problem.law.log_loss(optimum[None], problem.basis)
+    jacobian = problem.jacobian(optimum[None], shares, log_sum)
+    gram = problem.gram(jacobian, ones)[0]
+    scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    values = np.linalg.eigvalsh(gram / np.outer(scale, scale))
+    return float(values[-1] / max(values[0], 1e-300))
+
+
+def _log_residuals(problem: Problem, optimum: Floats) -> Floats:
+    fitted = problem.law.log_loss(optimum[None], problem.basis)[0][0]
+    return np.asarray(problem.target - fitted)
+
+
+def _scatter(residual: Floats, free: int) -> float:
+    """Residual standard deviation of log loss, the fit's degrees of freedom taken off."""
+    return float(np.sqrt(np.sum(residual**2) / max(len(residual) - free, 1)))
+
+
+def _optimum(law_name: str, params: dict[str, float]) -> dict[str, float]:
+    """Compute-optimal allocation under C = 6ND (Hoffmann 2022, equation 4).
+
+    params = G (C/6)^a, tokens = (C/6)^b / G; empty for laws without it.
+    """
+    try:
+        surface = surface_of(law_name, params)
+    except (OverflowError, ValueError):
+        return {}
+    split = surface.allocation if surface else None
+    if split is None:
+        return {}
+    return {"a": split.exponent, "b": 1 - split.exponent, "G": bounded_exp(split.log_scale)}
+
+
+def _with_intervals(
+    result: FitResult, problem: Problem, drawn: Bootstrap, level: float
+) -> FitResult:
+    every = [problem.form(vector) for vector in drawn.internal]
+    forms = [form for form in every if all(math.isfinite(x) for x in form.values())]
+    names = tuple(result.params)
+    samples = tuple(tuple(form[name] for name in names) for form in forms)
+    optima = [_optimum(result.law, form) for form in forms]
+    notes = [*result.notes, *drawn.notes]
+    if drawn.unconverged:
+        notes.append(f"{drawn.unconverged} resamples did not converge and are left out")
+    if len(forms) < len(every):
+        lost = len(every) - len(forms)
+        notes.append(f"{lost} resamples have a parameter beyond floats and are left out")
+    return dataclasses.replace(
+        result,
+        samples=samples,
+        intervals=_intervals(result.params, forms, level, drawn.widen),
+        optimum_intervals=_intervals(
+            result.optimum,
+            [o for o in optima if o.keys() == result.optimum.keys()],
+            level,
+            drawn.widen,
+        ),
+        interval_method=drawn.method,
+        notes=tuple(notes),
+    )
+
+
+def studentise(
+    result: FitResult, problem: Problem, optimum: Floats, points: FitPoints, drawn: Bootstrap
+) -> FitResult:
+    """The same result with studentised intervals in place of percentile ones."""
+    clusters = points.cluster_index
+    ones, targets = np.ones((1, len(points))), problem.target[None]
+    scaled = {name for name in result.params if _is_scale(name, result.params)}
+
+    def scalars(vector: Floats) -> dict[str, float]:
+        form = problem.form(vector)
+        figures = {n: math.log(x) if n in scaled and x > 0 else x for n, x in form.items()}
+        best = _optimum(result.law, form)
+        if best:
+            best["G"] = math.log(best["G"])
+        return figures | {f"optimum {n}": x for n, x in best.items()}
+
+    mine = covariances(problem, optimum[None], ones, targets, clusters)
+    own = errors(scalars, optimum[None], mine)
+    spreads = covariances(problem, drawn.internal, drawn.weights, drawn.targets, clusters)
+    theirs = errors(scalars, drawn.internal, spreads)
+    centre, every = scalars(optimum), [scalars(vector) for vector in drawn.internal]
+    found: dict[str, dict[str, tuple[float, float]]] = {"params": {}, "optimum": {}}
+    for name, value in centre.items():
+        draws = np.array([figures.get(name, math.nan) for figures in every])
+        ends = studentised_interval(draws, theirs[name], value, float(own[name][0]), result.level)
+        if ends is None:
+            continue
+        plain = name.removeprefix("optimum ")
+        if name in scaled or name == "optimum G":
+            ends = (math.exp(min(ends[0], 700.0)), math.exp(min(ends[1], 700.0)))
+        found["params" if plain == name else "optimum"][plain] = ends
+    return dataclasses.replace(
+        result,
+        intervals=found["params"],
+        optimum_intervals=found["optimum"],
+        interval_method=f"{result.interval_method.split(', Student')[0]}, studentised",
+    )
+
+
+def _is_scale(name: str, params: Mapping[str, float]) -> bool:
+    # Gadre's coefficients share the names of the compute-optimal exponents
+    return name in _LOGARITHMIC or (name in ("a", "b") and "eta" in params)
+
+
+def _intervals(
+    centre: dict[str, float], forms: list[dict[str, Any]], level: float, widen: float
+) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, value in centre.items():
+        draws = np.array([form[name] for form in forms])
+        draws = draws[np.isfinite(draws)]
+        if len(draws) < 20 or not math.isfinite(value):
+            continue
+        if _is_scale(name, centre) and value > 0 and (draws > 0).all():
+            # scale parameters are skewed: widened on the logarithm, they stay positive
+            low, high = interval(np.log(draws), math.log(value), level, widen)
+            found[name] = (math.exp(min(low, 700.0)), math.exp(min(high, 700.0)))
+        else:
+            found[name] = interval(draws, value, level, widen)
+    return found

@@ -1,0 +1,182 @@
+"""Runs that do not belong: found, listed with the rule's name, left out unless told to keep.
+
+A law describes annealed runs of one recipe on fresh data. ``RULES`` says what breaks that;
+``not_annealed``, ``stopped_early`` and ``grown`` are applied where records become points, and
+``recipes`` where records of several are gathered: none of them is the odd one, so the fit is
+refused (``material``). Rules
+that judge losses (``plateau``, ``spike``) need a law to judge by: a run must lie above two laws,
+each fitted to the runs kept, and when many do the law is what is wrong, so none is left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scaling_law.errors import ConfigError, FitError, did_you_mean
+from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.solver.solve import Objective
+from scaling_law.spec.recipe import BATCH_FACTOR
+
+# Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
+MAX_EPOCHS = 4.0
+# Above a law by both: robust standard deviations, and log loss.
+ODD_SIGMAS = 8.0
+ODD_LOG = 0.05
+# More odd runs than this share, and it is the law that does not describe them.
+MOST_ODD = 0.1
+_LEAST_POINTS = 10
+_ROUNDS = 3
+_JUDGES = ("chinchilla", "skaling")
+
+RULES = {
+    "not_annealed": "the learning rate never decayed: a trunk, or a constant schedule",
+    "stopped_early": "its final loss was predicted, not measured",
+    "recipes": "refused: runs of several recipes, of which a law describes one",
+    "grown": "began as a smaller trained model, whose tokens and FLOPs are not in its own",
+    "duplicates": "the same params, tokens and loss as an earlier row",
+    "repeats": f"data seen more than {MAX_EPOCHS:g} times",
+    "batch": f"batch more than {BATCH_FACTOR:g}x off the other runs' trend in size and tokens",
+    "plateau": f"loss over {100 * ODD_LOG:g}% above the laws, among the smaller budgets",
+    "spike": f"loss over {100 * ODD_LOG:g}% above the laws, among the larger budgets",
+}
+"""Name -> what it leaves out."""
+
+
+def check_rules(names: Collection[str]) -> None:
+    """Raises ``ConfigError`` for a rule that does not exist."""
+    for name in names:
+        if name not in RULES:
+            raise ConfigError(
+                f"rule {name!r}{did_you_mean(name, RULES)}: expected one of {', '.join(RULES)}"
+            )
+
+
+def screen(points: FitPoints, *, keep: Collection[str] = ()) -> FitPoints:
+    """``points`` without the runs that a rule not in ``keep`` leaves out, each in ``dropped``.
+
+    Raises ``ConfigError`` for an unknown rule, ``FitError`` when no run is left.
+    """
+    check_rules(keep)
+    for rule, find in (("duplicates", _duplicates), ("repeats", _repeats), ("batch", _batch)):
+        if rule not in keep:
+            points = _without(points, find(points))
+    if {"plateau", "spike"} <= set(keep):
+        return points
+    found = _odd(points)
+    if len(found) > MOST_ODD * len(points):
+        note = (
+            f"{len(found)} of {len(points)} runs lie over {100 * ODD_LOG:g}% above the laws:"
+            " the laws do not describe these runs; none was left out for it"
+        )
+        return dataclasses.replace(points, notes=(*points.notes, note))
+    middle = float(np.median(points.flops))
+    reasons = {}
+    for row, above in found.items():
+        rule = "plateau" if points.flops[row] <= middle else "spike"
+        guess = "still on the early plateau?" if rule == "plateau" else "spike or wrong settings?"
+        if rule not in keep:
+            reasons[row] = f"{rule}: {100 * math.expm1(above):.3g}% above the law; {guess}"
+    return _without(points, reasons)
+
+
+def _without(points: FitPoints, reasons: dict[int, str]) -> FitPoints:
+    if not reasons:
+        return points
+    rows = [row for row in range(len(points)) if row not in reasons]
+    if not rows:
+        raise FitError(f"every run is left out; first: {next(iter(reasons.values()))}")
+    kept = points.take(rows)
+    listed = ((points.run_id[row], reason) for row, reason in sorted(reasons.items()))
+    return dataclasses.replace(kept, dropped=(*points.dropped, *listed))
+
+
+def _duplicates(points: FitPoints) -> dict[int, str]:
+    seen: dict[tuple[float, float, float], str] = {}
+    found = {}
+    for row, name in enumerate(points.run_id):
+        key = (points.params[row], points.tokens[row], points.loss_nats[row])
+        if key in seen:
+            found[row] = f"duplicates: same params, tokens and loss as {seen[key]}"
+        else:
+            seen[key] = name
+    return found
+
+
+def _repeats(points: FitPoints) -> dict[int, str]:
+    epochs = points.tokens / points.tokens_unique
+    return {
+        int(row): f"repeats: saw its data {epochs[row]:.1f} times (more than {MAX_EPOCHS:g})"
+        for row in np.flatnonzero(epochs > MAX_EPOCHS * (1 + 1e-9))
+    }
+
+
+def _batch(points: FitPoints) -> dict[int, str]:
+    """Batches off a plane through the others' logarithms, by least absolute deviations."""
+    if points.batch_tokens is None or len(points) < _LEAST_POINTS:
+        return {}
+    known = np.isfinite(points.batch_tokens)
+    if known.sum() < _LEAST_POINTS:
+        return {}
+    rows = np.flatnonzero(known)
+    goal = np.log(points.batch_tokens[rows])
+    logs = np.stack([np.log(points.params[rows]), np.log(points.tokens[rows])], axis=1)
+    design = np.hstack([np.ones((len(rows), 1)), logs - logs.mean(axis=0)])
+    weights = np.ones(len(rows))
+    for _ in range(50):
+        root = np.sqrt(weights)
+        plane = np.linalg.lstsq(design * root[:, None], goal * root, rcond=None)[0]
+        weights = 1 / np.maximum(np.abs(goal - design @ plane), 1e-3)
+    off = goal - design @ plane
+    found = {}
+    for place in np.flatnonzero(np.abs(off) > math.log(BATCH_FACTOR)):
+        way = "above" if off[place] > 0 else "below"
+        times = math.exp(abs(off[place]))
+        found[int(rows[place])] = (
+            f"batch: {points.batch_tokens[rows[place]]:.6g} tokens a step, {times:.2g}x {way}"
+            " the other runs' trend"
+        )
+    return found if len(found) <= MOST_ODD * len(points) else {}
+
+
+def _odd(points: FitPoints) -> dict[int, float]:
+    """Rows above every judging law, and by how much in log loss; refitted without them."""
+    found: dict[int, float] = {}
+    for _ in range(_ROUNDS):
+        kept = np.ones(len(points), dtype=bool)
+        kept[list(found)] = False
+        if kept.sum() < _LEAST_POINTS:
+            return {}
+        above = np.full(len(points), math.inf)
+        for name in _JUDGES:
+            above = np.minimum(above, _above(points, kept, name))
+            if not (above > 0).any():
+                return found
+        fresh = {int(row): float(above[row]) for row in np.flatnonzero(above > 0)}
+        if fresh.keys() <= found.keys():
+            return found
+        found |= fresh
+    return found
+
+
+def _above(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.float64]:
+    """Log loss above law ``name`` fitted to the kept rows, [n]; 0 where that is not odd."""
+    none = np.zeros(len(points))
+    try:
+        fit = fit_law(points.take(kept), name, objective=Objective())
+    except FitError:
+        return none
+    if not fit.usable:
+        return none
+    law = load_law(name)
+    inputs = {v: points.variable(v) for v in law.variables}
+    residual = np.log(points.loss_nats / law.predict(fit.params, inputs))
+    middle = float(np.median(residual[kept]))
+    sigma = 1.4826 * float(np.median(np.abs(residual[kept] - middle)))
+    return np.where(residual > max(ODD_LOG, ODD_SIGMAS * sigma), residual, none)

@@ -1,0 +1,207 @@
+"""Is the law to be believed? Held-out runs, order and noise, then one plain verdict.
+
+A good fit to its own points proves nothing (R^2 in log-log is high for any falling curve), so
+the law is fitted to some runs and asked for others (``rollout``), and the runs themselves are
+checked for order and seed noise (``order``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scaling_law.fit.approaches.parametric import Refitter
+from scaling_law.fit.checks.monotone import Rise, find_rises, seed_noise
+from scaling_law.fit.checks.rollout import (
+    LEAST_HELD_OUT,
+    LEAST_SIZES,
+    LEAST_SIZES_HELD_OUT,
+    HeldOut,
+    HoldOuts,
+)
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import finite_json
+from scaling_law.fit.solver.solve import Objective
+
+# A rollout that extrapolates less than this in FLOPs tests next to nothing.
+LEAST_FACTOR = 1.2
+# Factors of exact FLOPs miss those of 6ND, 2 or 16 say, by less than this share.
+_SAME_FACTOR = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """What speaks for and against the law.
+
+    ``seed_noise_log`` is the pooled standard deviation of log loss over repeats of the same
+    size and tokens (None without any), from ``seed_groups`` groups. ``leave_size_out``,
+    ``rollout_params`` and ``rollout_flops`` are in order of size or of held-out share;
+    ``leave_trunk_out``, ``rollout_tokens`` and ``expanding`` are there in the long form only.
+    ``influence`` maps each size to the change its absence makes in ``alpha``, ``beta`` and
+    ``a``. ``rises`` are violations of order among ``pairs_compared`` neighbours.
+    ``trust_flops_factor``: how far beyond the largest FLOPs, None for not at all; never more
+    than a held-out rollout of several sizes reached beyond its own fit.
+    """
+
+    law: str
+    verdict: str
+    trust_flops_factor: float | None
+    seed_noise_log: float | None
+    seed_groups: int
+    leave_size_out: tuple[HeldOut, ...]
+    rollout_params: tuple[HeldOut, ...]
+    rollout_flops: tuple[HeldOut, ...]
+    leave_trunk_out: tuple[HeldOut, ...]
+    rollout_tokens: tuple[HeldOut, ...]
+    expanding: tuple[HeldOut, ...]
+    influence: dict[str, dict[str, float]]
+    rises: tuple[Rise, ...]
+    pairs_compared: int
+    reasons: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, non-finite numbers as null."""
+        plain: dict[str, Any] = finite_json(self)
+        return plain
+
+
+def validate(
+    points: FitPoints,
+    *,
+    objective: Objective | None = None,
+    law: str = "chinchilla",
+    refitter: Refitter | None = None,
+    resamples: int = 0,
+    level: float = 0.9,
+    full: bool = False,
+) -> Validation:
+    """Every check of ``law`` that the points allow; ``reasons`` says why one was refused.
+
+    ``full`` adds trunks left out, rollouts by tokens and an expanding window; ``resamples``
+    the coverage of prediction intervals at ``level``. Deterministic. Raises ``ConfigError`` for
+    an unknown law.
+    """
+    score = HoldOuts(points, law, objective, resamples=resamples, level=level, refitter=refitter)
+    reasons: dict[str, str] = {}
+    if len(score.sizes) <= LEAST_SIZES:
+        lack = f"{len(score.sizes)} sizes, at least {LEAST_SIZES + 1} needed to hold one out"
+        reasons = {"leave_size_out": lack, "rollout_params": lack}
+    by_size, by_params = score.leave_sizes_out(), score.rollout_params()
+    by_flops = score.rollout_flops()
+    if not by_flops:
+        reasons["rollout_flops"] = (
+            f"no cut in FLOPs leaves {LEAST_SIZES} sizes to fit: add sizes or horizons"
+        )
+    noise, groups = seed_noise(points)
+    if noise is None:
+        reasons["seed_noise_log"] = "no size and horizon was run with two seeds"
+    rises, pairs = find_rises(points, noise or 0.0)
+    verdict, trust = _verdict([*by_params, *by_flops], reasons)
+    return Validation(
+        law=law,
+        verdict=verdict,
+        trust_flops_factor=trust,
+        seed_noise_log=noise,
+        seed_groups=groups,
+        leave_size_out=tuple(by_size),
+        rollout_params=tuple(by_params),
+        rollout_flops=tuple(by_flops),
+        leave_trunk_out=tuple(score.leave_trunks_out() if full else ()),
+        rollout_tokens=tuple(score.rollout_tokens() if full else ()),
+        expanding=tuple(score.expanding_window() if full else ()),
+        influence=_influence(score, by_size),
+        rises=tuple(rises),
+        pairs_compared=pairs,
+        reasons=reasons,
+        notes=tuple(_order_notes(rises, pairs, noise)),
+    )
+
+
+def _order_notes(rises: Sequence[Rise], pairs: int, noise: float | None) -> list[str]:
+    notes = [f"loss rose in {len(rises)} of {pairs} comparisons"] if rises else []
+    if noise is None and rises:
+        notes.append("without repeats any rise counts: repeat one size with 3 seeds")
+    return notes
+
+
+def _influence(score: HoldOuts, by_size: Sequence[HeldOut]) -> dict[str, dict[str, float]]:
+    whole = score.whole
+    if whole is None or "alpha" not in whole.params:
+        return {}
+    base = _exponents(whole.params)
+    return {
+        fold.held_out: {k: v - base[k] for k, v in _exponents(fold.params).items()}
+        for fold in by_size
+        if fold.params
+    }
+
+
+def _exponents(params: dict[str, float]) -> dict[str, float]:
+    alpha, beta = params["alpha"], params["beta"]
+    return {"alpha": alpha, "beta": beta, "a": beta / max(alpha + beta, 1e-300)}
+
+
+def _verdict(rollouts: list[HeldOut], reasons: dict[str, str]) -> tuple[str, float | None]:
+    """One plain line, and how far to trust in FLOPs beyond the largest run.
+
+    As far as was tested, never farther: that errors stay small beyond it, no run has shown.
+    """
+    scored = [r for r in rollouts if r.p90_abs_error is not None]
+    scored = [r for r in scored if r.factors["flops"] >= LEAST_FACTOR]
+    scored.sort(key=lambda r: r.factors["flops"])
+    if not scored:
+        why = "; ".join(reasons[k] for k in ("rollout_params", "rollout_flops") if k in reasons)
+        failed = "; ".join(f"{r.held_out}: {r.reason}" for r in rollouts if r.reason)
+        return f"not validated: {why or failed or 'no rollout reaches beyond its fit'}", None
+    # a longer rollout counts only when all shorter ones pass
+    passing = list(itertools.takewhile(lambda r: r.passed, scored))
+    if not passing:
+        missed = scored[0]
+        return f"held-out {_what(missed)}: missed by too much; do not extrapolate", None
+    telling = [r for r in passing if _tells(r)]
+    if not telling:
+        return (
+            f"not validated: held-out {_what(passing[-1])} are too few; at least"
+            f" {LEAST_HELD_OUT} runs of {LEAST_SIZES_HELD_OUT} sizes tell: add sizes or horizons"
+        ), None
+    widest = telling[-1]
+    trust = _rounded_down(widest.factors["flops"])
+    return f"held-out {_what(widest)}; trust to {trust:g}x the largest FLOPs, no further", trust
+
+
+def _tells(rollout: HeldOut) -> bool:
+    return rollout.n_held_out >= LEAST_HELD_OUT and rollout.n_sizes >= LEAST_SIZES_HELD_OUT
+
+
+def _rounded_down(factor: float) -> float:
+    """To two digits, and not up: 15.99 is 16, but 17.9 is 17."""
+    unit = 10.0 ** (math.floor(math.log10(factor)) - 1)
+    return float(f"{math.floor(factor / unit * (1 + _SAME_FACTOR)) * unit:.2g}")
+
+
+def _what(rollout: HeldOut) -> str:
+    share = "" if rollout.n_held_out < 10 else "90% "
+    counts = ", ".join(
+        f"{count} {noun}{'' if count == 1 else 's'}"
+        for count, noun in (
+            (rollout.n_held_out, "run"),
+            (rollout.n_sizes, "size"),
+            (rollout.n_trunks, "trunk"),
+        )
+    )
+    reach = ", ".join(
+        f"{_rounded_down(rollout.factors[name]):g}x the {words}"
+        for name, words in (("flops", "fitted FLOPs"), ("params", "params"), ("tokens", "tokens"))
+    )
+    return (
+        f"{rollout.held_out} ({counts}; {reach}) predicted {share}within"
+        f" {_percent(rollout.p90_abs_error)} (median {_percent(rollout.median_abs_error)})"
+    )
+
+
+def _percent(fraction: float | None) -> str:
+    return f"{100 * (fraction or 0.0):.2g}%"

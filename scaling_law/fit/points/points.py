@@ -1,0 +1,313 @@
+"""From records or arrays to the points a law is fitted on; whatever is left out is listed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.files.record import RunRecord
+from scaling_law.spec.counts import CONVENTIONS, train_flops
+from scaling_law.spec.recipe import apart, listed_recipes, recipe_name, recipes
+from scaling_law.units import format_count
+
+Floats = NDArray[np.float64]
+
+FLOPS_COUNTS = ("exact", "6nd")
+_SEMS_IN_INTERVAL = 2 * 1.6449  # standard errors in an interval at 90%
+VARIABLES = ("params", "tokens", "flops", "tokens_unique")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitPoints:
+    """What a law is fitted to, the ends of runs: one row each, all arrays [n].
+
+    ``params``, ``tokens``, ``flops`` as ``convention`` names them; ``loss_nats`` per token;
+    ``loss_sem_nats`` its standard error (NaN where unknown); ``tokens_unique`` the different
+    tokens among ``tokens`` (equal to them where nothing was repeated). ``cluster`` is the trunk
+    a point shares init, data order and weights with; ``size`` groups the trunks of one shape.
+    ``batch_tokens`` per optimiser step, None where not known. ``recipe`` says of each point in
+    what its recipe differs from others' ("" for all of one; empty where not known);
+    ``annealed``: every run is known to have ended with its learning rate decayed.
+    ``dropped`` lists (run_id, reason) of all that was left out.
+    """
+
+    params: Floats
+    tokens: Floats
+    flops: Floats
+    loss_nats: Floats
+    loss_sem_nats: Floats
+    tokens_unique: Floats
+    run_id: tuple[str, ...]
+    cluster: tuple[str, ...]
+    size: tuple[str, ...]
+    seed: tuple[int, ...]
+    convention: dict[str, str]
+    batch_tokens: Floats | None = None
+    recipe: tuple[str, ...] = ()
+    annealed: bool = False
+    dropped: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.loss_nats)
+
+    @property
+    def n_clusters(self) -> int:
+        """Independent trunks."""
+        return len(set(self.cluster))
+
+    @property
+    def cluster_index(self) -> NDArray[np.int64]:
+        """Cluster number of each row, [n], counted from 0 in order of appearance."""
+        number = {name: i for i, name in enumerate(dict.fromkeys(self.cluster))}
+        return np.array([number[name] for name in self.cluster], dtype=np.int64)
+
+    @property
+    def called(self) -> str:
+        """What the points are, in words: nobody knows how a stranger's runs ended."""
+        return "annealed points" if self.annealed else "points"
+
+    @property
+    def data_range(self) -> dict[str, tuple[float, float]]:
+        """Smallest and largest value of each variable."""
+        columns = {"params": self.params, "tokens": self.tokens, "flops": self.flops}
+        return {name: (float(x.min()), float(x.max())) for name, x in columns.items()}
+
+    def variable(self, name: str) -> Floats:
+        """The column ``params``, ``tokens``, ``flops`` or ``tokens_unique``."""
+        assert name in VARIABLES, name
+        column: Floats = getattr(self, name)
+        return column
+
+    def take(self, rows: Sequence[int] | NDArray[Any]) -> FitPoints:
+        """The points of these row numbers, or where a mask is true."""
+        index = np.asarray(rows)
+        if index.dtype == bool:
+            index = np.flatnonzero(index)
+        arrays = (*VARIABLES, "loss_nats", "loss_sem_nats")
+        tuples = ("run_id", "cluster", "size", "seed")
+        changes: dict[str, Any] = {name: getattr(self, name)[index] for name in arrays}
+        changes |= {name: tuple(getattr(self, name)[i] for i in index) for name in tuples}
+        if self.batch_tokens is not None:
+            changes["batch_tokens"] = self.batch_tokens[index]
+        if self.recipe:
+            changes["recipe"] = tuple(self.recipe[i] for i in index)
+        return dataclasses.replace(self, **changes)
+
+
+def points_from_records(
+    records: Iterable[RunRecord],
+    *,
+    convention: str = "matmul",
+    flops: str = "exact",
+    keep: Collection[str] = (),
+) -> FitPoints:
+    """Annealed endpoints of ``records`` with parameters and FLOPs counted as asked.
+
+    Runs that never annealed (rule ``not_annealed``, unless in ``keep``), runs that stopped early
+    (``stopped_early``; kept they count with their predicted loss), runs that grew from smaller
+    ones (``grown``), diverged runs, runs without a
+    usable loss and second copies of a run are listed in ``dropped``. Raises
+    ``FitError`` when nothing is left, ``ConfigError`` for an unknown convention.
+    """
+    if convention not in CONVENTIONS or flops not in FLOPS_COUNTS:
+        raise ConfigError(
+            f"convention {convention!r} with FLOPs {flops!r}: expected one of "
+            f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
+        )
+    kept, dropped = _usable(records, keep)
+    differing = [recipe_name(recipe) for recipe in apart(recipes([r.spec for r in kept]))]
+    params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
+    tokens = np.array([r.tokens for r in kept], dtype=np.float64)
+    counted = 6 * params * tokens if flops == "6nd" else np.array([r.flops_exact for r in kept])
+    return FitPoints(
+        params=params,
+        tokens=tokens,
+        flops=counted.astype(np.float64),
+        loss_nats=np.array([r.val_loss_nats for r in kept], dtype=np.float64),
+        loss_sem_nats=np.array([r.val_loss_sem_nats for r in kept], dtype=np.float64),
+        tokens_unique=np.array([min(r.tokens, r.tokens_unique) for r in kept], dtype=np.float64),
+        run_id=tuple(r.run_id for r in kept),
+        cluster=tuple(_trunks(kept, differing)),
+        size=tuple(dict(r.spec.tags).get("size", format_count(r.params_total)) for r in kept),
+        seed=tuple(r.spec.seed for r in kept),
+        convention={"params": convention, "flops": flops, "loss": "nats per token"},
+        batch_tokens=np.array([r.spec.batch_tokens for r in kept], dtype=np.float64),
+        recipe=tuple(differing),
+        annealed="not_annealed" not in keep,
+        dropped=tuple(dropped),
+        notes=tuple(_mixture_notes(kept, differing)),
+    )
+
+
+def _usable(
+    records: Iterable[RunRecord], keep: Collection[str]
+) -> tuple[list[RunRecord], list[tuple[str, str]]]:
+    """Records that are points, in order of size, and (run_id, reason) of the others."""
+    kept: list[RunRecord] = []
+    dropped: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for record in sorted(records, key=lambda r: (r.params_non_embedding, r.tokens, r.run_id)):
+        # a second copy is no second measurement: it would narrow every interval
+        copied = "listed more than once: counted once" if record.run_id in seen else ""
+        seen.add(record.run_id)
+        reason = copied or _why_not(record, keep)
+        if reason:
+            dropped.append((record.run_id, reason))
+        else:
+            kept.append(_as_predicted(record) if record.status == "stopped_early" else record)
+    if not seen:
+        raise FitError("no finished runs to fit; run `slaw run` to the end first")
+    if not kept:
+        raise FitError(f"none of {len(dropped)} runs can be fitted: {listed(dropped)}")
+    return kept, dropped
+
+
+def _as_predicted(record: RunRecord) -> RunRecord:
+    """A run that stopped early as the run it was to be, with the loss predicted for it."""
+    metrics, tokens = record.metrics, record.spec.tokens
+    width = metrics["predicted_high_nats"] - metrics["predicted_low_nats"]
+    return dataclasses.replace(
+        record,
+        tokens=tokens,
+        tokens_unique=int(metrics["planned_tokens_unique"]),
+        flops_exact=train_flops(record.spec.model, tokens),
+        val_loss_nats=metrics["predicted_loss_nats"],
+        val_loss_sem_nats=width / _SEMS_IN_INTERVAL,
+    )
+
+
+def _why_not(record: RunRecord, keep: Collection[str]) -> str:
+    """Why a record is no point of a law; "" when it is."""
+    if record.status == "diverged":
+        return f"diverged: {record.message or 'non-finite loss or gradient'}"
+    if record.status == "stopped_early":
+        return "" if "stopped_early" in keep else f"stopped_early: {record.message}"
+    grown = record.spec.growth
+    if grown is not None and "grown" not in keep:
+        spent = f"{format_count(grown.parent_tokens)} tokens, {grown.parent_flops:.3g} FLOPs"
+        return f"grown: began as {grown.trunk_id} after {spent}, which its own do not count"
+    schedule, keep_hot = record.spec.schedule, "not_annealed" in keep
+    if record.kind == "trunk" and not keep_hot:
+        return "not_annealed: a trunk (its branches are the points)"
+    hot = schedule.shape == "constant" or (schedule.shape == "wsd" and not schedule.decay_steps)
+    if hot and not keep_hot:
+        return "not_annealed: its learning rate never decays"
+    loss = record.val_loss_nats
+    if loss is None or not (math.isfinite(loss) and loss > 0):
+        return f"loss is {loss}, expected above 0 nats and finite"
+    return ""
+
+
+def listed(dropped: Sequence[tuple[str, str]]) -> str:
+    """Reasons and how many runs each left out, on one line."""
+    counted = Counter(reason.split(":")[0] for _, reason in dropped)
+    return ", ".join(f"{reason} ({times})" for reason, times in counted.items())
+
+
+def _trunks(records: Sequence[RunRecord], differing: Sequence[str]) -> list[str]:
+    """Runs of one shape, seed, corpus and recipe share init and data order, whatever their
+    horizons; a grown one shares the weights of what it grew from.
+
+    By these and not by ``branch``: the same trunk under another set of horizons has another run
+    id. Under another recipe (``differing``) a seed's noise is another draw: between two learning
+    rates, losses of one seed differ by as much as those of two.
+    """
+    shared = len({r.corpus_fingerprint for r in records}) == 1
+    names = []
+    for record, recipe in zip(records, differing, strict=True):
+        model = record.spec.model
+        shape = f"{model.n_layer}x{model.d_model}x{model.n_head}"
+        tags = dict(record.spec.tags)
+        size = tags.get("root", tags.get("size", shape))
+        corpus = "" if shared else f" {record.corpus_fingerprint[:6]}"
+        name = f"{size} seed {record.spec.seed}{corpus}"
+        names.append(f"{name} {recipe}" if recipe else name)
+    return names
+
+
+def _mixture_notes(records: Sequence[RunRecord], differing: Sequence[str]) -> list[str]:
+    notes = []
+    if len(set(differing)) > 1:
+        notes.append(
+            f"{len(set(differing))} recipes fitted as one: {listed_recipes(differing)}; what sets"
+            " them apart is in the residuals and in the intervals"
+        )
+    predicted = sum(r.status == "stopped_early" for r in records)
+    if predicted:
+        notes.append(f"{predicted} of {len(records)} losses are predicted, not measured")
+    grown = sum(r.spec.growth is not None for r in records)
+    if grown:
+        notes.append(
+            f"{grown} of {len(records)} runs grew from smaller ones; their tokens and FLOPs are"
+            " without their parents'"
+        )
+    skipped = sum("batches_skipped" in r.metrics for r in records)
+    if skipped:
+        notes.append(f"{skipped} of {len(records)} runs took other batches after loss spikes")
+    for what, values in (
+        ("corpus fingerprints", {r.corpus_fingerprint for r in records}),
+        ("vocabulary sizes", {str(r.spec.model.vocab_size) for r in records}),
+        ("precisions", {r.spec.precision for r in records}),
+    ):
+        if len(values) > 1:
+            notes.append(f"mixed {what}: {', '.join(sorted(values))}; losses may not compare")
+    return notes
+
+
+def points_from_arrays(
+    params: ArrayLike,
+    tokens: ArrayLike,
+    loss_nats: ArrayLike,
+    *,
+    flops: ArrayLike | None = None,
+    cluster: Sequence[str] | None = None,
+    convention: str = "as given",
+) -> FitPoints:
+    """Points from columns of one length; FLOPs default to 6 * params * tokens.
+
+    Without ``cluster`` every row counts as independent. Raises ``FitError`` naming the first
+    row that is not positive and finite, or columns of different lengths.
+    """
+    columns = {"params": params, "tokens": tokens, "loss": loss_nats}
+    arrays = {name: np.asarray(x, dtype=np.float64).ravel() for name, x in columns.items()}
+    arrays["flops"] = (
+        6 * arrays["params"] * arrays["tokens"]
+        if flops is None
+        else np.asarray(flops, dtype=np.float64).ravel()
+    )
+    count = len(arrays["loss"])
+    for name, values in arrays.items():
+        if len(values) != count:
+            raise FitError(f"{name} has {len(values)} values, loss has {count}")
+        bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if len(bad):
+            raise FitError(f"row {bad[0] + 1}: {name} is {values[bad[0]]}, expected above 0")
+    if cluster is not None and len(cluster) != count:
+        raise FitError(f"cluster has {len(cluster)} values, loss has {count}")
+    ids = tuple(f"row{i + 1}" for i in range(count))
+    return FitPoints(
+        params=arrays["params"],
+        tokens=arrays["tokens"],
+        flops=arrays["flops"],
+        loss_nats=arrays["loss"],
+        loss_sem_nats=np.full(count, math.nan),
+        tokens_unique=arrays["tokens"],
+        run_id=ids,
+        cluster=tuple(cluster) if cluster is not None else ids,
+        size=tuple(format_count(p) for p in arrays["params"]),
+        seed=(0,) * count,
+        convention={
+            "params": convention,
+            "flops": "6nd" if flops is None else "as given",
+            "loss": "nats per token",
+        },
+    )

@@ -1,0 +1,295 @@
+"""Two sweeps of one grid under two recipes: differences of loss, and what compute they save.
+
+Runs are matched by size, tokens and seed. A matched pair of trunks is one draw: its branches
+share init, data order and weights, and where both recipes use one seed the pair shares the data
+order too. So every interval is over pairs of trunks, never over runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from scaling_law.errors import FitError
+from scaling_law.files.record import RunRecord
+from scaling_law.fit.checks.monotone import seed_noise
+from scaling_law.fit.points.dataset import from_records
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.recipes.efficiency import Multiplier, Pair, fit_multiplier
+from scaling_law.fit.result import finite_json
+from scaling_law.spec.run import to_json
+
+_SAME_TOKENS_LOG = 0.01
+_TELLING_FLOPS = 0.01
+NATS, BITS = "nats per token", "bits per byte"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Mean of log(loss of B / loss of A) over pairs of trunks, each its branches' mean.
+
+    Interval by Student's t over the G pairs of trunks, G - 1 degrees of freedom; None for one.
+    ``noise_log``: pooled standard deviation of the paired log ratio between seeds of one size
+    and horizon, None without repeats; ``seed_noise_log`` that of log loss in A and in B.
+    """
+
+    mean_log: float
+    low_log: float | None
+    high_log: float | None
+    trunks: int
+    pairs: int
+    noise_log: float | None
+    seed_noise_log: tuple[float | None, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versus:
+    """Recipe B against recipe A; ``unit`` is the losses'. ``differs`` maps what the recipes do
+    not share to its values in A and B; ``flops_ratio`` is B's exact FLOPs per parameter and
+    token over A's. ``left_out``: the runs of A and of B that the fit's rules leave out, with the
+    reason; trunks, which are never points, are not among them.
+    """
+
+    names: tuple[str, str]
+    unit: str
+    level: float
+    convention: str
+    pairs: tuple[Pair, ...]
+    unmatched: tuple[tuple[str, ...], tuple[str, ...]]
+    left_out: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+    differs: dict[str, tuple[str, str]]
+    flops_ratio: float
+    difference: Difference
+    multiplier: Multiplier | None
+    why_no_multiplier: str
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of ``slaw report A B --json``: strict JSON, full precision."""
+        plain: dict[str, Any] = finite_json(self)
+        return plain
+
+
+def compare_sweeps(
+    first: Sequence[RunRecord],
+    second: Sequence[RunRecord],
+    names: tuple[str, str],
+    *,
+    convention: str = "matmul",
+    level: float = 0.9,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Versus:
+    """Compare recipe B (``second``) with recipe A (``first``) on the grid they share.
+
+    Raises ``FitError`` when the sweeps share no size, tokens and seed, when their losses are of
+    different text, or of different tokens without bits per byte.
+    """
+    unit, notes = _unit(first, second, names)
+    sides = [from_records(r, convention=convention, flops="exact").points for r in (first, second)]
+    losses = [_losses(records, unit) for records in (first, second)]
+    pairs = _match(sides, losses, names)
+    used = [{pair.run_ids[i] for pair in pairs} for i in (0, 1)]
+    unmatched = tuple(tuple(r for r in sides[i].run_id if r not in used[i]) for i in (0, 1))
+    by_id = [{r.run_id: r for r in records} for records in (first, second)]
+    matched = [(by_id[0][p.run_ids[0]], by_id[1][p.run_ids[1]]) for p in pairs]
+    ratio = _flops_ratio(matched, convention)
+    if abs(ratio - 1) > _TELLING_FLOPS:
+        notes.append(
+            f"a token costs B {ratio:.3g} times the exact FLOPs per parameter: compute here is"
+            " 6 x params x tokens"
+        )
+    multiplier, why = None, ""
+    try:
+        multiplier = fit_multiplier(pairs, level=level, resamples=resamples, seed=seed)
+    except FitError as problem:
+        why = str(problem)
+    return Versus(
+        names=names,
+        unit=unit,
+        level=level,
+        convention=convention,
+        pairs=tuple(pairs),
+        unmatched=(unmatched[0], unmatched[1]),
+        left_out=(_left_out(sides[0], by_id[0]), _left_out(sides[1], by_id[1])),
+        differs=_differs(matched),
+        flops_ratio=ratio,
+        difference=_difference(pairs, sides, level),
+        multiplier=multiplier,
+        why_no_multiplier=why,
+        notes=tuple(notes),
+    )
+
+
+def _left_out(side: FitPoints, by_id: Mapping[str, RunRecord]) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (run_id, why)
+        for run_id, why in side.dropped
+        if run_id not in by_id or by_id[run_id].kind != "trunk"
+    )
+
+
+def _unit(
+    first: Sequence[RunRecord], second: Sequence[RunRecord], names: tuple[str, str]
+) -> tuple[str, list[str]]:
+    """The unit in which the losses compare, and what to say of it."""
+    texts = [_values(r, _text_of) for r in (first, second)]
+    if texts[0] != texts[1] or len(texts[0]) > 1:
+        said = "; ".join(f"{n}: {', '.join(sorted(t))}" for n, t in zip(names, texts, strict=True))
+        raise FitError(
+            f"the losses are of different validation text ({said}): they do not compare; run both"
+            " recipes on one corpus"
+        )
+    tokens = [
+        _values(r, lambda one: f"{one.spec.data.tokenizer} {one.spec.model.vocab_size}")
+        for r in (first, second)
+    ]
+    notes = []
+    sizes = [_values(r, lambda one: str(one.spec.eval.val_tokens)) for r in (first, second)]
+    if sizes[0] != sizes[1]:
+        notes.append(f"scored on {min(sizes[0])} and {min(sizes[1])} validation tokens")
+    if tokens[0] == tokens[1]:
+        return NATS, notes
+    said = " and ".join(", ".join(sorted(names)) for names in tokens)
+    if any(r.val_bits_per_byte is None for r in (*first, *second) if r.status == "done"):
+        raise FitError(
+            f"the recipes use different tokenizers ({said}) and not every run has its bits per"
+            " byte: nats per token do not compare"
+        )
+    notes.append(f"different tokenizers ({said}): losses in bits per byte, tokens as each counts")
+    return BITS, notes
+
+
+def _values(records: Sequence[RunRecord], of: Callable[[RunRecord], str]) -> set[str]:
+    return {of(record) for record in records}
+
+
+def _text_of(record: RunRecord) -> str:
+    data = record.spec.data
+    held = f"{record.corpus_fingerprint[:12]}, {data.val_fraction:g} held out"
+    return held + (f", domains {' '.join(data.domains)}" if data.domains else "")
+
+
+def _losses(records: Sequence[RunRecord], unit: str) -> dict[str, float | None]:
+    return {r.run_id: r.val_loss_nats if unit == NATS else r.val_bits_per_byte for r in records}
+
+
+def _match(
+    sides: Sequence[FitPoints], losses: Sequence[dict[str, float | None]], names: tuple[str, str]
+) -> list[Pair]:
+    first, second = sides
+    places: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for row in range(len(second)):
+        places[second.size[row], second.seed[row]].append(row)
+    pairs = []
+    for row in range(len(first)):
+        size, seed, tokens = first.size[row], first.seed[row], float(first.tokens[row])
+        rows = [
+            other
+            for other in places[size, seed]
+            if abs(math.log(second.tokens[other] / tokens)) < _SAME_TOKENS_LOG
+        ]
+        if len(rows) != 1:
+            continue
+        other = rows[0]
+        ends = losses[0][first.run_id[row]], losses[1][second.run_id[other]]
+        if ends[0] is None or ends[1] is None:
+            continue
+        pairs.append(
+            Pair(
+                size=size,
+                seed=seed,
+                cluster=f"{size} seed {seed}",
+                tokens=tokens,
+                params=(float(first.params[row]), float(second.params[other])),
+                run_ids=(first.run_id[row], second.run_id[other]),
+                losses=(ends[0], ends[1]),
+                log_ratio=math.log(ends[1] / ends[0]),
+            )
+        )
+    if not pairs:
+        said = "; ".join(
+            f"{name}: {', '.join(dict.fromkeys(side.size))}, seeds"
+            f" {', '.join(map(str, sorted(set(side.seed))))}"
+            for name, side in zip(names, sides, strict=True)
+        )
+        raise FitError(
+            f"the grids do not overlap: no size, tokens and seed in both ({said}); run both recipes"
+            " on one grid"
+        )
+    return pairs
+
+
+def _flops_ratio(matched: Sequence[tuple[RunRecord, RunRecord]], convention: str) -> float:
+    def cost(record: RunRecord) -> float:
+        params = float(getattr(record, f"params_{convention}"))
+        return record.flops_exact / (params * record.tokens)
+
+    return float(np.median([cost(b) / cost(a) for a, b in matched]))
+
+
+def _differs(matched: Sequence[tuple[RunRecord, RunRecord]]) -> dict[str, tuple[str, str]]:
+    """What the recipes do not share, key by key of the spec; ranges where it varies by run."""
+    found: dict[str, tuple[list[Any], list[Any]]] = {}
+    for a, b in matched:
+        ours, theirs = _flat(to_json(a.spec)), _flat(to_json(b.spec))
+        for key in dict.fromkeys([*ours, *theirs]):
+            if ours.get(key) != theirs.get(key):
+                found.setdefault(key, ([], []))
+        for key, (left, right) in found.items():
+            left.append(ours.get(key))
+            right.append(theirs.get(key))
+    return {key: (_span(left), _span(right)) for key, (left, right) in found.items()}
+
+
+def _flat(value: Any, head: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {head: value}
+    found: dict[str, Any] = {}
+    for key, one in value.items():
+        name = f"{head}.{key}" if head else key
+        if name in ("label", "tags", "seed", "branch", "early_stop"):
+            continue
+        found |= _flat(one, name)
+    return found
+
+
+def _span(values: Sequence[Any]) -> str:
+    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    if len(numbers) == len(values) and len(set(numbers)) > 3:
+        return f"{min(numbers):.4g} to {max(numbers):.4g}"
+    words = [f"{v:.6g}" if isinstance(v, float) else "absent" if v is None else str(v)
+             for v in values]  # fmt: skip
+    return ", ".join(dict.fromkeys(words))
+
+
+def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float) -> Difference:
+    trunks: dict[str, list[float]] = defaultdict(list)
+    repeats: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for pair in pairs:
+        trunks[pair.cluster].append(pair.log_ratio)
+        repeats[pair.size, round(math.log(pair.tokens) / 1e-3)].append(pair.log_ratio)
+    means = np.array([np.mean(values) for values in trunks.values()])
+    mean, low, high = float(means.mean()), None, None
+    if len(means) > 1:
+        error = float(means.std(ddof=1)) / math.sqrt(len(means))
+        reach = float(stdtrit(len(means) - 1, 0.5 + level / 2)) * error
+        low, high = mean - reach, mean + reach
+    several = [np.array(values) for values in repeats.values() if len(values) > 1]
+    free = sum(len(values) - 1 for values in several)
+    squares = sum(float(((v - v.mean()) ** 2).sum()) for v in several)
+    return Difference(
+        mean_log=mean,
+        low_log=low,
+        high_log=high,
+        trunks=len(means),
+        pairs=len(pairs),
+        noise_log=math.sqrt(squares / free) if free else None,
+        seed_noise_log=(seed_noise(sides[0])[0], seed_noise(sides[1])[0]),
+    )

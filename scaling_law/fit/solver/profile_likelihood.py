@@ -1,0 +1,179 @@
+"""Profile of one parameter: the best objective with it held at a value, and the interval.
+
+Where a parameter is weakly identified (the irreducible loss, above all) its estimate says
+little and its profile everything: how much worse the fit gets along its range. The interval is
+where the mean squared log residual stays below the minimum's times 1 + F / (n - k), F the
+quantile of Student's t squared with G - 1 degrees of freedom (Bates 1988, "Nonlinear
+Regression Analysis", section 6.1), times the variance inflation that the trunks' shared
+residuals cause (a design effect).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from scaling_law.errors import ConfigError, quoted
+from scaling_law.fit.approaches.parametric import problem_of
+from scaling_law.fit.laws import joint_laws, load_law
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.result import bound_words
+from scaling_law.fit.solver.bootstrap_t import covariances
+from scaling_law.fit.solver.solve import Objective, Problem
+
+_STEPS = 41
+_REACH = 4.0
+_BISECTIONS = 12
+_FLOORS = ("E", "L_inf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """``values`` of ``param`` and ``rises``: relative excess of the squared log residuals.
+
+    ``low`` and ``high`` bound where the rise is at most ``allowed``; None where the profile
+    stays below it to the end of its range: the data set no bound.
+    """
+
+    law: str
+    param: str
+    estimate: float
+    values: tuple[float, ...]
+    rises: tuple[float, ...]
+    allowed: float
+    level: float
+    low: float | None
+    high: float | None
+
+    @property
+    def text(self) -> str:
+        """The interval in words."""
+        ends = (self.low, self.high)
+        low, high = map(bound_words, ends)
+        return f"{self.param} = {self.estimate:.4g}, profile [{low}, {high}]"
+
+
+def check_profiled(params: Collection[str]) -> None:
+    """Raises ``ConfigError`` for a parameter that no joint law could profile."""
+    laws = [load_law(name) for name in joint_laws()]
+    known = dict.fromkeys(n for law in laws for n in law.names if n in law.exponents)
+    for param in params:
+        if param not in known and param not in _FLOORS:
+            raise ConfigError(
+                f"profile {quoted(param)}: expected one of {', '.join((*_FLOORS, *known))}"
+            )
+
+
+def profile(points: FitPoints, law_name: str, param: str, *, level: float = 0.9) -> Profile:
+    """Profile ``param`` (E or an exponent) of a law by least squares in log loss.
+
+    Least squares, whatever the fit's own loss: a profile compares objectives, and Huber's with
+    a sharp threshold has no curvature to compare with. Raises ``ConfigError`` for a parameter
+    that cannot be profiled, ``FitError`` for points no law can be fitted to.
+    """
+    law = load_law(law_name)
+    if param not in law.names or (param not in law.exponents and param not in _FLOORS):
+        names = [n for n in law.names if n in law.exponents or n in _FLOORS]
+        raise ConfigError(f"{param!r}: expected one of {', '.join(names)} of law {law_name}")
+    problem = problem_of(law, points, Objective(loss="mse_log"))
+    solution = problem.solve_from(problem.starts())
+    best = int(solution.objective.argmin())
+    optimum, least = solution.internal[best], float(solution.objective[best])
+    place = law.names.index(param)
+    error, inflation = _error(problem, points, optimum, place, least)
+    grid = _grid(problem, optimum, place, error)
+    free = max(len(points) - problem.n_params, 1)
+    quantile = float(stdtrit(max(points.n_clusters - 1, 1), 0.5 + level / 2))
+    allowed = quantile**2 * inflation / free
+    walk = _Walk(problem, optimum, place)
+    rises = walk.along(grid) / max(least, 1e-300) - 1
+    ends = walk.ends(grid, rises, allowed, least)
+    public = np.exp(grid) if param in _FLOORS else grid
+    low, high = (None if e is None else float(np.exp(e) if param in _FLOORS else e) for e in ends)
+    return Profile(
+        law=law_name,
+        param=param,
+        estimate=float(problem.form(optimum)[param]),
+        values=tuple(float(x) for x in public),
+        rises=tuple(float(x) for x in rises),
+        allowed=allowed,
+        level=level,
+        low=low,
+        high=high,
+    )
+
+
+def _error(
+    problem: Problem, points: FitPoints, optimum: Floats, place: int, least: float
+) -> tuple[float, float]:
+    """Standard error of the parameter, and how much trunks inflate its variance (at least 1)."""
+    ones, targets = np.ones((1, len(points))), problem.target[None]
+    robust = covariances(problem, optimum[None], ones, targets, points.cluster_index)[0]
+    _, shares, log_sum = problem.law.log_loss(optimum[None], problem.basis)
+    gram = problem.gram(problem.jacobian(optimum[None], shares, log_sum), ones)[0]
+    free = max(len(points) - problem.n_params, 1)
+    naive = np.linalg.pinv(gram, rcond=1e-13, hermitian=True) * 2 * least / free
+    variances = max(float(robust[place, place]), 0.0), max(float(naive[place, place]), 1e-30)
+    return math.sqrt(max(variances)), max(1.0, variances[0] / variances[1])
+
+
+def _grid(problem: Problem, optimum: Floats, place: int, error: float) -> Floats:
+    reach = min(max(_REACH * error, 0.02), 10.0)
+    low = max(float(problem.low[place]), float(optimum[place]) - reach)
+    high = min(float(problem.high[place]), float(optimum[place]) + reach)
+    half = _STEPS // 2
+    down = np.linspace(low, optimum[place], half, endpoint=False)
+    return np.concatenate([down, np.linspace(optimum[place], high, half + 1)])
+
+
+class _Walk:
+    """The least objective with one parameter pinned, each solved from its neighbour."""
+
+    def __init__(self, problem: Problem, optimum: Floats, place: int) -> None:
+        self.problem, self.optimum, self.place = problem, optimum, place
+
+    def at(self, value: float, start: Floats) -> tuple[float, Floats]:
+        """The least objective and where it is."""
+        solution = self.problem.solve(start[None], pinned={self.place: value})
+        return float(solution.objective[0]), solution.internal[0].copy()
+
+    def along(self, grid: Floats) -> Floats:
+        """The least objective at each value of the grid, walking outwards from its middle."""
+        found = np.empty(len(grid))
+        self.places = np.empty((len(grid), len(self.optimum)))
+        centre = len(grid) // 2
+        for way in (range(centre, len(grid)), range(centre, -1, -1)):
+            start = self.optimum.copy()
+            for index in way:
+                start[self.place] = grid[index]
+                found[index], start = self.at(float(grid[index]), start)
+                self.places[index] = start
+        return found
+
+    def ends(self, grid: Floats, rises: Floats, allowed: float, least: float) -> list[float | None]:
+        """Where the rise crosses ``allowed`` on either side, by bisection; None where never."""
+        middle = len(grid) // 2
+        found: list[float | None] = []
+        for way in (range(middle, 0, -1), range(middle, len(grid) - 1)):
+            step = way.step
+            crossed = None
+            for index in way:
+                if rises[index] <= allowed < rises[index + step]:
+                    near, far = float(grid[index]), float(grid[index + step])
+                    start = self.places[index]
+                    for _ in range(_BISECTIONS):
+                        half = 0.5 * (near + far)
+                        value, there = self.at(half, start)
+                        if value / max(least, 1e-300) - 1 <= allowed:
+                            near, start = half, there
+                        else:
+                            far = half
+                    crossed = near
+                    break
+            found.append(crossed)
+        return found

@@ -1,0 +1,82 @@
+"""Tokens seen again, and parameters beyond what the data can fill, as what they are worth.
+
+Muennighoff 2023 (arXiv 2305.16264), equations 5 and 6: of D tokens U_D are different, and
+
+    D' = U_D (1 + R_D* (1 - exp(-R_D / R_D*))),   R_D = D / U_D - 1,
+    N' = U_N (1 + R_N* (1 - exp(-R_N / R_N*))),   R_N = N / U_N - 1,
+
+with U_N the smaller of N and the size that U_D tokens would be compute-optimal for. Any law in
+params and tokens is then asked at N' and D' instead of N and D.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scaling_law.errors import FitError
+from scaling_law.fit.surface import Allocation, Surface
+from scaling_law.forecast.optima import Loss
+from scaling_law.units import format_count
+
+# Table 1 of the paper's fit on C4: repeats after which another is worth 1/e of what is new.
+PUBLISHED_DATA_REPEATS, PUBLISHED_SIZE_REPEATS = 15.39, 5.31
+MOST_EPOCHS = 4.0  # up to so many, repeats are nearly as good as new data (the paper, section 6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """``unique`` tokens at hand; ``data`` and ``size``: R_D* and R_N*, in repeats.
+
+    ``split`` is the law's compute-optimal one where nothing is repeated.
+    """
+
+    unique: float
+    split: Allocation
+    data: float = PUBLISHED_DATA_REPEATS
+    size: float = PUBLISHED_SIZE_REPEATS
+
+    def worth(self, params: float, tokens: float) -> tuple[float, float]:
+        """(N', D') of ``params`` trained on ``tokens``."""
+        seen_once = min(tokens, self.unique)
+        filled = min(params, self.split.params_for_tokens(seen_once))
+        return _decayed(params, filled, self.size), _decayed(tokens, seen_once, self.data)
+
+    def on(self, loss: Loss) -> Loss:
+        """``loss`` with repeats worth less."""
+        return lambda params, tokens: loss(*self.worth(params, tokens))
+
+
+def _decayed(amount: float, unique: float, half: float) -> float:
+    return unique * (1 - half * math.expm1(-(amount / unique - 1) / half))
+
+
+def repeats_under(params: Mapping[str, float], surface: Surface, unique: float) -> Repeats:
+    """What ``unique`` tokens are worth under a law with these parameters: by its own R_D* and R_N*
+    where it was fitted to repeats, else by the published ones.
+
+    Raises ``FitError`` for a law without a compute-optimal split.
+    """
+    if surface.allocation is None:
+        raise FitError("the law has no compute-optimal split: repeats cannot be valued under it")
+    own = {"data": params["R_D"], "size": params["R_N"]} if "R_D" in params else {}
+    return Repeats(unique=unique, split=surface.allocation, **own)
+
+
+def repeat_doubts(own: bool, tokens: float, unique: float) -> list[str]:
+    """What a reader should know of ``tokens`` of which ``unique`` differ; ``own``: whether what
+    repeats are worth is the law's own."""
+    found = []
+    if not own:
+        found.append(
+            f"what repeats are worth is Muennighoff 2023's (R_D* {PUBLISHED_DATA_REPEATS:g}, R_N*"
+            f" {PUBLISHED_SIZE_REPEATS:g}, on C4), not this law's"
+        )
+    epochs = tokens / unique
+    if epochs > MOST_EPOCHS:
+        found.append(
+            f"{epochs:.2g} epochs of {format_count(unique)} tokens: beyond about"
+            f" {MOST_EPOCHS:g} repeats are worth ever less"
+        )
+    return found

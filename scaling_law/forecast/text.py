@@ -1,0 +1,243 @@
+"""A prediction as text and as JSON: the answer first, no digit that its interval does not bear."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from scaling_law import text_columns
+from scaling_law.fit.result import FitResult, Prediction, finite_json, status_words
+from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
+from scaling_law.units import count_of, format_count, outward_range, rounded_count
+
+
+def prediction_json(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One strict JSON document: every field of the prediction, and the comparison's ``rows``."""
+    fields: dict[str, Any] = finite_json(prediction)
+    return {**fields, "comparison": finite_json(list(rows)), "caveat": COMPARISON_CAVEAT}
+
+
+def format_prediction(
+    prediction: Prediction,
+    fit: FitResult,
+    rows: Sequence[dict[str, Any]],
+    decision: Sequence[str] = (),
+) -> str:
+    """The forecast for a terminal: the answer first, no digit that the interval does not bear."""
+    lines = [f"{_loss_text(prediction)} at {_target_text(prediction)}"]
+    if prediction.refused:
+        lines.append(prediction.refused)
+    if prediction.beyond_data:
+        lines.append(_distance_text(prediction))
+    lines += ["", *_optimum_lines(prediction), *decision]
+    if prediction.interval_parts:
+        causes = ", ".join(
+            f"{name.replace('_', ' ')} {_percent(-low)} {_percent(high)}"
+            for name, (low, high) in prediction.interval_parts.items()
+        )
+        lines.append(f"the interval's parts, in loss, joined in quadrature of logs: {causes}")
+    lines.append(f"law: {_law_words(prediction)}, {_origin(fit)}")
+    lines.append(_convention_text(prediction, fit))
+    if rows:
+        lines += ["", *_table(prediction, rows)]
+        if any(row["outside"] for row in rows):
+            lines.append(f"note: {OUTSIDE_CAPTION}")
+        if prediction.tokens_unique is not None:
+            lines.append("note: repeats count under every law as Muennighoff 2023 has them")
+        lines.append(f"note: {COMPARISON_CAVEAT}")
+    if fit.n_points == 0:
+        lines += [f"note: {note}" for note in fit.notes]
+    return "\n".join([*lines, *(f"warning: {words}" for words in prediction.warnings)])
+
+
+def _distance_text(prediction: Prediction) -> str:
+    words = []
+    for name, ratio in prediction.beyond_data.items():
+        below = prediction.below_data.get(name, 0.0)
+        if ratio > 1:
+            words.append(f"{name} {math.log10(ratio):.1f}")
+        elif below > 1:
+            words.append(f"{name} {math.log10(below):.1f} below the smallest")
+        else:
+            words.append(f"{name} within")
+    return f"orders of magnitude beyond the largest fitted: {', '.join(words)}"
+
+
+def _percent(log_change: float) -> str:
+    change = 100 * math.expm1(min(log_change, 20.0))
+    return f"{change:+.1f}%" if abs(change) < 10 else f"{change:+.0f}%"
+
+
+def loss_words(prediction: Prediction) -> tuple[str, str]:
+    """The loss in nats per token and its interval, in no digit that the interval does not bear.
+
+    Refused far beyond the data: only the range, rounded outwards. Without an interval the
+    second text says so.
+    """
+    low, high = prediction.low_nats, prediction.high_nats
+    if low is None or high is None or prediction.level is None:
+        return f"about {prediction.loss_nats:.{2 if prediction.refused else 3}f}", "no interval"
+    level = f"{100 * prediction.level:g}% interval"
+    if max(prediction.interval_parts.get("laws", (0.0, 0.0))) > 0:
+        level += " stretched over the laws"
+    if prediction.refused:
+        return " to ".join(outward_range(low, high)), level
+    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
+    ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
+    return f"{prediction.loss_nats:.{decimals}f}", f"{level} {ends}"
+
+
+def _loss_text(prediction: Prediction) -> str:
+    figure, interval = loss_words(prediction)
+    lead = "loss somewhere in" if prediction.refused and " to " in figure else "loss"
+    return f"{lead} {figure} nats per token ({interval})"
+
+
+def _target_text(prediction: Prediction) -> str:
+    parts = (
+        (prediction.params, "params"),
+        (prediction.tokens, "tokens"),
+        (prediction.flops, "FLOPs"),
+    )
+    words = [f"{format_count(value)} {name}" for value, name in parts if value is not None]
+    if prediction.tokens and prediction.tokens_unique:
+        epochs = prediction.tokens / prediction.tokens_unique
+        seen = format_count(prediction.tokens_unique)
+        words[1] += f" ({epochs:.3g} epochs of {seen})" if epochs > 1 else ", all different"
+    return ", ".join(words)
+
+
+def _optimum_lines(prediction: Prediction) -> list[str]:
+    """What the law says is best, as figures of the target's digits; far beyond the data as the
+    intervals alone."""
+    lines = []
+    if prediction.flops_interval is not None:
+        low, high = prediction.flops_interval
+        top = "any" if high == math.inf else rounded_count(high, 2)
+        ends = f"{rounded_count(low, 2)} to {top}"
+        lines.append(f"compute for this loss: {ends} FLOPs ({prediction.law} alone)")
+    plain = "with nothing repeated, " if prediction.tokens_unique is not None else ""
+    if prediction.is_best_split and not plain:
+        lines.append(_best_split_line(prediction))
+    else:
+        lines += [plain + line for line in _split_lines(prediction)]
+    if prediction.params_exponent is not None:
+        words = f"{prediction.params_exponent:.2f}"
+        if prediction.params_exponent_interval:
+            low, high = prediction.params_exponent_interval
+            words += f" [{low:.2f}, {high:.2f}]"
+        lines.append(f"params ~ compute^a: a = {words} (Kaplan 2020: .73, Chinchilla 2022: .50)")
+    return lines
+
+
+def _best_split_line(prediction: Prediction) -> str:
+    words = "this is the best split of these FLOPs"
+    size, interval = prediction.params, prediction.tokens_for_params_interval
+    if size is not None and interval:
+        words += (
+            f"; interval of the tokens best for {format_count(size)} params: {_range(interval)}"
+        )
+    if prediction.tokens is not None:  # chosen here: the loss does not hold their uncertainty
+        whose = "the loss is" if prediction.low_nats is None else "the loss and its interval are"
+        words += f"; {whose} for exactly {format_count(prediction.tokens)} tokens"
+    return words
+
+
+def _split_lines(prediction: Prediction) -> list[str]:
+    lines = []
+    if prediction.params is not None and prediction.tokens_for_params is not None:
+        words = f"{best_words(prediction, 'tokens_for_params')} tokens"
+        interval = prediction.tokens_for_params_interval
+        if interval and not prediction.refused:
+            words += f" (interval {_range(interval)})"
+        lines.append(f"compute-optimal for {format_count(prediction.params)} params: {words}")
+    if prediction.params_optimal and prediction.tokens_optimal and prediction.flops:
+        size, tokens = (best_words(prediction, f"{x}_optimal") for x in ("params", "tokens"))
+        words = f"{size} params on {tokens} tokens"
+        ends = prediction.params_optimal_interval, prediction.tokens_optimal_interval
+        if ends[0] and ends[1] and not prediction.refused:
+            words += f" (interval {_range(ends[0])}, {_range(ends[1])})"
+        lines.append(f"best split of {format_count(prediction.flops)} FLOPs: {words}")
+    return lines
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{rounded_count(ends[0], 2)} to {rounded_count(ends[1], 2)}"
+
+
+def best_words(prediction: Prediction, name: str) -> str:
+    """``tokens_for_params``, ``params_optimal`` or ``tokens_optimal`` for a reader.
+
+    As a figure; of a fitted law's forecast that is refused, as the interval alone.
+    """
+    value, interval = getattr(prediction, name), getattr(prediction, f"{name}_interval")
+    if value is None:
+        return "-"
+    if prediction.refused and prediction.level is not None:
+        return _range(interval) if interval else "unknown"
+    return format_count(value)
+
+
+def _law_words(prediction: Prediction) -> str:
+    if prediction.form in ("", prediction.law):
+        return prediction.law
+    return f"{prediction.law} (of the form {prediction.form})"
+
+
+def _origin(fit: FitResult) -> str:
+    if fit.n_points == 0:
+        return fit.source
+    trunks = count_of(fit.n_clusters, "trunk")
+    return f"fitted to {count_of(fit.n_points, 'point')} from {trunks} ({status_words(fit.status)})"
+
+
+def _convention_text(prediction: Prediction, fit: FitResult) -> str:
+    counted = prediction.convention.get("params", "").replace("_", "-")
+    text = f"conventions: params {counted}; FLOPs 6 x params x tokens"
+    if fit.convention.get("flops") == "exact":
+        text += " (the fit's own are exact: attention and"
+        text += " what the parameter count leaves out make little difference at scale)"
+    return f"{text}; loss in nats per token, natural logarithm"
+
+
+def comparison_cells(
+    prediction: Prediction, rows: Sequence[dict[str, Any]], dash: str = "-"
+) -> list[tuple[str, ...]]:
+    """The comparison for a reader: law, loss, tokens best for the size, best split (params,
+    tokens), a, params counted. The first row is the forecast's own; ``dash``: no figure."""
+    names = ("tokens_for_params", "params_optimal", "tokens_optimal")
+    body = []
+    for i, row in enumerate(rows):
+        if i == 0:
+            loss = loss_words(prediction)[0].removeprefix("about ")
+            counts = [best_words(prediction, name) for name in names]
+        else:
+            known = row["loss_nats"] is not None and not row["outside"]
+            loss = f"{row['loss_nats']:.2f}" if known else dash
+            # below one there is no such model
+            counts = [format_count(row[name]) if row[name] >= 1 else dash for name in names]
+        exponent = row["params_exponent"]
+        body.append(
+            (
+                row["law"],
+                loss,
+                *(dash if words == "-" else words for words in counts),
+                dash if exponent is None else f"{exponent:.2f}",
+                (row["params_counted"] or dash).replace("_", "-"),
+            )
+        )
+    return body
+
+
+def _table(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> list[str]:
+    head = (
+        "law",
+        "loss",
+        "tokens best for size",
+        "best split: params",
+        "tokens",
+        "a",
+        "params counted",
+    )
+    return text_columns.left([head, *comparison_cells(prediction, rows)])

@@ -1,0 +1,183 @@
+"""A size and its tokens as something to type in: shape, batch, learning rate, memory."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from scaling_law.errors import ConfigError, FitError, did_you_mean
+from scaling_law.forecast.shape import concrete_model
+from scaling_law.spec.counts import CONVENTIONS, count_params, memory_bytes
+from scaling_law.spec.hyperparams import (
+    MAX_BATCH_TOKENS,
+    MEASURED,
+    MEASURED_TOKENS,
+    apply_rule,
+    rule_for,
+)
+from scaling_law.spec.run import ModelSpec
+from scaling_law.units import format_bytes, format_count
+
+PURPOSES = ("train", "serve")
+_SMALLEST, _LARGEST = 1e3, 1e15  # params searched for what fits
+_CLOSE = 1.01
+_GUESSED = 10.0  # times the sizes a rule was measured at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """``model``; ``counted``, the convention its size was read in (``assumed`` where the law did
+    not say); peak ``lr``, ``batch_tokens`` a step (``batch_wanted_tokens`` before rounding and
+    limit), ``beta2`` and ``warmup_tokens`` by ``rule``, which was measured for ``rule_params``
+    (low, high) non-embedding parameters on ``rule_tokens`` (None: its LR knows no tokens), to
+    train on ``tokens``.
+
+    ``train_bytes`` and ``serve_bytes``: memory to train it and to serve it, over all devices.
+    """
+
+    model: ModelSpec
+    tokens: float
+    counted: str
+    assumed: bool
+    rule: str
+    lr: float
+    batch_tokens: int
+    beta2: float
+    warmup_tokens: float
+    batch_wanted_tokens: float
+    rule_params: tuple[float, float]
+    rule_tokens: tuple[float, float] | None
+    train_bytes: int
+    serve_bytes: int
+
+    @property
+    def shape(self) -> dict[str, Any]:
+        """Layers, width, heads and what they come to under each count."""
+        names = ("n_layer", "d_model", "n_head", "d_ff", "vocab_size", "n_ctx")
+        counts = count_params(self.model)
+        return {
+            **{name: getattr(self.model, name) for name in names},
+            **{f"params_{name}": counts.by(name) for name in CONVENTIONS},
+            "counted": self.counted + (" (assumed)" if self.assumed else ""),
+        }
+
+    @property
+    def doubts(self) -> list[str]:
+        """Where the rule is used outside what it was measured at."""
+        size, (low, high) = count_params(self.model).non_embedding, self.rule_params
+        found = []
+        if not low <= size <= high:
+            guess = size > _GUESSED * high or size * _GUESSED < low
+            advice = "its LR there is a guess: tune it on your own smaller runs"
+            found.append(
+                f"rule {self.rule} was measured for {format_count(low)} to {format_count(high)}"
+                f" non-embedding params, not for {format_count(size)}:"
+                f" {advice if guess else 'tune near its values'}"
+            )
+        found += self._token_doubts()
+        if self.batch_wanted_tokens > MAX_BATCH_TOKENS:
+            found.append(
+                f"rule {self.rule} would have batches of {format_count(self.batch_wanted_tokens)}"
+                f" tokens: they end at {format_count(MAX_BATCH_TOKENS)}, the largest validated"
+            )
+        return found
+
+    def _token_doubts(self) -> list[str]:
+        if self.rule_tokens is None:
+            return []
+        low, high = self.rule_tokens
+        if low <= self.tokens <= high:
+            return []
+        words = (
+            f"rule {self.rule} was measured on {format_count(low)} to {format_count(high)} tokens,"
+            f" not on {format_count(self.tokens)}"
+        )
+        if self.tokens > high:
+            words += f": its LR, which grows with them, is that for {format_count(high)}"
+        return [words]
+
+
+def counted_as(convention: str) -> tuple[str, bool]:
+    """The convention to read a size in, and whether that is an assumption."""
+    return (convention, False) if convention in CONVENTIONS else ("total", True)
+
+
+def make_recipe(
+    params: float,
+    tokens: float,
+    convention: str,
+    *,
+    template: ModelSpec | None = None,
+    rule: str | None = None,
+) -> Recipe:
+    """A model of ``params`` to be trained on ``tokens``, by the named ``rule`` (None: by size).
+
+    ``template`` gives vocabulary and context. Raises ``ConfigError`` where no shape has that
+    size or no rule that name.
+    """
+    counted, assumed = counted_as(convention)
+    model = concrete_model(params, counted, template)
+    if rule is not None and rule not in MEASURED:
+        raise ConfigError(
+            f"rule {rule!r}{did_you_mean(rule, MEASURED)}: expected one of {', '.join(MEASURED)}"
+        )
+    name = rule or rule_for(count_params(model).non_embedding)
+    choice = apply_rule(name, model, shortest_tokens=tokens, longest_tokens=tokens)
+    return Recipe(
+        model=model,
+        tokens=tokens,
+        counted=counted,
+        assumed=assumed,
+        rule_params=MEASURED[name],
+        rule_tokens=MEASURED_TOKENS.get(name),
+        train_bytes=needed_bytes(model, "train"),
+        serve_bytes=needed_bytes(model, "serve"),
+        **dataclasses.asdict(choice),
+    )
+
+
+def needed_bytes(model: ModelSpec, purpose: str) -> int:
+    """Bytes to ``train`` a model or to ``serve`` it, over all devices, the runtime's own aside.
+
+    Training: AdamW in mixed precision, 18 bytes a parameter, and the activations of one sequence
+    with gradient checkpointing (``spec.counts.memory_bytes``). Serving: 2 bytes a parameter and the
+    keys and values of one sequence.
+    """
+    if purpose == "train":
+        return memory_bytes(model, 1, "bf16", gradient_checkpointing=True)
+    kept = 2 * model.n_layer * model.n_ctx * model.n_kv_head * model.head_size
+    return 2 * (count_params(model).total + kept)
+
+
+def largest_that_fits(
+    limit_bytes: float, purpose: str, convention: str, template: ModelSpec | None = None
+) -> float:
+    """The most parameters, counted as ``convention`` says, that ``limit_bytes`` hold.
+
+    Raises ``FitError`` where not even the smallest shape fits.
+    """
+    counted, _ = counted_as(convention)
+
+    def fitting(params: float) -> float | None:
+        """The size of the shape nearest to ``params`` if it fits."""
+        try:
+            model = concrete_model(params, counted, template)
+        except ConfigError:
+            return 0.0  # below the smallest shape that there is
+        return (
+            count_params(model).by(counted) if needed_bytes(model, purpose) <= limit_bytes else None
+        )
+
+    low, high, best = _SMALLEST, _LARGEST, 0.0
+    while high / low > _CLOSE:
+        middle = math.sqrt(low * high)
+        found = fitting(middle)
+        if found is None:
+            high = middle
+        else:
+            low, best = middle, max(best, found)
+    if not best:
+        raise FitError(f"{format_bytes(limit_bytes)} hold no model to {purpose}: give more memory")
+    return best

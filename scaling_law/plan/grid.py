@@ -1,0 +1,408 @@
+"""From a config's grid to courses: one size and seed each, with all its horizons in steps."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from scaling_law.config.load import SweepConfig
+from scaling_law.config.schema import (
+    HORIZONS,
+    FlopsLadder,
+    GridEntry,
+    OptimSection,
+    Shape,
+    SizeRange,
+)
+from scaling_law.decode import build_shared
+from scaling_law.errors import PlanError
+from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.hyperparams import RuleChoice, apply_rule, beta2_for
+from scaling_law.spec.run import ModelSpec, OptimSpec, ScheduleSpec
+from scaling_law.spec.scales import (
+    MODEL_SCALES,
+    Scale,
+    default_d_ff,
+    heads_for,
+    model_of,
+    shape_for,
+)
+from scaling_law.units import format_count
+
+MAX_POINTS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Horizon:
+    """``steps`` to take in all, ``decay_steps`` of them in the cooldown (None without one).
+
+    ``index`` counts the size's horizons from 0; ``cell`` is the exact-FLOPs budget of the
+    IsoFLOP cell it belongs to, if any.
+    """
+
+    index: int
+    steps: int
+    decay_steps: int | None
+    cell: float | None
+
+    @property
+    def branch_step(self) -> int:
+        """The first step of the cooldown."""
+        return self.steps - (self.decay_steps or 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """One size and seed: all that its trunk and branches share.
+
+    With ``grow_from`` the trunk starts as that size's, of the same seed, after ``grow_step``
+    steps of it (``grow_tokens``, as it was asked for); ``root`` is the size that growing began
+    with. ``grow_steps`` are the steps of this one's trunk that others grow from. ``growth`` fills
+    in what takes a look at all courses.
+    """
+
+    size: str
+    model: ModelSpec
+    seed: int
+    optim: OptimSpec
+    batch_tokens: int
+    warmup_steps: int
+    horizons: tuple[Horizon, ...]
+    where: str
+    grow_from: str | None = None
+    grow_tokens: float | None = None
+    grow_step: int = 0
+    root: str | None = None
+    grow_steps: tuple[int, ...] = ()
+
+    @cached_property
+    def horizon_names(self) -> tuple[str, ...]:
+        """``h4.19M`` for each horizon, with its steps where two would share a name."""
+        names = [format_count(h.steps * self.batch_tokens) for h in self.horizons]
+        return tuple(
+            f"h{name}-{h.steps}" if names.count(name) > 1 else f"h{name}"
+            for name, h in zip(names, self.horizons, strict=True)
+        )
+
+    def schedule(self, config: SweepConfig, decay_steps: int | None) -> ScheduleSpec:
+        """The learning rate of the trunk (``decay_steps`` None under WSD) or of one horizon."""
+        fields = {
+            "shape": config.schedule.shape,
+            "warmup_steps": self.warmup_steps,
+            "decay_steps": decay_steps,
+            "cooldown": config.schedule.cooldown,
+            "final_frac": config.schedule.final_frac,
+        }
+        return build_shared(ScheduleSpec, fields)  # a hundred seeds have the same
+
+
+def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
+    """Every course of the grid, smallest size first.
+
+    ``train_tokens`` is the length of the training text, where known. Raises ``PlanError``
+    with a line for each thing in the grid that cannot be run as asked.
+    """
+    _refuse_too_many(config)
+    problems: dict[str, None] = {}
+    courses: list[Course] = []
+    seen: set[tuple[ModelSpec, int, str]] = set()
+    for number, entry in enumerate(config.grid):
+        where = config.where("grid", number, "sizes")
+        try:
+            sizes = _sizes(config, number, entry)
+            seeds = _seeds(config, number, entry, [name for name, _ in sizes])
+        except PlanError as problem:
+            problems.update(dict.fromkeys(problem.lines))
+            continue
+        longest = 0
+        for name, model in sizes:
+            try:
+                course = _course(config, number, entry, name, model)
+            except PlanError as problem:
+                problems.update(dict.fromkeys(problem.lines))
+                continue
+            longest = max(longest, course.horizons[-1].steps * course.batch_tokens)
+            for seed in seeds[name]:
+                start = course.size.removeprefix(name)  # what it grows from, if anything
+                if (model, seed, start) in seen:
+                    problems[f"{where}: size {name} with seed {seed} is in the grid twice"] = None
+                seen.add((model, seed, start))
+                courses.append(dataclasses.replace(course, seed=seed))
+        if line := _too_long(config, longest, train_tokens):
+            problems[f"{config.where('grid', number, _given(entry))}: {line}"] = None
+    if problems:
+        raise PlanError(*problems)
+    return sorted(courses, key=lambda c: (count_params(c.model).non_embedding, c.size, c.seed))
+
+
+def _refuse_too_many(config: SweepConfig) -> None:
+    """A slip of the pen in a range must not plan for hours."""
+    points = 0
+    for entry in config.grid:
+        given, sizes, seeds = getattr(entry, _given(entry)), entry.sizes, entry.seeds
+        horizons = given.count if isinstance(given, FlopsLadder) else len(given)
+        count = sizes.count if isinstance(sizes, SizeRange) else len(sizes)
+        per_size = (
+            max(map(len, seeds.values()), default=1) if isinstance(seeds, dict) else len(seeds)
+        )
+        points += horizons * count * per_size
+    if points > MAX_POINTS:
+        raise PlanError(
+            f"{config.where('grid')}: up to {points} points (sizes x seeds x horizons), expected"
+            f" at most {MAX_POINTS}; shorten the lists, or make several sweeps of them"
+        )
+
+
+def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> str | None:
+    allowed = config.data.max_epochs
+    if train_tokens is None or longest <= train_tokens * allowed:
+        return None
+    return (
+        f"the longest horizon, {format_count(longest)} tokens, is"
+        f" {longest / max(train_tokens, 1):.3g} epochs of the corpus's {format_count(train_tokens)}"
+        f" training tokens, more than data.max_epochs {allowed:g}; shorten the horizon,"
+        " take a larger corpus or raise data.max_epochs"
+    )
+
+
+def _template(config: SweepConfig) -> ModelSpec:
+    section = config.model
+    return ModelSpec(
+        vocab_size=config.data.vocab_size,
+        n_ctx=section.n_ctx,
+        n_layer=1,
+        d_model=2,
+        n_head=1,
+        n_kv_head=1,
+        d_ff=1,
+        norm=section.norm,
+        position=section.position,
+        activation=section.activation,
+        qk_norm=section.qk_norm,
+        tied=section.tied,
+    )
+
+
+def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, ModelSpec]]:
+    template = _template(config)
+    if isinstance(entry.sizes, SizeRange):
+        return _range(config.where("grid", number, "sizes"), entry.sizes, template)
+    found: list[tuple[str, ModelSpec]] = []
+    problems = []
+    for position, size in enumerate(entry.sizes):
+        try:
+            if isinstance(size, Shape):
+                model = _explicit(size, template)
+                found.append((size_name(model), model))
+            else:
+                found.append((size, model_of(MODEL_SCALES[size], template)))
+        except ValueError as problem:
+            problems.append(f"{config.where('grid', number, 'sizes', position)}: {problem}")
+    if problems:
+        raise PlanError(*problems)
+    return found
+
+
+def _range(where: str, sizes: SizeRange, template: ModelSpec) -> list[tuple[str, ModelSpec]]:
+    low, high = sizes.params
+    ratio = (high / low) ** (1 / max(1, sizes.count - 1))
+    found: list[tuple[str, ModelSpec]] = []
+    for position in range(sizes.count):
+        wanted = low * ratio**position
+        try:
+            scale = shape_for(wanted, sizes.convention, template, sizes.aspect_ratio)
+        except ValueError as problem:
+            raise PlanError(f"{where}: {problem}") from None
+        model = model_of(scale, template)
+        if any(model == other for _, other in found):
+            raise PlanError(
+                f"{where}: {sizes.count} sizes are too many for this range: two of them have"
+                f" {scale.n_layer} layers of width {scale.d_model}; lower count or widen params"
+            )
+        found.append((size_name(model), model))
+    return found
+
+
+def _explicit(shape: Shape, template: ModelSpec) -> ModelSpec:
+    scale = Scale(n_layer=shape.n_layer, d_model=shape.d_model, n_head=shape.n_head)
+    return dataclasses.replace(
+        model_of(scale, template),
+        n_kv_head=shape.n_kv_head or shape.n_head,
+        d_ff=shape.d_ff or default_d_ff(shape.d_model, template.activation),
+    )
+
+
+def size_name(model: ModelSpec) -> str:
+    """``4x96-444k``: layers, width, non-embedding parameters, and heads or MLP if unusual."""
+    name = f"{model.n_layer}x{model.d_model}"
+    try:
+        usual_heads = heads_for(model.d_model)
+    except ValueError:
+        usual_heads = 0
+    if model.n_head != usual_heads:
+        name += f"h{model.n_head}"
+    if model.n_kv_head != model.n_head:
+        name += f"k{model.n_kv_head}"
+    if model.d_ff != default_d_ff(model.d_model, model.activation):
+        name += f"f{model.d_ff}"
+    return f"{name}-{format_count(count_params(model).non_embedding).replace('K', 'k')}"
+
+
+def _seeds(
+    config: SweepConfig, number: int, entry: GridEntry, names: list[str]
+) -> dict[str, tuple[int, ...]]:
+    if not isinstance(entry.seeds, dict):
+        return dict.fromkeys(names, entry.seeds)
+    problems = [
+        f"{config.where('grid', number, 'seeds', name)}: no size of this entry has that name;"
+        f" it has {', '.join(names)}"
+        for name in entry.seeds
+        if name not in names
+    ]
+    if problems:
+        raise PlanError(*problems)
+    return {name: entry.seeds.get(name, (0,)) for name in names}
+
+
+def _course(
+    config: SweepConfig, number: int, entry: GridEntry, name: str, model: ModelSpec
+) -> Course:
+    wanted = _horizons(entry, model)
+    tokens = [horizon for horizon, _ in wanted]
+    try:
+        choice = apply_rule(
+            config.optim.rule,
+            model,
+            shortest_tokens=tokens[0],
+            longest_tokens=tokens[-1],
+            wsd=config.schedule.shape == "wsd",
+        )
+    except ValueError as problem:
+        raise PlanError(f"{config.where('optim', 'rule')}: {problem}") from None
+    choice = _overridden(config, choice, model)
+    batch = choice.batch_tokens
+    warmup_steps = max(1, round(choice.warmup_tokens / batch))
+    horizons = tuple(
+        _in_steps(config, index, horizon, cell, batch)
+        for index, (horizon, cell) in enumerate(wanted)
+    )
+    refusal = _impossible(config, tokens, batch, warmup_steps, horizons)
+    if refusal:
+        where = config.where("grid", number, _given(entry))
+        raise PlanError(f"{where}: size {name}: {refusal}")
+    if entry.grow_from is not None:
+        name += f"-from-{entry.grow_from}"
+        name += f"-{format_count(entry.grow_at)}" if entry.grow_at is not None else ""
+    return Course(
+        size=name,
+        model=model,
+        seed=0,
+        optim=_optim(config.optim, choice),
+        batch_tokens=batch,
+        warmup_steps=warmup_steps,
+        horizons=horizons,
+        where=config.where("grid", number, "grow_from"),
+        grow_from=entry.grow_from,
+        grow_tokens=entry.grow_at,
+    )
+
+
+def _given(entry: GridEntry) -> str:
+    """The key that gives the entry's horizons."""
+    return next(name for name in HORIZONS if getattr(entry, name) is not None)
+
+
+def _horizons(entry: GridEntry, model: ModelSpec) -> list[tuple[float, float | None]]:
+    """(tokens, IsoFLOP budget) of each horizon of one size, rising."""
+    if entry.tokens is not None:
+        return [(tokens, None) for tokens in sorted(entry.tokens)]
+    if entry.tokens_per_param is not None:
+        params = count_params(model).by(entry.convention)
+        return [(ratio * params, None) for ratio in sorted(entry.tokens_per_param)]
+    per_token = flops_per_token(model)
+    if entry.flops is not None:
+        return [(budget / per_token, budget) for budget in sorted(entry.flops)]
+    ladder = entry.flops_ladder
+    assert ladder is not None  # GridEntry holds exactly one of the four
+    distance = math.log(ladder.tokens_near * per_token / ladder.base_flops)
+    first = round(distance / math.log(ladder.ratio))
+    budgets = [ladder.base_flops * ladder.ratio**i for i in range(first, first + ladder.count)]
+    return [(budget / per_token, budget) for budget in budgets]
+
+
+def _in_steps(
+    config: SweepConfig, index: int, tokens: float, cell: float | None, batch_tokens: int
+) -> Horizon:
+    steps = round(tokens / batch_tokens)
+    decays = config.schedule.shape == "wsd"
+    decay_steps = max(1, round(config.schedule.decay_frac * steps)) if decays else None
+    return Horizon(index=index, steps=steps, decay_steps=decay_steps, cell=cell)
+
+
+def _impossible(
+    config: SweepConfig,
+    tokens: list[float],
+    batch_tokens: int,
+    warmup_steps: int,
+    horizons: tuple[Horizon, ...],
+) -> str | None:
+    shortest = horizons[0]
+    if tokens[0] < batch_tokens:
+        return (
+            f"a horizon of {format_count(tokens[0])} tokens is below one step of"
+            f" {format_count(batch_tokens)} tokens"
+        )
+    for earlier, later in itertools.pairwise(horizons):
+        if earlier.steps == later.steps:
+            return f"two horizons come to the same {later.steps} steps of {batch_tokens} tokens"
+    if warmup_steps >= shortest.branch_step:
+        return (
+            f"the warm-up of {warmup_steps} steps leaves nothing before the shortest horizon"
+            f" ({shortest.steps} steps) decays at step {shortest.branch_step}; lengthen the"
+            " horizon or lower optim.warmup_tokens or optim.batch_tokens"
+        )
+    return None
+
+
+def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> RuleChoice:
+    """The rule's choice with what ``optim`` sets itself, all of it named in ``rule``."""
+    optim, named = config.optim, []
+    if optim.lr is not None:
+        choice = dataclasses.replace(choice, lr=optim.lr)
+        named.append(f"lr={optim.lr:g}")
+    if optim.lr_mult != 1:
+        choice = dataclasses.replace(choice, lr=float(f"{choice.lr * optim.lr_mult:.6g}"))
+        named.append(f"lr_mult={optim.lr_mult:g}")
+    if optim.batch_tokens is not None:
+        batch = optim.batch_tokens
+        if batch % model.n_ctx:
+            below = batch // model.n_ctx * model.n_ctx
+            near = [str(b) for b in (below, below + model.n_ctx) if b]
+            raise PlanError(
+                f"{config.where('optim', 'batch_tokens')}: {batch} is not a multiple of"
+                f" model.n_ctx {model.n_ctx}; nearest: {' and '.join(near)}"
+            )
+        choice = dataclasses.replace(choice, batch_tokens=batch, beta2=beta2_for(batch))
+        named.append(f"batch_tokens={batch}")
+    if optim.beta2 is not None:
+        choice = dataclasses.replace(choice, beta2=optim.beta2)
+        named.append(f"beta2={optim.beta2:g}")
+    if optim.warmup_tokens is not None:
+        choice = dataclasses.replace(choice, warmup_tokens=float(optim.warmup_tokens))
+        named.append(f"warmup_tokens={optim.warmup_tokens}")
+    return dataclasses.replace(choice, rule=" ".join([choice.rule, *named]))
+
+
+def _optim(section: OptimSection, choice: RuleChoice) -> OptimSpec:
+    return OptimSpec(
+        lr=choice.lr,
+        rule=choice.rule,
+        beta1=section.beta1,
+        beta2=choice.beta2,
+        eps=section.eps,
+        weight_decay=section.weight_decay,
+        grad_clip=section.grad_clip,
+    )

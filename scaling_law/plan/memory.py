@@ -1,0 +1,63 @@
+"""How a model fits the memory of one slot: whole batches, smaller ones, or recomputing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scaling_law.spec.counts import memory_bytes
+from scaling_law.spec.run import ModelSpec
+from scaling_law.units import format_bytes
+
+# Of a large corpus the system keeps in memory what it has room for; so much is counted on.
+_MAPPED_BYTES = 64 * 2**20
+_SHUFFLE_BYTES_PER_SEQ = 40  # five words of 8 bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlotFit:
+    """How a course fits the memory of one slot; ``micro_seqs`` None for the whole batch."""
+
+    micro_seqs: int | None
+    gradient_checkpointing: bool
+    memory_bytes: int
+
+
+def data_bytes(model: ModelSpec, train_tokens: int | None) -> int:
+    """Tokens mapped from disk, and the shuffle of an epoch while it is made."""
+    tokens = train_tokens or 0
+    width = 2 if model.vocab_size <= 2**16 else 4
+    mapped = min(tokens * width, _MAPPED_BYTES)
+    return mapped + tokens // model.n_ctx * _SHUFFLE_BYTES_PER_SEQ
+
+
+def fit_slot(
+    model: ModelSpec,
+    batch_seqs: int,
+    precision: str,
+    *,
+    gradient_checkpointing: bool,
+    fixed_bytes: int,
+    slot_bytes: int,
+) -> SlotFit | str:
+    """The largest micro-batch that fits ``slot_bytes`` beside ``fixed_bytes``, or why none does.
+
+    Recomputing activations is tried last, unless ``gradient_checkpointing`` asks for it.
+    """
+    needed = 0
+    for checkpointing in (True,) if gradient_checkpointing else (False, True):
+        micro = batch_seqs
+        while True:
+            needed = fixed_bytes + memory_bytes(model, micro, precision, checkpointing)
+            if needed <= slot_bytes:
+                return SlotFit(
+                    micro_seqs=None if micro == batch_seqs else micro,
+                    gradient_checkpointing=checkpointing,
+                    memory_bytes=needed,
+                )
+            if micro == 1:
+                break
+            micro = (micro + 1) // 2
+    return (
+        f"needs {format_bytes(needed)} even with one sequence at a time and gradient"
+        f" checkpointing; a slot has {format_bytes(slot_bytes)}"
+    )

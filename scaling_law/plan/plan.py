@@ -1,0 +1,499 @@
+"""What a sweep will run, what it will cost, and what does not fit; no torch, no pydantic.
+
+Per size and seed one trunk is trained at constant learning rate and each horizon's cooldown
+branches off it (WSD: arXiv 2404.06395, 2405.18392), so a token before the longest branch
+point is paid for once. A single horizon, or another schedule, is a single run.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scaling_law.config.load import CONFIG_KEY, SweepConfig
+from scaling_law.decode import build
+from scaling_law.errors import PlanError
+from scaling_law.files import checksum
+from scaling_law.plan.device_profile import DeviceProfile
+from scaling_law.plan.grid import Course, Horizon, expand
+from scaling_law.plan.growth import growth_from, linked, needed
+from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
+from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
+from scaling_law.spec.counts import count_params, train_flops
+from scaling_law.spec.run import (
+    LEAST_SIBLINGS,
+    Branch,
+    EarlyStop,
+    Growth,
+    Resources,
+    RunSpec,
+    resources_from_json,
+    run_spec_from_json,
+    to_json,
+)
+from scaling_law.units import format_seconds
+from scaling_law.versions import PLAN, MadeLater
+
+# A worker process loads torch once (3.6 s on 2 cores); each run then opens its folder, builds
+# its model and writes its files.
+WORKER_START_SECONDS = 4.0
+RUN_START_SECONDS = 0.5
+CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
+RUN_FILES_BYTES = 30_000
+RECOMPUTE = 4 / 3  # gradient checkpointing runs the forward pass a second time
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A run and its estimates.
+
+    ``seconds`` on one slot; ``memory_bytes`` its peak, the runtime included; ``flops_spent``
+    by this run only and ``flops_alone`` as if trained from step 0; ``epochs`` of the training
+    text (None while its length is unknown).
+    """
+
+    spec: RunSpec
+    resources: Resources
+    seconds: float
+    memory_bytes: int
+    flops_spent: float
+    flops_alone: float
+    epochs: float | None
+
+    @property
+    def run_id(self) -> str:
+        """The spec's."""
+        return self.spec.run_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A point of the grid that will not run, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The runs, parents first, on a device as measured, and what was left out.
+
+    ``seconds_estimate`` packs the runs on ``slots``; the limits are in seconds and bytes.
+    """
+
+    name: str
+    device_kind: str
+    device_name: str
+    slots: int
+    precision: str
+    precision_reason: str
+    runs: tuple[PlannedRun, ...]
+    left_out: tuple[LeftOut, ...]
+    seconds_estimate: float
+    disk_bytes: int
+    train_tokens: int | None
+    time_limit_seconds: float | None
+    memory_limit_bytes: int
+
+    @cached_property
+    def by_id(self) -> dict[str, PlannedRun]:
+        """The runs by ``run_id``."""
+        return {run.run_id: run for run in self.runs}
+
+    @cached_property
+    def priority(self) -> dict[str, float]:
+        """Seconds from a run's start to the end of the last that depends on it."""
+        tasks, index = tasks_of(self.runs)
+        chains = chain_seconds(tasks)
+        return {run_id: chains[place] for run_id, place in index.items()}
+
+    @property
+    def flops_total(self) -> float:
+        """Exact FLOPs the sweep spends."""
+        return sum(run.flops_spent for run in self.runs)
+
+    @property
+    def flops_if_from_scratch(self) -> float:
+        """Exact FLOPs of the same annealed points, each trained from step 0."""
+        return sum(run.flops_alone for run in self.runs if run.spec.kind != "trunk")
+
+    @property
+    def saving_frac(self) -> float:
+        """Share of the from-scratch FLOPs that branching saves."""
+        return 1 - self.flops_total / self.flops_if_from_scratch
+
+    def ready(
+        self,
+        done: Collection[str],
+        saved: Mapping[str, Collection[int]],
+        busy: Collection[str] = (),
+    ) -> list[PlannedRun]:
+        """What can start now, longest remaining chain first.
+
+        ``done`` are run_ids that are over (finished, failed or given up), ``busy`` those in
+        flight; ``saved`` holds the steps whose state each trunk has on disk. A branch or grown run
+        is ready once its step is saved, before its trunk has ended, and the siblings that its
+        early stop learns from are over, so that it does not depend on which worker was first.
+        """
+        found = []
+        for run in self.runs:
+            parent = run.spec.parent
+            if run.run_id in done or run.run_id in busy:
+                continue
+            if parent is not None and parent.at_step not in saved.get(parent.trunk_id, ()):
+                continue
+            stop = run.spec.early_stop
+            if stop is None or all(sibling in done for sibling in stop.siblings):
+                found.append(run)
+        return sorted(found, key=lambda run: -self.priority[run.run_id])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``plan.json``."""
+        return PLAN.stamp(to_json(self))
+
+
+def plan_from_json(data: Mapping[str, Any]) -> Plan:
+    """The inverse of ``Plan.to_json``. Raises ``PlanError`` for another version or shape."""
+    try:
+        fields = {**data}
+        PLAN.check(fields.pop("schema_version", None))
+        fields.pop(CONFIG_KEY, None)
+        runs = []
+        for run in fields["runs"]:
+            spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
+            runs.append(build(PlannedRun, {**run, "spec": spec, "resources": resources}))
+        if not runs:
+            raise ValueError("no runs")
+        fields["runs"] = tuple(runs)
+        fields["left_out"] = tuple(build(LeftOut, item) for item in fields["left_out"])
+        return build(Plan, fields)
+    except MadeLater as problem:
+        raise PlanError(str(problem)) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        why = problem if isinstance(problem, ValueError) else repr(problem)
+        raise PlanError(f"not a plan ({why}); delete it to plan the sweep again") from None
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in ``path``. Raises ``ConfigError`` or ``PlanError`` naming the file."""
+    data = checksum.read(path, "delete it to plan the sweep again")
+    try:
+        return plan_from_json(data)
+    except PlanError as problem:
+        raise PlanError(f"{path}: {problem}") from None
+
+
+def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int | None) -> Plan:
+    """Expand the grid, fit it to the device and the limits, and estimate its cost.
+
+    ``train_tokens`` is the length of the training text, None while unknown. Raises
+    ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
+    """
+    precision = profile.precision if config.precision == "auto" else config.precision
+    reason = profile.precision_reason if config.precision == "auto" else "asked for"
+    profile = profile.at(precision)
+    limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
+    left_out: list[LeftOut] = []
+    planner = _Planner(config, profile, precision, limit_bytes // profile.slots, train_tokens)
+    courses = []
+    wsd = config.schedule.shape == "wsd"
+    for course in linked(expand(config, train_tokens), wsd):
+        fit = planner.fit(course)
+        if isinstance(fit, str):
+            left_out += [
+                LeftOut(label=planner.label(course, h), reason=fit) for h in course.horizons
+            ]
+        else:
+            courses.append((course, fit))
+    runs, seconds, cut = _within_time(planner, courses)
+    left_out += cut
+    if not runs:
+        raise PlanError(f"nothing of the grid fits: {left_out[0].label}: {left_out[0].reason}")
+    return Plan(
+        name=config.name,
+        device_kind=profile.kind,
+        device_name=profile.name,
+        slots=profile.slots,
+        precision=precision,
+        precision_reason=reason,
+        runs=tuple(runs),
+        left_out=tuple(left_out),
+        seconds_estimate=seconds,
+        disk_bytes=_disk_bytes(runs, profile.slots),
+        train_tokens=train_tokens,
+        time_limit_seconds=config.limits.time,
+        memory_limit_bytes=limit_bytes,
+    )
+
+
+class _Planner:
+    """Turns courses into runs for one config and device."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        profile: DeviceProfile,
+        precision: str,
+        slot_bytes: int,
+        train_tokens: int | None,
+    ) -> None:
+        self.config = config
+        self.profile = profile
+        self.precision = precision
+        self.slot_bytes = slot_bytes
+        self.train_tokens = train_tokens
+        self.data, self.eval = config.data.spec(), config.eval.spec()
+
+    def label(self, course: Course, horizon: Horizon | None) -> str:
+        """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
+        if horizon is None:
+            return f"{course.size}-seed{course.seed}-trunk"
+        return f"{course.size}-seed{course.seed}-{course.horizon_names[horizon.index]}"
+
+    def fit(self, course: Course) -> SlotFit | str:
+        """The largest micro-batch that fits a slot, or why none does."""
+        return fit_slot(
+            course.model,
+            course.batch_tokens // course.model.n_ctx,
+            self.precision,
+            gradient_checkpointing=self.config.model.gradient_checkpointing,
+            fixed_bytes=self.profile.runtime_bytes + data_bytes(course.model, self.train_tokens),
+            slot_bytes=self.slot_bytes,
+        )
+
+    def seconds(self, course: Course, fit: SlotFit, start: int, stop: int) -> float:
+        """One run's training from step ``start`` to ``stop``, and its evaluations."""
+        training = self.profile.seconds(course.model, course.batch_tokens * (stop - start))
+        training *= RECOMPUTE if fit.gradient_checkpointing else 1
+        # a branch has a quarter of the curve's points, as in train.loop
+        points = self.eval.curve_points // (4 if start else 1)
+        scored = self.eval.val_tokens + points * self.eval.curve_tokens
+        # a forward pass is a third of a training step
+        return RUN_START_SECONDS + training + self.profile.seconds(course.model, scored) / 3
+
+    def tasks(self, course: Course, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
+        """``tasks_of(self.runs(...))`` without making the runs; its parent is index 0."""
+        saved = self.trunk_steps(course, horizons)
+        if not saved:
+            return [Task(self.seconds(course, fit, 0, h.steps)) for h in horizons]
+        last = saved[-1]
+        trunk = self.seconds(course, fit, 0, last)
+        branches = [
+            Task(self.seconds(course, fit, h.branch_step, h.steps), 0, h.branch_step / last * trunk)
+            for h in horizons
+        ]
+        return [Task(trunk), *branches]
+
+    def trunk_steps(self, course: Course, horizons: Sequence[Horizon]) -> tuple[int, ...]:
+        """Steps that a trunk serving these horizons, and what grows from it, must save; () for
+        none."""
+        if self.config.schedule.shape != "wsd" or len(horizons) + len(course.grow_steps) < 2:
+            return course.grow_steps
+        return tuple(sorted({*(h.branch_step for h in horizons), *course.grow_steps}))
+
+    def run(
+        self,
+        course: Course,
+        fit: SlotFit,
+        horizon: Horizon | None,
+        total_steps: int,
+        branch: Branch | None = None,
+        save_steps: tuple[int, ...] = (),
+        early_stop: EarlyStop | None = None,
+        growth: Growth | None = None,
+    ) -> PlannedRun:
+        """One run of a course; ``horizon`` None for its trunk."""
+        spec = _checked_spec(
+            label=self.label(course, horizon),
+            model=course.model,
+            data=self.data,
+            schedule=course.schedule(self.config, horizon.decay_steps if horizon else None),
+            optim=course.optim,
+            eval=self.eval,
+            batch_tokens=course.batch_tokens,
+            total_steps=total_steps,
+            precision=self.precision,
+            seed=course.seed,
+            branch=branch,
+            tags=_tags(course, horizon),
+            early_stop=early_stop,
+            growth=growth,
+            spikes=self.config.spike_spec(),
+        )
+        resources = Resources(
+            device=self.profile.kind,
+            micro_seqs=fit.micro_seqs,
+            gradient_checkpointing=fit.gradient_checkpointing,
+            save_steps=save_steps,
+            **self.config.checkpoints.resources(),
+        )
+        own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
+        return PlannedRun(
+            spec=spec,
+            resources=resources,
+            seconds=self.seconds(course, fit, spec.start_step, total_steps),
+            memory_bytes=fit.memory_bytes,
+            flops_spent=train_flops(course.model, own_tokens),
+            flops_alone=train_flops(course.model, spec.tokens),
+            epochs=spec.tokens / self.train_tokens if self.train_tokens else None,
+        )
+
+    def runs(
+        self,
+        course: Course,
+        fit: SlotFit,
+        horizons: Sequence[Horizon],
+        parent: PlannedRun | None = None,
+    ) -> list[PlannedRun]:
+        """The trunk and a branch per horizon, or a single run each where none can share.
+
+        ``parent`` is the trunk that a grown course starts from.
+        """
+        growth = growth_from(parent.spec, course.grow_step) if parent else None
+        saved = self.trunk_steps(course, horizons)
+        if not saved:
+            return [self.run(course, fit, h, h.steps, growth=growth) for h in horizons]
+        trunk = self.run(course, fit, None, saved[-1], save_steps=saved, growth=growth)
+        branches: list[PlannedRun] = []
+        for h in horizons:
+            branch = Branch(trunk_id=trunk.run_id, at_step=h.branch_step)
+            stop = self.early_stop(h, branches)
+            branches.append(
+                self.run(course, fit, h, h.steps, branch, early_stop=stop, growth=growth)
+            )
+        return [trunk, *branches]
+
+    def early_stop(self, horizon: Horizon, before: Sequence[PlannedRun]) -> EarlyStop | None:
+        """What may end a branch early; None for one with too few shorter ones, whose run is
+        then the same run as in a sweep without early stopping."""
+        within = self.config.early_stop
+        shorter = tuple(r.run_id for r in before if r.spec.total_steps < horizon.steps)
+        if within is None or len(shorter) < LEAST_SIBLINGS:
+            return None
+        return EarlyStop(within=within, siblings=shorter)
+
+
+def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:
+    tags = [("size", course.size), ("seed", str(course.seed))]
+    tags += [("root", course.root)] if course.root else []
+    if horizon is not None:
+        tags.append(("horizon", str(horizon.index)))
+        tags += [("cell", f"{horizon.cell:.6g}")] if horizon.cell is not None else []
+    return tuple(tags)
+
+
+def _checked_spec(**fields: Any) -> RunSpec:
+    """The spec; what it refuses (a label too long, say) is the grid's fault, not the program's."""
+    try:
+        return RunSpec(**fields)
+    except ValueError as problem:
+        raise PlanError(f"{fields['label']}: {problem}") from None
+
+
+def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:
+    """What ``packing`` places on slots, a task per run or stack of runs; each run's index in it."""
+    index: dict[str, int] = {}  # of a task, by the run or stack that it is
+    seconds: list[float] = []
+    for run in runs:
+        place = index.setdefault(run.resources.stack or run.run_id, len(seconds))
+        if place == len(seconds):
+            seconds.append(0.0)
+        seconds[place] += run.seconds
+        index[run.run_id] = place
+    steps = {run.run_id: run.spec.total_steps for run in runs}
+    tasks = [Task(each) for each in seconds]
+    for run in runs:
+        start = run.spec.parent
+        if start is not None:
+            parent, place = index[start.trunk_id], index[run.run_id]
+            after = start.at_step / steps[start.trunk_id] * seconds[parent]
+            tasks[place] = Task(seconds[place], parent, after)
+    return tasks, {run.run_id: index[run.run_id] for run in runs}
+
+
+def _within_time(
+    planner: _Planner, courses: Sequence[tuple[Course, SlotFit]]
+) -> tuple[list[PlannedRun], float, list[LeftOut]]:
+    """The runs, their packed seconds, and the points cut to keep within the time limit.
+
+    The points that would be dearest alone go first, so what stays is the cheap corner of the
+    grid: small sizes keep their long horizons.
+    """
+    limit = planner.config.limits.time
+    points = [
+        (planner.seconds(course, fit, 0, horizon.steps), number, horizon.index)
+        for number, (course, fit) in enumerate(courses)
+        for horizon in course.horizons
+    ]
+    points.sort()
+    whole = _packed_seconds(planner, courses, points)
+    keep = len(points)
+    if limit is not None and whole > limit:
+        keep = bisect.bisect_right(
+            range(1, len(points) + 1),
+            limit,
+            key=lambda count: _packed_seconds(planner, courses, points[:count]),
+        )
+    cut = [
+        LeftOut(
+            label=planner.label(courses[number][0], courses[number][0].horizons[index]),
+            reason=f"the whole grid would take {format_seconds(whole)}, over limits.time"
+            f" {format_seconds(limit or 0)}; the points dearest alone are left out",
+        )
+        for _, number, index in points[keep:]
+    ]
+    runs: list[PlannedRun] = []
+    trunks: dict[tuple[str | None, int], PlannedRun] = {}
+    for course, fit, horizons in _kept(courses, points[:keep]):
+        made = planner.runs(course, fit, horizons, trunks.get((course.grow_from, course.seed)))
+        trunks[course.size, course.seed] = made[0]
+        runs += made
+    seconds = whole if not cut else _packed_seconds(planner, courses, points[:keep])
+    return runs, seconds, cut
+
+
+def _kept(
+    courses: Sequence[tuple[Course, SlotFit]], points: Sequence[tuple[float, int, int]]
+) -> list[tuple[Course, SlotFit, list[Horizon]]]:
+    """The courses that have any of ``points``, or that one grows from which has."""
+    kept: list[list[Horizon]] = [[] for _ in courses]
+    for _, number, index in sorted(points, key=lambda point: point[1:]):
+        kept[number].append(courses[number][0].horizons[index])
+    found = needed([course for course, _ in courses], [bool(horizons) for horizons in kept])
+    fits = (fit for _, fit in courses)
+    return [(c, fit, h) for c, fit, h in zip(found, fits, kept, strict=True) if c is not None]
+
+
+def _packed_seconds(
+    planner: _Planner,
+    courses: Sequence[tuple[Course, SlotFit]],
+    points: Sequence[tuple[float, int, int]],
+) -> float:
+    tasks: list[Task] = []
+    trunks: dict[tuple[str | None, int], tuple[int, int]] = {}  # place and steps
+    for course, fit, horizons in _kept(courses, points):
+        first = len(tasks)
+        start: tuple[int | None, float] = (None, 0.0)
+        if course.grow_from is not None:
+            place, steps = trunks[course.grow_from, course.seed]
+            start = (place, course.grow_step / steps * tasks[place].seconds)
+        for task in planner.tasks(course, fit, horizons):
+            parent = start if task.parent is None else (first + task.parent, task.after_seconds)
+            tasks.append(Task(task.seconds, *parent))
+        if saved := planner.trunk_steps(course, horizons):
+            trunks[course.size, course.seed] = (first, saved[-1])
+    return WORKER_START_SECONDS + makespan_seconds(tasks, planner.profile.slots)
+
+
+def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
+    """The trunks' kept states, those in flight per slot, and every run's small files."""
+    states = [count_params(r.spec.model).total * CHECKPOINT_BYTES_PER_PARAM for r in runs]
+    kept = sum(size * len(r.resources.save_steps) for size, r in zip(states, runs, strict=True))
+    flying = 1 + max(run.resources.keep_checkpoints for run in runs)
+    # with the two states to go back to from a loss spike
+    flying *= 3 if any(run.spec.spikes for run in runs) else 1
+    return kept + slots * flying * max(states) + RUN_FILES_BYTES * len(runs)

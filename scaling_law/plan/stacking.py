@@ -1,0 +1,134 @@
+"""Which planned runs train in step as one program, and what that gains.
+
+Seeds of one size, and their cooldowns, differ in nothing that a program sees. On a CPU the gain
+falls with width, with the tokens of a step and with the vocabulary: at 64 wide and 512 tokens a
+sixth of the time, at 96 or at 4,096 tokens nothing or less (benchmarks/stack.py). A stack occupies
+one slot, so it pays only where the sweep as a whole ends sooner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from scaling_law.plan.packing import makespan_seconds
+from scaling_law.plan.plan import WORKER_START_SECONDS, Plan, PlannedRun, tasks_of
+from scaling_law.spec.counts import count_params, memory_bytes
+from scaling_law.spec.run import ModelSpec
+
+# Widest model -> how much faster a stack is than its members in turn, measured at 512 tokens a
+# step and three members; fewer tokens or more members gain more.
+CPU_GAINS = ((24, 1.35), (32, 1.25), (48, 1.2), (64, 1.15))
+# More tokens a step leave little starting to share, and from a vocabulary of 2,048 on a lone run's
+# head is faster than a stack's.
+MOST_BATCH_TOKENS, MOST_VOCAB = 512, 2047
+# On a GPU models below this are a string of starts; the gain is unmeasured and not counted on.
+GPU_PARAMS_MATMUL = 15_000_000
+MOST_MEMBERS = {"cpu": 16}
+MOST_MEMBERS_ON_GPU = 128
+# Below this share of the time a stack is not worth its different rounding.
+_WORTHWHILE = 0.98
+
+
+def gain(model: ModelSpec, batch_tokens: int, device_kind: str) -> float:
+    """How many times as fast a stack is as its members in turn; 1 where none is made."""
+    small = batch_tokens <= MOST_BATCH_TOKENS and model.vocab_size <= MOST_VOCAB
+    if device_kind == "cpu" and small:
+        return next((found for width, found in CPU_GAINS if model.d_model <= width), 1.0)
+    return 1.0
+
+
+def stackable(run: PlannedRun, device_kind: str) -> bool:
+    """Whether ``run`` can share a program at all."""
+    if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
+        return False  # it hardly fits a slot alone
+    if device_kind == "cpu":
+        return gain(run.spec.model, run.spec.batch_tokens, device_kind) > 1
+    return count_params(run.spec.model).matmul < GPU_PARAMS_MATMUL
+
+
+def with_stacks(plan: Plan) -> Plan:
+    """The plan with runs put together where the sweep is thought to end sooner by it.
+
+    All of a shape in one stack, or one for each slot, whichever ends first. Run ids do not
+    change.
+    """
+    if plan.device_kind != "cpu":
+        # no measured gain to weigh; a slot each where a user asked for several
+        return _stacked(plan, plan.slots)
+    best = min((_stacked(plan, parts) for parts in (1, plan.slots)), key=_seconds)
+    return best if _seconds(best) <= _WORTHWHILE * plan.seconds_estimate else plan
+
+
+def _seconds(plan: Plan) -> float:
+    return plan.seconds_estimate
+
+
+def _stacked(plan: Plan, parts: int) -> Plan:
+    """Every shape's runs in at least ``parts`` stacks."""
+    groups = _groups(plan, parts)
+    changed = {run.run_id: run for group in groups for run in _stack(group, plan)}
+    runs = tuple(changed.get(run.run_id, run) for run in plan.runs)
+    seconds = WORKER_START_SECONDS + makespan_seconds(tasks_of(runs)[0], plan.slots)
+    return dataclasses.replace(plan, runs=runs, seconds_estimate=seconds)
+
+
+def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
+    """Runs of one shape over the same steps, as many together as a slot's memory holds."""
+    alike: dict[tuple[object, ...], list[PlannedRun]] = {}
+    for run in plan.runs:
+        spec = run.spec
+        if stackable(run, plan.device_kind):
+            shape = (spec.model, spec.data, spec.batch_tokens, spec.precision, spec.eval)
+            steps = (spec.start_step, spec.total_steps)
+            start = spec.parent.at_step if spec.parent else None
+            alike.setdefault((shape, steps, spec.kind, start), []).append(run)
+    trunks_first = sorted(alike.items(), key=lambda item: item[0][-1] is not None)
+    groups: list[list[PlannedRun]] = []
+    stack_of: dict[str, int] = {}
+    for _, every in trunks_first:
+        # cooldowns and grown runs whose trunks are in one stack, so that they are ready at one time
+        families: dict[object, list[PlannedRun]] = {}
+        for run in every:
+            trunk = run.spec.parent.trunk_id if run.spec.parent else ""
+            families.setdefault(stack_of.get(trunk, trunk), []).append(run)
+        for runs in families.values():
+            # they are shared out as their trunks were
+            for group in _cut(runs, plan, 1 if runs[0].spec.parent else parts):
+                stack_of.update(dict.fromkeys((run.run_id for run in group), len(groups)))
+                groups.append(group)
+    return groups
+
+
+def _cut(runs: list[PlannedRun], plan: Plan, parts: int) -> list[list[PlannedRun]]:
+    """At least ``parts`` stacks of runs of one shape, each within a slot's memory."""
+    slot_bytes = plan.memory_limit_bytes // plan.slots
+    most = MOST_MEMBERS.get(plan.device_kind, MOST_MEMBERS_ON_GPU)
+    room = 1 + max(0, slot_bytes - runs[0].memory_bytes) // _member_bytes(runs[0], plan)
+    most = min(most, room, -(-len(runs) // parts))
+    cut = [runs[i : i + most] for i in range(0, len(runs), most)]
+    # on CUDA a program of one is worth having: its whole step is recorded (train.static_step)
+    least = 1 if plan.device_kind == "cuda" else 2
+    return [part for part in cut if len(part) >= least]
+
+
+def _member_bytes(run: PlannedRun, plan: Plan) -> int:
+    """What one more member takes: its state, its activations, its order of the data."""
+    spec = run.spec
+    order = (plan.train_tokens or 0) // spec.model.n_ctx * 2 * 4  # of two epochs, int32
+    return memory_bytes(spec.model, spec.batch_seqs, spec.precision) + order
+
+
+def _stack(group: Sequence[PlannedRun], plan: Plan) -> list[PlannedRun]:
+    first = group[0].spec
+    faster = gain(first.model, first.batch_tokens, plan.device_kind)
+    shared = (len(group) - 1) * _member_bytes(group[0], plan)
+    return [
+        dataclasses.replace(
+            run,
+            resources=dataclasses.replace(run.resources, stack=group[0].run_id),
+            seconds=run.seconds / faster,
+            memory_bytes=run.memory_bytes + shared,
+        )
+        for run in group
+    ]

@@ -1,0 +1,168 @@
+"""The dry run: every run of a plan, what it costs, and what was left out, as text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+
+from scaling_law import text_columns
+from scaling_law.plan.compiling import compiled_words
+from scaling_law.plan.plan import Plan, PlannedRun
+from scaling_law.plan.weights import kept_words
+from scaling_law.spec.counts import count_params
+from scaling_law.spec.run import ModelSpec
+from scaling_law.units import count_of, format_bytes, format_count, format_seconds
+
+_HEAD = (
+    ("run", "params", "params", "params", "tokens", "epochs", "batch", "steps", "LR", "beta2",
+     "warm-up", "FLOPs", "memory", "time"),
+    ("", "non-emb", "matmul", "total", "", "", "tokens", "", "peak", "", "steps", "spent", "", ""),
+)  # fmt: skip
+_WIDTH = 120
+
+
+def render_plan(plan: Plan) -> str:
+    """The plan as a table of 120 to 140 columns, trunks above their branches, and its totals."""
+    rows: list[Sequence[str]] = [*_HEAD, *(_row(run) for run in plan.runs)]
+    return (
+        "\n".join(
+            [*text_columns.numbers(rows), "", *_totals(plan), *_left_out(plan), "", *_CONVENTIONS]
+        )
+        + "\n"
+    )
+
+
+_CONVENTIONS = (
+    "params: non-emb = blocks and final norm; matmul = matrices of blocks and head; total = all"
+    " stored, a tied head once",
+    "FLOPs: exact = 6 params_matmul + 12 layers context width per token, forward and backward,"
+    " causality not halved",
+    "a branch's tokens, epochs and steps count from its trunk's step 0; its FLOPs and time only"
+    " what it adds",
+)
+
+
+@lru_cache(maxsize=4096)
+def _params(model: ModelSpec) -> tuple[str, str, str]:
+    params = count_params(model)
+    return (
+        format_count(params.non_embedding),
+        format_count(params.matmul),
+        format_count(params.total),
+    )
+
+
+def _row(run: PlannedRun) -> tuple[str, ...]:
+    spec = run.spec
+    return (
+        ("  " if spec.branch else "") + spec.label,
+        *_params(spec.model),
+        format_count(spec.tokens),
+        "?" if run.epochs is None else f"{run.epochs:.2g}",
+        format_count(spec.batch_tokens),
+        str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
+        f"{spec.optim.lr:.3g}",
+        f"{spec.optim.beta2:g}",
+        str(spec.schedule.warmup_steps),
+        f"{run.flops_spent:.2e}",
+        format_bytes(run.memory_bytes),
+        format_seconds(run.seconds),
+    )
+
+
+def _totals(plan: Plan) -> list[str]:
+    points = sum(run.spec.kind != "trunk" for run in plan.runs)
+    trunks = len(plan.runs) - points
+    limit = ""
+    if plan.time_limit_seconds is not None:
+        limit = f" (limit {format_seconds(plan.time_limit_seconds)})"
+    corpus = "not prepared yet: epochs unknown"
+    if plan.train_tokens is not None:
+        corpus = f"{format_count(plan.train_tokens)} training tokens"
+    return [
+        f"{plan.name}: {count_of(len(plan.runs), 'run')}: {count_of(points, 'annealed point')},"
+        f" {count_of(trunks, 'trunk')}; {corpus}",
+        f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
+        f" {plan.precision} ({plan.precision_reason})",
+        _optim(plan),
+        *early_stop_words(plan),
+        f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
+        f" each point trained from scratch: branching saves {plan.saving_frac:.0%}",
+        *growth_words(plan),
+        *_stacks(plan),
+        *compiled_words(plan),
+        f"time: about {format_seconds(plan.seconds_estimate)}{limit};"
+        f" memory: at most {format_bytes(_peak_bytes(plan))}"
+        f" (limit {format_bytes(plan.memory_limit_bytes)});"
+        f" disk: {format_bytes(plan.disk_bytes)}",
+        kept_words(plan),
+    ]
+
+
+def _stacks(plan: Plan) -> list[str]:
+    stacks = Counter(run.resources.stack for run in plan.runs if run.resources.stack)
+    if not stacks:
+        return []
+    largest = max(stacks.values())
+    return [
+        f"stacking: {stacks.total()} runs of one shape each as {len(stacks)} programs, at most"
+        f" {largest} together (stacking: off trains each alone)"
+    ]
+
+
+def early_stop_words(plan: Plan) -> list[str]:
+    """How many runs may end early, on a line; none where none may."""
+    stops = [run.spec.early_stop for run in plan.runs if run.spec.early_stop]
+    if not stops:
+        return []
+    return [
+        f"early stop: allowed to {len(stops)} of the points, once their loss is predicted within"
+        f" {100 * stops[0].within:g}% at 90%; cost and time are without it"
+    ]
+
+
+def growth_words(plan: Plan) -> list[str]:
+    """How many runs start from a smaller model's weights, on a line; none where none does."""
+    grown = [run.spec for run in plan.runs if run.spec.growth]
+    if not grown:
+        return []
+    points = sum(spec.kind != "trunk" for spec in grown)
+    return [
+        f"growth: {points} of the points start from a smaller size's trunk, whose tokens and FLOPs"
+        " their own do not count; fits leave them out (--keep grown)"
+    ]
+
+
+def _peak_bytes(plan: Plan) -> int:
+    """The largest runs or stacks of runs, one on each slot."""
+    needed = {run.resources.stack or run.run_id: run.memory_bytes for run in plan.runs}
+    return sum(sorted(needed.values(), reverse=True)[: plan.slots])
+
+
+def _left_out(plan: Plan) -> list[str]:
+    if not plan.left_out:
+        return ["left out: nothing"]
+    lines = [f"left out: {len(plan.left_out)} points"]
+    reasons: dict[str, list[str]] = {}
+    for item in plan.left_out:
+        reasons.setdefault(item.reason, []).append(item.label)
+    for reason, labels in reasons.items():
+        lines.append(f"  {reason}:")
+        listed = textwrap.wrap(" ".join(labels), _WIDTH, break_on_hyphens=False)
+        lines += [f"    {line}" for line in listed]
+    return lines
+
+
+def _optim(plan: Plan) -> str:
+    """What the rule of the runs was, and the settings that all share."""
+    optims = [run.spec.optim for run in plan.runs]
+    rules = ", ".join(dict.fromkeys(optim.rule for optim in optims))
+    clip = "none" if optims[0].grad_clip is None else f"{optims[0].grad_clip:g}"
+    schedule = plan.runs[0].spec.schedule
+    decay = f", {schedule.cooldown} cooldown" if schedule.shape == "wsd" else ""
+    return (
+        f"optimiser: LR, beta2, warm-up by {rules}; weight decay {optims[0].weight_decay:g},"
+        f" clip {clip}; schedule {schedule.shape}{decay}"
+    )

@@ -1,0 +1,48 @@
+"""Whose final weights stay on the disk, and what that takes.
+
+Only annealed runs are worth keeping; a trunk is a stop on the way. ``auto`` keeps all of them
+while that is little, and of a larger sweep the run that cost most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from scaling_law.plan.plan import Plan, PlannedRun
+from scaling_law.spec.counts import count_params
+from scaling_law.units import format_bytes
+
+LITTLE_BYTES = 10**9
+_BYTES_PER_PARAM = 4  # fp32, whatever the precision of the products
+
+
+def with_kept_weights(plan: Plan, policy: str) -> Plan:
+    """The plan whose runs keep what ``policy`` (auto, all, largest, none) says. Same run ids."""
+    annealed = [run for run in plan.runs if run.spec.kind != "trunk"]
+    if policy == "none":
+        return plan
+    if policy == "largest" or (policy == "auto" and _bytes(annealed) > LITTLE_BYTES):
+        annealed = [max(annealed, key=lambda run: run.flops_alone)]
+    kept = {run.run_id for run in annealed}
+    runs = tuple(_keeping(run, run.run_id in kept) for run in plan.runs)
+    return dataclasses.replace(plan, runs=runs, disk_bytes=plan.disk_bytes + _bytes(annealed))
+
+
+def _keeping(run: PlannedRun, keep: bool) -> PlannedRun:
+    if run.resources.keep_weights == keep:
+        return run
+    return dataclasses.replace(run, resources=dataclasses.replace(run.resources, keep_weights=keep))
+
+
+def _bytes(runs: Sequence[PlannedRun]) -> int:
+    return sum(_BYTES_PER_PARAM * count_params(run.spec.model).total for run in runs)
+
+
+def kept_words(plan: Plan) -> str:
+    """Whose weights are kept, for the dry run."""
+    kept = [run for run in plan.runs if run.resources.keep_weights]
+    if not kept:
+        return "final weights: none kept (keep_weights: all or largest, for `slaw export`)"
+    whose = f"{len(kept)} annealed runs" if len(kept) > 1 else kept[0].spec.label
+    return f"final weights: of {whose} kept, {format_bytes(_bytes(kept))} (keep_weights)"

@@ -1,0 +1,132 @@
+"""How fast a sweep goes against its plan, and how long the rest will take at that pace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from scaling_law.plan.packing import Task, makespan_seconds
+from scaling_law.plan.plan import Plan, PlannedRun
+
+# Below so many planned seconds of work done, its ratio to the clock says nothing.
+_LEAST_SECONDS = 2.0
+
+
+class HowFar(Protocol):
+    """What is needed to know of a run (``snapshot.RunState``)."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def share(self) -> float: ...
+
+    @property
+    def tokens_per_second(self) -> float | None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """``ratio``: measured over planned seconds, of the work done so far; None before any.
+
+    ``seconds_left``: of the whole sweep; None where nothing is left. ``of_runs``: of each run at
+    work, by its own speed.
+    """
+
+    ratio: float | None
+    seconds_left: float | None
+    of_runs: dict[str, float]
+
+
+def flops_done(plan: Plan, runs: Sequence[HowFar]) -> float:
+    """The share of the plan's FLOPs that is spent; what an early stop saved is not to be."""
+    spent, total = 0.0, plan.flops_total
+    for planned, run in zip(plan.runs, runs, strict=True):
+        over = run.state in ("done", "diverged")
+        spent += planned.flops_spent * (1.0 if over else run.share)
+        if run.state == "stopped_early":
+            total -= planned.flops_spent * (1.0 - run.share)
+    return spent / total
+
+
+def measure_pace(plan: Plan, runs: Sequence[HowFar], seconds: Mapping[str, float]) -> Pace:
+    """The pace of ``runs`` (in the plan's order); ``seconds`` are those of the ended ones."""
+    together = Counter(run.resources.stack for run in plan.runs if run.resources.stack)
+    measured = planned_seconds = 0.0
+    of_runs: dict[str, float] = {}
+    for planned, run in zip(plan.runs, runs, strict=True):
+        if run.run_id in seconds and run.share > 0:
+            measured += seconds[run.run_id]
+            planned_seconds += planned.seconds * run.share
+        elif run.state == "started" and run.tokens_per_second:
+            alone = _own_tokens(planned) / run.tokens_per_second
+            # the clock of a stack runs once for all of its members
+            members = together.get(planned.resources.stack or "", 1)
+            measured += alone * run.share / members
+            planned_seconds += planned.seconds * run.share
+            of_runs[run.run_id] = alone * (1 - run.share)
+    ratio = measured / planned_seconds if planned_seconds >= _LEAST_SECONDS else None
+    return Pace(
+        ratio=ratio,
+        seconds_left=_seconds_left(plan, runs, ratio or 1.0, of_runs),
+        of_runs=of_runs,
+    )
+
+
+def _own_tokens(planned: PlannedRun) -> int:
+    spec = planned.spec
+    return (spec.total_steps - spec.start_step) * spec.batch_tokens
+
+
+def _seconds_left(
+    plan: Plan, runs: Sequence[HowFar], ratio: float, of_runs: Mapping[str, float]
+) -> float | None:
+    """What is left, packed on the slots as the plan was."""
+    left: dict[str, float] = {}  # seconds by run, or stack of runs, that is one task
+    members: dict[str, list[tuple[PlannedRun, HowFar]]] = {}
+    for planned, run in zip(plan.runs, runs, strict=True):
+        if run.state in ("started", "stopped", "waiting"):
+            name = planned.resources.stack or run.run_id
+            members.setdefault(name, []).append((planned, run))
+            if run.run_id in of_runs:
+                left[name] = max(left.get(name, 0.0), of_runs[run.run_id])
+    if not members:
+        return None
+    tasks: list[Task] = []
+    place: dict[str, int] = {}  # of a run's task
+    at = {run.run_id: run for run in runs}
+    busy = sum(any(run.state == "started" for _, run in group) for group in members.values())
+    for name, group in members.items():
+        rest = sum(planned.seconds * (1 - run.share) for planned, run in group) * ratio
+        seconds = left.get(name, rest)
+        place |= {run.run_id: len(tasks) for _, run in group}
+        tasks.append(_task(plan, group[0][0], seconds, tasks, place, at))
+    return makespan_seconds(tasks, max(plan.slots, busy))
+
+
+def _task(
+    plan: Plan,
+    planned: PlannedRun,
+    seconds: float,
+    tasks: Sequence[Task],
+    place: Mapping[str, int],
+    at: Mapping[str, HowFar],
+) -> Task:
+    """A task of so many seconds, that waits until its trunk is at the branch, if it is not yet."""
+    start = planned.spec.parent
+    if start is None or start.trunk_id not in place:
+        return Task(seconds)
+    where, trunk = place[start.trunk_id], at[start.trunk_id]
+    total = plan.by_id[start.trunk_id].spec.total_steps
+    if trunk.step >= start.at_step or where == len(tasks):
+        return Task(seconds)
+    to_go = (start.at_step - trunk.step) / max(total - trunk.step, 1)
+    return Task(seconds, where, to_go * tasks[where].seconds)

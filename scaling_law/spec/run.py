@@ -1,0 +1,498 @@
+"""What to run: ``RunSpec`` and its parts, frozen, with nothing left to decide.
+
+A ``RunSpec`` holds everything that can change the loss; its canonical JSON names the run.
+What only changes how fast a run goes (device, threads, micro-batch) is ``Resources``:
+recorded, but no part of the identity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any
+
+from scaling_law.decode import build, build_shared
+from scaling_law.errors import quoted
+from scaling_law.versions import RESOURCES, SPEC
+
+NORMS = ("rmsnorm", "layernorm")
+POSITIONS = ("rotary", "learned", "alibi", "none")
+ACTIVATIONS = ("gelu", "swiglu", "relu2")
+SCHEDULES = ("wsd", "cosine", "linear", "constant")
+COOLDOWNS = ("1-sqrt", "linear", "cosine")
+PRECISIONS = ("fp32", "bf16", "fp16")
+TOKENIZERS = ("bytes", "bpe")
+KINDS = ("single", "trunk", "branch")
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+# A field that came later: written only when set, so that older runs keep their names.
+_OMIT_NONE = {"omit_none": True}
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+
+
+def check_run_id(name: str) -> None:
+    """Raises ``ValueError`` for a run id that could name a file outside its sweep."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(f"run id {quoted(name)}, expected letters, digits, . _ and -")
+
+
+def _at_least(low: float, **values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value >= low:
+            raise ValueError(f"{name} is {value}, expected at least {low}")
+
+
+class _Part:
+    """A part of a ``RunSpec``, which thousands of runs of a plan may share."""
+
+    @cached_property
+    def canonical(self) -> str:
+        """Its canonical JSON."""
+        return canonical_json(to_json(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(_Part):
+    """Shape of a GPT decoder.
+
+    ``vocab_size`` tokens, ``n_ctx`` tokens of context, ``n_layer`` blocks, ``d_model`` width,
+    ``n_head`` query heads of ``d_model / n_head``, ``n_kv_head`` key/value heads
+    (grouped-query attention when fewer), ``d_ff`` hidden width of the MLP.
+    """
+
+    vocab_size: int
+    n_ctx: int
+    n_layer: int
+    d_model: int
+    n_head: int
+    n_kv_head: int
+    d_ff: int
+    norm: str = "rmsnorm"
+    position: str = "rotary"
+    activation: str = "relu2"
+    qk_norm: bool = True
+    tied: bool = False
+
+    def __post_init__(self) -> None:
+        _one_of("norm", self.norm, NORMS)
+        _one_of("position", self.position, POSITIONS)
+        _one_of("activation", self.activation, ACTIVATIONS)
+        _at_least(1, n_layer=self.n_layer, d_model=self.d_model, n_head=self.n_head)
+        _at_least(1, n_kv_head=self.n_kv_head, d_ff=self.d_ff, n_ctx=self.n_ctx)
+        _at_least(2, vocab_size=self.vocab_size)
+        if self.d_model % self.n_head:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_head {self.n_head}")
+        if self.n_head % self.n_kv_head:
+            raise ValueError(
+                f"n_head {self.n_head} is not a multiple of n_kv_head {self.n_kv_head}"
+            )
+        if self.position == "rotary" and self.head_size % 2:
+            raise ValueError(f"rotary positions need an even head size, found {self.head_size}")
+
+    @property
+    def head_size(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.n_head
+
+
+_KEPT_BY_GROWING = (
+    "vocab_size",
+    "n_ctx",
+    "norm",
+    "position",
+    "activation",
+    "qk_norm",
+    "tied",
+    "head_size",
+)
+
+
+def why_not_grown(small: ModelSpec, large: ModelSpec) -> str:
+    """Why a ``large`` model cannot start as a ``small`` one with its function kept; "" if it can.
+
+    Widths grow by whole multiples, with heads of the same size and as many of them; layers and
+    MLP units by any number.
+    """
+    for name in _KEPT_BY_GROWING:
+        old, new = getattr(small, name), getattr(large, name)
+        if old != new:
+            more = ""
+            if name == "head_size":  # the norm and the scale of queries and keys would change
+                more = f"; take n_head {max(1, large.d_model // old)}"
+            return f"{name} {new}, the smaller model has {old}{more}"
+    times, rest = divmod(large.d_model, small.d_model)
+    if rest:
+        return (
+            f"d_model {large.d_model} is not a whole multiple of the smaller one's {small.d_model}"
+        )
+    if large.n_kv_head != times * small.n_kv_head:
+        return f"n_kv_head {large.n_kv_head}, expected {times} times {small.n_kv_head}"
+    for name in ("n_layer", "d_ff"):
+        if getattr(large, name) < getattr(small, name):
+            return (
+                f"{name} {getattr(large, name)} is below the smaller one's {getattr(small, name)}"
+            )
+    return "it is the same model" if small == large else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec(_Part):
+    """Which text, cut into tokens how.
+
+    ``corpus`` is a named source or a path; ``domains`` keeps only those domains (all when
+    empty); ``max_bytes`` reads only the first so many bytes of text in content-hash order
+    (everything when None); ``val_fraction`` is the share of documents held out by hash.
+    """
+
+    corpus: str
+    tokenizer: str = "bpe"
+    vocab_size: int = 1024
+    domains: tuple[str, ...] = ()
+    max_bytes: int | None = None
+    val_fraction: float = 0.02
+
+    def __post_init__(self) -> None:
+        _one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        # 256 bytes and the document separator are the smallest vocabulary either can have
+        _at_least(257, vocab_size=self.vocab_size)
+        if self.tokenizer == "bytes" and self.vocab_size != 257:
+            raise ValueError(f"vocab_size is {self.vocab_size}, expected 257 with bytes")
+        _at_least(1, max_bytes=self.max_bytes)
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec(_Part):
+    """Learning rate against step, as a shape between 0 and 1.
+
+    ``decay_steps`` is the length of the cooldown of ``wsd`` (None: never cools down, which
+    makes the run a trunk); ``final_frac`` is the fraction of the peak the decay ends at.
+    """
+
+    shape: str = "wsd"
+    warmup_steps: int = 0
+    decay_steps: int | None = None
+    cooldown: str = "1-sqrt"
+    final_frac: float = 0.0
+
+    def __post_init__(self) -> None:
+        _one_of("schedule", self.shape, SCHEDULES)
+        _one_of("cooldown", self.cooldown, COOLDOWNS)
+        _at_least(0, warmup_steps=self.warmup_steps, final_frac=self.final_frac)
+        _at_least(1, decay_steps=self.decay_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimSpec(_Part):
+    """AdamW. ``lr`` is the peak; ``rule`` names the rule that set lr, batch, beta2, warm-up."""
+
+    lr: float
+    rule: str
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    grad_clip: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr is {self.lr}, expected above 0")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected in [0, 1)")
+        _at_least(0, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec(_Part):
+    """``val_tokens`` scored at the end; ``curve_tokens`` at ``curve_points`` steps on the way."""
+
+    val_tokens: int = 131_072
+    curve_tokens: int = 16_384
+    curve_points: int = 20
+
+    def __post_init__(self) -> None:
+        _at_least(1, val_tokens=self.val_tokens, curve_tokens=self.curve_tokens)
+        _at_least(0, curve_points=self.curve_points)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch(_Part):
+    """A run's parent: started from ``trunk_id``'s state before step ``at_step``."""
+
+    trunk_id: str
+    at_step: int
+
+    def __post_init__(self) -> None:
+        # it names a folder beside the run's own, read from files that may be anybody's
+        check_run_id(self.trunk_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth(_Part):
+    """First weights that are not random: those of a smaller trunk, enlarged (``train.grow``).
+
+    ``trunk_id``'s state before ``at_step``, of shape ``model``. ``parent_tokens`` of the data's
+    order and ``parent_flops`` (exact) had gone into it, its own parents' included; the run goes
+    on in that order behind them. Steps, tokens, FLOPs and the learning rate begin anew.
+    """
+
+    trunk_id: str
+    at_step: int
+    model: ModelSpec
+    parent_tokens: int
+    parent_flops: float
+
+    def __post_init__(self) -> None:
+        check_run_id(self.trunk_id)
+        _at_least(1, at_step=self.at_step, parent_tokens=self.parent_tokens)
+
+
+# Fewer finished branches do not tell how much gains differ.
+LEAST_SIBLINGS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStop(_Part):
+    """A run may end once its final loss is known.
+
+    ``within`` is half the 90% interval over the loss; ``siblings`` are the run_ids of the shorter
+    branches that the forecast may learn from; one of them that failed is done without. Named
+    here, so that the outcome does not depend on what else lies in the folder.
+    """
+
+    within: float
+    siblings: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.within > 0:
+            raise ValueError(f"within is {self.within}, expected above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpikeSpec(_Part):
+    """When a step's loss is a spike, and how often a run may go back for one.
+
+    A spike is above the mean of the last ``window_steps`` losses by ``sigmas`` of their standard
+    deviations and by ``above_frac`` of that mean. States to go back to are taken every
+    ``every_steps``; after ``most_rollbacks`` the run has diverged.
+    """
+
+    sigmas: float
+    above_frac: float = 0.1
+    window_steps: int = 64
+    every_steps: int = 50
+    most_rollbacks: int = 5
+
+    def __post_init__(self) -> None:
+        _at_least(0, sigmas=self.sigmas, above_frac=self.above_frac)
+        _at_least(2, window_steps=self.window_steps)
+        _at_least(1, every_steps=self.every_steps, most_rollbacks=self.most_rollbacks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """One training run.
+
+    ``batch_tokens`` tokens per optimiser step, ``total_steps`` steps (for a branch counted
+    from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis. A run that is
+    to be trained to its end has no ``early_stop``, and one that takes every batch as it comes no
+    ``spikes``, nor any trace of them in its JSON; likewise ``growth``, which the branches of a
+    grown trunk have as well.
+    """
+
+    label: str
+    model: ModelSpec
+    data: DataSpec
+    schedule: ScheduleSpec
+    optim: OptimSpec
+    eval: EvalSpec
+    batch_tokens: int
+    total_steps: int
+    precision: str
+    seed: int
+    family: str = "grid"
+    branch: Branch | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
+    growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
+    spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, PRECISIONS)
+        _at_least(1, total_steps=self.total_steps)
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", self.label):
+            raise ValueError(f"label {self.label!r} may hold only letters, digits, . _ and -")
+        if self.batch_tokens < self.model.n_ctx or self.batch_tokens % self.model.n_ctx:
+            raise ValueError(
+                f"batch_tokens {self.batch_tokens} is not a multiple of n_ctx {self.model.n_ctx}"
+            )
+        if self.branch is not None and not 0 < self.branch.at_step < self.total_steps:
+            raise ValueError(
+                f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
+            )
+
+    @property
+    def batch_seqs(self) -> int:
+        """Sequences per optimiser step."""
+        return self.batch_tokens // self.model.n_ctx
+
+    @property
+    def tokens(self) -> int:
+        """Tokens seen by the end, as if trained alone from step 0."""
+        return self.batch_tokens * self.total_steps
+
+    @property
+    def start_step(self) -> int:
+        """First step this run itself takes."""
+        return self.branch.at_step if self.branch else 0
+
+    @property
+    def parent(self) -> Branch | Growth | None:
+        """Whose saved state this run starts from: its trunk's, or the one's that it grows from."""
+        return self.branch or self.growth
+
+    @property
+    def data_step(self) -> int:
+        """The batch, in the order of the data, that step 0 takes; above 0 for a grown run."""
+        return -(-self.growth.parent_tokens // self.batch_tokens) if self.growth else 0
+
+    @property
+    def kind(self) -> str:
+        """``trunk`` (never annealed, exists to be branched), ``branch`` or ``single``."""
+        if self.branch is not None:
+            return "branch"
+        is_trunk = self.schedule.shape == "wsd" and self.schedule.decay_steps is None
+        return "trunk" if is_trunk else "single"
+
+    @cached_property
+    def run_id(self) -> str:
+        """``label-`` and ten hex digits of the canonical JSON's SHA-256; never parsed."""
+        digest = hashlib.sha256(_canonical(self).encode()).hexdigest()
+        return f"{self.label}-{digest[:10]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """How a run is executed; recorded, never part of its identity.
+
+    ``save_steps`` are the steps whose state must be kept for branches. ``micro_seqs`` is the
+    micro-batch in sequences (None: the whole batch, halved when memory runs out);
+    ``precision_reason`` says why the spec's precision was chosen. A state is written every
+    ``checkpoint_every_seconds`` and every ``checkpoint_every_steps``; of those no branch needs
+    the newest ``keep_checkpoints`` stay. Runs of one ``stack`` are
+    trained in step by one program (``train.stack``), whose rounding differs from a lone run's.
+    ``keep_weights``: the final weights stay in the run's folder. ``compiled``: the training loss
+    goes through torch.compile.
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+    micro_seqs: int | None = None
+    gradient_checkpointing: bool = False
+    checkpoint_every_seconds: float = 60.0
+    checkpoint_every_steps: int | None = None
+    keep_checkpoints: int = 2
+    precision_reason: str = ""
+    save_steps: tuple[int, ...] = ()
+    stack: str | None = None
+    keep_weights: bool = False
+    compiled: bool = False
+
+
+@cache
+def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
+    """Each field's name, and whether it is left out while None."""
+    return tuple((f.name, "omit_none" in f.metadata) for f in dataclasses.fields(kind))
+
+
+def to_json(value: Any) -> Any:
+    """A frozen spec (or tuple, dict, scalar) as plain JSON values."""
+    if type(value) in _SCALARS:  # most values are, and this is the cheapest question
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            name: to_json(found)
+            for name, omit in _fields(type(value))
+            if (found := getattr(value, name)) is not None or not omit
+        }
+    if isinstance(value, (tuple, list)):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): to_json(item) for key, item in value.items()}
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """One spelling per value: sorted keys, no spaces, no NaN."""
+    return _encode(value)
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+@cache
+def _by_name() -> list[tuple[str, bool]]:
+    return sorted(_fields(RunSpec))
+
+
+def _canonical(spec: RunSpec) -> str:
+    """``canonical_json(to_json(spec))``, put together from that of its parts."""
+    words = []
+    for name, omit in _by_name():
+        found = getattr(spec, name)
+        if isinstance(found, _Part):
+            words.append(f'"{name}":{found.canonical}')
+        elif found is not None or not omit:
+            # an encoder is dearer to set up than a whole number is to write
+            text = str(found) if type(found) is int else canonical_json(found)
+            words.append(f'"{name}":{text}')
+    return "{" + ",".join(words) + "}"
+
+
+def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
+    """The inverse of ``to_json`` for a ``RunSpec``.
+
+    Raises ``ValueError``, ``TypeError``, ``KeyError`` or ``AttributeError``.
+    """
+    fields = dict(data)
+    SPEC.check(fields.pop("schema_version", 1))
+    fields["model"] = build_shared(ModelSpec, fields["model"])
+    fields["data"] = build_shared(
+        DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
+    )
+    fields["schedule"] = build_shared(ScheduleSpec, fields["schedule"])
+    fields["optim"] = build_shared(OptimSpec, fields["optim"])
+    fields["eval"] = build_shared(EvalSpec, fields["eval"])
+    fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
+    if stop := fields.get("early_stop"):
+        siblings = tuple(stop["siblings"])
+        fields["early_stop"] = build(EarlyStop, {**stop, "siblings": siblings})
+    if growth := fields.get("growth"):
+        model = build_shared(ModelSpec, growth["model"])
+        fields["growth"] = build(Growth, {**growth, "model": model})
+    if spikes := fields.get("spikes"):
+        fields["spikes"] = build(SpikeSpec, spikes)
+    fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
+    return build(RunSpec, fields)
+
+
+def resources_from_json(data: dict[str, Any]) -> Resources:
+    """The inverse of ``to_json`` for ``Resources``. Raises ``ValueError``."""
+    fields = dict(data)
+    RESOURCES.check(fields.pop("schema_version", 1))
+    return build_shared(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A 63-bit seed for one purpose (``"init"``, ``"data"``, ...) of a run's single seed."""
+    digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,297 @@
+"""Commands on a finished sweep: what they print where, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from scaling_law.cli.main import main
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
+from scaling_law.units import format_count
+from tests.fakes import PLANTED, planted_records
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    sweep = SweepDir(tmp_path_factory.mktemp("results") / "planted")
+    for record in planted_records():
+        write_record(sweep.run(record.run_id), record)
+    return sweep
+
+
+def run(capsys, *words: str) -> tuple[int, str, str]:
+    code = main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_fit_json_is_one_document_and_nothing_else(sweep, capsys):
+    code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "100", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["points"] == 32
+    assert document["laws"]["chinchilla"]["params"]["E"] == pytest.approx(PLANTED["E"], rel=0.1)
+
+
+def test_fit_text_tells_where_it_is_kept(sweep, capsys):
+    code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "100")
+    assert code == 0
+    assert "32 annealed points from 8 independent trunks" in out
+    assert f"kept in {sweep.fits / 'fit.json'}" in out
+
+
+def test_extrapolate_uses_the_kept_fit_and_names_it(sweep, capsys):
+    run(capsys, "fit", str(sweep.path), "--resamples", "100")
+    words = ("extrapolate", "--params", "175e9", "--results", str(sweep.path))
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert f"law chinchilla fitted to {sweep.path}" in out.splitlines()[0]
+    assert "orders of magnitude" in out
+    code, out, _ = run(capsys, *words, "--json")
+    document = json.loads(out)
+    assert code == 0
+    wanted = {"law", "params", "tokens", "flops", "loss_nats", "low_nats", "high_nats", "level"}
+    assert wanted | {"beyond_data", "warnings"} <= document.keys()
+    assert document["low_nats"] < document["loss_nats"] < document["high_nats"]
+    assert document["beyond_data"]["params"] > 1e5
+
+
+def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("extrapolate", "--law", "besiroglu2024", "--params", "70e9", "--tokens", "1.4e12")
+    code, out, _ = run(capsys, *words, "--json")
+    # Besiroglu 2024's parameters in Hoffmann's equation 2
+    expected = 1.8172 + 482.01 / 70e9**0.3478 + 2085.43 / 1.4e12**0.3658
+    assert code == 0
+    assert json.loads(out)["loss_nats"] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["fit", "nowhere"], 2, "nowhere: no such folder"),
+        (["fit", "."], 2, "holds no run records"),
+        (["extrapolate", "--params", "1e9", "--results", "nowhere"], 2, "no such folder"),
+        (["extrapolate"], 2, "nothing to forecast"),
+        (["extrapolate", "--params", "10", "--tokens", "10", "--results", "@"], 4, "above ln("),
+        (["extrapolate", "--law", "newton", "--params", "1e9", "--results", "@"], 2, "'newton'"),
+        (["extrapolate", "--target-loss", "0.5", "--results", "@"], 4, "irreducible"),
+        (["extrapolate", "--params", "1e9", "--level", "2", "--results", "@"], 2, "level 2"),
+        (["fit", "@", "--level", "7"], 2, "level 7"),
+        (["fit", "@", "--resamples", "5"], 2, "resamples 5"),
+        (["status", "@"], 2, "plan.json: no such file"),
+        (["report", "nowhere"], 2, "no such folder"),
+        (["extrapolate", "--law", "foo", "--params", "1e9"], 2, "law 'foo': expected a law"),
+        (
+            ["extrapolate", "--law", "besiroglu2024", "--dollars", "9", "--gpu", "m1"],
+            2,
+            "no rental",
+        ),
+        (["fit", "@", "--columns", "params=N"], 2, "are for tables"),
+        (["fit", "@", "--keep", "plateaus"], 2, "rule 'plateaus' (did you mean plateau?)"),
+        (["fit", "@", "--law", "chinchila"], 2, "law 'chinchila' (did you mean chinchilla?)"),
+        (["fit", "@", "--resamples", "1000000000"], 2, "GB: ask for at most"),
+        (["validate", "nowhere"], 2, "no such folder"),
+        (["validate", "@", "--law", "newton"], 2, "law 'newton'"),
+        (["fit", "gone.csv"], 2, "gone.csv"),
+    ],
+)
+def test_bad_input_is_a_line_and_an_exit_code(
+    sweep, capsys, tmp_path, monkeypatch, words, code, said
+):
+    monkeypatch.chdir(tmp_path)
+    found, out, err = run(capsys, *[w.replace("@", str(sweep.path)) for w in words])
+    assert found == code
+    assert out == ""
+    assert all(line.startswith("slaw: ") for line in err.splitlines())
+    assert said in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["extrapolate", "--params", "many"],
+        ["fit", "--loss", "l1"],
+        ["fit", "--figure", "fit.pdf"],
+        ["walk"],
+        [],
+    ],
+)
+def test_bad_flags_end_with_a_line_that_names_the_help_and_2(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    err = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert err.startswith("slaw: ") and err.endswith("--help`\n") and err.count("\n") == 1
+
+
+def test_completion_and_schema_are_printed(capsys):
+    assert run(capsys, "completion", "bash")[1].startswith("# AUTOMATICALLY GENERATED")
+    schema = json.loads(run(capsys, "config", "--schema")[1])
+    assert {"name", "data", "grid"} <= schema["properties"].keys()
+    assert "base_flops" in run(capsys, "config", "--mode", "quick", "--device", "cpu")[1]
+
+
+def test_fish_completes_every_command_option_and_choice(capsys):
+    lines = run(capsys, "completion", "fish")[1].splitlines()
+    assert lines[1] == "complete -c slaw -f"
+    assert all(line.startswith(("#", "complete -c slaw ")) for line in lines)
+    inside = "complete -c slaw -n '__fish_seen_subcommand_from"
+    assert f"{inside} export' -l format -x -a 'safetensors hf' -d 'how to write them" in "\n".join(
+        lines
+    )
+    assert f"{inside} completion' -a 'bash zsh fish tcsh'" in lines
+    assert f"{inside} run' -l dry-run -d 'print the plan and write nothing'" in lines
+    assert any("use_subcommand -a retrodict -d '" in line for line in lines)
+    assert any("Student\\'s t" in line for line in lines), "a quote in a help text is escaped"
+
+
+def test_a_forecast_for_a_size_says_which_tokens_it_is_for(sweep, capsys):
+    run(capsys, "fit", str(sweep.path), "--resamples", "100")
+    words = ("extrapolate", "--results", str(sweep.path), "--params", "3e6")
+    alone = run(capsys, *words)[1]
+    tokens = json.loads(run(capsys, *words, "--json")[1])["tokens"]
+    said = f"; the loss and its interval are for exactly {format_count(tokens)} tokens\n"
+    assert said in alone
+    assert "are for exactly" not in run(capsys, *words, "--tokens", "1e7")[1]
+
+
+def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
+    path = tmp_path / "runs.csv"
+    rows = ["N,D,val,trunk"]
+    for size in range(6):
+        for horizon in range(4):
+            n, d = 14e3 * 2**size, 4e5 * 2**horizon
+            noise = 1 + 0.002 * ((7 * size + 3 * horizon) % 5 - 2)
+            rows.append(f"{n},{d},{(1.8 + 480 * n**-0.35 + 2100 * d**-0.37) * noise},t{size}")
+    path.write_text("\n".join(rows))
+    told = ("--columns", "params=N,tokens=D,loss=val,cluster=trunk", "--params-are", "total")
+    kept, figure = tmp_path / "kept", tmp_path / "fit.png"
+    code, out, err = run(
+        capsys, "fit", str(path), *told, "--resamples", "100", "--out", str(kept),
+        "--figure", str(figure), "--law", "saturating:params",
+    )  # fmt: skip
+    assert code == 0 and "24 points from 6 independent trunks" in out
+    assert "params: total" in out and "saturating:params: converged" in out
+    assert figure.read_bytes().startswith(b"\x89PNG") and "fit.png" in err
+    code, out, _ = run(capsys, "extrapolate", "--params", "1e6", "--results", str(kept), "--json")
+    assert code == 0 and json.loads(out)["low_nats"] < json.loads(out)["high_nats"]
+    code, again, _ = run(
+        capsys, "extrapolate", "--params", "1e6", "--results", str(path), *told, "--json"
+    )
+    assert json.loads(again)["law"] == json.loads(out)["law"]
+
+
+def _grid(sizes: int, horizons: int, iso: bool = False) -> list[str]:
+    rows = []
+    for i in range(sizes):
+        for j in range(horizons):
+            n = 1e5 * 2**i
+            d = 1e12 / n if iso else 1e6 * 2**j
+            rows.append(f"{n},{d},{1.8 + 480 * n**-0.35 + 2100 * d**-0.37}")
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "code", "said"),
+    [
+        (["1e5,1e6,3"], 2, "1 of 1 rows can be used"),
+        (["1e5,1e6,3", "2e5,1e6,2.9"], 4, "no law can be fitted"),
+        (["1e5,1e6,3"] * 12, 4, "left out: duplicates (11)"),
+        (["1e5,0,3", "1e5,-1,3", "1e5,nan,3"], 2, "0 of 3 rows can be used"),
+        (["many,rows,of"] * 3, 2, "expected numbers"),
+    ],
+)
+def test_a_table_that_no_law_fits_is_refused_in_a_line(capsys, tmp_path, rows, code, said):
+    path = tmp_path / "t.csv"
+    path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
+    found, out, err = run(capsys, "fit", str(path))
+    assert (found, out) == (code, "")
+    assert said in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (_grid(1, 8), "1 different values of params; at least 3 needed"),
+        (_grid(8, 1), "1 different values of tokens; at least 3 needed"),
+        (_grid(8, 1, iso=True), "the same params * tokens (one IsoFLOP cell): vary the budget"),
+        ([f"{n},{20 * n},{3 - k / 20}" for k, n in enumerate((1e5, 2e5, 4e5, 8e5, 16e5, 32e5))],
+         "params and tokens move together: vary them apart"),
+    ],
+)  # fmt: skip
+def test_what_a_table_cannot_tell_is_a_status_with_what_to_add(capsys, tmp_path, rows, said):
+    path = tmp_path / "t.csv"
+    path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
+    code, out, _ = run(capsys, "fit", str(path), "--resamples", "0", "--json")
+    chinchilla = json.loads(out)["laws"]["chinchilla"]
+    assert code == 0 and chinchilla["status"] == "too_few_points"
+    assert said in chinchilla["message"] and not chinchilla["params"]
+    assert run(capsys, "extrapolate", "--params", "1e9", "--results", str(path))[0] == 4
+
+
+def test_compare_and_validate_print_their_tables(sweep, capsys, tmp_path):
+    figure = tmp_path / "compare.svg"
+    words = ("--resamples", "100", "--compare", "--figure", str(figure))
+    code, out, _ = run(capsys, "fit", str(sweep.path), *words)
+    assert code == 0 and figure.read_text().startswith("<?xml")
+    for name in ("parametric (chinchilla)", "IsoFLOP", "envelope"):
+        for count in ("matmul", "total", "non-embedding"):
+            assert any(x.startswith(name) and count in x for x in out.splitlines()), (name, count)
+    code, out, _ = run(capsys, "validate", str(sweep.path), "--resamples", "100")
+    assert code == 0 and "each trunk left out" in out and "verdict:" in out
+    code, out, _ = run(capsys, "validate", str(sweep.path), "--resamples", "0", "--json")
+    assert json.loads(out)["expanding"][0]["n_fitted"] > 0
+
+
+def test_a_closed_pipe_is_not_an_error():
+    code = "import sys; from scaling_law.cli.main import main; main(['config', '--schema'])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert err == ""
+
+
+def test_help_explains_every_option_of_every_command():
+    import argparse
+
+    from scaling_law.cli.main import make_parser
+
+    (commands,) = (a for a in make_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    silent = [
+        f"{name} {(action.option_strings or [action.dest])[0]}"
+        for name, parser in commands.choices.items()
+        for action in parser._actions
+        if not action.help
+    ]
+    assert silent == []
+    assert [name for name, parser in commands.choices.items() if not parser.description] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["extrapolate", "--parms", "1e9"],
+            "--parms 1e9 (did you mean --params?); see `slaw extrapolate --help`",
+        ),
+        (
+            ["allocate", "results/quick", "--flops", "1e18"],
+            "results/quick (a sweep goes after --results); see `slaw allocate --help`",
+        ),
+        (["status", "a", "b"], "unrecognized arguments: b; see `slaw status --help`"),
+    ],
+)
+def test_an_unknown_argument_names_its_commands_help_and_what_was_meant(capsys, words, said):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""Choose, train, fit, choose again: with a trainer that plants losses."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from scaling_law.config.load import config_yaml, load_config
+from scaling_law.design.adaptive import Aim, _Loop, run_adaptive
+from scaling_law.design.candidates import Budget
+from scaling_law.design.propose import Wanted, forecast_now
+from scaling_law.design.session import before_of
+from scaling_law.errors import ConfigError
+from scaling_law.files import checksum, layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
+from scaling_law.fit.laws import load_law
+from scaling_law.plan.device_profile import save_profile
+from scaling_law.plan.plan import make_plan
+from scaling_law.run.runner import SweepOutcome
+from scaling_law.run.session import Request
+from scaling_law.units import format_count
+from tests.fakes import PLANTED, cpu_profile, ladder_config, record_of
+
+
+class Trainer:
+    """Writes the records of a round's plan; may be killed before a round's last run."""
+
+    def __init__(self) -> None:
+        self.rounds: list[str] = []
+        self.killed = False
+        self.slow: float | None = None  # times the planned seconds
+
+    def __call__(self, request, say):
+        sweep = SweepDir(Path(request.out))
+        config = load_config(request.config, device_kind="cpu")
+        plan = make_plan(config, cpu_profile(), train_tokens=None)
+        self.rounds.append(request.config)
+        if not sweep.config.exists():
+            sweep.path.mkdir(parents=True, exist_ok=True)
+        sweep.config.write_text(config_yaml(config))
+        outcome = SweepOutcome()
+        for run in plan.runs[: 1 if self.killed else None]:
+            record = record_of(run.spec)
+            variables = {
+                "params": np.array([record.params_matmul]),
+                "tokens": np.array([record.tokens]),
+            }
+            loss = float(load_law("chinchilla").predict(PLANTED, variables)[0])
+            noise = np.random.default_rng(int(run.run_id[-8:], 16)).normal()
+            loss *= math.exp(0.002 * noise)
+            record = dataclasses.replace(record, val_loss_nats=loss, seconds=0.0)
+            if self.slow is not None:
+                record = dataclasses.replace(record, seconds=self.slow * run.seconds)
+            write_record(sweep.run(run.run_id), record)
+            outcome.done.append(run.run_id)
+        if self.killed:
+            outcome.stopped_by = 15
+        return sweep, plan, outcome
+
+
+@pytest.fixture
+def place(monkeypatch, tmp_path):
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "cpu")
+    (tmp_path / "ladder.yaml").write_text(config_yaml(ladder_config()))
+    return tmp_path
+
+
+def aim(width: float, rounds: int = 2, budget: Budget | None = None, **target: float) -> Aim:
+    budget = budget or Budget(unit="flops", amount=1e13)
+    wanted = Wanted(target=target or {"params": 3e6}, budget=budget)
+    return Aim(wanted=wanted, width=width, rounds=rounds)
+
+
+def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    sweep, trainer = SweepDir(place / "out"), Trainer()
+    said: list[str] = []
+    trainer.killed = True
+    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 75
+    first = sweep.round_config(1).read_text()
+    assert not sweep.round_config(2).exists(), "the next is chosen when this one is over"
+    trainer.killed = False
+    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 0
+    assert sweep.round_config(1).read_text() == first
+    names = [name.rpartition("/")[2] for name in trainer.rounds]
+    assert names == ["01.yaml", "01.yaml", "02.yaml"]
+    assert said[-1].endswith(f"next: slaw fit {sweep.path}")
+    assert sum("next: slaw fit" in line for line in said) == 1, "once, at the end of the loop"
+    widths = [float(s.split("width ")[1].split(" ")[0]) for s in said if ", width " in s]
+    assert len(widths) == 2
+    runs = [load_config(sweep.round_config(n), device_kind="cpu") for n in (1, 2)]
+    batches = {config.optim.batch_tokens for config in runs}
+    assert len(batches) == 1, "one batch for all rounds"
+    # the same line once more has nothing left to do
+    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 0
+    assert not sweep.round_config(3).exists()
+    with pytest.raises(ConfigError, match="begun with another width"):
+        run_adaptive(request, aim(0.5), said.append, train=trainer)
+
+
+def test_every_round_aims_at_the_first_ones_target_also_after_a_kill(place):
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    sweep, trainer = SweepDir(place / "out"), Trainer()
+    said: list[str] = []
+    trainer.killed = True
+    run_adaptive(request, aim(1e-6), said.append, train=trainer)
+    fixed = checksum.read(sweep.adaptive, "")["fixed"]
+    trainer.killed = False
+    run_adaptive(request, aim(1e-6), said.append, train=trainer)
+    words = f"3M params on {format_count(fixed['tokens'])} tokens"
+    assert said[0].startswith(f"target of every round: {words} (the best split")
+    rounds = [line for line in said if line.startswith("round ")]
+    assert len(rounds) == 4 and all(words in line for line in rounds)
+    own = forecast_now(before_of(sweep), aim(1.0).wanted).tokens
+    assert own is not None and not math.isclose(own, fixed["tokens"], rel_tol=0.01)
+    assert load_config(sweep.round_config(1), device_kind="cpu").name == "out", "the folder's name"
+    assert load_config(sweep.round_config(2), device_kind="cpu").name == "out"
+
+
+def test_a_target_loss_stays_a_loss(place):
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    loop = _Loop(request, aim(0.1, target_loss=2.5), print, Trainer())
+    loop._fix(cast(Any, None))
+    assert loop._wanted().target == {"target_loss": 2.5}
+
+
+def test_rounds_that_take_longer_than_planned_say_so_and_leave_the_later_less(place):
+    budget = Budget(unit="seconds", amount=300.0)
+    plans = {}
+    for slow in (0.0, 1.5):
+        out = SweepDir(place / f"slow{slow:g}")
+        request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(out.path))
+        trainer, said = Trainer(), list[str]()
+        trainer.slow = slow
+        run_adaptive(request, aim(1e-6, budget=budget), said.append, train=trainer)
+        assert any("times as long as planned" in line for line in said) == bool(slow)
+        plans[slow] = [checksum.read(out.round_cost(n), "")["seconds"] for n in (1, 2)]
+    assert plans[0.0][0] == plans[1.5][0]
+    assert plans[1.5][1] < plans[0.0][1] / 1.2
+
+
+def test_a_round_that_another_loop_decided_meanwhile_holds(place):
+    out = SweepDir(place / "out")
+    loop = _Loop.__new__(_Loop)  # what it was asked for plays no part
+    loop.sweep = out
+    layout.atomic_write(out.round_config(2), "theirs")
+    assert loop._decide(2, cast(Any, None)) == 2
+    assert out.round_config(2).read_text() == "theirs"
+    assert not out.round_cost(2).exists()
+
+
+@pytest.mark.slow
+def test_it_stops_at_the_wanted_width(place):
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    trainer = Trainer()
+    said: list[str] = []
+    assert run_adaptive(request, aim(50.0), said.append, train=trainer) == 0
+    assert len(trainer.rounds) == 1
+    assert any("as narrow as wanted" in line for line in said)
+
+
+def test_a_folder_of_another_kind_is_left_alone(place):
+    sweep = SweepDir(place / "out")
+    sweep.path.mkdir()
+    sweep.plan.write_text("{}")
+    request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
+    with pytest.raises(ConfigError, match="not begun with --adaptive"):
+        run_adaptive(request, aim(1.0), lambda text: None, train=Trainer())
+    with pytest.raises(ConfigError, match="--width"):
+        aim(-1.0)

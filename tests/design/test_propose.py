@@ -1,0 +1,261 @@
+"""From a target and a budget to a sweep: costs, YAML, refusals, and what `slaw plan` says."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+
+import pytest
+
+from scaling_law.cli.main import main
+from scaling_law.config.load import config_yaml, load_config
+from scaling_law.design.candidates import Budget, candidates
+from scaling_law.design.propose import Wanted, propose
+from scaling_law.design.session import before_of, budget_of, next_batch
+from scaling_law.design.text import render
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import write_record
+from scaling_law.fit.laws import load_law
+from scaling_law.plan.device_profile import save_profile
+from scaling_law.plan.plan import make_plan
+from scaling_law.plan.stacking import with_stacks
+from scaling_law.run.session import Request
+from scaling_law.spec.counts import train_flops
+from tests.fakes import cpu_profile, ladder_config, planted_records
+
+FLOPS = Budget(unit="flops", amount=6e12)
+
+
+def wanted(budget: Budget = FLOPS, **target: float) -> Wanted:
+    return Wanted(target=target or {"params": 1e8}, budget=budget)
+
+
+@pytest.fixture(scope="module")
+def proposal():
+    return propose(ladder_config(), cpu_profile(), wanted(), train_tokens=10**8)
+
+
+@pytest.fixture
+def cached(monkeypatch, tmp_path):
+    """A measured device, and a folder to be in."""
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "cpu")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder of planted runs with the config they began with."""
+    sweep = SweepDir(tmp_path_factory.mktemp("finished") / "ladder")
+    for record in planted_records():
+        write_record(sweep.run(record.run_id), record)
+    sweep.config.write_text(config_yaml(ladder_config()))
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def before(finished):
+    return before_of(finished)
+
+
+def test_the_design_is_whole_and_within_its_budget(proposal):
+    runs = proposal.chosen
+    assert proposal.plan.flops_total <= FLOPS.amount * 1.001
+    assert proposal.plan.flops_total > 0.5 * FLOPS.amount
+    assert len({run.params_total for run in runs}) >= 3
+    assert len({(run.params_total, run.seed) for run in runs}) >= 6
+    assert any(run.seed > 0 for run in runs)
+    low, high = proposal.after.low_nats, proposal.after.high_nats
+    assert low < proposal.after.loss_nats < high
+    assert high - low < proposal.before[1] - proposal.before[0]
+    assert proposal.alone[1] - proposal.alone[0] < high - low
+    assert max(run.gain_frac for run in runs) > 0.01
+    assert proposal.after.refused, "1e8 is far beyond these runs"
+
+
+def test_the_yaml_gives_the_chosen_runs_and_their_flops(proposal, tmp_path):
+    path = tmp_path / "chosen.yaml"
+    path.write_text(proposal.yaml)
+    config = load_config(path, device_kind="cpu")
+    plan = with_stacks(make_plan(config, cpu_profile(), train_tokens=10**8))
+    annealed = {run.spec.label for run in plan.runs if run.spec.kind != "trunk"}
+    assert annealed == {run.label for run in proposal.chosen}
+    assert plan.flops_total == pytest.approx(proposal.plan.flops_total, rel=0.01)
+    assert not plan.left_out
+
+
+def test_candidates_cost_what_the_plan_says():
+    offer = candidates(ladder_config(), cpu_profile(), FLOPS, train_tokens=10**8)
+    model = offer.runs[0].model
+    mine = [run for run in offer.runs if run.model == model][1:4]
+    config = offer.config_of([(model, [run.tokens for run in mine], [0])])
+    plan = make_plan(config, cpu_profile(), train_tokens=10**8)
+    expected = max(run.trunk for run in mine) + sum(run.branch for run in mine)
+    assert plan.flops_total == pytest.approx(expected, rel=0.01)
+    assert mine[0].single == pytest.approx(train_flops(model, mine[0].tokens), rel=0.01)
+
+
+@pytest.mark.slow
+def test_seconds_are_kept_as_well():
+    budget = Budget(unit="seconds", amount=240.0)
+    found = propose(ladder_config(), cpu_profile(), wanted(budget), train_tokens=10**8)
+    assert found.plan.seconds_estimate <= 240.3
+
+
+def test_the_next_batch_takes_seeds_that_are_free(finished, before, cached):
+    request = Request(config=str(finished.path), device="cpu")
+    found = next_batch(request, wanted(), finished, before, lambda text: None)
+    known = {(r.spec.model, r.spec.seed) for r in planted_records()}
+    new = {(r.spec.model, r.spec.seed) for r in found.plan.runs}
+    assert not known & new
+    assert found.before == (found.target.low_nats, found.target.high_nats)
+    assert found.alone[1] - found.alone[0] < found.before_alone[1] - found.before_alone[0]
+    sizes = {dict(run.spec.tags)["size"] for run in found.plan.runs}
+    assert sizes & {"nano14k", "nano25k"}, "sizes that are there keep their names"
+
+
+def test_what_is_expected_after_is_of_the_same_laws_and_counts_as_before(finished, before, cached):
+    request = Request(config=str(finished.path), device="cpu")
+    found = next_batch(request, wanted(params=3e6), finished, before, lambda text: None)
+    largest = before.points.data_range["flops"][1]
+    for prediction in (found.target, found.after):
+        assert prediction.flops is not None
+        assert prediction.flops / prediction.beyond_data["flops"] == pytest.approx(largest)
+    assert found.after.convention == found.target.convention
+    told = render(found, None, finished.path)
+    assert "FLOPs of runs: exact; of the target: 6 x params x tokens" in told
+    far = next_batch(request, wanted(params=1e12), finished, before, lambda text: None)
+    counted = [
+        next(words for words in one.warnings if "choice of law" in words)
+        for one in (far.target, far.after)
+    ]
+    for law in before.known.laws.values():
+        if set(load_law(law.law).variables) == {"params", "tokens"}:
+            assert all(law.law in words or law.law == far.after.law for words in counted)
+
+
+def test_an_interval_that_widens_says_by_what(finished, before, cached):
+    request = Request(config=str(finished.path), device="cpu")
+    found = next_batch(request, wanted(), finished, before, lambda text: None)
+    low, high = found.after.low_nats, found.after.high_nats
+    assert low is not None and high is not None
+    assert high - low < found.before[1] - found.before[0]
+    assert "wider after" not in render(found, None, None)
+    parts = {**found.after.interval_parts, "laws": (0.1, 2.0)}
+    wide = dataclasses.replace(found.after, interval_parts=parts, high_nats=3 * high)
+    told = render(dataclasses.replace(found, after=wide), None, None)
+    (line,) = [line for line in told.splitlines() if line.startswith("wider after")]
+    assert "part for laws:" in line and "-9.5% +639% after" in line
+
+
+def test_next_to_no_gain_is_about_0(proposal):
+    runs = proposal.chosen
+    less = (dataclasses.replace(runs[0], gain_frac=-0.004), *runs[1:])
+    none = (dataclasses.replace(runs[0], gain_frac=-0.0004), *runs[1:])
+    told = render(dataclasses.replace(proposal, chosen=less), None, None)
+    assert "-0.4%" in told and "below 0: bought as a seed, size or horizon" in told
+    told = render(dataclasses.replace(proposal, chosen=none), None, None)
+    assert "about 0" in told and "-0.0%" not in told and "below 0" not in told
+
+
+def test_targets_that_need_no_plan_are_refused(finished, before, cached):
+    with pytest.raises(FitError, match="within the budget"):
+        propose(ladder_config(), cpu_profile(), wanted(params=1e5), train_tokens=10**8)
+    request = Request(config="", device="cpu")
+    inside = wanted(params=2e5, tokens=1e6)
+    with pytest.raises(FitError, match="lies inside the data"):
+        next_batch(request, inside, finished, before, lambda text: None)
+    slip = wanted(params=3.0, tokens=60.0)
+    with pytest.raises(FitError, match=r"far below the runs there.*as in 3e9"):
+        next_batch(request, slip, finished, before, lambda text: None)
+    floor = wanted(target_loss=0.5)
+    with pytest.raises(FitError, match="irreducible loss"):
+        next_batch(request, floor, finished, before, lambda text: None)
+    name = before.known.best_law
+    stuck = dataclasses.replace(before.fit, status="at_bound", message="beta at a bound")
+    known = dataclasses.replace(before.known, laws={**before.known.laws, name: stuck})
+    bound = dataclasses.replace(before, known=known)
+    with pytest.raises(FitError, match="does not extrapolate: beta at a bound"):
+        next_batch(request, wanted(), finished, bound, lambda text: None)
+
+
+def test_one_budget_is_expected():
+    with pytest.raises(ConfigError, match="no budget given"):
+        budget_of(time=None, flops=None)
+    with pytest.raises(ConfigError, match="--time and --flops given"):
+        budget_of(time="2h", flops=1e15)
+    with pytest.raises(ConfigError, match="--time: expected a duration"):
+        budget_of(time="soon", flops=None)
+    with pytest.raises(ConfigError, match="no target"):
+        Wanted(target={"params": None}, budget=FLOPS)
+
+
+def test_the_command_prints_and_keeps_the_design(cached, capsys):
+    words = ["plan", "--device", "cpu", "--target", "1e9", "--flops", "5e12"]
+    assert main([*words, "--write", "mine.yaml"]) == 0
+    out = capsys.readouterr().out
+    for said in (
+        "target: 1B params",
+        "planted truths of 3 laws (coupled, skaling, chinchilla)",
+        "expected after:",
+        "quote the range",
+        "written: mine.yaml",
+    ):
+        assert said in out
+    kept = load_config("mine.yaml", device_kind="cpu")
+    assert kept.grid and kept.name == "quick-design"  # not amid a quick sweep's runs
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["flops"] <= 5.005e12
+    assert found["before_nats"][0] < found["after_nats"][0] < found["after_nats"][1]
+    assert {run["label"] for run in found["runs"]}
+
+
+def test_a_plan_says_what_it_rests_on_where_config_or_target_are_left_out(cached, capsys):
+    assert main(["plan", "--device", "cpu", "--time", "4h"]) == 0
+    out = capsys.readouterr().out
+    assert "no config given: quick; a YAML file or --mode names another\n" in out
+    assert "no target given: the grid as written, within --time and --memory; --target N" in out
+    assert main(["plan", "--device", "cpu", "--mode", "quick"]) == 0
+    assert "no config given" not in capsys.readouterr().out
+    assert main(["plan", "--device", "cpu", "--target", "1e9", "--flops", "5e12"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("no config given: quick") and "no target given" not in out
+    target = out.partition("\ntarget: ")[2].partition(",")[0]
+    assert target.startswith("1B params on ") and f" nats at the target, {target}; by" in out
+
+
+def test_a_duration_is_refused_by_the_flag_it_was_typed_after(cached, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["plan", "--target", "1e9", "--time", "soon"])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("slaw: argument --time: expected a duration")
+
+
+def test_a_target_of_run_needs_adaptive_and_a_width(cached, capsys):
+    assert main(["run", "--target", "1e9", "--device", "cpu"]) == 2
+    assert "--target: with --adaptive only" in capsys.readouterr().err
+    words = ["run", "--adaptive", "--target", "1e9", "--flops", "1e13", "--device", "cpu"]
+    assert main(words) == 2
+    assert "give --width" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--target", "1e9"], 2, "no budget given"),
+        (["--flops", "1e13"], 2, "--flops: choosing runs needs a target"),
+        (["--target", "1e9", "--flops", "1e9"], 4, "raise"),
+        (["--target", "1e9", "--time", "2s"], 4, "raise"),
+        (["--target", "1e5", "--flops", "1e14"], 4, "train it"),
+        (["--target", "1e9", "--dollars", "5", "--time", "2h"], 2, "--time and --dollars given"),
+    ],
+)
+def test_what_cannot_be_planned_is_said(words, code, said, cached, capsys):
+    assert main(["plan", "--device", "cpu", *words]) == code
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert said in lines[-1]
+    assert lines[-1].startswith("slaw: ")

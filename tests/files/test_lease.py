@@ -1,0 +1,441 @@
+"""Claims under interleavings that would lose or double a run: takers, late holders, other hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scaling_law.errors import ConfigError
+from scaling_law.files import layout
+from scaling_law.files import lease as module
+from scaling_law.files.layout import RunDir
+from scaling_law.files.lease import (
+    Claim,
+    ClaimedElsewhere,
+    ClaimLost,
+    Claims,
+    Seen,
+    Stillness,
+    Watch,
+    clear_leftovers,
+    read_claim,
+    remove_claim,
+    wait_for,
+)
+from scaling_law.files.process import Process, tag_is_dead, this_process
+from scaling_law.files.record import CurvePoint, append_curve, cut_curve, read_curve
+
+POINT = CurvePoint(
+    step=1, tokens=32, train_loss_nats=5.0, val_loss_nats=5.0, lr=0.1, grad_norm=1.0, seconds=0.1
+)
+
+
+class Clock:
+    """A clock that goes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def foreign(path: Path, token: str = "theirs", beats: int = 0, **changes) -> Process:
+    """Put a claim of another process on ``path``; of another host unless told otherwise."""
+    fields = {"host": "elsewhere/1", "boot": "b", "space": "pid:[1]", "pid": 1, "started": "1"}
+    process = Process(**{**fields, **changes})
+    head = json.dumps({"token": token, "process": dataclasses.asdict(process)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{head}\n{beats:012d}\n")
+    return process
+
+
+def of_this_machine(**changes: Any) -> dict[str, Any]:
+    return {**dataclasses.asdict(this_process()), **changes}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run" / "claim"
+
+
+def test_a_claim_says_whose_it_is_moves_and_goes(path, monkeypatch):
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
+    with Claims() as claims:
+        claim = claims.take(path)
+        first = read_claim(path)
+        assert first is not None
+        assert (first.process, first.token) == (this_process(), claim.token)
+        deadline = time.monotonic() + 10
+        while read_claim(path) == first and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert read_claim(path) != first
+        claim.check()
+        with pytest.raises(ClaimedElsewhere, match=f"claimed by pid {os.getpid()} on "):
+            Claims().take(path)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_the_counter_stands_still_once_the_work_gives_no_sign_of_life(path, monkeypatch):
+    monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
+    with Claims(hung_seconds=0.05) as claims:
+        claim = claims.take(path)
+        time.sleep(0.2)
+        beats = claim.beats
+        time.sleep(0.1)
+        assert claim.beats == beats
+        deadline = time.monotonic() + 10
+        while claim.beats == beats and time.monotonic() < deadline:
+            claims.alive()
+            time.sleep(0.01)
+        assert claim.beats > beats
+
+
+def _try(path: Path, barrier, answers) -> None:
+    barrier.wait()
+    with Claims() as claims:
+        try:
+            claims.take(path)
+            answers.put(True)
+        except ClaimedElsewhere:
+            answers.put(False)
+        barrier.wait()
+
+
+@pytest.mark.parametrize("left", [None, "dead", "torn"])
+def test_of_many_at_once_one_gets_it(path, left):
+    if left == "dead":
+        foreign(path, **of_this_machine(pid=2**22 - 3, started="1"))
+    context, count = multiprocessing.get_context("fork"), 6
+    for _ in range(3):
+        barrier, answers = context.Barrier(count), context.Queue()
+        takers = [context.Process(target=_try, args=(path, barrier, answers)) for _ in range(count)]
+        for taker in takers:
+            taker.start()
+        for taker in takers:
+            taker.join()
+        assert sum(answers.get() for _ in takers) == 1
+        assert list(path.parent.iterdir()) == []
+
+
+DEAD: dict[str, dict[str, Any]] = {
+    "pid gone": {"pid": 2**22 - 3},
+    "pid of another": {"started": "1"},
+    "another boot": {"boot": "an earlier one"},
+}
+UNKNOWN: dict[str, dict[str, Any]] = {
+    "another host": {"host": "elsewhere/1"},
+    "another container": {"space": "pid:[1]", "pid": 2**22 - 3},
+    "alive": {},
+}
+
+
+@pytest.mark.parametrize("how", DEAD)
+def test_a_claim_whose_process_is_known_to_be_dead_is_taken_at_once(path, how):
+    process = foreign(path, **of_this_machine(**DEAD[how]))
+    assert process.is_surely_dead() and not process.is_surely_alive()
+    assert Watch().holder(path) is None
+    foreign(path, **of_this_machine(**DEAD[how]))
+    with Claims() as claims:
+        claims.take(path).check()
+
+
+@pytest.mark.parametrize("how", UNKNOWN)
+def test_any_other_is_stale_once_seen_standing_still_for_long(path, how):
+    process = foreign(path, **of_this_machine(**UNKNOWN[how]))
+    assert not process.is_surely_dead()
+    with pytest.raises(ClaimedElsewhere), Claims() as claims:
+        claims.take(path)
+    clock = Clock()
+    watch = Watch(silent_seconds=120, clock=clock)
+    for beats in (0, 1, 2):  # as long as it moves, however slowly, it lives
+        foreign(path, beats=beats, **of_this_machine(**UNKNOWN[how]))
+        for _ in range(110):
+            assert watch.holder(path) is not None
+            clock.now += 1
+    while watch.holder(path) is not None:
+        clock.now += 1
+    assert 119 <= clock.now - (1000 + 2 * 110) <= 122
+    assert not path.exists()
+
+
+def test_a_dead_child_nobody_waited_for_counts_as_gone(path):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = _stat(child.pid)
+    process = Process(**of_this_machine(pid=child.pid, started=started))
+    assert process.is_surely_alive()
+    child.kill()
+    deadline = time.monotonic() + 10
+    while not process.is_surely_dead() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.is_surely_dead()
+    child.communicate()
+
+
+def _stat(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def test_an_observer_that_was_frozen_himself_has_seen_nothing():
+    clock = Clock()
+    still = Stillness(clock)
+    assert still.seconds("x") == 0
+    clock.now += 10_000  # a laptop asleep, with all that ran on it
+    assert still.seconds("x") < 10
+    for _ in range(200):
+        clock.now += 1
+        seconds = still.seconds("x")
+    assert 200 <= seconds < 210
+    assert still.seconds("y") == 0
+
+
+def test_no_clock_but_the_observer_s_own_is_asked(path, monkeypatch):
+    def broken(*_):
+        raise AssertionError("the time of day was asked")
+
+    monkeypatch.setattr(time, "time", broken)
+    with Claims() as claims:
+        claim = claims.take(path)
+        os.utime(path, (2**33, 2**33))
+        claim.beat()
+        claim.check()
+        assert Watch().holder(path) is not None
+
+
+@pytest.mark.parametrize("what", ["torn", "pipe", "dangling link"])
+def test_a_claim_that_says_nothing_is_stale_by_its_silence_alone(path, what):
+    path.parent.mkdir()
+    make = {
+        "torn": path.touch,
+        "pipe": lambda: os.mkfifo(path),
+        "dangling link": lambda: path.symlink_to("nowhere"),
+    }
+    make[what]()
+    with pytest.raises(ClaimedElsewhere, match="unknown process"):
+        Claims().take(path)
+    clock = Clock()
+    watch = Watch(clock=clock)
+    while watch.holder(path) is not None:
+        clock.now += 1
+    assert clock.now >= 1119
+    with Claims() as claims:
+        claims.take(path)
+
+
+# two takers of one stale claim: the second judged it before the first replaced it
+
+
+def test_the_slower_of_two_takers_puts_back_the_live_claim_it_took(path):
+    foreign(path, "stale")
+    with Claims() as claims:
+        assert remove_claim(path, "stale")
+        mine = claims.take(path)
+        assert not remove_claim(path, "stale")  # the slower one, with what it had judged
+        mine.check()
+        mine.beat()  # still the same file: its counter moves
+        seen = read_claim(path)
+        assert seen is not None and int(seen.beat) == 1
+        assert [p.name for p in path.parent.iterdir()] == ["claim"]
+
+
+def test_a_third_in_the_moment_it_is_gone_wins_and_the_holder_finds_out(path, monkeypatch):
+    foreign(path, "stale")
+    with Claims() as claims, Claims() as others:
+        remove_claim(path, "stale")
+        mine = claims.take(path)
+        link = os.link
+        third = []
+
+        def interrupted(source, target):
+            monkeypatch.setattr(os, "link", link)
+            third.append(others.take(path))
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", interrupted)
+        remove_claim(path, "stale")
+        third[0].check()
+        with pytest.raises(ClaimLost, match="lost to pid"):
+            mine.check()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_holder_asking_in_the_moment_it_is_gone_waits_for_it_to_come_back(path, monkeypatch):
+    with Claims() as claims:
+        mine = claims.take(path)
+        aside = path.with_name("aside")
+        path.rename(aside)
+        threading.Timer(0.005, lambda: os.link(aside, path)).start()
+        mine.check()
+
+
+def test_two_watches_on_one_stale_claim_leave_one_new_holder(path):
+    for _ in range(20):
+        foreign(path, "stale", **of_this_machine(pid=2**22 - 3))
+        got: list[tuple[Claims, Claim]] = []
+
+        def take(got=got):
+            with contextlib.suppress(ClaimedElsewhere):
+                Watch().holder(path)
+                held = Claims()
+                got.append((held, held.take(path)))
+
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        holding = [claim for _, claim in got if _holds(claim)]
+        assert len(holding) == 1
+        for held, _ in got:
+            held.close()
+        assert list(path.parent.iterdir()) == []
+
+
+def _holds(claim) -> bool:
+    try:
+        claim.check()
+    except ClaimLost:
+        return False
+    return True
+
+
+# a holder that was stopped in the middle of a write, and wakes when its run is another's
+
+
+def taken_over(path: Path, claims: Claims) -> RunDir:
+    """What a taker does who believes the holder dead: see ``run.worker``."""
+    seen = read_claim(path)
+    assert seen is not None
+    remove_claim(path, seen.token)
+    claim = claims.take(path)
+    run_dir = RunDir(path.parent, guard=claim.check)
+    clear_leftovers(claim, run_dir.record, run_dir.curve)
+    for left in run_dir.path.rglob(".*.tmp"):
+        left.unlink()
+    cut_curve(run_dir, 10**9)
+    return run_dir
+
+
+@pytest.mark.parametrize("moment", ["before", "written", "asked"])
+def test_a_record_begun_before_the_takeover_never_appears(path, monkeypatch, moment):
+    with Claims() as claims, Claims() as others:
+        mine = RunDir(path.parent, guard=claims.take(path).check)
+        if moment == "before":
+            taken_over(path, others)
+        elif moment == "written":  # all but the last question
+            fsync = os.fsync
+
+            def late(file):
+                monkeypatch.setattr(os, "fsync", fsync)
+                taken_over(path, others)
+
+            monkeypatch.setattr(os, "fsync", late)
+        else:  # the question was answered, the rename comes after the takeover
+            replace = Path.replace
+
+            def after(self, target):
+                monkeypatch.setattr(Path, "replace", replace)
+                taken_over(path, others)
+                return replace(self, target)
+
+            monkeypatch.setattr(Path, "replace", after)
+        with pytest.raises(ClaimLost):
+            layout.write_json(mine.record, {"whose": "mine"}, mine.guard)
+        assert not mine.record.exists()
+        assert not list(path.parent.glob(".*.tmp"))
+
+
+def test_a_curve_point_begun_before_the_takeover_goes_nowhere(path):
+    with Claims() as claims, Claims() as others:
+        claim = claims.take(path)
+        append_curve(RunDir(path.parent, guard=claim.check), POINT)
+
+        def too_late():
+            taken_over(path, others)
+            claim.check()
+
+        with pytest.raises(ClaimLost):
+            append_curve(RunDir(path.parent, guard=too_late), POINT)
+        others.close()
+        claim = claims.take(path)
+
+        def just_in_time():  # and then asleep: the line lands in the file that was replaced
+            claim.check()
+            taken_over(path, others)
+
+        append_curve(RunDir(path.parent, guard=just_in_time), POINT)
+        assert read_curve(RunDir(path.parent)) == [POINT]
+
+
+def test_releasing_leaves_a_claim_that_is_another_s(path):
+    with Claims() as others:
+        with Claims() as claims:
+            claims.take(path)
+            taken_over(path, others)
+        assert read_claim(path) is not None
+        assert others._held[0].token == read_claim(path).token  # type: ignore[union-attr]
+
+
+def test_leftovers_of_the_killed_go_but_not_what_is_about_to_be_put_back(path):
+    with Claims() as claims:
+        claim = claims.take(path)
+        lost = layout.temporary_sibling(path)
+        foreign(lost, "dead")
+        returning = layout.temporary_sibling(path)
+        os.link(path, returning)
+        write = layout.temporary_sibling(path.with_name("record.json"))
+        write.write_text("{")
+        clear_leftovers(claim, path.with_name("record.json"))
+        assert {p for p in path.parent.iterdir() if p != path} == {returning}
+
+
+def test_a_file_system_without_links_is_enough(path, monkeypatch):
+    def no_links(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with Claims() as claims:
+        claim = claims.take(path)
+        claim.beat()
+        claim.check()
+        with pytest.raises(ClaimedElsewhere):
+            Claims().take(path)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_waiting_tells_once_who_has_it_and_goes_on_when_it_is_free(path):
+    foreign(path, **of_this_machine())
+    threading.Timer(0.3, path.unlink).start()
+    told: list[Seen] = []
+    with Claims() as claims:
+        wait_for(path, claims, told.append).check()
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("name", ["SLAW_STALE_SECONDS", "SLAW_HUNG_SECONDS"])
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "1e400"])
+def test_limits_that_are_none_are_refused_by_name(monkeypatch, name, text):
+    monkeypatch.setenv(name, text)
+    with pytest.raises(ConfigError, match=f"{name}={text}: expected seconds"):
+        {"SLAW_STALE_SECONDS": module.stale_seconds, "SLAW_HUNG_SECONDS": module.hung_seconds}[
+            name
+        ]()
+
+
+def test_a_tag_in_a_name_tells_the_dead_from_the_living(path):
+    mine = this_process()
+    assert not tag_is_dead(mine.tag)
+    assert tag_is_dead(dataclasses.replace(mine, pid=2**22 - 3).tag)
+    assert not tag_is_dead(dataclasses.replace(mine, host="elsewhere/1", pid=2**22 - 3).tag)
+    assert not tag_is_dead("anything")

@@ -1,0 +1,409 @@
+"""What to train for a budget: against closed forms, published results and a numeric search."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from scaling_law.cli.main import main
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.session import KnownLaws
+from scaling_law.fit.solver.interval import log_loss
+from scaling_law.fit.surface import surface_of
+from scaling_law.forecast import allocate_text
+from scaling_law.forecast.allocate import Allocated, Machine, Question, allocate, compare
+from scaling_law.forecast.published import PUBLISHED_SURFACES, published_law
+from scaling_law.forecast.session import FoundLaw, find_laws
+from scaling_law.spec.hyperparams import MAX_BATCH_TOKENS
+from scaling_law.units import format_count, rounded_count
+from tests.fit.test_parametric import planted
+
+KEYS = {
+    "law",
+    "params",
+    "tokens",
+    "flops",
+    "loss_nats",
+    "low_nats",
+    "high_nats",
+    "tokens_per_param",
+    "shape",
+    "gpu_hours",
+    "dollars",
+    "warnings",
+}
+
+
+def published(name: str = "besiroglu2024") -> FoundLaw:
+    return find_laws([name], None)[0]
+
+
+def ask(name: str = "besiroglu2024", machine: Machine | None = None, **asked) -> Allocated:
+    return allocate(published(name), Question(**asked), machine)
+
+
+def besiroglu(params: float, tokens: float) -> float:
+    return 1.8172 + 482.01 * params**-0.3478 + 2085.43 * tokens**-0.3658
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FoundLaw:
+    fit = fit_law(planted(0.002, trunk_noise=0.002), "chinchilla", resamples=100)
+    known = KnownLaws(
+        laws={"chinchilla": fit},
+        best_law="chinchilla",
+        seed_noise_log=0.002,
+        trust_flops_factor=None,
+    )
+    return FoundLaw(fit=fit, origin="law chinchilla fitted to a test", known=known)
+
+
+def test_gophers_compute_buys_chinchilla():
+    # Hoffmann 2022: 5.76e23 FLOPs. Besiroglu 2024's refit: about 20 tokens a parameter there.
+    # Hoffmann's approach 3 has 40e9, the rounded parameters of its equation 10 give 32e9
+    refit = ask(flops=5.76e23).choice
+    assert refit.params == pytest.approx(72e9, rel=0.02)
+    assert refit.tokens_per_param == pytest.approx(18.4, abs=0.2)
+    own = ask("hoffmann2022", flops=5.76e23).choice
+    assert own.params == pytest.approx(32e9, rel=0.02)
+    kaplan = ask("kaplan2020", flops=8.64e19).choice
+    assert kaplan.params == pytest.approx(1.3e9, rel=1e-6)  # a petaflop-day, its table 5
+
+
+@pytest.mark.parametrize("name", [n for n in PUBLISHED_SURFACES if n != "kaplan2020"])
+@pytest.mark.parametrize("flops", [1e18, 1e22, 1e26])
+def test_the_split_is_the_minimum(name, flops):
+    fit = published_law(name)
+
+    def loss(log_params: float) -> float:
+        params = math.exp(log_params)
+        target = {"params": params, "tokens": flops / 6 / params}
+        return log_loss(fit.law, fit.params, target)
+
+    least = minimize_scalar(loss, bounds=(5, 35), method="bounded", options={"xatol": 1e-10})
+    choice = ask(name, flops=flops).choice
+    assert math.log(choice.params) == pytest.approx(least.x, abs=1e-3)
+    assert choice.loss_nats == pytest.approx(math.exp(least.fun), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", PUBLISHED_SURFACES)
+def test_plain_arithmetic_is_the_law(name):
+    fit = published_law(name)
+    surface = surface_of(fit.law, fit.params)
+    assert surface is not None
+    for params, tokens in ((1e4, 1e6), (7e9, 1.4e11), (1e12, 3e13)):
+        target = {"params": params, "tokens": tokens}
+        want = log_loss(fit.law, fit.params, target)
+        assert surface.log_loss(params, tokens) == pytest.approx(want, rel=1e-12)
+
+
+def test_a_target_loss_is_the_dual_of_its_budget():
+    there = ask(flops=1e23)
+    back = ask(target_loss=there.choice.loss_nats)
+    assert back.choice.flops == pytest.approx(1e23, rel=1e-6)
+    assert back.choice.params == pytest.approx(there.choice.params, rel=1e-6)
+
+
+def test_dollars_are_the_devices():
+    machine = Machine(gpu="H100", price=2.0, utilisation=0.5, count=16)
+    made = ask(machine=machine, dollars=1e6)
+    hours = 1e6 / 2.0
+    assert made.choice.flops == pytest.approx(hours * 3600 * 989.4e12 * 0.5)
+    assert made.cost.gpu_hours == pytest.approx(hours)
+    assert made.cost.days == pytest.approx(hours / 16 / 24)
+    assert made.cost.dollars == pytest.approx(1e6)
+
+
+def test_service_is_sardanas():
+    # Sardana 2023, arXiv 2401.00448, section 3: to serve 2e12 tokens at the quality of a
+    # Chinchilla-optimal 13B, train a 7B on 2.1 times the data: 1.7e22 FLOPs or 17% less. With
+    # Hoffmann's parameters as that paper has them, less rounded than the printed ones.
+    rounded = published_law("hoffmann2022")
+    params = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.336, "beta": 0.283}
+    surface = surface_of("chinchilla", params)
+    assert surface is not None and surface.allocation is not None
+    split = surface.allocation
+    optimum = {"a": split.exponent, "b": 1 - split.exponent, "G": math.exp(split.log_scale)}
+    law = dataclasses.replace(rounded, params=params, optimum=optimum)
+    flops = split.flops_for_params(13e9)
+    quality = math.exp(surface.log_loss(13e9, split.tokens(flops)))
+    found = FoundLaw(fit=law, origin="Hoffmann 2022")
+    made = allocate(found, Question(target_loss=quality, tokens_served=2e12))
+    choice, extra = made.choice, made.choice.extra
+    assert made.plain.params == pytest.approx(13e9, rel=1e-3)
+    assert choice.params == pytest.approx(7e9, rel=0.01)
+    assert choice.tokens / made.plain.tokens == pytest.approx(2.1, abs=0.1)
+    assert extra["saving"] == pytest.approx(0.17, abs=0.006)
+    saved = extra["compute_optimal_total_flops"] - extra["total_flops"]
+    assert saved == pytest.approx(1.7e22, rel=0.01)
+    # and no other size of that loss has a smaller total
+    for factor in (0.9, 1.1):
+        size = choice.params * factor
+        rest = quality - 1.69 - 406.4 * size**-0.336
+        tokens = (410.7 / rest) ** (1 / 0.283)
+        assert 6 * size * tokens + 2 * size * 2e12 > extra["total_flops"]
+
+
+def test_a_budget_for_training_and_service_is_the_dual():
+    made = ask(flops=1e23, tokens_served=1e13)
+    extra = made.choice.extra
+    assert made.choice.kind == "lifetime_optimal"
+    assert made.choice.flops + extra["inference_flops"] == pytest.approx(1e23)
+    back = ask(target_loss=made.choice.loss_nats, tokens_served=1e13)
+    assert back.choice.extra["total_flops"] == pytest.approx(1e23, rel=1e-6)
+    assert back.choice.params == pytest.approx(made.choice.params, rel=1e-4)
+
+
+def test_nothing_served_changes_nothing():
+    made = ask(flops=1e22, tokens_served=1e-3)
+    assert made.choice.params == pytest.approx(made.plain.params, rel=1e-6)
+
+
+def test_repeats_are_worth_less_and_change_the_split():
+    # Muennighoff 2023, section 5: with data short, spend on epochs rather than on parameters
+    made = ask("muennighoff2023", flops=1e22, tokens_unique=25e9)
+    assert made.choice.kind == "data_limited"
+    assert made.epochs is not None and 4 < made.epochs < 30
+    assert made.choice.params < made.plain.params and made.choice.tokens > made.plain.tokens
+    assert made.prediction.loss_nats > made.plain.loss_nats
+    assert made.prediction.loss_nats == pytest.approx(made.choice.loss_nats, rel=1e-9)
+    assert any("epochs" in words for words in made.warnings)
+    ample = ask("muennighoff2023", flops=1e22, tokens_unique=1e15)
+    assert ample.choice.params == pytest.approx(ample.plain.params, rel=1e-6)
+    assert ample.prediction.loss_nats == pytest.approx(ample.plain.loss_nats, rel=1e-9)
+
+
+def test_repeats_are_the_fitted_laws_own_where_it_has_them():
+    fit = dataclasses.replace(
+        published_law("muennighoff2023"),
+        law="muennighoff",
+        params={**published_law("muennighoff2023").params, "R_D": 3.0, "R_N": 2.0},
+        optimum={},
+    )
+    found = FoundLaw(fit=fit, origin="own")
+    made = allocate(found, Question(flops=1e22, tokens_unique=25e9))
+    target = {
+        "params": made.choice.params,
+        "tokens": made.choice.tokens,
+        "tokens_unique": 25e9,
+    }
+    assert math.log(made.choice.loss_nats) == pytest.approx(
+        log_loss("muennighoff", fit.params, target), rel=1e-9
+    )
+    elsewhere = ask("muennighoff2023", flops=1e22, tokens_unique=25e9)
+    assert made.choice.tokens < elsewhere.choice.tokens
+
+
+def test_memory_caps_the_size_and_the_rest_goes_into_tokens():
+    made = ask(flops=1e23, memory_bytes=80e9)
+    assert made.choice.kind == "memory_limited" and made.most_params is not None
+    assert made.choice.params == pytest.approx(made.most_params)
+    assert made.most_params < made.plain.params
+    assert made.choice.flops == pytest.approx(1e23)
+    assert made.recipe is not None and made.recipe.train_bytes <= 80e9
+    assert made.choice.loss_nats == pytest.approx(besiroglu(made.choice.params, made.choice.tokens))
+    served = ask(flops=1e23, memory_bytes=80e9, memory_for="serve")
+    assert served.most_params is not None and served.most_params > 5 * made.most_params
+    roomy = ask(flops=1e20, memory_bytes=80e9)
+    assert roomy.choice.kind == "compute_optimal"
+
+
+def test_smaller_models_of_the_same_loss_are_computed():
+    made = ask(flops=5.76e23)
+    shares = {row["shrink"]: row for row in made.smaller}
+    half = shares[0.5]
+    assert half["params"] is not None and half["tokens"] is not None
+    assert besiroglu(half["params"], half["tokens"]) == pytest.approx(made.choice.loss_nats)
+    assert half["compute_ratio"] == pytest.approx(6 * half["params"] * half["tokens"] / 5.76e23)
+    assert shares[0.125]["tokens"] is None
+    assert "no number of tokens reaches it" in allocate_text.format_allocation(made)
+    assert ask("kaplan2020", flops=1e21).smaller == ()
+
+
+def test_intervals_hold_the_planted_answer(fitted):
+    made = allocate(fitted, Question(flops=1e15))
+    assert made.params_interval and made.tokens_interval
+    low, high = made.params_interval
+    assert low < made.choice.params < high
+    assert made.tokens_interval[0] < made.choice.tokens < made.tokens_interval[1]
+    # under C = 6ND the two are one: their ends multiply to C / 6 crosswise
+    assert low * made.tokens_interval[1] == pytest.approx(1e15 / 6, rel=1e-6)
+    assert made.prediction.low_nats is not None
+    wider = allocate(fitted, Question(flops=1e15), level=0.98)
+    assert wider.params_interval and wider.params_interval[0] < low
+    limited = allocate(fitted, Question(flops=1e15, tokens_unique=made.choice.tokens / 8))
+    assert limited.params_interval is not None
+
+
+@pytest.mark.parametrize("flops", [1.3e20, 1e24])
+@pytest.mark.parametrize("name", PUBLISHED_SURFACES)
+def test_published_laws_give_no_interval_of_the_split(name, flops):
+    # the error of a alone is none amid the data, where all of it is in the other parameter
+    made = ask(name, flops=flops)
+    assert made.params_interval is None and made.tokens_interval is None
+    text = allocate_text.format_allocation(made)
+    assert "90% interval" not in text and "interval of params and tokens: none" in text
+    known = "params ~ flops^a was published: 0.513 +- 0.020 (one standard error)" in text
+    assert known == (name == "besiroglu2024")
+
+
+def test_a_fitted_law_far_beyond_its_data_gives_ranges_alone(fitted):
+    made = allocate(fitted, Question(flops=1e20))
+    assert made.prediction.refused and made.params_interval and made.tokens_interval
+    text = allocate_text.format_allocation(made)
+    choice = made.choice
+    low, high = (rounded_count(end, 2) for end in made.params_interval)
+    assert f"{low} to {high} params on" in text.splitlines()[1]
+    assert f"{format_count(choice.params)} params on" not in text
+    assert format_count(choice.tokens) + " tokens" not in text.splitlines()[1]
+    assert f"{choice.loss_nats:.3f}" not in text and "from smaller models:" not in text
+    assert "the fewest" not in text and "no figures so far beyond the data" in text
+    rows = allocate_text.format_comparison([made], [])
+    assert f"{low} to {high}" in rows and format_count(choice.params) not in rows
+    # what it takes is then a range as well
+    dear = allocate(fitted, Question(target_loss=1.96))
+    assert dear.prediction.refused and dear.prediction.flops_interval
+    assert re.search(r"peak: \S+ to \S+ device-hours at", allocate_text.format_allocation(dear))
+    # and near the data figures stand
+    near = allocate_text.format_allocation(allocate(fitted, Question(flops=1e14)))
+    assert "from smaller models:" in near and "90% interval:" in near
+
+
+def test_a_shape_amid_the_range_is_said_to_be_one(fitted):
+    far = allocate_text.format_allocation(allocate(fitted, Question(flops=1e20)))
+    assert "\na shape amid the range: " in far
+
+
+def test_memory_decides_the_size_exactly(fitted):
+    made = allocate(fitted, Question(flops=1e20, memory_bytes=2e9))
+    assert made.choice.kind == "memory_limited" and made.prediction.refused
+    words = allocate_text.format_allocation(made).splitlines()[1]
+    assert f"{format_count(made.choice.params)} params on" in words
+
+
+@pytest.mark.parametrize(("flops", "capped"), [(1e20, False), (1.3e20, False), (1e22, True)])
+def test_batches_are_said_to_end_where_more_is_wanted(flops, capped):
+    made = ask(flops=flops)
+    assert made.recipe is not None
+    assert (made.recipe.batch_wanted_tokens > MAX_BATCH_TOKENS) == capped
+    assert any("the largest validated" in words for words in made.warnings) == capped
+
+
+def test_steplaws_lr_stops_growing_where_its_tokens_end():
+    # arXiv 2503.04715: 2B to 100B tokens, at 39T its formula would give six times the LR
+    made = ask(flops=1e24, memory_bytes=80e9)
+    assert made.recipe is not None and made.recipe.rule == "steplaw"
+    size = made.recipe.shape["params_non_embedding"]
+    assert made.recipe.lr == pytest.approx(1.79 * size**-0.713 * 100e9**0.307, rel=1e-3)
+    assert made.recipe.warmup_tokens <= 901e6  # as far as Porian 2024 measured N tokens of it
+    assert any("not on 39.2T: its LR" in words for words in made.warnings)
+    text = allocate_text.format_allocation(made)
+    assert "60M to 1B params on 2B to 100B tokens" in text
+    within = ask(flops=1.3e20)
+    assert not any("tokens, not on" in words for words in within.warnings)
+
+
+def test_a_rule_far_from_its_sizes_gives_a_guess():
+    far, near = (" ".join(ask(flops=flops).warnings) for flops in (1e26, 1e21))
+    assert "its LR there is a guess" in far
+    assert "its LR there is a guess" not in near and "tune near its values" in near
+
+
+def test_energy_shows_what_it_is_made_of_and_long_times_are_years():
+    text = allocate_text.format_allocation(ask(flops=1e24))
+    assert "80.1 years" in text and "K days" not in text
+    assert "540K kWh (0.7 kW a device x PUE 1.1)" in text
+    assert "below $0.01 at $3 an hour" in allocate_text.format_allocation(ask(flops=1e13))
+
+
+@pytest.mark.parametrize("name", PUBLISHED_SURFACES)
+def test_a_law_has_the_name_it_was_asked_by(name):
+    made = ask(name, flops=1e22)
+    document = allocate_text.allocation_json(made)
+    assert document["law"] == name and document["form"] == published_law(name).law
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"target_loss": 1.5}, "irreducible loss E"),
+        ({"flops": 1.0}, "no such model"),
+        ({"flops": 1e22, "memory_bytes": 1e6}, "hold no model to train"),
+        ({"target_loss": 2.0, "memory_bytes": 24e9}, "no number of tokens brings"),
+        ({"flops": 1e20, "tokens_served": 1e30}, "do not pay for any model"),
+        ({"target_loss": 2.0, "tokens_unique": 1e9}, "with 1B different tokens"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(asked, said):
+    with pytest.raises(FitError, match=said) as caught:
+        ask(**asked)
+    assert len(caught.value.lines) == 1
+
+
+def test_a_law_at_a_bound_does_not_extrapolate(fitted):
+    bound = dataclasses.replace(
+        fitted.fit, status="at_bound", params={**fitted.fit.params, "beta": 1e-4}
+    )
+    with pytest.raises(FitError, match="beta"):
+        allocate(dataclasses.replace(fitted, fit=bound), Question(flops=1e15))
+
+
+def test_laws_of_one_variable_have_no_split():
+    with pytest.raises(FitError, match="no best split"):
+        ask("kaplan2020_c", flops=1e20)
+
+
+@pytest.mark.parametrize("given", [{}, {"flops": 1e20, "dollars": 5.0}])
+def test_one_budget_is_asked_for(given):
+    with pytest.raises(ConfigError, match="expected one of --flops"):
+        Question(**given)
+
+
+def test_several_laws_are_rows_and_one_that_cannot_answer_does_not_spoil_them(fitted):
+    laws = [*find_laws(["besiroglu2024", "kaplan2020_c"], None), fitted]
+    made, refused = compare(laws, lambda found: allocate(found, Question(flops=1e15)))
+    assert len(made) == 2 and len(refused) == 1
+    text = allocate_text.format_comparison(made, refused)
+    assert "besiroglu2024" in text and "no best split" in text
+    assert "params counted" in text and "FLOPs 6 x params x tokens" in text
+    document = allocate_text.comparison_json(made, refused)
+    assert {each["form"] for each in document["allocations"]} == {"chinchilla"}
+    assert [each["law"] for each in document["allocations"]] == ["besiroglu2024", "chinchilla"]
+    with pytest.raises(FitError, match="no best split"):
+        compare(laws[1:2], lambda found: allocate(found, Question(flops=1e15)))
+
+
+@pytest.mark.parametrize("words", ["--flops 1e24", "--target-loss 2 --tokens-served 1e12"])
+def test_the_command_prints_one_document_with_its_conventions(words, capsys):
+    assert main(["allocate", "--law", "besiroglu2024", *words.split(), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document.keys() >= KEYS
+    assert document["conventions"]["params"] == "total"
+    assert "6nd" in document["conventions"]["flops"]
+    assert document["device"]["default"] and document["device"]["name"] == "H100 SXM"
+    assert document["params"] * document["tokens"] * 6 == pytest.approx(document["flops"])
+    shape = document["shape"]
+    assert abs(math.log(shape["params_total"] / document["params"])) < 0.1
+
+
+def test_the_command_names_what_it_took_by_default(capsys):
+    assert main(["allocate", "--law", "hoffmann2022", "--flops", "1e21"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("law hoffmann2022, published")
+    assert "(the default: choose with --gpu)" in out
+    assert "interval of params and tokens: none" in out
+    assert np.char.count(out, "the same loss") == 1
+
+
+def test_dollars_that_also_pay_for_serving_say_at_what_price():
+    made = ask(dollars=1e6, tokens_served=1e13)
+    assert made.choice.flops < made.choice.extra["total_flops"]
+    assert any("pay for serving" in words for words in made.warnings)
+    assert not any("pay for serving" in words for words in ask(dollars=1e6).warnings)

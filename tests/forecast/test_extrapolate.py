@@ -1,0 +1,387 @@
+import dataclasses
+import json
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+
+from scaling_law.cli.main import main
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.laws import load_law
+from scaling_law.fit.result import FitResult, Prediction
+from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.published import PUBLISHED, PUBLISHED_SURFACES, comparison, published_law
+from scaling_law.forecast.text import format_prediction, prediction_json
+from scaling_law.units import format_count, rounded_count
+from tests.fit.test_parametric import planted
+
+CONVENTION = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
+
+
+@pytest.fixture(scope="module")
+def fits() -> dict[str, FitResult]:
+    points = dataclasses.replace(planted(0.002, trunk_noise=0.002), convention=CONVENTION)
+    found = {name: fit_law(points, name, resamples=100) for name in ("chinchilla", "coupled")}
+    assert found["chinchilla"].status == "converged"
+    return found
+
+
+@pytest.fixture
+def fit(fits: dict[str, FitResult]) -> FitResult:
+    return fits["chinchilla"]
+
+
+def ends(prediction: Prediction) -> tuple[float, float]:
+    assert prediction.low_nats is not None and prediction.high_nats is not None
+    return prediction.low_nats, prediction.high_nats
+
+
+def width(prediction: Prediction) -> float:
+    low, high = ends(prediction)
+    return math.log(high / low)
+
+
+def test_published_laws_answer_without_any_run():
+    found = extrapolate(published_law("besiroglu2024"), params=70e9, tokens=1.4e12)
+    assert found.loss_nats == pytest.approx(
+        1.8172 + 482.01 / 70e9**0.3478 + 2085.43 / 1.4e12**0.3658
+    )
+    assert found.flops == 6 * 70e9 * 1.4e12
+    assert found.low_nats is None and found.level is None
+    assert any("no interval" in words for words in found.warnings)
+    assert "arXiv 2404.10102" in found.source
+
+
+@pytest.mark.parametrize("name", PUBLISHED_SURFACES)
+def test_targets_go_round(name):
+    fit = published_law(name)
+    by_flops = extrapolate(fit, flops=1e22)
+    assert by_flops.params and by_flops.tokens
+    assert 6 * by_flops.params * by_flops.tokens == pytest.approx(1e22)
+    assert (by_flops.params_optimal, by_flops.tokens_optimal) == pytest.approx(
+        (by_flops.params, by_flops.tokens)
+    )
+    targets: list[dict[str, Any]] = [
+        {"params": by_flops.params},
+        {"tokens": by_flops.tokens},
+        {"params": by_flops.params, "flops": 1e22},
+        {"tokens": by_flops.tokens, "flops": 1e22},
+        {"params": by_flops.params, "tokens": by_flops.tokens},
+        {"target_loss": by_flops.loss_nats},
+        {"params": by_flops.params, "target_loss": by_flops.loss_nats},
+        {"tokens": by_flops.tokens, "target_loss": by_flops.loss_nats},
+    ]
+    for target in targets:
+        again = extrapolate(fit, **target)
+        assert again.loss_nats == pytest.approx(by_flops.loss_nats, rel=1e-9)
+        assert again.flops == pytest.approx(1e22, rel=1e-6)
+        assert again.tokens_for_params == pytest.approx(by_flops.tokens, rel=1e-6)
+
+
+def test_a_size_alone_gets_the_tokens_that_make_it_the_best_size(fit):
+    found = extrapolate(fit, params=175e9)
+    best = minimize_scalar(
+        lambda x: extrapolate(fit, params=math.exp(x), flops=found.flops).loss_nats,
+        bounds=(math.log(1e9), math.log(1e13)),
+        options={"xatol": 1e-6},
+    )
+    assert best.x == pytest.approx(math.log(175e9), abs=0.02)
+
+
+def test_the_cheapest_way_to_a_loss_is_its_closed_form():
+    fit = published_law("hoffmann2022")
+    scale = (0.34 * 406.4 / (0.28 * 410.7)) ** (1 / 0.62)
+    height = 406.4 * scale**-0.34 + 410.7 * scale**0.28
+    flops = 6 * (height / (2.0 - 1.69)) ** (0.62 / (0.34 * 0.28))
+    assert extrapolate(fit, target_loss=2.0).flops == pytest.approx(flops, rel=1e-9)
+
+
+def test_single_variable_laws_take_their_own_variable():
+    assert extrapolate(published_law("kaplan2020_n"), params=1e9).loss_nats == pytest.approx(
+        2.38, abs=0.005
+    )
+    compute = published_law("kaplan2020_c")
+    first, tenfold = (extrapolate(compute, flops=x).loss_nats for x in (1e21, 1e22))
+    assert 1 - tenfold / first == pytest.approx(0.109, abs=5e-4)
+    back = extrapolate(compute, target_loss=first)
+    assert back.flops == pytest.approx(1e21, rel=1e-6)
+    assert (back.params, back.tokens, comparison(back)) == (None, None, [])
+    with pytest.raises(ConfigError, match="knows flops only"):
+        extrapolate(compute, params=1e9)
+    assert "flops" not in format_prediction(back, compute, []).split("\n")[0]
+
+
+def test_the_interval_widens_with_distance_and_with_every_cause(fit, fits):
+    widths = [width(extrapolate(fit, flops=1e14 * 10**i)) for i in range(0, 9, 2)]
+    assert widths == sorted(widths)
+    plain = extrapolate(fit, flops=1e16)
+    assert ends(plain)[0] < plain.loss_nats < ends(plain)[1]
+    assert width(extrapolate(fit, flops=1e16, seed_noise_log=0.02)) > width(plain)
+    assert width(extrapolate(fit, flops=1e16, level=0.99)) > width(plain)
+    rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
+    wide = extrapolate(fit, flops=1e20, alternatives=[rival])
+    other = extrapolate(rival, params=wide.params, tokens=wide.tokens).loss_nats
+    assert ends(wide)[0] <= other <= ends(wide)[1]
+    # the rival counts with its own interval, not with its figure alone
+    assert max(wide.interval_parts["laws"]) > abs(math.log(other / wide.loss_nats))
+
+
+def test_a_rival_that_fits_worse_amid_the_data_still_counts_far_beyond_them(fit, fits):
+    worse = dataclasses.replace(fits["coupled"], rms_log_residual=2 * fit.rms_log_residual)
+    near, far = 0.05 * fit.data_range["flops"][1], 1e20
+    assert width(extrapolate(fit, flops=near, alternatives=[worse])) == width(
+        extrapolate(fit, flops=near)
+    )
+    assert width(extrapolate(fit, flops=far, alternatives=[worse])) > width(
+        extrapolate(fit, flops=far)
+    )
+
+
+def test_the_interval_far_beyond_the_data_holds_the_laws_it_says_cannot_be_excluded(fits):
+    """Of a law without a floor among laws with one: they counted in words and not in the range."""
+    fit, floor = fits["coupled"], fits["chinchilla"]
+    worse = dataclasses.replace(floor, rms_log_residual=3 * fit.rms_log_residual)
+    worse = dataclasses.replace(worse, rollout_rms_log=math.nan)
+    found = extrapolate(fit, flops=1e40, alternatives=[worse])
+    assert any(f"{floor.law} (3x the residuals) fit worse but cannot" in w for w in found.warnings)
+    theirs = extrapolate(floor, params=found.params, tokens=found.tokens)
+    assert ends(found)[0] < theirs.loss_nats < ends(found)[1]
+    # the parts are the interval, unless a warning says what caps it
+    for side, end in zip((0, 1), ends(found), strict=True):
+        total = math.hypot(*(part[side] for part in found.interval_parts.values()))
+        assert abs(math.log(end / found.loss_nats)) == pytest.approx(total, rel=5e-3)
+    # a law that counts in part is not said to be held
+    nearer = extrapolate(fit, flops=fit.data_range["flops"][1] * 1e5, alternatives=[worse])
+    (words,) = [words for words in nearer.warnings if "choice of law" in words]
+    assert "fit worse, counted in part" in words and "cannot be excluded" not in words
+
+
+def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
+    """A loss falls with scale: quadrature about an ever lower centre may not raise its end."""
+    fit = fits["coupled"]
+    rival = dataclasses.replace(fits["chinchilla"], rms_log_residual=fit.rms_log_residual)
+    spread = [(*values[:-1], values[-1] * factor) for values in fit.samples for factor in (0.6, 1)]
+    unsure = dataclasses.replace(fit, samples=tuple(spread))
+    tops = []
+    for flops in (1e30, 1e40, 1e50):
+        found = extrapolate(unsure, flops=flops, alternatives=[rival])
+        tops.append(ends(found)[1])
+        above = math.hypot(*(part[1] for part in found.interval_parts.values()))
+        assert found.loss_nats * math.exp(above) > 1.01 * tops[-1]
+        assert any("the parts add up to" in words for words in found.warnings)
+    assert tops == sorted(tops, reverse=True)
+
+
+def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
+    plain = extrapolate(fit, flops=1e20)
+    rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
+    for other in (
+        dataclasses.replace(rival, rms_log_residual=20 * fit.rms_log_residual),
+        dataclasses.replace(rival, n_points=3),
+        dataclasses.replace(rival, convention={**CONVENTION, "params": "total"}),
+        published_law("kaplan2020"),
+        fit,
+    ):
+        assert width(extrapolate(fit, flops=1e20, alternatives=[other])) == width(plain)
+
+
+def test_the_order_of_samples_does_not_matter_and_bad_ones_are_counted(fit):
+    shuffled = list(fit.samples)
+    random.Random(0).shuffle(shuffled)
+    mixed = dataclasses.replace(fit, samples=tuple(shuffled))
+    first, second = (extrapolate(f, params=1e9) for f in (fit, mixed))
+    assert (first.low_nats, first.high_nats) == (second.low_nats, second.high_nats)
+    assert first.tokens_for_params_interval == pytest.approx(second.tokens_for_params_interval)
+    broken = dataclasses.replace(fit, samples=(*fit.samples, (math.nan,) * 5))
+    assert any("1 bootstrap samples" in w for w in extrapolate(broken, params=1e9).warnings)
+    bare = extrapolate(dataclasses.replace(fit, samples=()), params=1e7)
+    assert bare.low_nats is None and any("no bootstrap samples" in w for w in bare.warnings)
+
+
+def test_distance_is_stated_and_a_figure_far_away_refused(fit):
+    near = extrapolate(fit, params=1e6, tokens=2e6)
+    assert near.refused == "" and not any("beyond" in words for words in near.warnings)
+    far = extrapolate(fit, params=175e9)
+    assert far.beyond_data["params"] == pytest.approx(175e9 / 1e6)
+    assert any("params 180K times (5.2 orders of magnitude)" in w for w in far.warnings)
+    assert "a sweep this small" in far.refused and "orders of magnitude" in far.refused
+    text = format_prediction(far, fit, comparison(far))
+    answer = text.splitlines()[0]
+    assert f"{far.loss_nats:.2f}" not in text and f"{far.loss_nats:.3f}" not in text
+    assert answer.startswith("loss somewhere in ") and "90% interval" in answer
+    low, high = (float(x) for x in answer.split(" in ")[1].split(" nats")[0].split(" to "))
+    assert low <= ends(far)[0] < ends(far)[1] <= high
+    shown = format_prediction(near, fit, comparison(near)).splitlines()[0]
+    assert f"{near.loss_nats:.4f}" not in shown and f"{near.loss_nats:.2f}" in shown
+
+
+def test_the_comparison_holds_kaplan_and_chinchilla_beside_ours(fit):
+    found = extrapolate(fit, params=1e9, tokens=2e10)
+    rows = {row["law"]: row for row in comparison(found)}
+    assert list(rows) == ["chinchilla (this forecast)", *PUBLISHED_SURFACES, "20 tokens/param"]
+    assert rows["kaplan2020"]["params_exponent"] == 0.73
+    assert rows["20 tokens/param"]["tokens_for_params"] == pytest.approx(20e9)
+    assert rows["20 tokens/param"]["params_optimal"] == pytest.approx(math.sqrt(1.2e20 / 120))
+    expected = 1.69 + 406.4 / 1e9**0.34 + 410.7 / 2e10**0.28
+    assert rows["hoffmann2022"]["loss_nats"] == pytest.approx(expected)
+    text = format_prediction(found, fit, comparison(found))
+    assert "do not compare across tokenizers" in text and "matmul" in text
+
+
+def test_a_published_law_keeps_its_name(fit):
+    found = extrapolate(published_law("besiroglu2024"), params=70e9, tokens=1.4e12)
+    assert (found.law, found.form) == ("besiroglu2024", "chinchilla")
+    names = [row["law"] for row in comparison(found)]
+    assert names[0] == "besiroglu2024 (this forecast)" and "besiroglu2024" not in names[1:]
+    text = format_prediction(found, published_law("besiroglu2024"), comparison(found))
+    assert "law: besiroglu2024 (of the form chinchilla)" in text
+    with pytest.raises(FitError, match="under law besiroglu2024"):
+        extrapolate(published_law("besiroglu2024"), target_loss=1.5)
+
+
+@pytest.mark.parametrize("params", [10, 2e6, 1e9, 1e13])
+def test_the_comparison_shows_no_loss_that_a_law_cannot_know(fit, params):
+    found = extrapolate(fit, params=params, tokens=20.0 * params)
+    rows = {row["law"]: row for row in comparison(found)}
+    text = format_prediction(found, fit, list(rows.values()))
+    for name in PUBLISHED_SURFACES:
+        line = next(line for line in text.splitlines() if line.startswith(name))
+        shown = line.split()[1]
+        assert (shown == "-") == bool(rows[name]["outside"])
+        assert shown == "-" or float(shown) < math.log(50_257)
+    outside = {name for name in PUBLISHED_SURFACES if rows[name]["outside"]}
+    expected = {10: 4, 2e6: 3, 1e9: 0, 1e13: 4}[params]
+    assert len(outside) == expected
+    # Kaplan's models began at 768 parameters
+    assert params != 2e6 or "kaplan2020" not in outside
+    assert ("note: loss -:" in text) == bool(outside)
+
+
+def test_one_rounding_and_the_best_split_said_once(fit):
+    best = extrapolate(fit, params=1e6)
+    text = format_prediction(best, fit, comparison(best))
+    assert text.count("this is the best split of these FLOPs") == 1
+    assert "compute-optimal for" not in text and "best split of " not in text.replace(
+        "this is the best split of", ""
+    )
+    own = next(line for line in text.splitlines() if line.startswith("chinchilla (this"))
+    # the target, the split and the table in the same digits
+    assert best.tokens and own.count(format_count(best.tokens)) == 2
+    assert f"{format_count(best.tokens)} tokens" in text.splitlines()[0]
+    other = extrapolate(fit, params=1e6, tokens=1e6)
+    words = format_prediction(other, fit, comparison(other))
+    assert other.params_optimal and other.tokens_optimal
+    sizes = (format_count(x) for x in (other.params_optimal, other.tokens_optimal))
+    assert "{} params on {} tokens".format(*sizes) in words
+
+
+def test_a_refused_forecast_gives_the_split_as_ranges(fit):
+    found = extrapolate(fit, params=7e9, tokens=1e12)
+    assert found.refused and found.params_optimal_interval and found.tokens_optimal_interval
+    low, high = found.params_optimal_interval
+    assert found.params_optimal and low < found.params_optimal < high
+    # under C = 6ND the fewest params go with the most tokens
+    assert found.flops and low * found.tokens_optimal_interval[1] * 6 == pytest.approx(found.flops)
+    text = format_prediction(found, fit, comparison(found))
+    line = next(line for line in text.splitlines() if line.startswith("best split of"))
+    assert f"{rounded_count(low, 2)} to {rounded_count(high, 2)} params on" in line
+    own = next(line for line in text.splitlines() if line.startswith("chinchilla (this"))
+    for figure in (found.params_optimal, found.tokens_optimal, found.tokens_for_params):
+        assert figure and format_count(figure) not in line + own
+
+
+def test_the_json_is_strict_and_complete(fit):
+    for found in (
+        extrapolate(fit, params=175e9),
+        extrapolate(published_law("kaplan2020_c"), flops=1),
+    ):
+        document = prediction_json(found, comparison(found))
+        again = json.loads(json.dumps(document, allow_nan=False))
+        required = "law params tokens flops loss_nats low_nats high_nats level beyond_data warnings"
+        assert set(required.split()) <= again.keys()
+        assert again["loss_nats"] == found.loss_nats
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ({}, "no target given"),
+        ({"params": 1e9, "tokens": 1e9, "flops": 1e20}, "params, tokens, flops given"),
+        ({"flops": 1e20, "target_loss": 3.0}, "not flops with target loss"),
+        ({"params": -1.0}, "params is -1.0: expected above 0"),
+        ({"params": math.nan}, "expected above 0 and finite"),
+        ({"flops": 1e200}, "at most 1e"),
+        ({"params": 1e9, "level": 1.5}, "level 1.5"),
+    ],
+)
+def test_targets_that_cannot_be_read(fit, target, words):
+    with pytest.raises(ConfigError, match=words):
+        extrapolate(fit, **target)
+
+
+def test_a_loss_out_of_reach_is_refused(fit):
+    _, high = fit.intervals["E"]
+    with pytest.raises(FitError, match="at or below the irreducible loss E") as caught:
+        extrapolate(fit, target_loss=fit.params["E"] - 0.1)
+    assert caught.value.exit_code == 4
+    with pytest.raises(FitError, match="within the interval of the irreducible loss"):
+        extrapolate(fit, target_loss=(fit.params["E"] + high) / 2)
+    with pytest.raises(FitError, match="out of reach at 10K params and any tokens: at best"):
+        extrapolate(fit, params=1e4, target_loss=high + 0.2)
+    with pytest.raises(FitError, match="above what the law gives"):
+        extrapolate(fit, target_loss=1e9)
+
+
+def test_a_fit_that_cannot_answer_says_what_is_missing(fit):
+    for change in ({"beta": 1e-5}, {"B": 1e-9}):
+        flat = dataclasses.replace(
+            fit,
+            status="at_bound",
+            message="beta at a bound; vary",
+            params={**fit.params, **change},
+        )
+        with pytest.raises(FitError, match=r"no compute-optimal split.*give both"):
+            extrapolate(flat, params=1e9)
+        both = extrapolate(flat, params=1e9, tokens=1e10)
+        assert both.params_optimal is None and both.tokens_for_params_interval is None
+        assert any("at its bound" in words for words in both.warnings)
+        format_prediction(both, flat, comparison(both))
+    with pytest.raises(FitError, match="too few points"):
+        extrapolate(dataclasses.replace(fit, status="too_few_points", params={}), params=1e9)
+
+
+def test_no_target_overflows():
+    for name in PUBLISHED:
+        fit = published_law(name)
+        variable = load_law(fit.law).variables[0]
+        for value in (1.0, 1e59):
+            target: dict[str, Any] = {variable: value}
+            found = extrapolate(fit, **target)
+            assert np.isfinite(found.loss_nats)
+            format_prediction(found, fit, comparison(found))
+
+
+@pytest.mark.parametrize(
+    "words", [["extrapolate", "--params"], ["plan", "--time", "1h", "--target"]]
+)
+def test_less_than_one_parameter_is_no_model(words, capsys):
+    law = ["--law", "besiroglu2024"] if words[0] == "extrapolate" else []
+    for size in ("1e-300", "0.5"):
+        assert main([*words, size, *law]) == 2
+        assert "expected at least 1" in capsys.readouterr().err
+
+
+def test_a_law_without_interval_is_not_said_to_have_one(capsys):
+    assert main(["extrapolate", "--law", "besiroglu2024", "--params", "1e9"]) == 0
+    assert "; the loss is for exactly 22.7B tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", [["--params", "10"], ["--params", "1e9", "--tokens", "5"]])
+def test_a_published_law_gives_no_loss_above_that_of_guessing(target, capsys):
+    assert main(["extrapolate", "--law", "besiroglu2024", *target]) == 4
+    said = capsys.readouterr().err
+    assert "law besiroglu2024 gives" in said and "ln(" in said and "outside its runs" in said

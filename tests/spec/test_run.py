@@ -1,0 +1,119 @@
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from scaling_law.decode import build, build_shared
+from scaling_law.spec.run import (
+    Branch,
+    EarlyStop,
+    Growth,
+    OptimSpec,
+    RunSpec,
+    SpikeSpec,
+    canonical_json,
+    derive_seed,
+    run_spec_from_json,
+    to_json,
+)
+from tests.fakes import tiny_spec
+
+
+def test_json_round_trip_keeps_the_run_id():
+    spec = tiny_spec()
+    again = run_spec_from_json(json.loads(json.dumps(to_json(spec))))
+    assert again == spec
+    assert again.run_id == spec.run_id
+
+
+def _every_part(spec: RunSpec) -> dict[str, Any]:
+    growth = Growth(trunk_id="a", at_step=3, model=spec.model, parent_tokens=99, parent_flops=1e9)
+    stop = EarlyStop(within=0.005, siblings=("b", "c"))
+    spikes = SpikeSpec(sigmas=6)
+    return {
+        "branch": Branch(trunk_id="t", at_step=1), "growth": growth, "early_stop": stop,
+        "spikes": spikes, "tags": (("size", "n\u00fcn\""), ("seed", "0")),
+        "optim": OptimSpec(lr=1, rule="r", weight_decay=-0.0, grad_clip=None),
+    }  # fmt: skip
+
+
+def test_a_run_is_named_by_the_hash_of_its_whole_canonical_json():
+    spec = tiny_spec()
+    for changes in ({}, *({k: v} for k, v in _every_part(spec).items()), _every_part(spec)):
+        one = dataclasses.replace(spec, **changes)
+        digest = hashlib.sha256(canonical_json(to_json(one)).encode()).hexdigest()
+        assert one.run_id == f"{one.label}-{digest[:10]}"
+
+
+def test_only_parts_of_one_spelling_are_shared():
+    plain = {"lr": 1.0, "rule": "r", "weight_decay": 0.0}
+    first = build_shared(OptimSpec, dict(plain))
+    assert build_shared(OptimSpec, dict(plain)) is first
+    for change in ({"lr": 1}, {"weight_decay": -0.0}):
+        other = build_shared(OptimSpec, {**plain, **change})
+        assert other is not first
+        assert other.canonical != first.canonical
+    for wrong in (True, "1.0", None, 10**400, float("inf")):
+        with pytest.raises(ValueError, match="lr is"):
+            build_shared(OptimSpec, {**plain, "lr": wrong})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"at_step": True}, "at_step is True, expected a whole number"),
+        ({"at_step": 1.0}, "at_step is 1.0, expected a whole number"),
+        ({"at_step": 10**301}, "at_step is 1"),
+        ({"trunk_id": None}, "trunk_id is None, expected text"),
+        ({"other": 1}, "unknown key 'other'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(change, words):
+    with pytest.raises(ValueError, match=words):
+        build(Branch, {"trunk_id": "t", "at_step": 1, **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"total_steps": 41}, {"batch_tokens": 64}, {"precision": "bf16"}],
+)
+def test_whatever_changes_the_loss_changes_the_run_id(change):
+    assert tiny_spec(**change).run_id != tiny_spec().run_id
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch_tokens": 33}, "multiple of n_ctx"),
+        ({"label": "../x"}, "label"),
+        ({"precision": "fp8"}, "precision"),
+        ({"total_steps": 0}, "total_steps"),
+    ],
+)
+def test_impossible_runs_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        tiny_spec(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"n_head": 3}, "multiple of n_head"),
+        ({"n_head": 4, "n_kv_head": 3}, "n_kv_head"),
+        ({"norm": "batchnorm"}, "norm"),
+        ({"n_layer": 0}, "n_layer"),
+        ({"d_model": 6, "n_head": 2, "n_kv_head": 2}, "even head size"),
+    ],
+)
+def test_impossible_models_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        dataclasses.replace(tiny_spec().model, **change)
+
+
+def test_seeds_for_purposes_are_stable_and_apart():
+    assert derive_seed(0, "init") == derive_seed(0, "init")
+    seeds = {derive_seed(seed, name) for seed in range(50) for name in ("init", "data")}
+    assert len(seeds) == 100
+    assert all(0 <= seed < 2**63 for seed in seeds)

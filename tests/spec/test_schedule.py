@@ -1,0 +1,57 @@
+import dataclasses
+import itertools
+import math
+
+import pytest
+
+from scaling_law.spec.run import ScheduleSpec
+from scaling_law.spec.schedule import lr_factor, lr_phase
+
+WSD = ScheduleSpec(shape="wsd", warmup_steps=10, decay_steps=20)
+
+
+def test_wsd_warms_up_holds_and_cools_down():
+    factors = [lr_factor(WSD, step, 100) for step in range(100)]
+    assert factors[0] == pytest.approx(1 / 11)
+    assert factors[10:81] == [1.0] * 71
+    assert all(a > b for a, b in itertools.pairwise(factors[80:]))
+    assert factors[-1] == pytest.approx(1 - math.sqrt(19 / 20))
+
+
+def test_a_trunk_and_every_branch_agree_before_the_cooldown():
+    trunk = dataclasses.replace(WSD, decay_steps=None)
+    for total in (60, 100, 200):
+        for step in range(total - 20):
+            assert lr_factor(trunk, step, 500) == lr_factor(WSD, step, total)
+
+
+@pytest.mark.parametrize(
+    ("cooldown", "middle"), [("1-sqrt", 1 - math.sqrt(0.5)), ("linear", 0.5), ("cosine", 0.5)]
+)
+def test_cooldown_shapes_at_the_middle(cooldown, middle):
+    schedule = dataclasses.replace(WSD, cooldown=cooldown)
+    assert lr_factor(schedule, 90, 100) == pytest.approx(middle)
+
+
+@pytest.mark.parametrize("shape", ["cosine", "linear"])
+def test_full_decays_start_after_warm_up_and_end_at_the_final_fraction(shape):
+    schedule = ScheduleSpec(shape=shape, warmup_steps=10, final_frac=0.1)
+    assert lr_factor(schedule, 10, 1000) == pytest.approx(1.0)
+    assert lr_factor(schedule, 999, 1000) == pytest.approx(0.1, abs=2e-3)
+
+
+def test_constant_holds_and_steps_outside_the_run_are_refused():
+    constant = ScheduleSpec(shape="constant", warmup_steps=0)
+    assert {lr_factor(constant, step, 50) for step in range(50)} == {1.0}
+    with pytest.raises(ValueError, match="outside"):
+        lr_factor(constant, 50, 50)
+
+
+def test_phases_are_what_the_factors_do():
+    phases = [lr_phase(WSD, step, 100) for step in range(100)]
+    assert phases == ["warm-up"] * 10 + ["stable"] * 70 + ["decay"] * 20
+    assert lr_phase(WSD, 100, 100) == "decay"  # a heartbeat after the last step
+    trunk = dataclasses.replace(WSD, decay_steps=None)
+    assert lr_phase(trunk, 99, 100) == "stable"
+    assert lr_phase(dataclasses.replace(WSD, shape="cosine"), 50, 100) == "decay"
+    assert lr_phase(dataclasses.replace(WSD, shape="constant"), 50, 100) == "stable"
