@@ -49,10 +49,10 @@ def reference_law() -> Any:
     """(params, tokens) -> log loss: the coupled law fitted to the reference sweep, matmul
     parameters."""
     from scaling_law.fit.approaches.parametric import fit_law
-    from scaling_law.fit.points.dataset import gather_material
+    from scaling_law.fit.points.dataset import gather_fit_data
     from scaling_law.fit.solver.interval import log_loss
 
-    fit = fit_law(gather_material([REFERENCE]).points, "coupled", resamples=0)
+    fit = fit_law(gather_fit_data([REFERENCE]).points, "coupled", resamples=0)
     return lambda params, tokens: log_loss(
         fit.law, fit.params, {"params": params, "tokens": tokens}
     )

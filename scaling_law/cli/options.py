@@ -302,8 +302,20 @@ def add_forecast_options(parser: argparse.ArgumentParser) -> None:
     add_json_option(parser)
 
 
+def hardware_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """The devices that ``add_hardware_options`` and ``--gpu-count`` describe."""
+    from scaling_law.forecast.hardware import Hardware
+
+    return Hardware(
+        gpu=options.gpu,
+        count=getattr(options, "gpu_count", 1),
+        dollars_per_hour=options.gpu_price,
+        utilisation=options.mfu,
+    )
+
+
 def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
-    """Which device a training run is counted in, with figures of one's own."""
+    """Add the options for the device that training is counted in, with the user's own figures."""
     parser.add_argument(
         "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
     )

@@ -70,7 +70,7 @@ def _answer_lines(suite: FitSuite) -> list[str]:
             f"intervals: {best.interval_method or 'none'}",
         ]
         said = [*suite.notes, *(note for note in best.notes if note.startswith("no intervals"))]
-        lines += [f"note ({best.law}): {note}" for note in best.notes if note not in said]
+        lines += [f"note ({best.law.name}): {note}" for note in best.notes if note not in said]
     lines.append(f"verdict ({suite.best_law or 'no law'}): {check.verdict}")
     if check.seed_noise_log is not None:
         noise = f"{100 * check.seed_noise_log:.2f}% of loss (standard deviation)"

@@ -1,4 +1,4 @@
-"""A parameter count as a concrete transformer: layers, width, heads."""
+"""Turns a parameter count into a concrete transformer: layers, width, heads."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def concrete_model(
     """The model nearest to ``params`` parameters, counted as ``convention`` says.
 
     It follows the named scales (``shape_for``'s rule ``ladder``). The deepest of those has 32
-    layers, which would make larger models ever wider: where the ladder is wider than
-    ``LARGE_ASPECT_RATIO`` times its depth (from about 7e9 parameters) the shape keeps to that
-    ratio, so that 175e9 gives GPT-3's 96 layers of 12288. Heads are at most 64 wide, as
+    layers, so that larger models would only get wider: where the ladder is wider than
+    ``LARGE_ASPECT_RATIO`` times its depth (from about 7e9 parameters) the shape has that ratio
+    instead, and 175e9 gives GPT-3's 96 layers of 12288. Heads are at most 64 wide, as
     everywhere here. ``template`` gives vocabulary, context and the rest (None: ``LARGE_MODEL``).
     Raises ``ConfigError`` when no shape comes within 25%.
     """

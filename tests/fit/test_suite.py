@@ -35,10 +35,10 @@ def test_the_planted_law_comes_out_with_its_intervals_and_allocation(suite):
     for name, value in PLANTED.items():
         low, high = fit.intervals[name]
         assert low <= value <= high
-    assert fit.optimum["a"] == pytest.approx(0.37 / 0.71, abs=0.05)
+    assert fit.optimum.exponent == pytest.approx(0.37 / 0.71, abs=0.05)
     assert suite.validation.seed_noise_log == pytest.approx(0.002, rel=0.8)
     by = {row["params"]: row["a"] for row in suite.by_convention}
-    assert by["matmul"] == fit.optimum["a"]
+    assert by["matmul"] == fit.optimum.exponent
     assert len(set(by.values())) == 3, "the convention must matter"
 
 

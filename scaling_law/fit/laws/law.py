@@ -101,6 +101,9 @@ class Law:
     fitted_on: str = ""
     rank: int = 0
 
+    def __str__(self) -> str:
+        return self.name
+
     @cached_property
     def variables(self) -> tuple[str, ...]:
         """The variables it needs: of ``params``, ``tokens``, ``flops``, ``tokens_unique``."""

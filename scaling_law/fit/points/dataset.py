@@ -21,7 +21,7 @@ from scaling_law.spec.recipe import cells, listed_recipes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class FitData:
     """Screened points, and the same runs under each way of counting parameters.
 
     ``counted`` maps a convention to its points (the main one among them); ``repeated`` are the
@@ -44,7 +44,7 @@ def from_records(
     keep: Collection[str] = (),
     origin: str = "records",
     folders: Mapping[str, str] | None = None,
-) -> Material:
+) -> FitData:
     """The annealed runs of one tokenizer and, unless ``recipes`` are kept, of one recipe.
 
     ``folders`` is each run's, by run id, for messages. Raises ``FitError`` when none can be
@@ -60,7 +60,7 @@ def from_records(
         if other != convention:
             again = points_from_records(records, convention=other, flops=flops, keep=keep)
             counted[other] = _same_runs(again, points)
-    return Material(
+    return FitData(
         points=points,
         counted=counted,
         repeated=_repeated(whole, keep),
@@ -71,12 +71,12 @@ def from_records(
 
 def from_points(
     points: FitPoints, *, keep: Collection[str] = (), origin: str = "columns"
-) -> Material:
+) -> FitData:
     """Points that were given. Raises ``FitError`` when none can be fitted."""
     if "recipes" not in keep:
         _refuse_recipes(points, None)
     screened = screen(points, keep=keep)
-    return Material(
+    return FitData(
         points=screened,
         counted={points.convention["params"]: screened},
         repeated=_repeated(points, keep),
@@ -85,14 +85,14 @@ def from_points(
     )
 
 
-def gather_material(
+def gather_fit_data(
     sources: Sequence[Path],
     *,
     table: TableSettings | None = None,
     convention: str = "matmul",
     flops: str = "exact",
     keep: Collection[str] = (),
-) -> Material:
+) -> FitData:
     """One table, or one or several sweeps; of either what ``table.where`` asks for.
 
     Raises ``ConfigError`` for a source that cannot be read, a folder of several sweeps or a table

@@ -31,7 +31,7 @@ NATS, BITS = "nats per token", "bits per byte"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class LossDifference:
     """Mean of log(loss of B / loss of A) over pairs of trunks, each its branches' mean.
 
     Interval by Student's t over the G pairs of trunks, G - 1 degrees of freedom; None for one.
@@ -49,7 +49,7 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Versus:
+class RecipeComparison:
     """Recipe B against recipe A; ``unit`` is the losses'. ``differs`` maps what the recipes do
     not share to its values in A and B; ``flops_ratio`` is B's exact FLOPs per parameter and
     token over A's. ``left_out``: the runs of A and of B that the fit's rules leave out, with the
@@ -65,7 +65,7 @@ class Versus:
     left_out: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
     differs: dict[str, tuple[str, str]]
     flops_ratio: float
-    difference: Difference
+    difference: LossDifference
     multiplier: Multiplier | None
     why_no_multiplier: str
     notes: tuple[str, ...]
@@ -85,7 +85,7 @@ def compare_sweeps(
     level: float = 0.9,
     resamples: int = 1000,
     seed: int = 0,
-) -> Versus:
+) -> RecipeComparison:
     """Compare recipe B (``second``) with recipe A (``first``) on the grid they share.
 
     Raises ``FitError`` when the sweeps share no size, tokens and seed, when their losses are of
@@ -110,7 +110,7 @@ def compare_sweeps(
         multiplier = fit_multiplier(pairs, level=level, resamples=resamples, seed=seed)
     except FitError as problem:
         why = str(problem)
-    return Versus(
+    return RecipeComparison(
         names=names,
         unit=unit,
         level=level,
@@ -269,7 +269,7 @@ def _span(values: Sequence[Any]) -> str:
     return ", ".join(dict.fromkeys(words))
 
 
-def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float) -> Difference:
+def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float) -> LossDifference:
     trunks: dict[str, list[float]] = defaultdict(list)
     repeats: dict[tuple[str, int], list[float]] = defaultdict(list)
     for pair in pairs:
@@ -284,7 +284,7 @@ def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float)
     several = [np.array(values) for values in repeats.values() if len(values) > 1]
     free = sum(len(values) - 1 for values in several)
     squares = sum(float(((v - v.mean()) ** 2).sum()) for v in several)
-    return Difference(
+    return LossDifference(
         mean_log=mean,
         low_log=low,
         high_log=high,

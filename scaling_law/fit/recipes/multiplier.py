@@ -26,7 +26,8 @@ import numpy as np
 
 from scaling_law.fit.laws import Law, Term, load_law
 from scaling_law.fit.laws.law import Floats
-from scaling_law.fit.surface import Surface, bounded_exp
+from scaling_law.fit.split import bounded_exp
+from scaling_law.fit.surface import Surface
 
 SHARED = ("coupled", "chinchilla")
 """Laws that can be widened: their terms are log-linear."""
@@ -129,7 +130,7 @@ def shared_log_multiplier(form: Mapping[str, float]) -> float:
 
 def frontier_losses(surface: Surface, flops: Floats) -> Floats:
     """The lowest loss [n] at each of these budgets (6 N D)."""
-    split = surface.allocation
+    split = surface.split
     if split is None:
         return np.full_like(flops, math.nan)
     losses = []
