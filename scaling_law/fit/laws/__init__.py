@@ -5,7 +5,7 @@ Every law here is a power of a sum of power laws,
     L = ( sum_j exp(u_j) )^kappa,    u = intercepts + slopes . log x (+ bend),
 
 whose u_j are linear in the law's internal parameters (intercepts are logarithms of the
-coefficients) but for what a law bends. That gives exact gradients of log L for all at once.
+coefficients) except for the bend. That gives exact gradients of log L for all laws.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ __all__ = ["Law", "Term", "joint_laws", "law_names", "load_law"]
 
 @functools.cache
 def law_names() -> tuple[str, ...]:
-    """Every law's name."""
+    """The names of all laws."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "law"))
 
 
 @functools.cache
 def load_law(name: str) -> Law:
-    """The ``LAW`` of ``laws/<name>.py``; ``name:variable`` is a law of FLOPs on another variable.
+    """The ``LAW`` of ``laws/<name>.py``; ``name:variable`` is a law of FLOPs in another variable.
 
-    Raises ``ConfigError`` naming what there is.
+    Raises ``ConfigError`` naming the laws.
     """
     plain, _, variable = name.partition(":")
     if plain not in law_names():

@@ -1,4 +1,4 @@
-"""What is fitted, whatever it came from: points, counted in every way the source allows."""
+"""Gathers what is fitted, from any source: points, under each way of counting parameters."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from scaling_law.spec.recipe import cells, listed_recipes
 
 @dataclass(frozen=True, kw_only=True)
 class FitData:
-    """Screened points, and the same runs under each way of counting parameters.
+    """What laws are fitted to.
 
-    ``counted`` maps a convention to its points (the main one among them); ``repeated`` are the
-    points with runs of more than four epochs left in, None where there are none; ``key``
-    identifies the runs and their losses; ``origin`` names the source.
+    ``points``: the screened points.
+    ``counted``: convention -> the same runs under that way of counting, ``points`` among them.
+    ``repeated``: the points with runs of more than four epochs left in; None: there are none.
+    ``key``: identifies the runs and their losses.
+    ``origin``: names the source.
     """
 
     points: FitPoints
@@ -72,7 +74,7 @@ def from_records(
 def from_points(
     points: FitPoints, *, keep: Collection[str] = (), origin: str = "columns"
 ) -> FitData:
-    """Points that were given. Raises ``FitError`` when none can be fitted."""
+    """The data of given points. Raises ``FitError`` when none can be fitted."""
     if "recipes" not in keep:
         _refuse_recipes(points, None)
     screened = screen(points, keep=keep)
@@ -93,7 +95,7 @@ def gather_fit_data(
     flops: str = "exact",
     keep: Collection[str] = (),
 ) -> FitData:
-    """One table, or one or several sweeps; of either what ``table.where`` asks for.
+    """The data of one table, or of one or several sweeps; the runs that ``table.where`` selects.
 
     Raises ``ConfigError`` for a source that cannot be read, a folder of several sweeps or a table
     among other sources, ``FitError`` when nothing can be fitted.
@@ -104,15 +106,15 @@ def gather_fit_data(
         refuse_table_settings(origin, table)
         records, folders = gather(sources)
         chosen = _chosen(records, table.where, origin) if table is not None else records
-        material = from_records(
+        data = from_records(
             chosen, convention=convention, flops=flops, keep=keep, origin=origin, folders=folders
         )
         if table is not None and len(chosen) < len(records):
             note = f"{len(chosen)} of {len(records)} runs chosen by {', '.join(table.where)}"
-            points = material.points
+            points = data.points
             points = dataclasses.replace(points, notes=(note, *points.notes))
-            material = dataclasses.replace(material, points=points)
-        return material
+            data = dataclasses.replace(data, points=points)
+        return data
     if len(sources) > 1:
         raise ConfigError(f"{tables[0]}: a table is fitted alone; give one table, or folders")
     points = read_table(tables[0], table, keep=keep, convention=convention)
@@ -126,22 +128,22 @@ def refuse_table_settings(origin: str, table: TableSettings | None) -> None:
 
 
 def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
-    """Every finished run of the sweeps that ``folders`` name, once each, and its sweep's folder.
+    """The finished runs of the sweeps that ``folders`` name, once each, and each one's folder.
 
     Raises ``ConfigError`` naming a folder without records, or with several sweeps.
     """
-    found: dict[str, RunRecord] = {}
+    records: dict[str, RunRecord] = {}
     places: dict[str, str] = {}
     for folder in folders:
         sweep = only_sweep(folder, "name one, or one by one those to fit together")
         for record in load_records(sweep):
-            found[record.run_id] = record
+            records[record.run_id] = record
             places.setdefault(record.run_id, str(sweep.path))
-    return list(found.values()), places
+    return list(records.values()), places
 
 
 def _chosen(records: Sequence[RunRecord], where: Sequence[str], origin: str) -> list[RunRecord]:
-    """The records whose recipe or spec is as the conditions say."""
+    """The records whose recipe or spec meets the conditions."""
     rows = cells([record.spec for record in records])
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
@@ -150,13 +152,13 @@ def _chosen(records: Sequence[RunRecord], where: Sequence[str], origin: str) -> 
 
 
 def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
-    """Identifies finished runs and their losses, to know a stored fit from a stale one."""
+    """A key of finished runs and their losses, which tells whether a stored fit is stale."""
     lines = sorted(f"{run_id} {loss!r}" for run_id, loss in runs)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
-    """Losses of different token alphabets are different quantities: never one fit."""
+    """Raises ``FitError`` for several tokenizers: their losses are different quantities."""
     kinds = {(r.spec.data.tokenizer, r.spec.model.vocab_size) for r in records}
     if len(kinds) > 1:
         names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))
@@ -167,8 +169,11 @@ def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
 
 
 def _refuse_recipes(points: FitPoints, folders: Mapping[str, str] | None) -> None:
-    """Losses of two recipes lie on two surfaces: one law through both is of neither, and its
-    residuals are no noise."""
+    """Raises ``FitError`` for several recipes.
+
+    Their losses lie on two surfaces: one law through both describes neither, and its residuals are
+    not noise.
+    """
     if len(set(points.recipe)) < 2:
         return
     places = [folders[run_id] for run_id in points.run_id] if folders else None
@@ -187,7 +192,7 @@ def _refuse_recipes(points: FitPoints, folders: Mapping[str, str] | None) -> Non
 
 
 def _conditions(recipe: str, *, of_table: bool) -> str:
-    if of_table:  # it has the recipe in one column
+    if of_table:  # a table has the recipe in one column
         return f"--where 'recipe={recipe}'"
     return " ".join(f"--where '{condition}'" for condition in recipe.split(", "))
 
@@ -199,7 +204,7 @@ def _same_runs(points: FitPoints, like: FitPoints) -> FitPoints:
 
 
 def _repeated(points: FitPoints, keep: Collection[str]) -> FitPoints | None:
-    """All points where some were seen at least twice: for laws of repeated data."""
+    """All points, for laws of repeated data; None where no data were seen twice."""
     if float((points.tokens / points.tokens_unique).max()) < 2:
         return None
     return screen(points, keep=[*keep, "repeats"])
