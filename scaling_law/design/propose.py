@@ -321,7 +321,7 @@ def forecast_now(so_far: FitSoFar, goal: DesignGoal) -> Prediction:
 def _refuse_within(
     now: Prediction, goal: DesignGoal, offer: Candidates, profile: DeviceProfile
 ) -> None:
-    """Raises ``FitError`` for a target that needs no law: amid the data, or within the budget."""
+    """Raises ``FitError`` for a target that needs no law: inside the data, or within the budget."""
     assert now.params is not None and now.tokens is not None and now.flops is not None
     words = f"{format_count(now.params)} params on {format_count(now.tokens)} tokens"
     within = now.source == "fitted" and max(now.beyond_data.values(), default=2) <= 1

@@ -388,7 +388,7 @@ class _Solver:
 def _published_error(fit: FitResult) -> str:
     """Why a law without samples gives no interval, and what is known of its error.
 
-    The error of the exponent a alone does not make an interval: amid the data the split's
+    The error of the exponent a alone does not make an interval: within the data the split's
     uncertainty is all in its other parameter, and no paper states that error and its covariance
     with a.
     """

@@ -244,9 +244,9 @@ def _setup_lines(answer: AllocationAnswer) -> list[str]:
     if setup.rule_tokens:
         low, high = setup.rule_tokens
         measured += f" on {format_count(low)} to {format_count(high)} tokens"
-    amid = "a shape amid the range" if only_ranges(answer) else "shape"
+    lead = "a shape within the range" if only_ranges(answer) else "shape"
     return [
-        f"{amid}: {shape['n_layer']} layers, width {shape['d_model']}, {shape['n_head']} heads:"
+        f"{lead}: {shape['n_layer']} layers, width {shape['d_model']}, {shape['n_head']} heads:"
         f" {format_count(shape['params_total'])} params in all (vocabulary"
         f" {shape['vocab_size']:,}, context {shape['n_ctx']:,}; size counted:"
         f" {shape['counted'].replace('_', '-')})",
@@ -336,7 +336,7 @@ def format_comparison(answers: Sequence[AllocationAnswer], refused: Sequence[str
         figure, _ = loss_words(answer.prediction)
         rows.append(
             (
-                _short_name(answer),
+                answer.source.label.replace(" fitted to ", " of "),
                 *answer_words(answer),
                 figure.removeprefix("about "),
                 format_count(answer.cost.gpu_hours),
@@ -352,9 +352,3 @@ def format_comparison(answers: Sequence[AllocationAnswer], refused: Sequence[str
         0, f"on {cost.count} {cost.accelerator}{default}; ask for one law to see its answer in full"
     )
     return "\n".join([*text_columns.left(rows), *notes])
-
-
-def _short_name(answer: AllocationAnswer) -> str:
-    """``besiroglu2024``, or a fitted law with its folder."""
-    words = answer.source.origin.split(",")[0].removeprefix("law ")
-    return words.replace(" fitted to ", " of ")

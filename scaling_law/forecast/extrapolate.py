@@ -32,7 +32,8 @@ from scaling_law.units import format_count, rounded_count
 # Beyond these factors in FLOPs (or in the farthest variable) a forecast carries a warning, then is
 # refused.
 FAR, TOO_FAR = 10.0, 1000.0
-# A term below this share of the loss amid the data is not there (the solver's bound is 1e-4).
+# A term below this share of the loss in the middle of the data counts as missing (the bound of the
+# solver is 1e-4).
 _ABSENT = 2e-4
 _NEAR_BOUND = 1e-3
 _FEWEST_DRAWS, _LOSS_DRAWS = 20, 200
@@ -226,8 +227,8 @@ def _split(fit: FitResult, surface: Surface | None) -> tuple[Split | None, str]:
         if form[name] <= low + _NEAR_BOUND or form[name] >= high - _NEAR_BOUND:
             absent.append(f"{name} = {form[name]:.3g} is at its bound")
     if {"params", "tokens"} <= fit.data_range.keys():
-        amid = [math.sqrt(math.prod(fit.data_range[name])) for name in ("params", "tokens")]
-        shares = surface.shares(*amid)
+        middle = [math.sqrt(math.prod(fit.data_range[name])) for name in ("params", "tokens")]
+        shares = surface.shares(*middle)
         absent += [
             f"the {name} term is {100 * shares[name]:.2g}% of the loss"
             for name in ("size", "data")

@@ -139,7 +139,7 @@ def retrodict(source: SourcedLaw, model: KnownModel) -> Retrodiction:
         served = (model.flops - flops) / (2 * (params - model.params))
     return Retrodiction(
         model=model,
-        law=_name(source),
+        law=source.label,
         loss_nats=math.exp(loss),
         trained=extrapolate(
             source.fit, Target(params=model.params, tokens=model.tokens), **source.beside
@@ -149,11 +149,6 @@ def retrodict(source: SourcedLaw, model: KnownModel) -> Retrodiction:
         params_needed=params,
         served_to_pay=served,
     )
-
-
-def _name(source: SourcedLaw) -> str:
-    """``besiroglu2024``, or a fitted law with its folder."""
-    return source.origin.split(",")[0].removeprefix("law ")
 
 
 def arrival(
@@ -174,7 +169,7 @@ def arrival(
     if min(hardware_growth, budget_growth) <= 0:
         raise ConfigError("growth is a factor a year: expected above 0 (1: none)")
     now = Budget(unit="dollars", amount=dollars).in_flops(hardware).amount
-    law = _name(source)
+    law = source.label
     try:
         answer = allocate(source, Target(target_loss=target_loss), hardware)
     except FitError as problem:

@@ -143,6 +143,12 @@ class SourcedLaw:
     source: Path | None = None
 
     @property
+    def label(self) -> str:
+        """``besiroglu2024``, or a fitted law with its folder or table."""
+        name = law_name(self.fit)
+        return name if self.source is None else f"{name} fitted to {self.source}"
+
+    @property
     def template(self) -> ModelSpec | None:
         """A model of the sweep that the law was fitted to; None for tables and published laws."""
         if self.source is None or not self.source.is_dir():

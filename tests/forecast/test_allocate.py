@@ -286,9 +286,9 @@ def test_a_fitted_law_far_beyond_its_data_gives_ranges_alone(fitted):
     assert "from smaller models:" in near and "90% interval:" in near
 
 
-def test_a_shape_amid_the_range_is_said_to_be_one(fitted):
+def test_a_shape_within_the_range_is_said_to_be_one(fitted):
     far = allocate_text.format_allocation(allocate(fitted, flops(1e20)))
-    assert "\na shape amid the range: " in far
+    assert "\na shape within the range: " in far
 
 
 def test_memory_decides_the_size_exactly(fitted):

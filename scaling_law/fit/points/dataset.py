@@ -47,7 +47,7 @@ def from_records(
     origin: str = "records",
     folders: Mapping[str, str] | None = None,
 ) -> FitData:
-    """The annealed runs of one tokenizer and, unless ``recipes`` are kept, of one recipe.
+    """The data of annealed runs of one tokenizer and, unless ``keep`` has ``recipes``, one recipe.
 
     ``folders`` is each run's, by run id, for messages. Raises ``FitError`` when none can be
     fitted.

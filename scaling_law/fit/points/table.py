@@ -279,7 +279,7 @@ def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, t
     if len(index) == len(rows.lines):
         return rows, ()
     columns = {name: [cells[i] for i in index] for name, cells in rows.columns.items()}
-    note = f"{len(index)} of {len(rows.lines)} rows kept by {', '.join(settings.where)}"
+    note = f"{len(index)} of {len(rows.lines)} rows chosen by {', '.join(settings.where)}"
     return Rows(columns, [rows.lines[i] for i in index], rows.notes, rows.twice), (note,)
 
 
