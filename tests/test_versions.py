@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from scaling_law import versions
-from scaling_law.data.dataset import open_dataset
+from scaling_law.data.text import open_dataset
 from scaling_law.errors import ConfigError, PlanError, SlawError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir

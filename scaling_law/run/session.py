@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
 from scaling_law.config.trackers import by_name
+from scaling_law.data.access import DataOf, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
-from scaling_law.data.dataset import Dataset, open_dataset
-from scaling_law.data.prepare import dataset_folder
+from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -34,7 +34,8 @@ from scaling_law.plan.plan import Plan, make_plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
-from scaling_law.units import count_of, format_count, format_seconds
+from scaling_law.spec.run import DataSpec
+from scaling_law.units import count_of, format_seconds
 
 if TYPE_CHECKING:
     from scaling_law.run.runner import SweepOutcome
@@ -55,6 +56,7 @@ class Request:
 
 
 Say = Callable[[str], None]
+Datasets = dict[DataOf, Dataset]
 
 
 def measured_profile(device: str, say: Say) -> DeviceProfile:
@@ -179,18 +181,15 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """
     config, profile, tokens = inputs(request, say)
     plan = _planned(config, profile, tokens)
-    if tokens is None:
+    if tokens is None and isinstance(config.data_spec, DataSpec):
         say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
     return config, plan
 
 
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
-    """All that a plan needs: config, device, and training tokens where prepared before."""
+    """All that a plan needs: config, device, and training tokens where known by now."""
     config, profile = _config_and_profile(request, say)
-    folder = dataset_folder(config.data.spec())
-    if (folder / "meta.json").is_file():
-        return config, profile, open_dataset(folder).n_tokens("train")
-    return config, profile, None
+    return config, profile, known_train_tokens(config.data_spec)
 
 
 def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
@@ -214,16 +213,16 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = _config_and_profile(request, say)
         sweep = _folder(request, config)
         if not sweep.plan.exists():  # a grid that cannot be run should not wait for its data
-            make_plan(config, profile, train_tokens=None)
+            make_plan(config, profile, train_tokens=known_train_tokens(config.data_spec))
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
         try:
-            dataset, plan = _agreed(config, profile, sweep, claims, say)
+            datasets, plan = _agreed(config, profile, sweep, claims, say)
         except SlawError:
             if is_new:
                 _remove_empty(sweep)
             raise
-        say(_opening(plan, dataset, sweep))
+        say(_opening(plan, datasets, sweep))
         runner = Runner(plan, sweep, LocalEngine(plan.slots, engine_log(sweep)))
         with tracked(sweep, plan.name, by_name(config.trackers), say) as patience:
             outcome = runner.run()
@@ -236,7 +235,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
 def _agreed(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, claims: Claims, say: Say
-) -> tuple[Dataset, Plan]:
+) -> tuple[Datasets, Plan]:
     """Data and plan of the sweep, on which one ``slaw run`` at a time decides.
 
     From then on ``claims`` tells all others that this one is at work.
@@ -278,24 +277,26 @@ def _stoppable() -> Iterator[None]:
 
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
-) -> tuple[Dataset, Plan]:
+) -> tuple[Datasets, Plan]:
     """Data and plan of a claimed sweep folder: those it began with, or new ones."""
-    from scaling_law.run.pinned import begun_plan, keep_plan, pinned_data, refuse_other_recipe
+    from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
+    from scaling_law.run.pins import pinned_datasets
 
     plan = begun_plan(config, profile, sweep, say)  # a damaged one need not wait for data
     if plan is None:
         _refuse_beside_others(sweep)
-        refuse_other_recipe(_planned(config, profile, None), sweep)
-    dataset = pinned_data(config, sweep, say)
+        known = known_train_tokens(config.data_spec)
+        refuse_other_recipe(_planned(config, profile, known), sweep)
+    datasets = pinned_datasets([config.data_spec], sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             said = "the config is not the one its runs began with; new runs beside them"
             if sweep.adaptive.is_file():
                 said = "a further round of its adaptive loop; new runs beside the earlier ones"
             say(f"{sweep.path}: {said}")
-        plan = _planned(config, profile, dataset.n_tokens("train"))
+        plan = _planned(config, profile, datasets[config.data_spec].train_tokens)
         keep_plan(plan, config, sweep)
-    return dataset, plan
+    return datasets, plan
 
 
 def _refuse_beside_others(sweep: SweepDir) -> None:
@@ -329,7 +330,7 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
+def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
     """What is about to happen, in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
     points = len(plan.runs) - trunks
@@ -337,9 +338,7 @@ def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
         f"sweep {plan.name} -> {sweep.path}",
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
         f"precision: {plan.precision} ({plan.precision_reason})",
-        f"data: {dataset.meta['spec']['corpus']}, corpus {dataset.fingerprint},"
-        f" {format_count(dataset.n_tokens('train'))} training tokens of"
-        f" {dataset.bytes_per_token('train'):.2f} bytes, vocabulary {dataset.vocab_size}",
+        *(f"data: {dataset.summary}" for dataset in datasets.values()),
         f"plan: {count_of(points, 'annealed point')} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"

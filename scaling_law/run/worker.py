@@ -24,8 +24,8 @@ from pathlib import Path
 from types import FrameType
 
 from scaling_law import parts
-from scaling_law.data.dataset import Dataset, open_dataset
-from scaling_law.data.prepare import META, dataset_folder
+from scaling_law.data.access import DataOf, open_data
+from scaling_law.data.dataset import Dataset
 from scaling_law.errors import (
     EXIT_ELSEWHERE,
     EXIT_INTERRUPTED,
@@ -50,12 +50,12 @@ from scaling_law.files.lease import (
 from scaling_law.files.record import RunRecord
 from scaling_law.run.cleanup import temporary_files, tidy_run
 from scaling_law.run.early_stop import known_enough
+from scaling_law.run.pins import pinned_data_of
 from scaling_law.spec.run import (
     Resources,
     RunSpec,
     resources_from_json,
     run_spec_from_json,
-    to_json,
 )
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.stack_loop import train_stack
@@ -84,9 +84,9 @@ class _Stop:
         return EXIT_INTERRUPTED if self.signal == signal.SIGINT else EXIT_PREEMPTED
 
 
-@functools.lru_cache(maxsize=2)
-def _open_data(folder: str) -> Dataset:
-    dataset = open_dataset(Path(folder))
+@functools.lru_cache(maxsize=8)  # of one sweep, which its runs have in turn
+def _open_data(spec: DataOf, folder: Path | None) -> Dataset:
+    dataset = open_data(spec, folder)
     dataset.check()  # once a worker: 0.6 s a gigabyte, against training on flipped bits
     return dataset
 
@@ -173,7 +173,7 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         spec=spec,
         resources=_resources_of(run_dir),
         run_dir=run_dir,
-        dataset=_data_of(sweep, spec),
+        dataset=pinned_data_of(spec.data, sweep, WRITTEN_ANEW, _open_data),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
         should_stop=stop,
         progress=_reporter(run_dir, spec),
@@ -200,21 +200,6 @@ def _resources_of(run_dir: RunDir) -> Resources:
         return resources_from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_ANEW}") from None
-
-
-def _data_of(sweep: SweepDir, spec: RunSpec) -> Dataset:
-    """The sweep's dataset, wherever the cache of this machine has it."""
-    pinned = checksum.read(sweep.data, WRITTEN_ANEW)
-    folder = Path(pinned["folder"])
-    if not (folder / META).is_file():
-        folder = dataset_folder(spec.data)
-    dataset = _open_data(str(folder))
-    if pinned["spec"] != to_json(spec.data) or pinned["fingerprint"] != dataset.fingerprint:
-        raise RunFailed(
-            f"{sweep.data}: names corpus {pinned['fingerprint']}, and the data of this run are "
-            f"{dataset.fingerprint} of {spec.data.corpus}; start a new sweep (--out)"
-        )
-    return dataset
 
 
 def _train(jobs: Sequence[Job]) -> list[RunDir]:

@@ -12,11 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from scaling_law.spec.run import RunSpec, to_json
+from scaling_law.spec.run import DataSpec, RunSpec, TaskSpec, to_json
 
 # A batch this many times another is no step of a rule; rounding to powers of two gives 1.4.
 BATCH_FACTOR = 3.0
 BY_RULE = "by rule"
+ABSENT = "absent"  # the value of a setting that only other runs' recipes have
 # What a config may set beside its rule, and what holds else.
 _OVERRIDES = {
     "lr_mult": "1", "lr": BY_RULE, "batch_tokens": BY_RULE, "warmup_tokens": BY_RULE,
@@ -42,8 +43,9 @@ def recipes(specs: Sequence[RunSpec]) -> list[Recipe]:
 
 def apart(found: Sequence[Recipe]) -> list[Recipe]:
     """Each recipe cut down to the keys in which not all agree; empty ones where they are one."""
-    keys = [key for key in found[0] if len({recipe[key] for recipe in found}) > 1] if found else []
-    return [{key: recipe[key] for key in keys} for recipe in found]
+    every = dict.fromkeys(key for recipe in found for key in recipe)
+    keys = [key for key in every if len({recipe.get(key) for recipe in found}) > 1]
+    return [{key: recipe.get(key, ABSENT) for key in keys} for recipe in found]
 
 
 def recipe_name(recipe: Recipe) -> str:
@@ -74,7 +76,7 @@ def told_apart(here: Sequence[RunSpec], there: Sequence[RunSpec]) -> list[str]:
     whole = [*here, *there]
     found = recipes(whole)
     for recipe, spec in zip(found, whole, strict=True):
-        recipe["data.max_bytes"] = _word(spec.data.max_bytes)
+        recipe["data.max_bytes"] = _word(getattr(spec.data, "max_bytes", None))
     ours, theirs = apart(found)[: len(here)], apart(found)[len(here) :]
     phrases = []
     for key in ours[0]:
@@ -114,10 +116,7 @@ def _settings(spec: RunSpec) -> Recipe:
     found: Recipe = {
         **{f"optim.{name}": named.get(name, usual) for name, usual in _OVERRIDES.items()},
         "precision": spec.precision,
-        "data.corpus": data.corpus,
-        "data.domains": " ".join(data.domains),
-        "data.val_fraction": data.val_fraction,
-        "data.tokenizer": data.tokenizer,
+        **_data_settings(data),
         "data.vocab_size": model.vocab_size,
         **{
             f"model.{name}": getattr(model, name)
@@ -135,6 +134,19 @@ def _settings(spec: RunSpec) -> Recipe:
         "spikes": spikes.sigmas if spikes else False,
     }
     return {key: _word(value) for key, value in found.items()}
+
+
+def _data_settings(data: DataSpec | TaskSpec) -> Recipe:
+    """The data's settings; those of a task that are at their default are absent."""
+    if isinstance(data, TaskSpec):
+        settings = {f"data.{key}": value for key, value in data.source.settings}
+        return {"data.source": data.source.name, **settings}
+    return {
+        "data.corpus": data.corpus,
+        "data.domains": " ".join(data.domains),
+        "data.val_fraction": data.val_fraction,
+        "data.tokenizer": data.tokenizer,
+    }
 
 
 def _word(value: Any) -> str:

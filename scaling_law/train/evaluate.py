@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from scaling_law.train.device import to_device
+from scaling_law.data.batch import Batch
+from scaling_law.train.examples import example_losses, tensors
 from scaling_law.train.model import GPT
 
 
@@ -27,33 +26,35 @@ class Evaluation:
 @torch.no_grad()
 def evaluate(
     model: GPT,
-    batches: Iterable[NDArray[np.int64]],
+    batches: Iterable[Batch],
     device: str,
     autocast: Any,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-    """Score ``batches`` of [B, T + 1] token ids. ``autocast`` makes a fresh context.
+    """Score ``batches``; an example counts as its targets do. ``autocast`` makes a fresh context.
 
     ``should_stop`` is asked before every batch; None when it said yes.
     """
     was_training = model.training
     model.eval()
-    found: list[torch.Tensor] = []
+    scored: list[tuple[torch.Tensor, torch.Tensor]] = []
     tokens = 0
     try:
         for batch in batches:
             if should_stop():
                 return None
-            ids = to_device(torch.from_numpy(batch), device)
+            examples = tensors(batch).to(device)
             with autocast():
-                found.append(model.sequence_losses(ids[:, :-1], ids[:, 1:]))
-            tokens += batch.shape[0] * (batch.shape[1] - 1)
+                scored.append(example_losses(model, examples))
+            tokens += batch.targets.shape[0] * batch.targets.shape[1]
     finally:
         model.train(was_training)
     # asked for once, at the end: the host is ahead of a GPU by all batches, not waiting for each
-    per_sequence = torch.cat(found).cpu().double().tolist()
-    count = len(per_sequence)
-    mean = math.fsum(per_sequence) / count
-    squares = math.fsum((x - mean) ** 2 for x in per_sequence)
+    losses, counts = (torch.cat(part).cpu().double().tolist() for part in zip(*scored, strict=True))
+    count = len(losses)
+    total = math.fsum(counts)
+    shares = [each * count / total for each in counts]  # 1 where all count alike
+    mean = math.fsum(x * n for x, n in zip(losses, shares, strict=True)) / count
+    squares = math.fsum((n * (x - mean)) ** 2 for x, n in zip(losses, shares, strict=True))
     sem = math.sqrt(squares / (count - 1) / count) if count > 1 else math.inf
     return Evaluation(loss_nats=mean, sem_nats=sem, tokens=tokens)

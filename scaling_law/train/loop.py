@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
+from scaling_law.data.batch import Batch
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import RunFailed
 from scaling_law.files import record as records
@@ -27,6 +29,7 @@ from scaling_law.spec.schedule import lr_factor
 from scaling_law.train import checkpoint, device
 from scaling_law.train.compiled import compiled_loss
 from scaling_law.train.evaluate import Evaluation, evaluate
+from scaling_law.train.examples import Examples, mean_loss, tensors
 from scaling_law.train.grow import grown_state
 from scaling_law.train.learning_curve import Forecast
 from scaling_law.train.model import GPT
@@ -175,11 +178,12 @@ def finish(job: Job, state: State) -> RunRecord | None:
 
 def _keep_weights(job: Job, state: State) -> None:
     """The tokenizer goes with them: the cache it lies in may be gone when they are exported."""
+    tokenizer = job.dataset.tokenizer
     checkpoint.save_weights(
         job.run_dir,
         {
             "model": {k: v.clone() for k, v in state.model.state_dict().items()},
-            "tokenizer": job.dataset.tokenizer.to_json(),
+            **({"tokenizer": tokenizer.to_json()} if tokenizer is not None else {}),
         },
     )
 
@@ -367,7 +371,13 @@ def why_diverged(state: State, loss: float, norm: float) -> str:
 
 
 def batch_ids(job: Job, state: State) -> torch.Tensor:
-    """Token ids [B, T + 1] of the step to come.
+    """Token ids [B, T + 1] of the step to come, of text."""
+    batch = _batch(job, state)
+    return torch.from_numpy(np.concatenate((batch.inputs, batch.targets[:, -1:]), axis=1))
+
+
+def _batch(job: Job, state: State) -> Batch:
+    """The examples of the step to come.
 
     Spare batches are those at the end of the first epoch, from its last backwards, which a run
     of less than an epoch never comes to.
@@ -378,20 +388,19 @@ def batch_ids(job: Job, state: State) -> torch.Tensor:
     if spare is not None:
         whole = max(1, job.dataset.n_seqs("train", spec.model.n_ctx) // spec.batch_seqs)
         number = whole - 1 - spare % whole
-    batch = job.dataset.batch(
+    return job.dataset.batch(
         "train",
         number,
         batch_seqs=spec.batch_seqs,
         n_ctx=spec.model.n_ctx,
         seed=derive_seed(spec.seed, "data"),
     )
-    return torch.from_numpy(batch)
 
 
 def _accumulate_gradients(job: Job, state: State) -> float:
     """Mean loss of the step's batch, its gradients left on the weights."""
-    ids = batch_ids(job, state)
-    return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, ids))
+    batch = tensors(_batch(job, state))
+    return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, batch))
 
 
 def halving_on_out_of_memory(
@@ -421,15 +430,15 @@ def halving_on_out_of_memory(
             torch.cuda.empty_cache()
 
 
-def _micro_batches(job: Job, state: State, ids: torch.Tensor) -> float:
+def _micro_batches(job: Job, state: State, batch: Examples) -> float:
     kind = job.resources.device
     context = device.autocast(kind, job.spec.precision)
     total = torch.zeros((), dtype=torch.float32, device=kind)
-    for part in torch.split(ids, state.micro_seqs):
-        tokens = device.to_device(part, kind)
+    whole = batch.total_weight
+    for part in batch.split(state.micro_seqs):
         with context():
-            loss = state.loss(tokens[:, :-1], tokens[:, 1:])
-        weighted = loss * (part.shape[0] / ids.shape[0])
+            loss = mean_loss(state.model, state.loss, part.to(kind))
+        weighted = loss * (part.total_weight / whole)
         state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
     return float(total)
@@ -439,7 +448,7 @@ def _evaluate(
     job: Job, state: State, tokens: int, should_stop: Callable[[], bool] = lambda: False
 ) -> Evaluation | None:
     batches = job.dataset.val_batches(
-        n_ctx=job.spec.model.n_ctx, max_tokens=tokens, batch_seqs=EVAL_SEQS
+        "val", job.spec.model.n_ctx, max_tokens=tokens, batch_seqs=EVAL_SEQS
     )
     kind = job.resources.device
     context = device.autocast(kind, job.spec.precision)

@@ -137,5 +137,7 @@ def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> Ru
 def _bits_per_byte(spec: RunSpec, dataset: Dataset, final: Evaluation | None) -> float | None:
     if final is None:
         return None
-    text_bytes = dataset.val_bytes(n_ctx=spec.model.n_ctx, max_tokens=spec.eval.val_tokens)
+    text_bytes = dataset.val_bytes("val", spec.model.n_ctx, spec.eval.val_tokens)
+    if text_bytes is None:
+        return None
     return bits_per_byte(final.loss_nats, final.tokens, text_bytes)

@@ -157,7 +157,7 @@ def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
 
 def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
     """Losses of different token alphabets are different quantities: never one fit."""
-    kinds = {(r.spec.data.tokenizer, r.spec.model.vocab_size) for r in records}
+    kinds = {(r.spec.data.coding, r.spec.model.vocab_size) for r in records}
     if len(kinds) > 1:
         names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))
         raise FitError(
