@@ -120,6 +120,8 @@ def _numeric(hint: Any) -> frozenset[type]:
 
 def _fits(hint: Any) -> Fits:
     """Whether a value is of the type ``hint``."""
+    if hint is Any:
+        return lambda _: True
     origin, within = get_origin(hint), [*map(_unless_dots, get_args(hint))]
     if origin in (Union, types.UnionType):
         return lambda value: any(fits(value) for fits in within)

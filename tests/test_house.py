@@ -21,6 +21,7 @@ FLOORS = {
     "text_columns": 0,
     "console": 1,
     "decode": 1,
+    "parts": 1,
     "units": 1,
     "versions": 1,
     "spec": 2,

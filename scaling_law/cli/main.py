@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from scaling_law import __version__
-from scaling_law.cli import allocate, data, export, extrapolate, fit, monitor, report, run
+from scaling_law.cli import allocate, data, export, extrapolate, fit, monitor, parts, report, run
 from scaling_law.cli.options import Commands, Parser
 from scaling_law.console import complain, say
 from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SlawError
@@ -28,6 +28,7 @@ _COMMANDS = (
     report,
     export,
     data,
+    parts,
 )  # in the order of --help
 _NEW_OBJECTS = 100_000
 

@@ -16,24 +16,36 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
-from scaling_law.config import strict_yaml
-from scaling_law.config.schema import DEVICE_KINDS, Invalid, SweepFile, sweep_schema, validate
+from scaling_law.config import compose, strict_yaml
+from scaling_law.config.compose import Choice, Choices, Composed, Refused
+from scaling_law.config.schema import DEVICE_KINDS, SweepFile, sweep_schema, validate
 from scaling_law.config.strict_yaml import Document, Mark, Path_
-from scaling_law.config.values import Either, optional
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.spec.run import to_json
+from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig(SweepFile):
-    """A config as it applies to ``device_kind``; ``marks`` knows where each key was written."""
+    """A config as it applies to a device.
+
+    ``device_kind`` is cpu, mps or cuda;
+    ``choices`` are the parts that the config chooses, by kind;
+    ``marks`` knows where each key was written.
+    """
 
     device_kind: str
+    choices: Choices = field(default_factory=dict)
     marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
+
+    def choice(self, word: str) -> Choice:
+        """The one part of a kind that a config has exactly one of."""
+        (only,) = self.choices[word]
+        return only
 
     def where(self, *path: str | int) -> str:
         """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
@@ -60,27 +72,31 @@ def load_config(
         raise ConfigError(f"{name}:1: expected keys and values, found {_found(document.data)}")
     variants = _take_variants(document)
     problems: dict[str, None] = {}  # ordered, each once: variants share most of the document
-    chosen: SweepFile | None = None
+    chosen: SweepConfig | None = None
+    folders = (source.parent, Path())  # a user's own file is named from where the config stands
     for kind in (device_kind, *(k for k in variants if k != device_kind)):
         merged = _merged(document, variants.get(kind))
         if kind == device_kind:
             _apply(merged, overrides)
         try:
-            file = _validated(merged, corpus_problem if kind == device_kind else None)
-        except ConfigError as found:
-            problems.update(dict.fromkeys(found.lines))
+            sections, choices = _validated(
+                merged, folders, corpus_problem if kind == device_kind else None
+            )
+        except ConfigError as refused:
+            problems.update(dict.fromkeys(refused.lines))
             continue
         if kind == device_kind:
-            chosen, marks = file, merged.marks
+            chosen = SweepConfig(
+                **sections, device_kind=device_kind, choices=choices, marks=merged.marks
+            )
     if problems or chosen is None:
         raise ConfigError(*problems)
-    sections = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(SweepFile)}
-    return SweepConfig(**sections, device_kind=device_kind, marks=marks)
+    return chosen
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a config file, for editors."""
-    schema = sweep_schema()
+    schema = compose.schema_of_parts(sweep_schema())
     # a variant is any part of the top level: the same sections, none of them required
     partial = {"type": "object", "properties": dict(schema["properties"])}
     schema["properties"]["variants"] = {
@@ -98,6 +114,7 @@ def config_yaml(config: SweepConfig) -> str:
     values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(SweepFile)}
     if config.limits.memory is not None:
         values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
+    values = compose.written(values, config.choices)
     body = yaml.dump(
         _without_none(values), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
     )
@@ -243,12 +260,20 @@ def _set(document: Document, keys: list[str], value: Any) -> None:
     document.marks[path] = Mark("--set", strict_yaml.dotted(path))
 
 
-def _validated(document: Document, corpus_problem: Callable[[str], str] | None = None) -> SweepFile:
-    lines: list[tuple[int, str]] = []
+def _validated(
+    document: Document,
+    folders: Sequence[Path],
+    corpus_problem: Callable[[str], str] | None = None,
+) -> tuple[dict[str, Any], Choices]:
+    """The sections of a config, by name, and its parts. Raises ``ConfigError``."""
+    composed = compose.compose(document.data, folders)
+    errors, sections = list(composed.errors), {}
     try:
-        file = validate(document.data)
-    except Invalid as problem:
-        lines = [_line(document, error) for error in problem.errors]
+        file = validate(composed.rest)
+        sections = {f.name: getattr(file, f.name) for f in dataclasses.fields(SweepFile)}
+    except Refused as refused:
+        errors += [error for error in refused.errors if not _unsettled(error, composed)]
+    lines = [_line(document, error, composed.choices) for error in errors]
     section = document.data.get("data")
     corpus = section.get("corpus") if isinstance(section, dict) else None
     if corpus_problem is not None and isinstance(corpus, str) and (why := corpus_problem(corpus)):
@@ -256,7 +281,13 @@ def _validated(document: Document, corpus_problem: Callable[[str], str] | None =
         lines.append((_number(mark), f"{mark}: {why}"))
     if lines:
         raise ConfigError(*(text for _, text in sorted(lines)))
-    return file
+    return sections, composed.choices
+
+
+def _unsettled(error: Mapping[str, Any], composed: Composed) -> bool:
+    """Whether a key is unknown for want of the part that might have it."""
+    is_unknown = error["type"] == "unexpected_keyword_argument"
+    return is_unknown and error["loc"][0] in composed.unsettled
 
 
 def _number(mark: Mark) -> int:
@@ -265,7 +296,7 @@ def _number(mark: Mark) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
+def _line(document: Document, error: Mapping[str, Any], choices: Choices) -> tuple[int, str]:
     """The error as a line, and the line number it sorts by."""
     location: Path_ = error["loc"]
     path = tuple(part for part in location if not _is_member(part))
@@ -275,7 +306,7 @@ def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
         said = "missing"
     else:
         mark = document.mark(path)
-        said = _said(error, location)
+        said = _said(error, location, choices)
     return _number(mark), f"{mark}: {said}"
 
 
@@ -293,17 +324,17 @@ _PLAINER = {
 }
 
 
-def _said(error: Mapping[str, Any], location: Path_) -> str:
+def _said(error: Mapping[str, Any], location: Path_, choices: Choices) -> str:
     kind, value = error["type"], error["input"]
     if kind == "unexpected_keyword_argument":
-        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1]))
+        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1], choices))
     if kind == "value_error":
         return str(error["ctx"]["error"])
     said = _PLAINER.get(kind) or str(error["msg"]).replace("Input should be", "expected")
     if kind == "literal_error":
         expected = error["ctx"]["expected"].replace(" or ", ", ")
-        choices = [part.strip("' ") for part in expected.split(",")]
-        return f"found {_found(value)}" + _hint(str(value), choices)
+        known = [part.strip("' ") for part in expected.split(",")]
+        return f"found {_found(value)}" + _hint(str(value), known)
     return f"{said}, found {_found(value)}"
 
 
@@ -321,8 +352,13 @@ def _found(value: Any) -> str:
     return quoted(value)
 
 
-def _keys_at(location: Path_) -> list[str]:
+def _keys_at(location: Path_, choices: Choices) -> list[str]:
     """The keys of the section at a path of pydantic's, by walking the dataclasses."""
+    of_parts = compose.keys_of(str(location[0]), choices) if location else []
+    if location and location[0] in compose.PART_SECTIONS:
+        return of_parts
+    if not location:
+        of_parts = list(compose.PART_SECTIONS)
     at: Any = SweepFile
     for part in location:
         annotations = get_args(at)[1:] if get_origin(at) is Annotated else ()
@@ -335,4 +371,4 @@ def _keys_at(location: Path_) -> list[str]:
         else:  # a tuple's item, or a mapping's value
             at = get_args(bare)[1 if get_origin(bare) is dict else 0]
     bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
-    return [f.name for f in dataclasses.fields(bare)]
+    return [f.name for f in dataclasses.fields(bare)] + (of_parts if len(location) < 2 else [])

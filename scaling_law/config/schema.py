@@ -2,7 +2,7 @@
 and the JSON schema.
 
 Pydantic validates them (``config.load.load_config``) but is not needed to import or use them: the
-annotations of ``config_values`` load it only when a schema is built.
+annotations of ``spec.values`` load it only when a schema is built.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
+from scaling_law.config.compose import FORBID, Refused
 from scaling_law.config.trackers import TrackerName, TrackerOptions
-from scaling_law.config.values import Either, Number, Switch, Text
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.run import (
     ACTIVATIONS,
@@ -27,6 +27,7 @@ from scaling_law.spec.run import (
     SpikeSpec,
 )
 from scaling_law.spec.scales import MODEL_SCALES
+from scaling_law.spec.values import Either, Number, Switch, Text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -35,7 +36,6 @@ DEVICE_KINDS = ("cpu", "mps", "cuda")
 KEPT = ("auto", "all", "largest", "none")
 RULES = ("slaw_small", "olmo_ladder", "steplaw")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
-FORBID = {"extra": "forbid"}
 # No model has been as large in any dimension; products of these stay within floats.
 MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
 # About twice the seed noise of small models: a tighter interval is seldom had before the end.
@@ -208,18 +208,19 @@ class ScheduleSection:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSection:
-    """The rule that sets LR, batch, beta2 and warm-up, and what overrides it."""
+    """The rule that sets LR, batch, beta2 and warm-up, what overrides it, and the optimizer.
+
+    The optimizer's own settings stand beside these (``config.compose``).
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
+    name: Annotated[str, Text("the optimizer, see `slaw parts optimizer`")] = "adamw"
     rule: Annotated[str, Text("named rule, see spec/hyperparams.py", RULES)] = "slaw_small"
     lr_mult: Annotated[float, Number("factor on the rule's LR", low=1e-6, high=1e6)] = 1.0
     lr: Annotated[float | None, Number("peak LR instead of the rule's", low=1e-12, high=1e3)] = None
     batch_tokens: Annotated[int | None, Number("tokens per step instead", "count")] = None
     warmup_tokens: Annotated[int | None, Number("warm-up instead", "count")] = None
-    beta1: Annotated[float, Number("AdamW's beta1", low=0, below=1)] = 0.9
-    beta2: Annotated[float | None, Number("instead of the rule's", low=0, below=1)] = None
-    eps: Annotated[float, Number("AdamW's epsilon", above=0, high=1)] = 1e-8
     weight_decay: Annotated[float, Number("on matrices only", low=0, high=1e3)] = 0.1
     grad_clip: Annotated[float | None, Number("norm; null for none", above=0, high=1e6)] = 1.0
 
@@ -338,23 +339,15 @@ class SweepFile:
         return SpikeSpec(sigmas=self.spikes) if self.spikes is not None else None
 
 
-class Invalid(Exception):  # noqa: N818 - the list of errors, not an error of its own
-    """What pydantic found wrong, as it reports it (``loc``, ``type``, ``msg``, ``input``)."""
-
-    def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__(f"{len(errors)} errors")
-        self.errors = errors
-
-
 def validate(data: Any) -> SweepFile:
-    """The sections from plain values. Raises ``Invalid`` with every error at once."""
+    """The sections from plain values. Raises ``Refused`` with every error at once."""
     from pydantic import ValidationError
 
     try:
         # JSON mode is the strict mode in which lists may become tuples
         return _adapter().validate_json(json.dumps(data), strict=True)
     except ValidationError as problem:
-        raise Invalid([dict(error) for error in problem.errors(include_url=False)]) from None
+        raise Refused([dict(error) for error in problem.errors(include_url=False)]) from None
 
 
 def sweep_schema() -> dict[str, Any]:

@@ -13,15 +13,15 @@ from scaling_law.config.schema import (
     HORIZONS,
     FlopsLadder,
     GridEntry,
-    OptimSection,
     Shape,
     SizeRange,
 )
 from scaling_law.decode import build_shared
 from scaling_law.errors import PlanError
+from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.hyperparams import RuleChoice, apply_rule, beta2_for
-from scaling_law.spec.run import ModelSpec, OptimSpec, ScheduleSpec
+from scaling_law.spec.run import DEFAULT_OPTIMIZER, ModelSpec, OptimSpec, ScheduleSpec
 from scaling_law.spec.scales import (
     MODEL_SCALES,
     Scale,
@@ -300,7 +300,7 @@ def _course(
         size=name,
         model=model,
         seed=0,
-        optim=_optim(config.optim, choice),
+        optim=_optim(config, choice),
         batch_tokens=batch,
         warmup_steps=warmup_steps,
         horizons=horizons,
@@ -387,22 +387,30 @@ def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> Ru
             )
         choice = dataclasses.replace(choice, batch_tokens=batch, beta2=beta2_for(batch))
         named.append(f"batch_tokens={batch}")
-    if optim.beta2 is not None:
-        choice = dataclasses.replace(choice, beta2=optim.beta2)
-        named.append(f"beta2={optim.beta2:g}")
+    beta2 = getattr(config.choice("optimizer").settings, "beta2", None)
+    if beta2 is not None:
+        choice = dataclasses.replace(choice, beta2=beta2)
+        named.append(f"beta2={beta2:g}")
     if optim.warmup_tokens is not None:
         choice = dataclasses.replace(choice, warmup_tokens=float(optim.warmup_tokens))
         named.append(f"warmup_tokens={optim.warmup_tokens}")
     return dataclasses.replace(choice, rule=" ".join([choice.rule, *named]))
 
 
-def _optim(section: OptimSection, choice: RuleChoice) -> OptimSpec:
+def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
+    """What a run records of the optimizer: settings that ``OptimSpec`` has are its fields."""
+    optimizer = config.choice("optimizer").component
+    settings = config.choice("optimizer").settings
+    betas = {name: getattr(settings, name, None) for name in ("beta1", "beta2", "eps")}
+    if hasattr(settings, "beta2"):
+        betas["beta2"] = choice.beta2
+    rest = tuple(pair for pair in optimizer.settings if pair[0] not in betas)
+    optimizer = dataclasses.replace(optimizer, settings=rest)
     return OptimSpec(
         lr=choice.lr,
         rule=choice.rule,
-        beta1=section.beta1,
-        beta2=choice.beta2,
-        eps=section.eps,
-        weight_decay=section.weight_decay,
-        grad_clip=section.grad_clip,
+        **betas,
+        weight_decay=config.optim.weight_decay,
+        grad_clip=config.optim.grad_clip,
+        optimizer=None if optimizer == Component(name=DEFAULT_OPTIMIZER) else optimizer,
     )

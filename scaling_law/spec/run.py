@@ -17,6 +17,7 @@ from typing import Any
 
 from scaling_law.decode import build, build_shared
 from scaling_law.errors import quoted
+from scaling_law.spec.component import Component, component_from_json
 from scaling_law.versions import RESOURCES, SPEC
 
 NORMS = ("rmsnorm", "layernorm")
@@ -30,6 +31,8 @@ KINDS = ("single", "trunk", "branch")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
+# The parts of every run from before parts could be chosen: absent from the JSON.
+DEFAULT_OPTIMIZER = "adamw"
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -192,23 +195,38 @@ class ScheduleSpec(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSpec(_Part):
-    """AdamW. ``lr`` is the peak; ``rule`` names the rule that set lr, batch, beta2, warm-up."""
+    """The optimizer and its learning rate.
+
+    ``lr`` is the peak;
+    ``rule`` names the rule that set lr, batch, beta2 and warm-up, with what overrode it;
+    ``beta1``, ``beta2`` and ``eps`` are AdamW's, None for an optimizer without them;
+    ``weight_decay`` is that of matrices;
+    ``grad_clip`` is the largest norm of the gradient, None for no limit;
+    ``optimizer`` is the part, None for AdamW.
+    """
 
     lr: float
     rule: str
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-8
+    beta1: float | None = field(default=0.9, metadata=_OMIT_NONE)
+    beta2: float | None = field(default=0.95, metadata=_OMIT_NONE)
+    eps: float | None = field(default=1e-8, metadata=_OMIT_NONE)
     weight_decay: float = 0.1
     grad_clip: float | None = 1.0
+    optimizer: Component | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
             raise ValueError(f"lr is {self.lr}, expected above 0")
         for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected in [0, 1)")
+            beta = getattr(self, name)
+            if beta is not None and not 0 <= beta < 1:
+                raise ValueError(f"{name} is {beta}, expected in [0, 1)")
         _at_least(0, weight_decay=self.weight_decay)
+
+    @property
+    def component(self) -> Component:
+        """The optimizer, AdamW spelled out."""
+        return self.optimizer or Component(name=DEFAULT_OPTIMIZER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -418,6 +436,8 @@ def to_json(value: Any) -> Any:
     """A frozen spec (or tuple, dict, scalar) as plain JSON values."""
     if type(value) in _SCALARS:  # most values are, and this is the cheapest question
         return value
+    if isinstance(value, Component):
+        return value.plain()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             name: to_json(found)
@@ -453,7 +473,7 @@ def _canonical(spec: RunSpec) -> str:
             words.append(f'"{name}":{found.canonical}')
         elif found is not None or not omit:
             # an encoder is dearer to set up than a whole number is to write
-            text = str(found) if type(found) is int else canonical_json(found)
+            text = str(found) if type(found) is int else canonical_json(to_json(found))
             words.append(f'"{name}":{text}')
     return "{" + ",".join(words) + "}"
 
@@ -470,7 +490,7 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
     )
     fields["schedule"] = build_shared(ScheduleSpec, fields["schedule"])
-    fields["optim"] = build_shared(OptimSpec, fields["optim"])
+    fields["optim"] = _optim_from_json(fields["optim"])
     fields["eval"] = build_shared(EvalSpec, fields["eval"])
     fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
     if stop := fields.get("early_stop"):
@@ -483,6 +503,14 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["spikes"] = build(SpikeSpec, spikes)
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
+
+
+def _optim_from_json(data: dict[str, Any]) -> OptimSpec:
+    if "optimizer" not in data:
+        return build_shared(OptimSpec, data)
+    # what is absent is None, not AdamW's default
+    own = {"beta1": None, "beta2": None, "eps": None}
+    return build(OptimSpec, {**own, **data, "optimizer": component_from_json(data["optimizer"])})
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:

@@ -1,18 +1,22 @@
-"""AdamW with decoupled weight decay on matrices only."""
+"""The optimizer of a run: its weights in groups, handed to the part that the spec names."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import nn
 
+from scaling_law import parts
 from scaling_law.spec.run import OptimSpec
+from scaling_law.train.optimizers import Optimizer
 
 
-def make_optimizer(model: nn.Module, spec: OptimSpec, device: str) -> torch.optim.AdamW:
-    """AdamW (Loshchilov 2019, arXiv 1711.05101), fused where torch has a fused kernel.
+def make_optimizer(model: nn.Module, spec: OptimSpec, device: str) -> torch.optim.Optimizer:
+    """The optimizer that ``spec`` names, over two groups of weights.
 
-    Two groups: matrices of the blocks and the head decay, while embeddings, position tables
-    and norm gains do not.
+    Matrices of the blocks and the head decay, while embeddings, position tables and norm gains
+    do not.
     """
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
@@ -23,13 +27,9 @@ def make_optimizer(model: nn.Module, spec: OptimSpec, device: str) -> torch.opti
         {"params": decayed, "weight_decay": spec.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=spec.lr,
-        betas=(spec.beta1, spec.beta2),
-        eps=spec.eps,
-        fused=device in ("cpu", "cuda", "mps"),
-    )
+    part: Optimizer = parts.load("optimizer", spec.component.reference)
+    settings: Any = spec.component.settings_as(part.settings)
+    return part.make([group for group in groups if group["params"]], spec, settings, device)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

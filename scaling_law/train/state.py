@@ -30,7 +30,7 @@ class State:
     """
 
     model: GPT
-    optimizer: torch.optim.AdamW
+    optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     micro_seqs: int
     guard: SpikeDetector | None = None

@@ -79,7 +79,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     # keys
     ("unknown-key", GOOD + "modle: {}\n", "s.yaml:6: modle: unknown key (did you mean model?)", 1),
     ("unknown-key-far-off", GOOD + "zzz: 1\n", "s.yaml:6: zzz: unknown key; known: name, question, data, ", 1),
-    ("unknown-deep-key", GOOD + "optim: {learning_rate: 1}\n", "s.yaml:6: optim.learning_rate: unknown key; known: rule, lr_mult, lr, batch_tokens, warmup_tokens, beta1, beta2, eps, weight_decay, grad_clip", 1),
+    ("unknown-deep-key", GOOD + "optim: {learning_rate: 1}\n", "s.yaml:6: optim.learning_rate: unknown key; known: name, rule, lr_mult, lr, batch_tokens, warmup_tokens, weight_decay, grad_clip, beta1, beta2, eps", 1),
     ("hostile-key", GOOD + '"a\\nb\\e[31m": 1\n', "s.yaml:6: a\\nb\\x1b[31m: unknown key; known: name, question, data, ", 1),
     ("dunder-key", GOOD + "__class__: 1\n", "s.yaml:6: __class__: unknown key; known: name, question, data, ", 1),
     ("empty-key", GOOD + "'': 1\n", "s.yaml:6: unknown key; known: name, question, data, ", 1),
