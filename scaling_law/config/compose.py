@@ -265,6 +265,17 @@ def _with_part(
     return {**named, **head, **settings, **own}
 
 
+def own_files(choices: Choices) -> dict[Path, Path]:
+    """Users' own files that a config names: where a sweep's folder keeps each, and where it is."""
+    chosen = [choice for several in choices.values() for choice in several]
+    files = [(choice, parts.file_of(choice.word, choice.reference)) for choice in chosen]
+    return {
+        parts.own_place(choice.word, choice.spelled): path
+        for choice, path in files
+        if path is not None
+    }
+
+
 def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
     """The JSON schema of a config with the settings of every part that the package has.
 

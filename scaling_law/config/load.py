@@ -118,7 +118,14 @@ def config_yaml(config: SweepConfig) -> str:
     body = yaml.dump(
         _without_none(values), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
     )
-    return f"# every key, as applied to {config.device_kind}\n{body}"
+    # a user's own file is known by its content
+    own = "".join(
+        f"# {choice.word} {choice.spelled}: SHA-256 {choice.reference.source_sha256}\n"
+        for several in config.choices.values()
+        for choice in several
+        if choice.reference.source_sha256 is not None
+    )
+    return f"# every key, as applied to {config.device_kind}\n{own}{body}"
 
 
 def config_key(config: SweepConfig) -> str:

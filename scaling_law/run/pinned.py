@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scaling_law.config.compose import own_files
 from scaling_law.config.load import (
     CONFIG_KEY,
     SweepConfig,
@@ -35,7 +36,7 @@ Say = Callable[[str], None]
 
 
 def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
-    """Write the plan and, for people, the config it is made for."""
+    """Write the plan, the config it is made for, and the user's own files that it names."""
     checksum.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: config_key(config)})
     _write_config(config, sweep)
 
@@ -43,6 +44,11 @@ def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
 def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
     if sweep.config.is_dir() and not sweep.config.is_symlink():
         raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
+    for place, source in own_files(config.choices).items():
+        copy = sweep.path / place
+        if not (copy.is_file() and copy.samefile(source)):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            layout.atomic_write(copy, source.read_text())
     layout.atomic_write(sweep.config, checksum.text(config_yaml(config)))
 
 

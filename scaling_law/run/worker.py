@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
+from scaling_law import parts
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import META, dataset_folder
 from scaling_law.errors import (
@@ -164,6 +165,7 @@ def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir])
 
 def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
     sweep = SweepDir(run_dir.path.parent.parent)
+    parts.read_copies(sweep.path)
     spec = _spec_of(run_dir)
     log = _logger(run_dir)
     log(f"started by pid {os.getpid()}")
