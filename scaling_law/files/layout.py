@@ -176,6 +176,11 @@ class SweepDir:
         return self.path / "report.html"
 
     @property
+    def workers_log(self) -> Path:
+        """The standard error of workers on this machine."""
+        return self.path / "workers.log"
+
+    @property
     def trackers_log(self) -> Path:
         """What trackers' libraries had to say."""
         return self.path / "trackers.log"

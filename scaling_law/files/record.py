@@ -104,6 +104,7 @@ class RunRecord:
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     curve_sha256: str | None = None
+    environment: dict[str, str] | None = field(default=None, metadata={"omit_none": True})
     schema_version: int = RECORD.current
 
     @property

@@ -1,4 +1,4 @@
-"""The runner against a fake engine: order, restart, deaths, divergence, stops."""
+"""The runner on a fake executor: order, restart, deaths, divergence, stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.plan.test_stacking import SEEDS
 Fate = Callable[[RunSpec], str]
 
 
-class FakeEngine:
+class FakeExecutor:
     """Ends every run at once; ``fate(spec)`` may say diverged, failed, died or busy."""
 
     def __init__(self, plan: Plan, sweep: SweepDir, fate: Fate) -> None:
@@ -33,16 +33,14 @@ class FakeEngine:
         self.cancelled: list[list[str]] = []
         self.groups: list[list[str]] = []
 
-    def submit(self, run_dirs, resources):
-        assert len(run_dirs) == 1 or resources.stack
-        self.groups.append([self.plan.by_id[d.path.name].spec.label for d in run_dirs])
-        fates = [self._end(run_dir) for run_dir in run_dirs]
-        return ([d.path.name for d in run_dirs], fates)
+    def submit(self, runs):
+        assert len(runs) == 1 or runs[0].resources.stack
+        self.groups.append([run.spec.label for run in runs])
+        fates = [self._end(run) for run in runs]
+        return ([run.run_id for run in runs], fates)
 
-    def _end(self, run_dir):
-        run_id = run_dir.path.name
-        run = self.plan.by_id[run_id]
-        spec, resources = run.spec, run.resources
+    def _end(self, run):
+        run_dir, spec, resources = self.sweep.run(run.run_id), run.spec, run.resources
         self.submitted.append(spec.label)
         if spec.branch:
             trunk = self.sweep.run(spec.branch.trunk_id)
@@ -60,12 +58,12 @@ class FakeEngine:
 
     def state(self, handle):
         waiting = "busy" in handle[1] and handle[0] not in self.cancelled
-        return "running" if waiting else "over"
+        return "running" if waiting else "ended"
 
     def cancel(self, handle):
         self.cancelled.append(handle[0])
 
-    def close(self, seconds=0.0):
+    def close(self):
         pass
 
 
@@ -75,7 +73,7 @@ def world(tmp_path):
     sweep = SweepDir(tmp_path)
 
     def go(fate=lambda spec: "done"):
-        engine = FakeEngine(plan, sweep, fate)
+        engine = FakeExecutor(plan, sweep, fate)
         return Runner(plan, sweep, engine).run(), engine
 
     return plan, sweep, go
@@ -161,7 +159,7 @@ def test_a_worker_that_dies_every_time_fails_its_run(world):
 def test_a_worker_that_hangs_is_told_apart_from_one_that_dies(world, monkeypatch):
     plan, _, go = world
     victim = plan.runs[-1]
-    monkeypatch.setattr(FakeEngine, "state", _hangs(victim.run_id))
+    monkeypatch.setattr(FakeExecutor, "state", _hangs(victim.run_id))
     outcome, engine = go(lambda spec: "died" if spec.label == victim.spec.label else "done")
     assert engine.submitted.count(victim.spec.label) == 2
     assert "its worker hung twice" in outcome.failed[victim.run_id]
@@ -169,7 +167,7 @@ def test_a_worker_that_hangs_is_told_apart_from_one_that_dies(world, monkeypatch
 
 
 def _hangs(run_id):
-    return lambda self, handle: "hung" if handle[0] == [run_id] else "over"
+    return lambda self, handle: "hung" if handle[0] == [run_id] else "ended"
 
 
 def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
@@ -215,9 +213,9 @@ def test_a_run_leased_by_others_meanwhile_is_no_death(world, monkeypatch):
             return "elsewhere"
         return "done"
 
-    state = FakeEngine.state
+    state = FakeExecutor.state
     monkeypatch.setattr(
-        FakeEngine,
+        FakeExecutor,
         "state",
         lambda self, handle: "elsewhere" if "elsewhere" in handle[1] else state(self, handle),
     )
@@ -253,7 +251,7 @@ def test_records_name_the_versions_that_can_change_a_loss():
 def test_a_stack_is_submitted_as_one_once_all_its_trunks_have_got_there(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
-    engine = FakeEngine(plan, sweep, lambda spec: "done")
+    engine = FakeExecutor(plan, sweep, lambda spec: "done")
     outcome = Runner(plan, sweep, engine).run()
     assert len(outcome.done) == len(plan.runs)
     together = [group for group in engine.groups if len(group) > 1]
@@ -263,7 +261,7 @@ def test_a_stack_is_submitted_as_one_once_all_its_trunks_have_got_there(tmp_path
     assert lost.spec.branch is not None
     trunk_id = lost.spec.branch.trunk_id
     sweep.run(lost.run_id).record.unlink()
-    engine = FakeEngine(plan, sweep, lambda spec: "done")
+    engine = FakeExecutor(plan, sweep, lambda spec: "done")
     assert Runner(plan, sweep, engine).run().exit_code == 0
     assert engine.groups == [[plan.by_id[trunk_id].spec.label], [lost.spec.label]]
 
@@ -275,7 +273,7 @@ def test_a_stack_goes_on_without_the_one_whose_trunk_failed(tmp_path):
     def fate(spec):
         return "diverged" if spec.kind == "trunk" and spec.seed == 2 else "done"
 
-    engine = FakeEngine(plan, sweep, fate)
+    engine = FakeExecutor(plan, sweep, fate)
     outcome = Runner(plan, sweep, engine).run()
     assert len(outcome.blocked) == 4  # two horizons of two sizes
     assert sorted(map(len, [g for g in engine.groups if len(g) > 1])) == [2, 2, 3]
@@ -285,7 +283,7 @@ def test_what_fails_in_a_stack_fails_alone_and_the_others_are_done(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
     bad = next(r for r in plan.runs if r.resources.stack and r.spec.branch and r.spec.seed == 1)
-    engine = FakeEngine(plan, sweep, lambda spec: "done")
+    engine = FakeExecutor(plan, sweep, lambda spec: "done")
 
     def fate(spec):
         mates = engine.groups[-1]

@@ -18,7 +18,7 @@ from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, SweepReader
 from tests.fakes import cpu_profile, record_of, small_config
 from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
-from tests.run.test_runner import FakeEngine
+from tests.run.test_runner import FakeExecutor
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_the_runner_keeps_the_dashboard_current(tmp_path):
     sweep = SweepDir(tmp_path)
     plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
     layout.write_json(sweep.plan, plan.to_json())
-    runner = Runner(plan, sweep, FakeEngine(plan, sweep, lambda spec: "done"))
+    runner = Runner(plan, sweep, FakeExecutor(plan, sweep, lambda spec: "done"))
     runner.run()
     early = json.loads(sweep.dashboard.read_text())
     runner.dashboard.write()

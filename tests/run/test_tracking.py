@@ -292,7 +292,7 @@ def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
         assert "chatter" in sweep.trackers_log.read_text()
         assert said == []
     elif fate == "hangs":
-        assert said == ["trackers: not done 1s after the sweep; stopped"]
+        assert said == ["trackers: not done 1s after the sweep; killed"]
     else:
         assert said == [
             "trackers: their process ended with code 9; curves are in runs/*/curve.jsonl"
