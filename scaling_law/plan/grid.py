@@ -21,7 +21,7 @@ from scaling_law.decode import build_shared
 from scaling_law.errors import PlanError
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.hyperparams import RuleChoice, apply_rule, beta2_for
-from scaling_law.spec.run import ModelSpec, OptimSpec, ScheduleSpec
+from scaling_law.spec.run import ModelSpec, OptimSpec, RuleOverrides, ScheduleSpec
 from scaling_law.spec.scales import (
     MODEL_SCALES,
     Scale,
@@ -368,14 +368,12 @@ def _impossible(
 
 
 def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> RuleChoice:
-    """The rule's choice with what ``optim`` sets itself, all of it named in ``rule``."""
-    optim, named = config.optim, []
+    """The rule's choice with what ``optim`` sets itself."""
+    optim = config.optim
     if optim.lr is not None:
         choice = dataclasses.replace(choice, lr=optim.lr)
-        named.append(f"lr={optim.lr:g}")
     if optim.lr_mult != 1:
         choice = dataclasses.replace(choice, lr=float(f"{choice.lr * optim.lr_mult:.6g}"))
-        named.append(f"lr_mult={optim.lr_mult:g}")
     if optim.batch_tokens is not None:
         batch = optim.batch_tokens
         if batch % model.n_ctx:
@@ -386,14 +384,11 @@ def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> Ru
                 f" model.n_ctx {model.n_ctx}; nearest: {' and '.join(near)}"
             )
         choice = dataclasses.replace(choice, batch_tokens=batch, beta2=beta2_for(batch))
-        named.append(f"batch_tokens={batch}")
     if optim.beta2 is not None:
         choice = dataclasses.replace(choice, beta2=optim.beta2)
-        named.append(f"beta2={optim.beta2:g}")
     if optim.warmup_tokens is not None:
         choice = dataclasses.replace(choice, warmup_tokens=float(optim.warmup_tokens))
-        named.append(f"warmup_tokens={optim.warmup_tokens}")
-    return dataclasses.replace(choice, rule=" ".join([choice.rule, *named]))
+    return choice
 
 
 def _optim(section: OptimSection, choice: RuleChoice) -> OptimSpec:
@@ -405,4 +400,11 @@ def _optim(section: OptimSection, choice: RuleChoice) -> OptimSpec:
         eps=section.eps,
         weight_decay=section.weight_decay,
         grad_clip=section.grad_clip,
+        overrides=RuleOverrides(
+            lr=section.lr,
+            lr_mult=section.lr_mult if section.lr_mult != 1 else None,
+            batch_tokens=section.batch_tokens,
+            beta2=section.beta2,
+            warmup_tokens=section.warmup_tokens,
+        ),
     )

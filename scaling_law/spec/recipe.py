@@ -108,7 +108,7 @@ def _flat(value: Mapping[str, Any], head: str = "") -> dict[str, Any]:
 
 def _settings(spec: RunSpec) -> Recipe:
     model, data, schedule, optim = spec.model, spec.data, spec.schedule, spec.optim
-    words = optim.rule.split()
+    words = optim.rule_text.split()
     named = dict(word.split("=", 1) for word in words if "=" in word)
     spikes = spec.spikes
     found: Recipe = {
