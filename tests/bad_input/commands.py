@@ -174,7 +174,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("fit-out-a-file", ("fit", "%", "--out", "s.yaml", "--resamples", "0"), "s.yaml: cannot be written (s.yaml is not a folder)"),
     ("fit-out-nul", ("fit", "%", "--out", "a\0b", "--resamples", "0"), "argument --out: expected a name or value (not empty, no NUL), found 'a\\x00b'; see `slaw fit --help`"),
     ("fit-columns-for-folders", ("fit", "@", "--columns", "params=N"), "--columns, --params-are and --loss-unit are for tables"),
-    ("fit-where-for-folders", ("fit", "@", "--where", "a=1"), "where: no column 'a'; found optim.lr_mult,"),
+    ("fit-where-for-folders", ("fit", "@", "--where", "a=1"), "where: no column 'a'; found model.n_ctx,"),
     ("fit-unit-for-folders", ("fit", "@", "--loss-unit", "bits"), "--columns, --params-are and --loss-unit are for tables"),
     ("fit-params-are", ("fit", "%", "--params-are", "some"), "argument --params-are: invalid choice: 'some'"),
     ("fit-loss-unit", ("fit", "%", "--loss-unit", "perplexity"), "argument --loss-unit: invalid choice: 'perplexity'"),
