@@ -81,8 +81,8 @@ def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
 
     No law describes two recipes; other sizes, horizons and seeds may be added.
     """
-    kept = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
-    specs = [record.spec for record in kept if record is not None]
+    records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+    specs = [record.spec for record in records if record is not None]
     if not specs:
         return
     phrases = recipe_differences([run.spec for run in plan.runs], specs)
@@ -183,15 +183,15 @@ def _read_pin(sweep: SweepDir, spec: DataSpec, say: Say) -> dict[str, Any] | Non
         return pin
     except ConfigError as problem:
         damage = problem.lines[0].rstrip("; ")
-    kept = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
-    texts = {r.corpus_fingerprint for r in kept if r.spec.data == spec}
-    if kept and len(texts) != 1:
+    records = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
+    texts = {r.corpus_fingerprint for r in records if r.spec.data == spec}
+    if records and len(texts) != 1:
         raise ConfigError(
             f"{sweep.data}: damaged, and no record says which text the runs began with; delete it"
             " if nothing here has been trained yet, else start a new sweep with --out"
         )
     say(f"{damage}; written again")
-    if not kept:
+    if not records:
         return None
     folder = str(dataset_folder(spec))
     return {"spec": to_json(spec), "folder": folder, "fingerprint": texts.pop()}
