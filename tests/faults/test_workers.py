@@ -88,7 +88,7 @@ def test_stop_signals_in_turn_checkpoint_and_the_end_is_the_same(world, undistur
 
 
 def _trains(runs: Path, began: int) -> bool:
-    """Whether one run more than before is over, and another has begun."""
+    """Whether one more run has finished, and another has begun."""
     over = len(list(runs.glob("*/record.json")))
     return over > began and bool(list(runs.glob("*/claim")))
 

@@ -1,4 +1,4 @@
-"""A real sweep whose longest cooldown ends early, says so, and is not taken for a measurement."""
+"""A real sweep whose longest cooldown ends early, says so, and does not count as measured."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def losses(sweep: SweepDir):
     return {r.run_id: (r.status, r.val_loss_nats, r.metrics, r.tokens) for r in load_records(sweep)}
 
 
-def test_the_longest_branch_ends_early_with_its_loss_foretold(swept):
+def test_the_longest_branch_ends_early_with_a_predicted_loss(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
     assert record.spec.total_steps == max(run.spec.total_steps for run in plan.runs)
@@ -96,7 +96,7 @@ def test_the_longest_branch_ends_early_with_its_loss_foretold(swept):
     assert not list(sweep.runs.glob("*/ckpt/*.pt")), "spent states are removed"
 
 
-def test_the_forecast_is_near_what_the_whole_run_ends_with(swept):
+def test_the_forecast_is_near_the_loss_of_the_whole_run(swept):
     record = stopped(swept("0.1")[0])
     whole = max(load_records(swept("false")[0]), key=lambda r: r.spec.total_steps)
     assert whole.spec == dataclasses.replace(record.spec, early_stop=None)
@@ -133,7 +133,7 @@ def test_a_branch_waits_for_the_siblings_it_learns_from(swept):
     assert ready == {record.run_id}
 
 
-def test_everything_that_tells_of_the_sweep_tells_of_it(swept):
+def test_status_and_progress_report_it(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
     assert "allowed to 1 of the points" in early_stop_words(plan)[0]
@@ -147,7 +147,7 @@ def test_everything_that_tells_of_the_sweep_tells_of_it(swept):
     assert "nats/token predicted" in format_status(status)
 
 
-def test_a_fit_leaves_it_out_by_name_unless_told_to_keep_it(swept):
+def test_a_fit_leaves_it_out_by_name_unless_keep_names_it(swept):
     sweep, _, _ = swept("0.1")
     record = stopped(sweep)
     records = load_records(sweep)

@@ -1,4 +1,4 @@
-"""What a sweep folder says when other runs than those it began with are to be added."""
+"""What a sweep's folder says when runs are added to it."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_everything_runs_once_parents_first_and_states_are_dropped(world):
     assert not list(sweep.runs.glob("*/ckpt/*.pt")), "spent states are removed"
 
 
-def test_the_same_line_again_does_nothing_more(world):
+def test_the_same_command_again_does_nothing_more(world):
     plan, _, go = world
     go()
     outcome, engine = go()
@@ -96,7 +96,7 @@ def test_the_same_line_again_does_nothing_more(world):
     assert sorted(outcome.done) == sorted(plan.by_id)
 
 
-def test_a_failed_run_is_told_and_tried_again_next_time(world):
+def test_a_failed_run_is_reported_and_tried_again_next_time(world):
     plan, _, go = world
     victim = plan.runs[-1].spec.label
     outcome, _ = go(lambda spec: "failed" if spec.label == victim else "done")
@@ -119,7 +119,7 @@ def test_a_missing_trunk_state_retrains_the_trunk(world):
     assert outcome.exit_code == 0
 
 
-def test_a_diverged_trunk_is_a_result_and_its_branches_are_told_as_not_run(world):
+def test_a_diverged_trunk_is_a_result_and_its_branches_are_reported_as_not_run(world):
     plan, _, go = world
     trunk = next(run for run in plan.runs if run.spec.kind == "trunk")
     outcome, _ = go(lambda spec: "diverged" if spec.label == trunk.spec.label else "done")
@@ -170,13 +170,13 @@ def _hangs(run_id):
     return lambda self, handle: "hung" if handle[0] == [run_id] else "ended"
 
 
-def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
+def test_runs_of_other_processes_are_left_to_them_and_their_ends_are_noted(
     world, monkeypatch, capfd
 ):
     plan, sweep, go = world
     theirs = next(run for run in plan.runs if run.spec.kind == "trunk")
     monkeypatch.setattr(peers, "_LOOK_SECONDS", 0.0)
-    with Leases() as leases:  # their worker's; ours, were there one, would be told the same
+    with Leases() as leases:  # the other process's worker
         lease = leases.take(sweep.run(theirs.run_id).lease)
 
         def they_end_it() -> None:
@@ -189,7 +189,7 @@ def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
 
         tell = peers.Peers.report_waiting
 
-        def told(self, say) -> None:  # twice, to see it said once
+        def told(self, say) -> None:  # twice, to see that it says it once
             tell(self, say)
             tell(self, say)
             they_end_it()
@@ -248,7 +248,7 @@ def test_records_name_the_versions_that_can_change_a_loss():
     assert {"torch", "numpy", "tiktoken", "rustbpe", "python", "slaw"} <= set(versions())
 
 
-def test_a_stack_is_submitted_as_one_once_all_its_trunks_have_got_there(tmp_path):
+def test_a_stack_is_submitted_as_one_once_all_its_trunks_are_there(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
     engine = FakeExecutor(plan, sweep, lambda spec: "done")
@@ -266,7 +266,7 @@ def test_a_stack_is_submitted_as_one_once_all_its_trunks_have_got_there(tmp_path
     assert engine.groups == [[plan.by_id[trunk_id].spec.label], [lost.spec.label]]
 
 
-def test_a_stack_goes_on_without_the_one_whose_trunk_failed(tmp_path):
+def test_a_stack_continues_without_the_member_whose_trunk_failed(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
 

@@ -43,7 +43,7 @@ def test_a_finished_sweep_is_not_said_to_have_been_trained(tmp_path, before, sto
         assert "next" not in closing(sweep, plan, outcome, last=False)
 
 
-def test_a_sweep_that_has_its_tokens_goes_on_without_its_text(tmp_path):
+def test_a_sweep_that_has_its_tokens_resumes_without_its_text(tmp_path):
     path, sweep = tmp_path / "gone.yaml", SweepDir(tmp_path / "out")
     path.write_text(CONFIG)
     request = Request(config=str(path), device="cpu", out=str(sweep.path))

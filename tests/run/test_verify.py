@@ -48,7 +48,7 @@ def pin(sweep: SweepDir, spec: DataSpec, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """A trunk and its branch, trained by a worker in this very process."""
+    """A trunk and its branch, trained by a worker in this process."""
     spec, folder = data
     sweep = SweepDir(tmp_path_factory.mktemp("kept"))
     pin(sweep, spec, folder)
@@ -106,7 +106,7 @@ class Repeater:
     def close(self): ...
 
 
-def test_what_was_changed_afterwards_is_found(trained, tmp_path, monkeypatch):
+def test_files_changed_afterwards_are_noticed(trained, tmp_path, monkeypatch):
     sweep, trunk, branch = trained
     monkeypatch.setattr(engines, "start", lambda engine, again, slots: Repeater(sweep, again))
     changed = SweepDir(tmp_path)
@@ -144,7 +144,7 @@ def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch)
     cancelled: list[str] = []
 
     class Endless(Repeater):
-        """The trunk saves its state and then has long to go."""
+        """The trunk saves its state and does not end by itself."""
 
         def submit(self, runs):
             super().submit(runs)
@@ -168,7 +168,7 @@ def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch)
     assert "with 1 more that they depend on" in said[0]
 
 
-def test_a_state_the_trunk_still_holds_is_taken_and_said(trained, tmp_path, monkeypatch):
+def test_a_state_that_the_trunk_still_has_is_used(trained, tmp_path, monkeypatch):
     sweep, trunk, branch = trained
     taken: list[Plan] = []
 
@@ -197,7 +197,7 @@ def test_a_state_the_trunk_still_holds_is_taken_and_said(trained, tmp_path, monk
         ("../x", "no finished run '../x'"),
     ],
 )
-def test_what_is_not_there_is_refused(trained, wanted, said):
+def test_a_run_that_does_not_exist_is_refused(trained, wanted, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         verify(trained[0], wanted, "auto", lambda line: None)
     with pytest.raises(ConfigError, match="no such sweep"):
