@@ -1,6 +1,6 @@
-"""What a sweep began with and goes on with: its config and its plan.
+"""Keeps what a sweep began with: its config and its plan.
 
-A later calibration may cut the grid elsewhere; the runs of one sweep must not straddle that.
+A later calibration may cut the grid differently; all runs of one sweep must share the plan.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, read_plan
-from scaling_law.spec.recipe import told_apart
+from scaling_law.spec.recipe import recipe_differences
 
 Say = Callable[[str], None]
 
@@ -50,8 +50,8 @@ def begun_plan(
 ) -> Plan | None:
     """The plan this sweep began with, if the config and the kind of device are the same.
 
-    A damaged ``sweep.yaml`` is written anew where the plan names the config. Raises
-    ``SlawError`` when ``plan.json`` is damaged.
+    A damaged ``sweep.yaml`` is written again if the plan names the config. Raises ``SlawError``
+    if ``plan.json`` is damaged.
     """
     if not sweep.plan.is_file():
         return None
@@ -64,38 +64,40 @@ def begun_plan(
     try:
         checksum.read_text(sweep.config, known)
     except ConfigError as damage:
-        say(f"{damage}; written anew")
+        say(f"{damage}; written again")
         _write_config(config, sweep)
     return dataclasses.replace(plan, slots=profile.slots)
 
 
 def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
-    """Raise ``ConfigError`` where finished runs of the sweep are of another recipe than ``plan``:
-    another text, tokenizer, context, rule or schedule.
+    """Raise ``ConfigError`` if finished runs of the sweep are of another recipe than ``plan``.
 
-    No law describes both; larger sizes, other horizons and seeds may join.
+    No law describes two recipes; other sizes, horizons and seeds may be added.
     """
-    kept = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
-    specs = [record.spec for record in kept if record is not None]
+    records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+    specs = [record.spec for record in records if record is not None]
     if not specs:
         return
-    phrases = told_apart([run.spec for run in plan.runs], specs)
+    phrases = recipe_differences([run.spec for run in plan.runs], specs)
     if phrases:
         raise ConfigError(
             f"{sweep.path}: {len(specs)} finished runs of another recipe are there:"
             f" {'; '.join(phrases)}; a law is fitted to one recipe: choose another folder with"
-            " --out, or make the config as theirs was"
+            " --out, or change the config to theirs"
         )
 
 
 def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> bool:
-    """Whether ``sweep.yaml`` plans the same runs: another version wrote other keys.
-
-    Where curves are shown besides is no part of it.
-    """
+    """Whether ``sweep.yaml`` plans the same runs; another version may write other keys."""
     try:
         checksum.read_text(sweep.config, known)
         begun = load_config(sweep.config, device_kind=config.device_kind)
     except ConfigError:
         return False
-    return dataclasses.replace(begun, trackers=()) == dataclasses.replace(config, trackers=())
+    return _what_is_trained(begun) == _what_is_trained(config)
+
+
+def _what_is_trained(config: SweepConfig) -> SweepConfig:
+    """The config without where its runs are executed and where their curves are shown."""
+    choices = {word: chosen for word, chosen in config.choices.items() if word != "engine"}
+    return dataclasses.replace(config, trackers=(), choices=choices)

@@ -1,8 +1,8 @@
-"""``data.json``: the data that a sweep began with and goes on with, one pin for each of its data.
+"""``data.json`` keeps which data a sweep began with: one pin for each dataset of its runs.
 
-A package upgrade between two calls changes the installed corpus, or a task's rule; the runs of
-one sweep must not straddle that. A sweep of one dataset has its pin alone in the file, one of
-several has them in a list under ``datasets``.
+A package upgrade between two calls changes the installed corpus, or how a task makes its
+examples; all runs of one dataset must share both. The file is the pin itself where there is one,
+and a list of pins under ``datasets`` where there are several.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _SEVERAL = "datasets"
 
 
 def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[DataOf, Dataset]:
-    """The data this sweep began with, checked; prepared and pinned on the first call.
+    """The data of ``specs`` as this sweep began with them; prepared and pinned on the first call.
 
-    Damaged tokens are prepared again. Pins of other data stay while finished runs have them.
-    Raises ``ConfigError`` when pinned data cannot be had any more.
+    Every token is checked, and damaged text is prepared again. Pins of other data stay as long as
+    a finished run has them. Raises ``ConfigError`` if pinned data are no longer available.
     """
     wanted = list(dict.fromkeys(specs))
     pins = _usable_pins(sweep, wanted, say)
@@ -40,7 +40,7 @@ def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[
     kept = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
     kept = [pin for pin in kept if any(_is_of(pin, spec) for spec in _finished(sweep))]
     fresh = [pin_of(spec, dataset) for spec, dataset in datasets.items()]
-    # the folder may lie elsewhere on another machine that is at work on the sweep
+    # the folder may differ on another machine that works on the sweep
     if _without_folders([*fresh, *kept]) != _without_folders(pins):
         write_pins(sweep, [*fresh, *kept])
     return datasets
@@ -61,7 +61,7 @@ def read_pins(sweep: SweepDir, remedy: str) -> list[Pin]:
     data = checksum.read(sweep.data, remedy)
     pins = data.get(_SEVERAL, [data])
     if not isinstance(pins, list) or not all(map(_is_pin, pins)):
-        raise ConfigError(f"{sweep.data}: damaged (no pin of a text); {remedy}")
+        raise ConfigError(f"{sweep.data}: damaged (it names no data); {remedy}")
     return pins
 
 
@@ -78,14 +78,14 @@ def pinned_data_of(
     if pin is None:
         named = " and ".join(pin["fingerprint"] for pin in pins)
         raise RunFailed(
-            f"{sweep.data}: names data {named}, and none of {spec.name} as this run has it; start a"
-            " new sweep (--out)"
+            f"{sweep.data}: names data {named}, but none of {spec.name} as this run has it; start"
+            " a new sweep with --out"
         )
     dataset = opened(spec, Path(pin["folder"]) if "folder" in pin else None)
     if pin["fingerprint"] != dataset.fingerprint:
         raise RunFailed(
-            f"{sweep.data}: names corpus {pin['fingerprint']}, and the data of this run are "
-            f"{dataset.fingerprint} of {spec.name}; start a new sweep (--out)"
+            f"{sweep.data}: names corpus {pin['fingerprint']}, but this run's data are"
+            f" {dataset.fingerprint} of {spec.name}; start a new sweep with --out"
         )
     return dataset
 
@@ -138,7 +138,7 @@ def _pinned_text(spec: DataSpec, pin: Pin | None, sweep: SweepDir, say: Say) -> 
             shutil.rmtree(folder)
         prepared_data(spec, say)
         dataset = _sound(spec, fresh, say)
-        if dataset is None:  # it was there for another corpus state's pin, and is damaged too
+        if dataset is None:  # prepared earlier from another corpus state, and damaged too
             shutil.rmtree(fresh)
             dataset = prepared_data(spec, say)
     if pin is not None:
@@ -147,7 +147,7 @@ def _pinned_text(spec: DataSpec, pin: Pin | None, sweep: SweepDir, say: Say) -> 
 
 
 def _sound(spec: DataSpec, folder: Path, say: Say) -> Dataset | None:
-    """The dataset in ``folder``, or None, after saying so, where a file of it is damaged."""
+    """The dataset in ``folder``; None, with a message, if one of its files is damaged."""
     try:
         dataset = open_data(spec, folder)
         dataset.check()
@@ -160,14 +160,14 @@ def _sound(spec: DataSpec, folder: Path, say: Say) -> Dataset | None:
 def _check_same_text(sweep: SweepDir, pin: Pin, dataset: Dataset) -> None:
     if pin["fingerprint"] != dataset.fingerprint:
         raise ConfigError(
-            f"{sweep.path}: began on corpus {pin['fingerprint']}, whose cache is gone, and the"
-            f" text here is now {dataset.fingerprint}; start a new sweep with --out"
+            f"{sweep.path}: began on corpus {pin['fingerprint']}, which is no longer cached, and"
+            f" the text here is now {dataset.fingerprint}; start a new sweep with --out"
         )
     hashes = dataset.pin["tokens_sha256"]
     if pin.get("tokens_sha256", hashes) != hashes:
         raise ConfigError(
-            f"{sweep.path}: its text is there but other versions cut it into other tokens;"
-            " install those its records name, or start a new sweep with --out"
+            f"{sweep.path}: its text is there, but the installed versions cut it into other tokens;"
+            " install those that its records name, or start a new sweep with --out"
         )
 
 
@@ -194,8 +194,8 @@ def _usable_pins(sweep: SweepDir, specs: Sequence[DataOf], say: Say) -> list[Pin
             break
     if kept and not pins:
         raise ConfigError(
-            f"{sweep.data}: damaged, and no record says which text the runs began with; if nothing"
-            " here was trained yet delete it, else start a new sweep with --out"
+            f"{sweep.data}: damaged, and no record says which text the runs began with; delete it"
+            " if nothing here has been trained yet, else start a new sweep with --out"
         )
-    say(f"{damage}; written anew")
+    say(f"{damage}; written again")
     return pins
