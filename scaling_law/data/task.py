@@ -139,7 +139,7 @@ class TaskDataset:
         """Positions that ``val_batches`` gives."""
         return len(spread(self.n_seqs(split, n_ctx), n_ctx, max_tokens)) * n_ctx
 
-    def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> None:
+    def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> int | None:
         """None: no text."""
         return None
 
@@ -182,6 +182,8 @@ def _why_broken(batch: Batch, count: int, dataset: TaskDataset) -> str:
             )
         if array.dtype == np.float32 and not np.isfinite(array).all():
             return f"{name} hold numbers that are not finite"
+    if (inputs.dtype == np.int64) != (dataset.sizes.inputs == "ids"):
+        return f"inputs are {inputs.dtype}, and the task says that they are {dataset.sizes.inputs}"
     if inputs.dtype == np.int64 and inputs.shape != (count, n_ctx):
         return f"inputs are of shape {inputs.shape}, expected {(count, n_ctx)} (n_ctx {n_ctx})"
     if inputs.dtype == np.int64 and targets.shape[1] > n_ctx:

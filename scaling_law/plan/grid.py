@@ -177,10 +177,10 @@ def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> st
 
 def _template(config: SweepConfig) -> ModelSpec:
     section = config.model
-    if config.vocab_size < 2:
+    if config.vocab_size < 2 or (config.task_sizes and config.task_sizes.inputs != "ids"):
         raise PlanError(
-            f"{config.where('data', 'source')}: the task has {config.vocab_size} ids, and the model"
-            " reads and predicts at least 2"
+            f"{config.where('data', 'source')}: the task's inputs are {config.task_sizes.inputs},"
+            f" with a vocabulary of {config.vocab_size}; the model reads ids, of at least 2 kinds"
         )
     return ModelSpec(
         vocab_size=config.vocab_size,

@@ -35,13 +35,13 @@ def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[
     a finished run has them. Raises ``ConfigError`` if pinned data are no longer available.
     """
     wanted = list(dict.fromkeys(specs))
-    pins = _usable_pins(sweep, wanted, say)
+    pins, whole = _usable_pins(sweep, wanted, say)
     datasets = {spec: _pinned(spec, _of_spec(pins, spec), sweep, say) for spec in wanted}
     kept = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
     kept = [pin for pin in kept if any(_is_of(pin, spec) for spec in _finished(sweep))]
     fresh = [pin_of(spec, dataset) for spec, dataset in datasets.items()]
     # the folder may differ on another machine that works on the sweep
-    if _without_folders([*fresh, *kept]) != _without_folders(pins):
+    if not whole or _without_folders([*fresh, *kept]) != _without_folders(pins):
         write_pins(sweep, [*fresh, *kept])
     return datasets
 
@@ -171,15 +171,16 @@ def _check_same_text(sweep: SweepDir, pin: Pin, dataset: Dataset) -> None:
         )
 
 
-def _usable_pins(sweep: SweepDir, specs: Sequence[DataOf], say: Say) -> list[Pin]:
+def _usable_pins(sweep: SweepDir, specs: Sequence[DataOf], say: Say) -> tuple[list[Pin], bool]:
     """The pins of ``data.json``; for a damaged one what the sweep's records name stands in.
 
-    None of data that no finished run has: checkpoints name their data themselves.
+    Also whether the file holds exactly them. Data that no finished run has get no pin then:
+    checkpoints name their data themselves.
     """
     if not sweep.data.exists():
-        return []
+        return [], False
     try:
-        return read_pins(sweep, "")
+        return read_pins(sweep, ""), True
     except ConfigError as problem:
         damage = problem.lines[0].rstrip("; ")
     kept = [record for d in sweep.run_dirs() if (record := record_if_there(d)) is not None]
@@ -198,4 +199,4 @@ def _usable_pins(sweep: SweepDir, specs: Sequence[DataOf], say: Say) -> list[Pin
             " if nothing here has been trained yet, else start a new sweep with --out"
         )
     say(f"{damage}; written again")
-    return pins
+    return pins, False

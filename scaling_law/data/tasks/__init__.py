@@ -25,14 +25,16 @@ MAX_EXAMPLES = 2**40
 class TaskSizes:
     """What a plan must know of a task.
 
-    ``vocab_size`` is how many ids there are, 0 where there are none;
-    ``n_ctx`` is the positions of an example;
-    ``splits`` are the examples of each split; None for a training split without end.
+    ``vocab_size``: how many ids there are, 0 where there are none.
+    ``n_ctx``: positions of an example.
+    ``splits``: examples of each split; None for a training split without end.
+    ``inputs``: ``"ids"`` or ``"numbers"``.
     """
 
     vocab_size: int
     n_ctx: int
     splits: Mapping[str, int | None]
+    inputs: str = "ids"
 
     @property
     def train_seqs(self) -> int | None:
@@ -50,18 +52,19 @@ class TaskSizes:
 class Task:
     """Examples by rule. Every function is pure and takes the task's settings.
 
-    ``vocab_size(settings)`` is how many ids inputs and targets may hold, from 0 up; 0 where
-    neither holds ids;
-    ``n_ctx(settings)`` is the positions of every example's inputs; 1 where they have none
-    (features, images);
-    ``splits(settings)`` gives the number of examples of ``train``, of ``val`` and of any further
-    ``val:NAME``; None for ``train`` makes every training example a new one;
-    ``examples(settings, split, indices)`` gives those examples of a split, numbered from 0 (of one
-    without end up to 2**47), as a ``Batch``: inputs [B, n_ctx] int64 ids, or [B, ...] float32
-    numbers; targets [B, T'], those of the last T' positions where inputs have positions; weights
-    [B, T'] float32, or None;
-    ``settings`` is a dataclass; it refuses what it cannot be in its ``__post_init__``;
-    ``licence`` is a line about whose examples these are.
+    ``vocab_size(settings)``: how many ids inputs and targets may hold, from 0 up; 0 where neither
+    holds ids.
+    ``n_ctx(settings)``: positions of every example's inputs; 1 where they have none (features,
+    images).
+    ``splits(settings)``: how many examples ``train``, ``val`` and any further ``val:NAME`` have;
+    None for ``train`` makes every training example a new one.
+    ``examples(settings, split, indices)``: those examples of a split, numbered from 0 (of one
+    without end up to 2**47), as a ``Batch``. Its inputs are [B, n_ctx] int64 ids, or [B, ...]
+    float32 numbers; its targets [B, T'], those of the last T' positions where inputs have
+    positions; its weights [B, T'] float32, or None.
+    ``settings``: a dataclass, which refuses values that do not fit in its ``__post_init__``.
+    ``inputs``: whether the inputs are ``"ids"`` or ``"numbers"``.
+    ``licence``: a line about whose examples these are.
     """
 
     vocab_size: Callable[[Any], int]
@@ -69,7 +72,12 @@ class Task:
     splits: Callable[[Any], Mapping[str, int | None]]
     examples: Callable[[Any, str, NDArray[np.int64]], Batch]
     settings: type = NoSettings
+    inputs: str = "ids"
     licence: str = "made by rule; no licence applies"
+
+    def __post_init__(self) -> None:
+        if self.inputs not in ("ids", "numbers"):
+            raise ValueError(f"inputs is {self.inputs!r}, expected ids or numbers")
 
     def sizes(self, settings: Any) -> TaskSizes:
         """The task's sizes, held against the contract. Raises ``ConfigError`` where they break it.
@@ -91,7 +99,7 @@ class Task:
                     f" {low}"
                 )
         _check_splits(answers["splits"])
-        return TaskSizes(**answers)
+        return TaskSizes(**answers, inputs=self.inputs)
 
 
 def _is_count(value: Any, low: int) -> bool:
