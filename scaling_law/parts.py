@@ -11,16 +11,18 @@ it is used, so that plans, ``--help`` and the config's schema need no torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,6 +130,8 @@ _KINDS = (
 )  # fmt: skip
 KINDS = {kind.word: kind for kind in _KINDS}
 
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}"
+
 # Files of users that this process has read: by kind and hash.
 _own_files: dict[tuple[str, str], types.ModuleType] = {}
 
@@ -164,7 +168,7 @@ def refer(word: str, text: str, *folders: Path) -> Reference:
         return _refer_to_file(word, text, folders)
     if text in names(word):
         return Reference(name=text)
-    raise ConfigError(unknown(word, text))
+    raise ConfigError(f"{unknown(word, text)} or the path of a .py file")
 
 
 def unknown(word: str, text: str) -> str:
@@ -172,7 +176,7 @@ def unknown(word: str, text: str) -> str:
     known = names(word)
     return (
         f"no {word} is named {quoted(text)}{did_you_mean(text, known)}; expected one of"
-        f" {', '.join(known)} (see slaw parts {word}) or the path of a .py file"
+        f" {', '.join(known)} (see slaw parts {word})"
     )
 
 
@@ -205,6 +209,11 @@ def read_file(word: str, path: Path) -> Reference:
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
     digest = hashlib.sha256(content).hexdigest()
+    if not re.fullmatch(_NAME, path.stem):
+        raise ConfigError(
+            f"{path}: records name a {word} by its file: expected letters, digits, _ and - before"
+            " .py"
+        )
     reference = Reference(name=path.stem, source_sha256=digest)
     if (word, digest) in _own_files:
         return reference
@@ -222,11 +231,31 @@ def read_file(word: str, path: Path) -> Reference:
     return reference
 
 
-def _why_not_loaded(word: str, path: Path, problem: Exception) -> str:
-    line = problem.lineno if isinstance(problem, SyntaxError) else None
+@contextlib.contextmanager
+def users_code(word: str, reference: Reference) -> Iterator[None]:
+    """While inside, what a user's own file raises becomes a ``ConfigError`` with file and line."""
+    path = file_of(word, reference)
+    try:
+        yield
+    except Exception as problem:
+        line = None if path is None else _line_in(path, problem)
+        if line is None:
+            raise
+        said = f"{type(problem).__name__}: {one_line(str(problem))}"
+        raise ConfigError(f"{path}:{line}: this {word} fails ({said})") from None
+
+
+def _line_in(path: Path, problem: Exception) -> int | None:
+    """The last line of the file on the way to a problem; None where the file is not on it."""
+    line = None
     for frame in traceback.extract_tb(problem.__traceback__):
         if frame.filename == str(path):
             line = frame.lineno
+    return line
+
+
+def _why_not_loaded(word: str, path: Path, problem: Exception) -> str:
+    line = problem.lineno if isinstance(problem, SyntaxError) else _line_in(path, problem)
     where = f"{path}:{line}" if line is not None else str(path)
     return (
         f"{where}: this {word} does not load ({type(problem).__name__}: {one_line(str(problem))})"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from scaling_law import parts
 from scaling_law.config.load import SweepConfig
 from scaling_law.config.schema import (
     HORIZONS,
@@ -17,10 +19,10 @@ from scaling_law.config.schema import (
     SizeRange,
 )
 from scaling_law.decode import build_shared
-from scaling_law.errors import PlanError
+from scaling_law.errors import ConfigError, PlanError
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.hyperparams import RuleChoice, apply_rule, beta2_for
+from scaling_law.spec.hyperparams import RuleChoice, Sizing, beta2_for
 from scaling_law.spec.run import DEFAULT_OPTIMIZER, ModelSpec, OptimSpec, ScheduleSpec
 from scaling_law.spec.scales import (
     MODEL_SCALES,
@@ -88,15 +90,8 @@ class Course:
         )
 
     def schedule(self, config: SweepConfig, decay_steps: int | None) -> ScheduleSpec:
-        """The learning rate of the trunk (``decay_steps`` None under WSD) or of one horizon."""
-        fields = {
-            "shape": config.schedule.shape,
-            "warmup_steps": self.warmup_steps,
-            "decay_steps": decay_steps,
-            "cooldown": config.schedule.cooldown,
-            "final_frac": config.schedule.final_frac,
-        }
-        return build_shared(ScheduleSpec, fields)  # a hundred seeds have the same
+        """The learning rate of the trunk (``decay_steps`` None) or of one horizon."""
+        return _schedule(config, self.warmup_steps, decay_steps)
 
 
 def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
@@ -272,17 +267,7 @@ def _course(
 ) -> Course:
     wanted = _horizons(entry, model)
     tokens = [horizon for horizon, _ in wanted]
-    try:
-        choice = apply_rule(
-            config.optim.rule,
-            model,
-            shortest_tokens=tokens[0],
-            longest_tokens=tokens[-1],
-            wsd=config.schedule.shape == "wsd",
-        )
-    except ValueError as problem:
-        raise PlanError(f"{config.where('optim', 'rule')}: {problem}") from None
-    choice = _overridden(config, choice, model)
+    choice, rule = _overridden(config, rule_choice(config, model, tokens), model)
     batch = choice.batch_tokens
     warmup_steps = max(1, round(choice.warmup_tokens / batch))
     horizons = tuple(
@@ -300,7 +285,7 @@ def _course(
         size=name,
         model=model,
         seed=0,
-        optim=_optim(config, choice),
+        optim=_optim(config, choice, rule),
         batch_tokens=batch,
         warmup_steps=warmup_steps,
         horizons=horizons,
@@ -308,6 +293,45 @@ def _course(
         grow_from=entry.grow_from,
         grow_tokens=entry.grow_at,
     )
+
+
+def rule_choice(config: SweepConfig, model: ModelSpec, tokens: Sequence[float]) -> RuleChoice:
+    """What the config's rule says for one size with horizons of ``tokens``, rising.
+
+    Raises ``PlanError`` where the rule has no answer.
+    """
+    rule = config.choice("rule")
+    sizing = Sizing(
+        model=model,
+        shortest_tokens=tokens[0],
+        longest_tokens=tokens[-1],
+        shares_trunk=config.choice("schedule").part.shares_trunk,
+    )
+    try:
+        with parts.users_code(rule.word, rule.reference):
+            choice: RuleChoice = rule.part.choose(sizing, rule.settings)
+            return choice
+    except (ConfigError, ValueError) as problem:
+        raise PlanError(f"{config.where('optim', 'rule')}: {problem}") from None
+
+
+def _schedule(config: SweepConfig, warmup_steps: int, decay_steps: int | None) -> ScheduleSpec:
+    """The learning rate of a run. Raises ``ConfigError`` where a user's own schedule fails."""
+    shape, cooldown = config.choice("schedule"), config.choice("cooldown")
+    fields = {
+        "shape": shape.reference.name,
+        "warmup_steps": warmup_steps,
+        "decay_steps": decay_steps,
+        "cooldown": cooldown.reference.name,
+        "final_frac": config.schedule.final_frac,
+        "shape_part": shape.beyond_name,
+        "cooldown_part": cooldown.beyond_name,
+    }
+    spec = build_shared(ScheduleSpec, fields)  # a hundred seeds have the same
+    if shape.reference.source_sha256 is None:
+        return spec
+    with parts.users_code(shape.word, shape.reference):
+        return build_shared(ScheduleSpec, {**fields, "recorded_end": spec.end_by_part()})
 
 
 def _given(entry: GridEntry) -> str:
@@ -337,8 +361,8 @@ def _in_steps(
     config: SweepConfig, index: int, tokens: float, cell: float | None, batch_tokens: int
 ) -> Horizon:
     steps = round(tokens / batch_tokens)
-    decays = config.schedule.shape == "wsd"
-    decay_steps = max(1, round(config.schedule.decay_frac * steps)) if decays else None
+    cools_down = config.choice("schedule").part.shares_trunk
+    decay_steps = max(1, round(config.schedule.decay_frac * steps)) if cools_down else None
     return Horizon(index=index, steps=steps, decay_steps=decay_steps, cell=cell)
 
 
@@ -367,8 +391,10 @@ def _impossible(
     return None
 
 
-def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> RuleChoice:
-    """The rule's choice with what ``optim`` sets itself, all of it named in ``rule``."""
+def _overridden(
+    config: SweepConfig, choice: RuleChoice, model: ModelSpec
+) -> tuple[RuleChoice, str]:
+    """The rule's choice with what ``optim`` sets itself; and the rule's name with all of that."""
     optim, named = config.optim, []
     if optim.lr is not None:
         choice = dataclasses.replace(choice, lr=optim.lr)
@@ -394,10 +420,10 @@ def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> Ru
     if optim.warmup_tokens is not None:
         choice = dataclasses.replace(choice, warmup_tokens=float(optim.warmup_tokens))
         named.append(f"warmup_tokens={optim.warmup_tokens}")
-    return dataclasses.replace(choice, rule=" ".join([choice.rule, *named]))
+    return choice, " ".join([config.choice("rule").reference.name, *named])
 
 
-def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
+def _optim(config: SweepConfig, choice: RuleChoice, rule: str) -> OptimSpec:
     """What a run records of the optimizer: settings that ``OptimSpec`` has are its fields."""
     optimizer = config.choice("optimizer").component
     settings = config.choice("optimizer").settings
@@ -408,9 +434,10 @@ def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
     optimizer = dataclasses.replace(optimizer, settings=rest)
     return OptimSpec(
         lr=choice.lr,
-        rule=choice.rule,
+        rule=rule,
         **betas,
         weight_decay=config.optim.weight_decay,
         grad_clip=config.optim.grad_clip,
         optimizer=None if optimizer == Component(name=DEFAULT_OPTIMIZER) else optimizer,
+        rule_part=config.choice("rule").beyond_name,
     )

@@ -105,7 +105,11 @@ def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> 
         begun = load_config(sweep.config, device_kind=config.device_kind)
     except ConfigError:
         return False
-    return dataclasses.replace(begun, trackers=()) == dataclasses.replace(config, trackers=())
+    return _untracked(begun) == _untracked(config)
+
+
+def _untracked(config: SweepConfig) -> SweepConfig:
+    return dataclasses.replace(config, choices={**config.choices, "tracker": ()})
 
 
 def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:

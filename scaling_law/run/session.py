@@ -19,7 +19,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
-from scaling_law.config.trackers import by_name
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
@@ -208,7 +207,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
     # here, because a dry run trains nothing and should not load what does
     from scaling_law.run.engines.local import LocalEngine
     from scaling_law.run.runner import Runner, engine_log
-    from scaling_law.run.tracking import HURRY_SECONDS, tracked
+    from scaling_law.run.tracking import HURRY_SECONDS, chosen_trackers, tracked
 
     with _stoppable(), Claims() as claims:
         config, profile = _config_and_profile(request, say)
@@ -225,7 +224,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             raise
         say(_opening(plan, dataset, sweep))
         runner = Runner(plan, sweep, LocalEngine(plan.slots, engine_log(sweep)))
-        with tracked(sweep, plan.name, by_name(config.trackers), say) as patience:
+        with tracked(sweep, plan.name, chosen_trackers(config.choices["tracker"]), say) as patience:
             outcome = runner.run()
             if outcome.stopped_by is not None:
                 patience.seconds = HURRY_SECONDS

@@ -150,7 +150,7 @@ def _decay_fracs(specs: Sequence[RunSpec]) -> list[str]:
     spans = {
         row: _span(spec.schedule.decay_steps, spec.total_steps)
         for row, spec in enumerate(specs)
-        if spec.schedule.shape == "wsd" and spec.schedule.decay_steps is not None
+        if spec.schedule.decay_steps is not None
     }
     found: dict[int, str] = {}
     rest = sorted(spans, key=lambda row: spans[row][1])
@@ -165,8 +165,8 @@ def _decay_fracs(specs: Sequence[RunSpec]) -> list[str]:
     alone = next(iter(found.values())) if len(set(found.values())) == 1 else ""
     for row, spec in enumerate(specs):
         if row not in found:
-            wsd = spec.schedule.shape == "wsd"
-            found[row] = trunks.get(spec.run_id, alone) if wsd else ""
+            is_trunk = spec.schedule.end == "trunk"
+            found[row] = trunks.get(spec.run_id, alone) if is_trunk else ""
     return [found[row] for row in range(len(specs))]
 
 

@@ -11,23 +11,29 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from scaling_law import parts
 from scaling_law.decode import build, build_shared
 from scaling_law.errors import quoted
 from scaling_law.spec.component import Component, component_from_json
 from scaling_law.versions import RESOURCES, SPEC
 
+if TYPE_CHECKING:
+    from scaling_law.spec.cooldowns import Cooldown
+    from scaling_law.spec.schedules import Schedule
+
 NORMS = ("rmsnorm", "layernorm")
 POSITIONS = ("rotary", "learned", "alibi", "none")
 ACTIVATIONS = ("gelu", "swiglu", "relu2")
-SCHEDULES = ("wsd", "cosine", "linear", "constant")
-COOLDOWNS = ("1-sqrt", "linear", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
+# How a run's learning rate ends: decayed, never decayed, or at the last branch point of a trunk.
+ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
@@ -38,6 +44,14 @@ DEFAULT_OPTIMIZER = "adamw"
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+
+
+def _check_part(word: str, name: str, part: Component | None) -> None:
+    """Raises ``ValueError`` where no part of the package has this name, unless it is a user's."""
+    if part is not None and part.name != name:
+        raise ValueError(f"{word} is {quoted(name)}, and its part is {quoted(part.name)}")
+    if part is None or part.source_sha256 is None:
+        _one_of(word, name, parts.names(word))
 
 
 def check_run_id(name: str) -> None:
@@ -176,8 +190,15 @@ class DataSpec(_Part):
 class ScheduleSpec(_Part):
     """Learning rate against step, as a shape between 0 and 1.
 
-    ``decay_steps`` is the length of the cooldown of ``wsd`` (None: never cools down, which
-    makes the run a trunk); ``final_frac`` is the fraction of the peak the decay ends at.
+    ``shape`` is the name of the schedule;
+    ``warmup_steps`` are the steps of the linear warm-up;
+    ``decay_steps`` are the steps of the cooldown, None for a run without one. A trunk has none;
+    ``cooldown`` is the name of the cooldown's shape;
+    ``final_frac`` is the fraction of the peak that the decay ends at;
+    ``shape_part`` and ``cooldown_part`` are the parts where the names do not say all: settings
+    that are not at their default, or a user's own file;
+    ``recorded_end`` is how the learning rate ends under a user's own schedule, one of ``ENDS``,
+    recorded when the run is planned, so that reading a record executes no such file.
     """
 
     shape: str = "wsd"
@@ -185,12 +206,54 @@ class ScheduleSpec(_Part):
     decay_steps: int | None = None
     cooldown: str = "1-sqrt"
     final_frac: float = 0.0
+    shape_part: Component | None = field(default=None, metadata=_OMIT_NONE)
+    cooldown_part: Component | None = field(default=None, metadata=_OMIT_NONE)
+    recorded_end: str | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
-        _one_of("schedule", self.shape, SCHEDULES)
-        _one_of("cooldown", self.cooldown, COOLDOWNS)
+        _check_part("schedule", self.shape, self.shape_part)
+        _check_part("cooldown", self.cooldown, self.cooldown_part)
         _at_least(0, warmup_steps=self.warmup_steps, final_frac=self.final_frac)
         _at_least(1, decay_steps=self.decay_steps)
+        if self.recorded_end is not None:
+            _one_of("recorded_end", self.recorded_end, ENDS)
+
+    @cached_property
+    def part(self) -> Schedule:
+        """The schedule's part. Raises ``ConfigError`` without the user's own file."""
+        part: Schedule = parts.load("schedule", self._component.reference)
+        return part
+
+    @cached_property
+    def settings(self) -> Any:
+        """The schedule's own settings."""
+        return self._component.settings_as(self.part.settings)
+
+    @property
+    def _component(self) -> Component:
+        return self.shape_part or Component(name=self.shape)
+
+    @cached_property
+    def end(self) -> str:
+        """How the learning rate ends: one of ``ENDS``."""
+        return self.recorded_end or self.end_by_part()
+
+    def end_by_part(self) -> str:
+        """What the part itself says of ``end``."""
+        if self.part.shares_trunk and self.decay_steps is None:
+            return "trunk"
+        return "annealed" if self.part.annealed(self, self.settings) else "hot"
+
+    def cooled_down(self, progress: float) -> float:
+        """The fraction of the rate before the cooldown that is left at ``progress`` through it."""
+        cooldown, settings = self._cooldown
+        return self.final_frac + (1 - self.final_frac) * cooldown.shape(progress, settings)
+
+    @cached_property
+    def _cooldown(self) -> tuple[Cooldown, Any]:
+        component = self.cooldown_part or Component(name=self.cooldown)
+        part: Cooldown = parts.load("cooldown", component.reference)
+        return part, component.settings_as(part.settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +265,9 @@ class OptimSpec(_Part):
     ``beta1``, ``beta2`` and ``eps`` are AdamW's, None for an optimizer without them;
     ``weight_decay`` is that of matrices;
     ``grad_clip`` is the largest norm of the gradient, None for no limit;
-    ``optimizer`` is the part, None for AdamW.
+    ``optimizer`` is the part, None for AdamW;
+    ``rule_part`` is the rule where its name does not say all: settings that are not at their
+    default, or a user's own file.
     """
 
     lr: float
@@ -213,6 +278,7 @@ class OptimSpec(_Part):
     weight_decay: float = 0.1
     grad_clip: float | None = 1.0
     optimizer: Component | None = field(default=None, metadata=_OMIT_NONE)
+    rule_part: Component | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
         if not self.lr > 0:
@@ -388,8 +454,7 @@ class RunSpec:
         """``trunk`` (never annealed, exists to be branched), ``branch`` or ``single``."""
         if self.branch is not None:
             return "branch"
-        is_trunk = self.schedule.shape == "wsd" and self.schedule.decay_steps is None
-        return "trunk" if is_trunk else "single"
+        return "trunk" if self.schedule.end == "trunk" else "single"
 
     @cached_property
     def run_id(self) -> str:
@@ -489,7 +554,9 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     fields["data"] = build_shared(
         DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
     )
-    fields["schedule"] = build_shared(ScheduleSpec, fields["schedule"])
+    fields["schedule"] = build_shared(
+        ScheduleSpec, _with_components(fields["schedule"], "shape_part", "cooldown_part")
+    )
     fields["optim"] = _optim_from_json(fields["optim"])
     fields["eval"] = build_shared(EvalSpec, fields["eval"])
     fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
@@ -505,12 +572,17 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     return build(RunSpec, fields)
 
 
+def _with_components(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The fields of a spec's part, those of ``names`` that are there as components."""
+    made = {name: component_from_json(data[name]) for name in names if name in data}
+    return {**data, **made}
+
+
 def _optim_from_json(data: dict[str, Any]) -> OptimSpec:
-    if "optimizer" not in data:
-        return build_shared(OptimSpec, data)
-    # what is absent is None, not AdamW's default
-    own = {"beta1": None, "beta2": None, "eps": None}
-    return build(OptimSpec, {**own, **data, "optimizer": component_from_json(data["optimizer"])})
+    data = _with_components(data, "optimizer", "rule_part")
+    if "optimizer" in data:  # what is absent is None, not AdamW's default
+        data = {"beta1": None, "beta2": None, "eps": None, **data}
+    return build_shared(OptimSpec, data)
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:

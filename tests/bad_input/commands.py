@@ -268,7 +268,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("allocate-gpu-count-half", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--gpu-count", ".5"), "argument --gpu-count: expected a whole number, found '.5'; see `slaw allocate --help`"),
     ("allocate-mfu", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--mfu", "40"), "utilisation is 40.0, expected above 0 and at most 1"),
     ("allocate-no-price", ("allocate", "--law", "besiroglu2024", "--dollars", "9", "--gpu", "m1"), "M1 has no rental price: give --gpu-price"),
-    ("allocate-rule", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--rule", "thumb"), "rule 'thumb': expected one of slaw_small, olmo_ladder, steplaw"),
+    ("allocate-rule", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--rule", "thumb"), "no rule is named 'thumb'; expected one of olmo_ladder, slaw_small, steplaw"),
     ("allocate-level", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--level", "2"), "level 2.0: expected in [0.5, 1)"),
     ("retrodict-law", ("retrodict", "--law", "newton"), "law 'newton': expected a law that can be fitted, broken, chinchilla,"),
     ("retrodict-growth", ("retrodict", "--law", "besiroglu2024", "--hardware-growth", "0"), "argument --hardware-growth: expected a positive finite count, found '0'; see `slaw retrodict --help`"),

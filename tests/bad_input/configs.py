@@ -163,7 +163,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("lr-is-a-huge-whole-number", GOOD + f"optim: {{lr: {'9' * 350}}}\n", "s.yaml:6: optim.lr: expected a finite number, found 99999999999999999999...", 1),
     ("rule-unknown", GOOD + "optim: {rule: best}\n", "s.yaml:6: optim.rule: found 'best'; known: slaw_small, olmo_ladder, steplaw", 1),
     ("precision-unknown", GOOD + "precision: f32\n", "s.yaml:6: precision: found 'f32' (did you mean fp32?)", 1),
-    ("shape-unknown", GOOD + "schedule: {shape: wds}\n", "s.yaml:6: schedule.shape: found 'wds' (did you mean wsd?)", 1),
+    ("shape-unknown", GOOD + "schedule: {shape: wds}\n", "s.yaml:6: schedule.shape: no schedule is named 'wds' (did you mean wsd?)", 1),
     ("decay-whole", GOOD + "schedule: {decay_frac: 1.0}\n", "s.yaml:6: schedule.decay_frac: expected below 1, found 1.0", 1),
     ("curve-points-huge", GOOD + "eval: {curve_points: 1000000000000000000000}\n", "s.yaml:6: eval.curve_points: expected at most 10000, found 1000000000000000000000", 1),
     ("time-is-negative", GOOD + "limits: {time: -2h}\n", "s.yaml:6: limits.time: expected a duration such as 2h, 90m or 1h30m, found '-2h'", 1),
