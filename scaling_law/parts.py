@@ -223,7 +223,7 @@ def read_file(word: str, path: Path) -> Reference:
     sys.modules[module.__name__] = module
     try:
         exec(compile(content, str(path), "exec"), module.__dict__)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         del sys.modules[module.__name__]
         raise ConfigError(_why_not_loaded(word, path, problem)) from None
     _exported(KINDS[word], module, str(path))
@@ -245,7 +245,7 @@ def users_code(word: str, reference: Reference) -> Iterator[None]:
         raise ConfigError(f"{path}:{line}: this {word} fails ({said})") from None
 
 
-def _line_in(path: Path, problem: Exception) -> int | None:
+def _line_in(path: Path, problem: BaseException) -> int | None:
     """The last line of the file on the way to a problem; None where the file is not on it."""
     line = None
     for frame in traceback.extract_tb(problem.__traceback__):
@@ -254,7 +254,7 @@ def _line_in(path: Path, problem: Exception) -> int | None:
     return line
 
 
-def _why_not_loaded(word: str, path: Path, problem: Exception) -> str:
+def _why_not_loaded(word: str, path: Path, problem: BaseException) -> str:
     line = problem.lineno if isinstance(problem, SyntaxError) else _line_in(path, problem)
     where = f"{path}:{line}" if line is not None else str(path)
     return (

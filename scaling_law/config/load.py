@@ -42,6 +42,14 @@ class SweepConfig(SweepFile):
     choices: Choices = field(default_factory=dict)
     marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for slot in compose.SLOTS:
+            for choice in self.choices.get(slot.word, ()) if slot.key is not None else ():
+                section = getattr(self, slot.section)
+                named = getattr(section, str(slot.key), choice.spelled)
+                assert named == choice.spelled, f"{slot.section}.{slot.key} is not the part chosen"
+
     def choice(self, word: str) -> Choice:
         """The one part of a kind that a config has exactly one of."""
         (only,) = self.choices[word]

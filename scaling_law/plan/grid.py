@@ -23,7 +23,13 @@ from scaling_law.errors import ConfigError, PlanError
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.hyperparams import RuleChoice, Sizing, beta2_for
-from scaling_law.spec.run import DEFAULT_OPTIMIZER, ModelSpec, OptimSpec, ScheduleSpec
+from scaling_law.spec.run import (
+    DEFAULT_OPTIMIZER,
+    ModelSpec,
+    OptimSpec,
+    RuleOverrides,
+    ScheduleSpec,
+)
 from scaling_law.spec.scales import (
     MODEL_SCALES,
     Scale,
@@ -267,7 +273,7 @@ def _course(
 ) -> Course:
     wanted = _horizons(entry, model)
     tokens = [horizon for horizon, _ in wanted]
-    choice, rule = _overridden(config, rule_choice(config, model, tokens), model)
+    choice = _overridden(config, rule_choice(config, model, tokens), model)
     batch = choice.batch_tokens
     warmup_steps = max(1, round(choice.warmup_tokens / batch))
     horizons = tuple(
@@ -285,7 +291,7 @@ def _course(
         size=name,
         model=model,
         seed=0,
-        optim=_optim(config, choice, rule),
+        optim=_optim(config, choice),
         batch_tokens=batch,
         warmup_steps=warmup_steps,
         horizons=horizons,
@@ -391,17 +397,13 @@ def _impossible(
     return None
 
 
-def _overridden(
-    config: SweepConfig, choice: RuleChoice, model: ModelSpec
-) -> tuple[RuleChoice, str]:
-    """The rule's choice with what ``optim`` sets itself; and the rule's name with all of that."""
-    optim, named = config.optim, []
+def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> RuleChoice:
+    """The rule's choice with what ``optim`` sets itself."""
+    optim = config.optim
     if optim.lr is not None:
         choice = dataclasses.replace(choice, lr=optim.lr)
-        named.append(f"lr={optim.lr:g}")
     if optim.lr_mult != 1:
         choice = dataclasses.replace(choice, lr=float(f"{choice.lr * optim.lr_mult:.6g}"))
-        named.append(f"lr_mult={optim.lr_mult:g}")
     if optim.batch_tokens is not None:
         batch = optim.batch_tokens
         if batch % model.n_ctx:
@@ -412,19 +414,17 @@ def _overridden(
                 f" model.n_ctx {model.n_ctx}; nearest: {' and '.join(near)}"
             )
         choice = dataclasses.replace(choice, batch_tokens=batch, beta2=beta2_for(batch))
-        named.append(f"batch_tokens={batch}")
     beta2 = getattr(config.choice("optimizer").settings, "beta2", None)
     if beta2 is not None:
         choice = dataclasses.replace(choice, beta2=beta2)
-        named.append(f"beta2={beta2:g}")
     if optim.warmup_tokens is not None:
         choice = dataclasses.replace(choice, warmup_tokens=float(optim.warmup_tokens))
-        named.append(f"warmup_tokens={optim.warmup_tokens}")
-    return choice, " ".join([config.choice("rule").reference.name, *named])
+    return choice
 
 
-def _optim(config: SweepConfig, choice: RuleChoice, rule: str) -> OptimSpec:
+def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
     """What a run records of the optimizer: settings that ``OptimSpec`` has are its fields."""
+    section = config.optim
     optimizer = config.choice("optimizer").component
     settings = config.choice("optimizer").settings
     betas = {name: getattr(settings, name, None) for name in ("beta1", "beta2", "eps")}
@@ -434,10 +434,17 @@ def _optim(config: SweepConfig, choice: RuleChoice, rule: str) -> OptimSpec:
     optimizer = dataclasses.replace(optimizer, settings=rest)
     return OptimSpec(
         lr=choice.lr,
-        rule=rule,
+        rule=config.choice("rule").reference.name,
         **betas,
-        weight_decay=config.optim.weight_decay,
-        grad_clip=config.optim.grad_clip,
+        weight_decay=section.weight_decay,
+        grad_clip=section.grad_clip,
+        overrides=RuleOverrides(
+            lr=section.lr,
+            lr_mult=section.lr_mult if section.lr_mult != 1 else None,
+            batch_tokens=section.batch_tokens,
+            beta2=getattr(settings, "beta2", None),
+            warmup_tokens=section.warmup_tokens,
+        ),
         optimizer=None if optimizer == Component(name=DEFAULT_OPTIMIZER) else optimizer,
         rule_part=config.choice("rule").beyond_name,
     )

@@ -18,7 +18,7 @@ from scaling_law.files.record import CurvePoint, append_curve, cut_curve, write_
 from scaling_law.plan.plan import make_plan
 from scaling_law.run.pinned import _means_the_same
 from scaling_law.run.trackers.tensorboard import TensorBoard
-from scaling_law.run.tracking import Chosen, Feed, _Fed, chosen_trackers, tracked
+from scaling_law.run.tracking import Chosen, Feed, _Feeds, chosen_trackers, tracked
 from scaling_law.spec.component import Component
 from scaling_law.spec.run import to_json
 from tests.fakes import cpu_profile, record_of, tiny_spec
@@ -139,13 +139,13 @@ def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypat
         return Broken() if is_broken else good
 
     monkeypatch.setattr(Chosen, "open", opened)
-    fed = _Fed(sweep, "s", trackers("wandb", "tensorboard"), said.append)
+    feeds = _Feeds(sweep, "s", trackers("wandb", "tensorboard"), said.append)
     for step in (1, 2, 3):
         grow(sweep, step)
-        fed.poll()
+        feeds.poll()
     write_record(sweep.run(SPEC.run_id), record_of(SPEC))
-    fed.poll()
-    fed.close()
+    feeds.poll()
+    feeds.close()
     assert good.steps == [1, 2, 3]
     assert (good.ended, good.closed) == ([4.0], 1)
     assert len(said) == 1 and said[0].startswith("tracker wandb: dropped, ")
@@ -155,7 +155,7 @@ def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypat
 def test_a_missing_library_is_told_with_its_remedy(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     said: list[str] = []
-    _Fed(sweep, "s", trackers("trackio"), said.append).poll()
+    _Feeds(sweep, "s", trackers("trackio"), said.append).poll()
     assert len(said) == 1 and "pip install 'scaling-law[trackio]'" in said[0]
 
 
