@@ -38,6 +38,7 @@ from scaling_law.spec.scales import (
     model_of,
     shape_for,
 )
+from scaling_law.spec.schedule import check_rates
 from scaling_law.units import format_count
 
 MAX_POINTS = 10_000
@@ -284,6 +285,7 @@ def _course(
     if refusal:
         where = config.where("grid", number, _given(entry))
         raise PlanError(f"{where}: size {name}: {refusal}")
+    _check_schedule(config, warmup_steps, horizons)
     if entry.grow_from is not None:
         name += f"-from-{entry.grow_from}"
         name += f"-{format_count(entry.grow_at)}" if entry.grow_at is not None else ""
@@ -321,8 +323,23 @@ def rule_choice(config: SweepConfig, model: ModelSpec, tokens: Sequence[float]) 
         raise PlanError(f"{config.where('optim', 'rule')}: {problem}") from None
 
 
+def _check_schedule(config: SweepConfig, warmup_steps: int, horizons: Sequence[Horizon]) -> None:
+    """Raises ``PlanError`` where the schedule's part, or its cooldown's, gives no learning rate."""
+    shape, cooldown = config.choice("schedule"), config.choice("cooldown")
+    try:
+        with (
+            parts.users_code(shape.word, shape.reference),
+            parts.users_code(cooldown.word, cooldown.reference),
+        ):
+            for horizon in horizons:
+                schedule = _schedule(config, warmup_steps, horizon.decay_steps)
+                check_rates(schedule, horizon.steps)
+    except (ConfigError, ValueError) as problem:
+        raise PlanError(f"{config.where('schedule', 'shape')}: {problem}") from None
+
+
 def _schedule(config: SweepConfig, warmup_steps: int, decay_steps: int | None) -> ScheduleSpec:
-    """The learning rate of a run. Raises ``ConfigError`` where a user's own schedule fails."""
+    """The learning rate of a run."""
     shape, cooldown = config.choice("schedule"), config.choice("cooldown")
     fields = {
         "shape": shape.reference.name,
@@ -336,8 +353,7 @@ def _schedule(config: SweepConfig, warmup_steps: int, decay_steps: int | None) -
     spec = build_shared(ScheduleSpec, fields)  # a hundred seeds have the same
     if shape.reference.source_sha256 is None:
         return spec
-    with parts.users_code(shape.word, shape.reference):
-        return build_shared(ScheduleSpec, {**fields, "recorded_end": spec.end_by_part()})
+    return build_shared(ScheduleSpec, {**fields, "recorded_end": spec.end_by_part()})
 
 
 def _given(entry: GridEntry) -> str:

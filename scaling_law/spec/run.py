@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -292,14 +292,14 @@ class ScheduleSpec(_Part):
 
     def cooled_down(self, progress: float) -> float:
         """The fraction of the rate before the cooldown that is left at ``progress`` through it."""
-        cooldown, settings = self._cooldown
-        return self.final_frac + (1 - self.final_frac) * cooldown.shape(progress, settings)
+        shape, settings = self._cooldown
+        return self.final_frac + (1 - self.final_frac) * shape(progress, settings)
 
     @cached_property
-    def _cooldown(self) -> tuple[Cooldown, Any]:
+    def _cooldown(self) -> tuple[Callable[[float, Any], float], Any]:
         component = self.cooldown_part or Component(name=self.cooldown)
         part: Cooldown = parts.load("cooldown", component.reference)
-        return part, component.settings_as(part.settings)
+        return part.shape, component.settings_as(part.settings)
 
 
 @dataclass(frozen=True, kw_only=True)

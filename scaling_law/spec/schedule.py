@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 from scaling_law.spec.run import ScheduleSpec
 
 
@@ -18,6 +21,37 @@ def lr_factor(schedule: ScheduleSpec, step: int, total_steps: int) -> float:
     if step < schedule.warmup_steps:
         return (step + 1) / (schedule.warmup_steps + 1)
     return schedule.part.factor(step, total_steps, schedule, schedule.settings)
+
+
+def check_rates(schedule: ScheduleSpec, total_steps: int) -> None:
+    """Hold a schedule's part, and its cooldown's, against their contracts, at a few steps.
+
+    Raises ``ValueError`` for a factor that is none, and where runs of another length, or the
+    trunk, would have another rate before the cooldown.
+    """
+    cooldown = total_steps - (schedule.decay_steps or 0)
+    middle = (schedule.warmup_steps + cooldown) // 2
+    last = total_steps - 1
+    steps = {schedule.warmup_steps, middle, cooldown - 1, cooldown, (cooldown + last) // 2, last}
+    shares_trunk = schedule.part.shares_trunk and schedule.decay_steps is not None
+    trunk = dataclasses.replace(schedule, decay_steps=None)
+    for step in sorted(step for step in steps if schedule.warmup_steps <= step <= last):
+        factor = lr_factor(schedule, step, total_steps)
+        if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+            raise ValueError(
+                f"the learning rate's factor is {factor!r} at step {step} of {total_steps},"
+                " expected a finite number of at least 0"
+            )
+        if not shares_trunk or step >= cooldown:
+            continue
+        for other in (trunk, schedule):
+            shared = lr_factor(other, step, 2 * total_steps)
+            if shared != factor:
+                raise ValueError(
+                    f"the learning rate's factor before the cooldown depends on the run's length"
+                    f" ({factor:g} and {shared:g} at step {step}), so that horizons cannot share a"
+                    " trunk"
+                )
 
 
 def lr_phase(schedule: ScheduleSpec, step: int, total_steps: int) -> str:

@@ -9,9 +9,10 @@ from scaling_law.spec.schedules import Schedule
 
 def factor(step: int, total_steps: int, spec: ScheduleSpec, settings: NoSettings) -> float:
     """1 up to the first step of the cooldown, that step included; then the cooldown's shape."""
-    if spec.decay_steps is None or step < total_steps - spec.decay_steps:
+    length = spec.decay_steps
+    if length is None or step < total_steps - length:
         return 1.0
-    return spec.cooled_down((step - (total_steps - spec.decay_steps)) / spec.decay_steps)
+    return spec.cooled_down((step - (total_steps - length)) / length)
 
 
 def annealed(spec: ScheduleSpec, settings: NoSettings) -> bool:
