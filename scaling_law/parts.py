@@ -134,6 +134,8 @@ _NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}"
 
 # Files of users that this process has read: by kind and hash.
 _own_files: dict[tuple[str, str], types.ModuleType] = {}
+# Sweeps' folders whose copies of users' files ``load`` may read.
+_folders: list[Path] = []
 
 
 @functools.cache
@@ -282,7 +284,7 @@ def load(word: str, reference: Reference) -> Any:
     """The part itself. Raises ``ConfigError`` where this installation, or folder, lacks it."""
     kind = KINDS[word]
     if reference.source_sha256 is not None:
-        module = _own_files.get((word, reference.source_sha256))
+        module = _own_file(word, reference)
         if module is None:
             raise ConfigError(
                 f"the {word} {quoted(reference.name)} is a user's own file (SHA-256"
@@ -296,11 +298,24 @@ def load(word: str, reference: Reference) -> Any:
     return _exported(kind, module, module.__name__)
 
 
+def _own_file(word: str, reference: Reference) -> types.ModuleType | None:
+    """The user's own file of that content; None where nobody has named it and no folder has it."""
+    assert reference.source_sha256 is not None
+    key = word, reference.source_sha256
+    for folder in _folders:
+        path = folder / own_place(word, f"{reference.name}.py")
+        if key not in _own_files and path.is_file():
+            read_file(word, path)
+    return _own_files.get(key)
+
+
 def read_copies(folder: Path) -> None:
-    """Import the users' own files that a sweep's ``folder`` keeps, so that ``load`` has them."""
-    for path in sorted((folder / "parts").glob("*/*.py")):
-        if path.parent.name in KINDS:
-            read_file(path.parent.name, path)
+    """Let ``load`` read the users' own files that a sweep's ``folder`` keeps, when it needs them.
+
+    A run executes the files that its spec names, and none else.
+    """
+    if folder not in _folders:
+        _folders.append(folder)
 
 
 def file_of(word: str, reference: Reference) -> Path | None:

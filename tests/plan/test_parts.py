@@ -147,6 +147,23 @@ def test_records_are_read_and_fitted_without_the_files(tmp_path, monkeypatch):
         lr_factor(branch.schedule, branch.start_step, branch.total_steps)
 
 
+def test_a_run_executes_the_copies_that_its_spec_names_and_no_other(tmp_path, monkeypatch):
+    planned = [run.spec for run in plan_of(config_of(tmp_path, ALL_OWN)).runs][1]
+    step = planned.total_steps - 1
+    rate = lr_factor(planned.schedule, step, planned.total_steps)
+    (spec,) = read_back([planned], monkeypatch)
+    for word, name, text in (
+        ("schedule", "inverse_sqrt", SCHEDULE), ("cooldown", "cube", COOLDOWN),
+        ("tracker", "online", "raise SystemExit(1)"),
+    ):  # fmt: skip
+        copy = tmp_path / parts.own_place(word, f"{name}.py")
+        copy.parent.mkdir(parents=True)
+        copy.write_text(text)
+    monkeypatch.setattr(parts, "_folders", [])
+    parts.read_copies(tmp_path)
+    assert lr_factor(spec.schedule, step, spec.total_steps) == rate
+
+
 def test_settings_and_files_of_parts_set_recipes_apart(tmp_path):
     def specs(more: str, **files: str) -> list[RunSpec]:
         return [run.spec for run in plan_of(config_of(tmp_path, more, **files)).runs]
