@@ -396,7 +396,13 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
             schema.setdefault("$defs", {}).update(made.pop("$defs", {}))
             for key, value in made.get("properties", {}).items():
                 properties.setdefault(key, {**value, "x-of": []})["x-of"].append(name)
-        choice = {"type": "string", "description": parts.KINDS[slot.word].doc, "examples": names}
+        choice: dict[str, Any] = {
+            "type": "string",
+            "description": parts.KINDS[slot.word].doc,
+            "examples": names,
+        }
+        if slot.default is not None:
+            choice["default"] = slot.default
         if slot.key is not None:
             section = _resolved(schema, schema["properties"][slot.section])
             section["properties"] |= {**properties, slot.key: choice}

@@ -161,7 +161,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("lr-is-zero", GOOD + "optim: {lr: 0}\n", "s.yaml:6: optim.lr: expected at least 1e-12, found 0", 1),
     ("lr-is-text", GOOD + "optim: {lr: '1e-3'}\n", "s.yaml:6: optim.lr: expected a number, found '1e-3'", 1),
     ("lr-is-a-huge-whole-number", GOOD + f"optim: {{lr: {'9' * 350}}}\n", "s.yaml:6: optim.lr: expected a finite number, found 99999999999999999999...", 1),
-    ("rule-unknown", GOOD + "optim: {rule: best}\n", "s.yaml:6: optim.rule: found 'best'; known: slaw_small, olmo_ladder, steplaw", 1),
+    ("rule-unknown", GOOD + "optim: {rule: best}\n", "s.yaml:6: optim.rule: no rule is named 'best'; expected one of olmo_ladder, slaw_small, steplaw", 1),
     ("precision-unknown", GOOD + "precision: f32\n", "s.yaml:6: precision: found 'f32' (did you mean fp32?)", 1),
     ("shape-unknown", GOOD + "schedule: {shape: wds}\n", "s.yaml:6: schedule.shape: no schedule is named 'wds' (did you mean wsd?)", 1),
     ("decay-whole", GOOD + "schedule: {decay_frac: 1.0}\n", "s.yaml:6: schedule.decay_frac: expected below 1, found 1.0", 1),

@@ -71,7 +71,7 @@ class RuleChoice:
     batch_wanted_tokens: float
 
     def __post_init__(self) -> None:
-        for name in ("lr", "batch_tokens", "batch_wanted_tokens"):
+        for name in ("lr", "batch_tokens"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected above 0 and finite")
         if not 0 <= self.beta2 < 1:
