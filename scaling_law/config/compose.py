@@ -55,6 +55,7 @@ class Slot:
     always: bool = False
 
 
+DEFAULT_ENGINE = "local"
 SLOTS = (
     Slot(
         word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
@@ -73,6 +74,7 @@ SLOTS = (
         always=True,
     ),
     Slot(word="tracker", section="trackers", several=True, before="limits", always=True),
+    Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
 )  # fmt: skip
 
 
@@ -221,7 +223,7 @@ def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict
         if not isinstance(name, str):
             return [], []  # refused with the rest of the section
         return [_Named(where=(slot.section,), name=name, given=given)], []
-    if section is None and slot.section not in data:
+    if section is None and (slot.default is not None or slot.section not in data):
         absent = [] if slot.default is None else [_Named(where=(slot.section,), name=slot.default)]
         return absent, []
     if not slot.several:
@@ -241,9 +243,13 @@ def _named_item(
     """``adamw``, or ``{name: adamw, beta1: 0.9}``."""
     if isinstance(item, str):
         return [_Named(where=where, name=item)], []
-    if isinstance(item, dict) and isinstance(item.get("name"), str):
-        return [_Named(where=where, name=item["name"], given=item)], []
-    return [], [_misspelled(where, "a name, or keys and values with a name", item)]
+    if not isinstance(item, dict):
+        return [], [_misspelled(where, "a name, or a mapping with name and settings", item)]
+    if "name" not in item:
+        return [], [{"loc": (*where, "name"), "type": "missing", "input": item, "msg": ""}]
+    if not isinstance(item["name"], str):
+        return [], [_misspelled((*where, "name"), "the name of a part", item["name"])]
+    return [_Named(where=where, name=item["name"], given=item)], []
 
 
 def _named_key(

@@ -68,7 +68,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("export-no-folder", ("export", "gone", "--out", "x"), "gone: no such folder"),
     ("export-a-file", ("export", "s.yaml", "--out", "x"), "s.yaml: a file, expected a results folder"),
     ("export-format", ("export", "@", "--out", "x", "--format", "onnx"), "argument --format: invalid choice: 'onnx'"),
-    ("export-no-weights", ("export", "@", "--out", "x"), "0 runs with kept weights; set keep_weights: all (or largest) before a sweep is run"),
+    ("export-no-weights", ("export", "@", "--out", "x"), "0 runs with saved weights; set keep_weights: all (or largest) before running a sweep"),
     ("export-no-run", ("export", "@", "--run", "../x", "--out", "x"), "no finished run '../x'; expected a run id or a label"),
     # --set
     ("set-keep-weights", ("plan", "s.yaml", "--set", "keep_weights=yes"), "--set keep_weights: found 'yes'; known: auto, all, largest, none"),

@@ -17,19 +17,19 @@ from scaling_law.spec.values import Text
 
 
 class Tracker(Protocol):
-    """Where curves go. Any method may raise anything: the tracker is then dropped."""
+    """A tracker. If a method raises anything, the tracker is dropped."""
 
     def points(self, spec: RunSpec, started: float, points: Sequence[CurvePoint]) -> None:
-        """New points of a run, in order, on the disk or sent before this returns.
+        """Store new points of a run, in order, before this returns.
 
-        ``started`` is the Unix time at which the run's own clock was 0.
+        ``started`` is the Unix time of second 0 of the run.
         """
 
     def end(self, spec: RunSpec, record: RunRecord) -> None:
-        """The run has its record."""
+        """Note that the run has finished."""
 
     def close(self) -> None:
-        """No more will come."""
+        """End: nothing more will come."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from scaling_law.spec.run import RunSpec
 
 
 def open_tracker(folder: Path, sweep: str, settings: ProjectSettings) -> Runs:
-    """Its runs, each known by our run's id. They stay in ``folder``, whatever ``mode`` says."""
+    """One of its runs for each of ours, named by our run id; all stay in ``folder``."""
     trackio = importlib.import_module("trackio")
     os.environ.setdefault("TRACKIO_DIR", str(folder))
 

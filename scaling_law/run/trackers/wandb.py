@@ -12,7 +12,7 @@ from scaling_law.spec.run import RunSpec
 
 
 def open_tracker(folder: Path, sweep: str, settings: ProjectSettings) -> Runs:
-    """Its runs, each under our run's id: a restart goes on in it."""
+    """One of its runs for each of ours, under the same id, so that a restart continues it."""
     wandb = importlib.import_module("wandb")
     os.environ.setdefault("WANDB_SILENT", "true")
 
@@ -22,7 +22,7 @@ def open_tracker(folder: Path, sweep: str, settings: ProjectSettings) -> Runs:
             "name": spec.label,
             "dir": str(folder),
             "mode": settings.mode,
-            # several are open at once, and none is the console's
+            # several are open at once, and none may take over the console
             "reinit": "create_new",
             "settings": wandb.Settings(console="off"),
         }
