@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_law import parts
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import DEFAULT_OPTIMIZER, to_json
+from scaling_law.spec.run import DEFAULT_OBJECTIVE, DEFAULT_OPTIMIZER, to_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -55,6 +55,8 @@ SLOTS = (
         word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
         before="weight_decay",
     ),
+    Slot(word="objective", section="objective", default=DEFAULT_OBJECTIVE),
+    Slot(word="probe", section="probes", several=True),
 )  # fmt: skip
 
 
@@ -149,10 +151,14 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
             except Refused as refused:
                 errors += [{**error, "loc": (*where, *error["loc"])} for error in refused.errors]
                 continue
-            made.append(Choice(word=slot.word, reference=reference, settings=settings))
+            choice = Choice(word=slot.word, reference=reference, settings=settings)
+            if any(reference.name == other.reference.name for other in made):
+                twice = ConfigError(f"the {slot.word} {quoted(reference.name)} is there twice")
+                errors.append(_error(where, twice, name))
+            made.append(choice)
         choices[slot.word] = tuple(made)
         if slot.key is None:
-            rest.pop(slot.section, None)
+            errors += _misspelled(slot, rest.pop(slot.section, None))
     for section, own in settings_of.items():
         if isinstance(rest.get(section), dict):
             rest[section] = {k: v for k, v in rest[section].items() if k not in own}
@@ -170,7 +176,7 @@ def _named(
         if isinstance(name, str):
             yield (slot.section,), name, given
         return
-    items = section if slot.several and isinstance(section, list) else [section]
+    items = _items(slot, section)
     for number, item in enumerate(items):
         where = (slot.section, number) if slot.several else (slot.section,)
         if item is None and slot.default is not None:
@@ -179,6 +185,31 @@ def _named(
             yield where, item, {}
         elif isinstance(item, dict) and isinstance(item.get("name"), str):
             yield where, item["name"], item
+
+
+def _items(slot: Slot, section: Any) -> list[Any]:
+    """What a section that is nothing but parts holds."""
+    if slot.several:
+        return section if isinstance(section, list) else []
+    return [section]
+
+
+def _misspelled(slot: Slot, section: Any) -> Iterator[dict[str, Any]]:
+    """An error for each thing in such a section that names no part."""
+    if section is None:
+        return
+    if slot.several and not isinstance(section, list):
+        problem = ConfigError(f"expected a list of parts (see slaw parts {slot.word})")
+        yield _error((slot.section,), problem, section)
+    for number, item in enumerate(_items(slot, section)):
+        if isinstance(item, str) or (isinstance(item, dict) and isinstance(item.get("name"), str)):
+            continue
+        where = (slot.section, number) if slot.several else (slot.section,)
+        problem = ConfigError(
+            f"expected the name of a part, or {{name: NAME}} with its settings beside it (see slaw"
+            f" parts {slot.word})"
+        )
+        yield _error(where, problem, item)
 
 
 def _error(where: tuple[str | int, ...], problem: ConfigError, value: Any) -> dict[str, Any]:

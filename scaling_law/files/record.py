@@ -15,6 +15,7 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.spec.run import (
     KINDS,
+    OMIT_EMPTY,
     RunSpec,
     canonical_json,
     check_run_id,
@@ -39,11 +40,16 @@ _COUNTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """One line of ``curve.jsonl``: the state after ``step`` steps.
+    """One line of ``curve.jsonl``.
 
-    ``tokens`` seen since the trunk's step 0; losses in nats per token (natural log);
-    ``train_loss_nats`` is the mean since the previous point, ``val_loss_nats`` is None where
-    no evaluation was made.
+    ``step``: steps taken.
+    ``tokens``: tokens seen since the trunk's step 0.
+    ``train_loss_nats``: mean loss of the steps since the previous point.
+    ``val_loss_nats``: loss on the split ``val``; None where it was not evaluated.
+    ``lr``: learning rate of the last step.
+    ``grad_norm``: norm of the last step's gradient, before clipping.
+    ``seconds``: time of training and measuring so far.
+    ``metrics``: what else was measured, by the names of ``RunRecord.metrics``.
     """
 
     step: int
@@ -53,25 +59,50 @@ class CurvePoint:
     lr: float
     grad_norm: float
     seconds: float
+    metrics: dict[str, float] = field(default_factory=dict, metadata=OMIT_EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """A finished run.
 
-    ``kind`` single, trunk or branch. ``flops_exact`` and ``flops_6nd`` (total parameters) are
-    as if trained alone; ``flops_spent`` is this run's own share. ``val_loss_nats`` is the mean
-    over ``spec.eval.val_tokens`` held-out tokens and ``val_loss_sem_nats`` its standard error
-    over sequences; both are None for a run that diverged or stopped early. ``tokens`` were
-    trained; ``tokens_unique`` is at most the size of the training split. ``metrics`` holds further
-    figures by name: of a run stopped early ``predicted_loss_nats``, ``predicted_low_nats``,
-    ``predicted_high_nats`` (90%), ``stopped_at_step``, ``flops_saved`` and, for the run as it was
-    planned, ``planned_tokens_unique``; of a grown run ``parent_tokens`` and ``parent_flops``
-    (exact), spent on the smaller trunks it began as and counted in no other figure; of a run that
-    skipped batches (``SpikeSpec``) ``batches_skipped``, ``rollbacks`` and ``steps_repeated``.
-    ``curve_sha256`` is the ``curve_digest`` of the run's curve, None in older records.
+    ``run_id``: the spec's.
+    ``spec``: what was run.
+    ``status``: done, diverged or stopped_early.
+    ``kind``: single, trunk or branch.
+    ``params_total``, ``params_non_embedding``, ``params_matmul``: parameters, counted three ways.
+    ``tokens``: tokens trained on, since the trunk's step 0.
+    ``tokens_unique``: distinct ones of them, at most the size of the training split.
+    ``flops_exact``: training FLOPs as if trained alone.
+    ``flops_6nd``: the same by 6 x total parameters x tokens.
+    ``flops_spent``: this run's own share of ``flops_exact``.
+    ``val_loss_nats``: mean loss over ``spec.eval.val_tokens`` targets of the split ``val``; None
+    for a run that diverged or stopped early.
+    ``val_loss_sem_nats``: its standard error over sequences.
+    ``val_bits_per_byte``: the same loss a byte of text; None where there is no text.
+    ``seconds``: time of training and measuring.
+    ``tokens_per_second``: this run's own tokens over ``seconds``.
+    ``peak_memory_bytes``: that of the process.
+    ``device``, ``precision_reason``, ``threads``, ``micro_seqs``: how the run was executed.
+    ``corpus_fingerprint``: which examples it saw.
+    ``versions``: of everything that can change a loss.
+    ``git_commit``: the checkout's, None for an installed wheel.
+    ``finished_at``: UTC time, ISO 8601.
     ``stacked``: trained in one program with others (``train.stack``), whose memory
     ``peak_memory_bytes`` then is.
+    ``message``: why the run ended so, batches that were skipped, metrics that a probe did not give.
+    ``metrics``: further figures by name. What the run measured is named ``NAME.SPLIT``
+    (``loss.val:NAME``, ``accuracy.train``), or ``NAME`` for a measure of the model. A run stopped
+    early has ``predicted_loss_nats``, ``predicted_low_nats``, ``predicted_high_nats`` (90%),
+    ``stopped_at_step``, ``flops_saved`` and, for the run as it was planned,
+    ``planned_tokens_unique``; a grown run ``parent_tokens`` and ``parent_flops`` (exact), spent on
+    the smaller trunks it began as and counted in no other figure; a run that skipped batches
+    (``SpikeSpec``) ``batches_skipped``, ``rollbacks`` and ``steps_repeated``.
+    ``curve_sha256``: the ``curve_digest`` of the run's curve, None in older records.
+    ``metric_units``: the unit of each metric that the run measured, by name.
+    ``loss_unit``: unit of the losses where it is not nats per token.
+    ``loss_family``: which losses these may be compared with (``Objective.comparable``); None are
+    next-token losses.
     """
 
     run_id: str
@@ -104,6 +135,9 @@ class RunRecord:
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     curve_sha256: str | None = None
+    metric_units: dict[str, str] = field(default_factory=dict, metadata=OMIT_EMPTY)
+    loss_unit: str | None = field(default=None, metadata=OMIT_EMPTY)
+    loss_family: str | None = field(default=None, metadata=OMIT_EMPTY)
     schema_version: int = RECORD.current
 
     @property
