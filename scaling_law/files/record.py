@@ -26,6 +26,8 @@ from scaling_law.versions import RECORD, MadeLater
 
 # Without a digest: what holds then is that the spec still has the run's name.
 _UNSEALED_VERSIONS = (1,)
+# The unit of the losses of a record that names none, and what they may be compared with.
+NATS, NEXT_TOKEN = "nats per token", "next_token"
 STATUSES = ("done", "diverged", "stopped_early")
 # What the record of a run that was stopped early says in place of a loss.
 FORETOLD = (
@@ -101,8 +103,8 @@ class RunRecord:
     ``curve_sha256``: the ``curve_digest`` of the run's curve, None in older records.
     ``metric_units``: the unit of each metric that the run measured, by name.
     ``loss_unit``: unit of the losses where it is not nats per token.
-    ``loss_family``: which losses these may be compared with (``Objective.comparable``); None are
-    next-token losses.
+    ``loss_family``: the losses that these may be compared with (``Objective.comparable``); None
+    for next-token losses.
     """
 
     run_id: str
@@ -144,6 +146,11 @@ class RunRecord:
     def cluster(self) -> str:
         """The trunk this run shares init, data order and weights with; its own id if alone."""
         return self.spec.branch.trunk_id if self.spec.branch else self.run_id
+
+
+def loss_families(records: Iterable[RunRecord]) -> list[str]:
+    """The families of losses among ``records``: losses of two do not compare."""
+    return sorted({record.loss_family or NEXT_TOKEN for record in records})
 
 
 def write_record(run_dir: RunDir, record: RunRecord) -> None:

@@ -250,7 +250,8 @@ def _resume(job: Job, state: State, saved: dict[str, Any]) -> None:
     _restore(job, state, saved)
     state.seconds = saved["seconds"]
     state.loss_sum, state.loss_count = saved["loss_sum"], saved["loss_count"]
-    state.last_norm = saved.get("last_norm", 0.0)  # states of before had none
+    state.last_norm = saved.get("last_norm", 0.0)  # absent from the first version
+    state.meter.failures.update(saved.get("failures", {}))
     if state.guard is not None:
         state.guard.load(saved["guard"])
     if "curve" in saved:  # the file may be torn, or damaged; the state is checked
@@ -314,6 +315,8 @@ def save(job: Job, state: State) -> None:
     }
     if state.guard is not None:
         content["guard"] = state.guard.state_dict()
+    if state.meter.failures:
+        content["failures"] = dict(state.meter.failures)
     state.writer.put(content, functools.partial(_write, job, state.step))
     state.saved_step = state.step
     state.last_saved = time.monotonic()

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from scaling_law import __version__
 from scaling_law.data.dataset import Dataset
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import NATS, NEXT_TOKEN, RunRecord
 from scaling_law.spec.counts import count_params, flops_6nd, flops_per_token, train_flops
 from scaling_law.spec.run import Resources, RunSpec
 from scaling_law.train.learning_curve import Forecast
 from scaling_law.train.measure import Measured
-from scaling_law.train.objectives import NATS, NEXT_TOKEN, Objective
+from scaling_law.train.objectives import Objective
 from scaling_law.units import bits_per_byte
 
 

@@ -88,7 +88,7 @@ class Subject:
         with torch.enable_grad(), self._autocast():
             loss = self._trainable.loss(batch)
         gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
-        return float(loss), dict(zip(weights, gradients, strict=True))
+        return float(loss.detach()), dict(zip(weights, gradients, strict=True))
 
     @torch.no_grad()
     def generate(self, tokens: Tensor, count: int) -> Tensor:

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ATTENTIONS = ("causal", "full")
-# The unit and the family of losses of a record that names none.
-NATS, NEXT_TOKEN = "nats per token", "next_token"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from scaling_law.files.record import NATS, NEXT_TOKEN
 from scaling_law.parts import NoSettings
-from scaling_law.train.objectives import NATS, NEXT_TOKEN, Objective
+from scaling_law.train.objectives import Objective
 
 if TYPE_CHECKING:
     from torch import Tensor
