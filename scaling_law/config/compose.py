@@ -50,6 +50,7 @@ class Slot:
     before: str | None = None
 
 
+DEFAULT_ENGINE = "local"
 SLOTS = (
     Slot(
         word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
@@ -57,6 +58,7 @@ SLOTS = (
     ),
     Slot(word="objective", section="objective", default=DEFAULT_OBJECTIVE),
     Slot(word="probe", section="probes", several=True),
+    Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
 )  # fmt: skip
 
 
@@ -132,6 +134,8 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
     settings_of: dict[str, set[str]] = {}  # by section: one key may belong to two parts of it
     for slot in SLOTS:
         made: list[Choice] = []
+        if slot.key is None:
+            errors += _unnamed(slot, data)
         for where, name, given in _named(slot, data):
             try:
                 reference = parts.refer(slot.word, name, *folders)
@@ -158,7 +162,7 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
             made.append(choice)
         choices[slot.word] = tuple(made)
         if slot.key is None:
-            errors += _misspelled(slot, rest.pop(slot.section, None))
+            rest.pop(slot.section, None)
     for section, own in settings_of.items():
         if isinstance(rest.get(section), dict):
             rest[section] = {k: v for k, v in rest[section].items() if k not in own}
@@ -176,8 +180,7 @@ def _named(
         if isinstance(name, str):
             yield (slot.section,), name, given
         return
-    items = _items(slot, section)
-    for number, item in enumerate(items):
+    for number, item in enumerate(_items(slot, section)):
         where = (slot.section, number) if slot.several else (slot.section,)
         if item is None and slot.default is not None:
             yield where, slot.default, {}
@@ -188,28 +191,29 @@ def _named(
 
 
 def _items(slot: Slot, section: Any) -> list[Any]:
-    """What a section that is nothing but parts holds."""
+    """What a section of parts holds: itself, or the items of its list."""
     if slot.several:
         return section if isinstance(section, list) else []
     return [section]
 
 
-def _misspelled(slot: Slot, section: Any) -> Iterator[dict[str, Any]]:
-    """An error for each thing in such a section that names no part."""
-    if section is None:
-        return
-    if slot.several and not isinstance(section, list):
-        problem = ConfigError(f"expected a list of parts (see slaw parts {slot.word})")
-        yield _error((slot.section,), problem, section)
+def _unnamed(slot: Slot, data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Errors of a section of parts: items that are neither a name nor a mapping with one."""
+    section = data.get(slot.section)
+    if slot.several and section is not None and not isinstance(section, list):
+        shown = "keys and values" if isinstance(section, dict) else quoted(section)
+        yield _error((slot.section,), ConfigError(f"expected a list, found {shown}"), section)
     for number, item in enumerate(_items(slot, section)):
-        if isinstance(item, str) or (isinstance(item, dict) and isinstance(item.get("name"), str)):
-            continue
         where = (slot.section, number) if slot.several else (slot.section,)
-        problem = ConfigError(
-            f"expected the name of a part, or {{name: NAME}} with its settings beside it (see slaw"
-            f" parts {slot.word})"
-        )
-        yield _error(where, problem, item)
+        if isinstance(item, dict):
+            if "name" not in item:
+                yield {"loc": (*where, "name"), "type": "missing", "input": item, "msg": ""}
+            elif not isinstance(item["name"], str):
+                said = f"expected the name of a part, found {quoted(item['name'])}"
+                yield _error((*where, "name"), ConfigError(said), item)
+        elif not isinstance(item, str) and (slot.several or item is not None):
+            said = f"expected a name, or a mapping with name and settings, found {quoted(item)}"
+            yield _error(where, ConfigError(said), item)
 
 
 def _error(where: tuple[str | int, ...], problem: ConfigError, value: Any) -> dict[str, Any]:
