@@ -40,8 +40,11 @@ ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
+# The same of a mapping: written only when it holds something.
+OMIT_EMPTY = _OMIT_NONE
 # The parts of every run from before parts could be chosen: absent from the JSON.
 DEFAULT_OPTIMIZER = "adamw"
+DEFAULT_OBJECTIVE = "next_token"
 Axis = Literal["recipe", "size", "horizon", "seed", "label"]
 
 
@@ -519,6 +522,8 @@ class RunSpec:
     ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
     random weights.
     ``spikes``: when a batch is skipped; None takes every batch as it comes.
+    ``objective``: what is predicted, and its loss; None is the next token.
+    ``probes``: what is measured beside the loss; None for nothing.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -537,6 +542,12 @@ class RunSpec:
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
+    objective: Component | None = field(
+        default=None, metadata=chosen_by("objective", DEFAULT_OBJECTIVE)
+    )
+    probes: tuple[Component, ...] | None = field(
+        default=None, metadata=_OMIT_NONE | of_axis("label")
+    )
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -551,6 +562,11 @@ class RunSpec:
             raise ValueError(
                 f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
             )
+
+    @property
+    def objective_component(self) -> Component:
+        """The objective, next-token prediction spelled out."""
+        return self.objective or Component(name=DEFAULT_OBJECTIVE)
 
     @property
     def batch_seqs(self) -> int:
@@ -621,7 +637,7 @@ class Resources:
 
 @cache
 def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
-    """Each field's name, and whether it is left out while None."""
+    """Each field's name, and whether it is left out while None or empty."""
     return tuple((f.name, "omit_none" in f.metadata) for f in dataclasses.fields(kind))
 
 
@@ -646,7 +662,7 @@ def _json_fields(value: Any) -> dict[str, Any]:
     return {
         name: to_json(field_value)
         for name, omit in _fields(value.__class__)
-        if (field_value := getattr(value, name)) is not None or not omit
+        if ((field_value := getattr(value, name)) is not None and field_value != {}) or not omit
     }
 
 
@@ -702,6 +718,10 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
+    if "objective" in fields:
+        fields["objective"] = component_from_json(fields["objective"])
+    if "probes" in fields:
+        fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 
