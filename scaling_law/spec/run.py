@@ -295,8 +295,12 @@ class ScheduleSpec(_Part):
 
     def cooled_down(self, progress: float) -> float:
         """The fraction of the rate before the cooldown that is left at ``progress`` through it."""
+        return self.final_frac + (1 - self.final_frac) * self.cooldown_left(progress)
+
+    def cooldown_left(self, progress: float) -> float:
+        """What the cooldown's shape leaves of its fall at ``progress``."""
         shape, settings = self._cooldown
-        return self.final_frac + (1 - self.final_frac) * shape(progress, settings)
+        return shape(progress, settings)
 
     @cached_property
     def _cooldown(self) -> tuple[Callable[[float, Any], float], Any]:
