@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scaling_law import parts
 from scaling_law.config.load import CONFIG_KEY, SweepConfig
 from scaling_law.decode import build
 from scaling_law.errors import PlanError
@@ -23,10 +24,13 @@ from scaling_law.plan.grid import Course, Horizon, expand
 from scaling_law.plan.growth import growth_from, linked, needed
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
+from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import (
+    DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
     Branch,
+    DataSpec,
     EarlyStop,
     Growth,
     Resources,
@@ -202,8 +206,8 @@ def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int 
     left_out: list[LeftOut] = []
     planner = _Planner(config, profile, precision, limit_bytes // profile.slots, train_tokens)
     courses = []
-    wsd = config.schedule.shape == "wsd"
-    for course in linked(expand(config, train_tokens), wsd):
+    shares_trunk = config.choice("schedule").part.shares_trunk
+    for course in linked(expand(config, train_tokens), shares_trunk):
         fit = planner.fit(course)
         if isinstance(fit, str):
             left_out += [
@@ -249,6 +253,9 @@ class _Planner:
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
         self.data, self.eval = config.data_spec, config.eval.spec()
+        objective = config.choice("objective").component
+        self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
+        self.probes = tuple(choice.component for choice in config.choices["probe"]) or None
 
     def label(self, course: Course, horizon: Horizon | None) -> str:
         """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
@@ -293,7 +300,8 @@ class _Planner:
     def trunk_steps(self, course: Course, horizons: Sequence[Horizon]) -> tuple[int, ...]:
         """Steps that a trunk serving these horizons, and what grows from it, must save; () for
         none."""
-        if self.config.schedule.shape != "wsd" or len(horizons) + len(course.grow_steps) < 2:
+        shares_trunk = self.config.choice("schedule").part.shares_trunk
+        if not shares_trunk or len(horizons) + len(course.grow_steps) < 2:
             return course.grow_steps
         return tuple(sorted({*(h.branch_step for h in horizons), *course.grow_steps}))
 
@@ -325,6 +333,8 @@ class _Planner:
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
+            objective=self.objective,
+            probes=self.probes,
         )
         resources = Resources(
             device=self.profile.kind,
@@ -384,6 +394,13 @@ class _Planner:
         if within is None or len(shorter) < LEAST_SIBLINGS:
             return None
         return EarlyStop(within=within, siblings=shorter)
+
+
+def has_fast_loss(spec: RunSpec) -> bool:
+    """Whether a model may compute the run's loss itself, in a stack or compiled."""
+    objective = parts.load("objective", spec.objective_component.reference)
+    # a task may weigh its targets, or have fewer than positions
+    return bool(objective.fast) and isinstance(spec.data, DataSpec)
 
 
 def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:
