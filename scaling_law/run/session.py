@@ -20,9 +20,9 @@ from scaling_law.data.access import DataOf, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, Preempted, SlawError
-from scaling_law.files import checksum
+from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import Leases, LeaseWatch, clear_leftovers, wait_for
+from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftovers, wait_for
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
@@ -213,9 +213,11 @@ def _agreed(
                 f"{sweep.path}: waiting for {holder.description}, which is planning it"
             ),
         )
-        clear_leftovers(lease, sweep.plan, sweep.config, sweep.data, sweep.dashboard)
-        for path in sweep.runners.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        written = layout.leftovers(sweep.plan, sweep.config, sweep.data, sweep.dashboard)
+        try:
+            clear_leftovers(lease, [*written, *sweep.runners.glob(".*.tmp")])
+        except LeaseLost as lost:
+            raise Preempted(f"{lost}; run the same command again") from None
         began = sweep.data.exists()
         try:
             agreed = _prepared(config, profile, sweep, say)

@@ -152,15 +152,13 @@ def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir])
     for run_dir in run_dirs:
         try:
             lease = leases.take(run_dir.lease)
-        except LeasedElsewhere:
+            # before anything is read: an earlier holder that was only slow must not finish a write
+            clear_leftovers(lease, temporary_files(run_dir))
+        except (LeasedElsewhere, LeaseLost):
             elsewhere.append(run_dir)
             continue
         except OSError as problem:
             raise RunFailed(f"{run_dir.lease}: cannot be written ({problem.strerror})") from None
-        # before anything is read: an earlier holder that was only slow must not finish a write
-        clear_leftovers(lease)
-        for path in temporary_files(run_dir):
-            path.unlink(missing_ok=True)
         mine.append(RunDir(run_dir.path, guard=lease.check))
     return mine
 
