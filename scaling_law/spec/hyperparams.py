@@ -23,7 +23,7 @@ import math
 from dataclasses import dataclass
 
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 
 MIN_BATCH_SEQS = 8
 MAX_BATCH_TOKENS = 2**20
@@ -61,7 +61,7 @@ class RuleChoice:
 
 
 def apply_rule(
-    name: str, model: ModelSpec, *, shortest_tokens: float, longest_tokens: float, wsd: bool = True
+    name: str, model: Model, *, shortest_tokens: float, longest_tokens: float, wsd: bool = True
 ) -> RuleChoice:
     """The choice of rule ``name`` for one size whose horizons span the given tokens.
 

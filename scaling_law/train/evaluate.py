@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from scaling_law.train.device import to_device
-from scaling_law.train.model import GPT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(
-    model: GPT,
+    model: nn.Module,
     batches: Iterable[NDArray[np.int64]],
     device: str,
     autocast: Any,
@@ -36,6 +36,7 @@ def evaluate(
 
     ``should_stop`` is asked before every batch; None when it said yes.
     """
+    scored: Any = model
     was_training = model.training
     model.eval()
     found: list[torch.Tensor] = []
@@ -46,7 +47,7 @@ def evaluate(
                 return None
             ids = to_device(torch.from_numpy(batch), device)
             with autocast():
-                found.append(model.sequence_losses(ids[:, :-1], ids[:, 1:]))
+                found.append(scored.sequence_losses(ids[:, :-1], ids[:, 1:]))
             tokens += batch.shape[0] * (batch.shape[1] - 1)
     finally:
         model.train(was_training)

@@ -24,7 +24,7 @@ from scaling_law.files.layout import ExportDir, RunDir
 from scaling_law.files.record import RunRecord, read_record
 from scaling_law.spec.run import to_json
 from scaling_law.train import checkpoint
-from scaling_law.train.hf import hf_model
+from scaling_law.train.architectures import module_of
 from scaling_law.versions import EXPORT
 
 
@@ -65,15 +65,22 @@ def _write(
     folder: ExportDir, record: RunRecord, state: dict[str, Tensor], tokenizer: Tokenizer, form: str
 ) -> None:
     spec = record.spec.model
+    module = module_of(spec)
     if form == "hf":
-        config, tensors = hf_model(spec, state)
+        if module.to_hf is None:
+            raise ConfigError(
+                f"the architecture {spec.architecture.name} has no counterpart in Hugging Face's"
+                " transformers; use --format safetensors, which takes any model"
+            )
+        config, tensors = module.to_hf(spec, state)
         layout.write_json(folder.config, config)
         ends = {"bos_token_id": tokenizer.separator, "eos_token_id": tokenizer.separator}
         layout.write_json(folder.generation_config, ends)
         layout.write_json(folder.tokenizer, tokenizer_json(tokenizer))
         layout.write_json(folder.tokenizer_config, tokenizer_config(tokenizer, spec.n_ctx))
     else:
-        tensors = {k: v for k, v in state.items() if not (spec.tied and k == "head.weight")}
+        repeated = module.repeated(spec)
+        tensors = {name: tensor for name, tensor in state.items() if name not in repeated}
         layout.write_json(folder.config, to_json(spec))
         layout.write_json(folder.tokenizer, tokenizer.to_json())
     layout.write_json(folder.about, _about(record))

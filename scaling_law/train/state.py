@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint
 from scaling_law.train import checkpoint
 from scaling_law.train.compiled import Loss
-from scaling_law.train.model import GPT
 from scaling_law.train.spikes import SpikeDetector, cloned
 from scaling_law.train.writer import Writer
 
@@ -29,7 +29,7 @@ class State:
     on the disk; ``compiled`` stands for the model's own loss where there is one.
     """
 
-    model: GPT
+    model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     micro_seqs: int
@@ -48,7 +48,9 @@ class State:
     @property
     def loss(self) -> Loss:
         """The loss that is trained on, of ids and targets [B, T]."""
-        return self.compiled or self.model.loss
+        model: Any = self.model
+        own: Loss = model.loss
+        return self.compiled or own
 
     def count_step(self, loss: float, norm: float) -> None:
         """One more step is done."""

@@ -22,6 +22,12 @@ from tests.fakes import cpu_profile, ladder_config, tiny_spec
 def specs_of(ladder=None, **sections):
     config = ladder_config()
     for name, changes in sections.items():
+        if name in config.choices:
+            choice = config.choice(name)
+            settings = dataclasses.replace(choice.settings, **changes)
+            own = {name: (dataclasses.replace(choice, settings=settings),)}
+            config = dataclasses.replace(config, choices={**config.choices, **own})
+            continue
         changed = (
             dataclasses.replace(getattr(config, name), **changes)
             if isinstance(changes, dict)
@@ -73,7 +79,7 @@ def test_one_batch_beside_the_rules_own_is_one_recipe_until_it_is_far_off():
         ("optim", {"grad_clip": None}, "optim.grad_clip=null"),
         ("schedule", {"decay_frac": 0.1}, "schedule.decay_frac=0.1"),
         ("schedule", {"cooldown": "linear"}, "schedule.cooldown=linear"),
-        ("model", {"tied": True}, "model.tied=true"),
+        ("architecture", {"tied": True}, "model.tied=true"),
         ("model", {"n_ctx": 128}, "model.n_ctx=128"),
         ("data", {"corpus": "synthetic"}, "data.corpus=synthetic"),
         ("precision", "bf16", "precision=bf16"),

@@ -24,9 +24,9 @@ from scaling_law.run.export import export_run
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import DataSpec, ModelSpec
 from scaling_law.train import checkpoint
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.export import export
 from scaling_law.train.hf import hf_model
-from scaling_law.train.model import GPT
 from tests.fakes import record_of, tiny_model, tiny_spec
 
 # an interpreter that has transformers, where this one has not
