@@ -24,7 +24,7 @@ from scaling_law.files.layout import ExportDir, RunDir
 from scaling_law.files.record import RunRecord, read_record
 from scaling_law.spec.run import to_json
 from scaling_law.train import checkpoint
-from scaling_law.train.architectures import module_of
+from scaling_law.train.architectures import Module, module_of
 from scaling_law.versions import EXPORT
 
 
@@ -65,9 +65,10 @@ def _write(
     folder: ExportDir, record: RunRecord, state: dict[str, Tensor], tokenizer: Tokenizer, form: str
 ) -> None:
     spec = record.spec.model
-    module = module_of(spec)
+    own_file = spec.architecture.source_sha256 is not None  # its code is not executed here
+    module: Module | None = None if own_file else module_of(spec)
     if form == "hf":
-        if module.to_hf is None:
+        if module is None or module.to_hf is None:
             raise ConfigError(
                 f"the architecture {spec.architecture.name} has no counterpart in Hugging Face's"
                 " transformers; use --format safetensors, which takes any model"
@@ -79,7 +80,7 @@ def _write(
         layout.write_json(folder.tokenizer, tokenizer_json(tokenizer))
         layout.write_json(folder.tokenizer_config, tokenizer_config(tokenizer, spec.n_ctx))
     else:
-        repeated = module.repeated(spec)
+        repeated = module.repeated(spec) if module else ()
         tensors = {name: tensor for name, tensor in state.items() if name not in repeated}
         layout.write_json(folder.config, to_json(spec))
         layout.write_json(folder.tokenizer, tokenizer.to_json())
