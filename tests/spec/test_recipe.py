@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,15 @@ from tests.fakes import cpu_profile, ladder_config, tiny_spec
 
 
 def specs_of(ladder=None, **sections):
-    config = ladder_config()
+    overrides = []
     for name, changes in sections.items():
-        if name in config.choices:
-            choice = config.choice(name)
-            settings = dataclasses.replace(choice.settings, **changes)
-            own = {name: (dataclasses.replace(choice, settings=settings),)}
-            config = dataclasses.replace(config, choices={**config.choices, **own})
-            continue
-        changed = (
-            dataclasses.replace(getattr(config, name), **changes)
+        keys = (
+            {f"{name}.{key}": value for key, value in changes.items()}
             if isinstance(changes, dict)
-            else changes
+            else {name: changes}
         )
-        config = dataclasses.replace(config, **{name: changed})
+        overrides += [f"{key}={json.dumps(value)}" for key, value in keys.items()]
+    config = ladder_config(*overrides)
     if ladder is not None:
         entry = dataclasses.replace(config.grid[0], flops_ladder=ladder)
         config = dataclasses.replace(config, grid=(entry,))
@@ -79,7 +75,7 @@ def test_one_batch_beside_the_rules_own_is_one_recipe_until_it_is_far_off():
         ("optim", {"grad_clip": None}, "optim.grad_clip=null"),
         ("schedule", {"decay_frac": 0.1}, "schedule.decay_frac=0.1"),
         ("schedule", {"cooldown": "linear"}, "schedule.cooldown=linear"),
-        ("architecture", {"tied": True}, "model.tied=true"),
+        ("model", {"tied": True}, "model.tied=true"),
         ("model", {"n_ctx": 128}, "model.n_ctx=128"),
         ("data", {"corpus": "synthetic"}, "data.corpus=synthetic"),
         ("precision", "bf16", "precision=bf16"),
