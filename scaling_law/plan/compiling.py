@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from scaling_law.plan.plan import Plan, PlannedRun
+from scaling_law.plan.plan import Plan, PlannedRun, has_fast_loss
 from scaling_law.spec.architectures import architecture_of
 
 LEAST_SECONDS = 600.0
@@ -29,9 +29,10 @@ def with_compiled(plan: Plan, policy: str) -> Plan:
 
 
 def _gains(run: PlannedRun) -> bool:
-    """Whether a run is long enough and its architecture can be compiled."""
-    alone = run.resources.stack is None
-    return alone and run.seconds >= LEAST_SECONDS and architecture_of(run.spec.model).compiles
+    """Whether a run is long enough, and its parts can be compiled."""
+    if run.resources.stack is not None or run.seconds < LEAST_SECONDS:
+        return False
+    return has_fast_loss(run.spec) and architecture_of(run.spec.model).compiles
 
 
 def compiled_words(plan: Plan) -> list[str]:

@@ -165,6 +165,11 @@ def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> st
 
 def _template(config: SweepConfig) -> Template:
     architecture = config.choice("architecture")
+    if architecture.reference.source_sha256 is not None and architecture.part.build is None:
+        raise PlanError(
+            f"{config.where('model', 'architecture')}: {architecture.spelled} gives no module:"
+            " expected build=... in its ARCHITECTURE"
+        )
     parametrisation = config.choice("parametrisation").component
     usual = parametrisation == Component(name=DEFAULT_PARAMETRISATION)
     return Template(
@@ -283,8 +288,15 @@ def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> R
     )
     try:
         with parts.users_code(rule.word, rule.reference):
-            choice: RuleChoice = rule.part.choose(sizing, rule.settings)
-            return choice
+            choice = rule.part.choose(sizing, rule.settings)
+        if not isinstance(choice, RuleChoice):
+            raise ValueError(f"rule {rule.spelled} chooses {choice!r}, expected a RuleChoice")
+        if choice.batch_tokens % model.n_ctx:
+            raise ValueError(
+                f"rule {rule.spelled} chooses a batch of {choice.batch_tokens} tokens, no multiple"
+                f" of model.n_ctx {model.n_ctx}"
+            )
+        return choice
     except (ConfigError, ValueError) as problem:
         raise PlanError(f"{config.where('optim', 'rule')}: {problem}") from None
 

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 
 from scaling_law import parts
 from scaling_law.plan.packing import makespan_seconds
-from scaling_law.plan.plan import WORKER_START_SECONDS, Plan, PlannedRun, tasks_of
+from scaling_law.plan.plan import (
+    WORKER_START_SECONDS,
+    Plan,
+    PlannedRun,
+    has_fast_loss,
+    tasks_of,
+)
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, memory_bytes
 from scaling_law.spec.run import Model, RunSpec
@@ -35,8 +41,8 @@ def gain(model: Model, batch_tokens: int, device_kind: str) -> float:
     return stack_gain(model, batch_tokens, device_kind) if stack_gain else 0.0
 
 
-def _parts_stack(spec: RunSpec) -> bool:
-    """Whether the parts of a run know stacks: an unknown part trains alone."""
+def _optimizer_stacks(spec: RunSpec) -> bool:
+    """Whether the run's optimizer knows stacks."""
     optimizer = parts.load("optimizer", spec.optim.component.reference)
     return bool(optimizer.stacks)
 
@@ -45,7 +51,7 @@ def stackable(run: PlannedRun, device_kind: str) -> bool:
     """Whether ``run`` can share a program at all."""
     if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
         return False  # it hardly fits a slot alone
-    if not _parts_stack(run.spec):
+    if not (has_fast_loss(run.spec) and _optimizer_stacks(run.spec)):
         return False
     faster = gain(run.spec.model, run.spec.batch_tokens, device_kind)
     if device_kind == "cpu":

@@ -40,9 +40,12 @@ ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
+# The same of a mapping: written only when it holds something.
+OMIT_EMPTY = _OMIT_NONE
 # The parts of every run from before parts could be chosen: absent from the JSON.
 DEFAULT_OPTIMIZER = "adamw"
 DEFAULT_ARCHITECTURE = "gpt"
+DEFAULT_OBJECTIVE = "next_token"
 DEFAULT_PARAMETRISATION = "standard"
 _GPT_DIMENSIONS = ("n_layer", "d_model", "n_head", "n_kv_head", "d_ff")
 S = TypeVar("S")
@@ -324,8 +327,12 @@ class ScheduleSpec(_Part):
 
     def cooled_down(self, progress: float) -> float:
         """The fraction of the rate before the cooldown that is left at ``progress`` through it."""
+        return self.final_frac + (1 - self.final_frac) * self.cooldown_left(progress)
+
+    def cooldown_left(self, progress: float) -> float:
+        """What the cooldown's shape leaves of its fall at ``progress``."""
         shape, settings = self._cooldown
-        return self.final_frac + (1 - self.final_frac) * shape(progress, settings)
+        return shape(progress, settings)
 
     @cached_property
     def _cooldown(self) -> tuple[Callable[[float, Any], float], Any]:
@@ -551,6 +558,8 @@ class RunSpec:
     ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
     random weights.
     ``spikes``: when a batch is skipped; None takes every batch as it comes.
+    ``objective``: what is predicted, and its loss; None is the next token.
+    ``probes``: what is measured beside the loss; None for nothing.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -569,6 +578,12 @@ class RunSpec:
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
+    objective: Component | None = field(
+        default=None, metadata=chosen_by("objective", DEFAULT_OBJECTIVE)
+    )
+    probes: tuple[Component, ...] | None = field(
+        default=None, metadata=_OMIT_NONE | of_axis("label")
+    )
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -583,6 +598,11 @@ class RunSpec:
             raise ValueError(
                 f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
             )
+
+    @property
+    def objective_component(self) -> Component:
+        """The objective, next-token prediction spelled out."""
+        return self.objective or Component(name=DEFAULT_OBJECTIVE)
 
     @property
     def batch_seqs(self) -> int:
@@ -653,7 +673,7 @@ class Resources:
 
 @cache
 def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
-    """Each field's name, and whether it is left out while None."""
+    """Each field's name, and whether it is left out while None or empty."""
     return tuple((f.name, "omit_none" in f.metadata) for f in dataclasses.fields(kind))
 
 
@@ -678,7 +698,7 @@ def _json_fields(value: Any) -> dict[str, Any]:
     return {
         name: to_json(field_value)
         for name, omit in _fields(value.__class__)
-        if (field_value := getattr(value, name)) is not None or not omit
+        if ((field_value := getattr(value, name)) is not None and field_value != {}) or not omit
     }
 
 
@@ -734,6 +754,10 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
+    if "objective" in fields:
+        fields["objective"] = component_from_json(fields["objective"])
+    if "probes" in fields:
+        fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 

@@ -286,6 +286,17 @@ def test_a_users_own_architecture_is_a_file(write, tmp_path):
     assert run_spec_from_json(to_json(plan.runs[0].spec)) == plan.runs[0].spec
 
 
+def test_a_users_own_architecture_without_a_module_is_not_planned(write, tmp_path):
+    (tmp_path / "low_rank.py").write_text(OWN.replace("    build=build,\n", ""))
+    text = SWEEP.replace("mlp, n_ctx: 4, activation: relu", "low_rank.py").replace("width", "rank")
+    with pytest.raises(PlanError) as problem:
+        planned(write(text))
+    assert problem.value.lines == (
+        "s.yaml:4: model.architecture: low_rank.py gives no module: expected build=... in its"
+        " ARCHITECTURE",
+    )
+
+
 def test_a_record_of_a_users_own_architecture_is_read_without_its_file():
     own = Component(name="low_rank", source_sha256="0" * 64)
     model = dataclasses.replace(MLP, architecture=own)

@@ -64,11 +64,16 @@ def alibi_bias(n_head: int, n_ctx: int) -> Tensor:
 
 
 def attend(
-    spec: ModelSpec, joint: Tensor, positions: tuple[Tensor, ...], score_mult: float = 1.0
+    spec: ModelSpec,
+    joint: Tensor,
+    positions: tuple[Tensor, ...],
+    causal: bool = True,
+    score_mult: float = 1.0,
 ) -> Tensor:
-    """Causal grouped-query attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M].
+    """Grouped-query attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M].
 
-    ``score_mult`` is a factor on the scores, beside 1/sqrt(K).
+    Without ``causal`` a position sees those after it as well; ``score_mult`` is a factor on the
+    scores, beside 1/sqrt(K).
     """
     batch, time = joint.shape[:2]
     heads, pairs = spec.n_head, spec.n_kv_head
@@ -90,9 +95,13 @@ def attend(
         k, v = (part.repeat_interleave(heads // pairs, dim=1) for part in (k, v))
     if spec.position == "alibi":
         bias = positions[0][:, :time, :time].to(q.dtype)
+        # a later position is as far away as an earlier one
+        bias = bias if causal else torch.maximum(bias, bias.transpose(1, 2))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    else:
+    elif causal:
         y = kernels.causal_attention(q, k, v)
+    else:
+        y = F.scaled_dot_product_attention(q, k, v)
     return y.transpose(1, 2).reshape(batch, time, spec.d_model)
 
 
@@ -105,12 +114,16 @@ def activate(kind: str, hidden: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention; queries, keys and values come from one matrix."""
+    """Grouped-query attention; queries, keys and values come from one matrix.
+
+    ``causal`` keeps a position from seeing those after it.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.score_mult = multipliers(spec.parametrisation, spec.d_model).attention(spec.head_size)
+        self.causal = True
         kv_width = spec.n_kv_head * spec.head_size
         self.qkv = nn.Linear(spec.d_model, spec.d_model + 2 * kv_width, bias=False)
         self.out = nn.Linear(spec.d_model, spec.d_model, bias=False)
@@ -118,7 +131,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
         joint = kernels.linear(x, self.qkv.weight)
-        y = attend(self.spec, joint, positions, self.score_mult)
+        y = attend(self.spec, joint, positions, self.causal, self.score_mult)
         return kernels.linear(y, self.out.weight)
 
 
