@@ -23,9 +23,9 @@ from typing import Any
 from scaling_law.errors import ConfigError, SlawError
 from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.files.record import RunRecord, load_records
+from scaling_law.spec.architectures.gpt import Shape, heads_for, model_of
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.run import ModelSpec
-from scaling_law.spec.scales import Scale, heads_for, model_of
 from scaling_law.units import format_count
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "quick-cpu"
@@ -41,7 +41,7 @@ _TEMPLATE = ModelSpec(
 
 def model(width: int) -> ModelSpec:
     """The two-layer model of a width."""
-    return model_of(Scale(n_layer=2, d_model=width, n_head=heads_for(width)), _TEMPLATE)
+    return model_of(Shape(n_layer=2, d_model=width, n_head=heads_for(width)), _TEMPLATE)
 
 
 @cache

@@ -39,7 +39,7 @@ def records(allocation):
     found = []
     for run in plan.runs:
         blank = record_of(run.spec)
-        loss = allocation.predicted(run.spec.model.d_model, blank.flops_exact)
+        loss = allocation.predicted(run.spec.model.dimensions["d_model"], blank.flops_exact)
         seed = 0.001 * (run.spec.seed - 1)
         found.append(dataclasses.replace(blank, val_loss_nats=math.exp(loss + seed)))
     return found
