@@ -17,6 +17,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import re
 import sys
@@ -155,6 +156,16 @@ def names(word: str) -> tuple[str, ...]:
     modules = (module.name for module in pkgutil.iter_modules(package.__path__))
     files = (name for name in modules if not name.startswith("_") and name not in kind.shared)
     return tuple(sorted(spelled.get(file, file) for file in files))
+
+
+def described(word: str) -> list[tuple[str, str]]:
+    """Each part of a kind that the package has, and the first line of its file's docstring."""
+    kind = KINDS[word]
+    modules = (
+        (name, importlib.import_module(f"{kind.package}.{file_name(word, name)}"))
+        for name in names(word)
+    )
+    return [(name, (inspect.getdoc(module) or "").partition("\n")[0]) for name, module in modules]
 
 
 def file_name(word: str, name: str) -> str:

@@ -184,11 +184,12 @@ def finish(job: Job, state: State) -> RunRecord | None:
 
 def _keep_weights(job: Job, state: State) -> None:
     """The tokenizer goes with them: the cache it lies in may be gone when they are exported."""
+    tokenizer = job.dataset.tokenizer
     checkpoint.save_weights(
         job.run_dir,
         {
             "model": {k: v.clone() for k, v in state.model.state_dict().items()},
-            "tokenizer": job.dataset.tokenizer.to_json(),
+            **({"tokenizer": tokenizer.to_json()} if tokenizer is not None else {}),
         },
     )
 
