@@ -39,7 +39,9 @@ class Kind:
     ``key`` is where a config chooses it;
     ``doc`` says in a line what it varies;
     ``spelled`` gives the file of a part whose name no file of Python's can have;
-    ``shared`` are files of the folder that are no parts, beside those that begin with ``_``.
+    ``shared`` are files of the folder that are no parts, beside those that begin with ``_``;
+    ``beside`` is the folder next to the package, or shipped in a wheel, that holds the files of a
+    kind whose parts are not in the package; "" where they are.
     """
 
     word: str
@@ -50,6 +52,7 @@ class Kind:
     doc: str
     spelled: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,22 +128,47 @@ _KINDS = (
         word="tracker", package="scaling_law.run.trackers", export="TRACKER",
         contract="TrackerPart", key="trackers", doc="where curves are shown besides",
     ),
+    Kind(
+        word="experiment", package="scaling_law.experiment", export="EXPERIMENT",
+        contract="Experiment", key="experiment", doc="the question of a sweep and its analysis",
+        beside="experiments",
+    ),
 )  # fmt: skip
 KINDS = {kind.word: kind for kind in _KINDS}
 
-# Files of users that this process has read: by kind and hash.
-_own_files: dict[tuple[str, str], types.ModuleType] = {}
+# Files of parts that this process has read by their path: by kind and hash.
+_files_read: dict[tuple[str, str], types.ModuleType] = {}
 
 
 @functools.cache
 def names(word: str) -> tuple[str, ...]:
-    """The parts of a kind that the package has, sorted; files that begin with ``_`` are none."""
+    """The parts of a kind that slaw has, sorted; files that begin with ``_`` are none."""
     kind = KINDS[word]
     spelled = {file: name for name, file in kind.spelled.items()}
-    package = importlib.import_module(kind.package)
-    modules = (module.name for module in pkgutil.iter_modules(package.__path__))
+    if kind.beside:
+        modules = [path.stem for path in shipped_files(kind.beside, "*.py")]
+    else:
+        package = importlib.import_module(kind.package)
+        modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
     files = (name for name in modules if not name.startswith("_") and name not in kind.shared)
     return tuple(sorted(spelled.get(file, file) for file in files))
+
+
+def shipped_files(folder: str, pattern: str) -> list[Path]:
+    """The files of a folder beside the checkout's package or inside the wheel, by name."""
+    package = Path(__file__).resolve().parent
+    places = (package.parent / folder, package / "shipped" / folder)
+    files = {path.name: path for place in reversed(places) for path in place.glob(pattern)}
+    return [files[name] for name in sorted(files)]
+
+
+def module_of(word: str, name: str) -> types.ModuleType:
+    """The module of a part that slaw has."""
+    kind = KINDS[word]
+    if kind.beside:
+        (path,) = shipped_files(kind.beside, f"{name}.py")
+        return _module_at(word, path)[1]
+    return importlib.import_module(f"{kind.package}.{file_name(word, name)}")
 
 
 def file_name(word: str, name: str) -> str:
@@ -200,14 +228,20 @@ def read_file(word: str, path: Path) -> Reference:
 
     Raises ``ConfigError`` naming the file, the line where it fails, or what it lacks.
     """
+    digest, module = _module_at(word, path)
+    _exported(KINDS[word], module, str(path))
+    return Reference(name=path.stem, source_sha256=digest)
+
+
+def _module_at(word: str, path: Path) -> tuple[str, types.ModuleType]:
+    """The SHA-256 of a file of Python's, and its module, made once. Raises ``ConfigError``."""
     try:
         content = path.read_bytes()
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
     digest = hashlib.sha256(content).hexdigest()
-    reference = Reference(name=path.stem, source_sha256=digest)
-    if (word, digest) in _own_files:
-        return reference
+    if (word, digest) in _files_read:
+        return digest, _files_read[word, digest]
     module = types.ModuleType(f"slaw_part_{digest[:16]}")
     module.__file__ = str(path)
     # dataclasses look their module up by its name
@@ -216,21 +250,19 @@ def read_file(word: str, path: Path) -> Reference:
         exec(compile(content, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as problem:
         del sys.modules[module.__name__]
-        raise ConfigError(_why_not_loaded(word, path, problem)) from None
-    _exported(KINDS[word], module, str(path))
-    _own_files[word, digest] = module
-    return reference
+        raise ConfigError(why_it_fails(path, f"this {word} does not load", problem)) from None
+    _files_read[word, digest] = module
+    return digest, module
 
 
-def _why_not_loaded(word: str, path: Path, problem: BaseException) -> str:
+def why_it_fails(path: Path, what: str, problem: BaseException) -> str:
+    """``mine.py:12: WHAT (NameError: ...)``: the line of a file where Python stopped."""
     line = problem.lineno if isinstance(problem, SyntaxError) else None
     for frame in traceback.extract_tb(problem.__traceback__):
         if frame.filename == str(path):
             line = frame.lineno
     where = f"{path}:{line}" if line is not None else str(path)
-    return (
-        f"{where}: this {word} does not load ({type(problem).__name__}: {one_line(str(problem))})"
-    )
+    return f"{where}: {what} ({type(problem).__name__}: {one_line(str(problem))})"
 
 
 def _exported(kind: Kind, module: types.ModuleType, where: str) -> Any:
@@ -253,7 +285,7 @@ def load(word: str, reference: Reference) -> Any:
     """The part itself. Raises ``ConfigError`` where this installation, or folder, lacks it."""
     kind = KINDS[word]
     if reference.source_sha256 is not None:
-        module = _own_files.get((word, reference.source_sha256))
+        module = _files_read.get((word, reference.source_sha256))
         if module is None:
             raise ConfigError(
                 f"the {word} {quoted(reference.name)} is a user's own file (SHA-256"
@@ -263,8 +295,8 @@ def load(word: str, reference: Reference) -> Any:
         return _exported(kind, module, str(module.__file__))
     if reference.name not in names(word):
         raise ConfigError(unknown(word, reference.name))
-    module = importlib.import_module(f"{kind.package}.{file_name(word, reference.name)}")
-    return _exported(kind, module, module.__name__)
+    module = module_of(word, reference.name)
+    return _exported(kind, module, str(module.__file__) if kind.beside else module.__name__)
 
 
 def read_copies(folder: Path) -> None:
@@ -274,13 +306,19 @@ def read_copies(folder: Path) -> None:
             read_file(path.parent.name, path)
 
 
-def file_of(word: str, reference: Reference) -> Path | None:
-    """The user's own file that a reference stands for; None for a part of the package."""
-    if reference.source_sha256 is None:
-        return None
-    file = _own_files[word, reference.source_sha256].__file__
+def path_of(word: str, reference: Reference) -> Path:
+    """The file of a part that was loaded."""
+    if reference.source_sha256 is not None:
+        file = _files_read[word, reference.source_sha256].__file__
+    else:
+        file = module_of(word, reference.name).__file__
     assert file is not None
     return Path(file)
+
+
+def file_of(word: str, reference: Reference) -> Path | None:
+    """The user's own file that a reference stands for; None for a part of the package."""
+    return None if reference.source_sha256 is None else path_of(word, reference)
 
 
 def set_fields(settings: Any) -> dict[str, Any]:

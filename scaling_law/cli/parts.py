@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 
 from scaling_law import parts
@@ -24,7 +23,7 @@ def _list(options: argparse.Namespace) -> int:
     kind = parts.KINDS[options.kind]
     described = []
     for name in parts.names(kind.word):
-        module = importlib.import_module(f"{kind.package}.{parts.file_name(kind.word, name)}")
+        module = parts.module_of(kind.word, name)
         described.append((name, (inspect.getdoc(module) or "").partition("\n")[0]))
     print(f"{kind.word} ({kind.key}): {kind.doc}")
     print("\n".join(left(described, "  ")))

@@ -55,6 +55,7 @@ SLOTS = (
         word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
         before="weight_decay",
     ),
+    Slot(word="experiment", section="experiment"),
 )  # fmt: skip
 
 
@@ -145,7 +146,7 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
                 strangers = sorted(given.keys() - own - {"name"})
                 errors += [_unknown(where, key, given[key]) for key in strangers]
             try:
-                settings = _settings(part.settings, values)
+                settings = part_settings(part.settings, values)
             except Refused as refused:
                 errors += [{**error, "loc": (*where, *error["loc"])} for error in refused.errors]
                 continue
@@ -198,8 +199,11 @@ class Refused(Exception):  # noqa: N818 - a list of errors, not an error of its 
         self.errors = errors
 
 
-def _settings(kind: type, values: dict[str, Any]) -> Any:
-    """An instance of a part's ``Settings``. Raises ``Refused`` with every error."""
+def part_settings(kind: type, values: dict[str, Any]) -> Any:
+    """An instance of a part's ``Settings``, from plain values.
+
+    Raises ``Refused`` with every error.
+    """
     if not values and not _required(kind):
         return kind()  # most configs set nothing: pydantic is not needed to know that
     from pydantic import ValidationError

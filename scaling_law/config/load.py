@@ -167,7 +167,7 @@ def _find(path_or_name: str | Path) -> tuple[Path, str]:
     text = str(path_or_name)
     if path.suffix in (".yaml", ".yml") or path.name != text or path.is_file():
         return path, text
-    return layout.shipped("configs", f"{text}.yaml"), f"{text}.yaml"
+    return layout.shipped(text), f"{text}.yaml"
 
 
 def _take_variants(document: Document) -> dict[str, Document]:

@@ -27,6 +27,7 @@ from typing import Any
 
 from scaling_law.decode import json_problem
 from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.parts import shipped_files
 
 RESULTS = "results"  # where sweeps go unless --out says otherwise
 
@@ -234,21 +235,22 @@ def cache_dir() -> Path:
     return Path(base) / "slaw"
 
 
-def shipped(folder: str, name: str) -> Path:
-    """A file of ``configs/`` or ``experiments/``, beside the checkout or inside the wheel.
+def shipped(name: str) -> Path:
+    """The config ``name`` of ``configs/``, or of the experiment of that name.
 
-    Raises ``ConfigError`` naming what is there instead.
+    Raises ``ConfigError`` naming what there is instead.
     """
-    package = Path(__file__).resolve().parents[1]
-    places = (package.parent / folder, package / "shipped" / folder)
-    for place in places:
-        if (place / name).is_file():
-            return place / name
-    known = sorted({p.stem for place in places for p in place.glob("*.yaml")})
-    word = name.removesuffix(".yaml")
+    configs, experiments = (
+        {path.stem: path for path in shipped_files(folder, "*.yaml")}
+        for folder in ("configs", "experiments")
+    )
+    known = {**experiments, **configs}
+    if name in known:
+        return known[name]
     raise ConfigError(
-        f"{word}: neither a file nor a shipped config{did_you_mean(word, known)}; shipped are"
-        f" {', '.join(known) or 'none'}"
+        f"{name}: neither a file nor a shipped config{did_you_mean(name, sorted(known))}; shipped"
+        f" are {', '.join(configs) or 'none'}, and the experiments"
+        f" {', '.join(experiments) or 'none'}"
     )
 
 

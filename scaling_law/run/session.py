@@ -178,7 +178,7 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     Epochs and the corpus's size are checked only where the data were prepared before.
     """
     config, profile, tokens = inputs(request, say)
-    plan = _planned(config, profile, tokens)
+    plan = planned(config, profile, tokens)
     if tokens is None:
         say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
     return config, plan
@@ -193,7 +193,8 @@ def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int 
     return config, profile, None
 
 
-def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
+def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
+    """The plan of a config on a device: stacks, compilation and kept weights decided as well."""
     plan = make_plan(config, profile, train_tokens=train_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
@@ -285,7 +286,7 @@ def _prepared(
     plan = begun_plan(config, profile, sweep, say)  # a damaged one need not wait for data
     if plan is None:
         _refuse_beside_others(sweep)
-        refuse_other_recipe(_planned(config, profile, None), sweep)
+        refuse_other_recipe(planned(config, profile, None), sweep)
     dataset = pinned_data(config, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
@@ -293,7 +294,7 @@ def _prepared(
             if sweep.adaptive.is_file():
                 said = "a further round of its adaptive loop; new runs beside the earlier ones"
             say(f"{sweep.path}: {said}")
-        plan = _planned(config, profile, dataset.n_tokens("train"))
+        plan = planned(config, profile, dataset.n_tokens("train"))
         keep_plan(plan, config, sweep)
     return dataset, plan
 
