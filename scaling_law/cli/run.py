@@ -24,6 +24,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(session.dry_run_text(*session.plan_only(request, say)))
         return EXIT_OK
+    if session.has_stages(request):
+        from scaling_law.run.stages import run_stages
+
+        return run_stages(request, say)
     sweep, plan, outcome = session.run_sweep(request, say)
     print(session.closing(sweep, plan, outcome))
     return outcome.exit_code

@@ -19,10 +19,9 @@ from scaling_law.files.record import (
 )
 from scaling_law.parts import NoSettings
 from scaling_law.plan.plan import Plan, read_plan
-from scaling_law.spec.run import RunSpec
+from scaling_law.spec.run import STAGE_TAG, RunSpec
 
 K = TypeVar("K")
-STAGE_TAG = "stage"
 
 
 def stage_of(spec: RunSpec) -> int:

@@ -2,7 +2,8 @@
 
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
                      tables/*.csv, report.html}
-    results/<sweep>/rounds/{adaptive.json, 01.yaml, 01.json, ...}
+    results/<sweep>/rounds/{adaptive.json | stages.json, 01.yaml, 01.json, ...}
+    results/<sweep>/starts/<run_id>.pt
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    weights.pt, record.json | failure.json}
 
@@ -196,7 +197,7 @@ class SweepDir:
 
     @property
     def rounds(self) -> Path:
-        """What ``slaw run --adaptive`` decided, round by round."""
+        """What ``slaw run`` decided round by round: with --adaptive, or an experiment's stages."""
         return self.path / "rounds"
 
     @property
@@ -204,12 +205,21 @@ class SweepDir:
         """What it was asked for."""
         return self.rounds / "adaptive.json"
 
+    @property
+    def stages(self) -> Path:
+        """Which experiment the stages belong to, and its config."""
+        return self.rounds / "stages.json"
+
+    def start_weights(self, run_id: str) -> Path:
+        """A copy of the final weights of another sweep's run, which runs here start from."""
+        return self.path / "starts" / f"{run_id}.pt"
+
     def round_config(self, number: int) -> Path:
         """The sweep of a round (from 1), as ``slaw run`` takes it."""
         return self.rounds / f"{number:02d}.yaml"
 
     def round_cost(self, number: int) -> Path:
-        """What a round was planned to cost."""
+        """What a round was planned to cost, or what its stage changes."""
         return self.rounds / f"{number:02d}.json"
 
     @property

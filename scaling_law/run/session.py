@@ -24,6 +24,7 @@ from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
+from scaling_law.experiment.analysis import named_by
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import Claims, Watch, clear_leftovers, wait_for
@@ -34,6 +35,7 @@ from scaling_law.plan.plan import Plan, make_plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
+from scaling_law.run import starts
 from scaling_law.units import count_of, format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -111,8 +113,20 @@ def _config(request: Request, kind: str) -> SweepConfig:
     A sweep that has its tokens goes on without the text they were made of.
     """
     read = functools.partial(
-        load_config, request.config, overrides=request.overrides, device_kind=kind
+        load_config,
+        request.config,
+        overrides=request.overrides,
+        device_kind=kind,
+        beside=Path(request.out) if request.out is not None else None,
     )
+    return _with_starts(request, _readable(request, read))
+
+
+def _with_starts(request: Request, config: SweepConfig) -> SweepConfig:
+    return starts.looked_up(config, sweep_of(request, config))
+
+
+def _readable(request: Request, read: Callable[..., SweepConfig]) -> SweepConfig:
     try:
         return read(corpus_problem=corpus_problem)
     except ConfigError as problem:
@@ -120,12 +134,13 @@ def _config(request: Request, kind: str) -> SweepConfig:
             config = read()
         except ConfigError:
             raise problem from None
-        if _folder(request, config).data.is_file():
+        if sweep_of(request, config).data.is_file():
             return config
         raise
 
 
-def _folder(request: Request, config: SweepConfig) -> SweepDir:
+def sweep_of(request: Request, config: SweepConfig) -> SweepDir:
+    """The folder of the sweep of ``config``; it may not exist yet."""
     return SweepDir(Path(request.out or f"results/{config.name}"))
 
 
@@ -134,7 +149,13 @@ def sweep_folder(request: Request) -> SweepDir:
     if request.out is not None:
         return SweepDir(Path(request.out))
     config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
-    return _folder(request, config)
+    return sweep_of(request, config)
+
+
+def has_stages(request: Request) -> bool:
+    """Whether the config names an experiment that decides its later runs by the earlier ones."""
+    chosen = _config(request, "cpu" if request.device == "auto" else request.device).choices
+    return any(choice.part.propose is not None for choice in chosen.get("experiment", ()))
 
 
 def resumed(request: Request) -> Request:
@@ -152,6 +173,12 @@ def resumed(request: Request) -> Request:
     sweep = SweepDir(folder)
     if not sweep.config.is_file():
         sweep = only_sweep(folder)
+    if sweep.stages.is_file():
+        device = request.device
+        if device == "auto" and sweep.plan.is_file():
+            device = read_plan(sweep.plan).device_kind
+        first = str(sweep.round_config(1))
+        return dataclasses.replace(request, config=first, device=device, out=str(sweep.path))
     if sweep.adaptive.is_file():
         raise ConfigError(
             f"{sweep.path}: begun with --adaptive; type the line that began it again, with its"
@@ -213,7 +240,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
     with _stoppable(), Claims() as claims:
         config, profile = _config_and_profile(request, say)
-        sweep = _folder(request, config)
+        sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # a grid that cannot be run should not wait for its data
             make_plan(config, profile, train_tokens=None)
         is_new = not sweep.path.exists()
@@ -293,6 +320,8 @@ def _prepared(
             said = "the config is not the one its runs began with; new runs beside them"
             if sweep.adaptive.is_file():
                 said = "a further round of its adaptive loop; new runs beside the earlier ones"
+            if sweep.stages.is_file():
+                said = "a further stage of its experiment; new runs beside the earlier ones"
             say(f"{sweep.path}: {said}")
         plan = planned(config, profile, dataset.n_tokens("train"))
         keep_plan(plan, config, sweep)
@@ -374,7 +403,8 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
     elif outcome.failed:
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same line again to retry")
     elif last:
-        lines.append(f"next: slaw fit {sweep.path}")
+        verb = "fit" if named_by(sweep) is None else "report"
+        lines.append(f"next: slaw {verb} {sweep.path}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)

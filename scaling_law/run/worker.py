@@ -50,6 +50,7 @@ from scaling_law.files.lease import (
 from scaling_law.files.record import RunRecord
 from scaling_law.run.cleanup import temporary_files, tidy_run
 from scaling_law.run.early_stop import known_enough
+from scaling_law.run.starts import start_file
 from scaling_law.spec.run import (
     Resources,
     RunSpec,
@@ -175,6 +176,7 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         run_dir=run_dir,
         dataset=_data_of(sweep, spec),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
+        first_weights=start_file(spec, sweep),
         should_stop=stop,
         progress=_reporter(run_dir, spec),
         log=log,

@@ -31,6 +31,7 @@ COOLDOWNS = ("1-sqrt", "linear", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
+STAGE_TAG = "stage"  # of runs of an experiment's later stages: the stage's number
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
@@ -392,6 +393,21 @@ class Growth(_Part):
         _at_least(1, at_step=self.at_step, parent_tokens=self.parent_tokens)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StartFrom(_Part):
+    """First weights that are another run's final ones; steps and learning rate begin anew.
+
+    ``run_id``: the other run, of this sweep or another.
+    ``weights_sha256``: the hash of its weights' file.
+    """
+
+    run_id: str
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        check_run_id(self.run_id)
+
+
 # Fewer finished branches do not tell how much gains differ.
 LEAST_SIBLINGS = 2
 
@@ -454,6 +470,8 @@ class RunSpec:
     ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
     random weights.
     ``spikes``: when a batch is skipped; None takes every batch as it comes.
+    ``start_from``: the run whose final weights this run, or its own trunk, starts from; None
+    starts from random weights.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -472,6 +490,7 @@ class RunSpec:
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
+    start_from: StartFrom | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -636,6 +655,8 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
+    if start := fields.get("start_from"):
+        fields["start_from"] = build(StartFrom, start)
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 
