@@ -24,7 +24,7 @@ EXIT_RUN_FAILED = 3
 EXIT_FIT = 4
 EXIT_ENGINE = 5
 EXIT_PREEMPTED = 75  # sysexits' EX_TEMPFAIL: checkpointed, run the same line again
-EXIT_ELSEWHERE = 76  # a worker's: somebody else has claimed its run
+EXIT_ELSEWHERE = 76  # of a worker: another process holds the lease of its run
 EXIT_INTERRUPTED = 130
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_law import parts
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
 from scaling_law.spec.run import DEFAULT_OPTIMIZER, to_json
@@ -50,12 +50,14 @@ class Slot:
     before: str | None = None
 
 
+DEFAULT_ENGINE = "local"
 SLOTS = (
     Slot(
         word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
         before="weight_decay",
     ),
     Slot(word="experiment", section="experiment"),
+    Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
 )  # fmt: skip
 
 
@@ -131,6 +133,8 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
     settings_of: dict[str, set[str]] = {}  # by section: one key may belong to two parts of it
     for slot in SLOTS:
         made: list[Choice] = []
+        if slot.key is None:
+            errors += _unnamed(slot, data)
         for where, name, given in _named(slot, data):
             try:
                 reference = parts.refer(slot.word, name, *folders)
@@ -180,6 +184,23 @@ def _named(
             yield where, item, {}
         elif isinstance(item, dict) and isinstance(item.get("name"), str):
             yield where, item["name"], item
+
+
+def _unnamed(slot: Slot, data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Errors of a section of parts: items that are neither a name nor a mapping with one."""
+    section = data.get(slot.section)
+    items = section if slot.several and isinstance(section, list) else [section]
+    for number, item in enumerate(items):
+        where = (slot.section, number) if slot.several else (slot.section,)
+        if isinstance(item, dict):
+            if "name" not in item:
+                yield {"loc": (*where, "name"), "type": "missing", "input": item, "msg": ""}
+            elif not isinstance(item["name"], str):
+                said = f"expected the name of a part, found {quoted(item['name'])}"
+                yield _error((*where, "name"), ConfigError(said), item)
+        elif item is not None and not isinstance(item, str):
+            said = f"expected a name, or a mapping with name and settings, found {quoted(item)}"
+            yield _error(where, ConfigError(said), item)
 
 
 def _error(where: tuple[str | int, ...], problem: ConfigError, value: Any) -> dict[str, Any]:

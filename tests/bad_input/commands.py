@@ -68,7 +68,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("export-no-folder", ("export", "gone", "--out", "x"), "gone: no such folder"),
     ("export-a-file", ("export", "s.yaml", "--out", "x"), "s.yaml: a file, expected a results folder"),
     ("export-format", ("export", "@", "--out", "x", "--format", "onnx"), "argument --format: invalid choice: 'onnx'"),
-    ("export-no-weights", ("export", "@", "--out", "x"), "0 runs with kept weights; set keep_weights: all (or largest) before a sweep is run"),
+    ("export-no-weights", ("export", "@", "--out", "x"), "0 runs with saved weights; set keep_weights: all (or largest) before running a sweep"),
     ("export-no-run", ("export", "@", "--run", "../x", "--out", "x"), "no finished run '../x'; expected a run id or a label"),
     # --set
     ("set-keep-weights", ("plan", "s.yaml", "--set", "keep_weights=yes"), "--set keep_weights: found 'yes'; known: auto, all, largest, none"),
@@ -126,7 +126,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("monitor-a-file", ("monitor", "s.yaml"), "s.yaml: a file, expected a results folder"),
     ("monitor-port", ("monitor", ".", "--serve", "--port", "65536"), "argument --port: expected a port from 0 (any) to 65535, found 65536; see `slaw monitor --help`"),
     ("monitor-interval", ("monitor", ".", "--interval", "soon"), "argument --interval: expected seconds from 0.1 to 86400, found 'soon'; see `slaw monitor --help`"),
-    ("monitor-no-parent", ("monitor", "nowhere/quick"), "nowhere/quick: no such folder, nor nowhere; name the sweep's folder, or the --out of a `slaw run` to come"),
+    ("monitor-no-parent", ("monitor", "nowhere/quick"), "nowhere/quick: no such folder, nor nowhere; name the sweep's folder, or the --out of a later `slaw run`"),
     ("run-no-config", ("run", "@"), "sweep.yaml: no such file; give the config that the sweep began with, or a changed one, with --out"),
     ("fit-default", ("fit",), "results: no such folder; `slaw run --mode quick` makes results/quick"),
     ("fit-nowhere", ("fit", "nowhere"), "nowhere: no such folder; `slaw run --mode quick` makes results/quick"),

@@ -32,7 +32,7 @@ from scaling_law.run import worker
 from scaling_law.run.pinned import begun_plan, pinned_data
 from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
-from scaling_law.run.sweep_state.status import sweep_status
+from scaling_law.run.sweep_state.snapshot import sweep_status
 from scaling_law.run.tracking import Feed
 from scaling_law.train import checkpoint, export
 from tests.fakes import cpu_profile
@@ -111,7 +111,7 @@ def _prepared_again(world: World) -> Any:
 
 
 def _plan(world: World) -> Any:
-    """Planned anew or as begun: the same plan, and a whole config beside it."""
+    """Planned again or as begun: the same plan, and a complete config beside it."""
     config, folder = world.sweep.config, world.sweep.dir
     plan = begun_plan(config, cpu_profile(), folder, lambda line: None)
     return plan, checksum.read_text(folder.config)
@@ -130,14 +130,14 @@ def _weights(world: World) -> Any:
     return float(model["w"].sum()), tokenizer.to_json()
 
 
-def _claimed(world: World) -> Any:
-    """Whoever comes has it, once it is known to be dead or has been still for long."""
+def _leased(world: World) -> Any:
+    """The next process takes it once its holder is dead or has been silent for long."""
     seconds = itertools.count()
-    watch = lease.Watch(clock=lambda: float(next(seconds)))
-    while watch.holder(world.states.claim) is not None:
+    watch = lease.LeaseWatch(clock=lambda: float(next(seconds)))
+    while watch.holder(world.states.lease) is not None:
         pass
-    with lease.Claims() as claims:
-        claims.take(world.states.claim)
+    with lease.Leases() as leases:
+        leases.take(world.states.lease)
     return "had"
 
 
@@ -230,7 +230,7 @@ KINDS = (
     ),
     Kind(name="tokenizer.json", path=lambda w: w.data / "tokenizer.json", read=_opened, above=1),
     Kind(name="weights.pt", path=lambda w: w.states.weights, read=_weights),
-    Kind(name="claim", mends=True, path=lambda w: w.states.claim, read=_claimed),
+    Kind(name="claim", mends=True, path=lambda w: w.states.lease, read=_leased),
     Kind(
         name="dashboard.json",
         mends=True,

@@ -1,4 +1,4 @@
-"""Trackers see every point once, and whatever they do, runs go on."""
+"""Trackers see every point once, and whatever they do, runs continue."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scaling_law.run.pinned import _means_the_same
 from scaling_law.run.trackers import open_tracker
 from scaling_law.run.trackers.tensorboard import TensorBoard
 from scaling_law.run.trackers.wandb import WeightsAndBiases
-from scaling_law.run.tracking import Feed, _Fed, tracked
+from scaling_law.run.tracking import Feed, _Feeds, tracked
 from scaling_law.spec.run import to_json
 from tests.fakes import cpu_profile, record_of, tiny_spec
 
@@ -38,7 +38,7 @@ def point(step: int, val: float | None = 2.5) -> CurvePoint:
 
 
 class Noting:
-    """A tracker that writes down what it is told."""
+    """A tracker that writes down what it receives."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -79,7 +79,7 @@ def test_every_point_is_sent_once_whatever_is_killed_and_resumed(sweep):
     assert tracker.steps == [1, 4, 9]
     cut_curve(sweep.run(SPEC.run_id), 4)  # the run was killed, and resumed from a checkpoint
     again = Noting()
-    feed = Feed("noting", sweep, again)  # and so was the one who sends
+    feed = Feed("noting", sweep, again)  # and so was the sender
     feed.poll()
     grow(sweep, 9, 16)
     feed.poll()
@@ -93,7 +93,7 @@ def test_every_point_is_sent_once_whatever_is_killed_and_resumed(sweep):
     assert (last.steps, last.ended) == ([], [])
 
 
-def test_damaged_files_are_left_to_others(sweep):
+def test_damaged_files_are_left_to_other_readers(sweep):
     run_dir = sweep.run(SPEC.run_id)
     run_dir.curve.write_text("no curve\nat all\n")
     tracker = Noting()
@@ -104,13 +104,13 @@ def test_damaged_files_are_left_to_others(sweep):
     Feed("noting", sweep, tracker).poll()
     assert tracker.steps == [1]
     state = sweep.tracking("noting") / "sent.json"
-    state.write_text(state.read_text().replace(": 1", ": 7"))  # nothing would be sent any more
+    state.write_text(state.read_text().replace(": 1", ": 7"))  # if believed: no more sent
     Feed("noting", sweep, tracker).poll()
     assert tracker.steps == [1, 1]
 
 
 @pytest.mark.parametrize("fails_in", ["open", "points", "end", "close", "exit", "disk"])
-def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypatch, fails_in):
+def test_a_broken_tracker_is_reported_once_and_the_other_continues(sweep, monkeypatch, fails_in):
     good = Noting()
     said: list[str] = []
 
@@ -138,23 +138,23 @@ def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypat
         return Broken() if name == "wandb" else good
 
     monkeypatch.setattr(tracking, "open_tracker", opened)
-    fed = _Fed(sweep, "s", by_name(["wandb", "tensorboard"]), said.append)
+    feeds = _Feeds(sweep, "s", by_name(["wandb", "tensorboard"]), said.append)
     for step in (1, 2, 3):
         grow(sweep, step)
-        fed.poll()
+        feeds.poll()
     write_record(sweep.run(SPEC.run_id), record_of(SPEC))
-    fed.poll()
-    fed.close()
+    feeds.poll()
+    feeds.close()
     assert good.steps == [1, 2, 3]
     assert (good.ended, good.closed) == ([4.0], 1)
     assert len(said) == 1 and said[0].startswith("tracker wandb: dropped, ")
     assert "\n" not in said[0]
 
 
-def test_a_missing_library_is_told_with_its_remedy(sweep, monkeypatch):
+def test_a_missing_library_is_reported_with_its_remedy(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     said: list[str] = []
-    _Fed(sweep, "s", by_name(["trackio"]), said.append).poll()
+    _Feeds(sweep, "s", by_name(["trackio"]), said.append).poll()
     assert len(said) == 1 and "pip install 'scaling-law[trackio]'" in said[0]
 
 
@@ -181,7 +181,7 @@ def events(folder: Path) -> list[tuple[str, int, float, float]]:
 def test_event_files_hold_the_curve(tmp_path):
     board = TensorBoard(tmp_path)
     board.points(SPEC, 1000.0, [point(5), point(10, None)])
-    found = events(tmp_path / SPEC.run_id)  # there at once, not at the end
+    found = events(tmp_path / SPEC.run_id)  # written at once, not at the end
     assert ("val_loss_nats", 5, 2.5, 1000.5) in found
     assert not [row for row in found if row[:2] == ("val_loss_nats", 10)]
     assert [row[1] for row in found if row[0] == "train_loss_nats"] == [5, 10]
@@ -272,7 +272,7 @@ class Run:
 
 
 @pytest.mark.parametrize("fate", ["lives", "dies", "hangs"])
-def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
+def test_the_process_that_feeds_trackers(sweep, tmp_path, monkeypatch, capfd, fate):
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "trackio.py").write_text(MODULE)
     root = Path(__file__).parents[2]
@@ -292,7 +292,7 @@ def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
         assert "chatter" in sweep.trackers_log.read_text()
         assert said == []
     elif fate == "hangs":
-        assert said == ["trackers: not done 1s after the sweep; stopped"]
+        assert said == ["trackers: not done 1s after the sweep; killed"]
     else:
         assert said == [
             "trackers: their process ended with code 9; curves are in runs/*/curve.jsonl"

@@ -1,4 +1,4 @@
-"""One file a tracker. Each sees curve points and records, and nothing of training."""
+"""Trackers, one file each. A tracker sees curve points and records, and nothing of training."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from scaling_law.spec.run import RunSpec
 
 
 class Tracker(Protocol):
-    """Where curves go. Any method may raise anything: the tracker is then dropped."""
+    """A tracker. If a method raises anything, the tracker is dropped."""
 
     def points(self, spec: RunSpec, started: float, points: Sequence[CurvePoint]) -> None:
-        """New points of a run, in order, on the disk or sent before this returns.
+        """Store new points of a run, in order, before this returns.
 
-        ``started`` is the Unix time at which the run's own clock was 0.
+        ``started`` is the Unix time of second 0 of the run.
         """
 
     def end(self, spec: RunSpec, record: RunRecord) -> None:
-        """The run is over."""
+        """Note that the run has finished."""
 
     def close(self) -> None:
-        """No more will come."""
+        """End: nothing more will come."""
 
 
 def open_tracker(name: str, folder: Path, sweep: str, options: TrackerOptions) -> Tracker:
-    """The tracker ``name``, writing below ``folder``.
+    """The tracker ``name``, which writes to ``folder``.
 
-    Raises ``ImportError`` without its library.
+    Raises ``ImportError`` if its library is missing.
     """
     from scaling_law.run.trackers.tensorboard import TensorBoard
     from scaling_law.run.trackers.wandb import WeightsAndBiases

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, one folder a run."""
+"""TensorBoard event files, one folder per run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ SCALARS = ("train_loss_nats", "val_loss_nats", "lr", "grad_norm", "tokens")
 
 
 class TensorBoard:
-    """By tensorboardX, whose file writer is used directly: its threads hang on a full disk."""
+    """Uses tensorboardX's file writer directly, because its threads hang on a full disk."""
 
     def __init__(self, folder: Path) -> None:
-        # imported here, so that a missing library is said before any run is
+        # imported here, so that a missing library is reported before any run
         import tensorboardX.event_file_writer
         import tensorboardX.proto.event_pb2
         import tensorboardX.summary
@@ -54,7 +54,7 @@ class TensorBoard:
         if spec.run_id not in self._writers:
             folder = self._folder / spec.run_id
             folder.mkdir(parents=True, exist_ok=True)
-            # a file of its own after every restart: the viewer reads them as one
+            # every restart writes a new file; the viewer reads them as one
             self._writers[spec.run_id] = self._library.event_file_writer.EventsWriter(
                 str(folder / "events"), f".{os.getpid()}"
             )

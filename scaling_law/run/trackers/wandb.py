@@ -1,4 +1,4 @@
-"""Weights & Biases, and trackio, whose functions have the same names."""
+"""Weights & Biases, and trackio, which has the same functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SUMMARY = (
 
 
 class WeightsAndBiases:
-    """One of its runs for each of ours, under the same id: a restart goes on in it."""
+    """One tracker run per run, under the same id, so that a restart continues it."""
 
     def __init__(
         self, module: ModuleType, folder: Path, sweep: str, options: TrackerOptions
@@ -65,10 +65,10 @@ class WeightsAndBiases:
                 "resume": "allow",
             }
             if self._module.__name__ == "trackio":
-                about["name"] = spec.run_id  # its identity there
+                about["name"] = spec.run_id  # trackio identifies runs by name
             else:
                 about |= {"id": spec.run_id, "name": spec.label, "dir": str(self._folder)}
-                # several are open at once, and none is the console's
+                # several are open at once, and none may take over the console
                 about |= {"mode": self._mode, "reinit": "create_new"}
                 about["settings"] = self._module.Settings(console="off")
             self._runs[spec.run_id] = self._module.init(**about)
