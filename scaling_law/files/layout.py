@@ -250,6 +250,15 @@ def cache_dir() -> Path:
     return Path(base) / "slaw"
 
 
+def hides_shipped(name: str) -> bool:
+    """Whether a file or folder here has the name of a shipped config or experiment."""
+    files = (*shipped_files("configs", "*.yaml"), *shipped_files("experiments", "*.yaml"))
+    try:
+        return any(path.stem == name for path in files) and Path(name).exists()
+    except OSError:  # a name too long, say
+        return False
+
+
 def shipped(name: str) -> Path:
     """The config ``name`` of ``configs/``, or of the experiment of that name.
 
