@@ -410,7 +410,7 @@ def _planted(spec: RunSpec) -> Outcome:
 EXPERIMENT = Experiment(
     question="At equal compute, which rule for the size of a model ends with the lower loss?",
     reproduces="Kaplan 2020 against Hoffmann 2022 (Chinchilla)",
-    parts={"corpus": ("installed",), "optimizer": ("adamw",)},
+    parts={"corpus": ("installed",), "rule": ("slaw_small",), "schedule": ("wsd",)},
     analyse=analyse,
     planted=Planted(
         outcome=_planted,

@@ -11,16 +11,18 @@ it is used, so that plans, ``--help`` and the config's schema need no torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,8 +138,12 @@ _KINDS = (
 )  # fmt: skip
 KINDS = {kind.word: kind for kind in _KINDS}
 
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}"
+
 # Files of parts that this process has read by their path: by kind and hash.
 _files_read: dict[tuple[str, str], types.ModuleType] = {}
+# Sweeps' folders whose copies of users' files ``load`` may read.
+_folders: list[Path] = []
 
 
 @functools.cache
@@ -192,7 +198,7 @@ def refer(word: str, text: str, *folders: Path) -> Reference:
         return _refer_to_file(word, text, folders)
     if text in names(word):
         return Reference(name=text)
-    raise ConfigError(unknown(word, text))
+    raise ConfigError(f"{unknown(word, text)} or the path of a .py file")
 
 
 def unknown(word: str, text: str) -> str:
@@ -200,7 +206,7 @@ def unknown(word: str, text: str) -> str:
     known = names(word)
     return (
         f"no {word} is named {quoted(text)}{did_you_mean(text, known)}; expected one of"
-        f" {', '.join(known)} (see slaw parts {word}) or the path of a .py file"
+        f" {', '.join(known)} (see slaw parts {word})"
     )
 
 
@@ -240,6 +246,11 @@ def _module_at(word: str, path: Path) -> tuple[str, types.ModuleType]:
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
     digest = hashlib.sha256(content).hexdigest()
+    if not re.fullmatch(_NAME, path.stem):
+        raise ConfigError(
+            f"{path}: records name a {word} by its file: expected letters, digits, _ and - before"
+            " .py"
+        )
     if (word, digest) in _files_read:
         return digest, _files_read[word, digest]
     module = types.ModuleType(f"slaw_part_{digest[:16]}")
@@ -250,19 +261,40 @@ def _module_at(word: str, path: Path) -> tuple[str, types.ModuleType]:
         exec(compile(content, str(path), "exec"), module.__dict__)
     except (Exception, SystemExit) as problem:
         del sys.modules[module.__name__]
-        raise ConfigError(why_it_fails(path, f"this {word} does not load", problem)) from None
+        raise ConfigError(_why_not_loaded(word, path, problem)) from None
     _files_read[word, digest] = module
     return digest, module
 
 
-def why_it_fails(path: Path, what: str, problem: BaseException) -> str:
-    """``mine.py:12: WHAT (NameError: ...)``: the line of a file where Python stopped."""
-    line = problem.lineno if isinstance(problem, SyntaxError) else None
+@contextlib.contextmanager
+def users_code(word: str, reference: Reference) -> Iterator[None]:
+    """While inside, what a user's own file raises becomes a ``ConfigError`` with file and line."""
+    path = file_of(word, reference)
+    try:
+        yield
+    except Exception as problem:
+        line = None if path is None else _line_in(path, problem)
+        if line is None:
+            raise
+        said = f"{type(problem).__name__}: {one_line(str(problem))}"
+        raise ConfigError(f"{path}:{line}: this {word} fails ({said})") from None
+
+
+def _line_in(path: Path, problem: BaseException) -> int | None:
+    """The last line of the file on the way to a problem; None where the file is not on it."""
+    line = None
     for frame in traceback.extract_tb(problem.__traceback__):
         if frame.filename == str(path):
             line = frame.lineno
+    return line
+
+
+def _why_not_loaded(word: str, path: Path, problem: BaseException) -> str:
+    line = problem.lineno if isinstance(problem, SyntaxError) else _line_in(path, problem)
     where = f"{path}:{line}" if line is not None else str(path)
-    return f"{where}: {what} ({type(problem).__name__}: {one_line(str(problem))})"
+    return (
+        f"{where}: this {word} does not load ({type(problem).__name__}: {one_line(str(problem))})"
+    )
 
 
 def _exported(kind: Kind, module: types.ModuleType, where: str) -> Any:
@@ -285,7 +317,7 @@ def load(word: str, reference: Reference) -> Any:
     """The part itself. Raises ``ConfigError`` where this installation, or folder, lacks it."""
     kind = KINDS[word]
     if reference.source_sha256 is not None:
-        module = _files_read.get((word, reference.source_sha256))
+        module = _own_file(word, reference)
         if module is None:
             raise ConfigError(
                 f"the {word} {quoted(reference.name)} is a user's own file (SHA-256"
@@ -299,26 +331,33 @@ def load(word: str, reference: Reference) -> Any:
     return _exported(kind, module, str(module.__file__) if kind.beside else module.__name__)
 
 
+def _own_file(word: str, reference: Reference) -> types.ModuleType | None:
+    """The user's own file of that content; None where nobody has named it and no folder has it."""
+    assert reference.source_sha256 is not None
+    key = word, reference.source_sha256
+    for folder in _folders:
+        path = folder / own_place(word, f"{reference.name}.py")
+        if key not in _files_read and path.is_file():
+            read_file(word, path)
+    return _files_read.get(key)
+
+
 def read_copies(folder: Path) -> None:
-    """Import the users' own files that a sweep's ``folder`` keeps, so that ``load`` has them."""
-    for path in sorted((folder / "parts").glob("*/*.py")):
-        if path.parent.name in KINDS:
-            read_file(path.parent.name, path)
+    """Let ``load`` read the users' own files that a sweep's ``folder`` keeps, when it needs them.
 
-
-def path_of(word: str, reference: Reference) -> Path:
-    """The file of a part that was loaded."""
-    if reference.source_sha256 is not None:
-        file = _files_read[word, reference.source_sha256].__file__
-    else:
-        file = module_of(word, reference.name).__file__
-    assert file is not None
-    return Path(file)
+    A run executes the files that its spec names, and none else.
+    """
+    if folder not in _folders:
+        _folders.append(folder)
 
 
 def file_of(word: str, reference: Reference) -> Path | None:
-    """The user's own file that a reference stands for; None for a part of the package."""
-    return None if reference.source_sha256 is None else path_of(word, reference)
+    """The user's own file that a reference stands for; None for a part that slaw has."""
+    if reference.source_sha256 is None:
+        return None
+    file = _files_read[word, reference.source_sha256].__file__
+    assert file is not None
+    return Path(file)
 
 
 def set_fields(settings: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scaling_law import parts
 from scaling_law.config import compose
-from scaling_law.errors import ConfigError, SlawError, quoted
+from scaling_law.errors import ConfigError, quoted
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.evidence import Evidence, gather, written_config
 from scaling_law.experiment.findings import Findings
@@ -116,7 +116,8 @@ def analyse(
             f"{sweep.config}: experiment.{key}: not a setting of {reference.name} ({first['msg']})"
         ) from None
     evidence = gather(sweep, settings)
-    findings = guarded(reference, "analyse", lambda: experiment.analyse(evidence))
+    with parts.users_code(_WORD, reference):
+        findings = experiment.analyse(evidence)
     if not isinstance(findings, Findings):
         raise ConfigError(
             f"experiment {reference.name}: analyse returned {quoted(findings)}, expected Findings"
@@ -124,16 +125,3 @@ def analyse(
     return Analysed(
         name=reference.name, experiment=experiment, evidence=evidence, findings=findings
     )
-
-
-def guarded(reference: Reference, what: str, call: Any) -> Any:
-    """``call()``; what an experiment's own code raises becomes one line that names its line."""
-    try:
-        return call()
-    except SlawError:
-        raise
-    except Exception as problem:
-        path = parts.path_of(_WORD, reference)
-        raise ConfigError(
-            parts.why_it_fails(path, f"{what} of this experiment fails", problem)
-        ) from None

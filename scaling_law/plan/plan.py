@@ -201,8 +201,8 @@ def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int 
     left_out: list[LeftOut] = []
     planner = _Planner(config, profile, precision, limit_bytes // profile.slots, train_tokens)
     courses = []
-    wsd = config.schedule.shape == "wsd"
-    for course in linked(expand(config, train_tokens), wsd):
+    shares_trunk = config.choice("schedule").part.shares_trunk
+    for course in linked(expand(config, train_tokens), shares_trunk):
         fit = planner.fit(course)
         if isinstance(fit, str):
             left_out += [
@@ -298,7 +298,8 @@ class _Planner:
     def trunk_steps(self, course: Course, horizons: Sequence[Horizon]) -> tuple[int, ...]:
         """Steps that a trunk serving these horizons, and what grows from it, must save; () for
         none."""
-        if self.config.schedule.shape != "wsd" or len(horizons) + len(course.grow_steps) < 2:
+        shares_trunk = self.config.choice("schedule").part.shares_trunk
+        if not shares_trunk or len(horizons) + len(course.grow_steps) < 2:
             return course.grow_steps
         return tuple(sorted({*(h.branch_step for h in horizons), *course.grow_steps}))
 

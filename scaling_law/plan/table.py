@@ -161,7 +161,8 @@ def _optim(plan: Plan) -> str:
     rules = ", ".join(dict.fromkeys(optim.rule_text for optim in optims))
     clip = "none" if optims[0].grad_clip is None else f"{optims[0].grad_clip:g}"
     schedule = plan.runs[0].spec.schedule
-    decay = f", {schedule.cooldown} cooldown" if schedule.shape == "wsd" else ""
+    cools_down = any(run.spec.schedule.decay_steps is not None for run in plan.runs)
+    decay = f", {schedule.cooldown} cooldown" if cools_down else ""
     return (
         f"optimiser: LR, beta2, warm-up by {rules}; weight decay {optims[0].weight_decay:g},"
         f" clip {clip}; schedule {schedule.shape}{decay}"

@@ -113,8 +113,10 @@ def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> 
 
 def _what_is_trained(config: SweepConfig) -> SweepConfig:
     """The config without where its runs are executed and where their curves are shown."""
-    choices = {word: chosen for word, chosen in config.choices.items() if word != "engine"}
-    return dataclasses.replace(config, trackers=(), choices=choices)
+    choices = {
+        word: chosen for word, chosen in config.choices.items() if word not in ("engine", "tracker")
+    }
+    return dataclasses.replace(config, choices=choices)
 
 
 def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:

@@ -16,7 +16,6 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
-from scaling_law.config.trackers import by_name
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
@@ -199,7 +198,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
     """
     # imported here: a dry run does not train
     from scaling_law.run.runner import Runner
-    from scaling_law.run.tracking import HURRY_SECONDS, tracked
+    from scaling_law.run.tracking import HURRY_SECONDS, chosen_trackers, tracked
 
     with _stoppable(), Leases() as leases:
         config, profile = _config_and_profile(request, say)
@@ -217,7 +216,8 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         say(_opening(plan, dataset, sweep))
         executor = engines.start(config.choice("engine"), sweep, plan.slots)
         runner = Runner(plan, sweep, executor)
-        with tracked(sweep, plan.name, by_name(config.trackers), say) as patience:
+        trackers = chosen_trackers(config.choices["tracker"])
+        with tracked(sweep, plan.name, trackers, say) as patience:
             outcome = runner.run()
             if outcome.stopped_by is not None:
                 patience.seconds = HURRY_SECONDS

@@ -16,7 +16,7 @@ from scaling_law.config.compose import Choice, own_files
 from scaling_law.config.load import SweepConfig, config_yaml, load_config
 from scaling_law.errors import EXIT_OK, ConfigError, quoted
 from scaling_law.experiment import Experiment
-from scaling_law.experiment.analysis import analyse, guarded
+from scaling_law.experiment.analysis import analyse
 from scaling_law.experiment.evidence import gather
 from scaling_law.experiment.findings import findings_text
 from scaling_law.files.layout import SweepDir
@@ -87,8 +87,9 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
 
 def _proposed(sweep: SweepDir, choice: Choice, experiment: Experiment) -> Mapping[str, Any] | None:
     assert experiment.propose is not None, "asked only of an experiment in stages"
-    propose, evidence = experiment.propose, gather(sweep, choice.settings)
-    changes = guarded(choice.reference, "propose", lambda: propose(evidence))
+    evidence = gather(sweep, choice.settings)
+    with parts.users_code(choice.word, choice.reference):
+        changes = experiment.propose(evidence)
     if changes is None:
         return None
     try:

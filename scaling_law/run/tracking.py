@@ -14,17 +14,19 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling_law.config.trackers import TrackerOptions
+from scaling_law import parts
+from scaling_law.config.compose import Choice
 from scaling_law.errors import EXIT_OK, ConfigError, one_line
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import read_curve, read_record
-from scaling_law.run.trackers import Tracker, open_tracker
-from scaling_law.spec.run import run_spec_from_json, to_json
+from scaling_law.run.trackers import Tracker, TrackerPart
+from scaling_law.spec.component import Component, component_from_json
+from scaling_law.spec.run import run_spec_from_json
 
 Say = Callable[[str], None]
 POLL_SECONDS = 2.0
@@ -95,16 +97,59 @@ class Patience:
     seconds: float = PATIENCE_SECONDS
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A tracker as a config chooses it, on its way to the process that feeds it.
+
+    ``component`` is the part with its settings;
+    ``file`` is the user's own file that it is, None for a part of the package.
+    """
+
+    component: Component
+    file: Path | None = None
+
+    def open(self, folder: Path, sweep: str) -> Tracker:
+        """The tracker. Raises whatever it raises."""
+        if self.file is not None:
+            parts.read_file("tracker", self.file)
+        part: TrackerPart = parts.load("tracker", self.component.reference)
+        try:
+            return part.open(folder, sweep, self.component.settings_as(part.settings))
+        except ImportError as problem:
+            remedy = f"; {part.install}" if part.install else ""
+            raise ConfigError(f"it is not installed ({problem}){remedy}") from None
+
+
+def chosen_trackers(choices: Sequence[Choice]) -> list[Chosen]:
+    """The trackers of a config, each once."""
+    once = {choice.reference: choice for choice in choices}
+    return [
+        Chosen(component=choice.component, file=parts.file_of(choice.word, choice.reference))
+        for choice in once.values()
+    ]
+
+
+def _to_text(trackers: Sequence[Chosen]) -> str:
+    return json.dumps(
+        [[one.component.plain(), None if one.file is None else str(one.file)] for one in trackers]
+    )
+
+
+def _from_text(text: str) -> list[Chosen]:
+    return [
+        Chosen(component=component_from_json(plain), file=None if file is None else Path(file))
+        for plain, file in json.loads(text)
+    ]
+
+
 @contextlib.contextmanager
-def tracked(
-    sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], say: Say
-) -> Iterator[Patience]:
+def tracked(sweep: SweepDir, name: str, trackers: Sequence[Chosen], say: Say) -> Iterator[Patience]:
     """Feed ``trackers`` from a process while inside and until all is sent; raises nothing."""
     patience = Patience()
     if not trackers:
         yield patience
         return
-    options = json.dumps({key: to_json(value) for key, value in trackers.items()})
+    options = _to_text(trackers)
     command = [sys.executable, "-m", "scaling_law.run.tracking", str(sweep.path), name, options]
     process: subprocess.Popen[bytes] | None = None
     try:
@@ -136,14 +181,13 @@ def _end(process: subprocess.Popen[bytes], patience_seconds: float, say: Say) ->
 class _Feeds:
     """The feeds that still work."""
 
-    def __init__(
-        self, sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], say: Say
-    ) -> None:
+    def __init__(self, sweep: SweepDir, name: str, trackers: Sequence[Chosen], say: Say) -> None:
         self._say = say
         self._feeds: dict[str, tuple[Feed, Tracker]] = {}
-        for key, options in trackers.items():
+        for chosen in trackers:
+            key = chosen.component.name
             with self._dropping(key):
-                tracker = open_tracker(key, sweep.tracking(key), name, options)
+                tracker = chosen.open(sweep.tracking(key), name)
                 self._feeds[key] = (Feed(key, sweep, tracker), tracker)
 
     @contextlib.contextmanager
@@ -152,9 +196,8 @@ class _Feeds:
             yield
         except (Exception, SystemExit) as problem:  # whatever a tracker raises, runs continue
             self._feeds.pop(key, None)
-            why = f"{type(problem).__name__}: {problem}"
-            if isinstance(problem, ImportError):
-                why = f"it is not installed ({problem}); pip install 'scaling-law[{key}]'"
+            is_ours = isinstance(problem, ConfigError)
+            why = str(problem) if is_ours else f"{type(problem).__name__}: {problem}"
             self._say(one_line(f"tracker {key}: dropped, {why}"))
 
     def poll(self) -> None:
@@ -170,7 +213,7 @@ class _Feeds:
                 tracker.close()
 
 
-def follow(sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], say: Say) -> None:
+def follow(sweep: SweepDir, name: str, trackers: Sequence[Chosen], say: Say) -> None:
     """Feed ``trackers`` until standard input ends, and once more then."""
     feeds = _Feeds(sweep, name, trackers, say)
     while not select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
@@ -201,8 +244,7 @@ def main(arguments: list[str]) -> int:
     """Exit code 0, whatever happens to the trackers."""
     folder, name, options = arguments
     sweep = SweepDir(Path(folder))
-    trackers = {key: TrackerOptions(**value) for key, value in json.loads(options).items()}
-    follow(sweep, name, trackers, _apart(sweep.trackers_log))
+    follow(sweep, name, _from_text(options), _apart(sweep.trackers_log))
     return EXIT_OK
 
 

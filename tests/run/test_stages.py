@@ -185,7 +185,10 @@ def test_a_run_of_another_sweep_is_copied_and_holds(here, capsys):
     [
         (BISECTION.replace('"optim.lr": 0.1', '"optim.rate": 0.1'), "stage 2 of results/staged: "),
         (BISECTION.replace('{"optim.lr": 0.1}', "[1]"), "propose returned [1], expected"),
-        (BISECTION.replace('{"optim.lr": 0.1}', "1 / 0"), "propose of this experiment fails"),
+        (
+            BISECTION.replace('{"optim.lr": 0.1}', "1 / 0"),
+            "mine.py:18: this experiment fails (ZeroDivisionError",
+        ),
         (BISECTION.replace("def analyse(", "def analyze("), "mine.py:"),
         (BISECTION.replace("EXPERIMENT =", "OTHER ="), "exports no EXPERIMENT"),
     ],

@@ -23,6 +23,7 @@ from scaling_law.run.runner import Runner
 from scaling_law.run.verify import verify
 from scaling_law.run.worker import work_on
 from scaling_law.spec.run import Branch, DataSpec, Resources, ScheduleSpec, to_json
+from tests import inline_engine
 from tests.fakes import config_of, cpu_profile, record_of, tiny_spec, write_text
 
 TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
@@ -79,6 +80,14 @@ def test_a_branch_and_its_trunk_come_out_the_same_and_the_sweep_is_left_alone(tr
     assert re.search(r"^branch: equal.*from its trunk's first step$", found.text, re.M)
     assert "training 2 of the sweep's runs again, in a temporary folder" in said[0]
     assert contents(sweep) == before
+
+
+def test_it_trains_on_the_engine_that_is_asked_for(trained):
+    sweep, _, branch = trained
+    engine = engine_named(str(Path(inline_engine.__file__)))
+    verification = verify(sweep, "branch", "auto", lambda line: None, engine)
+    assert verification.exit_code == 0, verification.text
+    assert [one.label for one in verification.comparisons] == ["trunk", branch.label]
 
 
 class Repeater:

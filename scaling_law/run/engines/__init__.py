@@ -3,7 +3,7 @@
 An engine starts workers on runs and says when they have ended. It never decides whether a run
 succeeded: the files in the run's folder say that, and a lease on the folder keeps a worker that
 was believed dead from writing. An engine is no part of what a run is, nor of its recipe: one
-sweep may begin on one engine and go on with another.
+sweep may begin on one engine and resume on another.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Executor(Protocol):
         """Ask the worker of a submission to write a checkpoint and end."""
 
     def close(self) -> None:
-        """End every worker, those at work as well, and free what they hold."""
+        """End every worker, even a busy one, and free what they hold."""
 
 
 @dataclass(frozen=True, kw_only=True)

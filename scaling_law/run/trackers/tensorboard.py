@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.run.trackers import ProjectSettings, TrackerPart
 from scaling_law.spec.run import RunSpec
 
 SCALARS = ("train_loss_nats", "val_loss_nats", "lr", "grad_norm", "tokens")
@@ -59,3 +60,13 @@ class TensorBoard:
                 str(folder / "events"), f".{os.getpid()}"
             )
         return self._writers[spec.run_id]
+
+
+def open_tracker(folder: Path, sweep: str, settings: ProjectSettings) -> TensorBoard:
+    """Event files in ``folder``; they have no project, and are sent nowhere."""
+    return TensorBoard(folder)
+
+
+TRACKER = TrackerPart(
+    open=open_tracker, install="pip install 'scaling-law[tensorboard]'", settings=ProjectSettings
+)
