@@ -90,12 +90,23 @@ def keep_starts(config: SweepConfig, sweep: SweepDir) -> None:
         if entry.start_from is None:
             continue
         source, run_id = weights_file(entry.start_from.run, sweep), Path(entry.start_from.run).name
-        copy = sweep.start_weights(run_id)
-        if source == copy or source == sweep.run(run_id).weights:
-            continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        with layout.atomic_file(copy) as temporary:
-            shutil.copyfile(source, temporary)
+        if source not in (sweep.start_weights(run_id), sweep.run(run_id).weights):
+            _copy(source, sweep.start_weights(run_id))
+
+
+def _copy(source: Path, copy: Path) -> None:
+    with layout.atomic_file(copy) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def copy_start(spec: RunSpec, sweep: SweepDir, to: SweepDir) -> None:
+    """Copy the weights that a run of ``sweep`` starts from to where its run in ``to`` looks.
+
+    Raises ``ConfigError`` where they are gone.
+    """
+    source = start_file(spec, sweep)
+    if source is not None and spec.start_from is not None:
+        _copy(source, to.start_weights(spec.start_from.run_id))
 
 
 def start_file(spec: RunSpec, sweep: SweepDir) -> Path | None:

@@ -29,6 +29,7 @@ from scaling_law.run import engines
 from scaling_law.run.compare_runs import RunComparison, compare
 from scaling_law.run.engines import Executor, SubmissionState
 from scaling_law.run.runner import Runner
+from scaling_law.run.starts import copy_start
 from scaling_law.run.sweep_state.progress import SweepProgress
 from scaling_law.spec.run import Resources, resources_from_json, to_json
 
@@ -67,6 +68,8 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="slaw-verify-") as name:
         again = SweepDir(Path(name) / "sweep")
         runs, given = _family(sweep, again, records, asked, device)
+        for run in runs:
+            copy_start(run.spec, sweep, again)
         content = {
             "spec": to_json(asked[0].spec.data),
             "folder": str(dataset.folder),

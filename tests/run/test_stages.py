@@ -170,6 +170,7 @@ def test_a_run_of_another_sweep_is_copied_and_holds(here, capsys):
     assert main(line) == EXIT_OK
     done = records_of("tuned")
     (record,) = done.values()
+    assert main(["run", "results/tuned", "--verify", record.run_id]) == EXIT_OK
     assert record.spec.start_from is not None
     assert record.spec.start_from.run_id == parent.run_id
     # the other sweep is not needed any more
