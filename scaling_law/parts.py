@@ -43,7 +43,8 @@ class Kind:
     ``spelled`` gives the file of a part whose name no file of Python's can have;
     ``shared`` are files of the folder that are no parts, beside those that begin with ``_``;
     ``beside`` is the folder next to the package, or shipped in a wheel, that holds the files of a
-    kind whose parts are not in the package; "" where they are.
+    kind whose parts are not in the package; "" where they are;
+    ``taken`` are names that no user's own file may have, because they mean something else.
     """
 
     word: str
@@ -55,6 +56,7 @@ class Kind:
     spelled: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     beside: str = ""
+    taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,12 @@ _KINDS = (
     Kind(
         word="probe", package="scaling_law.train.probes", export="PROBE", contract="Probe",
         key="probes", doc="a measurement beside the loss, on the curve or at the end",
+        # other names among a record's metrics
+        taken=(
+            "loss", "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
+            "stopped_at_step", "flops_saved", "planned_tokens_unique", "parent_tokens",
+            "parent_flops", "batches_skipped", "rollbacks", "steps_repeated",
+        ),
     ),
     Kind(
         word="law", package="scaling_law.fit.laws", export="LAW", contract="Law",
@@ -245,6 +253,10 @@ def _module_at(word: str, path: Path) -> tuple[str, types.ModuleType]:
         content = path.read_bytes()
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
+    if path.stem in KINDS[word].taken:
+        raise ConfigError(
+            f"{path}: no {word} may be named {quoted(path.stem)}, which every run has; rename it"
+        )
     digest = hashlib.sha256(content).hexdigest()
     if not re.fullmatch(_NAME, path.stem):
         raise ConfigError(

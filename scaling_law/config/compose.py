@@ -20,7 +20,7 @@ from scaling_law import parts
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import DEFAULT_OPTIMIZER, to_json
+from scaling_law.spec.run import DEFAULT_OBJECTIVE, DEFAULT_OPTIMIZER, to_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -74,6 +74,8 @@ SLOTS = (
         always=True,
     ),
     Slot(word="tracker", section="trackers", several=True, before="limits", always=True),
+    Slot(word="objective", section="objective", default=DEFAULT_OBJECTIVE),
+    Slot(word="probe", section="probes", several=True),
     Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
     Slot(word="experiment", section="experiment"),
 )  # fmt: skip
@@ -187,6 +189,9 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
             choice = Choice(
                 word=slot.word, reference=reference, settings=settings, is_key=one.is_key
             )
+            if slot.several and any(choice.reference == other.reference for other in made):
+                twice = ConfigError(f"the {slot.word} {quoted(reference.name)} is there twice")
+                errors.append(_error(one.where, twice, one.name))
             made.append(choice)
             if slot.key is not None and slot.key in one.given:
                 rest[slot.section] = {**rest[slot.section], slot.key: choice.spelled}

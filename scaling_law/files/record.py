@@ -15,6 +15,7 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.spec.run import (
     KINDS,
+    OMIT_EMPTY,
     RunSpec,
     canonical_json,
     check_run_id,
@@ -25,6 +26,8 @@ from scaling_law.versions import RECORD, MadeLater
 
 # These have no digest; instead the spec must still have the run's id.
 _VERSIONS_WITHOUT_DIGEST = (1,)
+# The unit of the losses of a record that names none, and what they may be compared with.
+NATS, NEXT_TOKEN = "nats per token", "next_token"
 STATUSES = ("done", "diverged", "stopped_early")
 # The metrics that a run stopped early has in place of a loss.
 PREDICTED = (
@@ -39,26 +42,30 @@ _COUNTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """One line of ``curve.jsonl``; losses are in nats per token (natural logarithm)."""
+    """One line of ``curve.jsonl``; losses are in the objective's unit (nats per token)."""
 
     step: int  # steps done, counted from the trunk's step 0
     tokens: int  # seen since the trunk's step 0
     train_loss_nats: float  # mean since the previous point
-    val_loss_nats: float | None  # None without an evaluation
+    val_loss_nats: float | None  # on the split val; None without an evaluation
     lr: float  # of the last step
     grad_norm: float  # of the last step, before clipping
     seconds: float  # of training so far
+    # what else was measured, by the names of ``RunRecord.metrics``
+    metrics: dict[str, float] = field(default_factory=dict, metadata=OMIT_EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """A finished run.
 
-    ``metrics`` holds further figures by name. A run stopped early has ``predicted_loss_nats``,
-    ``predicted_low_nats`` and ``predicted_high_nats`` (90%), ``stopped_at_step``, ``flops_saved``
-    and ``planned_tokens_unique``. A grown run has ``parent_tokens`` and ``parent_flops`` (exact):
-    what the smaller trunks it began as had cost, which no other figure counts. A run that skipped
-    batches (``SpikeSpec``) has ``batches_skipped``, ``rollbacks`` and ``steps_repeated``.
+    ``metrics`` holds further figures by name. What was measured on a split is named ``NAME.SPLIT``
+    (``loss.val:NAME``, ``accuracy.train``), a measure of the model ``NAME``. A run stopped early
+    has ``predicted_loss_nats``, ``predicted_low_nats`` and ``predicted_high_nats`` (90%),
+    ``stopped_at_step``, ``flops_saved`` and ``planned_tokens_unique``. A grown run has
+    ``parent_tokens`` and ``parent_flops`` (exact): what the smaller trunks it began as had cost,
+    which no other figure counts. A run that skipped batches (``SpikeSpec``) has
+    ``batches_skipped``, ``rollbacks`` and ``steps_repeated``.
     """
 
     run_id: str
@@ -91,6 +98,10 @@ class RunRecord:
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     curve_sha256: str | None = None  # ``curve_digest`` of the curve; None in older records
+    metric_units: dict[str, str] = field(default_factory=dict, metadata=OMIT_EMPTY)  # as measured
+    loss_unit: str | None = field(default=None, metadata=OMIT_EMPTY)  # None for nats per token
+    # the losses that these may be compared with (``Objective.comparable``); None for next-token
+    loss_family: str | None = field(default=None, metadata=OMIT_EMPTY)
     # where it ran, as its engine says; None in older records, and without an engine
     environment: dict[str, str] | None = field(default=None, metadata={"omit_none": True})
     schema_version: int = RECORD.current
@@ -99,6 +110,11 @@ class RunRecord:
     def cluster(self) -> str:
         """The trunk whose initial weights and data order this run shares; its own id if alone."""
         return self.spec.branch.trunk_id if self.spec.branch else self.run_id
+
+
+def loss_families(records: Iterable[RunRecord]) -> list[str]:
+    """The families of losses among ``records``: losses of two do not compare."""
+    return sorted({record.loss_family or NEXT_TOKEN for record in records})
 
 
 def write_record(run_dir: RunDir, record: RunRecord) -> None:

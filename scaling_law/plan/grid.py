@@ -339,8 +339,15 @@ def rule_choice(config: SweepConfig, model: ModelSpec, tokens: Sequence[float]) 
     )
     try:
         with parts.users_code(rule.word, rule.reference):
-            choice: RuleChoice = rule.part.choose(sizing, rule.settings)
-            return choice
+            choice = rule.part.choose(sizing, rule.settings)
+        if not isinstance(choice, RuleChoice):
+            raise ValueError(f"rule {rule.spelled} chooses {choice!r}, expected a RuleChoice")
+        if choice.batch_tokens % model.n_ctx:
+            raise ValueError(
+                f"rule {rule.spelled} chooses a batch of {choice.batch_tokens} tokens, no multiple"
+                f" of model.n_ctx {model.n_ctx}"
+            )
+        return choice
     except (ConfigError, ValueError) as problem:
         raise PlanError(f"{config.where('optim', 'rule')}: {problem}") from None
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scaling_law import parts
 from scaling_law.config.load import CONFIG_KEY, SweepConfig
 from scaling_law.decode import build
 from scaling_law.errors import PlanError
@@ -23,8 +24,10 @@ from scaling_law.plan.grid import Course, Horizon, expand
 from scaling_law.plan.growth import growth_from, linked, needed
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
+from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import (
+    DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
     STAGE_TAG,
     Branch,
@@ -248,6 +251,9 @@ class _Planner:
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
         self.data, self.eval = config.data.spec(), config.eval.spec()
+        objective = config.choice("objective").component
+        self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
+        self.probes = tuple(choice.component for choice in config.choices["probe"]) or None
 
     def label(self, course: Course, horizon: Horizon | None) -> str:
         """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
@@ -332,6 +338,8 @@ class _Planner:
             growth=growth,
             spikes=self.config.spike_spec(),
             start_from=course.start_from,
+            objective=self.objective,
+            probes=self.probes,
         )
         resources = Resources(
             device=self.profile.kind,
@@ -384,6 +392,12 @@ class _Planner:
         if within is None or len(shorter) < LEAST_SIBLINGS:
             return None
         return EarlyStop(within=within, siblings=shorter)
+
+
+def has_fast_loss(spec: RunSpec) -> bool:
+    """Whether a model may compute the run's loss itself, in a stack or compiled."""
+    objective = parts.load("objective", spec.objective_component.reference)
+    return bool(objective.fast)
 
 
 def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:

@@ -41,8 +41,11 @@ ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
+# The same of a mapping: written only when it holds something.
+OMIT_EMPTY = _OMIT_NONE
 # The parts of every run from before parts could be chosen: absent from the JSON.
 DEFAULT_OPTIMIZER = "adamw"
+DEFAULT_OBJECTIVE = "next_token"
 Axis = Literal["recipe", "size", "horizon", "seed", "label"]
 
 
@@ -293,8 +296,12 @@ class ScheduleSpec(_Part):
 
     def cooled_down(self, progress: float) -> float:
         """The fraction of the rate before the cooldown that is left at ``progress`` through it."""
+        return self.final_frac + (1 - self.final_frac) * self.cooldown_left(progress)
+
+    def cooldown_left(self, progress: float) -> float:
+        """What the cooldown's shape leaves of its fall at ``progress``."""
         shape, settings = self._cooldown
-        return self.final_frac + (1 - self.final_frac) * shape(progress, settings)
+        return shape(progress, settings)
 
     @cached_property
     def _cooldown(self) -> tuple[Callable[[float, Any], float], Any]:
@@ -537,6 +544,8 @@ class RunSpec:
     ``spikes``: when a batch is skipped; None takes every batch as it comes.
     ``start_from``: the run whose final weights this run, or its own trunk, starts from; None
     starts from random weights.
+    ``objective``: what is predicted, and its loss; None is the next token.
+    ``probes``: what is measured beside the loss; None for nothing.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -556,6 +565,12 @@ class RunSpec:
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
     start_from: StartFrom | None = field(default=None, metadata=_OMIT_NONE)
+    objective: Component | None = field(
+        default=None, metadata=chosen_by("objective", DEFAULT_OBJECTIVE)
+    )
+    probes: tuple[Component, ...] | None = field(
+        default=None, metadata=_OMIT_NONE | of_axis("label")
+    )
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -570,6 +585,11 @@ class RunSpec:
             raise ValueError(
                 f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
             )
+
+    @property
+    def objective_component(self) -> Component:
+        """The objective, next-token prediction spelled out."""
+        return self.objective or Component(name=DEFAULT_OBJECTIVE)
 
     @property
     def batch_seqs(self) -> int:
@@ -640,7 +660,7 @@ class Resources:
 
 @cache
 def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
-    """Each field's name, and whether it is left out while None."""
+    """Each field's name, and whether it is left out while None or empty."""
     return tuple((f.name, "omit_none" in f.metadata) for f in dataclasses.fields(kind))
 
 
@@ -665,7 +685,7 @@ def _json_fields(value: Any) -> dict[str, Any]:
     return {
         name: to_json(field_value)
         for name, omit in _fields(value.__class__)
-        if (field_value := getattr(value, name)) is not None or not omit
+        if ((field_value := getattr(value, name)) is not None and field_value != {}) or not omit
     }
 
 
@@ -723,6 +743,10 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["spikes"] = build(SpikeSpec, spikes)
     if start := fields.get("start_from"):
         fields["start_from"] = build(StartFrom, start)
+    if "objective" in fields:
+        fields["objective"] = component_from_json(fields["objective"])
+    if "probes" in fields:
+        fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 

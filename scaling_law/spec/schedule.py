@@ -35,9 +35,16 @@ def check_rates(schedule: ScheduleSpec, total_steps: int) -> None:
     steps = {schedule.warmup_steps, middle, cooldown - 1, cooldown, (cooldown + last) // 2, last}
     shares_trunk = schedule.part.shares_trunk and schedule.decay_steps is not None
     trunk = dataclasses.replace(schedule, decay_steps=None)
+    for progress in (0.0, 0.5) if shares_trunk else ():
+        left = schedule.cooldown_left(progress)
+        if not _is_factor(left):
+            raise ValueError(
+                f"the cooldown leaves {left!r} at progress {progress}, expected a finite number of"
+                " at least 0"
+            )
     for step in sorted(step for step in steps if schedule.warmup_steps <= step <= last):
         factor = lr_factor(schedule, step, total_steps)
-        if not isinstance(factor, int | float) or not 0 <= factor < math.inf:
+        if not _is_factor(factor):
             raise ValueError(
                 f"the learning rate's factor is {factor!r} at step {step} of {total_steps},"
                 " expected a finite number of at least 0"
@@ -52,6 +59,10 @@ def check_rates(schedule: ScheduleSpec, total_steps: int) -> None:
                     f" ({factor:g} and {shared:g} at step {step}), so that horizons cannot share a"
                     " trunk"
                 )
+
+
+def _is_factor(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def lr_phase(schedule: ScheduleSpec, step: int, total_steps: int) -> str:

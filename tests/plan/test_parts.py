@@ -220,7 +220,29 @@ SCHEDULE = Schedule(factor=lambda step, total, spec, own: {{}}, annealed=lambda 
         (
             {"bad": COOLDOWN.replace("1 - progress", "progress - 1")},
             "schedule: {cooldown: bad.py}",
-            "the learning rate's factor is -1.0 at step",
+            "the cooldown leaves -1.0 at progress 0.0, expected",
+        ),
+        (
+            {"bad": CONSTANT.format("None")},
+            "schedule: {shape: bad.py}",
+            "the learning rate's factor is None at step",
+        ),
+        (
+            {"bad": COOLDOWN.replace("(1 - progress) ** 3", "None")},
+            "schedule: {cooldown: bad.py}",
+            "the cooldown leaves None at progress 0.0, expected",
+        ),
+        (
+            {"bad": RULE.replace("return choice(", "choice(")},
+            "optim: {rule: bad.py}",
+            "rule bad.py chooses None, expected a RuleChoice",
+        ),
+        (
+            {"bad": "from dataclasses import replace\n" + RULE.replace(
+                "return choice(sizing, lr=settings.rate, batch_tokens=512)",
+                "return replace(choice(sizing, lr=1, batch_tokens=512), batch_tokens=500)")},
+            "optim: {rule: bad.py}",
+            "chooses a batch of 500 tokens, no multiple of model.n_ctx 16",
         ),
         (
             {"bad": RULE.replace("lr=settings.rate", "lr=-1")},

@@ -38,14 +38,16 @@ class Runs:
     def points(self, spec: RunSpec, started: float, points: Sequence[CurvePoint]) -> None:
         run = self._run(spec)
         for point in points:
-            values = {k: v for k, v in dataclasses.asdict(point).items() if v is not None}
-            run.log({k: v for k, v in values.items() if k != "step"}, step=point.step)
+            plain = dataclasses.asdict(point)
+            metrics, step = plain.pop("metrics"), plain.pop("step")
+            values = {name: value for name, value in plain.items() if value is not None}
+            run.log(values | metrics, step=step)
 
     def end(self, spec: RunSpec, record: RunRecord) -> None:
         run = self._run(spec)
         summary = getattr(run, "summary", None)  # trackio has none: its last point is the end
         if summary is not None:
-            summary.update({name: getattr(record, name) for name in _SUMMARY})
+            summary.update({name: getattr(record, name) for name in _SUMMARY} | record.metrics)
         run.finish()
         del self._runs[spec.run_id]
 

@@ -30,8 +30,8 @@ class TensorBoard:
     def points(self, spec: RunSpec, started: float, points: Sequence[CurvePoint]) -> None:
         writer = self._writer(spec)
         for point in points:
-            for name in SCALARS:
-                value = getattr(point, name)
+            values = {name: getattr(point, name) for name in SCALARS} | point.metrics
+            for name, value in values.items():
                 if value is not None:
                     writer.write_event(
                         self._library.proto.event_pb2.Event(
