@@ -57,7 +57,9 @@ class Experiment:
     ``analyse`` reads the records;
     ``planted`` tests it;
     ``propose`` gives the next stage's changes to the config, by config key, from what the stages
-    so far recorded; None from it ends the experiment, None in its place makes it one stage;
+    so far recorded; None from it ends the experiment, None in its place makes it one stage. With
+    ``samples: {run: ID, count: 100, tokens: 64}`` among them the next stage's corpus is texts drawn
+    from that run's final weights;
     ``settings`` is a dataclass: what a config may set beside the experiment's name.
     """
 

@@ -3,7 +3,7 @@
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
                      tables/*.csv, report.html}
     results/<sweep>/rounds/{adaptive.json | stages.json, 01.yaml, 01.json, ...}
-    results/<sweep>/starts/<run_id>.pt
+    results/<sweep>/{starts/<run_id>.pt, samples/02/*.txt, ...}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    weights.pt, record.json | failure.json}
 
@@ -218,6 +218,10 @@ class SweepDir:
     def start_weights(self, run_id: str) -> Path:
         """A copy of the final weights of another sweep's run, which runs here start from."""
         return self.path / "starts" / f"{run_id}.pt"
+
+    def samples(self, stage: int) -> Path:
+        """Texts drawn from a run's weights, which a stage learns from."""
+        return self.path / "samples" / f"{stage:02d}"
 
     def round_config(self, number: int) -> Path:
         """The config of a round (from 1)."""

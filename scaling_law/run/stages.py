@@ -14,6 +14,7 @@ from typing import Any
 from scaling_law import parts
 from scaling_law.config.compose import Choice, own_files
 from scaling_law.config.load import SweepConfig, config_yaml, load_config
+from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, quoted
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.analysis import analyse
@@ -24,10 +25,14 @@ from scaling_law.plan.plan import Plan
 from scaling_law.run.pinned import keep_own_files
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
+from scaling_law.run.samples import draw_samples
 from scaling_law.run.session import Request, closing, inputs, run_sweep, sweep_of
+from scaling_law.spec.sampling import Draw
 
 Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
+# The key of a proposal that asks for texts drawn from a run.
+SAMPLES = "samples"
 # An experiment that still proposes after so many stages does not come to an end.
 MOST_STAGES = 100
 
@@ -75,6 +80,7 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
                 " propose must return None at some point"
             )
         number += 1
+        changes = _with_samples(sweep, number, changes)
         decided = {"stage": number, "changes": changes}
         rounds.decide(number, _stage_yaml(sweep, config, number, changes), decided)
         say(f"stage {number}: {json.dumps(changes)}")
@@ -102,6 +108,23 @@ def _proposed(sweep: SweepDir, choice: Choice, experiment: Experiment) -> Mappin
             " config keys with plain values, or None"
         ) from None
     return plain
+
+
+def _with_samples(sweep: SweepDir, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with texts drawn where they ask for ``samples``: these are the stage's corpus."""
+    rest = {key: value for key, value in changes.items() if key != SAMPLES}
+    if SAMPLES not in changes:
+        return rest
+    folder = sweep.samples(number)
+    try:
+        draw = build(Draw, changes[SAMPLES])
+    except (TypeError, ValueError, KeyError) as problem:
+        raise ConfigError(
+            f"stage {number} of {sweep.path}: samples: {problem}; expected run, count, tokens,"
+            " and temperature and seed where they are not 1 and 0"
+        ) from None
+    draw_samples(draw, sweep, folder)
+    return {**rest, "data.corpus": str(folder)}
 
 
 def _stage_yaml(

@@ -74,6 +74,12 @@ EXPERIMENT = Experiment(
 """
 
 
+SAMPLING = FINE_TUNING.replace(
+    'start = {"run": first.record.run_id}',
+    'draw = {"run": first.record.run_id, "count": 40, "tokens": 60}',
+).replace('"start_from": start}]', '}], "samples": draw')
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -156,6 +162,16 @@ def test_a_stage_starts_from_an_earlier_runs_weights(here, capsys):
     assert alone.spec.start_from is None
 
 
+def test_a_stage_learns_from_samples_of_an_earlier_run(here, capsys):
+    assert main(begin(here, SAMPLING)) == EXIT_OK
+    by_stage = {stage_of(record): record for record in records_of().values()}
+    samples = SweepDir(Path("results/staged")).samples(2)
+    assert by_stage["2"].spec.data.corpus == str(samples)
+    texts = [path.read_text() for path in samples.iterdir()]
+    assert len(texts) == 40 and len(set(texts)) > 30
+    assert by_stage["2"].corpus_fingerprint != by_stage["1"].corpus_fingerprint
+
+
 def test_a_run_of_another_sweep_is_copied_and_holds(here, capsys):
     base = CONFIG.replace("experiment: {name: EXPERIMENT, within: 10}\n", "")
     (here / "base.yaml").write_text(base.replace("name: staged", "name: base"))
@@ -191,6 +207,8 @@ def test_a_run_of_another_sweep_is_copied_and_holds(here, capsys):
             "mine.py:18: this experiment fails (ZeroDivisionError",
         ),
         (BISECTION.replace("def analyse(", "def analyze("), "mine.py:"),
+        (SAMPLING.replace('"count": 40, ', ""), "samples: "),
+        (SAMPLING.replace("first.record.run_id", "'gone'"), "no finished run gone"),
         (BISECTION.replace("EXPERIMENT =", "OTHER ="), "exports no EXPERIMENT"),
     ],
 )
