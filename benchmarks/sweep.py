@@ -370,7 +370,7 @@ def _processor() -> str:
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All sweeps, then all tables."""
     config, plan = plan_only(request_for(overrides(options.tokens, MULTIPLES)), lambda line: None)
-    prepare(config.data.spec())  # once for all sweeps, so it is in none of their times
+    prepare(config.data_spec)  # once for all sweeps, so it is in none of their times
     found: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{_processor()}, {plan.slots} of {os.cpu_count()} cores",

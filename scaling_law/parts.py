@@ -17,6 +17,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import re
 import sys
@@ -183,6 +184,12 @@ def module_of(word: str, name: str) -> types.ModuleType:
         (path,) = shipped_files(kind.beside, f"{name}.py")
         return _module_at(word, path)[1]
     return importlib.import_module(f"{kind.package}.{file_name(word, name)}")
+
+
+def described(word: str) -> list[tuple[str, str]]:
+    """Each part of a kind that slaw has, and the first line of its file's docstring."""
+    modules = ((name, module_of(word, name)) for name in names(word))
+    return [(name, (inspect.getdoc(module) or "").partition("\n")[0]) for name, module in modules]
 
 
 def file_name(word: str, name: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scaling_law.config.load import SweepConfig, load_config
+from scaling_law.data.text import TextDataset
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.evidence import Run
 from scaling_law.files.layout import SweepDir
@@ -18,6 +19,7 @@ from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.laws import load_law
 from scaling_law.plan.device_profile import DeviceProfile, SpeedPoint
 from scaling_law.plan.plan import make_plan
+from scaling_law.run.pins import pinned_datasets
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 
@@ -86,6 +88,21 @@ def config_of(text: str, *overrides: str) -> SweepConfig:
         path = Path(folder) / "fake.yaml"
         path.write_text(text)
         return load_config(path, overrides=overrides, device_kind="cpu")
+
+
+def text_spec(config: SweepConfig) -> DataSpec:
+    """The text of a config that has one."""
+    spec = config.data_spec
+    assert isinstance(spec, DataSpec)
+    return spec
+
+
+def pinned_text(config: SweepConfig, sweep: SweepDir, say: Callable[[str], None]) -> TextDataset:
+    """The text that a sweep's folder pins, prepared and pinned on the first call."""
+    spec = text_spec(config)
+    dataset = pinned_datasets([spec], sweep, say)[spec]
+    assert isinstance(dataset, TextDataset)
+    return dataset
 
 
 def small_config() -> SweepConfig:

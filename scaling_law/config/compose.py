@@ -57,6 +57,7 @@ class Slot:
 
 DEFAULT_ENGINE = "local"
 SLOTS = (
+    Slot(word="source", section="data", key="source", before="max_epochs"),
     Slot(
         word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
         before="weight_decay",
@@ -419,7 +420,7 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
         if slot.default is not None:
             choice["default"] = slot.default
         if slot.key is not None:
-            section = _resolved(schema, schema["properties"][slot.section])
+            section = _resolved(schema, schema["properties"][slot.section], slot.key)
             section["properties"] |= {**properties, slot.key: choice}
             continue
         keys = {"name": choice, **properties}
@@ -438,10 +439,14 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _resolved(schema: dict[str, Any], at: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in at or "allOf" in at:
+def _resolved(schema: dict[str, Any], at: dict[str, Any], key: str) -> dict[str, Any]:
+    """The definition of the section at ``at``; of several kinds of section the one with ``key``."""
+    while "properties" not in at:
         if "allOf" in at:
             at = at["allOf"][0]
-            continue
-        at = schema["$defs"][at["$ref"].rsplit("/", 1)[1]]
+        elif "oneOf" in at:
+            members = (_resolved(schema, member, key) for member in at["oneOf"])
+            at = next(member for member in members if key in member["properties"])
+        else:
+            at = schema["$defs"][at["$ref"].rsplit("/", 1)[1]]
     return at

@@ -18,12 +18,20 @@ import yaml
 
 from scaling_law.config import compose, strict_yaml
 from scaling_law.config.compose import Choice, Choices, Composed, Refused
-from scaling_law.config.schema import DEVICE_KINDS, SweepFile, sweep_schema, validate
+from scaling_law.config.schema import (
+    DEVICE_KINDS,
+    TEXT_N_CTX,
+    DataSection,
+    SweepFile,
+    TaskSection,
+    sweep_schema,
+    validate,
+)
 from scaling_law.config.strict_yaml import Document, Mark, Path_
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.spec.run import to_json
+from scaling_law.spec.run import DataSpec, TaskSpec, to_json
 from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
@@ -54,6 +62,32 @@ class SweepConfig(SweepFile):
         """The one part of a kind that a config has exactly one of."""
         (only,) = self.choices[word]
         return only
+
+    @property
+    def data_spec(self) -> DataSpec | TaskSpec:
+        """What a run records of its data."""
+        if isinstance(self.data, TaskSection):
+            return TaskSpec(source=self.choice("source").component)
+        return self.data.spec()
+
+    @property
+    def task_sizes(self) -> Any:
+        """The task's ``TaskSizes``; None for text."""
+        if isinstance(self.data, DataSection):
+            return None
+        return _task_sizes(self.choices)
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that a model reads and predicts: the tokenizer's, or the task's."""
+        if isinstance(self.data, DataSection):
+            return self.data.vocab_size
+        return int(self.task_sizes.vocab_size)
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens of context."""
+        return self.model.n_ctx or int(self.task_sizes.n_ctx)
 
     def where(self, *path: str | int) -> str:
         """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
@@ -289,6 +323,10 @@ def _validated(
     try:
         file = validate(composed.rest)
         sections = {f.name: getattr(file, f.name) for f in dataclasses.fields(SweepFile)}
+        if isinstance(file.data, DataSection) and file.model.n_ctx is None:
+            sections["model"] = dataclasses.replace(file.model, n_ctx=TEXT_N_CTX)
+        elif composed.choices["source"]:
+            _check_task(document, composed.choices, file.model.n_ctx)
     except Refused as refused:
         errors += [error for error in refused.errors if not _unsettled(error, composed)]
     lines = [_line(document, error, composed.choices) for error in errors]
@@ -301,6 +339,24 @@ def _validated(
     if lines:
         raise ConfigError(*(text for _, text in sorted(lines)))
     return sections, composed.choices
+
+
+def _task_sizes(choices: Choices) -> Any:
+    (chosen,) = choices["source"]
+    return chosen.part.sizes(chosen.settings)
+
+
+def _check_task(document: Document, choices: Choices, n_ctx: int | None) -> None:
+    """Raise ``ConfigError`` where the task cannot be asked, or its examples have another length."""
+    try:
+        sizes = _task_sizes(choices)
+    except ConfigError as problem:
+        raise ConfigError(f"{document.mark(('data', 'source'))}: {problem}") from None
+    if n_ctx not in (None, sizes.n_ctx):
+        raise ConfigError(
+            f"{document.mark(('model', 'n_ctx'))}: found {n_ctx}, and an example of the task has"
+            f" {sizes.n_ctx}; leave n_ctx out"
+        )
 
 
 def _settings_twice(
@@ -410,4 +466,5 @@ def _keys_at(location: Path_, choices: Choices) -> list[str]:
         else:  # a tuple's item, or a mapping's value
             at = get_args(bare)[1 if get_origin(bare) is dict else 0]
     bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
-    return [f.name for f in dataclasses.fields(bare)] + (of_parts if len(location) < 2 else [])
+    depth = sum(not _is_member(part) for part in location)
+    return [f.name for f in dataclasses.fields(bare)] + (of_parts if depth < 2 else [])

@@ -24,7 +24,7 @@ from scaling_law.spec.run import (
     SpikeSpec,
 )
 from scaling_law.spec.scales import MODEL_SCALES
-from scaling_law.spec.values import Either, Number, Switch, Text
+from scaling_law.spec.values import ByKey, Either, Number, NumberOr, Switch, Text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -37,6 +37,8 @@ MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1
 # About twice the seed noise of small models: a tighter interval is seldom had before the end.
 EARLY_STOP_WITHIN = 0.005
 SPIKE_SIGMAS = 6.0
+# Tokens of context where a config of text names none.
+TEXT_N_CTX = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +75,36 @@ class DataSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskSection:
+    """A task that makes its own examples, in place of text.
+
+    The task's own settings stand beside these (``config.compose``).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    source: Annotated[str, Text("the task, see `slaw parts source`")]
+    max_epochs: Annotated[
+        float | None,
+        Number("times the training examples may be seen; without limit", above=0, high=1e9),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSection:
     """What every model of the grid shares."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    n_ctx: Annotated[int, Number("tokens of context", "count", low=1, high=MAX_TABLE)] = 256
+    n_ctx: Annotated[
+        int | None,
+        Number(
+            f"tokens of context: {TEXT_N_CTX} for text, a task's own",
+            "count",
+            low=1,
+            high=MAX_TABLE,
+        ),
+    ] = None
     norm: Annotated[str, Text("normalisation", NORMS)] = "rmsnorm"
     position: Annotated[str, Text("position encoding", POSITIONS)] = "rotary"
     activation: Annotated[str, Text("MLP activation", ACTIVATIONS)] = "relu2"
@@ -149,7 +175,9 @@ class FlopsLadder:
 SizeName = Annotated[str, Text("a named model scale", tuple(MODEL_SCALES))]
 SizeList = tuple[Annotated[SizeName | Shape, Either("a named scale or a shape")], ...]
 Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
-HORIZONS = ("tokens", "tokens_per_param", "flops", "flops_ladder")
+HORIZONS = (
+    "tokens", "tokens_per_param", "flops", "flops_ladder", "examples", "epochs", "steps",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +208,12 @@ class GridEntry:
     ) = None
     flops: tuple[Annotated[float, Number("an IsoFLOP budget", "count")], ...] | None = None
     flops_ladder: FlopsLadder | None = None
+    examples: tuple[Annotated[float, Number("a horizon in sequences", "count")], ...] | None = None
+    epochs: (
+        tuple[Annotated[float, Number("passes over the training split", above=0, high=1e9)], ...]
+        | None
+    ) = None
+    steps: tuple[Annotated[int, Number("a horizon in steps", "count")], ...] | None = None
     convention: Annotated[str, Text("what tokens_per_param divides by", CONVENTIONS)] = "matmul"
     seeds: Annotated[
         tuple[Seed, ...] | dict[str, tuple[Seed, ...]],
@@ -238,9 +272,18 @@ class OptimSection:
     lr_mult: Annotated[float, Number("factor on the rule's LR", low=1e-6, high=1e6)] = 1.0
     lr: Annotated[float | None, Number("peak LR instead of the rule's", low=1e-12, high=1e3)] = None
     batch_tokens: Annotated[int | None, Number("tokens per step instead", "count")] = None
+    batch_examples: Annotated[
+        int | str | None,
+        NumberOr("sequences per step instead; all: a task's whole training split", "count",
+                 words=("all",)),
+    ] = None  # fmt: skip
     warmup_tokens: Annotated[int | None, Number("warm-up instead", "count")] = None
     weight_decay: Annotated[float, Number("on matrices only", low=0, high=1e3)] = 0.1
     grad_clip: Annotated[float | None, Number("norm; null for none", above=0, high=1e6)] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.batch_tokens is not None and self.batch_examples is not None:
+            raise ValueError("expected one of batch_tokens and batch_examples; found both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,7 +345,10 @@ class SweepFile:
 
     name: Annotated[str, Text("names the results folder", pattern=NAME)]
     question: Annotated[str, Text("what the sweep is to answer")] = ""
-    data: DataSection
+    data: Annotated[
+        DataSection | TaskSection,
+        ByKey("text, or a task", keys=(("corpus", "text"), ("source", "a task"))),
+    ]
     model: ModelSection = field(default_factory=ModelSection)
     grid: tuple[GridEntry, ...]
     schedule: ScheduleSection = field(default_factory=ScheduleSection)

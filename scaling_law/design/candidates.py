@@ -97,7 +97,8 @@ def candidates(
     own = [course.model for course in expand(_bare(config), train_tokens=None)]
     wall = budget.amount * (MOST_SHARE if budget.unit == "flops" else 1.0)
     sizes = _sizes(own, speeds, budget, models)
-    most_tokens = train_tokens * config.data.max_epochs if train_tokens else math.inf
+    allowed = config.data.max_epochs
+    most_tokens = train_tokens * allowed if train_tokens and allowed else math.inf
     ladder = _ladder(min(count_params(m).matmul for m in sizes), most_tokens)
     base = dataclasses.replace(
         config, limits=Limits(memory=config.limits.memory), early_stop=None, question=""

@@ -108,8 +108,8 @@ class Course:
 def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     """Every course of the grid, smallest size first.
 
-    ``train_tokens`` is the length of the training text, where known. Raises ``PlanError``
-    with a line for each thing in the grid that cannot be run as asked.
+    ``train_tokens`` is the length of the training split, where known. Raises ``PlanError`` with a
+    line for each thing in the grid that cannot be run as asked.
     """
     _refuse_too_many(config)
     problems: dict[str, None] = {}
@@ -126,7 +126,7 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
         longest = 0
         for name, model in sizes:
             try:
-                course = _course(config, number, entry, name, model)
+                course = _course(config, number, entry, name, model, train_tokens)
             except PlanError as problem:
                 problems.update(dict.fromkeys(problem.lines))
                 continue
@@ -164,21 +164,27 @@ def _refuse_too_many(config: SweepConfig) -> None:
 
 def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> str | None:
     allowed = config.data.max_epochs
-    if train_tokens is None or longest <= train_tokens * allowed:
+    if train_tokens is None or allowed is None or longest <= train_tokens * allowed:
         return None
+    of, larger = ("task", "more examples") if config.task_sizes else ("corpus", "a larger corpus")
     return (
         f"the longest horizon, {format_count(longest)} tokens, is"
-        f" {longest / max(train_tokens, 1):.3g} epochs of the corpus's {format_count(train_tokens)}"
+        f" {longest / max(train_tokens, 1):.3g} epochs of the {of}'s {format_count(train_tokens)}"
         f" training tokens, more than data.max_epochs {allowed:g}; shorten the horizon,"
-        " take a larger corpus or raise data.max_epochs"
+        f" take {larger} or raise data.max_epochs"
     )
 
 
 def _template(config: SweepConfig) -> ModelSpec:
     section = config.model
+    if config.vocab_size < 2 or (config.task_sizes and config.task_sizes.inputs != "ids"):
+        raise PlanError(
+            f"{config.where('data', 'source')}: the task's inputs are {config.task_sizes.inputs},"
+            f" with a vocabulary of {config.vocab_size}; the model reads ids, of at least 2 kinds"
+        )
     return ModelSpec(
-        vocab_size=config.data.vocab_size,
-        n_ctx=section.n_ctx,
+        vocab_size=config.vocab_size,
+        n_ctx=config.n_ctx,
         n_layer=1,
         d_model=2,
         n_head=1,
@@ -274,9 +280,14 @@ def _seeds(
 
 
 def _course(
-    config: SweepConfig, number: int, entry: GridEntry, name: str, model: ModelSpec
+    config: SweepConfig,
+    number: int,
+    entry: GridEntry,
+    name: str,
+    model: ModelSpec,
+    train_tokens: int | None,
 ) -> Course:
-    wanted = _horizons(entry, model)
+    wanted = _horizons(config, number, entry, model, train_tokens)
     tokens = [horizon for horizon, _ in wanted]
     choice = _overridden(config, rule_choice(config, model, tokens), model)
     batch = choice.batch_tokens
@@ -390,10 +401,30 @@ def _given(entry: GridEntry) -> str:
     return next(name for name in HORIZONS if getattr(entry, name) is not None)
 
 
-def _horizons(entry: GridEntry, model: ModelSpec) -> list[tuple[float, float | None]]:
+def _horizons(
+    config: SweepConfig,
+    number: int,
+    entry: GridEntry,
+    model: ModelSpec,
+    train_tokens: int | None,
+) -> list[tuple[float, float | None]]:
     """(tokens, IsoFLOP budget) of each horizon of one size, rising."""
     if entry.tokens is not None:
         return [(tokens, None) for tokens in sorted(entry.tokens)]
+    if entry.examples is not None:
+        return [(count * model.n_ctx, None) for count in sorted(entry.examples)]
+    if entry.epochs is not None:
+        where = config.where("grid", number, "epochs")
+        tokens = _epoch_tokens(config, where, model.n_ctx, train_tokens)
+        return [(count * tokens, None) for count in sorted(entry.epochs)]
+    if entry.steps is not None:
+        batch = _fixed_batch(config, model.n_ctx)
+        if batch is None:
+            raise PlanError(
+                f"{config.where('grid', number, 'steps')}: the batch, and so the length of a step,"
+                " would follow from the horizon; set optim.batch_tokens or optim.batch_examples"
+            )
+        return [(count * batch, None) for count in sorted(entry.steps)]
     if entry.tokens_per_param is not None:
         params = count_params(model).by(entry.convention)
         return [(ratio * params, None) for ratio in sorted(entry.tokens_per_param)]
@@ -401,11 +432,46 @@ def _horizons(entry: GridEntry, model: ModelSpec) -> list[tuple[float, float | N
     if entry.flops is not None:
         return [(budget / per_token, budget) for budget in sorted(entry.flops)]
     ladder = entry.flops_ladder
-    assert ladder is not None  # GridEntry holds exactly one of the four
+    assert ladder is not None  # GridEntry holds exactly one of them
     distance = math.log(ladder.tokens_near * per_token / ladder.base_flops)
     first = round(distance / math.log(ladder.ratio))
     budgets = [ladder.base_flops * ladder.ratio**i for i in range(first, first + ladder.count)]
     return [(budget / per_token, budget) for budget in budgets]
+
+
+def _epoch_tokens(config: SweepConfig, where: str, n_ctx: int, train_tokens: int | None) -> int:
+    """Tokens of the training split in whole sequences."""
+    if config.task_sizes:
+        train_tokens = config.task_sizes.train_tokens
+        if train_tokens is None:
+            raise PlanError(
+                f"{where}: the task's training examples have no end, nor do they an epoch; give"
+                " examples, tokens or steps"
+            )
+        return train_tokens
+    if train_tokens is None:
+        raise PlanError(
+            f"{where}: the length of the text is not known yet; run `slaw data prepare` with this"
+            " config first, or give tokens"
+        )
+    return (train_tokens - 1) // n_ctx * n_ctx  # the last of a sequence is only a target
+
+
+def _fixed_batch(config: SweepConfig, n_ctx: int) -> int | None:
+    """Tokens per step where the config sets them itself."""
+    examples = config.optim.batch_examples
+    if examples is None:
+        return config.optim.batch_tokens
+    if examples != "all":
+        return int(examples) * n_ctx
+    tokens = config.task_sizes.train_tokens if config.task_sizes else None
+    if tokens is None:
+        found = "a task's examples without end" if config.task_sizes else "text"
+        raise PlanError(
+            f"{config.where('optim', 'batch_examples')}: found all, and the data are {found};"
+            " expected a number"
+        )
+    return int(tokens)
 
 
 def _in_steps(
@@ -449,8 +515,8 @@ def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> Ru
         choice = dataclasses.replace(choice, lr=optim.lr)
     if optim.lr_mult != 1:
         choice = dataclasses.replace(choice, lr=float(f"{choice.lr * optim.lr_mult:.6g}"))
-    if optim.batch_tokens is not None:
-        batch = optim.batch_tokens
+    batch = _fixed_batch(config, model.n_ctx)
+    if batch is not None:
         if batch % model.n_ctx:
             below = batch // model.n_ctx * model.n_ctx
             near = [str(b) for b in (below, below + model.n_ctx) if b]

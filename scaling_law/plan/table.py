@@ -12,7 +12,7 @@ from scaling_law.plan.compiling import compiled_words
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import kept_words
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import ModelSpec, TaskSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (
@@ -60,7 +60,7 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         ("  " if spec.branch else "") + spec.label,
         *_params(spec.model),
         format_count(spec.tokens),
-        "?" if run.epochs is None else f"{run.epochs:.2g}",
+        "?" if run.epochs is None else _epochs(run.epochs),
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
         f"{spec.optim.lr:.3g}",
@@ -72,18 +72,19 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
     )
 
 
+def _epochs(epochs: float) -> str:
+    return f"{epochs:.0f}" if epochs >= 100 else f"{epochs:.2g}"
+
+
 def _totals(plan: Plan) -> list[str]:
     points = sum(run.spec.kind != "trunk" for run in plan.runs)
     trunks = len(plan.runs) - points
     limit = ""
     if plan.time_limit_seconds is not None:
         limit = f" (limit {format_seconds(plan.time_limit_seconds)})"
-    corpus = "not prepared yet: epochs unknown"
-    if plan.train_tokens is not None:
-        corpus = f"{format_count(plan.train_tokens)} training tokens"
     return [
         f"{plan.name}: {count_of(len(plan.runs), 'run')}: {count_of(points, 'annealed point')},"
-        f" {count_of(trunks, 'trunk')}; {corpus}",
+        f" {count_of(trunks, 'trunk')}; {_train_split(plan)}",
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
         _optim(plan),
@@ -99,6 +100,23 @@ def _totals(plan: Plan) -> list[str]:
         f" disk: {format_bytes(plan.disk_bytes)}",
         kept_words(plan),
     ]
+
+
+def _train_split(plan: Plan) -> str:
+    """What there is to train on."""
+    first = plan.runs[0].spec
+    if not isinstance(first.data, TaskSpec):
+        if plan.train_tokens is None:
+            return "not prepared yet: epochs unknown"
+        return f"{format_count(plan.train_tokens)} training tokens"
+    n_ctx = first.model.n_ctx
+    if plan.train_tokens is None:
+        return f"{first.data.name}: every training example, {count_of(n_ctx, 'token')} each, is new"
+    examples = plan.train_tokens // n_ctx
+    return (
+        f"{first.data.name}: {examples:,} training examples of {count_of(n_ctx, 'token')}, repeated"
+        " as often as the horizons say"
+    )
 
 
 def _stacks(plan: Plan) -> list[str]:

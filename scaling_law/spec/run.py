@@ -233,6 +233,36 @@ class DataSpec(_Part):
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
 
+    @property
+    def name(self) -> str:
+        """What the examples come from, in a word."""
+        return self.corpus
+
+    @property
+    def coding(self) -> str:
+        """What a target is, beside the size of the vocabulary: losses of two codings differ."""
+        return self.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(_Part):
+    """A task that makes its own examples.
+
+    ``source``: the task, with its settings.
+    """
+
+    source: Component = field(metadata=chosen_by("data.source", None))
+
+    @property
+    def name(self) -> str:
+        """What the examples come from, in a word."""
+        return self.source.name
+
+    @property
+    def coding(self) -> str:
+        """What a target is, beside the size of the vocabulary: losses of two codings differ."""
+        return f"task {self.source.name}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec(_Part):
@@ -550,7 +580,7 @@ class RunSpec:
 
     label: str = field(metadata=of_axis("label"))
     model: ModelSpec
-    data: DataSpec
+    data: DataSpec | TaskSpec
     schedule: ScheduleSpec
     optim: OptimSpec
     eval: EvalSpec
@@ -724,9 +754,7 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     fields = dict(data)
     SPEC.check(fields.pop("schema_version", 1))
     fields["model"] = build_shared(ModelSpec, fields["model"])
-    fields["data"] = build_shared(
-        DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
-    )
+    fields["data"] = _data_from_json(fields["data"])
     fields["schedule"] = build_shared(
         ScheduleSpec, _with_components(fields["schedule"], "shape_part", "cooldown_part")
     )
@@ -749,6 +777,12 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
+
+
+def _data_from_json(data: dict[str, Any]) -> DataSpec | TaskSpec:
+    if "source" in data:
+        return build(TaskSpec, _with_components(data, "source"))
+    return build_shared(DataSpec, {**data, "domains": tuple(data["domains"])})
 
 
 def _with_components(data: Mapping[str, Any], *names: str) -> dict[str, Any]:

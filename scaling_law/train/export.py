@@ -48,10 +48,12 @@ def export(run_dir: RunDir, to: Path, form: str) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer]:
+def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer | None]:
+    """The weights, and the tokenizer, which a run on a task has not."""
     try:
         kept = checkpoint.load_checkpoint(run_dir.weights)
-        return kept["model"], tokenizer_from_json(kept["tokenizer"])
+        known = kept.get("tokenizer")
+        return kept["model"], tokenizer_from_json(known) if known is not None else None
     except checkpoint.DamagedCheckpoint as problem:
         raise ConfigError(f"{problem}; delete the run's folder to train it again") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
@@ -62,10 +64,19 @@ def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer]:
 
 
 def _write(
-    folder: ExportDir, record: RunRecord, state: dict[str, Tensor], tokenizer: Tokenizer, form: str
+    folder: ExportDir,
+    record: RunRecord,
+    state: dict[str, Tensor],
+    tokenizer: Tokenizer | None,
+    form: str,
 ) -> None:
     spec = record.spec.model
     if form == "hf":
+        if tokenizer is None:
+            raise ConfigError(
+                f"{record.spec.label}: trained on the task {record.spec.data.name}, which has no"
+                " tokenizer, and --format hf needs one; export it as safetensors"
+            )
         config, tensors = hf_model(spec, state)
         layout.write_json(folder.config, config)
         ends = {"bos_token_id": tokenizer.separator, "eos_token_id": tokenizer.separator}
@@ -75,7 +86,8 @@ def _write(
     else:
         tensors = {k: v for k, v in state.items() if not (spec.tied and k == "head.weight")}
         layout.write_json(folder.config, to_json(spec))
-        layout.write_json(folder.tokenizer, tokenizer.to_json())
+        if tokenizer is not None:
+            layout.write_json(folder.tokenizer, tokenizer.to_json())
     layout.write_json(folder.about, _about(record))
     with layout.atomic_file(folder.weights) as temporary:
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -72,6 +72,8 @@ class Tensors:
 
     def to(self, kind: str) -> Tensors:
         """The same on a device."""
+        if kind == "cpu":
+            return self
         return Tensors(
             inputs=device.to_device(self.inputs, kind),
             targets=device.to_device(self.targets, kind),

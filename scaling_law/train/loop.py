@@ -188,11 +188,12 @@ def finish(job: Job, state: State) -> RunRecord | None:
 
 def _keep_weights(job: Job, state: State) -> None:
     """The tokenizer goes with them: the cache it lies in may be gone when they are exported."""
+    tokenizer = job.dataset.tokenizer
     checkpoint.save_weights(
         job.run_dir,
         {
             "model": {k: v.clone() for k, v in state.model.state_dict().items()},
-            "tokenizer": job.dataset.tokenizer.to_json(),
+            **({"tokenizer": tokenizer.to_json()} if tokenizer is not None else {}),
         },
     )
 
@@ -307,7 +308,8 @@ def _start_from_weights(job: Job, state: State, start: StartFrom) -> None:
         saved = checkpoint.load_checkpoint(path)
     except (OSError, checkpoint.DamagedCheckpoint) as problem:
         raise RunFailed(f"{path}: the weights cannot be read ({problem})") from None
-    if saved["tokenizer"] != job.dataset.tokenizer.to_json():
+    tokenizer = job.dataset.tokenizer
+    if saved.get("tokenizer") != (tokenizer.to_json() if tokenizer is not None else None):
         raise RunFailed(
             f"{path}: trained on tokens of another tokenizer; take the data of that run, or"
             " tokenizer: bytes for both"

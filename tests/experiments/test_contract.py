@@ -10,8 +10,7 @@ import pytest
 
 from scaling_law import parts
 from scaling_law.config.load import load_config
-from scaling_law.data.dataset import open_dataset
-from scaling_law.data.prepare import prepare
+from scaling_law.data.access import prepared_data
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.findings import findings_text
@@ -20,6 +19,7 @@ from scaling_law.parts import Reference
 from scaling_law.plan.plan import make_plan
 from scaling_law.report import style
 from scaling_law.report.experiment import draw
+from scaling_law.spec.run import DataSpec
 from scaling_law.train.loop import Job, train_run
 from tests.fakes import cpu_profile, planted_runs
 
@@ -70,7 +70,9 @@ def test_the_plan_is_whole(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps_train(name, tmp_path):
-    config = load_config(name, device_kind="cpu", overrides=["data.max_bytes=2MB"])
+    config = load_config(name, device_kind="cpu")
+    if isinstance(config.data_spec, DataSpec):
+        config = load_config(name, device_kind="cpu", overrides=["data.max_bytes=2MB"])
     plan = make_plan(config, cpu_profile(), train_tokens=None)
     run = min(plan.runs, key=lambda run: run.flops_spent)
     schedule = dataclasses.replace(run.spec.schedule, warmup_steps=1, decay_steps=None)
@@ -86,7 +88,7 @@ def test_two_steps_train(name, tmp_path):
             spec=spec,
             resources=dataclasses.replace(run.resources, save_steps=()),
             run_dir=RunDir(tmp_path / spec.run_id),
-            dataset=open_dataset(prepare(spec.data)),
+            dataset=prepared_data(spec.data),
         )
     )
     assert record is not None and record.status == "done"
