@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from scaling_law.config.load import SweepConfig, load_config
 from scaling_law.data.text import TextDataset
+from scaling_law.experiment import Experiment
+from scaling_law.experiment.evidence import Run
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.laws import load_law
@@ -169,6 +171,20 @@ def record_of(spec: RunSpec, *, status: str = "done", loss_nats: float = 4.0) ->
         git_commit=None,
         finished_at="2026-01-01T00:00:00+00:00",
     )
+
+
+def planted_runs(experiment: Experiment, specs: Iterable[RunSpec]) -> tuple[Run, ...]:
+    """The runs that an experiment plants, as its analysis sees them."""
+    runs = []
+    for spec in specs:
+        outcome = experiment.planted.outcome(spec)
+        record = dataclasses.replace(
+            record_of(spec),
+            val_loss_nats=outcome.val_loss_nats,
+            metrics=dict(outcome.metrics),
+        )
+        runs.append(Run(record=record, curve=outcome.curve))
+    return tuple(runs)
 
 
 PLANTED = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}

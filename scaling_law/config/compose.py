@@ -92,6 +92,7 @@ SLOTS = (
     Slot(word="objective", section="objective", default=DEFAULT_OBJECTIVE),
     Slot(word="probe", section="probes", several=True),
     Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
+    Slot(word="experiment", section="experiment"),
 )  # fmt: skip
 
 
@@ -198,7 +199,7 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
                 strangers = sorted(one.given.keys() - own - ({"name"} - {*one.where}))
                 errors += [_unknown(one.where, key, one.given[key]) for key in strangers]
             try:
-                settings = _settings(part.settings, values)
+                settings = part_settings(part.settings, values)
             except Refused as refused:
                 errors += [
                     {**error, "loc": (*one.where, *error["loc"])} for error in refused.errors
@@ -323,8 +324,11 @@ class Refused(Exception):  # noqa: N818 - a list of errors, not an error of its 
         self.errors = errors
 
 
-def _settings(kind: type, values: dict[str, Any]) -> Any:
-    """An instance of a part's ``Settings``. Raises ``Refused`` with every error."""
+def part_settings(kind: type, values: dict[str, Any]) -> Any:
+    """An instance of a part's ``Settings``, from plain values.
+
+    Raises ``Refused`` with every error.
+    """
     if not values and not _required(kind):
         return kind()  # most configs set nothing: pydantic is not needed to know that
     from pydantic import ValidationError

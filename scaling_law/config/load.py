@@ -103,11 +103,13 @@ def load_config(
     overrides: Sequence[str] = (),
     device_kind: str,
     corpus_problem: Callable[[str], str] | None = None,
+    beside: Path | None = None,
 ) -> SweepConfig:
     """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
 
     ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
-    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device.
+    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device;
+    ``beside`` is the sweep's folder, which has copies of a user's own files.
     Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
     """
     assert device_kind in DEVICE_KINDS, device_kind
@@ -118,7 +120,8 @@ def load_config(
     variants = _take_variants(document)
     problems: dict[str, None] = {}  # ordered, each once: variants share most of the document
     chosen: SweepConfig | None = None
-    folders = (source.parent, Path())  # a user's own file is named from where the config stands
+    # a user's own file is named from where the config stands
+    folders = (source.parent, Path(), *([beside] if beside is not None else []))
     for kind in (device_kind, *(k for k in variants if k != device_kind)):
         merged = _merged(document, variants.get(kind))
         if kind == device_kind:
@@ -212,7 +215,7 @@ def _find(path_or_name: str | Path) -> tuple[Path, str]:
     text = str(path_or_name)
     if path.suffix in (".yaml", ".yml") or path.name != text or path.is_file():
         return path, text
-    return layout.shipped("configs", f"{text}.yaml"), f"{text}.yaml"
+    return layout.shipped(text), f"{text}.yaml"
 
 
 def _take_variants(document: Document) -> dict[str, Document]:

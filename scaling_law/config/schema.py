@@ -236,6 +236,21 @@ HORIZONS = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartSection:
+    """Another run's final weights, to start from.
+
+    ``weights_sha256`` is filled in when the weights are looked up.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    run: Annotated[str, Text("the folder of a finished run, or the id of one of this sweep")]
+    weights_sha256: Annotated[
+        str | None, Text("the hash of its weights", pattern=r"^[0-9a-f]{64}$")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class GridEntry:
     """Sizes, one way of giving horizons, and seeds."""
 
@@ -266,7 +281,11 @@ class GridEntry:
         None
     )
 
+    start_from: StartSection | None = None
+
     def __post_init__(self) -> None:
+        if self.start_from is not None and self.grow_from is not None:
+            raise ValueError("start_from and grow_from: a run starts from one of them")
         if self.grow_at is not None and self.grow_from is None:
             raise ValueError("grow_at says where in grow_from's trunk; grow_from is missing")
         given = [name for name in HORIZONS if getattr(self, name) is not None]
@@ -424,6 +443,10 @@ class SweepFile:
             high=1000,
             on=SPIKE_SIGMAS,
         ),
+    ] = None
+
+    stage: Annotated[
+        int | None, Number("of an experiment in stages: its number, from 2", low=2, high=1000)
     ] = None
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from scaling_law import parts
 from scaling_law.config.load import SweepConfig
@@ -30,6 +31,7 @@ from scaling_law.spec.run import (
     OptimSpec,
     RuleOverrides,
     ScheduleSpec,
+    StartFrom,
 )
 from scaling_law.spec.schedule import check_rates
 from scaling_law.units import format_count
@@ -62,8 +64,9 @@ class Course:
 
     With ``grow_from`` the trunk starts as that size's, of the same seed, after ``grow_step``
     steps of it (``grow_tokens``, as it was asked for); ``root`` is the size that growing began
-    with. ``grow_steps`` are the steps of this one's trunk that others grow from. ``growth`` fills
-    in what takes a look at all courses.
+    with. ``grow_steps`` are the steps of this one's trunk that others grow from.
+    ``start_from`` is the run whose final weights it starts from. ``growth`` fills in what takes a
+    look at all courses.
     """
 
     size: str
@@ -79,6 +82,7 @@ class Course:
     grow_step: int = 0
     root: str | None = None
     grow_steps: tuple[int, ...] = ()
+    start_from: StartFrom | None = None
 
     @cached_property
     def horizon_names(self) -> tuple[str, ...]:
@@ -273,6 +277,9 @@ def _course(
     if entry.grow_from is not None:
         name += f"-from-{entry.grow_from}"
         name += f"-{format_count(entry.grow_at)}" if entry.grow_at is not None else ""
+    start = start_of(entry)
+    if start is not None:  # a label holds no more than the end of the other run's id
+        name += f"-on-{start.run_id[-10:]}"
     return Course(
         size=name,
         model=model,
@@ -284,7 +291,22 @@ def _course(
         where=config.where("grid", number, "grow_from"),
         grow_from=entry.grow_from,
         grow_tokens=entry.grow_at,
+        start_from=start,
     )
+
+
+def start_of(entry: GridEntry) -> StartFrom | None:
+    """The run whose final weights an entry's runs start from.
+
+    The hash of the weights is part of what is run, so they are looked up before
+    (``run.starts``); without it there is no plan.
+    """
+    start = entry.start_from
+    if start is None:
+        return None
+    if start.weights_sha256 is None:
+        raise PlanError(f"start_from {start.run}: its weights were not looked up")
+    return StartFrom(run_id=Path(start.run).name, weights_sha256=start.weights_sha256)
 
 
 def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> RuleChoice:

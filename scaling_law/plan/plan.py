@@ -29,6 +29,7 @@ from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
+    STAGE_TAG,
     Branch,
     DataSpec,
     EarlyStop,
@@ -259,9 +260,15 @@ class _Planner:
 
     def label(self, course: Course, horizon: Horizon | None) -> str:
         """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
-        if horizon is None:
-            return f"{course.size}-seed{course.seed}-trunk"
-        return f"{course.size}-seed{course.seed}-{course.horizon_names[horizon.index]}"
+        tail = "trunk" if horizon is None else course.horizon_names[horizon.index]
+        stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
+        return f"{course.size}-seed{course.seed}-{tail}{stage}"
+
+    @property
+    def stage_tag(self) -> tuple[tuple[str, str], ...]:
+        """The tag of runs of a later stage; those of the first stage have none."""
+        stage = self.config.stage
+        return () if stage is None else ((STAGE_TAG, str(stage)),)
 
     def fit(self, course: Course) -> SlotFit | str:
         """The largest micro-batch that fits a slot, or why none does."""
@@ -329,10 +336,11 @@ class _Planner:
             precision=self.precision,
             seed=course.seed,
             branch=branch,
-            tags=_tags(course, horizon),
+            tags=(*_tags(course, horizon), *self.stage_tag),
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
+            start_from=course.start_from,
             objective=self.objective,
             probes=self.probes,
         )

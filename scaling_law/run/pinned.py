@@ -6,7 +6,8 @@ A later calibration may cut the grid differently; all runs of one sweep must sha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from scaling_law.config.compose import own_files
 from scaling_law.config.load import (
@@ -23,6 +24,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, read_plan
+from scaling_law.run.starts import keep_starts
 from scaling_law.spec.recipe import recipe_differences
 
 Say = Callable[[str], None]
@@ -37,12 +39,18 @@ def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
 def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
     if sweep.config.is_dir() and not sweep.config.is_symlink():
         raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
-    for place, source in own_files(config.choices).items():
+    keep_own_files(own_files(config.choices), sweep)
+    keep_starts(config, sweep)
+    layout.atomic_write(sweep.config, checksum.text(config_yaml(config)))
+
+
+def keep_own_files(files: Mapping[Path, Path], sweep: SweepDir) -> None:
+    """Copy a user's own files into the sweep's folder; ``files`` are sources by place."""
+    for place, source in files.items():
         copy = sweep.path / place
         if not (copy.is_file() and copy.samefile(source)):
             copy.parent.mkdir(parents=True, exist_ok=True)
             layout.atomic_write(copy, source.read_text())
-    layout.atomic_write(sweep.config, checksum.text(config_yaml(config)))
 
 
 def begun_plan(
@@ -76,7 +84,7 @@ def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
     """
     records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
     specs = [record.spec for record in records if record is not None]
-    if not specs:
+    if not specs or sweep.stages.is_file():  # stages vary what they like
         return
     phrases = recipe_differences([run.spec for run in plan.runs], specs)
     if phrases:

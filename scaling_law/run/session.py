@@ -20,6 +20,7 @@ from scaling_law.data.access import DataOf, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, Preempted, SlawError
+from scaling_law.experiment.analysis import named_by
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftovers, wait_for
@@ -30,7 +31,7 @@ from scaling_law.plan.plan import Plan, make_plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
-from scaling_law.run import engines
+from scaling_law.run import engines, starts
 from scaling_law.spec.run import DataSpec
 from scaling_law.units import count_of, format_seconds
 
@@ -76,8 +77,20 @@ def _config(request: Request, kind: str) -> SweepConfig:
 
 def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
     read = functools.partial(
-        load_config, request.config, overrides=request.overrides, device_kind=kind
+        load_config,
+        request.config,
+        overrides=request.overrides,
+        device_kind=kind,
+        beside=Path(request.out) if request.out is not None else None,
     )
+    return _with_starts(request, _readable(request, read))
+
+
+def _with_starts(request: Request, config: SweepConfig) -> SweepConfig:
+    return starts.looked_up(config, sweep_of(request, config))
+
+
+def _readable(request: Request, read: Callable[..., SweepConfig]) -> SweepConfig:
     try:
         return read(corpus_problem=corpus_problem)
     except ConfigError as problem:
@@ -85,12 +98,13 @@ def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
             config = read()
         except ConfigError:
             raise problem from None
-        if _folder(request, config).data.is_file():
+        if sweep_of(request, config).data.is_file():
             return config
         raise
 
 
-def _folder(request: Request, config: SweepConfig) -> SweepDir:
+def sweep_of(request: Request, config: SweepConfig) -> SweepDir:
+    """The folder of the sweep of ``config``; it may not exist yet."""
     return SweepDir(Path(request.out or f"results/{config.name}"))
 
 
@@ -99,7 +113,13 @@ def sweep_folder(request: Request) -> SweepDir:
     if request.out is not None:
         return SweepDir(Path(request.out))
     config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
-    return _folder(request, config)
+    return sweep_of(request, config)
+
+
+def has_stages(request: Request) -> bool:
+    """Whether the config names an experiment that decides its later runs by the earlier ones."""
+    chosen = _config(request, "cpu" if request.device == "auto" else request.device).choices
+    return any(choice.part.propose is not None for choice in chosen.get("experiment", ()))
 
 
 def resumed(request: Request) -> Request:
@@ -118,6 +138,12 @@ def resumed(request: Request) -> Request:
     sweep = SweepDir(folder)
     if not sweep.config.is_file():
         sweep = only_sweep(folder)
+    if sweep.stages.is_file():
+        device = request.device
+        if device == "auto" and sweep.plan.is_file():
+            device = read_plan(sweep.plan).device_kind
+        first = str(sweep.round_config(1))
+        return dataclasses.replace(request, config=first, device=device, out=str(sweep.path))
     if sweep.adaptive.is_file():
         raise ConfigError(
             f"{sweep.path}: begun with --adaptive; run the command that began it again, with its"
@@ -144,7 +170,7 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     Epochs and the corpus's size are checked only if the data are already prepared.
     """
     config, profile, tokens = inputs(request, say)
-    plan = _planned(config, profile, tokens)
+    plan = planned(config, profile, tokens)
     if tokens is None and isinstance(config.data_spec, DataSpec):
         say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
     return config, plan
@@ -156,7 +182,8 @@ def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int 
     return config, profile, known_train_tokens(config.data_spec)
 
 
-def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
+def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
+    """The plan of a config on a device: stacks, compilation and kept weights decided as well."""
     plan = make_plan(config, profile, train_tokens=train_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
@@ -174,7 +201,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
     with _stoppable(), Leases() as leases:
         config, profile = _config_and_profile(request, say)
-        sweep = _folder(request, config)
+        sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
             make_plan(config, profile, train_tokens=known_train_tokens(config.data_spec))
         is_new = not sweep.path.exists()
@@ -255,15 +282,17 @@ def _prepared(
     if plan is None:
         _refuse_beside_others(sweep)
         known = known_train_tokens(config.data_spec)
-        refuse_other_recipe(_planned(config, profile, known), sweep)
+        refuse_other_recipe(planned(config, profile, known), sweep)
     datasets = pinned_datasets([config.data_spec], sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             news = "the config differs from the one its runs began with; adding new runs"
             if sweep.adaptive.is_file():
                 news = "a further round of its adaptive loop; adding new runs"
+            if sweep.stages.is_file():
+                news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
-        plan = _planned(config, profile, datasets[config.data_spec].train_tokens)
+        plan = planned(config, profile, datasets[config.data_spec].train_tokens)
         keep_plan(plan, config, sweep)
     return datasets, plan
 
@@ -341,7 +370,8 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
     elif outcome.failed:
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same command again to retry")
     elif last:
-        lines.append(f"next: slaw fit {sweep.path}")
+        verb = "fit" if named_by(sweep) is None else "report"
+        lines.append(f"next: slaw {verb} {sweep.path}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)

@@ -32,6 +32,7 @@ from scaling_law.run.compare_runs import RunComparison, compare
 from scaling_law.run.engines import Executor, SubmissionState
 from scaling_law.run.pins import Pin, pin_of, read_pins, write_pins
 from scaling_law.run.runner import Runner
+from scaling_law.run.starts import copy_start
 from scaling_law.run.sweep_state.progress import SweepProgress
 from scaling_law.spec.run import Resources, resources_from_json, to_json
 
@@ -71,6 +72,8 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="slaw-verify-") as name:
         again = SweepDir(Path(name) / "sweep")
         runs, given = _family(sweep, again, records, asked, device)
+        for run in runs:
+            copy_start(run.spec, sweep, again)
         write_pins(again, pins)
         if (sweep.path / "parts").is_dir():
             shutil.copytree(sweep.path / "parts", again.path / "parts")

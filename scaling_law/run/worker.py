@@ -53,6 +53,7 @@ from scaling_law.run.cleanup import clean_up_run, temporary_files
 from scaling_law.run.early_stop import known_enough
 from scaling_law.run.engines import own_environment
 from scaling_law.run.pins import pinned_data_of
+from scaling_law.run.starts import start_file
 from scaling_law.spec.run import (
     Resources,
     RunSpec,
@@ -176,6 +177,7 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         run_dir=run_dir,
         dataset=pinned_data_of(spec.data, sweep, WRITTEN_AGAIN, _open_data),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
+        first_weights=start_file(spec, sweep),
         should_stop=stop,
         progress=_reporter(run_dir, spec),
         log=log,

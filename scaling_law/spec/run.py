@@ -35,6 +35,7 @@ ACTIVATIONS = ("gelu", "swiglu", "relu2")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
+STAGE_TAG = "stage"  # of runs of an experiment's later stages: the stage's number
 # How a run's learning rate ends: decayed, never decayed, or at the last branch point of a trunk.
 ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
@@ -526,6 +527,21 @@ class Growth(_Part):
         _at_least(1, at_step=self.at_step, parent_tokens=self.parent_tokens)
 
 
+@dataclass(frozen=True, kw_only=True)
+class StartFrom(_Part):
+    """First weights that are another run's final ones; steps and learning rate begin anew.
+
+    ``run_id``: the other run, of this sweep or another.
+    ``weights_sha256``: the hash of its weights' file.
+    """
+
+    run_id: str
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        check_run_id(self.run_id)
+
+
 # Fewer finished branches do not tell how much gains differ.
 LEAST_SIBLINGS = 2
 
@@ -588,6 +604,8 @@ class RunSpec:
     ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
     random weights.
     ``spikes``: when a batch is skipped; None takes every batch as it comes.
+    ``start_from``: the run whose final weights this run, or its own trunk, starts from; None
+    starts from random weights.
     ``objective``: what is predicted, and its loss; None is the next token.
     ``probes``: what is measured beside the loss; None for nothing.
     """
@@ -608,6 +626,7 @@ class RunSpec:
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
+    start_from: StartFrom | None = field(default=None, metadata=_OMIT_NONE)
     objective: Component | None = field(
         default=None, metadata=chosen_by("objective", DEFAULT_OBJECTIVE)
     )
@@ -782,6 +801,8 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
+    if start := fields.get("start_from"):
+        fields["start_from"] = build(StartFrom, start)
     if "objective" in fields:
         fields["objective"] = component_from_json(fields["objective"])
     if "probes" in fields:

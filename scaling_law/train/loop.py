@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -20,11 +22,11 @@ from torch import nn
 
 from scaling_law import parts
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import RunFailed
+from scaling_law.errors import RunFailed, one_line
 from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint, RunRecord
-from scaling_law.spec.run import Growth, Resources, RunSpec, derive_seed, to_json
+from scaling_law.spec.run import Growth, Resources, RunSpec, StartFrom, derive_seed, to_json
 from scaling_law.spec.schedule import lr_factor
 from scaling_law.train import checkpoint, device
 from scaling_law.train.architectures import build, module_of
@@ -56,6 +58,7 @@ class Job:
     ``run_dir`` takes its files;
     ``dataset`` gives its examples;
     ``trunk`` is the parent's folder of a branch or a grown run;
+    ``first_weights`` is the file of another run's final weights, of a run that starts from them;
     ``should_stop`` is asked after every step, before every batch of the final measurement and of
     every probe; each question says that the run is alive;
     ``progress(step, tokens_per_second)`` is called now and then;
@@ -68,6 +71,7 @@ class Job:
     run_dir: RunDir
     dataset: Dataset
     trunk: RunDir | None = None
+    first_weights: Path | None = None
     should_stop: Callable[[], bool] = lambda: False
     progress: Callable[[int, float], None] = lambda step, rate: None
     log: Callable[[str], None] = lambda line: None
@@ -230,6 +234,8 @@ def begin(job: Job) -> State:
         _start_from_trunk(job, state, spec.branch.at_step)
     elif spec.growth is not None:
         _grow(job, state, spec.growth)
+    elif spec.start_from is not None:
+        _start_from_weights(job, state, spec.start_from)
     records.write_curve(job.run_dir, [])
     return state
 
@@ -296,6 +302,30 @@ def _grow(job: Job, state: State, growth: Growth) -> None:
         )
     state.model.load_state_dict(grow(saved["model"], growth.model, job.spec.model, seed))
     job.log(f"grown from {growth.trunk_id} at its step {growth.at_step}")
+
+
+def _start_from_weights(job: Job, state: State, start: StartFrom) -> None:
+    """Another run's final weights; the optimiser's moments begin at zero, as the steps do."""
+    path = job.first_weights
+    assert path is not None, "a run that starts from weights needs their file"
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != start.weights_sha256:
+            raise RunFailed(f"{path}: not the weights that this run was planned with")
+        saved = checkpoint.load_checkpoint(path)
+    except (OSError, checkpoint.DamagedCheckpoint) as problem:
+        raise RunFailed(f"{path}: the weights cannot be read ({problem})") from None
+    tokenizer = job.dataset.tokenizer
+    if saved.get("tokenizer") != (tokenizer.to_json() if tokenizer is not None else None):
+        raise RunFailed(
+            f"{path}: trained on tokens of another tokenizer; take the data of that run, or"
+            " tokenizer: bytes for both"
+        )
+    try:
+        state.model.load_state_dict(saved["model"])
+    except RuntimeError as problem:
+        reason = one_line(str(problem))[:200]
+        raise RunFailed(f"{path}: the weights of another model than this run's: {reason}") from None
+    job.log(f"started from the final weights of {start.run_id}")
 
 
 def _restore(job: Job, state: State, saved: dict[str, Any]) -> None:
