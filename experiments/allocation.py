@@ -28,9 +28,9 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.spec.architectures.gpt import Shape, heads_for, model_of
 from scaling_law.spec.counts import count_params, flops_per_token, train_flops
 from scaling_law.spec.run import ModelSpec, RunSpec
-from scaling_law.spec.scales import Scale, heads_for, model_of
 from scaling_law.units import format_count
 
 BUDGETS, SEEDS = (3e11, 1.2e12, 4.8e12), (0, 1)
@@ -56,7 +56,7 @@ _TEMPLATE = ModelSpec(
 
 def model(width: int) -> ModelSpec:
     """The two-layer model of a width."""
-    return model_of(Scale(n_layer=2, d_model=width, n_head=heads_for(width)), _TEMPLATE)
+    return model_of(Shape(n_layer=2, d_model=width, n_head=heads_for(width)), _TEMPLATE)
 
 
 @cache
@@ -202,7 +202,8 @@ def _row(runs: Sequence[Run], rule: str, width: int, flops: float) -> Row | None
     records = [
         run.record
         for run in runs
-        if run.spec.model.d_model == width and abs(math.log(run.record.flops_exact / flops)) < 0.01
+        if run.spec.model.dimensions.get("d_model") == width
+        and abs(math.log(run.record.flops_exact / flops)) < 0.01
     ]
     if not records:
         return None
@@ -403,7 +404,7 @@ def _figures(rows: Sequence[Row], noise: float) -> tuple[Figure, ...]:
 def _planted(spec: RunSpec) -> Outcome:
     """The reference law's loss, the seeds .1% apart."""
     flops = train_flops(spec.model, spec.tokens)
-    log_loss = predicted(spec.model.d_model, flops) + 0.001 * (spec.seed - 1)
+    log_loss = predicted(spec.model.dimensions["d_model"], flops) + 0.001 * (spec.seed - 1)
     return Outcome(val_loss_nats=math.exp(log_loss))
 
 

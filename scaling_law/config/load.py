@@ -22,6 +22,7 @@ from scaling_law.config.schema import (
     DEVICE_KINDS,
     TEXT_N_CTX,
     DataSection,
+    ShapeKeys,
     SweepFile,
     TaskSection,
     sweep_schema,
@@ -35,6 +36,8 @@ from scaling_law.spec.run import DataSpec, TaskSpec, to_json
 from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
+Known = Mapping[str, tuple[Any, ...]]
+"""What the files of a config's parts export, by kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +324,8 @@ def _validated(
     composed = compose.compose(document.data, folders)
     errors, sections = list(composed.errors), {}
     try:
-        file = validate(composed.rest)
+        (architecture,) = composed.known.get("architecture", (None,))
+        file = validate(composed.rest, architecture)
         sections = {f.name: getattr(file, f.name) for f in dataclasses.fields(SweepFile)}
         if isinstance(file.data, DataSection) and file.model.n_ctx is None:
             sections["model"] = dataclasses.replace(file.model, n_ctx=TEXT_N_CTX)
@@ -329,7 +333,7 @@ def _validated(
             _check_task(document, composed.choices, file.model.n_ctx)
     except Refused as refused:
         errors += [error for error in refused.errors if not _unsettled(error, composed)]
-    lines = [_line(document, error, composed.choices) for error in errors]
+    lines = [_line(document, error, composed.known) for error in errors]
     lines += _settings_twice(document, sections, composed.choices)
     section = document.data.get("data")
     corpus = section.get("corpus") if isinstance(section, dict) else None
@@ -391,7 +395,7 @@ def _number(mark: Mark) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _line(document: Document, error: Mapping[str, Any], choices: Choices) -> tuple[int, str]:
+def _line(document: Document, error: Mapping[str, Any], known: Known) -> tuple[int, str]:
     """The error as a line, and the line number it sorts by."""
     location: Path_ = error["loc"]
     path = tuple(part for part in location if not _is_member(part))
@@ -401,7 +405,7 @@ def _line(document: Document, error: Mapping[str, Any], choices: Choices) -> tup
         said = "missing"
     else:
         mark = document.mark(path)
-        said = _said(error, location, choices)
+        said = _said(error, location, known)
     return _number(mark), f"{mark}: {said}"
 
 
@@ -419,10 +423,10 @@ _PLAINER = {
 }
 
 
-def _said(error: Mapping[str, Any], location: Path_, choices: Choices) -> str:
+def _said(error: Mapping[str, Any], location: Path_, parts_known: Known) -> str:
     kind, value = error["type"], error["input"]
     if kind == "unexpected_keyword_argument":
-        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1], choices))
+        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1], parts_known))
     if kind == "value_error":
         return str(error["ctx"]["error"])
     said = _PLAINER.get(kind) or str(error["msg"]).replace("Input should be", "expected")
@@ -447,9 +451,9 @@ def _found(value: Any) -> str:
     return quoted(value)
 
 
-def _keys_at(location: Path_, choices: Choices) -> list[str]:
+def _keys_at(location: Path_, known: Known) -> list[str]:
     """The keys of the section at a path of pydantic's, by walking the dataclasses."""
-    of_parts = compose.keys_of(str(location[0]), choices) if location else []
+    of_parts = compose.keys_of(str(location[0]), known) if location else []
     if location and location[0] in compose.PART_SECTIONS:
         return of_parts
     if not location:
@@ -465,6 +469,8 @@ def _keys_at(location: Path_, choices: Choices) -> list[str]:
             at = typing.get_type_hints(bare, include_extras=True)[str(part)]
         else:  # a tuple's item, or a mapping's value
             at = get_args(bare)[1 if get_origin(bare) is dict else 0]
+        if any(isinstance(item, ShapeKeys) for item in getattr(at, "__metadata__", ())):
+            at = known["architecture"][0].shape
     bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
     depth = sum(not _is_member(part) for part in location)
     return [f.name for f in dataclasses.fields(bare)] + (of_parts if depth < 2 else [])

@@ -7,24 +7,34 @@ annotations of ``spec.values`` load it only when a schema is built.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from scaling_law.config.compose import FORBID, Refused
+from scaling_law import parts
+from scaling_law.config.compose import FORBID, Refused, read_settings, settings_adapter
+from scaling_law.errors import quoted
+from scaling_law.parts import Reference
+from scaling_law.spec.architectures import Architecture
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.run import (
-    ACTIVATIONS,
-    NORMS,
-    POSITIONS,
     TOKENIZERS,
     DataSpec,
     EvalSpec,
     SpikeSpec,
 )
-from scaling_law.spec.scales import MODEL_SCALES
-from scaling_law.spec.values import ByKey, Either, Number, NumberOr, Switch, Text
+from scaling_law.spec.values import (
+    MAX_PARAMS,
+    MAX_TABLE,
+    ByKey,
+    Either,
+    Number,
+    NumberOr,
+    Switch,
+    Text,
+)
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -32,8 +42,6 @@ if TYPE_CHECKING:
 DEVICE_KINDS = ("cpu", "mps", "cuda")
 KEPT = ("auto", "all", "largest", "none")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
-# No model has been as large in any dimension; products of these stay within floats.
-MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
 # About twice the seed noise of small models: a tighter interval is seldom had before the end.
 EARLY_STOP_WITHIN = 0.005
 SPIKE_SIGMAS = 6.0
@@ -92,7 +100,11 @@ class TaskSection:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSection:
-    """What every model of the grid shares."""
+    """What every model of the grid shares.
+
+    The settings of the architecture and of the parametrisation stand beside these
+    (``config.compose``).
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
@@ -105,40 +117,80 @@ class ModelSection:
             high=MAX_TABLE,
         ),
     ] = None
-    norm: Annotated[str, Text("normalisation", NORMS)] = "rmsnorm"
-    position: Annotated[str, Text("position encoding", POSITIONS)] = "rotary"
-    activation: Annotated[str, Text("MLP activation", ACTIVATIONS)] = "relu2"
-    qk_norm: bool = True
-    tied: bool = False
+    architecture: Annotated[str, Text("the model, see `slaw parts architecture`")] = "gpt"
+    parametrisation: Annotated[
+        str, Text("initial scales and multipliers, see `slaw parts parametrisation`")
+    ] = "standard"
     gradient_checkpointing: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """One explicit shape; ``d_ff`` and ``n_kv_head`` follow from the width and heads if absent."""
+@dataclass(frozen=True)
+class ScaleName:
+    """The name of one of the architecture's scales; ``doc`` is its line in the JSON schema.
 
-    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+    The architecture is the context of the validation, None where it is not known.
+    """
 
-    n_layer: Annotated[int, Number("blocks", low=1, high=MAX_LAYERS)]
-    d_model: Annotated[int, Number("width", low=2, high=MAX_WIDTH)]
-    n_head: Annotated[int, Number("query heads", low=1, high=MAX_WIDTH)]
-    n_kv_head: Annotated[int | None, Number("key/value heads", low=1, high=MAX_WIDTH)] = None
-    d_ff: Annotated[int | None, Number("hidden width of the MLP", low=1, high=MAX_TABLE)] = None
+    doc: str
 
-    def __post_init__(self) -> None:
-        if self.d_model % self.n_head:
-            raise ValueError(f"d_model {self.d_model} is not a multiple of n_head {self.n_head}")
-        if self.n_kv_head is not None and self.n_head % self.n_kv_head:
-            raise ValueError(
-                f"n_head {self.n_head} is not a multiple of n_kv_head {self.n_kv_head}"
-            )
+    def read(self, value: Any, info: Any) -> str:
+        """``value``, refused unless the architecture has a scale of that name."""
+        part: Architecture | None = info.context
+        if part is None or value in part.scales:
+            return str(value)
+        if not part.scales:
+            keys = ", ".join(f.name for f in dataclasses.fields(part.shape))
+            raise ValueError(f"found {quoted(value)}; this architecture has sizes by {keys} only")
+        from pydantic_core import PydanticKnownError
+
+        expected = ", ".join(f"'{name}'" for name in part.scales)
+        raise PydanticKnownError("literal_error", {"expected": expected})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        names = [name for part in _architectures().values() for name in part.scales]
+        return {"enum": names, "type": "string", "description": self.doc}
+
+
+@dataclass(frozen=True)
+class ShapeKeys:
+    """A size by the keys of the architecture's ``shape``; see ``ScaleName``."""
+
+    doc: str
+
+    def read(self, value: Any, info: Any) -> Any:
+        """``value`` as an instance of the architecture's ``shape``."""
+        part: Architecture | None = info.context
+        return value if part is None else read_settings(part.shape, value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        shapes = [
+            {**settings_adapter(part.shape).json_schema(), "title": name}
+            for name, part in _architectures().items()
+        ]
+        return {"anyOf": shapes, "description": self.doc}
+
+
+def _architectures() -> dict[str, Architecture]:
+    names = parts.names("architecture")
+    return {name: parts.load("architecture", Reference(name=name)) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeRange:
-    """``count`` sizes between two parameter counts, log-spaced, shaped by a rule.
+    """``count`` sizes between two parameter counts, log-spaced, shaped by the architecture's rule.
 
-    The depth follows the named scales, or ``d_model / aspect_ratio``; heads are 64 wide or less.
+    A GPT's depth follows the named scales, or ``d_model / aspect_ratio``; its heads are 64 wide or
+    less.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
@@ -172,8 +224,11 @@ class FlopsLadder:
     ratio: Annotated[float, Number("from one cell to the next", above=1, high=100)] = 2.0
 
 
-SizeName = Annotated[str, Text("a named model scale", tuple(MODEL_SCALES))]
-SizeList = tuple[Annotated[SizeName | Shape, Either("a named scale or a shape")], ...]
+Size = (
+    Annotated[str, ScaleName("a named model scale")]
+    | Annotated[Any, ShapeKeys("the keys of the architecture's shape")]
+)
+SizeList = tuple[Annotated[Size, Either("a named scale or a shape")], ...]
 Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
 HORIZONS = (
     "tokens", "tokens_per_param", "flops", "flops_ladder", "examples", "epochs", "steps",
@@ -403,13 +458,16 @@ class SweepFile:
         return SpikeSpec(sigmas=self.spikes) if self.spikes is not None else None
 
 
-def validate(data: Any) -> SweepFile:
-    """The sections from plain values. Raises ``Refused`` with every error at once."""
+def validate(data: Any, architecture: Architecture | None) -> SweepFile:
+    """The sections from plain values. Raises ``Refused`` with every error at once.
+
+    Sizes are held against the ``architecture``; None where it is not known.
+    """
     from pydantic import ValidationError
 
     try:
         # JSON mode is the strict mode in which lists may become tuples
-        return _adapter().validate_json(json.dumps(data), strict=True)
+        return _adapter().validate_json(json.dumps(data), strict=True, context=architecture)
     except ValidationError as problem:
         raise Refused([dict(error) for error in problem.errors(include_url=False)]) from None
 

@@ -16,29 +16,22 @@ from scaling_law.config.schema import (
     HORIZONS,
     FlopsLadder,
     GridEntry,
-    Shape,
     SizeRange,
 )
 from scaling_law.decode import build_shared
 from scaling_law.errors import ConfigError, PlanError
+from scaling_law.spec.architectures import Architecture, Template, architecture_of, sized
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.hyperparams import RuleChoice, Sizing, beta2_for
 from scaling_law.spec.run import (
     DEFAULT_OPTIMIZER,
-    ModelSpec,
+    DEFAULT_PARAMETRISATION,
+    Model,
     OptimSpec,
     RuleOverrides,
     ScheduleSpec,
     StartFrom,
-)
-from scaling_law.spec.scales import (
-    MODEL_SCALES,
-    Scale,
-    default_d_ff,
-    heads_for,
-    model_of,
-    shape_for,
 )
 from scaling_law.spec.schedule import check_rates
 from scaling_law.units import format_count
@@ -77,7 +70,7 @@ class Course:
     """
 
     size: str
-    model: ModelSpec
+    model: Model
     seed: int
     optim: OptimSpec
     batch_tokens: int
@@ -114,7 +107,7 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     _refuse_too_many(config)
     problems: dict[str, None] = {}
     courses: list[Course] = []
-    seen: set[tuple[ModelSpec, int, str]] = set()
+    seen: set[tuple[Model, int, str]] = set()
     for number, entry in enumerate(config.grid):
         where = config.where("grid", number, "sizes")
         try:
@@ -175,92 +168,72 @@ def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> st
     )
 
 
-def _template(config: SweepConfig) -> ModelSpec:
-    section = config.model
+def _template(config: SweepConfig) -> Template:
     if config.vocab_size < 2 or (config.task_sizes and config.task_sizes.inputs != "ids"):
         raise PlanError(
             f"{config.where('data', 'source')}: the task's inputs are {config.task_sizes.inputs},"
             f" with a vocabulary of {config.vocab_size}; the model reads ids, of at least 2 kinds"
         )
-    return ModelSpec(
+    architecture = config.choice("architecture")
+    if architecture.reference.source_sha256 is not None and architecture.part.build is None:
+        raise PlanError(
+            f"{config.where('model', 'architecture')}: {architecture.spelled} gives no module:"
+            " expected build=... in its ARCHITECTURE"
+        )
+    parametrisation = config.choice("parametrisation").component
+    usual = parametrisation == Component(name=DEFAULT_PARAMETRISATION)
+    return Template(
+        architecture=architecture.component,
+        settings=architecture.settings,
         vocab_size=config.vocab_size,
         n_ctx=config.n_ctx,
-        n_layer=1,
-        d_model=2,
-        n_head=1,
-        n_kv_head=1,
-        d_ff=1,
-        norm=section.norm,
-        position=section.position,
-        activation=section.activation,
-        qk_norm=section.qk_norm,
-        tied=section.tied,
+        parametrisation=None if usual else parametrisation,
     )
 
 
-def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, ModelSpec]]:
+def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
     template = _template(config)
     if isinstance(entry.sizes, SizeRange):
         return _range(config.where("grid", number, "sizes"), entry.sizes, template)
-    found: list[tuple[str, ModelSpec]] = []
+    part: Architecture = config.choice("architecture").part
+    sizes: list[tuple[str, Model]] = []
     problems = []
     for position, size in enumerate(entry.sizes):
         try:
-            if isinstance(size, Shape):
-                model = _explicit(size, template)
-                found.append((size_name(model), model))
+            if isinstance(size, str):
+                sizes.append((size, part.make(template, part.scales[size])))
             else:
-                found.append((size, model_of(MODEL_SCALES[size], template)))
+                model = part.make(template, size)
+                sizes.append((size_name(model), model))
         except ValueError as problem:
             problems.append(f"{config.where('grid', number, 'sizes', position)}: {problem}")
     if problems:
         raise PlanError(*problems)
-    return found
+    return sizes
 
 
-def _range(where: str, sizes: SizeRange, template: ModelSpec) -> list[tuple[str, ModelSpec]]:
+def _range(where: str, sizes: SizeRange, template: Template) -> list[tuple[str, Model]]:
     low, high = sizes.params
     ratio = (high / low) ** (1 / max(1, sizes.count - 1))
-    found: list[tuple[str, ModelSpec]] = []
+    made: list[tuple[str, Model]] = []
     for position in range(sizes.count):
         wanted = low * ratio**position
         try:
-            scale = shape_for(wanted, sizes.convention, template, sizes.aspect_ratio)
+            model = sized(wanted, sizes.convention, template, sizes.aspect_ratio)
         except ValueError as problem:
             raise PlanError(f"{where}: {problem}") from None
-        model = model_of(scale, template)
-        if any(model == other for _, other in found):
+        if any(model == other for _, other in made):
             raise PlanError(
                 f"{where}: {sizes.count} sizes are too many for this range: two of them have"
-                f" {scale.n_layer} layers of width {scale.d_model}; lower count or widen params"
+                f" {architecture_of(model).shape_text(model)}; lower count or widen params"
             )
-        found.append((size_name(model), model))
-    return found
+        made.append((size_name(model), model))
+    return made
 
 
-def _explicit(shape: Shape, template: ModelSpec) -> ModelSpec:
-    scale = Scale(n_layer=shape.n_layer, d_model=shape.d_model, n_head=shape.n_head)
-    return dataclasses.replace(
-        model_of(scale, template),
-        n_kv_head=shape.n_kv_head or shape.n_head,
-        d_ff=shape.d_ff or default_d_ff(shape.d_model, template.activation),
-    )
-
-
-def size_name(model: ModelSpec) -> str:
-    """``4x96-444k``: layers, width, non-embedding parameters, and heads or MLP if unusual."""
-    name = f"{model.n_layer}x{model.d_model}"
-    try:
-        usual_heads = heads_for(model.d_model)
-    except ValueError:
-        usual_heads = 0
-    if model.n_head != usual_heads:
-        name += f"h{model.n_head}"
-    if model.n_kv_head != model.n_head:
-        name += f"k{model.n_kv_head}"
-    if model.d_ff != default_d_ff(model.d_model, model.activation):
-        name += f"f{model.d_ff}"
-    return f"{name}-{format_count(count_params(model).non_embedding).replace('K', 'k')}"
+def size_name(model: Model) -> str:
+    """The name that a model's architecture gives its size."""
+    return architecture_of(model).size_name(model)
 
 
 def _seeds(
@@ -284,7 +257,7 @@ def _course(
     number: int,
     entry: GridEntry,
     name: str,
-    model: ModelSpec,
+    model: Model,
     train_tokens: int | None,
 ) -> Course:
     wanted = _horizons(config, number, entry, model, train_tokens)
@@ -336,7 +309,7 @@ def start_of(entry: GridEntry) -> StartFrom | None:
     return StartFrom(run_id=Path(start.run).name, weights_sha256=start.weights_sha256)
 
 
-def rule_choice(config: SweepConfig, model: ModelSpec, tokens: Sequence[float]) -> RuleChoice:
+def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> RuleChoice:
     """What the config's rule says for one size with horizons of ``tokens``, rising.
 
     Raises ``PlanError`` where the rule has no answer.
@@ -405,7 +378,7 @@ def _horizons(
     config: SweepConfig,
     number: int,
     entry: GridEntry,
-    model: ModelSpec,
+    model: Model,
     train_tokens: int | None,
 ) -> list[tuple[float, float | None]]:
     """(tokens, IsoFLOP budget) of each horizon of one size, rising."""
@@ -508,7 +481,7 @@ def _impossible(
     return None
 
 
-def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> RuleChoice:
+def _overridden(config: SweepConfig, choice: RuleChoice, model: Model) -> RuleChoice:
     """The rule's choice with what ``optim`` sets itself."""
     optim = config.optim
     if optim.lr is not None:

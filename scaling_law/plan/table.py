@@ -11,8 +11,9 @@ from scaling_law import text_columns
 from scaling_law.plan.compiling import compiled_words
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import kept_words
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import ModelSpec, TaskSpec
+from scaling_law.spec.run import Model, TaskSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (
@@ -28,24 +29,27 @@ def render_plan(plan: Plan) -> str:
     rows: list[Sequence[str]] = [*_HEAD, *(_row(run) for run in plan.runs)]
     return (
         "\n".join(
-            [*text_columns.numbers(rows), "", *_totals(plan), *_left_out(plan), "", *_CONVENTIONS]
+            [*text_columns.numbers(rows), "", *_totals(plan), *_left_out(plan), "", *_notes(plan)]
         )
         + "\n"
     )
 
 
+def _notes(plan: Plan) -> list[str]:
+    """How the table counts: what the architectures say of it, and what holds for all."""
+    models = dict.fromkeys(run.spec.model for run in plan.runs)
+    notes = (line for model in models for line in architecture_of(model).notes)
+    return [*dict.fromkeys(notes), *_CONVENTIONS]
+
+
 _CONVENTIONS = (
-    "params: non-emb = blocks and final norm; matmul = matrices of blocks and head; total = all"
-    " stored, a tied head once",
-    "FLOPs: exact = 6 params_matmul + 12 layers context width per token, forward and backward,"
-    " causality not halved",
     "a branch's tokens, epochs and steps count from its trunk's step 0; its FLOPs and time only"
     " what it adds",
 )
 
 
 @lru_cache(maxsize=4096)
-def _params(model: ModelSpec) -> tuple[str, str, str]:
+def _params(model: Model) -> tuple[str, str, str]:
     params = count_params(model)
     return (
         format_count(params.non_embedding),
@@ -64,7 +68,7 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
         f"{spec.optim.lr:.3g}",
-        f"{spec.optim.beta2:g}",
+        "-" if spec.optim.beta2 is None else f"{spec.optim.beta2:g}",
         str(spec.schedule.warmup_steps),
         f"{run.flops_spent:.2e}",
         format_bytes(run.memory_bytes),

@@ -11,9 +11,18 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from scaling_law import units
 from scaling_law.errors import quoted
-from scaling_law.spec.scales import DATA_SCALES
 
 MAX_COUNT = 1e40  # tokens, FLOPs: more than anything can be, and far from overflowing
+# No model has been as large in any dimension; products of these stay within floats.
+MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 1_000_000, 100_000_000, 1e15
+DATA_SCALES: dict[str, int] = {
+    "xs": 1_000_000,
+    "sm": 5_000_000,
+    "md": 20_000_000,
+    "lg": 100_000_000,
+    "xl": 500_000_000,
+}
+"""Tokens."""
 
 
 def optional(source: Any) -> tuple[Any, bool]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from scaling_law import parts
 from scaling_law.data.dataset import Dataset
@@ -28,13 +29,12 @@ from scaling_law.files.record import CurvePoint, RunRecord
 from scaling_law.spec.run import Growth, Resources, RunSpec, StartFrom, derive_seed, to_json
 from scaling_law.spec.schedule import lr_factor
 from scaling_law.train import checkpoint, device
+from scaling_law.train.architectures import build, module_of
 from scaling_law.train.compiled import Loss, compiled_loss
 from scaling_law.train.evaluate import Examples
 from scaling_law.train.forward import Tensors, Trainable
-from scaling_law.train.grow import grown_state
 from scaling_law.train.learning_curve import Forecast
 from scaling_law.train.measure import Measured, Meter
-from scaling_law.train.model import GPT
 from scaling_law.train.objectives import Objective
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early
@@ -201,7 +201,7 @@ def _keep_weights(job: Job, state: State) -> None:
 def begin(job: Job) -> State:
     """A fresh, branched, grown or resumed state; the curve is cut back to its step."""
     spec, kind = job.spec, job.resources.device
-    model = GPT(
+    model = build(
         spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
     ).to(kind)
     context = device.autocast(kind, spec.precision)
@@ -240,7 +240,7 @@ def begin(job: Job) -> State:
     return state
 
 
-def trainable_of(spec: RunSpec, model: GPT, compiled: Loss | None = None) -> Trainable:
+def trainable_of(spec: RunSpec, model: nn.Module, compiled: Loss | None = None) -> Trainable:
     """The model with the objective of its run; ``compiled`` stands for the model's own loss."""
     component = spec.objective_component
     objective: Objective = parts.load("objective", component.reference)
@@ -294,7 +294,13 @@ def _grow(job: Job, state: State, growth: Growth) -> None:
     saved = _parents_state(job, growth.at_step)
     _check_corpus(job, saved)
     seed = derive_seed(job.spec.seed, "grow")
-    state.model.load_state_dict(grown_state(saved["model"], growth.model, job.spec.model, seed))
+    grow = module_of(job.spec.model).grow
+    if grow is None:
+        raise RunFailed(
+            f"{job.spec.label}: a model of the architecture {job.spec.model.architecture.name}"
+            " cannot grow"
+        )
+    state.model.load_state_dict(grow(saved["model"], growth.model, job.spec.model, seed))
     job.log(f"grown from {growth.trunk_id} at its step {growth.at_step}")
 
 

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from scaling_law.data.tokenizer import tokenizer_from_json
 from scaling_law.decode import build
@@ -22,7 +23,7 @@ from scaling_law.files.record import read_record
 from scaling_law.spec.run import derive_seed
 from scaling_law.spec.sampling import Draw
 from scaling_law.train import checkpoint
-from scaling_law.train.model import GPT
+from scaling_law.train.architectures import build as build_model
 
 _AT_ONCE = 256  # texts
 
@@ -36,7 +37,7 @@ def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
     try:
         saved = checkpoint.load_checkpoint(run_dir.weights)
         tokenizer = tokenizer_from_json(saved["tokenizer"])
-        model = GPT(record.spec.model)
+        model = build_model(record.spec.model)
         model.load_state_dict(saved["model"])
     except (checkpoint.DamagedCheckpoint, OSError, KeyError, TypeError, ValueError) as problem:
         raise ConfigError(
@@ -55,7 +56,7 @@ def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
 
 
 @torch.no_grad()
-def sample_ids(model: GPT, separator: int, n_ctx: int, draw: Draw) -> torch.Tensor:
+def sample_ids(model: nn.Module, separator: int, n_ctx: int, draw: Draw) -> torch.Tensor:
     """Token ids [count, tokens], each row drawn as a text of its own."""
     generator = torch.Generator().manual_seed(derive_seed(draw.seed, "samples"))
     model.eval()
