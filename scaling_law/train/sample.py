@@ -22,8 +22,7 @@ from scaling_law.files.layout import RunDir
 from scaling_law.files.record import read_record
 from scaling_law.spec.run import derive_seed
 from scaling_law.spec.sampling import Draw
-from scaling_law.train import checkpoint
-from scaling_law.train.architectures import build as build_model
+from scaling_law.train import architectures, checkpoint
 
 _AT_ONCE = 256  # texts
 
@@ -37,7 +36,7 @@ def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
     try:
         saved = checkpoint.load_checkpoint(run_dir.weights)
         tokenizer = tokenizer_from_json(saved["tokenizer"])
-        model = build_model(record.spec.model)
+        model = architectures.build(record.spec.model)
         model.load_state_dict(saved["model"])
     except (checkpoint.DamagedCheckpoint, OSError, KeyError, TypeError, ValueError) as problem:
         raise ConfigError(

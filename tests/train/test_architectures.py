@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaling_law import parts
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.parts import Reference
 from scaling_law.spec.architectures import Architecture, Template, sized
 from scaling_law.spec.component import Component
@@ -17,6 +17,7 @@ from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.run import OptimSpec, OtherModel
 from scaling_law.train import architectures
 from scaling_law.train.architectures import build, module_of, weights_of
+from scaling_law.train.forward import Tensors, Trainable
 from scaling_law.train.optim import make_optimizer, set_lr
 from tests.fakes import tiny_model
 from tests.spec.test_architectures import OWN
@@ -117,3 +118,11 @@ def test_a_gpt_has_all_its_ways():
     assert module.repeated(tiny_model(tied=True)) == ("head.weight",)
     assert module.repeated(tiny_model()) == module_of(MLP).repeated(MLP) == ()
     assert architectures.build(tiny_model(), 1, True).gradient_checkpointing
+
+
+def test_a_model_of_one_output_does_not_train_on_text():
+    trainable = Trainable(build(MLP), parts.load("objective", Reference(name="next_token")))
+    ids = torch.zeros((2, 3), dtype=torch.int64)
+    with pytest.raises(RunFailed, match="outputs of an example are 1, its targets 3: choose data"):
+        trainable.loss(Tensors(inputs=ids, targets=ids))
+    assert trainable.loss(Tensors(inputs=ids, targets=ids[:, -1:])).isfinite()
