@@ -29,11 +29,14 @@ from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
+    STAGE_TAG,
     Branch,
+    DataSpec,
     EarlyStop,
     Growth,
     Resources,
     RunSpec,
+    TaskSpec,
     resources_from_json,
     run_spec_from_json,
     to_json,
@@ -56,7 +59,7 @@ class PlannedRun:
 
     ``seconds`` on one slot; ``memory_bytes`` its peak, the runtime included; ``flops_spent``
     by this run only and ``flops_alone`` as if trained from step 0; ``epochs`` of the training
-    text (None while its length is unknown).
+    split (None while the length of a text is unknown, 0 where a task's examples have no end).
     """
 
     spec: RunSpec
@@ -193,7 +196,8 @@ def read_plan(path: Path) -> Plan:
 def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int | None) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
-    ``train_tokens`` is the length of the training text, None while unknown. Raises
+    ``train_tokens`` is the length of the training split, None while unknown, or where a task's
+    examples have no end. Raises
     ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
     """
     precision = profile.precision if config.precision == "auto" else config.precision
@@ -249,16 +253,22 @@ class _Planner:
         self.precision = precision
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
-        self.data, self.eval = config.data.spec(), config.eval.spec()
+        self.data, self.eval = config.data_spec, config.eval.spec()
         objective = config.choice("objective").component
         self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
         self.probes = tuple(choice.component for choice in config.choices["probe"]) or None
 
     def label(self, course: Course, horizon: Horizon | None) -> str:
         """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
-        if horizon is None:
-            return f"{course.size}-seed{course.seed}-trunk"
-        return f"{course.size}-seed{course.seed}-{course.horizon_names[horizon.index]}"
+        tail = "trunk" if horizon is None else course.horizon_names[horizon.index]
+        stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
+        return f"{course.size}-seed{course.seed}-{tail}{stage}"
+
+    @property
+    def stage_tag(self) -> tuple[tuple[str, str], ...]:
+        """The tag of runs of a later stage; those of the first stage have none."""
+        stage = self.config.stage
+        return () if stage is None else ((STAGE_TAG, str(stage)),)
 
     def fit(self, course: Course) -> SlotFit | str:
         """The largest micro-batch that fits a slot, or why none does."""
@@ -326,10 +336,11 @@ class _Planner:
             precision=self.precision,
             seed=course.seed,
             branch=branch,
-            tags=_tags(course, horizon),
+            tags=(*_tags(course, horizon), *self.stage_tag),
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
+            start_from=course.start_from,
             objective=self.objective,
             probes=self.probes,
         )
@@ -348,8 +359,15 @@ class _Planner:
             memory_bytes=fit.memory_bytes,
             flops_spent=train_flops(course.model, own_tokens),
             flops_alone=train_flops(course.model, spec.tokens),
-            epochs=spec.tokens / self.train_tokens if self.train_tokens else None,
+            epochs=self.epochs(spec.tokens),
         )
+
+    def epochs(self, tokens: int) -> float | None:
+        """Passes over the training split; 0 where a task's examples have no end, None where the
+        length of the text is not known yet."""
+        if self.train_tokens:
+            return tokens / self.train_tokens
+        return 0.0 if isinstance(self.data, TaskSpec) else None
 
     def runs(
         self,
@@ -389,7 +407,8 @@ class _Planner:
 def has_fast_loss(spec: RunSpec) -> bool:
     """Whether a model may compute the run's loss itself, in a stack or compiled."""
     objective = parts.load("objective", spec.objective_component.reference)
-    return bool(objective.fast)
+    # a task may weigh its targets, or have fewer than positions
+    return bool(objective.fast) and isinstance(spec.data, DataSpec)
 
 
 def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:

@@ -163,7 +163,7 @@ def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
             f"the runs have losses of different objectives ({', '.join(families)}), which do not"
             " compare; fit each objective's runs alone, with --where objective=NAME"
         )
-    kinds = {(r.spec.data.tokenizer, r.spec.model.vocab_size) for r in records}
+    kinds = {(r.spec.data.coding, r.spec.model.vocab_size) for r in records}
     if len(kinds) > 1:
         names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))
         raise FitError(

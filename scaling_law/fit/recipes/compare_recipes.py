@@ -23,7 +23,7 @@ from scaling_law.fit.points.dataset import from_records
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.recipes.efficiency import Multiplier, Pair, fit_multiplier
 from scaling_law.fit.result import finite_json
-from scaling_law.spec.run import to_json
+from scaling_law.spec.run import TaskSpec, to_json
 
 _SAME_TOKENS_LOG = 0.01
 _TELLING_FLOPS = 0.01
@@ -155,7 +155,7 @@ def _unit(
             " recipes on one corpus"
         )
     tokens = [
-        _values(r, lambda one: f"{one.spec.data.tokenizer} {one.spec.model.vocab_size}")
+        _values(r, lambda one: f"{one.spec.data.coding} {one.spec.model.vocab_size}")
         for r in (first, second)
     ]
     notes = []
@@ -180,6 +180,8 @@ def _values(records: Sequence[RunRecord], of: Callable[[RunRecord], str]) -> set
 
 def _text_of(record: RunRecord) -> str:
     data = record.spec.data
+    if isinstance(data, TaskSpec):
+        return f"{data.name}, {record.corpus_fingerprint[:12]}"
     held = f"{record.corpus_fingerprint[:12]}, {data.val_fraction:g} held out"
     return held + (f", domains {' '.join(data.domains)}" if data.domains else "")
 
