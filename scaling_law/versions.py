@@ -61,7 +61,10 @@ class FileSchema:
 
 RECORD = FileSchema(
     "run record",
-    ("with curve.jsonl beside it; from its middle on stacked", "digest of its content and curve"),
+    (
+        "with curve.jsonl beside it; from its middle on stacked",
+        "digest of its content and curve; environment",
+    ),
 )
 # A spec inside a record or a plan has no number of its own: the file's covers it.
 SPEC = FileSchema(

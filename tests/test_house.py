@@ -21,6 +21,7 @@ FLOORS = {
     "text_columns": 0,
     "console": 1,
     "decode": 1,
+    "parts": 1,
     "units": 1,
     "versions": 1,
     "spec": 2,
@@ -32,7 +33,8 @@ FLOORS = {
     "forecast": 5,
     "train": 6,
     "api": 6,
-    "report": 6,
+    "experiment": 6,
+    "report": 7,
     "run": 7,
     "design": 8,
     "monitor": 8,
@@ -44,6 +46,7 @@ FORBIDDEN = {
     "train": {"fit", "config"},
     "fit": {"train", "data"},
     "forecast": {"train", "data"},
+    "experiment": {"train", "data"},
     "report": {"train", "data"},
     "monitor": {"train", "data", "report"},
 }
@@ -147,7 +150,7 @@ def test_the_drawn_tree_is_the_disk():
 
 def test_neither_a_dry_run_nor_a_status_loads_numpy():
     code = (
-        "import sys, scaling_law.run.session, scaling_law.run.sweep_state.status\n"
+        "import sys, scaling_law.run.session, scaling_law.run.sweep_state.text\n"
         "print('numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

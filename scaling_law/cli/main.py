@@ -14,7 +14,18 @@ import sys
 from collections.abc import Sequence
 
 from scaling_law import __version__
-from scaling_law.cli import allocate, data, export, extrapolate, fit, monitor, report, run
+from scaling_law.cli import (
+    allocate,
+    data,
+    experiments,
+    export,
+    extrapolate,
+    fit,
+    monitor,
+    parts,
+    report,
+    run,
+)
 from scaling_law.cli.options import Commands, Parser
 from scaling_law.console import complain, say
 from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SlawError
@@ -28,6 +39,8 @@ _COMMANDS = (
     report,
     export,
     data,
+    parts,
+    experiments,
 )  # in the order of --help
 _NEW_OBJECTS = 100_000
 
@@ -93,6 +106,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # what no command foresaw: a name too long, a loop of links, a full disk
         where = f"{problem.filename}: " if problem.filename else ""
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some and type the same line again" if full else "try another path"
+        remedy = "free some and run the same command again" if full else "try another path"
         complain([f"{where}cannot be used ({problem.strerror or problem}); {remedy}"])
         return EXIT_USAGE

@@ -5,18 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, count, given
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK, ConfigError
-from scaling_law.files.layout import RESULTS
+from scaling_law.files.layout import RESULTS, SweepDir
+
+if TYPE_CHECKING:
+    from scaling_law.experiment.analysis import Named
 
 
 def _report(options: argparse.Namespace) -> int:
-    from scaling_law.files.record import find_sweeps
+    from scaling_law.experiment.analysis import analysed, named_by
+    from scaling_law.experiment.findings import findings_text
+    from scaling_law.files.record import find_sweeps, only_sweep
 
-    if len(options.folders) > 1 or options.json:
+    if len(options.folders) > 1:
         return _versus(options)
+    if options.json:
+        sweep = only_sweep(Path(*options.folders))
+        found = analysed(sweep, options.experiment)
+        if found is None:
+            raise ConfigError(_no_findings(sweep, named_by(sweep)))
+        print(json.dumps(found.document, indent=1, allow_nan=False))
+        return EXIT_OK
     from scaling_law.report.html import write_report
 
     sweeps = find_sweeps(Path(*options.folders))
@@ -25,8 +38,25 @@ def _report(options: argparse.Namespace) -> int:
         raise ConfigError(f"--out {options.out}: one page, but {len(sweeps)} sweeps: {names}")
     for sweep in sweeps:
         out = Path(options.out) if options.out else None
-        print(write_report(sweep, out=out, target_params=options.params))
+        found = analysed(sweep, options.experiment)
+        if found is not None:
+            print(findings_text(found.findings) + "\n")
+        elif named_by(sweep) is not None:
+            say(_no_findings(sweep, named_by(sweep)))
+        print(write_report(sweep, out=out, target_params=options.params, analysed=found))
     return EXIT_OK
+
+
+def _no_findings(sweep: SweepDir, named: Named | None) -> str:
+    if named is None:
+        return (
+            f"{sweep.path}: its config names no experiment; expected two sweeps to compare, or"
+            " --experiment NAME (slaw experiments lists them)"
+        )
+    return (
+        f"{sweep.path}: its experiment is a file of its user's own, {named.text}, which a report"
+        " executes only where it is named: --experiment FILE"
+    )
 
 
 def _versus(options: argparse.Namespace) -> int:
@@ -49,7 +79,8 @@ def add(commands: Commands) -> None:
         "report",
         help="write one HTML page and figures for a sweep, or compare two",
         description="Write one HTML page, its figures (PNG, SVG) and its numbers (CSV, parquet) "
-        "for a sweep; or, given two sweeps of one grid under two recipes, put them side by side: "
+        "for a sweep, an experiment's findings first; or, given two sweeps of one grid under two "
+        "recipes, put them side by side: "
         "differences of loss against seed noise, and the compute that the second saves.",
     )
     report.add_argument(
@@ -64,5 +95,16 @@ def add(commands: Commands) -> None:
     report.add_argument(
         "--params", type=count, default=175e9, metavar="N", help="size to forecast (175e9)"
     )
-    report.add_argument("--json", action="store_true", help="of two sweeps: print the comparison")
+    report.add_argument(
+        "--experiment",
+        type=given,
+        metavar="NAME",
+        help="whose analysis comes first: a shipped experiment or a file of your own (the one that"
+        " the sweep's config names)",
+    )
+    report.add_argument(
+        "--json",
+        action="store_true",
+        help="print an experiment's findings or, of two sweeps, the comparison",
+    )
     report.set_defaults(handler=_report)

@@ -10,7 +10,7 @@ from scaling_law.cli import design
 from scaling_law.cli.options import Commands, add_json_option, add_sweep_options, config_of, given
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK, ConfigError
-from scaling_law.files.layout import RESULTS
+from scaling_law.files.layout import RESULTS, hides_shipped
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -24,17 +24,23 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(session.dry_run_text(*session.plan_only(request, say)))
         return EXIT_OK
+    if session.has_stages(request):
+        from scaling_law.run.stages import run_stages
+
+        return run_stages(request, say)
     sweep, plan, outcome = session.run_sweep(request, say)
     print(session.closing(sweep, plan, outcome))
     return outcome.exit_code
 
 
 def _verify(options: argparse.Namespace, request) -> int:  # type: ignore[no-untyped-def]
+    from scaling_law.run.engines import engine_named
     from scaling_law.run.session import sweep_folder
     from scaling_law.run.verify import verify
 
     sweep = sweep_folder(request)
-    verification = verify(sweep, options.verify, options.device, say)
+    engine = engine_named(options.engine) if options.engine is not None else None
+    verification = verify(sweep, options.verify, options.device, say, engine)
     print(verification.text)
     return verification.exit_code
 
@@ -45,7 +51,7 @@ def _plan(options: argparse.Namespace) -> int:
     if design.wants_design(options):
         return design.propose(options, _request(options, timed=False))
     config, plan = session.plan_only(_request(options), say)
-    # never both: the JSON of 10,000 runs takes longer than planning them
+    # not both: the JSON of 10,000 runs takes longer than planning them
     if options.json:
         print(json.dumps(plan.to_json(), indent=1))
     else:
@@ -54,37 +60,42 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignore[no-untyped-def]
-    """``timed``: whether --time is a limit of the config's sweep, or a budget of its own."""
+    """What the command asks for; ``timed`` makes --time a limit of the sweep, not a budget."""
     from scaling_law.run.session import Request
 
+    name = config_of(options)
+    if hides_shipped(name):
+        say(f"{name}: taking what is here by that name, not the shipped config or experiment")
     overrides = list(options.set or [])
     if options.memory is not None:
         overrides.append(f"limits.memory={options.memory}")
     if options.time is not None and timed:
         overrides.append(f"limits.time={options.time}")
     return Request(
-        config=config_of(options),
+        config=name,
         device=options.device,
         overrides=tuple(overrides),
         out=options.out,
+        engine=options.engine,
     )
 
 
 def _status(options: argparse.Namespace) -> int:
     from scaling_law.files.record import find_sweeps
-    from scaling_law.run.sweep_state.status import format_status, sweep_status
+    from scaling_law.run.sweep_state.snapshot import sweep_status
+    from scaling_law.run.sweep_state.text import format_status
 
     folder = Path(options.folder)
     try:
         sweeps = find_sweeps(folder)
     except ConfigError:
-        # before the first `slaw run` there is nothing wrong; a folder that was named is a slip
+        # nothing is wrong before the first `slaw run`; a folder that was named is a typo
         if options.folder != RESULTS or folder.is_file():
             raise
         print("[]" if options.json else f"{folder}: no sweep yet; `slaw run` starts one")
         return EXIT_OK
-    found = [sweep_status(sweep) for sweep in sweeps]
-    print(json.dumps(found, indent=1) if options.json else "\n".join(map(format_status, found)))
+    states = [sweep_status(sweep) for sweep in sweeps]
+    print(json.dumps(states, indent=1) if options.json else "\n".join(map(format_status, states)))
     return EXIT_OK
 
 
@@ -92,10 +103,10 @@ def add(commands: Commands) -> None:
     """Declare the commands of this file."""
     run = commands.add_parser(
         "run",
-        help="train a sweep, or go on with one",
-        description="Train every run of a config. Kill it and type the same line again, or name "
-        "the sweep's folder: it goes on from the checkpoints and ends with the same numbers. A "
-        "changed config may add sizes, horizons and seeds to a folder; another recipe is refused "
+        help="train a sweep, or resume one",
+        description="Train every run of a config. After a kill, run the same command again, or "
+        "name the sweep's folder: it resumes from the checkpoints and ends with the same numbers. "
+        "A changed config may add sizes, horizons and seeds to a folder; another recipe is refused "
         "there.",
     )
     add_sweep_options(run)
@@ -120,9 +131,9 @@ def add(commands: Commands) -> None:
     plan.set_defaults(handler=_plan)
     status = commands.add_parser(
         "status",
-        help="how far a sweep is",
-        description="Print how far each run of a sweep is, from its folder alone: while it runs "
-        "or after. Of a folder of several: each of them.",
+        help="show how far a sweep is",
+        description="Print how far each run of a sweep is, while it runs or after. For a folder "
+        "of several sweeps, print each.",
     )
     status.add_argument(
         "folder",

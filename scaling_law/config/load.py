@@ -16,24 +16,81 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
-from scaling_law.config import strict_yaml
-from scaling_law.config.schema import DEVICE_KINDS, Invalid, SweepFile, sweep_schema, validate
+from scaling_law.config import compose, strict_yaml
+from scaling_law.config.compose import Choice, Choices, Composed, Refused
+from scaling_law.config.schema import (
+    DEVICE_KINDS,
+    TEXT_N_CTX,
+    DataSection,
+    ShapeKeys,
+    SweepFile,
+    TaskSection,
+    sweep_schema,
+    validate,
+)
 from scaling_law.config.strict_yaml import Document, Mark, Path_
-from scaling_law.config.values import Either, optional
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.spec.run import to_json
+from scaling_law.spec.run import DataSpec, TaskSpec, to_json
+from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
+Known = Mapping[str, tuple[Any, ...]]
+"""What the files of a config's parts export, by kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig(SweepFile):
-    """A config as it applies to ``device_kind``; ``marks`` knows where each key was written."""
+    """A config as it applies to a device.
+
+    ``device_kind`` is cpu, mps or cuda;
+    ``choices`` are the parts that the config chooses, by kind;
+    ``marks`` knows where each key was written.
+    """
 
     device_kind: str
+    choices: Choices = field(default_factory=dict)
     marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for slot in compose.SLOTS:
+            for choice in self.choices.get(slot.word, ()) if slot.key is not None else ():
+                section = getattr(self, slot.section)
+                named = getattr(section, str(slot.key), choice.spelled)
+                assert named == choice.spelled, f"{slot.section}.{slot.key} is not the part chosen"
+
+    def choice(self, word: str) -> Choice:
+        """The one part of a kind that a config has exactly one of."""
+        (only,) = self.choices[word]
+        return only
+
+    @property
+    def data_spec(self) -> DataSpec | TaskSpec:
+        """What a run records of its data."""
+        if isinstance(self.data, TaskSection):
+            return TaskSpec(source=self.choice("source").component)
+        return self.data.spec()
+
+    @property
+    def task_sizes(self) -> Any:
+        """The task's ``TaskSizes``; None for text."""
+        if isinstance(self.data, DataSection):
+            return None
+        return _task_sizes(self.choices)
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that a model reads and predicts: the tokenizer's, or the task's."""
+        if isinstance(self.data, DataSection):
+            return self.data.vocab_size
+        return int(self.task_sizes.vocab_size)
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens of context."""
+        return self.model.n_ctx or int(self.task_sizes.n_ctx)
 
     def where(self, *path: str | int) -> str:
         """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
@@ -46,11 +103,13 @@ def load_config(
     overrides: Sequence[str] = (),
     device_kind: str,
     corpus_problem: Callable[[str], str] | None = None,
+    beside: Path | None = None,
 ) -> SweepConfig:
     """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
 
     ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
-    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device.
+    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device;
+    ``beside`` is the sweep's folder, which has copies of a user's own files.
     Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
     """
     assert device_kind in DEVICE_KINDS, device_kind
@@ -60,27 +119,32 @@ def load_config(
         raise ConfigError(f"{name}:1: expected keys and values, found {_found(document.data)}")
     variants = _take_variants(document)
     problems: dict[str, None] = {}  # ordered, each once: variants share most of the document
-    chosen: SweepFile | None = None
+    chosen: SweepConfig | None = None
+    # a user's own file is named from where the config stands
+    folders = (source.parent, Path(), *([beside] if beside is not None else []))
     for kind in (device_kind, *(k for k in variants if k != device_kind)):
         merged = _merged(document, variants.get(kind))
         if kind == device_kind:
             _apply(merged, overrides)
         try:
-            file = _validated(merged, corpus_problem if kind == device_kind else None)
-        except ConfigError as found:
-            problems.update(dict.fromkeys(found.lines))
+            sections, choices = _validated(
+                merged, folders, corpus_problem if kind == device_kind else None
+            )
+        except ConfigError as refused:
+            problems.update(dict.fromkeys(refused.lines))
             continue
         if kind == device_kind:
-            chosen, marks = file, merged.marks
+            chosen = SweepConfig(
+                **sections, device_kind=device_kind, choices=choices, marks=merged.marks
+            )
     if problems or chosen is None:
         raise ConfigError(*problems)
-    sections = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(SweepFile)}
-    return SweepConfig(**sections, device_kind=device_kind, marks=marks)
+    return chosen
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of a config file, for editors."""
-    schema = sweep_schema()
+    schema = compose.schema_of_parts(sweep_schema())
     # a variant is any part of the top level: the same sections, none of them required
     partial = {"type": "object", "properties": dict(schema["properties"])}
     schema["properties"]["variants"] = {
@@ -98,10 +162,18 @@ def config_yaml(config: SweepConfig) -> str:
     values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(SweepFile)}
     if config.limits.memory is not None:
         values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
+    values = compose.written(values, config.choices)
     body = yaml.dump(
         _without_none(values), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
     )
-    return f"# every key, as applied to {config.device_kind}\n{body}"
+    # a user's own file is known by its content
+    own = "".join(
+        f"# {choice.word} {choice.spelled}: SHA-256 {choice.reference.source_sha256}\n"
+        for several in config.choices.values()
+        for choice in several
+        if choice.reference.source_sha256 is not None
+    )
+    return f"# every key, as applied to {config.device_kind}\n{own}{body}"
 
 
 def config_key(config: SweepConfig) -> str:
@@ -143,7 +215,7 @@ def _find(path_or_name: str | Path) -> tuple[Path, str]:
     text = str(path_or_name)
     if path.suffix in (".yaml", ".yml") or path.name != text or path.is_file():
         return path, text
-    return layout.shipped("configs", f"{text}.yaml"), f"{text}.yaml"
+    return layout.shipped(text), f"{text}.yaml"
 
 
 def _take_variants(document: Document) -> dict[str, Document]:
@@ -243,12 +315,26 @@ def _set(document: Document, keys: list[str], value: Any) -> None:
     document.marks[path] = Mark("--set", strict_yaml.dotted(path))
 
 
-def _validated(document: Document, corpus_problem: Callable[[str], str] | None = None) -> SweepFile:
-    lines: list[tuple[int, str]] = []
+def _validated(
+    document: Document,
+    folders: Sequence[Path],
+    corpus_problem: Callable[[str], str] | None = None,
+) -> tuple[dict[str, Any], Choices]:
+    """The sections of a config, by name, and its parts. Raises ``ConfigError``."""
+    composed = compose.compose(document.data, folders)
+    errors, sections = list(composed.errors), {}
     try:
-        file = validate(document.data)
-    except Invalid as problem:
-        lines = [_line(document, error) for error in problem.errors]
+        (architecture,) = composed.known.get("architecture", (None,))
+        file = validate(composed.rest, architecture)
+        sections = {f.name: getattr(file, f.name) for f in dataclasses.fields(SweepFile)}
+        if isinstance(file.data, DataSection) and file.model.n_ctx is None:
+            sections["model"] = dataclasses.replace(file.model, n_ctx=TEXT_N_CTX)
+        elif composed.choices["source"]:
+            _check_task(document, composed.choices, file.model.n_ctx)
+    except Refused as refused:
+        errors += [error for error in refused.errors if not _unsettled(error, composed)]
+    lines = [_line(document, error, composed.known) for error in errors]
+    lines += _settings_twice(document, sections, composed.choices)
     section = document.data.get("data")
     corpus = section.get("corpus") if isinstance(section, dict) else None
     if corpus_problem is not None and isinstance(corpus, str) and (why := corpus_problem(corpus)):
@@ -256,7 +342,51 @@ def _validated(document: Document, corpus_problem: Callable[[str], str] | None =
         lines.append((_number(mark), f"{mark}: {why}"))
     if lines:
         raise ConfigError(*(text for _, text in sorted(lines)))
-    return file
+    return sections, composed.choices
+
+
+def _task_sizes(choices: Choices) -> Any:
+    (chosen,) = choices["source"]
+    return chosen.part.sizes(chosen.settings)
+
+
+def _check_task(document: Document, choices: Choices, n_ctx: int | None) -> None:
+    """Raise ``ConfigError`` where the task cannot be asked, or its examples have another length."""
+    try:
+        sizes = _task_sizes(choices)
+    except ConfigError as problem:
+        raise ConfigError(f"{document.mark(('data', 'source'))}: {problem}") from None
+    if n_ctx not in (None, sizes.n_ctx):
+        raise ConfigError(
+            f"{document.mark(('model', 'n_ctx'))}: found {n_ctx}, and an example of the task has"
+            f" {sizes.n_ctx}; leave n_ctx out"
+        )
+
+
+def _settings_twice(
+    document: Document, sections: Mapping[str, Any], choices: Choices
+) -> list[tuple[int, str]]:
+    """Settings of parts that are keys of their section too, of which one would be lost."""
+    lines = []
+    for slot in compose.SLOTS:
+        for choice in choices.get(slot.word, ()) if slot.key and slot.section in sections else ():
+            keys = {f.name for f in dataclasses.fields(sections[slot.section])}
+            mark = document.mark((slot.section, str(slot.key)))
+            lines += [
+                (
+                    _number(mark),
+                    f"{mark}: {choice.spelled} has a setting {name}, which is a key of"
+                    f" {slot.section} itself; rename it in the file",
+                )
+                for name in sorted(keys & {f.name for f in dataclasses.fields(choice.settings)})
+            ]
+    return lines
+
+
+def _unsettled(error: Mapping[str, Any], composed: Composed) -> bool:
+    """Whether a key is unknown for want of the part that might have it."""
+    is_unknown = error["type"] == "unexpected_keyword_argument"
+    return is_unknown and error["loc"][0] in composed.unsettled
 
 
 def _number(mark: Mark) -> int:
@@ -265,7 +395,7 @@ def _number(mark: Mark) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
+def _line(document: Document, error: Mapping[str, Any], known: Known) -> tuple[int, str]:
     """The error as a line, and the line number it sorts by."""
     location: Path_ = error["loc"]
     path = tuple(part for part in location if not _is_member(part))
@@ -275,7 +405,7 @@ def _line(document: Document, error: Mapping[str, Any]) -> tuple[int, str]:
         said = "missing"
     else:
         mark = document.mark(path)
-        said = _said(error, location)
+        said = _said(error, location, known)
     return _number(mark), f"{mark}: {said}"
 
 
@@ -293,17 +423,17 @@ _PLAINER = {
 }
 
 
-def _said(error: Mapping[str, Any], location: Path_) -> str:
+def _said(error: Mapping[str, Any], location: Path_, parts_known: Known) -> str:
     kind, value = error["type"], error["input"]
     if kind == "unexpected_keyword_argument":
-        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1]))
+        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1], parts_known))
     if kind == "value_error":
         return str(error["ctx"]["error"])
     said = _PLAINER.get(kind) or str(error["msg"]).replace("Input should be", "expected")
     if kind == "literal_error":
         expected = error["ctx"]["expected"].replace(" or ", ", ")
-        choices = [part.strip("' ") for part in expected.split(",")]
-        return f"found {_found(value)}" + _hint(str(value), choices)
+        known = [part.strip("' ") for part in expected.split(",")]
+        return f"found {_found(value)}" + _hint(str(value), known)
     return f"{said}, found {_found(value)}"
 
 
@@ -321,8 +451,13 @@ def _found(value: Any) -> str:
     return quoted(value)
 
 
-def _keys_at(location: Path_) -> list[str]:
+def _keys_at(location: Path_, known: Known) -> list[str]:
     """The keys of the section at a path of pydantic's, by walking the dataclasses."""
+    of_parts = compose.keys_of(str(location[0]), known) if location else []
+    if location and location[0] in compose.PART_SECTIONS:
+        return of_parts
+    if not location:
+        of_parts = list(compose.PART_SECTIONS)
     at: Any = SweepFile
     for part in location:
         annotations = get_args(at)[1:] if get_origin(at) is Annotated else ()
@@ -334,5 +469,8 @@ def _keys_at(location: Path_) -> list[str]:
             at = typing.get_type_hints(bare, include_extras=True)[str(part)]
         else:  # a tuple's item, or a mapping's value
             at = get_args(bare)[1 if get_origin(bare) is dict else 0]
+        if any(isinstance(item, ShapeKeys) for item in getattr(at, "__metadata__", ())):
+            at = known["architecture"][0].shape
     bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
-    return [f.name for f in dataclasses.fields(bare)]
+    depth = sum(not _is_member(part) for part in location)
+    return [f.name for f in dataclasses.fields(bare)] + (of_parts if depth < 2 else [])

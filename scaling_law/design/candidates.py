@@ -10,11 +10,12 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from scaling_law.config.load import SweepConfig
-from scaling_law.config.schema import MAX_PARAMS, GridEntry, Limits, Shape
+from scaling_law.config.schema import GridEntry, Limits
 from scaling_law.design.search import Costs, SearchSpace, Trunks
 from scaling_law.design.variance import Runs
 from scaling_law.errors import FitError, PlanError
@@ -22,12 +23,12 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.forecast.budget import Budget
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import expand, size_name
+from scaling_law.plan.grid import expand, rule_choice, size_name
 from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.spec.architectures import architecture_of, sized, template_of
 from scaling_law.spec.counts import count_params, flops_per_token, train_flops
-from scaling_law.spec.hyperparams import apply_rule
-from scaling_law.spec.run import ModelSpec
-from scaling_law.spec.scales import MODEL_SCALES, model_of, shape_for
+from scaling_law.spec.run import Model
+from scaling_law.spec.values import MAX_PARAMS
 from scaling_law.units import format_count
 
 # Tokens per matmul parameter of a candidate. Below, runs hardly leave the warm-up, where no law
@@ -56,7 +57,7 @@ class Candidate:
     """
 
     size: str
-    model: ModelSpec
+    model: Model
     tokens: float
     horizon: int
     single: float
@@ -78,7 +79,7 @@ class Candidates:
     left_out: tuple[str, ...]
 
     def config_of(
-        self, entries: Sequence[tuple[ModelSpec, Sequence[float], Sequence[int]]]
+        self, entries: Sequence[tuple[Model, Sequence[float], Sequence[int]]]
     ) -> SweepConfig:
         """The config with these (model, tokens, seeds) as its grid."""
         grid = tuple(_entry(model, tokens, seeds) for model, tokens, seeds in entries)
@@ -91,7 +92,7 @@ def candidates(
     budget: Budget,
     *,
     train_tokens: int | None,
-    models: Sequence[ModelSpec] = (),
+    models: Sequence[Model] = (),
 ) -> Candidates:
     """The runs that the budget, the corpus and the memory allow.
 
@@ -105,7 +106,8 @@ def candidates(
     own = [course.model for course in expand(_bare(config), train_tokens=None)]
     wall = budget.amount * (MOST_SHARE if budget.unit == "flops" else 1.0)
     sizes = _sizes(own, speeds, budget, models)
-    most_tokens = train_tokens * config.data.max_epochs if train_tokens else math.inf
+    allowed = config.data.max_epochs
+    most_tokens = train_tokens * allowed if train_tokens and allowed else math.inf
     ladder = _ladder(min(count_params(m).matmul for m in sizes), most_tokens)
     base = dataclasses.replace(
         config, limits=Limits(memory=config.limits.memory), early_stop=None, question=""
@@ -132,17 +134,23 @@ def _bare(config: SweepConfig) -> SweepConfig:
 
 
 def _sizes(
-    own: Sequence[ModelSpec], profile: DeviceProfile, budget: Budget, more: Sequence[ModelSpec]
-) -> list[ModelSpec]:
+    own: Sequence[Model], profile: DeviceProfile, budget: Budget, more: Sequence[Model]
+) -> list[Model]:
     """Models from the smallest of ``own`` up, a factor of ``SIZE_STEP`` apart or more."""
     smallest = min(own, key=lambda model: count_params(model).non_embedding)
     low = count_params(smallest).non_embedding
-    models: dict[ModelSpec, None] = {model: None for model in more if model.n_ctx == smallest.n_ctx}
+    models: dict[Model, None] = {model: None for model in more if model.n_ctx == smallest.n_ctx}
     models[smallest] = None
-    params, larger = float(low), list[ModelSpec]()
+    template = template_of(smallest)
+    if architecture_of(smallest).shape_for is None:
+        raise PlanError(
+            f"no sizes to propose: the architecture {template.architecture.name} has no rule that"
+            " gives a parameter count its shape"
+        )
+    params, larger = float(low), list[Model]()
     while (params := params * SIZE_STEP) < MAX_PARAMS:
         try:
-            model = model_of(shape_for(params, "non_embedding", smallest), smallest)
+            model = sized(params, "non_embedding", template)
         except ValueError:
             continue  # no shape is near: the ladder has a gap there
         tokens = 2 * LEAST_RATIO * count_params(model).matmul
@@ -151,7 +159,7 @@ def _sizes(
         larger.append(model)
     every = max(1, math.ceil(len(larger) / MOST_SIZES))
     models |= dict.fromkeys(larger[::-1][::every][::-1])
-    apart: list[ModelSpec] = []
+    apart: list[Model] = []
     for model in sorted(models, key=lambda m: (count_params(m).matmul, size_name(m))):
         known = model in more or model == smallest
         near = apart and count_params(model).matmul < 1.15 * count_params(apart[-1]).matmul
@@ -163,7 +171,7 @@ def _sizes(
     return apart
 
 
-def _cost(model: ModelSpec, tokens: float, profile: DeviceProfile, budget: Budget) -> float:
+def _cost(model: Model, tokens: float, profile: DeviceProfile, budget: Budget) -> float:
     """The rough cost of a run, before there is a plan."""
     if budget.unit == "seconds":
         return profile.seconds(model, tokens)
@@ -186,15 +194,13 @@ def _ladder(smallest_params: float, most_tokens: float) -> list[float]:
     return ladder
 
 
-def _horizons(model: ModelSpec, ladder: Sequence[float]) -> Iterator[float]:
+def _horizons(model: Model, ladder: Sequence[float]) -> Iterator[float]:
     params = count_params(model).matmul
     within = [d for d in ladder if LEAST_RATIO <= d / params <= MOST_RATIO]
     yield from within[:MOST_HORIZONS]
 
 
-def _one_batch(
-    config: SweepConfig, sizes: Sequence[ModelSpec], ladder: Sequence[float]
-) -> SweepConfig:
+def _one_batch(config: SweepConfig, sizes: Sequence[Model], ladder: Sequence[float]) -> SweepConfig:
     """The config with one batch for all sizes, where it leaves the batch to its rule.
 
     A rule changes the batch from size to size and with the horizons, and the law would show it.
@@ -203,12 +209,12 @@ def _one_batch(
         return config
     middle = sizes[len(sizes) // 2]
     near = list(_horizons(middle, ladder)) or list(ladder[:1])
-    choice = apply_rule(config.optim.rule, middle, shortest_tokens=near[0], longest_tokens=near[-1])
-    optim = dataclasses.replace(config.optim, batch_tokens=choice.batch_tokens)
+    batch_tokens = rule_choice(config, middle, near).batch_tokens
+    optim = dataclasses.replace(config.optim, batch_tokens=batch_tokens)
     return dataclasses.replace(config, optim=optim)
 
 
-def _possible(config: SweepConfig, model: ModelSpec, horizons: list[float]) -> list[float]:
+def _possible(config: SweepConfig, model: Model, horizons: list[float]) -> list[float]:
     """The horizons with enough steps, and with room for the warm-up."""
     batch = config.optim.batch_tokens
     assert batch is not None, "set by _one_batch"
@@ -223,26 +229,18 @@ def _possible(config: SweepConfig, model: ModelSpec, horizons: list[float]) -> l
     return left
 
 
-def name_of(model: ModelSpec) -> str:
+@lru_cache(maxsize=4096)
+def name_of(model: Model) -> str:
     """The name of this shape's scale, else the name that the grid gives it."""
-    for name, scale in MODEL_SCALES.items():
-        if scale.d_model == model.d_model and model_of(scale, model) == model:
-            return name
-    return size_name(model)
+    part, template = architecture_of(model), template_of(model)
+    names = (name for name, shape in part.scales.items() if part.make(template, shape) == model)
+    return next(names, size_name(model))
 
 
-def _entry(model: ModelSpec, tokens: Sequence[float], seeds: Sequence[int]) -> GridEntry:
-    name = name_of(model)
-    if name in MODEL_SCALES:
-        return GridEntry(sizes=(name,), tokens=tuple(tokens), seeds=tuple(seeds))
-    shape = Shape(
-        n_layer=model.n_layer,
-        d_model=model.d_model,
-        n_head=model.n_head,
-        n_kv_head=model.n_kv_head,
-        d_ff=model.d_ff,
-    )
-    return GridEntry(sizes=(shape,), tokens=tuple(tokens), seeds=tuple(seeds))
+def _entry(model: Model, tokens: Sequence[float], seeds: Sequence[int]) -> GridEntry:
+    part, name = architecture_of(model), name_of(model)
+    size = name if name in part.scales else model.values_as(part.shape)
+    return GridEntry(sizes=(size,), tokens=tuple(tokens), seeds=tuple(seeds))
 
 
 def _priced(plan: Plan, budget: Budget, ladder: Sequence[float]) -> Iterator[Candidate]:
@@ -252,7 +250,7 @@ def _priced(plan: Plan, budget: Budget, ladder: Sequence[float]) -> Iterator[Can
         if run.run_id in trunks:
             continue
         spec, branch = run.spec, run.spec.branch
-        shares = spec.schedule.shape == "wsd"
+        shares = spec.schedule.decay_steps is not None
         own = run.seconds if budget.unit == "seconds" else run.flops_spent
         way, cooldown = 0.0, own
         if branch is not None:
@@ -299,7 +297,7 @@ def catalog_of(
     offer: Candidates,
     convention: str,
     points: FitPoints | None = None,
-    models: Mapping[str, ModelSpec] | None = None,
+    models: Mapping[str, Model] | None = None,
 ) -> Catalog:
     """The catalog of the candidates, and of the trained runs.
 

@@ -32,7 +32,7 @@ from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, make_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.spec.counts import CONVENTIONS, count_params
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_count
 
 # A target this many times smaller than the smallest run is taken for a slip.
@@ -85,7 +85,7 @@ class FitSoFar:
 
     known: KnownLaws
     points: FitPoints
-    models: Mapping[str, ModelSpec]
+    models: Mapping[str, Model]
     origin: str
 
     @property
@@ -368,9 +368,9 @@ def _fitting(
     raise FitError(f"no design keeps within {budget.text}; raise the budget")
 
 
-def _entries(design: Design, catalog: Catalog) -> list[tuple[ModelSpec, list[float], list[int]]]:
+def _entries(design: Design, catalog: Catalog) -> list[tuple[Model, list[float], list[int]]]:
     """(model, tokens, seeds) of the design; trunks of one size and the same horizons together."""
-    entries: dict[tuple[str, tuple[float, ...]], tuple[ModelSpec, list[float], list[int]]] = {}
+    entries: dict[tuple[str, tuple[float, ...]], tuple[Model, list[float], list[int]]] = {}
     for size, trunk, seed in _seeded(design, catalog):
         offers = [catalog.offers[run] for run in trunk]
         tokens = [offer.tokens for offer in offers]

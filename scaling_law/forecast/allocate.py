@@ -26,7 +26,8 @@ from scaling_law.forecast.scenario import Scenario
 from scaling_law.forecast.session import SourcedLaw
 from scaling_law.forecast.target import Target
 from scaling_law.forecast.training_setup import TrainingSetup, largest_that_fits, training_setup
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.hyperparams import load_rule
+from scaling_law.spec.run import Model
 from scaling_law.units import format_bytes, format_count
 
 SMALLER = (1.0, 0.5, 0.25, 0.125)
@@ -107,7 +108,7 @@ def allocate(
     hardware: Hardware | None = None,
     scenario: Scenario | None = None,
     *,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
     rule: str | None = None,
     level: float = 0.9,
 ) -> AllocationAnswer:
@@ -184,7 +185,7 @@ def _refuse_tiny(plain: Choice) -> None:
         )
 
 
-def _most_params(scenario: Scenario, base: Prediction, template: ModelSpec | None) -> float | None:
+def _most_params(scenario: Scenario, base: Prediction, template: Model | None) -> float | None:
     if scenario.memory_bytes is None:
         return None
     counted = base.convention.get("params", "")
@@ -195,15 +196,15 @@ def _setup(
     source: SourcedLaw,
     choice: Choice,
     base: Prediction,
-    template: ModelSpec | None,
+    template: Model | None,
     rule: str | None,
 ) -> tuple[TrainingSetup | None, list[str]]:
     counted = base.convention.get("params", "")
+    if rule is not None:
+        load_rule(rule)  # an unknown one is no matter of shapes
     try:
         setup = training_setup(choice.params, choice.tokens, counted, template=template, rule=rule)
     except ConfigError as problem:
-        if rule is not None and str(problem).startswith("rule"):
-            raise
         return None, [f"no concrete shape: {problem}"]
     if template is not None or source.known is None:
         return setup, []

@@ -239,14 +239,16 @@ def _setup_lines(answer: AllocationAnswer) -> list[str]:
     setup = answer.setup
     if setup is None:
         return []
-    shape, low, high = setup.shape, *setup.rule_params
-    measured = f"measured for {format_count(low)} to {format_count(high)} params"
+    shape, measured = setup.shape, "measured at no size"
+    if setup.rule_params:
+        low, high = setup.rule_params
+        measured = f"measured for {format_count(low)} to {format_count(high)} params"
     if setup.rule_tokens:
         low, high = setup.rule_tokens
         measured += f" on {format_count(low)} to {format_count(high)} tokens"
     lead = "a shape within the range" if only_ranges(answer) else "shape"
     return [
-        f"{lead}: {shape['n_layer']} layers, width {shape['d_model']}, {shape['n_head']} heads:"
+        f"{lead}: {shape['text']}:"
         f" {format_count(shape['params_total'])} params in all (vocabulary"
         f" {shape['vocab_size']:,}, context {shape['n_ctx']:,}; size counted:"
         f" {shape['counted'].replace('_', '-')})",

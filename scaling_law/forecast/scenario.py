@@ -20,7 +20,7 @@ from scaling_law.forecast.hardware import Hardware, energy_words, training_cost
 from scaling_law.forecast.optima import Choice, Loss, inference_aware, over_trained
 from scaling_law.forecast.shape import concrete_shape
 from scaling_law.forecast.target import Target
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_count, format_dollars
 
 
@@ -118,7 +118,7 @@ def consequences(
     choice: Choice | None,
     *,
     hardware: Hardware | None = None,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
 ) -> dict[str, Any]:
     """``shape``, ``cost``, ``over_training`` and ``serving``, each None where it does not apply.
 
@@ -138,7 +138,7 @@ def consequences(
     return decision
 
 
-def _shape(params: float, counted: str, template: ModelSpec | None) -> dict[str, Any] | None:
+def _shape(params: float, counted: str, template: Model | None) -> dict[str, Any] | None:
     known = counted in ("total", "non_embedding", "matmul")
     try:
         shape = concrete_shape(params, counted if known else "total", template)
@@ -172,9 +172,8 @@ def decision_lines(decision: Mapping[str, Any], *, refused: bool = False) -> lis
     if shape := decision["shape"]:
         counted = shape["counted"].replace("_", "-")
         lines.append(
-            f"a shape of that size: {shape['n_layer']} layers, width {shape['d_model']},"
-            f" {shape['n_head']} heads ({shape['vocabulary']} vocabulary {shape['vocab_size']:,}"
-            f" and context {shape['n_ctx']:,}; params counted: {counted})"
+            f"a shape of that size: {shape['text']} ({shape['vocabulary']} vocabulary"
+            f" {shape['vocab_size']:,} and context {shape['n_ctx']:,}; params counted: {counted})"
         )
     over = decision["over_training"]
     if over and over["compute_ratio"] > 1.005 and not refused:

@@ -27,7 +27,7 @@ from scaling_law.forecast.published import (
 from scaling_law.forecast.scenario import Scenario, consequences, decision_lines, settle, spend
 from scaling_law.forecast.target import Target
 from scaling_law.forecast.text import format_prediction, prediction_json
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_count
 
 DEFAULT_RESULTS = "results"
@@ -149,7 +149,7 @@ class SourcedLaw:
         return name if self.source is None else f"{name} fitted to {self.source}"
 
     @property
-    def template(self) -> ModelSpec | None:
+    def template(self) -> Model | None:
         """A model of the sweep that the law was fitted to; None for tables and published laws."""
         if self.source is None or not self.source.is_dir():
             return None
@@ -224,7 +224,7 @@ def for_law(
     target: Target,
     level: float,
     origin: str,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
 ) -> ForecastAnswer:
     """Forecast with one fitted law; the others count towards the interval.
 
@@ -242,7 +242,7 @@ def _at(
     known: KnownLaws | None = None,
     hardware: Hardware | None = None,
     scenario: Scenario | None = None,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
 ) -> ForecastAnswer:
     scenario = scenario or Scenario()
     settled, choice = settle(fit, target, scenario)

@@ -7,17 +7,17 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.errors import ConfigError, FitError, did_you_mean
-from scaling_law.forecast.shape import concrete_model
+from scaling_law.errors import ConfigError, FitError
+from scaling_law.forecast.shape import concrete_model, shape_facts
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import CONVENTIONS, count_params, memory_bytes
 from scaling_law.spec.hyperparams import (
     MAX_BATCH_TOKENS,
-    MEASURED,
-    MEASURED_TOKENS,
-    apply_rule,
+    Sizing,
+    load_rule,
     rule_for,
 )
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_bytes, format_count
 
 PURPOSES = ("train", "serve")
@@ -40,13 +40,14 @@ class TrainingSetup:
     ``beta2``: of AdamW.
     ``warmup_tokens``: tokens of the warm-up.
     ``batch_wanted_tokens``: tokens a step before rounding and limit.
-    ``rule_params``: (low, high) non-embedding parameters that the rule was measured for.
+    ``rule_params``: (low, high) non-embedding parameters that the rule was measured for; None: for
+        no size.
     ``rule_tokens``: (low, high) tokens likewise; None: its learning rate does not depend on them.
     ``train_bytes``: memory to train it, in bytes over all devices.
     ``serve_bytes``: memory to serve it, likewise.
     """
 
-    model: ModelSpec
+    model: Model
     tokens: float
     counted: str
     assumed: bool
@@ -56,42 +57,43 @@ class TrainingSetup:
     beta2: float
     warmup_tokens: float
     batch_wanted_tokens: float
-    rule_params: tuple[float, float]
+    rule_params: tuple[float, float] | None
     rule_tokens: tuple[float, float] | None
     train_bytes: int
     serve_bytes: int
 
     @property
     def shape(self) -> dict[str, Any]:
-        """Layers, width, heads, and the parameters under each way of counting."""
-        names = ("n_layer", "d_model", "n_head", "d_ff", "vocab_size", "n_ctx")
-        counts = count_params(self.model)
+        """The model's shape, and its parameters under each way of counting."""
         return {
-            **{name: getattr(self.model, name) for name in names},
-            **{f"params_{name}": counts.by(name) for name in CONVENTIONS},
+            **shape_facts(self.model),
             "counted": self.counted + (" (assumed)" if self.assumed else ""),
         }
 
     @property
     def doubts(self) -> list[str]:
         """Where the rule is used beyond the range that it was measured in."""
-        size, (low, high) = count_params(self.model).non_embedding, self.rule_params
-        doubts = []
-        if not low <= size <= high:
-            guess = size > _GUESSED * high or size * _GUESSED < low
-            advice = "its LR there is a guess: tune it on your own smaller runs"
-            doubts.append(
-                f"rule {self.rule} was measured for {format_count(low)} to {format_count(high)}"
-                f" non-embedding params, not for {format_count(size)}:"
-                f" {advice if guess else 'tune near its values'}"
-            )
-        doubts += self._token_doubts()
+        doubts = self._size_doubts() + self._token_doubts()
         if self.batch_wanted_tokens > MAX_BATCH_TOKENS:
             doubts.append(
                 f"rule {self.rule} would have batches of {format_count(self.batch_wanted_tokens)}"
                 f" tokens: they end at {format_count(MAX_BATCH_TOKENS)}, the largest validated"
             )
         return doubts
+
+    def _size_doubts(self) -> list[str]:
+        if self.rule_params is None:
+            return [f"rule {self.rule} was measured at no size: tune its LR on smaller runs"]
+        size, (low, high) = count_params(self.model).non_embedding, self.rule_params
+        if low <= size <= high:
+            return []
+        guess = size > _GUESSED * high or size * _GUESSED < low
+        advice = "its LR there is a guess: tune it on your own smaller runs"
+        return [
+            f"rule {self.rule} was measured for {format_count(low)} to {format_count(high)}"
+            f" non-embedding params, not for {format_count(size)}:"
+            f" {advice if guess else 'tune near its values'}"
+        ]
 
     def _token_doubts(self) -> list[str]:
         if self.rule_tokens is None:
@@ -118,7 +120,7 @@ def training_setup(
     tokens: float,
     convention: str,
     *,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
     rule: str | None = None,
 ) -> TrainingSetup:
     """The setup to train ``params`` on ``tokens`` by the named ``rule`` (None: chosen by size).
@@ -128,26 +130,25 @@ def training_setup(
     """
     counted, assumed = counted_as(convention)
     model = concrete_model(params, counted, template)
-    if rule is not None and rule not in MEASURED:
-        raise ConfigError(
-            f"rule {rule!r}{did_you_mean(rule, MEASURED)}: expected one of {', '.join(MEASURED)}"
-        )
     name = rule or rule_for(count_params(model).non_embedding)
-    choice = apply_rule(name, model, shortest_tokens=tokens, longest_tokens=tokens)
+    part = load_rule(name)
+    sizing = Sizing(model=model, shortest_tokens=tokens, longest_tokens=tokens)
+    choice = part.choose(sizing, part.settings())
     return TrainingSetup(
         model=model,
         tokens=tokens,
         counted=counted,
         assumed=assumed,
-        rule_params=MEASURED[name],
-        rule_tokens=MEASURED_TOKENS.get(name),
+        rule=name,
+        rule_params=part.measured_params,
+        rule_tokens=part.measured_tokens,
         train_bytes=needed_bytes(model, "train"),
         serve_bytes=needed_bytes(model, "serve"),
         **dataclasses.asdict(choice),
     )
 
 
-def needed_bytes(model: ModelSpec, purpose: str) -> int:
+def needed_bytes(model: Model, purpose: str) -> int:
     """Bytes over all devices to ``train`` a model or to ``serve`` it, without the runtime's own.
 
     Training takes AdamW in mixed precision, 18 bytes a parameter, and the activations of one
@@ -156,12 +157,11 @@ def needed_bytes(model: ModelSpec, purpose: str) -> int:
     """
     if purpose == "train":
         return memory_bytes(model, 1, "bf16", gradient_checkpointing=True)
-    cached = 2 * model.n_layer * model.n_ctx * model.n_kv_head * model.head_size
-    return 2 * (count_params(model).total + cached)
+    return 2 * (count_params(model).total + architecture_of(model).cache_numbers(model))
 
 
 def largest_that_fits(
-    limit_bytes: float, purpose: str, convention: str, template: ModelSpec | None = None
+    limit_bytes: float, purpose: str, convention: str, template: Model | None = None
 ) -> float:
     """The most parameters, counted as ``convention`` says, that ``limit_bytes`` hold.
 

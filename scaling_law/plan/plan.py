@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from scaling_law import parts
 from scaling_law.config.load import CONFIG_KEY, SweepConfig
 from scaling_law.decode import build
 from scaling_law.errors import PlanError
@@ -23,14 +24,19 @@ from scaling_law.plan.grid import Course, Horizon, expand
 from scaling_law.plan.growth import growth_from, linked, needed
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
+from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import (
+    DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
+    STAGE_TAG,
     Branch,
+    DataSpec,
     EarlyStop,
     Growth,
     Resources,
     RunSpec,
+    TaskSpec,
     resources_from_json,
     run_spec_from_json,
     to_json,
@@ -53,7 +59,7 @@ class PlannedRun:
 
     ``seconds`` on one slot; ``memory_bytes`` its peak, the runtime included; ``flops_spent``
     by this run only and ``flops_alone`` as if trained from step 0; ``epochs`` of the training
-    text (None while its length is unknown).
+    split (None while the length of a text is unknown, 0 where a task's examples have no end).
     """
 
     spec: RunSpec
@@ -190,7 +196,8 @@ def read_plan(path: Path) -> Plan:
 def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int | None) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
-    ``train_tokens`` is the length of the training text, None while unknown. Raises
+    ``train_tokens`` is the length of the training split, None while unknown, or where a task's
+    examples have no end. Raises
     ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
     """
     precision = profile.precision if config.precision == "auto" else config.precision
@@ -200,8 +207,8 @@ def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int 
     left_out: list[LeftOut] = []
     planner = _Planner(config, profile, precision, limit_bytes // profile.slots, train_tokens)
     courses = []
-    wsd = config.schedule.shape == "wsd"
-    for course in linked(expand(config, train_tokens), wsd):
+    shares_trunk = config.choice("schedule").part.shares_trunk
+    for course in linked(expand(config, train_tokens), shares_trunk):
         fit = planner.fit(course)
         if isinstance(fit, str):
             left_out += [
@@ -246,13 +253,22 @@ class _Planner:
         self.precision = precision
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
-        self.data, self.eval = config.data.spec(), config.eval.spec()
+        self.data, self.eval = config.data_spec, config.eval.spec()
+        objective = config.choice("objective").component
+        self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
+        self.probes = tuple(choice.component for choice in config.choices["probe"]) or None
 
     def label(self, course: Course, horizon: Horizon | None) -> str:
         """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
-        if horizon is None:
-            return f"{course.size}-seed{course.seed}-trunk"
-        return f"{course.size}-seed{course.seed}-{course.horizon_names[horizon.index]}"
+        tail = "trunk" if horizon is None else course.horizon_names[horizon.index]
+        stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
+        return f"{course.size}-seed{course.seed}-{tail}{stage}"
+
+    @property
+    def stage_tag(self) -> tuple[tuple[str, str], ...]:
+        """The tag of runs of a later stage; those of the first stage have none."""
+        stage = self.config.stage
+        return () if stage is None else ((STAGE_TAG, str(stage)),)
 
     def fit(self, course: Course) -> SlotFit | str:
         """The largest micro-batch that fits a slot, or why none does."""
@@ -291,7 +307,8 @@ class _Planner:
     def trunk_steps(self, course: Course, horizons: Sequence[Horizon]) -> tuple[int, ...]:
         """Steps that a trunk serving these horizons, and what grows from it, must save; () for
         none."""
-        if self.config.schedule.shape != "wsd" or len(horizons) + len(course.grow_steps) < 2:
+        shares_trunk = self.config.choice("schedule").part.shares_trunk
+        if not shares_trunk or len(horizons) + len(course.grow_steps) < 2:
             return course.grow_steps
         return tuple(sorted({*(h.branch_step for h in horizons), *course.grow_steps}))
 
@@ -319,10 +336,13 @@ class _Planner:
             precision=self.precision,
             seed=course.seed,
             branch=branch,
-            tags=_tags(course, horizon),
+            tags=(*_tags(course, horizon), *self.stage_tag),
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
+            start_from=course.start_from,
+            objective=self.objective,
+            probes=self.probes,
         )
         resources = Resources(
             device=self.profile.kind,
@@ -339,8 +359,15 @@ class _Planner:
             memory_bytes=fit.memory_bytes,
             flops_spent=train_flops(course.model, own_tokens),
             flops_alone=train_flops(course.model, spec.tokens),
-            epochs=spec.tokens / self.train_tokens if self.train_tokens else None,
+            epochs=self.epochs(spec.tokens),
         )
+
+    def epochs(self, tokens: int) -> float | None:
+        """Passes over the training split; 0 where a task's examples have no end, None where the
+        length of the text is not known yet."""
+        if self.train_tokens:
+            return tokens / self.train_tokens
+        return 0.0 if isinstance(self.data, TaskSpec) else None
 
     def runs(
         self,
@@ -375,6 +402,13 @@ class _Planner:
         if within is None or len(shorter) < LEAST_SIBLINGS:
             return None
         return EarlyStop(within=within, siblings=shorter)
+
+
+def has_fast_loss(spec: RunSpec) -> bool:
+    """Whether a model may compute the run's loss itself, in a stack or compiled."""
+    objective = parts.load("objective", spec.objective_component.reference)
+    # a task may weigh its targets, or have fewer than positions
+    return bool(objective.fast) and isinstance(spec.data, DataSpec)
 
 
 def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:

@@ -11,8 +11,9 @@ from scaling_law import text_columns
 from scaling_law.plan.compiling import compiled_words
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import kept_words
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model, TaskSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (
@@ -28,24 +29,27 @@ def render_plan(plan: Plan) -> str:
     rows: list[Sequence[str]] = [*_HEAD, *(_row(run) for run in plan.runs)]
     return (
         "\n".join(
-            [*text_columns.numbers(rows), "", *_totals(plan), *_left_out(plan), "", *_CONVENTIONS]
+            [*text_columns.numbers(rows), "", *_totals(plan), *_left_out(plan), "", *_notes(plan)]
         )
         + "\n"
     )
 
 
+def _notes(plan: Plan) -> list[str]:
+    """How the table counts: what the architectures say of it, and what holds for all."""
+    models = dict.fromkeys(run.spec.model for run in plan.runs)
+    notes = (line for model in models for line in architecture_of(model).notes)
+    return [*dict.fromkeys(notes), *_CONVENTIONS]
+
+
 _CONVENTIONS = (
-    "params: non-emb = blocks and final norm; matmul = matrices of blocks and head; total = all"
-    " stored, a tied head once",
-    "FLOPs: exact = 6 params_matmul + 12 layers context width per token, forward and backward,"
-    " causality not halved",
     "a branch's tokens, epochs and steps count from its trunk's step 0; its FLOPs and time only"
     " what it adds",
 )
 
 
 @lru_cache(maxsize=4096)
-def _params(model: ModelSpec) -> tuple[str, str, str]:
+def _params(model: Model) -> tuple[str, str, str]:
     params = count_params(model)
     return (
         format_count(params.non_embedding),
@@ -60,16 +64,20 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         ("  " if spec.branch else "") + spec.label,
         *_params(spec.model),
         format_count(spec.tokens),
-        "?" if run.epochs is None else f"{run.epochs:.2g}",
+        "?" if run.epochs is None else _epochs(run.epochs),
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
         f"{spec.optim.lr:.3g}",
-        f"{spec.optim.beta2:g}",
+        "-" if spec.optim.beta2 is None else f"{spec.optim.beta2:g}",
         str(spec.schedule.warmup_steps),
         f"{run.flops_spent:.2e}",
         format_bytes(run.memory_bytes),
         format_seconds(run.seconds),
     )
+
+
+def _epochs(epochs: float) -> str:
+    return f"{epochs:.0f}" if epochs >= 100 else f"{epochs:.2g}"
 
 
 def _totals(plan: Plan) -> list[str]:
@@ -78,12 +86,9 @@ def _totals(plan: Plan) -> list[str]:
     limit = ""
     if plan.time_limit_seconds is not None:
         limit = f" (limit {format_seconds(plan.time_limit_seconds)})"
-    corpus = "not prepared yet: epochs unknown"
-    if plan.train_tokens is not None:
-        corpus = f"{format_count(plan.train_tokens)} training tokens"
     return [
         f"{plan.name}: {count_of(len(plan.runs), 'run')}: {count_of(points, 'annealed point')},"
-        f" {count_of(trunks, 'trunk')}; {corpus}",
+        f" {count_of(trunks, 'trunk')}; {_train_split(plan)}",
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
         _optim(plan),
@@ -99,6 +104,23 @@ def _totals(plan: Plan) -> list[str]:
         f" disk: {format_bytes(plan.disk_bytes)}",
         kept_words(plan),
     ]
+
+
+def _train_split(plan: Plan) -> str:
+    """What there is to train on."""
+    first = plan.runs[0].spec
+    if not isinstance(first.data, TaskSpec):
+        if plan.train_tokens is None:
+            return "not prepared yet: epochs unknown"
+        return f"{format_count(plan.train_tokens)} training tokens"
+    n_ctx = first.model.n_ctx
+    if plan.train_tokens is None:
+        return f"{first.data.name}: every training example, {count_of(n_ctx, 'token')} each, is new"
+    examples = plan.train_tokens // n_ctx
+    return (
+        f"{first.data.name}: {examples:,} training examples of {count_of(n_ctx, 'token')}, repeated"
+        " as often as the horizons say"
+    )
 
 
 def _stacks(plan: Plan) -> list[str]:
@@ -158,10 +180,11 @@ def _left_out(plan: Plan) -> list[str]:
 def _optim(plan: Plan) -> str:
     """What the rule of the runs was, and the settings that all share."""
     optims = [run.spec.optim for run in plan.runs]
-    rules = ", ".join(dict.fromkeys(optim.rule for optim in optims))
+    rules = ", ".join(dict.fromkeys(optim.rule_text for optim in optims))
     clip = "none" if optims[0].grad_clip is None else f"{optims[0].grad_clip:g}"
     schedule = plan.runs[0].spec.schedule
-    decay = f", {schedule.cooldown} cooldown" if schedule.shape == "wsd" else ""
+    cools_down = any(run.spec.schedule.decay_steps is not None for run in plan.runs)
+    decay = f", {schedule.cooldown} cooldown" if cools_down else ""
     return (
         f"optimiser: LR, beta2, warm-up by {rules}; weight decay {optims[0].weight_decay:g},"
         f" clip {clip}; schedule {schedule.shape}{decay}"

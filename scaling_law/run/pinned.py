@@ -1,17 +1,15 @@
-"""What a sweep began with and goes on with: its config, its plan and its prepared text.
+"""Keeps what a sweep began with: its config and its plan.
 
-A package upgrade between two calls changes the installed corpus, and a later calibration may
-cut the grid elsewhere; the runs of one sweep must not straddle either.
+A later calibration may cut the grid differently; all runs of one sweep must share the plan.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+from scaling_law.config.compose import own_files
 from scaling_law.config.load import (
     CONFIG_KEY,
     SweepConfig,
@@ -20,22 +18,20 @@ from scaling_law.config.load import (
     config_yaml,
     load_config,
 )
-from scaling_law.data.dataset import Dataset, open_dataset
-from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import read_record, record_if_there
+from scaling_law.files.record import record_if_there
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, read_plan
-from scaling_law.spec.recipe import told_apart
-from scaling_law.spec.run import DataSpec, to_json
+from scaling_law.run.starts import keep_starts
+from scaling_law.spec.recipe import recipe_differences
 
 Say = Callable[[str], None]
 
 
 def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
-    """Write the plan and, for people, the config it is made for."""
+    """Write the plan, the config it is made for, and the user's own files that it names."""
     checksum.write(sweep.plan, {**plan.to_json(), CONFIG_KEY: config_key(config)})
     _write_config(config, sweep)
 
@@ -43,7 +39,18 @@ def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
 def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
     if sweep.config.is_dir() and not sweep.config.is_symlink():
         raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
+    keep_own_files(own_files(config.choices), sweep)
+    keep_starts(config, sweep)
     layout.atomic_write(sweep.config, checksum.text(config_yaml(config)))
+
+
+def keep_own_files(files: Mapping[Path, Path], sweep: SweepDir) -> None:
+    """Copy a user's own files into the sweep's folder; ``files`` are sources by place."""
+    for place, source in files.items():
+        copy = sweep.path / place
+        if not (copy.is_file() and copy.samefile(source)):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            layout.atomic_write(copy, source.read_text())
 
 
 def begun_plan(
@@ -51,8 +58,8 @@ def begun_plan(
 ) -> Plan | None:
     """The plan this sweep began with, if the config and the kind of device are the same.
 
-    A damaged ``sweep.yaml`` is written anew where the plan names the config. Raises
-    ``SlawError`` when ``plan.json`` is damaged.
+    A damaged ``sweep.yaml`` is written again if the plan names the config. Raises ``SlawError``
+    if ``plan.json`` is damaged.
     """
     if not sweep.plan.is_file():
         return None
@@ -65,125 +72,42 @@ def begun_plan(
     try:
         checksum.read_text(sweep.config, known)
     except ConfigError as damage:
-        say(f"{damage}; written anew")
+        say(f"{damage}; written again")
         _write_config(config, sweep)
     return dataclasses.replace(plan, slots=profile.slots)
 
 
 def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
-    """Raise ``ConfigError`` where finished runs of the sweep are of another recipe than ``plan``:
-    another text, tokenizer, context, rule or schedule.
+    """Raise ``ConfigError`` if finished runs of the sweep are of another recipe than ``plan``.
 
-    No law describes both; larger sizes, other horizons and seeds may join.
+    No law describes two recipes; other sizes, horizons and seeds may be added.
     """
-    kept = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
-    specs = [record.spec for record in kept if record is not None]
-    if not specs:
+    records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+    specs = [record.spec for record in records if record is not None]
+    if not specs or sweep.stages.is_file():  # stages vary what they like
         return
-    phrases = told_apart([run.spec for run in plan.runs], specs)
+    phrases = recipe_differences([run.spec for run in plan.runs], specs)
     if phrases:
         raise ConfigError(
             f"{sweep.path}: {len(specs)} finished runs of another recipe are there:"
             f" {'; '.join(phrases)}; a law is fitted to one recipe: choose another folder with"
-            " --out, or make the config as theirs was"
+            " --out, or change the config to theirs"
         )
 
 
 def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> bool:
-    """Whether ``sweep.yaml`` plans the same runs: another version wrote other keys.
-
-    Where curves are shown besides is no part of it.
-    """
+    """Whether ``sweep.yaml`` plans the same runs; another version may write other keys."""
     try:
         checksum.read_text(sweep.config, known)
         begun = load_config(sweep.config, device_kind=config.device_kind)
     except ConfigError:
         return False
-    return dataclasses.replace(begun, trackers=()) == dataclasses.replace(config, trackers=())
+    return _what_is_trained(begun) == _what_is_trained(config)
 
 
-def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
-    """The dataset this sweep began with, every token checked; prepared on the first call.
-
-    Damaged tokens are prepared again. Raises ``ConfigError`` when the pinned text cannot be had
-    any more.
-    """
-    spec = config.data.spec()
-    pin = _read_pin(sweep, spec, say)
-    if pin is not None and pin["spec"] != to_json(spec):
-        pin = None
-    folder = Path(pin["folder"]) if pin else dataset_folder(spec)
-    dataset = _sound(folder, say) if (folder / "meta.json").is_file() else None
-    if dataset is None:
-        fresh = dataset_folder(spec)
-        if fresh == folder and folder.is_dir():
-            shutil.rmtree(folder)
-        dataset = _sound(prepare(spec, progress=say), say)
-        if dataset is None:  # it was there for another corpus state's pin, and is damaged too
-            shutil.rmtree(fresh)
-            dataset = open_dataset(prepare(spec, progress=say))
-    if pin is not None:
-        _check_same_text(sweep, pin, dataset)
-    found = {
-        "spec": to_json(spec),
-        "folder": str(dataset.folder),
-        "fingerprint": dataset.fingerprint,
-        "tokens_sha256": dataset.token_hashes,
+def _what_is_trained(config: SweepConfig) -> SweepConfig:
+    """The config without where its runs are executed and where their curves are shown."""
+    choices = {
+        word: chosen for word, chosen in config.choices.items() if word not in ("engine", "tracker")
     }
-    # the folder may lie elsewhere on another machine that is at work on the sweep
-    if pin is None or {**pin, "folder": found["folder"]} != found:
-        checksum.write(sweep.data, found)
-    return dataset
-
-
-def _sound(folder: Path, say: Say) -> Dataset | None:
-    """The dataset in ``folder``, or None, after saying so, where a file of it is damaged."""
-    try:
-        dataset = open_dataset(folder)
-        dataset.check()
-    except ConfigError as damage:
-        say(f"{damage.lines[0].partition(';')[0]}; preparing the text again")
-        return None
-    return dataset
-
-
-def _check_same_text(sweep: SweepDir, pin: dict[str, Any], dataset: Dataset) -> None:
-    if pin["fingerprint"] != dataset.fingerprint:
-        raise ConfigError(
-            f"{sweep.path}: began on corpus {pin['fingerprint']}, whose cache is gone, and the"
-            f" text here is now {dataset.fingerprint}; start a new sweep with --out"
-        )
-    if pin.get("tokens_sha256", dataset.token_hashes) != dataset.token_hashes:
-        raise ConfigError(
-            f"{sweep.path}: its text is there but other versions cut it into other tokens;"
-            " install those its records name, or start a new sweep with --out"
-        )
-
-
-def _read_pin(sweep: SweepDir, spec: DataSpec, say: Say) -> dict[str, Any] | None:
-    """``data.json``; for a damaged one what the sweep's records name stands in.
-
-    None where nothing is pinned: checkpoints name their text themselves.
-    """
-    if not sweep.data.exists():
-        return None
-    try:
-        pin = checksum.read(sweep.data, "")
-        known = {"spec": dict, "folder": str, "fingerprint": str}
-        if any(type(pin.get(name)) is not kind for name, kind in known.items()):
-            raise ConfigError(f"{sweep.data}: damaged (no pin of a text)")
-        return pin
-    except ConfigError as problem:
-        damage = problem.lines[0].rstrip("; ")
-    kept = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
-    texts = {r.corpus_fingerprint for r in kept if r.spec.data == spec}
-    if kept and len(texts) != 1:
-        raise ConfigError(
-            f"{sweep.data}: damaged, and no record says which text the runs began with; if nothing"
-            " here was trained yet delete it, else start a new sweep with --out"
-        )
-    say(f"{damage}; written anew")
-    if not kept:
-        return None
-    folder = str(dataset_folder(spec))
-    return {"spec": to_json(spec), "folder": folder, "fingerprint": texts.pop()}
+    return dataclasses.replace(config, choices=choices)

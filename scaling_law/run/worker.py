@@ -1,16 +1,17 @@
-"""Train runs in this process: ``python -m scaling_law.run.worker RUN_DIR...``, or
+"""Trains runs in this process: ``python -m scaling_law.run.worker RUN_DIR...``, or
 ``--serve PARENT_PID``.
 
-With ``--serve`` a JSON list of run folders (one, or those of one stack) is read per line of
-standard input and one line is answered when they are over, so that torch is loaded once for
-many short runs. What happened is told by the folders' files: ``record.json``, or
-``failure.json``, or neither when stopped. A run is trained under its claim only; those that
-somebody else has, or took meanwhile, are named in the answer, and nothing is written to them.
+With ``--serve`` it reads a JSON list of run folders (one, or those of one stack) per line of
+standard input and answers with one line when they have ended, so that torch is loaded once for
+many short runs. The folders' files say what happened: ``record.json``, or ``failure.json``, or
+neither when it was stopped. It trains a run only while it holds the lease; the answer names the
+runs that another process holds or took meanwhile, and nothing is written to those.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import json
@@ -23,8 +24,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from scaling_law.data.dataset import Dataset, open_dataset
-from scaling_law.data.prepare import META, dataset_folder
+from scaling_law import parts
+from scaling_law.data.access import DataOf, open_data
+from scaling_law.data.dataset import Dataset
 from scaling_law.errors import (
     EXIT_ELSEWHERE,
     EXIT_INTERRUPTED,
@@ -40,31 +42,33 @@ from scaling_law.files import checksum, layout
 from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.lease import (
-    ClaimedElsewhere,
-    ClaimLost,
-    Claims,
+    LeasedElsewhere,
+    LeaseLost,
+    Leases,
     clear_leftovers,
     hung_seconds,
 )
 from scaling_law.files.record import RunRecord
-from scaling_law.run.cleanup import temporary_files, tidy_run
+from scaling_law.run.cleanup import clean_up_run, temporary_files
 from scaling_law.run.early_stop import known_enough
+from scaling_law.run.engines import own_environment
+from scaling_law.run.pins import pinned_data_of
+from scaling_law.run.starts import start_file
 from scaling_law.spec.run import (
     Resources,
     RunSpec,
     resources_from_json,
     run_spec_from_json,
-    to_json,
 )
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.stack_loop import train_stack
 
 _PROGRESS_EVERY_SECONDS = 0.5
-WRITTEN_ANEW = "the next `slaw run` writes it anew"
+WRITTEN_AGAIN = "the next `slaw run` writes it again"
 
 
 class _Stop:
-    """Set by a signal, or by the death of the process that started this worker, ``parent``."""
+    """Whether to stop: after a signal, or once the process that this worker serves has died."""
 
     def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
@@ -83,17 +87,17 @@ class _Stop:
         return EXIT_INTERRUPTED if self.signal == signal.SIGINT else EXIT_PREEMPTED
 
 
-@functools.lru_cache(maxsize=2)
-def _open_data(folder: str) -> Dataset:
-    dataset = open_dataset(Path(folder))
-    dataset.check()  # once a worker: 0.6 s a gigabyte, against training on flipped bits
+@functools.lru_cache(maxsize=8)  # runs of one sweep may have several in turn
+def _open_data(spec: DataOf, folder: Path | None) -> Dataset:
+    dataset = open_data(spec, folder)
+    dataset.check()  # once a worker, 0.6 s a gigabyte: never train on flipped bits
     return dataset
 
 
 def _logger(run_dir: RunDir) -> Callable[[str], None]:
     def log(line: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        # a full disk must not end a run for its diary, nor hide why it ended
+        # a full disk must neither end a run for its log nor hide why it ended
         with contextlib.suppress(OSError), run_dir.log.open("a") as file:
             file.write(f"{now} {line}\n")
 
@@ -102,7 +106,7 @@ def _logger(run_dir: RunDir) -> Callable[[str], None]:
 
 def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
     def report(step: int, tokens_per_second: float) -> None:
-        # not fsynced: a heartbeat may be lost, the disk's time may not
+        # not fsynced: losing a heartbeat costs nothing, waiting for the disk does
         temporary = layout.temporary_sibling(run_dir.progress)
         state = {"step": step, "tokens_per_second": tokens_per_second, "time": time.time()}
         with contextlib.suppress(OSError):
@@ -113,19 +117,19 @@ def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
 
 
 def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir]:
-    """Train run folders of one stack, or a single one, to records, or to checkpoints when stopped.
+    """Train the run folders of one stack, or a single one; when stopped, write checkpoints.
 
-    Returns those that somebody else has claimed, or took meanwhile. Raises ``SlawError`` (and
-    leaves ``failure.json`` in each that is not over) when they cannot go on.
+    Returns those that another process holds or took meanwhile. Raises ``SlawError``, and writes
+    ``failure.json`` to each unfinished one, when training fails.
     """
     elsewhere: list[RunDir] = []
-    with Claims(hung_seconds()) as claims:
+    with Leases(hung_seconds()) as leases:
 
         def should_stop() -> bool:
-            claims.alive()
+            leases.alive()
             return stop()
 
-        mine = _claimed(claims, run_dirs, elsewhere)
+        mine = _leased(leases, run_dirs, elsewhere)
         waiting = [run_dir for run_dir in mine if not run_dir.record.is_file()]
         try:
             for run_dir in waiting:
@@ -143,27 +147,27 @@ def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir
     return elsewhere
 
 
-def _claimed(claims: Claims, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]) -> list[RunDir]:
-    """Those of ``run_dirs`` that could be claimed; the others go to ``elsewhere``."""
+def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]) -> list[RunDir]:
+    """Those of ``run_dirs`` that this process could lease; the others go to ``elsewhere``."""
     mine = []
     for run_dir in run_dirs:
         try:
-            claim = claims.take(run_dir.claim)
-        except ClaimedElsewhere:
+            lease = leases.take(run_dir.lease)
+            # before anything is read: an earlier holder that was only slow must not finish a write
+            clear_leftovers(lease, temporary_files(run_dir))
+        except (LeasedElsewhere, LeaseLost):
             elsewhere.append(run_dir)
             continue
         except OSError as problem:
-            raise RunFailed(f"{run_dir.claim}: cannot be written ({problem.strerror})") from None
-        # before anything is read: an earlier holder that only was slow must not finish a write
-        clear_leftovers(claim)
-        for path in temporary_files(run_dir):
-            path.unlink(missing_ok=True)
-        mine.append(RunDir(run_dir.path, guard=claim.check))
+            raise RunFailed(f"{run_dir.lease}: cannot be written ({problem.strerror})") from None
+        mine.append(RunDir(run_dir.path, guard=lease.check))
     return mine
 
 
 def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
     sweep = SweepDir(run_dir.path.parent.parent)
+    parts.read_copies(sweep.path)
+    _environment()  # cached: an engine that cannot say it fails before training, not after
     spec = _spec_of(run_dir)
     log = _logger(run_dir)
     log(f"started by pid {os.getpid()}")
@@ -171,8 +175,9 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         spec=spec,
         resources=_resources_of(run_dir),
         run_dir=run_dir,
-        dataset=_data_of(sweep, spec),
+        dataset=pinned_data_of(spec.data, sweep, WRITTEN_AGAIN, _open_data),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
+        first_weights=start_file(spec, sweep),
         should_stop=stop,
         progress=_reporter(run_dir, spec),
         log=log,
@@ -181,44 +186,29 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
 
 
 def _spec_of(run_dir: RunDir) -> RunSpec:
-    """The spec, whose hash is in the folder's name. Raises ``ConfigError`` when it is damaged."""
+    """The spec, whose hash is in the folder's name. Raises ``ConfigError`` if it is damaged."""
     data = layout.read_json(run_dir.spec)
     try:
         spec = run_spec_from_json(data)
         if spec.run_id != run_dir.path.name:
             raise ValueError(f"it is that of {quoted(spec.run_id)}")
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ConfigError(f"{run_dir.spec}: damaged ({problem!r}); {WRITTEN_ANEW}") from None
+        raise ConfigError(f"{run_dir.spec}: damaged ({problem!r}); {WRITTEN_AGAIN}") from None
     return spec
 
 
 def _resources_of(run_dir: RunDir) -> Resources:
-    data = checksum.read(run_dir.resources, WRITTEN_ANEW)
+    data = checksum.read(run_dir.resources, WRITTEN_AGAIN)
     try:
         return resources_from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_ANEW}") from None
-
-
-def _data_of(sweep: SweepDir, spec: RunSpec) -> Dataset:
-    """The sweep's dataset, wherever the cache of this machine has it."""
-    pinned = checksum.read(sweep.data, WRITTEN_ANEW)
-    folder = Path(pinned["folder"])
-    if not (folder / META).is_file():
-        folder = dataset_folder(spec.data)
-    dataset = _open_data(str(folder))
-    if pinned["spec"] != to_json(spec.data) or pinned["fingerprint"] != dataset.fingerprint:
-        raise RunFailed(
-            f"{sweep.data}: names corpus {pinned['fingerprint']}, and the data of this run are "
-            f"{dataset.fingerprint} of {spec.data.corpus}; start a new sweep (--out)"
-        )
-    return dataset
+        raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_AGAIN}") from None
 
 
 def _train(jobs: Sequence[Job]) -> list[RunDir]:
-    """By one program where they were planned so, even if one alone is left: same bits.
+    """Train ``jobs``, as one program if they were planned as a stack (even when one is left).
 
-    Returns those whose claims were lost.
+    Returns those whose leases were lost.
     """
     settled: set[str] = set()
 
@@ -227,26 +217,31 @@ def _train(jobs: Sequence[Job]) -> list[RunDir]:
         settled.add(job.spec.run_id)
 
     if jobs and jobs[0].resources.stack is not None:
-        jobs[0].log(f"in one program with {len(jobs) - 1} others")
+        jobs[0].log(f"trained in one program with {len(jobs) - 1} others")
         train_stack(jobs, settle)
     else:
         for job in jobs:
             try:
                 settle(job, train_run(job))
-            except ClaimLost as lost:
+            except LeaseLost as lost:
                 job.log(f"stopped without writing: {lost}")
     return [job.run_dir for job in jobs if job.spec.run_id not in settled]
 
 
 def _settle(job: Job, record: RunRecord | None) -> None:
-    """Write what came of a run; None when it was asked to stop."""
+    """Write a run's record; None means that it was asked to stop."""
     if record is None:
-        job.log("stopped after a checkpoint; run the same line again to go on")
+        job.log("stopped after a checkpoint; run the same command again to resume")
         return
-    records.write_record(job.run_dir, record)
-    # a trunk keeps the states of its branches
-    tidy_run(job.run_dir, job.resources.save_steps if job.spec.kind == "trunk" else ())
+    records.write_record(job.run_dir, dataclasses.replace(record, environment=_environment()))
+    # a trunk keeps the states that its branches start from
+    clean_up_run(job.run_dir, job.resources.save_steps if job.spec.kind == "trunk" else ())
     job.log(f"ended: {record.status} {record.message}".rstrip())
+
+
+def _environment() -> dict[str, str] | None:
+    """Where this worker runs, for records; None if no engine started it."""
+    return own_environment() or None
 
 
 def _write_failure(run_dir: RunDir, problem: Exception) -> None:
@@ -257,14 +252,14 @@ def _write_failure(run_dir: RunDir, problem: Exception) -> None:
             {"error": f"{type(problem).__name__}: {problem}", "traceback": "".join(lines)[-4000:]},
             run_dir.guard,
         )
-    except ClaimLost:
-        pass  # whoever has it now will see for himself
-    except OSError as full:  # the disk that failed the run may refuse its obituary too
+    except LeaseLost:
+        pass  # the process that holds it now will see for itself
+    except OSError as full:  # the disk may be too full to write failure.json
         print(f"{run_dir.failure}: cannot be written ({full})", file=sys.stderr)
 
 
 def _serve(stop: _Stop) -> int:
-    """Answer each list of run folders from standard input with one line when they are over."""
+    """Answer each list of run folders from standard input with one line once they have ended."""
     while not stop():
         line = sys.stdin.readline()
         if not line:
@@ -280,8 +275,8 @@ def _serve(stop: _Stop) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code: 0 all over, 3 a run failed, 75 preempted after a checkpoint, 76 claimed by
-    somebody else, 130 interrupted.
+    """Exit code: 0 all finished, 3 a run failed, 75 preempted after a checkpoint, 76 another
+    process holds a run, 130 interrupted.
     """
     if arguments[:1] == ["--serve"]:
         return _serve(_Stop(int(arguments[1])))

@@ -3,6 +3,9 @@
 A ``RunSpec`` holds everything that can change the loss; its canonical JSON names the run.
 What only changes how fast a run goes (device, threads, micro-batch) is ``Resources``:
 recorded, but no part of the identity.
+
+Every field belongs to an axis. Runs that differ in a field of the axis ``recipe`` are not points
+of one law (``spec.recipe``). A field belongs to that axis unless ``of_axis`` names another.
 """
 
 from __future__ import annotations
@@ -11,30 +14,81 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
+from scaling_law import parts
 from scaling_law.decode import build, build_shared
 from scaling_law.errors import quoted
+from scaling_law.spec.component import Component, component_from_json
 from scaling_law.versions import RESOURCES, SPEC
+
+if TYPE_CHECKING:
+    from scaling_law.spec.cooldowns import Cooldown
+    from scaling_law.spec.schedules import Schedule
 
 NORMS = ("rmsnorm", "layernorm")
 POSITIONS = ("rotary", "learned", "alibi", "none")
 ACTIVATIONS = ("gelu", "swiglu", "relu2")
-SCHEDULES = ("wsd", "cosine", "linear", "constant")
-COOLDOWNS = ("1-sqrt", "linear", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
+STAGE_TAG = "stage"  # of runs of an experiment's later stages: the stage's number
+# How a run's learning rate ends: decayed, never decayed, or at the last branch point of a trunk.
+ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
+# The same of a mapping: written only when it holds something.
+OMIT_EMPTY = _OMIT_NONE
+# The parts of every run from before parts could be chosen: absent from the JSON.
+DEFAULT_OPTIMIZER = "adamw"
+DEFAULT_ARCHITECTURE = "gpt"
+DEFAULT_OBJECTIVE = "next_token"
+DEFAULT_PARAMETRISATION = "standard"
+_GPT_DIMENSIONS = ("n_layer", "d_model", "n_head", "n_kv_head", "d_ff")
+S = TypeVar("S")
+Axis = Literal["recipe", "size", "horizon", "seed", "label"]
+
+
+def of_axis(axis: Axis) -> dict[str, str]:
+    """Metadata of a field that is no part of the recipe.
+
+    ``size`` and ``horizon`` hold what a law varies, and what a rule sets by it; ``seed`` tells
+    repeats apart; ``label`` holds names and how a run is measured, which change no training bit.
+    """
+    return {"axis": axis}
+
+
+def chosen_by(config_key: str, default: str | None) -> dict[str, Any]:
+    """Metadata of a field that holds a part.
+
+    ``config_key`` names the part in a config; its settings stand beside that key, or under it
+    where it is a section of its own. ``default`` is the part of a run whose JSON has none; None
+    where another field names the part, and this one holds what the name does not say.
+    """
+    return {**_OMIT_NONE, "config_key": config_key, "default_part": default}
+
+
+def axis_of(spec_field: dataclasses.Field[Any]) -> str:
+    """The axis that a field of a spec belongs to."""
+    axis: str = spec_field.metadata.get("axis", "recipe")
+    return axis
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+
+
+def _check_part(word: str, name: str, part: Component | None) -> None:
+    """Raises ``ValueError`` where no part of the package has this name, unless it is a user's."""
+    if part is not None and part.name != name:
+        raise ValueError(f"{word} is {quoted(name)}, and its part is {quoted(part.name)}")
+    if part is None or part.source_sha256 is None:
+        _one_of(word, name, parts.names(word))
 
 
 def check_run_id(name: str) -> None:
@@ -52,9 +106,13 @@ def _at_least(low: float, **values: float | None) -> None:
 class _Part:
     """A part of a ``RunSpec``, which thousands of runs of a plan may share."""
 
+    def json_fields(self) -> dict[str, Any]:
+        """The part's fields as JSON values."""
+        return _json_fields(self)
+
     @cached_property
     def canonical(self) -> str:
-        """Its canonical JSON."""
+        """The part's canonical JSON."""
         return canonical_json(to_json(self))
 
 
@@ -62,23 +120,34 @@ class _Part:
 class ModelSpec(_Part):
     """Shape of a GPT decoder.
 
-    ``vocab_size`` tokens, ``n_ctx`` tokens of context, ``n_layer`` blocks, ``d_model`` width,
-    ``n_head`` query heads of ``d_model / n_head``, ``n_kv_head`` key/value heads
-    (grouped-query attention when fewer), ``d_ff`` hidden width of the MLP.
+    ``vocab_size``: tokens of the vocabulary.
+    ``n_ctx``: tokens of context.
+    ``n_layer``: blocks.
+    ``d_model``: width.
+    ``n_head``: query heads, each of width ``d_model / n_head``.
+    ``n_kv_head``: key/value heads; fewer than query heads make grouped-query attention.
+    ``d_ff``: hidden width of the MLP.
+    ``norm``, ``position``, ``activation``: names of the kinds used.
+    ``qk_norm``: whether queries and keys are normalised.
+    ``tied``: whether the output head shares the embedding's weights.
+    ``parametrisation``: the part, None for ``standard``.
     """
 
     vocab_size: int
     n_ctx: int
-    n_layer: int
-    d_model: int
-    n_head: int
-    n_kv_head: int
-    d_ff: int
+    n_layer: int = field(metadata=of_axis("size"))
+    d_model: int = field(metadata=of_axis("size"))
+    n_head: int = field(metadata=of_axis("size"))
+    n_kv_head: int = field(metadata=of_axis("size"))
+    d_ff: int = field(metadata=of_axis("size"))
     norm: str = "rmsnorm"
     position: str = "rotary"
     activation: str = "relu2"
     qk_norm: bool = True
     tied: bool = False
+    parametrisation: Component | None = field(
+        default=None, metadata=chosen_by("model.parametrisation", DEFAULT_PARAMETRISATION)
+    )
 
     def __post_init__(self) -> None:
         _one_of("norm", self.norm, NORMS)
@@ -101,61 +170,89 @@ class ModelSpec(_Part):
         """Width of one attention head."""
         return self.d_model // self.n_head
 
+    @property
+    def architecture(self) -> Component:
+        """Which architecture it is: the GPT, whose settings are fields of this class."""
+        return Component(name=DEFAULT_ARCHITECTURE)
 
-_KEPT_BY_GROWING = (
-    "vocab_size",
-    "n_ctx",
-    "norm",
-    "position",
-    "activation",
-    "qk_norm",
-    "tied",
-    "head_size",
-)
+    def values_as(self, kind: type[S]) -> S:
+        """The fields that ``kind`` has too, as an instance of it."""
+        names = (f.name for f in dataclasses.fields(kind))  # type: ignore[arg-type]
+        return kind(**{name: getattr(self, name) for name in names})
+
+    @property
+    def dimensions(self) -> dict[str, Any]:
+        """The keys and values of its shape."""
+        return {name: getattr(self, name) for name in _GPT_DIMENSIONS}
 
 
-def why_not_grown(small: ModelSpec, large: ModelSpec) -> str:
-    """Why a ``large`` model cannot start as a ``small`` one with its function kept; "" if it can.
+@dataclass(frozen=True, kw_only=True)
+class OtherModel(_Part):
+    """A model of another architecture than the GPT.
 
-    Widths grow by whole multiples, with heads of the same size and as many of them; layers and
-    MLP units by any number.
+    ``architecture``: the part, with its settings that are not at their default.
+    ``shape``: what makes one size of it, (key, value) pairs by key.
+    ``vocab_size``: tokens of the vocabulary; 0 where examples have none.
+    ``n_ctx``: tokens of an example, 1 where it is not a sequence.
+    ``parametrisation``: the part, None for ``standard``.
     """
-    for name in _KEPT_BY_GROWING:
-        old, new = getattr(small, name), getattr(large, name)
-        if old != new:
-            more = ""
-            if name == "head_size":  # the norm and the scale of queries and keys would change
-                more = f"; take n_head {max(1, large.d_model // old)}"
-            return f"{name} {new}, the smaller model has {old}{more}"
-    times, rest = divmod(large.d_model, small.d_model)
-    if rest:
-        return (
-            f"d_model {large.d_model} is not a whole multiple of the smaller one's {small.d_model}"
-        )
-    if large.n_kv_head != times * small.n_kv_head:
-        return f"n_kv_head {large.n_kv_head}, expected {times} times {small.n_kv_head}"
-    for name in ("n_layer", "d_ff"):
-        if getattr(large, name) < getattr(small, name):
-            return (
-                f"{name} {getattr(large, name)} is below the smaller one's {getattr(small, name)}"
-            )
-    return "it is the same model" if small == large else ""
+
+    architecture: Component = field(metadata=chosen_by("model.architecture", DEFAULT_ARCHITECTURE))
+    shape: tuple[tuple[str, Any], ...] = field(metadata=of_axis("size"))
+    vocab_size: int
+    n_ctx: int
+    parametrisation: Component | None = field(
+        default=None, metadata=chosen_by("model.parametrisation", DEFAULT_PARAMETRISATION)
+    )
+
+    def __post_init__(self) -> None:
+        _at_least(1, n_ctx=self.n_ctx)
+        _at_least(0, vocab_size=self.vocab_size)
+
+    def values_as(self, kind: type[S]) -> S:
+        """The settings and sizes that ``kind`` has fields for, as an instance of it.
+
+        Raises ``ValueError`` naming one that is missing or has another type.
+        """
+        names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        given = {**dict(self.architecture.settings), **dict(self.shape)}
+        return build(kind, {key: value for key, value in given.items() if key in names})
+
+    @property
+    def dimensions(self) -> dict[str, Any]:
+        """The keys and values of its shape."""
+        return dict(self.shape)
+
+    def json_fields(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        plain = {"architecture": self.architecture.plain(), "shape": to_json(self.dimensions)}
+        plain |= {"vocab_size": self.vocab_size, "n_ctx": self.n_ctx}
+        if self.parametrisation is not None:
+            plain["parametrisation"] = self.parametrisation.plain()
+        return plain
+
+
+Model: TypeAlias = ModelSpec | OtherModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec(_Part):
-    """Which text, cut into tokens how.
+    """Which text, and how it is cut into tokens.
 
-    ``corpus`` is a named source or a path; ``domains`` keeps only those domains (all when
-    empty); ``max_bytes`` reads only the first so many bytes of text in content-hash order
-    (everything when None); ``val_fraction`` is the share of documents held out by hash.
+    ``corpus``: a named source or a path.
+    ``tokenizer``: its kind.
+    ``vocab_size``: tokens of the vocabulary.
+    ``domains``: the only domains that are read; all when empty.
+    ``max_bytes``: reads only the first so many bytes of text in content-hash order; everything
+    when None.
+    ``val_fraction``: share of documents held out by hash.
     """
 
     corpus: str
     tokenizer: str = "bpe"
     vocab_size: int = 1024
     domains: tuple[str, ...] = ()
-    max_bytes: int | None = None
+    max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
 
     def __post_init__(self) -> None:
@@ -168,56 +265,221 @@ class DataSpec(_Part):
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
 
+    @property
+    def name(self) -> str:
+        """What the examples come from, in a word."""
+        return self.corpus
+
+    @property
+    def coding(self) -> str:
+        """What a target is, beside the size of the vocabulary: losses of two codings differ."""
+        return self.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(_Part):
+    """A task that makes its own examples.
+
+    ``source``: the task, with its settings.
+    """
+
+    source: Component = field(metadata=chosen_by("data.source", None))
+
+    @property
+    def name(self) -> str:
+        """What the examples come from, in a word."""
+        return self.source.name
+
+    @property
+    def coding(self) -> str:
+        """What a target is, beside the size of the vocabulary: losses of two codings differ."""
+        return f"task {self.source.name}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec(_Part):
     """Learning rate against step, as a shape between 0 and 1.
 
-    ``decay_steps`` is the length of the cooldown of ``wsd`` (None: never cools down, which
-    makes the run a trunk); ``final_frac`` is the fraction of the peak the decay ends at.
+    ``shape``: name of the schedule.
+    ``warmup_steps``: steps of the linear warm-up.
+    ``decay_steps``: steps of the cooldown; None for a run without one, such as a trunk.
+    ``cooldown``: name of the cooldown's shape.
+    ``final_frac``: fraction of the peak that the decay ends at.
+    ``shape_part``, ``cooldown_part``: the parts where a name does not say all: settings that are
+    not at their default, or a user's own file.
+    ``recorded_end``: how the learning rate ends under a user's own schedule, one of ``ENDS``. It
+    is recorded when the run is planned, so that reading a record executes no such file.
     """
 
     shape: str = "wsd"
-    warmup_steps: int = 0
-    decay_steps: int | None = None
+    warmup_steps: int = field(default=0, metadata=of_axis("horizon"))
+    decay_steps: int | None = field(default=None, metadata=of_axis("horizon"))
     cooldown: str = "1-sqrt"
     final_frac: float = 0.0
+    shape_part: Component | None = field(default=None, metadata=chosen_by("schedule.shape", None))
+    cooldown_part: Component | None = field(
+        default=None, metadata=chosen_by("schedule.cooldown", None)
+    )
+    recorded_end: str | None = field(default=None, metadata=_OMIT_NONE | of_axis("horizon"))
 
     def __post_init__(self) -> None:
-        _one_of("schedule", self.shape, SCHEDULES)
-        _one_of("cooldown", self.cooldown, COOLDOWNS)
+        _check_part("schedule", self.shape, self.shape_part)
+        _check_part("cooldown", self.cooldown, self.cooldown_part)
         _at_least(0, warmup_steps=self.warmup_steps, final_frac=self.final_frac)
         _at_least(1, decay_steps=self.decay_steps)
+        if self.recorded_end is not None:
+            _one_of("recorded_end", self.recorded_end, ENDS)
+
+    @cached_property
+    def part(self) -> Schedule:
+        """The schedule's part. Raises ``ConfigError`` without the user's own file."""
+        part: Schedule = parts.load("schedule", self._component.reference)
+        return part
+
+    @cached_property
+    def settings(self) -> Any:
+        """The schedule's own settings."""
+        return self._component.settings_as(self.part.settings)
+
+    @property
+    def _component(self) -> Component:
+        return self.shape_part or Component(name=self.shape)
+
+    @cached_property
+    def end(self) -> str:
+        """How the learning rate ends: one of ``ENDS``."""
+        return self.recorded_end or self.end_by_part()
+
+    def end_by_part(self) -> str:
+        """What the part itself says of ``end``."""
+        if self.part.shares_trunk and self.decay_steps is None:
+            return "trunk"
+        return "annealed" if self.part.annealed(self, self.settings) else "hot"
+
+    def cooled_down(self, progress: float) -> float:
+        """The fraction of the rate before the cooldown that is left at ``progress`` through it."""
+        return self.final_frac + (1 - self.final_frac) * self.cooldown_left(progress)
+
+    def cooldown_left(self, progress: float) -> float:
+        """What the cooldown's shape leaves of its fall at ``progress``."""
+        shape, settings = self._cooldown
+        return shape(progress, settings)
+
+    @cached_property
+    def _cooldown(self) -> tuple[Callable[[float, Any], float], Any]:
+        component = self.cooldown_part or Component(name=self.cooldown)
+        part: Cooldown = parts.load("cooldown", component.reference)
+        return part.shape, component.settings_as(part.settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleOverrides(_Part):
+    """What a config sets in place of its rule; None where the rule decides.
+
+    ``lr``: peak learning rate.
+    ``lr_mult``: factor on the learning rate.
+    ``batch_tokens``: tokens per optimiser step.
+    ``beta2``: AdamW's beta2.
+    ``warmup_tokens``: tokens of the warm-up.
+    """
+
+    lr: float | None = None
+    lr_mult: float | None = None
+    batch_tokens: int | None = None
+    beta2: float | None = None
+    warmup_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "lr_mult", "beta2"):
+            value = getattr(self, name)
+            if value is not None:  # the JSON holds six digits: a spec read back is equal
+                object.__setattr__(self, name, float(f"{value:g}"))
+        _at_least(0, lr=self.lr, lr_mult=self.lr_mult, beta2=self.beta2)
+        _at_least(1, batch_tokens=self.batch_tokens, warmup_tokens=self.warmup_tokens)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """``("lr_mult=0.3", "batch_tokens=4096")``: what is set, as the JSON spells it."""
+        values = ((name, getattr(self, name)) for name, _ in _fields(RuleOverrides))
+        return tuple(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in values
+            if value is not None
+        )
+
+
+_NO_OVERRIDES = RuleOverrides()
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSpec(_Part):
-    """AdamW. ``lr`` is the peak; ``rule`` names the rule that set lr, batch, beta2, warm-up."""
+    """The optimizer and its learning rate.
 
-    lr: float
+    ``lr``: peak learning rate.
+    ``rule``: name of the rule that sets lr, batch, beta2 and warm-up.
+    ``beta1``, ``beta2``, ``eps``: AdamW's; None for an optimizer without them.
+    ``weight_decay``: on matrices only.
+    ``grad_clip``: largest norm of the gradient; None does not clip.
+    ``overrides``: what the config sets in place of the rule. The JSON holds it within ``rule``,
+    as ``slaw_small lr_mult=0.3 batch_tokens=4096``.
+    ``optimizer``: the part; None for AdamW.
+    ``rule_part``: the rule where its name does not say all: settings that are not at their
+    default, or a user's own file.
+    """
+
+    lr: float = field(metadata=of_axis("size"))
     rule: str
-    beta1: float = 0.9
-    beta2: float = 0.95
-    eps: float = 1e-8
+    beta1: float | None = field(default=0.9, metadata=_OMIT_NONE)
+    beta2: float | None = field(default=0.95, metadata=_OMIT_NONE | of_axis("size"))
+    eps: float | None = field(default=1e-8, metadata=_OMIT_NONE)
     weight_decay: float = 0.1
     grad_clip: float | None = 1.0
+    overrides: RuleOverrides = _NO_OVERRIDES
+    optimizer: Component | None = field(
+        default=None, metadata=chosen_by("optim.name", DEFAULT_OPTIMIZER)
+    )
+    rule_part: Component | None = field(default=None, metadata=chosen_by("optim.rule", None))
 
     def __post_init__(self) -> None:
+        if "=" in self.rule:
+            raise ValueError(f"rule is {self.rule!r}, expected a name without settings")
         if not self.lr > 0:
             raise ValueError(f"lr is {self.lr}, expected above 0")
         for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, expected in [0, 1)")
+            beta = getattr(self, name)
+            if beta is not None and not 0 <= beta < 1:
+                raise ValueError(f"{name} is {beta}, expected in [0, 1)")
         _at_least(0, weight_decay=self.weight_decay)
+
+    @property
+    def component(self) -> Component:
+        """The optimizer, AdamW spelled out."""
+        return self.optimizer or Component(name=DEFAULT_OPTIMIZER)
+
+    @property
+    def rule_text(self) -> str:
+        """The rule's name and its overrides, as the JSON spells them."""
+        return " ".join((self.rule, *self.overrides.words))
+
+    def json_fields(self) -> dict[str, Any]:
+        """The fields as JSON values, the overrides within the rule."""
+        plain = super().json_fields()
+        del plain["overrides"]
+        return plain | {"rule": self.rule_text}
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSpec(_Part):
-    """``val_tokens`` scored at the end; ``curve_tokens`` at ``curve_points`` steps on the way."""
+    """How much validation text is scored, and when.
 
-    val_tokens: int = 131_072
-    curve_tokens: int = 16_384
-    curve_points: int = 20
+    ``val_tokens``: tokens scored at the end.
+    ``curve_tokens``: tokens scored at each point of the curve.
+    ``curve_points``: points of the curve.
+    """
+
+    val_tokens: int = field(default=131_072, metadata=of_axis("label"))
+    curve_tokens: int = field(default=16_384, metadata=of_axis("label"))
+    curve_points: int = field(default=20, metadata=of_axis("label"))
 
     def __post_init__(self) -> None:
         _at_least(1, val_tokens=self.val_tokens, curve_tokens=self.curve_tokens)
@@ -226,10 +488,14 @@ class EvalSpec(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Branch(_Part):
-    """A run's parent: started from ``trunk_id``'s state before step ``at_step``."""
+    """The state of another run that this run starts from.
 
-    trunk_id: str
-    at_step: int
+    ``trunk_id``: run id of the trunk.
+    ``at_step``: the trunk's step before which its state is taken.
+    """
+
+    trunk_id: str = field(metadata=of_axis("horizon"))
+    at_step: int = field(metadata=of_axis("horizon"))
 
     def __post_init__(self) -> None:
         # it names a folder beside the run's own, read from files that may be anybody's
@@ -240,20 +506,40 @@ class Branch(_Part):
 class Growth(_Part):
     """First weights that are not random: those of a smaller trunk, enlarged (``train.grow``).
 
-    ``trunk_id``'s state before ``at_step``, of shape ``model``. ``parent_tokens`` of the data's
-    order and ``parent_flops`` (exact) had gone into it, its own parents' included; the run goes
-    on in that order behind them. Steps, tokens, FLOPs and the learning rate begin anew.
+    The run goes on in the data's order behind its parents. Steps, tokens, FLOPs and the learning
+    rate begin anew.
+
+    ``trunk_id``: run id of the smaller trunk.
+    ``at_step``: the trunk's step before which its state is taken.
+    ``model``: the trunk's shape.
+    ``parent_tokens``: tokens that the trunk and its own parents had seen by then.
+    ``parent_flops``: FLOPs (exact) that the trunk and its own parents had spent by then.
     """
 
-    trunk_id: str
-    at_step: int
-    model: ModelSpec
-    parent_tokens: int
-    parent_flops: float
+    trunk_id: str = field(metadata=of_axis("horizon"))
+    at_step: int = field(metadata=of_axis("horizon"))
+    model: Model = field(metadata=of_axis("size"))
+    parent_tokens: int = field(metadata=of_axis("horizon"))
+    parent_flops: float = field(metadata=of_axis("horizon"))
 
     def __post_init__(self) -> None:
         check_run_id(self.trunk_id)
         _at_least(1, at_step=self.at_step, parent_tokens=self.parent_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartFrom(_Part):
+    """First weights that are another run's final ones; steps and learning rate begin anew.
+
+    ``run_id``: the other run, of this sweep or another.
+    ``weights_sha256``: the hash of its weights' file.
+    """
+
+    run_id: str
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        check_run_id(self.run_id)
 
 
 # Fewer finished branches do not tell how much gains differ.
@@ -264,13 +550,14 @@ LEAST_SIBLINGS = 2
 class EarlyStop(_Part):
     """A run may end once its final loss is known.
 
-    ``within`` is half the 90% interval over the loss; ``siblings`` are the run_ids of the shorter
-    branches that the forecast may learn from; one of them that failed is done without. Named
-    here, so that the outcome does not depend on what else lies in the folder.
+    ``within``: half the 90% interval of the forecast, as a share of the loss.
+    ``siblings``: run ids of the shorter branches that the forecast may learn from; it leaves out
+    one that failed. They are named here so that the outcome does not depend on what else lies in
+    the folder.
     """
 
-    within: float
-    siblings: tuple[str, ...]
+    within: float = field(metadata=of_axis("horizon"))
+    siblings: tuple[str, ...] = field(metadata=of_axis("horizon"))
 
     def __post_init__(self) -> None:
         if not self.within > 0:
@@ -281,9 +568,11 @@ class EarlyStop(_Part):
 class SpikeSpec(_Part):
     """When a step's loss is a spike, and how often a run may go back for one.
 
-    A spike is above the mean of the last ``window_steps`` losses by ``sigmas`` of their standard
-    deviations and by ``above_frac`` of that mean. States to go back to are taken every
-    ``every_steps``; after ``most_rollbacks`` the run has diverged.
+    ``sigmas``: a spike is above the mean of recent losses by this many standard deviations.
+    ``above_frac``: a spike is above that mean by this share of it as well.
+    ``window_steps``: how many steps the recent losses span.
+    ``every_steps``: steps between the states to go back to.
+    ``most_rollbacks``: after so many the run has diverged.
     """
 
     sigmas: float
@@ -302,29 +591,48 @@ class SpikeSpec(_Part):
 class RunSpec:
     """One training run.
 
-    ``batch_tokens`` tokens per optimiser step, ``total_steps`` steps (for a branch counted
-    from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis. A run that is
-    to be trained to its end has no ``early_stop``, and one that takes every batch as it comes no
-    ``spikes``, nor any trace of them in its JSON; likewise ``growth``, which the branches of a
-    grown trunk have as well.
+    ``label``: the readable half of the run id.
+    ``model``, ``data``, ``schedule``, ``optim``, ``eval``: the parts.
+    ``batch_tokens``: tokens per optimiser step.
+    ``total_steps``: steps by the end; those of a branch count from the trunk's step 0.
+    ``precision``: name of the number format.
+    ``seed``: what the seeds of init and data derive from.
+    ``family``: name of the kind of run.
+    ``branch``: the trunk that the run starts from; None starts from step 0.
+    ``tags``: free (key, value) pairs for analysis.
+    ``early_stop``: when the run may end early; None trains to the end.
+    ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
+    random weights.
+    ``spikes``: when a batch is skipped; None takes every batch as it comes.
+    ``start_from``: the run whose final weights this run, or its own trunk, starts from; None
+    starts from random weights.
+    ``objective``: what is predicted, and its loss; None is the next token.
+    ``probes``: what is measured beside the loss; None for nothing.
     """
 
-    label: str
-    model: ModelSpec
-    data: DataSpec
+    label: str = field(metadata=of_axis("label"))
+    model: Model
+    data: DataSpec | TaskSpec
     schedule: ScheduleSpec
     optim: OptimSpec
     eval: EvalSpec
-    batch_tokens: int
-    total_steps: int
+    batch_tokens: int = field(metadata=of_axis("size"))
+    total_steps: int = field(metadata=of_axis("horizon"))
     precision: str
-    seed: int
+    seed: int = field(metadata=of_axis("seed"))
     family: str = "grid"
     branch: Branch | None = None
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: tuple[tuple[str, str], ...] = field(default=(), metadata=of_axis("label"))
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
+    start_from: StartFrom | None = field(default=None, metadata=_OMIT_NONE)
+    objective: Component | None = field(
+        default=None, metadata=chosen_by("objective", DEFAULT_OBJECTIVE)
+    )
+    probes: tuple[Component, ...] | None = field(
+        default=None, metadata=_OMIT_NONE | of_axis("label")
+    )
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -339,6 +647,11 @@ class RunSpec:
             raise ValueError(
                 f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
             )
+
+    @property
+    def objective_component(self) -> Component:
+        """The objective, next-token prediction spelled out."""
+        return self.objective or Component(name=DEFAULT_OBJECTIVE)
 
     @property
     def batch_seqs(self) -> int:
@@ -370,8 +683,7 @@ class RunSpec:
         """``trunk`` (never annealed, exists to be branched), ``branch`` or ``single``."""
         if self.branch is not None:
             return "branch"
-        is_trunk = self.schedule.shape == "wsd" and self.schedule.decay_steps is None
-        return "trunk" if is_trunk else "single"
+        return "trunk" if self.schedule.end == "trunk" else "single"
 
     @cached_property
     def run_id(self) -> str:
@@ -410,7 +722,7 @@ class Resources:
 
 @cache
 def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
-    """Each field's name, and whether it is left out while None."""
+    """Each field's name, and whether it is left out while None or empty."""
     return tuple((f.name, "omit_none" in f.metadata) for f in dataclasses.fields(kind))
 
 
@@ -418,17 +730,25 @@ def to_json(value: Any) -> Any:
     """A frozen spec (or tuple, dict, scalar) as plain JSON values."""
     if type(value) in _SCALARS:  # most values are, and this is the cheapest question
         return value
+    if isinstance(value, Component):
+        return value.plain()
+    if isinstance(value, _Part):
+        return value.json_fields()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            name: to_json(found)
-            for name, omit in _fields(type(value))
-            if (found := getattr(value, name)) is not None or not omit
-        }
+        return _json_fields(value)
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
         return {str(key): to_json(item) for key, item in value.items()}
     return value
+
+
+def _json_fields(value: Any) -> dict[str, Any]:
+    return {
+        name: to_json(field_value)
+        for name, omit in _fields(value.__class__)
+        if ((field_value := getattr(value, name)) is not None and field_value != {}) or not omit
+    }
 
 
 def canonical_json(value: Any) -> str:
@@ -448,12 +768,12 @@ def _canonical(spec: RunSpec) -> str:
     """``canonical_json(to_json(spec))``, put together from that of its parts."""
     words = []
     for name, omit in _by_name():
-        found = getattr(spec, name)
-        if isinstance(found, _Part):
-            words.append(f'"{name}":{found.canonical}')
-        elif found is not None or not omit:
-            # an encoder is dearer to set up than a whole number is to write
-            text = str(found) if type(found) is int else canonical_json(found)
+        value = getattr(spec, name)
+        if isinstance(value, _Part):
+            words.append(f'"{name}":{value.canonical}')
+        elif value is not None or not omit:
+            # setting up an encoder takes longer than writing a whole number
+            text = str(value) if type(value) is int else canonical_json(to_json(value))
             words.append(f'"{name}":{text}')
     return "{" + ",".join(words) + "}"
 
@@ -465,24 +785,83 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     """
     fields = dict(data)
     SPEC.check(fields.pop("schema_version", 1))
-    fields["model"] = build_shared(ModelSpec, fields["model"])
-    fields["data"] = build_shared(
-        DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
+    fields["model"] = _model_from_json(fields["model"])
+    fields["data"] = _data_from_json(fields["data"])
+    fields["schedule"] = build_shared(
+        ScheduleSpec, _with_components(fields["schedule"], "shape_part", "cooldown_part")
     )
-    fields["schedule"] = build_shared(ScheduleSpec, fields["schedule"])
-    fields["optim"] = build_shared(OptimSpec, fields["optim"])
+    fields["optim"] = build_shared(OptimSpec, fields["optim"], _optim_from_json)
     fields["eval"] = build_shared(EvalSpec, fields["eval"])
     fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
     if stop := fields.get("early_stop"):
         siblings = tuple(stop["siblings"])
         fields["early_stop"] = build(EarlyStop, {**stop, "siblings": siblings})
     if growth := fields.get("growth"):
-        model = build_shared(ModelSpec, growth["model"])
+        model = _model_from_json(growth["model"])
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
+    if start := fields.get("start_from"):
+        fields["start_from"] = build(StartFrom, start)
+    if "objective" in fields:
+        fields["objective"] = component_from_json(fields["objective"])
+    if "probes" in fields:
+        fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
+
+
+def _data_from_json(data: dict[str, Any]) -> DataSpec | TaskSpec:
+    if "source" in data:
+        return build(TaskSpec, _with_components(data, "source"))
+    return build_shared(DataSpec, {**data, "domains": tuple(data["domains"])})
+
+
+def _model_from_json(data: Any) -> Model:
+    if not isinstance(data, Mapping) or not data.keys() & {"architecture", "parametrisation"}:
+        return build_shared(ModelSpec, data)
+    fields = _with_components(data, "architecture", "parametrisation")
+    if "architecture" not in fields:
+        return build(ModelSpec, fields)
+    shape = fields.get("shape")
+    if not isinstance(shape, Mapping):
+        raise ValueError(f"shape is {quoted(shape)}, expected keys and values")
+    return build(OtherModel, {**fields, "shape": tuple(sorted(shape.items()))})
+
+
+def _with_components(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The fields of a spec's part, those of ``names`` that are there as components."""
+    made = {name: component_from_json(data[name]) for name in names if name in data}
+    return {**data, **made}
+
+
+_WHOLE_OVERRIDES = frozenset(("batch_tokens", "warmup_tokens"))
+
+
+def _optim_from_json(data: Any) -> OptimSpec:
+    """The inverse of ``to_json`` for an ``OptimSpec``: the one place that parses a rule's text."""
+    if not isinstance(data, dict) or not isinstance(data.get("rule"), str):
+        return build(OptimSpec, data)  # which says what is wrong
+    if "overrides" in data:
+        raise ValueError("unknown key 'overrides'")
+    text = data["rule"]
+    words = text.split(" ")
+    name = " ".join(word for word in words if "=" not in word)
+    try:
+        values = (word.split("=", 1) for word in words if "=" in word)
+        overrides = build(
+            RuleOverrides,
+            {key: (int if key in _WHOLE_OVERRIDES else float)(value) for key, value in values},
+        )
+    except ValueError as problem:
+        raise ValueError(f"rule is {quoted(text)}: {problem}") from None
+    if "optimizer" in data:  # what is absent is None, not AdamW's default
+        data = {**dict.fromkeys(("beta1", "beta2", "eps")), **data}
+    data = _with_components(data, "optimizer", "rule_part")
+    optim = build(OptimSpec, {**data, "rule": name, "overrides": overrides})
+    if optim.rule_text != text:
+        raise ValueError(f"rule is {quoted(text)}, expected {quoted(optim.rule_text)}")
+    return optim
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:

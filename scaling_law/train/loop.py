@@ -9,49 +9,61 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
+from scaling_law import parts
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import RunFailed
+from scaling_law.errors import RunFailed, one_line
 from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint, RunRecord
-from scaling_law.spec.run import Growth, Resources, RunSpec, derive_seed, to_json
+from scaling_law.spec.run import Growth, Resources, RunSpec, StartFrom, derive_seed, to_json
 from scaling_law.spec.schedule import lr_factor
 from scaling_law.train import checkpoint, device
-from scaling_law.train.compiled import compiled_loss
-from scaling_law.train.evaluate import Evaluation, evaluate
-from scaling_law.train.grow import grown_state
+from scaling_law.train.architectures import build, module_of
+from scaling_law.train.compiled import Loss, compiled_loss
+from scaling_law.train.evaluate import Examples
+from scaling_law.train.forward import Tensors, Trainable
 from scaling_law.train.learning_curve import Forecast
-from scaling_law.train.model import GPT
+from scaling_law.train.measure import Measured, Meter
+from scaling_law.train.objectives import Objective
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early
-from scaling_law.train.spikes import Guard
+from scaling_law.train.spikes import SpikeDetector
 from scaling_law.train.state import State, keep_snapshot, load, trained, went_back
 from scaling_law.train.writer import Writer
 
-EVAL_SEQS = 32
 _PROGRESS_EVERY_SECONDS = 0.5
 # Below this loss scale fp16 is no longer rounding but failing: the run has diverged.
 _SMALLEST_LOSS_SCALE = 1e-3
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(kw_only=True)
 class Job:
     """What one call of ``train_run`` works on.
 
-    ``trunk`` is the parent's folder of a branch or a grown run; ``should_stop`` is asked after
-    every step, and before every batch of the final evaluation: whoever asks is alive;
-    ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line;
-    ``known_enough`` is asked after every evaluation but the last whether to stop early.
+    ``spec`` is the run;
+    ``resources`` say how it is executed;
+    ``run_dir`` takes its files;
+    ``dataset`` gives its examples;
+    ``trunk`` is the parent's folder of a branch or a grown run;
+    ``first_weights`` is the file of another run's final weights, of a run that starts from them;
+    ``should_stop`` is asked after every step, before every batch of the final measurement and of
+    every probe; each question says that the run is alive;
+    ``progress(step, tokens_per_second)`` is called now and then;
+    ``log`` takes one line;
+    ``known_enough`` is asked after every measurement but the last whether to stop early.
     """
 
     spec: RunSpec
@@ -59,6 +71,7 @@ class Job:
     run_dir: RunDir
     dataset: Dataset
     trunk: RunDir | None = None
+    first_weights: Path | None = None
     should_stop: Callable[[], bool] = lambda: False
     progress: Callable[[int, float], None] = lambda step, rate: None
     log: Callable[[str], None] = lambda line: None
@@ -67,7 +80,7 @@ class Job:
 
 @functools.lru_cache(maxsize=64)
 def evaluation_steps(spec: RunSpec) -> tuple[int, ...]:
-    """Steps after which the validation loss is taken: closer together early, the last included.
+    """Steps after which the run is measured: closer together early, the last included.
 
     A trunk or single run gets ``curve_points`` at total * (i/n)^2; a branch a quarter of
     them, evenly over its cooldown.
@@ -85,8 +98,8 @@ def evaluation_steps(spec: RunSpec) -> tuple[int, ...]:
 def train_run(job: Job) -> RunRecord | None:
     """Train ``job.spec`` to its end and return its record, not yet written.
 
-    None when ``job.should_stop`` asked to stop: a checkpoint has been written then. Raises
-    ``RunFailed`` when memory runs out at one sequence, or a branch's trunk state is missing.
+    None when ``job.should_stop`` says so, after a checkpoint is written. Raises ``RunFailed`` when
+    memory runs out at one sequence, or a branch's trunk state is missing.
     """
     device.prepare_process(job.resources.device, job.resources.threads)
     job.dataset.keep_orders(1)
@@ -116,33 +129,33 @@ def _trained(job: Job, state: State) -> RunRecord | None:
 
 
 class Pace:
-    """Tells ``job.progress`` now and then how fast steps are going since ``first_step``."""
+    """Reports to ``job.progress`` now and then how fast steps go since ``first_step``."""
 
     def __init__(self, first_step: int) -> None:
         self._first_step = first_step
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
 
     def tell(self, job: Job, step: int) -> None:
-        """``step`` steps are done."""
+        """Report, if it is time, that ``step`` steps are done."""
         now = time.monotonic()
-        if now - self._told > _PROGRESS_EVERY_SECONDS:
-            self._told = now
+        if now - self._reported > _PROGRESS_EVERY_SECONDS:
+            self._reported = now
             done_tokens = (step - self._first_step) * job.spec.batch_tokens
             job.progress(step, done_tokens / max(now - self._began, 1e-9))
 
 
 def between_steps(job: Job, state: State) -> RunRecord | None:
-    """What is due after ``state.step`` steps: a point of the curve, a checkpoint.
+    """Do what is due after ``state.step`` steps: a point of the curve, a checkpoint.
 
-    Returns the record of a run that may end here, its final loss known well enough.
+    Returns the record of a run that may end here because its final loss is known well enough.
     """
     state.writer.check()
     steps, last = evaluation_steps(job.spec), job.spec.total_steps
     if state.step in steps and state.step < last:
         with state.clock():
-            found = _evaluate(job, state, job.spec.eval.curve_tokens)
-        assert found is not None
-        _add_curve_point(job, state, found)
+            measured = measure(job, state, final=False)
+        assert measured is not None
+        _add_curve_point(job, state, measured)
         if (forecast := job.known_enough()) is not None:
             return stopped_early(make_record(job, state, None, ""), forecast, job.dataset)
     resources = job.resources
@@ -151,7 +164,7 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
         due = due or state.step % resources.checkpoint_every_steps == 0
     if state.step in resources.save_steps:
         if state.guard is not None:
-            state.guard.snapshots.clear()  # branches start from it: nothing goes back behind it
+            state.guard.snapshots.clear()  # branches start here: the run never goes back further
         save(job, state)
     elif due and state.step < last:
         save(job, state)
@@ -159,13 +172,13 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
 
 
 def finish(job: Job, state: State) -> RunRecord | None:
-    """The final evaluation and the record; None, after a checkpoint, when asked to stop."""
+    """Measure the end and make the record; None, after a checkpoint, when asked to stop."""
     with state.clock():
-        final = _evaluate(job, state, job.spec.eval.val_tokens, job.should_stop)
+        final = measure(job, state, final=True)
     if final is None:
         stop(job, state)
         return None
-    if not math.isfinite(final.loss_nats):
+    if not math.isfinite(final.val.loss_nats):
         return make_record(job, state, None, "validation loss is not finite at the end")
     _add_curve_point(job, state, final)
     if job.resources.keep_weights:
@@ -174,12 +187,13 @@ def finish(job: Job, state: State) -> RunRecord | None:
 
 
 def _keep_weights(job: Job, state: State) -> None:
-    """The tokenizer goes with them: the cache it lies in may be gone when they are exported."""
+    """Save the final weights, with the tokenizer: its cache may be gone when they are exported."""
+    tokenizer = job.dataset.tokenizer
     checkpoint.save_weights(
         job.run_dir,
         {
             "model": {k: v.clone() for k, v in state.model.state_dict().items()},
-            "tokenizer": job.dataset.tokenizer.to_json(),
+            **({"tokenizer": tokenizer.to_json()} if tokenizer is not None else {}),
         },
     )
 
@@ -187,24 +201,30 @@ def _keep_weights(job: Job, state: State) -> None:
 def begin(job: Job) -> State:
     """A fresh, branched, grown or resumed state; the curve is cut back to its step."""
     spec, kind = job.spec, job.resources.device
-    model = GPT(
+    model = build(
         spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
     ).to(kind)
+    context = device.autocast(kind, spec.precision)
+    # what a probe measures is not compiled: its batches are of other shapes
+    trainable = trainable_of(spec, model)
+    examples = Examples(spec=spec, dataset=job.dataset, trainable=trainable)
     state = State(
         model=model,
+        trainable=trainable,
+        meter=Meter(examples, kind, context, job.log),
         optimizer=make_optimizer(model, spec.optim, kind),
         scaler=torch.amp.GradScaler(kind, enabled=spec.precision == "fp16"),
         micro_seqs=min(job.resources.micro_seqs or spec.batch_seqs, spec.batch_seqs),
         step=spec.start_step,
-        guard=Guard(spec.spikes) if spec.spikes else None,
+        guard=SpikeDetector(spec.spikes) if spec.spikes else None,
         writer=Writer(beside=writes_beside(kind)),
     )
     if job.resources.compiled:
-        context = device.autocast(kind, spec.precision)
-        state.compiled, state.micro_seqs = compiled_loss(
+        loss, state.micro_seqs = compiled_loss(
             model, spec.batch_seqs, state.micro_seqs, context, job.log
         )
-    # a state that branches start from and that is gone must be come by again
+        state.trainable = trainable_of(spec, model, loss)
+    # a missing branch-point checkpoint: resume from before it, so that it is written again
     lost = [s for s in job.resources.save_steps if not job.run_dir.checkpoint(s).is_file()]
     resumed = checkpoint.newest_valid(job.run_dir, job.log, min(lost, default=None))
     if resumed is not None:
@@ -214,12 +234,22 @@ def begin(job: Job) -> State:
         _start_from_trunk(job, state, spec.branch.at_step)
     elif spec.growth is not None:
         _grow(job, state, spec.growth)
+    elif spec.start_from is not None:
+        _start_from_weights(job, state, spec.start_from)
     records.write_curve(job.run_dir, [])
     return state
 
 
+def trainable_of(spec: RunSpec, model: nn.Module, compiled: Loss | None = None) -> Trainable:
+    """The model with the objective of its run; ``compiled`` stands for the model's own loss."""
+    component = spec.objective_component
+    objective: Objective = parts.load("objective", component.reference)
+    settings: Any = component.settings_as(objective.settings)
+    return Trainable(model, objective, settings, compiled)
+
+
 def writes_beside(kind: str) -> bool:
-    """Whether states are written while training goes on: where a host has time for it."""
+    """Whether states are written while training goes on, on hosts that have time for it."""
     return kind != "cpu"
 
 
@@ -227,7 +257,8 @@ def _resume(job: Job, state: State, saved: dict[str, Any]) -> None:
     _restore(job, state, saved)
     state.seconds = saved["seconds"]
     state.loss_sum, state.loss_count = saved["loss_sum"], saved["loss_count"]
-    state.last_norm = saved.get("last_norm", 0.0)  # states of before had none
+    state.last_norm = saved.get("last_norm", 0.0)  # absent from the first version
+    state.meter.failures.update(saved.get("failures", {}))
     if state.guard is not None:
         state.guard.load(saved["guard"])
     if "curve" in saved:  # the file may be torn, or damaged; the state is checked
@@ -247,7 +278,7 @@ def _start_from_trunk(job: Job, state: State, at_step: int) -> None:
 
 
 def _parents_state(job: Job, step: int) -> dict[str, Any]:
-    """A state that cannot be read is removed: its trunk will be trained to it again."""
+    """Load the parent's state; one that cannot be read is removed, so that it is made again."""
     assert job.trunk is not None, "a branch or grown run needs its parent's folder"
     path = job.trunk.checkpoint(step)
     try:
@@ -259,12 +290,42 @@ def _parents_state(job: Job, step: int) -> dict[str, Any]:
 
 
 def _grow(job: Job, state: State, growth: Growth) -> None:
-    """The parent's weights, enlarged; the optimiser's moments begin at zero, as the steps do."""
+    """Start from the parent's weights, enlarged; moments and steps begin at zero."""
     saved = _parents_state(job, growth.at_step)
     _check_corpus(job, saved)
     seed = derive_seed(job.spec.seed, "grow")
-    state.model.load_state_dict(grown_state(saved["model"], growth.model, job.spec.model, seed))
+    grow = module_of(job.spec.model).grow
+    if grow is None:
+        raise RunFailed(
+            f"{job.spec.label}: a model of the architecture {job.spec.model.architecture.name}"
+            " cannot grow"
+        )
+    state.model.load_state_dict(grow(saved["model"], growth.model, job.spec.model, seed))
     job.log(f"grown from {growth.trunk_id} at its step {growth.at_step}")
+
+
+def _start_from_weights(job: Job, state: State, start: StartFrom) -> None:
+    """Another run's final weights; the optimiser's moments begin at zero, as the steps do."""
+    path = job.first_weights
+    assert path is not None, "a run that starts from weights needs their file"
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != start.weights_sha256:
+            raise RunFailed(f"{path}: not the weights that this run was planned with")
+        saved = checkpoint.load_checkpoint(path)
+    except (OSError, checkpoint.DamagedCheckpoint) as problem:
+        raise RunFailed(f"{path}: the weights cannot be read ({problem})") from None
+    tokenizer = job.dataset.tokenizer
+    if saved.get("tokenizer") != (tokenizer.to_json() if tokenizer is not None else None):
+        raise RunFailed(
+            f"{path}: trained on tokens of another tokenizer; take the data of that run, or"
+            " tokenizer: bytes for both"
+        )
+    try:
+        state.model.load_state_dict(saved["model"])
+    except RuntimeError as problem:
+        reason = one_line(str(problem))[:200]
+        raise RunFailed(f"{path}: the weights of another model than this run's: {reason}") from None
+    job.log(f"started from the final weights of {start.run_id}")
 
 
 def _restore(job: Job, state: State, saved: dict[str, Any]) -> None:
@@ -282,7 +343,7 @@ def _check_corpus(job: Job, saved: dict[str, Any]) -> None:
 
 
 def save(job: Job, state: State) -> None:
-    """Have a checkpoint written; of older ones the newest and those branches need are kept."""
+    """Have a checkpoint written; of older ones the newest and those that branches need stay."""
     content = {
         **trained(state),
         "seconds": state.seconds,
@@ -291,6 +352,8 @@ def save(job: Job, state: State) -> None:
     }
     if state.guard is not None:
         content["guard"] = state.guard.state_dict()
+    if state.meter.failures:
+        content["failures"] = dict(state.meter.failures)
     state.writer.put(content, functools.partial(_write, job, state.step))
     state.saved_step = state.step
     state.last_saved = time.monotonic()
@@ -305,7 +368,7 @@ def _write(job: Job, step: int, content: dict[str, Any]) -> None:
 
 
 def stop(job: Job, state: State) -> None:
-    """Leave a checkpoint of this very step, on the disk when this returns."""
+    """Leave a checkpoint of this step, which is on the disk when this returns."""
     if state.saved_step != state.step:
         save(job, state)
     state.writer.settle()
@@ -313,14 +376,14 @@ def stop(job: Job, state: State) -> None:
 
 @contextlib.contextmanager
 def nothing_pending(members: Sequence[tuple[Job, State]]) -> Iterator[None]:
-    """Whatever ends the training inside, states handed over come to the disk before claims go."""
+    """However the training inside ends, its states are on the disk before leases are released."""
     try:
         yield
     except BaseException:
         for job, state in members:
             try:
                 state.writer.settle()
-            except Exception as problem:  # the first failure is the one to tell
+            except Exception as problem:  # the first failure is the one that is raised
                 job.log(f"a state could not be written: {problem}")
         raise
 
@@ -328,9 +391,9 @@ def nothing_pending(members: Sequence[tuple[Job, State]]) -> Iterator[None]:
 def apply_gradients(job: Job, state: State, loss: float) -> str:
     """Take the step whose gradients are there. Returns why the run has diverged, or "".
 
-    A non-finite loss or gradient ends the run before the update: skipping the step instead
-    would change the law being measured (``spikes`` does, where it was asked for).
-    fp16's loss scaler alone may skip, as it must.
+    A non-finite loss or gradient ends the run before the update: to skip the step instead would
+    change the law that is measured (``spikes`` does so where a config asks for it). Only fp16's
+    loss scaler may skip a step.
     """
     set_lr(state.optimizer, lr_now(job, state))
     if not math.isfinite(loss):
@@ -366,11 +429,11 @@ def why_diverged(state: State, loss: float, norm: float) -> str:
     return state.guard.why_spike(state.step, loss) if state.guard is not None else ""
 
 
-def batch_ids(job: Job, state: State) -> torch.Tensor:
-    """Token ids [B, T + 1] of the step to come.
+def next_batch(job: Job, state: State) -> Tensors:
+    """The batch of the step to come, in the host's memory.
 
-    Spare batches are those at the end of the first epoch, from its last backwards, which a run
-    of less than an epoch never comes to.
+    Spare batches are those at the end of the first epoch, counted backwards, which a run of less
+    than an epoch does not reach.
     """
     spec = job.spec
     number = spec.data_step + state.step
@@ -378,28 +441,21 @@ def batch_ids(job: Job, state: State) -> torch.Tensor:
     if spare is not None:
         whole = max(1, job.dataset.n_seqs("train", spec.model.n_ctx) // spec.batch_seqs)
         number = whole - 1 - spare % whole
-    batch = job.dataset.batch(
-        "train",
-        number,
-        batch_seqs=spec.batch_seqs,
-        n_ctx=spec.model.n_ctx,
-        seed=derive_seed(spec.seed, "data"),
-    )
-    return torch.from_numpy(batch)
+    return state.meter.examples.training(number)
 
 
 def _accumulate_gradients(job: Job, state: State) -> float:
     """Mean loss of the step's batch, its gradients left on the weights."""
-    ids = batch_ids(job, state)
-    return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, ids))
+    batch = next_batch(job, state)
+    return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, batch))
 
 
 def halving_on_out_of_memory(
-    members: Sequence[tuple[Job, State]], attempt: Callable[[], Found]
-) -> Found:
-    """``attempt()``, again on half the members' micro-batch while memory runs out.
+    members: Sequence[tuple[Job, State]], attempt: Callable[[], Result]
+) -> Result:
+    """Call ``attempt``, again with half the members' micro-batch while memory runs out.
 
-    Raises ``RunFailed`` when it does so at one sequence.
+    Raises ``RunFailed`` when it runs out at one sequence.
     """
     while True:
         try:
@@ -421,64 +477,64 @@ def halving_on_out_of_memory(
             torch.cuda.empty_cache()
 
 
-def _micro_batches(job: Job, state: State, ids: torch.Tensor) -> float:
+def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
     kind = job.resources.device
     context = device.autocast(kind, job.spec.precision)
     total = torch.zeros((), dtype=torch.float32, device=kind)
-    for part in torch.split(ids, state.micro_seqs):
-        tokens = device.to_device(part, kind)
+    for part in batch.split(state.micro_seqs):
+        examples = part.to(kind)
         with context():
-            loss = state.loss(tokens[:, :-1], tokens[:, 1:])
-        weighted = loss * (part.shape[0] / ids.shape[0])
+            loss = state.trainable.loss(examples)
+        weighted = loss * part.share
         state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
     return float(total)
 
 
-def _evaluate(
-    job: Job, state: State, tokens: int, should_stop: Callable[[], bool] = lambda: False
-) -> Evaluation | None:
-    batches = job.dataset.val_batches(
-        n_ctx=job.spec.model.n_ctx, max_tokens=tokens, batch_seqs=EVAL_SEQS
+def measure(job: Job, state: State, *, final: bool) -> Measured | None:
+    """Measure the run for its curve, or at its end: None there when asked to stop."""
+    tokens = job.spec.eval.val_tokens if final else job.spec.eval.curve_tokens
+    return state.meter.measure(
+        state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
     )
-    kind = job.resources.device
-    context = device.autocast(kind, job.spec.precision)
-    return evaluate(state.model, batches, kind, context, should_stop)
 
 
-def _add_curve_point(job: Job, state: State, evaluation: Evaluation) -> None:
-    if not math.isfinite(evaluation.loss_nats):
+def _add_curve_point(job: Job, state: State, measured: Measured) -> None:
+    if not math.isfinite(measured.val.loss_nats):
         return  # the next step's own check ends the run, with this curve
     spec = job.spec
     point = CurvePoint(
         step=state.step,
         tokens=state.step * spec.batch_tokens,
         train_loss_nats=state.loss_sum / max(1, state.loss_count),
-        val_loss_nats=evaluation.loss_nats,
+        val_loss_nats=measured.val.loss_nats,
         lr=spec.optim.lr * lr_factor(spec.schedule, state.step - 1, spec.total_steps),
         grad_norm=state.last_norm if math.isfinite(state.last_norm) else 0.0,
         seconds=round(state.seconds, 3),
+        metrics=measured.metrics,
     )
     records.append_curve(job.run_dir, point)
     state.curve.append(point)
     state.loss_sum, state.loss_count = 0.0, 0
 
 
-def make_record(job: Job, state: State, final: Evaluation | None, problem: str) -> RunRecord:
+def make_record(job: Job, state: State, final: Measured | None, problem: str) -> RunRecord:
     """The record of what was done; diverged, because of ``problem``, without a ``final``.
 
-    States and curve are on the disk before it, whole, as a record vouches for them.
+    States and curve are whole and on the disk before it, because a record stands for them.
     """
     state.writer.settle()
     kind = job.resources.device
     records.write_curve(job.run_dir, state.curve)
-    said = state.guard.words() if state.guard is not None else ""
+    notes = [problem, state.guard.words() if state.guard is not None else ""]
+    notes += state.meter.failures.values()
     record = describe(
         spec=job.spec,
         resources=job.resources,
         dataset=job.dataset,
+        objective=state.trainable.objective,
         final=final,
-        message="; ".join(words for words in (problem, said) if words),
+        message="; ".join(note for note in notes if note),
         steps_done=state.step,
         seconds=state.seconds,
         peak_memory_bytes=device.peak_memory_bytes(kind),

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from scaling_law.files.lease import ClaimLost
+from scaling_law.errors import RunFailed
+from scaling_law.files.lease import LeaseLost
 from scaling_law.files.record import RunRecord
 from scaling_law.train import device, loop
+from scaling_law.train.architectures import module_of
 from scaling_law.train.loop import Job, Pace
 from scaling_law.train.optim import set_lr
 from scaling_law.train.stack import StackedGPT
@@ -30,7 +32,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
     """Train ``jobs`` to their ends, telling ``over`` each record as soon as there is one.
 
     ``over`` gets None for a run that was asked to stop: its checkpoint has been written. It is
-    not told of one whose claim was lost: that leaves, and the others go on. Runs resumed at
+    not told of one whose lease was lost: that leaves, and the others go on. Runs resumed at
     different steps wait for the last of them. Raises as ``loop.train_run`` does.
     """
     device.prepare_process(jobs[0].resources.device, jobs[0].resources.threads)
@@ -45,7 +47,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
             active = [member for member in going if member[1].step == lowest]
             models = tuple(state.model for _, state in active)
             if stack is None or stack.members != models:
-                stack, static = StackedGPT(models), records_steps(active)
+                stack, static = _stacked(active), records_steps(active)
                 optimizers = _Optimizers(active, static)
                 recorded = _static_step(active, stack, optimizers) if static else None
             problems = None
@@ -60,11 +62,23 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
                 job, state = member
                 try:
                     ended = _settle(job, state, problem, paces[job.spec.run_id], over)
-                except ClaimLost as lost:
+                except LeaseLost as lost:
                     job.log(f"stopped without writing: {lost}")
                     ended = True
                 if ended:
                     going.remove(member)
+
+
+def _stacked(active: Sequence[Member]) -> StackedGPT:
+    """The members' models as one program, which only runs are planned for that have one."""
+    model = active[0][0].spec.model
+    stack = module_of(model).stack
+    if stack is None:
+        raise RunFailed(
+            f"models of the architecture {model.architecture.name} have no program for several;"
+            " set stacking: off"
+        )
+    return stack([state.model for _, state in active])
 
 
 def records_steps(active: Sequence[Member]) -> bool:
@@ -100,7 +114,7 @@ def _recorded_step(
             keep_snapshot(state)
         optimizers.set_rates()
         try:
-            losses, norms = recorded.take(_ids(active))
+            losses, norms = recorded.take(*_batches(active))
         except RuntimeError as problem:
             if not device.is_out_of_memory(problem):
                 raise
@@ -116,19 +130,22 @@ def _recorded_step(
     return problems
 
 
-def _ids(active: Sequence[Member]) -> torch.Tensor:
-    """The members' batches, [S, B, T + 1]."""
-    return torch.stack([loop.batch_ids(job, state) for job, state in active])
+def _batches(active: Sequence[Member]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ids and the targets of the members' batches, [S, B, T]."""
+    batches = [loop.next_batch(job, state) for job, state in active]
+    assert all(batch.weights is None for batch in batches), "a stack counts all targets alike"
+    inputs = torch.stack([batch.inputs for batch in batches])
+    return inputs, torch.stack([batch.targets for batch in batches])
 
 
 def _begun(job: Job, over: Over) -> list[Member]:
-    """The member, unless its claim is lost, or it was stopped in its final evaluation."""
+    """The member, unless its lease is lost, or it was stopped in its final evaluation."""
     try:
         state = loop.begin(job)
         if state.step < job.spec.total_steps:
             return [(job, state)]
         over(job, loop.finish(job, state))
-    except ClaimLost as lost:
+    except LeaseLost as lost:
         job.log(f"stopped without writing: {lost}")
     return []
 
@@ -268,13 +285,14 @@ def _gradients(active: Sequence[Member], stack: StackedGPT) -> list[float]:
     stack.drop_gradients()
     first, kind = active[0][0], active[0][0].resources.device
     context = device.autocast(kind, first.spec.precision)
-    ids = _ids(active)
+    inputs, targets = _batches(active)
     total = torch.zeros(len(active), dtype=torch.float32, device=kind)
-    for part in torch.split(ids, active[0][1].micro_seqs, dim=1):
-        tokens = device.to_device(part, kind)
+    seqs = active[0][1].micro_seqs
+    for part in zip(torch.split(inputs, seqs, 1), torch.split(targets, seqs, 1), strict=True):
+        tokens, predicted = (device.to_device(ids, kind) for ids in part)
         with context():
-            losses = stack.losses(tokens[..., :-1], tokens[..., 1:])
-        weighted = losses * (part.shape[1] / ids.shape[1])
+            losses = stack.losses(tokens, predicted)
+        weighted = losses * (tokens.shape[1] / inputs.shape[1])
         scaled = [
             state.scaler.scale(loss) for loss, (_, state) in zip(weighted, active, strict=True)
         ]

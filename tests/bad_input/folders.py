@@ -267,7 +267,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("kept-out-folder-a-list", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", "[]"), "kept/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),
     # links, pipes, folders
     ("loop", ("fit", "a"), _loop, "a: no such folder; `slaw run --mode quick` makes results/quick"),
-    ("loop-config", ("plan", "a"), _loop, "a: neither a file nor a shipped config; shipped are dev, full, quick"),
+    ("loop-config", ("plan", "a"), _loop, "a: neither a file nor a shipped config; shipped are dev, full, quick, and the experiments"),
     ("loop-config-by-name", ("plan", "a.yaml"), lambda f: (f / "a.yaml").symlink_to("a.yaml"), "a.yaml: cannot be read (Too many levels of symbolic links)"),
     ("loop-table", ("fit", "a.csv"), lambda f: (f / "a.csv").symlink_to("a.csv"), "a.csv: no such folder; `slaw run --mode quick` makes results/quick"),
     ("loop-corpus", ("plan", "s.yaml", "--device", "cpu", "--set", "data.corpus=a"), _loop, "data.corpus: 'a' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2) nor an"),
@@ -285,8 +285,8 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("one-page-for-several", ("report", ".", "--out", "r.html"), _two_sweeps, "--out r.html: one page, but 3 sweeps: one, sweep, two"),
     # a sweep that cannot go on
     ("run-plan-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("plan.json", "{")), "sweep/plan.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
-    ("run-data-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "{")), "sweep/data.json: damaged, and no record says which text the runs began with; if nothing here was trained yet delete it, else start a new sweep with --out"),
-    ("run-data-a-list", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "[]")), "sweep/data.json: damaged, and no record says which text the runs began with; if nothing here was trained yet delete it, else start a new sweep with --out"),
+    ("run-data-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "{")), "sweep/data.json: damaged, and no record says which text the runs began with; delete it if nothing here has been trained yet, else start a new sweep with --out"),
+    ("run-data-a-list", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "[]")), "sweep/data.json: damaged, and no record says which text the runs began with; delete it if nothing here has been trained yet, else start a new sweep with --out"),
 ]
 # fmt: on
 

@@ -18,8 +18,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from scaling_law.config.load import begun_config_key, load_config
-from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
+from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.design.adaptive import _Loop
 from scaling_law.files import checksum, lease
 from scaling_law.files.layout import RunDir, SweepDir
@@ -29,13 +29,13 @@ from scaling_law.forecast.budget import Budget
 from scaling_law.plan import device_profile
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import worker
-from scaling_law.run.pinned import begun_plan, pinned_data
+from scaling_law.run.pinned import begun_plan
 from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
-from scaling_law.run.sweep_state.status import sweep_status
+from scaling_law.run.sweep_state.snapshot import sweep_status
 from scaling_law.run.tracking import Feed
 from scaling_law.train import checkpoint, export
-from tests.fakes import cpu_profile
+from tests.fakes import cpu_profile, pinned_text, text_spec
 from tests.faults.world import Sweep
 
 NOTHING = object()
@@ -58,7 +58,7 @@ class World:
     @property
     def data(self) -> Path:
         """The prepared text."""
-        return dataset_folder(self.sweep.config.data.spec())
+        return dataset_folder(text_spec(self.sweep.config))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _state(world: World) -> Any:
     return found[0], float(found[1]["w"].sum())
 
 
-def _dataset(dataset: Dataset) -> Any:
+def _dataset(dataset: TextDataset) -> Any:
     hashes = {s: hash(dataset.tokens(s).tobytes()) for s in ("train", "val")}
     return dataset.meta, dataset.tokenizer.to_json(), hashes
 
@@ -107,11 +107,11 @@ def _opened(world: World) -> Any:
 
 
 def _prepared_again(world: World) -> Any:
-    return _dataset(pinned_data(world.sweep.config, world.sweep.dir, lambda line: None))
+    return _dataset(pinned_text(world.sweep.config, world.sweep.dir, lambda line: None))
 
 
 def _plan(world: World) -> Any:
-    """Planned anew or as begun: the same plan, and a whole config beside it."""
+    """Planned again or as begun: the same plan, and a complete config beside it."""
     config, folder = world.sweep.config, world.sweep.dir
     plan = begun_plan(config, cpu_profile(), folder, lambda line: None)
     return plan, checksum.read_text(folder.config)
@@ -127,17 +127,18 @@ def _status(world: World) -> Any:
 
 def _weights(world: World) -> Any:
     model, tokenizer = export._read(world.states)
+    assert tokenizer is not None
     return float(model["w"].sum()), tokenizer.to_json()
 
 
-def _claimed(world: World) -> Any:
-    """Whoever comes has it, once it is known to be dead or has been still for long."""
+def _leased(world: World) -> Any:
+    """The next process takes it once its holder is dead or has been silent for long."""
     seconds = itertools.count()
-    watch = lease.Watch(clock=lambda: float(next(seconds)))
-    while watch.holder(world.states.claim) is not None:
+    watch = lease.LeaseWatch(clock=lambda: float(next(seconds)))
+    while watch.holder(world.states.lease) is not None:
         pass
-    with lease.Claims() as claims:
-        claims.take(world.states.claim)
+    with lease.Leases() as leases:
+        leases.take(world.states.lease)
     return "had"
 
 
@@ -230,7 +231,7 @@ KINDS = (
     ),
     Kind(name="tokenizer.json", path=lambda w: w.data / "tokenizer.json", read=_opened, above=1),
     Kind(name="weights.pt", path=lambda w: w.states.weights, read=_weights),
-    Kind(name="claim", mends=True, path=lambda w: w.states.claim, read=_claimed),
+    Kind(name="claim", mends=True, path=lambda w: w.states.lease, read=_leased),
     Kind(
         name="dashboard.json",
         mends=True,

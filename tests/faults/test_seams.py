@@ -1,4 +1,4 @@
-"""Faults where two parts meet: growth and states, stacks and claims, a sweep and its readers."""
+"""Faults where two parts meet: growth and states, stacks and leases, a sweep and its readers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import pytest
 
 from scaling_law.cli.main import main
 from scaling_law.files.layout import RunDir
-from scaling_law.files.lease import Claims, read_claim, remove_claim
+from scaling_law.files.lease import Leases, read_lease, remove_lease
 from scaling_law.run import worker
+from scaling_law.run.cleanup import temporary_files
 from tests.faults.harness import assert_nothing_lost
-from tests.faults.world import CONFIG, InlineEngine, begin_sweep, results, write_text
+from tests.faults.world import CONFIG, begin_sweep, results, write_text
+from tests.inline_engine import InlineExecutor
 
 GROWN = """
 name: grown
@@ -56,7 +58,7 @@ def test_a_grown_run_whose_parents_state_is_damaged_gets_it_again(tmp_path):
             state = parent.checkpoint(growth.at_step)
             state.write_bytes(state.read_bytes()[:-1])
 
-    engine = InlineEngine(before)
+    engine = InlineExecutor(hurt.dir, before)
     outcome = hurt.run(engine)
     assert (outcome.exit_code, outcome.failed, outcome.blocked) == (0, {}, {})
     assert engine.trained.count(parent.path.name) == engine.trained.count(grown.run_id) == 2
@@ -65,7 +67,7 @@ def test_a_grown_run_whose_parents_state_is_damaged_gets_it_again(tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_stacks_member_whose_claim_is_lost_writes_no_more_and_the_others_go_on(tmp_path):
+def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(tmp_path):
     text = write_text(tmp_path / "text")
     whole = begin_sweep(tmp_path / "whole", text, config_text=STACKED)
     assert whole.run().exit_code == 0
@@ -80,16 +82,17 @@ def test_a_stacks_member_whose_claim_is_lost_writes_no_more_and_the_others_go_on
     def take_it() -> bool:
         asked.append(1)
         if len(asked) == 20:  # each member asks after each step
-            seen = read_claim(victim.claim)
-            assert seen is not None and remove_claim(victim.claim, seen.token)
-            somebody.enter_context(Claims()).take(victim.claim)
+            seen = read_lease(victim.lease)
+            assert seen is not None and remove_lease(victim.lease, seen.token)
+            somebody.enter_context(Leases()).take(victim.lease)
             then.update(_files(victim))
         return False
 
-    class Stack(InlineEngine):
-        def submit(self, run_dirs, resources):
-            if [run_dir.path.name for run_dir in run_dirs] != stack:
-                return super().submit(run_dirs, resources)
+    class Stack(InlineExecutor):
+        def submit(self, runs):
+            if [run.run_id for run in runs] != stack:
+                return super().submit(runs)
+            run_dirs = [hurt.dir.run(run_id) for run_id in stack]
             assert worker.work_on(run_dirs, take_it) == [victim]
             assert _files(victim) == then
             assert "stopped without writing" in victim.log.read_text()
@@ -100,15 +103,38 @@ def test_a_stacks_member_whose_claim_is_lost_writes_no_more_and_the_others_go_on
         def state(self, handle):
             return "elsewhere"
 
-    assert hurt.run(Stack()).exit_code == 0
+    assert hurt.run(Stack(hurt.dir)).exit_code == 0
     assert len(asked) > 20
     assert results(hurt.dir) == results(whole.dir)
 
 
+@pytest.mark.usefixtures("cache")
+def test_a_worker_that_slept_before_it_began_leaves_the_run_to_the_next(tmp_path, monkeypatch):
+    hurt = begin_sweep(tmp_path / "hurt", write_text(tmp_path / "text"))
+    somebody = contextlib.ExitStack()
+    listed = temporary_files
+
+    def asleep(run_dir: RunDir) -> list[Path]:
+        """Another process takes the run over between the lease and the first look at the folder."""
+        monkeypatch.setattr(worker, "temporary_files", listed)
+        holder = read_lease(run_dir.lease)
+        assert holder is not None and remove_lease(run_dir.lease, holder.token)
+        somebody.enter_context(Leases()).take(run_dir.lease)
+        (run_dir.path / ".curve.jsonl.theirs.tmp").touch()
+        return listed(run_dir)
+
+    monkeypatch.setattr(worker, "temporary_files", asleep)
+    hurt.trunk.path.mkdir(parents=True)
+    with somebody:
+        assert worker.work_on([hurt.trunk], lambda: False) == [hurt.trunk]
+    left = {path.name for path in hurt.trunk.path.iterdir()}
+    assert left == {".curve.jsonl.theirs.tmp"}, "nothing was written, nothing removed"
+
+
 def _files(run_dir: RunDir) -> dict[str, bytes]:
-    """What counts in a run's folder: not its diary, its progress, and its claim's counter."""
+    """What counts in a run's folder: not its log, its progress, and its lease's counter."""
     paths = [path for path in run_dir.path.rglob("*") if path.is_file()]
-    apart = (run_dir.log, run_dir.progress, run_dir.claim)
+    apart = (run_dir.log, run_dir.progress, run_dir.lease)
     return {str(p): p.read_bytes() for p in paths if p not in apart}
 
 

@@ -1,4 +1,4 @@
-"""A real sweep whose longest cooldown ends early, says so, and is not taken for a measurement."""
+"""A real sweep whose longest cooldown ends early, says so, and does not count as measured."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
+from scaling_law.data.text import open_dataset
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, load_records, read_record
@@ -18,10 +18,11 @@ from scaling_law.plan.table import early_stop_words
 from scaling_law.run.runner import Runner
 from scaling_law.run.session import closing
 from scaling_law.run.sweep_state.progress import describe_end
-from scaling_law.run.sweep_state.status import format_status, sweep_status
-from scaling_law.run.worker import work_on
+from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.run import run_spec_from_json, to_json
-from tests.fakes import config_of, cpu_profile, write_text
+from tests.fakes import config_of, cpu_profile, text_spec, write_text
+from tests.inline_engine import InlineExecutor
 
 SWEEP = """
 name: early
@@ -35,29 +36,6 @@ eval: {{val_tokens: 1024, curve_tokens: 1024, curve_points: 20}}
 precision: fp32
 early_stop: {early_stop}
 """
-
-
-class InPlace:
-    """An engine that trains in this process, one run at a time, in the order it is asked."""
-
-    slots = 4
-
-    def __init__(self) -> None:
-        self.order: list[str] = []
-
-    def submit(self, run_dirs, resources):
-        self.order += [run_dir.path.name for run_dir in run_dirs]
-        work_on(run_dirs, lambda: False)
-        return tuple(self.order)
-
-    def state(self, handle):
-        return "over"
-
-    def cancel(self, handle):
-        pass
-
-    def close(self, seconds=0.0):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +53,14 @@ def swept(text, tmp_path_factory):
             config = config_of(SWEEP.format(corpus=text, early_stop=setting))
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("SLAW_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-                dataset = open_dataset(prepare(config.data.spec()))
+                dataset = open_dataset(prepare(text_spec(config)))
             plan = make_plan(config, cpu_profile(), train_tokens=dataset.n_tokens("train"))
             sweep = SweepDir(tmp_path_factory.mktemp("sweep"))
-            spec, folder = to_json(config.data.spec()), str(dataset.folder)
+            spec, folder = to_json(text_spec(config)), str(dataset.folder)
             pin = {"spec": spec, "folder": folder, "fingerprint": dataset.fingerprint}
             layout.write_json(sweep.data, pin)
             layout.write_json(sweep.plan, plan.to_json())
-            runner = Runner(plan, sweep, InPlace())
+            runner = Runner(plan, sweep, InlineExecutor(sweep, slots=4))
             runner.run()
             known[setting, again] = sweep, plan, runner
         return known[setting, again]
@@ -100,7 +78,7 @@ def losses(sweep: SweepDir):
     return {r.run_id: (r.status, r.val_loss_nats, r.metrics, r.tokens) for r in load_records(sweep)}
 
 
-def test_the_longest_branch_ends_early_with_its_loss_foretold(swept):
+def test_the_longest_branch_ends_early_with_a_predicted_loss(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
     assert record.spec.total_steps == max(run.spec.total_steps for run in plan.runs)
@@ -118,7 +96,7 @@ def test_the_longest_branch_ends_early_with_its_loss_foretold(swept):
     assert not list(sweep.runs.glob("*/ckpt/*.pt")), "spent states are removed"
 
 
-def test_the_forecast_is_near_what_the_whole_run_ends_with(swept):
+def test_the_forecast_is_near_the_loss_of_the_whole_run(swept):
     record = stopped(swept("0.1")[0])
     whole = max(load_records(swept("false")[0]), key=lambda r: r.spec.total_steps)
     assert whole.spec == dataclasses.replace(record.spec, early_stop=None)
@@ -143,7 +121,7 @@ def test_a_tight_tolerance_trains_to_the_end(swept):
 def test_a_branch_waits_for_the_siblings_it_learns_from(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
-    order = runner.engine.order
+    order = runner.executor.trained
     assert record.spec.early_stop is not None
     siblings = record.spec.early_stop.siblings
     assert all(order.index(s) < order.index(record.run_id) for s in siblings)
@@ -155,7 +133,7 @@ def test_a_branch_waits_for_the_siblings_it_learns_from(swept):
     assert ready == {record.run_id}
 
 
-def test_everything_that_tells_of_the_sweep_tells_of_it(swept):
+def test_status_and_progress_report_it(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
     assert "allowed to 1 of the points" in early_stop_words(plan)[0]
@@ -169,7 +147,7 @@ def test_everything_that_tells_of_the_sweep_tells_of_it(swept):
     assert "nats/token predicted" in format_status(status)
 
 
-def test_a_fit_leaves_it_out_by_name_unless_told_to_keep_it(swept):
+def test_a_fit_leaves_it_out_by_name_unless_keep_names_it(swept):
     sweep, _, _ = swept("0.1")
     record = stopped(sweep)
     records = load_records(sweep)

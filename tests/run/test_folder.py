@@ -1,4 +1,4 @@
-"""A sweep's folder named again: gone on with, or refused to what would not fit beside its runs."""
+"""A sweep's folder named again: it is resumed, or refuses runs that do not belong there."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.plan import make_plan
-from scaling_law.run import pinned
+from scaling_law.run import pins
 from scaling_law.run.pinned import keep_plan
 from scaling_law.run.session import Request, resumed, run_sweep
-from scaling_law.run.sweep_state.status import format_status, sweep_status
+from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.text import format_status
 from tests.fakes import cpu_profile, ladder_config, record_of
 
 
@@ -80,32 +81,32 @@ def reach(*arguments):
     "override",
     ["grid.0.flops_ladder.count=3", "grid.0.flops_ladder.count=5", "grid.0.seeds.nano55k=[0,7]"],
 )
-def test_another_grid_goes_on_beside_the_runs(place, monkeypatch, override):
-    monkeypatch.setattr(pinned, "pinned_data", reach)
+def test_another_grid_adds_runs(place, monkeypatch, override):
+    monkeypatch.setattr(pins, "pinned_datasets", reach)
     with pytest.raises(Reached):
         run_sweep(request(override), lambda text: None)
 
 
-def test_a_config_that_was_mended_before_any_run_ended_goes_on(place, monkeypatch):
+def test_a_config_that_is_corrected_before_any_run_finished_is_accepted(place, monkeypatch):
     for run in place.run_dirs():
         run.record.unlink()
-    monkeypatch.setattr(pinned, "pinned_data", reach)
+    monkeypatch.setattr(pins, "pinned_datasets", reach)
     with pytest.raises(Reached):
         run_sweep(request("data.vocab_size=600"), lambda text: None)
 
 
 def test_the_status_counts_runs_of_earlier_plans(place):
-    assert "beside them" not in format_status(sweep_status(place))
+    assert "also here" not in format_status(sweep_status(place))
     plan = make_plan(ladder_config(), cpu_profile(), train_tokens=None)
     config = ladder_config()
     few = plan.runs[:5]
     keep_plan(type(plan)(**{**vars(plan), "runs": few}), config, place)
     said = format_status(sweep_status(place))
-    assert "beside them 35 finished runs of earlier plans" in said
+    assert "also here: 35 finished runs of earlier plans" in said
 
 
 @pytest.mark.parametrize("folder", ["results/mine", "results"])
-def test_a_folder_goes_on_with_its_sweep(place, folder):
+def test_a_folder_resumes_its_sweep(place, folder):
     found = resumed(Request(config=folder, overrides=("limits.time=3h",)))
     assert found == Request(
         config="results/mine/sweep.yaml",
@@ -125,7 +126,7 @@ def test_the_command_takes_a_folder(place, capsys):
     assert "results/mine" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_gone_on_with_is_refused(place, capsys):
+def test_a_folder_that_cannot_be_resumed_is_refused(place, capsys):
     Path("empty").mkdir()
     words = ["run", "results/mine", "--adaptive", "--target", "1e8", "--flops", "1e13"]
     for line, said in (
@@ -138,11 +139,11 @@ def test_a_folder_that_cannot_be_gone_on_with_is_refused(place, capsys):
     with pytest.raises(ConfigError, match=r"damaged.*give the config.*--out results/mine"):
         resumed(Request(config="results/mine"))
     layout.write_json(place.adaptive, {})
-    with pytest.raises(ConfigError, match="begun with --adaptive; type the line"):
+    with pytest.raises(ConfigError, match="begun with --adaptive; run the command"):
         resumed(Request(config="results/mine"))
 
 
-def test_before_the_first_sweep_there_is_none_and_that_is_no_mistake(tmp_path, monkeypatch, capsys):
+def test_no_sweep_yet_is_no_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["status"]) == 0

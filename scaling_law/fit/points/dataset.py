@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.files.record import RunRecord, load_records, only_sweep
+from scaling_law.files.record import RunRecord, load_records, loss_families, only_sweep
 from scaling_law.fit.checks.screen import screen
 from scaling_law.fit.points.cells import Rows
 from scaling_law.fit.points.points import FitPoints, points_from_records
@@ -158,8 +158,14 @@ def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
 
 
 def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
-    """Raises ``FitError`` for several tokenizers: their losses are different quantities."""
-    kinds = {(r.spec.data.tokenizer, r.spec.model.vocab_size) for r in records}
+    """Raises ``FitError`` for several objectives or tokenizers: their losses do not compare."""
+    families = loss_families(records)
+    if len(families) > 1:
+        raise FitError(
+            f"the runs have losses of different objectives ({', '.join(families)}), which do not"
+            " compare; fit each objective's runs alone, with --where objective=NAME"
+        )
+    kinds = {(r.spec.data.coding, r.spec.model.vocab_size) for r in records}
     if len(kinds) > 1:
         names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))
         raise FitError(

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import RunRecord
-from scaling_law.spec.counts import CONVENTIONS, train_flops
-from scaling_law.spec.recipe import apart, listed_recipes, recipe_name, recipes
+from scaling_law.spec.counts import CONVENTIONS
+from scaling_law.spec.recipe import listed_recipes, recipe_names
 from scaling_law.units import format_count
 
 Floats = NDArray[np.float64]
@@ -132,7 +132,7 @@ def points_from_records(
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
     kept, dropped = _usable(records, keep)
-    differing = [recipe_name(recipe) for recipe in apart(recipes([r.spec for r in kept]))]
+    differing = recipe_names([r.spec for r in kept])
     params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
     tokens = np.array([r.tokens for r in kept], dtype=np.float64)
     counted = 6 * params * tokens if flops == "6nd" else np.array([r.flops_exact for r in kept])
@@ -187,7 +187,7 @@ def _as_predicted(record: RunRecord) -> RunRecord:
         record,
         tokens=tokens,
         tokens_unique=int(metrics["planned_tokens_unique"]),
-        flops_exact=train_flops(record.spec.model, tokens),
+        flops_exact=record.flops_exact + metrics["flops_saved"],
         val_loss_nats=metrics["predicted_loss_nats"],
         val_loss_sem_nats=width / _SEMS_IN_INTERVAL,
     )
@@ -203,11 +203,10 @@ def _why_not(record: RunRecord, keep: Collection[str]) -> str:
     if grown is not None and "grown" not in keep:
         spent = f"{format_count(grown.parent_tokens)} tokens, {grown.parent_flops:.3g} FLOPs"
         return f"grown: began as {grown.trunk_id} after {spent}, which its own do not count"
-    schedule, keep_hot = record.spec.schedule, "not_annealed" in keep
+    keep_hot = "not_annealed" in keep
     if record.kind == "trunk" and not keep_hot:
         return "not_annealed: a trunk (its branches are the points)"
-    hot = schedule.shape == "constant" or (schedule.shape == "wsd" and not schedule.decay_steps)
-    if hot and not keep_hot:
+    if record.spec.schedule.end != "annealed" and not keep_hot:
         return "not_annealed: its learning rate never decays"
     loss = record.val_loss_nats
     if loss is None or not (math.isfinite(loss) and loss > 0):
@@ -234,7 +233,7 @@ def _trunks(records: Sequence[RunRecord], differing: Sequence[str]) -> list[str]
     names = []
     for record, recipe in zip(records, differing, strict=True):
         model = record.spec.model
-        shape = f"{model.n_layer}x{model.d_model}x{model.n_head}"
+        shape = "x".join(str(value) for value in model.dimensions.values())
         tags = dict(record.spec.tags)
         size = tags.get("root", tags.get("size", shape))
         corpus = "" if shared else f" {record.corpus_fingerprint[:6]}"

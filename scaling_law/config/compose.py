@@ -1,0 +1,494 @@
+"""Parts in a config: which ones it chooses, with the settings that each part declares itself.
+
+A config writes a part's settings beside its name (``optim: {name: sgd, momentum: 0.9}``), or
+under it where the part is a section of its own (``objective: {name: fim, rate: 0.5}``). They are
+checked against the part's own ``Settings`` here; what is left is checked by ``schema``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling_law import parts
+from scaling_law.errors import ConfigError, quoted
+from scaling_law.parts import Reference
+from scaling_law.spec.component import Component
+from scaling_law.spec.run import (
+    DEFAULT_ARCHITECTURE,
+    DEFAULT_OBJECTIVE,
+    DEFAULT_OPTIMIZER,
+    DEFAULT_PARAMETRISATION,
+    to_json,
+)
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+FORBID = {"extra": "forbid"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A place in a config where a part is chosen.
+
+    ``word`` is the kind of part;
+    ``section`` is the top-level key that holds it, or that it is;
+    ``key`` names the part within the section; None where the section is the part itself: a name,
+    or its name and settings;
+    ``default`` is the part of a config that names none, None for no part;
+    ``several`` says that the section is a list of parts, or a mapping of their names to settings;
+    ``before`` is the key that what the part adds is written before: the settings within their
+    section, or else the section;
+    ``always`` says that the key is written at its default too.
+
+    With ``before`` and ``always`` a config is written as it was before parts could be chosen, so
+    that folders know it again.
+    """
+
+    word: str
+    section: str
+    key: str | None = None
+    default: str | None = None
+    several: bool = False
+    before: str | None = None
+    always: bool = False
+
+
+DEFAULT_ENGINE = "local"
+SLOTS = (
+    Slot(word="source", section="data", key="source", before="max_epochs"),
+    Slot(
+        word="architecture", section="model", key="architecture", default=DEFAULT_ARCHITECTURE,
+        before="gradient_checkpointing",
+    ),
+    Slot(
+        word="parametrisation", section="model", key="parametrisation",
+        default=DEFAULT_PARAMETRISATION, before="gradient_checkpointing",
+    ),
+    Slot(
+        word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
+        before="weight_decay",
+    ),
+    Slot(
+        word="rule", section="optim", key="rule", default="slaw_small", before="weight_decay",
+        always=True,
+    ),
+    Slot(
+        word="schedule", section="schedule", key="shape", default="wsd", before="decay_frac",
+        always=True,
+    ),
+    Slot(
+        word="cooldown", section="schedule", key="cooldown", default="1-sqrt", before="decay_frac",
+        always=True,
+    ),
+    Slot(word="tracker", section="trackers", several=True, before="limits", always=True),
+    Slot(word="objective", section="objective", default=DEFAULT_OBJECTIVE),
+    Slot(word="probe", section="probes", several=True),
+    Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
+    Slot(word="experiment", section="experiment"),
+)  # fmt: skip
+
+
+# Sections that are nothing but a part, or a list of parts.
+PART_SECTIONS = tuple(slot.section for slot in SLOTS if slot.key is None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A part as a config chooses it.
+
+    ``word`` is its kind;
+    ``reference`` says which part it is;
+    ``settings`` is an instance of the part's ``Settings``;
+    ``is_key`` says that the config writes the name as a key that holds the settings.
+    """
+
+    word: str
+    reference: Reference
+    settings: Any
+    is_key: bool = False
+
+    @property
+    def part(self) -> Any:
+        """What the part's file exports."""
+        return parts.load(self.word, self.reference)
+
+    @property
+    def spelled(self) -> str:
+        """The name as a config writes it."""
+        own = self.reference.source_sha256 is not None
+        return f"{self.reference.name}.py" if own else self.reference.name
+
+    @property
+    def component(self) -> Component:
+        """What a run records of it: settings at their default are absent."""
+        return Component(
+            name=self.reference.name,
+            settings=tuple(sorted(parts.set_fields(self.settings).items())),
+            source_sha256=self.reference.source_sha256,
+        )
+
+    @property
+    def beyond_name(self) -> Component | None:
+        """The component of a part that a run's spec names elsewhere; None if that says all."""
+        plain = Component(name=self.reference.name)
+        return None if self.component == plain else self.component
+
+
+Choices = Mapping[str, tuple[Choice, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """A config's plain values taken apart.
+
+    ``rest`` is what ``schema`` checks, without the settings of parts;
+    ``choices`` are the parts by kind;
+    ``known`` has those as well whose settings are refused: what their files export, by kind;
+    ``errors`` are problems in the form of pydantic's;
+    ``unsettled`` are the sections whose part is not known, nor therefore its settings.
+    """
+
+    rest: Any
+    choices: Choices
+    known: Mapping[str, tuple[Any, ...]]
+    errors: list[dict[str, Any]]
+    unsettled: frozenset[str] = frozenset()
+
+
+def compose(data: Any, folders: Sequence[Path]) -> Composed:
+    """Take the parts out of a config's plain values.
+
+    A user's own file is looked for in ``folders``. What is not of the right type is left in
+    ``rest``, for ``schema`` to refuse.
+    """
+    if not isinstance(data, dict):
+        return Composed(rest=data, choices={}, known={}, errors=[])
+    rest = dict(data)
+    choices: dict[str, tuple[Choice, ...]] = {}
+    known: dict[str, tuple[Any, ...]] = {}
+    errors: list[dict[str, Any]] = []
+    unsettled: set[str] = set()
+    settings_of: dict[str, set[str]] = {}  # by section: one key may belong to two parts of it
+    for slot in SLOTS:
+        made: list[Choice] = []
+        named, misspelled = _named(slot, data)
+        errors += misspelled
+        for one in named:
+            try:
+                reference = parts.refer(slot.word, one.name, *folders)
+                part = parts.load(slot.word, reference)
+                _check_apart(made, reference)
+            except ConfigError as problem:
+                where = (*one.where, slot.key) if slot.key else one.where
+                errors.append(_error(where, problem, one.name))
+                unsettled.add(slot.section)
+                continue
+            known[slot.word] = (*known.get(slot.word, ()), part)
+            own = {f.name for f in dataclasses.fields(part.settings)}
+            values = {key: value for key, value in one.given.items() if key in own}
+            settings_of.setdefault(slot.section, set()).update(own)
+            if slot.key is None:
+                strangers = sorted(one.given.keys() - own - ({"name"} - {*one.where}))
+                errors += [_unknown(one.where, key, one.given[key]) for key in strangers]
+            try:
+                settings = part_settings(part.settings, values)
+            except Refused as refused:
+                errors += [
+                    {**error, "loc": (*one.where, *error["loc"])} for error in refused.errors
+                ]
+                continue
+            choice = Choice(
+                word=slot.word, reference=reference, settings=settings, is_key=one.is_key
+            )
+            if slot.several and any(choice.reference == other.reference for other in made):
+                twice = ConfigError(f"the {slot.word} {quoted(reference.name)} is there twice")
+                errors.append(_error(one.where, twice, one.name))
+            made.append(choice)
+            if slot.key is not None and slot.key in one.given:
+                rest[slot.section] = {**rest[slot.section], slot.key: choice.spelled}
+        choices[slot.word] = tuple(made)
+        if slot.key is None:
+            rest.pop(slot.section, None)
+    for section, own in settings_of.items():
+        if isinstance(rest.get(section), dict):
+            rest[section] = {k: v for k, v in rest[section].items() if k not in own}
+    return Composed(
+        rest=rest,
+        choices=choices,
+        known=known,
+        errors=errors,
+        unsettled=frozenset(unsettled),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    """A part by its name in a config.
+
+    ``where`` is the path of what chooses it;
+    ``name`` is a name, or the path of a file;
+    ``given`` are the keys beside it, or under it;
+    ``is_key`` says that the name is a key itself.
+    """
+
+    where: tuple[str | int, ...]
+    name: str
+    given: dict[str, Any] = field(default_factory=dict)
+    is_key: bool = False
+
+
+def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict[str, Any]]]:
+    """The parts that a config names in a slot, and what is wrong with how it names them."""
+    section = data.get(slot.section)
+    if slot.key is not None:
+        given = section if isinstance(section, dict) else {}
+        name = given.get(slot.key, slot.default)
+        if not isinstance(name, str):
+            return [], []  # refused with the rest of the section
+        return [_Named(where=(slot.section,), name=name, given=given)], []
+    if section is None and (slot.default is not None or slot.section not in data):
+        absent = [] if slot.default is None else [_Named(where=(slot.section,), name=slot.default)]
+        return absent, []
+    if not slot.several:
+        return _named_item((slot.section,), section)
+    if isinstance(section, dict):
+        found = [_named_key((slot.section, key), key, item) for key, item in section.items()]
+    elif isinstance(section, list):
+        found = [_named_item((slot.section, number), item) for number, item in enumerate(section)]
+    else:
+        found = [([], [_misspelled((slot.section,), "a list or a mapping", section)])]
+    return [one for named, _ in found for one in named], [e for _, errors in found for e in errors]
+
+
+def _named_item(
+    where: tuple[str | int, ...], item: Any
+) -> tuple[list[_Named], list[dict[str, Any]]]:
+    """``adamw``, or ``{name: adamw, beta1: 0.9}``."""
+    if isinstance(item, str):
+        return [_Named(where=where, name=item)], []
+    if not isinstance(item, dict):
+        return [], [_misspelled(where, "a name, or a mapping with name and settings", item)]
+    if "name" not in item:
+        return [], [{"loc": (*where, "name"), "type": "missing", "input": item, "msg": ""}]
+    if not isinstance(item["name"], str):
+        return [], [_misspelled((*where, "name"), "the name of a part", item["name"])]
+    return [_Named(where=where, name=item["name"], given=item)], []
+
+
+def _named_key(
+    where: tuple[str | int, ...], name: str, item: Any
+) -> tuple[list[_Named], list[dict[str, Any]]]:
+    """``adamw: {beta1: 0.9}``."""
+    if isinstance(item, dict):
+        return [_Named(where=where, name=name, given=item, is_key=True)], []
+    return [], [_misspelled(where, "keys and values", item)]
+
+
+def _check_apart(made: Sequence[Choice], reference: Reference) -> None:
+    """Raises ``ConfigError`` where two users' files of one name are chosen."""
+    for choice in made:
+        other = choice.reference
+        if other.name == reference.name and other.source_sha256 != reference.source_sha256:
+            raise ConfigError(
+                f"another {choice.word} is named {quoted(other.name)} too, and a sweep's folder"
+                " keeps one file of a name; rename one"
+            )
+
+
+def _misspelled(where: tuple[str | int, ...], expected: str, value: Any) -> dict[str, Any]:
+    return {"loc": where, "type": "part", "msg": f"expected {expected}", "input": value}
+
+
+def _error(where: tuple[str | int, ...], problem: ConfigError, value: Any) -> dict[str, Any]:
+    error = ValueError("; ".join(problem.lines))
+    return {"loc": where, "type": "value_error", "ctx": {"error": error}, "input": value}
+
+
+def _unknown(where: tuple[str | int, ...], key: str, value: Any) -> dict[str, Any]:
+    return {"loc": (*where, key), "type": "unexpected_keyword_argument", "input": value, "msg": ""}
+
+
+class Refused(Exception):  # noqa: N818 - a list of errors, not an error of its own
+    """What pydantic found wrong, as it reports it (``loc``, ``type``, ``msg``, ``input``)."""
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(f"{len(errors)} errors")
+        self.errors = errors
+
+
+def part_settings(kind: type, values: dict[str, Any]) -> Any:
+    """An instance of a part's ``Settings``, from plain values.
+
+    Raises ``Refused`` with every error.
+    """
+    if not values and not _required(kind):
+        return kind()  # most configs set nothing: pydantic is not needed to know that
+    from pydantic import ValidationError
+
+    try:
+        return read_settings(kind, values)
+    except ValidationError as problem:
+        raise Refused([dict(error) for error in problem.errors(include_url=False)]) from None
+
+
+def read_settings(kind: type, values: Any) -> Any:
+    """An instance of a part's dataclass. Raises pydantic's ``ValidationError``."""
+    # JSON mode is the strict mode in which lists may become tuples
+    return settings_adapter(kind).validate_json(json.dumps(values), strict=True)
+
+
+def _required(kind: type) -> bool:
+    return any(
+        f.default is f.default_factory is dataclasses.MISSING for f in dataclasses.fields(kind)
+    )
+
+
+@functools.cache
+def settings_adapter(kind: type) -> TypeAdapter[Any]:
+    """Pydantic's reader of a part's ``Settings``, made once a process."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    if not hasattr(kind, "__pydantic_config__"):
+        kind.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+    return TypeAdapter(kind)
+
+
+def keys_of(section: str, known: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """The settings that the chosen parts (``Composed.known``) add to a section's own keys."""
+    return [
+        field.name
+        for slot in SLOTS
+        if slot.section == section
+        for part in known.get(slot.word, ())
+        for field in dataclasses.fields(part.settings)
+    ]
+
+
+def written(values: dict[str, Any], choices: Choices) -> dict[str, Any]:
+    """A config's sections with the parts it chose and all their settings written in."""
+    whole = {key: value for key, value in values.items() if key not in PART_SECTIONS}
+    for slot in SLOTS:
+        chosen = choices.get(slot.word, ())
+        if slot.key is None:
+            section = _section(slot, chosen)
+            if slot.always or (section if slot.several else section != slot.default):
+                whole = _inserted(whole, slot.before, {slot.section: section})
+            continue
+        for choice in chosen:
+            whole[slot.section] = _with_part(whole[slot.section], slot, choice)
+    return whole
+
+
+def _section(slot: Slot, chosen: Sequence[Choice]) -> Any:
+    """A section that is nothing but parts, as a config writes it."""
+    if any(choice.is_key for choice in chosen):
+        return {choice.spelled: to_json(choice.settings) for choice in chosen}
+    items = [
+        {"name": choice.spelled, **to_json(choice.settings)}
+        if parts.set_fields(choice.settings)
+        else choice.spelled
+        for choice in chosen
+    ]
+    return items if slot.several else next(iter(items), slot.default)
+
+
+def _with_part(section: dict[str, Any], slot: Slot, choice: Choice) -> dict[str, Any]:
+    """A section with a part's name, unless it is the default, and with its settings."""
+    assert slot.key is not None
+    settings = to_json(choice.settings)
+    if slot.always:
+        return _inserted({**section, slot.key: choice.spelled}, slot.before, settings)
+    own = {key: value for key, value in section.items() if key != slot.key}
+    named = {} if choice.spelled == slot.default else {slot.key: choice.spelled}
+    return {**named, **_inserted(own, slot.before, settings)}
+
+
+def _inserted(keys: dict[str, Any], before: str | None, new: dict[str, Any]) -> dict[str, Any]:
+    """``keys`` with the new ones before one of them; behind all for None."""
+    head = dict(itertools.takewhile(lambda item: item[0] != before, keys.items()))
+    return {**head, **new, **keys}
+
+
+def own_files(choices: Choices) -> dict[Path, Path]:
+    """Users' own files that a config names: where a sweep's folder keeps each, and where it is."""
+    chosen = [choice for several in choices.values() for choice in several]
+    files = [(choice, parts.file_of(choice.word, choice.reference)) for choice in chosen]
+    return {
+        parts.own_place(choice.word, choice.spelled): path
+        for choice, path in files
+        if path is not None
+    }
+
+
+def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
+    """The JSON schema of a config with the settings of every part that the package has.
+
+    Which of them belong to the part that is named is checked when a config is read.
+    """
+    for slot in SLOTS:
+        names = list(parts.names(slot.word))
+        forms: dict[str, list[dict[str, Any]]] = {}  # of a key, which several parts may have
+        for name in names:
+            part = parts.load(slot.word, Reference(name=name))
+            made = settings_adapter(part.settings).json_schema()
+            schema.setdefault("$defs", {}).update(made.pop("$defs", {}))
+            for key, value in made.get("properties", {}).items():
+                _add_form(forms.setdefault(key, []), value, name)
+        properties = {
+            key: given[0] if len(given) == 1 else {"anyOf": given} for key, given in forms.items()
+        }
+        choice: dict[str, Any] = {
+            "type": "string",
+            "description": parts.KINDS[slot.word].doc,
+            "examples": names,
+        }
+        if slot.default is not None:
+            choice["default"] = slot.default
+        if slot.key is not None:
+            section = _resolved(schema, schema["properties"][slot.section], slot.key)
+            section["properties"] |= {**properties, slot.key: choice}
+            continue
+        keys = {"name": choice, **properties}
+        either = {"anyOf": [choice, {"type": "object", "properties": keys, "required": ["name"]}]}
+        by_name = {"type": "object", "properties": properties, "additionalProperties": False}
+        schema["properties"][slot.section] = (
+            {
+                "anyOf": [
+                    {"type": "array", "items": either},
+                    {"type": "object", "additionalProperties": by_name},
+                ]
+            }
+            if slot.several
+            else either
+        )
+    return schema
+
+
+def _add_form(forms: list[dict[str, Any]], form: dict[str, Any], name: str) -> None:
+    """Add what a part says of a key; parts that say the same share one."""
+    for other in forms:
+        if {key: value for key, value in other.items() if key != "x-of"} == form:
+            other["x-of"].append(name)
+            return
+    forms.append({**form, "x-of": [name]})
+
+
+def _resolved(schema: dict[str, Any], at: dict[str, Any], key: str) -> dict[str, Any]:
+    """The definition of the section at ``at``; of several kinds of section the one with ``key``."""
+    while "properties" not in at:
+        if "allOf" in at:
+            at = at["allOf"][0]
+        elif "oneOf" in at:
+            members = (_resolved(schema, member, key) for member in at["oneOf"])
+            at = next(member for member in members if key in member["properties"])
+        else:
+            at = schema["$defs"][at["$ref"].rsplit("/", 1)[1]]
+    return at

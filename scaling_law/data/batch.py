@@ -1,0 +1,25 @@
+"""A batch of examples, whatever they are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B examples.
+
+    ``inputs`` is [B, T] token ids, or [B, ...] numbers where the examples are not text;
+    ``targets`` is [B, T'] ids or numbers; T' equals T where every position predicts the next;
+    ``weights`` is [B, T'] and says how much each target counts in the loss, which is the weighted
+    mean; None counts all alike.
+    """
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    weights: NDArray[np.float32] | None = None
