@@ -31,7 +31,7 @@ def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, ada
         (pinned, "refuse_other_recipe", None),
         (pins, "pinned_datasets", {None: nothing}),
         (pinned, "keep_plan", None),
-        (session, "_planned", None),
+        (session, "planned", None),
         (session, "known_train_tokens", None),
     ):
         monkeypatch.setattr(module, name, lambda *given, value=value: value)
