@@ -27,7 +27,7 @@ from scaling_law.spec.run import (
     SpikeSpec,
 )
 from scaling_law.spec.scales import MODEL_SCALES
-from scaling_law.spec.values import Either, Number, Switch, Text
+from scaling_law.spec.values import Described, Either, Number, Switch, Text
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -38,6 +38,11 @@ RULES = ("slaw_small", "olmo_ladder", "steplaw")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
 # No model has been as large in any dimension; products of these stay within floats.
 MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
+# Keys that decide nothing of a run's recipe, so that no axis varies them.
+OUTSIDE_RECIPE = (
+    "name", "question", "grid", "axes", "eval", "keep_weights", "stacking", "compile", "trackers",
+    "limits", "checkpoints", "early_stop",
+)  # fmt: skip
 # About twice the seed noise of small models: a tighter interval is seldom had before the end.
 EARLY_STOP_WITHIN = 0.005
 SPIKE_SIGMAS = 6.0
@@ -152,6 +157,7 @@ class FlopsLadder:
 
 SizeName = Annotated[str, Text("a named model scale", tuple(MODEL_SCALES))]
 SizeList = tuple[Annotated[SizeName | Shape, Either("a named scale or a shape")], ...]
+Axes = dict[str, tuple[Any, ...]]
 Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
 HORIZONS = ("tokens", "tokens_per_param", "flops", "flops_ladder")
 
@@ -180,6 +186,9 @@ class GridEntry:
     grow_at: Annotated[float | None, Number("of its trunk; null for the whole trunk", "tokens")] = (
         None
     )
+    axes: Annotated[
+        Axes | None, Described("config keys with lists of values, crossed with this entry")
+    ] = None
 
     def __post_init__(self) -> None:
         if self.grow_at is not None and self.grow_from is None:
@@ -287,6 +296,9 @@ class SweepFile:
     data: DataSection
     model: ModelSection = field(default_factory=ModelSection)
     grid: tuple[GridEntry, ...]
+    axes: Annotated[
+        Axes | None, Described("config keys with lists of values, crossed with the grid")
+    ] = None
     schedule: ScheduleSection = field(default_factory=ScheduleSection)
     optim: OptimSection = field(default_factory=OptimSection)
     eval: EvalSection = field(default_factory=EvalSection)

@@ -28,6 +28,7 @@ COOLDOWNS = ("1-sqrt", "linear", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
+MAX_LABEL = 61  # characters of a run's label, which begins the name of its folder
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
@@ -347,7 +348,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
         _at_least(1, total_steps=self.total_steps)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", self.label):
+        if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_LABEL - 1}}}", self.label):
             raise ValueError(f"label {self.label!r} may hold only letters, digits, . _ and -")
         if self.batch_tokens < self.model.n_ctx or self.batch_tokens % self.model.n_ctx:
             raise ValueError(

@@ -160,6 +160,16 @@ class Switch(Number):
         return {**found, "type": ["boolean", *found["type"]]}
 
 
+@dataclass(frozen=True)
+class Described:
+    """Any type, with its line in the JSON schema."""
+
+    doc: str
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "description": self.doc}
+
+
 def kind_of(value: Any) -> str | None:
     """Which member of an ``Either`` a value picks; in error paths it is skipped."""
     kinds: dict[type, str] = {dict: "<mapping>", list: "<list>", str: "<text>"}
