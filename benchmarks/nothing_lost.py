@@ -1,11 +1,11 @@
-"""What checkpoints and claims cost a sweep, in percent of its training time.
+"""What checkpoints and leases cost a sweep, in percent of its training time.
 
     python benchmarks/nothing_lost.py [--saves 20] [--sweep results/reference/quick-cpu]
 
 Of every size of the quick sweep one run is begun in a worker's way and its state saved again and
 again: CPU seconds of a save, and wall seconds with the disk's share. How many saves a finished
 sweep had is told by its records: the states its branches start from, and one a
-``checkpoint_every_seconds``. Claims: a question before each write, and a beat every two seconds.
+``checkpoint_every_seconds``. Leases: a question before each write, and a beat every two seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scaling_law.config.load import load_config
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.files.layout import RunDir, SweepDir
-from scaling_law.files.lease import BEAT_SECONDS, Claims
+from scaling_law.files.lease import BEAT_SECONDS, Leases
 from scaling_law.files.record import RunRecord, load_records, read_curve
 from scaling_law.spec.run import Resources
 from scaling_law.train import loop
@@ -46,9 +46,9 @@ def saving(record: RunRecord, saves: int, folder: Path) -> tuple[float, float, i
     dataset = open_dataset(prepare(config.data.spec()))
     run_dir = RunDir(folder / record.run_id)
     run_dir.path.mkdir(parents=True)
-    with Claims() as claims:
-        claim = claims.take(run_dir.claim)
-        run_dir = RunDir(run_dir.path, guard=claim.check)
+    with Leases() as leases:
+        lease = leases.take(run_dir.lease)
+        run_dir = RunDir(run_dir.path, guard=lease.check)
         asked = iter([False] * (STEPS - 1) + [True])
         job = loop.Job(
             spec=record.spec,
@@ -73,10 +73,10 @@ def main() -> None:
     every_seconds = Resources().checkpoint_every_seconds
     total = saved_cpu = saved_wall = asked = 0.0
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
-        with Claims() as claims:
-            claim = claims.take(Path(place) / "claim")
-            check, beat = timed(2000, claim.check), timed(2000, claim.beat)
-        print(f"claim: a question {1e6 * check[0]:.0f} us CPU, a beat {1e6 * beat[0]:.0f} us")
+        with Leases() as leases:
+            lease = leases.take(Path(place) / "claim")
+            check, beat = timed(2000, lease.check), timed(2000, lease.beat)
+        print(f"lease: a question {1e6 * check[0]:.0f} us CPU, a beat {1e6 * beat[0]:.0f} us")
         for trunk in (r for r in records if r.kind == "trunk" and r.spec.seed == 0):
             cpu, wall, size = saving(trunk, options.saves, Path(place))
             alike = [r for r in records if r.spec.model == trunk.spec.model]
@@ -91,10 +91,10 @@ def main() -> None:
                 f"{1e3 * wall:.1f} ms a save; {count} saves in {seconds:.0f} s: "
                 f"{100 * count * cpu / seconds:.2f}% CPU, {100 * count * wall / seconds:.2f}% wall"
             )
-    claimed = asked * check[0] + total / BEAT_SECONDS * beat[0]
+    leased = asked * check[0] + total / BEAT_SECONDS * beat[0]
     print(
         f"sweep: {total:.0f} s of training; checkpoints {100 * saved_cpu / total:.3f}% CPU, "
-        f"{100 * saved_wall / total:.3f}% wall; claims {100 * claimed / total:.4f}%"
+        f"{100 * saved_wall / total:.3f}% wall; leases {100 * leased / total:.4f}%"
     )
 
 

@@ -44,6 +44,7 @@ from scaling_law.fit.result import finite_json
 from scaling_law.fit.session import fit_sources
 from scaling_law.fit.suite import FitSettings, FitSuite
 from scaling_law.run.session import Request, plan_only
+from scaling_law.spec.run import to_json
 from scaling_law.spec.scales import MODEL_SCALES
 
 SIZES = ("nano14k", "nano25k", "nano55k", "nano98k")
@@ -214,11 +215,11 @@ def losses(shared: Sweep, scratch: Sweep, noise_log: float) -> dict[str, Any]:
 
 
 def _changes(ours: RunRecord, theirs: RunRecord) -> list[str]:
-    one, other = dataclasses.asdict(recipe(ours)), dataclasses.asdict(recipe(theirs))
-    found = []
+    one, other = to_json(recipe(ours)), to_json(recipe(theirs))
+    changes = []
     for name in ("schedule", "optim"):
-        found += [f"{name}.{key}" for key in one[name] if one[name][key] != other[name][key]]
-    return found + (["batch_tokens"] if one["batch_tokens"] != other["batch_tokens"] else [])
+        changes += [f"{name}.{key}" for key in one[name] if one[name][key] != other[name][key]]
+    return changes + (["batch_tokens"] if one["batch_tokens"] != other["batch_tokens"] else [])
 
 
 def log_loss(record: RunRecord) -> float:

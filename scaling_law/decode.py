@@ -48,24 +48,26 @@ def build(kind: type[T], data: Any) -> T:
     return kind(**data)
 
 
-def build_shared(kind: type[T], data: Any) -> T:
+def build_shared(kind: type[T], data: Any, decode: Callable[[Any], T] | None = None) -> T:
     """``build``, one object for all data of one spelling; ``kind`` must be frozen.
 
-    The runs of a plan, and their records, have few models, data and optimisers among them. By
-    the spelling, because 1, 1.0 and True are equal but neither the same JSON nor all allowed.
+    ``decode`` builds in place of ``build`` where the file spells a value in another way than the
+    class holds it. The runs of a plan, and their records, have few models, data and optimisers
+    among them. Objects are shared by spelling, because 1, 1.0 and True are equal but neither the
+    same JSON nor all allowed.
     """
     try:
         key = kind, repr(data)
     except (RecursionError, ValueError):  # nested too deep, too many digits
-        return build(kind, data)
-    found: T | None = _shared.get(key)
-    if found is None:
-        found = build(kind, data)
+        return decode(data) if decode else build(kind, data)
+    shared: T | None = _shared.get(key)
+    if shared is None:
+        shared = decode(data) if decode else build(kind, data)
         if len(_shared) >= _MOST_SHARED:
             _shared.clear()
-        if len(key[1]) <= _LONGEST_SHARED:  # else damaged, or anybody's
-            _shared[key] = found
-    return found
+        if len(key[1]) <= _LONGEST_SHARED:  # a longer one is damaged or foreign
+            _shared[key] = shared
+    return shared
 
 
 @dataclasses.dataclass(frozen=True)

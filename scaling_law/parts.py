@@ -214,7 +214,7 @@ def read_file(word: str, path: Path) -> Reference:
     sys.modules[module.__name__] = module
     try:
         exec(compile(content, str(path), "exec"), module.__dict__)
-    except Exception as problem:
+    except (Exception, SystemExit) as problem:
         del sys.modules[module.__name__]
         raise ConfigError(_why_not_loaded(word, path, problem)) from None
     _exported(KINDS[word], module, str(path))
@@ -222,7 +222,7 @@ def read_file(word: str, path: Path) -> Reference:
     return reference
 
 
-def _why_not_loaded(word: str, path: Path, problem: Exception) -> str:
+def _why_not_loaded(word: str, path: Path, problem: BaseException) -> str:
     line = problem.lineno if isinstance(problem, SyntaxError) else None
     for frame in traceback.extract_tb(problem.__traceback__):
         if frame.filename == str(path):

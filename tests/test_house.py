@@ -148,7 +148,7 @@ def test_the_drawn_tree_is_the_disk():
 
 def test_neither_a_dry_run_nor_a_status_loads_numpy():
     code = (
-        "import sys, scaling_law.run.session, scaling_law.run.sweep_state.status\n"
+        "import sys, scaling_law.run.session, scaling_law.run.sweep_state.text\n"
         "print('numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -72,7 +72,8 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
 
 def _status(options: argparse.Namespace) -> int:
     from scaling_law.files.record import find_sweeps
-    from scaling_law.run.sweep_state.status import format_status, sweep_status
+    from scaling_law.run.sweep_state.snapshot import sweep_status
+    from scaling_law.run.sweep_state.text import format_status
 
     folder = Path(options.folder)
     try:

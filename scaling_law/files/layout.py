@@ -7,7 +7,7 @@
                                    weights.pt, record.json | failure.json}
 
 ``record.json`` is written last; its presence is the only meaning of "finished". While somebody
-works on a run or a sweep there is a ``claim`` (``files/lease.py``), and ``runners/`` has one of
+works on a run or a sweep there is a ``lease`` (``files/lease.py``), and ``runners/`` has one of
 each ``slaw run``. Temporary files are called ``.<name>.<anything>.tmp``.
 """
 
@@ -67,7 +67,7 @@ class RunDir:
         return self.path / "failure.json"
 
     @property
-    def claim(self) -> Path:
+    def lease(self) -> Path:
         """Whose it is to train and to write to."""
         return self.path / "claim"
 
@@ -146,16 +146,16 @@ class SweepDir:
         return self.path / "data.json"
 
     @property
-    def claim(self) -> Path:
+    def lease(self) -> Path:
         """Whose it is to plan, and to write the sweep's own files."""
         return self.path / "claim"
 
     @property
     def runners(self) -> Path:
-        """A claim of every ``slaw run`` that is at work here."""
+        """A lease of every ``slaw run`` that is at work here."""
         return self.path / "runners"
 
-    def runner_claims(self) -> list[Path]:
+    def runner_leases(self) -> list[Path]:
         """The files in ``runners``, by name."""
         return sorted(path for path in self.runners.glob("*") if not path.name.startswith("."))
 
@@ -266,7 +266,7 @@ def leftovers(*paths: Path) -> list[Path]:
 def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Path]:
     """A temporary sibling to write to; on success flushed to disk and renamed onto ``path``.
 
-    ``guard`` is asked right before the rename, which whoever else claims the folder prevents
+    ``guard`` is asked right before the rename, which whoever else leases the folder prevents
     by removing the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,20 +1,20 @@
-"""Claims: which process works on a folder, told by a file that one alone can make.
+"""Leases: which process works on a folder, told by a file that one alone can make.
 
 Two processes, on one machine or on two that share the folder, agree without locks of the file
 system, which network mounts may lack:
 
-- A claim is written whole beside its name and then hard-linked onto it, which fails where there
+- A lease is written whole beside its name and then hard-linked onto it, which fails where there
   is one (where links are unknown: O_CREAT | O_EXCL). It says whose it is (``files.process``), a
   random token and a counter.
 - A thread moves the counter while the work gives signs of life, through the open file: in
-  whatever name that file then has, never in another's claim.
-- A claim is stale once its process is known to be dead, or once its counter has not moved for
+  whatever name that file then has, never in another's lease.
+- A lease is stale once its process is known to be dead, or once its counter has not moved for
   ``stale_seconds`` on the clock of the one who looks. No two machines' clocks are compared.
-- The taker of a stale claim renames it and reads what it renamed. Another token than the one it
-  judged means that somebody was faster: the claim is linked back, or, if there is a new one
+- The taker of a stale lease renames it and reads what it renamed. Another token than the one it
+  judged means that somebody was faster: the lease is linked back, or, if there is a new one
   already, its holder finds that it has lost it.
 - The holder asks ``check`` after opening what it writes to and before writing it, or before the
-  rename that makes it count. The taker first claims, then removes temporary files, and replaces
+  rename that makes it count. The taker first leases, then removes temporary files, and replaces
   what is appended to. So a holder that was only slow, and wakes at any point, writes nothing that
   counts.
 """
@@ -46,7 +46,7 @@ _DIGITS = 12
 
 
 def stale_seconds() -> float:
-    """How long a claim's counter may stand still: ``$SLAW_STALE_SECONDS``, else two minutes."""
+    """How long a lease's counter may stand still: ``$SLAW_STALE_SECONDS``, else two minutes."""
     return _seconds("SLAW_STALE_SECONDS", 120.0)
 
 
@@ -66,37 +66,37 @@ def _seconds(name: str, default: float) -> float:
     return found
 
 
-class ClaimLost(Exception):  # noqa: N818 - a finding, handled by the caller
-    """Somebody else has the claim now: whoever sees this must write nothing more."""
+class LeaseLost(Exception):  # noqa: N818 - a finding, handled by the caller
+    """Somebody else has the lease now: whoever sees this must write nothing more."""
 
 
-class ClaimedElsewhere(Exception):  # noqa: N818 - a finding, handled by the caller
-    """A claim that could not be had; ``holder`` has it."""
+class LeasedElsewhere(Exception):  # noqa: N818 - a finding, handled by the caller
+    """A lease that could not be had; ``holder`` has it."""
 
-    def __init__(self, holder: Seen) -> None:
-        super().__init__(f"claimed by {holder.words}")
+    def __init__(self, holder: LeaseHolder) -> None:
+        super().__init__(f"leased by {holder.description}")
         self.holder = holder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """A claim as it was read. ``process`` is None in one that cannot be understood."""
+class LeaseHolder:
+    """A lease as it was read. ``process`` is None in one that cannot be understood."""
 
     token: str
     process: Process | None
     beat: str
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """As a message names its holder."""
-        return self.process.words if self.process else "an unknown process"
+        return self.process.description if self.process else "an unknown process"
 
 
-def read_claim(path: Path) -> Seen | None:
-    """The claim in ``path``, None where there is none."""
+def read_lease(path: Path) -> LeaseHolder | None:
+    """The lease in ``path``, None where there is none."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode) and not path.is_dir():
-            return Seen(token="", process=None, beat="")  # a pipe may never end
+            return LeaseHolder(token="", process=None, beat="")  # a pipe may never end
         first, _, beat = path.read_text(errors="replace").partition("\n")
     except FileNotFoundError:
         return None
@@ -107,14 +107,14 @@ def read_claim(path: Path) -> Seen | None:
     try:
         content = json.loads(first)
         process = build(Process, content["process"])
-        return Seen(token=str(content["token"]), process=process, beat=beat)
+        return LeaseHolder(token=str(content["token"]), process=process, beat=beat)
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Seen(token=first, process=None, beat=beat)
+        return LeaseHolder(token=first, process=None, beat=beat)
 
 
 @dataclass(eq=False)
-class Claim:
-    """A claim that this process holds. Made by ``Claims.take``."""
+class Lease:
+    """A lease that this process holds. Made by ``Leases.take``."""
 
     path: Path
     token: str
@@ -123,15 +123,15 @@ class Claim:
     beats: int = 0
 
     def check(self) -> None:
-        """Raise ``ClaimLost`` unless the claim is still there, and still this one."""
+        """Raise ``LeaseLost`` unless the lease is still there, and still this one."""
         for _ in range(3):
-            seen = read_claim(self.path)
+            seen = read_lease(self.path)
             if seen is not None:
                 break
             time.sleep(_RETRY_SECONDS)  # renamed by mistake, it is put back at once
         if seen is None or seen.token != self.token:
-            now = seen.words if seen else "nobody"
-            raise ClaimLost(f"{self.path}: the claim was lost to {now}")
+            now = seen.description if seen else "nobody"
+            raise LeaseLost(f"{self.path}: the lease was lost to {now}")
 
     def beat(self) -> None:
         """Move the counter."""
@@ -142,16 +142,16 @@ class Claim:
             os.close(os.dup(self.file))
 
     def release(self) -> None:
-        """Remove the claim if it is still this one."""
+        """Remove the lease if it is still this one."""
         os.close(self.file)
         with contextlib.suppress(OSError):
-            seen = read_claim(self.path)
+            seen = read_lease(self.path)
             if seen is not None and seen.token == self.token:
-                remove_claim(self.path, self.token)
+                remove_lease(self.path, self.token)
 
 
-class Claims(contextlib.ExitStack):
-    """The claims of this process; their counters move until the block is left.
+class Leases(contextlib.ExitStack):
+    """The leases of this process; their counters move until the block is left.
 
     With ``hung_seconds`` they stand still once ``alive()`` was not called for that long.
     """
@@ -159,71 +159,71 @@ class Claims(contextlib.ExitStack):
     def __init__(self, hung_seconds: float | None = None) -> None:
         super().__init__()
         self._hung_seconds = hung_seconds
-        self._held: list[Claim] = []
+        self._held: list[Lease] = []
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._last_sign = time.monotonic()
         self._thread: threading.Thread | None = None
 
     def alive(self) -> None:
-        """A sign of life from the work that the claims are for."""
+        """A sign of life from the work that the leases are for."""
         self._last_sign = time.monotonic()
 
-    def take(self, path: Path) -> Claim:
-        """Claim ``path`` until the block is left, or ``drop``.
+    def take(self, path: Path) -> Lease:
+        """Lease ``path`` until the block is left, or ``drop``.
 
-        Raises ``ClaimedElsewhere``, or ``OSError`` where nothing can be written.
+        Raises ``LeasedElsewhere``, or ``OSError`` where nothing can be written.
         """
-        claim = _take(path)
+        lease = _take(path)
         with self._lock:
-            self._held.append(claim)
+            self._held.append(lease)
         if self._thread is None:
             self._thread = threading.Thread(target=self._beat, daemon=True)
             self._thread.start()
             self.callback(self._end)
-        return claim
+        return lease
 
-    def drop(self, claim: Claim) -> None:
-        """Release one claim before the others."""
+    def drop(self, lease: Lease) -> None:
+        """Release one lease before the others."""
         with self._lock:
-            self._held.remove(claim)
-        claim.release()
+            self._held.remove(lease)
+        lease.release()
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
             silent_seconds = time.monotonic() - self._last_sign
             if self._hung_seconds is not None and silent_seconds > self._hung_seconds:
                 continue
-            with self._lock:  # a released claim's descriptor may be another file's
-                for claim in self._held:
-                    claim.beat()
+            with self._lock:  # a released lease's descriptor may be another file's
+                for lease in self._held:
+                    lease.beat()
 
     def _end(self) -> None:
         self._over.set()
         with self._lock:
             held, self._held = self._held, []
-        for claim in held:
-            claim.release()
+        for lease in held:
+            lease.release()
 
 
-def _take(path: Path) -> Claim:
+def _take(path: Path) -> Lease:
     seen = None
     for _ in range(_TRIES):
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             return _create(path)
-        seen = read_claim(path)
+        seen = read_lease(path)
         if seen is not None and seen.process is not None and seen.process.is_surely_dead():
-            remove_claim(path, seen.token)
+            remove_lease(path, seen.token)
         elif seen is not None:
             break
         else:
             time.sleep(_RETRY_SECONDS)  # released just now, or the folder is being removed
-    raise ClaimedElsewhere(seen or Seen(token="", process=None, beat=""))
+    raise LeasedElsewhere(seen or LeaseHolder(token="", process=None, beat=""))
 
 
-def _create(path: Path) -> Claim:
-    """Raises ``FileExistsError`` where there is a claim."""
+def _create(path: Path) -> Lease:
+    """Raises ``FileExistsError`` where there is a lease."""
     token = secrets.token_hex(16)
     head = json.dumps({"token": token, "process": dataclasses.asdict(this_process())}) + "\n"
     content = f"{head}{0:0{_DIGITS}d}\n".encode()
@@ -232,7 +232,7 @@ def _create(path: Path) -> Claim:
     try:
         os.link(beside, path)
     except (FileExistsError, FileNotFoundError):
-        seen = read_claim(path)
+        seen = read_lease(path)
         if seen is None or seen.token != token:  # else a network did it twice
             os.close(file)
             raise
@@ -241,7 +241,7 @@ def _create(path: Path) -> Claim:
         file = _write_new(path, content)
     finally:
         beside.unlink(missing_ok=True)
-    return Claim(path, token, file, beat_at=len(head.encode()))
+    return Lease(path, token, file, beat_at=len(head.encode()))
 
 
 def _write_new(path: Path, content: bytes) -> int:
@@ -257,14 +257,14 @@ def _write_new(path: Path, content: bytes) -> int:
     return file
 
 
-def remove_claim(path: Path, token: str) -> bool:
-    """Take the claim ``token`` away from ``path``; any other is left, or put back, there."""
+def remove_lease(path: Path, token: str) -> bool:
+    """Take the lease ``token`` away from ``path``; any other is left, or put back, there."""
     aside = layout.temporary_sibling(path)
     try:
         path.rename(aside)
     except FileNotFoundError:
         return False
-    seen = read_claim(aside)
+    seen = read_lease(aside)
     mistaken = seen is not None and seen.token != token
     if mistaken:
         with contextlib.suppress(OSError):  # where there is a new one already
@@ -273,14 +273,14 @@ def remove_claim(path: Path, token: str) -> bool:
     return not mistaken
 
 
-def clear_leftovers(claim: Claim, *written: Path) -> None:
-    """Remove temporary files of ``claim`` and of ``written``, left by holders that were killed."""
+def clear_leftovers(lease: Lease, *written: Path) -> None:
+    """Remove temporary files of ``lease`` and of ``written``, left by holders that were killed."""
     for path in layout.leftovers(*written):
         path.unlink(missing_ok=True)
-    for path in layout.leftovers(claim.path):
+    for path in layout.leftovers(lease.path):
         # ours, in the hands of somebody who took it by mistake and is about to put it back?
-        seen = read_claim(path)
-        if seen is None or seen.token != claim.token:
+        seen = read_lease(path)
+        if seen is None or seen.token != lease.token:
             path.unlink(missing_ok=True)
 
 
@@ -307,37 +307,37 @@ class Stillness:
 
 
 @dataclass
-class Watch:
-    """Looks at claims again and again, and removes those that are stale."""
+class LeaseWatch:
+    """Looks at leases again and again, and removes those that are stale."""
 
     silent_seconds: float = field(default_factory=stale_seconds)
     look_seconds: float = 0.5
     clock: Callable[[], float] = time.monotonic
     _stillness: dict[Path, Stillness] = field(default_factory=dict)
-    _last: dict[Path, tuple[Seen, float]] = field(default_factory=dict)
+    _last: dict[Path, tuple[LeaseHolder, float]] = field(default_factory=dict)
 
-    def holder(self, path: Path) -> Seen | None:
-        """The live claim on ``path``; a stale one is removed, and None returned as for none.
+    def holder(self, path: Path) -> LeaseHolder | None:
+        """The live lease on ``path``; a stale one is removed, and None returned as for none.
 
         An answer is given again for ``look_seconds``.
         """
         now = self.clock()
         if path in self._last and now - self._last[path][1] < self.look_seconds:
             return self._last[path][0]
-        seen = read_claim(path)
+        seen = read_lease(path)
         if seen is not None:
             still = self._stillness.setdefault(path, Stillness(self.clock)).seconds(seen)
             dead = seen.process is not None and seen.process.is_surely_dead()
             if not dead and still < self.silent_seconds:
                 self._last[path] = (seen, now)
                 return seen
-            remove_claim(path, seen.token)
+            remove_lease(path, seen.token)
         self._stillness.pop(path, None)
         self._last.pop(path, None)
         return None
 
     def is_alive(self, path: Path) -> bool:
-        """Whether the claim on ``path`` is alive; waits to see it move where it must."""
+        """Whether the lease on ``path`` is alive; waits to see it move where it must."""
         first = self.holder(path)
         while (seen := self.holder(path)) is not None:
             here = seen.process is not None and seen.process.is_surely_alive()
@@ -347,13 +347,13 @@ class Watch:
         return False
 
 
-def wait_for(path: Path, claims: Claims, waiting: Callable[[Seen], None]) -> Claim:
-    """Claim ``path``, once it is free; ``waiting`` is told, once, who has it."""
-    watch, told = Watch(), False
+def wait_for(path: Path, leases: Leases, waiting: Callable[[LeaseHolder], None]) -> Lease:
+    """Lease ``path``, once it is free; ``waiting`` is told, once, who has it."""
+    watch, told = LeaseWatch(), False
     while True:
         try:
-            return claims.take(path)
-        except ClaimedElsewhere as other:
+            return leases.take(path)
+        except LeasedElsewhere as other:
             if not told:
                 waiting(other.holder)
             told = True
@@ -361,7 +361,7 @@ def wait_for(path: Path, claims: Claims, waiting: Callable[[Seen], None]) -> Cla
             time.sleep(0.1)
 
 
-def who_has(paths: list[Path]) -> list[Seen]:
-    """The claims among ``paths`` that are not known to be dead; nothing is written."""
-    found = [seen for path in paths if (seen := read_claim(path)) is not None]
+def who_has(paths: list[Path]) -> list[LeaseHolder]:
+    """The leases among ``paths`` that are not known to be dead; nothing is written."""
+    found = [seen for path in paths if (seen := read_lease(path)) is not None]
     return [seen for seen in found if seen.process is None or not seen.process.is_surely_dead()]

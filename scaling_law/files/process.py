@@ -27,7 +27,7 @@ class Process:
     started: str
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """As a message names it."""
         return f"pid {self.pid} on {self.host.rpartition('/')[0] or self.host}"
 

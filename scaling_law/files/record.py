@@ -230,7 +230,7 @@ def load_records(sweep: SweepDir) -> list[RunRecord]:
 def append_curve(run_dir: RunDir, point: CurvePoint) -> None:
     """Add one line to the curve."""
     with run_dir.curve.open("a") as file:
-        # asked of the open file: whoever claims the run replaces it before reading on
+        # asked of the open file: whoever leases the run replaces it before reading on
         run_dir.guard()
         file.write(checksum.line(to_json(point)))
 

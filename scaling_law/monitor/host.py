@@ -1,6 +1,6 @@
-"""How busy this machine is: processors and memory by Linux's /proc, GPUs by ``nvidia-smi``.
+"""Measures how busy this machine is: CPU and memory from /proc, GPUs from ``nvidia-smi``.
 
-What a system does not tell is left out: without /proc only the load average is known.
+What a system does not report is left out: without /proc only the load average is known.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Asking the driver takes up to a second on some machines.
+from scaling_law.units import format_bytes
+
+# One query takes the driver up to a second on some machines.
 _GPU_EVERY_SECONDS = 5.0
 _GPU_TIMEOUT_SECONDS = 3.0
 _GPU_QUERY = "name,utilization.gpu,memory.used,memory.total"
@@ -22,28 +24,28 @@ _MIB = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """One device; ``busy_frac`` is None where the driver does not say."""
+    """One GPU; None for what the driver does not report."""
 
     name: str
-    busy_frac: float | None
-    used_bytes: float | None
-    total_bytes: float | None
+    busy_frac: float | None  # 0 to 1
+    used_bytes: float | None  # memory in use
+    total_bytes: float | None  # memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """One moment of a machine; None for what is not known."""
+    """One moment of a machine; None for what is unknown."""
 
     cpus: int
-    cpu_busy_frac: float | None = None
-    load: float | None = None
+    cpu_busy_frac: float | None = None  # of all CPUs, 0 to 1
+    load: float | None = None  # average over one minute
     memory_used_bytes: float | None = None
     memory_total_bytes: float | None = None
     gpus: tuple[Gpu, ...] = field(default=())
 
 
 class HostMeter:
-    """Measures between one call and the next."""
+    """Measures the machine between one call and the next."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
@@ -53,7 +55,7 @@ class HostMeter:
         self._smi = shutil.which("nvidia-smi")
 
     def read(self) -> Host:
-        """The machine since the last call."""
+        """How busy the machine was since the last call."""
         now = self._ticks()
         busy = None
         if now and self._before and now[1] > self._before[1]:
@@ -73,10 +75,10 @@ class HostMeter:
         )
 
     def _ticks(self) -> tuple[int, int] | None:
-        """Idle and all clock ticks of all processors since the start of the machine."""
+        """Idle clock ticks and all clock ticks of all CPUs since boot."""
         try:
-            words = (self._proc / "stat").read_text().splitlines()[0].split()
-            ticks = [int(word) for word in words[1:9]]
+            fields = (self._proc / "stat").read_text().splitlines()[0].split()
+            ticks = [int(field) for field in fields[1:9]]
             return ticks[3] + ticks[4], sum(ticks)
         except (OSError, ValueError, IndexError):
             return None
@@ -103,9 +105,29 @@ class HostMeter:
             self._gpus = ()
         else:
             self._gpus = tuple(
-                found for line in done.stdout.splitlines() if (found := _gpu(line)) is not None
+                gpu for line in done.stdout.splitlines() if (gpu := _gpu(line)) is not None
             )
         return self._gpus
+
+
+def host_text(host: Host) -> str:
+    """How busy the machine is, in one line without what is unknown."""
+    parts = []
+    if host.cpu_busy_frac is not None:
+        parts.append(f"CPU {host.cpu_busy_frac:.0%} of {host.cpus}")
+    if host.load is not None:
+        parts.append(f"load {host.load:.1f}")
+    if host.memory_used_bytes is not None and host.memory_total_bytes is not None:
+        used, total = format_bytes(host.memory_used_bytes), format_bytes(host.memory_total_bytes)
+        parts.append(f"memory {used} of {total}")
+    for gpu in host.gpus:
+        line = gpu.name
+        if gpu.busy_frac is not None:
+            line += f" {gpu.busy_frac:.0%}"
+        if gpu.used_bytes is not None and gpu.total_bytes is not None:
+            line += f", {format_bytes(gpu.used_bytes)} of {format_bytes(gpu.total_bytes)}"
+        parts.append(line)
+    return "; ".join(parts)
 
 
 def _halves(line: str) -> tuple[str, str, str]:
@@ -113,7 +135,7 @@ def _halves(line: str) -> tuple[str, str, str]:
 
 
 def _gpu(line: str) -> Gpu | None:
-    """One line of nvidia-smi; a figure it does not have reads ``[N/A]``."""
+    """A GPU from a line of nvidia-smi, which writes ``[N/A]`` for an unknown figure."""
     cells = [cell.strip() for cell in line.rsplit(",", 3)]
     if len(cells) != 4:
         return None

@@ -1,7 +1,7 @@
-"""The law as it forms: fitted to the points that are there, in a process of its own.
+"""Fits a law to the points that a running sweep has so far, in a process of its own.
 
-``python -m scaling_law.monitor.law SWEEP`` fits once and prints JSON. It yields to everything
-else on the machine: the sweep that is watched needs the processors more.
+``python -m scaling_law.monitor.law SWEEP`` fits once and prints JSON. It runs at low priority, so
+that the sweep keeps the CPUs.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 LEAST_POINTS = 6  # Chinchilla's law has five parameters
 _RESAMPLES = 200
 _FRONTIER_POINTS = 24
-_BEYOND = 4.0  # how far past the dearest run the frontier is drawn, in FLOPs
-# Between two fits: so long, and so many times as long as the last one took.
+_BEYOND = 4.0  # FLOPs at which the drawn frontier ends, over those of the largest run
+# The pause between two fits: at least so long, and so many times the length of the last fit.
 _EVERY_SECONDS, _EVERY_TIMES = 20.0, 10.0
 
 
 def annealed(snapshot: Snapshot) -> list[RunState]:
-    """The runs that a law is fitted to, before any is left out by rule."""
+    """The runs that a law is fitted to, before rules leave any out."""
     return [run for run in snapshot.in_state("done") if run.kind != "trunk"]
 
 
-class LawWatch:
-    """Fits anew when points came, never twice at a time and not too often."""
+class LawFitter:
+    """Fits again when there are new points: one fit at a time, and not too often."""
 
     def __init__(self, sweep: SweepDir) -> None:
         self._sweep = sweep
         self._child: subprocess.Popen[bytes] | None = None
         self._fitted: tuple[str, ...] = ()
         self._began = self._next = 0.0
-        self._found: dict[str, Any] = {}
+        self._law: dict[str, Any] = {}
 
     def read(self, snapshot: Snapshot) -> dict[str, Any]:
-        """What is known now: ``status`` too_few, fitting, fitted or failed, with ``message``."""
+        """The newest law: ``status`` (too_few, fitting, fitted or failed) and ``message``."""
         self._collect()
         points = annealed(snapshot)
         if len(points) < LEAST_POINTS:
-            words = f"too few: {len(points)} annealed points; a law is fitted from {LEAST_POINTS}"
-            return {"status": "too_few", "message": words, "points": len(points)}
+            message = f"{len(points)} annealed points so far; a law needs {LEAST_POINTS}"
+            return {"status": "too_few", "message": message, "points": len(points)}
         key = tuple(f"{run.run_id} {run.val_loss_nats!r}" for run in points)
         if key != self._fitted and self._child is None and time.monotonic() >= self._next:
             self._start(key)
-        if not self._found:
-            words = f"fitting {len(points)} annealed points"
-            return {"status": "fitting", "message": words, "points": len(points)}
-        return self._found
+        if not self._law:
+            message = f"fitting {len(points)} annealed points"
+            return {"status": "fitting", "message": message, "points": len(points)}
+        return self._law
 
     def _start(self, key: tuple[str, ...]) -> None:
         self._fitted, self._began = key, time.monotonic()
@@ -69,20 +69,20 @@ class LawWatch:
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
         except OSError as problem:
-            self._found = _failed(f"no fit could be started ({problem.strerror})")
+            self._law = _failed(f"the fit could not be started ({problem.strerror})")
 
     def _collect(self) -> None:
         if self._child is None or self._child.poll() is None:
             return
         assert self._child.stdout is not None
         with self._child.stdout as answer:
-            self._found = _answer(answer)
+            self._law = _answer(answer)
         self._child = None
         took = time.monotonic() - self._began
         self._next = time.monotonic() + max(_EVERY_SECONDS, _EVERY_TIMES * took)
 
     def close(self) -> None:
-        """End a fit that is under way."""
+        """End a running fit."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
@@ -93,21 +93,21 @@ class LawWatch:
 
 def _answer(stdout: IO[bytes]) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(stdout.read())
-        return found
+        law: dict[str, Any] = json.loads(stdout.read())
+        return law
     except ValueError:
-        return _failed("the fit ended without a word")
+        return _failed("the fit ended without an answer")
 
 
-def _failed(words: str) -> dict[str, Any]:
-    return {"status": "failed", "message": one_line(words)}
+def _failed(reason: str) -> dict[str, Any]:
+    return {"status": "failed", "message": one_line(reason)}
 
 
 def fitted_law(folder: Path) -> dict[str, Any]:
     """The law that best predicts held-out runs of the sweep in ``folder``, as JSON values.
 
-    ``frontier``: its loss at the compute-optimal split of each FLOPs (6 N D), with the interval
-    of a new run there. Raises ``SlawError`` where the runs allow no law.
+    ``frontier`` is its loss at the compute-optimal split of each compute (FLOPs, 6 N D), with the
+    interval of a new run there. Raises ``SlawError`` if the runs do not support a law.
     """
     from scaling_law.files.record import load_records
     from scaling_law.fit.points.dataset import from_records
@@ -122,7 +122,7 @@ def fitted_law(folder: Path) -> dict[str, Any]:
     if fit is None or not fit.usable:
         why = fit.message if fit else "no law fits"
         return {"status": "too_few", "message": one_line(why), "points": len(points)}
-    found = {
+    law = {
         "status": "fitted",
         "message": fit.message,
         "law": fit.law,
@@ -136,7 +136,7 @@ def fitted_law(folder: Path) -> dict[str, Any]:
         "rms_log_residual": fit.rms_log_residual,
         "frontier": _frontier(points, fit, laws, settings.level),
     }
-    plain: dict[str, Any] = finite_json(found)
+    plain: dict[str, Any] = finite_json(law)
     return plain
 
 
@@ -149,13 +149,13 @@ def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, 
     noise, _ = seed_noise(points)
     flops = 6.0 * points.params * points.tokens
     others = [law for law in laws.values() if law is not fit and law.usable]
-    found = []
+    frontier = []
     for value in np.geomspace(flops.min(), _BEYOND * flops.max(), _FRONTIER_POINTS).tolist():
         with contextlib.suppress(SlawError):
             at = extrapolate(
                 fit, flops=value, level=level, seed_noise_log=noise, alternatives=others
             )
-            found.append(
+            frontier.append(
                 {
                     "flops": value,
                     "loss_nats": at.loss_nats,
@@ -163,11 +163,11 @@ def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, 
                     "high_nats": at.high_nats,
                 }
             )
-    return found
+    return frontier
 
 
 def _formula(law: str) -> str:
-    """The law's equation in plain letters."""
+    """The law's equation as plain text."""
     from scaling_law.fit.laws import load_law
 
     plain = re.sub(r"\^\{(\\?\w+)\}", r"^\1", load_law(law).latex)
@@ -181,10 +181,10 @@ def main(arguments: list[str]) -> int:
     with contextlib.suppress(OSError):
         os.nice(15)
     try:
-        found = fitted_law(Path(arguments[0]))
+        law = fitted_law(Path(arguments[0]))
     except SlawError as problem:
-        found = _failed(str(problem))
-    print(json.dumps(found, allow_nan=False))
+        law = _failed(str(problem))
+    print(json.dumps(law, allow_nan=False))
     return 0
 
 

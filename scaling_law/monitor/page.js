@@ -1,10 +1,10 @@
 "use strict";
-// Draws what /data.json says, again and again. All that comes from the folder is text to it:
-// nodes and attributes are made one by one, never from a string of HTML.
+// Polls /data.json and draws it. Everything from the folder stays text: nodes and attributes are
+// made one by one, never from a string of HTML.
 (() => {
   const NS = "http://www.w3.org/2000/svg";
   const $ = (id) => document.getElementById(id);
-  // Ordered by lightness, so told apart with any colour vision; dark paper has its own.
+  // Ordered by lightness, so that any colour vision can tell them apart; dark mode has its own.
   const RAMPS = {
     light: ["#440154", "#3b4a89", "#26788e", "#1f9d7a", "#5f9e1e", "#a87b00"],
     dark: ["#c39be8", "#8fb1f2", "#4fc3d9", "#4fd6a0", "#a6dd4f", "#fde725"],
@@ -30,7 +30,7 @@
   }
   function fill(id, rows) {
     const key = JSON.stringify(rows);
-    if ($(id).dataset.key === key) return; // nothing changed: a selection in it stays
+    if ($(id).dataset.key === key) return; // nothing changed: keep the user's selection
     $(id).dataset.key = key;
     $(id).replaceChildren(...rows.map((cells) => {
       const line = html("tr", "");
@@ -68,7 +68,7 @@
     return Number(digits) === 1 ? `10${raised}` : `${Number(digits)}×10${raised}`;
   }
 
-  // Ticks of a logarithmic axis `length` long: the finest of these that lie `room` apart at least.
+  // Ticks of a logarithmic axis of `length`: the finest choice whose ticks are at least `room` apart.
   function ticks(low, high, length, room) {
     const far = (a, b) => length * Math.log(b / a) / Math.log(high / low) >= room;
     const made = (steps) => {
@@ -86,8 +86,8 @@
     return choices.map(made).find((found) => found.every((v, i) => !i || far(found[i - 1], v))) || made([1]).filter((_, i) => i % 2 === 0);
   }
 
-  // A chart with logarithmic axes. `what` has lines, points, band, frontier, axes' words; a point
-  // {x, y, colour, words} can be pointed at, or reached with the arrow keys.
+  // A chart with logarithmic axes. `what` has lines, points, band, frontier and the axes' labels; a
+  // point {x, y, colour, words} can be pointed at, or reached with the arrow keys.
   function chart(host, what) {
     const width = Math.max(host.clientWidth, 280);
     const height = Math.round(Math.min(420, Math.max(260, width * 0.62)));
@@ -111,7 +111,7 @@
     const py = (y) => top + inner[1] * (1 - Math.log(y / y0) / Math.log(y1 / y0));
     const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)},${py(y).toFixed(1)}`).join("");
     const picture = node("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: "0", role: "img",
-      "aria-label": `${what.label}; arrow keys tell its points one by one` });
+      "aria-label": `${what.label}; arrow keys read out its points` });
     for (const tick of ticks(x0, x1, inner[0], 62)) {
       picture.append(node("line", { class: "grid", x1: px(tick), x2: px(tick), y1: top, y2: top + inner[1] }),
         node("text", { x: px(tick), y: height - 26, "text-anchor": "middle" }, what.xTick(tick)));
@@ -135,29 +135,29 @@
       plot.append(node("path", { class: `curve${line.dashed ? " trunk" : ""}`, stroke: line.colour, d: path(line.points) }));
     }
     for (const p of what.points) {
-      if (p.within) continue; // on its curve: to be pointed at, not to hide the line
+      if (p.within) continue; // on its curve: it can be pointed at, but hides no line
       plot.append(node("circle", { cx: px(p.x), cy: py(p.y), r: 4,
         fill: p.hollow ? "none" : p.colour, stroke: p.colour }));
     }
     const near = node("circle", { class: "near", r: 7, visibility: "hidden" });
     picture.append(near);
-    const told = html("p", "told faint", "Point at the figure, or reach it with Tab and use the arrow keys.");
-    told.setAttribute("aria-live", "polite");
-    follow(host, picture, near, told, what.points.map((p) => ({ ...p, cx: px(p.x), cy: py(p.y) })), width);
+    const readout = html("p", "readout faint", "Point at the figure, or reach it with Tab and use the arrow keys.");
+    readout.setAttribute("aria-live", "polite");
+    follow(host, picture, near, readout, what.points.map((p) => ({ ...p, cx: px(p.x), cy: py(p.y) })), width);
     const focused = host.contains(document.activeElement) && document.activeElement.tagName === "svg";
-    host.replaceChildren(picture, legend(what.legend), told);
+    host.replaceChildren(picture, legend(what.legend), readout);
     host.dataset.points = String(what.points.length);
     if (focused) picture.focus({ preventScroll: true });
   }
 
-  function follow(host, picture, near, told, points, width) {
+  function follow(host, picture, near, readout, points, width) {
     const tell = (index) => {
       const p = points[index];
       host.dataset.at = p.words;
       near.setAttribute("cx", p.cx);
       near.setAttribute("cy", p.cy);
       near.setAttribute("visibility", "visible");
-      told.textContent = p.words;
+      readout.textContent = p.words;
     };
     const before = points.findIndex((p) => p.words === host.dataset.at);
     if (before >= 0) tell(before);
@@ -224,7 +224,7 @@
     points.sort((a, b) => a.x - b.x);
     const banded = frontier.filter((f) => f.low_nats !== null && f.high_nats !== null);
     const legend = sizesIn(data, points, colour);
-    if (frontier.length) legend.push({ frontier: true, words: "the law where params and tokens are split best" });
+    if (frontier.length) legend.push({ frontier: true, words: "the law at the compute-optimal split of params and tokens" });
     if (banded.length) legend.push({ band: true, words: "90% interval of a new run there" });
     if (points.some((p) => p.hollow)) legend.push({ hollow: true, words: "not in the fit (yet)" });
     chart($("frontier"), { lines: [], points, legend,
@@ -239,7 +239,7 @@
     say("name", data.name);
     say("sweep", data.sweep);
     say("read", data.read_at);
-    say("more", data.rows_left_out ? `and ${data.rows_left_out} more runs: slaw status tells all` : "");
+    say("more", data.rows_left_out ? `and ${data.rows_left_out} more runs; slaw status lists all` : "");
     $("bar").value = data.flops_done_frac;
     document.title = `${Math.round(100 * data.flops_done_frac)}% ${data.name}: slaw monitor`;
     fill("runs", data.rows);
@@ -270,7 +270,7 @@
       show(data);
     } catch (problem) {
       $("lost").hidden = false;
-      say("lost", `slaw monitor does not answer (${problem.message}); this is the state of ${$("read").textContent}`);
+      say("lost", `slaw monitor does not answer (${problem.message}); this page shows ${$("read").textContent}`);
     }
     setTimeout(poll, 1000 * wait);
   }

@@ -1,4 +1,4 @@
-"""The page around the data: everything is there without scripts, but the figures."""
+"""Writes the monitor's page; without scripts it shows everything but the figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _asset(name: str) -> str:
 
 
 def _text(value: object) -> str:
-    """Anything as text of the page: whatever a run is called, it stays text."""
+    """``value`` escaped, so that no name becomes markup."""
     return html.escape(str(value), quote=True)
 
 
@@ -33,14 +33,14 @@ def _head(cells: Iterable[object]) -> str:
     return "".join(f'<th scope="col">{_text(cell)}</th>' for cell in cells)
 
 
-def left_out_words(document: dict[str, Any]) -> str:
-    """What the table does not hold."""
+def left_out_text(document: dict[str, Any]) -> str:
+    """How many runs the table leaves out; "" for none."""
     number = document["rows_left_out"]
-    return f"and {number} more runs: slaw status tells all" if number else ""
+    return f"and {number} more runs; slaw status lists all" if number else ""
 
 
 def render_page(document: dict[str, Any], nonce: str) -> str:
-    """The whole page of ``PageData.read``'s document; ``nonce`` is what its policy allows."""
+    """The page that shows ``PageData.read``'s document; scripts and styles carry ``nonce``."""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1">
@@ -49,12 +49,12 @@ def render_page(document: dict[str, Any], nonce: str) -> str:
 <title>{_text(document["name"])}: slaw monitor</title>
 <style nonce="{nonce}">{_asset("page.css")}</style></head>
 <body>{_header(document)}<main>
-<noscript><p class="note">Without scripts this page is loaded anew every {_REFRESH_SECONDS}
+<noscript><p class="note">Without scripts this page reloads every {_REFRESH_SECONDS}
 seconds and has no figures.</p></noscript>
 {_figures(document["words"])}{_lists(document)}</main>
 <footer><p id="host">{_text(document["words"]["host"])}</p>
-<p>Read <span id="read">{_text(document["read_at"])}</span>. This page only reads the folder; the
-same is in its dashboard.json.</p></footer>
+<p>Read <span id="read">{_text(document["read_at"])}</span>. This page only reads the folder;
+dashboard.json there holds the same.</p></footer>
 <script nonce="{nonce}">{_asset("page.js")}</script></body></html>
 """
 
@@ -65,7 +65,7 @@ def _header(document: dict[str, Any]) -> str:
 <h1 id="name">{_text(document["name"])}</h1>
 <p class="faint"><span id="sweep">{_text(document["sweep"])}</span>
 <span id="device">{_text(words["device"])}</span></p>
-<progress id="bar" max="1" value="{share}" aria-label="share of the FLOPs spent"></progress>
+<progress id="bar" max="1" value="{share}" aria-label="fraction of the FLOPs spent"></progress>
 <p id="headline">{_text(words["headline"])}</p>
 <p id="phase">{_text(words["phase"])}</p>
 <p id="counts" role="status">{_text(words["counts"])}</p>
@@ -74,7 +74,7 @@ def _header(document: dict[str, Any]) -> str:
 
 
 def _figures(words: dict[str, Any]) -> str:
-    """What the script draws in, and the law in words."""
+    """The places where the script draws, and the law in words."""
     return f"""<div class="figures">
 <section aria-labelledby="h-curves"><h2 id="h-curves">Training curves</h2>
 <p class="tools needs-script" hidden><label>against <select id="curves-x">
@@ -92,7 +92,7 @@ def _figures(words: dict[str, Any]) -> str:
 
 
 def _lists(document: dict[str, Any]) -> str:
-    """Runs and warnings."""
+    """The table of runs and the list of warnings."""
     warnings = "".join(
         f"<li>{_text(w['time'][11:19])} {_text(w['label'])}: {_text(w['text'])}</li>"
         for w in document["warnings"]
@@ -101,7 +101,7 @@ def _lists(document: dict[str, Any]) -> str:
 <div class="scroll" tabindex="0" role="region" aria-labelledby="h-runs">
 <table><thead><tr>{_head(document["columns"])}</tr></thead>
 <tbody id="runs">{_rows(document["rows"])}</tbody></table></div>
-<p id="more" class="faint">{_text(left_out_words(document))}</p></section>
+<p id="more" class="faint">{_text(left_out_text(document))}</p></section>
 <section aria-labelledby="h-warnings"><h2 id="h-warnings">Last warnings (UTC)</h2>
 <ul id="warnings">{warnings or "<li>none</li>"}</ul></section>
 """

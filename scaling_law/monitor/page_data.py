@@ -1,4 +1,4 @@
-"""What the page shows, as JSON: the words the server wrote, and the numbers of its figures."""
+"""Gathers what the page shows as JSON: its texts, and the numbers of its figures."""
 
 from __future__ import annotations
 
@@ -6,33 +6,41 @@ from typing import Any
 
 from scaling_law.files.layout import SweepDir
 from scaling_law.fit.result import bound_words
-from scaling_law.monitor.host import HostMeter
-from scaling_law.monitor.law import LawWatch
-from scaling_law.monitor.text import device_words, end_words, host_words, phase_words, speed_words
-from scaling_law.run.sweep_state.snapshot import RunState, Snapshot, Watch
-from scaling_law.run.sweep_state.text import count_words, left_words, loss_words, state_words
+from scaling_law.monitor.host import HostMeter, host_text
+from scaling_law.monitor.law import LawFitter
+from scaling_law.run.sweep_state.snapshot import RunState, Snapshot, SweepReader
+from scaling_law.run.sweep_state.text import (
+    count_text,
+    device_text,
+    end_text,
+    left_text,
+    loss_text,
+    phase_text,
+    speed_text,
+    state_text,
+)
 from scaling_law.units import format_count, format_seconds
 
 MOST_ROWS, MOST_CURVES = 300, 400
 HEADINGS = (
     "run", "state", "nats/token", "step", "LR phase", "tokens/s", "time left", "note",
 )  # fmt: skip
-# What a reader looks for first.
+# The states in the order in which the table lists them.
 _ORDER = ("started", "failed", "damaged", "diverged", "blocked", "stopped", "done",
           "stopped_early", "waiting")  # fmt: skip
 
 
 class PageData:
-    """Reads the folder for the page; the law is fitted only while somebody looks."""
+    """Reads the folder for the page; a law is fitted only while a browser asks."""
 
     def __init__(self, sweep: SweepDir) -> None:
-        self.watch = Watch(sweep)
-        self.law = LawWatch(sweep)
+        self.reader = SweepReader(sweep)
+        self.law = LawFitter(sweep)
         self._host = HostMeter()
 
     def read(self) -> dict[str, Any]:
         """The document of /data.json."""
-        snapshot = self.watch.read()
+        snapshot = self.reader.read()
         rows = sorted(snapshot.runs, key=_rank)
         drawn = [run for run in rows if run.state not in ("waiting", "blocked")][:MOST_CURVES]
         law = self.law.read(snapshot)
@@ -42,11 +50,11 @@ class PageData:
             **plain,
             "words": {
                 "headline": _headline(snapshot),
-                "phase": "" if snapshot.phase == "no_plan" else phase_words(snapshot),
-                "counts": count_words(snapshot),
-                "device": device_words(snapshot) if snapshot.runs else "",
-                "host": host_words(self._host.read()),
-                "law": law_words(law),
+                "phase": "" if snapshot.phase == "no_plan" else phase_text(snapshot),
+                "counts": count_text(snapshot),
+                "device": device_text(snapshot) if snapshot.runs else "",
+                "host": host_text(self._host.read()),
+                "law": law_text(law),
                 "law_params": law_rows(law),
             },
             "columns": list(HEADINGS),
@@ -67,7 +75,7 @@ class PageData:
             "params": run.params_matmul,
             "points": [
                 [point.tokens, point.val_loss_nats]
-                for point in self.watch.curve(run.run_id)
+                for point in self.reader.curve(run.run_id)
                 if point.val_loss_nats is not None and point.tokens > 0
             ],
         }
@@ -78,41 +86,41 @@ def _rank(run: RunState) -> tuple[int, str]:
 
 
 def _descending(time: str) -> str:
-    """Sorts later times first."""
+    """A key that sorts later times first."""
     return "".join(chr(0x10FFFF - ord(letter)) for letter in time)
 
 
 def row(run: RunState) -> list[str]:
-    """A run as the words under ``HEADINGS``."""
+    """A run as the cells under ``HEADINGS``."""
     note = ""
     if run.state in ("diverged", "failed", "damaged", "blocked"):
-        note = end_words(run).partition(": ")[2]
+        note = end_text(run).partition(": ")[2]
     elif run.kind == "trunk":
         note = "trunk: not annealed"
     left = "" if run.seconds_left is None else format_seconds(run.seconds_left)
-    speed = speed_words(run.tokens_per_second).removesuffix("/s")
+    speed = speed_text(run.tokens_per_second).removesuffix("/s")
     step = f"{run.step}/{run.total_steps}"
     phase = run.lr_phase or ""
-    return [run.label, state_words(run.state), loss_words(run), step, phase, speed, left, note]
+    return [run.label, state_text(run.state), loss_text(run), step, phase, speed, left, note]
 
 
 def _headline(snapshot: Snapshot) -> str:
     if snapshot.phase == "no_plan":
-        return phase_words(snapshot)
-    words = [f"{snapshot.flops_done_frac:.0%} of the FLOPs", left_words(snapshot)]
+        return phase_text(snapshot)
+    parts = [f"{snapshot.flops_done_frac:.0%} of the FLOPs", left_text(snapshot)]
     if snapshot.tokens_per_second:
-        words.append(f"{format_count(snapshot.tokens_per_second)} tokens/s")
-    return "; ".join(word for word in words if word)
+        parts.append(f"{format_count(snapshot.tokens_per_second)} tokens/s")
+    return "; ".join(part for part in parts if part)
 
 
 def _points(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """The annealed points, with the FLOPs (6 N D, matmul parameters) that a law is drawn over."""
-    found = []
+    """The annealed points, with the FLOPs (6 N D, matmul parameters) of the figure's axis."""
+    points = []
     for run in snapshot.in_state("done"):
         if run.kind == "trunk" or run.val_loss_nats is None:
             continue
         tokens = run.step * run.batch_tokens
-        found.append(
+        points.append(
             {
                 "run_id": run.run_id,
                 "label": run.label,
@@ -122,26 +130,26 @@ def _points(snapshot: Snapshot) -> list[dict[str, Any]]:
                 "loss_nats": run.val_loss_nats,
             }
         )
-    return found
+    return points
 
 
-def law_words(law: dict[str, Any]) -> str:
-    """The law in a sentence, or why there is none."""
+def law_text(law: dict[str, Any]) -> str:
+    """The law in a sentence, or why there is none yet."""
     if law["status"] != "fitted":
         return f"No law yet: {law['message']}."
     return (
         f"{law['law']}: {law['formula']}, fitted to {law['points']} annealed points of"
-        f" {law['trunks']} trunks; it misses them by {law['rms_log_residual']:.2%} of loss (rms)."
+        f" {law['trunks']} trunks; rms residual {law['rms_log_residual']:.2%} of loss."
     )
 
 
 def law_rows(law: dict[str, Any]) -> list[list[str]]:
-    """Each parameter with its interval, to four digits."""
+    """Each parameter and its interval, to four digits."""
     if law["status"] != "fitted":
         return []
     rows = []
     for name, value in law["params"].items():
         ends = law["intervals"].get(name)
-        words = " to ".join(map(bound_words, ends)) if ends else "none"
-        rows.append([name, f"{value:.4g}", words])
+        interval = " to ".join(map(bound_words, ends)) if ends else "none"
+        rows.append([name, f"{value:.4g}", interval])
     return rows

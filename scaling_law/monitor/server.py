@@ -1,7 +1,7 @@
-"""The monitor as a page for the browsers of this machine, and for nobody else.
+"""Serves the monitor's page to browsers on this machine only.
 
-Loopback only, GET and HEAD only, two fixed addresses. The Host header must name this very
-server: a site whose name was pointed here (DNS rebinding) gets nothing.
+It listens on the loopback address, answers GET and HEAD at two fixed paths, and requires a Host
+header that names this server: a site whose name resolves here (DNS rebinding) gets nothing.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from scaling_law.monitor.page_data import PageData
 from scaling_law.monitor.session import SCREEN_SECONDS, sweep_to_watch
 
 ADDRESS = "127.0.0.1"
-_REQUEST_SECONDS = 10.0  # a client that says nothing for so long is let go
-_HTTP_PORT = 80  # the one that browsers leave out of Host
+_REQUEST_SECONDS = 10.0  # a client that is silent for so long is disconnected
+_HTTP_PORT = 80  # browsers leave this one out of Host
 
 
 def hosts_of(port: int) -> frozenset[str]:
-    """The Host headers that mean this machine and port."""
+    """The Host headers that name this machine and port."""
     names = ("127.0.0.1", "localhost", "[::1]")
     bare = names if port == _HTTP_PORT else ()
     return frozenset((*bare, *(f"{name}:{port}" for name in names)))
 
 
 def policy(nonce: str) -> str:
-    """The Content-Security-Policy of the page: its own script and styles, data from here."""
+    """The Content-Security-Policy of the page: its own script and styles, and data from here."""
     return (
         f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}';"
         " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none';"
@@ -43,7 +43,7 @@ def policy(nonce: str) -> str:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """One sweep; the folder is read at most once in ``interval`` seconds, whoever asks."""
+    """Serves one sweep; it reads the folder at most once in ``interval`` seconds."""
 
     daemon_threads = True
 
@@ -57,11 +57,11 @@ class Server(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The address of the page."""
         return f"http://{ADDRESS}:{self.server_port}/"
 
     def document(self) -> dict[str, Any]:
-        """What /data.json answers."""
+        """The content of /data.json."""
         with self._lock:
             if time.monotonic() - self._read_at >= self.interval:
                 self._document = {**self.data.read(), "interval_seconds": self.interval}
@@ -69,7 +69,7 @@ class Server(http.server.ThreadingHTTPServer):
             return self._document
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that left before its answer is no error, and stderr is for people."""
+        """Ignore a browser that disconnected before its answer."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -80,24 +80,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server_version, sys_version = "slaw", ""
 
     def parse_request(self) -> bool:
-        """Refuse what is not for this server before anything is looked at."""
+        """Refuse requests for another host, and other methods, before anything else."""
         if not super().parse_request():
             return False
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or hosts[0].strip().lower() not in self.server.hosts:
-            self._refuse(HTTPStatus.MISDIRECTED_REQUEST, f"only {self.server.url} is answered")
+            self._refuse(
+                HTTPStatus.MISDIRECTED_REQUEST, f"this server answers only {self.server.url}"
+            )
             return False
         if self.command not in ("GET", "HEAD"):
-            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "this page is to be read only")
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED, "this page is read-only")
             return False
         return True
 
     def do_GET(self) -> None:
-        """The page, its data, or 404."""
+        """Answer with the page, its data, or 404."""
         try:
             self._get()
         except PermissionError as problem:
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{problem.filename}: may not be read")
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"{problem.filename}: permission denied")
 
     def _get(self) -> None:
         if self.path == "/":
@@ -109,7 +111,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             text = json.dumps(self.server.document(), allow_nan=False)
             self._answer(HTTPStatus.OK, "application/json", text)
         else:
-            self._refuse(HTTPStatus.NOT_FOUND, "there are / and /data.json")
+            self._refuse(HTTPStatus.NOT_FOUND, "expected / or /data.json")
 
     do_HEAD = do_GET  # noqa: N815
 
@@ -141,31 +143,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses (a line too long, no such version), without its HTML."""
+        """Answer what http.server itself refuses (a line too long, say) without its HTML page."""
         self.close_connection = True
         self.command = getattr(self, "command", None) or "GET"
-        self._answer(HTTPStatus(code), "text/plain", "this request cannot be read\n")
+        self._answer(HTTPStatus(code), "text/plain", "unreadable request\n")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The terminal is for the address, not for every request."""
+        """Log no requests: the terminal shows the address only."""
 
 
 def make_server(folder: Path, *, port: int = 0, interval: float | None = None) -> Server:
-    """A server of the sweep in ``folder``, listening. Raises ``ConfigError`` for a taken port."""
+    """A listening server of the sweep in ``folder``. Raises ``ConfigError`` for a taken port."""
     data = PageData(sweep_to_watch(folder, once=False))
     try:
         return Server(data, port, interval or SCREEN_SECONDS)
     except OSError as problem:
         raise ConfigError(
-            f"port {port} on {ADDRESS} cannot be used ({problem.strerror}); choose another with"
-            " --port, or leave it out for any free one"
+            f"port {port} on {ADDRESS} cannot be used ({problem.strerror}); choose another"
+            " --port, or leave it out to take any free one"
         ) from None
 
 
 def serve(folder: Path, *, port: int = 0, interval: float | None = None) -> None:
-    """Serve the page until interrupted; its address is printed first."""
+    """Print the page's address and serve it until interrupted."""
     server = make_server(folder, port=port, interval=interval)
-    say(f"{server.data.watch.sweep.path} on {server.url} (Ctrl-C ends the page, not the sweep)")
+    say(f"{server.data.reader.sweep.path} on {server.url} (Ctrl-C ends the page, not the sweep)")
     try:
         server.serve_forever()
     finally:

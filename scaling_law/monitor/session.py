@@ -1,4 +1,4 @@
-"""What ``slaw monitor`` does: find the sweep, then show it until it is over."""
+"""Runs ``slaw monitor``: finds the sweep and shows it until it has finished."""
 
 from __future__ import annotations
 
@@ -13,57 +13,56 @@ from scaling_law.errors import ConfigError
 from scaling_law.files.layout import RESULTS, SweepDir
 from scaling_law.files.record import find_sweeps
 from scaling_law.monitor.host import HostMeter
-from scaling_law.run.sweep_state.snapshot import Snapshot, Watch, is_at_work
+from scaling_law.run.sweep_state.snapshot import Snapshot, SweepReader, is_at_work
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 SCREEN_SECONDS, LINE_SECONDS = 2.0, 30.0
-_LOOK_SECONDS = 2.0  # between lines, so that the end is not missed
+_READ_SECONDS = 2.0  # between readings, so that the end shows soon
 
 
 def sweep_to_watch(folder: Path, *, once: bool) -> SweepDir:
-    """The sweep in ``folder``, or the one at work among several.
+    """The sweep in ``folder``, or the running one among several.
 
-    A folder that is not there yet, or empty, is a sweep to come, unless ``once`` asks for what
-    is there now. Raises ``ConfigError`` for a file, for several sweeps of which not one is at
-    work, and for a folder to come whose parent is not there either, but for ``results``, which the
-    first sweep makes.
+    A missing or empty folder is one that a sweep will fill, unless ``once`` is set. Raises
+    ``ConfigError`` for a file, for several sweeps unless exactly one is running, and for a missing
+    folder whose parent is missing as well (unless the parent is ``results``).
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: a file, expected a results folder")
     if not (folder.exists() or folder.parent.is_dir() or str(folder.parent) == RESULTS):
         raise ConfigError(
             f"{folder}: no such folder, nor {folder.parent}; name the sweep's folder, or the --out"
-            " of a `slaw run` to come"
+            " of a later `slaw run`"
         )
     sweep = SweepDir(folder)
     if sweep.plan.exists() or is_at_work(sweep):
         return sweep
     try:
-        found = find_sweeps(folder)
+        sweeps = find_sweeps(folder)
     except ConfigError:
         if once:
             raise
         return sweep
-    if len(found) > 1:
-        busy = [sweep for sweep in found if is_at_work(sweep)]
-        if len(busy) != 1:
-            names = ", ".join(str(sweep.path) for sweep in found)
-            raise ConfigError(f"{folder}: {len(found)} sweeps there; name one: {names}")
-        return busy[0]
-    return found[0]
+    if len(sweeps) > 1:
+        running = [sweep for sweep in sweeps if is_at_work(sweep)]
+        if len(running) != 1:
+            names = ", ".join(str(sweep.path) for sweep in sweeps)
+            raise ConfigError(f"{folder}: {len(sweeps)} sweeps there; name one: {names}")
+        return running[0]
+    return sweeps[0]
 
 
 def watch(folder: Path, *, once: bool = False, interval: float | None = None) -> None:
-    """Show the sweep in ``folder`` until it is over, or ``once``.
+    """Show the sweep in ``folder`` until it has finished, or ``once``.
 
-    On a terminal a screen, drawn anew every ``interval`` seconds (2); elsewhere a line of it
-    every ``interval`` (30), and one for each run that ends and each warning.
+    On a terminal it redraws a screen every ``interval`` seconds (2). Elsewhere it prints a line
+    every ``interval`` seconds (30), and one for each run that ends and each warning.
     """
     from rich.console import Console
 
-    reader = Watch(sweep_to_watch(folder, once=once))
+    reader = SweepReader(sweep_to_watch(folder, once=once))
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal or console.is_dumb_terminal:
         _lines(reader, once, interval or LINE_SECONDS, _say)
@@ -77,12 +76,12 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-def _over(snapshot: Snapshot) -> bool:
+def _finished(snapshot: Snapshot) -> bool:
     return snapshot.phase == "over"
 
 
 def _lines(
-    reader: Watch,
+    reader: SweepReader,
     once: bool,
     interval: float,
     say: Callable[[str], None],
@@ -91,27 +90,27 @@ def _lines(
     from scaling_law.monitor.terminal import news, plain_line
 
     before: Snapshot | None = None
-    told, due = "", 0.0
+    last, due = "", 0.0
     while True:
         now = reader.read()
         clock = time.strftime("%H:%M:%S")
         for line in news(before, now):
             say(f"{clock} {line}")
-        line, over = plain_line(now), _over(now)
-        # nothing new is not said twice
-        if (time.monotonic() >= due or over) and line != told:
+        line, finished = plain_line(now), _finished(now)
+        # an unchanged line is not repeated
+        if (time.monotonic() >= due or finished) and line != last:
             say(f"{clock} {line}")
-            told, due = line, time.monotonic() + interval
-        if once or over:
+            last, due = line, time.monotonic() + interval
+        if once or finished:
             return
         before = now
-        sleep(min(interval, _LOOK_SECONDS))
+        sleep(min(interval, _READ_SECONDS))
 
 
 class _Screen:
-    """Draws the folder as it is now, in the size that the terminal has now."""
+    """Draws the folder in the terminal's current size."""
 
-    def __init__(self, reader: Watch, console: Console) -> None:
+    def __init__(self, reader: SweepReader, console: Console) -> None:
         self.reader, self.console, self.meter = reader, console, HostMeter()
 
     def draw(self) -> tuple[Snapshot, RenderableType]:
@@ -124,7 +123,7 @@ class _Screen:
             height=self.console.height,
             unicode="utf" in (self.console.encoding or "").lower(),
         )
-        host = None if _over(snapshot) else self.meter.read()
+        host = None if _finished(snapshot) else self.meter.read()
         return snapshot, screen(snapshot, self.reader.curve, host, size)
 
 
@@ -138,14 +137,14 @@ def _live(view: _Screen, interval: float) -> None:
         while True:
             snapshot, picture = view.draw()
             live.update(picture, refresh=True)
-            if _over(snapshot):
+            if _finished(snapshot):
                 return
             time.sleep(interval)
 
 
 @contextmanager
 def _ended_by_term() -> Iterator[None]:
-    """SIGTERM as an exception, so that the cursor comes back."""
+    """Turn SIGTERM into an exception, so that the cursor is restored."""
     import signal
 
     def leave(number: int, frame: object) -> None:

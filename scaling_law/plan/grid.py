@@ -21,7 +21,13 @@ from scaling_law.errors import PlanError
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.hyperparams import RuleChoice, apply_rule, beta2_for
-from scaling_law.spec.run import DEFAULT_OPTIMIZER, ModelSpec, OptimSpec, ScheduleSpec
+from scaling_law.spec.run import (
+    DEFAULT_OPTIMIZER,
+    ModelSpec,
+    OptimSpec,
+    RuleOverrides,
+    ScheduleSpec,
+)
 from scaling_law.spec.scales import (
     MODEL_SCALES,
     Scale,
@@ -369,14 +375,12 @@ def _impossible(
 
 
 def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> RuleChoice:
-    """The rule's choice with what ``optim`` sets itself, all of it named in ``rule``."""
-    optim, named = config.optim, []
+    """The rule's choice with what ``optim`` sets itself."""
+    optim = config.optim
     if optim.lr is not None:
         choice = dataclasses.replace(choice, lr=optim.lr)
-        named.append(f"lr={optim.lr:g}")
     if optim.lr_mult != 1:
         choice = dataclasses.replace(choice, lr=float(f"{choice.lr * optim.lr_mult:.6g}"))
-        named.append(f"lr_mult={optim.lr_mult:g}")
     if optim.batch_tokens is not None:
         batch = optim.batch_tokens
         if batch % model.n_ctx:
@@ -387,19 +391,17 @@ def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> Ru
                 f" model.n_ctx {model.n_ctx}; nearest: {' and '.join(near)}"
             )
         choice = dataclasses.replace(choice, batch_tokens=batch, beta2=beta2_for(batch))
-        named.append(f"batch_tokens={batch}")
     beta2 = getattr(config.choice("optimizer").settings, "beta2", None)
     if beta2 is not None:
         choice = dataclasses.replace(choice, beta2=beta2)
-        named.append(f"beta2={beta2:g}")
     if optim.warmup_tokens is not None:
         choice = dataclasses.replace(choice, warmup_tokens=float(optim.warmup_tokens))
-        named.append(f"warmup_tokens={optim.warmup_tokens}")
-    return dataclasses.replace(choice, rule=" ".join([choice.rule, *named]))
+    return choice
 
 
 def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
     """What a run records of the optimizer: settings that ``OptimSpec`` has are its fields."""
+    section = config.optim
     optimizer = config.choice("optimizer").component
     settings = config.choice("optimizer").settings
     betas = {name: getattr(settings, name, None) for name in ("beta1", "beta2", "eps")}
@@ -411,7 +413,14 @@ def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
         lr=choice.lr,
         rule=choice.rule,
         **betas,
-        weight_decay=config.optim.weight_decay,
-        grad_clip=config.optim.grad_clip,
+        weight_decay=section.weight_decay,
+        grad_clip=section.grad_clip,
+        overrides=RuleOverrides(
+            lr=section.lr,
+            lr_mult=section.lr_mult if section.lr_mult != 1 else None,
+            batch_tokens=section.batch_tokens,
+            beta2=getattr(settings, "beta2", None),
+            warmup_tokens=section.warmup_tokens,
+        ),
         optimizer=None if optimizer == Component(name=DEFAULT_OPTIMIZER) else optimizer,
     )

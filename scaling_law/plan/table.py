@@ -158,7 +158,7 @@ def _left_out(plan: Plan) -> list[str]:
 def _optim(plan: Plan) -> str:
     """What the rule of the runs was, and the settings that all share."""
     optims = [run.spec.optim for run in plan.runs]
-    rules = ", ".join(dict.fromkeys(optim.rule for optim in optims))
+    rules = ", ".join(dict.fromkeys(optim.rule_text for optim in optims))
     clip = "none" if optims[0].grad_clip is None else f"{optims[0].grad_clip:g}"
     schedule = plan.runs[0].spec.schedule
     decay = f", {schedule.cooldown} cooldown" if schedule.shape == "wsd" else ""

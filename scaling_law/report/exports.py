@@ -14,7 +14,7 @@ from scaling_law.files.record import RunRecord
 from scaling_law.fit.result import finite_json
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
-from scaling_law.spec.recipe import apart, recipe_name, recipes
+from scaling_law.spec.recipe import recipe_names
 
 Row = dict[str, Any]
 _RECORD = (
@@ -75,11 +75,11 @@ def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
     it has one. ``predictions``: each joint law at each point under each convention.
     """
     reasons = dict(evidence.excluded)
-    found = [recipe_name(one) for one in apart(recipes([r.spec for r in evidence.records]))]
+    recipes = recipe_names([r.spec for r in evidence.records])
     return {
         "runs": [
             _run(record, reasons, evidence) | {"recipe": recipe}
-            for record, recipe in zip(evidence.records, found, strict=True)
+            for record, recipe in zip(evidence.records, recipes, strict=True)
         ],
         "curves": [
             {"run_id": run_id, **finite_json(point)}

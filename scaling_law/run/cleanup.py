@@ -11,12 +11,12 @@ from scaling_law.files.layout import RunDir
 
 
 def temporary_files(run_dir: RunDir) -> list[Path]:
-    """Those that a worker makes; the claim's are ``files.lease.clear_leftovers``'s."""
+    """Those that a worker makes; the lease's are ``files.lease.clear_leftovers``'s."""
     written = (run_dir.record, run_dir.failure, run_dir.curve, run_dir.progress, run_dir.weights)
     return [*layout.leftovers(*written), *run_dir.checkpoints.glob(".*.tmp")]
 
 
-def tidy_run(run_dir: RunDir, keep_steps: Collection[int] = ()) -> None:
+def clean_up_run(run_dir: RunDir, keep_steps: Collection[int] = ()) -> None:
     """Remove all but results from the folder of a finished run, and the states in ``keep_steps``.
 
     Safe to be done by two at once, and again.

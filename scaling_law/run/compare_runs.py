@@ -28,7 +28,7 @@ _MOST_FIELDS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class ValueDifference:
     """One value that is not the same; ``step`` None for a field of the record."""
 
     name: str
@@ -51,14 +51,14 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sameness:
+class RunComparison:
     """How one run came out again."""
 
     label: str
     origin: str
     points: int
     loss_nats: float | None
-    differences: tuple[Difference, ...]
+    differences: tuple[ValueDifference, ...]
     surroundings: tuple[str, ...]
 
     @property
@@ -110,9 +110,9 @@ def compare(
     curve: Sequence[CurvePoint],
     *,
     origin: str,
-) -> Sameness:
+) -> RunComparison:
     """Every curve point and every field that training decides; ``origin`` says where it began."""
-    return Sameness(
+    return RunComparison(
         label=kept.spec.label,
         origin=origin,
         points=len(kept_curve),
@@ -124,24 +124,24 @@ def compare(
 
 def _curve_differences(
     kept: Sequence[CurvePoint], again: Sequence[CurvePoint]
-) -> Iterator[Difference]:
+) -> Iterator[ValueDifference]:
     ours, theirs = ({point.step: point for point in curve} for curve in (kept, again))
     for step in sorted({*ours, *theirs}):
         if step not in ours or step not in theirs:
             there = ("a point" if step in side else "no point" for side in (ours, theirs))
-            yield Difference(name="curve", step=step, kept=next(there), again=next(there))
+            yield ValueDifference(name="curve", step=step, kept=next(there), again=next(there))
             continue
         for name in POINT_COMPARED:
             pair = getattr(ours[step], name), getattr(theirs[step], name)
             if pair[0] != pair[1]:
-                yield Difference(name=name, step=step, kept=pair[0], again=pair[1])
+                yield ValueDifference(name=name, step=step, kept=pair[0], again=pair[1])
 
 
-def _record_differences(kept: RunRecord, again: RunRecord) -> Iterator[Difference]:
+def _record_differences(kept: RunRecord, again: RunRecord) -> Iterator[ValueDifference]:
     for name in COMPARED:
         pair = getattr(kept, name), getattr(again, name)
         if pair[0] != pair[1]:
-            yield Difference(name=name, step=None, kept=pair[0], again=pair[1])
+            yield ValueDifference(name=name, step=None, kept=pair[0], again=pair[1])
 
 
 def _surroundings(kept: RunRecord, again: RunRecord) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import Seen, Watch
+from scaling_law.files.lease import LeaseHolder, LeaseWatch
 from scaling_law.files.process import this_process
 from scaling_law.files.record import read_failure
 
@@ -16,30 +16,30 @@ _LOOK_SECONDS = 1.0
 _LOOK_SHARE = 0.02
 
 
-class Others:
+class Peers:
     """What the folder says about those who share it.
 
     ``held``: who has what could be trained now, by run id; the runner's to keep.
     """
 
     def __init__(self, sweep: SweepDir) -> None:
-        self.held: dict[str, Seen] = {}
+        self.held: dict[str, LeaseHolder] = {}
         self._sweep = sweep
-        self._watch = Watch()
+        self._watch = LeaseWatch()
         self._next_look = 0.0
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._old_failures: set[str] = set()
 
-    def holder(self, run_id: str) -> Seen | None:
+    def holder(self, run_id: str) -> LeaseHolder | None:
         """Who has ``run_id``, None where nobody has."""
-        return self._watch.holder(self._sweep.run(run_id).claim)
+        return self._watch.holder(self._sweep.run(run_id).lease)
 
     def is_time_to_look(self) -> bool:
         """Whether there are others, and a while has gone since the last look."""
         if time.monotonic() < self._next_look:
             return False
         self._next_look = time.monotonic() + _LOOK_SECONDS
-        seen = [self._watch.holder(path) for path in self._sweep.runner_claims()]
+        seen = [self._watch.holder(path) for path in self._sweep.runner_leases()]
         return any(holder is not None and holder.process != this_process() for holder in seen)
 
     def finished(self, waiting: Iterable[str]) -> list[str]:
@@ -65,10 +65,10 @@ class Others:
                 found[run_id] = read_failure(run_dir)
         return found
 
-    def tell_waiting(self, say: Callable[[str], None]) -> None:
+    def report_waiting(self, say: Callable[[str], None]) -> None:
         """Who has what is left; said once of each."""
-        who = Counter(seen.words for seen in self.held.values())
-        if set(who) - self._told:
-            self._told |= set(who)
+        who = Counter(seen.description for seen in self.held.values())
+        if set(who) - self._reported:
+            self._reported |= set(who)
             words = ", ".join(f"{count} by {name}" for name, count in sorted(who.items()))
             say(f"waiting for runs that are trained elsewhere: {words}")

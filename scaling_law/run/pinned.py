@@ -29,7 +29,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import read_record, record_if_there
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, read_plan
-from scaling_law.spec.recipe import told_apart
+from scaling_law.spec.recipe import recipe_differences
 from scaling_law.spec.run import DataSpec, to_json
 
 Say = Callable[[str], None]
@@ -86,7 +86,7 @@ def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
     specs = [record.spec for record in kept if record is not None]
     if not specs:
         return
-    phrases = told_apart([run.spec for run in plan.runs], specs)
+    phrases = recipe_differences([run.spec for run in plan.runs], specs)
     if phrases:
         raise ConfigError(
             f"{sweep.path}: {len(specs)} finished runs of another recipe are there:"

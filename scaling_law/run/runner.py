@@ -21,11 +21,11 @@ from scaling_law.errors import (
 )
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
-from scaling_law.files.lease import ClaimedElsewhere, Claims, wait_for
+from scaling_law.files.lease import LeasedElsewhere, Leases, wait_for
 from scaling_law.files.record import RunRecord, read_failure, read_record, record_if_there
 from scaling_law.plan.plan import Plan, PlannedRun
-from scaling_law.run.cleanup import tidy_run
-from scaling_law.run.peers import Others
+from scaling_law.run.cleanup import clean_up_run
+from scaling_law.run.peers import Peers
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import SweepProgress, describe_end
 from scaling_law.run.sweep_state.text import news_line
@@ -116,7 +116,7 @@ class Runner:
         self._deaths: dict[str, int] = {}
         self._together: dict[str, int] = {}  # how many a run was last submitted with
         self._alone: set[str] = set()  # what failed in a stack is tried on its own
-        self._others = Others(sweep)
+        self._peers = Peers(sweep)
         self._branches: dict[str, list[PlannedRun]] = {}  # of a trunk; what grows from it as well
         self._taken_back: dict[str, int] = {}  # how often a trunk was, for a damaged state
         for run in plan.runs:
@@ -126,8 +126,8 @@ class Runner:
     def run(self) -> SweepOutcome:
         """Train what is left of the plan; returns when all is over or a signal stopped it."""
         began = time.monotonic()
-        with Claims() as claims:
-            wait_for(self.sweep.claim, claims, lambda holder: None)
+        with Leases() as leases:
+            wait_for(self.sweep.lease, leases, lambda holder: None)
             self._reconcile()
         flops = {run.run_id: run.flops_spent for run in self.plan.runs}
         over = {*self.outcome.done, *self.outcome.diverged}
@@ -168,8 +168,8 @@ class Runner:
             _keep(run_dir.spec, spec, layout.read_json, layout.write_json)
             _keep(run_dir.resources, resources, _read_sealed, checksum.write)
         for run_id in self._over():
-            self._tidy(run_id)
-        self._others.note_failures(run.run_id for run in self.plan.runs)
+            self._clean_up(run_id)
+        self._peers.note_failures(run.run_id for run in self.plan.runs)
 
     def _take_back(self, run: PlannedRun) -> bool:
         """Forget a trunk's record: it is over, but a state that an unfinished branch needs is gone.
@@ -179,13 +179,13 @@ class Runner:
         """
         run_dir = self.sweep.run(run.run_id)
         try:
-            with Claims() as claims:
-                claims.take(run_dir.claim)
+            with Leases() as leases:
+                leases.take(run_dir.lease)
                 record = record_if_there(run_dir)
                 if record is not None and self._has_what_branches_need(run, record):
                     return False
                 run_dir.record.unlink(missing_ok=True)
-        except ClaimedElsewhere:
+        except LeasedElsewhere:
             return False
         return True
 
@@ -219,8 +219,8 @@ class Runner:
             over = len(self._over())
             self._submit(progress)
             if not self._busy:
-                if self._others.held:
-                    self._others.tell_waiting(progress.say)
+                if self._peers.held:
+                    self._peers.report_waiting(progress.say)
                 elif len(self._over()) == over and not self._looked_again(progress):
                     return
             progress.refresh()
@@ -237,10 +237,10 @@ class Runner:
 
     def _look_around(self, progress: SweepProgress) -> None:
         """Take note of what other ``slaw run``s have finished or failed meanwhile."""
-        if not self._others.is_time_to_look():
+        if not self._peers.is_time_to_look():
             return
         self._looked_again(progress)
-        for run_id, reason in self._others.failed(self._waiting()).items():
+        for run_id, reason in self._peers.failed(self._waiting()).items():
             self.outcome.failed[run_id] = reason
             progress.ended(run_id, f"{self.plan.by_id[run_id].spec.label}: FAILED: {reason}")
 
@@ -253,7 +253,7 @@ class Runner:
         The states of a branch that others ended may be gone before its record is seen, and a
         trunk may have been taken back.
         """
-        found = self._others.finished(self._waiting())
+        found = self._peers.finished(self._waiting())
         for run_id in found:
             self._found(run_id, progress)
         waiting = [self.plan.by_id[run_id].spec.branch for run_id in self._waiting()]
@@ -271,7 +271,7 @@ class Runner:
         """A run is over: note its record, and drop what nobody needs any more."""
         record = read_record(self.sweep.run(run_id).record)
         self._note_record(record)
-        self._tidy(run_id)
+        self._clean_up(run_id)
         progress.ended(run_id, describe_end(record))
 
     def _over(self) -> set[str]:
@@ -282,7 +282,7 @@ class Runner:
         free = self.engine.slots - len(set(map(id, self._busy.values())))
         if free <= 0:
             return
-        self._others.held.clear()
+        self._peers.held.clear()
         saved = {trunk_id: self._saved_steps(trunk_id) for trunk_id in self._branches}
         for group in self._groups(self.plan.ready(self._over(), saved, self._busy)):
             runs = [run for run in group if self._is_free(run.run_id, progress)]
@@ -302,9 +302,9 @@ class Runner:
 
     def _is_free(self, run_id: str, progress: SweepProgress) -> bool:
         """Whether nobody else is at a run, or has finished it."""
-        holder = self._others.holder(run_id)
+        holder = self._peers.holder(run_id)
         if holder is not None:
-            self._others.held[run_id] = holder
+            self._peers.held[run_id] = holder
             return False
         if not self.sweep.run(run_id).record.is_file():
             return True
@@ -394,7 +394,7 @@ class Runner:
         progress.say(f"{label}: a state that branches need is damaged; trained to it again")
         return True
 
-    def _tidy(self, run_id: str) -> None:
+    def _clean_up(self, run_id: str) -> None:
         """Leave only results of a finished run, and a trunk's states until all that starts from
         it is over.
 
@@ -402,11 +402,11 @@ class Runner:
         """
         run = self.plan.by_id[run_id]
         keep = () if self._is_spent(run_id) else run.resources.save_steps
-        if self._others.holder(run_id) is None:
-            tidy_run(self.sweep.run(run_id), keep)
+        if self._peers.holder(run_id) is None:
+            clean_up_run(self.sweep.run(run_id), keep)
         parent = run.spec.parent
         if parent and self._is_spent(parent.trunk_id):
-            tidy_run(self.sweep.run(parent.trunk_id))
+            clean_up_run(self.sweep.run(parent.trunk_id))
 
     def _is_spent(self, run_id: str) -> bool:
         """Whether a run and all that starts from its states are over."""

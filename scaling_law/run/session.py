@@ -26,7 +26,7 @@ from scaling_law.data.prepare import dataset_folder
 from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import Claims, Watch, clear_leftovers, wait_for
+from scaling_law.files.lease import Leases, LeaseWatch, clear_leftovers, wait_for
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed, shared_by
@@ -210,7 +210,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
     from scaling_law.run.runner import Runner, engine_log
     from scaling_law.run.tracking import HURRY_SECONDS, tracked
 
-    with _stoppable(), Claims() as claims:
+    with _stoppable(), Leases() as leases:
         config, profile = _config_and_profile(request, say)
         sweep = _folder(request, config)
         if not sweep.plan.exists():  # a grid that cannot be run should not wait for its data
@@ -218,7 +218,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
         try:
-            dataset, plan = _agreed(config, profile, sweep, claims, say)
+            dataset, plan = _agreed(config, profile, sweep, leases, say)
         except SlawError:
             if is_new:
                 _remove_empty(sweep)
@@ -235,19 +235,21 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
 
 def _agreed(
-    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, claims: Claims, say: Say
+    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, leases: Leases, say: Say
 ) -> tuple[Dataset, Plan]:
     """Data and plan of the sweep, on which one ``slaw run`` at a time decides.
 
-    From then on ``claims`` tells all others that this one is at work.
+    From then on ``leases`` tells all others that this one is at work.
     """
-    with Claims() as planning:
-        claim = wait_for(
-            sweep.claim,
+    with Leases() as planning:
+        lease = wait_for(
+            sweep.lease,
             planning,
-            lambda holder: say(f"{sweep.path}: waiting for {holder.words}, which is planning it"),
+            lambda holder: say(
+                f"{sweep.path}: waiting for {holder.description}, which is planning it"
+            ),
         )
-        clear_leftovers(claim, sweep.plan, sweep.config, sweep.data, sweep.dashboard)
+        clear_leftovers(lease, sweep.plan, sweep.config, sweep.data, sweep.dashboard)
         for path in sweep.runners.glob(".*.tmp"):
             path.unlink(missing_ok=True)
         began = sweep.data.exists()
@@ -257,7 +259,7 @@ def _agreed(
             if not (began or sweep.plan.exists()):
                 sweep.data.unlink(missing_ok=True)
             raise
-        claims.take(sweep.runners / f"{os.getpid()}-{secrets.token_hex(4)}")
+        leases.take(sweep.runners / f"{os.getpid()}-{secrets.token_hex(4)}")
     return found
 
 
@@ -300,13 +302,13 @@ def _prepared(
 
 def _refuse_beside_others(sweep: SweepDir) -> None:
     """Raise ``ConfigError`` where a sweep of another config is at work in the same folder."""
-    watch = Watch()
-    for path in sweep.runner_claims():
+    watch = LeaseWatch()
+    for path in sweep.runner_leases():
         holder = watch.holder(path)
         if holder is not None and watch.is_alive(path):
             raise ConfigError(
-                f"{sweep.path}: in use by {holder.words} with another config or kind of device;"
-                " wait for it to end, stop it, or choose another folder with --out"
+                f"{sweep.path}: in use by {holder.description} with another config or kind of"
+                " device; wait for it to end, stop it, or choose another folder with --out"
             )
 
 

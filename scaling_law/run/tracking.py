@@ -133,7 +133,7 @@ def _end(process: subprocess.Popen[bytes], patience_seconds: float, say: Say) ->
         say(f"trackers: their process ended with code {code}; curves are in runs/*/curve.jsonl")
 
 
-class _Fed:
+class _Feeds:
     """The feeds that still work."""
 
     def __init__(
@@ -172,11 +172,11 @@ class _Fed:
 
 def follow(sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], say: Say) -> None:
     """Feed ``trackers`` until standard input ends, and once more."""
-    fed = _Fed(sweep, name, trackers, say)
+    feeds = _Feeds(sweep, name, trackers, say)
     while not select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
-        fed.poll()
-    fed.poll()
-    fed.close()
+        feeds.poll()
+    feeds.poll()
+    feeds.close()
 
 
 def _apart(log: Path) -> Say:

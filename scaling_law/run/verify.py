@@ -24,7 +24,7 @@ from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import RunRecord, read_curve, read_record
 from scaling_law.plan.device_profile import available_memory_bytes, usable_cores
 from scaling_law.plan.plan import Plan, PlannedRun, read_plan
-from scaling_law.run.compare_runs import Sameness, compare
+from scaling_law.run.compare_runs import RunComparison, compare
 from scaling_law.run.engines.local import LocalEngine
 from scaling_law.run.runner import Engine, Runner, engine_log
 from scaling_law.run.sweep_state.progress import SweepProgress
@@ -38,7 +38,7 @@ EVERY = "all"
 class Verification:
     """What came of it: every run trained again beside its record; ``text`` is for people."""
 
-    found: tuple[Sameness, ...]
+    found: tuple[RunComparison, ...]
     text: str
     stopped_code: int | None = None
 
@@ -320,7 +320,9 @@ def _opening(asked: Sequence[RunRecord], runs: Sequence[PlannedRun], given: dict
     return f"{words}, in a temporary folder: at most {flops:.3g} FLOPs"
 
 
-def _compared(kept: RunDir, again: RunDir, record: RunRecord, given: dict[str, str]) -> Sameness:
+def _compared(
+    kept: RunDir, again: RunDir, record: RunRecord, given: dict[str, str]
+) -> RunComparison:
     branch = record.spec.branch
     origin = "from its first step"
     if branch is not None and record.run_id in given:
@@ -332,7 +334,7 @@ def _compared(kept: RunDir, again: RunDir, record: RunRecord, given: dict[str, s
     )
 
 
-def _summary(found: Sequence[Sameness]) -> str:
+def _summary(found: Sequence[RunComparison]) -> str:
     equal = sum(one.equal for one in found)
     if equal == len(found):
         return f"{equal} of {len(found)} runs equal to the last bit"

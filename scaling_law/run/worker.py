@@ -4,7 +4,7 @@
 With ``--serve`` a JSON list of run folders (one, or those of one stack) is read per line of
 standard input and one line is answered when they are over, so that torch is loaded once for
 many short runs. What happened is told by the folders' files: ``record.json``, or
-``failure.json``, or neither when stopped. A run is trained under its claim only; those that
+``failure.json``, or neither when stopped. A run is trained under its lease only; those that
 somebody else has, or took meanwhile, are named in the answer, and nothing is written to them.
 """
 
@@ -41,14 +41,14 @@ from scaling_law.files import checksum, layout
 from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.lease import (
-    ClaimedElsewhere,
-    ClaimLost,
-    Claims,
+    LeasedElsewhere,
+    LeaseLost,
+    Leases,
     clear_leftovers,
     hung_seconds,
 )
 from scaling_law.files.record import RunRecord
-from scaling_law.run.cleanup import temporary_files, tidy_run
+from scaling_law.run.cleanup import clean_up_run, temporary_files
 from scaling_law.run.early_stop import known_enough
 from scaling_law.spec.run import (
     Resources,
@@ -120,13 +120,13 @@ def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir
     leaves ``failure.json`` in each that is not over) when they cannot go on.
     """
     elsewhere: list[RunDir] = []
-    with Claims(hung_seconds()) as claims:
+    with Leases(hung_seconds()) as leases:
 
         def should_stop() -> bool:
-            claims.alive()
+            leases.alive()
             return stop()
 
-        mine = _claimed(claims, run_dirs, elsewhere)
+        mine = _leased(leases, run_dirs, elsewhere)
         waiting = [run_dir for run_dir in mine if not run_dir.record.is_file()]
         try:
             for run_dir in waiting:
@@ -144,22 +144,22 @@ def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir
     return elsewhere
 
 
-def _claimed(claims: Claims, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]) -> list[RunDir]:
+def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]) -> list[RunDir]:
     """Those of ``run_dirs`` that could be claimed; the others go to ``elsewhere``."""
     mine = []
     for run_dir in run_dirs:
         try:
-            claim = claims.take(run_dir.claim)
-        except ClaimedElsewhere:
+            lease = leases.take(run_dir.lease)
+        except LeasedElsewhere:
             elsewhere.append(run_dir)
             continue
         except OSError as problem:
-            raise RunFailed(f"{run_dir.claim}: cannot be written ({problem.strerror})") from None
+            raise RunFailed(f"{run_dir.lease}: cannot be written ({problem.strerror})") from None
         # before anything is read: an earlier holder that only was slow must not finish a write
-        clear_leftovers(claim)
+        clear_leftovers(lease)
         for path in temporary_files(run_dir):
             path.unlink(missing_ok=True)
-        mine.append(RunDir(run_dir.path, guard=claim.check))
+        mine.append(RunDir(run_dir.path, guard=lease.check))
     return mine
 
 
@@ -220,7 +220,7 @@ def _data_of(sweep: SweepDir, spec: RunSpec) -> Dataset:
 def _train(jobs: Sequence[Job]) -> list[RunDir]:
     """By one program where they were planned so, even if one alone is left: same bits.
 
-    Returns those whose claims were lost.
+    Returns those whose leases were lost.
     """
     settled: set[str] = set()
 
@@ -235,7 +235,7 @@ def _train(jobs: Sequence[Job]) -> list[RunDir]:
         for job in jobs:
             try:
                 settle(job, train_run(job))
-            except ClaimLost as lost:
+            except LeaseLost as lost:
                 job.log(f"stopped without writing: {lost}")
     return [job.run_dir for job in jobs if job.spec.run_id not in settled]
 
@@ -247,7 +247,7 @@ def _settle(job: Job, record: RunRecord | None) -> None:
         return
     records.write_record(job.run_dir, record)
     # a trunk keeps the states of its branches
-    tidy_run(job.run_dir, job.resources.save_steps if job.spec.kind == "trunk" else ())
+    clean_up_run(job.run_dir, job.resources.save_steps if job.spec.kind == "trunk" else ())
     job.log(f"ended: {record.status} {record.message}".rstrip())
 
 
@@ -259,7 +259,7 @@ def _write_failure(run_dir: RunDir, problem: Exception) -> None:
             {"error": f"{type(problem).__name__}: {problem}", "traceback": "".join(lines)[-4000:]},
             run_dir.guard,
         )
-    except ClaimLost:
+    except LeaseLost:
         pass  # whoever has it now will see for himself
     except OSError as full:  # the disk that failed the run may refuse its obituary too
         print(f"{run_dir.failure}: cannot be written ({full})", file=sys.stderr)

@@ -1,91 +1,117 @@
-"""Which runs one law may describe, those of one recipe; and in words what sets others apart.
+"""Which runs one law may describe: those of one recipe. Also says how recipes differ.
 
-A recipe is all that decides a run's loss beside its size, tokens and seed, under the names that
-a config has for it: data, context and family of the model, the rule for learning rate, batch
-and warm-up with what overrides it, schedule and precision. A learning rate or batch that differs
-by size or horizon because the rule says so is one recipe.
+A recipe is every field of a ``RunSpec`` that belongs to no other axis (``spec.run.of_axis``),
+under the name that a config has for it: data, context and kind of the model, the rule for
+learning rate, batch and warm-up with what overrides it, schedule and precision. Runs whose
+learning rate or batch differs by size or horizon because the rule says so are of one recipe.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias, get_args, get_type_hints
 
-from scaling_law.spec.run import RunSpec, to_json
+from scaling_law.spec.component import Component
+from scaling_law.spec.run import RuleOverrides, RunSpec, axis_of, to_json
 
 # A batch this many times another is no step of a rule; rounding to powers of two gives 1.4.
 BATCH_FACTOR = 3.0
 BY_RULE = "by rule"
-# What a config may set beside its rule, and what holds else.
+DEFAULT = "default"  # the value of a setting that only other runs' recipes have
+# What a config may set in place of its rule: the spec's field, and the value where it does not.
 _OVERRIDES = {
-    "lr_mult": "1", "lr": BY_RULE, "batch_tokens": BY_RULE, "warmup_tokens": BY_RULE,
-    "beta2": BY_RULE,
-}  # fmt: skip
-_MOST_RECIPES = 4  # told one by one
+    f"optim.overrides.{field.name}": "1" if field.name == "lr_mult" else BY_RULE
+    for field in dataclasses.fields(RuleOverrides)
+}
+# Where a config has another name for a setting than the spec.
+_CONFIG_KEYS = {
+    **{name: name.replace("overrides.", "") for name in _OVERRIDES},
+    "spikes.sigmas": "spikes",
+}
+_MOST_RECIPES = 4  # listed one by one
 
-Recipe: TypeAlias = dict[str, Any]
+Recipe: TypeAlias = dict[str, str]
 
 
 def recipes(specs: Sequence[RunSpec]) -> list[Recipe]:
     """The recipe of each run, as config keys and values; equal for runs of one recipe.
 
-    Judged together: cooldowns of whole steps are one fraction where one explains them all, and a
-    batch that a config fixed is its rule's where both are alike.
+    All recipes have the same keys. They depend on each other: cooldowns of whole steps are one
+    fraction where one explains them all, and a batch that a config fixed counts as the rule's
+    where both are alike.
     """
-    found = [_settings(spec) for spec in specs]
-    fracs, batches = _decay_fracs(specs), _batches(specs, found)
-    for recipe, frac, batch in zip(found, fracs, batches, strict=True):
+    known: dict[tuple[str, int], Recipe] = {}  # thousands of runs share their parts
+    each = [_settings(spec, known) for spec in specs]
+    # the model's vocabulary is that of the data and is listed once, unless a run has another
+    if all(recipe["model.vocab_size"] == recipe["data.vocab_size"] for recipe in each):
+        for recipe in each:
+            del recipe["model.vocab_size"]
+    fracs, batches = _decay_fracs(specs), _batches(specs, each)
+    for recipe, frac, batch in zip(each, fracs, batches, strict=True):
         recipe |= {"schedule.decay_frac": frac, "optim.batch_tokens": batch}
-    return found
+    if len({tuple(recipe) for recipe in each}) > 1:
+        keys = dict.fromkeys(key for recipe in each for key in recipe)
+        each = [{key: recipe.get(key, DEFAULT) for key in keys} for recipe in each]
+    return each
 
 
-def apart(found: Sequence[Recipe]) -> list[Recipe]:
-    """Each recipe cut down to the keys in which not all agree; empty ones where they are one."""
-    keys = [key for key in found[0] if len({recipe[key] for recipe in found}) > 1] if found else []
-    return [{key: recipe[key] for key in keys} for recipe in found]
+def recipe_names(specs: Sequence[RunSpec]) -> list[str]:
+    """What sets each run's recipe apart from the others', "" where all are of one recipe.
+
+    ``optim.lr_mult=0.3, precision=bf16``.
+    """
+    return [
+        ", ".join(f"{key}={value}" for key, value in recipe.items())
+        for recipe in _differing(recipes(specs))
+    ]
 
 
-def recipe_name(recipe: Recipe) -> str:
-    """``optim.lr_mult=0.3, precision=bf16``."""
-    return ", ".join(f"{key}={value}" for key, value in recipe.items())
+def _differing(each: Sequence[Recipe]) -> list[Recipe]:
+    """Each recipe cut down to the keys in which not all agree."""
+    keys = [key for key in each[0] if len({recipe[key] for recipe in each}) > 1] if each else []
+    return [{key: recipe[key] for key in keys} for recipe in each]
 
 
 def listed_recipes(names: Sequence[str], places: Sequence[str] | None = None) -> str:
-    """Each recipe's name with its runs, counted, and the folders (of each run) they lie in."""
-    said = []
+    """Each recipe's name with its count of runs and, from ``places``, the folders they lie in.
+
+    ``names`` and ``places`` are those of each run.
+    """
+    phrases = []
     for name, count in Counter(names).most_common():
         where = ""
         if places is not None:
             own = dict.fromkeys(p for p, n in zip(places, names, strict=True) if n == name)
             where = f" of {' and '.join(own)}"
-        said.append(f"{name} in {count} runs{where}")
-    more = f"; and {len(said) - _MOST_RECIPES} more" if len(said) > _MOST_RECIPES else ""
-    return "; ".join(said[:_MOST_RECIPES]) + more
+        phrases.append(f"{name} in {count} runs{where}")
+    left = len(phrases) - _MOST_RECIPES
+    more = f"; and {left} more" if left > 0 else ""
+    return "; ".join(phrases[:_MOST_RECIPES]) + more
 
 
-def told_apart(here: Sequence[RunSpec], there: Sequence[RunSpec]) -> list[str]:
-    """In what new runs (``here``) are not of the recipe of those ``there``, a phrase each.
+def recipe_differences(here: Sequence[RunSpec], there: Sequence[RunSpec]) -> list[str]:
+    """How the recipe of new runs (``here``) differs from that of those ``there``, a phrase a key.
 
-    The text they learn from is part of it, to its size.
+    How much text they learn from counts as well.
     """
     # a trunk's cooldowns are its branches'
     here, there = ([s for s in side if s.kind != "trunk"] or side for side in (here, there))
-    whole = [*here, *there]
-    found = recipes(whole)
-    for recipe, spec in zip(found, whole, strict=True):
-        recipe["data.max_bytes"] = _word(spec.data.max_bytes)
-    ours, theirs = apart(found)[: len(here)], apart(found)[len(here) :]
+    specs = [*here, *there]
+    each = recipes(specs)
+    for recipe, spec in zip(each, specs, strict=True):
+        recipe["data.max_bytes"] = _text(spec.data.max_bytes)
+    differing = _differing(each)
+    ours, theirs = differing[: len(here)], differing[len(here) :]
     phrases = []
     for key in ours[0]:
         new, old = ({recipe[key]: None for recipe in side} for side in (ours, theirs))
         if not new.keys() <= old.keys():
-            phrases.append(f"{key} {_any_of(new)} here, {_any_of(old)} there")
+            phrases.append(f"{key} {' or '.join(new)} here, {' or '.join(old)} there")
     return phrases
-
-
-def _any_of(values: Mapping[Any, None]) -> str:
-    return " or ".join(str(value) for value in values)
 
 
 def cells(specs: Sequence[RunSpec]) -> list[dict[str, Any]]:
@@ -97,77 +123,133 @@ def cells(specs: Sequence[RunSpec]) -> list[dict[str, Any]]:
 
 
 def _flat(value: Mapping[str, Any], head: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, one in value.items():
-        if isinstance(one, dict):
-            found |= _flat(one, f"{head}{key}.")
-        elif not isinstance(one, list):
-            found[f"{head}{key}"] = _word(one) if isinstance(one, bool) else one
-    return found
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, dict):
+            flat |= _flat(item, f"{head}{key}.")
+        elif not isinstance(item, list):
+            flat[f"{head}{key}"] = _text(item) if isinstance(item, bool) else item
+    return flat
 
 
-def _settings(spec: RunSpec) -> Recipe:
-    model, data, schedule, optim = spec.model, spec.data, spec.schedule, spec.optim
-    words = optim.rule.split()
-    named = dict(word.split("=", 1) for word in words if "=" in word)
-    spikes = spec.spikes
-    found: Recipe = {
-        **{f"optim.{name}": named.get(name, usual) for name, usual in _OVERRIDES.items()},
-        "precision": spec.precision,
-        "data.corpus": data.corpus,
-        "data.domains": " ".join(data.domains),
-        "data.val_fraction": data.val_fraction,
-        "data.tokenizer": data.tokenizer,
-        "data.vocab_size": model.vocab_size,
-        **{
-            f"model.{name}": getattr(model, name)
-            for name in ("n_ctx", "norm", "position", "activation", "qk_norm", "tied")
-        },
-        "optim.rule": " ".join(word for word in words if "=" not in word),
-        "optim.beta1": optim.beta1,
-        "optim.eps": optim.eps,
-        "optim.weight_decay": optim.weight_decay,
-        "optim.grad_clip": optim.grad_clip,
-        "schedule.shape": schedule.shape,
-        "schedule.cooldown": schedule.cooldown,
-        "schedule.final_frac": schedule.final_frac,
-        "family": spec.family,
-        "spikes": spikes.sigmas if spikes else False,
-    }
-    return {key: _word(value) for key, value in found.items()}
+def _settings(spec: RunSpec, known: dict[tuple[str, int], Recipe]) -> Recipe:
+    """A run's own settings by config key; ``known`` holds those of each part seen before."""
+    settings: Recipe = {}
+    kind: type = type(spec)
+    for field in _recipe_fields(kind):
+        value = getattr(spec, field.name)
+        if field.kind is None:
+            settings[field.name] = _text(value)
+            continue
+        key = field.name, id(value)
+        if key not in known:
+            known[key] = _of_field(field, value, "")
+        settings |= known[key]
+    return settings
 
 
-def _word(value: Any) -> str:
+def _of_field(field: _RecipeField, value: Any, head: str) -> Recipe:
+    """The settings in one field of a spec; of a part that is off (None), those it would have."""
+    key = head + field.name
+    if field.config_key is not None:
+        return _of_component(field.config_key, value or Component(name=str(field.default_part)))
+    if field.kind is None:
+        text = _OVERRIDES[key] if value is None and key in _OVERRIDES else _text(value)
+        return {_CONFIG_KEYS.get(key, key): text}
+    kind = field.kind if value is None else type(value)
+    settings: Recipe = {}
+    for inner in _recipe_fields(kind):
+        settings |= _of_field(
+            inner, inner.default if value is None else getattr(value, inner.name), f"{key}."
+        )
+    return settings
+
+
+def _of_component(config_key: str, component: Component) -> Recipe:
+    """A part as a config chooses it: its name and, beside it, its settings."""
+    section, _, name = config_key.rpartition(".")
+    # a part that is a section of its own has its name and settings under it
+    head = f"{section}." if section else f"{name}."
+    chosen = {config_key: component.name}
+    chosen |= {f"{head}{key}": _text(value) for key, value in component.settings}
+    if component.source_sha256 is not None:
+        chosen[f"{config_key}.sha256"] = component.source_sha256[:12]
+    return chosen
+
+
+@dataclass(frozen=True)
+class _RecipeField:
+    """A field of the axis ``recipe``.
+
+    ``kind`` is its class where that is a part of a spec, else None;
+    ``default`` is its value where the part that holds it is off (False, where it has none);
+    ``config_key`` and ``default_part`` are those of a chosen part (``spec.run.chosen_by``).
+    """
+
+    name: str
+    kind: type | None
+    default: Any
+    config_key: str | None
+    default_part: str | None
+
+
+@cache
+def _recipe_fields(kind: type) -> tuple[_RecipeField, ...]:
+    hints = get_type_hints(kind)
+    return tuple(
+        _RecipeField(
+            field.name,
+            _part_kind(hints[field.name]),
+            False if field.default is dataclasses.MISSING else field.default,
+            field.metadata.get("config_key"),
+            field.metadata.get("default_part"),
+        )
+        for field in dataclasses.fields(kind)
+        if axis_of(field) == "recipe"
+    )
+
+
+def _part_kind(hint: Any) -> type | None:
+    kinds = (kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind))
+    return next((kind for kind in kinds if isinstance(kind, type)), None)
+
+
+def _text(value: Any) -> str:
     """A value as a config has it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _decay_fracs(specs: Sequence[RunSpec]) -> list[str]:
-    """The share of each run's steps that is its cooldown, "" for none: the fewest values that
-    come, rounded to whole steps, to the cooldowns there are."""
+    """The share of each run's steps that is its cooldown, "" for none.
+
+    The shares are the fewest that give, rounded to whole steps, the cooldowns there are.
+    """
     spans = {
         row: _span(spec.schedule.decay_steps, spec.total_steps)
         for row, spec in enumerate(specs)
         if spec.schedule.shape == "wsd" and spec.schedule.decay_steps is not None
     }
-    found: dict[int, str] = {}
+    fracs: dict[int, str] = {}
     rest = sorted(spans, key=lambda row: spans[row][1])
     while rest:
         high = spans[rest[0]][1]
         same = {row for row in rest if spans[row][0] <= high}
         frac = _shortest(max(spans[row][0] for row in same), high)
-        found |= dict.fromkeys(same, frac)
+        fracs |= dict.fromkeys(same, frac)
         rest = [row for row in rest if row not in same]
     # a trunk, which has no cooldown, is of the recipe of its branches
-    trunks = {s.branch.trunk_id: found.get(row, "") for row, s in enumerate(specs) if s.branch}
-    alone = next(iter(found.values())) if len(set(found.values())) == 1 else ""
+    trunks = {s.branch.trunk_id: fracs.get(row, "") for row, s in enumerate(specs) if s.branch}
+    alone = next(iter(fracs.values())) if len(set(fracs.values())) == 1 else ""
     for row, spec in enumerate(specs):
-        if row not in found:
+        if row not in fracs:
             wsd = spec.schedule.shape == "wsd"
-            found[row] = trunks.get(spec.run_id, alone) if wsd else ""
-    return [found[row] for row in range(len(specs))]
+            fracs[row] = trunks.get(spec.run_id, alone) if wsd else ""
+    return [fracs[row] for row in range(len(specs))]
 
 
 def _span(decay_steps: int, total_steps: int) -> tuple[float, float]:
@@ -185,10 +267,13 @@ def _shortest(low: float, high: float) -> str:
     return f"{middle:.9g}"
 
 
-def _batches(specs: Sequence[RunSpec], found: Sequence[Recipe]) -> list[str]:
-    """The batch that a config fixed; one value for all where one was fixed and the rule's own,
-    at the same sizes, are near it: the next runs beside a sweep are planned with one batch."""
-    named: list[str] = [recipe["optim.batch_tokens"] for recipe in found]
+def _batches(specs: Sequence[RunSpec], each: Sequence[Recipe]) -> list[str]:
+    """The batch that each run's config fixed.
+
+    One value for all where one was fixed and the rule's own, at the same sizes, are near it: the
+    next runs beside a sweep are planned with one batch.
+    """
+    named = [recipe["optim.batch_tokens"] for recipe in each]
     fixed = sorted({name for name in named if name != BY_RULE})
     if len(fixed) != 1:
         return named

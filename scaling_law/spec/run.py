@@ -3,6 +3,9 @@
 A ``RunSpec`` holds everything that can change the loss; its canonical JSON names the run.
 What only changes how fast a run goes (device, threads, micro-batch) is ``Resources``:
 recorded, but no part of the identity.
+
+Every field belongs to an axis. Runs that differ in a field of the axis ``recipe`` are not points
+of one law (``spec.recipe``). A field belongs to that axis unless ``of_axis`` names another.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Literal
 
 from scaling_law.decode import build, build_shared
 from scaling_law.errors import quoted
@@ -34,6 +37,31 @@ _SCALARS = frozenset((str, int, float, bool, type(None)))
 _OMIT_NONE = {"omit_none": True}
 # The parts of every run from before parts could be chosen: absent from the JSON.
 DEFAULT_OPTIMIZER = "adamw"
+Axis = Literal["recipe", "size", "horizon", "seed", "label"]
+
+
+def of_axis(axis: Axis) -> dict[str, str]:
+    """Metadata of a field that is no part of the recipe.
+
+    ``size`` and ``horizon`` hold what a law varies, and what a rule sets by it; ``seed`` tells
+    repeats apart; ``label`` holds names and how a run is measured, which change no training bit.
+    """
+    return {"axis": axis}
+
+
+def chosen_by(config_key: str, default: str | None) -> dict[str, Any]:
+    """Metadata of a field that holds a part.
+
+    ``config_key`` names the part in a config; its settings stand beside that key, or under it
+    where it is a section of its own. ``default`` is the part of a run whose JSON has none.
+    """
+    return {**_OMIT_NONE, "config_key": config_key, "default_part": default}
+
+
+def axis_of(spec_field: dataclasses.Field[Any]) -> str:
+    """The axis that a field of a spec belongs to."""
+    axis: str = spec_field.metadata.get("axis", "recipe")
+    return axis
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -56,9 +84,13 @@ def _at_least(low: float, **values: float | None) -> None:
 class _Part:
     """A part of a ``RunSpec``, which thousands of runs of a plan may share."""
 
+    def json_fields(self) -> dict[str, Any]:
+        """The part's fields as JSON values."""
+        return _json_fields(self)
+
     @cached_property
     def canonical(self) -> str:
-        """Its canonical JSON."""
+        """The part's canonical JSON."""
         return canonical_json(to_json(self))
 
 
@@ -66,18 +98,25 @@ class _Part:
 class ModelSpec(_Part):
     """Shape of a GPT decoder.
 
-    ``vocab_size`` tokens, ``n_ctx`` tokens of context, ``n_layer`` blocks, ``d_model`` width,
-    ``n_head`` query heads of ``d_model / n_head``, ``n_kv_head`` key/value heads
-    (grouped-query attention when fewer), ``d_ff`` hidden width of the MLP.
+    ``vocab_size``: tokens of the vocabulary.
+    ``n_ctx``: tokens of context.
+    ``n_layer``: blocks.
+    ``d_model``: width.
+    ``n_head``: query heads, each of width ``d_model / n_head``.
+    ``n_kv_head``: key/value heads; fewer than query heads make grouped-query attention.
+    ``d_ff``: hidden width of the MLP.
+    ``norm``, ``position``, ``activation``: names of the kinds used.
+    ``qk_norm``: whether queries and keys are normalised.
+    ``tied``: whether the output head shares the embedding's weights.
     """
 
     vocab_size: int
     n_ctx: int
-    n_layer: int
-    d_model: int
-    n_head: int
-    n_kv_head: int
-    d_ff: int
+    n_layer: int = field(metadata=of_axis("size"))
+    d_model: int = field(metadata=of_axis("size"))
+    n_head: int = field(metadata=of_axis("size"))
+    n_kv_head: int = field(metadata=of_axis("size"))
+    d_ff: int = field(metadata=of_axis("size"))
     norm: str = "rmsnorm"
     position: str = "rotary"
     activation: str = "relu2"
@@ -148,18 +187,22 @@ def why_not_grown(small: ModelSpec, large: ModelSpec) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec(_Part):
-    """Which text, cut into tokens how.
+    """Which text, and how it is cut into tokens.
 
-    ``corpus`` is a named source or a path; ``domains`` keeps only those domains (all when
-    empty); ``max_bytes`` reads only the first so many bytes of text in content-hash order
-    (everything when None); ``val_fraction`` is the share of documents held out by hash.
+    ``corpus``: a named source or a path.
+    ``tokenizer``: its kind.
+    ``vocab_size``: tokens of the vocabulary.
+    ``domains``: the only domains that are read; all when empty.
+    ``max_bytes``: reads only the first so many bytes of text in content-hash order; everything
+    when None.
+    ``val_fraction``: share of documents held out by hash.
     """
 
     corpus: str
     tokenizer: str = "bpe"
     vocab_size: int = 1024
     domains: tuple[str, ...] = ()
-    max_bytes: int | None = None
+    max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
 
     def __post_init__(self) -> None:
@@ -177,13 +220,17 @@ class DataSpec(_Part):
 class ScheduleSpec(_Part):
     """Learning rate against step, as a shape between 0 and 1.
 
-    ``decay_steps`` is the length of the cooldown of ``wsd`` (None: never cools down, which
-    makes the run a trunk); ``final_frac`` is the fraction of the peak the decay ends at.
+    ``shape``: name of the schedule.
+    ``warmup_steps``: steps of the linear warm-up.
+    ``decay_steps``: steps of the cooldown of ``wsd``; None never cools down, which makes the run
+    a trunk.
+    ``cooldown``: name of the cooldown's shape.
+    ``final_frac``: fraction of the peak that the decay ends at.
     """
 
     shape: str = "wsd"
-    warmup_steps: int = 0
-    decay_steps: int | None = None
+    warmup_steps: int = field(default=0, metadata=of_axis("horizon"))
+    decay_steps: int | None = field(default=None, metadata=of_axis("horizon"))
     cooldown: str = "1-sqrt"
     final_frac: float = 0.0
 
@@ -195,27 +242,73 @@ class ScheduleSpec(_Part):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RuleOverrides(_Part):
+    """What a config sets in place of its rule; None where the rule decides.
+
+    ``lr``: peak learning rate.
+    ``lr_mult``: factor on the learning rate.
+    ``batch_tokens``: tokens per optimiser step.
+    ``beta2``: AdamW's beta2.
+    ``warmup_tokens``: tokens of the warm-up.
+    """
+
+    lr: float | None = None
+    lr_mult: float | None = None
+    batch_tokens: int | None = None
+    beta2: float | None = None
+    warmup_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "lr_mult", "beta2"):
+            value = getattr(self, name)
+            if value is not None:  # the JSON holds six digits: a spec read back is equal
+                object.__setattr__(self, name, float(f"{value:g}"))
+        _at_least(0, lr=self.lr, lr_mult=self.lr_mult, beta2=self.beta2)
+        _at_least(1, batch_tokens=self.batch_tokens, warmup_tokens=self.warmup_tokens)
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """``("lr_mult=0.3", "batch_tokens=4096")``: what is set, as the JSON spells it."""
+        values = ((name, getattr(self, name)) for name, _ in _fields(RuleOverrides))
+        return tuple(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in values
+            if value is not None
+        )
+
+
+_NO_OVERRIDES = RuleOverrides()
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimSpec(_Part):
     """The optimizer and its learning rate.
 
-    ``lr`` is the peak;
-    ``rule`` names the rule that set lr, batch, beta2 and warm-up, with what overrode it;
-    ``beta1``, ``beta2`` and ``eps`` are AdamW's, None for an optimizer without them;
-    ``weight_decay`` is that of matrices;
-    ``grad_clip`` is the largest norm of the gradient, None for no limit;
-    ``optimizer`` is the part, None for AdamW.
+    ``lr``: peak learning rate.
+    ``rule``: name of the rule that sets lr, batch, beta2 and warm-up.
+    ``beta1``, ``beta2``, ``eps``: AdamW's; None for an optimizer without them.
+    ``weight_decay``: on matrices only.
+    ``grad_clip``: largest norm of the gradient; None does not clip.
+    ``overrides``: what the config sets in place of the rule. The JSON holds it within ``rule``,
+    as ``slaw_small lr_mult=0.3 batch_tokens=4096``.
+    ``optimizer``: the part; None for AdamW.
     """
 
-    lr: float
+    lr: float = field(metadata=of_axis("size"))
     rule: str
     beta1: float | None = field(default=0.9, metadata=_OMIT_NONE)
-    beta2: float | None = field(default=0.95, metadata=_OMIT_NONE)
+    beta2: float | None = field(default=0.95, metadata=_OMIT_NONE | of_axis("size"))
     eps: float | None = field(default=1e-8, metadata=_OMIT_NONE)
     weight_decay: float = 0.1
     grad_clip: float | None = 1.0
-    optimizer: Component | None = field(default=None, metadata=_OMIT_NONE)
+    overrides: RuleOverrides = _NO_OVERRIDES
+    optimizer: Component | None = field(
+        default=None, metadata=chosen_by("optim.name", DEFAULT_OPTIMIZER)
+    )
 
     def __post_init__(self) -> None:
+        if "=" in self.rule:
+            raise ValueError(f"rule is {self.rule!r}, expected a name without settings")
         if not self.lr > 0:
             raise ValueError(f"lr is {self.lr}, expected above 0")
         for name in ("beta1", "beta2"):
@@ -229,14 +322,30 @@ class OptimSpec(_Part):
         """The optimizer, AdamW spelled out."""
         return self.optimizer or Component(name=DEFAULT_OPTIMIZER)
 
+    @property
+    def rule_text(self) -> str:
+        """The rule's name and its overrides, as the JSON spells them."""
+        return " ".join((self.rule, *self.overrides.words))
+
+    def json_fields(self) -> dict[str, Any]:
+        """The fields as JSON values, the overrides within the rule."""
+        plain = super().json_fields()
+        del plain["overrides"]
+        return plain | {"rule": self.rule_text}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSpec(_Part):
-    """``val_tokens`` scored at the end; ``curve_tokens`` at ``curve_points`` steps on the way."""
+    """How much validation text is scored, and when.
 
-    val_tokens: int = 131_072
-    curve_tokens: int = 16_384
-    curve_points: int = 20
+    ``val_tokens``: tokens scored at the end.
+    ``curve_tokens``: tokens scored at each point of the curve.
+    ``curve_points``: points of the curve.
+    """
+
+    val_tokens: int = field(default=131_072, metadata=of_axis("label"))
+    curve_tokens: int = field(default=16_384, metadata=of_axis("label"))
+    curve_points: int = field(default=20, metadata=of_axis("label"))
 
     def __post_init__(self) -> None:
         _at_least(1, val_tokens=self.val_tokens, curve_tokens=self.curve_tokens)
@@ -245,10 +354,14 @@ class EvalSpec(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Branch(_Part):
-    """A run's parent: started from ``trunk_id``'s state before step ``at_step``."""
+    """The state of another run that this run starts from.
 
-    trunk_id: str
-    at_step: int
+    ``trunk_id``: run id of the trunk.
+    ``at_step``: the trunk's step before which its state is taken.
+    """
+
+    trunk_id: str = field(metadata=of_axis("horizon"))
+    at_step: int = field(metadata=of_axis("horizon"))
 
     def __post_init__(self) -> None:
         # it names a folder beside the run's own, read from files that may be anybody's
@@ -259,16 +372,21 @@ class Branch(_Part):
 class Growth(_Part):
     """First weights that are not random: those of a smaller trunk, enlarged (``train.grow``).
 
-    ``trunk_id``'s state before ``at_step``, of shape ``model``. ``parent_tokens`` of the data's
-    order and ``parent_flops`` (exact) had gone into it, its own parents' included; the run goes
-    on in that order behind them. Steps, tokens, FLOPs and the learning rate begin anew.
+    The run goes on in the data's order behind its parents. Steps, tokens, FLOPs and the learning
+    rate begin anew.
+
+    ``trunk_id``: run id of the smaller trunk.
+    ``at_step``: the trunk's step before which its state is taken.
+    ``model``: the trunk's shape.
+    ``parent_tokens``: tokens that the trunk and its own parents had seen by then.
+    ``parent_flops``: FLOPs (exact) that the trunk and its own parents had spent by then.
     """
 
-    trunk_id: str
-    at_step: int
-    model: ModelSpec
-    parent_tokens: int
-    parent_flops: float
+    trunk_id: str = field(metadata=of_axis("horizon"))
+    at_step: int = field(metadata=of_axis("horizon"))
+    model: ModelSpec = field(metadata=of_axis("size"))
+    parent_tokens: int = field(metadata=of_axis("horizon"))
+    parent_flops: float = field(metadata=of_axis("horizon"))
 
     def __post_init__(self) -> None:
         check_run_id(self.trunk_id)
@@ -283,13 +401,14 @@ LEAST_SIBLINGS = 2
 class EarlyStop(_Part):
     """A run may end once its final loss is known.
 
-    ``within`` is half the 90% interval over the loss; ``siblings`` are the run_ids of the shorter
-    branches that the forecast may learn from; one of them that failed is done without. Named
-    here, so that the outcome does not depend on what else lies in the folder.
+    ``within``: half the 90% interval of the forecast, as a share of the loss.
+    ``siblings``: run ids of the shorter branches that the forecast may learn from; it leaves out
+    one that failed. They are named here so that the outcome does not depend on what else lies in
+    the folder.
     """
 
-    within: float
-    siblings: tuple[str, ...]
+    within: float = field(metadata=of_axis("horizon"))
+    siblings: tuple[str, ...] = field(metadata=of_axis("horizon"))
 
     def __post_init__(self) -> None:
         if not self.within > 0:
@@ -300,9 +419,11 @@ class EarlyStop(_Part):
 class SpikeSpec(_Part):
     """When a step's loss is a spike, and how often a run may go back for one.
 
-    A spike is above the mean of the last ``window_steps`` losses by ``sigmas`` of their standard
-    deviations and by ``above_frac`` of that mean. States to go back to are taken every
-    ``every_steps``; after ``most_rollbacks`` the run has diverged.
+    ``sigmas``: a spike is above the mean of recent losses by this many standard deviations.
+    ``above_frac``: a spike is above that mean by this share of it as well.
+    ``window_steps``: how many steps the recent losses span.
+    ``every_steps``: steps between the states to go back to.
+    ``most_rollbacks``: after so many the run has diverged.
     """
 
     sigmas: float
@@ -321,26 +442,34 @@ class SpikeSpec(_Part):
 class RunSpec:
     """One training run.
 
-    ``batch_tokens`` tokens per optimiser step, ``total_steps`` steps (for a branch counted
-    from the trunk's step 0). ``tags`` are free (key, value) pairs for analysis. A run that is
-    to be trained to its end has no ``early_stop``, and one that takes every batch as it comes no
-    ``spikes``, nor any trace of them in its JSON; likewise ``growth``, which the branches of a
-    grown trunk have as well.
+    ``label``: the readable half of the run id.
+    ``model``, ``data``, ``schedule``, ``optim``, ``eval``: the parts.
+    ``batch_tokens``: tokens per optimiser step.
+    ``total_steps``: steps by the end; those of a branch count from the trunk's step 0.
+    ``precision``: name of the number format.
+    ``seed``: what the seeds of init and data derive from.
+    ``family``: name of the kind of run.
+    ``branch``: the trunk that the run starts from; None starts from step 0.
+    ``tags``: free (key, value) pairs for analysis.
+    ``early_stop``: when the run may end early; None trains to the end.
+    ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
+    random weights.
+    ``spikes``: when a batch is skipped; None takes every batch as it comes.
     """
 
-    label: str
+    label: str = field(metadata=of_axis("label"))
     model: ModelSpec
     data: DataSpec
     schedule: ScheduleSpec
     optim: OptimSpec
     eval: EvalSpec
-    batch_tokens: int
-    total_steps: int
+    batch_tokens: int = field(metadata=of_axis("size"))
+    total_steps: int = field(metadata=of_axis("horizon"))
     precision: str
-    seed: int
+    seed: int = field(metadata=of_axis("seed"))
     family: str = "grid"
     branch: Branch | None = None
-    tags: tuple[tuple[str, str], ...] = ()
+    tags: tuple[tuple[str, str], ...] = field(default=(), metadata=of_axis("label"))
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
@@ -439,17 +568,23 @@ def to_json(value: Any) -> Any:
         return value
     if isinstance(value, Component):
         return value.plain()
+    if isinstance(value, _Part):
+        return value.json_fields()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            name: to_json(found)
-            for name, omit in _fields(type(value))
-            if (found := getattr(value, name)) is not None or not omit
-        }
+        return _json_fields(value)
     if isinstance(value, (tuple, list)):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
         return {str(key): to_json(item) for key, item in value.items()}
     return value
+
+
+def _json_fields(value: Any) -> dict[str, Any]:
+    return {
+        name: to_json(field_value)
+        for name, omit in _fields(value.__class__)
+        if (field_value := getattr(value, name)) is not None or not omit
+    }
 
 
 def canonical_json(value: Any) -> str:
@@ -469,12 +604,12 @@ def _canonical(spec: RunSpec) -> str:
     """``canonical_json(to_json(spec))``, put together from that of its parts."""
     words = []
     for name, omit in _by_name():
-        found = getattr(spec, name)
-        if isinstance(found, _Part):
-            words.append(f'"{name}":{found.canonical}')
-        elif found is not None or not omit:
-            # an encoder is dearer to set up than a whole number is to write
-            text = str(found) if type(found) is int else canonical_json(to_json(found))
+        value = getattr(spec, name)
+        if isinstance(value, _Part):
+            words.append(f'"{name}":{value.canonical}')
+        elif value is not None or not omit:
+            # setting up an encoder takes longer than writing a whole number
+            text = str(value) if type(value) is int else canonical_json(to_json(value))
             words.append(f'"{name}":{text}')
     return "{" + ",".join(words) + "}"
 
@@ -491,7 +626,7 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
     )
     fields["schedule"] = build_shared(ScheduleSpec, fields["schedule"])
-    fields["optim"] = _optim_from_json(fields["optim"])
+    fields["optim"] = build_shared(OptimSpec, fields["optim"], _optim_from_json)
     fields["eval"] = build_shared(EvalSpec, fields["eval"])
     fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
     if stop := fields.get("early_stop"):
@@ -506,12 +641,33 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     return build(RunSpec, fields)
 
 
-def _optim_from_json(data: dict[str, Any]) -> OptimSpec:
-    if "optimizer" not in data:
-        return build_shared(OptimSpec, data)
-    # what is absent is None, not AdamW's default
-    own = {"beta1": None, "beta2": None, "eps": None}
-    return build(OptimSpec, {**own, **data, "optimizer": component_from_json(data["optimizer"])})
+_WHOLE_OVERRIDES = frozenset(("batch_tokens", "warmup_tokens"))
+
+
+def _optim_from_json(data: Any) -> OptimSpec:
+    """The inverse of ``to_json`` for an ``OptimSpec``: the one place that parses a rule's text."""
+    if not isinstance(data, dict) or not isinstance(data.get("rule"), str):
+        return build(OptimSpec, data)  # which says what is wrong
+    if "overrides" in data:
+        raise ValueError("unknown key 'overrides'")
+    text = data["rule"]
+    words = text.split(" ")
+    name = " ".join(word for word in words if "=" not in word)
+    try:
+        values = (word.split("=", 1) for word in words if "=" in word)
+        overrides = build(
+            RuleOverrides,
+            {key: (int if key in _WHOLE_OVERRIDES else float)(value) for key, value in values},
+        )
+    except ValueError as problem:
+        raise ValueError(f"rule is {quoted(text)}: {problem}") from None
+    if "optimizer" in data:  # what is absent is None, not AdamW's default
+        own: dict[str, Any] = dict.fromkeys(("beta1", "beta2", "eps"))
+        data = {**own, **data, "optimizer": component_from_json(data["optimizer"])}
+    optim = build(OptimSpec, {**data, "rule": name, "overrides": overrides})
+    if optim.rule_text != text:
+        raise ValueError(f"rule is {quoted(text)}, expected {quoted(optim.rule_text)}")
+    return optim
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:

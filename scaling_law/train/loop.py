@@ -32,7 +32,7 @@ from scaling_law.train.learning_curve import Forecast
 from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early
-from scaling_law.train.spikes import Guard
+from scaling_law.train.spikes import SpikeDetector
 from scaling_law.train.state import State, keep_snapshot, load, trained, went_back
 from scaling_law.train.writer import Writer
 
@@ -196,7 +196,7 @@ def begin(job: Job) -> State:
         scaler=torch.amp.GradScaler(kind, enabled=spec.precision == "fp16"),
         micro_seqs=min(job.resources.micro_seqs or spec.batch_seqs, spec.batch_seqs),
         step=spec.start_step,
-        guard=Guard(spec.spikes) if spec.spikes else None,
+        guard=SpikeDetector(spec.spikes) if spec.spikes else None,
         writer=Writer(beside=writes_beside(kind)),
     )
     if job.resources.compiled:
@@ -313,7 +313,7 @@ def stop(job: Job, state: State) -> None:
 
 @contextlib.contextmanager
 def nothing_pending(members: Sequence[tuple[Job, State]]) -> Iterator[None]:
-    """Whatever ends the training inside, states handed over come to the disk before claims go."""
+    """Whatever ends the training inside, states handed over come to the disk before leases go."""
     try:
         yield
     except BaseException:

@@ -24,7 +24,7 @@ from scaling_law.train.writer import with_tensors
 _SNAPSHOTS = 2  # going back to the older one, a state is not trusted before it has proved itself
 
 
-class Guard:
+class SpikeDetector:
     """Watches one run's losses; ``replaced`` are the steps whose batches were, in that order.
 
     ``snapshots`` are whole states with their ``step``, oldest first; ``steps_repeated`` counts

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from scaling_law.files.lease import ClaimLost
+from scaling_law.files.lease import LeaseLost
 from scaling_law.files.record import RunRecord
 from scaling_law.train import device, loop
 from scaling_law.train.loop import Job, Pace
@@ -30,7 +30,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
     """Train ``jobs`` to their ends, telling ``over`` each record as soon as there is one.
 
     ``over`` gets None for a run that was asked to stop: its checkpoint has been written. It is
-    not told of one whose claim was lost: that leaves, and the others go on. Runs resumed at
+    not told of one whose lease was lost: that leaves, and the others go on. Runs resumed at
     different steps wait for the last of them. Raises as ``loop.train_run`` does.
     """
     device.prepare_process(jobs[0].resources.device, jobs[0].resources.threads)
@@ -60,7 +60,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
                 job, state = member
                 try:
                     ended = _settle(job, state, problem, paces[job.spec.run_id], over)
-                except ClaimLost as lost:
+                except LeaseLost as lost:
                     job.log(f"stopped without writing: {lost}")
                     ended = True
                 if ended:
@@ -122,13 +122,13 @@ def _ids(active: Sequence[Member]) -> torch.Tensor:
 
 
 def _begun(job: Job, over: Over) -> list[Member]:
-    """The member, unless its claim is lost, or it was stopped in its final evaluation."""
+    """The member, unless its lease is lost, or it was stopped in its final evaluation."""
     try:
         state = loop.begin(job)
         if state.step < job.spec.total_steps:
             return [(job, state)]
         over(job, loop.finish(job, state))
-    except ClaimLost as lost:
+    except LeaseLost as lost:
         job.log(f"stopped without writing: {lost}")
     return []
 

@@ -16,7 +16,7 @@ from scaling_law.files.record import CurvePoint
 from scaling_law.train import checkpoint
 from scaling_law.train.compiled import Loss
 from scaling_law.train.model import GPT
-from scaling_law.train.spikes import Guard, cloned
+from scaling_law.train.spikes import SpikeDetector, cloned
 from scaling_law.train.writer import Writer
 
 
@@ -33,7 +33,7 @@ class State:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     micro_seqs: int
-    guard: Guard | None = None
+    guard: SpikeDetector | None = None
     writer: Writer = field(default_factory=Writer)
     compiled: Loss | None = None
     curve: list[CurvePoint] = field(default_factory=list)

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from scaling_law.files.record import write_record
-from scaling_law.monitor.law import LawWatch
+from scaling_law.monitor.law import LawFitter
 from scaling_law.monitor.server import make_server
 from tests.browser.conftest import PHONE, Browser
 from tests.fakes import record_of
@@ -27,7 +27,7 @@ LAW = {
 }  # fmt: skip
 
 
-class GivenLaw(LawWatch):
+class GivenLaw(LawFitter):
     """Knows its law, and starts no process."""
 
     def read(self, snapshot):
@@ -96,8 +96,8 @@ def test_a_record_that_arrives_is_shown_without_a_reload(browser, served):
     browser.open(server.url)
     until(lambda: f"{DONE} done" in browser.text("#counts"))
     browser.run("window.mark = 1")
-    waiting = server.data.watch.read().in_state("waiting")[0]
-    sweep = server.data.watch.sweep
+    waiting = server.data.reader.read().in_state("waiting")[0]
+    sweep = server.data.reader.sweep
     spec = plan.by_id[waiting.run_id].spec
     write_record(sweep.run(waiting.run_id), record_of(spec, loss_nats=3.1875))
     until(lambda: f"{DONE + 1} done" in browser.text("#counts"))
@@ -144,14 +144,14 @@ def test_points_are_told_by_mouse_and_by_keys(browser, served):
     until(lambda: browser.every("#frontier svg circle"))
     browser.run("document.querySelector('#frontier svg').focus()")
     browser.key(Keys.ARROW_RIGHT)
-    first = browser.text("#frontier .told")
+    first = browser.text("#frontier .readout")
     cheapest = min(data_of(server)["points"], key=lambda point: point["flops_6nd"])
     assert first.startswith(f"{cheapest['label']}: {cheapest['loss_nats']:.4f} nats per token")
     browser.key(Keys.ARROW_RIGHT)
-    assert browser.text("#frontier .told") not in ("", first)
+    assert browser.text("#frontier .readout") not in ("", first)
     dot = browser.every("#curves svg circle")[0]
     browser.hover(dot)
-    assert "nats per token at" in browser.text("#curves .told")
+    assert "nats per token at" in browser.text("#curves .readout")
     browser.one("#trunks").click()
     data = data_of(server)
     branches = sum(curve["kind"] != "trunk" for curve in data["curves"])

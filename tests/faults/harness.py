@@ -206,7 +206,7 @@ def workers_of(world: World) -> list[int]:
 
 
 PLANNING = ("planning", "data")
-TRAINING = ("training", "evaluation", "checkpointing", "record", "claiming", "resuming")
+TRAINING = ("training", "evaluation", "checkpointing", "record", "leasing", "resuming")
 
 
 def schedule(chance: random.Random, length: int) -> list[dict[str, Any]]:

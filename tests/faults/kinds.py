@@ -32,7 +32,7 @@ from scaling_law.run import worker
 from scaling_law.run.pinned import begun_plan, pinned_data
 from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
-from scaling_law.run.sweep_state.status import sweep_status
+from scaling_law.run.sweep_state.snapshot import sweep_status
 from scaling_law.run.tracking import Feed
 from scaling_law.train import checkpoint, export
 from tests.fakes import cpu_profile
@@ -130,14 +130,14 @@ def _weights(world: World) -> Any:
     return float(model["w"].sum()), tokenizer.to_json()
 
 
-def _claimed(world: World) -> Any:
+def _leased(world: World) -> Any:
     """Whoever comes has it, once it is known to be dead or has been still for long."""
     seconds = itertools.count()
-    watch = lease.Watch(clock=lambda: float(next(seconds)))
-    while watch.holder(world.states.claim) is not None:
+    watch = lease.LeaseWatch(clock=lambda: float(next(seconds)))
+    while watch.holder(world.states.lease) is not None:
         pass
-    with lease.Claims() as claims:
-        claims.take(world.states.claim)
+    with lease.Leases() as leases:
+        leases.take(world.states.lease)
     return "had"
 
 
@@ -230,7 +230,7 @@ KINDS = (
     ),
     Kind(name="tokenizer.json", path=lambda w: w.data / "tokenizer.json", read=_opened, above=1),
     Kind(name="weights.pt", path=lambda w: w.states.weights, read=_weights),
-    Kind(name="claim", mends=True, path=lambda w: w.states.claim, read=_claimed),
+    Kind(name="claim", mends=True, path=lambda w: w.states.lease, read=_leased),
     Kind(
         name="dashboard.json",
         mends=True,

@@ -61,7 +61,7 @@ def world(tmp_path_factory):
         checkpoint.save_weights(states, {"model": model, "tokenizer": tokenizer.to_json()})
         gone = dataclasses.replace(this_process(), started="1")
         content = json.dumps({"token": "gone", "process": dataclasses.asdict(gone)})
-        states.claim.write_text(f"{content}\n{7:012d}\n")
+        states.lease.write_text(f"{content}\n{7:012d}\n")
         Dashboard(sweep.dir).write()
         checksum.write(fitted.adaptive, {"width": 0.125})
         checksum.write(fitted.round_cost(1), {"seconds": 12.5, "flops": 1.5e12})

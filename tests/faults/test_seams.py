@@ -1,4 +1,4 @@
-"""Faults where two parts meet: growth and states, stacks and claims, a sweep and its readers."""
+"""Faults where two parts meet: growth and states, stacks and leases, a sweep and its readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from scaling_law.cli.main import main
 from scaling_law.files.layout import RunDir
-from scaling_law.files.lease import Claims, read_claim, remove_claim
+from scaling_law.files.lease import Leases, read_lease, remove_lease
 from scaling_law.run import worker
 from tests.faults.harness import assert_nothing_lost
 from tests.faults.world import CONFIG, InlineEngine, begin_sweep, results, write_text
@@ -65,7 +65,7 @@ def test_a_grown_run_whose_parents_state_is_damaged_gets_it_again(tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_stacks_member_whose_claim_is_lost_writes_no_more_and_the_others_go_on(tmp_path):
+def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(tmp_path):
     text = write_text(tmp_path / "text")
     whole = begin_sweep(tmp_path / "whole", text, config_text=STACKED)
     assert whole.run().exit_code == 0
@@ -80,9 +80,9 @@ def test_a_stacks_member_whose_claim_is_lost_writes_no_more_and_the_others_go_on
     def take_it() -> bool:
         asked.append(1)
         if len(asked) == 20:  # each member asks after each step
-            seen = read_claim(victim.claim)
-            assert seen is not None and remove_claim(victim.claim, seen.token)
-            somebody.enter_context(Claims()).take(victim.claim)
+            seen = read_lease(victim.lease)
+            assert seen is not None and remove_lease(victim.lease, seen.token)
+            somebody.enter_context(Leases()).take(victim.lease)
             then.update(_files(victim))
         return False
 
@@ -106,9 +106,9 @@ def test_a_stacks_member_whose_claim_is_lost_writes_no_more_and_the_others_go_on
 
 
 def _files(run_dir: RunDir) -> dict[str, bytes]:
-    """What counts in a run's folder: not its diary, its progress, and its claim's counter."""
+    """What counts in a run's folder: not its diary, its progress, and its lease's counter."""
     paths = [path for path in run_dir.path.rglob("*") if path.is_file()]
-    apart = (run_dir.log, run_dir.progress, run_dir.claim)
+    apart = (run_dir.log, run_dir.progress, run_dir.lease)
     return {str(p): p.read_bytes() for p in paths if p not in apart}
 
 

@@ -25,7 +25,7 @@ from scaling_law.spec.run import (
 )
 from scaling_law.train import loop, stack_loop
 from scaling_law.train.loop import Job, train_run
-from scaling_law.train.spikes import Guard
+from scaling_law.train.spikes import SpikeDetector
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.state import State
 from tests.fakes import tiny_spec
@@ -212,7 +212,7 @@ def test_a_branch_inherits_the_replaced_batches_and_nothing_goes_back_behind_it(
 
 
 def test_the_threshold_needs_a_full_window_and_both_margins():
-    guard = Guard(dataclasses.replace(SPIKES, above_frac=0.1, window_steps=4))
+    guard = SpikeDetector(dataclasses.replace(SPIKES, above_frac=0.1, window_steps=4))
     for loss in (2.0, 2.2, 1.8):
         guard.losses.append(loss)
     assert guard.why_spike(3, 99.0) == ""
@@ -225,6 +225,6 @@ def test_the_threshold_needs_a_full_window_and_both_margins():
 
 
 def test_spare_batches_are_the_last_of_the_epoch_backwards():
-    guard = Guard(SPIKES)
+    guard = SpikeDetector(SPIKES)
     guard.replaced = [23, 40, 23]
     assert [guard.spare_of(step) for step in (22, 23, 40)] == [None, 2, 1]

@@ -13,7 +13,7 @@ import pytest
 from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import read_claim
+from scaling_law.files.lease import read_lease
 from scaling_law.spec.run import DataSpec
 from tests.faults.harness import (
     ROOT,
@@ -28,7 +28,7 @@ from tests.faults.harness import (
 OTHER_HOST = Path(__file__).resolve().parent / "other_host"
 
 
-def claimed(sweep: SweepDir) -> list[Path]:
+def leased(sweep: SweepDir) -> list[Path]:
     return sorted(sweep.runs.glob("*/claim"))
 
 
@@ -51,7 +51,7 @@ def test_two_started_together_share_the_runs_and_a_third_config_is_refused(world
 @pytest.mark.slow
 def test_one_that_joins_later_takes_what_is_free(world, undisturbed):
     first = world.start("later")
-    wait_until(lambda: bool(claimed(sweep_of(world, "later"))), first)
+    wait_until(lambda: bool(leased(sweep_of(world, "later"))), first)
     second = world.start("later")
     for process in (first, second):
         _, errors = process.communicate(timeout=300)
@@ -69,10 +69,10 @@ def test_what_one_leaves_that_is_killed_the_other_takes(world, undisturbed, wher
     if where == "on another host":
         environment["SLAW_FAKE_HOST"] = "elsewhere"
     first = world.start(out, **environment)
-    wait_until(lambda: bool(claimed(sweep_of(world, out))), first)
+    wait_until(lambda: bool(leased(sweep_of(world, out))), first)
     second = world.start(out, SLAW_STALE_SECONDS="8")
-    wait_until(lambda: len(sweep_of(world, out).runner_claims()) > 1, first, second)
-    holder = read_claim(claimed(sweep_of(world, out))[0])
+    wait_until(lambda: len(sweep_of(world, out).runner_leases()) > 1, first, second)
+    holder = read_lease(leased(sweep_of(world, out))[0])
     kill_family(first.pid)
     first.communicate()
     _, errors = second.communicate(timeout=300)
@@ -86,9 +86,9 @@ def test_what_one_leaves_that_is_killed_the_other_takes(world, undisturbed, wher
 def test_a_worker_asleep_for_long_finds_its_run_taken_and_writes_nothing(world, undisturbed):
     out, environment = "asleep", {"SLAW_STALE_SECONDS": "6"}
     first = world.start(out, **environment)
-    wait_until(lambda: bool(claimed(sweep_of(world, out))), first)
-    path = claimed(sweep_of(world, out))[0]
-    holder = read_claim(path)
+    wait_until(lambda: bool(leased(sweep_of(world, out))), first)
+    path = leased(sweep_of(world, out))[0]
+    holder = read_lease(path)
     assert holder is not None and holder.process is not None
     for pid in (first.pid, holder.process.pid):  # all of it, as a frozen container
         os.kill(pid, signal.SIGSTOP)
@@ -105,7 +105,7 @@ def test_a_worker_asleep_for_long_finds_its_run_taken_and_writes_nothing(world, 
 
 
 def _is_another(path: Path, token: str) -> bool:
-    seen = read_claim(path)
+    seen = read_lease(path)
     return (path.parent / "record.json").exists() or (seen is not None and seen.token != token)
 
 

@@ -13,20 +13,20 @@ from pathlib import Path
 import pytest
 
 from scaling_law.files.layout import RunDir
-from scaling_law.files.lease import read_claim
+from scaling_law.files.lease import read_lease
 from scaling_law.run.engines import local
 from scaling_law.run.engines.local import LocalEngine
 from scaling_law.spec.run import Resources
 from tests.faults.harness import ROOT, assert_nothing_lost, sweep_of, wait_until
 
 WILD_CLOCK = Path(__file__).resolve().parent / "wild_clock"
-# a worker that claims its run and then gives no further sign of life
+# a worker that leases its run and then gives no further sign of life
 HANGS = """
 import json, sys, time
 from pathlib import Path
-from scaling_law.files.lease import Claims
-with Claims(hung_seconds=0.1) as claims:
-    claims.take(Path(json.loads(sys.stdin.readline())[0]) / "claim")
+from scaling_law.files.lease import Leases
+with Leases(hung_seconds=0.1) as leases:
+    leases.take(Path(json.loads(sys.stdin.readline())[0]) / "claim")
     time.sleep(600)
 """
 
@@ -43,7 +43,7 @@ def test_a_worker_without_a_sign_of_life_is_killed(tmp_path, monkeypatch):
         words = engine.state(handle)
         time.sleep(0.05)
     assert words == "hung"
-    seen = read_claim(run_dir.claim)
+    seen = read_lease(run_dir.lease)
     assert seen is not None and seen.process is not None and seen.process.is_surely_dead()
     engine.close()
 
@@ -53,7 +53,7 @@ def test_a_frozen_worker_is_killed_and_its_run_tried_once_more(world, undisturbe
     process = world.start("frozen", SLAW_STALE_SECONDS="4")
     runs = sweep_of(world, "frozen").runs
     wait_until(lambda: bool(list(runs.glob("*/claim"))), process)
-    holder = read_claim(next(iter(runs.glob("*/claim"))))
+    holder = read_lease(next(iter(runs.glob("*/claim"))))
     assert holder is not None and holder.process is not None
     os.kill(holder.process.pid, signal.SIGSTOP)
     _, errors = process.communicate(timeout=300)

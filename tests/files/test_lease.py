@@ -1,4 +1,4 @@
-"""Claims under interleavings that would lose or double a run: takers, late holders, other hosts."""
+"""Leases under interleavings that would lose or double a run: takers, late holders, other hosts."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from scaling_law.files import layout
 from scaling_law.files import lease as module
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import (
-    Claim,
-    ClaimedElsewhere,
-    ClaimLost,
-    Claims,
-    Seen,
+    Lease,
+    LeasedElsewhere,
+    LeaseHolder,
+    LeaseLost,
+    Leases,
+    LeaseWatch,
     Stillness,
-    Watch,
     clear_leftovers,
-    read_claim,
-    remove_claim,
+    read_lease,
+    remove_lease,
     wait_for,
 )
 from scaling_law.files.process import Process, tag_is_dead, this_process
@@ -52,7 +52,7 @@ class Clock:
 
 
 def foreign(path: Path, token: str = "theirs", beats: int = 0, **changes) -> Process:
-    """Put a claim of another process on ``path``; of another host unless told otherwise."""
+    """Put a lease of another process on ``path``; of another host unless told otherwise."""
     fields = {"host": "elsewhere/1", "boot": "b", "space": "pid:[1]", "pid": 1, "started": "1"}
     process = Process(**{**fields, **changes})
     head = json.dumps({"token": token, "process": dataclasses.asdict(process)})
@@ -70,45 +70,45 @@ def path(tmp_path):
     return tmp_path / "run" / "claim"
 
 
-def test_a_claim_says_whose_it_is_moves_and_goes(path, monkeypatch):
+def test_a_lease_says_whose_it_is_moves_and_goes(path, monkeypatch):
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
-    with Claims() as claims:
-        claim = claims.take(path)
-        first = read_claim(path)
+    with Leases() as leases:
+        lease = leases.take(path)
+        first = read_lease(path)
         assert first is not None
-        assert (first.process, first.token) == (this_process(), claim.token)
+        assert (first.process, first.token) == (this_process(), lease.token)
         deadline = time.monotonic() + 10
-        while read_claim(path) == first and time.monotonic() < deadline:
+        while read_lease(path) == first and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert read_claim(path) != first
-        claim.check()
-        with pytest.raises(ClaimedElsewhere, match=f"claimed by pid {os.getpid()} on "):
-            Claims().take(path)
+        assert read_lease(path) != first
+        lease.check()
+        with pytest.raises(LeasedElsewhere, match=f"leased by pid {os.getpid()} on "):
+            Leases().take(path)
     assert list(path.parent.iterdir()) == []
 
 
 def test_the_counter_stands_still_once_the_work_gives_no_sign_of_life(path, monkeypatch):
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
-    with Claims(hung_seconds=0.05) as claims:
-        claim = claims.take(path)
+    with Leases(hung_seconds=0.05) as leases:
+        lease = leases.take(path)
         time.sleep(0.2)
-        beats = claim.beats
+        beats = lease.beats
         time.sleep(0.1)
-        assert claim.beats == beats
+        assert lease.beats == beats
         deadline = time.monotonic() + 10
-        while claim.beats == beats and time.monotonic() < deadline:
-            claims.alive()
+        while lease.beats == beats and time.monotonic() < deadline:
+            leases.alive()
             time.sleep(0.01)
-        assert claim.beats > beats
+        assert lease.beats > beats
 
 
 def _try(path: Path, barrier, answers) -> None:
     barrier.wait()
-    with Claims() as claims:
+    with Leases() as leases:
         try:
-            claims.take(path)
+            leases.take(path)
             answers.put(True)
-        except ClaimedElsewhere:
+        except LeasedElsewhere:
             answers.put(False)
         barrier.wait()
 
@@ -142,23 +142,23 @@ UNKNOWN: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("how", DEAD)
-def test_a_claim_whose_process_is_known_to_be_dead_is_taken_at_once(path, how):
+def test_a_lease_whose_process_is_known_to_be_dead_is_taken_at_once(path, how):
     process = foreign(path, **of_this_machine(**DEAD[how]))
     assert process.is_surely_dead() and not process.is_surely_alive()
-    assert Watch().holder(path) is None
+    assert LeaseWatch().holder(path) is None
     foreign(path, **of_this_machine(**DEAD[how]))
-    with Claims() as claims:
-        claims.take(path).check()
+    with Leases() as leases:
+        leases.take(path).check()
 
 
 @pytest.mark.parametrize("how", UNKNOWN)
 def test_any_other_is_stale_once_seen_standing_still_for_long(path, how):
     process = foreign(path, **of_this_machine(**UNKNOWN[how]))
     assert not process.is_surely_dead()
-    with pytest.raises(ClaimedElsewhere), Claims() as claims:
-        claims.take(path)
+    with pytest.raises(LeasedElsewhere), Leases() as leases:
+        leases.take(path)
     clock = Clock()
-    watch = Watch(silent_seconds=120, clock=clock)
+    watch = LeaseWatch(silent_seconds=120, clock=clock)
     for beats in (0, 1, 2):  # as long as it moves, however slowly, it lives
         foreign(path, beats=beats, **of_this_machine(**UNKNOWN[how]))
         for _ in range(110):
@@ -205,16 +205,16 @@ def test_no_clock_but_the_observer_s_own_is_asked(path, monkeypatch):
         raise AssertionError("the time of day was asked")
 
     monkeypatch.setattr(time, "time", broken)
-    with Claims() as claims:
-        claim = claims.take(path)
+    with Leases() as leases:
+        lease = leases.take(path)
         os.utime(path, (2**33, 2**33))
-        claim.beat()
-        claim.check()
-        assert Watch().holder(path) is not None
+        lease.beat()
+        lease.check()
+        assert LeaseWatch().holder(path) is not None
 
 
 @pytest.mark.parametrize("what", ["torn", "pipe", "dangling link"])
-def test_a_claim_that_says_nothing_is_stale_by_its_silence_alone(path, what):
+def test_a_lease_that_says_nothing_is_stale_by_its_silence_alone(path, what):
     path.parent.mkdir()
     make = {
         "torn": path.touch,
@@ -222,38 +222,38 @@ def test_a_claim_that_says_nothing_is_stale_by_its_silence_alone(path, what):
         "dangling link": lambda: path.symlink_to("nowhere"),
     }
     make[what]()
-    with pytest.raises(ClaimedElsewhere, match="unknown process"):
-        Claims().take(path)
+    with pytest.raises(LeasedElsewhere, match="unknown process"):
+        Leases().take(path)
     clock = Clock()
-    watch = Watch(clock=clock)
+    watch = LeaseWatch(clock=clock)
     while watch.holder(path) is not None:
         clock.now += 1
     assert clock.now >= 1119
-    with Claims() as claims:
-        claims.take(path)
+    with Leases() as leases:
+        leases.take(path)
 
 
-# two takers of one stale claim: the second judged it before the first replaced it
+# two takers of one stale lease: the second judged it before the first replaced it
 
 
-def test_the_slower_of_two_takers_puts_back_the_live_claim_it_took(path):
+def test_the_slower_of_two_takers_puts_back_the_live_lease_it_took(path):
     foreign(path, "stale")
-    with Claims() as claims:
-        assert remove_claim(path, "stale")
-        mine = claims.take(path)
-        assert not remove_claim(path, "stale")  # the slower one, with what it had judged
+    with Leases() as leases:
+        assert remove_lease(path, "stale")
+        mine = leases.take(path)
+        assert not remove_lease(path, "stale")  # the slower one, with what it had judged
         mine.check()
         mine.beat()  # still the same file: its counter moves
-        seen = read_claim(path)
+        seen = read_lease(path)
         assert seen is not None and int(seen.beat) == 1
         assert [p.name for p in path.parent.iterdir()] == ["claim"]
 
 
 def test_a_third_in_the_moment_it_is_gone_wins_and_the_holder_finds_out(path, monkeypatch):
     foreign(path, "stale")
-    with Claims() as claims, Claims() as others:
-        remove_claim(path, "stale")
-        mine = claims.take(path)
+    with Leases() as leases, Leases() as others:
+        remove_lease(path, "stale")
+        mine = leases.take(path)
         link = os.link
         third = []
 
@@ -263,31 +263,31 @@ def test_a_third_in_the_moment_it_is_gone_wins_and_the_holder_finds_out(path, mo
             link(source, target)
 
         monkeypatch.setattr(os, "link", interrupted)
-        remove_claim(path, "stale")
+        remove_lease(path, "stale")
         third[0].check()
-        with pytest.raises(ClaimLost, match="lost to pid"):
+        with pytest.raises(LeaseLost, match="lost to pid"):
             mine.check()
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_holder_asking_in_the_moment_it_is_gone_waits_for_it_to_come_back(path, monkeypatch):
-    with Claims() as claims:
-        mine = claims.take(path)
+    with Leases() as leases:
+        mine = leases.take(path)
         aside = path.with_name("aside")
         path.rename(aside)
         threading.Timer(0.005, lambda: os.link(aside, path)).start()
         mine.check()
 
 
-def test_two_watches_on_one_stale_claim_leave_one_new_holder(path):
+def test_two_watches_on_one_stale_lease_leave_one_new_holder(path):
     for _ in range(20):
         foreign(path, "stale", **of_this_machine(pid=2**22 - 3))
-        got: list[tuple[Claims, Claim]] = []
+        got: list[tuple[Leases, Lease]] = []
 
         def take(got=got):
-            with contextlib.suppress(ClaimedElsewhere):
-                Watch().holder(path)
-                held = Claims()
+            with contextlib.suppress(LeasedElsewhere):
+                LeaseWatch().holder(path)
+                held = Leases()
                 got.append((held, held.take(path)))
 
         threads = [threading.Thread(target=take) for _ in range(4)]
@@ -295,17 +295,17 @@ def test_two_watches_on_one_stale_claim_leave_one_new_holder(path):
             thread.start()
         for thread in threads:
             thread.join()
-        holding = [claim for _, claim in got if _holds(claim)]
+        holding = [lease for _, lease in got if _holds(lease)]
         assert len(holding) == 1
         for held, _ in got:
             held.close()
         assert list(path.parent.iterdir()) == []
 
 
-def _holds(claim) -> bool:
+def _holds(lease) -> bool:
     try:
-        claim.check()
-    except ClaimLost:
+        lease.check()
+    except LeaseLost:
         return False
     return True
 
@@ -313,14 +313,14 @@ def _holds(claim) -> bool:
 # a holder that was stopped in the middle of a write, and wakes when its run is another's
 
 
-def taken_over(path: Path, claims: Claims) -> RunDir:
+def taken_over(path: Path, leases: Leases) -> RunDir:
     """What a taker does who believes the holder dead: see ``run.worker``."""
-    seen = read_claim(path)
+    seen = read_lease(path)
     assert seen is not None
-    remove_claim(path, seen.token)
-    claim = claims.take(path)
-    run_dir = RunDir(path.parent, guard=claim.check)
-    clear_leftovers(claim, run_dir.record, run_dir.curve)
+    remove_lease(path, seen.token)
+    lease = leases.take(path)
+    run_dir = RunDir(path.parent, guard=lease.check)
+    clear_leftovers(lease, run_dir.record, run_dir.curve)
     for left in run_dir.path.rglob(".*.tmp"):
         left.unlink()
     cut_curve(run_dir, 10**9)
@@ -329,8 +329,8 @@ def taken_over(path: Path, claims: Claims) -> RunDir:
 
 @pytest.mark.parametrize("moment", ["before", "written", "asked"])
 def test_a_record_begun_before_the_takeover_never_appears(path, monkeypatch, moment):
-    with Claims() as claims, Claims() as others:
-        mine = RunDir(path.parent, guard=claims.take(path).check)
+    with Leases() as leases, Leases() as others:
+        mine = RunDir(path.parent, guard=leases.take(path).check)
         if moment == "before":
             taken_over(path, others)
         elif moment == "written":  # all but the last question
@@ -350,53 +350,53 @@ def test_a_record_begun_before_the_takeover_never_appears(path, monkeypatch, mom
                 return replace(self, target)
 
             monkeypatch.setattr(Path, "replace", after)
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             layout.write_json(mine.record, {"whose": "mine"}, mine.guard)
         assert not mine.record.exists()
         assert not list(path.parent.glob(".*.tmp"))
 
 
 def test_a_curve_point_begun_before_the_takeover_goes_nowhere(path):
-    with Claims() as claims, Claims() as others:
-        claim = claims.take(path)
-        append_curve(RunDir(path.parent, guard=claim.check), POINT)
+    with Leases() as leases, Leases() as others:
+        lease = leases.take(path)
+        append_curve(RunDir(path.parent, guard=lease.check), POINT)
 
         def too_late():
             taken_over(path, others)
-            claim.check()
+            lease.check()
 
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             append_curve(RunDir(path.parent, guard=too_late), POINT)
         others.close()
-        claim = claims.take(path)
+        lease = leases.take(path)
 
         def just_in_time():  # and then asleep: the line lands in the file that was replaced
-            claim.check()
+            lease.check()
             taken_over(path, others)
 
         append_curve(RunDir(path.parent, guard=just_in_time), POINT)
         assert read_curve(RunDir(path.parent)) == [POINT]
 
 
-def test_releasing_leaves_a_claim_that_is_another_s(path):
-    with Claims() as others:
-        with Claims() as claims:
-            claims.take(path)
+def test_releasing_leaves_a_lease_that_is_another_s(path):
+    with Leases() as others:
+        with Leases() as leases:
+            leases.take(path)
             taken_over(path, others)
-        assert read_claim(path) is not None
-        assert others._held[0].token == read_claim(path).token  # type: ignore[union-attr]
+        assert read_lease(path) is not None
+        assert others._held[0].token == read_lease(path).token  # type: ignore[union-attr]
 
 
 def test_leftovers_of_the_killed_go_but_not_what_is_about_to_be_put_back(path):
-    with Claims() as claims:
-        claim = claims.take(path)
+    with Leases() as leases:
+        lease = leases.take(path)
         lost = layout.temporary_sibling(path)
         foreign(lost, "dead")
         returning = layout.temporary_sibling(path)
         os.link(path, returning)
         write = layout.temporary_sibling(path.with_name("record.json"))
         write.write_text("{")
-        clear_leftovers(claim, path.with_name("record.json"))
+        clear_leftovers(lease, path.with_name("record.json"))
         assert {p for p in path.parent.iterdir() if p != path} == {returning}
 
 
@@ -405,21 +405,21 @@ def test_a_file_system_without_links_is_enough(path, monkeypatch):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(os, "link", no_links)
-    with Claims() as claims:
-        claim = claims.take(path)
-        claim.beat()
-        claim.check()
-        with pytest.raises(ClaimedElsewhere):
-            Claims().take(path)
+    with Leases() as leases:
+        lease = leases.take(path)
+        lease.beat()
+        lease.check()
+        with pytest.raises(LeasedElsewhere):
+            Leases().take(path)
     assert list(path.parent.iterdir()) == []
 
 
 def test_waiting_tells_once_who_has_it_and_goes_on_when_it_is_free(path):
     foreign(path, **of_this_machine())
     threading.Timer(0.3, path.unlink).start()
-    told: list[Seen] = []
-    with Claims() as claims:
-        wait_for(path, claims, told.append).check()
+    told: list[LeaseHolder] = []
+    with Leases() as leases:
+        wait_for(path, leases, told.append).check()
     assert len(told) == 1
 
 

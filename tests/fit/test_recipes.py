@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from scaling_law.fit.points.dataset import from_records, gather, gather_material
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.session import fit_sources, known_laws
 from scaling_law.fit.suite import FitSettings
-from tests.fakes import ladder_config, planted_records
+from scaling_law.spec.run import ModelSpec, of_axis, run_spec_from_json, to_json
+from tests.fakes import ladder_config, planted_records, tiny_spec
 
 NOISE = 0.003
 
@@ -154,3 +156,47 @@ def test_a_fit_beside_several_sweeps_is_neither_kept_nor_read(results, tmp_path)
         (apart / name).symlink_to(results / name)
     with pytest.raises(ConfigError, match="2 sweeps there; name one with --results"):
         known_laws(apart)
+
+
+@pytest.fixture
+def later_model(monkeypatch):
+    """``ModelSpec`` as a later version may have it: with ``rope_base`` and ``n_memory`` as well."""
+    added = [
+        ("rope_base", float, dataclasses.field(default=1e4)),
+        ("n_memory", int, dataclasses.field(default=0, metadata=of_axis("size"))),
+    ]
+    kind = dataclasses.make_dataclass(
+        "LaterModelSpec", added, bases=(ModelSpec,), frozen=True, kw_only=True
+    )
+    # the decoder remembers RunSpec's types: let it see today's first, for the tests that follow
+    run_spec_from_json(to_json(tiny_spec()))
+    monkeypatch.setattr("scaling_law.spec.run.ModelSpec", kind)
+    return kind
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("rope_base", (1e4, 5e5), "model.rope_base=10000 in 32 runs"),
+        ("n_memory", (0, 4), None),
+    ],
+)
+def test_a_fit_refuses_a_new_field_of_a_spec_unless_it_is_of_another_axis(
+    later_model, tmp_path, capsys, name, values, said
+):
+    sweep = SweepDir(tmp_path / "sweep")
+    for record in records_of():
+        shape = {f.name: getattr(record.spec.model, f.name) for f in fields(ModelSpec)}
+        for value in values:
+            model = later_model(**shape, **{name: value})
+            spec = dataclasses.replace(record.spec, model=model)
+            write_record(
+                sweep.run(spec.run_id), dataclasses.replace(record, spec=spec, run_id=spec.run_id)
+            )
+    status = main(["fit", str(sweep.path), "--law", "chinchilla", "--resamples", "0"])
+    error = capsys.readouterr().err
+    if said is None:
+        assert (status, error) == (0, "")
+    else:
+        assert status == 4 and "runs of 2 recipes, and a law describes one" in error
+        assert said in error and "model.rope_base=500000 in 32 runs" in error

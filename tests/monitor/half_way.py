@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import Claims
+from scaling_law.files.lease import Leases
 from scaling_law.files.record import CurvePoint, write_curve, write_record
 from scaling_law.plan.plan import Plan, PlannedRun, make_plan
 from tests.fakes import cpu_profile, ladder_config, planted_records, record_of
@@ -84,6 +84,6 @@ def curve_of(run: PlannedRun, share: float) -> list[CurvePoint]:
 @contextlib.contextmanager
 def at_work(sweep: SweepDir) -> Iterator[None]:
     """As while a ``slaw run`` is at work on the folder."""
-    with Claims() as claims:
-        claims.take(sweep.runners / "1")
+    with Leases() as leases:
+        leases.take(sweep.runners / "1")
         yield

@@ -18,17 +18,17 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records, write_record
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.points.dataset import from_records
-from scaling_law.monitor.law import LawWatch, fitted_law
+from scaling_law.monitor.law import LawFitter, fitted_law
 from scaling_law.monitor.page import render_page
-from scaling_law.monitor.page_data import PageData, law_words
+from scaling_law.monitor.page_data import PageData, law_text
 from scaling_law.monitor.server import hosts_of, make_server
 from scaling_law.plan.plan import read_plan
-from scaling_law.run.sweep_state.snapshot import Watch
+from scaling_law.run.sweep_state.snapshot import SweepReader
 from tests.fakes import planted_records, record_of
 from tests.monitor.half_way import DONE, at_work, half_way
 
 
-class StillLaw(LawWatch):
+class StillLaw(LawFitter):
     """Starts no process."""
 
     def _start(self, key):
@@ -178,7 +178,7 @@ def test_the_page_without_scripts_holds_what_the_data_say(server):
 
 def test_a_taken_port_is_a_line_and_exit_2(server, capsys):
     port = server.server_port
-    words = ["monitor", str(server.data.watch.sweep.path), "--serve", "--port", str(port)]
+    words = ["monitor", str(server.data.reader.sweep.path), "--serve", "--port", str(port)]
     assert main(words) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"slaw: port {port} on 127.0.0.1 cannot be used (Address already in use)")
@@ -203,7 +203,7 @@ def test_a_file_is_no_sweep(tmp_path):
 def test_the_page_before_there_is_a_sweep(tmp_path):
     page = render_page(PageData(SweepDir(tmp_path / "later")).read(), "n")
     assert "waiting: no such folder yet" in page
-    assert "No law yet: too few: 0 annealed points" in page
+    assert "No law yet: 0 annealed points so far" in page
 
 
 def test_a_law_is_fitted_when_points_came_and_not_before(tmp_path, monkeypatch):
@@ -211,27 +211,27 @@ def test_a_law_is_fitted_when_points_came_and_not_before(tmp_path, monkeypatch):
     plan = read_plan(sweep.plan)
     for run in plan.runs[3:DONE]:
         sweep.run(run.run_id).record.unlink()
-    watch, started = LawWatch(sweep), []
+    watch, started = LawFitter(sweep), []
     monkeypatch.setattr(watch, "_start", lambda key: started.append(key))
-    found = watch.read(Watch(sweep).read())
+    found = watch.read(SweepReader(sweep).read())
     assert found["status"] == "too_few" and "2 annealed points" in found["message"] and not started
     for run in plan.runs[3:DONE]:
         write_record(sweep.run(run.run_id), record_of(run.spec))
-    assert watch.read(Watch(sweep).read())["status"] == "fitting" and len(started) == 1
+    assert watch.read(SweepReader(sweep).read())["status"] == "fitting" and len(started) == 1
     watch._fitted = started[0]
-    watch.read(Watch(sweep).read())
+    watch.read(SweepReader(sweep).read())
     assert len(started) == 1, "the same points were fitted twice"
 
 
 def test_the_law_comes_from_a_process_of_its_own_and_never_ends_the_monitor(tmp_path, monkeypatch):
     sweep, _ = half_way(tmp_path / "s")
-    watch, snapshot = LawWatch(sweep), Watch(sweep).read()
+    watch, snapshot = LawFitter(sweep), SweepReader(sweep).read()
     monkeypatch.setattr(sys, "executable", "/bin/echo")  # says something, but no JSON
     assert watch.read(snapshot)["status"] == "fitting"
     assert watch._child is not None
     watch._child.wait(10)
     found = watch.read(snapshot)
-    assert found["status"] == "failed" and "without a word" in law_words(found)
+    assert found["status"] == "failed" and "without an answer" in law_text(found)
     watch.close()
 
 
@@ -250,7 +250,7 @@ def test_the_law_of_the_page_is_the_law_that_slaw_fit_forecasts_with(tmp_path):
 
 
 def test_a_sweep_at_work_is_served_as_at_work(server):
-    sweep = server.data.watch.sweep
+    sweep = server.data.reader.sweep
     with at_work(sweep):
         assert server.data.read()["phase"] == "running"
 

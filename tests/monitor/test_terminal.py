@@ -21,10 +21,17 @@ from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.monitor import session
-from scaling_law.monitor.host import Gpu, Host, HostMeter
-from scaling_law.monitor.terminal import Size, news, plain_line, screen
-from scaling_law.monitor.text import ASCII_BLOCKS, BLOCKS, host_words, sparkline
-from scaling_law.run.sweep_state.snapshot import Watch
+from scaling_law.monitor.host import Gpu, Host, HostMeter, host_text
+from scaling_law.monitor.terminal import (
+    ASCII_BLOCKS,
+    BLOCKS,
+    Size,
+    news,
+    plain_line,
+    screen,
+    sparkline,
+)
+from scaling_law.run.sweep_state.snapshot import SweepReader
 from tests.fakes import record_of
 from tests.monitor.half_way import DONE, at_work, half_way
 
@@ -47,7 +54,7 @@ def drawn(snapshot, curve, width, height):
 @pytest.mark.parametrize(("width", "height"), [(40, 24), (60, 24), (80, 24), (120, 40), (20, 10)])
 def test_the_screen_fits_and_tells_what_is_at_work(halved, width, height):
     sweep, _ = halved
-    watch = Watch(sweep)
+    watch = SweepReader(sweep)
     with at_work(sweep):
         text = drawn(watch.read(), watch.curve, width, height)
     lines = text.splitlines()
@@ -56,7 +63,7 @@ def test_the_screen_fits_and_tells_what_is_at_work(halved, width, height):
     assert "\x1b" not in text, "a run's words reached the terminal as commands"
     if width >= 40:
         assert "5.0000" in text
-        assert f"{DONE} done" in text and "1 diverged" in text and "1 at work" in text
+        assert f"{DONE} done" in text and "1 diverged" in text and "1 running" in text
     if width >= 80:
         assert "stable" in text and "50K/s" in text and "5.2500" in text and "█" in text
         assert "micro-batch halved" in text and "CPU 50% of 2" in text
@@ -64,7 +71,7 @@ def test_the_screen_fits_and_tells_what_is_at_work(halved, width, height):
 
 def test_plain_lines_hold_no_control_codes_and_tell_news_once(halved, tmp_path):
     sweep, plan = half_way(tmp_path / "t")
-    watch = Watch(sweep)
+    watch = SweepReader(sweep)
     before = watch.read()
     assert news(None, before) == [] and news(before, watch.read()) == []
     waiting = before.in_state("waiting")[0]
@@ -76,7 +83,7 @@ def test_plain_lines_hold_no_control_codes_and_tell_news_once(halved, tmp_path):
     assert line.startswith(f"{waiting.label}: done, 3.2500 nats/token")
     words = plain_line(now)
     assert f"{DONE + 1} done, 1 diverged, 1 failed" in words and "of work left" in words
-    assert "nobody is at work" in words and words.isprintable()
+    assert "no worker is running" in words and words.isprintable()
 
 
 def test_lines_are_told_until_it_is_over(tmp_path):
@@ -89,15 +96,15 @@ def test_lines_are_told_until_it_is_over(tmp_path):
         for run in plan.runs:
             write_record(sweep.run(run.run_id), record_of(run.spec))
 
-    session._lines(Watch(sweep), False, 30.0, said.append, sleep)
-    assert len(rests) == 1 and "40 done; 100% of the FLOPs; over; next: slaw fit" in said[-1]
+    session._lines(SweepReader(sweep), False, 30.0, said.append, sleep)
+    assert len(rests) == 1 and "40 done; 100% of the FLOPs; finished; next: slaw fit" in said[-1]
     assert len(said) == 2 + len(plan.runs) - DONE
 
 
 def test_it_waits_for_a_sweep_that_has_not_begun_and_says_so(tmp_path):
     said: list[str] = []
     later = tmp_path / "later"
-    reader = Watch(session.sweep_to_watch(later, once=False))
+    reader = SweepReader(session.sweep_to_watch(later, once=False))
 
     def sleep(seconds):
         sweep, plan = half_way(later)
@@ -114,9 +121,9 @@ def test_a_slip_of_the_pen_does_not_wait_without_a_word(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="reslts/quick: no such folder, nor reslts; name"):
         session.sweep_to_watch(Path("reslts/quick"), once=False)
     SweepDir(Path("results/quick")).runs.mkdir(parents=True)
-    said = Watch(SweepDir(Path("results/quikc"))).read().note
+    said = SweepReader(SweepDir(Path("results/quikc"))).read().note
     assert said.endswith("makes it (or did you mean results/quick?)")
-    assert Watch(SweepDir(Path("results/other"))).read().note.endswith("makes it")
+    assert SweepReader(SweepDir(Path("results/other"))).read().note.endswith("makes it")
 
 
 def test_which_sweep_is_meant_is_never_guessed(tmp_path):
@@ -134,7 +141,7 @@ def test_which_sweep_is_meant_is_never_guessed(tmp_path):
 def test_once_on_the_reference_says_what_came_of_it(capsys):
     reference = ROOT / "results" / "reference" / "quick-cpu"
     assert main(["monitor", str(reference), "--once"]) == 0
-    assert "quick: 40 done; 100% of the FLOPs; over" in capsys.readouterr().out
+    assert "quick: 40 done; 100% of the FLOPs; finished" in capsys.readouterr().out
 
 
 def test_ctrl_c_on_a_terminal_leaves_cleanly(halved):
@@ -149,7 +156,7 @@ def test_ctrl_c_on_a_terminal_leaves_cleanly(halved):
         )  # fmt: skip
         os.close(child)
         seen, deadline = b"", time.monotonic() + 60
-        while b"at work" not in seen and time.monotonic() < deadline:
+        while b"running" not in seen and time.monotonic() < deadline:
             seen += os.read(parent, 65536)
         process.send_signal(signal.SIGINT)
         try:
@@ -189,7 +196,7 @@ def test_the_machine_is_told_as_far_as_it_is_known(tmp_path, monkeypatch):
     assert found.gpus == (
         Gpu(name="NVIDIA H200", busy_frac=0.37, used_bytes=1024 * mib, total_bytes=2048 * mib),
     )
-    assert "NVIDIA H200 37%, 1.07 GB of 2.15 GB" in host_words(found)
+    assert "NVIDIA H200 37%, 1.07 GB of 2.15 GB" in host_text(found)
     smi.unlink()
     nothing = HostMeter(tmp_path / "no proc").read()
     assert nothing.cpu_busy_frac is None and nothing.memory_total_bytes is None

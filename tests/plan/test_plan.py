@@ -16,7 +16,7 @@ from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
 from scaling_law.plan.plan import PlannedRun, make_plan, plan_from_json
 from scaling_law.plan.table import render_plan
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import run_spec_from_json
+from scaling_law.spec.run import RuleOverrides, run_spec_from_json
 from scaling_law.spec.schedule import lr_factor
 from tests.fakes import config_of, cpu_profile
 
@@ -146,12 +146,14 @@ def test_seeds_of_one_size(plan_of):
 
 def test_overrides_win_and_are_named_in_the_rule(plan_of):
     (run,) = plan_of("grid.0.tokens=[1M]", "optim={lr_mult: 2, beta2: .9, batch_tokens: 640}").runs
-    assert run.spec.optim.rule == "slaw_small lr_mult=2 batch_tokens=640 beta2=0.9"
+    assert run.spec.optim.rule == "slaw_small"
+    assert run.spec.optim.overrides == RuleOverrides(lr_mult=2, batch_tokens=640, beta2=0.9)
+    assert run.spec.optim.rule_text == "slaw_small lr_mult=2 batch_tokens=640 beta2=0.9"
     assert (run.spec.batch_tokens, run.spec.optim.beta2) == (640, 0.9)
     (plain,) = plan_of("grid.0.tokens=[1M]", "optim={batch_tokens: 640}").runs
     assert run.spec.optim.lr == pytest.approx(2 * plain.spec.optim.lr)
     (given,) = plan_of("grid.0.tokens=[1M]", "optim={lr: 1e-3, grad_clip: null}").runs
-    assert given.spec.optim.lr == 1e-3 and given.spec.optim.rule == "slaw_small lr=0.001"
+    assert given.spec.optim.lr == 1e-3 and given.spec.optim.overrides == RuleOverrides(lr=1e-3)
     assert given.spec.optim.grad_clip is None
 
 

@@ -18,7 +18,8 @@ from scaling_law.plan.table import early_stop_words
 from scaling_law.run.runner import Runner
 from scaling_law.run.session import closing
 from scaling_law.run.sweep_state.progress import describe_end
-from scaling_law.run.sweep_state.status import format_status, sweep_status
+from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.text import format_status
 from scaling_law.run.worker import work_on
 from scaling_law.spec.run import run_spec_from_json, to_json
 from tests.fakes import config_of, cpu_profile, write_text

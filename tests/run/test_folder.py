@@ -18,7 +18,8 @@ from scaling_law.plan.plan import make_plan
 from scaling_law.run import pinned
 from scaling_law.run.pinned import keep_plan
 from scaling_law.run.session import Request, resumed, run_sweep
-from scaling_law.run.sweep_state.status import format_status, sweep_status
+from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.text import format_status
 from tests.fakes import cpu_profile, ladder_config, record_of
 
 
@@ -95,13 +96,13 @@ def test_a_config_that_was_mended_before_any_run_ended_goes_on(place, monkeypatc
 
 
 def test_the_status_counts_runs_of_earlier_plans(place):
-    assert "beside them" not in format_status(sweep_status(place))
+    assert "also here" not in format_status(sweep_status(place))
     plan = make_plan(ladder_config(), cpu_profile(), train_tokens=None)
     config = ladder_config()
     few = plan.runs[:5]
     keep_plan(type(plan)(**{**vars(plan), "runs": few}), config, place)
     said = format_status(sweep_status(place))
-    assert "beside them 35 finished runs of earlier plans" in said
+    assert "also here: 35 finished runs of earlier plans" in said
 
 
 @pytest.mark.parametrize("folder", ["results/mine", "results"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress
-from scaling_law.run.sweep_state.snapshot import Watch
-from scaling_law.run.sweep_state.text import left_words, news_line
+from scaling_law.run.sweep_state.snapshot import SweepReader
+from scaling_law.run.sweep_state.text import left_text, news_line
 from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
 
 
@@ -35,7 +35,7 @@ def test_a_log_gets_a_line_every_minute(capsys):
     assert [line[9:] for line in lines] == ["half done", "half done"]
     assert lines[0][2] == lines[0][5] == ":", "each with the time of day"
     watched(lambda: None, int(NEWS_SECONDS))
-    assert capsys.readouterr().err.splitlines()[0][9:] == "1 of 2 runs over"
+    assert capsys.readouterr().err.splitlines()[0][9:] == "1 of 2 runs finished"
 
 
 def test_a_terminal_gets_bars_and_no_such_lines(capsys, monkeypatch):
@@ -52,11 +52,13 @@ def test_the_line_says_how_far_the_sweep_is_what_is_at_work_and_its_loss(tmp_pat
         found = Dashboard(sweep).snapshot()
     assert found is not None and found.seconds_left is not None
     line = news_line(found)
-    assert line.startswith(f"{found.n_over} of 40 runs over, {found.flops_done_frac:.0%} of the FL")
-    assert f", {left_words(found)}; at work: {run.label} step " in line and "left" in line
+    assert line.startswith(
+        f"{found.n_over} of 40 runs finished, {found.flops_done_frac:.0%} of the FL"
+    )
+    assert f", {left_text(found)}; running: {run.label} step " in line and "left" in line
     assert line.endswith(f"step {run.total_steps // 2}/{run.total_steps}, loss 5.0000 nats/token")
-    idle = Watch(sweep).read()
-    assert news_line(idle).endswith("at work: none has begun a step")
+    idle = SweepReader(sweep).read()
+    assert news_line(idle).endswith("running: no run has taken a step yet")
 
 
 def test_a_finished_run_tells_the_same_time_left_as_the_monitor(tmp_path, capsys):
@@ -65,7 +67,7 @@ def test_a_finished_run_tells_the_same_time_left_as_the_monitor(tmp_path, capsys
     assert dashboard.seconds_left() is None
     with at_work(sweep):
         dashboard.write()
-    found = Watch(sweep).read().seconds_left
+    found = SweepReader(sweep).read().seconds_left
     assert found is not None and dashboard.seconds_left() is not None
     flops = {"a": 1.0, "b": 1.0, "c": 1.0}
     left = iter([3 * 3600.0, None])

@@ -10,7 +10,7 @@ import pytest
 
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import Claims
+from scaling_law.files.lease import Leases
 from scaling_law.files.record import write_record
 from scaling_law.plan.plan import Plan, make_plan
 from scaling_law.plan.stacking import with_stacks
@@ -178,8 +178,8 @@ def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
     plan, sweep, go = world
     theirs = next(run for run in plan.runs if run.spec.kind == "trunk")
     monkeypatch.setattr(peers, "_LOOK_SECONDS", 0.0)
-    with Claims() as claims:  # their worker's; ours, were there one, would be told the same
-        claim = claims.take(sweep.run(theirs.run_id).claim)
+    with Leases() as leases:  # their worker's; ours, were there one, would be told the same
+        lease = leases.take(sweep.run(theirs.run_id).lease)
 
         def they_end_it() -> None:
             run_dir = sweep.run(theirs.run_id)
@@ -187,16 +187,16 @@ def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
                 run_dir.checkpoint(step).parent.mkdir(exist_ok=True)
                 run_dir.checkpoint(step).touch()
             write_record(run_dir, record_of(theirs.spec))
-            claims.drop(claim)
+            leases.drop(lease)
 
-        tell = peers.Others.tell_waiting
+        tell = peers.Peers.report_waiting
 
         def told(self, say) -> None:  # twice, to see it said once
             tell(self, say)
             tell(self, say)
             they_end_it()
 
-        monkeypatch.setattr(peers.Others, "tell_waiting", told)
+        monkeypatch.setattr(peers.Peers, "report_waiting", told)
         outcome, engine = go()
     assert theirs.spec.label not in engine.submitted
     assert len(engine.submitted) == len(plan.runs) - 1
@@ -204,7 +204,7 @@ def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
     assert capfd.readouterr().err.count("waiting for runs that are trained elsewhere: 1 by") == 1
 
 
-def test_a_run_claimed_by_others_meanwhile_is_no_death(world, monkeypatch):
+def test_a_run_leased_by_others_meanwhile_is_no_death(world, monkeypatch):
     plan, _, go = world
     victim = plan.runs[-1].spec.label
     refused: list[int] = []

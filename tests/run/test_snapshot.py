@@ -15,7 +15,7 @@ from scaling_law.plan.packing import Task, makespan_seconds
 from scaling_law.plan.plan import make_plan
 from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.dashboard import Dashboard
-from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, Watch
+from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, SweepReader
 from tests.fakes import cpu_profile, record_of, small_config
 from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
 from tests.run.test_runner import FakeEngine
@@ -33,7 +33,7 @@ def states(snapshot):
 def test_every_state_is_told(halved):
     sweep, plan = halved
     with at_work(sweep):
-        snapshot = Watch(sweep).read()
+        snapshot = SweepReader(sweep).read()
     assert snapshot.phase == "running" and snapshot.at_work
     lost = diverging(plan)
     blocked = [r for r in plan.runs if r.spec.branch and r.spec.branch.trunk_id == lost.run_id]
@@ -63,7 +63,7 @@ def test_a_branch_whose_step_was_saved_before_its_trunk_diverged_still_waits(hal
     first = next(r for r in plan.runs if r.spec.branch and r.spec.branch.trunk_id == lost.run_id)
     saved = sweep.run(lost.run_id).checkpoint(first.spec.start_step)
     layout.atomic_write(saved, b"a state")
-    assert states(Watch(sweep).read())[first.run_id] == "waiting"
+    assert states(SweepReader(sweep).read())[first.run_id] == "waiting"
 
 
 def test_what_is_left_is_the_plans_cost_at_the_pace_measured(tmp_path):
@@ -76,7 +76,7 @@ def test_what_is_left_is_the_plans_cost_at_the_pace_measured(tmp_path):
     layout.write_json(sweep.plan, plan.to_json())
     trunk, *branches = [run for run in plan.runs if run.spec.model == plan.runs[0].spec.model]
     write_record(sweep.run(trunk.run_id), dataclasses.replace(record_of(trunk.spec), seconds=30.0))
-    snapshot = Watch(sweep).read()
+    snapshot = SweepReader(sweep).read()
     assert snapshot.pace == pytest.approx(3.0)
     others = [run for run in plan.runs if run not in (trunk, *branches)]
     steps = others[0].spec.total_steps
@@ -85,13 +85,13 @@ def test_what_is_left_is_the_plans_cost_at_the_pace_measured(tmp_path):
     assert snapshot.seconds_left == pytest.approx(makespan_seconds(tasks, 2))
     for run in plan.runs:
         write_record(sweep.run(run.run_id), record_of(run.spec))
-    snapshot = Watch(sweep).read()
+    snapshot = SweepReader(sweep).read()
     assert (snapshot.phase, snapshot.seconds_left, snapshot.flops_done_frac) == ("over", None, 1.0)
 
 
 def test_a_watch_sees_what_changes_and_reads_records_once(halved, monkeypatch):
     sweep, plan = halved
-    watch = Watch(sweep)
+    watch = SweepReader(sweep)
     before = watch.read()
     read: list[str] = []
     real = layout.read_json
@@ -122,7 +122,7 @@ def test_a_record_taken_back_while_it_is_read_is_no_damage(halved, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(layout, "read_json", vanishing)
-    assert states(Watch(sweep).read(strict=True))[first] == "waiting"
+    assert states(SweepReader(sweep).read(strict=True))[first] == "waiting"
 
 
 @pytest.mark.parametrize(
@@ -136,32 +136,32 @@ def test_torn_files_never_raise(halved, content):
                  sweep.run(plan.runs[DONE + 1].run_id).failure):  # fmt: skip
         path.write_text(content)
     with at_work(sweep):
-        snapshot = Watch(sweep).read()
+        snapshot = SweepReader(sweep).read()
         assert snapshot.counts["damaged"] == 1 and snapshot.counts["failed"] == 1
-        assert all(Watch(sweep).curve(planned.run_id) is not None for planned in plan.runs)
+        assert all(SweepReader(sweep).curve(planned.run_id) is not None for planned in plan.runs)
     json.dumps(snapshot.to_json(), allow_nan=False)
     sweep.plan.write_text(content)
-    assert Watch(sweep).read().phase == "no_plan"
-    assert "plan.json" in Watch(sweep).read().note
+    assert SweepReader(sweep).read().phase == "no_plan"
+    assert "plan.json" in SweepReader(sweep).read().note
 
 
 def test_before_it_begins_the_note_says_what_is_missing(tmp_path):
     sweep = SweepDir(tmp_path / "later")
-    assert "no such folder yet" in Watch(sweep).read().note
+    assert "no such folder yet" in SweepReader(sweep).read().note
     sweep.path.mkdir()
-    assert "no plan yet; `slaw run`" in Watch(sweep).read().note
+    assert "no plan yet; `slaw run`" in SweepReader(sweep).read().note
     with at_work(sweep):
-        assert "preparing data" in Watch(sweep).read().note
+        assert "preparing data" in SweepReader(sweep).read().note
     with pytest.raises(PlanError):
         sweep.plan.write_text("{}")
-        Watch(sweep).read(strict=True)
+        SweepReader(sweep).read(strict=True)
 
 
 def test_the_dashboard_is_the_snapshot_and_a_full_disk_does_not_end_a_sweep(halved, monkeypatch):
     sweep, _ = halved
     Dashboard(sweep).write()
     content = json.loads(sweep.dashboard.read_text())
-    expected = json.loads(json.dumps(Watch(sweep).read().to_json()))
+    expected = json.loads(json.dumps(SweepReader(sweep).read().to_json()))
     for document in (content, expected):
         document.pop("read_at")
     assert content == expected and content["schema_version"] == SCHEMA_VERSION

@@ -6,10 +6,11 @@ import pytest
 
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import Claims
+from scaling_law.files.lease import Leases
 from scaling_law.files.record import write_record
 from scaling_law.plan.plan import make_plan
-from scaling_law.run.sweep_state.status import format_status, sweep_status
+from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.text import format_status
 from tests.fakes import cpu_profile, record_of, small_config
 
 
@@ -23,16 +24,16 @@ def test_a_killed_run_is_not_said_to_be_at_work(tmp_path):
     run_dir.path.mkdir(parents=True, exist_ok=True)
     beat = {"step": second.total_steps // 2, "tokens_per_second": 10.0}
     layout.write_json(run_dir.progress, beat)
-    with Claims() as claims:
-        claims.take(sweep.runners / "1")
+    with Leases() as leases:
+        leases.take(sweep.runners / "1")
         status = sweep_status(sweep)
         assert [run["state"] for run in status["runs"][:2]] == ["done", "started"]
         text = format_status(status)
-        assert "1 done, 1 at work" in text and "\n  at work  " in text, "no raw words"
+        assert "1 done, 1 running" in text and "\n  running  " in text, "no raw words"
     status = sweep_status(sweep)
     assert [run["state"] for run in status["runs"][:2]] == ["done", "stopped"]
     assert 0 < status["flops_done_frac"] < 1
-    assert "no `slaw run` is at work here" in format_status(status)
+    assert "no worker is running" in format_status(status)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from scaling_law.run.pinned import _means_the_same
 from scaling_law.run.trackers import open_tracker
 from scaling_law.run.trackers.tensorboard import TensorBoard
 from scaling_law.run.trackers.wandb import WeightsAndBiases
-from scaling_law.run.tracking import Feed, _Fed, tracked
+from scaling_law.run.tracking import Feed, _Feeds, tracked
 from scaling_law.spec.run import to_json
 from tests.fakes import cpu_profile, record_of, tiny_spec
 
@@ -138,13 +138,13 @@ def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypat
         return Broken() if name == "wandb" else good
 
     monkeypatch.setattr(tracking, "open_tracker", opened)
-    fed = _Fed(sweep, "s", by_name(["wandb", "tensorboard"]), said.append)
+    feeds = _Feeds(sweep, "s", by_name(["wandb", "tensorboard"]), said.append)
     for step in (1, 2, 3):
         grow(sweep, step)
-        fed.poll()
+        feeds.poll()
     write_record(sweep.run(SPEC.run_id), record_of(SPEC))
-    fed.poll()
-    fed.close()
+    feeds.poll()
+    feeds.close()
     assert good.steps == [1, 2, 3]
     assert (good.ended, good.closed) == ([4.0], 1)
     assert len(said) == 1 and said[0].startswith("tracker wandb: dropped, ")
@@ -154,7 +154,7 @@ def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypat
 def test_a_missing_library_is_told_with_its_remedy(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     said: list[str] = []
-    _Fed(sweep, "s", by_name(["trackio"]), said.append).poll()
+    _Feeds(sweep, "s", by_name(["trackio"]), said.append).poll()
     assert len(said) == 1 and "pip install 'scaling-law[trackio]'" in said[0]
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scaling_law.config.schema import FlopsLadder
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import load_records
 from scaling_law.plan.plan import make_plan
-from scaling_law.spec.recipe import apart, cells, recipe_name, recipes, told_apart
-from tests.fakes import cpu_profile, ladder_config
+from scaling_law.spec.component import Component
+from scaling_law.spec.recipe import cells, recipe_differences, recipe_names, recipes
+from scaling_law.spec.run import Axis, ModelSpec, OptimSpec, RunSpec, axis_of, of_axis
+from tests.fakes import cpu_profile, ladder_config, tiny_spec
 
 
 def specs_of(ladder=None, **sections):
@@ -29,7 +36,7 @@ def specs_of(ladder=None, **sections):
 
 
 def names(*groups):
-    return {recipe_name(one) for one in apart(recipes([s for group in groups for s in group]))}
+    return set(recipe_names([spec for group in groups for spec in group]))
 
 
 @pytest.mark.parametrize("rule", ["slaw_small", "steplaw"])
@@ -42,7 +49,7 @@ def test_a_rule_is_one_recipe_at_every_size_and_horizon(rule):
     learning_rates = {spec.optim.lr for spec in (*first, *longer)}
     assert len(learning_rates) > 3, "they differ by the rule"
     assert names(first, longer) == {""}
-    assert told_apart(longer, first) == []
+    assert recipe_differences(longer, first) == []
 
 
 def test_one_batch_beside_the_rules_own_is_one_recipe_until_it_is_far_off():
@@ -70,6 +77,7 @@ def test_one_batch_beside_the_rules_own_is_one_recipe_until_it_is_far_off():
         ("model", {"n_ctx": 128}, "model.n_ctx=128"),
         ("data", {"corpus": "synthetic"}, "data.corpus=synthetic"),
         ("precision", "bf16", "precision=bf16"),
+        ("spikes", 6.0, "spikes=6"),
     ],
 )
 def test_what_sets_a_recipe_apart_is_named_as_in_the_config(section, changes, said):
@@ -77,7 +85,7 @@ def test_what_sets_a_recipe_apart_is_named_as_in_the_config(section, changes, sa
     found = names(specs_of(), changed)
     assert len(found) == 2 and said in found
     key, _, value = said.partition("=")
-    phrases = told_apart(changed, specs_of())
+    phrases = recipe_differences(changed, specs_of())
     assert len(phrases) == 1 and phrases[0].startswith(f"{key} {value} here, ")
     # and conditions can ask for it
     chosen = [cell for cell in cells([*specs_of(), *changed]) if str(cell[key]) == value]
@@ -87,4 +95,104 @@ def test_what_sets_a_recipe_apart_is_named_as_in_the_config(section, changes, sa
 def test_more_text_is_no_other_recipe_but_another_text():
     more = specs_of(data={"max_bytes": 10**6})
     assert names(specs_of(), more) == {""}
-    assert told_apart(more, specs_of()) == ["data.max_bytes 1000000 here, null there"]
+    assert recipe_differences(more, specs_of()) == ["data.max_bytes 1000000 here, null there"]
+
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+
+@pytest.mark.parametrize("name", ["quick-cpu", "allocation-cpu"])
+def test_a_reference_sweep_is_one_recipe(name):
+    records = load_records(SweepDir(REFERENCE / name))
+    assert names([record.spec for record in records]) == {""}
+
+
+def with_field(name, axis):
+    """A copy of ``ModelSpec`` with one more field, and runs of the ladder that hold it."""
+    metadata = {} if axis == "recipe" else of_axis(axis)
+    added = [(name, float, dataclasses.field(default=1e4, metadata=metadata))]
+    kind = dataclasses.make_dataclass(
+        "LaterModelSpec", added, bases=(ModelSpec,), frozen=True, kw_only=True
+    )
+
+    def runs(value):
+        return [
+            dataclasses.replace(spec, model=kind(**vars_of(spec.model), **{name: value}))
+            for spec in specs_of()
+        ]
+
+    return runs
+
+
+def vars_of(part):
+    return {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+
+
+@pytest.mark.parametrize("axis", typing.get_args(Axis))
+def test_a_field_that_a_later_version_adds_is_recipe_unless_it_says_otherwise(axis):
+    runs = with_field("rope_base", axis)
+    assert runs(1e4)[0].run_id != runs(5e5)[0].run_id
+    if axis == "recipe":
+        assert names(runs(1e4), runs(5e5)) == {"model.rope_base=10000", "model.rope_base=500000"}
+        assert recipe_differences(runs(5e5), runs(1e4)) == [
+            "model.rope_base 500000 here, 10000 there"
+        ]
+        # and runs of a part that has no such setting are a third recipe
+        assert len(names(runs(1e4), runs(5e5), specs_of())) == 3
+        assert "model.rope_base=default" in names(runs(1e4), specs_of())
+    else:
+        assert names(runs(1e4), runs(5e5)) == {""}
+
+
+def test_values_that_agree_in_six_digits_are_two_recipes():
+    runs = with_field("rope_base", "recipe")
+    assert len(names(runs(10000.001), runs(10000.002))) == 2
+
+
+def test_a_vocabulary_that_is_not_the_datas_is_another_recipe():
+    padded = [
+        dataclasses.replace(spec, model=dataclasses.replace(spec.model, vocab_size=1088))
+        for spec in specs_of()
+    ]
+    assert names(padded) == {""}
+    assert names(padded, specs_of()) == {"model.vocab_size=1088", "model.vocab_size=1024"}
+
+
+def test_settings_of_a_part_that_is_off_are_those_it_would_have():
+    spikes = specs_of(spikes=6.0)
+    assert names(specs_of(), spikes) == {"spikes=6", "spikes=false"}
+    slower = [
+        dataclasses.replace(spec, spikes=dataclasses.replace(spec.spikes, every_steps=99))
+        for spec in spikes
+    ]
+    assert names(slower, spikes) == {"spikes.every_steps=99", "spikes.every_steps=50"}
+
+
+def test_every_field_of_a_run_is_of_a_known_axis():
+    kinds: list[Any] = [RunSpec]
+    known = set(typing.get_args(Axis))
+    while kinds:
+        kind = kinds.pop()
+        for field, hint in zip(
+            dataclasses.fields(kind), typing.get_type_hints(kind).values(), strict=True
+        ):
+            assert axis_of(field) in known, f"{kind.__name__}.{field.name}"
+            kinds += [k for k in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(k)]
+    assert recipes([]) == []
+
+
+def test_a_part_and_its_settings_are_recipe_under_the_keys_of_the_config():
+    def run(**settings):
+        optimizer = Component(name="sgd", settings=tuple(settings.items()))
+        spec = tiny_spec()
+        optim = OptimSpec(
+            lr=0.1, rule="slaw_small", beta1=None, beta2=None, eps=None, optimizer=optimizer
+        )
+        return dataclasses.replace(spec, optim=optim)
+
+    assert recipe_names([run(), run(momentum=0.5)]) == [
+        "optim.momentum=default",
+        "optim.momentum=0.5",
+    ]
+    adamw, sgd = recipe_names([tiny_spec(), run()])
+    assert "optim.name=adamw" in adamw and "optim.name=sgd" in sgd

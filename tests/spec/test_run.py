@@ -1,16 +1,20 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scaling_law.decode import build, build_shared
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import load_records
 from scaling_law.spec.run import (
     Branch,
     EarlyStop,
     Growth,
     OptimSpec,
+    RuleOverrides,
     RunSpec,
     SpikeSpec,
     canonical_json,
@@ -45,6 +49,71 @@ def test_a_run_is_named_by_the_hash_of_its_whole_canonical_json():
         one = dataclasses.replace(spec, **changes)
         digest = hashlib.sha256(canonical_json(to_json(one)).encode()).hexdigest()
         assert one.run_id == f"{one.label}-{digest[:10]}"
+
+
+@pytest.mark.parametrize(("name", "count"), [("quick-cpu", 40), ("allocation-cpu", 27)])
+def test_the_run_ids_of_the_reference_sweeps_stay(name, count):
+    folder = Path(__file__).parents[2] / "results" / "reference" / name
+    records = load_records(SweepDir(folder))
+    assert len(records) == count
+    assert [record.spec.run_id for record in records] == [record.run_id for record in records]
+
+
+EVERY_OVERRIDE = RuleOverrides(
+    lr=0.00123456789, lr_mult=1 / 3, batch_tokens=4096, beta2=0.9, warmup_tokens=10**7
+)
+SPELLED = "slaw_small lr=0.00123457 lr_mult=0.333333 batch_tokens=4096 beta2=0.9"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (RuleOverrides(), "slaw_small"),
+        (RuleOverrides(lr_mult=2), "slaw_small lr_mult=2"),
+        (RuleOverrides(lr=1e-6), "slaw_small lr=1e-06"),
+        # a factor so near to 1 is spelled as 1, and was always written
+        (RuleOverrides(lr_mult=1.00000001), "slaw_small lr_mult=1"),
+        (EVERY_OVERRIDE, f"{SPELLED} warmup_tokens=10000000"),
+    ],
+)
+def test_overrides_are_fields_in_memory_and_words_of_the_rule_in_the_json(overrides, text):
+    spec = tiny_spec(optim=OptimSpec(lr=0.001, rule="slaw_small", overrides=overrides))
+    plain = json.loads(json.dumps(to_json(spec)))
+    assert plain["optim"]["rule"] == text and "overrides" not in plain["optim"]
+    again = run_spec_from_json(plain)
+    assert again.optim.overrides == overrides and again.optim.rule == "slaw_small"
+    assert again == spec and again.run_id == spec.run_id
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("r lr=1 colour=2", "unknown key 'colour'"),
+        ("r lr=x", "could not convert"),
+        ("r lr=nan", "lr is nan, expected at least 0"),
+        ("r lr=1e999", "lr is inf, expected a number"),
+        ("r batch_tokens=1.5", "invalid literal"),
+        ("r batch_tokens=0", "batch_tokens is 0, expected at least 1"),
+        ("r lr_mult=2 lr=1", "expected 'r lr=1 lr_mult=2'"),
+        ("r lr=1.0", "expected 'r lr=1'"),
+        ("lr=1 r", "expected 'r lr=1'"),
+    ],
+)
+def test_a_rule_that_is_spelled_in_another_way_is_refused(rule, words):
+    plain = to_json(tiny_spec())
+    plain["optim"]["rule"] = rule
+    with pytest.raises(ValueError, match=words) as caught:
+        run_spec_from_json(plain)
+    assert f"rule is {rule!r}" in str(caught.value)
+
+
+def test_overrides_are_given_only_by_their_own_field():
+    with pytest.raises(ValueError, match="expected a name without settings"):
+        OptimSpec(lr=1, rule="r lr=1")
+    plain = to_json(tiny_spec())
+    plain["optim"]["overrides"] = {"lr": 1}
+    with pytest.raises(ValueError, match="unknown key 'overrides'"):
+        run_spec_from_json(plain)
 
 
 def test_only_parts_of_one_spelling_are_shared():

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import RunRecord
 from scaling_law.spec.counts import CONVENTIONS, train_flops
-from scaling_law.spec.recipe import apart, listed_recipes, recipe_name, recipes
+from scaling_law.spec.recipe import listed_recipes, recipe_names
 from scaling_law.units import format_count
 
 Floats = NDArray[np.float64]
@@ -124,7 +124,7 @@ def points_from_records(
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
     kept, dropped = _usable(records, keep)
-    differing = [recipe_name(recipe) for recipe in apart(recipes([r.spec for r in kept]))]
+    differing = recipe_names([r.spec for r in kept])
     params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
     tokens = np.array([r.tokens for r in kept], dtype=np.float64)
     counted = 6 * params * tokens if flops == "6nd" else np.array([r.flops_exact for r in kept])

@@ -18,7 +18,7 @@ from typing import IO
 
 from scaling_law.errors import EngineError
 from scaling_law.files.layout import RunDir
-from scaling_law.files.lease import Stillness, hung_seconds, read_claim, stale_seconds
+from scaling_law.files.lease import Stillness, hung_seconds, read_lease, stale_seconds
 from scaling_law.spec.run import Resources
 
 # glibc gives large freed blocks back to the kernel at once, so every step would fault its
@@ -84,11 +84,11 @@ class _Worker:
             self.process.stdin.flush()
 
     def is_hung(self, run_dirs: Sequence[RunDir]) -> bool:
-        """Whether it has shown no sign of life for too long, by its claims' counters.
+        """Whether it has shown no sign of life for too long, by its leases' counters.
 
-        Until it has a claim, while torch is loaded say, it may take as long as a step.
+        Until it has a lease, while torch is loaded say, it may take as long as a step.
         """
-        seen = [read_claim(run_dir.claim) for run_dir in run_dirs]
+        seen = [read_lease(run_dir.lease) for run_dir in run_dirs]
         own = [s for s in seen if s and s.process and s.process.pid == self.process.pid]
         limit_seconds = stale_seconds() if own else hung_seconds()
         return self.stillness.seconds(own) > limit_seconds

@@ -8,42 +8,42 @@ import time
 
 from scaling_law.errors import SlawError
 from scaling_law.files.layout import SweepDir, atomic_write
-from scaling_law.run.sweep_state.snapshot import Snapshot, Watch
+from scaling_law.run.sweep_state.snapshot import Snapshot, SweepReader
 
 _EVERY_SECONDS = 5.0
-_MOST_SHARE = 0.02  # of the runner's time that may go into it: a sweep of 10,000 runs is told less
+_MOST_FRAC = 0.02  # of the runner's time: a sweep of 10,000 runs is written less often
 
 
 class Dashboard:
     """Writes the sweep's ``Snapshot`` as JSON every few seconds."""
 
     def __init__(self, sweep: SweepDir) -> None:
-        self._watch = Watch(sweep)
+        self._reader = SweepReader(sweep)
         self._next = 0.0
         self._last: Snapshot | None = None
 
     def snapshot(self) -> Snapshot | None:
-        """The sweep as it is now; None where it cannot be read, or has no plan."""
+        """The sweep as it is now; None if it has no plan or cannot be read."""
         with contextlib.suppress(OSError, SlawError):
-            found = self._watch.read(logs=False)
-            return None if found.phase == "no_plan" else found
+            snapshot = self._reader.read(logs=False)
+            return None if snapshot.phase == "no_plan" else snapshot
         return None
 
     def seconds_left(self) -> float | None:
-        """Of the sweep, as last written; None before, and where there is nothing to tell."""
+        """The sweep's seconds left as last written; None before, and if nothing is left."""
         return None if self._last is None else self._last.seconds_left
 
     def refresh(self) -> None:
-        """Write it if it is time to."""
+        """Write it if it is due."""
         if time.monotonic() >= self._next:
             self.write()
 
     def write(self) -> None:
-        """Write it now. What only shows a sweep must not end it: no error comes out."""
+        """Write it now. It raises nothing: a failed display must not end the sweep."""
         began = time.monotonic()
         with contextlib.suppress(OSError, SlawError):
-            self._last = self._watch.read()
+            self._last = self._reader.read()
             content = json.dumps(self._last.to_json(), allow_nan=False)
-            atomic_write(self._watch.sweep.dashboard, content + "\n")
+            atomic_write(self._reader.sweep.dashboard, content + "\n")
         took = time.monotonic() - began
-        self._next = time.monotonic() + max(_EVERY_SECONDS, took / _MOST_SHARE)
+        self._next = time.monotonic() + max(_EVERY_SECONDS, took / _MOST_FRAC)

@@ -1,4 +1,4 @@
-"""How fast a sweep goes against its plan, and how long the rest will take at that pace."""
+"""Measures how fast a sweep runs against its plan, and how long the rest takes at that pace."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Protocol
 from scaling_law.plan.packing import Task, makespan_seconds
 from scaling_law.plan.plan import Plan, PlannedRun
 
-# Below so many planned seconds of work done, its ratio to the clock says nothing.
+# A ratio over fewer planned seconds of finished work is noise.
 _LEAST_SECONDS = 2.0
 
 
-class HowFar(Protocol):
-    """What is needed to know of a run (``snapshot.RunState``)."""
+class RunProgress(Protocol):
+    """The part of a ``snapshot.RunState`` that the estimate reads."""
 
     @property
     def run_id(self) -> str: ...
@@ -34,31 +34,29 @@ class HowFar(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pace:
-    """``ratio``: measured over planned seconds, of the work done so far; None before any.
+class SweepPace:
+    """How fast a sweep runs, and how long the rest takes."""
 
-    ``seconds_left``: of the whole sweep; None where nothing is left. ``of_runs``: of each run at
-    work, by its own speed.
-    """
-
-    ratio: float | None
-    seconds_left: float | None
-    of_runs: dict[str, float]
+    ratio: float | None  # measured over planned seconds of the work done so far
+    seconds_left: float | None  # of the whole sweep; None if nothing is left
+    of_runs: dict[str, float]  # seconds left of each running run, by its own speed
 
 
-def flops_done(plan: Plan, runs: Sequence[HowFar]) -> float:
-    """The share of the plan's FLOPs that is spent; what an early stop saved is not to be."""
+def flops_done(plan: Plan, runs: Sequence[RunProgress]) -> float:
+    """The fraction of the plan's FLOPs that is spent, without what early stops saved."""
     spent, total = 0.0, plan.flops_total
     for planned, run in zip(plan.runs, runs, strict=True):
-        over = run.state in ("done", "diverged")
-        spent += planned.flops_spent * (1.0 if over else run.share)
+        finished = run.state in ("done", "diverged")
+        spent += planned.flops_spent * (1.0 if finished else run.share)
         if run.state == "stopped_early":
             total -= planned.flops_spent * (1.0 - run.share)
     return spent / total
 
 
-def measure_pace(plan: Plan, runs: Sequence[HowFar], seconds: Mapping[str, float]) -> Pace:
-    """The pace of ``runs`` (in the plan's order); ``seconds`` are those of the ended ones."""
+def measure_pace(
+    plan: Plan, runs: Sequence[RunProgress], seconds: Mapping[str, float]
+) -> SweepPace:
+    """The pace of ``runs`` (in the plan's order); ``seconds`` holds those of finished runs."""
     together = Counter(run.resources.stack for run in plan.runs if run.resources.stack)
     measured = planned_seconds = 0.0
     of_runs: dict[str, float] = {}
@@ -68,13 +66,13 @@ def measure_pace(plan: Plan, runs: Sequence[HowFar], seconds: Mapping[str, float
             planned_seconds += planned.seconds * run.share
         elif run.state == "started" and run.tokens_per_second:
             alone = _own_tokens(planned) / run.tokens_per_second
-            # the clock of a stack runs once for all of its members
+            # all members of a stack share one clock
             members = together.get(planned.resources.stack or "", 1)
             measured += alone * run.share / members
             planned_seconds += planned.seconds * run.share
             of_runs[run.run_id] = alone * (1 - run.share)
     ratio = measured / planned_seconds if planned_seconds >= _LEAST_SECONDS else None
-    return Pace(
+    return SweepPace(
         ratio=ratio,
         seconds_left=_seconds_left(plan, runs, ratio or 1.0, of_runs),
         of_runs=of_runs,
@@ -87,11 +85,11 @@ def _own_tokens(planned: PlannedRun) -> int:
 
 
 def _seconds_left(
-    plan: Plan, runs: Sequence[HowFar], ratio: float, of_runs: Mapping[str, float]
+    plan: Plan, runs: Sequence[RunProgress], ratio: float, of_runs: Mapping[str, float]
 ) -> float | None:
-    """What is left, packed on the slots as the plan was."""
-    left: dict[str, float] = {}  # seconds by run, or stack of runs, that is one task
-    members: dict[str, list[tuple[PlannedRun, HowFar]]] = {}
+    """The time of what is left, packed on the slots as the plan is."""
+    left: dict[str, float] = {}  # seconds by task: a run, or a stack of runs
+    members: dict[str, list[tuple[PlannedRun, RunProgress]]] = {}
     for planned, run in zip(plan.runs, runs, strict=True):
         if run.state in ("started", "stopped", "waiting"):
             name = planned.resources.stack or run.run_id
@@ -101,7 +99,7 @@ def _seconds_left(
     if not members:
         return None
     tasks: list[Task] = []
-    place: dict[str, int] = {}  # of a run's task
+    place: dict[str, int] = {}  # run id -> index of its task
     at = {run.run_id: run for run in runs}
     busy = sum(any(run.state == "started" for _, run in group) for group in members.values())
     for name, group in members.items():
@@ -118,9 +116,9 @@ def _task(
     seconds: float,
     tasks: Sequence[Task],
     place: Mapping[str, int],
-    at: Mapping[str, HowFar],
+    at: Mapping[str, RunProgress],
 ) -> Task:
-    """A task of so many seconds, that waits until its trunk is at the branch, if it is not yet."""
+    """A task of ``seconds`` that waits until its trunk has reached the branch point."""
     start = planned.spec.parent
     if start is None or start.trunk_id not in place:
         return Task(seconds)

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: bars on a terminal, one line a run elsewhere."""
+"""Shows a sweep while it runs: bars on a terminal, one line a run elsewhere."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ NEWS_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """A worker's last word on a run: steps done and tokens per second."""
+    """What a worker last reported of a run."""
 
-    step: int
+    step: int  # steps done, counted from the trunk's step 0
     tokens_per_second: float
 
 
 def read_heartbeat(run_dir: RunDir) -> Heartbeat | None:
-    """The run's last heartbeat, or None before the first."""
-    if not run_dir.progress.is_file():  # not there yet; a pipe may never end
+    """The run's last heartbeat; None before the first."""
+    if not run_dir.progress.is_file():  # missing; or a pipe, which may never end
         return None
     try:
         state = checksum.open_line(run_dir.progress.read_text())
@@ -38,12 +38,12 @@ def read_heartbeat(run_dir: RunDir) -> Heartbeat | None:
 
 
 def describe_end(record: RunRecord) -> str:
-    """One line on a finished run."""
+    """How a finished run ended, in one line."""
     spec = record.spec
     if record.status == "diverged":
-        return f"{spec.label}: DIVERGED ({record.message}); listed, kept out of fits"
+        return f"{spec.label}: DIVERGED ({record.message}); listed, left out of fits"
     if record.status == "stopped_early":
-        return f"{spec.label}: STOPPED EARLY ({record.message}); kept out of fits unless asked"
+        return f"{spec.label}: STOPPED EARLY ({record.message}); left out of fits by default"
     assert record.val_loss_nats is not None
     loss = f"{record.val_loss_nats:.4f} nats/token"
     if record.val_bits_per_byte is not None:
@@ -58,10 +58,10 @@ def describe_end(record: RunRecord) -> str:
 
 
 class SweepProgress:
-    """Progress of a whole sweep, weighted by FLOPs, and of each run in flight.
+    """Progress of a whole sweep, weighted by FLOPs, and of each running run.
 
-    ``flops`` maps run id -> FLOPs of its own steps. Bars only on a terminal; elsewhere one
-    line per finished run on standard error, and every minute what ``news`` says of the sweep.
+    On a terminal it draws bars; elsewhere it prints one line per finished run on standard error,
+    and every minute what ``news`` says of the sweep. ``flops`` maps run id -> FLOPs of its steps.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SweepProgress:
         self._running: dict[str, tuple[RunSpec, RunDir]] = {}
         self._news, self._seconds_left, self._clock = news, seconds_left, clock
         self._began = clock()
-        self._told = self._began
+        self._last_line = self._began
         self._before = sum(flops[run_id] for run_id in done)
         self._bars: list[Any] = []
         if sys.stderr.isatty():
@@ -88,21 +88,21 @@ class SweepProgress:
     def _open_bars(self, slots: int) -> None:
         from tqdm import tqdm
 
-        layout_words = "{desc} {percentage:3.0f}% |{bar}| {postfix}"
+        layout_text = "{desc} {percentage:3.0f}% |{bar}| {postfix}"
         self._bars = [
-            tqdm(total=1.0, position=i, leave=i == 0, bar_format=layout_words, file=sys.stderr)
+            tqdm(total=1.0, position=i, leave=i == 0, bar_format=layout_text, file=sys.stderr)
             for i in range(slots + 1)
         ]
 
     def started(self, spec: RunSpec, run_dir: RunDir) -> None:
-        """A run was handed to a worker."""
+        """Note that a run was handed to a worker."""
         self._running[spec.run_id] = (spec, run_dir)
 
     def ended(self, run_id: str, line: str) -> None:
-        """A run is over, well or not; ``line`` tells how."""
+        """Note that a run has ended; ``line`` says how."""
         self._running.pop(run_id, None)
         self._done.add(run_id)
-        self.say(f"[{len(self._done)}/{len(self._flops)}] {line}{self._left_words()}")
+        self.say(f"[{len(self._done)}/{len(self._flops)}] {line}{self._left_text()}")
 
     def say(self, line: str) -> None:
         """Print a line without tearing the bars."""
@@ -112,7 +112,7 @@ class SweepProgress:
             print(line, file=sys.stderr, flush=True)
 
     def _fraction(self, run_id: str) -> tuple[float, float]:
-        """Share of the run's own steps done, and its tokens per second."""
+        """The fraction of the run's own steps that are done, and its tokens per second."""
         spec, run_dir = self._running[run_id]
         beat = read_heartbeat(run_dir)
         if beat is None:
@@ -120,7 +120,7 @@ class SweepProgress:
         own = spec.total_steps - spec.start_step
         return min(1.0, max(0, beat.step - spec.start_step) / own), beat.tokens_per_second
 
-    def _left_words(self) -> str:
+    def _left_text(self) -> str:
         total = sum(self._flops.values())
         now = sum(self._flops[r] for r in self._done)
         now += sum(self._flops[r] * self._fraction(r)[0] for r in self._running)
@@ -129,18 +129,18 @@ class SweepProgress:
             return ""
         if len(self._done) == len(self._flops):
             return ""
-        # the plan's seconds know that small models take longer a FLOP; without a plan, by FLOPs
+        # the plan knows that small models need more time per FLOP; without a plan, by FLOPs
         left = self._seconds_left() or (total - now) * elapsed / (now - self._before)
         return f", about {format_seconds(left)} left" if left > 1 else ""
 
     def refresh(self) -> None:
-        """Redraw the bars; where there are none, a line now and then."""
+        """Redraw the bars; without bars, print a line now and then."""
         if not self._bars:
-            self._tell()
+            self._print_news()
             return
         total = sum(self._flops.values())
         now, rate_sum = sum(self._flops[r] for r in self._done), 0.0
-        bars = iter(self._bars[1:])  # fewer than runs where some are stacked
+        bars = iter(self._bars[1:])  # fewer than runs if some are stacked
         for run_id in sorted(self._running):
             share, rate = self._fraction(run_id)
             now += self._flops[run_id] * share
@@ -150,26 +150,26 @@ class SweepProgress:
                 self._draw(bar, share, label, f"{format_count(rate)} tok/s")
         for bar in self._bars[1 + len(self._running) :]:
             self._draw(bar, 0.0, "idle", "")
-        words = f"{len(self._done)}/{len(self._flops)} runs, {format_count(rate_sum)} tok/s"
-        self._draw(self._bars[0], now / max(total, 1.0), "sweep", words + self._left_words())
+        text = f"{len(self._done)}/{len(self._flops)} runs, {format_count(rate_sum)} tok/s"
+        self._draw(self._bars[0], now / max(total, 1.0), "sweep", text + self._left_text())
 
-    def _tell(self) -> None:
-        """A line every ``NEWS_SECONDS``: a log tells work from a hung sweep."""
-        if self._clock() - self._told < NEWS_SECONDS:
+    def _print_news(self) -> None:
+        """Print a line every ``NEWS_SECONDS``, so that a log shows whether the sweep hangs."""
+        if self._clock() - self._last_line < NEWS_SECONDS:
             return
-        self._told = self._clock()
-        over = f"{len(self._done)} of {len(self._flops)} runs over{self._left_words()}"
-        self.say(f"{time.strftime('%H:%M:%S')} {self._news() or over}")
+        self._last_line = self._clock()
+        plain = f"{len(self._done)} of {len(self._flops)} runs finished{self._left_text()}"
+        self.say(f"{time.strftime('%H:%M:%S')} {self._news() or plain}")
 
     @staticmethod
-    def _draw(bar: Any, share: float, name: str, words: str) -> None:
+    def _draw(bar: Any, share: float, name: str, text: str) -> None:
         bar.n = round(share, 4)
         bar.set_description_str(f"{name:<24.24}", refresh=False)
-        bar.set_postfix_str(words, refresh=False)
+        bar.set_postfix_str(text, refresh=False)
         bar.refresh()
 
     def close(self) -> None:
-        """Remove the runs' bars and leave the sweep's."""
+        """Remove the bars of runs and leave the sweep's."""
         for bar in reversed(self._bars):
             bar.close()
         self._bars = []

@@ -1,57 +1,131 @@
-"""What log lines, ``slaw status`` and ``slaw monitor`` say of runs in the same words."""
+"""Puts a sweep's state into words: the same ones in status, monitor, its page and log lines."""
 
 from __future__ import annotations
 
-from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
-from scaling_law.units import format_seconds
+from typing import Any
 
-_COUNT_WORDS = {"started": "at work", "stopped_early": "stopped early"}
-# How many runs at work a log line names.
+from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
+from scaling_law.units import format_count, format_seconds
+
+_STATE_TEXT = {"started": "running", "stopped_early": "stopped early"}
+NOT_RUNNING = "no worker is running; run the same command again to resume"
+# How many running runs a log line names.
 _MOST_NAMED = 4
 
 
-def state_words(state: str) -> str:
-    """A state as people say it."""
-    return _COUNT_WORDS.get(state, state)
+def state_text(state: str) -> str:
+    """The name of a run's state as people read it."""
+    return _STATE_TEXT.get(state, state)
 
 
-def count_words(snapshot: Snapshot) -> str:
-    """How many runs are in which state: ``12 done, 1 diverged, 2 at work, 25 waiting``."""
-    found = [f"{number} {state_words(state)}" for state, number in snapshot.counts.items()]
-    return ", ".join(found) or "no runs"
+def count_text(snapshot: Snapshot) -> str:
+    """How many runs are in which state: ``12 done, 1 diverged, 2 running, 25 waiting``."""
+    return _counts(snapshot.counts) or "no runs"
 
 
-def left_words(snapshot: Snapshot) -> str:
-    """How long it will take: by the plan's costs at the pace measured so far."""
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {state_text(state)}" for state, number in counts.items())
+
+
+def left_text(snapshot: Snapshot) -> str:
+    """The time that is left: the plan's estimate at the pace measured so far; "" if unknown."""
     if snapshot.seconds_left is None:
         return ""
-    words = f"about {format_seconds(snapshot.seconds_left)}"
-    words += " left" if snapshot.at_work else " of work left"
+    text = _left(snapshot.seconds_left, snapshot.at_work)
     if snapshot.pace is not None:
-        words += f" ({snapshot.pace:.2g}x the planned time)"
-    return words
+        text += f" ({snapshot.pace:.2g}x the planned time)"
+    return text
 
 
-def loss_words(run: RunState) -> str:
-    """The final loss, or the newest of the curve, or what an early stop predicts."""
+def _left(seconds: float, at_work: bool) -> str:
+    return f"about {format_seconds(seconds)} " + ("left" if at_work else "of work left")
+
+
+def phase_text(snapshot: Snapshot) -> str:
+    """What the sweep does now, in a sentence; "" while it runs."""
+    if snapshot.phase == "no_plan":
+        return f"waiting: {snapshot.note}"
+    if snapshot.phase == "idle":
+        return NOT_RUNNING
+    if snapshot.phase == "over":
+        if failed := snapshot.counts.get("failed", 0) + snapshot.counts.get("damaged", 0):
+            return f"finished, but {failed} failed; run the same command again to retry"
+        return f"finished; next: slaw fit {snapshot.sweep}"
+    return ""
+
+
+def device_text(snapshot: Snapshot) -> str:
+    """Which device the sweep was planned for, and how many runs share it."""
+    return (
+        f"{snapshot.slots} at once on {snapshot.device_kind} ({snapshot.device_name}),"
+        f" {snapshot.precision}"
+    )
+
+
+def loss_text(run: RunState) -> str:
+    """The final loss, else the newest of the curve, else what an early stop predicts."""
     loss = run.val_loss_nats if run.val_loss_nats is not None else run.last_val_loss_nats
     if loss is None and run.predicted_loss_nats is not None:
         return f"~{run.predicted_loss_nats:.4f}"
     return "" if loss is None else f"{loss:.4f}"
 
 
+def end_text(run: RunState) -> str:
+    """How a run ended, in one line."""
+    if run.state in ("done", "stopped_early"):
+        kind = ", not annealed" if run.kind == "trunk" else ""
+        return f"{state_text(run.state)}, {loss_text(run)} nats/token{kind}"
+    return f"{state_text(run.state)}: {run.error or 'no reason given'}"
+
+
+def speed_text(tokens_per_second: float | None) -> str:
+    """Tokens per second, short: ``50K/s``; "" if unknown."""
+    return "" if tokens_per_second is None else f"{format_count(tokens_per_second)}/s"
+
+
 def news_line(snapshot: Snapshot) -> str:
-    """The sweep in a line of a log: how much is done, how long the rest takes, what is at work."""
-    words = f"{snapshot.n_over} of {len(snapshot.runs)} runs over,"
-    words += f" {snapshot.flops_done_frac:.0%} of the FLOPs done"
-    if left := left_words(snapshot):
-        words += f", {left}"
+    """The sweep as one line of a log: what is finished, how long the rest takes, what runs."""
+    line = f"{snapshot.n_over} of {len(snapshot.runs)} runs finished,"
+    line += f" {snapshot.flops_done_frac:.0%} of the FLOPs done"
+    if left := left_text(snapshot):
+        line += f", {left}"
     runs = snapshot.in_state("started")
     named = [
         f"{run.label} step {run.step}/{run.total_steps}, "
-        + (f"loss {loss} nats/token" if (loss := loss_words(run)) else "no loss yet")
+        + (f"loss {loss} nats/token" if (loss := loss_text(run)) else "no loss yet")
         for run in runs[:_MOST_NAMED]
     ]
     if len(runs) > _MOST_NAMED:
         named.append(f"and {len(runs) - _MOST_NAMED} more")
-    return f"{words}; at work: {'; '.join(named) or 'none has begun a step'}"
+    return f"{line}; running: {'; '.join(named) or 'no run has taken a step yet'}"
+
+
+def format_status(status: dict[str, Any]) -> str:
+    """``sweep_status`` for a terminal: a summary line, then every run that is not waiting."""
+    share = 100 * status["flops_done_frac"]
+    left = f", {_left(seconds, False)}" if (seconds := status["seconds_left"]) else ""
+    lines = [f"{status['sweep']}: {_counts(status['counts'])}; {share:.0f}% of the FLOPs{left}"]
+    if status["runs_beside"]:
+        lines.append(
+            f"also here: {status['runs_beside']} finished runs of earlier plans, which `slaw fit`"
+            " includes"
+        )
+    if status["phase"] == "idle":
+        lines.append(NOT_RUNNING)
+    width = max(9, *(len(state_text(state)) + 1 for state in status["counts"]))
+    shown = [run for run in status["runs"] if run["state"] != "waiting"]
+    longest = max([32, *(len(run["label"]) for run in shown)])
+    for run in shown:
+        line = f"  {state_text(run['state']):<{width}}{run['label']:<{longest}}  "
+        line += f"step {run['step']}/{run['total_steps']}"
+        for name, kind in (
+            ("val_loss_nats", ""),
+            ("predicted_loss_nats", " predicted"),
+            ("last_val_loss_nats", " so far"),
+        ):
+            if run[name] is not None:
+                line += f"  {run[name]:.4f} nats/token{kind}"
+        if run["tokens_per_second"] is not None:
+            line += f"  {run['lr_phase']}  {format_count(run['tokens_per_second'])} tok/s"
+        lines.append(line + (f"  {run['error']}" if run["error"] else ""))
+    return "\n".join(lines)

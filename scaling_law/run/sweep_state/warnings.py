@@ -1,4 +1,4 @@
-"""What went wrong on the way and was dealt with: the lines of runs' logs that say so."""
+"""Collects problems that runs recovered from: the lines of their logs that report them."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pathlib import Path
 
 from scaling_law.errors import one_line
 
-# How the lines begin or end that workers log of memory, checkpoints and failures.
-_TELLING = ("out of memory:", "; using an older one", " failed: ")
+# Parts of the lines that workers log about memory, checkpoints and failures.
+_MARKERS = ("out of memory:", "; using an older one", " failed: ")
 _TAIL_BYTES = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warned:
-    """One warning: when (UTC, ISO 8601), of which run, in words."""
+class RunWarning:
+    """One warning about a run."""
 
-    time: str
-    label: str
+    time: str  # UTC, ISO 8601
+    label: str  # of the run
     text: str
 
     @classmethod
-    def at_file(cls, path: Path, label: str, text: str) -> Warned:
-        """A warning that is as old as a file."""
+    def at_file(cls, path: Path, label: str, text: str) -> RunWarning:
+        """A warning with the time at which a file was last written."""
         try:
             when = datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC)
         except OSError:
@@ -32,23 +32,23 @@ class Warned:
         return cls(time=when.isoformat(timespec="seconds"), label=label, text=text)
 
 
-def log_warnings(log: Path, label: str) -> list[Warned]:
-    """The telling lines at the end of a run's log; none where it cannot be read."""
+def log_warnings(log: Path, label: str) -> list[RunWarning]:
+    """The warnings at the end of a run's log; none if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(log.stat().st_size - _TAIL_BYTES, 0))
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return []
-    found = []
+    warnings = []
     for line in lines:
-        if any(piece in line for piece in _TELLING):
-            when, _, words = line.partition(" ")
-            found.append(Warned(time=one_line(when), label=label, text=one_line(words)))
-    return found
+        if any(piece in line for piece in _MARKERS):
+            when, _, text = line.partition(" ")
+            warnings.append(RunWarning(time=one_line(when), label=label, text=one_line(text)))
+    return warnings
 
 
-def newest(found: Iterable[Warned], most: int) -> tuple[Warned, ...]:
-    """The last ``most``, oldest first, each said once."""
-    once = {(warned.label, warned.text): warned for warned in found}
-    return tuple(sorted(once.values(), key=lambda warned: warned.time)[-most:])
+def newest(warnings: Iterable[RunWarning], most: int) -> tuple[RunWarning, ...]:
+    """The last ``most`` warnings, oldest first, without repetitions."""
+    once = {(warning.label, warning.text): warning for warning in warnings}
+    return tuple(sorted(once.values(), key=lambda warning: warning.time)[-most:])
