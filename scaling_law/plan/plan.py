@@ -76,6 +76,23 @@ class PlannedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedArm:
+    """The runs of one arm and their cost.
+
+    ``values`` are those of the axes, by key;
+    ``points`` counts the annealed runs, ``trunks`` the others;
+    ``flops_spent`` is exact;
+    ``seconds`` are those of all the runs, as if one slot trained them.
+    """
+
+    values: dict[str, str]
+    points: int
+    trunks: int
+    flops_spent: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeftOut:
     """A point of the grid that will not run, and why."""
 
@@ -115,6 +132,24 @@ class Plan:
         tasks, index = tasks_of(self.runs)
         chains = chain_seconds(tasks)
         return {run_id: chains[place] for run_id, place in index.items()}
+
+    @cached_property
+    def arms(self) -> tuple[PlannedArm, ...]:
+        """The arms in the order of their runs; none in a plan without axes."""
+        runs: dict[Values, list[PlannedRun]] = defaultdict(list)
+        for run in self.runs:
+            runs[arm_of(run.spec)].append(run)
+        return tuple(
+            PlannedArm(
+                values=dict(values),
+                points=sum(run.spec.kind != "trunk" for run in own),
+                trunks=sum(run.spec.kind == "trunk" for run in own),
+                flops_spent=sum(run.flops_spent for run in own),
+                seconds=sum(run.seconds for run in own),
+            )
+            for values, own in runs.items()
+            if values
+        )
 
     @property
     def flops_total(self) -> float:
@@ -158,7 +193,10 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``plan.json``."""
-        return PLAN.stamp(to_json(self))
+        plain = to_json(self)
+        if self.arms:  # for those who read the file; the runs know their own
+            plain["arms"] = to_json(self.arms)
+        return PLAN.stamp(plain)
 
 
 def plan_from_json(data: Mapping[str, Any]) -> Plan:
@@ -167,6 +205,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
         fields = {**data}
         PLAN.check(fields.pop("schema_version", None))
         fields.pop(CONFIG_KEY, None)
+        fields.pop("arms", None)
         runs = []
         for run in fields["runs"]:
             spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
@@ -509,7 +548,7 @@ def _within_time(
                 courses[number].course, courses[number].course.horizons[index]
             ),
             reason=f"the whole grid would take {format_seconds(whole)}, over limits.time"
-            f" {format_seconds(limit or 0)}; the points dearest alone are left out",
+            f" {format_seconds(limit or 0)}; the points that take longest alone are left out",
         )
         for _, number, index in points[keep:]
     ]

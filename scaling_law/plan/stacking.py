@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from scaling_law import parts
 from scaling_law.plan.packing import makespan_seconds
 from scaling_law.plan.plan import WORKER_START_SECONDS, Plan, PlannedRun, tasks_of
 from scaling_law.spec.counts import count_params, memory_bytes
@@ -42,6 +43,8 @@ def stackable(run: PlannedRun, device_kind: str) -> bool:
     """Whether ``run`` can share a program at all."""
     if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
         return False  # it hardly fits a slot alone
+    if not parts.load("optimizer", run.spec.optim.component.reference).stacks:
+        return False
     if device_kind == "cpu":
         return gain(run.spec.model, run.spec.batch_tokens, device_kind) > 1
     return count_params(run.spec.model).matmul < GPU_PARAMS_MATMUL

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from scaling_law import text_columns
 from scaling_law.plan.compiling import compiled_words
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import kept_words
+from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import ModelSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
@@ -24,14 +25,43 @@ _WIDTH = 120
 
 
 def render_plan(plan: Plan) -> str:
-    """The plan as a table of 120 to 140 columns, trunks above their branches, and its totals."""
+    """The plan as a table of 120 to 140 columns, trunks above their branches, and its totals.
+
+    The runs of an arm stand together, under its name.
+    """
+    lines = [*_table(plan), "", *_totals(plan), *_left_out(plan), "", *_CONVENTIONS]
+    return "\n".join(lines) + "\n"
+
+
+def _table(plan: Plan) -> list[str]:
     rows: list[Sequence[str]] = [*_HEAD, *(_row(run) for run in plan.runs)]
-    return (
-        "\n".join(
-            [*text_columns.numbers(rows), "", *_totals(plan), *_left_out(plan), "", *_CONVENTIONS]
+    lines = text_columns.numbers(rows)
+    table: list[str] = lines[: len(_HEAD)]
+    before: Values = ()
+    for run, line in zip(plan.runs, lines[len(_HEAD) :], strict=True):
+        arm = arm_of(run.spec)
+        if arm != before:
+            table.append(f"arm {arm_name(arm)}")
+            before = arm
+        table.append(line)
+    return table
+
+
+def arm_lines(plan: Plan) -> list[str]:
+    """What each arm costs, a line each; none without axes."""
+    if not plan.arms:
+        return []
+    rows = [
+        (
+            f"  {arm_name(tuple(arm.values.items()))}:",
+            f"{count_of(arm.points, 'point')},",
+            f"{count_of(arm.trunks, 'trunk')},",
+            f"{arm.flops_spent:.2e} FLOPs,",
+            f"{format_seconds(arm.seconds)} on one slot",
         )
-        + "\n"
-    )
+        for arm in plan.arms
+    ]
+    return [f"arms: {len(rows)}", *text_columns.numbers(rows, words=(0, 4))]
 
 
 _CONVENTIONS = (
@@ -86,6 +116,7 @@ def _totals(plan: Plan) -> list[str]:
         f" {count_of(trunks, 'trunk')}; {corpus}",
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
+        *arm_lines(plan),
         _optim(plan),
         *early_stop_words(plan),
         f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
@@ -156,13 +187,25 @@ def _left_out(plan: Plan) -> list[str]:
 
 
 def _optim(plan: Plan) -> str:
-    """What the rule of the runs was, and the settings that all share."""
-    optims = [run.spec.optim for run in plan.runs]
-    rules = ", ".join(dict.fromkeys(optim.rule_text for optim in optims))
-    clip = "none" if optims[0].grad_clip is None else f"{optims[0].grad_clip:g}"
-    schedule = plan.runs[0].spec.schedule
-    decay = f", {schedule.cooldown} cooldown" if schedule.shape == "wsd" else ""
-    return (
-        f"optimiser: LR, beta2, warm-up by {rules}; weight decay {optims[0].weight_decay:g},"
-        f" clip {clip}; schedule {schedule.shape}{decay}"
+    """What the rule of the runs was, and the settings that all share or that arms vary."""
+    specs = [run.spec for run in plan.runs]
+    rules = ", ".join(dict.fromkeys(spec.optim.rule_text for spec in specs))
+    decay = _each(f"{spec.optim.weight_decay:g}" for spec in specs)
+    clip = _each(
+        "none" if spec.optim.grad_clip is None else f"{spec.optim.grad_clip:g}" for spec in specs
     )
+    schedules = _each(
+        f"wsd, {spec.schedule.cooldown} cooldown"
+        if spec.schedule.shape == "wsd"
+        else spec.schedule.shape
+        for spec in specs
+    )
+    return (
+        f"optimiser: LR, beta2, warm-up by {rules}; weight decay {decay}, clip {clip};"
+        f" schedule {schedules}"
+    )
+
+
+def _each(words: Iterable[str]) -> str:
+    """The different ones, in order."""
+    return " or ".join(dict.fromkeys(words))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import read_record, record_if_there
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, read_plan
-from scaling_law.spec.recipe import recipe_differences
-from scaling_law.spec.run import DataSpec, to_json
+from scaling_law.spec.arms import arm_of, arms_of
+from scaling_law.spec.recipe import keys_that_differ, recipe_differences
+from scaling_law.spec.run import DataSpec, RunSpec, to_json
 
 Say = Callable[[str], None]
 
@@ -44,7 +45,7 @@ def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
 def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
     if sweep.config.is_dir() and not sweep.config.is_symlink():
         raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
-    for place, source in own_files(config.choices).items():
+    for place, source in own_files(config.all_choices).items():
         copy = sweep.path / place
         if not (copy.is_file() and copy.samefile(source)):
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -80,19 +81,35 @@ def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
     """Raise ``ConfigError`` where finished runs of the sweep are of another recipe than ``plan``:
     another text, tokenizer, context, rule or schedule.
 
-    No law describes both; larger sizes, other horizons and seeds may join.
+    No law describes both; larger sizes, other horizons and seeds may join, and arms of the
+    config's axes.
     """
     kept = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
     specs = [record.spec for record in kept if record is not None]
     if not specs:
         return
-    phrases = recipe_differences([run.spec for run in plan.runs], specs)
+    phrases = _differences([run.spec for run in plan.runs], specs)
     if phrases:
         raise ConfigError(
             f"{sweep.path}: {len(specs)} finished runs of another recipe are there:"
             f" {'; '.join(phrases)}; a law is fitted to one recipe: choose another folder with"
             " --out, or make the config as theirs was"
         )
+
+
+def _differences(new: Sequence[RunSpec], old: Sequence[RunSpec]) -> list[str]:
+    """How new runs differ from the old, arm by arm; what the axes vary may differ between arms."""
+    axes = {key for values in arms_of(new) for key, _ in values}
+    if not axes:
+        return recipe_differences(new, old)
+    tagged = [spec for spec in old if {key for key, _ in arm_of(spec)} == axes]
+    varied = axes | keys_that_differ(new) | (keys_that_differ(tagged) if tagged else set())
+    phrases = dict.fromkeys(recipe_differences(new, old, varied))
+    for values in arms_of(tagged):
+        here, there = ([spec for spec in side if arm_of(spec) == values] for side in (new, tagged))
+        if here:
+            phrases.update(dict.fromkeys(recipe_differences(here, there)))
+    return list(phrases)
 
 
 def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> bool:
@@ -105,7 +122,12 @@ def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> 
         begun = load_config(sweep.config, device_kind=config.device_kind)
     except ConfigError:
         return False
-    return dataclasses.replace(begun, trackers=()) == dataclasses.replace(config, trackers=())
+    return _untracked(begun) == _untracked(config)
+
+
+def _untracked(config: SweepConfig) -> SweepConfig:
+    arms = tuple(dataclasses.replace(arm, config=_untracked(arm.config)) for arm in config.crossed)
+    return dataclasses.replace(config, trackers=(), crossed=arms)
 
 
 def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
@@ -114,6 +136,7 @@ def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
     Damaged tokens are prepared again. Raises ``ConfigError`` when the pinned text cannot be had
     any more.
     """
+    _refuse_several_texts(config, sweep)
     spec = config.data.spec()
     pin = _read_pin(sweep, spec, say)
     if pin is not None and pin["spec"] != to_json(spec):
@@ -140,6 +163,14 @@ def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
     if pin is None or {**pin, "folder": found["folder"]} != found:
         checksum.write(sweep.data, found)
     return dataset
+
+
+def _refuse_several_texts(config: SweepConfig, sweep: SweepDir) -> None:
+    if any(arm.config.data.spec() != config.data.spec() for arm in config.arms):
+        raise ConfigError(
+            f"{sweep.path}: its arms learn from several texts, and a folder holds runs of one;"
+            " make a sweep of each"
+        )
 
 
 def _sound(folder: Path, say: Say) -> Dataset | None:

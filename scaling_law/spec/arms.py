@@ -89,9 +89,9 @@ def value_text(value: Any) -> str:
         short = f"{value:g}"
         return short if float(short) == value else repr(value)
     if isinstance(value, (list, tuple)):
-        return " ".join(map(value_text, value)) or "[]"
+        return " ".join(map(value_text, value))
     if isinstance(value, dict):
         named = {key: value_text(item) for key, item in value.items()}
         head = [named.pop("name")] if "name" in named else []
-        return " ".join([*head, *(f"{key}={text}" for key, text in named.items())]) or "{}"
+        return " ".join([*head, *(f"{key}={text}" for key, text in named.items())])
     return str(value)

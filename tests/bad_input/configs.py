@@ -214,7 +214,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("warmup-too-long", GOOD + "optim: {warmup_tokens: 1T}\n", ("s.yaml:5: grid.0.tokens: size nano14k: the warm-up of 488281250 steps leaves nothing before the shortest horizon (488 steps)", "s.yaml:5: grid.0.tokens: size nano25k: the warm-up of 488281250 steps leaves nothing before the shortest horizon (488 steps)"), 2),
     ("warmup-huge", GOOD + "optim: {warmup_tokens: 1e300}\n", "s.yaml:6: optim.warmup_tokens: expected at most 1e+40, found 1e+300", 1),
     ("memory-too-small", GOOD + "limits: {memory: 1MB}\n", "nothing of the grid fits: nano14k-seed0-h999K: needs 303 MB even with one sequence at a time and gradient checkpointing; a slot has 500 kB", 1),
-    ("time-too-short", GOOD + "limits: {time: 1s}\n", "nothing of the grid fits: nano14k-seed0-h999K: the whole grid would take 1m02s, over limits.time 1.0s; the points dearest alone are left out", 1),
+    ("time-too-short", GOOD + "limits: {time: 1s}\n", "nothing of the grid fits: nano14k-seed0-h999K: the whole grid would take 1m02s, over limits.time 1.0s; the points that take longest alone are left out", 1),
     ("no-such-corpus", _with("text.txt", "no/such/folder"), "s.yaml:2: data.corpus: 'no/such/folder' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103,", 1),
     ("corpus-is-empty-text", _with("text.txt", "''"), "data.corpus: '' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2) nor an", 1),
     ("corpus-has-nul", _with("text.txt", '"a\\0b"'), "data.corpus: 'a\\x00b' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2)", 1),
