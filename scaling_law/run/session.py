@@ -32,8 +32,9 @@ from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed, shared_by
 from scaling_law.plan.plan import Plan, make_plan, read_plan
 from scaling_law.plan.stacking import with_stacks
-from scaling_law.plan.table import early_stop_words, growth_words, render_plan
+from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
+from scaling_law.spec.arms import arms_of, by_options
 from scaling_law.units import count_of, format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -347,7 +348,7 @@ def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
-    lines += [*early_stop_words(plan), *growth_words(plan)]
+    lines += [*arm_lines(plan), *early_stop_words(plan), *growth_words(plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
 
@@ -375,7 +376,8 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
     elif outcome.failed:
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same line again to retry")
     elif last:
-        lines.append(f"next: slaw fit {sweep.path}")
+        by = by_options(arms_of([run.spec for run in plan.runs]))
+        lines.append(f"next: slaw fit {sweep.path}{by}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)

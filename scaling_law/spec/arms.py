@@ -41,13 +41,20 @@ def arm_name(values: Values) -> str:
     return ", ".join(f"{key}={value}" for key, value in values)
 
 
+def varying_keys(arms: Sequence[Values]) -> list[str]:
+    """The keys in which these arms differ."""
+    keys = dict.fromkeys(key for values in arms for key, _ in values)
+    return [key for key in keys if len({dict(values).get(key) for values in arms}) > 1]
+
+
+def by_options(arms: Sequence[Values]) -> str:
+    """What ``slaw fit`` needs to fit each arm on its own: `` --by optim.weight_decay``."""
+    return "".join(f" --by {key}" for key in varying_keys(arms))
+
+
 def short_names(arms: Sequence[Values]) -> list[str]:
-    """Names for a narrow place, without what all arms share: ``alibi, weight_decay 0.3``."""
-    varying = [
-        key
-        for key in dict.fromkeys(key for values in arms for key, _ in values)
-        if len({dict(values).get(key) for values in arms}) > 1
-    ]
+    """Names for a narrow place, without what arms share: ``position alibi, lr 0.3``."""
+    varying = varying_keys(arms)
     return [
         ", ".join(f"{_word(key)} {value}" for key, value in values if key in varying)
         or arm_name(values)
