@@ -34,7 +34,7 @@ from scaling_law.plan.plan import Plan, make_plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
-from scaling_law.spec.arms import arms_of, by_options
+from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.units import count_of, format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -376,7 +376,7 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
     elif outcome.failed:
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same line again to retry")
     elif last:
-        by = by_options(arms_of([run.spec for run in plan.runs]))
+        by = by_options(varying_keys(arms_of([run.spec for run in plan.runs])))
         lines.append(f"next: slaw fit {sweep.path}{by}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")

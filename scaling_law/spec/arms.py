@@ -47,9 +47,9 @@ def varying_keys(arms: Sequence[Values]) -> list[str]:
     return [key for key in keys if len({dict(values).get(key) for values in arms}) > 1]
 
 
-def by_options(arms: Sequence[Values]) -> str:
-    """What ``slaw fit`` needs to fit each arm on its own: `` --by optim.weight_decay``."""
-    return "".join(f" --by {key}" for key in varying_keys(arms))
+def by_options(keys: Sequence[str]) -> str:
+    """What ``slaw fit`` needs to fit each value of these keys: `` --by optim.weight_decay``."""
+    return "".join(f" --by {key}" for key in keys)
 
 
 def short_names(arms: Sequence[Values]) -> list[str]:

@@ -16,6 +16,7 @@ from scaling_law.fit.checks.screen import screen
 from scaling_law.fit.points.cells import Rows
 from scaling_law.fit.points.points import FitPoints, points_from_records
 from scaling_law.fit.points.table import TableSettings, chosen_rows, read_table
+from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import cells, listed_recipes
 
@@ -53,7 +54,7 @@ def from_records(
     _refuse_mixtures(records)
     whole = points_from_records(records, convention=convention, flops=flops, keep=keep)
     if "recipes" not in keep:
-        _refuse_recipes(whole, folders)
+        _refuse_recipes(whole, folders, varying_keys(arms_of([r.spec for r in records])))
     points = screen(whole, keep=keep)
     counted = {convention: points}
     for other in CONVENTIONS:
@@ -74,7 +75,7 @@ def from_points(
 ) -> Material:
     """Points that were given. Raises ``FitError`` when none can be fitted."""
     if "recipes" not in keep:
-        _refuse_recipes(points, None)
+        _refuse_recipes(points, None, [])
     screened = screen(points, keep=keep)
     return Material(
         points=screened,
@@ -103,7 +104,7 @@ def gather_material(
     if not tables:
         refuse_table_settings(origin, table)
         records, folders = gather(sources)
-        chosen = _chosen(records, table.where, origin) if table is not None else records
+        chosen = chosen_records(records, table.where, origin) if table is not None else records
         material = from_records(
             chosen, convention=convention, flops=flops, keep=keep, origin=origin, folders=folders
         )
@@ -140,7 +141,9 @@ def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
     return list(found.values()), places
 
 
-def _chosen(records: Sequence[RunRecord], where: Sequence[str], origin: str) -> list[RunRecord]:
+def chosen_records(
+    records: Sequence[RunRecord], where: Sequence[str], origin: str
+) -> list[RunRecord]:
     """The records whose recipe or spec is as the conditions say."""
     rows = cells([record.spec for record in records])
     names = dict.fromkeys(name for row in rows for name in row)
@@ -164,15 +167,27 @@ def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
             f"the runs use different tokenizers ({names}); nats per token do not compare: "
             "fit one sweep at a time"
         )
+    texts = {(r.spec.data.corpus, r.spec.data.domains): r.corpus_fingerprint for r in records}
+    if len(set(texts.values())) > 1:
+        names = "; ".join(sorted(" ".join((corpus, *domains)) for corpus, domains in texts))
+        raise FitError(
+            f"the runs learn from different texts ({names}): their losses do not compare, and no"
+            " law describes both; fit each on its own with `slaw fit --by data.corpus`, or one"
+            " with --where"
+        )
 
 
-def _refuse_recipes(points: FitPoints, folders: Mapping[str, str] | None) -> None:
+def _refuse_recipes(
+    points: FitPoints, folders: Mapping[str, str] | None, axes: Sequence[str]
+) -> None:
     """Losses of two recipes lie on two surfaces: one law through both is of neither, and its
     residuals are no noise."""
     if len(set(points.recipe)) < 2:
         return
     places = [folders[run_id] for run_id in points.run_id] if folders else None
     ways = [f"fit one recipe with {_conditions(points.recipe[0], of_table=folders is None)}"]
+    if axes:
+        ways.append(f"each arm on its own with `slaw fit{by_options(axes)}`")
     known = [name for name in dict.fromkeys((folders or {}).values()) if name in (places or ())]
     pairs = set(zip(points.recipe, places or (), strict=bool(places)))
     if len(known) == len(set(points.recipe)) == len(pairs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
-from scaling_law.spec.arms import by_options, short_names
+from scaling_law.spec.arms import by_options, short_names, varying_keys
 from scaling_law.units import format_count, format_seconds
 
 _STATE_TEXT = {"started": "running", "stopped_early": "stopped early"}
@@ -63,7 +63,7 @@ def phase_text(snapshot: Snapshot) -> str:
     if snapshot.phase == "over":
         if failed := snapshot.counts.get("failed", 0) + snapshot.counts.get("damaged", 0):
             return f"finished, but {failed} failed; run the same command again to retry"
-        by = by_options([tuple(arm.values.items()) for arm in snapshot.arms])
+        by = by_options(varying_keys([tuple(arm.values.items()) for arm in snapshot.arms]))
         return f"finished; next: slaw fit {snapshot.sweep}{by}"
     return ""
 

@@ -1,0 +1,266 @@
+"""Each value of an axis, or of any key of the recipe, fitted on its own; all side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scaling_law import text_columns
+from scaling_law.errors import ConfigError, FitError, did_you_mean
+from scaling_law.files.record import RunRecord
+from scaling_law.fit.points.dataset import (
+    chosen_records,
+    from_records,
+    gather,
+    refuse_table_settings,
+)
+from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.result import status_words
+from scaling_law.fit.session import check_out
+from scaling_law.fit.suite import FitSettings, FitSuite, fit_material, save_suite
+from scaling_law.spec.arms import (
+    Values,
+    arm_label,
+    arm_name,
+    arm_of,
+    arms_of,
+    value_text,
+    varying_keys,
+)
+from scaling_law.spec.recipe import cells
+from scaling_law.units import count_of
+
+ABSENT = "absent"  # the value of a key that only other runs have
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRuns:
+    """The finished runs of one arm.
+
+    ``values`` are the keys that set it apart, with their values as text;
+    ``records`` are all its runs, trunks included.
+    """
+
+    values: Values
+    records: tuple[RunRecord, ...]
+
+    @property
+    def name(self) -> str:
+        """``optim.weight_decay=0.3``."""
+        return arm_name(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmFit:
+    """An arm and what was fitted to it.
+
+    ``suite`` is None where its runs allow no law, for the reason ``why_no_fit``.
+    """
+
+    arm: ArmRuns
+    suite: FitSuite | None
+    why_no_fit: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The arm's part of the JSON of ``slaw fit --by``."""
+        return {
+            "arm": self.arm.name,
+            "values": dict(self.arm.values),
+            "runs": len(self.arm.records),
+            "fit": None if self.suite is None else self.suite.to_json(),
+            "why_no_fit": self.why_no_fit,
+        }
+
+
+def fit_by(
+    sources: Sequence[Path],
+    keys: Sequence[str],
+    settings: FitSettings | None = None,
+    *,
+    table: TableSettings | None = None,
+    out: Path | None = None,
+) -> tuple[ArmFit, ...]:
+    """Fit the runs of each combination of values of ``keys`` on their own.
+
+    With ``out`` each fit is saved in a folder of its own there. Raises ``ConfigError`` for a key
+    that no run has and for a table, ``FitError`` where no arm can be fitted.
+    """
+    settings = settings or FitSettings()
+    origin = ", ".join(str(path) for path in sources)
+    if any(path.is_file() for path in sources):
+        raise ConfigError(f"{origin}: --by is for sweeps; choose a table's rows with --where")
+    refuse_table_settings(origin, table)
+    if out is not None:
+        check_out(out)
+    records, folders = gather(sources)
+    if table is not None:
+        records = chosen_records(records, table.where, origin)
+    fits = tuple(fit_arm(arm, settings, folders) for arm in split_by(records, keys, origin))
+    if all(fit.suite is None for fit in fits):
+        raise FitError(*(f"{fit.arm.name}: {fit.why_no_fit}" for fit in fits))
+    if out is not None:
+        _save(fits, out)
+    return fits
+
+
+def fit_arm(
+    arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None = None
+) -> ArmFit:
+    """Fit one arm; where its runs allow no law the reason stands in its place.
+
+    ``folders`` is each run's, by run id, for messages.
+    """
+    try:
+        material = from_records(
+            arm.records,
+            convention=settings.convention,
+            flops=settings.flops,
+            keep=settings.keep,
+            origin=arm.name,
+            folders=folders,
+        )
+        return ArmFit(arm=arm, suite=fit_material(material, settings))
+    except FitError as problem:
+        return ArmFit(arm=arm, suite=None, why_no_fit=str(problem))
+
+
+def _save(fits: Sequence[ArmFit], out: Path) -> None:
+    try:
+        for fit in fits:
+            if fit.suite is not None:
+                save_suite(fit.suite, out / arm_label(fit.arm.values))
+    except OSError as problem:
+        raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
+
+
+def split_by(records: Sequence[RunRecord], keys: Sequence[str], origin: str) -> list[ArmRuns]:
+    """The runs by their values of ``keys``, numbers rising and words in order.
+
+    Raises ``ConfigError`` for a key that no run has.
+    """
+    rows = cells([record.spec for record in records])
+    known = dict.fromkeys(name for row in rows for name in row)
+    for key in keys:
+        if key not in known:
+            axes = varying_keys(arms_of([record.spec for record in records]))
+            there = f"; the runs' axes: {', '.join(axes)}" if axes else ""
+            raise ConfigError(
+                f"{origin}: --by {key}: no run has it{did_you_mean(key, known)}{there}"
+            )
+    by_values: dict[Values, list[RunRecord]] = {}
+    for record, row in zip(records, rows, strict=True):
+        values = tuple((key, value_text(row[key]) if key in row else ABSENT) for key in keys)
+        by_values.setdefault(values, []).append(record)
+    return [
+        ArmRuns(values=values, records=tuple(by_values[values]))
+        for values in sorted(by_values, key=_order)
+    ]
+
+
+def _order(values: Values) -> list[tuple[bool, float, str]]:
+    """Sorts numbers by their size, before words."""
+    order = []
+    for _, value in values:
+        try:
+            order.append((False, float(value), ""))
+        except ValueError:
+            order.append((True, 0.0, value))
+    return order
+
+
+def axis_keys(records: Sequence[RunRecord]) -> list[str]:
+    """The keys in which the arms of these runs differ, by the axes of their sweep."""
+    arms = [values for values in map(arm_of, (record.spec for record in records)) if values]
+    return varying_keys(list(dict.fromkeys(arms)))
+
+
+def one_text(arms: Sequence[ArmRuns]) -> bool:
+    """Whether all arms are scored on one text in the same tokens, so that their losses compare."""
+    texts = {
+        (r.corpus_fingerprint, r.spec.data, r.spec.model.vocab_size)
+        for arm in arms
+        for r in arm.records
+    }
+    plain = {
+        (fingerprint, dataclasses.replace(data, max_bytes=None), vocabulary)
+        for fingerprint, data, vocabulary in texts
+    }
+    return len(plain) < 2
+
+
+def format_fits(fits: Sequence[ArmFit]) -> str:
+    """The arms side by side, a line each."""
+    head = (
+        "",
+        "points",
+        "trunks",
+        "law",
+        "E",
+        "alpha",
+        "beta",
+        "a (N ~ C^a)",
+        "rms",
+        "lowest loss",
+    )
+    rows: list[Sequence[str]] = [head, *(_row(fit) for fit in fits if fit.suite is not None)]
+    level = next(100 * fit.suite.settings.level for fit in fits if fit.suite is not None)
+    lines = [
+        f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the one that best predicts"
+        f" held-out runs; intervals at {level:g}%; loss: nats per token",
+        "",
+        *text_columns.numbers(rows, words=(0, 3)),
+    ]
+    lines += [f"{fit.arm.name}: not fitted: {fit.why_no_fit}" for fit in fits if fit.suite is None]
+    if not one_text([fit.arm for fit in fits]):
+        lines.append(
+            "note: the arms learn from different texts, or in different tokens: nats per token of"
+            " one arm do not compare with another's"
+        )
+    return "\n".join(lines)
+
+
+def _row(fit: ArmFit) -> tuple[str, ...]:
+    suite = fit.suite
+    assert suite is not None, "only fitted arms have a row"
+    best = suite.laws.get(suite.best_law)
+    params = best.params if best is not None else {}
+    law = suite.best_law
+    if best is None or not params:
+        law = f"none ({status_words(best.status)})" if best is not None else "none"
+    convention = suite.points.convention["params"]
+    split = next(
+        (
+            row
+            for row in suite.by_convention
+            if (row["law"], row["params"]) == (suite.best_law, convention)
+        ),
+        {},
+    )
+    exponent = split.get("a")
+    words = "-" if exponent is None else f"{exponent:.3f}"
+    if split.get("a_low") is not None:
+        words += f" [{split['a_low']:.3f}, {split['a_high']:.3f}]"
+    rms = best.rms_log_residual if best is not None else math.nan
+    return (
+        fit.arm.name,
+        str(len(suite.points)),
+        str(suite.points.n_clusters),
+        law,
+        *(f"{params[name]:.4f}" if name in params else "-" for name in ("E", "alpha", "beta")),
+        words,
+        f"{100 * rms:.2f}%" if math.isfinite(rms) else "-",
+        f"{suite.points.loss_nats.min():.4f}",
+    )
+
+
+def fits_json(fits: Sequence[ArmFit]) -> dict[str, Any]:
+    """The document of ``slaw fit --by --json``."""
+    return {
+        "by": [key for key, _ in fits[0].arm.values],
+        "losses_compare": one_text([fit.arm for fit in fits]),
+        "arms": [fit.to_json() for fit in fits],
+    }
