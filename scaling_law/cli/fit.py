@@ -51,7 +51,7 @@ def _fit_by(options: argparse.Namespace) -> int:
             raise ConfigError(
                 f"--{name} is of one fit; choose an arm with --where in place of --by"
             )
-    fits = fit_by(
+    fits, saved = fit_by(
         [Path(f) for f in options.sources],
         options.by,
         _fit_settings(options),
@@ -66,10 +66,7 @@ def _fit_by(options: argparse.Namespace) -> int:
         for fit in fits:
             if fit.suite is not None:
                 print(f"\n{fit.arm.name}\n{format_suite(fit.suite)}")
-    saved = (
-        f"saved in a folder each of {options.out}" if options.out else "not saved; pass --out DIR"
-    )
-    print(f"\n{saved}")
+    print(f"\nsaved in {saved}, a folder each" if saved else "\nnot saved; pass --out DIR")
     return EXIT_OK
 
 

@@ -15,8 +15,10 @@ from scaling_law.files.layout import RESULTS
 def _report(options: argparse.Namespace) -> int:
     from scaling_law.files.record import find_sweeps
 
-    if len(options.folders) > 1 or options.json:
+    if len(options.folders) > 1:
         return _versus(options)
+    if options.json:
+        return _arms(options)
     from scaling_law.report.html import write_report
 
     sweeps = find_sweeps(Path(*options.folders))
@@ -26,6 +28,22 @@ def _report(options: argparse.Namespace) -> int:
     for sweep in sweeps:
         out = Path(options.out) if options.out else None
         print(write_report(sweep, out=out, target_params=options.params))
+    return EXIT_OK
+
+
+def _arms(options: argparse.Namespace) -> int:
+    from scaling_law.files.record import only_sweep
+    from scaling_law.report.arms import gather_arms
+    from scaling_law.report.evidence import gather_evidence
+
+    sweep = only_sweep(Path(*options.folders))
+    arms = gather_arms(sweep, gather_evidence(sweep, options.params))
+    if arms is None:
+        raise ConfigError(
+            f"{sweep.path}: --json prints a comparison, of two sweeps or of a sweep's arms, and"
+            " these runs are of one arm; `slaw fit --json` prints their fit"
+        )
+    print(json.dumps(arms.to_json(), indent=1, allow_nan=False))
     return EXIT_OK
 
 
@@ -49,7 +67,8 @@ def add(commands: Commands) -> None:
         "report",
         help="write one HTML page and figures for a sweep, or compare two",
         description="Write one HTML page, its figures (PNG, SVG) and its numbers (CSV, parquet) "
-        "for a sweep; or, given two sweeps of one grid under two recipes, put them side by side: "
+        "for a sweep, its arms side by side where it has axes; or, given two sweeps of one grid "
+        "under two recipes, put them side by side: "
         "differences of loss against seed noise, and the compute that the second saves.",
     )
     report.add_argument(
@@ -64,5 +83,9 @@ def add(commands: Commands) -> None:
     report.add_argument(
         "--params", type=count, default=175e9, metavar="N", help="size to forecast (175e9)"
     )
-    report.add_argument("--json", action="store_true", help="of two sweeps: print the comparison")
+    report.add_argument(
+        "--json",
+        action="store_true",
+        help="of two sweeps, or of a sweep's arms: print the comparison",
+    )
     report.set_defaults(handler=_report)

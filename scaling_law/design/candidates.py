@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from scaling_law.config.load import SweepConfig
 from scaling_law.config.schema import MAX_PARAMS, GridEntry, Limits, Shape
-from scaling_law.errors import FitError, PlanError
+from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.grid import expand, size_name
 from scaling_law.plan.plan import Plan, make_plan
@@ -93,6 +93,11 @@ def candidates(
     ``make_plan``. Raises ``PlanError`` for a config that cannot be planned, ``FitError`` when the
     budget allows no run.
     """
+    if config.crossed:
+        raise ConfigError(
+            f"{config.where('axes')}: runs are chosen for one recipe, and the axes give"
+            f" {len(config.crossed)} arms; set one with --set KEY=VALUE and --set 'axes={{}}'"
+        )
     # rough costs in the precision of the runs; the plan's own come later
     speeds = profile.at(profile.precision if config.precision == "auto" else config.precision)
     own = [course.model for course in expand(_bare(config), train_tokens=None)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -11,16 +12,19 @@ from typing import Any
 
 from scaling_law import text_columns
 from scaling_law.errors import ConfigError, FitError, did_you_mean
-from scaling_law.files.record import RunRecord
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import RunRecord, only_sweep
 from scaling_law.fit.points.dataset import (
     chosen_records,
     from_records,
     gather,
     refuse_table_settings,
+    source_key,
 )
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import status_words
-from scaling_law.fit.session import check_out
+from scaling_law.fit.session import KnownLaws, check_out, known_laws, laws_of
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_material, save_suite
 from scaling_law.spec.arms import (
     Values,
@@ -35,6 +39,10 @@ from scaling_law.spec.recipe import cells
 from scaling_law.units import count_of
 
 ABSENT = "absent"  # the value of a key that only other runs have
+SEVERAL_TEXTS = (
+    "the arms learn from different texts, or in different tokens: nats per token of one arm do not"
+    " compare with another's"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +66,15 @@ class ArmRuns:
 class ArmFit:
     """An arm and what was fitted to it.
 
-    ``suite`` is None where its runs allow no law, for the reason ``why_no_fit``.
+    ``known`` are its laws, None where its runs allow none, for the reason ``why_no_fit``;
+    ``summary`` is the JSON of ``slaw fit --json`` of its runs alone;
+    ``suite`` is the whole fit, None where it was read from the sweep's folder.
     """
 
     arm: ArmRuns
-    suite: FitSuite | None
+    known: KnownLaws | None = None
+    summary: dict[str, Any] | None = None
+    suite: FitSuite | None = None
     why_no_fit: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -71,7 +83,7 @@ class ArmFit:
             "arm": self.arm.name,
             "values": dict(self.arm.values),
             "runs": len(self.arm.records),
-            "fit": None if self.suite is None else self.suite.to_json(),
+            "fit": self.summary,
             "why_no_fit": self.why_no_fit,
         }
 
@@ -83,11 +95,14 @@ def fit_by(
     *,
     table: TableSettings | None = None,
     out: Path | None = None,
-) -> tuple[ArmFit, ...]:
+) -> tuple[tuple[ArmFit, ...], Path | None]:
     """Fit the runs of each combination of values of ``keys`` on their own.
 
-    With ``out`` each fit is saved in a folder of its own there. Raises ``ConfigError`` for a key
-    that no run has and for a table, ``FitError`` where no arm can be fitted.
+    Each fit is saved in a folder of its own, ``out/LABEL``, or else ``fits/LABEL`` of the only
+    sweep, from where forecasts can use it. Returns the fits, and where they were saved: None for
+    several sweeps or a choice of runs without ``out``, or where the sweep's folder cannot be
+    written. Raises ``ConfigError`` for a key that no run has and for a table, ``FitError`` where
+    no arm can be fitted.
     """
     settings = settings or FitSettings()
     origin = ", ".join(str(path) for path in sources)
@@ -97,19 +112,39 @@ def fit_by(
     if out is not None:
         check_out(out)
     records, folders = gather(sources)
-    if table is not None:
-        records = chosen_records(records, table.where, origin)
-    fits = tuple(fit_arm(arm, settings, folders) for arm in split_by(records, keys, origin))
-    if all(fit.suite is None for fit in fits):
+    chosen = chosen_records(records, table.where, origin) if table is not None else records
+    fits = tuple(_fit(arm, settings, folders) for arm in split_by(chosen, keys, origin))
+    if all(fit.known is None for fit in fits):
         raise FitError(*(f"{fit.arm.name}: {fit.why_no_fit}" for fit in fits))
     if out is not None:
-        _save(fits, out)
-    return fits
+        try:
+            return fits, _saved(fits, out)
+        except OSError as problem:
+            raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
+    if len(sources) != 1 or len(chosen) < len(records):
+        return fits, None
+    try:
+        return fits, _saved(fits, only_sweep(sources[0]).fits)
+    except OSError:
+        return fits, None
 
 
-def fit_arm(
-    arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None = None
-) -> ArmFit:
+def stored_or_fitted_arm(arm: ArmRuns, sweep: SweepDir) -> ArmFit:
+    """The arm's fit in the sweep's folder, or one made and saved now if its runs have changed."""
+    folder = sweep.fits / arm_label(arm.values)
+    stored = SweepDir(folder).fits / "fit.json"
+    if stored.is_file():
+        content = layout.read_json(stored)
+        known = known_laws(folder)  # which refuses a damaged file
+        if content["source_key"] == source_key((r.run_id, r.val_loss_nats) for r in arm.records):
+            return ArmFit(arm=arm, known=known, summary=content["summary"])
+    fit = _fit(arm, FitSettings(), None)
+    with contextlib.suppress(OSError):
+        _saved([fit], sweep.fits)
+    return fit
+
+
+def _fit(arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None) -> ArmFit:
     """Fit one arm; where its runs allow no law the reason stands in its place.
 
     ``folders`` is each run's, by run id, for messages.
@@ -123,18 +158,17 @@ def fit_arm(
             origin=arm.name,
             folders=folders,
         )
-        return ArmFit(arm=arm, suite=fit_material(material, settings))
+        suite = fit_material(material, settings)
     except FitError as problem:
-        return ArmFit(arm=arm, suite=None, why_no_fit=str(problem))
+        return ArmFit(arm=arm, why_no_fit=str(problem))
+    return ArmFit(arm=arm, known=laws_of(suite), summary=suite.to_json(), suite=suite)
 
 
-def _save(fits: Sequence[ArmFit], out: Path) -> None:
-    try:
-        for fit in fits:
-            if fit.suite is not None:
-                save_suite(fit.suite, out / arm_label(fit.arm.values))
-    except OSError as problem:
-        raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
+def _saved(fits: Sequence[ArmFit], folder: Path) -> Path:
+    for fit in fits:
+        if fit.suite is not None:
+            save_suite(fit.suite, folder / arm_label(fit.arm.values))
+    return folder
 
 
 def split_by(records: Sequence[RunRecord], keys: Sequence[str], origin: str) -> list[ArmRuns]:
@@ -192,68 +226,59 @@ def one_text(arms: Sequence[ArmRuns]) -> bool:
     return len(plain) < 2
 
 
+HEADINGS = (
+    "", "points", "trunks", "law", "E", "alpha", "beta", "a (N ~ C^a)", "rms", "lowest loss",
+)  # fmt: skip
+
+
 def format_fits(fits: Sequence[ArmFit]) -> str:
     """The arms side by side, a line each."""
-    head = (
-        "",
-        "points",
-        "trunks",
-        "law",
-        "E",
-        "alpha",
-        "beta",
-        "a (N ~ C^a)",
-        "rms",
-        "lowest loss",
-    )
-    rows: list[Sequence[str]] = [head, *(_row(fit) for fit in fits if fit.suite is not None)]
-    level = next(100 * fit.suite.settings.level for fit in fits if fit.suite is not None)
+    level = next(100 * fit.summary["settings"]["level"] for fit in fits if fit.summary is not None)
     lines = [
         f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the one that best predicts"
         f" held-out runs; intervals at {level:g}%; loss: nats per token",
         "",
-        *text_columns.numbers(rows, words=(0, 3)),
+        *text_columns.numbers([HEADINGS, *law_rows(fits)], words=(0, 3)),
     ]
-    lines += [f"{fit.arm.name}: not fitted: {fit.why_no_fit}" for fit in fits if fit.suite is None]
+    lines += [f"{fit.arm.name}: not fitted: {fit.why_no_fit}" for fit in fits if fit.known is None]
     if not one_text([fit.arm for fit in fits]):
-        lines.append(
-            "note: the arms learn from different texts, or in different tokens: nats per token of"
-            " one arm do not compare with another's"
-        )
+        lines.append(f"note: {SEVERAL_TEXTS}")
     return "\n".join(lines)
 
 
-def _row(fit: ArmFit) -> tuple[str, ...]:
-    suite = fit.suite
-    assert suite is not None, "only fitted arms have a row"
-    best = suite.laws.get(suite.best_law)
+def law_rows(fits: Sequence[ArmFit]) -> list[Sequence[str]]:
+    """Of each fitted arm the law that best predicts held-out runs, under ``HEADINGS``."""
+    return [
+        _law_row(fit.arm, fit.known, fit.summary)
+        for fit in fits
+        if fit.known is not None and fit.summary is not None
+    ]
+
+
+def _law_row(arm: ArmRuns, known: KnownLaws, summary: Mapping[str, Any]) -> tuple[str, ...]:
+    best = known.laws.get(known.best_law)
     params = best.params if best is not None else {}
-    law = suite.best_law
+    law = known.best_law
     if best is None or not params:
         law = f"none ({status_words(best.status)})" if best is not None else "none"
-    convention = suite.points.convention["params"]
-    split = next(
-        (
-            row
-            for row in suite.by_convention
-            if (row["law"], row["params"]) == (suite.best_law, convention)
-        ),
-        {},
-    )
-    exponent = split.get("a")
-    words = "-" if exponent is None else f"{exponent:.3f}"
+    wanted = (known.best_law, summary["convention"]["params"])
+    splits = (row for row in summary["by_convention"] if (row["law"], row["params"]) == wanted)
+    split: dict[str, Any] = next(splits, {})
+    exponent = "-" if split.get("a") is None else f"{split['a']:.3f}"
     if split.get("a_low") is not None:
-        words += f" [{split['a_low']:.3f}, {split['a_high']:.3f}]"
+        exponent += f" [{split['a_low']:.3f}, {split['a_high']:.3f}]"
+    left_out = {item["run_id"] for item in summary["dropped"]}
+    losses = [r.val_loss_nats for r in arm.records if r.run_id not in left_out and r.val_loss_nats]
     rms = best.rms_log_residual if best is not None else math.nan
     return (
-        fit.arm.name,
-        str(len(suite.points)),
-        str(suite.points.n_clusters),
+        arm.name,
+        str(summary["points"]),
+        str(summary["trunks"]),
         law,
         *(f"{params[name]:.4f}" if name in params else "-" for name in ("E", "alpha", "beta")),
-        words,
+        exponent,
         f"{100 * rms:.2f}%" if math.isfinite(rms) else "-",
-        f"{suite.points.loss_nats.min():.4f}",
+        f"{min(losses):.4f}" if losses else "-",
     )
 
 

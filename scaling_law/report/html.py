@@ -12,6 +12,7 @@ from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir, atomic_write, check_folder
 from scaling_law.forecast.extrapolate import LARGEST
 from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
+from scaling_law.report.arms import gather_arms, write_arms
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
 from scaling_law.report.held_out import held_out_figure
@@ -41,7 +42,7 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
 
     Figures go to ``<sweep>/figures`` and numbers to ``<sweep>/tables``, or beside ``out``. The
     sweep is fitted if there is no fit of these records yet; records that support none give a
-    page that says why. Raises
+    page that says why. A sweep with several arms gets a page of them, side by side. Raises
     ``ConfigError`` for a sweep without records or with damaged files, or a page that cannot be
     written there.
     """
@@ -53,12 +54,17 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
         raise ConfigError(f"params is {target_params:g}: expected 1 to {LARGEST:g}")
     evidence = gather_evidence(sweep, target_params)
     folder = sweep.figures if out is None else out.parent / f"{out.stem}-figures"
+    numbers = sweep.tables if out is None else out.parent / f"{out.stem}-tables"
+    arms = gather_arms(sweep, evidence)
     drawn = ""
     try:
+        if arms is not None:
+            write_arms(sweep, evidence, arms, path, folder, numbers)
+            return path
         with style.applied():
             for plot in _plots(evidence):
                 drawn += _draw(plot, folder)
-        write_tables(evidence, sweep.tables if out is None else out.parent / f"{out.stem}-tables")
+        write_tables(evidence, numbers)
         atomic_write(path, _page(evidence, drawn))
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
