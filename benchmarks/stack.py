@@ -28,7 +28,7 @@ _READY = "SLAW_BENCHMARK_READY"
 
 def _again_as_a_worker() -> None:
     """Run this file in the environment a worker has; allocator settings are read at start."""
-    from scaling_law.run.engines.local import worker_environment
+    from scaling_law.run.engines import worker_environment
 
     environment = {**worker_environment(), _READY: "1"}
     raise SystemExit(subprocess.call([sys.executable, *sys.argv], env=environment))

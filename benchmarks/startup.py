@@ -109,13 +109,13 @@ def sweep_of(config: Path, sweep: SweepDir) -> None:
         _write(place.spec, to_json(run.spec))
         if number % 10 < 8:
             status = "done" if number % 100 else "diverged"
-            record = checksum.seal(to_json(record_of(run.spec, status=status)))
+            record = checksum.with_digest(to_json(record_of(run.spec, status=status)))
             _write(place.record, record)
         elif number % 10 == 8:
             _write(place.progress, {"step": run.spec.start_step + 1, "tokens_per_second": 5e4})
         elif number % 100 == 9:
             _write(place.failure, {"error": "the worker died"})
-    _write(sweep.plan, checksum.seal(plan.to_json()))
+    _write(sweep.plan, checksum.with_digest(plan.to_json()))
 
 
 def _write(path: Path, value: Any) -> None:

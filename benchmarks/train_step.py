@@ -31,7 +31,7 @@ from typing import Any
 
 from trainers import LEVERS, TRAINER, Shape
 
-from scaling_law.run.engines.local import worker_environment
+from scaling_law.run.engines import worker_environment
 from scaling_law.train.device import device_name
 
 SHAPES = (

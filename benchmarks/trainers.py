@@ -311,6 +311,8 @@ class TrainerRunner(Runner):
             ScheduleSpec,
         )
         from scaling_law.train import loop
+        from scaling_law.train.evaluate import Examples
+        from scaling_law.train.measure import Meter
 
         assert shape.device == "cpu", "its clock is the process's"
         self.loop = loop
@@ -331,8 +333,12 @@ class TrainerRunner(Runner):
         self.job = loop.Job(
             spec=spec, resources=Resources(), run_dir=run_dir, dataset=_Batches(self.ids)
         )
+        trainable = loop.trainable_of(spec, self.model)
+        examples = Examples(spec=spec, dataset=self.job.dataset, trainable=trainable)
         self.state = loop.State(
             model=self.model,
+            trainable=trainable,
+            meter=Meter(examples, "cpu", contextlib.nullcontext, self.job.log),
             optimizer=self.optimizer,
             scaler=torch.amp.GradScaler("cpu", enabled=False),
             micro_seqs=shape.batch,
@@ -360,9 +366,12 @@ class _Batches:
         self.stream = ids.flatten().to(torch.int32).numpy()
 
     def batch(self, split: str, step: int, **kinds: int) -> Any:
+        from scaling_law.data.batch import Batch
+
         first = (step * self.seqs) % (len(self.stream) // self.width - self.seqs)
         rows = np.arange(first, first + self.seqs)[:, None] * self.width + np.arange(self.width)
-        return self.stream[rows].astype(np.int64)
+        ids = self.stream[rows].astype(np.int64)
+        return Batch(inputs=ids[:, :-1], targets=ids[:, 1:])
 
 
 def matmul_flops(device: str, dtype: str, seconds: float = 0.5) -> float:

@@ -3,7 +3,7 @@
     SlawError                 base: one clear line, no traceback
     +-- ConfigError      2    bad YAML, bad flag, bad path, bad table
     +-- PlanError        2    a grid that cannot be run as asked
-    +-- RunFailed        3    at least one run crashed (retryable: run the same line again)
+    +-- RunFailed        3    at least one run crashed (run the same command again to retry)
     +-- FitError         4    the data do not support what was asked
     +-- EngineError      5    a worker or scheduler could not be started
     +-- DeviceError      2    the device asked for is not there
@@ -23,8 +23,8 @@ EXIT_USAGE = 2
 EXIT_RUN_FAILED = 3
 EXIT_FIT = 4
 EXIT_ENGINE = 5
-EXIT_PREEMPTED = 75  # sysexits' EX_TEMPFAIL: checkpointed, run the same line again
-EXIT_ELSEWHERE = 76  # a worker's: somebody else has claimed its run
+EXIT_PREEMPTED = 75  # sysexits' EX_TEMPFAIL: checkpointed; run the same command again
+EXIT_ELSEWHERE = 76  # of a worker: another process holds the lease of its run
 EXIT_INTERRUPTED = 130
 
 

@@ -11,16 +11,18 @@ it is used, so that plans, ``--help`` and the config's schema need no torch.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,8 @@ class Kind:
     ``key`` is where a config chooses it;
     ``doc`` says in a line what it varies;
     ``spelled`` gives the file of a part whose name no file of Python's can have;
-    ``shared`` are files of the folder that are no parts, beside those that begin with ``_``.
+    ``shared`` are files of the folder that are no parts, beside those that begin with ``_``;
+    ``taken`` are names that no user's own file may have, because they mean something else.
     """
 
     word: str
@@ -50,6 +53,7 @@ class Kind:
     doc: str
     spelled: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,12 @@ _KINDS = (
     Kind(
         word="probe", package="scaling_law.train.probes", export="PROBE", contract="Probe",
         key="probes", doc="a measurement beside the loss, on the curve or at the end",
+        # other names among a record's metrics
+        taken=(
+            "loss", "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
+            "stopped_at_step", "flops_saved", "planned_tokens_unique", "parent_tokens",
+            "parent_flops", "batches_skipped", "rollbacks", "steps_repeated",
+        ),
     ),
     Kind(
         word="law", package="scaling_law.fit.laws", export="LAW", contract="Law",
@@ -128,8 +138,12 @@ _KINDS = (
 )  # fmt: skip
 KINDS = {kind.word: kind for kind in _KINDS}
 
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}"
+
 # Files of users that this process has read: by kind and hash.
 _own_files: dict[tuple[str, str], types.ModuleType] = {}
+# Sweeps' folders whose copies of users' files ``load`` may read.
+_folders: list[Path] = []
 
 
 @functools.cache
@@ -164,7 +178,7 @@ def refer(word: str, text: str, *folders: Path) -> Reference:
         return _refer_to_file(word, text, folders)
     if text in names(word):
         return Reference(name=text)
-    raise ConfigError(unknown(word, text))
+    raise ConfigError(f"{unknown(word, text)} or the path of a .py file")
 
 
 def unknown(word: str, text: str) -> str:
@@ -172,7 +186,7 @@ def unknown(word: str, text: str) -> str:
     known = names(word)
     return (
         f"no {word} is named {quoted(text)}{did_you_mean(text, known)}; expected one of"
-        f" {', '.join(known)} (see slaw parts {word}) or the path of a .py file"
+        f" {', '.join(known)} (see slaw parts {word})"
     )
 
 
@@ -204,7 +218,16 @@ def read_file(word: str, path: Path) -> Reference:
         content = path.read_bytes()
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
+    if path.stem in KINDS[word].taken:
+        raise ConfigError(
+            f"{path}: no {word} may be named {quoted(path.stem)}, which every run has; rename it"
+        )
     digest = hashlib.sha256(content).hexdigest()
+    if not re.fullmatch(_NAME, path.stem):
+        raise ConfigError(
+            f"{path}: records name a {word} by its file: expected letters, digits, _ and - before"
+            " .py"
+        )
     reference = Reference(name=path.stem, source_sha256=digest)
     if (word, digest) in _own_files:
         return reference
@@ -222,11 +245,31 @@ def read_file(word: str, path: Path) -> Reference:
     return reference
 
 
-def _why_not_loaded(word: str, path: Path, problem: BaseException) -> str:
-    line = problem.lineno if isinstance(problem, SyntaxError) else None
+@contextlib.contextmanager
+def users_code(word: str, reference: Reference) -> Iterator[None]:
+    """While inside, what a user's own file raises becomes a ``ConfigError`` with file and line."""
+    path = file_of(word, reference)
+    try:
+        yield
+    except Exception as problem:
+        line = None if path is None else _line_in(path, problem)
+        if line is None:
+            raise
+        said = f"{type(problem).__name__}: {one_line(str(problem))}"
+        raise ConfigError(f"{path}:{line}: this {word} fails ({said})") from None
+
+
+def _line_in(path: Path, problem: BaseException) -> int | None:
+    """The last line of the file on the way to a problem; None where the file is not on it."""
+    line = None
     for frame in traceback.extract_tb(problem.__traceback__):
         if frame.filename == str(path):
             line = frame.lineno
+    return line
+
+
+def _why_not_loaded(word: str, path: Path, problem: BaseException) -> str:
+    line = problem.lineno if isinstance(problem, SyntaxError) else _line_in(path, problem)
     where = f"{path}:{line}" if line is not None else str(path)
     return (
         f"{where}: this {word} does not load ({type(problem).__name__}: {one_line(str(problem))})"
@@ -253,7 +296,7 @@ def load(word: str, reference: Reference) -> Any:
     """The part itself. Raises ``ConfigError`` where this installation, or folder, lacks it."""
     kind = KINDS[word]
     if reference.source_sha256 is not None:
-        module = _own_files.get((word, reference.source_sha256))
+        module = _own_file(word, reference)
         if module is None:
             raise ConfigError(
                 f"the {word} {quoted(reference.name)} is a user's own file (SHA-256"
@@ -267,11 +310,24 @@ def load(word: str, reference: Reference) -> Any:
     return _exported(kind, module, module.__name__)
 
 
+def _own_file(word: str, reference: Reference) -> types.ModuleType | None:
+    """The user's own file of that content; None where nobody has named it and no folder has it."""
+    assert reference.source_sha256 is not None
+    key = word, reference.source_sha256
+    for folder in _folders:
+        path = folder / own_place(word, f"{reference.name}.py")
+        if key not in _own_files and path.is_file():
+            read_file(word, path)
+    return _own_files.get(key)
+
+
 def read_copies(folder: Path) -> None:
-    """Import the users' own files that a sweep's ``folder`` keeps, so that ``load`` has them."""
-    for path in sorted((folder / "parts").glob("*/*.py")):
-        if path.parent.name in KINDS:
-            read_file(path.parent.name, path)
+    """Let ``load`` read the users' own files that a sweep's ``folder`` keeps, when it needs them.
+
+    A run executes the files that its spec names, and none else.
+    """
+    if folder not in _folders:
+        _folders.append(folder)
 
 
 def file_of(word: str, reference: Reference) -> Path | None:

@@ -56,7 +56,10 @@ class Form:
 
 RECORD = Form(
     "run record",
-    ("with curve.jsonl beside it; from its middle on stacked", "digest of its content and curve"),
+    (
+        "with curve.jsonl beside it; from its middle on stacked",
+        "digest of its content and curve; environment",
+    ),
 )
 # Inside a record or plan a spec bears no number: theirs covers it.
 SPEC = Form("run spec", ("without a number of its own; from its middle on early_stop", "numbered"))

@@ -77,12 +77,12 @@ def cpu_profile(**changes: Any) -> DeviceProfile:
     return DeviceProfile(**{**fields, **changes})
 
 
-def config_of(text: str) -> SweepConfig:
-    """A config from its YAML, as it applies to a CPU."""
+def config_of(text: str, *overrides: str) -> SweepConfig:
+    """A config from its YAML, as it applies to a CPU; ``overrides`` as for ``--set``."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fake.yaml"
         path.write_text(text)
-        return load_config(path, device_kind="cpu")
+        return load_config(path, overrides=overrides, device_kind="cpu")
 
 
 def small_config() -> SweepConfig:
@@ -101,9 +101,10 @@ limits: {time: 1h}
 """)
 
 
-def ladder_config() -> SweepConfig:
+def ladder_config(*overrides: str) -> SweepConfig:
     """The quick sweep's shape: six sizes, four horizons in equal-compute cells, three seeds."""
-    return config_of("""
+    return config_of(
+        """
 name: ladder
 data: {corpus: installed, tokenizer: bpe, vocab_size: 1024}
 model: {n_ctx: 64}
@@ -114,7 +115,9 @@ grid:
 optim: {rule: slaw_small, batch_tokens: 512}
 precision: fp32
 limits: {time: 2h}
-""")
+""",
+        *overrides,
+    )
 
 
 def record_of(spec: RunSpec, *, status: str = "done", loss_nats: float = 4.0) -> RunRecord:

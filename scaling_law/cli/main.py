@@ -94,6 +94,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # what no command foresaw: a name too long, a loop of links, a full disk
         where = f"{problem.filename}: " if problem.filename else ""
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some and type the same line again" if full else "try another path"
+        remedy = "free some and run the same command again" if full else "try another path"
         complain([f"{where}cannot be used ({problem.strerror or problem}); {remedy}"])
         return EXIT_USAGE

@@ -13,7 +13,7 @@ from scaling_law.files.layout import RESULTS
 def _monitor(options: argparse.Namespace) -> int:
     folder = Path(options.folder)
     if options.port is not None and not options.serve:
-        raise ConfigError(f"--port {options.port}: of the page that --serve opens; add --serve")
+        raise ConfigError(f"--port {options.port}: only --serve opens a port; add --serve")
     try:
         if options.serve:
             from scaling_law.monitor.server import serve
@@ -24,7 +24,7 @@ def _monitor(options: argparse.Namespace) -> int:
 
             watch(folder, once=options.once, interval=options.interval)
     except KeyboardInterrupt:
-        print()  # leaving a window is no failure, and the sweep goes on
+        print()  # leaving is no failure, and the sweep continues
     return EXIT_OK
 
 
@@ -48,9 +48,9 @@ def add(commands: Commands) -> None:
     monitor = commands.add_parser(
         "monitor",
         help="watch a sweep: a live screen, or a local web page",
-        description="Watch a sweep from another terminal, before, while and after it runs: runs "
-        "at work with loss, phase, speed and time left, counts, warnings. Ctrl-C leaves (exit "
-        "code 0); the sweep goes on. Ends by itself when the sweep is over.",
+        description="Watch a sweep from another terminal, before, while and after it runs: its "
+        "running runs with loss, phase, speed and time left, counts, warnings. Ctrl-C leaves (exit "
+        "code 0) and the sweep continues. It ends by itself when the sweep has finished.",
     )
     monitor.add_argument(
         "folder",
@@ -60,15 +60,17 @@ def add(commands: Commands) -> None:
         help="a sweep, or a folder with one (results)",
     )
     how = monitor.add_mutually_exclusive_group()
-    how.add_argument("--once", action="store_true", help="show it once and end")
+    how.add_argument("--once", action="store_true", help="show it once and exit")
     how.add_argument(
-        "--serve", action="store_true", help="a page for this machine's browsers, with live curves"
+        "--serve",
+        action="store_true",
+        help="serve a page with live curves on this machine",
     )
     monitor.add_argument(
         "--interval",
         type=_seconds,
         metavar="S",
-        help="seconds between looks (2; lines and no screen: 30)",
+        help="seconds between updates (2; 30 when printing lines)",
     )
-    monitor.add_argument("--port", type=_port, metavar="N", help="of --serve (any free one)")
+    monitor.add_argument("--port", type=_port, metavar="N", help="port of --serve (any free one)")
     monitor.set_defaults(handler=_monitor)

@@ -213,6 +213,12 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=given, metavar="DIR", help="the sweep's folder (results/<name>)"
     )
+    parser.add_argument(
+        "--engine",
+        type=given,
+        metavar="NAME",
+        help="where to execute runs (the config's, else local); slaw parts engine lists them",
+    )
 
 
 def _add_loss_options(fit: argparse.ArgumentParser) -> None:

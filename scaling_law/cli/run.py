@@ -30,11 +30,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace, request) -> int:  # type: ignore[no-untyped-def]
+    from scaling_law.run.engines import engine_named
     from scaling_law.run.session import sweep_folder
     from scaling_law.run.verify import verify
 
     sweep = sweep_folder(request)
-    verification = verify(sweep, options.verify, options.device, say)
+    engine = engine_named(options.engine) if options.engine is not None else None
+    verification = verify(sweep, options.verify, options.device, say, engine)
     print(verification.text)
     return verification.exit_code
 
@@ -45,7 +47,7 @@ def _plan(options: argparse.Namespace) -> int:
     if design.wants_design(options):
         return design.propose(options, _request(options, timed=False))
     config, plan = session.plan_only(_request(options), say)
-    # never both: the JSON of 10,000 runs takes longer than planning them
+    # not both: the JSON of 10,000 runs takes longer than planning them
     if options.json:
         print(json.dumps(plan.to_json(), indent=1))
     else:
@@ -54,7 +56,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignore[no-untyped-def]
-    """``timed``: whether --time is a limit of the config's sweep, or a budget of its own."""
+    """What the command asks for; ``timed`` makes --time a limit of the sweep, not a budget."""
     from scaling_law.run.session import Request
 
     overrides = list(options.set or [])
@@ -67,6 +69,7 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
         device=options.device,
         overrides=tuple(overrides),
         out=options.out,
+        engine=options.engine,
     )
 
 
@@ -79,13 +82,13 @@ def _status(options: argparse.Namespace) -> int:
     try:
         sweeps = find_sweeps(folder)
     except ConfigError:
-        # before the first `slaw run` there is nothing wrong; a folder that was named is a slip
+        # nothing is wrong before the first `slaw run`; a folder that was named is a typo
         if options.folder != RESULTS or folder.is_file():
             raise
         print("[]" if options.json else f"{folder}: no sweep yet; `slaw run` starts one")
         return EXIT_OK
-    found = [sweep_status(sweep) for sweep in sweeps]
-    print(json.dumps(found, indent=1) if options.json else "\n".join(map(format_status, found)))
+    states = [sweep_status(sweep) for sweep in sweeps]
+    print(json.dumps(states, indent=1) if options.json else "\n".join(map(format_status, states)))
     return EXIT_OK
 
 
@@ -93,10 +96,10 @@ def add(commands: Commands) -> None:
     """Declare the commands of this file."""
     run = commands.add_parser(
         "run",
-        help="train a sweep, or go on with one",
-        description="Train every run of a config. Kill it and type the same line again, or name "
-        "the sweep's folder: it goes on from the checkpoints and ends with the same numbers. A "
-        "changed config may add sizes, horizons and seeds to a folder; another recipe is refused "
+        help="train a sweep, or resume one",
+        description="Train every run of a config. After a kill, run the same command again, or "
+        "name the sweep's folder: it resumes from the checkpoints and ends with the same numbers. "
+        "A changed config may add sizes, horizons and seeds to a folder; another recipe is refused "
         "there.",
     )
     add_sweep_options(run)
@@ -121,9 +124,9 @@ def add(commands: Commands) -> None:
     plan.set_defaults(handler=_plan)
     status = commands.add_parser(
         "status",
-        help="how far a sweep is",
-        description="Print how far each run of a sweep is, from its folder alone: while it runs "
-        "or after. Of a folder of several: each of them.",
+        help="show how far a sweep is",
+        description="Print how far each run of a sweep is, while it runs or after. For a folder "
+        "of several sweeps, print each.",
     )
     status.add_argument(
         "folder",

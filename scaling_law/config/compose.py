@@ -11,16 +11,16 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_law import parts
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import DEFAULT_OPTIMIZER, to_json
+from scaling_law.spec.run import DEFAULT_OBJECTIVE, DEFAULT_OPTIMIZER, to_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -37,9 +37,13 @@ class Slot:
     ``key`` names the part within the section; None where the section is the part itself: a name,
     or its name and settings;
     ``default`` is the part of a config that names none, None for no part;
-    ``several`` says that the section is a list of parts;
-    ``before`` is the section's key that the settings are written before: a config that chooses
-    no parts is written as it was before parts could be chosen, so that folders know it again.
+    ``several`` says that the section is a list of parts, or a mapping of their names to settings;
+    ``before`` is the key that what the part adds is written before: the settings within their
+    section, or else the section;
+    ``always`` says that the key is written at its default too.
+
+    With ``before`` and ``always`` a config is written as it was before parts could be chosen, so
+    that folders know it again.
     """
 
     word: str
@@ -48,13 +52,31 @@ class Slot:
     default: str | None = None
     several: bool = False
     before: str | None = None
+    always: bool = False
 
 
+DEFAULT_ENGINE = "local"
 SLOTS = (
     Slot(
         word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
         before="weight_decay",
     ),
+    Slot(
+        word="rule", section="optim", key="rule", default="slaw_small", before="weight_decay",
+        always=True,
+    ),
+    Slot(
+        word="schedule", section="schedule", key="shape", default="wsd", before="decay_frac",
+        always=True,
+    ),
+    Slot(
+        word="cooldown", section="schedule", key="cooldown", default="1-sqrt", before="decay_frac",
+        always=True,
+    ),
+    Slot(word="tracker", section="trackers", several=True, before="limits", always=True),
+    Slot(word="objective", section="objective", default=DEFAULT_OBJECTIVE),
+    Slot(word="probe", section="probes", several=True),
+    Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
 )  # fmt: skip
 
 
@@ -68,12 +90,14 @@ class Choice:
 
     ``word`` is its kind;
     ``reference`` says which part it is;
-    ``settings`` is an instance of the part's ``Settings``.
+    ``settings`` is an instance of the part's ``Settings``;
+    ``is_key`` says that the config writes the name as a key that holds the settings.
     """
 
     word: str
     reference: Reference
     settings: Any
+    is_key: bool = False
 
     @property
     def part(self) -> Any:
@@ -94,6 +118,12 @@ class Choice:
             settings=tuple(sorted(parts.set_fields(self.settings).items())),
             source_sha256=self.reference.source_sha256,
         )
+
+    @property
+    def beyond_name(self) -> Component | None:
+        """The component of a part that a run's spec names elsewhere; None if that says all."""
+        plain = Component(name=self.reference.name)
+        return None if self.component == plain else self.component
 
 
 Choices = Mapping[str, tuple[Choice, ...]]
@@ -130,26 +160,40 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
     settings_of: dict[str, set[str]] = {}  # by section: one key may belong to two parts of it
     for slot in SLOTS:
         made: list[Choice] = []
-        for where, name, given in _named(slot, data):
+        named, misspelled = _named(slot, data)
+        errors += misspelled
+        for one in named:
             try:
-                reference = parts.refer(slot.word, name, *folders)
+                reference = parts.refer(slot.word, one.name, *folders)
                 part = parts.load(slot.word, reference)
+                _check_apart(made, reference)
             except ConfigError as problem:
-                errors.append(_error((*where, slot.key) if slot.key else where, problem, name))
+                where = (*one.where, slot.key) if slot.key else one.where
+                errors.append(_error(where, problem, one.name))
                 unsettled.add(slot.section)
                 continue
             own = {f.name for f in dataclasses.fields(part.settings)}
-            values = {key: value for key, value in given.items() if key in own}
+            values = {key: value for key, value in one.given.items() if key in own}
             settings_of.setdefault(slot.section, set()).update(own)
             if slot.key is None:
-                strangers = sorted(given.keys() - own - {"name"})
-                errors += [_unknown(where, key, given[key]) for key in strangers]
+                strangers = sorted(one.given.keys() - own - ({"name"} - {*one.where}))
+                errors += [_unknown(one.where, key, one.given[key]) for key in strangers]
             try:
                 settings = _settings(part.settings, values)
             except Refused as refused:
-                errors += [{**error, "loc": (*where, *error["loc"])} for error in refused.errors]
+                errors += [
+                    {**error, "loc": (*one.where, *error["loc"])} for error in refused.errors
+                ]
                 continue
-            made.append(Choice(word=slot.word, reference=reference, settings=settings))
+            choice = Choice(
+                word=slot.word, reference=reference, settings=settings, is_key=one.is_key
+            )
+            if slot.several and any(choice.reference == other.reference for other in made):
+                twice = ConfigError(f"the {slot.word} {quoted(reference.name)} is there twice")
+                errors.append(_error(one.where, twice, one.name))
+            made.append(choice)
+            if slot.key is not None and slot.key in one.given:
+                rest[slot.section] = {**rest[slot.section], slot.key: choice.spelled}
         choices[slot.word] = tuple(made)
         if slot.key is None:
             rest.pop(slot.section, None)
@@ -159,26 +203,82 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
     return Composed(rest=rest, choices=choices, errors=errors, unsettled=frozenset(unsettled))
 
 
-def _named(
-    slot: Slot, data: Mapping[str, Any]
-) -> Iterator[tuple[tuple[str | int, ...], str, dict[str, Any]]]:
-    """Where each part of a slot is chosen, its name, and the keys beside it."""
+@dataclass(frozen=True, kw_only=True)
+class _Named:
+    """A part by its name in a config.
+
+    ``where`` is the path of what chooses it;
+    ``name`` is a name, or the path of a file;
+    ``given`` are the keys beside it, or under it;
+    ``is_key`` says that the name is a key itself.
+    """
+
+    where: tuple[str | int, ...]
+    name: str
+    given: dict[str, Any] = field(default_factory=dict)
+    is_key: bool = False
+
+
+def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict[str, Any]]]:
+    """The parts that a config names in a slot, and what is wrong with how it names them."""
     section = data.get(slot.section)
     if slot.key is not None:
         given = section if isinstance(section, dict) else {}
         name = given.get(slot.key, slot.default)
-        if isinstance(name, str):
-            yield (slot.section,), name, given
-        return
-    items = section if slot.several and isinstance(section, list) else [section]
-    for number, item in enumerate(items):
-        where = (slot.section, number) if slot.several else (slot.section,)
-        if item is None and slot.default is not None:
-            yield where, slot.default, {}
-        elif isinstance(item, str):
-            yield where, item, {}
-        elif isinstance(item, dict) and isinstance(item.get("name"), str):
-            yield where, item["name"], item
+        if not isinstance(name, str):
+            return [], []  # refused with the rest of the section
+        return [_Named(where=(slot.section,), name=name, given=given)], []
+    if section is None and (slot.default is not None or slot.section not in data):
+        absent = [] if slot.default is None else [_Named(where=(slot.section,), name=slot.default)]
+        return absent, []
+    if not slot.several:
+        return _named_item((slot.section,), section)
+    if isinstance(section, dict):
+        found = [_named_key((slot.section, key), key, item) for key, item in section.items()]
+    elif isinstance(section, list):
+        found = [_named_item((slot.section, number), item) for number, item in enumerate(section)]
+    else:
+        found = [([], [_misspelled((slot.section,), "a list or a mapping", section)])]
+    return [one for named, _ in found for one in named], [e for _, errors in found for e in errors]
+
+
+def _named_item(
+    where: tuple[str | int, ...], item: Any
+) -> tuple[list[_Named], list[dict[str, Any]]]:
+    """``adamw``, or ``{name: adamw, beta1: 0.9}``."""
+    if isinstance(item, str):
+        return [_Named(where=where, name=item)], []
+    if not isinstance(item, dict):
+        return [], [_misspelled(where, "a name, or a mapping with name and settings", item)]
+    if "name" not in item:
+        return [], [{"loc": (*where, "name"), "type": "missing", "input": item, "msg": ""}]
+    if not isinstance(item["name"], str):
+        return [], [_misspelled((*where, "name"), "the name of a part", item["name"])]
+    return [_Named(where=where, name=item["name"], given=item)], []
+
+
+def _named_key(
+    where: tuple[str | int, ...], name: str, item: Any
+) -> tuple[list[_Named], list[dict[str, Any]]]:
+    """``adamw: {beta1: 0.9}``."""
+    if isinstance(item, dict):
+        return [_Named(where=where, name=name, given=item, is_key=True)], []
+    return [], [_misspelled(where, "keys and values", item)]
+
+
+def _check_apart(made: Sequence[Choice], reference: Reference) -> None:
+    """Raises ``ConfigError`` where two users' files of one name are chosen."""
+    for choice in made:
+        other = choice.reference
+        if other.name == reference.name and other.source_sha256 != reference.source_sha256:
+            raise ConfigError(
+                f"another {choice.word} is named {quoted(other.name)} too, and a sweep's folder"
+                " keeps one file of a name; rename one"
+            )
+
+
+def _misspelled(where: tuple[str | int, ...], expected: str, value: Any) -> dict[str, Any]:
+    return {"loc": where, "type": "part", "msg": f"expected {expected}", "input": value}
 
 
 def _error(where: tuple[str | int, ...], problem: ConfigError, value: Any) -> dict[str, Any]:
@@ -241,28 +341,45 @@ def written(values: dict[str, Any], choices: Choices) -> dict[str, Any]:
     """A config's sections with the parts it chose and all their settings written in."""
     whole = {key: value for key, value in values.items() if key not in PART_SECTIONS}
     for slot in SLOTS:
-        items = []
-        for choice in choices.get(slot.word, ()):
-            settings = to_json(choice.settings)
-            if slot.key is not None:
-                whole[slot.section] = _with_part(
-                    whole[slot.section], slot, choice.spelled, settings
-                )
-            else:
-                items.append({"name": choice.spelled, **settings} if settings else choice.spelled)
-        if items and (slot.several or items[0] != slot.default):
-            whole[slot.section] = items if slot.several else items[0]
+        chosen = choices.get(slot.word, ())
+        if slot.key is None:
+            section = _section(slot, chosen)
+            if slot.always or (section if slot.several else section != slot.default):
+                whole = _inserted(whole, slot.before, {slot.section: section})
+            continue
+        for choice in chosen:
+            whole[slot.section] = _with_part(whole[slot.section], slot, choice)
     return whole
 
 
-def _with_part(
-    section: dict[str, Any], slot: Slot, name: str, settings: dict[str, Any]
-) -> dict[str, Any]:
+def _section(slot: Slot, chosen: Sequence[Choice]) -> Any:
+    """A section that is nothing but parts, as a config writes it."""
+    if any(choice.is_key for choice in chosen):
+        return {choice.spelled: to_json(choice.settings) for choice in chosen}
+    items = [
+        {"name": choice.spelled, **to_json(choice.settings)}
+        if parts.set_fields(choice.settings)
+        else choice.spelled
+        for choice in chosen
+    ]
+    return items if slot.several else next(iter(items), slot.default)
+
+
+def _with_part(section: dict[str, Any], slot: Slot, choice: Choice) -> dict[str, Any]:
     """A section with a part's name, unless it is the default, and with its settings."""
+    assert slot.key is not None
+    settings = to_json(choice.settings)
+    if slot.always:
+        return _inserted({**section, slot.key: choice.spelled}, slot.before, settings)
     own = {key: value for key, value in section.items() if key != slot.key}
-    head = dict(itertools.takewhile(lambda item: item[0] != slot.before, own.items()))
-    named = {} if slot.key is None or name == slot.default else {slot.key: name}
-    return {**named, **head, **settings, **own}
+    named = {} if choice.spelled == slot.default else {slot.key: choice.spelled}
+    return {**named, **_inserted(own, slot.before, settings)}
+
+
+def _inserted(keys: dict[str, Any], before: str | None, new: dict[str, Any]) -> dict[str, Any]:
+    """``keys`` with the new ones before one of them; behind all for None."""
+    head = dict(itertools.takewhile(lambda item: item[0] != before, keys.items()))
+    return {**head, **new, **keys}
 
 
 def own_files(choices: Iterable[Choice]) -> dict[Path, Path]:
@@ -289,15 +406,29 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
             schema.setdefault("$defs", {}).update(made.pop("$defs", {}))
             for key, value in made.get("properties", {}).items():
                 properties.setdefault(key, {**value, "x-of": []})["x-of"].append(name)
-        choice = {"type": "string", "description": parts.KINDS[slot.word].doc, "examples": names}
+        choice: dict[str, Any] = {
+            "type": "string",
+            "description": parts.KINDS[slot.word].doc,
+            "examples": names,
+        }
+        if slot.default is not None:
+            choice["default"] = slot.default
         if slot.key is not None:
             section = _resolved(schema, schema["properties"][slot.section])
             section["properties"] |= {**properties, slot.key: choice}
             continue
         keys = {"name": choice, **properties}
         either = {"anyOf": [choice, {"type": "object", "properties": keys, "required": ["name"]}]}
+        by_name = {"type": "object", "properties": properties, "additionalProperties": False}
         schema["properties"][slot.section] = (
-            {"type": "array", "items": either} if slot.several else either
+            {
+                "anyOf": [
+                    {"type": "array", "items": either},
+                    {"type": "object", "additionalProperties": by_name},
+                ]
+            }
+            if slot.several
+            else either
         )
     return schema
 

@@ -58,6 +58,14 @@ class SweepConfig(SweepFile):
     crossed: tuple[Arm, ...] = ()
     marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for slot in compose.SLOTS:
+            for choice in self.choices.get(slot.word, ()) if slot.key is not None else ():
+                section = getattr(self, slot.section)
+                named = getattr(section, str(slot.key), choice.spelled)
+                assert named == choice.spelled, f"{slot.section}.{slot.key} is not the part chosen"
+
     def choice(self, word: str) -> Choice:
         """The one part of a kind that a config has exactly one of."""
         (only,) = self.choices[word]
@@ -317,7 +325,7 @@ def _arms(
     alike: dict[str, list[tuple[axes.Combination, SweepConfig]]] = {}
     problems: dict[str, None] = {}
     for combination, config in read:
-        parts = {choice.word: choice.component.plain() for choice in config.all_choices}
+        parts = [choice.component.plain() for choice in config.all_choices]
         identity = json.dumps([{**_written(config), "grid": None}, parts])
         same = alike.setdefault(identity, [])
         for other, _ in same:
@@ -365,6 +373,7 @@ def _validated(
     except Refused as refused:
         errors += [error for error in refused.errors if not _unsettled(error, composed)]
     lines = [_line(document, error, composed.choices) for error in errors]
+    lines += _settings_twice(document, sections, composed.choices)
     section = document.data.get("data")
     corpus = section.get("corpus") if isinstance(section, dict) else None
     if corpus_problem is not None and isinstance(corpus, str) and (why := corpus_problem(corpus)):
@@ -373,6 +382,26 @@ def _validated(
     if lines:
         raise ConfigError(*(text for _, text in sorted(lines)))
     return sections, composed.choices
+
+
+def _settings_twice(
+    document: Document, sections: Mapping[str, Any], choices: Choices
+) -> list[tuple[int, str]]:
+    """Settings of parts that are keys of their section too, of which one would be lost."""
+    lines = []
+    for slot in compose.SLOTS:
+        for choice in choices.get(slot.word, ()) if slot.key and slot.section in sections else ():
+            keys = {f.name for f in dataclasses.fields(sections[slot.section])}
+            mark = document.mark((slot.section, str(slot.key)))
+            lines += [
+                (
+                    _number(mark),
+                    f"{mark}: {choice.spelled} has a setting {name}, which is a key of"
+                    f" {slot.section} itself; rename it in the file",
+                )
+                for name in sorted(keys & {f.name for f in dataclasses.fields(choice.settings)})
+            ]
+    return lines
 
 
 def _unsettled(error: Mapping[str, Any], composed: Composed) -> bool:

@@ -13,14 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from scaling_law.config.compose import FORBID, Refused
-from scaling_law.config.trackers import TrackerName, TrackerOptions
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.run import (
     ACTIVATIONS,
-    COOLDOWNS,
     NORMS,
     POSITIONS,
-    SCHEDULES,
     TOKENIZERS,
     DataSpec,
     EvalSpec,
@@ -34,14 +31,13 @@ if TYPE_CHECKING:
 
 DEVICE_KINDS = ("cpu", "mps", "cuda")
 KEPT = ("auto", "all", "largest", "none")
-RULES = ("slaw_small", "olmo_ladder", "steplaw")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
 # No model has been as large in any dimension; products of these stay within floats.
 MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
 # Keys that decide nothing of a run's recipe, so that no axis varies them.
 OUTSIDE_RECIPE = (
     "name", "question", "grid", "axes", "eval", "keep_weights", "stacking", "compile", "trackers",
-    "limits", "checkpoints", "early_stop",
+    "limits", "checkpoints", "early_stop", "engine", "probes",
 )  # fmt: skip
 # About twice the seed noise of small models: a tighter interval is seldom had before the end.
 EARLY_STOP_WITHIN = 0.005
@@ -205,13 +201,16 @@ class GridEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSection:
-    """Shape of the learning rate; warm-up belongs to the rule in ``optim``."""
+    """Shape of the learning rate; warm-up belongs to the rule in ``optim``.
+
+    The settings of the schedule and of the cooldown stand beside these (``config.compose``).
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    shape: Annotated[str, Text("learning rate over steps", SCHEDULES)] = "wsd"
-    cooldown: Annotated[str, Text("shape of WSD's decay", COOLDOWNS)] = "1-sqrt"
-    decay_frac: Annotated[float, Number("share of steps WSD decays", above=0, below=1)] = 0.2
+    shape: Annotated[str, Text("learning rate over steps, see `slaw parts schedule`")] = "wsd"
+    cooldown: Annotated[str, Text("shape of the decay, see `slaw parts cooldown`")] = "1-sqrt"
+    decay_frac: Annotated[float, Number("share of steps in the cooldown", above=0, below=1)] = 0.2
     final_frac: Annotated[float, Number("end of the decay over peak", low=0, high=1)] = 0.0
 
 
@@ -225,7 +224,7 @@ class OptimSection:
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
     name: Annotated[str, Text("the optimizer, see `slaw parts optimizer`")] = "adamw"
-    rule: Annotated[str, Text("named rule, see spec/hyperparams.py", RULES)] = "slaw_small"
+    rule: Annotated[str, Text("for LR and batch, see `slaw parts rule`")] = "slaw_small"
     lr_mult: Annotated[float, Number("factor on the rule's LR", low=1e-6, high=1e6)] = 1.0
     lr: Annotated[float | None, Number("peak LR instead of the rule's", low=1e-12, high=1e3)] = None
     batch_tokens: Annotated[int | None, Number("tokens per step instead", "count")] = None
@@ -314,10 +313,6 @@ class SweepFile:
     compile: Annotated[
         str, Text("auto trains long runs on CUDA through torch.compile", ("off", "auto"))
     ] = "off"
-    trackers: Annotated[
-        tuple[TrackerName, ...] | dict[TrackerName, TrackerOptions],
-        Either("where curves are shown besides: names, or names with their options"),
-    ] = ()
     limits: Limits = field(default_factory=Limits)
     checkpoints: CheckpointSection = field(default_factory=CheckpointSection)
     early_stop: Annotated[

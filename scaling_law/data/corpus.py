@@ -1,99 +1,21 @@
-"""What a corpus is, and finding one by its name or path.
+"""Finding a corpus by its name or path.
 
-A corpus is one file in ``sources/`` that exports ``CORPUS``; there is no registry. Anything
-that is not such a name is a path, read by ``local``.
+A name is that of a file in ``sources/``; anything else is a path, read by ``local``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import json
-import pkgutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scaling_law.data import sources
+from scaling_law import parts
+from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One text. ``id`` says where it came from; ``domain`` is one of its corpus's domains."""
-
-    id: str
-    text: str
-    domain: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReadRequest:
-    """What a corpus is asked for.
-
-    ``domains`` to yield (never empty); ``max_bytes`` of text the caller will keep (None: all),
-    which lets a streamed source stop; ``note`` takes one line about anything left out.
-    """
-
-    domains: frozenset[str]
-    max_bytes: int | None = None
-    note: Callable[[str], None] = print
-
-
-def nothing_missing() -> None:
-    """The ``missing`` of a corpus that every installation has."""
-
-
-def no_versions() -> dict[str, str]:
-    """The ``versions`` of a corpus that comes from no package."""
-    return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """A named source of documents.
-
-    ``licence`` and ``how`` (how it is had, with its size) are one line each. ``read`` yields
-    documents in any order, duplicates allowed. ``state`` is a cheap JSON value that changes
-    when the documents would. ``missing`` says what must be installed first, None if nothing.
-    ``versions`` are those of the packages the text comes from.
-    """
-
-    name: str
-    description: str
-    licence: str
-    how: str
-    domains: tuple[str, ...]
-    read: Callable[[ReadRequest], Iterator[Document]] = field(repr=False)
-    state: Callable[[], Any] = field(repr=False)
-    missing: Callable[[], str | None] = field(default=nothing_missing, repr=False)
-    versions: Callable[[], dict[str, str]] = field(default=no_versions, repr=False)
-
-    def documents(
-        self,
-        domains: tuple[str, ...] = (),
-        *,
-        max_bytes: int | None = None,
-        note: Callable[[str], None] = print,
-    ) -> Iterator[Document]:
-        """The documents of ``domains`` (all when empty), in any order, duplicates allowed.
-
-        Raises ``ConfigError`` on an unknown domain, when something must be installed first,
-        or when the source cannot be read.
-        """
-        unknown = sorted(set(domains) - set(self.domains))
-        if unknown:
-            raise ConfigError(
-                f"data.domains: {self.name} has no domain {', '.join(unknown)}; "
-                f"expected some of {', '.join(self.domains)}"
-            )
-        lacking = self.missing()
-        if lacking is not None:
-            raise ConfigError(f"data.corpus: {self.name}: {lacking}")
-        wanted = frozenset(domains or self.domains)
-        return self.read(ReadRequest(domains=wanted, max_bytes=max_bytes, note=note))
+__all__ = ["Corpus", "Document", "ReadRequest", "load_corpus"]
 
 
 def package_folder(name: str) -> Path | None:
@@ -116,8 +38,7 @@ def state_digest(value: Any) -> str:
 
 def corpus_names() -> list[str]:
     """Names of the corpora of ``sources/``, sorted."""
-    found = pkgutil.iter_modules(sources.__path__)
-    return sorted(module.name for module in found if not module.name.startswith("_"))
+    return list(parts.names("corpus"))
 
 
 def _exists(path: str) -> bool:
@@ -145,9 +66,8 @@ def load_corpus(name_or_path: str) -> Corpus:
     Raises ``ConfigError`` when it is neither.
     """
     if name_or_path in corpus_names():
-        module = importlib.import_module(f"{sources.__name__}.{name_or_path}")
-        corpus = module.CORPUS
-        assert isinstance(corpus, Corpus) and corpus.name == name_or_path
+        corpus: Corpus = parts.load("corpus", parts.Reference(name=name_or_path))
+        assert corpus.name == name_or_path
         return corpus
     if problem := corpus_problem(name_or_path):
         raise ConfigError(f"data.corpus: {problem}")

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scaling_law.data.batch import Batch
 from scaling_law.data.prepare import META, SPLITS, TOKENIZER
 from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_tokens
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
@@ -38,6 +39,8 @@ class Dataset:
     A split of n tokens holds ``(n - 1) // n_ctx`` sequences that share no target: sequence i
     is tokens ``i * n_ctx`` to ``(i + 1) * n_ctx``, both included (the last is only a target).
     """
+
+    splits = SPLITS
 
     def __init__(self, folder: Path, meta: dict[str, Any], tokenizer: Tokenizer) -> None:
         self.folder = folder
@@ -101,12 +104,10 @@ class Dataset:
         gathered = self.tokens(split)[indices[:, None] * n_ctx + columns]
         return np.asarray(gathered, dtype=np.int64)
 
-    def batch(
-        self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int
-    ) -> npt.NDArray[np.int64]:
-        """Batch number ``step`` (from 0), [batch_seqs, n_ctx + 1]; a pure function.
+    def batch(self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int) -> Batch:
+        """Batch number ``step`` (from 0) of ``batch_seqs`` sequences; a pure function.
 
-        Columns ``[:-1]`` are inputs, ``[1:]`` targets. Each epoch visits every sequence once,
+        Each epoch visits every sequence once,
         in an order drawn from ``seed`` and the epoch; a batch may span two epochs. ``seed``
         is used as it is (see ``derive_seed(run_seed, "data")``).
         """
@@ -119,38 +120,39 @@ class Dataset:
         for epoch in np.unique(epochs):
             order = self._order(derive_seed(seed, f"epoch:{epoch}"), count)
             indices[epochs == epoch] = order[places[epochs == epoch]]
-        return self._sequences(split, indices, n_ctx)
+        return _next_token(self._sequences(split, indices, n_ctx))
 
-    def _val_indices(self, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
+    def _val_indices(self, split: str, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
         """Sequences to score, spread evenly over the split: neighbours are too alike."""
         import numpy as np
 
-        available = self.n_seqs("val", n_ctx)
+        available = self.n_seqs(split, n_ctx)
         count = min(max(1, max_tokens // n_ctx), available)
         return np.arange(count, dtype=np.int64) * available // count
 
-    def val_tokens(self, n_ctx: int, max_tokens: int) -> int:
+    def val_tokens(self, split: str, n_ctx: int, max_tokens: int) -> int:
         """Targets that ``val_batches`` scores: ``max_tokens`` cut to whole sequences, or all."""
-        return len(self._val_indices(n_ctx, max_tokens)) * n_ctx
+        return len(self._val_indices(split, n_ctx, max_tokens)) * n_ctx
 
-    def val_bytes(self, n_ctx: int, max_tokens: int) -> int:
+    def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> int:
         """Text bytes that those targets stand for, exactly (separators stand for none)."""
-        indices = self._val_indices(n_ctx, max_tokens)
+        indices = self._val_indices(split, n_ctx, max_tokens)
         lengths = self.tokenizer.byte_lengths
-        rows = (self._sequences("val", indices[i : i + 64], n_ctx) for i in _steps(indices, 64))
+        rows = (self._sequences(split, indices[i : i + 64], n_ctx) for i in _steps(indices, 64))
         return int(sum(lengths[row[:, 1:]].sum() for row in rows))
 
     def val_batches(
-        self, n_ctx: int, max_tokens: int, batch_seqs: int
-    ) -> Iterator[npt.NDArray[np.int64]]:
-        """Validation sequences, [up to batch_seqs, n_ctx + 1], the same for every run.
+        self, split: str, n_ctx: int, max_tokens: int, batch_seqs: int
+    ) -> Iterator[Batch]:
+        """Validation sequences, up to ``batch_seqs`` a batch, the same for every run.
 
         About ``max_tokens`` targets in whole sequences spread over the split; all of it when
         it holds fewer. Only the batching depends on ``batch_seqs``.
         """
-        indices = self._val_indices(n_ctx, max_tokens)
+        indices = self._val_indices(split, n_ctx, max_tokens)
         for start in _steps(indices, batch_seqs):
-            yield self._sequences("val", indices[start : start + batch_seqs], n_ctx)
+            rows = self._sequences(split, indices[start : start + batch_seqs], n_ctx)
+            yield _next_token(rows)
 
     def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
         """Distinct training targets seen in ``steps`` steps: at most one epoch's."""
@@ -174,6 +176,11 @@ class Dataset:
     def token_hashes(self) -> dict[str, str]:
         """The SHA-256 of each split's tokens, as their file's header has it."""
         return {split: shard_hash(self.folder / f"{split}.bin") for split in SPLITS}
+
+
+def _next_token(ids: npt.NDArray[np.int64]) -> Batch:
+    """Sequences of ids [B, T + 1] as inputs and targets [B, T], which share their memory."""
+    return Batch(inputs=ids[:, :-1], targets=ids[:, 1:])
 
 
 def _steps(indices: npt.NDArray[np.int64], size: int) -> range:

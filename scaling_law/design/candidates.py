@@ -11,10 +11,9 @@ from scaling_law.config.load import SweepConfig
 from scaling_law.config.schema import MAX_PARAMS, GridEntry, Limits, Shape
 from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import expand, size_name
+from scaling_law.plan.grid import expand, rule_choice, size_name
 from scaling_law.plan.plan import Plan, make_plan
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.hyperparams import apply_rule
 from scaling_law.spec.run import ModelSpec
 from scaling_law.spec.scales import MODEL_SCALES, model_of, shape_for
 from scaling_law.units import format_count
@@ -201,8 +200,8 @@ def _one_batch(
         return config
     middle = sizes[len(sizes) // 2]
     near = list(_horizons(middle, ladder)) or list(ladder[:1])
-    choice = apply_rule(config.optim.rule, middle, shortest_tokens=near[0], longest_tokens=near[-1])
-    optim = dataclasses.replace(config.optim, batch_tokens=choice.batch_tokens)
+    batch_tokens = rule_choice(config, middle, near).batch_tokens
+    optim = dataclasses.replace(config.optim, batch_tokens=batch_tokens)
     return dataclasses.replace(config, optim=optim)
 
 
@@ -250,7 +249,7 @@ def _priced(plan: Plan, budget: Budget, ladder: Sequence[float]) -> Iterator[Can
         if run.run_id in trunks:
             continue
         spec, branch = run.spec, run.spec.branch
-        shares = spec.schedule.shape == "wsd"
+        shares = spec.schedule.decay_steps is not None
         own = run.seconds if budget.unit == "seconds" else run.flops_spent
         way, cooldown = 0.0, own
         if branch is not None:

@@ -1,8 +1,8 @@
-"""Files that can tell damage from content: each carries a hash of what it says.
+"""Writes and reads files that carry a hash of their content, so that damage is noticed.
 
-A flipped digit is still good JSON, and a wrong number. So a document holds its ``digest``, a line
-of a growing file its ``check``, and a text for people a first line with its hash. Where a file
-from before seals may lack one, its other keys are known, so that a damaged key is none of them.
+A flipped digit is still valid JSON, and a wrong number. So a JSON document holds its ``digest``, a
+line of a growing file its ``check``, and a text for people a first line with its hash. Files from
+before these hashes may lack one; their keys are checked instead, so that a damaged key is noticed.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def _without(content: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """16 hex digits of the SHA-256 of the canonical JSON of all but ``digest`` itself."""
+    """16 hex digits of the SHA-256 of the canonical JSON of ``content`` without ``digest``."""
     return _hash(canonical_json(_without(content, _DIGEST)))[:_DIGEST_CHARS]
 
 
-def seal(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``content`` as JSON will read it back, with its digest."""
+def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``content`` as JSON reads it back, with its digest."""
     plain = json.loads(json.dumps(_without(content, _DIGEST), allow_nan=False))
     return {**plain, _DIGEST: digest(plain)}
 
@@ -43,12 +43,12 @@ def seal(content: Mapping[str, Any]) -> dict[str, Any]:
 def write(
     path: Path, content: Mapping[str, Any], guard: Callable[[], None] = layout.anybody
 ) -> None:
-    """Replace ``path`` by the sealed JSON of ``content``."""
-    layout.write_json(path, seal(content), guard)
+    """Replace ``path`` by the JSON of ``content`` with its digest."""
+    layout.write_json(path, with_digest(content), guard)
 
 
 def opened(content: Any, *, required: bool = False) -> dict[str, Any]:
-    """``content`` without its digest, which must match; raises ``ValueError`` where it does not.
+    """``content`` without its digest. Raises ``ValueError`` if the digest does not match.
 
     Content without a digest passes unless one is ``required``.
     """
@@ -64,9 +64,9 @@ def opened(content: Any, *, required: bool = False) -> dict[str, Any]:
 
 
 def read(path: Path, remedy: str) -> dict[str, Any]:
-    """The JSON object in ``path``, its digest taken off where it has one.
+    """The JSON object in ``path``, without its digest.
 
-    Raises ``ConfigError`` naming the file, what is wrong with it, and the ``remedy``.
+    Raises ``ConfigError`` with the file, what is wrong with it, and the ``remedy``.
     """
     content = layout.read_json(path)
     try:
@@ -76,14 +76,14 @@ def read(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def line(content: Mapping[str, Any]) -> str:
-    """One line of JSON with a short hash of its own, for files that grow or are not synced."""
+    """One line of JSON with a short hash, for files that grow or are not synced."""
     plain = _without(content, _CHECK)
     check = _hash(canonical_json(plain))[:_CHECK_CHARS]
     return json.dumps({**plain, _CHECK: check}, allow_nan=False) + "\n"
 
 
 def open_line(text: str) -> dict[str, Any]:
-    """The inverse of ``line``; also of lines without a hash. Raises ``ValueError``."""
+    """The content of a line made by ``line``, or of one without a hash. Raises ``ValueError``."""
     content = json.loads(text)
     if not isinstance(content, dict):
         raise ValueError(f"found {quoted(content)}, expected keys and values")
@@ -94,12 +94,12 @@ def open_line(text: str) -> dict[str, Any]:
 
 
 def text(body: str) -> str:
-    """``body`` under a line with its hash, which a reader of YAML takes for a comment."""
+    """``body`` under a line with its hash, which YAML reads as a comment."""
     return f"{_TEXT}{_hash(body)}\n{body}"
 
 
 def read_text(path: Path, sha256: str | None = None) -> str:
-    """The body of a sealed text; also one without a seal, unless its ``sha256`` is known.
+    """The body of a text made by ``text``, or of one without a hash if no ``sha256`` is given.
 
     Raises ``ConfigError``.
     """
@@ -112,10 +112,10 @@ def read_text(path: Path, sha256: str | None = None) -> str:
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: damaged (not UTF-8 text)") from None
     first, _, body = whole.partition("\n")
-    is_sealed = first.startswith(_TEXT)
-    if is_sealed and first != f"{_TEXT}{_hash(body)}":
+    has_hash = first.startswith(_TEXT)
+    if has_hash and first != f"{_TEXT}{_hash(body)}":
         raise ConfigError(f"{path}: damaged (its text does not match its first line)")
-    body = body if is_sealed else whole
+    body = body if has_hash else whole
     if sha256 not in (None, _hash(body)):
         raise ConfigError(f"{path}: damaged (not the text it was)")
     return body

@@ -1,4 +1,4 @@
-"""Every file name on disk, and the atomic write that all of them go through.
+"""Names every file on disk, and writes files atomically.
 
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
                      tables/*.csv, report.html}
@@ -6,8 +6,8 @@
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    weights.pt, record.json | failure.json}
 
-``record.json`` is written last; its presence is the only meaning of "finished". While somebody
-works on a run or a sweep there is a ``lease`` (``files/lease.py``), and ``runners/`` has one of
+``record.json`` is written last; its presence is the only meaning of "finished". While a process
+works on a run or a sweep there is a ``claim`` (``files/lease.py``), and ``runners/`` has one for
 each ``slaw run``. Temporary files are called ``.<name>.<anything>.tmp``.
 """
 
@@ -28,19 +28,19 @@ from typing import Any
 from scaling_law.decode import json_problem
 from scaling_law.errors import ConfigError, did_you_mean
 
-RESULTS = "results"  # where sweeps go unless --out says otherwise
+RESULTS = "results"  # where sweeps go without --out
 
 
 def anybody() -> None:
-    """The guard of a folder that nobody else writes to."""
+    """The guard of a folder that no other process writes to."""
 
 
 @dataclass(frozen=True)
 class RunDir:
     """The files of one run.
 
-    ``guard`` is asked right before anything is written, and raises when the run was claimed by
-    somebody else meanwhile.
+    ``guard`` is called right before anything is written; it raises if another process has taken
+    the run meanwhile.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class RunDir:
 
     @property
     def lease(self) -> Path:
-        """Whose it is to train and to write to."""
+        """The lease of the process that trains the run and writes here."""
         return self.path / "claim"
 
     @property
@@ -77,12 +77,12 @@ class RunDir:
 
     @property
     def progress(self) -> Path:
-        """A heartbeat for the sweep's progress bar; no truth rests on it."""
+        """A heartbeat for displays only."""
         return self.path / "progress.json"
 
     @property
     def weights(self) -> Path:
-        """The final weights, where they are kept; what ``slaw export`` reads."""
+        """The final weights, if they are saved; ``slaw export`` reads them."""
         return self.path / "weights.pt"
 
     @property
@@ -90,13 +90,13 @@ class RunDir:
         return self.path / "ckpt"
 
     def checkpoint(self, step: int) -> Path:
-        """State before ``step`` is taken (``step`` steps are done)."""
+        """The state after ``step`` steps."""
         return self.checkpoints / f"step_{step:08d}.pt"
 
 
 @dataclass(frozen=True)
 class ExportDir:
-    """The files of one exported model; those of a Hugging Face folder are named as it wants."""
+    """The files of one exported model; a Hugging Face folder has its own names."""
 
     path: Path
 
@@ -142,17 +142,17 @@ class SweepDir:
 
     @property
     def data(self) -> Path:
-        """Which prepared dataset the sweep's runs share (folder and fingerprint)."""
+        """The prepared dataset that the sweep's runs share: its folder and fingerprint."""
         return self.path / "data.json"
 
     @property
     def lease(self) -> Path:
-        """Whose it is to plan, and to write the sweep's own files."""
+        """The lease of the process that plans the sweep and writes its own files."""
         return self.path / "claim"
 
     @property
     def runners(self) -> Path:
-        """A lease of every ``slaw run`` that is at work here."""
+        """The folder with a lease of every ``slaw run`` that works here."""
         return self.path / "runners"
 
     def runner_leases(self) -> list[Path]:
@@ -176,8 +176,13 @@ class SweepDir:
         return self.path / "report.html"
 
     @property
+    def workers_log(self) -> Path:
+        """The standard error of workers on this machine."""
+        return self.path / "workers.log"
+
+    @property
     def trackers_log(self) -> Path:
-        """What trackers' libraries had to say."""
+        """The output of trackers' libraries."""
         return self.path / "trackers.log"
 
     def tracking(self, name: str) -> Path:
@@ -195,25 +200,25 @@ class SweepDir:
 
     @property
     def rounds(self) -> Path:
-        """What ``slaw run --adaptive`` decided, round by round."""
+        """What ``slaw run --adaptive`` decides, round by round."""
         return self.path / "rounds"
 
     @property
     def adaptive(self) -> Path:
-        """What it was asked for."""
+        """What ``slaw run --adaptive`` was asked for."""
         return self.rounds / "adaptive.json"
 
     def round_config(self, number: int) -> Path:
-        """The sweep of a round (from 1), as ``slaw run`` takes it."""
+        """The config of a round (from 1)."""
         return self.rounds / f"{number:02d}.yaml"
 
     def round_cost(self, number: int) -> Path:
-        """What a round was planned to cost."""
+        """The planned cost of a round."""
         return self.rounds / f"{number:02d}.json"
 
     @property
     def dashboard(self) -> Path:
-        """How far the sweep is, for other tools; kept current by ``slaw run``."""
+        """How far the sweep is, for other tools; ``slaw run`` keeps it current."""
         return self.path / "dashboard.json"
 
     def run(self, run_id: str) -> RunDir:
@@ -237,7 +242,7 @@ def cache_dir() -> Path:
 def shipped(folder: str, name: str) -> Path:
     """A file of ``configs/`` or ``experiments/``, beside the checkout or inside the wheel.
 
-    Raises ``ConfigError`` naming what is there instead.
+    Raises ``ConfigError`` with the names that are there.
     """
     package = Path(__file__).resolve().parents[1]
     places = (package.parent / folder, package / "shipped" / folder)
@@ -253,21 +258,21 @@ def shipped(folder: str, name: str) -> Path:
 
 
 def temporary_sibling(path: Path) -> Path:
-    """A new name beside ``path``, found by ``leftovers`` if it is never removed."""
+    """A new temporary name beside ``path``; ``leftovers`` lists it if it is never removed."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
 
 
 def leftovers(*paths: Path) -> list[Path]:
-    """Temporary files of ``paths``, being written now or left by a process that was killed."""
+    """Temporary files of ``paths`` that are being written, or that a killed process left."""
     return [left for path in paths for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp")]
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Path]:
-    """A temporary sibling to write to; on success flushed to disk and renamed onto ``path``.
+    """A temporary file to write to, on success flushed to disk and renamed to ``path``.
 
-    ``guard`` is asked right before the rename, which whoever else leases the folder prevents
-    by removing the temporary file.
+    ``guard`` is called right before the rename. A process that takes the folder's lease removes
+    the temporary file, and so prevents the rename.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -283,8 +288,8 @@ def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Pat
         _sync_folder(path.parent)
     except OSError as problem:
         if isinstance(problem, FileNotFoundError):
-            guard()  # removed under our hands: by whoever has the folder now
-        # a full disk speaks of no file, a temporary name tells nobody anything
+            guard()  # another process that took the folder removed it
+        # name the file: a full disk names none, and a temporary name means nothing to a user
         problem.filename = str(path)
         raise
     finally:
@@ -292,7 +297,7 @@ def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Pat
 
 
 def _sync_folder(folder: Path) -> None:
-    # A rename is only durable once its folder is; Windows cannot open folders, hence the guard.
+    # a rename is durable only once its folder is synced; Windows cannot open folders
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -302,7 +307,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raises ``ConfigError`` when ``folder`` is, or would lie below, what is no folder."""
+    """Raise ``ConfigError`` if ``folder``, or a parent of it, exists and is not a folder."""
     for place in (folder, *folder.parents):
         if place.is_dir():
             return
@@ -317,12 +322,12 @@ def atomic_write(path: Path, content: str | bytes, guard: Callable[[], None] = a
 
 
 def write_json(path: Path, value: Any, guard: Callable[[], None] = anybody) -> None:
-    """``value`` as indented JSON, atomically; NaN and infinity are refused."""
+    """Write ``value`` as indented JSON, atomically; NaN and infinity are refused."""
     atomic_write(path, json.dumps(value, indent=1, allow_nan=False) + "\n", guard)
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in ``path``. Raises ``ConfigError`` naming the file when it is not JSON."""
+    """The JSON in ``path``. Raises ``ConfigError`` with the file's name if it is not JSON."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe may never end
             raise ConfigError(f"{path}: not a file; expected JSON")

@@ -1,22 +1,21 @@
-"""Leases: which process works on a folder, told by a file that one alone can make.
+"""Leases: which process may work on a folder, shown by a file that only one process can create.
 
-Two processes, on one machine or on two that share the folder, agree without locks of the file
-system, which network mounts may lack:
+The file on disk is called ``claim``. Two processes, on one machine or on two that share the folder,
+agree without file system locks, which network mounts may lack:
 
-- A lease is written whole beside its name and then hard-linked onto it, which fails where there
-  is one (where links are unknown: O_CREAT | O_EXCL). It says whose it is (``files.process``), a
-  random token and a counter.
-- A thread moves the counter while the work gives signs of life, through the open file: in
-  whatever name that file then has, never in another's lease.
+- A lease is written whole under a temporary name and hard-linked to its own, which fails if there
+  is one already (without hard links: O_CREAT | O_EXCL). It holds the process that has it
+  (``files.process``), a random token and a counter.
+- A thread moves the counter while the work gives signs of life. It writes through the open file,
+  so it reaches that file under whatever name it has, and never another process's lease.
 - A lease is stale once its process is known to be dead, or once its counter has not moved for
-  ``stale_seconds`` on the clock of the one who looks. No two machines' clocks are compared.
-- The taker of a stale lease renames it and reads what it renamed. Another token than the one it
-  judged means that somebody was faster: the lease is linked back, or, if there is a new one
-  already, its holder finds that it has lost it.
-- The holder asks ``check`` after opening what it writes to and before writing it, or before the
-  rename that makes it count. The taker first leases, then removes temporary files, and replaces
-  what is appended to. So a holder that was only slow, and wakes at any point, writes nothing that
-  counts.
+  ``stale_seconds`` on the clock of the process that watches. No two machines' clocks are compared.
+- To take a stale lease, a process renames it and reads what it renamed. A token other than the one
+  it judged means that another process was faster: it links the lease back or, if there is a new
+  one already, that holder notices that it has lost its lease.
+- The holder calls ``check`` after opening a file to write, or before the rename that makes a file
+  count. The taker first takes the lease, then removes temporary files and replaces files that are
+  appended to. So a holder that was only slow, and wakes at any point, writes nothing that counts.
 """
 
 from __future__ import annotations
@@ -58,20 +57,20 @@ def hung_seconds() -> float:
 def _seconds(name: str, default: float) -> float:
     text = os.environ.get(name)
     try:
-        found = default if not text else float(text)
+        seconds = default if not text else float(text)
     except ValueError:
-        found = 0.0
-    if not 0 < found < 1e9:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
         raise ConfigError(f"{name}={text}: expected seconds above 0, as in {default:.0f}")
-    return found
+    return seconds
 
 
 class LeaseLost(Exception):  # noqa: N818 - a finding, handled by the caller
-    """Somebody else has the lease now: whoever sees this must write nothing more."""
+    """Another process has the lease now; this one must write nothing more."""
 
 
 class LeasedElsewhere(Exception):  # noqa: N818 - a finding, handled by the caller
-    """A lease that could not be had; ``holder`` has it."""
+    """A lease that cannot be taken because ``holder`` has it."""
 
     def __init__(self, holder: LeaseHolder) -> None:
         super().__init__(f"leased by {holder.description}")
@@ -80,20 +79,20 @@ class LeasedElsewhere(Exception):  # noqa: N818 - a finding, handled by the call
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseHolder:
-    """A lease as it was read. ``process`` is None in one that cannot be understood."""
+    """The content of a lease's file."""
 
-    token: str
-    process: Process | None
-    beat: str
+    token: str  # random, one per lease
+    process: Process | None  # the process that has it; None if the file cannot be read
+    beat: str  # the counter
 
     @property
     def description(self) -> str:
-        """As a message names its holder."""
+        """How messages name the process."""
         return self.process.description if self.process else "an unknown process"
 
 
 def read_lease(path: Path) -> LeaseHolder | None:
-    """The lease in ``path``, None where there is none."""
+    """The holder of the lease ``path``; None if there is none."""
     try:
         if not stat.S_ISREG(path.lstat().st_mode) and not path.is_dir():
             return LeaseHolder(token="", process=None, beat="")  # a pipe may never end
@@ -101,7 +100,7 @@ def read_lease(path: Path) -> LeaseHolder | None:
     except FileNotFoundError:
         return None
     except OSError as problem:
-        if problem.errno == errno.ESTALE:  # removed on another machine while we looked
+        if problem.errno == errno.ESTALE:  # removed on another machine meanwhile
             return None
         raise
     try:
@@ -114,46 +113,46 @@ def read_lease(path: Path) -> LeaseHolder | None:
 
 @dataclass(eq=False)
 class Lease:
-    """A lease that this process holds. Made by ``Leases.take``."""
+    """A lease that this process holds; ``Leases.take`` makes it."""
 
     path: Path
-    token: str
-    file: int
-    beat_at: int
-    beats: int = 0
+    token: str  # random, one per lease
+    file: int  # an open descriptor
+    beat_at: int  # the counter's position in the file, in bytes
+    beats: int = 0  # the counter
 
     def check(self) -> None:
-        """Raise ``LeaseLost`` unless the lease is still there, and still this one."""
+        """Raise ``LeaseLost`` unless this process still has the lease."""
         for _ in range(3):
-            seen = read_lease(self.path)
-            if seen is not None:
+            holder = read_lease(self.path)
+            if holder is not None:
                 break
-            time.sleep(_RETRY_SECONDS)  # renamed by mistake, it is put back at once
-        if seen is None or seen.token != self.token:
-            now = seen.description if seen else "nobody"
+            time.sleep(_RETRY_SECONDS)  # if it was renamed by mistake, it is put back at once
+        if holder is None or holder.token != self.token:
+            now = holder.description if holder else "no process"
             raise LeaseLost(f"{self.path}: the lease was lost to {now}")
 
     def beat(self) -> None:
         """Move the counter."""
         self.beats += 1
-        with contextlib.suppress(OSError):  # then others will find it standing still
+        with contextlib.suppress(OSError):  # then others see it stand still
             os.pwrite(self.file, b"%0*d" % (_DIGITS, self.beats), self.beat_at)
-            # closing any descriptor of a file sends it to an NFS server; elsewhere it costs nothing
+            # NFS sends a file to its server when any descriptor of it is closed
             os.close(os.dup(self.file))
 
     def release(self) -> None:
-        """Remove the lease if it is still this one."""
+        """Remove the lease if this process still has it."""
         os.close(self.file)
         with contextlib.suppress(OSError):
-            seen = read_lease(self.path)
-            if seen is not None and seen.token == self.token:
+            holder = read_lease(self.path)
+            if holder is not None and holder.token == self.token:
                 remove_lease(self.path, self.token)
 
 
 class Leases(contextlib.ExitStack):
-    """The leases of this process; their counters move until the block is left.
+    """The leases of this process; their counters move until the block ends.
 
-    With ``hung_seconds`` they stand still once ``alive()`` was not called for that long.
+    With ``hung_seconds`` they stand still once ``alive()`` has not been called for that long.
     """
 
     def __init__(self, hung_seconds: float | None = None) -> None:
@@ -161,18 +160,18 @@ class Leases(contextlib.ExitStack):
         self._hung_seconds = hung_seconds
         self._held: list[Lease] = []
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._ending = threading.Event()
         self._last_sign = time.monotonic()
         self._thread: threading.Thread | None = None
 
     def alive(self) -> None:
-        """A sign of life from the work that the leases are for."""
+        """Give a sign of life from the work that the leases are for."""
         self._last_sign = time.monotonic()
 
     def take(self, path: Path) -> Lease:
-        """Lease ``path`` until the block is left, or ``drop``.
+        """Take the lease ``path`` until the block ends, or ``drop``.
 
-        Raises ``LeasedElsewhere``, or ``OSError`` where nothing can be written.
+        Raises ``LeasedElsewhere``, or ``OSError`` if nothing can be written.
         """
         lease = _take(path)
         with self._lock:
@@ -190,16 +189,16 @@ class Leases(contextlib.ExitStack):
         lease.release()
 
     def _beat(self) -> None:
-        while not self._over.wait(BEAT_SECONDS):
+        while not self._ending.wait(BEAT_SECONDS):
             silent_seconds = time.monotonic() - self._last_sign
             if self._hung_seconds is not None and silent_seconds > self._hung_seconds:
                 continue
-            with self._lock:  # a released lease's descriptor may be another file's
+            with self._lock:  # a released lease's descriptor may belong to another file
                 for lease in self._held:
                     lease.beat()
 
     def _end(self) -> None:
-        self._over.set()
+        self._ending.set()
         with self._lock:
             held, self._held = self._held, []
         for lease in held:
@@ -207,23 +206,23 @@ class Leases(contextlib.ExitStack):
 
 
 def _take(path: Path) -> Lease:
-    seen = None
+    holder = None
     for _ in range(_TRIES):
         path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             return _create(path)
-        seen = read_lease(path)
-        if seen is not None and seen.process is not None and seen.process.is_surely_dead():
-            remove_lease(path, seen.token)
-        elif seen is not None:
+        holder = read_lease(path)
+        if holder is not None and holder.process is not None and holder.process.is_surely_dead():
+            remove_lease(path, holder.token)
+        elif holder is not None:
             break
         else:
             time.sleep(_RETRY_SECONDS)  # released just now, or the folder is being removed
-    raise LeasedElsewhere(seen or LeaseHolder(token="", process=None, beat=""))
+    raise LeasedElsewhere(holder or LeaseHolder(token="", process=None, beat=""))
 
 
 def _create(path: Path) -> Lease:
-    """Raises ``FileExistsError`` where there is a lease."""
+    """A new lease. Raises ``FileExistsError`` if there is one."""
     token = secrets.token_hex(16)
     head = json.dumps({"token": token, "process": dataclasses.asdict(this_process())}) + "\n"
     content = f"{head}{0:0{_DIGITS}d}\n".encode()
@@ -232,8 +231,8 @@ def _create(path: Path) -> Lease:
     try:
         os.link(beside, path)
     except (FileExistsError, FileNotFoundError):
-        seen = read_lease(path)
-        if seen is None or seen.token != token:  # else a network did it twice
+        holder = read_lease(path)
+        if holder is None or holder.token != token:  # else a network repeated the call
             os.close(file)
             raise
     except OSError:  # a file system without hard links
@@ -245,7 +244,7 @@ def _create(path: Path) -> Lease:
 
 
 def _write_new(path: Path, content: bytes) -> int:
-    """An open descriptor of the new file. Raises ``FileExistsError`` where there is one."""
+    """An open descriptor of a new file. Raises ``FileExistsError`` if there is one."""
     file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
     try:
         os.write(file, content)
@@ -258,37 +257,37 @@ def _write_new(path: Path, content: bytes) -> int:
 
 
 def remove_lease(path: Path, token: str) -> bool:
-    """Take the lease ``token`` away from ``path``; any other is left, or put back, there."""
+    """Remove the lease ``token`` from ``path``; any other lease stays, or is put back."""
     aside = layout.temporary_sibling(path)
     try:
         path.rename(aside)
     except FileNotFoundError:
         return False
-    seen = read_lease(aside)
-    mistaken = seen is not None and seen.token != token
+    holder = read_lease(aside)
+    mistaken = holder is not None and holder.token != token
     if mistaken:
-        with contextlib.suppress(OSError):  # where there is a new one already
+        with contextlib.suppress(OSError):  # there may be a new one already
             os.link(aside, path)
     aside.unlink(missing_ok=True)
     return not mistaken
 
 
 def clear_leftovers(lease: Lease, *written: Path) -> None:
-    """Remove temporary files of ``lease`` and of ``written``, left by holders that were killed."""
+    """Remove temporary files of ``lease`` and ``written`` that killed holders left."""
     for path in layout.leftovers(*written):
         path.unlink(missing_ok=True)
     for path in layout.leftovers(lease.path):
-        # ours, in the hands of somebody who took it by mistake and is about to put it back?
-        seen = read_lease(path)
-        if seen is None or seen.token != lease.token:
+        # this lease, if another process took it by mistake and is about to put it back
+        holder = read_lease(path)
+        if holder is None or holder.token != lease.token:
             path.unlink(missing_ok=True)
 
 
 class Stillness:
-    """How long something has not changed, on the clock of the one who looks.
+    """Measures how long a sign has not changed, on the watching process's own clock.
 
-    Only time in which it was looked at often counts: who was asleep himself, stopped or frozen
-    with all others, has seen nothing.
+    Only time in which it looked often counts: a process that was itself asleep or stopped has
+    seen nothing.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -298,7 +297,7 @@ class Stillness:
         self._seconds = 0.0
 
     def seconds(self, sign: object) -> float:
-        """What is seen now; how long it has been the same."""
+        """How long ``sign``, as it is now, has been the same."""
         now = self._clock()
         still = sign == self._sign
         self._seconds = self._seconds + min(now - self._looked, 2 * BEAT_SECONDS) if still else 0.0
@@ -308,60 +307,57 @@ class Stillness:
 
 @dataclass
 class LeaseWatch:
-    """Looks at leases again and again, and removes those that are stale."""
+    """Reads leases again and again, and removes those that are stale."""
 
-    silent_seconds: float = field(default_factory=stale_seconds)
-    look_seconds: float = 0.5
-    clock: Callable[[], float] = time.monotonic
+    silent_seconds: float = field(default_factory=stale_seconds)  # how long until one is stale
+    look_seconds: float = 0.5  # how long an answer is reused
+    clock: Callable[[], float] = time.monotonic  # in seconds
     _stillness: dict[Path, Stillness] = field(default_factory=dict)
     _last: dict[Path, tuple[LeaseHolder, float]] = field(default_factory=dict)
 
     def holder(self, path: Path) -> LeaseHolder | None:
-        """The live lease on ``path``; a stale one is removed, and None returned as for none.
-
-        An answer is given again for ``look_seconds``.
-        """
+        """The holder of the lease ``path``; None if there is none, or a stale one was removed."""
         now = self.clock()
         if path in self._last and now - self._last[path][1] < self.look_seconds:
             return self._last[path][0]
-        seen = read_lease(path)
-        if seen is not None:
-            still = self._stillness.setdefault(path, Stillness(self.clock)).seconds(seen)
-            dead = seen.process is not None and seen.process.is_surely_dead()
+        holder = read_lease(path)
+        if holder is not None:
+            still = self._stillness.setdefault(path, Stillness(self.clock)).seconds(holder)
+            dead = holder.process is not None and holder.process.is_surely_dead()
             if not dead and still < self.silent_seconds:
-                self._last[path] = (seen, now)
-                return seen
-            remove_lease(path, seen.token)
+                self._last[path] = (holder, now)
+                return holder
+            remove_lease(path, holder.token)
         self._stillness.pop(path, None)
         self._last.pop(path, None)
         return None
 
     def is_alive(self, path: Path) -> bool:
-        """Whether the lease on ``path`` is alive; waits to see it move where it must."""
+        """Whether the holder of the lease ``path`` is alive; may wait to see the counter move."""
         first = self.holder(path)
-        while (seen := self.holder(path)) is not None:
-            here = seen.process is not None and seen.process.is_surely_alive()
-            if here or seen != first:
+        while (holder := self.holder(path)) is not None:
+            here = holder.process is not None and holder.process.is_surely_alive()
+            if here or holder != first:
                 return True
             time.sleep(0.1)
         return False
 
 
 def wait_for(path: Path, leases: Leases, waiting: Callable[[LeaseHolder], None]) -> Lease:
-    """Lease ``path``, once it is free; ``waiting`` is told, once, who has it."""
-    watch, told = LeaseWatch(), False
+    """Take the lease ``path`` once it is free; ``waiting`` is called once, with its holder."""
+    watch, waited = LeaseWatch(), False
     while True:
         try:
             return leases.take(path)
         except LeasedElsewhere as other:
-            if not told:
+            if not waited:
                 waiting(other.holder)
-            told = True
+            waited = True
         while watch.holder(path) is not None:
             time.sleep(0.1)
 
 
 def who_has(paths: list[Path]) -> list[LeaseHolder]:
-    """The leases among ``paths`` that are not known to be dead; nothing is written."""
-    found = [seen for path in paths if (seen := read_lease(path)) is not None]
-    return [seen for seen in found if seen.process is None or not seen.process.is_surely_dead()]
+    """The holders of the leases ``paths`` that are not known to be dead; nothing is written."""
+    holders = [holder for path in paths if (holder := read_lease(path)) is not None]
+    return [h for h in holders if h.process is None or not h.process.is_surely_dead()]

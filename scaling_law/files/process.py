@@ -1,4 +1,4 @@
-"""Which process on which machine: told apart after reboots, reused pids, and across hosts."""
+"""Identifies a process across machines, reboots and reused pids."""
 
 from __future__ import annotations
 
@@ -9,45 +9,42 @@ import socket
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-# a process number that could not be read, where there is no /proc
+# the start time of a live process on a system without /proc
 _ALIVE = "alive"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """``host`` is the machine's name and a digest of its id; ``boot`` changes with every start of
-    it; ``space`` is the namespace that ``pid`` counts in (containers have their own);
-    ``started`` tells a pid from its next use. Empty where the system does not say.
-    """
+    """A process; a text is empty if the system does not report it."""
 
-    host: str
-    boot: str
-    space: str
+    host: str  # the machine's name and a digest of its id
+    boot: str  # changes whenever the machine starts
+    space: str  # the namespace that ``pid`` belongs to; containers have their own
     pid: int
-    started: str
+    started: str  # tells it from a later process with the same pid
 
     @property
     def description(self) -> str:
-        """As a message names it."""
+        """How messages name it."""
         return f"pid {self.pid} on {self.host.rpartition('/')[0] or self.host}"
 
     @property
     def tag(self) -> str:
-        """Safe in a file's name; ``tag_is_dead`` reads it."""
+        """A text that is safe in file names; ``tag_is_dead`` reads it."""
         machine = hashlib.sha256("\n".join(astuple(self)[:3]).encode()).hexdigest()[:12]
         return f"{machine}-{self.pid}-{self.started}"
 
     def is_surely_dead(self) -> bool:
-        """Whether it is known, from here and now, to be gone; False where that cannot be known."""
+        """Whether this process can tell that it is gone; False if that is unknown."""
         me = this_process()
         if self.host != me.host:
             return False
         if self.boot != me.boot:
-            return bool(self.boot and me.boot)  # the machine was started again since
+            return bool(self.boot and me.boot)  # the machine has restarted since
         return self.space == me.space and _started(self.pid) != self.started
 
     def is_surely_alive(self) -> bool:
-        """Whether it is known, from here and now, to be there (it may hang)."""
+        """Whether this process can tell that it exists (it may hang)."""
         me = this_process()
         here = (self.host, self.boot, self.space) == (me.host, me.boot, me.space)
         return here and _started(self.pid) == self.started
@@ -61,7 +58,7 @@ def this_process() -> Process:
 
 
 def tag_is_dead(tag: str) -> bool:
-    """Whether ``tag`` is of this boot of this machine and its process is gone."""
+    """Whether ``tag`` is from this boot of this machine and its process is gone."""
     machine, _, rest = tag.partition("-")
     pid, _, started = rest.partition("-")
     same = machine == this_process().tag.partition("-")[0]
@@ -87,14 +84,14 @@ def _text(path: str) -> str:
 
 
 def _started(pid: int) -> str:
-    """When ``pid`` started, in ticks since boot; ``alive`` where that is not told; "" if gone.
+    """When ``pid`` started, in ticks since boot; ``alive`` if that is unknown; "" if it is gone.
 
-    One that is dead and only not waited for counts as gone.
+    A dead process that its parent has not waited for counts as gone.
     """
     try:
         os.kill(pid, 0)
     except PermissionError:
-        pass  # somebody else's
+        pass  # another user's
     except (ProcessLookupError, OverflowError):
         return ""
     # "pid (name) state ppid ...": the name may hold anything, the 22nd field is the start

@@ -1,4 +1,4 @@
-"""What happened: ``RunRecord`` and the training curve, written by workers, read by everyone."""
+"""What happened: ``RunRecord`` and the training curve. Workers write them, all others read."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.spec.run import (
     KINDS,
+    OMIT_EMPTY,
     RunSpec,
     canonical_json,
     check_run_id,
@@ -23,11 +24,13 @@ from scaling_law.spec.run import (
 )
 from scaling_law.versions import RECORD, MadeLater
 
-# Without a digest: what holds then is that the spec still has the run's name.
-_UNSEALED_VERSIONS = (1,)
+# These have no digest; instead the spec must still have the run's id.
+_VERSIONS_WITHOUT_DIGEST = (1,)
+# The unit of the losses of a record that names none, and what they may be compared with.
+NATS, NEXT_TOKEN = "nats per token", "next_token"
 STATUSES = ("done", "diverged", "stopped_early")
-# What the record of a run that was stopped early says in place of a loss.
-FORETOLD = (
+# The metrics that a run stopped early has in place of a loss.
+PREDICTED = (
     "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
     "stopped_at_step", "flops_saved", "planned_tokens_unique",
 )  # fmt: skip
@@ -39,77 +42,79 @@ _COUNTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """One line of ``curve.jsonl``: the state after ``step`` steps.
+    """One line of ``curve.jsonl``; losses are in the objective's unit (nats per token)."""
 
-    ``tokens`` seen since the trunk's step 0; losses in nats per token (natural log);
-    ``train_loss_nats`` is the mean since the previous point, ``val_loss_nats`` is None where
-    no evaluation was made.
-    """
-
-    step: int
-    tokens: int
-    train_loss_nats: float
-    val_loss_nats: float | None
-    lr: float
-    grad_norm: float
-    seconds: float
+    step: int  # steps done, counted from the trunk's step 0
+    tokens: int  # seen since the trunk's step 0
+    train_loss_nats: float  # mean since the previous point
+    val_loss_nats: float | None  # on the split val; None without an evaluation
+    lr: float  # of the last step
+    grad_norm: float  # of the last step, before clipping
+    seconds: float  # of training so far
+    # what else was measured, by the names of ``RunRecord.metrics``
+    metrics: dict[str, float] = field(default_factory=dict, metadata=OMIT_EMPTY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """A finished run.
 
-    ``kind`` single, trunk or branch. ``flops_exact`` and ``flops_6nd`` (total parameters) are
-    as if trained alone; ``flops_spent`` is this run's own share. ``val_loss_nats`` is the mean
-    over ``spec.eval.val_tokens`` held-out tokens and ``val_loss_sem_nats`` its standard error
-    over sequences; both are None for a run that diverged or stopped early. ``tokens`` were
-    trained; ``tokens_unique`` is at most the size of the training split. ``metrics`` holds further
-    figures by name: of a run stopped early ``predicted_loss_nats``, ``predicted_low_nats``,
-    ``predicted_high_nats`` (90%), ``stopped_at_step``, ``flops_saved`` and, for the run as it was
-    planned, ``planned_tokens_unique``; of a grown run ``parent_tokens`` and ``parent_flops``
-    (exact), spent on the smaller trunks it began as and counted in no other figure; of a run that
-    skipped batches (``SpikeSpec``) ``batches_skipped``, ``rollbacks`` and ``steps_repeated``.
-    ``curve_sha256`` is the ``curve_digest`` of the run's curve, None in older records.
-    ``stacked``: trained in one program with others (``train.stack``), whose memory
-    ``peak_memory_bytes`` then is.
+    ``metrics`` holds further figures by name. What was measured on a split is named ``NAME.SPLIT``
+    (``loss.val:NAME``, ``accuracy.train``), a measure of the model ``NAME``. A run stopped early
+    has ``predicted_loss_nats``, ``predicted_low_nats`` and ``predicted_high_nats`` (90%),
+    ``stopped_at_step``, ``flops_saved`` and ``planned_tokens_unique``. A grown run has
+    ``parent_tokens`` and ``parent_flops`` (exact): what the smaller trunks it began as had cost,
+    which no other figure counts. A run that skipped batches (``SpikeSpec``) has
+    ``batches_skipped``, ``rollbacks`` and ``steps_repeated``.
     """
 
     run_id: str
     spec: RunSpec
-    status: str
-    kind: str
+    status: str  # done, diverged or stopped_early
+    kind: str  # single, trunk or branch
     params_total: int
     params_non_embedding: int
     params_matmul: int
-    tokens: int
-    tokens_unique: int
-    flops_exact: float
-    flops_6nd: float
-    flops_spent: float
-    val_loss_nats: float | None
-    val_loss_sem_nats: float | None
+    tokens: int  # trained on
+    tokens_unique: int  # at most the size of the training split
+    flops_exact: float  # as if trained alone
+    flops_6nd: float  # as if trained alone; N is the total parameters
+    flops_spent: float  # by this run itself
+    val_loss_nats: float | None  # per token, mean over spec.eval.val_tokens; None unless done
+    val_loss_sem_nats: float | None  # standard error of that mean, over sequences
     val_bits_per_byte: float | None
-    seconds: float
+    seconds: float  # of training
     tokens_per_second: float
-    peak_memory_bytes: int
-    device: str
+    peak_memory_bytes: int  # of all members, if it was stacked
+    device: str  # kind and name
     precision_reason: str
     threads: int
-    micro_seqs: int
+    micro_seqs: int  # sequences a forward pass
     corpus_fingerprint: str
-    versions: dict[str, str]
+    versions: dict[str, str]  # of packages that can change a loss
     git_commit: str | None
-    finished_at: str
-    stacked: bool = False
+    finished_at: str  # UTC, ISO 8601
+    stacked: bool = False  # trained in one program with others (``train.stack``)
     message: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
-    curve_sha256: str | None = None
+    curve_sha256: str | None = None  # ``curve_digest`` of the curve; None in older records
+    metric_units: dict[str, str] = field(default_factory=dict, metadata=OMIT_EMPTY)  # as measured
+    loss_unit: str | None = field(default=None, metadata=OMIT_EMPTY)  # None for nats per token
+    # the losses that these may be compared with (``Objective.comparable``); None for next-token
+    loss_family: str | None = field(default=None, metadata=OMIT_EMPTY)
+    # where it ran, as its engine says; None in older records, and without an engine
+    environment: dict[str, str] | None = field(default=None, metadata={"omit_none": True})
     schema_version: int = RECORD.current
 
     @property
     def cluster(self) -> str:
-        """The trunk this run shares init, data order and weights with; its own id if alone."""
+        """The trunk whose initial weights and data order this run shares; its own id if alone."""
         return self.spec.branch.trunk_id if self.spec.branch else self.run_id
+
+
+def loss_families(records: Iterable[RunRecord]) -> list[str]:
+    """The families of losses among ``records``: losses of two do not compare."""
+    return sorted({record.loss_family or NEXT_TOKEN for record in records})
 
 
 def write_record(run_dir: RunDir, record: RunRecord) -> None:
@@ -122,10 +127,10 @@ def record_from_json(data: dict[str, Any]) -> RunRecord:
     if not isinstance(data, dict):
         raise ValueError(f"found {quoted(data)}, expected keys and values")
     version = RECORD.check(data.get("schema_version"))
-    data = checksum.opened(data, required=version not in _UNSEALED_VERSIONS)
+    data = checksum.opened(data, required=version not in _VERSIONS_WITHOUT_DIGEST)
     record = build(RunRecord, {**data, "spec": run_spec_from_json(data["spec"])})
     check_run_id(record.run_id)
-    if version in _UNSEALED_VERSIONS and record.spec.run_id != record.run_id:
+    if version in _VERSIONS_WITHOUT_DIGEST and record.spec.run_id != record.run_id:
         raise ValueError(f"its spec is that of {quoted(record.spec.run_id)}")
     for name, value, known in (("status", record.status, STATUSES), ("kind", record.kind, KINDS)):
         if value not in known:
@@ -136,15 +141,15 @@ def record_from_json(data: dict[str, Any]) -> RunRecord:
         if not (value > 0 or (value == 0 and record.status == "diverged")):
             raise ValueError(f"{name} is {value}, expected above 0")
     if record.status == "stopped_early":
-        for name in FORETOLD:
-            foretold = record.metrics.get(name, math.nan)
-            if not 0 < foretold < math.inf:
-                raise ValueError(f"metrics.{name} is {foretold}, expected above 0")
+        for name in PREDICTED:
+            predicted = record.metrics.get(name, math.nan)
+            if not 0 < predicted < math.inf:
+                raise ValueError(f"metrics.{name} is {predicted}, expected above 0")
     return record
 
 
 def read_record(path: Path) -> RunRecord:
-    """One ``record.json``. Raises ``ConfigError`` naming the file and what is wrong with it."""
+    """One ``record.json``. Raises ``ConfigError`` with the file and what is wrong with it."""
     data = layout.read_json(path)
     try:
         return record_from_json(data)
@@ -156,20 +161,20 @@ def read_record(path: Path) -> RunRecord:
 
 
 def record_if_there(run_dir: RunDir) -> RunRecord | None:
-    """The record of a run that is over, else None. Raises as ``read_record`` does."""
+    """The record of a finished run, else None. Raises as ``read_record`` does."""
     if not run_dir.record.exists():
         return None
     try:
         return read_record(run_dir.record)
     except ConfigError:
-        # a trunk whose states were lost is trained again: its record may go while we read it
+        # a trunk whose states were lost is reopened: its record may be removed meanwhile
         if not run_dir.record.exists():
             return None
         raise
 
 
 def read_failure(run_dir: RunDir) -> str:
-    """Why a run failed, by its ``failure.json``; the run is retried whatever that says."""
+    """Why a run failed, from its ``failure.json``."""
     try:
         error = checksum.read(run_dir.failure, "it is not needed")["error"]
     except (ConfigError, KeyError, TypeError):
@@ -180,32 +185,32 @@ def read_failure(run_dir: RunDir) -> str:
 def find_sweeps(folder: Path) -> list[SweepDir]:
     """The sweeps at or below ``folder`` (a sweep, or a folder of sweeps), by name.
 
-    Raises ``ConfigError`` when there is no folder, or none with runs.
+    Raises ``ConfigError`` if there is no folder, or none with runs.
     """
     if not folder.exists():
         raise ConfigError(f"{folder}: no such folder; `slaw run --mode quick` makes results/quick")
     if not folder.is_dir():
         raise ConfigError(f"{folder}: a file, expected a results folder")
-    found = [SweepDir(p) for p in (folder, *sorted(folder.iterdir())) if (p / "runs").is_dir()]
-    if not found:
+    sweeps = [SweepDir(p) for p in (folder, *sorted(folder.iterdir())) if (p / "runs").is_dir()]
+    if not sweeps:
         raise ConfigError(
             f"{folder}: holds no run records; expected <sweep>/runs/<run_id>/record.json, "
             "made by `slaw run`"
         )
-    return found
+    return sweeps
 
 
 def only_sweep(folder: Path, remedy: str = "name one") -> SweepDir:
     """The sweep that ``folder`` is, or else the only one in it.
 
-    Sweeps are put together only where each is named. Raises ``ConfigError`` as ``find_sweeps``,
-    and for several with their names after the ``remedy``.
+    Several sweeps are combined only if each is named. Raises ``ConfigError`` as ``find_sweeps``
+    does, and for several sweeps, with the ``remedy`` and their names.
     """
-    found = find_sweeps(folder)
-    if found[0].path == folder or len(found) == 1:
-        return found[0]
-    names = ", ".join(str(sweep.path) for sweep in found)
-    raise ConfigError(f"{folder}: {len(found)} sweeps there; {remedy}: {names}")
+    sweeps = find_sweeps(folder)
+    if sweeps[0].path == folder or len(sweeps) == 1:
+        return sweeps[0]
+    names = ", ".join(str(sweep.path) for sweep in sweeps)
+    raise ConfigError(f"{folder}: {len(sweeps)} sweeps there; {remedy}: {names}")
 
 
 def two_sweeps(folders: Sequence[Path]) -> tuple[SweepDir, SweepDir]:
@@ -216,12 +221,12 @@ def two_sweeps(folders: Sequence[Path]) -> tuple[SweepDir, SweepDir]:
 
 
 def load_records(sweep: SweepDir) -> list[RunRecord]:
-    """Every finished run of ``sweep``, by run id. Raises ``ConfigError`` when there is none.
+    """Every finished run of ``sweep``, by run id. Raises ``ConfigError`` if there is none.
 
-    Safe while the sweep runs.
+    The sweep may be running.
     """
-    found = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
-    records = [record for record in found if record is not None]
+    read = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+    records = [record for record in read if record is not None]
     if not records:
         raise ConfigError(f"{sweep.path}: no finished run yet; `slaw status` says how far it is")
     return records
@@ -230,22 +235,22 @@ def load_records(sweep: SweepDir) -> list[RunRecord]:
 def append_curve(run_dir: RunDir, point: CurvePoint) -> None:
     """Add one line to the curve."""
     with run_dir.curve.open("a") as file:
-        # asked of the open file: whoever leases the run replaces it before reading on
+        # called with the file open: a process that takes the run first replaces the file
         run_dir.guard()
         file.write(checksum.line(to_json(point)))
 
 
 def curve_digest(points: Iterable[CurvePoint]) -> str:
-    """The SHA-256 of all but the clock of ``points``: equal for two trainings of one run."""
+    """The SHA-256 of ``points`` without their seconds: equal for two trainings of one run."""
     plain = [{k: v for k, v in to_json(p).items() if k != "seconds"} for p in points]
     return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
 
 
 def read_curve(run_dir: RunDir, record: RunRecord | None = None) -> list[CurvePoint]:
-    """The curve so far, by step; a torn last line (a crash while appending) is left out.
+    """The curve so far, by step, without a last line that a crash left incomplete.
 
-    Raises ``ConfigError`` when a line is not as it was written or, given the run's ``record``,
-    when the whole curve is not.
+    Raises ``ConfigError`` if a line is damaged or, given the run's ``record``, if the curve is not
+    the one it was made with.
     """
     points: list[CurvePoint] = []
     text = run_dir.curve.read_text(errors="replace") if _is_file(run_dir.curve) else ""
@@ -276,10 +281,10 @@ def _is_file(path: Path) -> bool:
 
 
 def cut_curve(run_dir: RunDir, step: int) -> list[CurvePoint]:
-    """Drop the points after ``step``, which a resumed run writes again; returns those kept."""
-    kept = [p for p in read_curve(run_dir) if p.step <= step]
-    write_curve(run_dir, kept)
-    return kept
+    """Remove the points after ``step``, which a resumed run writes again; returns the others."""
+    points = [p for p in read_curve(run_dir) if p.step <= step]
+    write_curve(run_dir, points)
+    return points
 
 
 def write_curve(run_dir: RunDir, points: Iterable[CurvePoint]) -> None:

@@ -32,6 +32,7 @@ from scaling_law.forecast.repeats import Repeats, repeats_under
 from scaling_law.forecast.session import FoundLaw
 from scaling_law.forecast.target import DEFAULT_GPU
 from scaling_law.forecast.training_setup import Recipe, largest_that_fits, make_recipe
+from scaling_law.spec.hyperparams import load_rule
 from scaling_law.spec.run import ModelSpec
 from scaling_law.units import format_bytes, format_count
 
@@ -212,11 +213,11 @@ def _recipe(
     found: FoundLaw, choice: Choice, base: Prediction, template: ModelSpec | None, rule: str | None
 ) -> tuple[Recipe | None, list[str]]:
     counted = base.convention.get("params", "")
+    if rule is not None:
+        load_rule(rule)  # an unknown one is no matter of shapes
     try:
         made = make_recipe(choice.params, choice.tokens, counted, template=template, rule=rule)
     except ConfigError as problem:
-        if rule is not None and str(problem).startswith("rule"):
-            raise
         return None, [f"no concrete shape: {problem}"]
     return made, _template_doubts(found, template, made)
 

@@ -236,8 +236,10 @@ def _recipe_lines(made: Allocated) -> list[str]:
     recipe = made.recipe
     if recipe is None:
         return []
-    shape, low, high = recipe.shape, *recipe.rule_params
-    measured = f"measured for {format_count(low)} to {format_count(high)} params"
+    shape, measured = recipe.shape, "measured at no size"
+    if recipe.rule_params:
+        low, high = recipe.rule_params
+        measured = f"measured for {format_count(low)} to {format_count(high)} params"
     if recipe.rule_tokens:
         low, high = recipe.rule_tokens
         measured += f" on {format_count(low)} to {format_count(high)} tokens"

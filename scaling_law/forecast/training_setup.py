@@ -7,14 +7,13 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.errors import ConfigError, FitError, did_you_mean
+from scaling_law.errors import ConfigError, FitError
 from scaling_law.forecast.shape import concrete_model
 from scaling_law.spec.counts import CONVENTIONS, count_params, memory_bytes
 from scaling_law.spec.hyperparams import (
     MAX_BATCH_TOKENS,
-    MEASURED,
-    MEASURED_TOKENS,
-    apply_rule,
+    Sizing,
+    load_rule,
     rule_for,
 )
 from scaling_law.spec.run import ModelSpec
@@ -31,8 +30,8 @@ class Recipe:
     """``model``; ``counted``, the convention its size was read in (``assumed`` where the law did
     not say); peak ``lr``, ``batch_tokens`` a step (``batch_wanted_tokens`` before rounding and
     limit), ``beta2`` and ``warmup_tokens`` by ``rule``, which was measured for ``rule_params``
-    (low, high) non-embedding parameters on ``rule_tokens`` (None: its LR knows no tokens), to
-    train on ``tokens``.
+    (low, high) non-embedding parameters (None: for none) on ``rule_tokens`` (None: its LR knows no
+    tokens), to train on ``tokens``.
 
     ``train_bytes`` and ``serve_bytes``: memory to train it and to serve it, over all devices.
     """
@@ -47,7 +46,7 @@ class Recipe:
     beta2: float
     warmup_tokens: float
     batch_wanted_tokens: float
-    rule_params: tuple[float, float]
+    rule_params: tuple[float, float] | None
     rule_tokens: tuple[float, float] | None
     train_bytes: int
     serve_bytes: int
@@ -66,23 +65,27 @@ class Recipe:
     @property
     def doubts(self) -> list[str]:
         """Where the rule is used outside what it was measured at."""
-        size, (low, high) = count_params(self.model).non_embedding, self.rule_params
-        found = []
-        if not low <= size <= high:
-            guess = size > _GUESSED * high or size * _GUESSED < low
-            advice = "its LR there is a guess: tune it on your own smaller runs"
-            found.append(
-                f"rule {self.rule} was measured for {format_count(low)} to {format_count(high)}"
-                f" non-embedding params, not for {format_count(size)}:"
-                f" {advice if guess else 'tune near its values'}"
-            )
-        found += self._token_doubts()
+        doubts = self._size_doubts() + self._token_doubts()
         if self.batch_wanted_tokens > MAX_BATCH_TOKENS:
-            found.append(
+            doubts.append(
                 f"rule {self.rule} would have batches of {format_count(self.batch_wanted_tokens)}"
                 f" tokens: they end at {format_count(MAX_BATCH_TOKENS)}, the largest validated"
             )
-        return found
+        return doubts
+
+    def _size_doubts(self) -> list[str]:
+        if self.rule_params is None:
+            return [f"rule {self.rule} was measured at no size: tune its LR on smaller runs"]
+        size, (low, high) = count_params(self.model).non_embedding, self.rule_params
+        if low <= size <= high:
+            return []
+        guess = size > _GUESSED * high or size * _GUESSED < low
+        advice = "its LR there is a guess: tune it on your own smaller runs"
+        return [
+            f"rule {self.rule} was measured for {format_count(low)} to {format_count(high)}"
+            f" non-embedding params, not for {format_count(size)}:"
+            f" {advice if guess else 'tune near its values'}"
+        ]
 
     def _token_doubts(self) -> list[str]:
         if self.rule_tokens is None:
@@ -119,19 +122,18 @@ def make_recipe(
     """
     counted, assumed = counted_as(convention)
     model = concrete_model(params, counted, template)
-    if rule is not None and rule not in MEASURED:
-        raise ConfigError(
-            f"rule {rule!r}{did_you_mean(rule, MEASURED)}: expected one of {', '.join(MEASURED)}"
-        )
     name = rule or rule_for(count_params(model).non_embedding)
-    choice = apply_rule(name, model, shortest_tokens=tokens, longest_tokens=tokens)
+    part = load_rule(name)
+    sizing = Sizing(model=model, shortest_tokens=tokens, longest_tokens=tokens)
+    choice = part.choose(sizing, part.settings())
     return Recipe(
         model=model,
         tokens=tokens,
         counted=counted,
         assumed=assumed,
-        rule_params=MEASURED[name],
-        rule_tokens=MEASURED_TOKENS.get(name),
+        rule=name,
+        rule_params=part.measured_params,
+        rule_tokens=part.measured_tokens,
         train_bytes=needed_bytes(model, "train"),
         serve_bytes=needed_bytes(model, "serve"),
         **dataclasses.asdict(choice),

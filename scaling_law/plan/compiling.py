@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from scaling_law.plan.plan import Plan
+from scaling_law.plan.plan import Plan, has_fast_loss
 
 LEAST_SECONDS = 600.0
 
@@ -20,7 +20,7 @@ def with_compiled(plan: Plan, policy: str) -> Plan:
         return plan
     runs = tuple(
         dataclasses.replace(run, resources=dataclasses.replace(run.resources, compiled=True))
-        if run.resources.stack is None and run.seconds >= LEAST_SECONDS
+        if run.resources.stack is None and run.seconds >= LEAST_SECONDS and has_fast_loss(run.spec)
         else run
         for run in plan.runs
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from scaling_law import parts
 from scaling_law.config.load import SweepConfig
 from scaling_law.config.schema import (
     HORIZONS,
@@ -17,10 +19,10 @@ from scaling_law.config.schema import (
     SizeRange,
 )
 from scaling_law.decode import build_shared
-from scaling_law.errors import PlanError
+from scaling_law.errors import ConfigError, PlanError
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.hyperparams import RuleChoice, apply_rule, beta2_for
+from scaling_law.spec.hyperparams import RuleChoice, Sizing, beta2_for
 from scaling_law.spec.run import (
     DEFAULT_OPTIMIZER,
     ModelSpec,
@@ -36,6 +38,7 @@ from scaling_law.spec.scales import (
     model_of,
     shape_for,
 )
+from scaling_law.spec.schedule import check_rates
 from scaling_law.units import format_count
 
 MAX_POINTS = 10_000
@@ -94,15 +97,8 @@ class Course:
         )
 
     def schedule(self, config: SweepConfig, decay_steps: int | None) -> ScheduleSpec:
-        """The learning rate of the trunk (``decay_steps`` None under WSD) or of one horizon."""
-        fields = {
-            "shape": config.schedule.shape,
-            "warmup_steps": self.warmup_steps,
-            "decay_steps": decay_steps,
-            "cooldown": config.schedule.cooldown,
-            "final_frac": config.schedule.final_frac,
-        }
-        return build_shared(ScheduleSpec, fields)  # a hundred seeds have the same
+        """The learning rate of the trunk (``decay_steps`` None) or of one horizon."""
+        return _schedule(config, self.warmup_steps, decay_steps)
 
 
 def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
@@ -279,17 +275,7 @@ def _course(
 ) -> Course:
     wanted = _horizons(entry, model)
     tokens = [horizon for horizon, _ in wanted]
-    try:
-        choice = apply_rule(
-            config.optim.rule,
-            model,
-            shortest_tokens=tokens[0],
-            longest_tokens=tokens[-1],
-            wsd=config.schedule.shape == "wsd",
-        )
-    except ValueError as problem:
-        raise PlanError(f"{config.where('optim', 'rule')}: {problem}") from None
-    choice = _overridden(config, choice, model)
+    choice = _overridden(config, rule_choice(config, model, tokens), model)
     batch = choice.batch_tokens
     warmup_steps = max(1, round(choice.warmup_tokens / batch))
     horizons = tuple(
@@ -300,6 +286,7 @@ def _course(
     if refusal:
         where = config.where("grid", number, _given(entry))
         raise PlanError(f"{where}: size {name}: {refusal}")
+    _check_schedule(config, warmup_steps, horizons)
     if entry.grow_from is not None:
         name += f"-from-{entry.grow_from}"
         name += f"-{format_count(entry.grow_at)}" if entry.grow_at is not None else ""
@@ -315,6 +302,66 @@ def _course(
         grow_from=entry.grow_from,
         grow_tokens=entry.grow_at,
     )
+
+
+def rule_choice(config: SweepConfig, model: ModelSpec, tokens: Sequence[float]) -> RuleChoice:
+    """What the config's rule says for one size with horizons of ``tokens``, rising.
+
+    Raises ``PlanError`` where the rule has no answer.
+    """
+    rule = config.choice("rule")
+    sizing = Sizing(
+        model=model,
+        shortest_tokens=tokens[0],
+        longest_tokens=tokens[-1],
+        shares_trunk=config.choice("schedule").part.shares_trunk,
+    )
+    try:
+        with parts.users_code(rule.word, rule.reference):
+            choice = rule.part.choose(sizing, rule.settings)
+        if not isinstance(choice, RuleChoice):
+            raise ValueError(f"rule {rule.spelled} chooses {choice!r}, expected a RuleChoice")
+        if choice.batch_tokens % model.n_ctx:
+            raise ValueError(
+                f"rule {rule.spelled} chooses a batch of {choice.batch_tokens} tokens, no multiple"
+                f" of model.n_ctx {model.n_ctx}"
+            )
+        return choice
+    except (ConfigError, ValueError) as problem:
+        raise PlanError(f"{config.where('optim', 'rule')}: {problem}") from None
+
+
+def _check_schedule(config: SweepConfig, warmup_steps: int, horizons: Sequence[Horizon]) -> None:
+    """Raises ``PlanError`` where the schedule's part, or its cooldown's, gives no learning rate."""
+    shape, cooldown = config.choice("schedule"), config.choice("cooldown")
+    try:
+        with (
+            parts.users_code(shape.word, shape.reference),
+            parts.users_code(cooldown.word, cooldown.reference),
+        ):
+            for horizon in horizons:
+                schedule = _schedule(config, warmup_steps, horizon.decay_steps)
+                check_rates(schedule, horizon.steps)
+    except (ConfigError, ValueError) as problem:
+        raise PlanError(f"{config.where('schedule', 'shape')}: {problem}") from None
+
+
+def _schedule(config: SweepConfig, warmup_steps: int, decay_steps: int | None) -> ScheduleSpec:
+    """The learning rate of a run."""
+    shape, cooldown = config.choice("schedule"), config.choice("cooldown")
+    fields = {
+        "shape": shape.reference.name,
+        "warmup_steps": warmup_steps,
+        "decay_steps": decay_steps,
+        "cooldown": cooldown.reference.name,
+        "final_frac": config.schedule.final_frac,
+        "shape_part": shape.beyond_name,
+        "cooldown_part": cooldown.beyond_name,
+    }
+    spec = build_shared(ScheduleSpec, fields)  # a hundred seeds have the same
+    if shape.reference.source_sha256 is None:
+        return spec
+    return build_shared(ScheduleSpec, {**fields, "recorded_end": spec.end_by_part()})
 
 
 def _given(entry: GridEntry) -> str:
@@ -344,8 +391,8 @@ def _in_steps(
     config: SweepConfig, index: int, tokens: float, cell: float | None, batch_tokens: int
 ) -> Horizon:
     steps = round(tokens / batch_tokens)
-    decays = config.schedule.shape == "wsd"
-    decay_steps = max(1, round(config.schedule.decay_frac * steps)) if decays else None
+    cools_down = config.choice("schedule").part.shares_trunk
+    decay_steps = max(1, round(config.schedule.decay_frac * steps)) if cools_down else None
     return Horizon(index=index, steps=steps, decay_steps=decay_steps, cell=cell)
 
 
@@ -411,7 +458,7 @@ def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
     optimizer = dataclasses.replace(optimizer, settings=rest)
     return OptimSpec(
         lr=choice.lr,
-        rule=choice.rule,
+        rule=config.choice("rule").reference.name,
         **betas,
         weight_decay=section.weight_decay,
         grad_clip=section.grad_clip,
@@ -423,4 +470,5 @@ def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
             warmup_tokens=section.warmup_tokens,
         ),
         optimizer=None if optimizer == Component(name=DEFAULT_OPTIMIZER) else optimizer,
+        rule_part=config.choice("rule").beyond_name,
     )

@@ -17,9 +17,10 @@ from scaling_law.spec.run import Growth, RunSpec, why_not_grown
 from scaling_law.units import format_count
 
 
-def linked(courses: Sequence[Course], wsd: bool) -> list[Course]:
+def linked(courses: Sequence[Course], shares_trunk: bool) -> list[Course]:
     """The courses with each grown one's step of its parent's trunk, parents first.
 
+    ``shares_trunk`` says whether the schedule has trunks.
     Raises ``PlanError`` with a line for each that cannot grow as asked.
     """
     by_name = {(course.size, course.seed): course for course in courses}
@@ -30,7 +31,7 @@ def linked(courses: Sequence[Course], wsd: bool) -> list[Course]:
             found.append(course)
             continue
         parent = by_name.get((course.grow_from, course.seed))
-        problem = _problem(course, parent, courses, wsd)
+        problem = _problem(course, parent, courses, shares_trunk)
         if problem or parent is None:
             problems[f"{course.where}: size {course.size}: {problem}"] = None
         else:
@@ -51,7 +52,9 @@ def _step(course: Course, parent: Course) -> int:
     return round(course.grow_tokens / parent.batch_tokens)
 
 
-def _problem(course: Course, parent: Course | None, courses: Sequence[Course], wsd: bool) -> str:
+def _problem(
+    course: Course, parent: Course | None, courses: Sequence[Course], shares_trunk: bool
+) -> str:
     """Why a course cannot grow as asked; "" when it can."""
     if parent is None:
         names = {c.size: None for c in courses if c.seed == course.seed and c.size != course.size}
@@ -59,8 +62,8 @@ def _problem(course: Course, parent: Course | None, courses: Sequence[Course], w
             f"no size {course.grow_from} with seed {course.seed} in the grid; it has"
             f" {', '.join(names) or 'no other'}"
         )
-    if not wsd:
-        return "growing needs a trunk at constant learning rate: schedule.shape wsd"
+    if not shares_trunk:
+        return "growing needs a schedule whose horizons share a trunk, such as schedule.shape wsd"
     if problem := why_not_grown(parent.model, course.model):
         return f"cannot start as {parent.size}: {problem}"
     step, last = _step(course, parent), parent.horizons[-1].branch_step

@@ -17,6 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from scaling_law import parts
 from scaling_law.config.load import CONFIG_KEY, Arm, SweepConfig
 from scaling_law.decode import build
 from scaling_law.errors import PlanError
@@ -27,8 +28,10 @@ from scaling_law.plan.growth import growth_from, linked, needed
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
 from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_name, arm_of, arm_tags
+from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import (
+    DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
     MAX_LABEL,
     Branch,
@@ -338,12 +341,14 @@ class _Planner:
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
         self.data, self.eval = self.config.data.spec(), self.config.eval.spec()
+        objective = self.config.choice("objective").component
+        self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
+        self.probes = tuple(choice.component for choice in self.config.choices["probe"]) or None
 
     def courses(self) -> list[Course]:
         """The grid's courses, parents first. Raises ``PlanError``."""
-        return linked(
-            expand(self.config, self.train_tokens), wsd=self.config.schedule.shape == "wsd"
-        )
+        shares_trunk = self.config.choice("schedule").part.shares_trunk
+        return linked(expand(self.config, self.train_tokens), shares_trunk)
 
     def label(self, course: Course, horizon: Horizon | None) -> str:
         """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep.
@@ -396,7 +401,8 @@ class _Planner:
     def trunk_steps(self, course: Course, horizons: Sequence[Horizon]) -> tuple[int, ...]:
         """Steps that a trunk serving these horizons, and what grows from it, must save; () for
         none."""
-        if self.config.schedule.shape != "wsd" or len(horizons) + len(course.grow_steps) < 2:
+        shares_trunk = self.config.choice("schedule").part.shares_trunk
+        if not shares_trunk or len(horizons) + len(course.grow_steps) < 2:
             return course.grow_steps
         return tuple(sorted({*(h.branch_step for h in horizons), *course.grow_steps}))
 
@@ -428,6 +434,8 @@ class _Planner:
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
+            objective=self.objective,
+            probes=self.probes,
         )
         resources = Resources(
             device=self.profile.kind,
@@ -480,6 +488,12 @@ class _Planner:
         if within is None or len(shorter) < LEAST_SIBLINGS:
             return None
         return EarlyStop(within=within, siblings=shorter)
+
+
+def has_fast_loss(spec: RunSpec) -> bool:
+    """Whether a model may compute the run's loss itself, in a stack or compiled."""
+    objective = parts.load("objective", spec.objective_component.reference)
+    return bool(objective.fast)
 
 
 def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:

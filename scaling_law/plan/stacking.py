@@ -13,7 +13,13 @@ from collections.abc import Sequence
 
 from scaling_law import parts
 from scaling_law.plan.packing import makespan_seconds
-from scaling_law.plan.plan import WORKER_START_SECONDS, Plan, PlannedRun, tasks_of
+from scaling_law.plan.plan import (
+    WORKER_START_SECONDS,
+    Plan,
+    PlannedRun,
+    has_fast_loss,
+    tasks_of,
+)
 from scaling_law.spec.counts import count_params, memory_bytes
 from scaling_law.spec.run import ModelSpec
 
@@ -43,6 +49,8 @@ def stackable(run: PlannedRun, device_kind: str) -> bool:
     """Whether ``run`` can share a program at all."""
     if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
         return False  # it hardly fits a slot alone
+    if not has_fast_loss(run.spec):
+        return False
     if not parts.load("optimizer", run.spec.optim.component.reference).stacks:
         return False
     if device_kind == "cpu":

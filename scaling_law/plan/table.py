@@ -194,9 +194,10 @@ def _optim(plan: Plan) -> str:
     clip = _each(
         "none" if spec.optim.grad_clip is None else f"{spec.optim.grad_clip:g}" for spec in specs
     )
+    cooling = {spec.schedule.shape for spec in specs if spec.schedule.decay_steps is not None}
     schedules = _each(
-        f"wsd, {spec.schedule.cooldown} cooldown"
-        if spec.schedule.shape == "wsd"
+        f"{spec.schedule.shape}, {spec.schedule.cooldown} cooldown"
+        if spec.schedule.shape in cooling
         else spec.schedule.shape
         for spec in specs
     )

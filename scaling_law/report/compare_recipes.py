@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir, atomic_write, check_folder
 from scaling_law.files.record import load_records
-from scaling_law.fit.recipes.compare_recipes import NATS, Versus, compare_sweeps
+from scaling_law.fit.recipes.compare_recipes import Versus, compare_sweeps
 from scaling_law.report import compare_figures, style
 from scaling_law.report.compare_figures import (
     at_loss_words,
@@ -272,7 +272,7 @@ def _pairs(versus: Versus) -> Section:
         for pairs in by_size(versus).values()
         for p in pairs
     ]  # fmt: skip
-    unit = "nats" if versus.unit == NATS else "bits"
+    unit = versus.unit.split()[0]
     head = (
         "size and seed", "tokens", "loss of A", "loss of B", f"B − A ({unit})", "B − A",
         "over seed noise", "run of A", "run of B",

@@ -1,4 +1,4 @@
-"""What a finished run no longer needs goes: by its worker, or by whoever finds it left."""
+"""Removes the files that a finished run no longer needs."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from scaling_law.files.layout import RunDir
 
 
 def temporary_files(run_dir: RunDir) -> list[Path]:
-    """Those that a worker makes; the lease's are ``files.lease.clear_leftovers``'s."""
+    """The temporary files of a worker, without those of its lease (``lease.clear_leftovers``)."""
     written = (run_dir.record, run_dir.failure, run_dir.curve, run_dir.progress, run_dir.weights)
     return [*layout.leftovers(*written), *run_dir.checkpoints.glob(".*.tmp")]
 
 
 def clean_up_run(run_dir: RunDir, keep_steps: Collection[int] = ()) -> None:
-    """Remove all but results from the folder of a finished run, and the states in ``keep_steps``.
+    """Remove everything but results and the states in ``keep_steps`` from a finished run's folder.
 
-    Safe to be done by two at once, and again.
+    Two processes may do this at once, and it may be repeated.
     """
     spent = {run_dir.progress, run_dir.failure, run_dir.checkpoints}
     # listed once: of ten thousand finished runs hardly one has anything to remove
-    found = [path for path in run_dir.path.iterdir() if path in spent or _is_temporary(path)]
-    kept = {run_dir.checkpoint(step) for step in keep_steps}
-    if run_dir.checkpoints in found:
-        found += set(run_dir.checkpoints.iterdir()) - kept
-    for path in found:
+    paths = [path for path in run_dir.path.iterdir() if path in spent or _is_temporary(path)]
+    needed = {run_dir.checkpoint(step) for step in keep_steps}
+    if run_dir.checkpoints in paths:
+        paths += set(run_dir.checkpoints.iterdir()) - needed
+    for path in paths:
         if path != run_dir.checkpoints:
             path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # not empty, or not there
+    with contextlib.suppress(OSError):  # not empty, or missing
         run_dir.checkpoints.rmdir()
 
 

@@ -1,4 +1,4 @@
-"""Two trainings of one run held against each other, to the last bit."""
+"""Compares two trainings of one run, to the last bit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any
 from scaling_law.files.record import CurvePoint, RunRecord
 from scaling_law.spec.run import to_json
 
-# What two equal trainings may differ in: the clock and the memory ...
+# Fields in which two equal trainings may differ: time and memory ...
 CLOCK = (
     "seconds", "tokens_per_second", "peak_memory_bytes", "finished_at", "schema_version",
-    "curve_sha256",  # the curves themselves are compared, and older records have none
+    "curve_sha256",  # the curves themselves are compared; older records have no hash
 )  # fmt: skip
-# ... and where and how they were run, which may explain a difference in the rest.
+# ... and where and how they ran, which may explain a difference in the other fields.
 SURROUNDINGS = (
-    "device", "threads", "micro_seqs", "stacked", "versions", "git_commit", "precision_reason",
+    "device", "threads", "micro_seqs", "stacked", "versions", "environment", "git_commit",
+    "precision_reason",
 )  # fmt: skip
 COMPARED = (
     "run_id", "spec", "status", "kind", "params_total", "params_non_embedding", "params_matmul",
@@ -29,17 +30,17 @@ _MOST_FIELDS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class ValueDifference:
-    """One value that is not the same; ``step`` None for a field of the record."""
+    """One value that differs."""
 
     name: str
-    step: int | None
-    kept: Any
+    step: int | None  # of the curve point; None for a field of the record
+    saved: Any
     again: Any
 
     @property
     def size_frac(self) -> float:
-        """|kept - again| over the larger of the two; 1 for what is not two numbers."""
-        numbers = [v for v in (self.kept, self.again) if isinstance(v, int | float)]
+        """|saved - again| over the larger of the two; 1 unless both are numbers."""
+        numbers = [v for v in (self.saved, self.again) if isinstance(v, int | float)]
         if len(numbers) < 2:
             return 1.0
         largest = max(map(abs, numbers))
@@ -47,19 +48,19 @@ class ValueDifference:
 
     def __str__(self) -> str:
         where = "record" if self.step is None else f"step {self.step}"
-        return f"{self.name} ({where}): {_shown(self.kept)} kept, {_shown(self.again)} now"
+        return f"{self.name} ({where}): {_shown(self.saved)} saved, {_shown(self.again)} now"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunComparison:
-    """How one run came out again."""
+    """How one run, trained again, compares with its record."""
 
     label: str
-    origin: str
-    points: int
-    loss_nats: float | None
+    origin: str  # where the second training began, in words
+    points: int  # of the saved curve
+    loss_nats: float | None  # final, per token
     differences: tuple[ValueDifference, ...]
-    surroundings: tuple[str, ...]
+    surroundings: tuple[str, ...]  # what else differs and may explain them
 
     @property
     def equal(self) -> bool:
@@ -68,7 +69,7 @@ class RunComparison:
 
     @property
     def text(self) -> str:
-        """A line where all is equal; else what differs, where it starts, what may explain it."""
+        """One line if all is equal; else what differs, where it starts, what may explain it."""
         if self.equal:
             loss = "no loss" if self.loss_nats is None else f"{self.loss_nats!r} nats/token"
             return (
@@ -98,62 +99,62 @@ class RunComparison:
             yield "  may explain it: " + "; ".join(self.surroundings)
         else:
             yield (
-                "  same machine, versions, threads and stacking: the kept files were changed, or"
-                " this machine does not repeat itself"
+                "  same machine, versions, threads and stacking: the saved files were changed, or"
+                " this machine does not compute the same bits twice"
             )
 
 
 def compare(
-    kept: RunRecord,
-    kept_curve: Sequence[CurvePoint],
+    saved: RunRecord,
+    saved_curve: Sequence[CurvePoint],
     again: RunRecord,
     curve: Sequence[CurvePoint],
     *,
     origin: str,
 ) -> RunComparison:
-    """Every curve point and every field that training decides; ``origin`` says where it began."""
+    """Compare every curve point and every field that training decides."""
     return RunComparison(
-        label=kept.spec.label,
+        label=saved.spec.label,
         origin=origin,
-        points=len(kept_curve),
-        loss_nats=kept.val_loss_nats,
-        differences=(*_curve_differences(kept_curve, curve), *_record_differences(kept, again)),
-        surroundings=tuple(_surroundings(kept, again)),
+        points=len(saved_curve),
+        loss_nats=saved.val_loss_nats,
+        differences=(*_curve_differences(saved_curve, curve), *_record_differences(saved, again)),
+        surroundings=tuple(_surroundings(saved, again)),
     )
 
 
 def _curve_differences(
-    kept: Sequence[CurvePoint], again: Sequence[CurvePoint]
+    saved: Sequence[CurvePoint], again: Sequence[CurvePoint]
 ) -> Iterator[ValueDifference]:
-    ours, theirs = ({point.step: point for point in curve} for curve in (kept, again))
+    ours, theirs = ({point.step: point for point in curve} for curve in (saved, again))
     for step in sorted({*ours, *theirs}):
         if step not in ours or step not in theirs:
             there = ("a point" if step in side else "no point" for side in (ours, theirs))
-            yield ValueDifference(name="curve", step=step, kept=next(there), again=next(there))
+            yield ValueDifference(name="curve", step=step, saved=next(there), again=next(there))
             continue
         for name in POINT_COMPARED:
             pair = getattr(ours[step], name), getattr(theirs[step], name)
             if pair[0] != pair[1]:
-                yield ValueDifference(name=name, step=step, kept=pair[0], again=pair[1])
+                yield ValueDifference(name=name, step=step, saved=pair[0], again=pair[1])
 
 
-def _record_differences(kept: RunRecord, again: RunRecord) -> Iterator[ValueDifference]:
+def _record_differences(saved: RunRecord, again: RunRecord) -> Iterator[ValueDifference]:
     for name in COMPARED:
-        pair = getattr(kept, name), getattr(again, name)
+        pair = getattr(saved, name), getattr(again, name)
         if pair[0] != pair[1]:
-            yield ValueDifference(name=name, step=None, kept=pair[0], again=pair[1])
+            yield ValueDifference(name=name, step=None, saved=pair[0], again=pair[1])
 
 
-def _surroundings(kept: RunRecord, again: RunRecord) -> Iterator[str]:
+def _surroundings(saved: RunRecord, again: RunRecord) -> Iterator[str]:
     for name in SURROUNDINGS:
-        ours, theirs = to_json(getattr(kept, name)), to_json(getattr(again, name))
+        ours, theirs = to_json(getattr(saved, name)), to_json(getattr(again, name))
         if ours == theirs or name == "precision_reason":
             continue
-        if name == "versions":
-            for package in sorted({*ours, *theirs}):
-                if ours.get(package) != theirs.get(package):
-                    yield f"{package} {ours.get(package)} then, {theirs.get(package)} now"
-        else:
+        if isinstance(ours, dict) and isinstance(theirs, dict):
+            for key in sorted({*ours, *theirs}):
+                if ours.get(key) != theirs.get(key):
+                    yield f"{key} {ours.get(key)} then, {theirs.get(key)} now"
+        elif name != "environment":  # records of older versions lack it
             yield f"{name} {_shown(ours)} then, {_shown(theirs)} now"
 
 

@@ -1,4 +1,4 @@
-"""Whether a branch may stop early: its own curve, its trunk's and its siblings', from disk."""
+"""Decides whether a branch may stop early, from its curve, its trunk's and its siblings'."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from scaling_law.train.learning_curve import Finished, Forecast, predict_final
 
 
 def known_enough(sweep: SweepDir, run_dir: RunDir, spec: RunSpec) -> Forecast | None:
-    """The forecast of ``spec``'s final loss if it is as narrow as the spec asks, else None.
+    """The forecast of the run's final loss if it is as narrow as the spec asks, else None.
 
-    A sibling that diverged, failed or itself stopped early has no final loss to learn from.
+    A sibling that diverged, failed or stopped early itself has no final loss to learn from.
     """
     if spec.early_stop is None or spec.branch is None:
         return None

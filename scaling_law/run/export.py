@@ -1,4 +1,4 @@
-"""``slaw export``: finds the run and its kept weights; torch is loaded in a process of its own."""
+"""Runs ``slaw export``: finds a run's weights and writes them in a process that loads torch."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 from scaling_law.errors import EXIT_USAGE, ConfigError, EngineError, quoted
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import find_sweeps, read_record
-from scaling_law.run.engines.local import worker_environment
+from scaling_law.run.engines import worker_environment
 from scaling_law.units import format_bytes
 
 FORMATS = ("safetensors", "hf")
 
 
 def export_run(source: Path, wanted: str | None, to: Path, form: str) -> str:
-    """Write the weights of ``wanted`` (a run id or label) to ``to``; what was written, in words.
+    """Write the weights of ``wanted`` (a run id or label) to ``to``; returns a line about them.
 
-    ``source`` is the run's own folder, a sweep, or a folder of sweeps. Raises ``ConfigError`` when
-    the run, its weights or the library are not there, or the model cannot be written so.
+    ``source`` is the run's own folder, a sweep, or a folder of sweeps. Raises ``ConfigError`` if
+    the run, its weights or the library are missing, or the model cannot be written in ``form``.
     """
     run_dir = _find(source, wanted)
     record = read_record(run_dir.record)
     if not run_dir.weights.is_file():
         raise ConfigError(
-            f"{run_dir.path}: its weights were not kept; set keep_weights: all (or largest), delete"
-            " this folder and run the sweep's line again: it trains to the same bits"
+            f"{run_dir.path}: its weights were not saved; set keep_weights: all (or largest),"
+            " delete this folder and run the sweep again: it trains to the same bits"
         )
     if importlib.util.find_spec("safetensors") is None:
         raise ConfigError("export needs safetensors: pip install 'scaling-law[export]'")
@@ -38,11 +38,11 @@ def export_run(source: Path, wanted: str | None, to: Path, form: str) -> str:
         check=False,
         env=worker_environment(),
     )
-    said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    message = (done.stderr.strip().splitlines() or ["no message"])[-1]
     if done.returncode == EXIT_USAGE:
-        raise ConfigError(said)
+        raise ConfigError(message)
     if done.returncode:
-        raise EngineError(f"exporting {record.spec.label} failed: {said}")
+        raise EngineError(f"exporting {record.spec.label} failed: {message}")
     loss = "" if record.val_loss_nats is None else f", {record.val_loss_nats:.4f} nats/token"
     size = sum(path.stat().st_size for path in to.iterdir())
     return (
@@ -55,21 +55,21 @@ def _find(source: Path, wanted: str | None) -> RunDir:
     if wanted is None and RunDir(source).record.is_file():
         return RunDir(source)
     finished = [d for s in find_sweeps(source) for d in s.run_dirs() if d.record.is_file()]
-    kept = [d for d in finished if d.weights.is_file()]
+    saved = [d for d in finished if d.weights.is_file()]
     if wanted is None:
-        if len(kept) == 1:
-            return kept[0]
-        names = ", ".join(d.path.name for d in kept[:4]) + (", ..." if len(kept) > 4 else "")
+        if len(saved) == 1:
+            return saved[0]
+        names = ", ".join(d.path.name for d in saved[:4]) + (", ..." if len(saved) > 4 else "")
         raise ConfigError(
-            f"{source}: {len(kept)} runs with kept weights"
+            f"{source}: {len(saved)} runs with saved weights"
             + (
                 f" ({names}); choose one with --run"
-                if kept
-                else "; set keep_weights: all (or largest) before a sweep is run"
+                if saved
+                else "; set keep_weights: all (or largest) before running a sweep"
             )
         )
-    found = [d for d in finished if wanted in (d.path.name, read_record(d.record).spec.label)]
-    if len(found) != 1:
-        which = "no finished run" if not found else f"{len(found)} runs are called"
+    matches = [d for d in finished if wanted in (d.path.name, read_record(d.record).spec.label)]
+    if len(matches) != 1:
+        which = "no finished run" if not matches else f"{len(matches)} runs are called"
         raise ConfigError(f"{source}: {which} {quoted(wanted)}; expected a run id or a label")
-    return found[0]
+    return matches[0]

@@ -1,7 +1,7 @@
-"""What a sweep began with and goes on with: its config, its plan and its prepared text.
+"""Keeps what a sweep began with: its config, its plan and its prepared text.
 
-A package upgrade between two calls changes the installed corpus, and a later calibration may
-cut the grid elsewhere; the runs of one sweep must not straddle either.
+A package upgrade between two calls changes the installed corpus, and a later calibration may cut
+the grid differently; all runs of one sweep must share both.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def begun_plan(
 ) -> Plan | None:
     """The plan this sweep began with, if the config and the kind of device are the same.
 
-    A damaged ``sweep.yaml`` is written anew where the plan names the config. Raises
-    ``SlawError`` when ``plan.json`` is damaged.
+    A damaged ``sweep.yaml`` is written again if the plan names the config. Raises ``SlawError``
+    if ``plan.json`` is damaged.
     """
     if not sweep.plan.is_file():
         return None
@@ -72,20 +72,19 @@ def begun_plan(
     try:
         checksum.read_text(sweep.config, known)
     except ConfigError as damage:
-        say(f"{damage}; written anew")
+        say(f"{damage}; written again")
         _write_config(config, sweep)
     return dataclasses.replace(plan, slots=profile.slots)
 
 
 def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
-    """Raise ``ConfigError`` where finished runs of the sweep are of another recipe than ``plan``:
-    another text, tokenizer, context, rule or schedule.
+    """Raise ``ConfigError`` if finished runs of the sweep are of another recipe than ``plan``.
 
-    No law describes both; larger sizes, other horizons and seeds may join, and arms of the
+    No law describes two recipes; other sizes, horizons and seeds may be added, and arms of the
     config's axes.
     """
-    kept = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
-    specs = [record.spec for record in kept if record is not None]
+    records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+    specs = [record.spec for record in records if record is not None]
     if not specs:
         return
     phrases = _differences([run.spec for run in plan.runs], specs)
@@ -93,7 +92,7 @@ def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
         raise ConfigError(
             f"{sweep.path}: {len(specs)} finished runs of another recipe are there:"
             f" {'; '.join(phrases)}; a law is fitted to one recipe: choose another folder with"
-            " --out, or make the config as theirs was"
+            " --out, or change the config to theirs"
         )
 
 
@@ -113,28 +112,31 @@ def _differences(new: Sequence[RunSpec], old: Sequence[RunSpec]) -> list[str]:
 
 
 def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> bool:
-    """Whether ``sweep.yaml`` plans the same runs: another version wrote other keys.
-
-    Where curves are shown besides is no part of it.
-    """
+    """Whether ``sweep.yaml`` plans the same runs; another version may write other keys."""
     try:
         checksum.read_text(sweep.config, known)
         begun = load_config(sweep.config, device_kind=config.device_kind)
     except ConfigError:
         return False
-    return _untracked(begun) == _untracked(config)
+    return _what_is_trained(begun) == _what_is_trained(config)
 
 
-def _untracked(config: SweepConfig) -> SweepConfig:
-    arms = tuple(dataclasses.replace(arm, config=_untracked(arm.config)) for arm in config.crossed)
-    return dataclasses.replace(config, trackers=(), crossed=arms)
+def _what_is_trained(config: SweepConfig) -> SweepConfig:
+    """The config without where its runs are executed and where their curves are shown."""
+    choices = {
+        word: chosen for word, chosen in config.choices.items() if word not in ("engine", "tracker")
+    }
+    arms = tuple(
+        dataclasses.replace(arm, config=_what_is_trained(arm.config)) for arm in config.crossed
+    )
+    return dataclasses.replace(config, choices=choices, crossed=arms)
 
 
 def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
     """The dataset this sweep began with, every token checked; prepared on the first call.
 
-    Damaged tokens are prepared again. Raises ``ConfigError`` when the pinned text cannot be had
-    any more.
+    Damaged tokens are prepared again. Raises ``ConfigError`` if the pinned text is no longer
+    available.
     """
     _refuse_several_texts(config, sweep)
     spec = config.data.spec()
@@ -148,20 +150,20 @@ def pinned_data(config: SweepConfig, sweep: SweepDir, say: Say) -> Dataset:
         if fresh == folder and folder.is_dir():
             shutil.rmtree(folder)
         dataset = _sound(prepare(spec, progress=say), say)
-        if dataset is None:  # it was there for another corpus state's pin, and is damaged too
+        if dataset is None:  # prepared earlier from another corpus state, and damaged too
             shutil.rmtree(fresh)
             dataset = open_dataset(prepare(spec, progress=say))
     if pin is not None:
         _check_same_text(sweep, pin, dataset)
-    found = {
+    now = {
         "spec": to_json(spec),
         "folder": str(dataset.folder),
         "fingerprint": dataset.fingerprint,
         "tokens_sha256": dataset.token_hashes,
     }
-    # the folder may lie elsewhere on another machine that is at work on the sweep
-    if pin is None or {**pin, "folder": found["folder"]} != found:
-        checksum.write(sweep.data, found)
+    # the folder may differ on another machine that works on the sweep
+    if pin is None or {**pin, "folder": now["folder"]} != now:
+        checksum.write(sweep.data, now)
     return dataset
 
 
@@ -174,7 +176,7 @@ def _refuse_several_texts(config: SweepConfig, sweep: SweepDir) -> None:
 
 
 def _sound(folder: Path, say: Say) -> Dataset | None:
-    """The dataset in ``folder``, or None, after saying so, where a file of it is damaged."""
+    """The dataset in ``folder``; None, with a message, if one of its files is damaged."""
     try:
         dataset = open_dataset(folder)
         dataset.check()
@@ -187,20 +189,20 @@ def _sound(folder: Path, say: Say) -> Dataset | None:
 def _check_same_text(sweep: SweepDir, pin: dict[str, Any], dataset: Dataset) -> None:
     if pin["fingerprint"] != dataset.fingerprint:
         raise ConfigError(
-            f"{sweep.path}: began on corpus {pin['fingerprint']}, whose cache is gone, and the"
-            f" text here is now {dataset.fingerprint}; start a new sweep with --out"
+            f"{sweep.path}: began on corpus {pin['fingerprint']}, which is no longer cached, and"
+            f" the text here is now {dataset.fingerprint}; start a new sweep with --out"
         )
     if pin.get("tokens_sha256", dataset.token_hashes) != dataset.token_hashes:
         raise ConfigError(
-            f"{sweep.path}: its text is there but other versions cut it into other tokens;"
-            " install those its records name, or start a new sweep with --out"
+            f"{sweep.path}: its text is there, but the installed versions cut it into other tokens;"
+            " install those that its records name, or start a new sweep with --out"
         )
 
 
 def _read_pin(sweep: SweepDir, spec: DataSpec, say: Say) -> dict[str, Any] | None:
-    """``data.json``; for a damaged one what the sweep's records name stands in.
+    """``data.json``; if it is damaged, the text that the sweep's records name.
 
-    None where nothing is pinned: checkpoints name their text themselves.
+    None if nothing is pinned: checkpoints name their text themselves.
     """
     if not sweep.data.exists():
         return None
@@ -208,19 +210,19 @@ def _read_pin(sweep: SweepDir, spec: DataSpec, say: Say) -> dict[str, Any] | Non
         pin = checksum.read(sweep.data, "")
         known = {"spec": dict, "folder": str, "fingerprint": str}
         if any(type(pin.get(name)) is not kind for name, kind in known.items()):
-            raise ConfigError(f"{sweep.data}: damaged (no pin of a text)")
+            raise ConfigError(f"{sweep.data}: damaged (it names no text)")
         return pin
     except ConfigError as problem:
         damage = problem.lines[0].rstrip("; ")
-    kept = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
-    texts = {r.corpus_fingerprint for r in kept if r.spec.data == spec}
-    if kept and len(texts) != 1:
+    records = [read_record(d.record) for d in sweep.run_dirs() if d.record.is_file()]
+    texts = {r.corpus_fingerprint for r in records if r.spec.data == spec}
+    if records and len(texts) != 1:
         raise ConfigError(
-            f"{sweep.data}: damaged, and no record says which text the runs began with; if nothing"
-            " here was trained yet delete it, else start a new sweep with --out"
+            f"{sweep.data}: damaged, and no record says which text the runs began with; delete it"
+            " if nothing here has been trained yet, else start a new sweep with --out"
         )
-    say(f"{damage}; written anew")
-    if not kept:
+    say(f"{damage}; written again")
+    if not records:
         return None
     folder = str(dataset_folder(spec))
     return {"spec": to_json(spec), "folder": folder, "fingerprint": texts.pop()}

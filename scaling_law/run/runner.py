@@ -1,4 +1,7 @@
-"""Ready runs -> engine -> what the disk says: the same line again goes on where it stopped."""
+"""Trains a plan: hands ready runs to an engine and reads from the disk what became of them.
+
+A runner that was stopped is resumed by running the same command again.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ import contextlib
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from scaling_law.errors import (
     EXIT_INTERRUPTED,
@@ -25,62 +28,45 @@ from scaling_law.files.lease import LeasedElsewhere, Leases, wait_for
 from scaling_law.files.record import RunRecord, read_failure, read_record, record_if_there
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.run.cleanup import clean_up_run
+from scaling_law.run.engines import Executor, Handle, SubmissionState
 from scaling_law.run.peers import Peers
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import SweepProgress, describe_end
 from scaling_law.run.sweep_state.text import news_line
-from scaling_law.spec.run import Resources, to_json
+from scaling_law.spec.run import to_json
 from scaling_law.versions import RESOURCES, SPEC
 
 _POLL_SECONDS = 0.1
-# How long workers may take to finish their step and write a checkpoint when asked to stop.
+# How long workers may take to finish a step and write a checkpoint once asked to stop.
 _STOP_SECONDS = 300.0
-# A worker that dies without a word (killed for memory, say), or hangs, gets one more try.
+# A run whose worker died without a reason (killed for memory, say) or hung gets one more try.
 _MAX_DEATHS = 2
-_LEAST_FREE_BYTES = 2**16  # less than a failure and its folder take
+_LEAST_FREE_BYTES = 2**16  # failure.json and its folder need more than this
 
 
-# What a run fails with whose worker died, or hung, every time.
+# Why a run failed whose worker died, or hung, every time.
 _DEATHS = {
-    False: "its worker died twice without a word",
-    True: "its worker hung twice; if one step may take so long, raise SLAW_HUNG_SECONDS",
+    "ended": "its worker died twice without giving a reason",
+    "hung": "its worker hung twice; if one step may take so long, raise SLAW_HUNG_SECONDS",
 }
-
-
-class Engine(Protocol):
-    """Where runs are executed; success is never its to decide.
-
-    ``state`` is ``running``, ``over``, ``elsewhere`` (over, and others have or took what has no
-    record) or ``hung`` (over, killed for giving no sign of life).
-    """
-
-    slots: int
-
-    def submit(self, run_dirs: Sequence[RunDir], resources: Resources) -> Any: ...
-
-    def state(self, handle: Any) -> str: ...
-
-    def cancel(self, handle: Any) -> None: ...
-
-    def close(self, seconds: float = ...) -> None: ...
 
 
 @dataclass(kw_only=True)
 class SweepOutcome:
-    """How a sweep ended: run ids by fate, and for those that did not finish the reason."""
+    """How a sweep ended: run ids by result, most with the reason."""
 
     done: list[str] = field(default_factory=list)
-    stopped_early: dict[str, str] = field(default_factory=dict)  # among the done
+    stopped_early: dict[str, str] = field(default_factory=dict)  # these are in ``done`` as well
     diverged: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)
-    done_before: int = 0  # over, well or diverged, when this ``slaw run`` began
-    stopped_by: int | None = None
-    seconds: float = 0.0
+    blocked: dict[str, str] = field(default_factory=dict)  # their trunk did not get there
+    done_before: int = 0  # runs that were done or diverged when this ``slaw run`` began
+    stopped_by: int | None = None  # the number of the signal
+    seconds: float = 0.0  # of this ``slaw run``
 
     @property
     def exit_code(self) -> int:
-        """0 all over (diverged runs are results), 3 a run failed, 75 or 130 stopped."""
+        """0 all finished (diverged runs are results), 3 a run failed, 75 or 130 stopped."""
         if self.stopped_by is not None:
             return EXIT_INTERRUPTED if self.stopped_by == signal.SIGINT else EXIT_PREEMPTED
         return EXIT_RUN_FAILED if self.failed else EXIT_OK
@@ -88,7 +74,7 @@ class SweepOutcome:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[dict[str, int]]:
-    """Collects the first stop signal under ``"signal"`` instead of dying of it."""
+    """Catch stop signals; the number of the first is stored under ``"signal"``."""
     caught: dict[str, int] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -104,49 +90,49 @@ def _signals() -> Iterator[dict[str, int]]:
 
 
 class Runner:
-    """Drives one plan on one engine to its end."""
+    """Trains one plan on one engine to its end."""
 
-    def __init__(self, plan: Plan, sweep: SweepDir, engine: Engine) -> None:
+    def __init__(self, plan: Plan, sweep: SweepDir, executor: Executor) -> None:
         self.plan = plan
         self.sweep = sweep
-        self.engine = engine
+        self.executor = executor
         self.outcome = SweepOutcome()
         self.dashboard = Dashboard(sweep)
-        self._busy: dict[str, Any] = {}
-        self._deaths: dict[str, int] = {}
-        self._together: dict[str, int] = {}  # how many a run was last submitted with
-        self._alone: set[str] = set()  # what failed in a stack is tried on its own
+        self._busy: dict[str, Handle] = {}  # by run id; the runs of a stack share one
+        self._deaths: dict[str, int] = {}  # how often a run's worker died or hung
+        self._together: dict[str, int] = {}  # how many runs a run was last submitted with
+        self._alone: set[str] = set()  # runs whose stack failed: each is tried on its own
         self._peers = Peers(sweep)
-        self._branches: dict[str, list[PlannedRun]] = {}  # of a trunk; what grows from it as well
-        self._taken_back: dict[str, int] = {}  # how often a trunk was, for a damaged state
+        self._branches: dict[str, list[PlannedRun]] = {}  # by trunk: its branches, grown runs
+        self._reopened: dict[str, int] = {}  # how often a trunk was, for a damaged state
         for run in plan.runs:
             if run.spec.parent:
                 self._branches.setdefault(run.spec.parent.trunk_id, []).append(run)
 
     def run(self) -> SweepOutcome:
-        """Train what is left of the plan; returns when all is over or a signal stopped it."""
+        """Train what is left of the plan; returns when all runs have ended or a signal stops it."""
         began = time.monotonic()
         with Leases() as leases:
             wait_for(self.sweep.lease, leases, lambda holder: None)
             self._reconcile()
         flops = {run.run_id: run.flops_spent for run in self.plan.runs}
-        over = {*self.outcome.done, *self.outcome.diverged}
+        finished = {*self.outcome.done, *self.outcome.diverged}
         progress = SweepProgress(
             flops,
-            over,
-            self.engine.slots,
+            finished,
+            self.executor.slots,
             news=self._news,
             seconds_left=self.dashboard.seconds_left,
         )
-        self.outcome.done_before = len(over)
-        if over:
-            progress.say(f"{len(over)} of {len(flops)} runs were finished before")
+        self.outcome.done_before = len(finished)
+        if finished:
+            progress.say(f"{len(finished)} of {len(flops)} runs had already finished")
         try:
             with _signals() as caught:
                 self._loop(progress, caught)
         finally:
             progress.close()
-            self.engine.close()
+            self.executor.close()
         self._block_the_rest()
         self.outcome.seconds = time.monotonic() - began
         return self.outcome
@@ -156,26 +142,26 @@ class Runner:
         return None if snapshot is None else news_line(snapshot)
 
     def _reconcile(self) -> None:
-        """Take the disk's word for what is over, and write the folders of what is not."""
+        """Read from the disk which runs have ended, and write the folders of the others."""
         for run in self.plan.runs:
             run_dir = self.sweep.run(run.run_id)
             if run_dir.record.exists():
                 record = read_record(run_dir.record)
-                if self._has_what_branches_need(run, record) or not self._take_back(run):
+                if self._has_what_branches_need(run, record) or not self._reopen(run):
                     self._note_record(record)
                     continue
             spec, resources = SPEC.stamp(to_json(run.spec)), RESOURCES.stamp(to_json(run.resources))
-            _keep(run_dir.spec, spec, layout.read_json, layout.write_json)
-            _keep(run_dir.resources, resources, _read_sealed, checksum.write)
-        for run_id in self._over():
+            _write_if_new(run_dir.spec, spec, layout.read_json, layout.write_json)
+            _write_if_new(run_dir.resources, resources, _read_checked, checksum.write)
+        for run_id in self._ended():
             self._clean_up(run_id)
         self._peers.note_failures(run.run_id for run in self.plan.runs)
 
-    def _take_back(self, run: PlannedRun) -> bool:
-        """Forget a trunk's record: it is over, but a state that an unfinished branch needs is gone.
+    def _reopen(self, run: PlannedRun) -> bool:
+        """Remove the record of a trunk that lacks a state which an unfinished branch needs.
 
-        It goes on from an older one, or from the start. False where somebody else is at it, or
-        has done what needed the state.
+        The trunk resumes from an older state, or from the start. False if another process holds
+        it, or the branch has finished meanwhile.
         """
         run_dir = self.sweep.run(run.run_id)
         try:
@@ -216,82 +202,81 @@ class Runner:
         while "signal" not in caught:
             self._collect(progress)
             self._look_around(progress)
-            over = len(self._over())
+            ended = len(self._ended())
             self._submit(progress)
             if not self._busy:
                 if self._peers.held:
                     self._peers.report_waiting(progress.say)
-                elif len(self._over()) == over and not self._looked_again(progress):
+                elif len(self._ended()) == ended and not self._notice_changes(progress):
                     return
             progress.refresh()
             self.dashboard.refresh()
             time.sleep(_POLL_SECONDS)
         self.outcome.stopped_by = caught["signal"]
         progress.say("stopping: each worker finishes its step and writes a checkpoint")
-        for handle in {id(handle): handle for handle in self._busy.values()}.values():
-            self.engine.cancel(handle)
+        for handle in _distinct(self._busy.values()):
+            self.executor.cancel(handle)
         deadline = time.monotonic() + _STOP_SECONDS
         while self._busy and time.monotonic() < deadline:
             self._collect(progress)
             time.sleep(_POLL_SECONDS)
 
     def _look_around(self, progress: SweepProgress) -> None:
-        """Take note of what other ``slaw run``s have finished or failed meanwhile."""
+        """Note which runs other ``slaw run``s have finished or failed meanwhile."""
         if not self._peers.is_time_to_look():
             return
-        self._looked_again(progress)
+        self._notice_changes(progress)
         for run_id, reason in self._peers.failed(self._waiting()).items():
             self.outcome.failed[run_id] = reason
             progress.ended(run_id, f"{self.plan.by_id[run_id].spec.label}: FAILED: {reason}")
 
     def _waiting(self) -> set[str]:
-        return {run.run_id for run in self.plan.runs} - self._over() - set(self._busy)
+        return {run.run_id for run in self.plan.runs} - self._ended() - set(self._busy)
 
-    def _looked_again(self, progress: SweepProgress) -> bool:
-        """Whether more was over, or less, than was thought.
+    def _notice_changes(self, progress: SweepProgress) -> bool:
+        """Read from the disk what other ``slaw run``s changed; whether they changed anything.
 
-        The states of a branch that others ended may be gone before its record is seen, and a
-        trunk may have been taken back.
+        They finish runs, whose states may be gone before the record is seen, and reopen trunks.
         """
-        found = self._peers.finished(self._waiting())
-        for run_id in found:
-            self._found(run_id, progress)
+        finished = self._peers.finished(self._waiting())
+        for run_id in finished:
+            self._note_finished(run_id, progress)
         waiting = [self.plan.by_id[run_id].spec.branch for run_id in self._waiting()]
         trunks = {branch.trunk_id for branch in waiting if branch is not None}
-        again = [
+        reopened = [
             run_id
             for run_id in trunks.intersection(self.outcome.done)
             if not self.sweep.run(run_id).record.is_file()
         ]
-        for run_id in again:
+        for run_id in reopened:
             self.outcome.done.remove(run_id)
-        return bool(found or again)
+        return bool(finished or reopened)
 
-    def _found(self, run_id: str, progress: SweepProgress) -> None:
-        """A run is over: note its record, and drop what nobody needs any more."""
+    def _note_finished(self, run_id: str, progress: SweepProgress) -> None:
+        """Note a run's record, and remove the files that no run needs any more."""
         record = read_record(self.sweep.run(run_id).record)
         self._note_record(record)
         self._clean_up(run_id)
         progress.ended(run_id, describe_end(record))
 
-    def _over(self) -> set[str]:
-        out = self.outcome
-        return {*out.done, *out.diverged, *out.failed}
+    def _ended(self) -> set[str]:
+        outcome = self.outcome
+        return {*outcome.done, *outcome.diverged, *outcome.failed}
 
     def _submit(self, progress: SweepProgress) -> None:
-        free = self.engine.slots - len(set(map(id, self._busy.values())))
+        free = self.executor.slots - len(_distinct(self._busy.values()))
         if free <= 0:
             return
         self._peers.held.clear()
         saved = {trunk_id: self._saved_steps(trunk_id) for trunk_id in self._branches}
-        for group in self._groups(self.plan.ready(self._over(), saved, self._busy)):
+        for group in self._groups(self.plan.ready(self._ended(), saved, self._busy)):
             runs = [run for run in group if self._is_free(run.run_id, progress)]
             if not runs:
                 continue
             run_dirs = [self.sweep.run(run.run_id) for run in runs]
             for run_dir in run_dirs:
                 run_dir.failure.unlink(missing_ok=True)
-            handle = self.engine.submit(run_dirs, runs[0].resources)
+            handle = self.executor.submit(runs)
             for run, run_dir in zip(runs, run_dirs, strict=True):
                 self._busy[run.run_id] = handle
                 self._together[run.run_id] = len(runs)
@@ -301,104 +286,104 @@ class Runner:
                 return
 
     def _is_free(self, run_id: str, progress: SweepProgress) -> bool:
-        """Whether nobody else is at a run, or has finished it."""
+        """Whether no other process trains a run, or has finished it."""
         holder = self._peers.holder(run_id)
         if holder is not None:
             self._peers.held[run_id] = holder
             return False
         if not self.sweep.run(run_id).record.is_file():
             return True
-        self._found(run_id, progress)
+        self._note_finished(run_id, progress)
         return False
 
     def _groups(self, ready: Sequence[PlannedRun]) -> list[list[PlannedRun]]:
-        """Single runs, and stacks none of whose members' trunks is still to get there."""
+        """What to submit together: single runs, and stacks whose members are all ready."""
         groups: dict[str, list[PlannedRun]] = {}
         for run in ready:
             alone = run.run_id in self._alone
             name = run.run_id if alone else run.resources.stack or run.run_id
             groups.setdefault(name, []).append(run)
-        over, able = self._over(), {run.run_id for run in ready}
-        lost: set[str] = set()  # what starts from a run that is over without having got there
-        late: set[str | None] = set()
+        ended, able = self._ended(), {run.run_id for run in ready}
+        lost: set[str] = set()  # runs whose trunk ended before their branch point
+        late: set[str | None] = set()  # stacks with a member whose trunk is still under way
         for run in self.plan.runs:
-            if run.run_id in {*over, *able, *self._busy}:
+            if run.run_id in {*ended, *able, *self._busy}:
                 continue
-            if run.spec.parent and run.spec.parent.trunk_id in {*over, *lost}:
+            if run.spec.parent and run.spec.parent.trunk_id in {*ended, *lost}:
                 lost.add(run.run_id)
             elif run.resources.stack in groups:
                 late.add(run.resources.stack)
         return [runs for name, runs in groups.items() if name not in late]
 
     def _collect(self, progress: SweepProgress) -> None:
-        words: dict[int, str] = {}  # asked once for all the runs of a stack
+        states: dict[int, SubmissionState] = {}  # the engine is asked once for all of a stack
         for run_id, handle in list(self._busy.items()):
-            if id(handle) not in words:
-                words[id(handle)] = self.engine.state(handle)
-            if words[id(handle)] != "running":
+            if id(handle) not in states:
+                states[id(handle)] = self.executor.state(handle)
+            if states[id(handle)] != "running":
                 del self._busy[run_id]
-                self._settle(run_id, words[id(handle)], progress)
+                self._settle(run_id, states[id(handle)], progress)
 
-    def _settle(self, run_id: str, word: str, progress: SweepProgress) -> None:
-        """Read from the folder what became of a run whose worker has let go of it."""
+    def _settle(self, run_id: str, state: SubmissionState, progress: SweepProgress) -> None:
+        """Read from its folder what became of a run whose submission has ended."""
         run_dir = self.sweep.run(run_id)
         label = self.plan.by_id[run_id].spec.label
         if self._trains_trunk_again(run_id, progress):
             run_dir.failure.unlink(missing_ok=True)
         elif run_dir.record.is_file():
-            self._found(run_id, progress)
-        elif word == "elsewhere" and not run_dir.failure.is_file():
-            pass  # whoever has it will end it, or leave it for us
+            self._note_finished(run_id, progress)
+        elif state == "elsewhere" and not run_dir.failure.is_file():
+            pass  # the process that holds it finishes it, or leaves it to this one
         elif self._together.get(run_id, 1) > 1 and self.outcome.stopped_by is None:
-            # whose fault it was shows when each is on its own: bits do not depend on company
+            # trained alone, each shows whether it was the cause; its bits stay the same
             self._alone.add(run_id)
-            progress.say(f"{label}: its stack failed or died; it goes on alone")
+            progress.say(f"{label}: its stack failed or died; it is trained alone now")
         elif run_dir.failure.is_file():
             self.outcome.failed[run_id] = read_failure(run_dir)
             progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
             if self._deaths[run_id] >= _MAX_DEATHS:
-                reason = _no_space(run_dir) or _DEATHS[word == "hung"]
+                reason = _no_space(run_dir) or _DEATHS[state]
                 self.outcome.failed[run_id] = reason
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
             else:
-                how = "hung and was killed" if word == "hung" else "died"
+                how = "hung and was killed" if state == "hung" else "died"
                 progress.say(f"{label}: its worker {how}; trying once more")
 
     def _trains_trunk_again(self, run_id: str, progress: SweepProgress) -> bool:
-        """Whether a state that branches start from turned out to be damaged, and is come by again.
+        """Whether a branch-point checkpoint is missing and its trunk trains again to write it.
 
-        The worker of a branch removes such a state. A trunk that is over is taken back, one under
-        way at its end: it goes on from its newest older state, to the same bits. As often as it
-        has branches, lest a disk that damages whatever it is given be written to for ever.
+        The worker of a branch removes a damaged checkpoint. A finished trunk is reopened, a
+        running one when it ends: it resumes from before the checkpoint and writes the same bits
+        again. It is reopened once for each of its branches, so that this ends even on a disk that
+        damages every file.
         """
-        run, is_over = self.plan.by_id[run_id], self.sweep.run(run_id).record.is_file()
+        run, has_record = self.plan.by_id[run_id], self.sweep.run(run_id).record.is_file()
         parent = run.spec.parent
-        if parent is not None and not is_over:
+        if parent is not None and not has_record:
             trunk_id = parent.trunk_id
             lost = parent.at_step not in self._saved_steps(trunk_id)
         else:
             trunk_id, record = run_id, self.sweep.run(run_id).record
-            lost = is_over and not self._has_what_branches_need(run, read_record(record))
+            lost = has_record and not self._has_what_branches_need(run, read_record(record))
         if not lost or trunk_id in self._busy or trunk_id in self.outcome.failed:
             return lost
-        self._taken_back[trunk_id] = self._taken_back.get(trunk_id, 0) + 1
-        if self._taken_back[trunk_id] > len(self._branches[trunk_id]):
+        self._reopened[trunk_id] = self._reopened.get(trunk_id, 0) + 1
+        if self._reopened[trunk_id] > len(self._branches[trunk_id]):
             return False
-        if not self._take_back(self.plan.by_id[trunk_id]):
+        if not self._reopen(self.plan.by_id[trunk_id]):
             return trunk_id != run_id
         if trunk_id in self.outcome.done:
             self.outcome.done.remove(trunk_id)
         label = self.plan.by_id[trunk_id].spec.label
-        progress.say(f"{label}: a state that branches need is damaged; trained to it again")
+        progress.say(f"{label}: a branch-point checkpoint is damaged; training to it again")
         return True
 
     def _clean_up(self, run_id: str) -> None:
-        """Leave only results of a finished run, and a trunk's states until all that starts from
-        it is over.
+        """Remove from a finished run's folder all but results and states that runs still need.
 
-        While somebody has a run it is his to tidy.
+        A run that another process holds is cleaned up by that process.
         """
         run = self.plan.by_id[run_id]
         keep = () if self._is_spent(run_id) else run.resources.save_steps
@@ -409,7 +394,7 @@ class Runner:
             clean_up_run(self.sweep.run(parent.trunk_id))
 
     def _is_spent(self, run_id: str) -> bool:
-        """Whether a run and all that starts from its states are over."""
+        """Whether a run and all runs that start from its states have finished."""
         family = [run_id, *(run.run_id for run in self._branches.get(run_id, []))]
         return all(self.sweep.run(member).record.is_file() for member in family)
 
@@ -417,25 +402,30 @@ class Runner:
         if self.outcome.stopped_by is not None:
             return
         for run in self.plan.runs:
-            if run.run_id not in self._over():
-                assert run.spec.parent is not None, "only runs with a parent can be left waiting"
+            if run.run_id not in self._ended():
+                assert run.spec.parent is not None, "only a run with a parent can be left waiting"
                 trunk = run.spec.parent.trunk_id
                 reason = self.outcome.diverged.get(trunk) or self.outcome.failed.get(trunk)
                 reason = reason or self.outcome.blocked.get(trunk, "")
                 self.outcome.blocked[run.run_id] = f"its trunk did not get there: {reason}"
 
 
-def _read_sealed(path: Path) -> Any:
+def _distinct(handles: Iterable[Handle]) -> list[Handle]:
+    """Each submission once; the runs of a stack share one."""
+    return list({id(handle): handle for handle in handles}.values())
+
+
+def _read_checked(path: Path) -> Any:
     return checksum.read(path, "")
 
 
-def _keep(
+def _write_if_new(
     path: Path,
     value: Any,
     read: Callable[[Path], Any],
     write: Callable[[Path, Any], None],
 ) -> None:
-    """Write what is not there yet: others may be at work by the same file."""
+    """Write ``value`` unless it is there already: another ``slaw run`` may be using the file."""
     with contextlib.suppress(ConfigError):
         if path.is_file() and read(path) == value:
             return
@@ -443,12 +433,7 @@ def _keep(
 
 
 def _no_space(run_dir: RunDir) -> str:
-    """Why a worker could not even say why it failed; "" where the disk has space."""
+    """Why a worker could not write why it failed; "" if the disk has space."""
     if shutil.disk_usage(run_dir.path).free >= _LEAST_FREE_BYTES:
         return ""
-    return "No space left on device; free some and type the same line again"
-
-
-def engine_log(sweep: SweepDir) -> Path:
-    """Where workers' own standard error goes."""
-    return sweep.path / "workers.log"
+    return "No space left on device; free some and run the same command again"

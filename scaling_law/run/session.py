@@ -1,16 +1,13 @@
-"""From a config's name to a finished sweep: device, data, plan, run. No torch in this process."""
+"""Runs a sweep from a config's name to its end: device, data, plan, runs. It loads no torch."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import os
 import secrets
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,21 +16,21 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
-from scaling_law.config.trackers import by_name
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
-from scaling_law.errors import ConfigError, DeviceError, EngineError, Preempted, SlawError
-from scaling_law.files import checksum, layout
+from scaling_law.errors import ConfigError, Preempted, SlawError
+from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import Leases, LeaseWatch, clear_leftovers, wait_for
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
-from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed, shared_by
+from scaling_law.plan.device_profile import DeviceProfile, shared_by
 from scaling_law.plan.plan import Plan, make_plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
+from scaling_law.run import engines
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.units import count_of, format_count, format_seconds
 
@@ -43,74 +40,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user asked ``slaw run`` or ``slaw plan`` for.
+    """What the user asked ``slaw run`` or ``slaw plan`` for."""
 
-    ``config`` is a path or a shipped name; ``overrides`` the ``--set`` texts; ``out`` the
-    sweep's folder (``results/<name>`` when None).
-    """
-
-    config: str
+    config: str  # a path or a shipped name
     device: str = "auto"
-    overrides: tuple[str, ...] = field(default=())
-    out: str | None = None
+    overrides: tuple[str, ...] = field(default=())  # the texts of --set
+    out: str | None = None  # the sweep's folder; None for results/<name>
+    engine: str | None = None  # its name or its file's path; None for the config's
 
 
 Say = Callable[[str], None]
 
 
-def measured_profile(device: str, say: Say) -> DeviceProfile:
-    """The device's profile: cached, or measured now in a process of its own.
-
-    Raises ``DeviceError`` when the device is not there, ``EngineError`` when measuring fails.
-    """
-    cached = load_profile(device)
-    if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
-        return refreshed(cached)
-    command = [sys.executable, "-m", "scaling_law.train.device", device]
-    code, heard = _heard(command, say)
-    last = heard[-1] if heard else "no message"
-    if code == DeviceError.exit_code:
-        raise DeviceError(last)
-    if code:
-        raise EngineError(f"measuring device {device!r} failed: {last}")
-    if heard:
-        say("\n".join(heard))
-    profile = load_profile(device)
-    if profile is None:
-        raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
-    return profile
-
-
-def _heard(command: list[str], say: Say) -> tuple[int, list[str]]:
-    """Exit code and standard error of a measurement, but for its begin, said as it begins."""
-    from scaling_law.run.engines.local import worker_environment
-
-    lines: list[str] = []
-    environment = worker_environment()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None, "asked for"
-        for line in map(str.rstrip, process.stderr):
-            if line.startswith("calibrating"):
-                say(f"{line}; kept for the next time")
-            else:
-                lines.append(line)
-    return process.returncode, lines
-
-
 def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
-    """Both, the config's errors first: nobody should wait for a calibration to see a typo."""
+    """Both; errors in the config are reported before a calibration that takes a while."""
     config = _config(request, "cpu" if request.device == "auto" else request.device)
-    profile = measured_profile(request.device, say)
+    profile = engines.profile(config.choice("engine"), request.device, say)
     if profile.kind != config.device_kind:
         config = _config(request, profile.kind)
     return config, shared_by(profile, config.limits.slots)
 
 
 def _config(request: Request, kind: str) -> SweepConfig:
-    """The config on a kind of device, its corpus looked for as well.
+    """The config on a kind of device and on the engine that was asked for.
 
-    A sweep that has its tokens goes on without the text they were made of.
+    Its corpus must exist, unless the sweep has its tokens already.
     """
+    config = _config_with_corpus(request, kind)
+    if request.engine in (None, config.choice("engine").spelled):
+        return config
+    choices = {**config.choices, "engine": (engines.engine_named(str(request.engine)),)}
+    return dataclasses.replace(config, choices=choices)
+
+
+def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
     read = functools.partial(
         load_config, request.config, overrides=request.overrides, device_kind=kind
     )
@@ -131,7 +94,7 @@ def _folder(request: Request, config: SweepConfig) -> SweepDir:
 
 
 def sweep_folder(request: Request) -> SweepDir:
-    """The folder of the sweep that ``request`` names; it may not exist yet."""
+    """The folder of the sweep that ``request`` names; it need not exist yet."""
     if request.out is not None:
         return SweepDir(Path(request.out))
     config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
@@ -139,23 +102,24 @@ def sweep_folder(request: Request) -> SweepDir:
 
 
 def resumed(request: Request) -> Request:
-    """``request``, or where it names a sweep's folder the one that goes on with that sweep.
+    """``request``, or if it names a sweep's folder, the request that resumes that sweep.
 
-    On the kind of device it began on. Raises ``ConfigError`` for a folder without one sweep and
-    its config, one whose config was changed there, and a loop of ``--adaptive``.
+    It resumes on the kind of device it began on. Raises ``ConfigError`` for a folder without
+    exactly one sweep and its config, for a config that was changed there, and for a sweep begun
+    with ``--adaptive``.
     """
     folder = Path(request.config)
     try:
         if not folder.is_dir():
             return request
-    except OSError:  # a name too long, say: for the reader of configs to refuse
+    except OSError:  # a name too long, say, which the reader of configs refuses
         return request
     sweep = SweepDir(folder)
     if not sweep.config.is_file():
         sweep = only_sweep(folder)
     if sweep.adaptive.is_file():
         raise ConfigError(
-            f"{sweep.path}: begun with --adaptive; type the line that began it again, with its"
+            f"{sweep.path}: begun with --adaptive; run the command that began it again, with its"
             " config and target"
         )
     try:
@@ -174,19 +138,19 @@ def resumed(request: Request) -> Request:
 
 
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
-    """Config and plan, nothing written and no data prepared.
+    """Config and plan; nothing is written and no data are prepared.
 
-    Epochs and the corpus's size are checked only where the data were prepared before.
+    Epochs and the corpus's size are checked only if the data are already prepared.
     """
     config, profile, tokens = inputs(request, say)
     plan = _planned(config, profile, tokens)
     if tokens is None:
-        say("data not prepared yet: epochs unknown until `slaw data prepare` or `slaw run`")
+        say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
     return config, plan
 
 
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
-    """All that a plan needs: config, device, and training tokens where prepared before."""
+    """What a plan needs: config, device, and training tokens if they are already prepared."""
     config, profile = _config_and_profile(request, say)
     folder = dataset_folder(config.data.spec())
     if (folder / "meta.json").is_file():
@@ -202,19 +166,18 @@ def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | No
 
 
 def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:
-    """Plan and train, go on with, or join others in, a sweep; returns when it is over or stopped.
+    """Begin, resume or join a sweep; returns when it has ended or was stopped.
 
-    Raises ``SlawError`` before anything is written when the sweep cannot be run as asked.
+    Raises ``SlawError`` before anything is written if the sweep cannot be run as asked.
     """
-    # here, because a dry run trains nothing and should not load what does
-    from scaling_law.run.engines.local import LocalEngine
-    from scaling_law.run.runner import Runner, engine_log
-    from scaling_law.run.tracking import HURRY_SECONDS, tracked
+    # imported here: a dry run does not train
+    from scaling_law.run.runner import Runner
+    from scaling_law.run.tracking import HURRY_SECONDS, chosen_trackers, tracked
 
     with _stoppable(), Leases() as leases:
         config, profile = _config_and_profile(request, say)
         sweep = _folder(request, config)
-        if not sweep.plan.exists():  # a grid that cannot be run should not wait for its data
+        if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
             make_plan(config, profile, train_tokens=None)
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
@@ -225,12 +188,14 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
                 _remove_empty(sweep)
             raise
         say(_opening(plan, dataset, sweep))
-        runner = Runner(plan, sweep, LocalEngine(plan.slots, engine_log(sweep)))
-        with tracked(sweep, plan.name, by_name(config.trackers), say) as patience:
+        executor = engines.start(config.choice("engine"), sweep, plan.slots)
+        runner = Runner(plan, sweep, executor)
+        trackers = chosen_trackers(config.choices["tracker"])
+        with tracked(sweep, plan.name, trackers, say) as patience:
             outcome = runner.run()
             if outcome.stopped_by is not None:
                 patience.seconds = HURRY_SECONDS
-    runner.dashboard.write()  # once more: this one is no longer at work
+    runner.dashboard.write()  # once more, now that this process no longer works on the sweep
     _remove_empty(sweep)
     return sweep, plan, outcome
 
@@ -238,9 +203,9 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 def _agreed(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, leases: Leases, say: Say
 ) -> tuple[Dataset, Plan]:
-    """Data and plan of the sweep, on which one ``slaw run`` at a time decides.
+    """Data and plan of the sweep; one ``slaw run`` at a time decides on them.
 
-    From then on ``leases`` tells all others that this one is at work.
+    From then on ``leases`` shows other processes that this one works on the sweep.
     """
     with Leases() as planning:
         lease = wait_for(
@@ -255,21 +220,21 @@ def _agreed(
             path.unlink(missing_ok=True)
         began = sweep.data.exists()
         try:
-            found = _prepared(config, profile, sweep, say)
+            agreed = _prepared(config, profile, sweep, say)
         except SlawError:
             if not (began or sweep.plan.exists()):
                 sweep.data.unlink(missing_ok=True)
             raise
         leases.take(sweep.runners / f"{os.getpid()}-{secrets.token_hex(4)}")
-    return found
+    return agreed
 
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGUSR1 raise ``Preempted``; the runner, once it is on, stops its runs first."""
+    """SIGTERM and SIGUSR1 raise ``Preempted``; a running runner stops its runs first."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Preempted("stopped; run the same line again to go on")
+        raise Preempted("stopped; run the same command again to resume")
 
     before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGUSR1)}
     try:
@@ -282,27 +247,27 @@ def _stoppable() -> Iterator[None]:
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Dataset, Plan]:
-    """Data and plan of a claimed sweep folder: those it began with, or new ones."""
+    """Data and plan of a leased sweep folder: those it began with, or new ones."""
     from scaling_law.run.pinned import begun_plan, keep_plan, pinned_data, refuse_other_recipe
 
-    plan = begun_plan(config, profile, sweep, say)  # a damaged one need not wait for data
+    plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
     if plan is None:
         _refuse_beside_others(sweep)
         refuse_other_recipe(_planned(config, profile, None), sweep)
     dataset = pinned_data(config, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
-            said = "the config is not the one its runs began with; new runs beside them"
+            news = "the config differs from the one its runs began with; adding new runs"
             if sweep.adaptive.is_file():
-                said = "a further round of its adaptive loop; new runs beside the earlier ones"
-            say(f"{sweep.path}: {said}")
+                news = "a further round of its adaptive loop; adding new runs"
+            say(f"{sweep.path}: {news}")
         plan = _planned(config, profile, dataset.n_tokens("train"))
         keep_plan(plan, config, sweep)
     return dataset, plan
 
 
 def _refuse_beside_others(sweep: SweepDir) -> None:
-    """Raise ``ConfigError`` where a sweep of another config is at work in the same folder."""
+    """Raise ``ConfigError`` if a ``slaw run`` of another config works on the same folder."""
     watch = LeaseWatch()
     for path in sweep.runner_leases():
         holder = watch.holder(path)
@@ -314,14 +279,14 @@ def _refuse_beside_others(sweep: SweepDir) -> None:
 
 
 def _remove_empty(sweep: SweepDir) -> None:
-    """Remove the folders of a sweep that nothing is in."""
+    """Remove the folders of a sweep that are empty."""
     for folder in (sweep.runners, sweep.path, sweep.path.parent):
-        with contextlib.suppress(OSError):  # not empty: somebody else's
+        with contextlib.suppress(OSError):  # not empty: other files are there
             folder.rmdir()
 
 
 def _check_writable(folder: Path) -> None:
-    """Raise ``ConfigError`` before any work when nothing can be written to ``folder``."""
+    """Raise ``ConfigError`` before any work if ``folder`` cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -333,7 +298,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
-    """What is about to happen, in a few lines."""
+    """What the sweep will do, in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
     points = len(plan.runs) - trunks
     lines = [
@@ -354,27 +319,27 @@ def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
 
 
 def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = True) -> str:
-    """What happened, and what to type next; where it is not the ``last`` round, only the former."""
+    """What happened and, after the ``last`` round, which command to run next."""
     by_id = plan.by_id
-    words = [f"{len(outcome.done)} of {count_of(len(plan.runs), 'run')} done"]
-    for name, found in (
+    counts = [f"{len(outcome.done)} of {count_of(len(plan.runs), 'run')} done"]
+    for name, runs in (
         ("of them stopped early (loss predicted)", outcome.stopped_early),
         ("diverged", outcome.diverged),
         ("failed", outcome.failed),
         ("not run", outcome.blocked),
     ):
-        if found:
-            words.append(f"{len(found)} {name}")
-    took = f" in {format_seconds(outcome.seconds)}"
+        if runs:
+            counts.append(f"{len(runs)} {name}")
+    end = f" in {format_seconds(outcome.seconds)}"
     if outcome.done_before == len(plan.runs):
-        took = "; all were over before" + (", nothing left to do" if last else "")
-    lines = [", ".join(words) + took]
-    troubles = {**outcome.diverged, **outcome.failed, **outcome.blocked}
-    lines += [f"  {by_id[run_id].spec.label}: {reason}" for run_id, reason in troubles.items()]
+        end = "; all runs had already finished" + ("; nothing to do" if last else "")
+    lines = [", ".join(counts) + end]
+    reasons = {**outcome.diverged, **outcome.failed, **outcome.blocked}
+    lines += [f"  {by_id[run_id].spec.label}: {reason}" for run_id, reason in reasons.items()]
     if outcome.stopped_by is not None:
-        lines.append("stopped; run the same line again to go on from the checkpoints")
+        lines.append("stopped; run the same command again to resume from the checkpoints")
     elif outcome.failed:
-        lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same line again to retry")
+        lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same command again to retry")
     elif last:
         by = by_options(varying_keys(arms_of([run.spec for run in plan.runs])))
         lines.append(f"next: slaw fit {sweep.path}{by}")
@@ -384,6 +349,6 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
 
 
 def dry_run_text(config: SweepConfig, plan: Plan, note: str = "") -> str:
-    """The plan's table under the name of its config and a ``note`` on what was chosen."""
+    """The plan's table under the config's name and a ``note``."""
     head = f"sweep {config.name} (dry run: nothing is written)" + (f"\n{note}" if note else "")
     return f"{head}\n\n{render_plan(plan)}"

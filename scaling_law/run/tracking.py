@@ -1,8 +1,8 @@
-"""Curves to trackers, in a process of its own that reads them from the disk as they grow.
+"""Sends curves to trackers, from a process of its own that reads them from the disk.
 
-Training never waits for a tracker and does not know of any: one that is missing, raises, hangs or
-fills its disk is told of once and dropped. What was sent is kept in the tracker's folder, so that
-the same line again goes on after the last point. ``python -m scaling_law.run.tracking SWEEP NAME
+Training never waits for a tracker and knows of none: one that is missing, raises, hangs or fills
+its disk is reported once and dropped. What was sent is noted in the tracker's folder, so that a
+resumed sweep continues after the last point. ``python -m scaling_law.run.tracking SWEEP NAME
 OPTIONS`` ends when its standard input does, and so with its ``slaw run``, however that ends.
 """
 
@@ -14,27 +14,29 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scaling_law.config.trackers import TrackerOptions
+from scaling_law import parts
+from scaling_law.config.compose import Choice
 from scaling_law.errors import EXIT_OK, ConfigError, one_line
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import read_curve, read_record
-from scaling_law.run.trackers import Tracker, open_tracker
-from scaling_law.spec.run import run_spec_from_json, to_json
+from scaling_law.run.trackers import Tracker, TrackerPart
+from scaling_law.spec.component import Component, component_from_json
+from scaling_law.spec.run import run_spec_from_json
 
 Say = Callable[[str], None]
 POLL_SECONDS = 2.0
-# Uploads may take a while at the end; a tracker that hangs must not hold the sweep up for long.
+# Uploads may take a while at the end; a tracker that hangs must not delay the sweep for long.
 PATIENCE_SECONDS = 60.0
-HURRY_SECONDS = 5.0  # where the sweep itself was asked to stop
+HURRY_SECONDS = 5.0  # if the sweep itself was asked to stop
 
 
 class Feed:
-    """Sends what is new in a sweep's curves and records to one tracker."""
+    """Sends new points and records of a sweep to one tracker."""
 
     def __init__(self, name: str, sweep: SweepDir, tracker: Tracker) -> None:
         self._sweep, self._tracker = sweep, tracker
@@ -42,14 +44,14 @@ class Feed:
         self._sent: dict[str, int] = {}
         self._ended: set[str] = set()
         self._seen: dict[str, tuple[int, int]] = {}
-        # damaged, everything is sent once more: a point twice, rather than one never
+        # if it is damaged, everything is sent again: better a point twice than never
         with contextlib.suppress(ConfigError, KeyError, TypeError, ValueError, AttributeError):
-            kept = checksum.read(self._state, "")
-            sent = {str(run_id): int(step) for run_id, step in kept["sent"].items()}
-            self._sent, self._ended = sent, set(map(str, kept["ended"]))
+            state = checksum.read(self._state, "")
+            sent = {str(run_id): int(step) for run_id, step in state["sent"].items()}
+            self._sent, self._ended = sent, set(map(str, state["ended"]))
 
     def poll(self) -> None:
-        """Send what has come since the last time. Raises whatever the tracker raises."""
+        """Send what is new since the last call. Raises whatever the tracker raises."""
         changed = False
         for run_dir in self._sweep.run_dirs():
             if run_dir.path.name not in self._ended:
@@ -59,18 +61,18 @@ class Feed:
             checksum.write(self._state, content)
 
     def _follow(self, run_dir: RunDir) -> bool:
-        """Whether anything of this run was sent."""
-        run_id, over = run_dir.path.name, run_dir.record.is_file()
+        """Send what is new of one run; whether there was anything."""
+        run_id, finished = run_dir.path.name, run_dir.record.is_file()
         try:
             stat = run_dir.curve.stat()
             look = (stat.st_size, stat.st_mtime_ns)
-            if look == self._seen.get(run_id) and not over:
+            if look == self._seen.get(run_id) and not finished:
                 return False
             spec = run_spec_from_json(layout.read_json(run_dir.spec))
             points = read_curve(run_dir)
-            record = read_record(run_dir.record) if over else None
+            record = read_record(run_dir.record) if finished else None
         except (OSError, ConfigError, KeyError, TypeError, ValueError, AttributeError):
-            return False  # not there yet, or damaged: for others to say
+            return False  # missing, or damaged, which other readers report
         self._seen[run_id] = look
         new = [point for point in points if point.step > self._sent.get(run_id, -1)]
         if new:
@@ -84,33 +86,76 @@ class Feed:
 
 
 def _started(run_dir: RunDir, seconds: float) -> float:
-    """The Unix time at which the run's clock was 0, as if it had never been interrupted."""
+    """The Unix time of second 0 of the run, as if it had never been interrupted."""
     return run_dir.curve.stat().st_mtime - seconds
 
 
 @dataclass
 class Patience:
-    """How long trackers may take once the runs are over."""
+    """How long trackers may take once the runs have ended."""
 
     seconds: float = PATIENCE_SECONDS
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A tracker as a config chooses it, on its way to the process that feeds it.
+
+    ``component`` is the part with its settings;
+    ``file`` is the user's own file that it is, None for a part of the package.
+    """
+
+    component: Component
+    file: Path | None = None
+
+    def open(self, folder: Path, sweep: str) -> Tracker:
+        """The tracker. Raises whatever it raises."""
+        if self.file is not None:
+            parts.read_file("tracker", self.file)
+        part: TrackerPart = parts.load("tracker", self.component.reference)
+        try:
+            return part.open(folder, sweep, self.component.settings_as(part.settings))
+        except ImportError as problem:
+            remedy = f"; {part.install}" if part.install else ""
+            raise ConfigError(f"it is not installed ({problem}){remedy}") from None
+
+
+def chosen_trackers(choices: Sequence[Choice]) -> list[Chosen]:
+    """The trackers of a config, each once."""
+    once = {choice.reference: choice for choice in choices}
+    return [
+        Chosen(component=choice.component, file=parts.file_of(choice.word, choice.reference))
+        for choice in once.values()
+    ]
+
+
+def _to_text(trackers: Sequence[Chosen]) -> str:
+    return json.dumps(
+        [[one.component.plain(), None if one.file is None else str(one.file)] for one in trackers]
+    )
+
+
+def _from_text(text: str) -> list[Chosen]:
+    return [
+        Chosen(component=component_from_json(plain), file=None if file is None else Path(file))
+        for plain, file in json.loads(text)
+    ]
+
+
 @contextlib.contextmanager
-def tracked(
-    sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], say: Say
-) -> Iterator[Patience]:
-    """While inside, and until all is sent, a process feeds ``trackers``; it never raises."""
+def tracked(sweep: SweepDir, name: str, trackers: Sequence[Chosen], say: Say) -> Iterator[Patience]:
+    """Feed ``trackers`` from a process while inside and until all is sent; raises nothing."""
     patience = Patience()
     if not trackers:
         yield patience
         return
-    options = json.dumps({key: to_json(value) for key, value in trackers.items()})
+    options = _to_text(trackers)
     command = [sys.executable, "-m", "scaling_law.run.tracking", str(sweep.path), name, options]
     process: subprocess.Popen[bytes] | None = None
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     except OSError as problem:
-        say(f"trackers: none, their process could not be started ({problem})")
+        say(f"trackers: off, their process could not be started ({problem})")
     try:
         yield patience
     finally:
@@ -127,7 +172,7 @@ def _end(process: subprocess.Popen[bytes], patience_seconds: float, say: Say) ->
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-        say(f"trackers: not done {patience_seconds:.0f}s after the sweep; stopped")
+        say(f"trackers: not done {patience_seconds:.0f}s after the sweep; killed")
         return
     if code:
         say(f"trackers: their process ended with code {code}; curves are in runs/*/curve.jsonl")
@@ -136,42 +181,40 @@ def _end(process: subprocess.Popen[bytes], patience_seconds: float, say: Say) ->
 class _Feeds:
     """The feeds that still work."""
 
-    def __init__(
-        self, sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], say: Say
-    ) -> None:
+    def __init__(self, sweep: SweepDir, name: str, trackers: Sequence[Chosen], say: Say) -> None:
         self._say = say
         self._feeds: dict[str, tuple[Feed, Tracker]] = {}
-        for key, options in trackers.items():
+        for chosen in trackers:
+            key = chosen.component.name
             with self._dropping(key):
-                tracker = open_tracker(key, sweep.tracking(key), name, options)
+                tracker = chosen.open(sweep.tracking(key), name)
                 self._feeds[key] = (Feed(key, sweep, tracker), tracker)
 
     @contextlib.contextmanager
     def _dropping(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (Exception, SystemExit) as problem:  # anybody's code: whatever it does, runs go on
+        except (Exception, SystemExit) as problem:  # whatever a tracker raises, runs continue
             self._feeds.pop(key, None)
-            why = f"{type(problem).__name__}: {problem}"
-            if isinstance(problem, ImportError):
-                why = f"it is not installed ({problem}): pip install 'scaling-law[{key}]'"
+            is_ours = isinstance(problem, ConfigError)
+            why = str(problem) if is_ours else f"{type(problem).__name__}: {problem}"
             self._say(one_line(f"tracker {key}: dropped, {why}"))
 
     def poll(self) -> None:
-        """Every feed once; one that fails is told of and dropped."""
+        """Poll every feed once; one that fails is reported and dropped."""
         for key, (feed, _) in list(self._feeds.items()):
             with self._dropping(key):
                 feed.poll()
 
     def close(self) -> None:
-        """End what is left."""
+        """Close the trackers that are left."""
         for key, (_, tracker) in list(self._feeds.items()):
             with self._dropping(key):
                 tracker.close()
 
 
-def follow(sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], say: Say) -> None:
-    """Feed ``trackers`` until standard input ends, and once more."""
+def follow(sweep: SweepDir, name: str, trackers: Sequence[Chosen], say: Say) -> None:
+    """Feed ``trackers`` until standard input ends, and once more then."""
     feeds = _Feeds(sweep, name, trackers, say)
     while not select.select([sys.stdin], [], [], POLL_SECONDS)[0]:
         feeds.poll()
@@ -180,7 +223,7 @@ def follow(sweep: SweepDir, name: str, trackers: Mapping[str, TrackerOptions], s
 
 
 def _apart(log: Path) -> Say:
-    """Libraries' chatter goes to ``log``; what is said goes there and to the terminal."""
+    """Send the libraries' output to ``log``; the returned function prints there and here."""
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
     try:
         place = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -191,18 +234,17 @@ def _apart(log: Path) -> Say:
 
     def say(line: str) -> None:
         for out in (sys.stderr, terminal):
-            with contextlib.suppress(OSError):  # a full disk takes no complaints either
+            with contextlib.suppress(OSError):  # the disk may be full
                 print(line, file=out, flush=True)
 
     return say
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code 0, whatever became of the trackers."""
+    """Exit code 0, whatever happens to the trackers."""
     folder, name, options = arguments
     sweep = SweepDir(Path(folder))
-    trackers = {key: TrackerOptions(**value) for key, value in json.loads(options).items()}
-    follow(sweep, name, trackers, _apart(sweep.trackers_log))
+    follow(sweep, name, _from_text(options), _apart(sweep.trackers_log))
     return EXIT_OK
 
 

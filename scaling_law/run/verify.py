@@ -1,8 +1,8 @@
-"""``slaw run --verify``: train a kept run again elsewhere and hold the two against each other.
+"""``slaw run --verify``: trains a finished run again in a temporary folder and compares the two.
 
-What a run rests on is trained again with it: a branch's trunk from its first step (or, while it
-is still there, the state the trunk saved for it), and the siblings its early stop learned from.
-Nothing in the sweep's folder is written.
+What a run depends on is trained again with it: a branch's trunk from its first step (unless the
+state that the trunk saved for it still exists), and the siblings its early stop learned from.
+Nothing is written to the sweep's folder.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scaling_law.config.compose import Choice
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import prepare
 from scaling_law.errors import EXIT_OK, EXIT_RUN_FAILED, ConfigError, RunFailed, SlawError, quoted
@@ -24,9 +25,10 @@ from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import RunRecord, read_curve, read_record
 from scaling_law.plan.device_profile import available_memory_bytes, usable_cores
 from scaling_law.plan.plan import Plan, PlannedRun, read_plan
+from scaling_law.run import engines
 from scaling_law.run.compare_runs import RunComparison, compare
-from scaling_law.run.engines.local import LocalEngine
-from scaling_law.run.runner import Engine, Runner, engine_log
+from scaling_law.run.engines import Executor, SubmissionState
+from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.progress import SweepProgress
 from scaling_law.spec.run import Resources, resources_from_json, to_json
 
@@ -36,32 +38,35 @@ EVERY = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What came of it: every run trained again beside its record; ``text`` is for people."""
+    """The result of a verification."""
 
-    found: tuple[RunComparison, ...]
-    text: str
-    stopped_code: int | None = None
+    comparisons: tuple[RunComparison, ...]  # of every run trained again with its record
+    text: str  # for people
+    stopped_code: int | None = None  # the exit code, if it was stopped before the end
 
     @property
     def exit_code(self) -> int:
         """0 all equal to the last bit, 3 not, 75 or 130 stopped before the end."""
         if self.stopped_code is not None:
             return self.stopped_code
-        return EXIT_OK if all(one.equal for one in self.found) else EXIT_RUN_FAILED
+        return EXIT_OK if all(one.equal for one in self.comparisons) else EXIT_RUN_FAILED
 
 
-def verify(sweep: SweepDir, wanted: str, device: str, say: Say) -> Verification:
-    """Train ``wanted`` (a run id, a label, or ``all``) again and compare it with what is kept.
+def verify(
+    sweep: SweepDir, wanted: str, device: str, say: Say, engine: Choice | None = None
+) -> Verification:
+    """Train ``wanted`` (a run id, a label, or ``all``) again and compare it with its record.
 
-    ``device`` "auto" takes the kind each run was trained on. Raises ``ConfigError`` when there is
-    no such run or its data cannot be had, ``RunFailed`` when training it fails.
+    ``device`` "auto" takes the kind that each run was trained on; ``engine`` is by default the one
+    of a config that names none. Raises ``ConfigError`` if there is no such run or its data are not
+    available, ``RunFailed`` if training it fails.
     """
-    kept = _kept(sweep)
-    asked = _chosen(sweep, kept, wanted)
+    records = _records(sweep)
+    asked = _chosen(sweep, records, wanted)
     dataset = _dataset(sweep, asked)
     with tempfile.TemporaryDirectory(prefix="slaw-verify-") as name:
         again = SweepDir(Path(name) / "sweep")
-        runs, given = _family(sweep, again, kept, asked, device)
+        runs, given = _family(sweep, again, records, asked, device)
         content = {
             "spec": to_json(asked[0].spec.data),
             "folder": str(dataset.folder),
@@ -71,27 +76,28 @@ def verify(sweep: SweepDir, wanted: str, device: str, say: Say) -> Verification:
         say(_opening(asked, runs, given))
         plan = _plan(runs, _slots(sweep))
         layout.write_json(again.plan, plan.to_json())
-        engine = LocalEngine(plan.slots, engine_log(again))
-        outcome = _Retraining(plan, again, engine, {record.run_id for record in asked}).run()
+        executor = engines.start(engine or engines.engine_named(), again, plan.slots)
+        outcome = _Retraining(plan, again, executor, {record.run_id for record in asked}).run()
         if outcome.stopped_by is not None:
-            text = "stopped; nothing was kept, the same line starts over"
-            return Verification(found=(), text=text, stopped_code=outcome.exit_code)
+            text = "stopped; nothing was saved, the same command starts again from the beginning"
+            return Verification(comparisons=(), text=text, stopped_code=outcome.exit_code)
         for run_id, reason in (*outcome.failed.items(), *outcome.blocked.items()):
             raise RunFailed(f"{plan.by_id[run_id].spec.label}: cannot be trained again: {reason}")
-        found = tuple(
-            _compared(sweep.run(run.run_id), again.run(run.run_id), kept[run.run_id], given)
+        comparisons = tuple(
+            _compared(sweep.run(run.run_id), again.run(run.run_id), records[run.run_id], given)
             for run in runs
             if again.run(run.run_id).record.is_file() and run.run_id not in given.values()
         )
-    return Verification(found=found, text="\n".join([*(s.text for s in found), _summary(found)]))
+    text = "\n".join([*(one.text for one in comparisons), _summary(comparisons)])
+    return Verification(comparisons=comparisons, text=text)
 
 
 class _Retraining(Runner):
-    """A trunk that nobody asked for ends once it has saved what its branches start from."""
+    """Ends a trunk that was not asked for once it has saved what its branches start from."""
 
-    def __init__(self, plan: Plan, sweep: SweepDir, engine: Engine, asked: set[str]) -> None:
-        super().__init__(plan, sweep, engine)
-        early = any(run.spec.early_stop for run in plan.runs)  # learns from the whole trunk
+    def __init__(self, plan: Plan, sweep: SweepDir, executor: Executor, asked: set[str]) -> None:
+        super().__init__(plan, sweep, executor)
+        early = any(run.spec.early_stop for run in plan.runs)  # it learns from the whole trunk
         self._beside = set() if early else {run.run_id for run in plan.runs} - asked
         self._served: set[str] = set()
 
@@ -100,25 +106,25 @@ class _Retraining(Runner):
             runs = {run_id for run_id, own in self._busy.items() if own is handle}
             if not runs & self._served and all(map(self._has_served, runs)):
                 self._served |= runs
-                self.engine.cancel(handle)
+                self.executor.cancel(handle)
         super()._submit(progress)
 
     def _has_served(self, run_id: str) -> bool:
         needed = {run.spec.start_step for run in self._branches.get(run_id, [])}
         return run_id in self._beside and bool(needed) and needed <= self._saved_steps(run_id)
 
-    def _settle(self, run_id: str, word: str, progress: SweepProgress) -> None:
+    def _settle(self, run_id: str, state: SubmissionState, progress: SweepProgress) -> None:
         if run_id not in self._served or self.sweep.run(run_id).record.is_file():
-            super()._settle(run_id, word, progress)
+            super()._settle(run_id, state, progress)
 
-    def _over(self) -> set[str]:
-        return super()._over() | self._served
+    def _ended(self) -> set[str]:
+        return super()._ended() | self._served
 
 
-def _kept(sweep: SweepDir) -> dict[str, RunRecord]:
+def _records(sweep: SweepDir) -> dict[str, RunRecord]:
     if not sweep.path.is_dir():
         raise ConfigError(f"{sweep.path}: no such sweep; name its folder with --out")
-    found = {}
+    records = {}
     for run_dir in sweep.run_dirs():
         if run_dir.record.is_file():
             record = read_record(run_dir.record)
@@ -127,29 +133,29 @@ def _kept(sweep: SweepDir) -> dict[str, RunRecord]:
                     f"{run_dir.record}: its spec is of run {record.spec.run_id}, not of"
                     f" {run_dir.path.name}; the record was changed"
                 )
-            found[record.run_id] = record
-    return found
+            records[record.run_id] = record
+    return records
 
 
-def _chosen(sweep: SweepDir, kept: dict[str, RunRecord], wanted: str) -> list[RunRecord]:
-    if wanted == EVERY and kept:
-        return list(kept.values())
-    asked = [r for r in kept.values() if wanted in (r.run_id, r.spec.label)]
-    if not kept:
+def _chosen(sweep: SweepDir, records: dict[str, RunRecord], wanted: str) -> list[RunRecord]:
+    if wanted == EVERY and records:
+        return list(records.values())
+    asked = [r for r in records.values() if wanted in (r.run_id, r.spec.label)]
+    if not records:
         raise ConfigError(f"{sweep.path}: no finished run to verify; `slaw run` trains them")
     if not asked:
-        labels = [record.spec.label for record in kept.values()]
-        close = difflib.get_close_matches(wanted, [*labels, *kept], n=1, cutoff=0.6)
+        labels = [record.spec.label for record in records.values()]
+        close = difflib.get_close_matches(wanted, [*labels, *records], n=1, cutoff=0.6)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(
-            f"{sweep.path}: no finished run {quoted(wanted)} among its {len(kept)}{hint};"
+            f"{sweep.path}: no finished run {quoted(wanted)} among its {len(records)}{hint};"
             " expected a run id, a label, or all"
         )
     return asked
 
 
 def _dataset(sweep: SweepDir, asked: Sequence[RunRecord]) -> Dataset:
-    """The data the runs were trained on: the sweep's own folder, or prepared again."""
+    """The data the runs were trained on: the folder that the sweep names, or prepared again."""
     wanted, spec = asked[0].corpus_fingerprint, asked[0].spec.data
     pinned = layout.read_json(sweep.data) if sweep.data.is_file() else None
     folder = pinned.get("folder") if isinstance(pinned, dict) else None
@@ -165,7 +171,7 @@ def _dataset(sweep: SweepDir, asked: Sequence[RunRecord]) -> Dataset:
     if dataset.fingerprint != wanted:
         raise ConfigError(
             f"{asked[0].spec.label}: trained on corpus {wanted}, but {spec.corpus} here is now"
-            f" {dataset.fingerprint}; verify it where the same text lies"
+            f" {dataset.fingerprint}; verify it on a machine with the same text"
         )
     return dataset
 
@@ -173,11 +179,11 @@ def _dataset(sweep: SweepDir, asked: Sequence[RunRecord]) -> Dataset:
 def _family(
     sweep: SweepDir,
     again: SweepDir,
-    kept: dict[str, RunRecord],
+    records: dict[str, RunRecord],
     asked: Sequence[RunRecord],
     device: str,
 ) -> tuple[list[PlannedRun], dict[str, str]]:
-    """What is trained, parents first; branch -> trunk where a state the trunk saved serves."""
+    """What to train, parents first; and by branch the trunk whose saved state it starts from."""
     resources = _resources(sweep)
     needed: dict[str, RunRecord] = {}
     given: dict[str, str] = {}
@@ -186,7 +192,7 @@ def _family(
     def need(record: RunRecord) -> None:
         branch, stop = record.spec.branch, record.spec.early_stop
         if branch is not None and branch.trunk_id not in needed:
-            trunk = kept.get(branch.trunk_id)
+            trunk = records.get(branch.trunk_id)
             if trunk is None:
                 raise ConfigError(
                     f"{record.spec.label}: its trunk {branch.trunk_id} has no record in"
@@ -195,8 +201,8 @@ def _family(
             need(trunk)
         needed.setdefault(record.run_id, record)
         for sibling in stop.siblings if stop else ():
-            if sibling in kept and sibling not in needed:
-                need(kept[sibling])
+            if sibling in records and sibling not in needed:
+                need(records[sibling])
 
     for record in asked:
         need(record)
@@ -208,18 +214,18 @@ def _family(
                 given[record.run_id] = branch.trunk_id
     _take_states(sweep, again, needed, given)
     branches = [record.spec.branch for record in needed.values()]
-    found = []
+    planned = []
     for record in needed.values():
         steps = {b.at_step for b in branches if b is not None and b.trunk_id == record.run_id}
         own = _own_resources(record, resources.get(record.run_id), steps, device)
-        found.append(_planned(record, own))
-    return found, given
+        planned.append(_planned(record, own))
+    return planned, given
 
 
 def _take_states(
     sweep: SweepDir, again: SweepDir, needed: dict[str, RunRecord], given: dict[str, str]
 ) -> None:
-    """Copy what spared trunks kept; a trunk that any branch needs from its start is not spared."""
+    """Copy the states that trunks saved, unless a branch needs the whole trunk again."""
     unserved = {
         record.spec.branch.trunk_id
         for record in needed.values()
@@ -229,33 +235,35 @@ def _take_states(
         if trunk_id in unserved:
             del given[run_id]
             continue
-        kept, copy = sweep.run(trunk_id), again.run(trunk_id)
+        saved, copy = sweep.run(trunk_id), again.run(trunk_id)
         branch = needed[run_id].spec.branch
         assert branch is not None
         copy.checkpoints.mkdir(parents=True, exist_ok=True)
-        for source in (kept.record, kept.curve):
+        for source in (saved.record, saved.curve):
             shutil.copyfile(source, copy.path / source.name)
-        shutil.copyfile(kept.checkpoint(branch.at_step), copy.checkpoint(branch.at_step))
+        shutil.copyfile(saved.checkpoint(branch.at_step), copy.checkpoint(branch.at_step))
 
 
 def _resources(sweep: SweepDir) -> dict[str, Resources]:
-    """How the runs were executed, where the folder still says so."""
-    found: dict[str, Resources] = {}
+    """How the runs were executed, by run id, as far as the folder says."""
+    resources: dict[str, Resources] = {}
     with contextlib.suppress(SlawError):  # the records say nearly as much
-        found = {run.run_id: run.resources for run in read_plan(sweep.plan).runs}
+        resources = {run.run_id: run.resources for run in read_plan(sweep.plan).runs}
     for run_dir in sweep.run_dirs():
         if run_dir.resources.is_file():
             try:
-                found[run_dir.path.name] = resources_from_json(layout.read_json(run_dir.resources))
+                resources[run_dir.path.name] = resources_from_json(
+                    layout.read_json(run_dir.resources)
+                )
             except (SlawError, TypeError, ValueError, AttributeError):
                 continue
-    return found
+    return resources
 
 
 def _own_resources(
     record: RunRecord, known: Resources | None, save_steps: set[int], device: str
 ) -> Resources:
-    """The kept run's, with the micro-batch it came to and only the states needed here."""
+    """The recorded run's, with the micro-batch it ended with and only the states needed here."""
     base = known or Resources(precision_reason=record.precision_reason)
     kind = record.device.partition(":")[0] if device == "auto" else device
     whole = record.micro_seqs == record.spec.batch_seqs
@@ -313,15 +321,15 @@ def _opening(asked: Sequence[RunRecord], runs: Sequence[PlannedRun], given: dict
     spared = set(given.values())
     trained = [run for run in runs if run.run_id not in spared]
     beside = len(trained) - len(asked)
-    words = f"training {len(asked)} of the sweep's runs again"
+    text = f"training {len(asked)} of the sweep's runs again"
     if beside:
-        words += f", with {beside} more that they rest on"
+        text += f", with {beside} more that they depend on"
     flops = sum(run.flops_spent for run in trained)
-    return f"{words}, in a temporary folder: at most {flops:.3g} FLOPs"
+    return f"{text}, in a temporary folder: at most {flops:.3g} FLOPs"
 
 
 def _compared(
-    kept: RunDir, again: RunDir, record: RunRecord, given: dict[str, str]
+    saved: RunDir, again: RunDir, record: RunRecord, given: dict[str, str]
 ) -> RunComparison:
     branch = record.spec.branch
     origin = "from its first step"
@@ -330,12 +338,12 @@ def _compared(
     elif branch is not None:
         origin = "from its trunk's first step"
     return compare(
-        record, read_curve(kept), read_record(again.record), read_curve(again), origin=origin
+        record, read_curve(saved), read_record(again.record), read_curve(again), origin=origin
     )
 
 
-def _summary(found: Sequence[RunComparison]) -> str:
-    equal = sum(one.equal for one in found)
-    if equal == len(found):
-        return f"{equal} of {len(found)} runs equal to the last bit"
-    return f"{len(found) - equal} of {len(found)} runs are NOT what the kept records say"
+def _summary(comparisons: Sequence[RunComparison]) -> str:
+    equal, all_of_them = sum(one.equal for one in comparisons), len(comparisons)
+    if equal == all_of_them:
+        return f"{equal} of {all_of_them} runs equal to the last bit"
+    return f"{all_of_them - equal} of {all_of_them} runs are NOT what their records say"

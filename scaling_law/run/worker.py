@@ -1,16 +1,17 @@
-"""Train runs in this process: ``python -m scaling_law.run.worker RUN_DIR...``, or
+"""Trains runs in this process: ``python -m scaling_law.run.worker RUN_DIR...``, or
 ``--serve PARENT_PID``.
 
-With ``--serve`` a JSON list of run folders (one, or those of one stack) is read per line of
-standard input and one line is answered when they are over, so that torch is loaded once for
-many short runs. What happened is told by the folders' files: ``record.json``, or
-``failure.json``, or neither when stopped. A run is trained under its lease only; those that
-somebody else has, or took meanwhile, are named in the answer, and nothing is written to them.
+With ``--serve`` it reads a JSON list of run folders (one, or those of one stack) per line of
+standard input and answers with one line when they have ended, so that torch is loaded once for
+many short runs. The folders' files say what happened: ``record.json``, or ``failure.json``, or
+neither when it was stopped. It trains a run only while it holds the lease; the answer names the
+runs that another process holds or took meanwhile, and nothing is written to those.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import json
@@ -50,6 +51,7 @@ from scaling_law.files.lease import (
 from scaling_law.files.record import RunRecord
 from scaling_law.run.cleanup import clean_up_run, temporary_files
 from scaling_law.run.early_stop import known_enough
+from scaling_law.run.engines import own_environment
 from scaling_law.spec.run import (
     Resources,
     RunSpec,
@@ -61,11 +63,11 @@ from scaling_law.train.loop import Job, train_run
 from scaling_law.train.stack_loop import train_stack
 
 _PROGRESS_EVERY_SECONDS = 0.5
-WRITTEN_ANEW = "the next `slaw run` writes it anew"
+WRITTEN_AGAIN = "the next `slaw run` writes it again"
 
 
 class _Stop:
-    """Set by a signal, or by the death of the process that started this worker, ``parent``."""
+    """Whether to stop: after a signal, or once the process that this worker serves has died."""
 
     def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
@@ -87,14 +89,14 @@ class _Stop:
 @functools.lru_cache(maxsize=2)
 def _open_data(folder: str) -> Dataset:
     dataset = open_dataset(Path(folder))
-    dataset.check()  # once a worker: 0.6 s a gigabyte, against training on flipped bits
+    dataset.check()  # once a worker, 0.6 s a gigabyte: never train on flipped bits
     return dataset
 
 
 def _logger(run_dir: RunDir) -> Callable[[str], None]:
     def log(line: str) -> None:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        # a full disk must not end a run for its diary, nor hide why it ended
+        # a full disk must neither end a run for its log nor hide why it ended
         with contextlib.suppress(OSError), run_dir.log.open("a") as file:
             file.write(f"{now} {line}\n")
 
@@ -103,7 +105,7 @@ def _logger(run_dir: RunDir) -> Callable[[str], None]:
 
 def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
     def report(step: int, tokens_per_second: float) -> None:
-        # not fsynced: a heartbeat may be lost, the disk's time may not
+        # not fsynced: losing a heartbeat costs nothing, waiting for the disk does
         temporary = layout.temporary_sibling(run_dir.progress)
         state = {"step": step, "tokens_per_second": tokens_per_second, "time": time.time()}
         with contextlib.suppress(OSError):
@@ -114,10 +116,10 @@ def _reporter(run_dir: RunDir, spec: RunSpec) -> Callable[[int, float], None]:
 
 
 def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir]:
-    """Train run folders of one stack, or a single one, to records, or to checkpoints when stopped.
+    """Train the run folders of one stack, or a single one; when stopped, write checkpoints.
 
-    Returns those that somebody else has claimed, or took meanwhile. Raises ``SlawError`` (and
-    leaves ``failure.json`` in each that is not over) when they cannot go on.
+    Returns those that another process holds or took meanwhile. Raises ``SlawError``, and writes
+    ``failure.json`` to each unfinished one, when training fails.
     """
     elsewhere: list[RunDir] = []
     with Leases(hung_seconds()) as leases:
@@ -145,7 +147,7 @@ def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir
 
 
 def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]) -> list[RunDir]:
-    """Those of ``run_dirs`` that could be claimed; the others go to ``elsewhere``."""
+    """Those of ``run_dirs`` that this process could lease; the others go to ``elsewhere``."""
     mine = []
     for run_dir in run_dirs:
         try:
@@ -155,7 +157,7 @@ def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir])
             continue
         except OSError as problem:
             raise RunFailed(f"{run_dir.lease}: cannot be written ({problem.strerror})") from None
-        # before anything is read: an earlier holder that only was slow must not finish a write
+        # before anything is read: an earlier holder that was only slow must not finish a write
         clear_leftovers(lease)
         for path in temporary_files(run_dir):
             path.unlink(missing_ok=True)
@@ -166,6 +168,7 @@ def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir])
 def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
     sweep = SweepDir(run_dir.path.parent.parent)
     parts.read_copies(sweep.path)
+    _environment()  # cached: an engine that cannot say it fails before training, not after
     spec = _spec_of(run_dir)
     log = _logger(run_dir)
     log(f"started by pid {os.getpid()}")
@@ -183,42 +186,42 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
 
 
 def _spec_of(run_dir: RunDir) -> RunSpec:
-    """The spec, whose hash is in the folder's name. Raises ``ConfigError`` when it is damaged."""
+    """The spec, whose hash is in the folder's name. Raises ``ConfigError`` if it is damaged."""
     data = layout.read_json(run_dir.spec)
     try:
         spec = run_spec_from_json(data)
         if spec.run_id != run_dir.path.name:
             raise ValueError(f"it is that of {quoted(spec.run_id)}")
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ConfigError(f"{run_dir.spec}: damaged ({problem!r}); {WRITTEN_ANEW}") from None
+        raise ConfigError(f"{run_dir.spec}: damaged ({problem!r}); {WRITTEN_AGAIN}") from None
     return spec
 
 
 def _resources_of(run_dir: RunDir) -> Resources:
-    data = checksum.read(run_dir.resources, WRITTEN_ANEW)
+    data = checksum.read(run_dir.resources, WRITTEN_AGAIN)
     try:
         return resources_from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_ANEW}") from None
+        raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_AGAIN}") from None
 
 
 def _data_of(sweep: SweepDir, spec: RunSpec) -> Dataset:
-    """The sweep's dataset, wherever the cache of this machine has it."""
-    pinned = checksum.read(sweep.data, WRITTEN_ANEW)
+    """The sweep's dataset, from the folder that the sweep names or this machine's cache."""
+    pinned = checksum.read(sweep.data, WRITTEN_AGAIN)
     folder = Path(pinned["folder"])
     if not (folder / META).is_file():
         folder = dataset_folder(spec.data)
     dataset = _open_data(str(folder))
     if pinned["spec"] != to_json(spec.data) or pinned["fingerprint"] != dataset.fingerprint:
         raise RunFailed(
-            f"{sweep.data}: names corpus {pinned['fingerprint']}, and the data of this run are "
-            f"{dataset.fingerprint} of {spec.data.corpus}; start a new sweep (--out)"
+            f"{sweep.data}: names corpus {pinned['fingerprint']}, but this run's data are"
+            f" {dataset.fingerprint} of {spec.data.corpus}; start a new sweep with --out"
         )
     return dataset
 
 
 def _train(jobs: Sequence[Job]) -> list[RunDir]:
-    """By one program where they were planned so, even if one alone is left: same bits.
+    """Train ``jobs``, as one program if they were planned as a stack (even when one is left).
 
     Returns those whose leases were lost.
     """
@@ -229,7 +232,7 @@ def _train(jobs: Sequence[Job]) -> list[RunDir]:
         settled.add(job.spec.run_id)
 
     if jobs and jobs[0].resources.stack is not None:
-        jobs[0].log(f"in one program with {len(jobs) - 1} others")
+        jobs[0].log(f"trained in one program with {len(jobs) - 1} others")
         train_stack(jobs, settle)
     else:
         for job in jobs:
@@ -241,14 +244,19 @@ def _train(jobs: Sequence[Job]) -> list[RunDir]:
 
 
 def _settle(job: Job, record: RunRecord | None) -> None:
-    """Write what came of a run; None when it was asked to stop."""
+    """Write a run's record; None means that it was asked to stop."""
     if record is None:
-        job.log("stopped after a checkpoint; run the same line again to go on")
+        job.log("stopped after a checkpoint; run the same command again to resume")
         return
-    records.write_record(job.run_dir, record)
-    # a trunk keeps the states of its branches
+    records.write_record(job.run_dir, dataclasses.replace(record, environment=_environment()))
+    # a trunk keeps the states that its branches start from
     clean_up_run(job.run_dir, job.resources.save_steps if job.spec.kind == "trunk" else ())
     job.log(f"ended: {record.status} {record.message}".rstrip())
+
+
+def _environment() -> dict[str, str] | None:
+    """Where this worker runs, for records; None if no engine started it."""
+    return own_environment() or None
 
 
 def _write_failure(run_dir: RunDir, problem: Exception) -> None:
@@ -260,13 +268,13 @@ def _write_failure(run_dir: RunDir, problem: Exception) -> None:
             run_dir.guard,
         )
     except LeaseLost:
-        pass  # whoever has it now will see for himself
-    except OSError as full:  # the disk that failed the run may refuse its obituary too
+        pass  # the process that holds it now will see for itself
+    except OSError as full:  # the disk may be too full to write failure.json
         print(f"{run_dir.failure}: cannot be written ({full})", file=sys.stderr)
 
 
 def _serve(stop: _Stop) -> int:
-    """Answer each list of run folders from standard input with one line when they are over."""
+    """Answer each list of run folders from standard input with one line once they have ended."""
     while not stop():
         line = sys.stdin.readline()
         if not line:
@@ -282,8 +290,8 @@ def _serve(stop: _Stop) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code: 0 all over, 3 a run failed, 75 preempted after a checkpoint, 76 claimed by
-    somebody else, 130 interrupted.
+    """Exit code: 0 all finished, 3 a run failed, 75 preempted after a checkpoint, 76 another
+    process holds a run, 130 interrupted.
     """
     if arguments[:1] == ["--serve"]:
         return _serve(_Stop(int(arguments[1])))

@@ -161,6 +161,8 @@ def _of_field(field: _RecipeField, value: Any, head: str) -> Recipe:
     """The settings in one field of a spec; of a part that is off (None), those it would have."""
     key = head + field.name
     if field.config_key is not None:
+        if value is None and field.default_part is None:
+            return {}
         return _of_component(field.config_key, value or Component(name=str(field.default_part)))
     if field.kind is None:
         text = _OVERRIDES[key] if value is None and key in _OVERRIDES else value_text(value)
@@ -231,7 +233,7 @@ def _decay_fracs(specs: Sequence[RunSpec]) -> list[str]:
     spans = {
         row: _span(spec.schedule.decay_steps, spec.total_steps)
         for row, spec in enumerate(specs)
-        if spec.schedule.shape == "wsd" and spec.schedule.decay_steps is not None
+        if spec.schedule.decay_steps is not None
     }
     fracs: dict[int, str] = {}
     rest = sorted(spans, key=lambda row: spans[row][1])
@@ -246,8 +248,8 @@ def _decay_fracs(specs: Sequence[RunSpec]) -> list[str]:
     alone = next(iter(fracs.values())) if len(set(fracs.values())) == 1 else ""
     for row, spec in enumerate(specs):
         if row not in fracs:
-            wsd = spec.schedule.shape == "wsd"
-            fracs[row] = trunks.get(spec.run_id, alone) if wsd else ""
+            is_trunk = spec.schedule.end == "trunk"
+            fracs[row] = trunks.get(spec.run_id, alone) if is_trunk else ""
     return [fracs[row] for row in range(len(specs))]
 
 

@@ -14,29 +14,38 @@ import dataclasses
 import hashlib
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from scaling_law import parts
 from scaling_law.decode import build, build_shared
 from scaling_law.errors import quoted
 from scaling_law.spec.component import Component, component_from_json
 from scaling_law.versions import RESOURCES, SPEC
 
+if TYPE_CHECKING:
+    from scaling_law.spec.cooldowns import Cooldown
+    from scaling_law.spec.schedules import Schedule
+
 NORMS = ("rmsnorm", "layernorm")
 POSITIONS = ("rotary", "learned", "alibi", "none")
 ACTIVATIONS = ("gelu", "swiglu", "relu2")
-SCHEDULES = ("wsd", "cosine", "linear", "constant")
-COOLDOWNS = ("1-sqrt", "linear", "cosine")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
 MAX_LABEL = 61  # characters of a run's label, which begins the name of its folder
+# How a run's learning rate ends: decayed, never decayed, or at the last branch point of a trunk.
+ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A field that came later: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
+# The same of a mapping: written only when it holds something.
+OMIT_EMPTY = _OMIT_NONE
 # The parts of every run from before parts could be chosen: absent from the JSON.
 DEFAULT_OPTIMIZER = "adamw"
+DEFAULT_OBJECTIVE = "next_token"
 Axis = Literal["recipe", "size", "horizon", "seed", "label"]
 
 
@@ -53,7 +62,8 @@ def chosen_by(config_key: str, default: str | None) -> dict[str, Any]:
     """Metadata of a field that holds a part.
 
     ``config_key`` names the part in a config; its settings stand beside that key, or under it
-    where it is a section of its own. ``default`` is the part of a run whose JSON has none.
+    where it is a section of its own. ``default`` is the part of a run whose JSON has none; None
+    where another field names the part, and this one holds what the name does not say.
     """
     return {**_OMIT_NONE, "config_key": config_key, "default_part": default}
 
@@ -67,6 +77,14 @@ def axis_of(spec_field: dataclasses.Field[Any]) -> str:
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(allowed)}")
+
+
+def _check_part(word: str, name: str, part: Component | None) -> None:
+    """Raises ``ValueError`` where no part of the package has this name, unless it is a user's."""
+    if part is not None and part.name != name:
+        raise ValueError(f"{word} is {quoted(name)}, and its part is {quoted(part.name)}")
+    if part is None or part.source_sha256 is None:
+        _one_of(word, name, parts.names(word))
 
 
 def check_run_id(name: str) -> None:
@@ -222,10 +240,13 @@ class ScheduleSpec(_Part):
 
     ``shape``: name of the schedule.
     ``warmup_steps``: steps of the linear warm-up.
-    ``decay_steps``: steps of the cooldown of ``wsd``; None never cools down, which makes the run
-    a trunk.
+    ``decay_steps``: steps of the cooldown; None for a run without one, such as a trunk.
     ``cooldown``: name of the cooldown's shape.
     ``final_frac``: fraction of the peak that the decay ends at.
+    ``shape_part``, ``cooldown_part``: the parts where a name does not say all: settings that are
+    not at their default, or a user's own file.
+    ``recorded_end``: how the learning rate ends under a user's own schedule, one of ``ENDS``. It
+    is recorded when the run is planned, so that reading a record executes no such file.
     """
 
     shape: str = "wsd"
@@ -233,12 +254,60 @@ class ScheduleSpec(_Part):
     decay_steps: int | None = field(default=None, metadata=of_axis("horizon"))
     cooldown: str = "1-sqrt"
     final_frac: float = 0.0
+    shape_part: Component | None = field(default=None, metadata=chosen_by("schedule.shape", None))
+    cooldown_part: Component | None = field(
+        default=None, metadata=chosen_by("schedule.cooldown", None)
+    )
+    recorded_end: str | None = field(default=None, metadata=_OMIT_NONE | of_axis("horizon"))
 
     def __post_init__(self) -> None:
-        _one_of("schedule", self.shape, SCHEDULES)
-        _one_of("cooldown", self.cooldown, COOLDOWNS)
+        _check_part("schedule", self.shape, self.shape_part)
+        _check_part("cooldown", self.cooldown, self.cooldown_part)
         _at_least(0, warmup_steps=self.warmup_steps, final_frac=self.final_frac)
         _at_least(1, decay_steps=self.decay_steps)
+        if self.recorded_end is not None:
+            _one_of("recorded_end", self.recorded_end, ENDS)
+
+    @cached_property
+    def part(self) -> Schedule:
+        """The schedule's part. Raises ``ConfigError`` without the user's own file."""
+        part: Schedule = parts.load("schedule", self._component.reference)
+        return part
+
+    @cached_property
+    def settings(self) -> Any:
+        """The schedule's own settings."""
+        return self._component.settings_as(self.part.settings)
+
+    @property
+    def _component(self) -> Component:
+        return self.shape_part or Component(name=self.shape)
+
+    @cached_property
+    def end(self) -> str:
+        """How the learning rate ends: one of ``ENDS``."""
+        return self.recorded_end or self.end_by_part()
+
+    def end_by_part(self) -> str:
+        """What the part itself says of ``end``."""
+        if self.part.shares_trunk and self.decay_steps is None:
+            return "trunk"
+        return "annealed" if self.part.annealed(self, self.settings) else "hot"
+
+    def cooled_down(self, progress: float) -> float:
+        """The fraction of the rate before the cooldown that is left at ``progress`` through it."""
+        return self.final_frac + (1 - self.final_frac) * self.cooldown_left(progress)
+
+    def cooldown_left(self, progress: float) -> float:
+        """What the cooldown's shape leaves of its fall at ``progress``."""
+        shape, settings = self._cooldown
+        return shape(progress, settings)
+
+    @cached_property
+    def _cooldown(self) -> tuple[Callable[[float, Any], float], Any]:
+        component = self.cooldown_part or Component(name=self.cooldown)
+        part: Cooldown = parts.load("cooldown", component.reference)
+        return part.shape, component.settings_as(part.settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,6 +361,8 @@ class OptimSpec(_Part):
     ``overrides``: what the config sets in place of the rule. The JSON holds it within ``rule``,
     as ``slaw_small lr_mult=0.3 batch_tokens=4096``.
     ``optimizer``: the part; None for AdamW.
+    ``rule_part``: the rule where its name does not say all: settings that are not at their
+    default, or a user's own file.
     """
 
     lr: float = field(metadata=of_axis("size"))
@@ -305,6 +376,7 @@ class OptimSpec(_Part):
     optimizer: Component | None = field(
         default=None, metadata=chosen_by("optim.name", DEFAULT_OPTIMIZER)
     )
+    rule_part: Component | None = field(default=None, metadata=chosen_by("optim.rule", None))
 
     def __post_init__(self) -> None:
         if "=" in self.rule:
@@ -455,6 +527,8 @@ class RunSpec:
     ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
     random weights.
     ``spikes``: when a batch is skipped; None takes every batch as it comes.
+    ``objective``: what is predicted, and its loss; None is the next token.
+    ``probes``: what is measured beside the loss; None for nothing.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -473,6 +547,12 @@ class RunSpec:
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
+    objective: Component | None = field(
+        default=None, metadata=chosen_by("objective", DEFAULT_OBJECTIVE)
+    )
+    probes: tuple[Component, ...] | None = field(
+        default=None, metadata=_OMIT_NONE | of_axis("label")
+    )
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -487,6 +567,11 @@ class RunSpec:
             raise ValueError(
                 f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
             )
+
+    @property
+    def objective_component(self) -> Component:
+        """The objective, next-token prediction spelled out."""
+        return self.objective or Component(name=DEFAULT_OBJECTIVE)
 
     @property
     def batch_seqs(self) -> int:
@@ -518,8 +603,7 @@ class RunSpec:
         """``trunk`` (never annealed, exists to be branched), ``branch`` or ``single``."""
         if self.branch is not None:
             return "branch"
-        is_trunk = self.schedule.shape == "wsd" and self.schedule.decay_steps is None
-        return "trunk" if is_trunk else "single"
+        return "trunk" if self.schedule.end == "trunk" else "single"
 
     @cached_property
     def run_id(self) -> str:
@@ -558,7 +642,7 @@ class Resources:
 
 @cache
 def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
-    """Each field's name, and whether it is left out while None."""
+    """Each field's name, and whether it is left out while None or empty."""
     return tuple((f.name, "omit_none" in f.metadata) for f in dataclasses.fields(kind))
 
 
@@ -583,7 +667,7 @@ def _json_fields(value: Any) -> dict[str, Any]:
     return {
         name: to_json(field_value)
         for name, omit in _fields(value.__class__)
-        if (field_value := getattr(value, name)) is not None or not omit
+        if ((field_value := getattr(value, name)) is not None and field_value != {}) or not omit
     }
 
 
@@ -625,7 +709,9 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     fields["data"] = build_shared(
         DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
     )
-    fields["schedule"] = build_shared(ScheduleSpec, fields["schedule"])
+    fields["schedule"] = build_shared(
+        ScheduleSpec, _with_components(fields["schedule"], "shape_part", "cooldown_part")
+    )
     fields["optim"] = build_shared(OptimSpec, fields["optim"], _optim_from_json)
     fields["eval"] = build_shared(EvalSpec, fields["eval"])
     fields["branch"] = build(Branch, fields["branch"]) if fields.get("branch") else None
@@ -637,8 +723,18 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
+    if "objective" in fields:
+        fields["objective"] = component_from_json(fields["objective"])
+    if "probes" in fields:
+        fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
+
+
+def _with_components(data: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The fields of a spec's part, those of ``names`` that are there as components."""
+    made = {name: component_from_json(data[name]) for name in names if name in data}
+    return {**data, **made}
 
 
 _WHOLE_OVERRIDES = frozenset(("batch_tokens", "warmup_tokens"))
@@ -662,8 +758,8 @@ def _optim_from_json(data: Any) -> OptimSpec:
     except ValueError as problem:
         raise ValueError(f"rule is {quoted(text)}: {problem}") from None
     if "optimizer" in data:  # what is absent is None, not AdamW's default
-        own: dict[str, Any] = dict.fromkeys(("beta1", "beta2", "eps"))
-        data = {**own, **data, "optimizer": component_from_json(data["optimizer"])}
+        data = {**dict.fromkeys(("beta1", "beta2", "eps")), **data}
+    data = _with_components(data, "optimizer", "rule_part")
     optim = build(OptimSpec, {**data, "rule": name, "overrides": overrides})
     if optim.rule_text != text:
         raise ValueError(f"rule is {quoted(text)}, expected {quoted(optim.rule_text)}")

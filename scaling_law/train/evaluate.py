@@ -1,59 +1,162 @@
-"""Validation loss on the same held-out sequences for every run."""
+"""The loss on held-out examples, which are the same for every run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from scaling_law.train.device import to_device
-from scaling_law.train.model import GPT
+from scaling_law.data.batch import Batch
+from scaling_law.data.dataset import Dataset
+from scaling_law.errors import RunFailed
+from scaling_law.spec.run import RunSpec, derive_seed
+from scaling_law.train.forward import Tensors, Trainable, tensors_of
+from scaling_law.train.objectives import ViewOf
+
+EVAL_SEQS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """``loss_nats`` mean per token, ``sem_nats`` its standard error over sequences."""
+    """The loss on one split.
+
+    ``loss_nats`` is the mean over targets, in the objective's unit;
+    ``sem_nats`` is its standard error over examples;
+    ``tokens`` is the number of targets.
+    """
 
     loss_nats: float
     sem_nats: float
     tokens: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """The examples of a run, as its objective has them.
+
+    ``trainable`` has the objective;
+    ``of_train`` holds the training examples to measure on that were drawn before, by their number.
+    """
+
+    spec: RunSpec
+    dataset: Dataset
+    trainable: Trainable
+    of_train: dict[int, Batch] = field(default_factory=dict, repr=False)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """``train``, ``val``, and the other validation splits."""
+        others = (split for split in self.dataset.splits if split.startswith("val:"))
+        return "train", "val", *others
+
+    def training(self, number: int) -> Tensors:
+        """The training batch that has this number in the run's order of the data."""
+        spec = self.spec
+        batch = self.dataset.batch(
+            "train",
+            number,
+            batch_seqs=spec.batch_seqs,
+            n_ctx=spec.model.n_ctx,
+            seed=derive_seed(spec.seed, "data"),
+        )
+        return self._viewed(batch, "train", derive_seed(spec.seed, f"view:{number}"))
+
+    def measured(self, split: str, max_tokens: int) -> Iterator[Tensors]:
+        """Examples of about ``max_tokens`` targets, at most ``EVAL_SEQS`` a batch.
+
+        Those of a validation split are spread over it, those of ``train`` drawn with a fixed seed.
+        """
+        held_out = split != "train"
+        batches = self._held_out(split, max_tokens) if held_out else self._trained(max_tokens)
+        for number, batch in enumerate(batches):
+            yield self._viewed(batch, split, derive_seed(0, f"view:{split}:{number}"))
+
+    def _held_out(self, split: str, max_tokens: int) -> Iterator[Batch]:
+        n_ctx = self.spec.model.n_ctx
+        return self.dataset.val_batches(
+            split, n_ctx=n_ctx, max_tokens=max_tokens, batch_seqs=EVAL_SEQS
+        )
+
+    def _trained(self, max_tokens: int) -> Iterator[Batch]:
+        n_ctx = self.spec.model.n_ctx
+        # within one epoch, so that no example comes twice
+        count = min(max(1, max_tokens // n_ctx), self.dataset.n_seqs("train", n_ctx))
+        if count not in self.of_train:  # a draw of its own costs an order of the whole split
+            seed = derive_seed(0, "measured")
+            self.of_train[count] = self.dataset.batch(
+                "train", 0, batch_seqs=count, n_ctx=n_ctx, seed=seed
+            )
+        whole = self.of_train[count]
+        for start in range(0, count, EVAL_SEQS):
+            rows = slice(start, start + EVAL_SEQS)
+            yield Batch(
+                inputs=whole.inputs[rows],
+                targets=whole.targets[rows],
+                weights=None if whole.weights is None else whole.weights[rows],
+            )
+
+    def _viewed(self, batch: Batch, split: str, seed: int) -> Tensors:
+        view = self.trainable.objective.view
+        try:
+            if view is not None:
+                of = ViewOf(seed=seed, vocab_size=self.spec.model.vocab_size)
+                batch = view(batch, self.trainable.settings, of)
+            return tensors_of(batch)
+        except ValueError as problem:
+            raise RunFailed(f"a batch of {split} cannot be used: {problem}") from None
+
+
 @torch.no_grad()
 def evaluate(
-    model: GPT,
-    batches: Iterable[NDArray[np.int64]],
+    trainable: Trainable,
+    batches: Iterable[Tensors],
     device: str,
-    autocast: Any,
+    autocast: Callable[[], Any],
     should_stop: Callable[[], bool] = lambda: False,
+    at_once: int = EVAL_SEQS,
 ) -> Evaluation | None:
-    """Score ``batches`` of [B, T + 1] token ids. ``autocast`` makes a fresh context.
+    """Score ``batches``, at most ``at_once`` examples in one pass.
 
-    ``should_stop`` is asked before every batch; None when it said yes.
+    ``autocast`` makes a fresh context. ``should_stop`` is asked before every batch; None when it
+    says yes.
     """
+    model = trainable.model
     was_training = model.training
     model.eval()
-    found: list[torch.Tensor] = []
-    tokens = 0
+    losses: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
+    targets = 0
     try:
         for batch in batches:
             if should_stop():
                 return None
-            ids = to_device(torch.from_numpy(batch), device)
-            with autocast():
-                found.append(model.sequence_losses(ids[:, :-1], ids[:, 1:]))
-            tokens += batch.shape[0] * (batch.shape[1] - 1)
+            for part in batch.split(at_once):
+                with autocast():
+                    each, counts = trainable.example_losses(part.to(device))
+                losses.append(each)
+                weights.append(counts)
+            targets += batch.targets.numel()
     finally:
         model.train(was_training)
-    # asked for once, at the end: the host is ahead of a GPU by all batches, not waiting for each
-    per_sequence = torch.cat(found).cpu().double().tolist()
-    count = len(per_sequence)
-    mean = math.fsum(per_sequence) / count
-    squares = math.fsum((x - mean) ** 2 for x in per_sequence)
-    sem = math.sqrt(squares / (count - 1) / count) if count > 1 else math.inf
-    return Evaluation(loss_nats=mean, sem_nats=sem, tokens=tokens)
+    # the host asks once, at the end, so that it runs ahead of a GPU by all batches
+    mean, sem = _mean(
+        torch.cat(losses).cpu().double().tolist(), torch.cat(weights).cpu().double().tolist()
+    )
+    return Evaluation(loss_nats=mean, sem_nats=sem, tokens=targets)
+
+
+def _mean(losses: list[float], weights: list[float]) -> tuple[float, float]:
+    """The weighted mean and its standard error over examples."""
+    count = len(losses)
+    if min(weights) == max(weights):
+        weights = [1.0] * count
+    else:
+        whole = math.fsum(weights)
+        weights = [weight * count / whole for weight in weights]
+    pairs = list(zip(weights, losses, strict=True))
+    mean = math.fsum(weight * loss for weight, loss in pairs) / count
+    squares = math.fsum((weight * (loss - mean)) ** 2 for weight, loss in pairs)
+    return mean, math.sqrt(squares / (count - 1) / count) if count > 1 else math.inf

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from scaling_law import parts
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import RunFailed
 from scaling_law.files import record as records
@@ -25,18 +26,20 @@ from scaling_law.files.record import CurvePoint, RunRecord
 from scaling_law.spec.run import Growth, Resources, RunSpec, derive_seed, to_json
 from scaling_law.spec.schedule import lr_factor
 from scaling_law.train import checkpoint, device
-from scaling_law.train.compiled import compiled_loss
-from scaling_law.train.evaluate import Evaluation, evaluate
+from scaling_law.train.compiled import Loss, compiled_loss
+from scaling_law.train.evaluate import Examples
+from scaling_law.train.forward import Tensors, Trainable
 from scaling_law.train.grow import grown_state
 from scaling_law.train.learning_curve import Forecast
+from scaling_law.train.measure import Measured, Meter
 from scaling_law.train.model import GPT
+from scaling_law.train.objectives import Objective
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early
 from scaling_law.train.spikes import SpikeDetector
 from scaling_law.train.state import State, keep_snapshot, load, trained, went_back
 from scaling_law.train.writer import Writer
 
-EVAL_SEQS = 32
 _PROGRESS_EVERY_SECONDS = 0.5
 # Below this loss scale fp16 is no longer rounding but failing: the run has diverged.
 _SMALLEST_LOSS_SCALE = 1e-3
@@ -48,10 +51,16 @@ Found = TypeVar("Found")
 class Job:
     """What one call of ``train_run`` works on.
 
-    ``trunk`` is the parent's folder of a branch or a grown run; ``should_stop`` is asked after
-    every step, and before every batch of the final evaluation: whoever asks is alive;
-    ``progress(step, tokens_per_second)`` is told now and then; ``log`` takes one line;
-    ``known_enough`` is asked after every evaluation but the last whether to stop early.
+    ``spec`` is the run;
+    ``resources`` say how it is executed;
+    ``run_dir`` takes its files;
+    ``dataset`` gives its examples;
+    ``trunk`` is the parent's folder of a branch or a grown run;
+    ``should_stop`` is asked after every step, before every batch of the final measurement and of
+    every probe; each question says that the run is alive;
+    ``progress(step, tokens_per_second)`` is called now and then;
+    ``log`` takes one line;
+    ``known_enough`` is asked after every measurement but the last whether to stop early.
     """
 
     spec: RunSpec
@@ -140,9 +149,9 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
     steps, last = evaluation_steps(job.spec), job.spec.total_steps
     if state.step in steps and state.step < last:
         with state.clock():
-            found = _evaluate(job, state, job.spec.eval.curve_tokens)
-        assert found is not None
-        _add_curve_point(job, state, found)
+            measured = measure(job, state, final=False)
+        assert measured is not None
+        _add_curve_point(job, state, measured)
         if (forecast := job.known_enough()) is not None:
             return stopped_early(make_record(job, state, None, ""), forecast, job.dataset)
     resources = job.resources
@@ -159,13 +168,13 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
 
 
 def finish(job: Job, state: State) -> RunRecord | None:
-    """The final evaluation and the record; None, after a checkpoint, when asked to stop."""
+    """The final measurement and the record; None, after a checkpoint, when asked to stop."""
     with state.clock():
-        final = _evaluate(job, state, job.spec.eval.val_tokens, job.should_stop)
+        final = measure(job, state, final=True)
     if final is None:
         stop(job, state)
         return None
-    if not math.isfinite(final.loss_nats):
+    if not math.isfinite(final.val.loss_nats):
         return make_record(job, state, None, "validation loss is not finite at the end")
     _add_curve_point(job, state, final)
     if job.resources.keep_weights:
@@ -190,8 +199,14 @@ def begin(job: Job) -> State:
     model = GPT(
         spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
     ).to(kind)
+    context = device.autocast(kind, spec.precision)
+    # what a probe measures is not compiled: its batches are of other shapes
+    trainable = trainable_of(spec, model)
+    examples = Examples(spec=spec, dataset=job.dataset, trainable=trainable)
     state = State(
         model=model,
+        trainable=trainable,
+        meter=Meter(examples, kind, context, job.log),
         optimizer=make_optimizer(model, spec.optim, kind),
         scaler=torch.amp.GradScaler(kind, enabled=spec.precision == "fp16"),
         micro_seqs=min(job.resources.micro_seqs or spec.batch_seqs, spec.batch_seqs),
@@ -200,11 +215,11 @@ def begin(job: Job) -> State:
         writer=Writer(beside=writes_beside(kind)),
     )
     if job.resources.compiled:
-        context = device.autocast(kind, spec.precision)
-        state.compiled, state.micro_seqs = compiled_loss(
+        loss, state.micro_seqs = compiled_loss(
             model, spec.batch_seqs, state.micro_seqs, context, job.log
         )
-    # a state that branches start from and that is gone must be come by again
+        state.trainable = trainable_of(spec, model, loss)
+    # a missing branch-point checkpoint: resume from before it, so that it is written again
     lost = [s for s in job.resources.save_steps if not job.run_dir.checkpoint(s).is_file()]
     resumed = checkpoint.newest_valid(job.run_dir, job.log, min(lost, default=None))
     if resumed is not None:
@@ -218,6 +233,14 @@ def begin(job: Job) -> State:
     return state
 
 
+def trainable_of(spec: RunSpec, model: GPT, compiled: Loss | None = None) -> Trainable:
+    """The model with the objective of its run; ``compiled`` stands for the model's own loss."""
+    component = spec.objective_component
+    objective: Objective = parts.load("objective", component.reference)
+    settings: Any = component.settings_as(objective.settings)
+    return Trainable(model, objective, settings, compiled)
+
+
 def writes_beside(kind: str) -> bool:
     """Whether states are written while training goes on: where a host has time for it."""
     return kind != "cpu"
@@ -227,7 +250,8 @@ def _resume(job: Job, state: State, saved: dict[str, Any]) -> None:
     _restore(job, state, saved)
     state.seconds = saved["seconds"]
     state.loss_sum, state.loss_count = saved["loss_sum"], saved["loss_count"]
-    state.last_norm = saved.get("last_norm", 0.0)  # states of before had none
+    state.last_norm = saved.get("last_norm", 0.0)  # absent from the first version
+    state.meter.failures.update(saved.get("failures", {}))
     if state.guard is not None:
         state.guard.load(saved["guard"])
     if "curve" in saved:  # the file may be torn, or damaged; the state is checked
@@ -291,6 +315,8 @@ def save(job: Job, state: State) -> None:
     }
     if state.guard is not None:
         content["guard"] = state.guard.state_dict()
+    if state.meter.failures:
+        content["failures"] = dict(state.meter.failures)
     state.writer.put(content, functools.partial(_write, job, state.step))
     state.saved_step = state.step
     state.last_saved = time.monotonic()
@@ -366,11 +392,11 @@ def why_diverged(state: State, loss: float, norm: float) -> str:
     return state.guard.why_spike(state.step, loss) if state.guard is not None else ""
 
 
-def batch_ids(job: Job, state: State) -> torch.Tensor:
-    """Token ids [B, T + 1] of the step to come.
+def next_batch(job: Job, state: State) -> Tensors:
+    """The batch of the step to come, in the host's memory.
 
-    Spare batches are those at the end of the first epoch, from its last backwards, which a run
-    of less than an epoch never comes to.
+    Spare batches are those at the end of the first epoch, counted backwards, which a run of less
+    than an epoch does not reach.
     """
     spec = job.spec
     number = spec.data_step + state.step
@@ -378,20 +404,13 @@ def batch_ids(job: Job, state: State) -> torch.Tensor:
     if spare is not None:
         whole = max(1, job.dataset.n_seqs("train", spec.model.n_ctx) // spec.batch_seqs)
         number = whole - 1 - spare % whole
-    batch = job.dataset.batch(
-        "train",
-        number,
-        batch_seqs=spec.batch_seqs,
-        n_ctx=spec.model.n_ctx,
-        seed=derive_seed(spec.seed, "data"),
-    )
-    return torch.from_numpy(batch)
+    return state.meter.examples.training(number)
 
 
 def _accumulate_gradients(job: Job, state: State) -> float:
     """Mean loss of the step's batch, its gradients left on the weights."""
-    ids = batch_ids(job, state)
-    return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, ids))
+    batch = next_batch(job, state)
+    return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, batch))
 
 
 def halving_on_out_of_memory(
@@ -421,50 +440,48 @@ def halving_on_out_of_memory(
             torch.cuda.empty_cache()
 
 
-def _micro_batches(job: Job, state: State, ids: torch.Tensor) -> float:
+def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
     kind = job.resources.device
     context = device.autocast(kind, job.spec.precision)
     total = torch.zeros((), dtype=torch.float32, device=kind)
-    for part in torch.split(ids, state.micro_seqs):
-        tokens = device.to_device(part, kind)
+    for part in batch.split(state.micro_seqs):
+        examples = part.to(kind)
         with context():
-            loss = state.loss(tokens[:, :-1], tokens[:, 1:])
-        weighted = loss * (part.shape[0] / ids.shape[0])
+            loss = state.trainable.loss(examples)
+        weighted = loss * part.share
         state.scaler.scale(weighted).backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
     return float(total)
 
 
-def _evaluate(
-    job: Job, state: State, tokens: int, should_stop: Callable[[], bool] = lambda: False
-) -> Evaluation | None:
-    batches = job.dataset.val_batches(
-        n_ctx=job.spec.model.n_ctx, max_tokens=tokens, batch_seqs=EVAL_SEQS
+def measure(job: Job, state: State, *, final: bool) -> Measured | None:
+    """What is measured on the curve, or at the end: None there when asked to stop."""
+    tokens = job.spec.eval.val_tokens if final else job.spec.eval.curve_tokens
+    return state.meter.measure(
+        state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
     )
-    kind = job.resources.device
-    context = device.autocast(kind, job.spec.precision)
-    return evaluate(state.model, batches, kind, context, should_stop)
 
 
-def _add_curve_point(job: Job, state: State, evaluation: Evaluation) -> None:
-    if not math.isfinite(evaluation.loss_nats):
+def _add_curve_point(job: Job, state: State, measured: Measured) -> None:
+    if not math.isfinite(measured.val.loss_nats):
         return  # the next step's own check ends the run, with this curve
     spec = job.spec
     point = CurvePoint(
         step=state.step,
         tokens=state.step * spec.batch_tokens,
         train_loss_nats=state.loss_sum / max(1, state.loss_count),
-        val_loss_nats=evaluation.loss_nats,
+        val_loss_nats=measured.val.loss_nats,
         lr=spec.optim.lr * lr_factor(spec.schedule, state.step - 1, spec.total_steps),
         grad_norm=state.last_norm if math.isfinite(state.last_norm) else 0.0,
         seconds=round(state.seconds, 3),
+        metrics=measured.metrics,
     )
     records.append_curve(job.run_dir, point)
     state.curve.append(point)
     state.loss_sum, state.loss_count = 0.0, 0
 
 
-def make_record(job: Job, state: State, final: Evaluation | None, problem: str) -> RunRecord:
+def make_record(job: Job, state: State, final: Measured | None, problem: str) -> RunRecord:
     """The record of what was done; diverged, because of ``problem``, without a ``final``.
 
     States and curve are on the disk before it, whole, as a record vouches for them.
@@ -472,13 +489,15 @@ def make_record(job: Job, state: State, final: Evaluation | None, problem: str) 
     state.writer.settle()
     kind = job.resources.device
     records.write_curve(job.run_dir, state.curve)
-    said = state.guard.words() if state.guard is not None else ""
+    notes = [problem, state.guard.words() if state.guard is not None else ""]
+    notes += state.meter.failures.values()
     record = describe(
         spec=job.spec,
         resources=job.resources,
         dataset=job.dataset,
+        objective=state.trainable.objective,
         final=final,
-        message="; ".join(words for words in (problem, said) if words),
+        message="; ".join(note for note in notes if note),
         steps_done=state.step,
         seconds=state.seconds,
         peak_memory_bytes=device.peak_memory_bytes(kind),

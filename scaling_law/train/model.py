@@ -57,8 +57,13 @@ def alibi_bias(n_head: int, n_ctx: int) -> Tensor:
     return bias.masked_fill(distance < 0, -math.inf)
 
 
-def attend(spec: ModelSpec, joint: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
-    """Causal grouped-query attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M]."""
+def attend(
+    spec: ModelSpec, joint: Tensor, positions: tuple[Tensor, ...], causal: bool = True
+) -> Tensor:
+    """Grouped-query attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M].
+
+    Without ``causal`` a position sees those after it as well.
+    """
     batch, time = joint.shape[:2]
     heads, pairs = spec.n_head, spec.n_kv_head
     joint = joint.view(batch, time, -1, spec.head_size)
@@ -77,9 +82,13 @@ def attend(spec: ModelSpec, joint: Tensor, positions: tuple[Tensor, ...]) -> Ten
         k, v = (part.repeat_interleave(heads // pairs, dim=1) for part in (k, v))
     if spec.position == "alibi":
         bias = positions[0][:, :time, :time].to(q.dtype)
+        # a later position is as far away as an earlier one
+        bias = bias if causal else torch.maximum(bias, bias.transpose(1, 2))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    else:
+    elif causal:
         y = kernels.causal_attention(q, k, v)
+    else:
+        y = F.scaled_dot_product_attention(q, k, v)
     return y.transpose(1, 2).reshape(batch, time, spec.d_model)
 
 
@@ -92,18 +101,22 @@ def activate(kind: str, hidden: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal grouped-query attention; queries, keys and values come from one matrix."""
+    """Grouped-query attention; queries, keys and values come from one matrix.
+
+    ``causal`` keeps a position from seeing those after it.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.causal = True
         kv_width = spec.n_kv_head * spec.head_size
         self.qkv = nn.Linear(spec.d_model, spec.d_model + 2 * kv_width, bias=False)
         self.out = nn.Linear(spec.d_model, spec.d_model, bias=False)
 
     def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
-        y = attend(self.spec, kernels.linear(x, self.qkv.weight), positions)
+        y = attend(self.spec, kernels.linear(x, self.qkv.weight), positions, self.causal)
         return kernels.linear(y, self.out.weight)
 
 

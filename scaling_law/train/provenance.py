@@ -12,11 +12,12 @@ from pathlib import Path
 
 from scaling_law import __version__
 from scaling_law.data.dataset import Dataset
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import NATS, NEXT_TOKEN, RunRecord
 from scaling_law.spec.counts import count_params, flops_6nd, flops_per_token, train_flops
 from scaling_law.spec.run import Resources, RunSpec
-from scaling_law.train.evaluate import Evaluation
 from scaling_law.train.learning_curve import Forecast
+from scaling_law.train.measure import Measured
+from scaling_law.train.objectives import Objective
 from scaling_law.units import bits_per_byte
 
 
@@ -54,7 +55,8 @@ def describe(
     spec: RunSpec,
     resources: Resources,
     dataset: Dataset,
-    final: Evaluation | None,
+    objective: Objective,
+    final: Measured | None,
     message: str,
     steps_done: int,
     seconds: float,
@@ -81,9 +83,9 @@ def describe(
         flops_exact=train_flops(spec.model, tokens),
         flops_6nd=flops_6nd(params.total, tokens),
         flops_spent=float(flops_per_token(spec.model) * own_tokens),
-        val_loss_nats=final.loss_nats if final else None,
-        val_loss_sem_nats=final.sem_nats if final else None,
-        val_bits_per_byte=_bits_per_byte(spec, dataset, final),
+        val_loss_nats=final.val.loss_nats if final else None,
+        val_loss_sem_nats=final.val.sem_nats if final else None,
+        val_bits_per_byte=_bits_per_byte(spec, dataset, objective, final),
         seconds=round(seconds, 3),
         tokens_per_second=round(own_tokens / max(seconds, 1e-9), 1),
         peak_memory_bytes=peak_memory_bytes,
@@ -97,12 +99,15 @@ def describe(
         git_commit=git_commit(),
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         message=message,
-        metrics=_of_parents(spec),
+        metrics={**(final.metrics if final else {}), **_of_parents(spec)},
+        metric_units=final.units if final else {},
+        loss_unit=None if objective.unit == NATS else objective.unit,
+        loss_family=None if objective.comparable == NEXT_TOKEN else objective.comparable,
     )
 
 
 def _of_parents(spec: RunSpec) -> dict[str, float]:
-    """What a grown run's first weights had cost, which none of its own counts holds."""
+    """What a grown run's first weights cost, which is in none of its own counts."""
     grown = spec.growth
     if grown is None:
         return {}
@@ -134,8 +139,15 @@ def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> Ru
     )
 
 
-def _bits_per_byte(spec: RunSpec, dataset: Dataset, final: Evaluation | None) -> float | None:
-    if final is None:
+def _bits_per_byte(
+    spec: RunSpec, dataset: Dataset, objective: Objective, final: Measured | None
+) -> float | None:
+    """The final loss a byte of text; None where the loss is not that of every token of a text."""
+    if final is None or not objective.fast or objective.view is not None:
         return None
-    text_bytes = dataset.val_bytes(n_ctx=spec.model.n_ctx, max_tokens=spec.eval.val_tokens)
-    return bits_per_byte(final.loss_nats, final.tokens, text_bytes)
+    text_bytes: int | None = dataset.val_bytes(
+        "val", n_ctx=spec.model.n_ctx, max_tokens=spec.eval.val_tokens
+    )
+    if text_bytes is None:
+        return None
+    return bits_per_byte(final.val.loss_nats, final.val.tokens, text_bytes)

@@ -100,7 +100,7 @@ def _recorded_step(
             keep_snapshot(state)
         optimizers.set_rates()
         try:
-            losses, norms = recorded.take(_ids(active))
+            losses, norms = recorded.take(*_batches(active))
         except RuntimeError as problem:
             if not device.is_out_of_memory(problem):
                 raise
@@ -116,9 +116,12 @@ def _recorded_step(
     return problems
 
 
-def _ids(active: Sequence[Member]) -> torch.Tensor:
-    """The members' batches, [S, B, T + 1]."""
-    return torch.stack([loop.batch_ids(job, state) for job, state in active])
+def _batches(active: Sequence[Member]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ids and the targets of the members' batches, [S, B, T]."""
+    batches = [loop.next_batch(job, state) for job, state in active]
+    assert all(batch.weights is None for batch in batches), "a stack counts all targets alike"
+    inputs = torch.stack([batch.inputs for batch in batches])
+    return inputs, torch.stack([batch.targets for batch in batches])
 
 
 def _begun(job: Job, over: Over) -> list[Member]:
@@ -268,13 +271,14 @@ def _gradients(active: Sequence[Member], stack: StackedGPT) -> list[float]:
     stack.drop_gradients()
     first, kind = active[0][0], active[0][0].resources.device
     context = device.autocast(kind, first.spec.precision)
-    ids = _ids(active)
+    inputs, targets = _batches(active)
     total = torch.zeros(len(active), dtype=torch.float32, device=kind)
-    for part in torch.split(ids, active[0][1].micro_seqs, dim=1):
-        tokens = device.to_device(part, kind)
+    seqs = active[0][1].micro_seqs
+    for part in zip(torch.split(inputs, seqs, 1), torch.split(targets, seqs, 1), strict=True):
+        tokens, predicted = (device.to_device(ids, kind) for ids in part)
         with context():
-            losses = stack.losses(tokens[..., :-1], tokens[..., 1:])
-        weighted = losses * (part.shape[1] / ids.shape[1])
+            losses = stack.losses(tokens, predicted)
+        weighted = losses * (tokens.shape[1] / inputs.shape[1])
         scaled = [
             state.scaler.scale(loss) for loss, (_, state) in zip(weighted, active, strict=True)
         ]

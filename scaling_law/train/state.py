@@ -14,7 +14,8 @@ from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint
 from scaling_law.train import checkpoint
-from scaling_law.train.compiled import Loss
+from scaling_law.train.forward import Trainable
+from scaling_law.train.measure import Meter
 from scaling_law.train.model import GPT
 from scaling_law.train.spikes import SpikeDetector, cloned
 from scaling_law.train.writer import Writer
@@ -22,20 +23,33 @@ from scaling_law.train.writer import Writer
 
 @dataclass(kw_only=True)
 class State:
-    """Everything that changes while training; ``step`` steps are done.
+    """Everything that changes while training.
 
-    ``seconds`` is this run's own share of the clock; ``curve`` its points so far, which the file
-    follows; ``guard`` watches for loss spikes where the spec asks for it; ``writer`` puts states
-    on the disk; ``compiled`` stands for the model's own loss where there is one.
+    ``model`` holds the weights;
+    ``trainable`` is the model with its objective;
+    ``meter`` measures it between steps;
+    ``optimizer`` holds the moments;
+    ``scaler`` holds fp16's loss scale;
+    ``micro_seqs`` is the number of examples in one forward and backward pass;
+    ``guard`` watches for loss spikes where the spec asks for it;
+    ``writer`` puts states on the disk;
+    ``curve`` holds the points so far, which the file follows;
+    ``step`` is the number of steps done;
+    ``saved_step`` is that of the newest checkpoint, -1 for none;
+    ``seconds`` is this run's own share of the clock;
+    ``loss_sum`` and ``loss_count`` are of the training losses since the last point of the curve;
+    ``last_norm`` is the gradient's norm in the last step;
+    ``last_saved`` is the clock's time of the newest checkpoint, in seconds.
     """
 
     model: GPT
+    trainable: Trainable
+    meter: Meter
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     micro_seqs: int
     guard: SpikeDetector | None = None
     writer: Writer = field(default_factory=Writer)
-    compiled: Loss | None = None
     curve: list[CurvePoint] = field(default_factory=list)
     step: int = 0
     saved_step: int = -1
@@ -44,11 +58,6 @@ class State:
     loss_count: int = 0
     last_norm: float = 0.0
     last_saved: float = field(default_factory=time.monotonic)
-
-    @property
-    def loss(self) -> Loss:
-        """The loss that is trained on, of ids and targets [B, T]."""
-        return self.compiled or self.model.loss
 
     def count_step(self, loss: float, norm: float) -> None:
         """One more step is done."""

@@ -43,8 +43,9 @@ class StaticStep:
     ) -> None:
         first = next(iter(stack.weights.values()))
         self._stack, self._context, self._update, self._log = stack, context, update, log
-        shape = (len(stack.members), batch_seqs, stack.spec.n_ctx + 1)
-        self._ids = torch.zeros(shape, dtype=torch.int64, device=first.device)
+        shape = (len(stack.members), batch_seqs, stack.spec.n_ctx)
+        self._inputs = torch.zeros(shape, dtype=torch.int64, device=first.device)
+        self._targets = torch.zeros_like(self._inputs)
         self._limits = torch.tensor(limits, dtype=torch.float64, device=first.device)
         self._losses = torch.zeros(len(limits), device=first.device)
         self._norms = torch.zeros_like(self._limits)
@@ -52,9 +53,10 @@ class StaticStep:
         self._stream = torch.cuda.Stream() if first.is_cuda else None  # type: ignore[no-untyped-call]
         self._warm_steps_left = WARM_STEPS if first.is_cuda else -1
 
-    def take(self, ids: Tensor) -> tuple[list[float], list[float]]:
-        """A step on ids [S, B, T + 1]: each member's mean loss, and its gradient norm."""
-        self._ids.copy_(ids.pin_memory() if self._ids.is_cuda else ids, non_blocking=True)
+    def take(self, inputs: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
+        """A step on ids and targets [S, B, T]: each member's mean loss, and its gradient norm."""
+        for buffer, ids in ((self._inputs, inputs), (self._targets, targets)):
+            buffer.copy_(ids.pin_memory() if buffer.is_cuda else ids, non_blocking=True)
         if self._warm_steps_left == 0:
             self._record()
         if self._graph is not None:
@@ -69,7 +71,7 @@ class StaticStep:
         """What is recorded: no host value is read, no buffer moves."""
         self._stack.drop_gradients()
         with self._context():
-            losses = self._stack.losses(self._ids[..., :-1], self._ids[..., 1:])
+            losses = self._stack.losses(self._inputs, self._targets)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self._stack.share_gradients()
         with torch.no_grad():

@@ -285,8 +285,8 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("one-page-for-several", ("report", ".", "--out", "r.html"), _two_sweeps, "--out r.html: one page, but 3 sweeps: one, sweep, two"),
     # a sweep that cannot go on
     ("run-plan-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("plan.json", "{")), "sweep/plan.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
-    ("run-data-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "{")), "sweep/data.json: damaged, and no record says which text the runs began with; if nothing here was trained yet delete it, else start a new sweep with --out"),
-    ("run-data-a-list", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "[]")), "sweep/data.json: damaged, and no record says which text the runs began with; if nothing here was trained yet delete it, else start a new sweep with --out"),
+    ("run-data-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "{")), "sweep/data.json: damaged, and no record says which text the runs began with; delete it if nothing here has been trained yet, else start a new sweep with --out"),
+    ("run-data-a-list", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "[]")), "sweep/data.json: damaged, and no record says which text the runs began with; delete it if nothing here has been trained yet, else start a new sweep with --out"),
 ]
 # fmt: on
 

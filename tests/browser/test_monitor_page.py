@@ -136,7 +136,7 @@ def test_hostile_names_stay_text_and_the_policy_holds(browser, served):
     assert browser.run("return window.broken") is None
 
 
-def test_points_are_told_by_mouse_and_by_keys(browser, served):
+def test_points_are_read_out_by_mouse_and_by_keys(browser, served):
     from selenium.webdriver import Keys
 
     server, _ = served

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from scaling_law.data.batch import Batch
 from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.describe import inspect
 from scaling_law.data.prepare import prepare
@@ -26,21 +29,34 @@ def dataset(spec: DataSpec) -> Dataset:
     return open_dataset(prepare(spec))
 
 
+def rows_of(batches: Iterable[Batch]) -> Any:
+    """The sequences of ids [B, T + 1] that inputs and targets were cut from."""
+    parts = []
+    for batch in batches:
+        assert np.array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
+        parts.append(np.concatenate([batch.inputs, batch.targets[:, -1:]], axis=1))
+    return np.concatenate(parts)
+
+
 def test_a_batch_depends_on_seed_and_step_alone(dataset: Dataset) -> None:
     wanted = {"batch_seqs": 4, "n_ctx": CTX, "seed": 5}
     forward = [dataset.batch("train", step, **wanted) for step in range(30)]
     again = open_dataset(dataset.folder)
     for step in reversed(range(30)):
-        assert np.array_equal(again.batch("train", step, **wanted), forward[step])
-    assert forward[0].shape == (4, CTX + 1) and forward[0].dtype == np.int64
+        same = again.batch("train", step, **wanted)
+        assert np.array_equal(same.inputs, forward[step].inputs)
+        assert np.array_equal(same.targets, forward[step].targets)
+    assert rows_of([forward[0]]).shape == (4, CTX + 1)
+    assert forward[0].inputs.dtype == forward[0].targets.dtype == np.int64
+    assert forward[0].weights is None
     other = dataset.batch("train", 0, batch_seqs=4, n_ctx=CTX, seed=6)
-    assert not np.array_equal(other, forward[0])
+    assert not np.array_equal(other.inputs, forward[0].inputs)
 
 
 def test_batch_size_does_not_change_the_order(dataset: Dataset) -> None:
     small = [dataset.batch("train", s, batch_seqs=2, n_ctx=CTX, seed=1) for s in range(6)]
     large = [dataset.batch("train", s, batch_seqs=6, n_ctx=CTX, seed=1) for s in range(2)]
-    assert np.array_equal(np.concatenate(small), np.concatenate(large))
+    assert np.array_equal(rows_of(small), rows_of(large))
 
 
 def test_each_epoch_shows_every_sequence_once(dataset: Dataset) -> None:
@@ -51,7 +67,8 @@ def test_each_epoch_shows_every_sequence_once(dataset: Dataset) -> None:
     rows: list[tuple[int, ...]] = []
     step = 0
     while len(rows) < 3 * count:
-        rows += map(tuple, dataset.batch("train", step, batch_seqs=batch, n_ctx=CTX, seed=2))
+        taken = dataset.batch("train", step, batch_seqs=batch, n_ctx=CTX, seed=2)
+        rows += map(tuple, rows_of([taken]))
         step += 1
     epochs = [rows[e * count : (e + 1) * count] for e in range(3)]
     assert all(sorted(epoch) == expected for epoch in epochs)
@@ -61,7 +78,7 @@ def test_each_epoch_shows_every_sequence_once(dataset: Dataset) -> None:
 def test_a_batch_larger_than_an_epoch(dataset: Dataset) -> None:
     count = dataset.n_seqs("train", 2000)
     batch = dataset.batch("train", 1, batch_seqs=3 * count + 1, n_ctx=2000, seed=1)
-    assert batch.shape == (3 * count + 1, 2001)
+    assert batch.inputs.shape == batch.targets.shape == (3 * count + 1, 2000)
 
 
 def test_batches_are_cheap(dataset: Dataset) -> None:
@@ -73,11 +90,11 @@ def test_batches_are_cheap(dataset: Dataset) -> None:
 
 
 def test_validation_is_the_same_whatever_the_batch(dataset: Dataset) -> None:
-    one = np.concatenate(list(dataset.val_batches(CTX, 1000, 1)))
-    many = np.concatenate(list(dataset.val_batches(CTX, 1000, 8)))
+    one = rows_of(dataset.val_batches("val", CTX, 1000, 1))
+    many = rows_of(dataset.val_batches("val", CTX, 1000, 8))
     assert np.array_equal(one, many)
     assert one.shape == (31, CTX + 1)  # 1000 tokens cut to whole sequences
-    assert dataset.val_tokens(CTX, 1000) == 31 * CTX
+    assert dataset.val_tokens("val", CTX, 1000) == 31 * CTX
     # spread over the split, not its head
     count = dataset.n_seqs("val", CTX)
     last = dataset.tokens("val")[(30 * count // 31) * CTX :][: CTX + 1]
@@ -85,17 +102,17 @@ def test_validation_is_the_same_whatever_the_batch(dataset: Dataset) -> None:
 
 
 def test_validation_stops_at_the_end_of_the_split(dataset: Dataset) -> None:
-    whole = np.concatenate(list(dataset.val_batches(CTX, 10**9, 16)))
+    whole = rows_of(dataset.val_batches("val", CTX, 10**9, 16))
     count = dataset.n_seqs("val", CTX)
     assert len(whole) == count
     assert np.array_equal(whole[:, 1:].ravel(), dataset.tokens("val")[1 : count * CTX + 1])
-    assert next(iter(dataset.val_batches(CTX, 1, 16))).shape == (1, CTX + 1)
+    assert rows_of(dataset.val_batches("val", CTX, 1, 16)).shape == (1, CTX + 1)
 
 
 def test_validation_bytes_are_those_of_the_scored_text(dataset: Dataset) -> None:
-    scored = np.concatenate(list(dataset.val_batches(CTX, 2000, 16)))[:, 1:]
+    scored = rows_of(dataset.val_batches("val", CTX, 2000, 16))[:, 1:]
     text = dataset.tokenizer.decode(scored.ravel())
-    assert dataset.val_bytes(CTX, 2000) == len(text.encode())
+    assert dataset.val_bytes("val", CTX, 2000) == len(text.encode())
     assert dataset.bytes_per_token("val") == pytest.approx(
         dataset.meta["splits"]["val"]["bytes"] / dataset.n_tokens("val")
     )

@@ -117,7 +117,7 @@ def sweep_of(world: World, out: str) -> SweepDir:
 
 
 def losses(world: World, out: str) -> Losses:
-    """All that training came to, bit for bit: losses, curves, counts; not the clock."""
+    """All results of training, bit for bit: losses, curves, counts, without the clock."""
     found: Losses = {}
     sweep = sweep_of(world, out)
     for record in load_records(sweep):
@@ -129,7 +129,7 @@ def losses(world: World, out: str) -> Losses:
 
 
 def assert_nothing_lost(world: World, out: str, expected: Losses) -> None:
-    """The same results as ``expected``, each run over once, and no file that has no use."""
+    """The same results as ``expected``, each run finished once, and no superfluous file."""
     found = losses(world, out)
     assert found.keys() == expected.keys()
     for run_id, result in found.items():
@@ -151,7 +151,7 @@ def assert_nothing_lost(world: World, out: str, expected: Losses) -> None:
 
 
 def trained_flops(world: World, out: str) -> tuple[float, float]:
-    """FLOPs of the steps that were taken, by the logs of runs nobody killed, and of the plan."""
+    """FLOPs of the steps taken, by the logs of runs that were not killed, and of the plan."""
     sweep = sweep_of(world, out)
     plan = read_plan(sweep.plan)
     spent = 0.0
@@ -229,7 +229,7 @@ def schedule(chance: random.Random, length: int) -> list[dict[str, Any]]:
 def kill_again_and_again(
     world: World, out: str, kills: list[dict[str, Any]]
 ) -> collections.Counter[str]:
-    """Run the same line until it ends, through ``kills``; how many there were by phase."""
+    """Run the same command until it ends, through ``kills``; how many there were by phase."""
     done: collections.Counter[str] = collections.Counter()
     for _ in range(len(kills) + 10):
         if not kills:
@@ -242,7 +242,7 @@ def kill_again_and_again(
         del kills[: len(happened)]
         if not happened:
             if code == 0:
-                break  # it is over: nothing of this kind happens any more
+                break  # it has ended: no more kills of this kind
             del kills[0]
     code, _, errors = world.run(out)
     assert code == 0, errors

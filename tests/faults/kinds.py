@@ -111,7 +111,7 @@ def _prepared_again(world: World) -> Any:
 
 
 def _plan(world: World) -> Any:
-    """Planned anew or as begun: the same plan, and a whole config beside it."""
+    """Planned again or as begun: the same plan, and a complete config beside it."""
     config, folder = world.sweep.config, world.sweep.dir
     plan = begun_plan(config, cpu_profile(), folder, lambda line: None)
     return plan, checksum.read_text(folder.config)
@@ -131,7 +131,7 @@ def _weights(world: World) -> Any:
 
 
 def _leased(world: World) -> Any:
-    """Whoever comes has it, once it is known to be dead or has been still for long."""
+    """The next process takes it once its holder is dead or has been silent for long."""
     seconds = itertools.count()
     watch = lease.LeaseWatch(clock=lambda: float(next(seconds)))
     while watch.holder(world.states.lease) is not None:

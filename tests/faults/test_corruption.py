@@ -29,7 +29,8 @@ from scaling_law.versions import FIT
 from tests.bad_input.world import good_sweep
 from tests.fakes import cpu_profile
 from tests.faults.kinds import DAMAGES, KINDS, NOTHING, OTHER_THINGS, Kind, World, clear, put
-from tests.faults.world import InlineEngine, begin_sweep, results, write_text
+from tests.faults.world import begin_sweep, results, write_text
+from tests.inline_engine import InlineExecutor
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +214,7 @@ def test_a_worker_does_not_train_on_damaged_text(world, tmp_path):
         path.write_bytes(changed)
 
     try:
-        outcome = hurt.run(InlineEngine(spoil))
+        outcome = hurt.run(InlineExecutor(hurt.dir, spoil))
         assert outcome.exit_code == 3
         assert all("train.bin: damaged" in reason for reason in outcome.failed.values())
     finally:

@@ -1,8 +1,8 @@
-"""Disks that are full, read-only or somebody else's, and a corpus that cannot be reached.
+"""Disks that are full, read-only or another user's, and a corpus that cannot be reached.
 
 | fault | what happens |
 |---|---|
-| disk full in a worker | the run fails, exit 3; with space the same line ends with the same bits |
+| disk full in a worker | the run fails, exit 3; once freed it ends with the same bits |
 | disk full in `slaw run` itself | one line, exit 2; the same |
 | read-only folder, no permission to write | one line naming the folder, exit 2; nothing written |
 | a record that may not be read | one line that names it, exit 2 |
@@ -82,7 +82,7 @@ class FullDisk:
 
 
 def fill(base, tmp_path: Path, first: int) -> int:
-    """A sweep whose disk is full from write ``first`` on, then freed; returns writes asked for."""
+    """A sweep whose disk is full from write ``first`` on, then freed; the number of writes."""
     folder, expected = base
     sweep = begin_sweep(tmp_path / f"full{first}", folder / "text")
     with pytest.MonkeyPatch.context() as patch:
@@ -119,7 +119,7 @@ def test_a_disk_full_at_every_write_in_turn(base, tmp_path, capsys):
 
 
 def slaw(folder: Path, *words: str) -> tuple[int, str, str]:
-    """The command in a process of its own."""
+    """Run the command in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "scaling_law.cli", *words],
         capture_output=True,
@@ -224,7 +224,7 @@ def test_no_permission_is_said_in_a_line(capsys):
         assert str(shut) in err and "Permission denied" in err and err.count("\n") == 1
 
 
-def test_a_full_disk_is_told_by_what_to_do(tmp_path, monkeypatch, capsys):
+def test_a_full_disk_is_reported_with_what_to_do(tmp_path, monkeypatch, capsys):
     good_sweep(tmp_path / "good")
 
     def full(path: Path, *rest: object) -> None:

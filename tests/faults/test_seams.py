@@ -14,7 +14,8 @@ from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Leases, read_lease, remove_lease
 from scaling_law.run import worker
 from tests.faults.harness import assert_nothing_lost
-from tests.faults.world import CONFIG, InlineEngine, begin_sweep, results, write_text
+from tests.faults.world import CONFIG, begin_sweep, results, write_text
+from tests.inline_engine import InlineExecutor
 
 GROWN = """
 name: grown
@@ -56,7 +57,7 @@ def test_a_grown_run_whose_parents_state_is_damaged_gets_it_again(tmp_path):
             state = parent.checkpoint(growth.at_step)
             state.write_bytes(state.read_bytes()[:-1])
 
-    engine = InlineEngine(before)
+    engine = InlineExecutor(hurt.dir, before)
     outcome = hurt.run(engine)
     assert (outcome.exit_code, outcome.failed, outcome.blocked) == (0, {}, {})
     assert engine.trained.count(parent.path.name) == engine.trained.count(grown.run_id) == 2
@@ -86,10 +87,11 @@ def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(
             then.update(_files(victim))
         return False
 
-    class Stack(InlineEngine):
-        def submit(self, run_dirs, resources):
-            if [run_dir.path.name for run_dir in run_dirs] != stack:
-                return super().submit(run_dirs, resources)
+    class Stack(InlineExecutor):
+        def submit(self, runs):
+            if [run.run_id for run in runs] != stack:
+                return super().submit(runs)
+            run_dirs = [hurt.dir.run(run_id) for run_id in stack]
             assert worker.work_on(run_dirs, take_it) == [victim]
             assert _files(victim) == then
             assert "stopped without writing" in victim.log.read_text()
@@ -100,13 +102,13 @@ def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(
         def state(self, handle):
             return "elsewhere"
 
-    assert hurt.run(Stack()).exit_code == 0
+    assert hurt.run(Stack(hurt.dir)).exit_code == 0
     assert len(asked) > 20
     assert results(hurt.dir) == results(whole.dir)
 
 
 def _files(run_dir: RunDir) -> dict[str, bytes]:
-    """What counts in a run's folder: not its diary, its progress, and its lease's counter."""
+    """What counts in a run's folder: not its log, its progress, and its lease's counter."""
     paths = [path for path in run_dir.path.rglob("*") if path.is_file()]
     apart = (run_dir.log, run_dir.progress, run_dir.lease)
     return {str(p): p.read_bytes() for p in paths if p not in apart}

@@ -14,7 +14,8 @@ from scaling_law.files.layout import RunDir
 from scaling_law.spec.run import Resources
 from scaling_law.train import checkpoint
 from scaling_law.train.loop import Job, train_run
-from tests.faults.world import InlineEngine, begin_sweep, results, write_text
+from tests.faults.world import begin_sweep, results, write_text
+from tests.inline_engine import InlineExecutor
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +72,7 @@ def test_a_branch_whose_start_is_damaged_gets_it_again_from_the_same_call(
         if damage == "folder":
             (state / "in the way").mkdir(parents=True)
 
-    engine = InlineEngine(before)
+    engine = InlineExecutor(hurt.dir, before)
     outcome = hurt.run(engine)
     assert (outcome.exit_code, outcome.failed, outcome.blocked) == (0, {}, {})
     assert engine.trained.count(hurt.trunk.path.name) == 2
@@ -84,7 +85,7 @@ def test_a_state_that_is_damaged_every_time_ends_in_a_failure_that_names_it(text
     hurt = begin_sweep(tmp_path / "hurt", text)
     victim = hurt.branches[0].path.name
     state = hurt.trunk.checkpoint(hurt.plan.by_id[victim].spec.start_step)
-    engine = InlineEngine(lambda run_dir: flip(state) if run_dir.path.name == victim else None)
+    engine = InlineExecutor(hurt.dir, lambda run: flip(state) if run.path.name == victim else None)
     outcome = hurt.run(engine)
     assert outcome.exit_code == 3
     assert state.name in outcome.failed[victim]

@@ -1,4 +1,4 @@
-"""Several `slaw run` on one folder: each run once, whoever comes, goes or dies."""
+"""Several `slaw run` on one folder train each run once, whichever of them join, leave or die."""
 
 from __future__ import annotations
 

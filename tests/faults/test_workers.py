@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.files.layout import RunDir
+from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import read_lease
-from scaling_law.run.engines import local
-from scaling_law.run.engines.local import LocalEngine
-from scaling_law.spec.run import Resources
+from scaling_law.plan.plan import make_plan
+from scaling_law.run.engines import engine_named, local, start
+from tests.fakes import cpu_profile, small_config
 from tests.faults.harness import ROOT, assert_nothing_lost, sweep_of, wait_until
 
 WILD_CLOCK = Path(__file__).resolve().parent / "wild_clock"
@@ -34,18 +34,19 @@ with Leases(hung_seconds=0.1) as leases:
 def test_a_worker_without_a_sign_of_life_is_killed(tmp_path, monkeypatch):
     monkeypatch.setenv("SLAW_STALE_SECONDS", "3")
     monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", HANGS))
-    run_dir = RunDir(tmp_path / "run")
-    run_dir.path.mkdir()
-    engine = LocalEngine(1, tmp_path / "log")
-    handle = engine.submit([run_dir], Resources())
-    words, deadline = "running", time.monotonic() + 60
-    while words == "running" and time.monotonic() < deadline:
-        words = engine.state(handle)
+    run = make_plan(small_config(), cpu_profile(), train_tokens=10**7).runs[0]
+    run_dir = SweepDir(tmp_path).run(run.run_id)
+    run_dir.path.mkdir(parents=True)
+    executor = start(engine_named(), SweepDir(tmp_path), 1)
+    handle = executor.submit([run])
+    state, deadline = "running", time.monotonic() + 60
+    while state == "running" and time.monotonic() < deadline:
+        state = executor.state(handle)
         time.sleep(0.05)
-    assert words == "hung"
-    seen = read_lease(run_dir.lease)
-    assert seen is not None and seen.process is not None and seen.process.is_surely_dead()
-    engine.close()
+    assert state == "hung"
+    holder = read_lease(run_dir.lease)
+    assert holder is not None and holder.process is not None and holder.process.is_surely_dead()
+    executor.close()
 
 
 @pytest.mark.slow
@@ -79,7 +80,7 @@ def test_stop_signals_in_turn_checkpoint_and_the_end_is_the_same(world, undistur
         process.send_signal(number)
         out, errors = process.communicate(timeout=60)
         assert process.returncode == code, errors
-        assert "run the same line again" in out
+        assert "run the same command again" in out
         assert not list(sweep.runs.glob("*/claim"))
     code, _, errors = world.run("stopped")
     assert code == 0, errors
@@ -87,7 +88,7 @@ def test_stop_signals_in_turn_checkpoint_and_the_end_is_the_same(world, undistur
 
 
 def _trains(runs: Path, began: int) -> bool:
-    """Whether one run more than before is over, and another has begun."""
+    """Whether one more run has finished, and another has begun."""
     over = len(list(runs.glob("*/record.json")))
     return over > began and bool(list(runs.glob("*/claim")))
 
@@ -103,4 +104,4 @@ def test_a_signal_while_planning_ends_with_75_and_one_line(number):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 75, done.stderr
-    assert done.stderr.strip() == "slaw: stopped; run the same line again to go on"
+    assert done.stderr.strip() == "slaw: stopped; run the same command again to resume"

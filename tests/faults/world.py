@@ -1,15 +1,12 @@
-"""A small real sweep in this process: text, plan, and an engine that trains at once."""
+"""A small real sweep in this process: text, plan, and runs trained inline."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from scaling_law.config.load import SweepConfig
-from scaling_law.errors import SlawError
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import RunRecord, load_records, read_curve
 from scaling_law.plan.plan import Plan, make_plan
@@ -17,8 +14,8 @@ from scaling_law.plan.stacking import with_stacks
 from scaling_law.run import worker
 from scaling_law.run.pinned import keep_plan, pinned_data
 from scaling_law.run.runner import Runner, SweepOutcome
-from scaling_law.spec.run import Resources
 from tests.fakes import config_of, cpu_profile
+from tests.inline_engine import InlineExecutor
 
 CONFIG = """
 name: small
@@ -46,35 +43,6 @@ def write_text(folder: Path) -> Path:
     return folder
 
 
-class InlineEngine:
-    """One slot, in this process; ``before(run_dir)`` is told of each run before it is trained."""
-
-    slots = 1
-
-    def __init__(self, before: Callable[[RunDir], None] = lambda run_dir: None) -> None:
-        self.before = before
-        self.trained: list[str] = []
-
-    def submit(self, run_dirs: Sequence[RunDir], resources: Resources) -> object:
-        """Train them to their end; what fails says so in its folder."""
-        for run_dir in run_dirs:
-            self.before(run_dir)
-            self.trained.append(run_dir.path.name)
-        with contextlib.suppress(SlawError):
-            worker.work_on(run_dirs, lambda: False)
-        return object()
-
-    def state(self, handle: Any) -> str:
-        """Everything is over when ``submit`` returns."""
-        return "over"
-
-    def cancel(self, handle: Any) -> None:
-        """Nothing is ever in flight."""
-
-    def close(self, seconds: float = 0.0) -> None:
-        """Nothing is ever open."""
-
-
 @dataclasses.dataclass
 class Sweep:
     """A sweep folder and its plan."""
@@ -83,11 +51,11 @@ class Sweep:
     plan: Plan
     dir: SweepDir
 
-    def run(self, engine: InlineEngine | None = None) -> SweepOutcome:
-        """As ``slaw run`` goes on with it."""
+    def run(self, executor: InlineExecutor | None = None) -> SweepOutcome:
+        """Resume it as ``slaw run`` does."""
         worker._open_data.cache_clear()
         pinned_data(self.config, self.dir, lambda line: None)
-        return Runner(self.plan, self.dir, engine or InlineEngine()).run()
+        return Runner(self.plan, self.dir, executor or InlineExecutor(self.dir)).run()
 
     @property
     def trunk(self) -> RunDir:

@@ -42,7 +42,7 @@ POINT = CurvePoint(
 
 
 class Clock:
-    """A clock that goes only when told to."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -52,7 +52,7 @@ class Clock:
 
 
 def foreign(path: Path, token: str = "theirs", beats: int = 0, **changes) -> Process:
-    """Put a lease of another process on ``path``; of another host unless told otherwise."""
+    """Write a lease of another process, by default on another host, to ``path``."""
     fields = {"host": "elsewhere/1", "boot": "b", "space": "pid:[1]", "pid": 1, "started": "1"}
     process = Process(**{**fields, **changes})
     head = json.dumps({"token": token, "process": dataclasses.asdict(process)})
@@ -70,7 +70,7 @@ def path(tmp_path):
     return tmp_path / "run" / "claim"
 
 
-def test_a_lease_says_whose_it_is_moves_and_goes(path, monkeypatch):
+def test_a_lease_names_its_process_moves_and_is_removed(path, monkeypatch):
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     with Leases() as leases:
         lease = leases.take(path)
@@ -170,7 +170,7 @@ def test_any_other_is_stale_once_seen_standing_still_for_long(path, how):
     assert not path.exists()
 
 
-def test_a_dead_child_nobody_waited_for_counts_as_gone(path):
+def test_a_dead_child_that_was_not_waited_for_counts_as_gone(path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = _stat(child.pid)
     process = Process(**of_this_machine(pid=child.pid, started=started))
@@ -187,7 +187,7 @@ def _stat(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
-def test_an_observer_that_was_frozen_himself_has_seen_nothing():
+def test_an_observer_that_was_itself_frozen_has_seen_nothing():
     clock = Clock()
     still = Stillness(clock)
     assert still.seconds("x") == 0

@@ -126,5 +126,5 @@ def test_the_coupled_law_contains_kaplan_s():
 def test_a_law_is_a_value_and_an_unknown_one_is_named():
     law = load_law("chinchilla")
     assert dataclasses.replace(law, name="other").variables == ("params", "tokens")
-    with pytest.raises(ConfigError, match="'newton': expected one of"):
+    with pytest.raises(ConfigError, match="no law is named 'newton'; expected one of"):
         load_law("newton")

@@ -19,7 +19,7 @@ HOSTILE = "</script><script>document.title='owned'</script>[bold]\x1b[31m"
 
 
 def half_way(folder: Path) -> tuple[SweepDir, Plan]:
-    """20 runs done; then a trunk at work, its branch failed, a trunk diverged, the rest waiting."""
+    """20 runs done; then a running trunk, its failed branch, a diverged trunk, the rest waiting."""
     sweep, config = SweepDir(folder), ladder_config()
     plan = make_plan(config, cpu_profile(), train_tokens=10**9)
     plan = dataclasses.replace(plan, name=HOSTILE)
@@ -56,7 +56,7 @@ def diverging(plan: Plan) -> PlannedRun:
 
 
 def start_on(sweep: SweepDir, run: PlannedRun, share: float) -> None:
-    """The heartbeat and the curve of a run at work."""
+    """Write the heartbeat and the curve of a running run."""
     step = run.spec.start_step + round(share * (run.spec.total_steps - run.spec.start_step))
     run_dir = sweep.run(run.run_id)
     layout.write_json(run_dir.progress, {"step": step, "tokens_per_second": 5e4})
@@ -83,7 +83,7 @@ def curve_of(run: PlannedRun, share: float) -> list[CurvePoint]:
 
 @contextlib.contextmanager
 def at_work(sweep: SweepDir) -> Iterator[None]:
-    """As while a ``slaw run`` is at work on the folder."""
+    """As while a ``slaw run`` works on the folder."""
     with Leases() as leases:
         leases.take(sweep.runners / "1")
         yield

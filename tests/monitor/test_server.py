@@ -188,7 +188,7 @@ def test_a_taken_port_is_a_line_and_exit_2(server, capsys):
 @pytest.mark.parametrize(
     "words", [["--port", "70000"], ["--port", "x"], ["--interval", "0"], ["--interval", "nan"]]
 )
-def test_bad_options_are_told(words, capsys):
+def test_bad_options_are_refused(words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["monitor", *words])
     assert ended.value.code == 2 and "expected" in capsys.readouterr().err

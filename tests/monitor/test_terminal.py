@@ -52,7 +52,7 @@ def drawn(snapshot, curve, width, height):
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 24), (60, 24), (80, 24), (120, 40), (20, 10)])
-def test_the_screen_fits_and_tells_what_is_at_work(halved, width, height):
+def test_the_screen_fits_and_shows_what_runs(halved, width, height):
     sweep, _ = halved
     watch = SweepReader(sweep)
     with at_work(sweep):
@@ -69,7 +69,7 @@ def test_the_screen_fits_and_tells_what_is_at_work(halved, width, height):
         assert "micro-batch halved" in text and "CPU 50% of 2" in text
 
 
-def test_plain_lines_hold_no_control_codes_and_tell_news_once(halved, tmp_path):
+def test_plain_lines_hold_no_control_codes_and_report_news_once(halved, tmp_path):
     sweep, plan = half_way(tmp_path / "t")
     watch = SweepReader(sweep)
     before = watch.read()
@@ -86,7 +86,7 @@ def test_plain_lines_hold_no_control_codes_and_tell_news_once(halved, tmp_path):
     assert "no worker is running" in words and words.isprintable()
 
 
-def test_lines_are_told_until_it_is_over(tmp_path):
+def test_lines_are_printed_until_the_sweep_has_finished(tmp_path):
     sweep, plan = half_way(tmp_path / "s")
     said: list[str] = []
     rests = []
@@ -115,7 +115,7 @@ def test_it_waits_for_a_sweep_that_has_not_begun_and_says_so(tmp_path):
     assert "waiting: no such folder yet" in said[0] and "40 done" in said[-1]
 
 
-def test_a_slip_of_the_pen_does_not_wait_without_a_word(tmp_path, monkeypatch):
+def test_a_typo_does_not_wait_silently(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert session.sweep_to_watch(Path("results/quick"), once=False).path == Path("results/quick")
     with pytest.raises(ConfigError, match="reslts/quick: no such folder, nor reslts; name"):
@@ -126,7 +126,7 @@ def test_a_slip_of_the_pen_does_not_wait_without_a_word(tmp_path, monkeypatch):
     assert SweepReader(SweepDir(Path("results/other"))).read().note.endswith("makes it")
 
 
-def test_which_sweep_is_meant_is_never_guessed(tmp_path):
+def test_among_several_sweeps_none_is_guessed(tmp_path):
     for name in ("one", "two"):
         SweepDir(tmp_path / name).runs.mkdir(parents=True)
     with pytest.raises(ConfigError, match="2 sweeps there; name one"):
@@ -138,7 +138,7 @@ def test_which_sweep_is_meant_is_never_guessed(tmp_path):
         session.sweep_to_watch(tmp_path / "nowhere", once=True)
 
 
-def test_once_on_the_reference_says_what_came_of_it(capsys):
+def test_once_on_the_reference_sweep_says_how_it_ended(capsys):
     reference = ROOT / "results" / "reference" / "quick-cpu"
     assert main(["monitor", str(reference), "--once"]) == 0
     assert "quick: 40 done; 100% of the FLOPs; finished" in capsys.readouterr().out
@@ -176,7 +176,7 @@ def test_a_sparkline_falls_with_the_loss():
     assert sparkline([3.0], 8) == "" and len(sparkline(range(1, 100), 8)) == 8
 
 
-def test_the_machine_is_told_as_far_as_it_is_known(tmp_path, monkeypatch):
+def test_the_machine_is_described_as_far_as_it_is_known(tmp_path, monkeypatch):
     proc = tmp_path / "proc"
     proc.mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))

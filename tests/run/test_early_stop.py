@@ -1,4 +1,4 @@
-"""A real sweep whose longest cooldown ends early, says so, and is not taken for a measurement."""
+"""A real sweep whose longest cooldown ends early, says so, and does not count as measured."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from scaling_law.run.session import closing
 from scaling_law.run.sweep_state.progress import describe_end
 from scaling_law.run.sweep_state.snapshot import sweep_status
 from scaling_law.run.sweep_state.text import format_status
-from scaling_law.run.worker import work_on
 from scaling_law.spec.run import run_spec_from_json, to_json
 from tests.fakes import config_of, cpu_profile, write_text
+from tests.inline_engine import InlineExecutor
 
 SWEEP = """
 name: early
@@ -36,29 +36,6 @@ eval: {{val_tokens: 1024, curve_tokens: 1024, curve_points: 20}}
 precision: fp32
 early_stop: {early_stop}
 """
-
-
-class InPlace:
-    """An engine that trains in this process, one run at a time, in the order it is asked."""
-
-    slots = 4
-
-    def __init__(self) -> None:
-        self.order: list[str] = []
-
-    def submit(self, run_dirs, resources):
-        self.order += [run_dir.path.name for run_dir in run_dirs]
-        work_on(run_dirs, lambda: False)
-        return tuple(self.order)
-
-    def state(self, handle):
-        return "over"
-
-    def cancel(self, handle):
-        pass
-
-    def close(self, seconds=0.0):
-        pass
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +60,7 @@ def swept(text, tmp_path_factory):
             pin = {"spec": spec, "folder": folder, "fingerprint": dataset.fingerprint}
             layout.write_json(sweep.data, pin)
             layout.write_json(sweep.plan, plan.to_json())
-            runner = Runner(plan, sweep, InPlace())
+            runner = Runner(plan, sweep, InlineExecutor(sweep, slots=4))
             runner.run()
             known[setting, again] = sweep, plan, runner
         return known[setting, again]
@@ -101,7 +78,7 @@ def losses(sweep: SweepDir):
     return {r.run_id: (r.status, r.val_loss_nats, r.metrics, r.tokens) for r in load_records(sweep)}
 
 
-def test_the_longest_branch_ends_early_with_its_loss_foretold(swept):
+def test_the_longest_branch_ends_early_with_a_predicted_loss(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
     assert record.spec.total_steps == max(run.spec.total_steps for run in plan.runs)
@@ -119,7 +96,7 @@ def test_the_longest_branch_ends_early_with_its_loss_foretold(swept):
     assert not list(sweep.runs.glob("*/ckpt/*.pt")), "spent states are removed"
 
 
-def test_the_forecast_is_near_what_the_whole_run_ends_with(swept):
+def test_the_forecast_is_near_the_loss_of_the_whole_run(swept):
     record = stopped(swept("0.1")[0])
     whole = max(load_records(swept("false")[0]), key=lambda r: r.spec.total_steps)
     assert whole.spec == dataclasses.replace(record.spec, early_stop=None)
@@ -144,7 +121,7 @@ def test_a_tight_tolerance_trains_to_the_end(swept):
 def test_a_branch_waits_for_the_siblings_it_learns_from(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
-    order = runner.engine.order
+    order = runner.executor.trained
     assert record.spec.early_stop is not None
     siblings = record.spec.early_stop.siblings
     assert all(order.index(s) < order.index(record.run_id) for s in siblings)
@@ -156,7 +133,7 @@ def test_a_branch_waits_for_the_siblings_it_learns_from(swept):
     assert ready == {record.run_id}
 
 
-def test_everything_that_tells_of_the_sweep_tells_of_it(swept):
+def test_status_and_progress_report_it(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
     assert "allowed to 1 of the points" in early_stop_words(plan)[0]
@@ -170,7 +147,7 @@ def test_everything_that_tells_of_the_sweep_tells_of_it(swept):
     assert "nats/token predicted" in format_status(status)
 
 
-def test_a_fit_leaves_it_out_by_name_unless_told_to_keep_it(swept):
+def test_a_fit_leaves_it_out_by_name_unless_keep_names_it(swept):
     sweep, _, _ = swept("0.1")
     record = stopped(sweep)
     records = load_records(sweep)

@@ -1,4 +1,4 @@
-"""A sweep's folder named again: gone on with, or refused to what would not fit beside its runs."""
+"""A sweep's folder named again: it is resumed, or refuses runs that do not belong there."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def reach(*arguments):
     "override",
     ["grid.0.flops_ladder.count=3", "grid.0.flops_ladder.count=5", "grid.0.seeds.nano55k=[0,7]"],
 )
-def test_another_grid_goes_on_beside_the_runs(place, monkeypatch, override):
+def test_another_grid_adds_runs(place, monkeypatch, override):
     monkeypatch.setattr(pinned, "pinned_data", reach)
     with pytest.raises(Reached):
         run_sweep(request(override), lambda text: None)
 
 
-def test_a_config_that_was_mended_before_any_run_ended_goes_on(place, monkeypatch):
+def test_a_config_that_is_corrected_before_any_run_finished_is_accepted(place, monkeypatch):
     for run in place.run_dirs():
         run.record.unlink()
     monkeypatch.setattr(pinned, "pinned_data", reach)
@@ -106,7 +106,7 @@ def test_the_status_counts_runs_of_earlier_plans(place):
 
 
 @pytest.mark.parametrize("folder", ["results/mine", "results"])
-def test_a_folder_goes_on_with_its_sweep(place, folder):
+def test_a_folder_resumes_its_sweep(place, folder):
     found = resumed(Request(config=folder, overrides=("limits.time=3h",)))
     assert found == Request(
         config="results/mine/sweep.yaml",
@@ -126,7 +126,7 @@ def test_the_command_takes_a_folder(place, capsys):
     assert "results/mine" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_gone_on_with_is_refused(place, capsys):
+def test_a_folder_that_cannot_be_resumed_is_refused(place, capsys):
     Path("empty").mkdir()
     words = ["run", "results/mine", "--adaptive", "--target", "1e8", "--flops", "1e13"]
     for line, said in (
@@ -139,11 +139,11 @@ def test_a_folder_that_cannot_be_gone_on_with_is_refused(place, capsys):
     with pytest.raises(ConfigError, match=r"damaged.*give the config.*--out results/mine"):
         resumed(Request(config="results/mine"))
     layout.write_json(place.adaptive, {})
-    with pytest.raises(ConfigError, match="begun with --adaptive; type the line"):
+    with pytest.raises(ConfigError, match="begun with --adaptive; run the command"):
         resumed(Request(config="results/mine"))
 
 
-def test_before_the_first_sweep_there_is_none_and_that_is_no_mistake(tmp_path, monkeypatch, capsys):
+def test_no_sweep_yet_is_no_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["status"]) == 0

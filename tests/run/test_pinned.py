@@ -1,4 +1,4 @@
-"""What a sweep folder says when other runs than those it began with are to be added."""
+"""What a sweep's folder says when runs are added to it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from scaling_law.run import pinned, session
 
 
 @pytest.mark.parametrize(
-    ("adaptive", "words"),
+    ("adaptive", "news"),
     [
-        (False, "the config is not the one its runs began with; new runs beside them"),
-        (True, "a further round of its adaptive loop; new runs beside the earlier ones"),
+        (False, "the config differs from the one its runs began with; adding new runs"),
+        (True, "a further round of its adaptive loop; adding new runs"),
     ],
 )
-def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, adaptive, words):
+def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, adaptive, news):
     sweep = SweepDir(tmp_path)
     layout.atomic_write(sweep.plan, "{}")
     layout.atomic_write(sweep.config, "name: before")
@@ -36,4 +36,4 @@ def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, ada
         monkeypatch.setattr(module, name, lambda *given, value=value: value)
     said: list[str] = []
     session._prepared(nothing, nothing, sweep, said.append)
-    assert said == [f"{tmp_path}: {words}"]
+    assert said == [f"{tmp_path}: {news}"]

@@ -1,4 +1,4 @@
-"""What a log is told while runs train, by a clock that does not tick on its own."""
+"""What a log shows while runs train, by a clock that tests set."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Clock:
 
 
 def watched(news, seconds: int) -> SweepProgress:
-    """A progress refreshed every second for so many."""
+    """A progress that is refreshed once a second for ``seconds``."""
     clock = Clock()
     progress = SweepProgress({"a": 1.0, "b": 3.0}, {"a"}, 1, news=news, clock=clock)
     for _ in range(seconds):
@@ -45,7 +45,7 @@ def test_a_terminal_gets_bars_and_no_such_lines(capsys, monkeypatch):
     assert "sweep" in err and "half done" not in err
 
 
-def test_the_line_says_how_far_the_sweep_is_what_is_at_work_and_its_loss(tmp_path):
+def test_the_line_says_how_far_the_sweep_is_what_runs_and_its_loss(tmp_path):
     sweep, plan = half_way(tmp_path / "sweep")
     run = trunk_after(plan, DONE).spec
     with at_work(sweep):
@@ -61,7 +61,7 @@ def test_the_line_says_how_far_the_sweep_is_what_is_at_work_and_its_loss(tmp_pat
     assert news_line(idle).endswith("running: no run has taken a step yet")
 
 
-def test_a_finished_run_tells_the_same_time_left_as_the_monitor(tmp_path, capsys):
+def test_a_finished_run_shows_the_same_time_left_as_the_monitor(tmp_path, capsys):
     sweep, _ = half_way(tmp_path / "sweep")
     dashboard, clock = Dashboard(sweep), Clock()
     assert dashboard.seconds_left() is None

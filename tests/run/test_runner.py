@@ -1,4 +1,4 @@
-"""The runner against a fake engine: order, restart, deaths, divergence, stops."""
+"""The runner on a fake executor: order, restart, deaths, divergence, stops."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.plan.test_stacking import SEEDS
 Fate = Callable[[RunSpec], str]
 
 
-class FakeEngine:
+class FakeExecutor:
     """Ends every run at once; ``fate(spec)`` may say diverged, failed, died or busy."""
 
     def __init__(self, plan: Plan, sweep: SweepDir, fate: Fate) -> None:
@@ -33,16 +33,14 @@ class FakeEngine:
         self.cancelled: list[list[str]] = []
         self.groups: list[list[str]] = []
 
-    def submit(self, run_dirs, resources):
-        assert len(run_dirs) == 1 or resources.stack
-        self.groups.append([self.plan.by_id[d.path.name].spec.label for d in run_dirs])
-        fates = [self._end(run_dir) for run_dir in run_dirs]
-        return ([d.path.name for d in run_dirs], fates)
+    def submit(self, runs):
+        assert len(runs) == 1 or runs[0].resources.stack
+        self.groups.append([run.spec.label for run in runs])
+        fates = [self._end(run) for run in runs]
+        return ([run.run_id for run in runs], fates)
 
-    def _end(self, run_dir):
-        run_id = run_dir.path.name
-        run = self.plan.by_id[run_id]
-        spec, resources = run.spec, run.resources
+    def _end(self, run):
+        run_dir, spec, resources = self.sweep.run(run.run_id), run.spec, run.resources
         self.submitted.append(spec.label)
         if spec.branch:
             trunk = self.sweep.run(spec.branch.trunk_id)
@@ -60,12 +58,12 @@ class FakeEngine:
 
     def state(self, handle):
         waiting = "busy" in handle[1] and handle[0] not in self.cancelled
-        return "running" if waiting else "over"
+        return "running" if waiting else "ended"
 
     def cancel(self, handle):
         self.cancelled.append(handle[0])
 
-    def close(self, seconds=0.0):
+    def close(self):
         pass
 
 
@@ -75,7 +73,7 @@ def world(tmp_path):
     sweep = SweepDir(tmp_path)
 
     def go(fate=lambda spec: "done"):
-        engine = FakeEngine(plan, sweep, fate)
+        engine = FakeExecutor(plan, sweep, fate)
         return Runner(plan, sweep, engine).run(), engine
 
     return plan, sweep, go
@@ -90,7 +88,7 @@ def test_everything_runs_once_parents_first_and_states_are_dropped(world):
     assert not list(sweep.runs.glob("*/ckpt/*.pt")), "spent states are removed"
 
 
-def test_the_same_line_again_does_nothing_more(world):
+def test_the_same_command_again_does_nothing_more(world):
     plan, _, go = world
     go()
     outcome, engine = go()
@@ -98,7 +96,7 @@ def test_the_same_line_again_does_nothing_more(world):
     assert sorted(outcome.done) == sorted(plan.by_id)
 
 
-def test_a_failed_run_is_told_and_tried_again_next_time(world):
+def test_a_failed_run_is_reported_and_tried_again_next_time(world):
     plan, _, go = world
     victim = plan.runs[-1].spec.label
     outcome, _ = go(lambda spec: "failed" if spec.label == victim else "done")
@@ -121,7 +119,7 @@ def test_a_missing_trunk_state_retrains_the_trunk(world):
     assert outcome.exit_code == 0
 
 
-def test_a_diverged_trunk_is_a_result_and_its_branches_are_told_as_not_run(world):
+def test_a_diverged_trunk_is_a_result_and_its_branches_are_reported_as_not_run(world):
     plan, _, go = world
     trunk = next(run for run in plan.runs if run.spec.kind == "trunk")
     outcome, _ = go(lambda spec: "diverged" if spec.label == trunk.spec.label else "done")
@@ -161,7 +159,7 @@ def test_a_worker_that_dies_every_time_fails_its_run(world):
 def test_a_worker_that_hangs_is_told_apart_from_one_that_dies(world, monkeypatch):
     plan, _, go = world
     victim = plan.runs[-1]
-    monkeypatch.setattr(FakeEngine, "state", _hangs(victim.run_id))
+    monkeypatch.setattr(FakeExecutor, "state", _hangs(victim.run_id))
     outcome, engine = go(lambda spec: "died" if spec.label == victim.spec.label else "done")
     assert engine.submitted.count(victim.spec.label) == 2
     assert "its worker hung twice" in outcome.failed[victim.run_id]
@@ -169,16 +167,16 @@ def test_a_worker_that_hangs_is_told_apart_from_one_that_dies(world, monkeypatch
 
 
 def _hangs(run_id):
-    return lambda self, handle: "hung" if handle[0] == [run_id] else "over"
+    return lambda self, handle: "hung" if handle[0] == [run_id] else "ended"
 
 
-def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
+def test_runs_of_other_processes_are_left_to_them_and_their_ends_are_noted(
     world, monkeypatch, capfd
 ):
     plan, sweep, go = world
     theirs = next(run for run in plan.runs if run.spec.kind == "trunk")
     monkeypatch.setattr(peers, "_LOOK_SECONDS", 0.0)
-    with Leases() as leases:  # their worker's; ours, were there one, would be told the same
+    with Leases() as leases:  # the other process's worker
         lease = leases.take(sweep.run(theirs.run_id).lease)
 
         def they_end_it() -> None:
@@ -191,7 +189,7 @@ def test_what_others_have_is_left_to_them_and_what_they_end_is_taken_note_of(
 
         tell = peers.Peers.report_waiting
 
-        def told(self, say) -> None:  # twice, to see it said once
+        def told(self, say) -> None:  # twice, to see that it says it once
             tell(self, say)
             tell(self, say)
             they_end_it()
@@ -215,9 +213,9 @@ def test_a_run_leased_by_others_meanwhile_is_no_death(world, monkeypatch):
             return "elsewhere"
         return "done"
 
-    state = FakeEngine.state
+    state = FakeExecutor.state
     monkeypatch.setattr(
-        FakeEngine,
+        FakeExecutor,
         "state",
         lambda self, handle: "elsewhere" if "elsewhere" in handle[1] else state(self, handle),
     )
@@ -250,10 +248,10 @@ def test_records_name_the_versions_that_can_change_a_loss():
     assert {"torch", "numpy", "tiktoken", "rustbpe", "python", "slaw"} <= set(versions())
 
 
-def test_a_stack_is_submitted_as_one_once_all_its_trunks_have_got_there(tmp_path):
+def test_a_stack_is_submitted_as_one_once_all_its_trunks_are_there(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
-    engine = FakeEngine(plan, sweep, lambda spec: "done")
+    engine = FakeExecutor(plan, sweep, lambda spec: "done")
     outcome = Runner(plan, sweep, engine).run()
     assert len(outcome.done) == len(plan.runs)
     together = [group for group in engine.groups if len(group) > 1]
@@ -263,19 +261,19 @@ def test_a_stack_is_submitted_as_one_once_all_its_trunks_have_got_there(tmp_path
     assert lost.spec.branch is not None
     trunk_id = lost.spec.branch.trunk_id
     sweep.run(lost.run_id).record.unlink()
-    engine = FakeEngine(plan, sweep, lambda spec: "done")
+    engine = FakeExecutor(plan, sweep, lambda spec: "done")
     assert Runner(plan, sweep, engine).run().exit_code == 0
     assert engine.groups == [[plan.by_id[trunk_id].spec.label], [lost.spec.label]]
 
 
-def test_a_stack_goes_on_without_the_one_whose_trunk_failed(tmp_path):
+def test_a_stack_continues_without_the_member_whose_trunk_failed(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
 
     def fate(spec):
         return "diverged" if spec.kind == "trunk" and spec.seed == 2 else "done"
 
-    engine = FakeEngine(plan, sweep, fate)
+    engine = FakeExecutor(plan, sweep, fate)
     outcome = Runner(plan, sweep, engine).run()
     assert len(outcome.blocked) == 4  # two horizons of two sizes
     assert sorted(map(len, [g for g in engine.groups if len(g) > 1])) == [2, 2, 3]
@@ -285,7 +283,7 @@ def test_what_fails_in_a_stack_fails_alone_and_the_others_are_done(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
     bad = next(r for r in plan.runs if r.resources.stack and r.spec.branch and r.spec.seed == 1)
-    engine = FakeEngine(plan, sweep, lambda spec: "done")
+    engine = FakeExecutor(plan, sweep, lambda spec: "done")
 
     def fate(spec):
         mates = engine.groups[-1]

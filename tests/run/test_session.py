@@ -1,4 +1,4 @@
-"""What a sweep says when it is over, and what it may go on without."""
+"""What a sweep says at its end, and what it can resume without."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ grid:
 @pytest.mark.parametrize(
     ("before", "stopped", "said"),
     [
-        (40, None, "40 of 40 runs done; all were over before, nothing left to do\nnext: slaw fit"),
+        (
+            40,
+            None,
+            "40 of 40 runs done; all runs had already finished; nothing to do\nnext: slaw fit",
+        ),
         (39, None, "40 of 40 runs done in 2m00s\nnext: slaw fit"),
-        (39, signal.SIGINT, "40 of 40 runs done in 2m00s\nstopped; run the same line again"),
+        (39, signal.SIGINT, "40 of 40 runs done in 2m00s\nstopped; run the same command again"),
     ],
 )
 def test_a_finished_sweep_is_not_said_to_have_been_trained(tmp_path, before, stopped, said):
@@ -39,7 +43,7 @@ def test_a_finished_sweep_is_not_said_to_have_been_trained(tmp_path, before, sto
         assert "next" not in closing(sweep, plan, outcome, last=False)
 
 
-def test_a_sweep_that_has_its_tokens_goes_on_without_its_text(tmp_path):
+def test_a_sweep_that_has_its_tokens_resumes_without_its_text(tmp_path):
     path, sweep = tmp_path / "gone.yaml", SweepDir(tmp_path / "out")
     path.write_text(CONFIG)
     request = Request(config=str(path), device="cpu", out=str(sweep.path))
@@ -51,4 +55,4 @@ def test_a_sweep_that_has_its_tokens_goes_on_without_its_text(tmp_path):
     path.write_text(CONFIG.replace("1M", "many"))
     with pytest.raises(ConfigError) as refused:
         session._config(request, "cpu")
-    assert len(refused.value.lines) == 2, "beside another mistake it is told"
+    assert len(refused.value.lines) == 2, "reported beside another mistake"

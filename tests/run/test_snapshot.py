@@ -1,4 +1,4 @@
-"""One reading of a sweep's folder, in whatever state that is."""
+"""One reading of a sweep's folder, in any state of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, SweepReader
 from tests.fakes import cpu_profile, record_of, small_config
 from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
-from tests.run.test_runner import FakeEngine
+from tests.run.test_runner import FakeExecutor
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def states(snapshot):
     return {run.run_id: run.state for run in snapshot.runs}
 
 
-def test_every_state_is_told(halved):
+def test_every_state_is_shown(halved):
     sweep, plan = halved
     with at_work(sweep):
         snapshot = SweepReader(sweep).read()
@@ -67,7 +67,7 @@ def test_a_branch_whose_step_was_saved_before_its_trunk_diverged_still_waits(hal
 
 
 def test_what_is_left_is_the_plans_cost_at_the_pace_measured(tmp_path):
-    """All records took thrice as long as planned; what is left is packed on the two slots."""
+    """All records took three times as long as planned; the rest is packed on the two slots."""
     sweep = SweepDir(tmp_path)
     plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
     plan = dataclasses.replace(
@@ -89,7 +89,7 @@ def test_what_is_left_is_the_plans_cost_at_the_pace_measured(tmp_path):
     assert (snapshot.phase, snapshot.seconds_left, snapshot.flops_done_frac) == ("over", None, 1.0)
 
 
-def test_a_watch_sees_what_changes_and_reads_records_once(halved, monkeypatch):
+def test_a_reader_sees_what_changes_and_reads_records_once(halved, monkeypatch):
     sweep, plan = halved
     watch = SweepReader(sweep)
     before = watch.read()
@@ -107,11 +107,11 @@ def test_a_watch_sees_what_changes_and_reads_records_once(halved, monkeypatch):
     write_record(sweep.run(waiting.run_id), record_of(waiting.spec, loss_nats=3.25))
     now = watch.read()
     assert states(now)[waiting.run_id] == "done" and now.counts["done"] == DONE + 1
-    sweep.run(waiting.run_id).record.unlink()  # as the runner does to train it anew
+    sweep.run(waiting.run_id).record.unlink()  # as the runner does to train it again
     assert states(watch.read())[waiting.run_id] == "waiting"
 
 
-def test_a_record_taken_back_while_it_is_read_is_no_damage(halved, monkeypatch):
+def test_a_record_removed_while_it_is_read_is_no_damage(halved, monkeypatch):
     sweep, plan = halved
     first = plan.runs[0].run_id
     real = layout.read_json
@@ -177,7 +177,7 @@ def test_the_runner_keeps_the_dashboard_current(tmp_path):
     sweep = SweepDir(tmp_path)
     plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
     layout.write_json(sweep.plan, plan.to_json())
-    runner = Runner(plan, sweep, FakeEngine(plan, sweep, lambda spec: "done"))
+    runner = Runner(plan, sweep, FakeExecutor(plan, sweep, lambda spec: "done"))
     runner.run()
     early = json.loads(sweep.dashboard.read_text())
     runner.dashboard.write()

@@ -14,7 +14,7 @@ from scaling_law.run.sweep_state.text import format_status
 from tests.fakes import cpu_profile, record_of, small_config
 
 
-def test_a_killed_run_is_not_said_to_be_at_work(tmp_path):
+def test_a_killed_run_is_not_shown_as_running(tmp_path):
     plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
     sweep = SweepDir(tmp_path / "s")
     layout.write_json(sweep.plan, plan.to_json())

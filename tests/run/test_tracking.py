@@ -1,9 +1,8 @@
-"""Trackers see every point once, and whatever they do, runs go on."""
+"""Trackers see every point once, and whatever they do, runs continue."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import struct
 import sys
 import types
@@ -12,18 +11,15 @@ from pathlib import Path
 import pytest
 
 from scaling_law.config.load import config_yaml, load_config
-from scaling_law.config.trackers import TrackerOptions, by_name
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, append_curve, cut_curve, write_record
 from scaling_law.plan.plan import make_plan
-from scaling_law.run import tracking
 from scaling_law.run.pinned import _means_the_same
-from scaling_law.run.trackers import open_tracker
 from scaling_law.run.trackers.tensorboard import TensorBoard
-from scaling_law.run.trackers.wandb import WeightsAndBiases
-from scaling_law.run.tracking import Feed, _Feeds, tracked
+from scaling_law.run.tracking import Chosen, Feed, _Feeds, chosen_trackers, tracked
+from scaling_law.spec.component import Component
 from scaling_law.spec.run import to_json
 from tests.fakes import cpu_profile, record_of, tiny_spec
 
@@ -37,8 +33,12 @@ def point(step: int, val: float | None = 2.5) -> CurvePoint:
     )  # fmt: skip
 
 
+def trackers(*names: str) -> list[Chosen]:
+    return [Chosen(component=Component(name=name)) for name in names]
+
+
 class Noting:
-    """A tracker that writes down what it is told."""
+    """A tracker that writes down what it receives."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -79,7 +79,7 @@ def test_every_point_is_sent_once_whatever_is_killed_and_resumed(sweep):
     assert tracker.steps == [1, 4, 9]
     cut_curve(sweep.run(SPEC.run_id), 4)  # the run was killed, and resumed from a checkpoint
     again = Noting()
-    feed = Feed("noting", sweep, again)  # and so was the one who sends
+    feed = Feed("noting", sweep, again)  # and so was the sender
     feed.poll()
     grow(sweep, 9, 16)
     feed.poll()
@@ -93,7 +93,7 @@ def test_every_point_is_sent_once_whatever_is_killed_and_resumed(sweep):
     assert (last.steps, last.ended) == ([], [])
 
 
-def test_damaged_files_are_left_to_others(sweep):
+def test_damaged_files_are_left_to_other_readers(sweep):
     run_dir = sweep.run(SPEC.run_id)
     run_dir.curve.write_text("no curve\nat all\n")
     tracker = Noting()
@@ -104,13 +104,13 @@ def test_damaged_files_are_left_to_others(sweep):
     Feed("noting", sweep, tracker).poll()
     assert tracker.steps == [1]
     state = sweep.tracking("noting") / "sent.json"
-    state.write_text(state.read_text().replace(": 1", ": 7"))  # nothing would be sent any more
+    state.write_text(state.read_text().replace(": 1", ": 7"))  # if believed: no more sent
     Feed("noting", sweep, tracker).poll()
     assert tracker.steps == [1, 1]
 
 
 @pytest.mark.parametrize("fails_in", ["open", "points", "end", "close", "exit", "disk"])
-def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypatch, fails_in):
+def test_a_broken_tracker_is_reported_once_and_the_other_continues(sweep, monkeypatch, fails_in):
     good = Noting()
     said: list[str] = []
 
@@ -132,13 +132,14 @@ def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypat
         def close(self):
             self._maybe("close")
 
-    def opened(name, folder, sweep_name, options):
-        if name == "wandb" and fails_in == "open":
+    def opened(chosen, folder, sweep_name):
+        is_broken = chosen.component.name == "wandb"
+        if is_broken and fails_in == "open":
             raise RuntimeError("boom\nbang")
-        return Broken() if name == "wandb" else good
+        return Broken() if is_broken else good
 
-    monkeypatch.setattr(tracking, "open_tracker", opened)
-    feeds = _Feeds(sweep, "s", by_name(["wandb", "tensorboard"]), said.append)
+    monkeypatch.setattr(Chosen, "open", opened)
+    feeds = _Feeds(sweep, "s", trackers("wandb", "tensorboard"), said.append)
     for step in (1, 2, 3):
         grow(sweep, step)
         feeds.poll()
@@ -151,10 +152,10 @@ def test_a_broken_tracker_is_told_of_once_and_the_other_goes_on(sweep, monkeypat
     assert "\n" not in said[0]
 
 
-def test_a_missing_library_is_told_with_its_remedy(sweep, monkeypatch):
+def test_a_missing_library_is_reported_with_its_remedy(sweep, monkeypatch):
     monkeypatch.setitem(sys.modules, "trackio", None)
     said: list[str] = []
-    _Feeds(sweep, "s", by_name(["trackio"]), said.append).poll()
+    _Feeds(sweep, "s", trackers("trackio"), said.append).poll()
     assert len(said) == 1 and "pip install 'scaling-law[trackio]'" in said[0]
 
 
@@ -181,7 +182,7 @@ def events(folder: Path) -> list[tuple[str, int, float, float]]:
 def test_event_files_hold_the_curve(tmp_path):
     board = TensorBoard(tmp_path)
     board.points(SPEC, 1000.0, [point(5), point(10, None)])
-    found = events(tmp_path / SPEC.run_id)  # there at once, not at the end
+    found = events(tmp_path / SPEC.run_id)  # written at once, not at the end
     assert ("val_loss_nats", 5, 2.5, 1000.5) in found
     assert not [row for row in found if row[:2] == ("val_loss_nats", 10)]
     assert [row[1] for row in found if row[0] == "train_loss_nats"] == [5, 10]
@@ -215,8 +216,7 @@ def test_the_adapter_of_wandb_and_trackio(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
-    tracker = open_tracker(name, tmp_path / name, "mine", TrackerOptions())
-    assert isinstance(tracker, WeightsAndBiases)
+    tracker = trackers(name)[0].open(tmp_path / name, "mine")
     tracker.points(SPEC, 0.0, [point(1), point(2, None)])
     tracker.points(SPEC, 0.0, [point(3)])
     tracker.end(SPEC, record_of(SPEC))
@@ -238,7 +238,7 @@ def test_the_adapter_of_wandb_and_trackio(tmp_path, monkeypatch, name):
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
 def test_wandb_itself_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    tracker = open_tracker("wandb", tmp_path, "mine", TrackerOptions())
+    tracker = trackers("wandb")[0].open(tmp_path, "mine")
     other = tiny_spec(seed=1)
     tracker.points(SPEC, 0.0, [point(1)])
     tracker.points(other, 0.0, [point(1)])  # two at once
@@ -272,7 +272,7 @@ class Run:
 
 
 @pytest.mark.parametrize("fate", ["lives", "dies", "hangs"])
-def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
+def test_the_process_that_feeds_trackers(sweep, tmp_path, monkeypatch, capfd, fate):
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "trackio.py").write_text(MODULE)
     root = Path(__file__).parents[2]
@@ -280,7 +280,7 @@ def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
     monkeypatch.setenv("FAKE", fate)
     monkeypatch.delenv("TRACKIO_DIR", raising=False)
     said: list[str] = []
-    with tracked(sweep, "s", by_name(["trackio"]), said.append) as patience:
+    with tracked(sweep, "s", trackers("trackio"), said.append) as patience:
         patience.seconds = 1.0 if fate == "hangs" else 60.0
         grow(sweep, 1, 2)
         write_record(sweep.run(SPEC.run_id), record_of(SPEC))
@@ -292,7 +292,7 @@ def test_the_process_beside_a_sweep(sweep, tmp_path, monkeypatch, capfd, fate):
         assert "chatter" in sweep.trackers_log.read_text()
         assert said == []
     elif fate == "hangs":
-        assert said == ["trackers: not done 1s after the sweep; stopped"]
+        assert said == ["trackers: not done 1s after the sweep; killed"]
     else:
         assert said == [
             "trackers: their process ended with code 9; curves are in runs/*/curve.jsonl"
@@ -306,9 +306,9 @@ grid: [{sizes: [nano14k], tokens: [1M, 2M]}]
 """
 
 
-def config(tmp_path: Path, trackers: str):
+def config(tmp_path: Path, more: str):
     path = tmp_path / "c.yaml"
-    path.write_text(CONFIG + trackers)
+    path.write_text(CONFIG + more)
     return load_config(path, device_kind="cpu")
 
 
@@ -316,8 +316,11 @@ def test_trackers_are_no_part_of_what_is_run(tmp_path):
     plain = config(tmp_path, "")
     listed = config(tmp_path, "trackers: [tensorboard, wandb]\n")
     mapped = config(tmp_path, "trackers: {wandb: {project: mine, mode: online}}\n")
-    assert by_name(listed.trackers) == dict.fromkeys(("tensorboard", "wandb"), TrackerOptions())
-    assert by_name(mapped.trackers) == {"wandb": TrackerOptions(project="mine", mode="online")}
+    assert chosen_trackers(listed.choices["tracker"]) == trackers("tensorboard", "wandb")
+    (one,) = chosen_trackers(mapped.choices["tracker"])
+    assert one.component.plain() == {
+        "name": "wandb", "settings": {"mode": "online", "project": "mine"},
+    }  # fmt: skip
     plans = [make_plan(c, cpu_profile(), train_tokens=10**9) for c in (plain, listed, mapped)]
     assert plans[0] == plans[1] == plans[2]
     sweep = SweepDir(tmp_path)
@@ -331,22 +334,78 @@ def test_trackers_are_no_part_of_what_is_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trackers", "said"),
+    ("more", "said"),
     [
         ("trackers: [tensorbord]", "did you mean tensorboard?"),
         ("trackers: {wandb: {projct: x}}", "unknown key (did you mean project?)"),
         ("trackers: {wandb: {mode: of}}", "c.yaml:5: trackers.wandb.mode"),
         ("trackers: wandb", "trackers: expected a list or a mapping"),
         ("trackers: {mlflow: {}}", "mlflow"),
+        ("trackers: {wandb: online}", "trackers.wandb: expected keys and values"),
+        (
+            "trackers: [3]",
+            "trackers.0: expected a name, or a mapping with name and settings",
+        ),
+        ("trackers: [{mode: online}]", "trackers.0.name: missing"),
     ],
 )
-def test_a_mistake_in_the_key_is_one_line(tmp_path, trackers, said):
+def test_a_mistake_in_the_key_is_one_line(tmp_path, more, said):
     with pytest.raises(ConfigError) as problem:
-        config(tmp_path, trackers)
+        config(tmp_path, more)
     assert said in str(problem.value)
     assert len(problem.value.lines) == 1
 
 
-def test_the_default_is_none_and_its_json_is_plain():
-    assert by_name(()) == {}
-    assert json.loads(json.dumps(to_json(TrackerOptions()))) == {"project": None, "mode": "offline"}
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("", "trackers: []"),
+        ("trackers: [tensorboard, wandb]\n", "trackers: [tensorboard, wandb]"),
+        ("trackers: {wandb: {}}\n", "trackers:\n  wandb: {mode: offline}"),
+        (
+            "trackers: {tensorboard: {}, wandb: {mode: online, project: mine}}\n",
+            "trackers:\n  tensorboard: {mode: offline}\n  wandb: {project: mine, mode: online}",
+        ),
+    ],
+)
+def test_trackers_are_written_as_ever(tmp_path, given, written):
+    text = config_yaml(config(tmp_path, given))
+    assert f"\ncompile: 'off'\n{written}\nlimits: " in text
+    (tmp_path / "again.yaml").write_text(text)
+    assert config_yaml(load_config(tmp_path / "again.yaml", device_kind="cpu")) == text
+
+
+OWN = """
+from dataclasses import dataclass
+from scaling_law.run.trackers import TrackerPart
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    end: str = "end"
+
+class Log:
+    def __init__(self, folder, sweep, end):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file, self.last = folder / sweep, end
+    def _write(self, text):
+        with self.file.open("a") as file: file.write(text + "\\n")
+    def points(self, spec, started, points):
+        for point in points: self._write(str(point.step))
+    def end(self, spec, record): self._write(self.last)
+    def close(self): pass
+
+TRACKER = TrackerPart(
+    open=lambda folder, sweep, settings: Log(folder, sweep, settings.end), settings=Settings
+)
+"""
+
+
+def test_a_users_own_tracker_is_one_file(sweep, tmp_path):
+    (tmp_path / "log.py").write_text(OWN)
+    chosen = config(tmp_path, "trackers: {log.py: {end: fin}}\n")
+    said: list[str] = []
+    with tracked(sweep, "s", chosen_trackers(chosen.choices["tracker"]), said.append):
+        grow(sweep, 1, 2)
+        write_record(sweep.run(SPEC.run_id), record_of(SPEC))
+    assert said == []
+    assert (sweep.tracking("log") / "s").read_text().split() == ["1", "2", "fin"]

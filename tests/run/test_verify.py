@@ -1,4 +1,4 @@
-"""`slaw run --verify`: a kept run trained again, and what was changed found out."""
+"""`slaw run --verify`: finished runs trained again, and changed files noticed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, RunRecord, curve_digest, load_records, read_curve
 from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.run import engines
 from scaling_law.run.compare_runs import CLOCK, COMPARED, POINT_COMPARED, SURROUNDINGS, compare
-from scaling_law.run.engines.local import LocalEngine
+from scaling_law.run.engines import engine_named, start
 from scaling_law.run.runner import Runner
 from scaling_law.run.verify import verify
 from scaling_law.run.worker import work_on
 from scaling_law.spec.run import Branch, DataSpec, Resources, ScheduleSpec, to_json
+from tests import inline_engine
 from tests.fakes import config_of, cpu_profile, record_of, tiny_spec, write_text
 
 TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
@@ -47,7 +49,7 @@ def pin(sweep: SweepDir, spec: DataSpec, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """A trunk and its branch, trained by a worker in this very process."""
+    """A trunk and its branch, trained by a worker in this process."""
     spec, folder = data
     sweep = SweepDir(tmp_path_factory.mktemp("kept"))
     pin(sweep, spec, folder)
@@ -80,34 +82,42 @@ def test_a_branch_and_its_trunk_come_out_the_same_and_the_sweep_is_left_alone(tr
     assert contents(sweep) == before
 
 
+def test_it_trains_on_the_engine_that_is_asked_for(trained):
+    sweep, _, branch = trained
+    engine = engine_named(str(Path(inline_engine.__file__)))
+    verification = verify(sweep, "branch", "auto", lambda line: None, engine)
+    assert verification.exit_code == 0, verification.text
+    assert [one.label for one in verification.comparisons] == ["trunk", branch.label]
+
+
 class Repeater:
-    """An engine whose every run comes out as it did in ``sweep``."""
+    """An executor whose every run comes out as it did in ``sweep``."""
 
     slots = 1
 
-    def __init__(self, sweep: SweepDir) -> None:
-        self.sweep = sweep
+    def __init__(self, sweep: SweepDir, again: SweepDir) -> None:
+        self.sweep, self.again = sweep, again
 
-    def submit(self, run_dirs, resources):
-        for run_dir in run_dirs:
-            for step in resources.save_steps:
+    def submit(self, runs):
+        for run in runs:
+            run_dir, kept = self.again.run(run.run_id), self.sweep.run(run.run_id)
+            for step in run.resources.save_steps:
                 run_dir.checkpoints.mkdir()
                 run_dir.checkpoint(step).touch()
-            kept = self.sweep.run(run_dir.path.name)
             for source in (kept.curve, kept.record):
                 (run_dir.path / source.name).write_bytes(source.read_bytes())
 
     def state(self, handle):
-        return "over"
+        return "ended"
 
     def cancel(self, handle): ...
 
-    def close(self, seconds=0.0): ...
+    def close(self): ...
 
 
-def test_what_was_changed_afterwards_is_found(trained, tmp_path, monkeypatch):
+def test_files_changed_afterwards_are_noticed(trained, tmp_path, monkeypatch):
     sweep, trunk, branch = trained
-    monkeypatch.setattr("scaling_law.run.verify.LocalEngine", lambda *a: Repeater(sweep))
+    monkeypatch.setattr(engines, "start", lambda engine, again, slots: Repeater(sweep, again))
     changed = SweepDir(tmp_path)
     layout.write_json(changed.data, layout.read_json(sweep.data))
     for run in (trunk, branch):
@@ -133,9 +143,9 @@ def test_what_was_changed_afterwards_is_found(trained, tmp_path, monkeypatch):
     assert found.exit_code == 3
     assert "2 of 2 runs are NOT" in found.text
     assert f"starts at step {point['step']}: train_loss_nats" in found.text
-    assert "val_loss_nats (record): 1.0 kept" in found.text
+    assert "val_loss_nats (record): 1.0 saved" in found.text
     assert "may explain it: torch 0.1 then" in found.text
-    assert "the kept files were changed" in found.text  # the trunk's surroundings are the same
+    assert "the saved files were changed" in found.text  # the trunk's surroundings are the same
 
 
 def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch):
@@ -143,43 +153,39 @@ def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch)
     cancelled: list[str] = []
 
     class Endless(Repeater):
-        """The trunk saves its state and then has long to go."""
+        """The trunk saves its state and does not end by itself."""
 
-        def submit(self, run_dirs, resources):
-            super().submit(run_dirs, resources)
-            name = run_dirs[0].path.name
-            if name == trunk.run_id:
-                run_dirs[0].record.unlink()
-            return name
+        def submit(self, runs):
+            super().submit(runs)
+            (run,) = runs
+            if run.run_id == trunk.run_id:
+                self.again.run(run.run_id).record.unlink()
+            return run.run_id
 
         def state(self, handle):
-            return "running" if handle == trunk.run_id and not cancelled else "over"
+            return "running" if handle == trunk.run_id and not cancelled else "ended"
 
         def cancel(self, handle):
             cancelled.append(handle)
 
-    monkeypatch.setattr("scaling_law.run.verify.LocalEngine", lambda *a: Endless(sweep))
+    monkeypatch.setattr(engines, "start", lambda engine, again, slots: Endless(sweep, again))
     said: list[str] = []
     found = verify(sweep, "branch", "auto", said.append)
     assert found.exit_code == 0
-    assert [one.label for one in found.found] == ["branch"]
+    assert [one.label for one in found.comparisons] == ["branch"]
     assert cancelled == [trunk.run_id]
-    assert "with 1 more that they rest on" in said[0]
+    assert "with 1 more that they depend on" in said[0]
 
 
-def test_a_state_the_trunk_still_holds_is_taken_and_said(trained, tmp_path, monkeypatch):
+def test_a_state_that_the_trunk_still_has_is_used(trained, tmp_path, monkeypatch):
     sweep, trunk, branch = trained
     taken: list[Plan] = []
-
-    class NoEngine:
-        slots = 1
 
     def run(self):
         taken.append(self.plan)
         assert self._has_what_branches_need(self.plan.runs[0], load_records(sweep)[1])
         raise ConfigError("enough seen")
 
-    monkeypatch.setattr("scaling_law.run.verify.LocalEngine", lambda *a: NoEngine())
     monkeypatch.setattr(Runner, "run", run)
     state = sweep.run(trunk.run_id).checkpoint(32)
     state.write_text("a state")
@@ -189,7 +195,7 @@ def test_a_state_the_trunk_still_holds_is_taken_and_said(trained, tmp_path, monk
             verify(sweep, "branch", "cpu", said.append)
     finally:
         state.unlink()
-    assert "more that they rest on" not in said[0]
+    assert "more that they depend on" not in said[0]
     assert [r.run_id for r in taken[0].runs] == [trunk.run_id, branch.run_id]
 
 
@@ -200,7 +206,7 @@ def test_a_state_the_trunk_still_holds_is_taken_and_said(trained, tmp_path, monk
         ("../x", "no finished run '../x'"),
     ],
 )
-def test_what_is_not_there_is_refused(trained, wanted, said):
+def test_a_run_that_does_not_exist_is_refused(trained, wanted, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
         verify(trained[0], wanted, "auto", lambda line: None)
     with pytest.raises(ConfigError, match="no such sweep"):
@@ -250,7 +256,7 @@ precision: fp32
         order = dataclasses.replace(plan, runs=runs)
         if step < 0:
             order.__dict__["priority"] = {k: -v for k, v in plan.priority.items()}
-        assert Runner(order, sweep, LocalEngine(slots, tmp_path / "log")).run().exit_code == 0
+        assert Runner(order, sweep, start(engine_named(), sweep, slots)).run().exit_code == 0
         found.append(
             {
                 record.run_id: (

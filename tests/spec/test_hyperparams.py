@@ -6,9 +6,18 @@ import math
 
 import pytest
 
-from scaling_law.config.schema import RULES
+from scaling_law import parts
+from scaling_law.errors import ConfigError
 from scaling_law.spec.counts import CONVENTIONS, count_params
-from scaling_law.spec.hyperparams import MAX_BATCH_TOKENS, apply_rule, beta2_for, round_batch
+from scaling_law.spec.hyperparams import (
+    MAX_BATCH_TOKENS,
+    RuleChoice,
+    Sizing,
+    beta2_for,
+    load_rule,
+    round_batch,
+    rule_for,
+)
 from scaling_law.spec.run import ModelSpec
 from scaling_law.spec.scales import MODEL_SCALES, default_d_ff, heads_for, model_of, shape_for
 from tests.fakes import tiny_model
@@ -20,16 +29,22 @@ def model(name: str) -> ModelSpec:
     return model_of(MODEL_SCALES[name], TEMPLATE)
 
 
+def chosen(rule: str, model: ModelSpec, shortest: float, longest: float, **more) -> RuleChoice:
+    part = load_rule(rule)
+    sizing = Sizing(model=model, shortest_tokens=shortest, longest_tokens=longest, **more)
+    return part.choose(sizing, part.settings())
+
+
 def test_olmo_ladder_at_its_reference_size():
     """LR .0047, batch 160 * 2048 tokens and N tokens of warm-up at N = 108e6."""
     shape = dataclasses.replace(model("medium"), n_layer=15)
     size = count_params(shape).non_embedding
     assert size == pytest.approx(108e6, rel=0.02)
-    choice = apply_rule("olmo_ladder", shape, shortest_tokens=2e9, longest_tokens=2e9, wsd=False)
+    choice = chosen("olmo_ladder", shape, 2e9, 2e9, shares_trunk=False)
     assert choice.lr == pytest.approx(0.0047, rel=0.01)
     assert choice.batch_tokens == 2**18  # 327,680 to the nearest power of two
     assert choice.warmup_tokens == size
-    halved = apply_rule("olmo_ladder", shape, shortest_tokens=2e9, longest_tokens=2e9)
+    halved = chosen("olmo_ladder", shape, 2e9, 2e9)
     assert halved.lr == pytest.approx(choice.lr / 2, rel=1e-3)
 
 
@@ -37,31 +52,25 @@ def test_steplaw_as_published():
     """LR = 1.79 N^-.713 D^.307, batch = .58 D^.571 (arXiv 2503.04715, equation 1)."""
     shape = model("medium")
     size = count_params(shape).non_embedding
-    choice = apply_rule("steplaw", shape, shortest_tokens=1e8, longest_tokens=1e10)
+    choice = chosen("steplaw", shape, 1e8, 1e10)
     assert choice.lr == pytest.approx(1.79 * size**-0.713 * 1e9**0.307, rel=1e-3)
     assert choice.batch_tokens == round_batch(0.58 * 1e9**0.571, 128)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", parts.names("rule"))
 def test_rules_stay_within_what_was_validated(rule):
     for name in MODEL_SCALES:
         for shortest in (1e5, 1e6, 1e12):
-            choice = apply_rule(
-                rule, model(name), shortest_tokens=shortest, longest_tokens=8 * shortest
-            )
+            choice = chosen(rule, model(name), shortest, 8 * shortest)
             seqs = choice.batch_tokens // 128
             assert 8 * 128 <= choice.batch_tokens <= MAX_BATCH_TOKENS
             assert math.log2(seqs).is_integer()
             assert choice.beta2 == beta2_for(choice.batch_tokens)
             assert choice.warmup_tokens <= 0.1 * shortest
-            assert choice.rule == rule
 
 
 def test_lr_of_the_small_rule_never_rises_with_size():
-    rates = [
-        apply_rule("slaw_small", model(name), shortest_tokens=1e6, longest_tokens=8e6).lr
-        for name in MODEL_SCALES
-    ]
+    rates = [chosen("slaw_small", model(name), 1e6, 8e6).lr for name in MODEL_SCALES]
     assert rates == sorted(rates, reverse=True) and rates[-1] < rates[0]
 
 
@@ -69,17 +78,36 @@ def test_no_rule_is_carried_far_beyond_its_tokens_and_warm_up():
     shape = model("xxl")
     size = count_params(shape).non_embedding
     assert size > 901e6  # of Porian 2024, whose warm-up is N tokens
-    at, far = (
-        apply_rule("steplaw", shape, shortest_tokens=x, longest_tokens=x) for x in (1e11, 4e13)
-    )
+    at, far = (chosen("steplaw", shape, tokens, tokens) for tokens in (1e11, 4e13))
     assert far.lr == at.lr == pytest.approx(1.79 * size**-0.713 * 1e11**0.307, rel=1e-3)
     assert far.warmup_tokens == 901e6
     assert far.batch_wanted_tokens == pytest.approx(0.58 * 4e13**0.571)
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match="no rule is named"):
-        apply_rule("magic", TEMPLATE, shortest_tokens=1e6, longest_tokens=1e6)
+    with pytest.raises(ConfigError, match=r"no rule is named 'steplow' .did you mean steplaw?"):
+        load_rule("steplow")
+
+
+@pytest.mark.parametrize(
+    ("params", "rule"),
+    [
+        (1e3, "slaw_small"), (440e3, "slaw_small"), (1.4e6, "slaw_small"), (1.6e6, "olmo_ladder"),
+        (59e6, "olmo_ladder"), (60e6, "steplaw"), (950e6, "steplaw"), (1e12, "steplaw"),
+    ],
+)  # fmt: skip
+def test_the_rule_measured_nearest_is_taken(params, rule):
+    assert rule_for(params) == rule
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("lr", math.nan), ("batch_tokens", 0), ("beta2", 1.0), ("warmup_tokens", -1)],
+)
+def test_a_rules_nonsense_is_refused(field, value):
+    fields = {"lr": 0.1, "batch_tokens": 64, "beta2": 0.9, "warmup_tokens": 10.0}
+    with pytest.raises(ValueError, match=f"{field} is {value}, expected"):
+        RuleChoice(**{"batch_wanted_tokens": 64.0, **fields, field: value})
 
 
 def test_beta2_changes_at_half_a_million_tokens():

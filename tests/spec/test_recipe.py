@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import typing
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,15 @@ from tests.fakes import cpu_profile, ladder_config, tiny_spec
 
 
 def specs_of(ladder=None, **sections):
-    config = ladder_config()
+    overrides = []
     for name, changes in sections.items():
-        changed = (
-            dataclasses.replace(getattr(config, name), **changes)
+        keys = (
+            {f"{name}.{key}": value for key, value in changes.items()}
             if isinstance(changes, dict)
-            else changes
+            else {name: changes}
         )
-        config = dataclasses.replace(config, **{name: changed})
+        overrides += [f"{key}={json.dumps(value)}" for key, value in keys.items()]
+    config = ladder_config(*overrides)
     if ladder is not None:
         entry = dataclasses.replace(config.grid[0], flops_ladder=ladder)
         config = dataclasses.replace(config, grid=(entry,))

@@ -53,5 +53,5 @@ def test_phases_are_what_the_factors_do():
     assert lr_phase(WSD, 100, 100) == "decay"  # a heartbeat after the last step
     trunk = dataclasses.replace(WSD, decay_steps=None)
     assert lr_phase(trunk, 99, 100) == "stable"
-    assert lr_phase(dataclasses.replace(WSD, shape="cosine"), 50, 100) == "decay"
-    assert lr_phase(dataclasses.replace(WSD, shape="constant"), 50, 100) == "stable"
+    assert lr_phase(ScheduleSpec(shape="cosine", warmup_steps=10), 50, 100) == "decay"
+    assert lr_phase(ScheduleSpec(shape="constant", warmup_steps=10), 50, 100) == "stable"

@@ -195,9 +195,9 @@ def test_what_cannot_be_exported_leaves_nothing(tmp_path, bpe):
     with pytest.raises(ConfigError, match="no finished run 'other'"):
         export_run(tmp_path, "other", tmp_path / "out", "hf")
     run_dir.weights.unlink()
-    with pytest.raises(ConfigError, match="weights were not kept; set keep_weights: all"):
+    with pytest.raises(ConfigError, match="weights were not saved; set keep_weights: all"):
         export_run(run_dir.path, None, tmp_path / "out", "hf")
-    with pytest.raises(ConfigError, match="0 runs with kept weights"):
+    with pytest.raises(ConfigError, match="0 runs with saved weights"):
         export_run(tmp_path, None, tmp_path / "out", "hf")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full", "runs"]
 

@@ -27,12 +27,13 @@ def test_a_grown_run_begins_where_its_parent_was_and_resumes_to_the_same_bits(da
     spec = tiny_spec(label="wide", model=wide, growth=growth_from(small, 40))
     whole = job(dataset, tmp_path / "a", spec, trunk=parent.run_dir)
     state = loop.begin(whole)
-    found = loop._evaluate(whole, state, spec.eval.val_tokens)
-    assert found is not None
-    assert found.loss_nats == pytest.approx(last.val_loss_nats, abs=2e-6)
+    measured = loop.measure(whole, state, final=True)
+    assert measured is not None
+    assert measured.val.loss_nats == pytest.approx(last.val_loss_nats, abs=2e-6)
     assert state.step == 0
     assert not state.optimizer.state
-    assert torch.equal(loop.batch_ids(whole, state), loop.batch_ids(parent, _at(state, 40)))
+    ours, theirs = loop.next_batch(whole, state), loop.next_batch(parent, _at(state, 40))
+    assert torch.equal(ours.inputs, theirs.inputs)
     expected = train_run(whole)
     assert expected is not None
     small_flops = train_flops(small.model, small.tokens)

@@ -370,9 +370,9 @@ def test_the_static_program_takes_the_ordinary_steps_to_the_last_bit(
     taken: list[int] = []
     original = StaticStep.take
 
-    def counting(self, ids):
-        taken.append(len(ids))
-        return original(self, ids)
+    def counting(self, inputs, targets):
+        taken.append(len(inputs))
+        return original(self, inputs, targets)
 
     monkeypatch.setattr(StaticStep, "take", counting)
     asked = 0
@@ -400,7 +400,7 @@ def test_a_program_that_finds_no_memory_leaves_the_steps_to_the_ordinary_way(
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1]))
     monkeypatch.setattr(stack_loop, "records_steps", lambda active: True)
 
-    def no_room(self, ids):
+    def no_room(self, inputs, targets):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(StaticStep, "take", no_room)
@@ -451,9 +451,9 @@ def test_final_weights_are_kept_where_asked_and_give_the_recorded_loss(dataset, 
     assert kept["tokenizer"] == dataset.tokenizer.to_json()
     state = loop.begin(this)
     state.model.load_state_dict(kept["model"])
-    found = loop._evaluate(this, state, 512)
-    assert found is not None
-    assert found.loss_nats == record.val_loss_nats
+    measured = loop.measure(this, state, final=True)
+    assert measured is not None
+    assert measured.val.loss_nats == record.val_loss_nats
     other = job(dataset, tmp_path / "off", tiny_spec())
     train_run(other)
     assert not other.run_dir.weights.exists()

@@ -40,6 +40,10 @@ def ids(number: int) -> torch.Tensor:
     return torch.randint(0, 300, (3, 2, 17), generator=generator)
 
 
+def pairs(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return ids(number)[..., :-1].contiguous(), ids(number)[..., 1:].contiguous()
+
+
 def test_norms_are_clipped_as_the_ordinary_step_clips_them():
     stacks = [StackedGPT([GPT(SPEC, seed) for seed in range(3)]) for _ in range(2)]
     for stack in stacks:
@@ -60,7 +64,7 @@ def test_a_program_that_cannot_be_recorded_is_run_as_it_is_and_says_so_once(monk
     said: list[str] = []
     plain, expected = step_of("cpu", said)
     for number in range(6):
-        plain.take(ids(number))
+        plain.take(*pairs(number))
     assert not said
 
     @contextlib.contextmanager
@@ -73,7 +77,7 @@ def test_a_program_that_cannot_be_recorded_is_run_as_it_is_and_says_so_once(monk
     step, stack = step_of("cpu", said)
     step._warm_steps_left = WARM_STEPS
     for number in range(6):
-        step.take(ids(number))
+        step.take(*pairs(number))
     assert said == [
         "the step cannot be recorded (operation not permitted); operators are started one by one"
     ]
@@ -88,7 +92,7 @@ def test_recorded_steps_are_those_started_one_by_one():
     plain, expected = step_of("cuda", said)
     plain._warm_steps_left = -1
     for number in range(WARM_STEPS + 5):
-        found, wanted = recorded.take(ids(number).cuda()), plain.take(ids(number).cuda())
+        found, wanted = recorded.take(*pairs(number)), plain.take(*pairs(number))
         assert found[0] == pytest.approx(wanted[0], rel=1e-5)
         assert found[1] == pytest.approx(wanted[1], rel=1e-4)
     assert said == ["a step of 3 models recorded as one CUDA graph"]

@@ -11,19 +11,17 @@ coefficients) but for what a law bends. That gives exact gradients of log L for 
 from __future__ import annotations
 
 import functools
-import importlib
-import pkgutil
 
-from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law import parts
+from scaling_law.errors import ConfigError
 from scaling_law.fit.laws.law import Law, Term
 
 __all__ = ["Law", "Term", "joint_laws", "law_names", "load_law"]
 
 
-@functools.cache
 def law_names() -> tuple[str, ...]:
     """Every law's name."""
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "law"))
+    return parts.names("law")
 
 
 @functools.cache
@@ -33,12 +31,7 @@ def load_law(name: str) -> Law:
     Raises ``ConfigError`` naming what there is.
     """
     plain, _, variable = name.partition(":")
-    if plain not in law_names():
-        raise ConfigError(
-            f"law {name!r}{did_you_mean(name, law_names())}: expected one of"
-            f" {', '.join(law_names())}"
-        )
-    law: Law = importlib.import_module(f"{__name__}.{plain}").LAW
+    law: Law = parts.load("law", parts.Reference(name=plain))
     if not variable:
         return law
     if variable not in ("params", "tokens", "flops"):

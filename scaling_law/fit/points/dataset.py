@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.files.record import RunRecord, load_records, only_sweep
+from scaling_law.files.record import RunRecord, load_records, loss_families, only_sweep
 from scaling_law.fit.checks.screen import screen
 from scaling_law.fit.points.cells import Rows
 from scaling_law.fit.points.points import FitPoints, points_from_records
@@ -159,7 +159,13 @@ def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
 
 
 def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
-    """Losses of different token alphabets are different quantities: never one fit."""
+    """Losses of different objectives or token alphabets are different quantities: never one fit."""
+    families = loss_families(records)
+    if len(families) > 1:
+        raise FitError(
+            f"the runs have losses of different objectives ({', '.join(families)}), which do not"
+            " compare; fit each objective's runs alone, with --where objective=NAME"
+        )
     kinds = {(r.spec.data.tokenizer, r.spec.model.vocab_size) for r in records}
     if len(kinds) > 1:
         names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))

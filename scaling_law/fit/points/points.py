@@ -195,11 +195,10 @@ def _why_not(record: RunRecord, keep: Collection[str]) -> str:
     if grown is not None and "grown" not in keep:
         spent = f"{format_count(grown.parent_tokens)} tokens, {grown.parent_flops:.3g} FLOPs"
         return f"grown: began as {grown.trunk_id} after {spent}, which its own do not count"
-    schedule, keep_hot = record.spec.schedule, "not_annealed" in keep
+    keep_hot = "not_annealed" in keep
     if record.kind == "trunk" and not keep_hot:
         return "not_annealed: a trunk (its branches are the points)"
-    hot = schedule.shape == "constant" or (schedule.shape == "wsd" and not schedule.decay_steps)
-    if hot and not keep_hot:
+    if record.spec.schedule.end != "annealed" and not keep_hot:
         return "not_annealed: its learning rate never decays"
     loss = record.val_loss_nats
     if loss is None or not (math.isfinite(loss) and loss > 0):

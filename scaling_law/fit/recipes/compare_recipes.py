@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from scaling_law.errors import FitError
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import NATS, RunRecord, loss_families
 from scaling_law.fit.checks.monotone import seed_noise
 from scaling_law.fit.points.dataset import from_records
 from scaling_law.fit.points.points import FitPoints
@@ -27,7 +27,7 @@ from scaling_law.spec.run import to_json
 
 _SAME_TOKENS_LOG = 0.01
 _TELLING_FLOPS = 0.01
-NATS, BITS = "nats per token", "bits per byte"
+BITS = "bits per byte"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +139,14 @@ def _unit(
     first: Sequence[RunRecord], second: Sequence[RunRecord], names: tuple[str, str]
 ) -> tuple[str, list[str]]:
     """The unit in which the losses compare, and what to say of it."""
+    families = [loss_families(records) for records in (first, second)]
+    if families[0] != families[1] or len(families[0]) > 1:
+        objectives = "; ".join(
+            f"{name}: {', '.join(family)}" for name, family in zip(names, families, strict=True)
+        )
+        raise FitError(
+            f"the losses are of different objectives ({objectives}): they do not compare"
+        )
     texts = [_values(r, _text_of) for r in (first, second)]
     if texts[0] != texts[1] or len(texts[0]) > 1:
         said = "; ".join(f"{n}: {', '.join(sorted(t))}" for n, t in zip(names, texts, strict=True))
@@ -155,7 +163,7 @@ def _unit(
     if sizes[0] != sizes[1]:
         notes.append(f"scored on {min(sizes[0])} and {min(sizes[1])} validation tokens")
     if tokens[0] == tokens[1]:
-        return NATS, notes
+        return next((r.loss_unit for r in first if r.loss_unit), NATS), notes
     said = " and ".join(", ".join(sorted(names)) for names in tokens)
     if any(r.val_bits_per_byte is None for r in (*first, *second) if r.status == "done"):
         raise FitError(
@@ -177,7 +185,7 @@ def _text_of(record: RunRecord) -> str:
 
 
 def _losses(records: Sequence[RunRecord], unit: str) -> dict[str, float | None]:
-    return {r.run_id: r.val_loss_nats if unit == NATS else r.val_bits_per_byte for r in records}
+    return {r.run_id: r.val_bits_per_byte if unit == BITS else r.val_loss_nats for r in records}
 
 
 def _match(

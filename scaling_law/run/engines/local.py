@@ -1,58 +1,102 @@
-"""Runs on this machine: one long-lived worker process per slot, torch loaded once in each."""
+"""Runs on this machine: one long-lived worker process per slot, which loads torch once."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
+import platform
 import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from scaling_law.errors import EngineError
+from scaling_law.errors import DeviceError, EngineError
+from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Stillness, hung_seconds, read_lease, stale_seconds
-from scaling_law.spec.run import Resources
+from scaling_law.parts import NoSettings
+from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed
+from scaling_law.plan.plan import PlannedRun
+from scaling_law.run.engines import (
+    EnginePart,
+    Say,
+    SubmissionState,
+    Workplace,
+    worker_environment,
+)
 
-# glibc gives large freed blocks back to the kernel at once, so every step would fault its
-# logits in again; these keep them (32 MiB is the largest threshold glibc accepts).
-_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "MALLOC_TOP_PAD_": str(64 * 2**20),
-}
-# Behind it comes the pid of whoever it works for.
+# The pid of the process that the worker serves follows.
 WORKER = (sys.executable, "-m", "scaling_law.run.worker", "--serve")
-# How often a worker at work is looked at.
+# The pause between two looks at a running worker's leases.
 _LOOK_SECONDS = 1.0
+# How long close() waits for each worker to end before it kills it.
+_CLOSE_SECONDS = 10.0
 
 
-def worker_environment() -> dict[str, str]:
-    """The environment of a single-thread worker; its speed was measured under the same."""
-    return {**os.environ, **_ALLOCATOR, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
+    """The device of this machine: from the cache, or measured now in a process of its own.
+
+    Raises ``DeviceError`` when the device is not there, ``EngineError`` when measuring fails.
+    """
+    cached = load_profile(device)
+    if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
+        return refreshed(cached)
+    code, lines = _measure([sys.executable, "-m", "scaling_law.train.device", device], say)
+    last = lines[-1] if lines else "no message"
+    if code == DeviceError.exit_code:
+        raise DeviceError(last)
+    if code:
+        raise EngineError(f"measuring device {device!r} failed: {last}")
+    if lines:
+        say("\n".join(lines))
+    measured = load_profile(device)
+    if measured is None:
+        raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
+    return measured
+
+
+def _measure(command: list[str], say: Say) -> tuple[int, list[str]]:
+    """Exit code and standard error of a measurement; its first line is shown as it begins."""
+    lines: list[str] = []
+    environment = worker_environment()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None, "asked for"
+        for line in map(str.rstrip, process.stderr):
+            if line.startswith("calibrating"):
+                say(f"{line}; cached for the next time")
+            else:
+                lines.append(line)
+    return process.returncode, lines
+
+
+def environment() -> dict[str, str]:
+    """The name of this machine."""
+    return {"host": platform.node()}
 
 
 @dataclass(frozen=True)
-class Handle:
-    """Submitted runs: which worker has them."""
+class _Submission:
+    """Submitted runs, and the slot of the worker that has them."""
 
     run_dirs: tuple[RunDir, ...]
-    worker: int
+    slot: int
 
 
 class _Worker:
     """A worker process and the thread that reads its answers."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, variables: Mapping[str, str]) -> None:
         self.log: IO[bytes] = log.open("ab")
         self.stillness = Stillness()
+        self.is_ending = False  # asked to end: it takes no further runs
         self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         try:
             self.process = subprocess.Popen(
@@ -60,12 +104,13 @@ class _Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self.log,
-                env=worker_environment(),
+                env={**os.environ, **variables},
                 text=True,
-                # Ctrl-C in a terminal goes to the runner, which asks the workers to checkpoint.
+                # Ctrl-C in a terminal reaches the runner only, which asks workers to checkpoint
                 start_new_session=True,
             )
         except OSError as problem:
+            self.log.close()
             raise EngineError(f"a worker could not be started: {problem}") from None
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -79,17 +124,17 @@ class _Worker:
     def send(self, run_dirs: Sequence[RunDir]) -> None:
         assert self.process.stdin is not None
         self.stillness = Stillness()
-        with contextlib.suppress(BrokenPipeError):  # seen as dead by the next state()
+        with contextlib.suppress(BrokenPipeError):  # the next state() sees that it is dead
             self.process.stdin.write(json.dumps([str(run_dir.path) for run_dir in run_dirs]) + "\n")
             self.process.stdin.flush()
 
     def is_hung(self, run_dirs: Sequence[RunDir]) -> bool:
-        """Whether it has shown no sign of life for too long, by its leases' counters.
+        """Whether the counters of its leases have stood still for too long.
 
-        Until it has a lease, while torch is loaded say, it may take as long as a step.
+        Before it has a lease (while it loads torch, say) it may take as long as a step.
         """
-        seen = [read_lease(run_dir.lease) for run_dir in run_dirs]
-        own = [s for s in seen if s and s.process and s.process.pid == self.process.pid]
+        holders = [read_lease(run_dir.lease) for run_dir in run_dirs]
+        own = [h for h in holders if h and h.process and h.process.pid == self.process.pid]
         limit_seconds = stale_seconds() if own else hung_seconds()
         return self.stillness.seconds(own) > limit_seconds
 
@@ -108,74 +153,76 @@ class _Worker:
         self.log.close()
 
 
-class LocalEngine:
-    """``slots`` single-thread workers. A run is over when its worker answers or dies."""
+class LocalExecutor:
+    """Single-thread workers. A submission ends when its worker answers or dies."""
 
-    def __init__(self, slots: int, log: Path) -> None:
-        self.slots = slots
-        self._log = log
+    def __init__(self, settings: NoSettings, workplace: Workplace) -> None:
+        self.slots = workplace.slots
+        self._sweep = workplace.sweep
+        self._variables = workplace.variables
         self._workers: dict[int, _Worker] = {}
-        self._busy: dict[int, Handle] = {}
+        self._busy: dict[int, _Submission] = {}
         self._looked: dict[int, float] = {}
 
-    def submit(self, run_dirs: Sequence[RunDir], resources: Resources) -> Handle:
-        """Start ``run_dirs`` (one, or those of one stack) on a free slot.
-
-        Raises ``EngineError`` when there is none.
-        """
-        free = [index for index in range(self.slots) if index not in self._busy]
+    def submit(self, runs: Sequence[PlannedRun]) -> _Submission:
+        """Hand ``runs`` to the worker of a free slot, and start one if it has none."""
+        free = [slot for slot in range(self.slots) if slot not in self._busy]
         if not free:
-            raise EngineError("no free slot: submit() before a run was over")
-        index = next((i for i in free if i in self._workers), free[0])
-        worker = self._workers.get(index)
-        if worker is None or worker.process.poll() is not None:
+            raise EngineError(f"no free slot: all {self.slots} are busy")
+        slot = next((slot for slot in free if slot in self._workers), free[0])
+        worker = self._workers.get(slot)
+        if worker is None or worker.is_ending or worker.process.poll() is not None:
             if worker is not None:
-                worker.close(0.0)
-            self._workers[index] = worker = _Worker(self._log)
-        handle = Handle(tuple(run_dirs), index)
-        self._busy[index] = handle
-        worker.send(run_dirs)
-        return handle
+                del self._workers[slot]
+                worker.close(_CLOSE_SECONDS)
+            self._workers[slot] = worker = _Worker(self._sweep.workers_log, self._variables)
+        submission = _Submission(tuple(self._sweep.run(run.run_id) for run in runs), slot)
+        self._busy[slot] = submission
+        worker.send(submission.run_dirs)
+        return submission
 
-    def state(self, handle: Handle) -> str:
-        """``running``; ``over``: answered or dead, the folders' files say with what result;
-        ``elsewhere``: over, and somebody else has or took some of it; ``hung``: over, killed
-        because it gave no sign of life.
-        """
-        if self._busy.get(handle.worker) != handle:
-            return "over"
-        worker = self._workers[handle.worker]
-        word, dead = "over", worker.process.poll() is not None
+    def state(self, submission: _Submission) -> SubmissionState:
+        """``ended`` once the worker has answered or died."""
+        if self._busy.get(submission.slot) is not submission:
+            return "ended"
+        worker = self._workers[submission.slot]
+        is_dead = worker.process.poll() is not None
+        state: SubmissionState
         try:
             answer = json.loads(worker.answers.get_nowait())
-            word = "elsewhere" if answer["elsewhere"] else "over"
+            state = "elsewhere" if answer["elsewhere"] else "ended"
         except queue.Empty:
-            if not dead and not self._has_hung(worker, handle):
+            if not is_dead and not self._kill_if_hung(worker, submission):
                 return "running"
-            word = "over" if dead else "hung"
-        del self._busy[handle.worker]
-        return word
+            state = "ended" if is_dead else "hung"
+        del self._busy[submission.slot]
+        return state
 
-    def _has_hung(self, worker: _Worker, handle: Handle) -> bool:
+    def _kill_if_hung(self, worker: _Worker, submission: _Submission) -> bool:
         now = time.monotonic()
-        if now - self._looked.get(handle.worker, 0.0) < _LOOK_SECONDS:
+        if now - self._looked.get(submission.slot, 0.0) < _LOOK_SECONDS:
             return False
-        self._looked[handle.worker] = now
-        if not worker.is_hung(handle.run_dirs):
+        self._looked[submission.slot] = now
+        if not worker.is_hung(submission.run_dirs):
             return False
         worker.process.kill()
         worker.process.wait()
         return True
 
-    def cancel(self, handle: Handle) -> None:
-        """Ask the run's worker to checkpoint and end."""
-        worker = self._workers.get(handle.worker)
-        if worker is not None and worker.process.poll() is None:
+    def cancel(self, submission: _Submission) -> None:
+        """Send the worker SIGTERM: it writes a checkpoint and ends."""
+        worker = self._workers.get(submission.slot)
+        is_at_work = self._busy.get(submission.slot) is submission
+        if is_at_work and worker is not None and worker.process.poll() is None:
+            worker.is_ending = True
             worker.process.send_signal(signal.SIGTERM)
 
-    def close(self, seconds: float = 10.0) -> None:
-        """End every worker; one that does not end within ``seconds`` is killed."""
+    def close(self) -> None:
+        """End every worker; kill one that does not end in time."""
         for worker in self._workers.values():
-            worker.close(seconds)
+            worker.close(_CLOSE_SECONDS)
         self._workers.clear()
         self._busy.clear()
+
+
+ENGINE = EnginePart(start=LocalExecutor, profile=profile, environment=environment)

@@ -1,41 +1,59 @@
-"""One file a tracker. Each sees curve points and records, and nothing of training."""
+"""Trackers, one file each: ``trackers: [wandb]`` is ``trackers/wandb.py``.
+
+A tracker sees curve points and records, and nothing of training.
+"""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Any, Protocol
 
-from scaling_law.config.trackers import TrackerOptions
 from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.parts import NoSettings
 from scaling_law.spec.run import RunSpec
+from scaling_law.spec.values import Text
 
 
 class Tracker(Protocol):
-    """Where curves go. Any method may raise anything: the tracker is then dropped."""
+    """A tracker. If a method raises anything, the tracker is dropped."""
 
     def points(self, spec: RunSpec, started: float, points: Sequence[CurvePoint]) -> None:
-        """New points of a run, in order, on the disk or sent before this returns.
+        """Store new points of a run, in order, before this returns.
 
-        ``started`` is the Unix time at which the run's own clock was 0.
+        ``started`` is the Unix time of second 0 of the run.
         """
 
     def end(self, spec: RunSpec, record: RunRecord) -> None:
-        """The run is over."""
+        """Note that the run has finished."""
 
     def close(self) -> None:
-        """No more will come."""
+        """End: nothing more will come."""
 
 
-def open_tracker(name: str, folder: Path, sweep: str, options: TrackerOptions) -> Tracker:
-    """The tracker ``name``, writing below ``folder``.
+@dataclass(frozen=True, kw_only=True)
+class TrackerPart:
+    """A tracker that a config may name.
 
-    Raises ``ImportError`` without its library.
+    ``open(folder, sweep, settings)`` gives the ``Tracker`` that writes below ``folder`` and shows
+    the sweep of that name. It imports what it needs, so that nothing else waits for it;
+    ``install`` is what to type where a library is missing, "" for nothing to say;
+    ``settings`` is a dataclass of the tracker's own settings.
     """
-    from scaling_law.run.trackers.tensorboard import TensorBoard
-    from scaling_law.run.trackers.wandb import WeightsAndBiases
 
-    if name == "tensorboard":
-        return TensorBoard(folder)
-    return WeightsAndBiases(importlib.import_module(name), folder, sweep, options)
+    open: Callable[[Path, str, Any], Tracker]
+    install: str = ""
+    settings: type = NoSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectSettings:
+    """The settings of trackers that send runs to a project.
+
+    ``project`` is its name, None for the sweep's;
+    ``mode`` offline sends nothing anywhere.
+    """
+
+    project: Annotated[str | None, Text("the project; the sweep's name if absent")] = None
+    mode: Annotated[str, Text("offline sends nothing anywhere", ("offline", "online"))] = "offline"

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, one folder a run."""
+"""TensorBoard event files, one folder per run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.run.trackers import ProjectSettings, TrackerPart
 from scaling_law.spec.run import RunSpec
 
 SCALARS = ("train_loss_nats", "val_loss_nats", "lr", "grad_norm", "tokens")
 
 
 class TensorBoard:
-    """By tensorboardX, whose file writer is used directly: its threads hang on a full disk."""
+    """Uses tensorboardX's file writer directly, because its threads hang on a full disk."""
 
     def __init__(self, folder: Path) -> None:
-        # imported here, so that a missing library is said before any run is
+        # imported here, so that a missing library is reported before any run
         import tensorboardX.event_file_writer
         import tensorboardX.proto.event_pb2
         import tensorboardX.summary
@@ -29,8 +30,8 @@ class TensorBoard:
     def points(self, spec: RunSpec, started: float, points: Sequence[CurvePoint]) -> None:
         writer = self._writer(spec)
         for point in points:
-            for name in SCALARS:
-                value = getattr(point, name)
+            values = {name: getattr(point, name) for name in SCALARS} | point.metrics
+            for name, value in values.items():
                 if value is not None:
                     writer.write_event(
                         self._library.proto.event_pb2.Event(
@@ -54,8 +55,18 @@ class TensorBoard:
         if spec.run_id not in self._writers:
             folder = self._folder / spec.run_id
             folder.mkdir(parents=True, exist_ok=True)
-            # a file of its own after every restart: the viewer reads them as one
+            # every restart writes a new file; the viewer reads them as one
             self._writers[spec.run_id] = self._library.event_file_writer.EventsWriter(
                 str(folder / "events"), f".{os.getpid()}"
             )
         return self._writers[spec.run_id]
+
+
+def open_tracker(folder: Path, sweep: str, settings: ProjectSettings) -> TensorBoard:
+    """Event files in ``folder``; they have no project, and are sent nowhere."""
+    return TensorBoard(folder)
+
+
+TRACKER = TrackerPart(
+    open=open_tracker, install="pip install 'scaling-law[tensorboard]'", settings=ProjectSettings
+)

@@ -1,0 +1,20 @@
+"""The peak rate to the end: such a run never decays, and is no point of a law."""
+
+from __future__ import annotations
+
+from scaling_law.parts import NoSettings
+from scaling_law.spec.run import ScheduleSpec
+from scaling_law.spec.schedules import Schedule
+
+
+def factor(step: int, total_steps: int, spec: ScheduleSpec, settings: NoSettings) -> float:
+    """1 at every step."""
+    return 1.0
+
+
+def annealed(spec: ScheduleSpec, settings: NoSettings) -> bool:
+    """Never."""
+    return False
+
+
+SCHEDULE = Schedule(factor=factor, annealed=annealed)

@@ -1,0 +1,178 @@
+"""A model and its objective as one: from a batch to its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from scaling_law.data.batch import Batch
+from scaling_law.errors import RunFailed
+from scaling_law.train import device
+from scaling_law.train.objectives import Objective
+
+
+@runtime_checkable
+class OwnLoss(Protocol):
+    """A model that computes the next token's loss itself, without holding all logits."""
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean nats per token over ids [B, T]."""
+        ...
+
+    def sequence_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Mean nats per token of each sequence, [B]."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors:
+    """A ``Batch`` as tensors: ids as int64, other numbers as fp32.
+
+    ``inputs`` is [B, T] ids or [B, ...] numbers;
+    ``targets`` is [B, T'];
+    ``weights`` is [B, T'], None where all targets count alike;
+    ``share`` is the part of the whole batch's weight that these examples have.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    weights: Tensor | None = None
+    share: float = 1.0
+
+    def split(self, examples: int) -> list[Tensors]:
+        """The batch cut into parts of at most so many examples; those without weight are left
+        out."""
+        total = len(self.inputs)
+        if total <= examples:
+            return [self]
+        weights: Any = [None] * total
+        shares = [min(examples, total - start) / total for start in range(0, total, examples)]
+        if self.weights is not None:
+            weights = torch.split(self.weights, examples)
+            whole = float(self.weights.double().sum())
+            shares = [float(part.double().sum()) / whole for part in weights]
+        parts = zip(
+            torch.split(self.inputs, examples),
+            torch.split(self.targets, examples),
+            weights[: len(shares)],
+            shares,
+            strict=True,
+        )
+        return [
+            Tensors(inputs=inputs, targets=targets, weights=weight, share=share)
+            for inputs, targets, weight, share in parts
+            if share > 0
+        ]
+
+    def to(self, kind: str) -> Tensors:
+        """The same on a device."""
+        return Tensors(
+            inputs=device.to_device(self.inputs, kind),
+            targets=device.to_device(self.targets, kind),
+            weights=None if self.weights is None else device.to_device(self.weights, kind),
+            share=self.share,
+        )
+
+
+def tensors_of(batch: Batch) -> Tensors:
+    """A batch as tensors in the host's memory. Raises ``ValueError`` for one that is none."""
+    if len(batch.inputs) != len(batch.targets):
+        raise ValueError(f"{len(batch.inputs)} inputs and {len(batch.targets)} targets")
+    weights = batch.weights
+    if weights is not None:
+        if weights.shape != batch.targets.shape:
+            raise ValueError(
+                f"weights of shape {list(weights.shape)}, expected that of the targets,"
+                f" {list(batch.targets.shape)}"
+            )
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+            raise ValueError("expected weights of at least 0, finite, and one above 0")
+    return Tensors(
+        inputs=_tensor(batch.inputs),
+        targets=_tensor(batch.targets),
+        weights=None if weights is None else _tensor(weights.astype(np.float32, copy=False)),
+    )
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    kind = np.float32 if np.issubdtype(array.dtype, np.floating) else np.int64
+    return torch.from_numpy(array.astype(kind, copy=False))
+
+
+class Trainable:
+    """A model with the objective that it is trained for.
+
+    ``settings`` are the objective's; ``compiled`` stands for the model's own loss where there is
+    one. Raises ``RunFailed`` for a batch or a loss that breaks its contract.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        settings: Any = None,
+        compiled: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        self.model, self.objective, self.settings = model, objective, settings
+        self._own = model if objective.fast and isinstance(model, OwnLoss) else None
+        self._loss = compiled or (self._own.loss if self._own is not None else None)
+        for module in model.modules():
+            if hasattr(module, "causal"):
+                setattr(module, "causal", objective.attention == "causal")  # noqa: B010
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether the model computes the loss itself, where all targets count alike."""
+        return self._own is not None
+
+    def loss(self, batch: Tensors) -> Tensor:
+        """The weighted mean of the targets' losses."""
+        if self._loss is not None and _is_plain(batch):
+            return self._loss(batch.inputs, batch.targets)
+        losses = self._losses(batch)
+        if batch.weights is None:
+            return losses.mean()
+        return _counted(losses, batch.weights).sum() / batch.weights.sum()
+
+    def example_losses(self, batch: Tensors) -> tuple[Tensor, Tensor]:
+        """The weighted mean loss of each example, [B], and its weight, [B]."""
+        if self._own is not None and _is_plain(batch):
+            losses = self._own.sequence_losses(batch.inputs, batch.targets)
+            return losses, torch.full_like(losses, batch.targets.shape[1])
+        each = self._losses(batch).flatten(1)
+        weights = torch.ones_like(each) if batch.weights is None else batch.weights.flatten(1)
+        whole = weights.sum(dim=1)
+        # an example without weight has the loss 0 and counts for nothing
+        return _counted(each, weights).sum(dim=1) / whole.clamp_min(1e-30), whole
+
+    def outputs(self, batch: Tensors) -> Tensor:
+        """The model's outputs at the targets' positions, the last ones: [B, T', ...]."""
+        outputs: Tensor = self.model(batch.inputs)
+        if outputs.ndim > 2 and outputs.shape[1] > batch.targets.shape[1]:
+            outputs = outputs[:, -batch.targets.shape[1] :]
+        return outputs
+
+    def _losses(self, batch: Tensors) -> Tensor:
+        losses = self.objective.loss(self.outputs(batch), batch.targets, self.settings)
+        if losses.shape != batch.targets.shape:
+            raise RunFailed(
+                f"the objective's loss is of shape {list(losses.shape)}, expected one for each"
+                f" target, {list(batch.targets.shape)}"
+            )
+        return losses
+
+
+def _is_plain(batch: Tensors) -> bool:
+    """Whether every position has a target, and all count alike."""
+    return batch.weights is None and batch.targets.shape == batch.inputs.shape
+
+
+def _counted(losses: Tensor, weights: Tensor) -> Tensor:
+    """Losses times weights; a loss that does not count may be infinite."""
+    return torch.where(weights > 0, losses * weights, 0.0)

@@ -1,0 +1,51 @@
+"""Probes, one file each: ``probes: [accuracy]`` is ``probes/accuracy.py``.
+
+A probe measures a run beside its loss. What it measures goes into the curve and the record as
+``NAME``, or as ``NAME.KEY`` where it gives several values by key (a split, a layer).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaling_law.parts import NoSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scaling_law.train.subject import Subject
+
+TIMES = ("curve", "end")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A measurement.
+
+    ``measure(subject, settings)`` gives a number, or numbers by key;
+    ``unit`` is theirs;
+    ``when`` is ``curve`` for every point of the curve, the last included, or ``end``;
+    ``settings`` is a dataclass.
+    """
+
+    measure: Callable[[Subject, Any], float | Mapping[str, float]]
+    unit: str
+    when: str = "curve"
+    settings: type = NoSettings
+
+    def __post_init__(self) -> None:
+        if self.when not in TIMES:
+            raise ValueError(f"when is {self.when!r}, expected {' or '.join(TIMES)}")
+        if not self.unit:
+            raise ValueError("unit is empty")
+
+
+def l2_norm(tensors: Iterable[Tensor]) -> float:
+    """The L2 norm of all elements together."""
+    import torch
+
+    norms = [torch.linalg.vector_norm(tensor.detach().float()) for tensor in tensors]
+    return math.hypot(*torch.stack(norms).tolist())

@@ -1,0 +1,146 @@
+"""What a probe measures: the model between two steps, at no risk to the training."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scaling_law.errors import RunFailed
+from scaling_law.train.evaluate import Examples
+from scaling_law.train.forward import Tensors
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop while a probe measured.
+
+    ``__cause__`` is what the question raised, if it did. No ``Exception``, so that a probe which
+    catches everything does not catch this.
+    """
+
+
+class Subject:
+    """A model after ``step`` steps, and examples of about ``max_tokens`` targets of each split.
+
+    ``kind`` is the device's; ``autocast`` makes a fresh context; ``should_stop`` is asked before
+    every batch.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        step: int,
+        max_tokens: int,
+        kind: str,
+        autocast: Callable[[], Any],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.step = step
+        self._examples, self._trainable = examples, examples.trainable
+        self._max_tokens, self._kind = max_tokens, kind
+        self._autocast, self._should_stop = autocast, should_stop
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, whose weights may be read but not changed."""
+        return self._trainable.model
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """``train``, ``val``, and further validation splits such as ``val:length-128``."""
+        return self._examples.splits
+
+    def batches(self, split: str) -> Iterator[Tensors]:
+        """Examples of a split as the objective has them, the same at every step of the curve.
+
+        Those of ``train`` are drawn with a fixed seed, as many as of a validation split.
+        """
+        for batch in self._examples.measured(split, self._max_tokens):
+            try:
+                stops = self._should_stop()
+            except Exception as problem:
+                raise Interrupted from problem
+            if stops:
+                raise Interrupted
+            yield batch.to(self._kind)
+
+    @torch.no_grad()
+    def forward(self, batch: Tensors) -> Tensor:
+        """The model's outputs at the targets' positions, [B, T', ...], without gradient."""
+        with self._autocast():
+            return self._trainable.outputs(batch)
+
+    @torch.no_grad()
+    def losses(self, batch: Tensors) -> tuple[Tensor, Tensor]:
+        """The mean loss of each example, [B], and its weight, [B], without gradient."""
+        with self._autocast():
+            return self._trainable.example_losses(batch)
+
+    def gradient(self, batch: Tensors) -> tuple[float, dict[str, Tensor]]:
+        """The batch's loss, and the gradient of every weight by the weight's name."""
+        weights = {name: w for name, w in self.model.named_parameters() if w.requires_grad}
+        with torch.enable_grad(), self._autocast():
+            loss = self._trainable.loss(batch)
+        gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
+        return float(loss.detach()), dict(zip(weights, gradients, strict=True))
+
+    @torch.no_grad()
+    def generate(self, tokens: Tensor, count: int) -> Tensor:
+        """Ids [B, T] continued by the likeliest ``count`` tokens, one by one: [B, T + count].
+
+        Raises ``ValueError`` where the model does not predict the next token.
+        """
+        if self._trainable.objective.attention != "causal":
+            raise ValueError("only a model with causal attention continues a text")
+        n_ctx = self._examples.spec.model.n_ctx
+        for _ in range(count):
+            with self._autocast():
+                outputs = self.model(tokens[:, -n_ctx:])
+            tokens = torch.cat((tokens, outputs[:, -1:].argmax(dim=-1)), dim=1)
+        return tokens
+
+
+def _uses_cuda() -> bool:
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def untouched(model: nn.Module, name: str) -> Iterator[None]:
+    """While inside, the model evaluates; its gradients and all random numbers are as before after.
+
+    Raises ``RunFailed`` where a weight was changed, by the probe of this ``name``.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    weights = list(model.parameters())
+    flags = [(weight, weight.requires_grad, weight.grad) for weight in weights]
+    tensors = [*weights, *model.buffers()]
+    versions = [tensor._version for tensor in tensors]
+    numbers = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    on_cuda = torch.cuda.get_rng_state_all() if _uses_cuda() else []
+    for weight in weights:
+        weight.grad = None
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for weight, needs, gradient in flags:
+            weight.requires_grad_(needs)
+            weight.grad = gradient
+        random.setstate(numbers[0])
+        np.random.set_state(numbers[1])
+        torch.set_rng_state(numbers[2])
+        if on_cuda:
+            torch.cuda.set_rng_state_all(on_cuda)
+    if [tensor._version for tensor in tensors] != versions:
+        raise RunFailed(
+            f"the probe {name} changes weights of the model it measures; take it out of the"
+            " config's probes, or let it work on copies"
+        )

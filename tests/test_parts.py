@@ -1,0 +1,37 @@
+"""Every part of the package is found by its name and keeps the contract of its kind."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from scaling_law import parts
+from scaling_law.data.corpus import corpus_names, load_corpus
+from scaling_law.errors import ConfigError
+from scaling_law.fit.laws import law_names, load_law
+from scaling_law.parts import Reference
+
+WORDS = [word for word in parts.KINDS if parts.has_folder(word)]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_parts_load_and_their_settings_are_dataclasses(word):
+    assert parts.names(word)
+    for name in parts.names(word):
+        part = parts.load(word, Reference(name=name))
+        assert dataclasses.is_dataclass(getattr(part, "settings", parts.NoSettings))
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_part_that_is_not_there_is_named_with_those_that_are(word):
+    with pytest.raises(ConfigError, match=f"no {word} is named '_none'; expected one of"):
+        parts.load(word, Reference(name="_none"))
+
+
+def test_laws_and_corpora_are_parts():
+    assert law_names() == parts.names("law")
+    assert all(load_law(name) is parts.load("law", Reference(name=name)) for name in law_names())
+    assert tuple(corpus_names()) == parts.names("corpus")
+    for name in corpus_names():
+        assert load_corpus(name) is parts.load("corpus", Reference(name=name))

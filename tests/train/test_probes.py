@@ -1,0 +1,315 @@
+"""What is measured beside the loss changes no bit of the training, and fails alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from scaling_law import parts
+from scaling_law.errors import ConfigError, RunFailed
+from scaling_law.files.record import (
+    RunRecord,
+    curve_digest,
+    read_curve,
+    read_record,
+    write_record,
+)
+from scaling_law.spec.component import Component
+from scaling_law.spec.run import Resources, RunSpec, SpikeSpec, run_spec_from_json, to_json
+from scaling_law.train import checkpoint, loop
+from scaling_law.train.loop import train_run
+from scaling_law.train.stack_loop import train_stack
+from tests.fakes import tiny_spec
+from tests.train.test_loop import job
+from tests.train.test_objectives import masked
+
+SHIPPED = ("accuracy", "gradient_norm", "weight_norm")
+HEAD = "import torch, random, numpy as np\nfrom scaling_law.train.probes import Probe\n"
+GREEDY = """
+def measure(subject, settings):
+    # what a careless probe may do: random numbers, gradients and modes of its own
+    torch.rand(3), random.random(), np.random.rand()
+    subject.model.train()
+    batch = next(subject.batches("val"))
+    with torch.enable_grad():
+        subject.forward(batch)
+        subject.model(batch.inputs).float().mean().backward()
+    loss, gradients = subject.gradient(batch)
+    assert set(gradients) == {name for name, _ in subject.model.named_parameters()}
+    more = subject.generate(batch.inputs[:2, :4], 20)
+    assert more.shape == (2, 24) and torch.equal(more[:, :4], batch.inputs[:2, :4])
+    return {"loss": loss, "step": subject.step}
+
+PROBE = Probe(measure=measure, unit="nats")
+"""
+
+
+def own(folder: Path, name: str, body: str) -> Component:
+    """A user's own probe."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.py"
+    path.write_text(HEAD + body)
+    reference = parts.read_file("probe", path)
+    return Component(name=reference.name, source_sha256=reference.source_sha256)
+
+
+def probed(*probes: Component, **changes: Any) -> RunSpec:
+    return tiny_spec(probes=probes, **changes)
+
+
+def shipped() -> tuple[Component, ...]:
+    return tuple(Component(name=name) for name in SHIPPED)
+
+
+def trained(dataset, folder: Path, spec: RunSpec, stacked: bool) -> tuple[RunRecord, Any]:
+    """The record of a run, and its final weights."""
+    resources = Resources(keep_weights=True, stack="s" if stacked else None)
+    this = job(dataset, folder, spec, resources=resources)
+    records: list[RunRecord | None] = []
+    if stacked:
+        train_stack([this], lambda _, record: records.append(record))
+    else:
+        records.append(train_run(this))
+    (record,) = records
+    assert record is not None
+    weights = checkpoint.load_checkpoint(this.run_dir.weights)["model"]
+    return record, (weights, read_curve(this.run_dir))
+
+
+# so narrow that the run goes back several times
+SPIKES = SpikeSpec(sigmas=2.0, above_frac=0.0, window_steps=4, every_steps=5, most_rollbacks=20)
+
+
+@pytest.mark.parametrize(
+    ("stacked", "changes"),
+    [(False, {}), (True, {}), (False, {"spikes": SPIKES}), (False, {"precision": "bf16"})],
+)
+def test_probes_change_no_bit(dataset, tmp_path, stacked, changes):
+    probes = (*shipped(), own(tmp_path, "greedy", GREEDY))
+    before = torch.get_rng_state()
+    plain, (weights, curve) = trained(dataset, tmp_path, tiny_spec(**changes), stacked)
+    record, (same, measured) = trained(dataset, tmp_path, probed(*probes, **changes), stacked)
+    assert record.run_id != plain.run_id
+    assert (record.val_loss_nats, record.message) == (plain.val_loss_nats, plain.message)
+    assert weights.keys() == same.keys()
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    bare = [dataclasses.replace(p, metrics={}, seconds=0.0) for p in measured]
+    assert bare == [dataclasses.replace(p, seconds=0.0) for p in curve]
+    assert all(not point.metrics for point in curve)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [p.metrics["greedy.step"] for p in measured] == [p.step for p in measured]
+    assert record.metrics == plain.metrics | measured[-1].metrics
+    assert record.metrics["greedy.loss"] > 0
+
+
+def test_what_the_shipped_probes_measure(dataset, tmp_path):
+    this = job(dataset, tmp_path, probed(*shipped()), resources=Resources(keep_weights=True))
+    record = train_run(this)
+    assert record is not None
+    assert set(record.metrics) == {
+        "accuracy.train", "accuracy.val", "gradient_norm", "weight_norm",
+    }  # fmt: skip
+    assert record.metric_units["accuracy.val"] == "share of targets"
+    assert 0.1 < record.metrics["accuracy.val"] < 1
+    weights = checkpoint.load_checkpoint(this.run_dir.weights)["model"]
+    squares = math.fsum(float(w.double().square().sum()) for w in weights.values())
+    assert record.metrics["weight_norm"] == pytest.approx(math.sqrt(squares), rel=1e-6)
+    state = loop.begin(this)
+    state.model.load_state_dict(weights)
+    right = total = 0
+    for batch in state.meter.examples.measured("val", this.spec.eval.val_tokens):
+        right += int((state.model(batch.inputs).argmax(-1) == batch.targets).sum())
+        total += batch.targets.numel()
+    assert record.metrics["accuracy.val"] == right / total
+    batch = next(state.meter.examples.measured("train", this.spec.eval.val_tokens))
+    state.trainable.loss(batch).backward()
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), math.inf)
+    assert record.metrics["gradient_norm"] == pytest.approx(float(norm), rel=1e-4)
+
+
+def test_every_val_split_is_scored_beside_val(dataset, tmp_path):
+    class Split:
+        splits = ("train", "val", "val:short")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(dataset, name)
+
+        def val_batches(self, split: str, **sizes: Any) -> Any:
+            batches = dataset.val_batches("val", **sizes)
+            for batch in batches:
+                cut = slice(0, 8 if split == "val:short" else None)
+                yield dataclasses.replace(
+                    batch, inputs=batch.inputs[:, cut], targets=batch.targets[:, cut]
+                )
+
+    plain = train_run(job(dataset, tmp_path / "plain", tiny_spec()))
+    this = job(Split(), tmp_path, probed(Component(name="accuracy")))
+    record = train_run(this)
+    assert plain is not None and record is not None
+    assert record.val_loss_nats == plain.val_loss_nats
+    assert set(record.metrics) == {
+        "loss.val:short", "accuracy.train", "accuracy.val", "accuracy.val:short",
+    }  # fmt: skip
+    assert record.metric_units["loss.val:short"] == "nats per token"
+    assert record.metrics["loss.val:short"] != record.val_loss_nats
+    assert all(point.metrics["loss.val:short"] > 0 for point in read_curve(this.run_dir))
+
+
+FAILING = """
+def measure(subject, settings):
+    if subject.step < 10:
+        return {"fine": 1.0, "odd": float("nan")}
+    raise ValueError("no such\\nthing")
+
+PROBE = Probe(measure=measure, unit="x")
+"""
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_probe_that_fails_leaves_its_metric_out_and_is_named_once(dataset, tmp_path, stopped):
+    spec = probed(own(tmp_path, "failing", FAILING), Component(name="weight_norm"))
+    logged: list[str] = []
+    if stopped:
+        asked = iter(range(1000))
+        broken = job(dataset, tmp_path, spec, should_stop=lambda: next(asked) == 30)
+        broken.log = logged.append
+        assert train_run(broken) is None
+    this = job(dataset, tmp_path, spec, log=logged.append)
+    record = train_run(this)
+    assert record is not None and record.status == "done"
+    assert set(record.metrics) == {"weight_norm"}
+    said = [line for line in logged if line.startswith("failing")]
+    assert [line.partition(" (")[0] for line in said] == [
+        "failing.odd is not measured at step 1",
+        "failing is not measured at step 10",
+    ]
+    assert said[1].endswith(r"(ValueError: no such\nthing)")
+    assert record.message == "; ".join(said)
+    curve = read_curve(this.run_dir)
+    assert curve[0].metrics.keys() == {"failing.fine", "weight_norm"}
+    assert curve[-1].metrics.keys() == {"weight_norm"}
+
+
+@pytest.mark.parametrize(
+    ("returned", "why"),
+    [
+        ("'many'", "ValueError"),
+        ("None", "TypeError"),
+        ("{'a b': 1.0}", "found the key 'a b'"),
+        ("{1: 1.0}", "found the key 1"),
+        ("1e301", "expected a finite number"),
+    ],
+)
+def test_what_is_no_number_is_not_measured(dataset, tmp_path, returned, why):
+    body = f"PROBE = Probe(measure=lambda subject, settings: {returned}, unit='x', when='end')\n"
+    this = job(dataset, tmp_path, probed(own(tmp_path, "odd", body)))
+    record = train_run(this)
+    assert record is not None and record.status == "done"
+    assert record.metrics == {} and why in record.message
+    assert read_curve(this.run_dir, record)
+
+
+def test_a_probe_of_the_end_is_not_on_the_curve(dataset, tmp_path):
+    body = "PROBE = Probe(measure=lambda s, _: s.step, unit='steps', when='end')\n"
+    this = job(dataset, tmp_path, probed(own(tmp_path, "last", body)))
+    record = train_run(this)
+    assert record is not None
+    assert record.metrics == {"last": 40.0}
+    assert [bool(point.metrics) for point in read_curve(this.run_dir)][-2:] == [False, True]
+
+
+def test_a_probe_that_changes_a_weight_fails_the_run(dataset, tmp_path):
+    body = """
+def measure(subject, settings):
+    with torch.no_grad():
+        next(subject.model.parameters()).add_(1.0)
+    return 0.0
+
+PROBE = Probe(measure=measure, unit="x")
+"""
+    with pytest.raises(RunFailed, match="the probe spoiling changes weights") as problem:
+        train_run(job(dataset, tmp_path, probed(own(tmp_path, "spoiling", body))))
+    assert len(problem.value.lines) == 1
+
+
+CATCHING = """
+def measure(subject, settings):
+    try:
+        return {split: len(list(subject.batches(split))) for split in subject.splits}
+    except Exception:
+        return 0.0
+
+PROBE = Probe(measure=measure, unit="batches", when="end")
+"""
+
+
+def test_a_run_stopped_while_a_probe_measures_ends_as_if_never(dataset, tmp_path):
+    spec = probed(own(tmp_path, "catching", CATCHING))
+    whole = train_run(job(dataset, tmp_path / "a", spec))
+    assert whole is not None and whole.metrics["catching.train"] > 0
+    asked = 0
+
+    def in_the_probe() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 40 + 1  # 39 steps, the loss's one batch, the probe's first
+
+    broken = job(dataset, tmp_path / "b", spec, should_stop=in_the_probe)
+    assert train_run(broken) is None and asked == 41
+    assert checkpoint.checkpoint_steps(broken.run_dir) == [40]
+    again = train_run(job(dataset, tmp_path / "b", spec))
+    assert again is not None
+    assert (again.curve_sha256, again.metrics) == (whole.curve_sha256, whole.metrics)
+
+
+def test_what_the_question_whether_to_stop_raises_is_not_the_probes_to_catch(dataset, tmp_path):
+    asked = 0
+
+    def lost() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 41:
+            raise LookupError
+        return False
+
+    spec = probed(own(tmp_path, "catching", CATCHING))
+    with pytest.raises(LookupError):
+        train_run(job(dataset, tmp_path, spec, should_stop=lost))
+
+
+def test_a_model_that_sees_everything_continues_no_text(dataset, tmp_path):
+    probes = (own(tmp_path, "greedy", GREEDY),)
+    spec = probed(*probes, objective=masked(tmp_path))
+    record = train_run(job(dataset, tmp_path, spec))
+    assert record is not None and "only a model with causal attention" in record.message
+
+
+def test_specs_and_records_with_probes_are_read_back_equal(dataset, tmp_path):
+    spec = probed(
+        Component(name="accuracy"),
+        Component(name="own", settings=(("rate", 0.5),), source_sha256="f" * 64),
+        objective=masked(tmp_path),
+    )
+    assert run_spec_from_json(json.loads(json.dumps(to_json(spec)))) == spec
+    assert not {"objective", "probes"} & to_json(tiny_spec()).keys()
+    this = job(dataset, tmp_path, probed(*shipped()))
+    record = train_run(this)
+    assert record is not None
+    write_record(this.run_dir, record)
+    assert read_record(this.run_dir.record) == record
+    curve = read_curve(this.run_dir, record)
+    bare = [dataclasses.replace(point, metrics={}) for point in curve]
+    assert curve_digest(bare) != record.curve_sha256
+    assert "metrics" not in to_json(bare[0]) and "metrics" in to_json(curve[0])
+
+
+@pytest.mark.parametrize("name", ["loss", "rollbacks"])
+def test_a_probe_may_not_take_the_name_of_what_every_run_has(tmp_path, name):
+    with pytest.raises(ConfigError, match=f"no probe may be named '{name}'"):
+        own(tmp_path, name, "PROBE = Probe(measure=lambda s, _: 0.0, unit='x')\n")
