@@ -94,7 +94,7 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
         f"{spec.optim.lr:.3g}",
-        f"{spec.optim.beta2:g}",
+        "-" if spec.optim.beta2 is None else f"{spec.optim.beta2:g}",
         str(spec.schedule.warmup_steps),
         f"{run.flops_spent:.2e}",
         format_bytes(run.memory_bytes),
