@@ -32,12 +32,13 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _arms(options: argparse.Namespace) -> int:
-    from scaling_law.files.record import only_sweep
+    from scaling_law.files.record import load_records, only_sweep
+    from scaling_law.plan.plan import read_plan
     from scaling_law.report.arms import gather_arms
-    from scaling_law.report.evidence import gather_evidence
 
     sweep = only_sweep(Path(*options.folders))
-    arms = gather_arms(sweep, gather_evidence(sweep, options.params))
+    plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
+    arms = gather_arms(sweep, load_records(sweep), plan)
     if arms is None:
         raise ConfigError(
             f"{sweep.path}: --json prints a comparison, of two sweeps or of a sweep's arms, and"

@@ -84,7 +84,8 @@ def cross(document: Document) -> Crossed:
     own = [_axes_at(document, ("grid", number, AXES), problems) for number in entries] or [[]]
     for axes in own:
         _refuse_overlaps(document, [*whole, *axes], problems)
-    arms = _count(whole) * sum(map(_count, own))
+    groups = _alike(own)
+    arms = _count(whole) * sum(_count(own[numbers[0]]) for numbers in groups)
     if arms > MAX_ARMS and not problems:
         problems.append(
             f"{document.mark((AXES,))}: {arms} arms (combinations of values), expected at most"
@@ -97,7 +98,7 @@ def cross(document: Document) -> Crossed:
     first = [(axis, axis.values[0]) for axis in whole]
     return Crossed(
         document=_set_all(_copy(document), first),
-        combinations=tuple(_combinations(document, whole, own)),
+        combinations=tuple(_combinations(document, whole, own, groups)),
     )
 
 
@@ -146,17 +147,24 @@ def _count(axes: Sequence[Axis]) -> int:
     return math.prod(len(axis.values) for axis in axes)
 
 
-def _combinations(
-    document: Document, whole: Sequence[Axis], own: Sequence[Sequence[Axis]]
-) -> Iterator[Combination]:
-    plain = without_axes(document)
-    # entries of equal axes are trained together
+def _alike(own: Sequence[Sequence[Axis]]) -> list[list[int]]:
+    """The numbers of the grid entries, those of equal axes together."""
     alike: dict[str, list[int]] = {}
     for number, axes in enumerate(own):
         name = json.dumps([(axis.key, axis.values) for axis in axes])
         alike.setdefault(name, []).append(number)
+    return list(alike.values())
+
+
+def _combinations(
+    document: Document,
+    whole: Sequence[Axis],
+    own: Sequence[Sequence[Axis]],
+    groups: Sequence[Sequence[int]],
+) -> Iterator[Combination]:
+    plain = without_axes(document)
     for chosen in _product(whole):
-        for entries in alike.values():
+        for entries in groups:
             for more in _product(own[entries[0]]):
                 yield Combination(
                     document=_set_all(_copy(plain), [*chosen, *more]),

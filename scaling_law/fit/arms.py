@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import text_columns
-from scaling_law.errors import ConfigError, FitError, did_you_mean
+from scaling_law.errors import ConfigError, FitError, did_you_mean, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, only_sweep
@@ -59,7 +59,7 @@ class ArmRuns:
     @property
     def name(self) -> str:
         """``optim.weight_decay=0.3``."""
-        return arm_name(self.values)
+        return one_line(arm_name(self.values))
 
 
 @dataclass(frozen=True, kw_only=True)

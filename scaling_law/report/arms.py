@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 
 from scaling_law.errors import FitError
 from scaling_law.files.layout import SweepDir, atomic_write
+from scaling_law.files.record import RunRecord
 from scaling_law.fit.arms import (
     HEADINGS,
     SEVERAL_TEXTS,
@@ -29,6 +31,7 @@ from scaling_law.fit.arms import (
 )
 from scaling_law.fit.recipes.compare_arms import ArmComparison, compare_arms
 from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.plan.plan import Plan
 from scaling_law.report import arm_figures, style, tables
 from scaling_law.report.arm_figures import ArmPoints
 from scaling_law.report.compare_figures import multiplier_words
@@ -86,16 +89,16 @@ class Arms:
         }
 
 
-def gather_arms(sweep: SweepDir, evidence: Evidence) -> Arms | None:
+def gather_arms(sweep: SweepDir, records: Sequence[RunRecord], plan: Plan | None) -> Arms | None:
     """Fit and compare the arms of a sweep; None where it has not several.
 
     The reference is the first arm of the plan that has runs.
     """
-    keys = axis_keys(evidence.records)
+    keys = axis_keys(records)
     if not keys:
         return None
-    arms = split_by(evidence.records, keys, str(sweep.path))
-    planned = [arm.values for arm in evidence.plan.arms] if evidence.plan else []
+    arms = split_by(records, keys, str(sweep.path))
+    planned = [arm.values for arm in plan.arms] if plan else []
     order = [tuple(values.get(key) for key in keys) for values in planned]
     arms.sort(key=lambda arm: _place(order, tuple(value for _, value in arm.values)))
     return Arms(

@@ -55,7 +55,7 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
     evidence = gather_evidence(sweep, target_params)
     folder = sweep.figures if out is None else out.parent / f"{out.stem}-figures"
     numbers = sweep.tables if out is None else out.parent / f"{out.stem}-tables"
-    arms = gather_arms(sweep, evidence)
+    arms = gather_arms(sweep, evidence.records, evidence.plan)
     drawn = ""
     try:
         if arms is not None:

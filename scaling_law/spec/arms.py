@@ -13,6 +13,7 @@ from scaling_law.spec.run import RunSpec
 Values: TypeAlias = tuple[tuple[str, str], ...]
 
 _TAG = "axis:"
+_MOST_LABEL = 44  # characters, which leave room for a run's size, seed and horizon
 _LABEL_TEXT = re.compile(r"[A-Za-z0-9._-]+")
 _NUMBER = re.compile(r"[0-9.]+(?:e[+-]?[0-9]+)?")
 
@@ -73,7 +74,8 @@ def arm_label(values: Values) -> str:
             return arm_digest(values)
         number = _NUMBER.fullmatch(value) is not None
         words.append(f"{_word(key)}{'' if number else '-'}{value}")
-    return "-".join(words)
+    label = "-".join(words)
+    return label if len(label) <= _MOST_LABEL else arm_digest(values)
 
 
 def arm_digest(values: Values) -> str:

@@ -406,6 +406,6 @@ def _constant(run: PlannedRun, run_dir: RunDir) -> _Constant:
         "start_step": spec.start_step,
         "total_steps": spec.total_steps,
         "batch_tokens": spec.batch_tokens,
-        "arm": arm_name(arm_of(spec)),
+        "arm": one_line(arm_name(arm_of(spec))),
     }
     return _Constant(run=run, run_dir=run_dir, fields=fields, record=str(run_dir.record))
