@@ -2,7 +2,10 @@
 
 from setuptools import find_packages, setup
 
-SHIPPED = {"scaling_law.shipped.configs": "configs"}
+SHIPPED = {
+    "scaling_law.shipped.configs": "configs",
+    "scaling_law.shipped.experiments": "experiments",
+}
 
 setup(
     packages=[*find_packages(include=["scaling_law", "scaling_law.*"]), *SHIPPED],

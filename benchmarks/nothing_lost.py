@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scaling_law.config.load import load_config
-from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
+from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.lease import BEAT_SECONDS, Leases
 from scaling_law.files.record import RunRecord, load_records, read_curve
@@ -43,7 +43,7 @@ def timed(times: int, call: Callable[[], object]) -> tuple[float, float]:
 def saving(record: RunRecord, saves: int, folder: Path) -> tuple[float, float, int]:
     """CPU and wall seconds of a save of ``record``'s state, and its bytes."""
     config = load_config("quick", device_kind="cpu")
-    dataset = open_dataset(prepare(config.data.spec()))
+    dataset = open_dataset(prepare(config.data_spec))
     run_dir = RunDir(folder / record.run_id)
     run_dir.path.mkdir(parents=True)
     with Leases() as leases:

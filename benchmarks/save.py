@@ -25,8 +25,8 @@ from trainers import Shape
 from scaling_law.files.layout import RunDir
 from scaling_law.spec.run import ModelSpec, OptimSpec
 from scaling_law.train import checkpoint
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.device import device_name
-from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer
 from scaling_law.train.writer import Writer
 

@@ -71,7 +71,7 @@ def _steps(options: argparse.Namespace, width: int, members: int, seqs: int) -> 
 
     from scaling_law.spec.run import OptimSpec
     from scaling_law.train import device
-    from scaling_law.train.model import GPT
+    from scaling_law.train.architectures.gpt import GPT
     from scaling_law.train.optim import make_optimizer
     from scaling_law.train.stack import StackedGPT
 
@@ -118,7 +118,7 @@ def _recorded(
     """The stacked step replayed as one CUDA graph, as ``slaw run`` takes it."""
     import torch
 
-    from scaling_law.train.model import GPT
+    from scaling_law.train.architectures.gpt import GPT
     from scaling_law.train.optim import make_optimizer
     from scaling_law.train.stack import StackedGPT
     from scaling_law.train.static_step import StaticStep

@@ -44,8 +44,8 @@ from scaling_law.fit.result import finite_json
 from scaling_law.fit.session import fit_sources
 from scaling_law.fit.suite import FitSettings, FitSuite
 from scaling_law.run.session import Request, plan_only
+from scaling_law.spec.architectures.gpt import MODEL_SCALES
 from scaling_law.spec.run import to_json
-from scaling_law.spec.scales import MODEL_SCALES
 
 SIZES = ("nano14k", "nano25k", "nano55k", "nano98k")
 REPEATED, SEEDS = "nano25k", (0, 1, 2)
@@ -370,7 +370,7 @@ def _processor() -> str:
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All sweeps, then all tables."""
     config, plan = plan_only(request_for(overrides(options.tokens, MULTIPLES)), lambda line: None)
-    prepare(config.data.spec())  # once for all sweeps, so it is in none of their times
+    prepare(config.data_spec)  # once for all sweeps, so it is in none of their times
     found: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{_processor()}, {plan.slots} of {os.cpu_count()} cores",

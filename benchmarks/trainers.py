@@ -201,7 +201,7 @@ def ours(
     """``scaling_law.train``: GPT-2's architecture, or ours by default; ``without`` a lever."""
     from scaling_law.spec.run import ModelSpec, OptimSpec
     from scaling_law.train import device, kernels
-    from scaling_law.train.model import GPT
+    from scaling_law.train.architectures.gpt import GPT
     from scaling_law.train.optim import make_optimizer
 
     if without == "head":

@@ -1,8 +1,8 @@
 """Kaplan's split of a budget against Chinchilla's and ours: at equal compute, which loss is lower?
 
-    slaw run experiments/allocation.yaml          # trains every size at every budget
-    python experiments/allocation.py RESULTS      # which rule won, by how much; two figures
-    python experiments/allocation.py --grid       # the grid of allocation.yaml, from the rules
+    slaw run allocation                      # trains every size at every budget
+    slaw report results/allocation           # which rule won, by how much; two figures
+    python experiments/allocation.py         # prints the grid of allocation.yaml, from the rules
 
 A rule says how many parameters a budget in exact FLOPs should have; the rest of the budget is
 tokens. All sizes are the reference sweep's: two layers, vocabulary 1,024, context 64.
@@ -10,30 +10,45 @@ tokens. All sizes are the reference sweep's: two layers, vocabulary 1,024, conte
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from typing import Any
 
-from scaling_law.errors import ConfigError, SlawError
-from scaling_law.files.layout import SweepDir, atomic_write
-from scaling_law.files.record import RunRecord, load_records
-from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import ModelSpec
-from scaling_law.spec.scales import Scale, heads_for, model_of
+from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.findings import (
+    Axis,
+    Claim,
+    Figure,
+    Findings,
+    Panel,
+    Published,
+    Series,
+    Table,
+)
+from scaling_law.spec.architectures.gpt import Shape, heads_for, model_of
+from scaling_law.spec.counts import count_params, flops_per_token, train_flops
+from scaling_law.spec.run import ModelSpec, RunSpec
 from scaling_law.units import format_count
 
-REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference" / "quick-cpu"
 BUDGETS, SEEDS = (3e11, 1.2e12, 4.8e12), (0, 1)
+# The coupled law as fitted to the reference sweep (results/reference/quick-cpu; N counts matmul
+# parameters), and the scatter of that sweep's repeats: squares of log loss and their degrees of
+# freedom. A test holds both against the sweep.
+LAW = {
+    "A": 144895.667482408,
+    "B": 139975.67980756026,
+    "alpha": 0.6451807872341023,
+    "beta": 0.5124903257211169,
+    "gamma": 0.256079635936185,
+}
+REPEATS = (3.6360037062304544e-05, 8)
 ANCHOR_FLOPS = 1e11  # Kaplan's slope starts from our optimum here, the reference's smallest cell
 PETAFLOP_DAY = 8.64e19
 # widths tried: multiples of 4, of 8 from 64 on
-WIDTHS = (*range(8, 64, 4), *range(64, 241, 8))
+WIDTHS: tuple[int, ...] = (*range(8, 64, 4), *range(64, 241, 8))
 _TEMPLATE = ModelSpec(
     vocab_size=1024, n_ctx=64, n_layer=2, d_model=24, n_head=2, n_kv_head=2, d_ff=96
 )
@@ -41,27 +56,16 @@ _TEMPLATE = ModelSpec(
 
 def model(width: int) -> ModelSpec:
     """The two-layer model of a width."""
-    return model_of(Scale(n_layer=2, d_model=width, n_head=heads_for(width)), _TEMPLATE)
+    return model_of(Shape(n_layer=2, d_model=width, n_head=heads_for(width)), _TEMPLATE)
 
 
 @cache
-def reference_law() -> Any:
-    """(params, tokens) -> log loss: the coupled law fitted to the reference sweep, matmul
-    parameters."""
-    from scaling_law.fit.approaches.parametric import fit_law
-    from scaling_law.fit.points.dataset import gather_material
-    from scaling_law.fit.solver.interval import log_loss
-
-    fit = fit_law(gather_material([REFERENCE]).points, "coupled", resamples=0)
-    return lambda params, tokens: log_loss(
-        fit.law, fit.params, {"params": params, "tokens": tokens}
-    )
-
-
 def predicted(width: int, flops: float) -> float:
     """log loss by the reference law of a width trained for exact FLOPs."""
     shape = model(width)
-    return float(reference_law()(count_params(shape).matmul, flops / flops_per_token(shape)))
+    tokens = flops / flops_per_token(shape)
+    size = LAW["A"] * math.pow(count_params(shape).matmul, -LAW["alpha"])
+    return LAW["gamma"] * math.log(size + LAW["B"] * math.pow(tokens, -LAW["beta"]))
 
 
 def ours(flops: float) -> int:
@@ -84,7 +88,7 @@ def kaplan_slope(flops: float) -> int:
     """Kaplan's growth, non-embedding params ~ C^.73 (2001.08361, table 5), from our optimum."""
     first = min(range(8, 100, 2), key=lambda width: predicted(width, ANCHOR_FLOPS))
     start = count_params(model(first)).non_embedding
-    return _nearest(start * (flops / ANCHOR_FLOPS) ** 0.73)
+    return _nearest(start * math.pow(flops / ANCHOR_FLOPS, 0.73))
 
 
 def kaplan(flops: float) -> int:
@@ -100,18 +104,23 @@ def _nearest(non_embedding: float) -> int:
 
 @dataclass(frozen=True)
 class Rule:
-    """``width`` of a budget; ``budgets`` it is trained at."""
+    """A rule for the size of a model.
 
+    ``name`` is what tables call it; ``width`` gives the width for a budget in exact FLOPs;
+    ``budgets`` are those it is trained at.
+    """
+
+    name: str
     width: Callable[[float], int]
     budgets: tuple[float, ...] = BUDGETS
 
 
 RULES = {
-    "ours": Rule(ours),
-    "Chinchilla, 20 tokens a param": Rule(chinchilla),
-    "Kaplan's slope from our start": Rule(kaplan_slope),
+    "ours": Rule("our law", ours),
+    "chinchilla": Rule("Chinchilla, 20 tokens a param", chinchilla),
+    "kaplan_slope": Rule("Kaplan's slope from our start", kaplan_slope),
     # at 4.8e12 it asks for 30M tokens on 16 wide: two epochs, and the time of all the others
-    "Kaplan's own constants": Rule(kaplan, BUDGETS[:2]),
+    "kaplan": Rule("Kaplan's own constants", kaplan, BUDGETS[:2]),
 }
 
 
@@ -124,7 +133,7 @@ def grid() -> str:
     lines = []
     for width in sorted(wanted):
         budgets, heads = wanted[width], model(width).n_head
-        listed = ", ".join(f"{flops:g}".replace("e+", "e") for flops in sorted(budgets))
+        listed = ", ".join(_budget(flops) for flops in sorted(budgets))
         lines.append(
             f"  - {{sizes: [{{n_layer: 2, d_model: {width}, n_head: {heads}}}], flops: [{listed}],"
             f" seeds: {list(SEEDS)}}}"
@@ -132,12 +141,20 @@ def grid() -> str:
     return "\n".join(["grid:", *lines])
 
 
+def _budget(flops: float) -> str:
+    return f"{flops:g}".replace("e+", "e")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A rule at a budget: its runs' log losses, their mean, and what the reference law says.
+    """A rule at a budget.
 
-    ``excess`` over the best rule's mean at the budget and ``error``, the standard error of that
-    difference, both in log loss; ``expected`` that excess by the law.
+    ``rule`` is the rule's key; ``flops`` is the budget, exact;
+    ``width``, ``params_total`` and ``tokens`` are the model's and the run's;
+    ``log_losses`` are those of its runs, a seed each;
+    ``excess`` is their mean over the best rule's at the budget, in log loss;
+    ``error`` is the standard error of that difference;
+    ``expected`` is the excess by the reference law.
     """
 
     rule: str
@@ -152,58 +169,51 @@ class Row:
 
     @property
     def mean(self) -> float:
-        """Of the log losses."""
+        """The mean of the log losses."""
         return sum(self.log_losses) / len(self.log_losses)
 
+    @property
+    def sure(self) -> float:
+        """The excess in standard errors; 0 for the best and for the same size as it."""
+        return self.excess / self.error if self.error else 0.0
 
-def analyse(records: Sequence[RunRecord]) -> tuple[list[Row], float]:
+
+def compare(runs: Sequence[Run]) -> tuple[list[Row], float]:
     """Every rule at every budget that was trained, and the seed noise (sd of log loss).
 
-    The noise is pooled over these seeds and the reference sweep's, for a few runs alone would be
-    sure of a difference too soon. Raises ``ConfigError`` where nothing can be compared.
+    The noise is pooled over these seeds and the reference sweep's: the few runs here alone would
+    be too sure of a difference.
     """
     rows = [
         row
         for flops in BUDGETS
-        for name, rule in RULES.items()
-        if (row := _row(records, name, rule.width(flops), flops)) is not None
+        for key, rule in RULES.items()
+        if (row := _row(runs, key, rule.width(flops), flops)) is not None
     ]
-    if len(rows) < 2:
-        raise ConfigError("expected finished runs of experiments/allocation.yaml")
-    groups = [row.log_losses for row in rows] + _reference_repeats()
-    squares = sum((x - sum(group) / len(group)) ** 2 for group in groups for x in group)
-    noise = math.sqrt(squares / sum(len(group) - 1 for group in groups))
+    squares, freedom = REPEATS
+    for row in rows:
+        squares += sum((x - row.mean) ** 2 for x in row.log_losses)
+        freedom += len(row.log_losses) - 1
+    noise = math.sqrt(squares / freedom)
     return [_against_best(row, rows, noise) for row in rows], noise
 
 
-def _reference_repeats() -> list[tuple[float, ...]]:
-    """Log losses of the reference sweep's runs that differ in their seed alone."""
-    found: dict[tuple[int, int], list[float]] = {}
-    for record in load_records(SweepDir(REFERENCE)):
-        if record.kind != "trunk" and record.val_loss_nats is not None:
-            key = (record.params_total, record.tokens)
-            found.setdefault(key, []).append(math.log(record.val_loss_nats))
-    return [tuple(group) for group in found.values() if len(group) > 1]
-
-
-def _row(records: Sequence[RunRecord], name: str, width: int, flops: float) -> Row | None:
-    found = [
-        record
-        for record in records
-        if record.kind != "trunk"
-        and record.spec.model.d_model == width
-        and abs(math.log(record.flops_exact / flops)) < 0.01
-        and record.val_loss_nats is not None
+def _row(runs: Sequence[Run], rule: str, width: int, flops: float) -> Row | None:
+    records = [
+        run.record
+        for run in runs
+        if run.spec.model.dimensions["d_model"] == width
+        and abs(math.log(run.record.flops_exact / flops)) < 0.01
     ]
-    if not found:
+    if not records:
         return None
     return Row(
-        rule=name,
+        rule=rule,
         flops=flops,
         width=width,
-        params_total=found[0].params_total,
-        tokens=found[0].tokens,
-        log_losses=tuple(math.log(record.val_loss_nats or math.nan) for record in found),
+        params_total=records[0].params_total,
+        tokens=records[0].tokens,
+        log_losses=tuple(math.log(record.val_loss_nats or math.nan) for record in records),
     )
 
 
@@ -219,25 +229,87 @@ def _against_best(row: Row, rows: Sequence[Row], noise: float) -> Row:
     )
 
 
-def text(rows: Sequence[Row], noise: float) -> str:
-    """The table, and one sentence a budget."""
-    lines = [
-        f"{'FLOPs':8} {'rule':30} {'width':>5} {'params':>8} {'tokens':>7} {'a param':>7}"
-        f" {'seeds':>5} {'loss':>6} {'over the best':>18} {'by the law':>10}"
-    ]
-    for row in rows:
-        over = f"{100 * row.excess:+.2f} ±{100 * row.error:.2f}%" if row.excess else "the best"
-        lines.append(
-            f"{row.flops:<8.2g} {row.rule:30} {row.width:5} {format_count(row.params_total):>8}"
-            f" {format_count(row.tokens):>7} {row.tokens / row.params_total:7.1f}"
-            f" {len(row.log_losses):5} {math.exp(row.mean):6.3f} {over:>18}"
-            f" {100 * row.expected:+9.2f}%"
-        )
-    lines.append(
-        f"seed noise {100 * noise:.2f}% of loss (standard deviation, pooled with the reference"
-        " sweep's); ± one standard error of the difference; params: all; FLOPs: exact"
+def analyse(evidence: Evidence) -> Findings:
+    """Which rule has the lowest loss at each budget, and by how much."""
+    rows, noise = compare(evidence.ended)
+    claims = (
+        _claim(rows, "ours", BUDGETS, wins=True),
+        _claim(rows, "chinchilla", BUDGETS[:2], wins=False),
+        _claim(rows, "kaplan", BUDGETS[:2], wins=False),
     )
-    return "\n".join([*lines, *(_sentence(rows, flops) for flops in BUDGETS)])
+    measures: dict[str, float | None] = {"seed_noise": noise if rows else None}
+    for key, rule in RULES.items():
+        for flops in rule.budgets:
+            mine = [row for row in rows if row.rule == key and row.flops == flops]
+            measures[f"excess.{key}.{_budget(flops)}"] = mine[0].excess if mine else None
+    return Findings(
+        verdict=_verdict(claims),
+        claims=claims,
+        measures=measures,
+        tables=(_table(rows, noise),) if rows else (),
+        figures=_figures(rows, noise) if rows else (),
+        literature=_literature(rows),
+        notes=tuple(_sentence(rows, flops) for flops in BUDGETS),
+    )
+
+
+def _claim(rows: Sequence[Row], rule: str, budgets: Sequence[float], *, wins: bool) -> Claim:
+    """Whether a rule is within the noise of the best at each budget, or beyond it at each."""
+    listed = ", ".join(f"{flops:.2g}" for flops in budgets)
+    says = (
+        f"{RULES[rule].name}: within two standard errors of the best at {listed} FLOPs"
+        if wins
+        else f"{RULES[rule].name}: more than three standard errors above the best at {listed} FLOPs"
+    )
+    mine = [row for row in rows if row.rule == rule and row.flops in budgets]
+    rivals = [flops for flops in budgets if sum(row.flops == flops for row in rows) > 1]
+    name = f"{rule}_{'within' if wins else 'beyond'}_noise"
+    if len(mine) < len(budgets) or len(rivals) < len(budgets):
+        because = "it needs runs of this rule and of another at each of these budgets"
+        return Claim(name=name, says=says, established=None, because=because)
+    holds = all(row.sure < 2 for row in mine) if wins else all(row.sure > 3 for row in mine)
+    because = ", ".join(f"{100 * row.excess:+.2f} ±{100 * row.error:.2f}%" for row in mine)
+    return Claim(name=name, says=says, established=holds, because=because)
+
+
+def _verdict(claims: Sequence[Claim]) -> str:
+    ours_wins, chinchilla_loses, _ = (claim.established for claim in claims)
+    if ours_wins is None:
+        return "Not established: not every rule has finished runs at every budget."
+    words = "within the noise of the best" if ours_wins else "beyond the noise of the best"
+    more = (
+        "; 20 tokens a parameter loses beyond the noise at the two smaller ones"
+        if chinchilla_loses
+        else ""
+    )
+    return f"At equal compute our law's split is {words} at every budget{more}."
+
+
+def _table(rows: Sequence[Row], noise: float) -> Table:
+    return Table(
+        caption="Each rule at each budget. Params: all; FLOPs: exact; seed noise"
+        f" {100 * noise:.2f}% of loss (standard deviation, pooled with the reference sweep's);"
+        " ± one standard error of the difference",
+        head=(
+            "rule", "FLOPs", "width", "params", "tokens", "tokens a param", "seeds", "loss",
+            "above the best", "by the law",
+        ),
+        rows=tuple(
+            (
+                RULES[row.rule].name,
+                f"{row.flops:.2g}",
+                row.width,
+                format_count(row.params_total),
+                format_count(row.tokens),
+                f"{row.tokens / row.params_total:.1f}",
+                len(row.log_losses),
+                f"{math.exp(row.mean):.3f}",
+                f"{100 * row.excess:+.2f} ±{100 * row.error:.2f}%" if row.excess else "the best",
+                f"{100 * row.expected:+.2f}%",
+            )
+            for row in rows
+        ),
+    )  # fmt: skip
 
 
 def _sentence(rows: Sequence[Row], flops: float) -> str:
@@ -246,68 +318,119 @@ def _sentence(rows: Sequence[Row], flops: float) -> str:
         return f"{flops:.2g} FLOPs: not finished"
     words = []
     for row in rivals[1:]:
+        name = RULES[row.rule].name
         if not row.error:
-            words.append(f"{row.rule} is the same size")
+            words.append(f"{name} is the same size")
             continue
-        sure = row.excess / row.error
+        sure = row.sure
         verdict = "beyond the noise" if sure > 3 else "within the noise" if sure < 2 else "likely"
-        words.append(f"{row.rule} +{100 * row.excess:.2f}% ({sure:.1f} standard errors, {verdict})")
-    return f"{flops:.2g} FLOPs: {rivals[0].rule} is best; {'; '.join(words)}"
+        words.append(f"{name} +{100 * row.excess:.2f}% ({sure:.1f} standard errors, {verdict})")
+    return f"{flops:.2g} FLOPs: {RULES[rivals[0].rule].name} is best; {'; '.join(words)}"
 
 
-def figures(rows: Sequence[Row], noise: float) -> dict[str, bytes]:
-    """The excess loss and the sizes against the budget, as PNGs by name."""
-    from scaling_law.report import style
+def _literature(rows: Sequence[Row]) -> tuple[Published, ...]:
+    def excess(rule: str) -> str:
+        mine = [row for row in rows if row.rule == rule]
+        return (
+            ", ".join(f"{100 * row.excess:+.1f}% at {row.flops:.2g}" for row in mine)
+            or "not measured"
+        )
 
-    colours = dict(zip(RULES, (style.BLUE, style.PURPLE, style.ORANGE, style.RED), strict=True))
-    with style.applied():
-        loss, axes = style.new_figure("Loss above the best rule at equal compute")
-        axes.axhspan(0, 100 * noise, color=style.FAINT, alpha=0.2, linewidth=0)
-        sizes, below = style.new_figure("The size each rule gives a budget")
-        for name, colour in colours.items():
-            mine = [row for row in rows if row.rule == name]
-            x = [row.flops for row in mine]
-            y, error = [100 * r.excess for r in mine], [100 * r.error for r in mine]
-            axes.errorbar(x, y, yerr=error, color=colour, marker="o", capsize=3, label=name)
-            below.plot(x, [row.params_total for row in mine], "o-", color=colour, label=name)
-        axes.set_yscale("symlog", linthresh=1)
-        axes.set_ylim(-0.2, None)
-        axes.set_yticks([0, 0.5, 1, 2, 5, 10, 20], ["0", "0.5", "1", "2", "5", "10", "20"])
-        axes.set_ylabel("% of loss (grey: one seed's noise)")
-        below.set_yscale("log")
-        style.count_axis(below, "y", "parameters (all)")
-        drawn = {}
-        for file, figure, panel in (
-            ("allocation_loss", loss, axes),
-            ("allocation_size", sizes, below),
-        ):
-            style.flops_axis(panel, "x", "budget (exact FLOPs)")
-            style.legend_below(figure, panel.get_legend_handles_labels()[0], 2)
-            drawn[file] = style.render(figure)[1]
-        return drawn
+    return (
+        Published(
+            what="20 tokens a parameter: loss above the best",
+            theirs="0: their best split (6e18 to 3e21 FLOPs)",
+            ours=excess("chinchilla"),
+            source="Hoffmann 2022, arXiv 2203.15556",
+        ),
+        Published(
+            what="size as compute to the .73: loss above the best",
+            theirs="0: their best split (up to 1e20 FLOPs)",
+            ours=excess("kaplan_slope"),
+            source="Kaplan 2020, arXiv 2001.08361",
+        ),
+    )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the findings of a sweep's folder and draw its figures; ``--grid``: the grid."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", nargs="?", default="results/allocation")
-    parser.add_argument("--grid", action="store_true", help="print the grid of allocation.yaml")
-    options = parser.parse_args(arguments)
-    if options.grid:
-        print(grid())
-        return 0
-    sweep = SweepDir(Path(options.results))
-    try:
-        rows, noise = analyse(load_records(sweep))
-    except SlawError as problem:
-        print(f"allocation: {problem}", file=sys.stderr)
-        return problem.exit_code
-    print(text(rows, noise))
-    for name, picture in figures(rows, noise).items():
-        atomic_write(sweep.figures / f"{name}.png", picture)
-        print(f"figure: {sweep.figures / name}.png")
-    return 0
+def _figures(rows: Sequence[Row], noise: float) -> tuple[Figure, ...]:
+    losses, sizes = [], []
+    for key, rule in RULES.items():
+        mine = [row for row in rows if row.rule == key]
+        percents = [(100 * (r.excess - r.error), 100 * (r.excess + r.error)) for r in mine]
+        losses.append(
+            Series(
+                label=rule.name,
+                points=tuple((row.flops, 100 * row.excess) for row in mine),
+                intervals=tuple(percents),
+            )
+        )
+        points = tuple((row.flops, float(row.params_total)) for row in mine)
+        sizes.append(Series(label=rule.name, points=points))
+    budget = Axis(
+        label="budget (exact FLOPs)",
+        scale="log",
+        values={_budget(flops): flops for flops in BUDGETS},
+    )
+    ticks = {f"{value:g}": value for value in (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)}
+    return (
+        Figure(
+            name="allocation_loss",
+            title="Loss above the best rule at equal compute",
+            caption="Bars: one standard error of the difference. Grey: one seed's noise.",
+            panels=(
+                Panel(
+                    x=budget,
+                    y=Axis(label="% of loss", scale="symlog", low=-0.2, values=ticks),
+                    series=tuple(losses),
+                    bands=(("one seed's noise", 0.0, 100 * noise),),
+                ),
+            ),
+        ),
+        Figure(
+            name="allocation_size",
+            title="The size each rule gives a budget",
+            caption="All parameters, embeddings included.",
+            panels=(
+                Panel(
+                    x=budget,
+                    y=Axis(label="parameters (all)", scale="log"),
+                    series=tuple(sizes),
+                ),
+            ),
+        ),
+    )
 
+
+def _planted(spec: RunSpec) -> Outcome:
+    """The reference law's loss, the seeds .1% apart."""
+    flops = train_flops(spec.model, spec.tokens)
+    log_loss = predicted(spec.model.dimensions["d_model"], flops) + 0.001 * (spec.seed - 1)
+    return Outcome(val_loss_nats=math.exp(log_loss))
+
+
+EXPERIMENT = Experiment(
+    question="At equal compute, which rule for the size of a model ends with the lower loss?",
+    reproduces="Kaplan 2020 against Hoffmann 2022 (Chinchilla)",
+    parts={"corpus": ("installed",), "rule": ("slaw_small",), "schedule": ("wsd",)},
+    analyse=analyse,
+    planted=Planted(
+        outcome=_planted,
+        # by the law that is planted; budgets come in whole steps
+        measures={
+            "excess.ours.3e11": (0.0, 0.001),
+            "excess.ours.4.8e12": (0.0, 0.001),
+            "excess.chinchilla.3e11": (0.011, 0.0145),
+            "excess.kaplan_slope.4.8e12": (0.007, 0.010),
+            "excess.kaplan.1.2e12": (0.155, 0.160),
+            "seed_noise": (0.001, 0.0022),
+        },
+        claims={
+            "ours_within_noise": True,
+            "chinchilla_beyond_noise": True,
+            "kaplan_beyond_noise": True,
+        },
+    ),
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print(grid())

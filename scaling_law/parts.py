@@ -17,6 +17,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pkgutil
 import re
 import sys
@@ -42,6 +43,8 @@ class Kind:
     ``doc`` says in a line what it varies;
     ``spelled`` gives the file of a part whose name no file of Python's can have;
     ``shared`` are files of the folder that are no parts, beside those that begin with ``_``;
+    ``beside`` is the folder next to the package, or shipped in a wheel, that holds the files of a
+    kind whose parts are not in the package; "" where they are;
     ``taken`` are names that no user's own file may have, because they mean something else.
     """
 
@@ -53,6 +56,7 @@ class Kind:
     doc: str
     spelled: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
+    beside: str = ""
     taken: tuple[str, ...] = ()
 
 
@@ -135,26 +139,57 @@ _KINDS = (
         word="tracker", package="scaling_law.run.trackers", export="TRACKER",
         contract="TrackerPart", key="trackers", doc="where curves are shown besides",
     ),
+    Kind(
+        word="experiment", package="scaling_law.experiment", export="EXPERIMENT",
+        contract="Experiment", key="experiment", doc="the question of a sweep and its analysis",
+        beside="experiments",
+    ),
 )  # fmt: skip
 KINDS = {kind.word: kind for kind in _KINDS}
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}"
 
-# Files of users that this process has read: by kind and hash.
-_own_files: dict[tuple[str, str], types.ModuleType] = {}
+# Files of parts that this process has read by their path: by kind and hash.
+_files_read: dict[tuple[str, str], types.ModuleType] = {}
 # Sweeps' folders whose copies of users' files ``load`` may read.
 _folders: list[Path] = []
 
 
 @functools.cache
 def names(word: str) -> tuple[str, ...]:
-    """The parts of a kind that the package has, sorted; files that begin with ``_`` are none."""
+    """The parts of a kind that slaw has, sorted; files that begin with ``_`` are none."""
     kind = KINDS[word]
     spelled = {file: name for name, file in kind.spelled.items()}
-    package = importlib.import_module(kind.package)
-    modules = (module.name for module in pkgutil.iter_modules(package.__path__))
+    if kind.beside:
+        modules = [path.stem for path in shipped_files(kind.beside, "*.py")]
+    else:
+        package = importlib.import_module(kind.package)
+        modules = [module.name for module in pkgutil.iter_modules(package.__path__)]
     files = (name for name in modules if not name.startswith("_") and name not in kind.shared)
     return tuple(sorted(spelled.get(file, file) for file in files))
+
+
+def shipped_files(folder: str, pattern: str) -> list[Path]:
+    """The files of a folder beside the checkout's package or inside the wheel, by name."""
+    package = Path(__file__).resolve().parent
+    places = (package.parent / folder, package / "shipped" / folder)
+    files = {path.name: path for place in reversed(places) for path in place.glob(pattern)}
+    return [files[name] for name in sorted(files)]
+
+
+def module_of(word: str, name: str) -> types.ModuleType:
+    """The module of a part that slaw has."""
+    kind = KINDS[word]
+    if kind.beside:
+        (path,) = shipped_files(kind.beside, f"{name}.py")
+        return _module_at(word, path)[1]
+    return importlib.import_module(f"{kind.package}.{file_name(word, name)}")
+
+
+def described(word: str) -> list[tuple[str, str]]:
+    """Each part of a kind that slaw has, and the first line of its file's docstring."""
+    modules = ((name, module_of(word, name)) for name in names(word))
+    return [(name, (inspect.getdoc(module) or "").partition("\n")[0]) for name, module in modules]
 
 
 def file_name(word: str, name: str) -> str:
@@ -214,6 +249,13 @@ def read_file(word: str, path: Path) -> Reference:
 
     Raises ``ConfigError`` naming the file, the line where it fails, or what it lacks.
     """
+    digest, module = _module_at(word, path)
+    _exported(KINDS[word], module, str(path))
+    return Reference(name=path.stem, source_sha256=digest)
+
+
+def _module_at(word: str, path: Path) -> tuple[str, types.ModuleType]:
+    """The SHA-256 of a file of Python's, and its module, made once. Raises ``ConfigError``."""
     try:
         content = path.read_bytes()
     except OSError as problem:
@@ -228,9 +270,8 @@ def read_file(word: str, path: Path) -> Reference:
             f"{path}: records name a {word} by its file: expected letters, digits, _ and - before"
             " .py"
         )
-    reference = Reference(name=path.stem, source_sha256=digest)
-    if (word, digest) in _own_files:
-        return reference
+    if (word, digest) in _files_read:
+        return digest, _files_read[word, digest]
     module = types.ModuleType(f"slaw_part_{digest[:16]}")
     module.__file__ = str(path)
     # dataclasses look their module up by its name
@@ -240,9 +281,8 @@ def read_file(word: str, path: Path) -> Reference:
     except (Exception, SystemExit) as problem:
         del sys.modules[module.__name__]
         raise ConfigError(_why_not_loaded(word, path, problem)) from None
-    _exported(KINDS[word], module, str(path))
-    _own_files[word, digest] = module
-    return reference
+    _files_read[word, digest] = module
+    return digest, module
 
 
 @contextlib.contextmanager
@@ -306,8 +346,8 @@ def load(word: str, reference: Reference) -> Any:
         return _exported(kind, module, str(module.__file__))
     if reference.name not in names(word):
         raise ConfigError(unknown(word, reference.name))
-    module = importlib.import_module(f"{kind.package}.{file_name(word, reference.name)}")
-    return _exported(kind, module, module.__name__)
+    module = module_of(word, reference.name)
+    return _exported(kind, module, str(module.__file__) if kind.beside else module.__name__)
 
 
 def _own_file(word: str, reference: Reference) -> types.ModuleType | None:
@@ -316,9 +356,9 @@ def _own_file(word: str, reference: Reference) -> types.ModuleType | None:
     key = word, reference.source_sha256
     for folder in _folders:
         path = folder / own_place(word, f"{reference.name}.py")
-        if key not in _own_files and path.is_file():
+        if key not in _files_read and path.is_file():
             read_file(word, path)
-    return _own_files.get(key)
+    return _files_read.get(key)
 
 
 def read_copies(folder: Path) -> None:
@@ -331,10 +371,10 @@ def read_copies(folder: Path) -> None:
 
 
 def file_of(word: str, reference: Reference) -> Path | None:
-    """The user's own file that a reference stands for; None for a part of the package."""
+    """The user's own file that a reference stands for; None for a part that slaw has."""
     if reference.source_sha256 is None:
         return None
-    file = _own_files[word, reference.source_sha256].__file__
+    file = _files_read[word, reference.source_sha256].__file__
     assert file is not None
     return Path(file)
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scaling_law.config.load import SweepConfig, load_config
+from scaling_law.data.text import TextDataset
+from scaling_law.experiment import Experiment
+from scaling_law.experiment.evidence import Run
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.laws import load_law
 from scaling_law.plan.device_profile import DeviceProfile, SpeedPoint
 from scaling_law.plan.plan import make_plan
+from scaling_law.run.pins import pinned_datasets
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
 
@@ -85,6 +90,21 @@ def config_of(text: str, *overrides: str) -> SweepConfig:
         return load_config(path, overrides=overrides, device_kind="cpu")
 
 
+def text_spec(config: SweepConfig) -> DataSpec:
+    """The text of a config that has one."""
+    spec = config.data_spec
+    assert isinstance(spec, DataSpec)
+    return spec
+
+
+def pinned_text(config: SweepConfig, sweep: SweepDir, say: Callable[[str], None]) -> TextDataset:
+    """The text that a sweep's folder pins, prepared and pinned on the first call."""
+    spec = text_spec(config)
+    dataset = pinned_datasets([spec], sweep, say)[spec]
+    assert isinstance(dataset, TextDataset)
+    return dataset
+
+
 def small_config() -> SweepConfig:
     """Two sizes, three horizons each, from one trunk a size."""
     return config_of("""
@@ -151,6 +171,20 @@ def record_of(spec: RunSpec, *, status: str = "done", loss_nats: float = 4.0) ->
         git_commit=None,
         finished_at="2026-01-01T00:00:00+00:00",
     )
+
+
+def planted_runs(experiment: Experiment, specs: Iterable[RunSpec]) -> tuple[Run, ...]:
+    """The runs that an experiment plants, as its analysis sees them."""
+    runs = []
+    for spec in specs:
+        outcome = experiment.planted.outcome(spec)
+        record = dataclasses.replace(
+            record_of(spec),
+            val_loss_nats=outcome.val_loss_nats,
+            metrics=dict(outcome.metrics),
+        )
+        runs.append(Run(record=record, curve=outcome.curve))
+    return tuple(runs)
 
 
 PLANTED = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}

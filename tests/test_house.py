@@ -33,7 +33,8 @@ FLOORS = {
     "forecast": 5,
     "train": 6,
     "api": 6,
-    "report": 6,
+    "experiment": 6,
+    "report": 7,
     "run": 7,
     "design": 8,
     "monitor": 8,
@@ -45,6 +46,7 @@ FORBIDDEN = {
     "train": {"fit", "config"},
     "fit": {"train", "data"},
     "forecast": {"train", "data"},
+    "experiment": {"train", "data"},
     "report": {"train", "data"},
     "monitor": {"train", "data", "report"},
 }

@@ -8,24 +8,36 @@ import json
 from scaling_law.cli.options import Commands, add_config_options, config_of
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK
+from scaling_law.spec.run import DataSpec, TaskSpec
 
 
 def _data(options: argparse.Namespace) -> int:
     from scaling_law.data import describe
 
     if options.action == "list":
-        print(describe.format_corpora(describe.list_corpora()))
+        print(f"{describe.format_corpora(describe.list_corpora())}\n\n{describe.format_tasks()}")
         return EXIT_OK
     from scaling_law.data.corpus import corpus_problem
 
-    spec = _loaded(options, corpus_problem).data.spec()
+    spec = _loaded(options, corpus_problem).data_spec
     if options.action == "prepare":
-        from scaling_law.data.prepare import prepare
-
-        print(prepare(spec, progress=say))
+        print(_prepared(spec))
     else:
         print(describe.inspect(spec))
     return EXIT_OK
+
+
+def _prepared(spec: DataSpec | TaskSpec) -> str:
+    """Where the text is prepared; of a task, what it is."""
+    if isinstance(spec, TaskSpec):
+        from scaling_law.data.access import open_task
+
+        task = open_task(spec)
+        task.check()
+        return f"{task.summary}; made as they are needed, nothing to prepare"
+    from scaling_law.data.prepare import prepare
+
+    return str(prepare(spec, progress=say))
 
 
 def _loaded(options: argparse.Namespace, corpus_problem=None):  # type: ignore[no-untyped-def]
@@ -53,9 +65,9 @@ def add(commands: Commands) -> None:
     """Declare the commands of this file."""
     data = commands.add_parser(
         "data",
-        help="list, prepare or inspect the text of a config",
-        description="Name the corpora there are, prepare the text of a config as tokens, or show "
-        "what was prepared.",
+        help="list, prepare or inspect the data of a config",
+        description="Name the corpora and tasks there are, prepare the text of a config as tokens,"
+        " or show the data: what was prepared, or what a task makes.",
     )
     data.add_argument("action", choices=("list", "prepare", "inspect"), help="what to do")
     add_config_options(data)

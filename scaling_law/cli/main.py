@@ -14,7 +14,18 @@ import sys
 from collections.abc import Sequence
 
 from scaling_law import __version__
-from scaling_law.cli import allocate, data, export, extrapolate, fit, monitor, parts, report, run
+from scaling_law.cli import (
+    allocate,
+    data,
+    experiments,
+    export,
+    extrapolate,
+    fit,
+    monitor,
+    parts,
+    report,
+    run,
+)
 from scaling_law.cli.options import Commands, Parser
 from scaling_law.console import complain, say
 from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SlawError
@@ -29,6 +40,7 @@ _COMMANDS = (
     export,
     data,
     parts,
+    experiments,
 )  # in the order of --help
 _NEW_OBJECTS = 100_000
 

@@ -182,7 +182,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         "config",
         nargs="?",
         type=given,
-        help="YAML file (instead of --mode); for run and plan also a sweep's folder",
+        help="YAML file, or a shipped config or experiment by name; for run and plan also a "
+        "sweep's folder",
     )
     parser.add_argument(
         "--mode", type=given, metavar="NAME", help="shipped config: quick, dev or full (quick)"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import inspect
 
 from scaling_law import parts
 from scaling_law.cli.options import Commands
@@ -22,12 +20,8 @@ def _list(options: argparse.Namespace) -> int:
         print("\n".join(left([("kind", "in a config", "what it varies", "parts"), *rows])))
         return EXIT_OK
     kind = parts.KINDS[options.kind]
-    described = []
-    for name in parts.names(kind.word):
-        module = importlib.import_module(f"{kind.package}.{parts.file_name(kind.word, name)}")
-        described.append((name, (inspect.getdoc(module) or "").partition("\n")[0]))
     print(f"{kind.word} ({kind.key}): {kind.doc}")
-    print("\n".join(left(described, "  ")))
+    print("\n".join(left(parts.described(kind.word), "  ")))
     return EXIT_OK
 
 

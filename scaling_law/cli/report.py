@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, count, given
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK, ConfigError
-from scaling_law.files.layout import RESULTS
+from scaling_law.files.layout import RESULTS, SweepDir
+
+if TYPE_CHECKING:
+    from scaling_law.experiment.analysis import Named
 
 
 def _report(options: argparse.Namespace) -> int:
+    from scaling_law.experiment.analysis import analysed, named_by
+    from scaling_law.experiment.findings import findings_text
     from scaling_law.files.record import find_sweeps
 
     if len(options.folders) > 1:
         return _versus(options)
     if options.json:
-        return _arms(options)
+        return _json(options)
     from scaling_law.report.html import write_report
 
     sweeps = find_sweeps(Path(*options.folders))
@@ -27,25 +33,47 @@ def _report(options: argparse.Namespace) -> int:
         raise ConfigError(f"--out {options.out}: one page, but {len(sweeps)} sweeps: {names}")
     for sweep in sweeps:
         out = Path(options.out) if options.out else None
-        print(write_report(sweep, out=out, target_params=options.params))
+        found = analysed(sweep, options.experiment)
+        if found is not None:
+            print(findings_text(found.findings) + "\n")
+        elif named_by(sweep) is not None:
+            say(_no_findings(sweep, named_by(sweep)))
+        print(write_report(sweep, out=out, target_params=options.params, analysed=found))
     return EXIT_OK
 
 
-def _arms(options: argparse.Namespace) -> int:
+def _json(options: argparse.Namespace) -> int:
+    """An experiment's findings, or else the sweep's arms, as one document."""
+    from scaling_law.experiment.analysis import analysed, named_by
     from scaling_law.files.record import load_records, only_sweep
     from scaling_law.plan.plan import read_plan
     from scaling_law.report.arms import gather_arms
 
     sweep = only_sweep(Path(*options.folders))
+    found = analysed(sweep, options.experiment)
+    if found is not None:
+        print(json.dumps(found.document, indent=1, allow_nan=False))
+        return EXIT_OK
     plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
-    arms = gather_arms(sweep, load_records(sweep), plan)
+    arms = None
+    if named_by(sweep) is None:
+        arms = gather_arms(sweep, load_records(sweep), plan)
     if arms is None:
-        raise ConfigError(
-            f"{sweep.path}: --json prints a comparison, of two sweeps or of a sweep's arms, and"
-            " these runs are of one arm; `slaw fit --json` prints their fit"
-        )
+        raise ConfigError(_no_findings(sweep, named_by(sweep)))
     print(json.dumps(arms.to_json(), indent=1, allow_nan=False))
     return EXIT_OK
+
+
+def _no_findings(sweep: SweepDir, named: Named | None) -> str:
+    if named is None:
+        return (
+            f"{sweep.path}: its config names no experiment, and its runs are of one arm; expected"
+            " two sweeps to compare, or --experiment NAME (slaw experiments lists them)"
+        )
+    return (
+        f"{sweep.path}: its experiment is a file of its user's own, {named.text}, which a report"
+        " executes only where it is named: --experiment FILE"
+    )
 
 
 def _versus(options: argparse.Namespace) -> int:
@@ -68,8 +96,8 @@ def add(commands: Commands) -> None:
         "report",
         help="write one HTML page and figures for a sweep, or compare two",
         description="Write one HTML page, its figures (PNG, SVG) and its numbers (CSV, parquet) "
-        "for a sweep, its arms side by side where it has axes; or, given two sweeps of one grid "
-        "under two recipes, put them side by side: "
+        "for a sweep, an experiment's findings first and arms side by side; or, given two sweeps "
+        "of one grid under two recipes, put them side by side: "
         "differences of loss against seed noise, and the compute that the second saves.",
     )
     report.add_argument(
@@ -85,8 +113,15 @@ def add(commands: Commands) -> None:
         "--params", type=count, default=175e9, metavar="N", help="size to forecast (175e9)"
     )
     report.add_argument(
+        "--experiment",
+        type=given,
+        metavar="NAME",
+        help="whose analysis comes first: a shipped experiment or a file of your own (the one that"
+        " the sweep's config names)",
+    )
+    report.add_argument(
         "--json",
         action="store_true",
-        help="of two sweeps, or of a sweep's arms: print the comparison",
+        help="print an experiment's findings or, of arms or of two sweeps, the comparison",
     )
     report.set_defaults(handler=_report)

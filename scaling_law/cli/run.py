@@ -10,7 +10,7 @@ from scaling_law.cli import design
 from scaling_law.cli.options import Commands, add_json_option, add_sweep_options, config_of, given
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK, ConfigError
-from scaling_law.files.layout import RESULTS
+from scaling_law.files.layout import RESULTS, hides_shipped
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -24,6 +24,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(session.dry_run_text(*session.plan_only(request, say)))
         return EXIT_OK
+    if session.has_stages(request):
+        from scaling_law.run.stages import run_stages
+
+        return run_stages(request, say)
     sweep, plan, outcome = session.run_sweep(request, say)
     print(session.closing(sweep, plan, outcome))
     return outcome.exit_code
@@ -59,13 +63,16 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
     """What the command asks for; ``timed`` makes --time a limit of the sweep, not a budget."""
     from scaling_law.run.session import Request
 
+    name = config_of(options)
+    if hides_shipped(name):
+        say(f"{name}: taking what is here by that name, not the shipped config or experiment")
     overrides = list(options.set or [])
     if options.memory is not None:
         overrides.append(f"limits.memory={options.memory}")
     if options.time is not None and timed:
         overrides.append(f"limits.time={options.time}")
     return Request(
-        config=config_of(options),
+        config=name,
         device=options.device,
         overrides=tuple(overrides),
         out=options.out,

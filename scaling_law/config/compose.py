@@ -20,7 +20,13 @@ from scaling_law import parts
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import DEFAULT_OBJECTIVE, DEFAULT_OPTIMIZER, to_json
+from scaling_law.spec.run import (
+    DEFAULT_ARCHITECTURE,
+    DEFAULT_OBJECTIVE,
+    DEFAULT_OPTIMIZER,
+    DEFAULT_PARAMETRISATION,
+    to_json,
+)
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -57,6 +63,15 @@ class Slot:
 
 DEFAULT_ENGINE = "local"
 SLOTS = (
+    Slot(word="source", section="data", key="source", before="max_epochs"),
+    Slot(
+        word="architecture", section="model", key="architecture", default=DEFAULT_ARCHITECTURE,
+        before="gradient_checkpointing",
+    ),
+    Slot(
+        word="parametrisation", section="model", key="parametrisation",
+        default=DEFAULT_PARAMETRISATION, before="gradient_checkpointing",
+    ),
     Slot(
         word="optimizer", section="optim", key="name", default=DEFAULT_OPTIMIZER,
         before="weight_decay",
@@ -77,6 +92,7 @@ SLOTS = (
     Slot(word="objective", section="objective", default=DEFAULT_OBJECTIVE),
     Slot(word="probe", section="probes", several=True),
     Slot(word="engine", section="engine", default=DEFAULT_ENGINE),
+    Slot(word="experiment", section="experiment"),
 )  # fmt: skip
 
 
@@ -135,12 +151,14 @@ class Composed:
 
     ``rest`` is what ``schema`` checks, without the settings of parts;
     ``choices`` are the parts by kind;
+    ``known`` has those as well whose settings are refused: what their files export, by kind;
     ``errors`` are problems in the form of pydantic's;
     ``unsettled`` are the sections whose part is not known, nor therefore its settings.
     """
 
     rest: Any
     choices: Choices
+    known: Mapping[str, tuple[Any, ...]]
     errors: list[dict[str, Any]]
     unsettled: frozenset[str] = frozenset()
 
@@ -152,9 +170,10 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
     ``rest``, for ``schema`` to refuse.
     """
     if not isinstance(data, dict):
-        return Composed(rest=data, choices={}, errors=[])
+        return Composed(rest=data, choices={}, known={}, errors=[])
     rest = dict(data)
     choices: dict[str, tuple[Choice, ...]] = {}
+    known: dict[str, tuple[Any, ...]] = {}
     errors: list[dict[str, Any]] = []
     unsettled: set[str] = set()
     settings_of: dict[str, set[str]] = {}  # by section: one key may belong to two parts of it
@@ -172,6 +191,7 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
                 errors.append(_error(where, problem, one.name))
                 unsettled.add(slot.section)
                 continue
+            known[slot.word] = (*known.get(slot.word, ()), part)
             own = {f.name for f in dataclasses.fields(part.settings)}
             values = {key: value for key, value in one.given.items() if key in own}
             settings_of.setdefault(slot.section, set()).update(own)
@@ -179,7 +199,7 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
                 strangers = sorted(one.given.keys() - own - ({"name"} - {*one.where}))
                 errors += [_unknown(one.where, key, one.given[key]) for key in strangers]
             try:
-                settings = _settings(part.settings, values)
+                settings = part_settings(part.settings, values)
             except Refused as refused:
                 errors += [
                     {**error, "loc": (*one.where, *error["loc"])} for error in refused.errors
@@ -200,7 +220,13 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
     for section, own in settings_of.items():
         if isinstance(rest.get(section), dict):
             rest[section] = {k: v for k, v in rest[section].items() if k not in own}
-    return Composed(rest=rest, choices=choices, errors=errors, unsettled=frozenset(unsettled))
+    return Composed(
+        rest=rest,
+        choices=choices,
+        known=known,
+        errors=errors,
+        unsettled=frozenset(unsettled),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,16 +324,25 @@ class Refused(Exception):  # noqa: N818 - a list of errors, not an error of its 
         self.errors = errors
 
 
-def _settings(kind: type, values: dict[str, Any]) -> Any:
-    """An instance of a part's ``Settings``. Raises ``Refused`` with every error."""
+def part_settings(kind: type, values: dict[str, Any]) -> Any:
+    """An instance of a part's ``Settings``, from plain values.
+
+    Raises ``Refused`` with every error.
+    """
     if not values and not _required(kind):
         return kind()  # most configs set nothing: pydantic is not needed to know that
     from pydantic import ValidationError
 
     try:
-        return settings_adapter(kind).validate_json(json.dumps(values), strict=True)
+        return read_settings(kind, values)
     except ValidationError as problem:
         raise Refused([dict(error) for error in problem.errors(include_url=False)]) from None
+
+
+def read_settings(kind: type, values: Any) -> Any:
+    """An instance of a part's dataclass. Raises pydantic's ``ValidationError``."""
+    # JSON mode is the strict mode in which lists may become tuples
+    return settings_adapter(kind).validate_json(json.dumps(values), strict=True)
 
 
 def _required(kind: type) -> bool:
@@ -326,14 +361,14 @@ def settings_adapter(kind: type) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def keys_of(section: str, choices: Choices) -> list[str]:
-    """The settings that the chosen parts add to a section's own keys."""
+def keys_of(section: str, known: Mapping[str, tuple[Any, ...]]) -> list[str]:
+    """The settings that the chosen parts (``Composed.known``) add to a section's own keys."""
     return [
         field.name
         for slot in SLOTS
         if slot.section == section
-        for choice in choices.get(slot.word, ())
-        for field in dataclasses.fields(choice.settings)
+        for part in known.get(slot.word, ())
+        for field in dataclasses.fields(part.settings)
     ]
 
 
@@ -399,13 +434,16 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
     """
     for slot in SLOTS:
         names = list(parts.names(slot.word))
-        properties: dict[str, Any] = {}
+        forms: dict[str, list[dict[str, Any]]] = {}  # of a key, which several parts may have
         for name in names:
             part = parts.load(slot.word, Reference(name=name))
             made = settings_adapter(part.settings).json_schema()
             schema.setdefault("$defs", {}).update(made.pop("$defs", {}))
             for key, value in made.get("properties", {}).items():
-                properties.setdefault(key, {**value, "x-of": []})["x-of"].append(name)
+                _add_form(forms.setdefault(key, []), value, name)
+        properties = {
+            key: given[0] if len(given) == 1 else {"anyOf": given} for key, given in forms.items()
+        }
         choice: dict[str, Any] = {
             "type": "string",
             "description": parts.KINDS[slot.word].doc,
@@ -414,7 +452,7 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
         if slot.default is not None:
             choice["default"] = slot.default
         if slot.key is not None:
-            section = _resolved(schema, schema["properties"][slot.section])
+            section = _resolved(schema, schema["properties"][slot.section], slot.key)
             section["properties"] |= {**properties, slot.key: choice}
             continue
         keys = {"name": choice, **properties}
@@ -433,10 +471,23 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _resolved(schema: dict[str, Any], at: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in at or "allOf" in at:
+def _add_form(forms: list[dict[str, Any]], form: dict[str, Any], name: str) -> None:
+    """Add what a part says of a key; parts that say the same share one."""
+    for other in forms:
+        if {key: value for key, value in other.items() if key != "x-of"} == form:
+            other["x-of"].append(name)
+            return
+    forms.append({**form, "x-of": [name]})
+
+
+def _resolved(schema: dict[str, Any], at: dict[str, Any], key: str) -> dict[str, Any]:
+    """The definition of the section at ``at``; of several kinds of section the one with ``key``."""
+    while "properties" not in at:
         if "allOf" in at:
             at = at["allOf"][0]
-            continue
-        at = schema["$defs"][at["$ref"].rsplit("/", 1)[1]]
+        elif "oneOf" in at:
+            members = (_resolved(schema, member, key) for member in at["oneOf"])
+            at = next(member for member in members if key in member["properties"])
+        else:
+            at = schema["$defs"][at["$ref"].rsplit("/", 1)[1]]
     return at

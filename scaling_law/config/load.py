@@ -18,16 +18,27 @@ import yaml
 
 from scaling_law.config import axes, compose, strict_yaml
 from scaling_law.config.compose import Choice, Choices, Composed, Refused
-from scaling_law.config.schema import DEVICE_KINDS, SweepFile, sweep_schema, validate
+from scaling_law.config.schema import (
+    DEVICE_KINDS,
+    TEXT_N_CTX,
+    DataSection,
+    ShapeKeys,
+    SweepFile,
+    TaskSection,
+    sweep_schema,
+    validate,
+)
 from scaling_law.config.strict_yaml import Document, Mark, Path_, described
 from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.spec.arms import Values
-from scaling_law.spec.run import to_json
+from scaling_law.spec.run import DataSpec, TaskSpec, to_json
 from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
+Known = Mapping[str, tuple[Any, ...]]
+"""What the files of a config's parts export, by kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +98,42 @@ class SweepConfig(SweepFile):
             for choice in several
         )
 
+    def each(self, change: Callable[[SweepConfig], SweepConfig]) -> SweepConfig:
+        """The config changed, and each of its arms likewise."""
+        arms = tuple(dataclasses.replace(arm, config=change(arm.config)) for arm in self.crossed)
+        return dataclasses.replace(change(self), crossed=arms)
+
+    @property
+    def data_spec(self) -> DataSpec | TaskSpec:
+        """What a run records of its data."""
+        if isinstance(self.data, TaskSection):
+            return TaskSpec(source=self.choice("source").component)
+        return self.data.spec()
+
+    @property
+    def data_specs(self) -> tuple[DataSpec | TaskSpec, ...]:
+        """The data of every arm, each once."""
+        return tuple(dict.fromkeys(arm.config.data_spec for arm in self.arms))
+
+    @property
+    def task_sizes(self) -> Any:
+        """The task's ``TaskSizes``; None for text."""
+        if isinstance(self.data, DataSection):
+            return None
+        return _task_sizes(self.choices)
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that a model reads and predicts: the tokenizer's, or the task's."""
+        if isinstance(self.data, DataSection):
+            return self.data.vocab_size
+        return int(self.task_sizes.vocab_size)
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens of context."""
+        return self.model.n_ctx or int(self.task_sizes.n_ctx)
+
     def where(self, *path: str | int) -> str:
         """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
         return str(Document(None, dict(self.marks)).mark(path))
@@ -98,11 +145,13 @@ def load_config(
     overrides: Sequence[str] = (),
     device_kind: str,
     corpus_problem: Callable[[str], str] | None = None,
+    beside: Path | None = None,
 ) -> SweepConfig:
     """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
 
     ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
-    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device.
+    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device;
+    ``beside`` is the sweep's folder, which has copies of a user's own files.
     Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
     """
     assert device_kind in DEVICE_KINDS, device_kind
@@ -113,7 +162,8 @@ def load_config(
     variants = _take_variants(document)
     problems: dict[str, None] = {}  # ordered, each once: variants share most of the document
     chosen: SweepConfig | None = None
-    folders = (source.parent, Path())  # a user's own file is named from where the config stands
+    # a user's own file is named from where the config stands
+    folders = (source.parent, Path(), *([beside] if beside is not None else []))
     for kind in (device_kind, *(k for k in variants if k != device_kind)):
         merged = _merged(document, variants.get(kind))
         if kind == device_kind:
@@ -212,7 +262,7 @@ def _find(path_or_name: str | Path) -> tuple[Path, str]:
     text = str(path_or_name)
     if path.suffix in (".yaml", ".yml") or path.name != text or path.is_file():
         return path, text
-    return layout.shipped("configs", f"{text}.yaml"), f"{text}.yaml"
+    return layout.shipped(text), f"{text}.yaml"
 
 
 def _take_variants(document: Document) -> dict[str, Document]:
@@ -368,11 +418,16 @@ def _validated(
     composed = compose.compose(document.data, folders)
     errors, sections = list(composed.errors), {}
     try:
-        file = validate(composed.rest)
+        (architecture,) = composed.known.get("architecture", (None,))
+        file = validate(composed.rest, architecture)
         sections = {f.name: getattr(file, f.name) for f in dataclasses.fields(SweepFile)}
+        if isinstance(file.data, DataSection) and file.model.n_ctx is None:
+            sections["model"] = dataclasses.replace(file.model, n_ctx=TEXT_N_CTX)
+        elif composed.choices["source"]:
+            _check_task(document, composed.choices, file.model.n_ctx)
     except Refused as refused:
         errors += [error for error in refused.errors if not _unsettled(error, composed)]
-    lines = [_line(document, error, composed.choices) for error in errors]
+    lines = [_line(document, error, composed.known) for error in errors]
     lines += _settings_twice(document, sections, composed.choices)
     section = document.data.get("data")
     corpus = section.get("corpus") if isinstance(section, dict) else None
@@ -382,6 +437,24 @@ def _validated(
     if lines:
         raise ConfigError(*(text for _, text in sorted(lines)))
     return sections, composed.choices
+
+
+def _task_sizes(choices: Choices) -> Any:
+    (chosen,) = choices["source"]
+    return chosen.part.sizes(chosen.settings)
+
+
+def _check_task(document: Document, choices: Choices, n_ctx: int | None) -> None:
+    """Raise ``ConfigError`` where the task cannot be asked, or its examples have another length."""
+    try:
+        sizes = _task_sizes(choices)
+    except ConfigError as problem:
+        raise ConfigError(f"{document.mark(('data', 'source'))}: {problem}") from None
+    if n_ctx not in (None, sizes.n_ctx):
+        raise ConfigError(
+            f"{document.mark(('model', 'n_ctx'))}: found {n_ctx}, and an example of the task has"
+            f" {sizes.n_ctx}; leave n_ctx out"
+        )
 
 
 def _settings_twice(
@@ -416,7 +489,7 @@ def _number(mark: Mark) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _line(document: Document, error: Mapping[str, Any], choices: Choices) -> tuple[int, str]:
+def _line(document: Document, error: Mapping[str, Any], known: Known) -> tuple[int, str]:
     """The error as a line, and the line number it sorts by."""
     location: Path_ = error["loc"]
     path = tuple(part for part in location if not _is_member(part))
@@ -426,7 +499,7 @@ def _line(document: Document, error: Mapping[str, Any], choices: Choices) -> tup
         said = "missing"
     else:
         mark = document.mark(path)
-        said = _said(error, location, choices)
+        said = _said(error, location, known)
     return _number(mark), f"{mark}: {said}"
 
 
@@ -444,10 +517,10 @@ _PLAINER = {
 }
 
 
-def _said(error: Mapping[str, Any], location: Path_, choices: Choices) -> str:
+def _said(error: Mapping[str, Any], location: Path_, parts_known: Known) -> str:
     kind, value = error["type"], error["input"]
     if kind == "unexpected_keyword_argument":
-        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1], choices))
+        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1], parts_known))
     if kind == "value_error":
         return str(error["ctx"]["error"])
     said = _PLAINER.get(kind) or str(error["msg"]).replace("Input should be", "expected")
@@ -462,9 +535,9 @@ def _hint(word: str, known: Sequence[str]) -> str:
     return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")
 
 
-def _keys_at(location: Path_, choices: Choices) -> list[str]:
+def _keys_at(location: Path_, known: Known) -> list[str]:
     """The keys of the section at a path of pydantic's, by walking the dataclasses."""
-    of_parts = compose.keys_of(str(location[0]), choices) if location else []
+    of_parts = compose.keys_of(str(location[0]), known) if location else []
     if location and location[0] in compose.PART_SECTIONS:
         return of_parts
     if not location:
@@ -480,5 +553,8 @@ def _keys_at(location: Path_, choices: Choices) -> list[str]:
             at = typing.get_type_hints(bare, include_extras=True)[str(part)]
         else:  # a tuple's item, or a mapping's value
             at = get_args(bare)[1 if get_origin(bare) is dict else 0]
+        if any(isinstance(item, ShapeKeys) for item in getattr(at, "__metadata__", ())):
+            at = known["architecture"][0].shape
     bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
-    return [f.name for f in dataclasses.fields(bare)] + (of_parts if len(location) < 2 else [])
+    depth = sum(not _is_member(part) for part in location)
+    return [f.name for f in dataclasses.fields(bare)] + (of_parts if depth < 2 else [])

@@ -7,24 +7,35 @@ annotations of ``spec.values`` load it only when a schema is built.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from scaling_law.config.compose import FORBID, Refused
+from scaling_law import parts
+from scaling_law.config.compose import FORBID, Refused, read_settings, settings_adapter
+from scaling_law.errors import quoted
+from scaling_law.parts import Reference
+from scaling_law.spec.architectures import Architecture
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.run import (
-    ACTIVATIONS,
-    NORMS,
-    POSITIONS,
     TOKENIZERS,
     DataSpec,
     EvalSpec,
     SpikeSpec,
 )
-from scaling_law.spec.scales import MODEL_SCALES
-from scaling_law.spec.values import Described, Either, Number, Switch, Text
+from scaling_law.spec.values import (
+    MAX_PARAMS,
+    MAX_TABLE,
+    ByKey,
+    Described,
+    Either,
+    Number,
+    NumberOr,
+    Switch,
+    Text,
+)
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -32,16 +43,16 @@ if TYPE_CHECKING:
 DEVICE_KINDS = ("cpu", "mps", "cuda")
 KEPT = ("auto", "all", "largest", "none")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
-# No model has been as large in any dimension; products of these stay within floats.
-MAX_LAYERS, MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 10_000, 1_000_000, 100_000_000, 1e15
 # Keys that decide nothing of a run's recipe, so that no axis varies them.
 OUTSIDE_RECIPE = (
     "name", "question", "grid", "axes", "eval", "keep_weights", "stacking", "compile", "trackers",
-    "limits", "checkpoints", "early_stop", "engine", "probes",
+    "limits", "checkpoints", "early_stop", "engine", "probes", "experiment", "stage",
 )  # fmt: skip
 # About twice the seed noise of small models: a tighter interval is seldom had before the end.
 EARLY_STOP_WITHIN = 0.005
 SPIKE_SIGMAS = 6.0
+# Tokens of context where a config of text names none.
+TEXT_N_CTX = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,46 +89,114 @@ class DataSection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelSection:
-    """What every model of the grid shares."""
+class TaskSection:
+    """A task that makes its own examples, in place of text.
+
+    The task's own settings stand beside these (``config.compose``).
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    n_ctx: Annotated[int, Number("tokens of context", "count", low=1, high=MAX_TABLE)] = 256
-    norm: Annotated[str, Text("normalisation", NORMS)] = "rmsnorm"
-    position: Annotated[str, Text("position encoding", POSITIONS)] = "rotary"
-    activation: Annotated[str, Text("MLP activation", ACTIVATIONS)] = "relu2"
-    qk_norm: bool = True
-    tied: bool = False
-    gradient_checkpointing: bool = False
+    source: Annotated[str, Text("the task, see `slaw parts source`")]
+    max_epochs: Annotated[
+        float | None,
+        Number("times the training examples may be seen; without limit", above=0, high=1e9),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shape:
-    """One explicit shape; ``d_ff`` and ``n_kv_head`` follow from the width and heads if absent."""
+class ModelSection:
+    """What every model of the grid shares.
+
+    The settings of the architecture and of the parametrisation stand beside these
+    (``config.compose``).
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    n_layer: Annotated[int, Number("blocks", low=1, high=MAX_LAYERS)]
-    d_model: Annotated[int, Number("width", low=2, high=MAX_WIDTH)]
-    n_head: Annotated[int, Number("query heads", low=1, high=MAX_WIDTH)]
-    n_kv_head: Annotated[int | None, Number("key/value heads", low=1, high=MAX_WIDTH)] = None
-    d_ff: Annotated[int | None, Number("hidden width of the MLP", low=1, high=MAX_TABLE)] = None
+    n_ctx: Annotated[
+        int | None,
+        Number(
+            f"tokens of context: {TEXT_N_CTX} for text, a task's own",
+            "count",
+            low=1,
+            high=MAX_TABLE,
+        ),
+    ] = None
+    architecture: Annotated[str, Text("the model, see `slaw parts architecture`")] = "gpt"
+    parametrisation: Annotated[
+        str, Text("initial scales and multipliers, see `slaw parts parametrisation`")
+    ] = "standard"
+    gradient_checkpointing: bool = False
 
-    def __post_init__(self) -> None:
-        if self.d_model % self.n_head:
-            raise ValueError(f"d_model {self.d_model} is not a multiple of n_head {self.n_head}")
-        if self.n_kv_head is not None and self.n_head % self.n_kv_head:
-            raise ValueError(
-                f"n_head {self.n_head} is not a multiple of n_kv_head {self.n_kv_head}"
-            )
+
+@dataclass(frozen=True)
+class ScaleName:
+    """The name of one of the architecture's scales; ``doc`` is its line in the JSON schema.
+
+    The architecture is the context of the validation, None where it is not known.
+    """
+
+    doc: str
+
+    def read(self, value: Any, info: Any) -> str:
+        """``value``, refused unless the architecture has a scale of that name."""
+        part: Architecture | None = info.context
+        if part is None or value in part.scales:
+            return str(value)
+        if not part.scales:
+            keys = ", ".join(f.name for f in dataclasses.fields(part.shape))
+            raise ValueError(f"found {quoted(value)}; this architecture has sizes by {keys} only")
+        from pydantic_core import PydanticKnownError
+
+        expected = ", ".join(f"'{name}'" for name in part.scales)
+        raise PydanticKnownError("literal_error", {"expected": expected})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        names = [name for part in _architectures().values() for name in part.scales]
+        return {"enum": names, "type": "string", "description": self.doc}
+
+
+@dataclass(frozen=True)
+class ShapeKeys:
+    """A size by the keys of the architecture's ``shape``; see ``ScaleName``."""
+
+    doc: str
+
+    def read(self, value: Any, info: Any) -> Any:
+        """``value`` as an instance of the architecture's ``shape``."""
+        part: Architecture | None = info.context
+        return value if part is None else read_settings(part.shape, value)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(self.read)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        shapes = [
+            {**settings_adapter(part.shape).json_schema(), "title": name}
+            for name, part in _architectures().items()
+        ]
+        return {"anyOf": shapes, "description": self.doc}
+
+
+def _architectures() -> dict[str, Architecture]:
+    names = parts.names("architecture")
+    return {name: parts.load("architecture", Reference(name=name)) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SizeRange:
-    """``count`` sizes between two parameter counts, log-spaced, shaped by a rule.
+    """``count`` sizes between two parameter counts, log-spaced, shaped by the architecture's rule.
 
-    The depth follows the named scales, or ``d_model / aspect_ratio``; heads are 64 wide or less.
+    A GPT's depth follows the named scales, or ``d_model / aspect_ratio``; its heads are 64 wide or
+    less.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
@@ -151,11 +230,31 @@ class FlopsLadder:
     ratio: Annotated[float, Number("from one cell to the next", above=1, high=100)] = 2.0
 
 
-SizeName = Annotated[str, Text("a named model scale", tuple(MODEL_SCALES))]
-SizeList = tuple[Annotated[SizeName | Shape, Either("a named scale or a shape")], ...]
+Size = (
+    Annotated[str, ScaleName("a named model scale")]
+    | Annotated[Any, ShapeKeys("the keys of the architecture's shape")]
+)
+SizeList = tuple[Annotated[Size, Either("a named scale or a shape")], ...]
 Axes = dict[str, tuple[Any, ...]]
 Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
-HORIZONS = ("tokens", "tokens_per_param", "flops", "flops_ladder")
+HORIZONS = (
+    "tokens", "tokens_per_param", "flops", "flops_ladder", "examples", "epochs", "steps",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartSection:
+    """Another run's final weights, to start from.
+
+    ``weights_sha256`` is filled in when the weights are looked up.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    run: Annotated[str, Text("the folder of a finished run, or the id of one of this sweep")]
+    weights_sha256: Annotated[
+        str | None, Text("the hash of its weights", pattern=r"^[0-9a-f]{64}$")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +270,12 @@ class GridEntry:
     ) = None
     flops: tuple[Annotated[float, Number("an IsoFLOP budget", "count")], ...] | None = None
     flops_ladder: FlopsLadder | None = None
+    examples: tuple[Annotated[float, Number("a horizon in sequences", "count")], ...] | None = None
+    epochs: (
+        tuple[Annotated[float, Number("passes over the training split", above=0, high=1e9)], ...]
+        | None
+    ) = None
+    steps: tuple[Annotated[int, Number("a horizon in steps", "count")], ...] | None = None
     convention: Annotated[str, Text("what tokens_per_param divides by", CONVENTIONS)] = "matmul"
     seeds: Annotated[
         tuple[Seed, ...] | dict[str, tuple[Seed, ...]],
@@ -186,7 +291,11 @@ class GridEntry:
         Axes | None, Described("config keys with lists of values, crossed with this entry")
     ] = None
 
+    start_from: StartSection | None = None
+
     def __post_init__(self) -> None:
+        if self.start_from is not None and self.grow_from is not None:
+            raise ValueError("start_from and grow_from: a run starts from one of them")
         if self.grow_at is not None and self.grow_from is None:
             raise ValueError("grow_at says where in grow_from's trunk; grow_from is missing")
         given = [name for name in HORIZONS if getattr(self, name) is not None]
@@ -228,9 +337,18 @@ class OptimSection:
     lr_mult: Annotated[float, Number("factor on the rule's LR", low=1e-6, high=1e6)] = 1.0
     lr: Annotated[float | None, Number("peak LR instead of the rule's", low=1e-12, high=1e3)] = None
     batch_tokens: Annotated[int | None, Number("tokens per step instead", "count")] = None
+    batch_examples: Annotated[
+        int | str | None,
+        NumberOr("sequences per step instead; all: a task's whole training split", "count",
+                 words=("all",)),
+    ] = None  # fmt: skip
     warmup_tokens: Annotated[int | None, Number("warm-up instead", "count")] = None
     weight_decay: Annotated[float, Number("on matrices only", low=0, high=1e3)] = 0.1
     grad_clip: Annotated[float | None, Number("norm; null for none", above=0, high=1e6)] = 1.0
+
+    def __post_init__(self) -> None:
+        if self.batch_tokens is not None and self.batch_examples is not None:
+            raise ValueError("expected one of batch_tokens and batch_examples; found both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +410,10 @@ class SweepFile:
 
     name: Annotated[str, Text("names the results folder", pattern=NAME)]
     question: Annotated[str, Text("what the sweep is to answer")] = ""
-    data: DataSection
+    data: Annotated[
+        DataSection | TaskSection,
+        ByKey("text, or a task", keys=(("corpus", "text"), ("source", "a task"))),
+    ]
     model: ModelSection = field(default_factory=ModelSection)
     grid: tuple[GridEntry, ...]
     axes: Annotated[
@@ -337,6 +458,10 @@ class SweepFile:
         ),
     ] = None
 
+    stage: Annotated[
+        int | None, Number("of an experiment in stages: its number, from 2", low=2, high=1000)
+    ] = None
+
     def __post_init__(self) -> None:
         if not self.grid:
             raise ValueError("grid is empty")
@@ -346,13 +471,16 @@ class SweepFile:
         return SpikeSpec(sigmas=self.spikes) if self.spikes is not None else None
 
 
-def validate(data: Any) -> SweepFile:
-    """The sections from plain values. Raises ``Refused`` with every error at once."""
+def validate(data: Any, architecture: Architecture | None) -> SweepFile:
+    """The sections from plain values. Raises ``Refused`` with every error at once.
+
+    Sizes are held against the ``architecture``; None where it is not known.
+    """
     from pydantic import ValidationError
 
     try:
         # JSON mode is the strict mode in which lists may become tuples
-        return _adapter().validate_json(json.dumps(data), strict=True)
+        return _adapter().validate_json(json.dumps(data), strict=True, context=architecture)
     except ValidationError as problem:
         raise Refused([dict(error) for error in problem.errors(include_url=False)]) from None
 

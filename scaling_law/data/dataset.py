@@ -1,29 +1,129 @@
-"""A prepared dataset: memory-mapped tokens, and batches that depend on (seed, step) alone."""
+"""What training asks of its data, be it text or a task: ``Dataset``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 from scaling_law.data.batch import Batch
-from scaling_law.data.prepare import META, SPLITS, TOKENIZER
-from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_tokens
-from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
-from scaling_law.errors import ConfigError
-from scaling_law.files import checksum
 from scaling_law.spec.run import derive_seed
-from scaling_law.versions import DATASET, MadeLater
 
 if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes none
     import numpy as np
     import numpy.typing as npt
 
-_REMEDY = "delete the folder and prepare the data again"
+    from scaling_law.data.tokenizer import Tokenizer
 
 
-def _order(seed: int, count: int) -> npt.NDArray[np.integer]:
+class Dataset(Protocol):
+    """Examples in named splits; batches depend on their arguments alone.
+
+    A sequence is one example: ``n_ctx`` positions, each of which counts as a token, whether or
+    not it holds an id. Of examples without positions (features, images) ``n_ctx`` is 1.
+    """
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits by name: ``train``, ``val``, and more such as ``val:length-128``."""
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the content: equal for equal examples."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that inputs and targets may hold; 0 where neither holds ids."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What cut the text into tokens; None for a task."""
+
+    @property
+    def licence(self) -> str:
+        """The licence note of the data, in one line."""
+
+    @property
+    def summary(self) -> str:
+        """The data in one line: name, fingerprint, sizes."""
+
+    @property
+    def pin(self) -> dict[str, Any]:
+        """What a sweep's folder records to have the same data again, as JSON values."""
+
+    @property
+    def train_tokens(self) -> int | None:
+        """Tokens of the training split; None where its examples have no end."""
+
+    def n_seqs(self, split: str, n_ctx: int) -> int:
+        """Sequences in the split (one epoch). Raises ``ConfigError`` when there is none."""
+
+    def keep_orders(self, seeds: int) -> None:
+        """Keep the orders of ``seeds`` seeds, whose batches are drawn in turn, in memory."""
+
+    def batch(self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int) -> Batch:
+        """Batch number ``step`` (from 0) of ``batch_seqs`` examples; a pure function.
+
+        Each epoch visits every example once, in an order drawn from ``seed`` and the epoch; a
+        batch may span two epochs. ``seed`` is used as it is (see ``derive_seed``).
+        """
+
+    def val_batches(
+        self, split: str, n_ctx: int, max_tokens: int, batch_seqs: int
+    ) -> Iterator[Batch]:
+        """Examples of a split to score, up to ``batch_seqs`` a batch, the same for every run.
+
+        About ``max_tokens`` in whole sequences spread over the split; all of it when it holds
+        fewer. Only the batching depends on ``batch_seqs``.
+        """
+
+    def val_tokens(self, split: str, n_ctx: int, max_tokens: int) -> int:
+        """Tokens that ``val_batches`` gives: ``max_tokens`` cut to whole sequences, or all."""
+
+    def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> int | None:
+        """Text bytes that those tokens stand for; None where they stand for none."""
+
+    def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
+        """Distinct training tokens seen in ``steps`` steps: at most one epoch's."""
+
+    def epochs(self, *, n_ctx: int, tokens: int) -> float:
+        """Passes over the training split that ``tokens`` make."""
+
+    def check(self) -> None:
+        """Hold the content against what is known of it. Raises ``ConfigError``."""
+
+
+def spread(available: int, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
+    """Which of ``available`` sequences to score, evenly spread: neighbours are too alike."""
+    import numpy as np
+
+    count = min(max(1, max_tokens // n_ctx), available)
+    return np.arange(count, dtype=np.int64) * available // count
+
+
+def drawn(
+    order: Callable[[int, int], npt.NDArray[np.integer]],
+    available: int,
+    *,
+    first: int,
+    count: int,
+    seed: int,
+) -> npt.NDArray[np.int64]:
+    """Sequences ``first`` to ``first + count`` of an endless reading of ``available`` of them.
+
+    Each epoch is read in an order of its own, ``order(seed of the epoch, available)``.
+    """
+    import numpy as np
+
+    positions = first + np.arange(count, dtype=np.int64)
+    epochs, places = np.divmod(positions, available)
+    indices = np.empty_like(places)
+    for epoch in np.unique(epochs):
+        of_epoch = order(derive_seed(seed, f"epoch:{epoch}"), available)
+        indices[epochs == epoch] = of_epoch[places[epochs == epoch]]
+    return indices
+
+
+def shuffled(seed: int, count: int) -> npt.NDArray[np.integer]:
     """A permutation of ``range(count)``, in half the memory where that suffices."""
     import numpy as np
 
@@ -31,192 +131,3 @@ def _order(seed: int, count: int) -> npt.NDArray[np.integer]:
 
     order = permutation(seed, count)
     return order.astype(np.int32) if count < 2**31 else order
-
-
-class Dataset:
-    """The folder that ``prepare`` made. Open it with ``open_dataset``.
-
-    A split of n tokens holds ``(n - 1) // n_ctx`` sequences that share no target: sequence i
-    is tokens ``i * n_ctx`` to ``(i + 1) * n_ctx``, both included (the last is only a target).
-    """
-
-    splits = SPLITS
-
-    def __init__(self, folder: Path, meta: dict[str, Any], tokenizer: Tokenizer) -> None:
-        self.folder = folder
-        self.meta = meta
-        self.tokenizer = tokenizer
-        self._counts = {split: shard_tokens(folder / f"{split}.bin") for split in SPLITS}
-        self.keep_orders(1)
-
-    def keep_orders(self, seeds: int) -> None:
-        """Keep the orders of ``seeds`` seeds, whose batches are drawn in turn, in memory."""
-        # two epochs meet in one batch; per object, so that datasets do not share an order
-        self._order = lru_cache(maxsize=2 * seeds)(_order)
-
-    @cached_property
-    def _tokens(self) -> dict[str, npt.NDArray[np.unsignedinteger]]:
-        return {split: open_shard(self.folder / f"{split}.bin") for split in SPLITS}
-
-    @property
-    def fingerprint(self) -> str:
-        """16 hex digits over the hashes of all documents, whatever the tokenizer."""
-        return str(self.meta["fingerprint"])
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids the tokenizer may produce, the document separator included."""
-        return self.tokenizer.vocab_size
-
-    def tokens(self, split: str) -> npt.NDArray[np.unsignedinteger]:
-        """All ids of ``"train"`` or ``"val"``, [n_tokens], read-only uint16 or uint32."""
-        assert split in SPLITS, split
-        return self._tokens[split]
-
-    def n_tokens(self, split: str) -> int:
-        """Tokens in the split, separators included."""
-        assert split in SPLITS, split
-        return self._counts[split]
-
-    def bytes_per_token(self, split: str) -> float:
-        """Mean text bytes per token over the whole split."""
-        return float(self.meta["splits"][split]["bytes"]) / self.n_tokens(split)
-
-    def n_seqs(self, split: str, n_ctx: int) -> int:
-        """Sequences of ``n_ctx`` targets in the split (one epoch).
-
-        Raises ``ConfigError`` when there is not even one.
-        """
-        count = (self.n_tokens(split) - 1) // n_ctx
-        if count < 1:
-            raise ConfigError(
-                f"{self.folder}: {split} has {self.n_tokens(split)} tokens, fewer than one "
-                f"sequence of n_ctx {n_ctx}; use more text or a shorter n_ctx"
-            )
-        return count
-
-    def _sequences(
-        self, split: str, indices: npt.NDArray[np.int64], n_ctx: int
-    ) -> npt.NDArray[np.int64]:
-        import numpy as np
-
-        columns = np.arange(n_ctx + 1, dtype=np.int64)
-        gathered = self.tokens(split)[indices[:, None] * n_ctx + columns]
-        return np.asarray(gathered, dtype=np.int64)
-
-    def batch(self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int) -> Batch:
-        """Batch number ``step`` (from 0) of ``batch_seqs`` sequences; a pure function.
-
-        Each epoch visits every sequence once,
-        in an order drawn from ``seed`` and the epoch; a batch may span two epochs. ``seed``
-        is used as it is (see ``derive_seed(run_seed, "data")``).
-        """
-        import numpy as np
-
-        count = self.n_seqs(split, n_ctx)
-        positions = step * batch_seqs + np.arange(batch_seqs, dtype=np.int64)
-        epochs, places = np.divmod(positions, count)
-        indices = np.empty_like(places)
-        for epoch in np.unique(epochs):
-            order = self._order(derive_seed(seed, f"epoch:{epoch}"), count)
-            indices[epochs == epoch] = order[places[epochs == epoch]]
-        return _next_token(self._sequences(split, indices, n_ctx))
-
-    def _val_indices(self, split: str, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
-        """Sequences to score, spread evenly over the split: neighbours are too alike."""
-        import numpy as np
-
-        available = self.n_seqs(split, n_ctx)
-        count = min(max(1, max_tokens // n_ctx), available)
-        return np.arange(count, dtype=np.int64) * available // count
-
-    def val_tokens(self, split: str, n_ctx: int, max_tokens: int) -> int:
-        """Targets that ``val_batches`` scores: ``max_tokens`` cut to whole sequences, or all."""
-        return len(self._val_indices(split, n_ctx, max_tokens)) * n_ctx
-
-    def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> int:
-        """Text bytes that those targets stand for, exactly (separators stand for none)."""
-        indices = self._val_indices(split, n_ctx, max_tokens)
-        lengths = self.tokenizer.byte_lengths
-        rows = (self._sequences(split, indices[i : i + 64], n_ctx) for i in _steps(indices, 64))
-        return int(sum(lengths[row[:, 1:]].sum() for row in rows))
-
-    def val_batches(
-        self, split: str, n_ctx: int, max_tokens: int, batch_seqs: int
-    ) -> Iterator[Batch]:
-        """Validation sequences, up to ``batch_seqs`` a batch, the same for every run.
-
-        About ``max_tokens`` targets in whole sequences spread over the split; all of it when
-        it holds fewer. Only the batching depends on ``batch_seqs``.
-        """
-        indices = self._val_indices(split, n_ctx, max_tokens)
-        for start in _steps(indices, batch_seqs):
-            rows = self._sequences(split, indices[start : start + batch_seqs], n_ctx)
-            yield _next_token(rows)
-
-    def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
-        """Distinct training targets seen in ``steps`` steps: at most one epoch's."""
-        return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
-
-    def epochs(self, *, n_ctx: int, tokens: int) -> float:
-        """Passes over the training split that ``tokens`` targets make."""
-        return tokens / (self.n_seqs("train", n_ctx) * n_ctx)
-
-    @cached_property
-    def licence(self) -> str:
-        """The corpus's licence note."""
-        return str(self.meta["licence"])
-
-    def check(self) -> None:
-        """Read every token and compare with the stored hashes. Raises ``ConfigError``."""
-        for split in SPLITS:
-            check_shard(self.folder / f"{split}.bin")
-
-    @property
-    def token_hashes(self) -> dict[str, str]:
-        """The SHA-256 of each split's tokens, as their file's header has it."""
-        return {split: shard_hash(self.folder / f"{split}.bin") for split in SPLITS}
-
-
-def _next_token(ids: npt.NDArray[np.int64]) -> Batch:
-    """Sequences of ids [B, T + 1] as inputs and targets [B, T], which share their memory."""
-    return Batch(inputs=ids[:, :-1], targets=ids[:, 1:])
-
-
-def _steps(indices: npt.NDArray[np.int64], size: int) -> range:
-    return range(0, len(indices), size)
-
-
-def open_dataset(folder: Path) -> Dataset:
-    """The dataset in ``folder``. Cheap: headers and sizes are checked, tokens are not read.
-
-    Raises ``ConfigError`` naming the file that is missing, damaged or of another version.
-    """
-    path = folder / META
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; make the dataset with `slaw data prepare`")
-    meta = checksum.read(path, _REMEDY)
-    try:
-        DATASET.check(meta.get("schema_version"))
-    except MadeLater as problem:
-        raise ConfigError(f"{path}: {problem}") from None
-    except ValueError as problem:
-        raise ConfigError(f"{path}: {problem}; {_REMEDY}") from None
-    try:
-        tokenizer = tokenizer_from_json(checksum.read(folder / TOKENIZER, _REMEDY))
-        dataset = Dataset(folder, meta, tokenizer)
-        splits = meta["splits"]
-        counted = {split: int(splits[split]["tokens"]) for split in SPLITS}
-        hashes = {split: splits[split].get("sha256") for split in SPLITS}
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        why = f"damaged {META} or {TOKENIZER} ({problem!r})"
-        raise ConfigError(f"{folder}: {why}; {_REMEDY}") from None
-    for split, count in counted.items():
-        file = folder / f"{split}.bin"
-        if dataset.n_tokens(split) != count:
-            raise ConfigError(
-                f"{file}: {dataset.n_tokens(split)} tokens where {META} counts {count}; {_REMEDY}"
-            )
-        if hashes[split] not in (None, shard_hash(file)):
-            raise ConfigError(f"{file}: not the tokens that {META} names; {_REMEDY}")
-    return dataset

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scaling_law.data.access import open_task
 from scaling_law.data.corpus import corpus_names, load_corpus
-from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import SPLITS, dataset_folder
-from scaling_law.spec.run import DataSpec
-from scaling_law.units import format_bytes, format_count
+from scaling_law.data.text import TextDataset, open_dataset
+from scaling_law.parts import described
+from scaling_law.spec.run import DataSpec, TaskSpec, to_json
+from scaling_law.units import count_of, format_bytes, format_count
 
 _SAMPLE_TOKENS = 120
+_SAMPLE_EXAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +72,21 @@ def format_corpora(rows: list[CorpusRow]) -> str:
     return "\n".join(lines)
 
 
-def inspect(target: DataSpec | Path) -> str:
-    """A prepared dataset in words: sizes, domains, compression, samples of decoded text.
+def format_tasks() -> str:
+    """The tasks that the package has, a line each; what they are made of is in their settings."""
+    rows = [f"{name:<18} {what}" for name, what in described("source")]
+    return "\n".join(["tasks (data.source), which make their own examples:", *rows])
 
-    ``target`` is its folder or the spec it was prepared from. Reads every token and checks
-    the hashes. Raises ``ConfigError`` when it is not prepared or damaged.
+
+def inspect(target: DataSpec | TaskSpec | Path) -> str:
+    """The data in words: sizes and samples; of text domains and compression as well.
+
+    ``target`` is a spec, or the folder of prepared text. Reads every token and checks the
+    hashes. Raises ``ConfigError`` when text is not prepared or damaged, or a task breaks its
+    contract.
     """
+    if isinstance(target, TaskSpec):
+        return _inspect_task(target)
     folder = dataset_folder(target) if isinstance(target, DataSpec) else target
     dataset = open_dataset(folder)
     dataset.check()
@@ -93,7 +107,32 @@ def inspect(target: DataSpec | Path) -> str:
     return "\n".join([*lines, f"versions   {versions}", "", *_sample_lines(dataset)])
 
 
-def _split_lines(dataset: Dataset, split: str) -> list[str]:
+def _inspect_task(spec: TaskSpec) -> str:
+    dataset = open_task(spec)
+    dataset.check()
+    sizes = dataset.sizes
+    settings = ", ".join(f"{key} {value}" for key, value in to_json(dataset.settings).items())
+    lines = [
+        f"{dataset.name}  fingerprint {dataset.fingerprint}",
+        f"settings   {settings}",
+        f"licence    {dataset.licence}",
+        f"examples   of {count_of(sizes.n_ctx, 'position')}, {dataset.vocab_size} ids;"
+        " no tokenizer",
+    ]
+    for split, count in sizes.splits.items():
+        lines.append(f"{split:<10} {'new ones without end' if count is None else f'{count:,}'}")
+        shown = np.arange(min(_SAMPLE_EXAMPLES, count or _SAMPLE_EXAMPLES), dtype=np.int64)
+        batch = dataset.examples(split, shown)
+        for row in range(len(shown)):
+            lines.append(f"  {_values(batch.inputs[row])} -> {_values(batch.targets[row])}")
+    return "\n".join(lines)
+
+
+def _values(array: NDArray[Any]) -> str:
+    return np.array2string(array, threshold=40, max_line_width=100, precision=3).replace("\n", " ")
+
+
+def _split_lines(dataset: TextDataset, split: str) -> list[str]:
     held = dataset.meta["splits"][split]
     lines = [
         f"{split:<10} {format_count(held['tokens'])} tokens, {format_bytes(held['bytes'])} of "
@@ -104,7 +143,7 @@ def _split_lines(dataset: Dataset, split: str) -> list[str]:
     return lines
 
 
-def _sample_lines(dataset: Dataset) -> list[str]:
+def _sample_lines(dataset: TextDataset) -> list[str]:
     lines = []
     for split in SPLITS:
         tokens = dataset.tokens(split)

@@ -14,9 +14,14 @@ def words(seed: int, start: int, count: int) -> npt.NDArray[np.uint64]:
 
     A pure function: any stretch of the stream can be had without what comes before it.
     """
-    first = (seed + _GAMMA * (start + 1)) & _MASK
+    return words_at((seed + _GAMMA * start) & _MASK, np.arange(count))
+
+
+def words_at(seed: int, positions: npt.NDArray[np.integer]) -> npt.NDArray[np.uint64]:
+    """The numbers at ``positions`` (from 0) of SplitMix64's stream ``seed``, in their shape."""
+    first = (seed + _GAMMA) & _MASK
     # array arithmetic wraps silently, which is what SplitMix64 is defined by
-    z = np.arange(count, dtype=np.uint64) * np.uint64(_GAMMA) + np.uint64(first)
+    z = positions.astype(np.uint64) * np.uint64(_GAMMA) + np.uint64(first)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

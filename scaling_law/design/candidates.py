@@ -6,16 +6,18 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scaling_law.config.load import SweepConfig
-from scaling_law.config.schema import MAX_PARAMS, GridEntry, Limits, Shape
+from scaling_law.config.schema import GridEntry, Limits
 from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.grid import expand, rule_choice, size_name
 from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.spec.architectures import architecture_of, sized, template_of
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import ModelSpec
-from scaling_law.spec.scales import MODEL_SCALES, model_of, shape_for
+from scaling_law.spec.run import Model
+from scaling_law.spec.values import MAX_PARAMS
 from scaling_law.units import format_count
 
 UNITS = ("seconds", "flops")
@@ -50,7 +52,7 @@ class Candidate:
     """
 
     size: str
-    model: ModelSpec
+    model: Model
     tokens: float
     horizon: int
     single: float
@@ -70,7 +72,7 @@ class Candidates:
     left_out: tuple[str, ...]
 
     def config_of(
-        self, entries: Sequence[tuple[ModelSpec, Sequence[float], Sequence[int]]]
+        self, entries: Sequence[tuple[Model, Sequence[float], Sequence[int]]]
     ) -> SweepConfig:
         """The config whose grid are these (model, tokens, seeds)."""
         grid = tuple(_entry(model, tokens, seeds) for model, tokens, seeds in entries)
@@ -83,7 +85,7 @@ def candidates(
     budget: Budget,
     *,
     train_tokens: int | None,
-    models: Sequence[ModelSpec] = (),
+    models: Sequence[Model] = (),
 ) -> Candidates:
     """Sizes from the config's smallest up, horizons of ``LEAST_RATIO`` to ``MOST_RATIO`` tokens a
     parameter, what the budget, the corpus and the memory allow of them.
@@ -102,7 +104,8 @@ def candidates(
     own = [course.model for course in expand(_bare(config), train_tokens=None)]
     wall = budget.amount * (MOST_SHARE if budget.unit == "flops" else 1.0)
     sizes = _sizes(own, speeds, budget, models)
-    most_tokens = train_tokens * config.data.max_epochs if train_tokens else math.inf
+    allowed = config.data.max_epochs
+    most_tokens = train_tokens * allowed if train_tokens and allowed else math.inf
     ladder = _ladder(min(count_params(m).matmul for m in sizes), most_tokens)
     base = dataclasses.replace(
         config, limits=Limits(memory=config.limits.memory), early_stop=None, question=""
@@ -129,17 +132,23 @@ def _bare(config: SweepConfig) -> SweepConfig:
 
 
 def _sizes(
-    own: Sequence[ModelSpec], profile: DeviceProfile, budget: Budget, more: Sequence[ModelSpec]
-) -> list[ModelSpec]:
+    own: Sequence[Model], profile: DeviceProfile, budget: Budget, more: Sequence[Model]
+) -> list[Model]:
     """Models from the smallest of ``own`` up, a factor of ``SIZE_STEP`` apart or more."""
     smallest = min(own, key=lambda model: count_params(model).non_embedding)
     low = count_params(smallest).non_embedding
-    found: dict[ModelSpec, None] = {model: None for model in more if model.n_ctx == smallest.n_ctx}
+    found: dict[Model, None] = {model: None for model in more if model.n_ctx == smallest.n_ctx}
     found[smallest] = None
-    wanted, larger = float(low), list[ModelSpec]()
+    template = template_of(smallest)
+    if architecture_of(smallest).shape_for is None:
+        raise PlanError(
+            f"no sizes to propose: the architecture {template.architecture.name} has no rule that"
+            " gives a parameter count its shape"
+        )
+    wanted, larger = float(low), list[Model]()
     while (wanted := wanted * SIZE_STEP) < MAX_PARAMS:
         try:
-            model = model_of(shape_for(wanted, "non_embedding", smallest), smallest)
+            model = sized(wanted, "non_embedding", template)
         except ValueError:
             continue  # no shape near: the ladder has a gap there
         tokens = 2 * LEAST_RATIO * count_params(model).matmul
@@ -148,7 +157,7 @@ def _sizes(
         larger.append(model)
     every = max(1, math.ceil(len(larger) / MOST_SIZES))
     found |= dict.fromkeys(larger[::-1][::every][::-1])
-    apart: list[ModelSpec] = []
+    apart: list[Model] = []
     for model in sorted(found, key=lambda m: (count_params(m).matmul, size_name(m))):
         known = model in more or model == smallest
         near = apart and count_params(model).matmul < 1.15 * count_params(apart[-1]).matmul
@@ -160,7 +169,7 @@ def _sizes(
     return apart
 
 
-def _cost(model: ModelSpec, tokens: float, profile: DeviceProfile, budget: Budget) -> float:
+def _cost(model: Model, tokens: float, profile: DeviceProfile, budget: Budget) -> float:
     """Roughly what a run costs: before there is a plan."""
     if budget.unit == "seconds":
         return profile.seconds(model, tokens)
@@ -183,15 +192,13 @@ def _ladder(smallest_params: float, most_tokens: float) -> list[float]:
     return found
 
 
-def _horizons(model: ModelSpec, ladder: Sequence[float]) -> Iterator[float]:
+def _horizons(model: Model, ladder: Sequence[float]) -> Iterator[float]:
     params = count_params(model).matmul
     within = [d for d in ladder if LEAST_RATIO <= d / params <= MOST_RATIO]
     yield from within[:MOST_HORIZONS]
 
 
-def _one_batch(
-    config: SweepConfig, sizes: Sequence[ModelSpec], ladder: Sequence[float]
-) -> SweepConfig:
+def _one_batch(config: SweepConfig, sizes: Sequence[Model], ladder: Sequence[float]) -> SweepConfig:
     """One batch for all sizes where the config leaves it to its rule.
 
     The rule's steps from size to size and with the horizons chosen would show in the law.
@@ -205,7 +212,7 @@ def _one_batch(
     return dataclasses.replace(config, optim=optim)
 
 
-def _possible(config: SweepConfig, model: ModelSpec, horizons: list[float]) -> list[float]:
+def _possible(config: SweepConfig, model: Model, horizons: list[float]) -> list[float]:
     """The horizons that leave steps enough, and room for the warm-up."""
     batch = config.optim.batch_tokens
     assert batch is not None, "set by _one_batch"
@@ -220,26 +227,18 @@ def _possible(config: SweepConfig, model: ModelSpec, horizons: list[float]) -> l
     return left
 
 
-def name_of(model: ModelSpec) -> str:
+@lru_cache(maxsize=4096)
+def name_of(model: Model) -> str:
     """The named scale of this shape, else the name that the grid gives it."""
-    for name, scale in MODEL_SCALES.items():
-        if scale.d_model == model.d_model and model_of(scale, model) == model:
-            return name
-    return size_name(model)
+    part, template = architecture_of(model), template_of(model)
+    names = (name for name, shape in part.scales.items() if part.make(template, shape) == model)
+    return next(names, size_name(model))
 
 
-def _entry(model: ModelSpec, tokens: Sequence[float], seeds: Sequence[int]) -> GridEntry:
-    name = name_of(model)
-    if name in MODEL_SCALES:
-        return GridEntry(sizes=(name,), tokens=tuple(tokens), seeds=tuple(seeds))
-    shape = Shape(
-        n_layer=model.n_layer,
-        d_model=model.d_model,
-        n_head=model.n_head,
-        n_kv_head=model.n_kv_head,
-        d_ff=model.d_ff,
-    )
-    return GridEntry(sizes=(shape,), tokens=tuple(tokens), seeds=tuple(seeds))
+def _entry(model: Model, tokens: Sequence[float], seeds: Sequence[int]) -> GridEntry:
+    part, name = architecture_of(model), name_of(model)
+    size = name if name in part.scales else model.values_as(part.shape)
+    return GridEntry(sizes=(size,), tokens=tuple(tokens), seeds=tuple(seeds))
 
 
 def _priced(plan: Plan, budget: Budget, ladder: Sequence[float]) -> Iterator[Candidate]:

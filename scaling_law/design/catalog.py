@@ -14,7 +14,7 @@ from scaling_law.design.variance import Runs
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.spec.counts import count_params, train_flops
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def board_of(
     offer: Candidates,
     convention: str,
     points: FitPoints | None = None,
-    models: Mapping[str, ModelSpec] | None = None,
+    models: Mapping[str, Model] | None = None,
 ) -> Board:
     """All that is offered, parameters counted by ``convention``, and after it the runs there.
 

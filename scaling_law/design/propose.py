@@ -31,7 +31,7 @@ from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, make_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.spec.counts import CONVENTIONS, count_params
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_count, format_seconds
 
 # So many times smaller than the smallest run, a target is thought to be a slip.
@@ -65,7 +65,7 @@ class Before:
 
     known: KnownLaws
     points: FitPoints
-    models: Mapping[str, ModelSpec]
+    models: Mapping[str, Model]
     origin: str
 
     @property
@@ -336,9 +336,9 @@ def _fitting(
     raise FitError(f"no design keeps within {budget_words(budget)}; raise the budget")
 
 
-def _entries(state: State, board: Board) -> list[tuple[ModelSpec, list[float], list[int]]]:
+def _entries(state: State, board: Board) -> list[tuple[Model, list[float], list[int]]]:
     """(model, tokens, seeds), trunks of one size and the same horizons together."""
-    found: dict[tuple[str, tuple[float, ...]], tuple[ModelSpec, list[float], list[int]]] = {}
+    found: dict[tuple[str, tuple[float, ...]], tuple[Model, list[float], list[int]]] = {}
     for size, trunk, seed in _seeded(state, board):
         offers = [board.offers[run] for run in trunk]
         tokens = [offer.tokens for offer in offers]

@@ -2,7 +2,8 @@
 
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
                      tables/*.csv, report.html}
-    results/<sweep>/rounds/{adaptive.json, 01.yaml, 01.json, ...}
+    results/<sweep>/rounds/{adaptive.json | stages.json, 01.yaml, 01.json, ...}
+    results/<sweep>/{starts/<run_id>.pt, samples/02/*.txt, ...}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
                                    weights.pt, record.json | failure.json}
 
@@ -27,6 +28,7 @@ from typing import Any
 
 from scaling_law.decode import json_problem
 from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.parts import shipped_files
 
 RESULTS = "results"  # where sweeps go without --out
 
@@ -200,7 +202,7 @@ class SweepDir:
 
     @property
     def rounds(self) -> Path:
-        """What ``slaw run --adaptive`` decides, round by round."""
+        """What ``slaw run`` decides round by round: with --adaptive, or an experiment's stages."""
         return self.path / "rounds"
 
     @property
@@ -208,12 +210,25 @@ class SweepDir:
         """What ``slaw run --adaptive`` was asked for."""
         return self.rounds / "adaptive.json"
 
+    @property
+    def stages(self) -> Path:
+        """Which experiment the stages belong to, and its config."""
+        return self.rounds / "stages.json"
+
+    def start_weights(self, run_id: str) -> Path:
+        """A copy of the final weights of another sweep's run, which runs here start from."""
+        return self.path / "starts" / f"{run_id}.pt"
+
+    def samples(self, stage: int) -> Path:
+        """Texts drawn from a run's weights, which a stage learns from."""
+        return self.path / "samples" / f"{stage:02d}"
+
     def round_config(self, number: int) -> Path:
         """The config of a round (from 1)."""
         return self.rounds / f"{number:02d}.yaml"
 
     def round_cost(self, number: int) -> Path:
-        """The planned cost of a round."""
+        """The planned cost of a round, or the changes of a stage."""
         return self.rounds / f"{number:02d}.json"
 
     @property
@@ -239,21 +254,31 @@ def cache_dir() -> Path:
     return Path(base) / "slaw"
 
 
-def shipped(folder: str, name: str) -> Path:
-    """A file of ``configs/`` or ``experiments/``, beside the checkout or inside the wheel.
+def hides_shipped(name: str) -> bool:
+    """Whether a file or folder here has the name of a shipped config or experiment."""
+    files = (*shipped_files("configs", "*.yaml"), *shipped_files("experiments", "*.yaml"))
+    try:
+        return any(path.stem == name for path in files) and Path(name).exists()
+    except OSError:  # a name too long, say
+        return False
+
+
+def shipped(name: str) -> Path:
+    """The config ``name`` of ``configs/``, or of the experiment of that name.
 
     Raises ``ConfigError`` with the names that are there.
     """
-    package = Path(__file__).resolve().parents[1]
-    places = (package.parent / folder, package / "shipped" / folder)
-    for place in places:
-        if (place / name).is_file():
-            return place / name
-    known = sorted({p.stem for place in places for p in place.glob("*.yaml")})
-    word = name.removesuffix(".yaml")
+    configs, experiments = (
+        {path.stem: path for path in shipped_files(folder, "*.yaml")}
+        for folder in ("configs", "experiments")
+    )
+    known = {**experiments, **configs}
+    if name in known:
+        return known[name]
     raise ConfigError(
-        f"{word}: neither a file nor a shipped config{did_you_mean(word, known)}; shipped are"
-        f" {', '.join(known) or 'none'}"
+        f"{name}: neither a file nor a shipped config{did_you_mean(name, sorted(known))}; shipped"
+        f" are {', '.join(configs) or 'none'}, and the experiments"
+        f" {', '.join(experiments) or 'none'}"
     )
 
 

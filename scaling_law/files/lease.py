@@ -29,7 +29,7 @@ import secrets
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -272,11 +272,17 @@ def remove_lease(path: Path, token: str) -> bool:
     return not mistaken
 
 
-def clear_leftovers(lease: Lease, *written: Path) -> None:
-    """Remove temporary files of ``lease`` and ``written`` that killed holders left."""
-    for path in layout.leftovers(*written):
+def clear_leftovers(lease: Lease, temporary: Iterable[Path] = ()) -> None:
+    """Remove ``temporary`` files, and those of ``lease``, that killed holders left.
+
+    List ``temporary`` while holding the lease. It is checked after that, so that a process which
+    slept meanwhile removes no file of a later holder. Raises ``LeaseLost``.
+    """
+    listed, of_leases = list(temporary), layout.leftovers(lease.path)
+    lease.check()
+    for path in listed:
         path.unlink(missing_ok=True)
-    for path in layout.leftovers(lease.path):
+    for path in of_leases:
         # this lease, if another process took it by mistake and is about to put it back
         holder = read_lease(path)
         if holder is None or holder.token != lease.token:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from scaling_law import text_columns
 from scaling_law.errors import ConfigError, FitError, did_you_mean, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import RunRecord, only_sweep
+from scaling_law.files.record import NATS, RunRecord, loss_families, only_sweep
 from scaling_law.fit.points.dataset import (
     chosen_records,
     from_records,
@@ -23,6 +22,7 @@ from scaling_law.fit.points.dataset import (
     source_key,
 )
 from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.recipes.compare_recipes import text_of
 from scaling_law.fit.result import status_words
 from scaling_law.fit.session import KnownLaws, check_out, known_laws, laws_of
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_material, save_suite
@@ -39,9 +39,9 @@ from scaling_law.spec.recipe import cells
 from scaling_law.units import count_of
 
 ABSENT = "absent"  # the value of a key that only other runs have
-SEVERAL_TEXTS = (
-    "the arms learn from different texts, or in different tokens: nats per token of one arm do not"
-    " compare with another's"
+NO_COMMON_LOSS = (
+    "the arms learn from different texts, in different tokens, or by different objectives: the loss"
+    " of one arm does not compare with another's"
 )
 
 
@@ -212,18 +212,17 @@ def axis_keys(records: Sequence[RunRecord]) -> list[str]:
     return varying_keys(list(dict.fromkeys(arms)))
 
 
-def one_text(arms: Sequence[ArmRuns]) -> bool:
-    """Whether all arms are scored on one text in the same tokens, so that their losses compare."""
-    texts = {
-        (r.corpus_fingerprint, r.spec.data, r.spec.model.vocab_size)
-        for arm in arms
-        for r in arm.records
-    }
-    plain = {
-        (fingerprint, dataclasses.replace(data, max_bytes=None), vocabulary)
-        for fingerprint, data, vocabulary in texts
-    }
-    return len(plain) < 2
+def losses_compare(arms: Sequence[ArmRuns]) -> bool:
+    """Whether all arms have losses of one kind, on one text in the same tokens."""
+    records = [record for arm in arms for record in arm.records]
+    texts = {(text_of(r), r.spec.data.coding, r.spec.model.vocab_size) for r in records}
+    return len(texts) < 2 and len(loss_families(records)) < 2
+
+
+def loss_unit(arms: Sequence[ArmRuns]) -> str:
+    """The unit of the arms' losses."""
+    units = dict.fromkeys(r.loss_unit or NATS for arm in arms for r in arm.records)
+    return " or ".join(units)
 
 
 HEADINGS = (
@@ -236,13 +235,13 @@ def format_fits(fits: Sequence[ArmFit]) -> str:
     level = next(100 * fit.summary["settings"]["level"] for fit in fits if fit.summary is not None)
     lines = [
         f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the one that best predicts"
-        f" held-out runs; intervals at {level:g}%; loss: nats per token",
+        f" held-out runs; intervals at {level:g}%; loss: {loss_unit([fit.arm for fit in fits])}",
         "",
         *text_columns.numbers([HEADINGS, *law_rows(fits)], words=(0, 3)),
     ]
     lines += [f"{fit.arm.name}: not fitted: {fit.why_no_fit}" for fit in fits if fit.known is None]
-    if not one_text([fit.arm for fit in fits]):
-        lines.append(f"note: {SEVERAL_TEXTS}")
+    if not losses_compare([fit.arm for fit in fits]):
+        lines.append(f"note: {NO_COMMON_LOSS}")
     return "\n".join(lines)
 
 
@@ -286,6 +285,6 @@ def fits_json(fits: Sequence[ArmFit]) -> dict[str, Any]:
     """The document of ``slaw fit --by --json``."""
     return {
         "by": [key for key, _ in fits[0].arm.values],
-        "losses_compare": one_text([fit.arm for fit in fits]),
+        "losses_compare": losses_compare([fit.arm for fit in fits]),
         "arms": [fit.to_json() for fit in fits],
     }

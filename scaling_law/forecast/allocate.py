@@ -33,7 +33,7 @@ from scaling_law.forecast.session import FoundLaw
 from scaling_law.forecast.target import DEFAULT_GPU
 from scaling_law.forecast.training_setup import Recipe, largest_that_fits, make_recipe
 from scaling_law.spec.hyperparams import load_rule
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_bytes, format_count
 
 SMALLER = (1.0, 0.5, 0.25, 0.125)
@@ -120,7 +120,7 @@ def allocate(
     question: Question,
     machine: Machine | None = None,
     *,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
     rule: str | None = None,
     level: float = 0.9,
 ) -> Allocated:
@@ -202,7 +202,7 @@ def beside_results(found: FoundLaw) -> dict[str, Any]:
     }
 
 
-def _most_params(question: Question, base: Prediction, template: ModelSpec | None) -> float | None:
+def _most_params(question: Question, base: Prediction, template: Model | None) -> float | None:
     if question.memory_bytes is None:
         return None
     counted = base.convention.get("params", "")
@@ -210,7 +210,7 @@ def _most_params(question: Question, base: Prediction, template: ModelSpec | Non
 
 
 def _recipe(
-    found: FoundLaw, choice: Choice, base: Prediction, template: ModelSpec | None, rule: str | None
+    found: FoundLaw, choice: Choice, base: Prediction, template: Model | None, rule: str | None
 ) -> tuple[Recipe | None, list[str]]:
     counted = base.convention.get("params", "")
     if rule is not None:
@@ -222,7 +222,7 @@ def _recipe(
     return made, _template_doubts(found, template, made)
 
 
-def _template_doubts(found: FoundLaw, template: ModelSpec | None, recipe: Recipe) -> list[str]:
+def _template_doubts(found: FoundLaw, template: Model | None, recipe: Recipe) -> list[str]:
     if template is not None or found.known is None:
         return []
     model = recipe.model

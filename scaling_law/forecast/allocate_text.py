@@ -245,7 +245,7 @@ def _recipe_lines(made: Allocated) -> list[str]:
         measured += f" on {format_count(low)} to {format_count(high)} tokens"
     amid = "a shape amid the range" if only_ranges(made) else "shape"
     return [
-        f"{amid}: {shape['n_layer']} layers, width {shape['d_model']}, {shape['n_head']} heads:"
+        f"{amid}: {shape['text']}:"
         f" {format_count(shape['params_total'])} params in all (vocabulary"
         f" {shape['vocab_size']:,}, context {shape['n_ctx']:,}; size counted:"
         f" {shape['counted'].replace('_', '-')})",

@@ -24,7 +24,7 @@ from scaling_law.forecast.published import (
 )
 from scaling_law.forecast.target import Wish, consequences, decision_lines, settle
 from scaling_law.forecast.text import format_prediction, prediction_json
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_count
 
 DEFAULT_RESULTS = "results"
@@ -125,7 +125,7 @@ class FoundLaw:
     source: Path | None = None
 
     @property
-    def template(self) -> ModelSpec | None:
+    def template(self) -> Model | None:
         """A model of the sweep the law was fitted to; None for tables and published laws."""
         if self.source is None or not self.source.is_dir():
             return None
@@ -194,7 +194,7 @@ def for_law(
     level: float,
     origin: str,
     wish: Wish | None = None,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
 ) -> Forecast:
     """Forecast with one fitted law; the others count towards the interval.
 
@@ -211,7 +211,7 @@ def _at(
     *,
     known: KnownLaws | None = None,
     wish: Wish | None = None,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
 ) -> Forecast:
     wish = wish or Wish()
     asked, choice = settle(fit, targets, wish)

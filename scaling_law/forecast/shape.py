@@ -1,17 +1,15 @@
-"""A parameter count as a concrete transformer: layers, width, heads."""
+"""A parameter count as a concrete model: of a GPT layers, width, heads."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from scaling_law.errors import ConfigError
+from scaling_law.spec.architectures import architecture_of, sized_beyond, template_of
 from scaling_law.spec.counts import CONVENTIONS, count_params
-from scaling_law.spec.run import ModelSpec
-from scaling_law.spec.scales import model_of, shape_for
+from scaling_law.spec.run import Model, ModelSpec
 
-# d_model / n_layer of GPT-3 175B (12288 / 96; Brown 2020, arXiv 2005.14165, table 2.1) and of
-# LLaMA 7B and 13B (4096 / 32, 5120 / 40; Touvron 2023, arXiv 2302.13971, table 2).
-LARGE_ASPECT_RATIO = 128.0
 # Ten thousand GPT-3s; the search over widths grows with the square root of the parameters.
 _MOST_PARAMS = 2e15
 # Vocabulary and context of GPT-2's and GPT-3's size, in tokens; untied head.
@@ -21,44 +19,43 @@ LARGE_MODEL = ModelSpec(
 
 
 def concrete_model(
-    params: float, convention: str = "total", template: ModelSpec | None = None
-) -> ModelSpec:
+    params: float, convention: str = "total", template: Model | None = None
+) -> Model:
     """The model nearest to ``params`` parameters, counted as ``convention`` says.
 
-    It follows the named scales (``shape_for``'s rule ``ladder``). The deepest of those has 32
-    layers, which would make larger models ever wider: where the ladder is wider than
-    ``LARGE_ASPECT_RATIO`` times its depth (from about 7e9 parameters) the shape keeps to that
-    ratio, so that 175e9 gives GPT-3's 96 layers of 12288. Heads are at most 64 wide, as
-    everywhere here. ``template`` gives vocabulary, context and the rest (None: ``LARGE_MODEL``).
-    Raises ``ConfigError`` when no shape comes within 25%.
+    Its shape follows the rule that the architecture has for sizes beyond a grid's. ``template``
+    gives architecture, vocabulary, context and the rest (None: ``LARGE_MODEL``). Raises
+    ``ConfigError`` when no shape comes near, or the architecture has no such rule.
     """
     if convention not in CONVENTIONS:
         raise ConfigError(f"convention {convention!r}: expected {', '.join(CONVENTIONS)}")
     if not (math.isfinite(params) and 1 <= params <= _MOST_PARAMS):
         raise ConfigError(f"params is {params:.3g}, expected 1 to {_MOST_PARAMS:.0e} for a shape")
-    template = template or LARGE_MODEL
     try:
-        scale = shape_for(params, convention, template)
-        if scale.d_model > LARGE_ASPECT_RATIO * scale.n_layer:
-            scale = shape_for(params, convention, template, LARGE_ASPECT_RATIO)
+        return sized_beyond(params, convention, template_of(template or LARGE_MODEL))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return model_of(scale, template)
 
 
 def concrete_shape(
-    params: float, convention: str = "total", template: ModelSpec | None = None
-) -> dict[str, int]:
-    """``concrete_model`` as ``n_layer``, ``d_model``, ``n_head``, ``d_ff``, ``vocab_size``,
-    ``n_ctx`` and its counts ``params_total``, ``params_non_embedding``, ``params_matmul``."""
-    model = concrete_model(params, convention, template)
+    params: float, convention: str = "total", template: Model | None = None
+) -> dict[str, Any]:
+    """``shape_facts`` of ``concrete_model``."""
+    return shape_facts(concrete_model(params, convention, template))
+
+
+def shape_facts(model: Model) -> dict[str, Any]:
+    """A model's shape and counts.
+
+    The keys of its shape (of a GPT ``n_layer``, ``d_model``, ``n_head``, ``n_kv_head``, ``d_ff``),
+    ``vocab_size``, ``n_ctx``, ``params_total``, ``params_non_embedding``, ``params_matmul``, and
+    ``text``, the shape in words.
+    """
     counts = count_params(model)
     return {
-        "n_layer": model.n_layer,
-        "d_model": model.d_model,
-        "n_head": model.n_head,
-        "d_ff": model.d_ff,
+        **model.dimensions,
         "vocab_size": model.vocab_size,
         "n_ctx": model.n_ctx,
         **{f"params_{name}": counts.by(name) for name in CONVENTIONS},
+        "text": architecture_of(model).shape_text(model),
     }

@@ -25,7 +25,7 @@ from scaling_law.forecast.hardware import (
 )
 from scaling_law.forecast.optima import Choice, Loss, inference_aware, over_trained
 from scaling_law.forecast.shape import concrete_shape
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_count, format_dollars
 
 DEFAULT_GPU = "H100"
@@ -126,7 +126,7 @@ def consequences(
     prediction: Prediction,
     wish: Wish,
     choice: Choice | None,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
 ) -> dict[str, Any]:
     """``shape``, ``cost``, ``over_training`` and ``serving``, each None where it does not apply.
 
@@ -177,9 +177,8 @@ def decision_lines(found: Mapping[str, Any], *, refused: bool = False) -> list[s
     if shape := found["shape"]:
         counted = shape["counted"].replace("_", "-")
         lines.append(
-            f"a shape of that size: {shape['n_layer']} layers, width {shape['d_model']},"
-            f" {shape['n_head']} heads ({shape['vocabulary']} vocabulary {shape['vocab_size']:,}"
-            f" and context {shape['n_ctx']:,}; params counted: {counted})"
+            f"a shape of that size: {shape['text']} ({shape['vocabulary']} vocabulary"
+            f" {shape['vocab_size']:,} and context {shape['n_ctx']:,}; params counted: {counted})"
         )
     over = found["over_training"]
     if over and over["compute_ratio"] > 1.005 and not refused:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.forecast.shape import concrete_model
+from scaling_law.forecast.shape import concrete_model, shape_facts
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import CONVENTIONS, count_params, memory_bytes
 from scaling_law.spec.hyperparams import (
     MAX_BATCH_TOKENS,
@@ -16,7 +17,7 @@ from scaling_law.spec.hyperparams import (
     load_rule,
     rule_for,
 )
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_bytes, format_count
 
 PURPOSES = ("train", "serve")
@@ -36,7 +37,7 @@ class Recipe:
     ``train_bytes`` and ``serve_bytes``: memory to train it and to serve it, over all devices.
     """
 
-    model: ModelSpec
+    model: Model
     tokens: float
     counted: str
     assumed: bool
@@ -53,12 +54,9 @@ class Recipe:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """Layers, width, heads and what they come to under each count."""
-        names = ("n_layer", "d_model", "n_head", "d_ff", "vocab_size", "n_ctx")
-        counts = count_params(self.model)
+        """The model's shape and what it comes to under each count."""
         return {
-            **{name: getattr(self.model, name) for name in names},
-            **{f"params_{name}": counts.by(name) for name in CONVENTIONS},
+            **shape_facts(self.model),
             "counted": self.counted + (" (assumed)" if self.assumed else ""),
         }
 
@@ -112,7 +110,7 @@ def make_recipe(
     tokens: float,
     convention: str,
     *,
-    template: ModelSpec | None = None,
+    template: Model | None = None,
     rule: str | None = None,
 ) -> Recipe:
     """A model of ``params`` to be trained on ``tokens``, by the named ``rule`` (None: by size).
@@ -140,7 +138,7 @@ def make_recipe(
     )
 
 
-def needed_bytes(model: ModelSpec, purpose: str) -> int:
+def needed_bytes(model: Model, purpose: str) -> int:
     """Bytes to ``train`` a model or to ``serve`` it, over all devices, the runtime's own aside.
 
     Training: AdamW in mixed precision, 18 bytes a parameter, and the activations of one sequence
@@ -149,12 +147,11 @@ def needed_bytes(model: ModelSpec, purpose: str) -> int:
     """
     if purpose == "train":
         return memory_bytes(model, 1, "bf16", gradient_checkpointing=True)
-    kept = 2 * model.n_layer * model.n_ctx * model.n_kv_head * model.head_size
-    return 2 * (count_params(model).total + kept)
+    return 2 * (count_params(model).total + architecture_of(model).cache_numbers(model))
 
 
 def largest_that_fits(
-    limit_bytes: float, purpose: str, convention: str, template: ModelSpec | None = None
+    limit_bytes: float, purpose: str, convention: str, template: Model | None = None
 ) -> float:
     """The most parameters, counted as ``convention`` says, that ``limit_bytes`` hold.
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from scaling_law.plan.plan import Plan, has_fast_loss
+from scaling_law.plan.plan import Plan, PlannedRun, has_fast_loss
+from scaling_law.spec.architectures import architecture_of
 
 LEAST_SECONDS = 600.0
 
@@ -20,11 +21,18 @@ def with_compiled(plan: Plan, policy: str) -> Plan:
         return plan
     runs = tuple(
         dataclasses.replace(run, resources=dataclasses.replace(run.resources, compiled=True))
-        if run.resources.stack is None and run.seconds >= LEAST_SECONDS and has_fast_loss(run.spec)
+        if _gains(run)
         else run
         for run in plan.runs
     )
     return dataclasses.replace(plan, runs=runs)
+
+
+def _gains(run: PlannedRun) -> bool:
+    """Whether a run is long enough, and its parts can be compiled."""
+    if run.resources.stack is not None or run.seconds < LEAST_SECONDS:
+        return False
+    return has_fast_loss(run.spec) and architecture_of(run.spec.model).compiles
 
 
 def compiled_words(plan: Plan) -> list[str]:

@@ -20,7 +20,7 @@ from typing import Any
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import ModelSpec, to_json
+from scaling_law.spec.run import Model, to_json
 from scaling_law.units import format_count
 from scaling_law.versions import PROFILE
 
@@ -69,7 +69,7 @@ class DeviceProfile:
     def _rates(self) -> dict[int, float]:
         return {}
 
-    def flops_per_second(self, model: ModelSpec) -> float:
+    def flops_per_second(self, model: Model) -> float:
         """Training FLOP/s of one slot for ``model``: log-linear between the measured sizes."""
         params = count_params(model).matmul
         if params not in self._rates:  # a plan asks for the same few with every run
@@ -85,7 +85,7 @@ class DeviceProfile:
                 return slow + (fast - slow) * (size - low) / (high - low)
         return points[-1][1]
 
-    def seconds(self, model: ModelSpec, tokens: float) -> float:
+    def seconds(self, model: Model, tokens: float) -> float:
         """Estimated seconds of training on one slot."""
         return flops_per_token(model) * tokens / self.flops_per_second(model)
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from scaling_law import parts
 from scaling_law.config.load import SweepConfig
@@ -15,28 +16,22 @@ from scaling_law.config.schema import (
     HORIZONS,
     FlopsLadder,
     GridEntry,
-    Shape,
     SizeRange,
 )
 from scaling_law.decode import build_shared
 from scaling_law.errors import ConfigError, PlanError
+from scaling_law.spec.architectures import Architecture, Template, architecture_of, sized
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.hyperparams import RuleChoice, Sizing, beta2_for
 from scaling_law.spec.run import (
     DEFAULT_OPTIMIZER,
-    ModelSpec,
+    DEFAULT_PARAMETRISATION,
+    Model,
     OptimSpec,
     RuleOverrides,
     ScheduleSpec,
-)
-from scaling_law.spec.scales import (
-    MODEL_SCALES,
-    Scale,
-    default_d_ff,
-    heads_for,
-    model_of,
-    shape_for,
+    StartFrom,
 )
 from scaling_law.spec.schedule import check_rates
 from scaling_law.units import format_count
@@ -69,12 +64,13 @@ class Course:
 
     With ``grow_from`` the trunk starts as that size's, of the same seed, after ``grow_step``
     steps of it (``grow_tokens``, as it was asked for); ``root`` is the size that growing began
-    with. ``grow_steps`` are the steps of this one's trunk that others grow from. ``growth`` fills
-    in what takes a look at all courses.
+    with. ``grow_steps`` are the steps of this one's trunk that others grow from.
+    ``start_from`` is the run whose final weights it starts from. ``growth`` fills in what takes a
+    look at all courses.
     """
 
     size: str
-    model: ModelSpec
+    model: Model
     seed: int
     optim: OptimSpec
     batch_tokens: int
@@ -86,6 +82,7 @@ class Course:
     grow_step: int = 0
     root: str | None = None
     grow_steps: tuple[int, ...] = ()
+    start_from: StartFrom | None = None
 
     @cached_property
     def horizon_names(self) -> tuple[str, ...]:
@@ -104,12 +101,12 @@ class Course:
 def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     """Every course of the grid, smallest size first.
 
-    ``train_tokens`` is the length of the training text, where known. Raises ``PlanError``
-    with a line for each thing in the grid that cannot be run as asked.
+    ``train_tokens`` is the length of the training split, where known. Raises ``PlanError`` with a
+    line for each thing in the grid that cannot be run as asked.
     """
     problems: dict[str, None] = {}
     courses: list[Course] = []
-    seen: set[tuple[ModelSpec, int, str]] = set()
+    seen: set[tuple[Model, int, str]] = set()
     for number, entry in enumerate(config.grid):
         where = config.where("grid", number, "sizes")
         try:
@@ -121,7 +118,7 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
         longest = 0
         for name, model in sizes:
             try:
-                course = _course(config, number, entry, name, model)
+                course = _course(config, number, entry, name, model, train_tokens)
             except PlanError as problem:
                 problems.update(dict.fromkeys(problem.lines))
                 continue
@@ -161,97 +158,83 @@ def _points(entry: GridEntry) -> int:
 
 def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> str | None:
     allowed = config.data.max_epochs
-    if train_tokens is None or longest <= train_tokens * allowed:
+    if train_tokens is None or allowed is None or longest <= train_tokens * allowed:
         return None
+    of, larger = ("task", "more examples") if config.task_sizes else ("corpus", "a larger corpus")
     return (
         f"the longest horizon, {format_count(longest)} tokens, is"
-        f" {longest / max(train_tokens, 1):.3g} epochs of the corpus's {format_count(train_tokens)}"
+        f" {longest / max(train_tokens, 1):.3g} epochs of the {of}'s {format_count(train_tokens)}"
         f" training tokens, more than data.max_epochs {allowed:g}; shorten the horizon,"
-        " take a larger corpus or raise data.max_epochs"
+        f" take {larger} or raise data.max_epochs"
     )
 
 
-def _template(config: SweepConfig) -> ModelSpec:
-    section = config.model
-    return ModelSpec(
-        vocab_size=config.data.vocab_size,
-        n_ctx=section.n_ctx,
-        n_layer=1,
-        d_model=2,
-        n_head=1,
-        n_kv_head=1,
-        d_ff=1,
-        norm=section.norm,
-        position=section.position,
-        activation=section.activation,
-        qk_norm=section.qk_norm,
-        tied=section.tied,
+def _template(config: SweepConfig) -> Template:
+    if config.vocab_size < 2 or (config.task_sizes and config.task_sizes.inputs != "ids"):
+        raise PlanError(
+            f"{config.where('data', 'source')}: the task's inputs are {config.task_sizes.inputs},"
+            f" with a vocabulary of {config.vocab_size}; the model reads ids, of at least 2 kinds"
+        )
+    architecture = config.choice("architecture")
+    if architecture.reference.source_sha256 is not None and architecture.part.build is None:
+        raise PlanError(
+            f"{config.where('model', 'architecture')}: {architecture.spelled} gives no module:"
+            " expected build=... in its ARCHITECTURE"
+        )
+    parametrisation = config.choice("parametrisation").component
+    usual = parametrisation == Component(name=DEFAULT_PARAMETRISATION)
+    return Template(
+        architecture=architecture.component,
+        settings=architecture.settings,
+        vocab_size=config.vocab_size,
+        n_ctx=config.n_ctx,
+        parametrisation=None if usual else parametrisation,
     )
 
 
-def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, ModelSpec]]:
+def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
     template = _template(config)
     if isinstance(entry.sizes, SizeRange):
         return _range(config.where("grid", number, "sizes"), entry.sizes, template)
-    found: list[tuple[str, ModelSpec]] = []
+    part: Architecture = config.choice("architecture").part
+    sizes: list[tuple[str, Model]] = []
     problems = []
     for position, size in enumerate(entry.sizes):
         try:
-            if isinstance(size, Shape):
-                model = _explicit(size, template)
-                found.append((size_name(model), model))
+            if isinstance(size, str):
+                sizes.append((size, part.make(template, part.scales[size])))
             else:
-                found.append((size, model_of(MODEL_SCALES[size], template)))
+                model = part.make(template, size)
+                sizes.append((size_name(model), model))
         except ValueError as problem:
             problems.append(f"{config.where('grid', number, 'sizes', position)}: {problem}")
     if problems:
         raise PlanError(*problems)
-    return found
+    return sizes
 
 
-def _range(where: str, sizes: SizeRange, template: ModelSpec) -> list[tuple[str, ModelSpec]]:
+def _range(where: str, sizes: SizeRange, template: Template) -> list[tuple[str, Model]]:
     low, high = sizes.params
     ratio = (high / low) ** (1 / max(1, sizes.count - 1))
-    found: list[tuple[str, ModelSpec]] = []
+    made: list[tuple[str, Model]] = []
     for position in range(sizes.count):
         wanted = low * ratio**position
         try:
-            scale = shape_for(wanted, sizes.convention, template, sizes.aspect_ratio)
+            model = sized(wanted, sizes.convention, template, sizes.aspect_ratio)
         except ValueError as problem:
             raise PlanError(f"{where}: {problem}") from None
-        model = model_of(scale, template)
-        if any(model == other for _, other in found):
+        if any(model == other for _, other in made):
             raise PlanError(
                 f"{where}: {sizes.count} sizes are too many for this range: two of them have"
-                f" {scale.n_layer} layers of width {scale.d_model}; lower count or widen params"
+                f" {architecture_of(model).shape_text(model)}; lower count or widen params"
             )
-        found.append((size_name(model), model))
-    return found
+        made.append((size_name(model), model))
+    return made
 
 
-def _explicit(shape: Shape, template: ModelSpec) -> ModelSpec:
-    scale = Scale(n_layer=shape.n_layer, d_model=shape.d_model, n_head=shape.n_head)
-    return dataclasses.replace(
-        model_of(scale, template),
-        n_kv_head=shape.n_kv_head or shape.n_head,
-        d_ff=shape.d_ff or default_d_ff(shape.d_model, template.activation),
-    )
-
-
-def size_name(model: ModelSpec) -> str:
-    """``4x96-444k``: layers, width, non-embedding parameters, and heads or MLP if unusual."""
-    name = f"{model.n_layer}x{model.d_model}"
-    try:
-        usual_heads = heads_for(model.d_model)
-    except ValueError:
-        usual_heads = 0
-    if model.n_head != usual_heads:
-        name += f"h{model.n_head}"
-    if model.n_kv_head != model.n_head:
-        name += f"k{model.n_kv_head}"
-    if model.d_ff != default_d_ff(model.d_model, model.activation):
-        name += f"f{model.d_ff}"
-    return f"{name}-{format_count(count_params(model).non_embedding).replace('K', 'k')}"
+def size_name(model: Model) -> str:
+    """The name that a model's architecture gives its size."""
+    return architecture_of(model).size_name(model)
 
 
 def _seeds(
@@ -271,9 +254,14 @@ def _seeds(
 
 
 def _course(
-    config: SweepConfig, number: int, entry: GridEntry, name: str, model: ModelSpec
+    config: SweepConfig,
+    number: int,
+    entry: GridEntry,
+    name: str,
+    model: Model,
+    train_tokens: int | None,
 ) -> Course:
-    wanted = _horizons(entry, model)
+    wanted = _horizons(config, number, entry, model, train_tokens)
     tokens = [horizon for horizon, _ in wanted]
     choice = _overridden(config, rule_choice(config, model, tokens), model)
     batch = choice.batch_tokens
@@ -290,6 +278,9 @@ def _course(
     if entry.grow_from is not None:
         name += f"-from-{entry.grow_from}"
         name += f"-{format_count(entry.grow_at)}" if entry.grow_at is not None else ""
+    start = start_of(entry)
+    if start is not None:  # a label holds no more than the end of the other run's id
+        name += f"-on-{start.run_id[-10:]}"
     return Course(
         size=name,
         model=model,
@@ -301,10 +292,25 @@ def _course(
         where=config.where("grid", number, "grow_from"),
         grow_from=entry.grow_from,
         grow_tokens=entry.grow_at,
+        start_from=start,
     )
 
 
-def rule_choice(config: SweepConfig, model: ModelSpec, tokens: Sequence[float]) -> RuleChoice:
+def start_of(entry: GridEntry) -> StartFrom | None:
+    """The run whose final weights an entry's runs start from.
+
+    The hash of the weights is part of what is run, so they are looked up before
+    (``run.starts``); without it there is no plan.
+    """
+    start = entry.start_from
+    if start is None:
+        return None
+    if start.weights_sha256 is None:
+        raise PlanError(f"start_from {start.run}: its weights were not looked up")
+    return StartFrom(run_id=Path(start.run).name, weights_sha256=start.weights_sha256)
+
+
+def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> RuleChoice:
     """What the config's rule says for one size with horizons of ``tokens``, rising.
 
     Raises ``PlanError`` where the rule has no answer.
@@ -369,10 +375,30 @@ def _given(entry: GridEntry) -> str:
     return next(name for name in HORIZONS if getattr(entry, name) is not None)
 
 
-def _horizons(entry: GridEntry, model: ModelSpec) -> list[tuple[float, float | None]]:
+def _horizons(
+    config: SweepConfig,
+    number: int,
+    entry: GridEntry,
+    model: Model,
+    train_tokens: int | None,
+) -> list[tuple[float, float | None]]:
     """(tokens, IsoFLOP budget) of each horizon of one size, rising."""
     if entry.tokens is not None:
         return [(tokens, None) for tokens in sorted(entry.tokens)]
+    if entry.examples is not None:
+        return [(count * model.n_ctx, None) for count in sorted(entry.examples)]
+    if entry.epochs is not None:
+        where = config.where("grid", number, "epochs")
+        tokens = _epoch_tokens(config, where, model.n_ctx, train_tokens)
+        return [(count * tokens, None) for count in sorted(entry.epochs)]
+    if entry.steps is not None:
+        batch = _fixed_batch(config, model.n_ctx)
+        if batch is None:
+            raise PlanError(
+                f"{config.where('grid', number, 'steps')}: the batch, and so the length of a step,"
+                " would follow from the horizon; set optim.batch_tokens or optim.batch_examples"
+            )
+        return [(count * batch, None) for count in sorted(entry.steps)]
     if entry.tokens_per_param is not None:
         params = count_params(model).by(entry.convention)
         return [(ratio * params, None) for ratio in sorted(entry.tokens_per_param)]
@@ -380,11 +406,46 @@ def _horizons(entry: GridEntry, model: ModelSpec) -> list[tuple[float, float | N
     if entry.flops is not None:
         return [(budget / per_token, budget) for budget in sorted(entry.flops)]
     ladder = entry.flops_ladder
-    assert ladder is not None  # GridEntry holds exactly one of the four
+    assert ladder is not None  # GridEntry holds exactly one of them
     distance = math.log(ladder.tokens_near * per_token / ladder.base_flops)
     first = round(distance / math.log(ladder.ratio))
     budgets = [ladder.base_flops * ladder.ratio**i for i in range(first, first + ladder.count)]
     return [(budget / per_token, budget) for budget in budgets]
+
+
+def _epoch_tokens(config: SweepConfig, where: str, n_ctx: int, train_tokens: int | None) -> int:
+    """Tokens of the training split in whole sequences."""
+    if config.task_sizes:
+        train_tokens = config.task_sizes.train_tokens
+        if train_tokens is None:
+            raise PlanError(
+                f"{where}: the task's training examples have no end, nor do they an epoch; give"
+                " examples, tokens or steps"
+            )
+        return train_tokens
+    if train_tokens is None:
+        raise PlanError(
+            f"{where}: the length of the text is not known yet; run `slaw data prepare` with this"
+            " config first, or give tokens"
+        )
+    return (train_tokens - 1) // n_ctx * n_ctx  # the last of a sequence is only a target
+
+
+def _fixed_batch(config: SweepConfig, n_ctx: int) -> int | None:
+    """Tokens per step where the config sets them itself."""
+    examples = config.optim.batch_examples
+    if examples is None:
+        return config.optim.batch_tokens
+    if examples != "all":
+        return int(examples) * n_ctx
+    tokens = config.task_sizes.train_tokens if config.task_sizes else None
+    if tokens is None:
+        found = "a task's examples without end" if config.task_sizes else "text"
+        raise PlanError(
+            f"{config.where('optim', 'batch_examples')}: found all, and the data are {found};"
+            " expected a number"
+        )
+    return int(tokens)
 
 
 def _in_steps(
@@ -421,15 +482,15 @@ def _impossible(
     return None
 
 
-def _overridden(config: SweepConfig, choice: RuleChoice, model: ModelSpec) -> RuleChoice:
+def _overridden(config: SweepConfig, choice: RuleChoice, model: Model) -> RuleChoice:
     """The rule's choice with what ``optim`` sets itself."""
     optim = config.optim
     if optim.lr is not None:
         choice = dataclasses.replace(choice, lr=optim.lr)
     if optim.lr_mult != 1:
         choice = dataclasses.replace(choice, lr=float(f"{choice.lr * optim.lr_mult:.6g}"))
-    if optim.batch_tokens is not None:
-        batch = optim.batch_tokens
+    batch = _fixed_batch(config, model.n_ctx)
+    if batch is not None:
         if batch % model.n_ctx:
             below = batch // model.n_ctx * model.n_ctx
             near = [str(b) for b in (below, below + model.n_ctx) if b]

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from scaling_law.errors import PlanError
 from scaling_law.plan.grid import Course
+from scaling_law.spec.architectures import why_not_grown
 from scaling_law.spec.counts import train_flops
-from scaling_law.spec.run import Growth, RunSpec, why_not_grown
+from scaling_law.spec.run import Growth, RunSpec
 from scaling_law.units import format_count
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scaling_law.spec.counts import memory_bytes
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 from scaling_law.units import format_bytes
 
 # Of a large corpus the system keeps in memory what it has room for; so much is counted on.
@@ -22,7 +22,7 @@ class SlotFit:
     memory_bytes: int
 
 
-def data_bytes(model: ModelSpec, train_tokens: int | None) -> int:
+def data_bytes(model: Model, train_tokens: int | None) -> int:
     """Tokens mapped from disk, and the shuffle of an epoch while it is made."""
     tokens = train_tokens or 0
     width = 2 if model.vocab_size <= 2**16 else 4
@@ -31,7 +31,7 @@ def data_bytes(model: ModelSpec, train_tokens: int | None) -> int:
 
 
 def fit_slot(
-    model: ModelSpec,
+    model: Model,
     batch_seqs: int,
     precision: str,
     *,

@@ -34,11 +34,14 @@ from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
     MAX_LABEL,
+    STAGE_TAG,
     Branch,
+    DataSpec,
     EarlyStop,
     Growth,
     Resources,
     RunSpec,
+    TaskSpec,
     resources_from_json,
     run_spec_from_json,
     to_json,
@@ -61,7 +64,7 @@ class PlannedRun:
 
     ``seconds`` on one slot; ``memory_bytes`` its peak, the runtime included; ``flops_spent``
     by this run only and ``flops_alone`` as if trained from step 0; ``epochs`` of the training
-    text (None while its length is unknown).
+    split (None while the length of a text is unknown, 0 where a task's examples have no end).
     """
 
     spec: RunSpec
@@ -234,16 +237,22 @@ def read_plan(path: Path) -> Plan:
         raise PlanError(f"{path}: {problem}") from None
 
 
-def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int | None) -> Plan:
+# The length of the training split, or that of each arm's data; None while unknown, or where a
+# task's examples have no end.
+TrainTokens: TypeAlias = int | Mapping[DataSpec | TaskSpec, int | None] | None
+
+
+def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: TrainTokens) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
-    ``train_tokens`` is the length of the training text, None while unknown. Raises
-    ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
+    Raises ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
     """
     refuse_too_many(config)
     limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
     slot_bytes = limit_bytes // profile.slots
-    planners = [_Planner(arm, profile, slot_bytes, train_tokens) for arm in config.arms]
+    planners = [
+        _Planner(arm, profile, slot_bytes, _tokens_of(arm, train_tokens)) for arm in config.arms
+    ]
     left_out: list[LeftOut] = []
     courses: list[_Fitted] = []
     problems: dict[str, None] = {}
@@ -279,10 +288,22 @@ def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int 
         left_out=tuple(left_out),
         seconds_estimate=seconds,
         disk_bytes=_disk_bytes(runs, profile.slots),
-        train_tokens=train_tokens,
+        train_tokens=_only(planner.train_tokens for planner in planners),
         time_limit_seconds=config.limits.time,
         memory_limit_bytes=limit_bytes,
     )
+
+
+def _tokens_of(arm: Arm, train_tokens: TrainTokens) -> int | None:
+    if isinstance(train_tokens, Mapping):
+        return train_tokens[arm.config.data_spec]
+    return train_tokens
+
+
+def _only(numbers: Iterable[int | None]) -> int | None:
+    """The one number that all are; None for several."""
+    different = set(numbers)
+    return different.pop() if len(different) == 1 else None
 
 
 def _joined(words: Iterable[str]) -> str:
@@ -340,7 +361,7 @@ class _Planner:
         self.profile = profile.at(self.precision)
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
-        self.data, self.eval = self.config.data.spec(), self.config.eval.spec()
+        self.data, self.eval = self.config.data_spec, self.config.eval.spec()
         objective = self.config.choice("objective").component
         self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
         self.probes = tuple(choice.component for choice in self.config.choices["probe"]) or None
@@ -356,13 +377,20 @@ class _Planner:
         An arm stands behind the size: ``nano55k-weight_decay0.3-seed0-h4.19M``.
         """
         last = "trunk" if horizon is None else course.horizon_names[horizon.index]
-        tail = f"seed{course.seed}-{last}"
+        stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
+        tail = f"seed{course.seed}-{last}{stage}"
         if not self.arm:
             return f"{course.size}-{tail}"
         label = f"{course.size}-{arm_label(self.arm)}-{tail}"
         if len(label) <= MAX_LABEL:
             return label
         return f"{course.size}-{arm_digest(self.arm)}-{tail}"
+
+    @property
+    def stage_tag(self) -> tuple[tuple[str, str], ...]:
+        """The tag of runs of a later stage; those of the first stage have none."""
+        stage = self.config.stage
+        return () if stage is None else ((STAGE_TAG, str(stage)),)
 
     def fit(self, course: Course) -> SlotFit | str:
         """The largest micro-batch that fits a slot, or why none does."""
@@ -430,10 +458,11 @@ class _Planner:
             precision=self.precision,
             seed=course.seed,
             branch=branch,
-            tags=(*_tags(course, horizon), *arm_tags(self.arm)),
+            tags=(*_tags(course, horizon), *self.stage_tag, *arm_tags(self.arm)),
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
+            start_from=course.start_from,
             objective=self.objective,
             probes=self.probes,
         )
@@ -452,8 +481,15 @@ class _Planner:
             memory_bytes=fit.memory_bytes,
             flops_spent=train_flops(course.model, own_tokens),
             flops_alone=train_flops(course.model, spec.tokens),
-            epochs=spec.tokens / self.train_tokens if self.train_tokens else None,
+            epochs=self.epochs(spec.tokens),
         )
+
+    def epochs(self, tokens: int) -> float | None:
+        """Passes over the training split; 0 where a task's examples have no end, None where the
+        length of the text is not known yet."""
+        if self.train_tokens:
+            return tokens / self.train_tokens
+        return 0.0 if isinstance(self.data, TaskSpec) else None
 
     def runs(
         self,
@@ -493,7 +529,8 @@ class _Planner:
 def has_fast_loss(spec: RunSpec) -> bool:
     """Whether a model may compute the run's loss itself, in a stack or compiled."""
     objective = parts.load("objective", spec.objective_component.reference)
-    return bool(objective.fast)
+    # a task may weigh its targets, or have fewer than positions
+    return bool(objective.fast) and isinstance(spec.data, DataSpec)
 
 
 def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:

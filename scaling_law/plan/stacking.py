@@ -20,15 +20,10 @@ from scaling_law.plan.plan import (
     has_fast_loss,
     tasks_of,
 )
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, memory_bytes
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model, RunSpec
 
-# Widest model -> how much faster a stack is than its members in turn, measured at 512 tokens a
-# step and three members; fewer tokens or more members gain more.
-CPU_GAINS = ((24, 1.35), (32, 1.25), (48, 1.2), (64, 1.15))
-# More tokens a step leave little starting to share, and from a vocabulary of 2,048 on a lone run's
-# head is faster than a stack's.
-MOST_BATCH_TOKENS, MOST_VOCAB = 512, 2047
 # On a GPU models below this are a string of starts; the gain is unmeasured and not counted on.
 GPU_PARAMS_MATMUL = 15_000_000
 MOST_MEMBERS = {"cpu": 16}
@@ -37,25 +32,31 @@ MOST_MEMBERS_ON_GPU = 128
 _WORTHWHILE = 0.98
 
 
-def gain(model: ModelSpec, batch_tokens: int, device_kind: str) -> float:
-    """How many times as fast a stack is as its members in turn; 1 where none is made."""
-    small = batch_tokens <= MOST_BATCH_TOKENS and model.vocab_size <= MOST_VOCAB
-    if device_kind == "cpu" and small:
-        return next((found for width, found in CPU_GAINS if model.d_model <= width), 1.0)
-    return 1.0
+def gain(model: Model, batch_tokens: int, device_kind: str) -> float:
+    """How many times as fast a stack is as its members in turn.
+
+    1 where that is not known, 0 where the model's architecture has no program for several.
+    """
+    stack_gain = architecture_of(model).stack_gain
+    return stack_gain(model, batch_tokens, device_kind) if stack_gain else 0.0
+
+
+def _optimizer_stacks(spec: RunSpec) -> bool:
+    """Whether the run's optimizer knows stacks."""
+    optimizer = parts.load("optimizer", spec.optim.component.reference)
+    return bool(optimizer.stacks)
 
 
 def stackable(run: PlannedRun, device_kind: str) -> bool:
     """Whether ``run`` can share a program at all."""
     if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
         return False  # it hardly fits a slot alone
-    if not has_fast_loss(run.spec):
+    if not (has_fast_loss(run.spec) and _optimizer_stacks(run.spec)):
         return False
-    if not parts.load("optimizer", run.spec.optim.component.reference).stacks:
-        return False
+    faster = gain(run.spec.model, run.spec.batch_tokens, device_kind)
     if device_kind == "cpu":
-        return gain(run.spec.model, run.spec.batch_tokens, device_kind) > 1
-    return count_params(run.spec.model).matmul < GPU_PARAMS_MATMUL
+        return faster > 1
+    return faster > 0 and count_params(run.spec.model).matmul < GPU_PARAMS_MATMUL
 
 
 def with_stacks(plan: Plan) -> Plan:

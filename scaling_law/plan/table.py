@@ -11,9 +11,10 @@ from scaling_law import text_columns
 from scaling_law.plan.compiling import compiled_words
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import kept_words
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model, TaskSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (
@@ -29,7 +30,7 @@ def render_plan(plan: Plan) -> str:
 
     The runs of an arm stand together, under its name.
     """
-    lines = [*_table(plan), "", *_totals(plan), *_left_out(plan), "", *_CONVENTIONS]
+    lines = [*_table(plan), "", *_totals(plan), *_left_out(plan), "", *_notes(plan)]
     return "\n".join(lines) + "\n"
 
 
@@ -64,18 +65,21 @@ def arm_lines(plan: Plan) -> list[str]:
     return [f"arms: {len(rows)}", *text_columns.numbers(rows, words=(0, 4))]
 
 
+def _notes(plan: Plan) -> list[str]:
+    """How the table counts: what the architectures say of it, and what holds for all."""
+    models = dict.fromkeys(run.spec.model for run in plan.runs)
+    notes = (line for model in models for line in architecture_of(model).notes)
+    return [*dict.fromkeys(notes), *_CONVENTIONS]
+
+
 _CONVENTIONS = (
-    "params: non-emb = blocks and final norm; matmul = matrices of blocks and head; total = all"
-    " stored, a tied head once",
-    "FLOPs: exact = 6 params_matmul + 12 layers context width per token, forward and backward,"
-    " causality not halved",
     "a branch's tokens, epochs and steps count from its trunk's step 0; its FLOPs and time only"
     " what it adds",
 )
 
 
 @lru_cache(maxsize=4096)
-def _params(model: ModelSpec) -> tuple[str, str, str]:
+def _params(model: Model) -> tuple[str, str, str]:
     params = count_params(model)
     return (
         format_count(params.non_embedding),
@@ -90,7 +94,7 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         ("  " if spec.branch else "") + spec.label,
         *_params(spec.model),
         format_count(spec.tokens),
-        "?" if run.epochs is None else f"{run.epochs:.2g}",
+        "?" if run.epochs is None else _epochs(run.epochs),
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
         f"{spec.optim.lr:.3g}",
@@ -102,18 +106,19 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
     )
 
 
+def _epochs(epochs: float) -> str:
+    return f"{epochs:.0f}" if epochs >= 100 else f"{epochs:.2g}"
+
+
 def _totals(plan: Plan) -> list[str]:
     points = sum(run.spec.kind != "trunk" for run in plan.runs)
     trunks = len(plan.runs) - points
     limit = ""
     if plan.time_limit_seconds is not None:
         limit = f" (limit {format_seconds(plan.time_limit_seconds)})"
-    corpus = "not prepared yet: epochs unknown"
-    if plan.train_tokens is not None:
-        corpus = f"{format_count(plan.train_tokens)} training tokens"
     return [
         f"{plan.name}: {count_of(len(plan.runs), 'run')}: {count_of(points, 'annealed point')},"
-        f" {count_of(trunks, 'trunk')}; {corpus}",
+        f" {count_of(trunks, 'trunk')}; {_train_split(plan)}",
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
         *arm_lines(plan),
@@ -130,6 +135,26 @@ def _totals(plan: Plan) -> list[str]:
         f" disk: {format_bytes(plan.disk_bytes)}",
         kept_words(plan),
     ]
+
+
+def _train_split(plan: Plan) -> str:
+    """What there is to train on."""
+    first = plan.runs[0].spec
+    different = len({run.spec.data for run in plan.runs})
+    if different > 1:
+        return f"{different} data sets"
+    if not isinstance(first.data, TaskSpec):
+        if plan.train_tokens is None:
+            return "not prepared yet: epochs unknown"
+        return f"{format_count(plan.train_tokens)} training tokens"
+    n_ctx = first.model.n_ctx
+    if plan.train_tokens is None:
+        return f"{first.data.name}: every training example, {count_of(n_ctx, 'token')} each, is new"
+    examples = plan.train_tokens // n_ctx
+    return (
+        f"{first.data.name}: {examples:,} training examples of {count_of(n_ctx, 'token')}, repeated"
+        " as often as the horizons say"
+    )
 
 
 def _stacks(plan: Plan) -> list[str]:

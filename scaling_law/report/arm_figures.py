@@ -24,8 +24,8 @@ _ROW_INCHES, _LEAST_INCHES = 0.38, 3.0
 class ArmPoints:
     """The runs of an arm as a figure has them.
 
-    ``flops`` are 6 × parameters × tokens and ``losses`` nats per token, a run each;
-    ``line`` is the law's least loss, (FLOPs, nats per token), empty without a law.
+    ``flops`` are 6 × parameters × tokens and ``losses`` in the objective's unit, a run each;
+    ``line`` is the law's least loss, (FLOPs, loss), empty without a law.
     """
 
     name: str
@@ -40,7 +40,7 @@ def colours(count: int) -> list[str]:
     return list(_COLOURS[:count]) if count <= len(_COLOURS) else style.ramp(count)
 
 
-def loss_figure(arms: Sequence[ArmPoints]) -> Figure | None:
+def loss_figure(arms: Sequence[ArmPoints], unit: str) -> Figure | None:
     """Every run of every arm, and the least loss for a budget by each arm's law."""
     losses = [loss for arm in arms for loss in arm.losses]
     if not losses:
@@ -56,7 +56,7 @@ def loss_figure(arms: Sequence[ArmPoints]) -> Figure | None:
         entries.append(Line2D([], [], color=colour, marker=marker, label=arm.name))
     style.flops_axis(axes, "x", "compute: 6 × parameters × tokens (FLOPs)")
     style.loss_axis(axes, min(losses), max(losses))
-    axes.set_ylabel("validation loss (nats per token)")
+    axes.set_ylabel(f"validation loss ({unit})")
     style.legend_below(figure, entries, 3)
     return figure
 
@@ -105,7 +105,7 @@ def _percent(log_ratio: float) -> float:
     return 100 * math.expm1(log_ratio)
 
 
-def document(arms: Sequence[ArmPoints], comparison: dict[str, Any]) -> dict[str, Any]:
+def document(arms: Sequence[ArmPoints], comparison: dict[str, Any], unit: str) -> dict[str, Any]:
     """What the page's script draws, and the comparison as ``slaw report SWEEP --json`` has it."""
     layers: list[dict[str, Any]] = []
     for i, (arm, colour) in enumerate(zip(arms, colours(len(arms)), strict=True)):
@@ -125,7 +125,7 @@ def document(arms: Sequence[ArmPoints], comparison: dict[str, Any]) -> dict[str,
         "title": "Loss against compute, arm by arm",
         "x": {"label": "compute: 6 × parameters × tokens (FLOPs)", "short": "FLOPs", "log": True,
               "words": "flops"},
-        "y": {"label": "validation loss (nats per token)", "log": True, "words": "loss"},
+        "y": {"label": f"validation loss ({unit})", "log": True, "words": "loss"},
         "layers": layers, "views": {},
     }  # fmt: skip
     return {

@@ -20,12 +20,13 @@ from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.files.record import RunRecord
 from scaling_law.fit.arms import (
     HEADINGS,
-    SEVERAL_TEXTS,
+    NO_COMMON_LOSS,
     ArmFit,
     ArmRuns,
     axis_keys,
     law_rows,
-    one_text,
+    loss_unit,
+    losses_compare,
     split_by,
     stored_or_fitted_arm,
 )
@@ -81,7 +82,7 @@ class Arms:
         """The document of ``slaw report SWEEP --json``: strict JSON, full precision."""
         return {
             "reference": self.fits[0].arm.name,
-            "losses_compare": one_text(self.runs),
+            "losses_compare": losses_compare(self.runs),
             "arms": [
                 {**fit.to_json(), **comparison.to_json()}
                 for fit, comparison in zip(self.fits, self.comparisons, strict=True)
@@ -119,8 +120,10 @@ def write_arms(
     points = tuple(_points(fit, name) for fit, name in zip(arms.fits, arms.names, strict=True))
     drawn = ""
     with style.applied():
-        if one_text(arms.runs):
-            svg = style.kept(arm_figures.loss_figure(points), figures, "arms_loss")
+        if losses_compare(arms.runs):
+            svg = style.kept(
+                arm_figures.loss_figure(points, loss_unit(arms.runs)), figures, "arms_loss"
+            )
             shows = "Validation loss against training compute, arm by arm"
             caption = (
                 "One mark a run. Lines: the least loss for a budget by the law of each arm alone;"
@@ -203,7 +206,10 @@ def _page(
     drawn: str,
 ) -> str:
     drawn, rules = style.classed(drawn)
-    live = Live(script=_SCRIPT.read_text(), values=arm_figures.document(points, arms.to_json()))
+    live = Live(
+        script=_SCRIPT.read_text(),
+        values=arm_figures.document(points, arms.to_json(), loss_unit(arms.runs)),
+    )
     theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
     sections = [
         _answer(arms),
@@ -269,8 +275,8 @@ def _answer(arms: Arms) -> Section:
     body += f'<div class="cards">{cards}</div>\n'
     if len(pairs) > _MOST_CARDS:
         body += paragraph(f"And {len(pairs) - _MOST_CARDS} more arms, in the table below.")
-    if not one_text(arms.runs):
-        body += note(sentence(SEVERAL_TEXTS))
+    if not losses_compare(arms.runs):
+        body += note(sentence(NO_COMMON_LOSS))
     rows = [
         (
             comparison.arm.name,
@@ -298,8 +304,8 @@ def _laws(arms: Arms) -> Section:
     body = ""
     if rows:
         caption = (
-            "The law of each arm alone, the one that best predicts its held-out runs; loss in nats"
-            " per token, parameters: matmul, intervals at 90%"
+            "The law of each arm alone, the one that best predicts its held-out runs; loss in"
+            f" {loss_unit(arms.runs)}, parameters: matmul, intervals at 90%"
         )
         body += table(caption, ("arm", *HEADINGS[1:]), rows, (0, 3))
     body += bullets(
@@ -330,7 +336,9 @@ def _losses(arms: Arms) -> Section:
         )
         for params, size, tokens in sorted(cells)
     ]
-    caption = "Final validation loss, nats per token, mean over seeds (± standard deviation)"
+    caption = (
+        f"Final validation loss, {loss_unit(arms.runs)}, mean over seeds (± standard deviation)"
+    )
     body = table(caption, ("size", "tokens", *arms.names), rows, 1)
     return Section(anchor="losses", heading="Losses side by side", body=body)
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from scaling_law.config.load import begun_config_key
 from scaling_law.errors import FitError
+from scaling_law.experiment.evidence import unfinished
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import CurvePoint, RunRecord, load_records, read_curve, read_failure
+from scaling_law.files.record import CurvePoint, RunRecord, load_records, read_curve
 from scaling_law.fit.approaches.envelope import PowerLine
 from scaling_law.fit.approaches.isoflop import IsoflopCell
 from scaling_law.fit.approaches.parametric import fit_law
@@ -132,7 +133,7 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
         records=records,
         curves=curves,
         plan=plan,
-        unfinished=tuple(_unfinished(sweep, plan)),
+        unfinished=tuple(unfinished(sweep, plan)),
         config_text=_text(sweep),
         round_texts=tuple(_round_texts(sweep)),
         fitted=fitted,
@@ -204,21 +205,6 @@ def _joint_fits(
             for name in dict.fromkeys(names)
         }
     return fits
-
-
-def _unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
-    """Runs begun or planned without a record; the last line of a failure says why."""
-    found = {}
-    for run in plan.runs if plan else ():
-        if not sweep.run(run.run_id).record.is_file():
-            found[run.run_id] = "planned, not finished"
-    for run_dir in sweep.run_dirs():
-        if run_dir.record.is_file():
-            continue
-        found[run_dir.path.name] = "not finished"
-        if run_dir.failure.is_file():
-            found[run_dir.path.name] = f"failed: {read_failure(run_dir)}"
-    return sorted(found.items())
 
 
 def _text(sweep: SweepDir) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,19 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from scaling_law.errors import ConfigError
+from scaling_law.experiment.analysis import Analysed
 from scaling_law.files.layout import SweepDir, atomic_write, check_folder
 from scaling_law.forecast.extrapolate import LARGEST
-from scaling_law.report import curves, explore, figures, findings, optimum, style, tables
+from scaling_law.report import (
+    curves,
+    experiment,
+    explore,
+    figures,
+    findings,
+    optimum,
+    style,
+    tables,
+)
 from scaling_law.report.arms import gather_arms, write_arms
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
@@ -37,7 +48,13 @@ class _Plot:
     wide: bool = False
 
 
-def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: float = 175e9) -> Path:
+def write_report(
+    sweep: SweepDir,
+    *,
+    out: Path | None = None,
+    target_params: float = 175e9,
+    analysed: Analysed | None = None,
+) -> Path:
     """Write the page (``<sweep>/report.html`` unless ``out``) and its figures; returns its path.
 
     Figures go to ``<sweep>/figures`` and numbers to ``<sweep>/tables``, or beside ``out``. The
@@ -55,17 +72,19 @@ def write_report(sweep: SweepDir, *, out: Path | None = None, target_params: flo
     evidence = gather_evidence(sweep, target_params)
     folder = sweep.figures if out is None else out.parent / f"{out.stem}-figures"
     numbers = sweep.tables if out is None else out.parent / f"{out.stem}-tables"
-    arms = gather_arms(sweep, evidence.records, evidence.plan)
-    drawn = ""
+    arms = gather_arms(sweep, evidence.records, evidence.plan) if analysed is None else None
+    drawn, findings_drawn = "", ""
     try:
         if arms is not None:
             write_arms(sweep, evidence, arms, path, folder, numbers)
             return path
         with style.applied():
+            for plot in _experiment_plots(analysed):
+                findings_drawn += _draw(plot, folder)
             for plot in _plots(evidence):
                 drawn += _draw(plot, folder)
         write_tables(evidence, numbers)
-        atomic_write(path, _page(evidence, drawn))
+        atomic_write(path, _page(evidence, drawn, analysed, findings_drawn))
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
     return path
@@ -80,12 +99,33 @@ def _draw(plot: _Plot, folder: Path) -> str:
     return drawing(inline, plot.caption, plot.shows, chart=plot.name, wide=plot.wide)
 
 
-def _page(evidence: Evidence, drawn: str) -> str:
+def _experiment_plots(analysed: Analysed | None) -> list[_Plot]:
+    return [
+        _Plot(
+            name=figure.name,
+            shows=figure.title,
+            caption=figure.caption,
+            make=functools.partial(experiment.draw, figure),
+            wide=experiment.is_wide(figure),
+        )
+        for figure in (analysed.findings.figures if analysed else ())
+    ]
+
+
+_BETWEEN = "\0"
+
+
+def _page(
+    evidence: Evidence, drawn: str, analysed: Analysed | None = None, findings_drawn: str = ""
+) -> str:
     body = paragraph("No figure can be drawn from these runs.")
-    drawn, rules = style.classed(drawn)
+    # at once, as the classes of styles are numbered by the page
+    classed, rules = style.classed(f"{findings_drawn}{_BETWEEN}{drawn}")
+    findings_drawn, _, drawn = classed.partition(_BETWEEN)
     if drawn:
         body = f'{_choices(evidence)}<div class="figures">{drawn}</div>\n'
     sections = [
+        experiment.section(analysed, findings_drawn) if analysed else None,
         findings.answer(evidence),
         Section(anchor="figures", heading="Figures", body=body),
         findings.law(evidence),
@@ -101,9 +141,10 @@ def _page(evidence: Evidence, drawn: str) -> str:
         "Made by slaw (scaling_law). This file needs no network; without scripts its figures are "
         "as drawn."
     )
-    title = f"Scaling law of the sweep “{evidence.name}”"
+    what = "The experiment" if analysed else "Scaling law of the sweep"
+    title = f"{what} “{evidence.name}”"
     live = Live(script=_SCRIPT.read_text(), values=explore.document(evidence))
-    theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
+    theme = rules + style.theme_css(f"{rules}{findings_drawn}{drawn}{embedded(live.values)}")
     return page(title, tables.size_words(evidence), kept, footer, theme, live)
 
 

@@ -183,9 +183,11 @@ def environment(evidence: Evidence) -> Section:
             ),
         ),
         ("threads a run", _distinct(r.threads for r in records)),
-        ("corpus", _distinct(d.corpus for d in data)),
+        ("corpus", _distinct(d.name for d in data)),
         ("corpus fingerprint", _distinct(r.corpus_fingerprint for r in records)),
-        ("tokenizer", _distinct(f"{d.tokenizer}, {d.vocab_size} tokens" for d in data)),
+        ("tokenizer", _distinct(
+            f"{r.spec.data.coding}, {r.spec.model.vocab_size} tokens" for r in records
+        )),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions)),
         ("code", _distinct(r.git_commit or "not a git checkout" for r in records)),
         ("finished", f"{min(r.finished_at for r in records)} to "

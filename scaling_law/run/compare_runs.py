@@ -23,8 +23,9 @@ COMPARED = (
     "run_id", "spec", "status", "kind", "params_total", "params_non_embedding", "params_matmul",
     "tokens", "tokens_unique", "flops_exact", "flops_6nd", "flops_spent", "val_loss_nats",
     "val_loss_sem_nats", "val_bits_per_byte", "corpus_fingerprint", "message", "metrics",
+    "metric_units", "loss_family", "loss_unit",
 )  # fmt: skip
-POINT_COMPARED = ("tokens", "train_loss_nats", "val_loss_nats", "lr", "grad_norm")
+POINT_COMPARED = ("tokens", "train_loss_nats", "val_loss_nats", "lr", "grad_norm", "metrics")
 _MOST_FIELDS = 8
 
 

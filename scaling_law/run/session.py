@@ -16,23 +16,25 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
+from scaling_law.data.access import DataOf, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
-from scaling_law.data.dataset import Dataset, open_dataset
-from scaling_law.data.prepare import dataset_folder
+from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, Preempted, SlawError
-from scaling_law.files import checksum
+from scaling_law.experiment.analysis import named_by
+from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.lease import Leases, LeaseWatch, clear_leftovers, wait_for
+from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftovers, wait_for
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
-from scaling_law.plan.plan import Plan, make_plan, read_plan
+from scaling_law.plan.plan import Plan, TrainTokens, make_plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
-from scaling_law.run import engines
+from scaling_law.run import engines, starts
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
-from scaling_law.units import count_of, format_count, format_seconds
+from scaling_law.spec.run import DataSpec
+from scaling_law.units import count_of, format_seconds
 
 if TYPE_CHECKING:
     from scaling_law.run.runner import SweepOutcome
@@ -50,6 +52,7 @@ class Request:
 
 
 Say = Callable[[str], None]
+Datasets = dict[DataOf, Dataset]
 
 
 def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
@@ -75,8 +78,21 @@ def _config(request: Request, kind: str) -> SweepConfig:
 
 def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
     read = functools.partial(
-        load_config, request.config, overrides=request.overrides, device_kind=kind
+        load_config,
+        request.config,
+        overrides=request.overrides,
+        device_kind=kind,
+        beside=Path(request.out) if request.out is not None else None,
     )
+    return _with_starts(request, _readable(request, read))
+
+
+def _with_starts(request: Request, config: SweepConfig) -> SweepConfig:
+    sweep = sweep_of(request, config)
+    return config.each(lambda one: starts.looked_up(one, sweep))
+
+
+def _readable(request: Request, read: Callable[..., SweepConfig]) -> SweepConfig:
     try:
         return read(corpus_problem=corpus_problem)
     except ConfigError as problem:
@@ -84,12 +100,13 @@ def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
             config = read()
         except ConfigError:
             raise problem from None
-        if _folder(request, config).data.is_file():
+        if sweep_of(request, config).data.is_file():
             return config
         raise
 
 
-def _folder(request: Request, config: SweepConfig) -> SweepDir:
+def sweep_of(request: Request, config: SweepConfig) -> SweepDir:
+    """The folder of the sweep of ``config``; it may not exist yet."""
     return SweepDir(Path(request.out or f"results/{config.name}"))
 
 
@@ -98,7 +115,13 @@ def sweep_folder(request: Request) -> SweepDir:
     if request.out is not None:
         return SweepDir(Path(request.out))
     config = load_config(request.config, overrides=request.overrides, device_kind="cpu")
-    return _folder(request, config)
+    return sweep_of(request, config)
+
+
+def has_stages(request: Request) -> bool:
+    """Whether the config names an experiment that decides its later runs by the earlier ones."""
+    chosen = _config(request, "cpu" if request.device == "auto" else request.device).choices
+    return any(choice.part.propose is not None for choice in chosen.get("experiment", ()))
 
 
 def resumed(request: Request) -> Request:
@@ -117,6 +140,12 @@ def resumed(request: Request) -> Request:
     sweep = SweepDir(folder)
     if not sweep.config.is_file():
         sweep = only_sweep(folder)
+    if sweep.stages.is_file():
+        device = request.device
+        if device == "auto" and sweep.plan.is_file():
+            device = read_plan(sweep.plan).device_kind
+        first = str(sweep.round_config(1))
+        return dataclasses.replace(request, config=first, device=device, out=str(sweep.path))
     if sweep.adaptive.is_file():
         raise ConfigError(
             f"{sweep.path}: begun with --adaptive; run the command that began it again, with its"
@@ -142,23 +171,26 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
 
     Epochs and the corpus's size are checked only if the data are already prepared.
     """
-    config, profile, tokens = inputs(request, say)
-    plan = _planned(config, profile, tokens)
-    if tokens is None:
+    config, profile = _config_and_profile(request, say)
+    tokens = _known_tokens(config)
+    plan = planned(config, profile, tokens)
+    if any(known is None and isinstance(data, DataSpec) for data, known in tokens.items()):
         say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
     return config, plan
 
 
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
-    """What a plan needs: config, device, and training tokens if they are already prepared."""
+    """What a plan needs: config, device, and training tokens if they are known by now."""
     config, profile = _config_and_profile(request, say)
-    folder = dataset_folder(config.data.spec())
-    if (folder / "meta.json").is_file():
-        return config, profile, open_dataset(folder).n_tokens("train")
-    return config, profile, None
+    return config, profile, known_train_tokens(config.data_spec)
 
 
-def _planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
+def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
+    return {data: known_train_tokens(data) for data in config.data_specs}
+
+
+def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens) -> Plan:
+    """The plan of a config on a device: stacks, compilation and kept weights decided as well."""
     plan = make_plan(config, profile, train_tokens=train_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
@@ -176,18 +208,18 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
     with _stoppable(), Leases() as leases:
         config, profile = _config_and_profile(request, say)
-        sweep = _folder(request, config)
+        sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            make_plan(config, profile, train_tokens=None)
+            make_plan(config, profile, train_tokens=_known_tokens(config))
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
         try:
-            dataset, plan = _agreed(config, profile, sweep, leases, say)
+            datasets, plan = _agreed(config, profile, sweep, leases, say)
         except SlawError:
             if is_new:
                 _remove_empty(sweep)
             raise
-        say(_opening(plan, dataset, sweep))
+        say(_opening(plan, datasets, sweep))
         executor = engines.start(config.choice("engine"), sweep, plan.slots)
         runner = Runner(plan, sweep, executor)
         trackers = chosen_trackers(config.choices["tracker"])
@@ -202,7 +234,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
 def _agreed(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, leases: Leases, say: Say
-) -> tuple[Dataset, Plan]:
+) -> tuple[Datasets, Plan]:
     """Data and plan of the sweep; one ``slaw run`` at a time decides on them.
 
     From then on ``leases`` shows other processes that this one works on the sweep.
@@ -215,9 +247,11 @@ def _agreed(
                 f"{sweep.path}: waiting for {holder.description}, which is planning it"
             ),
         )
-        clear_leftovers(lease, sweep.plan, sweep.config, sweep.data, sweep.dashboard)
-        for path in sweep.runners.glob(".*.tmp"):
-            path.unlink(missing_ok=True)
+        written = layout.leftovers(sweep.plan, sweep.config, sweep.data, sweep.dashboard)
+        try:
+            clear_leftovers(lease, [*written, *sweep.runners.glob(".*.tmp")])
+        except LeaseLost as lost:
+            raise Preempted(f"{lost}; run the same command again") from None
         began = sweep.data.exists()
         try:
             agreed = _prepared(config, profile, sweep, say)
@@ -246,24 +280,28 @@ def _stoppable() -> Iterator[None]:
 
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
-) -> tuple[Dataset, Plan]:
+) -> tuple[Datasets, Plan]:
     """Data and plan of a leased sweep folder: those it began with, or new ones."""
-    from scaling_law.run.pinned import begun_plan, keep_plan, pinned_data, refuse_other_recipe
+    from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
+    from scaling_law.run.pins import pinned_datasets
 
     plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
     if plan is None:
         _refuse_beside_others(sweep)
-        refuse_other_recipe(_planned(config, profile, None), sweep)
-    dataset = pinned_data(config, sweep, say)
+        refuse_other_recipe(planned(config, profile, _known_tokens(config)), sweep)
+    datasets = pinned_datasets(config.data_specs, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             news = "the config differs from the one its runs began with; adding new runs"
             if sweep.adaptive.is_file():
                 news = "a further round of its adaptive loop; adding new runs"
+            if sweep.stages.is_file():
+                news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
-        plan = _planned(config, profile, dataset.n_tokens("train"))
+        tokens = {data: datasets[data].train_tokens for data in config.data_specs}
+        plan = planned(config, profile, tokens)
         keep_plan(plan, config, sweep)
-    return dataset, plan
+    return datasets, plan
 
 
 def _refuse_beside_others(sweep: SweepDir) -> None:
@@ -297,7 +335,7 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
+def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
     """What the sweep will do, in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
     points = len(plan.runs) - trunks
@@ -305,9 +343,7 @@ def _opening(plan: Plan, dataset: Dataset, sweep: SweepDir) -> str:
         f"sweep {plan.name} -> {sweep.path}",
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
         f"precision: {plan.precision} ({plan.precision_reason})",
-        f"data: {dataset.meta['spec']['corpus']}, corpus {dataset.fingerprint},"
-        f" {format_count(dataset.n_tokens('train'))} training tokens of"
-        f" {dataset.bytes_per_token('train'):.2f} bytes, vocabulary {dataset.vocab_size}",
+        *(f"data: {dataset.summary}" for dataset in datasets.values()),
         f"plan: {count_of(points, 'annealed point')} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
@@ -342,7 +378,8 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same command again to retry")
     elif last:
         by = by_options(varying_keys(arms_of([run.spec for run in plan.runs])))
-        lines.append(f"next: slaw fit {sweep.path}{by}")
+        following = f"fit {sweep.path}{by}" if named_by(sweep) is None else f"report {sweep.path}"
+        lines.append(f"next: slaw {following}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)

@@ -16,9 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scaling_law import parts
 from scaling_law.config.compose import Choice
-from scaling_law.data.dataset import Dataset, open_dataset
-from scaling_law.data.prepare import prepare
+from scaling_law.data.access import DataOf, open_data, prepared_data
+from scaling_law.data.dataset import Dataset
+from scaling_law.data.prepare import META
 from scaling_law.errors import EXIT_OK, EXIT_RUN_FAILED, ConfigError, RunFailed, SlawError, quoted
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir, SweepDir
@@ -28,7 +30,9 @@ from scaling_law.plan.plan import Plan, PlannedRun, read_plan
 from scaling_law.run import engines
 from scaling_law.run.compare_runs import RunComparison, compare
 from scaling_law.run.engines import Executor, SubmissionState
+from scaling_law.run.pins import Pin, pin_of, read_pins, write_pins
 from scaling_law.run.runner import Runner
+from scaling_law.run.starts import copy_start
 from scaling_law.run.sweep_state.progress import SweepProgress
 from scaling_law.spec.run import Resources, resources_from_json, to_json
 
@@ -63,16 +67,16 @@ def verify(
     """
     records = _records(sweep)
     asked = _chosen(sweep, records, wanted)
-    dataset = _dataset(sweep, asked)
+    parts.read_copies(sweep.path)
+    pins = _pins(sweep, asked)
     with tempfile.TemporaryDirectory(prefix="slaw-verify-") as name:
         again = SweepDir(Path(name) / "sweep")
         runs, given = _family(sweep, again, records, asked, device)
-        content = {
-            "spec": to_json(asked[0].spec.data),
-            "folder": str(dataset.folder),
-            "fingerprint": dataset.fingerprint,
-        }
-        layout.write_json(again.data, content)
+        for run in runs:
+            copy_start(run.spec, sweep, again)
+        write_pins(again, pins)
+        if (sweep.path / "parts").is_dir():
+            shutil.copytree(sweep.path / "parts", again.path / "parts")
         say(_opening(asked, runs, given))
         plan = _plan(runs, _slots(sweep))
         layout.write_json(again.plan, plan.to_json())
@@ -154,26 +158,29 @@ def _chosen(sweep: SweepDir, records: dict[str, RunRecord], wanted: str) -> list
     return asked
 
 
-def _dataset(sweep: SweepDir, asked: Sequence[RunRecord]) -> Dataset:
-    """The data the runs were trained on: the folder that the sweep names, or prepared again."""
-    wanted, spec = asked[0].corpus_fingerprint, asked[0].spec.data
-    pinned = layout.read_json(sweep.data) if sweep.data.is_file() else None
-    folder = pinned.get("folder") if isinstance(pinned, dict) else None
-    if isinstance(folder, str) and (Path(folder) / "meta.json").is_file():
-        dataset = open_dataset(Path(folder))
-    else:
-        dataset = open_dataset(prepare(spec))
+def _pins(sweep: SweepDir, asked: Sequence[RunRecord]) -> list[Pin]:
+    """Where the data are that the runs were trained on: the sweep's own, or prepared again."""
+    specs = dict.fromkeys(record.spec.data for record in asked)
+    datasets = {spec: _dataset(sweep, spec) for spec in specs}
     for record in asked:
-        if (record.corpus_fingerprint, record.spec.data) != (wanted, spec):
+        spec, fingerprint = record.spec.data, datasets[record.spec.data].fingerprint
+        if fingerprint != record.corpus_fingerprint:
             raise ConfigError(
-                f"{sweep.path}: its runs were trained on different data; verify one at a time"
+                f"{record.spec.label}: trained on corpus {record.corpus_fingerprint}, but"
+                f" {spec.name} here is now {fingerprint}; verify it on a machine with the same data"
             )
-    if dataset.fingerprint != wanted:
-        raise ConfigError(
-            f"{asked[0].spec.label}: trained on corpus {wanted}, but {spec.corpus} here is now"
-            f" {dataset.fingerprint}; verify it on a machine with the same text"
-        )
-    return dataset
+    return [pin_of(spec, dataset) for spec, dataset in datasets.items()]
+
+
+def _dataset(sweep: SweepDir, spec: DataOf) -> Dataset:
+    pins: list[Pin] = []
+    with contextlib.suppress(SlawError):  # the file may be gone, or damaged
+        pins = read_pins(sweep, "")
+    for pin in pins:
+        folder = Path(pin.get("folder", ""))
+        if pin["spec"] == to_json(spec) and (folder / META).is_file():
+            return open_data(spec, folder)
+    return prepared_data(spec)
 
 
 def _family(

@@ -25,8 +25,8 @@ from pathlib import Path
 from types import FrameType
 
 from scaling_law import parts
-from scaling_law.data.dataset import Dataset, open_dataset
-from scaling_law.data.prepare import META, dataset_folder
+from scaling_law.data.access import DataOf, open_data
+from scaling_law.data.dataset import Dataset
 from scaling_law.errors import (
     EXIT_ELSEWHERE,
     EXIT_INTERRUPTED,
@@ -52,12 +52,13 @@ from scaling_law.files.record import RunRecord
 from scaling_law.run.cleanup import clean_up_run, temporary_files
 from scaling_law.run.early_stop import known_enough
 from scaling_law.run.engines import own_environment
+from scaling_law.run.pins import pinned_data_of
+from scaling_law.run.starts import start_file
 from scaling_law.spec.run import (
     Resources,
     RunSpec,
     resources_from_json,
     run_spec_from_json,
-    to_json,
 )
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.stack_loop import train_stack
@@ -86,9 +87,9 @@ class _Stop:
         return EXIT_INTERRUPTED if self.signal == signal.SIGINT else EXIT_PREEMPTED
 
 
-@functools.lru_cache(maxsize=2)
-def _open_data(folder: str) -> Dataset:
-    dataset = open_dataset(Path(folder))
+@functools.lru_cache(maxsize=8)  # runs of one sweep may have several in turn
+def _open_data(spec: DataOf, folder: Path | None) -> Dataset:
+    dataset = open_data(spec, folder)
     dataset.check()  # once a worker, 0.6 s a gigabyte: never train on flipped bits
     return dataset
 
@@ -152,15 +153,13 @@ def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir])
     for run_dir in run_dirs:
         try:
             lease = leases.take(run_dir.lease)
-        except LeasedElsewhere:
+            # before anything is read: an earlier holder that was only slow must not finish a write
+            clear_leftovers(lease, temporary_files(run_dir))
+        except (LeasedElsewhere, LeaseLost):
             elsewhere.append(run_dir)
             continue
         except OSError as problem:
             raise RunFailed(f"{run_dir.lease}: cannot be written ({problem.strerror})") from None
-        # before anything is read: an earlier holder that was only slow must not finish a write
-        clear_leftovers(lease)
-        for path in temporary_files(run_dir):
-            path.unlink(missing_ok=True)
         mine.append(RunDir(run_dir.path, guard=lease.check))
     return mine
 
@@ -176,8 +175,9 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         spec=spec,
         resources=_resources_of(run_dir),
         run_dir=run_dir,
-        dataset=_data_of(sweep, spec),
+        dataset=pinned_data_of(spec.data, sweep, WRITTEN_AGAIN, _open_data),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
+        first_weights=start_file(spec, sweep),
         should_stop=stop,
         progress=_reporter(run_dir, spec),
         log=log,
@@ -203,21 +203,6 @@ def _resources_of(run_dir: RunDir) -> Resources:
         return resources_from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_AGAIN}") from None
-
-
-def _data_of(sweep: SweepDir, spec: RunSpec) -> Dataset:
-    """The sweep's dataset, from the folder that the sweep names or this machine's cache."""
-    pinned = checksum.read(sweep.data, WRITTEN_AGAIN)
-    folder = Path(pinned["folder"])
-    if not (folder / META).is_file():
-        folder = dataset_folder(spec.data)
-    dataset = _open_data(str(folder))
-    if pinned["spec"] != to_json(spec.data) or pinned["fingerprint"] != dataset.fingerprint:
-        raise RunFailed(
-            f"{sweep.data}: names corpus {pinned['fingerprint']}, but this run's data are"
-            f" {dataset.fingerprint} of {spec.data.corpus}; start a new sweep with --out"
-        )
-    return dataset
 
 
 def _train(jobs: Sequence[Job]) -> list[RunDir]:

@@ -1,1 +1,1 @@
-"""Configs as a wheel carries them (``configs/`` of the checkout)."""
+"""Configs and experiments as a wheel carries them (``configs/``, ``experiments/``)."""

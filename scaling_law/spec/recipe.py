@@ -48,7 +48,7 @@ def recipes(specs: Sequence[RunSpec]) -> list[Recipe]:
     known: dict[tuple[str, int], Recipe] = {}  # thousands of runs share their parts
     each = [_settings(spec, known) for spec in specs]
     # the model's vocabulary is that of the data and is listed once, unless a run has another
-    if all(recipe["model.vocab_size"] == recipe["data.vocab_size"] for recipe in each):
+    if all(recipe["model.vocab_size"] == recipe.get("data.vocab_size") for recipe in each):
         for recipe in each:
             del recipe["model.vocab_size"]
     fracs, batches = _decay_fracs(specs), _batches(specs, each)
@@ -111,7 +111,7 @@ def recipe_differences(
     specs = [*here, *there]
     each = recipes(specs)
     for recipe, spec in zip(each, specs, strict=True):
-        recipe["data.max_bytes"] = value_text(spec.data.max_bytes)
+        recipe["data.max_bytes"] = value_text(getattr(spec.data, "max_bytes", None))
     differing = _differing(each)
     ours, theirs = differing[: len(here)], differing[len(here) :]
     phrases = []

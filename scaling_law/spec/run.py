@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from scaling_law import parts
 from scaling_law.decode import build, build_shared
@@ -35,6 +35,7 @@ ACTIVATIONS = ("gelu", "swiglu", "relu2")
 PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
+STAGE_TAG = "stage"  # of runs of an experiment's later stages: the stage's number
 MAX_LABEL = 61  # characters of a run's label, which begins the name of its folder
 # How a run's learning rate ends: decayed, never decayed, or at the last branch point of a trunk.
 ENDS = ("annealed", "hot", "trunk")
@@ -45,7 +46,11 @@ _OMIT_NONE = {"omit_none": True}
 OMIT_EMPTY = _OMIT_NONE
 # The parts of every run from before parts could be chosen: absent from the JSON.
 DEFAULT_OPTIMIZER = "adamw"
+DEFAULT_ARCHITECTURE = "gpt"
 DEFAULT_OBJECTIVE = "next_token"
+DEFAULT_PARAMETRISATION = "standard"
+_GPT_DIMENSIONS = ("n_layer", "d_model", "n_head", "n_kv_head", "d_ff")
+S = TypeVar("S")
 Axis = Literal["recipe", "size", "horizon", "seed", "label"]
 
 
@@ -126,6 +131,7 @@ class ModelSpec(_Part):
     ``norm``, ``position``, ``activation``: names of the kinds used.
     ``qk_norm``: whether queries and keys are normalised.
     ``tied``: whether the output head shares the embedding's weights.
+    ``parametrisation``: the part, None for ``standard``.
     """
 
     vocab_size: int
@@ -140,6 +146,9 @@ class ModelSpec(_Part):
     activation: str = "relu2"
     qk_norm: bool = True
     tied: bool = False
+    parametrisation: Component | None = field(
+        default=None, metadata=chosen_by("model.parametrisation", DEFAULT_PARAMETRISATION)
+    )
 
     def __post_init__(self) -> None:
         _one_of("norm", self.norm, NORMS)
@@ -162,45 +171,69 @@ class ModelSpec(_Part):
         """Width of one attention head."""
         return self.d_model // self.n_head
 
+    @property
+    def architecture(self) -> Component:
+        """Which architecture it is: the GPT, whose settings are fields of this class."""
+        return Component(name=DEFAULT_ARCHITECTURE)
 
-_KEPT_BY_GROWING = (
-    "vocab_size",
-    "n_ctx",
-    "norm",
-    "position",
-    "activation",
-    "qk_norm",
-    "tied",
-    "head_size",
-)
+    def values_as(self, kind: type[S]) -> S:
+        """The fields that ``kind`` has too, as an instance of it."""
+        names = (f.name for f in dataclasses.fields(kind))  # type: ignore[arg-type]
+        return kind(**{name: getattr(self, name) for name in names})
+
+    @property
+    def dimensions(self) -> dict[str, Any]:
+        """The keys and values of its shape."""
+        return {name: getattr(self, name) for name in _GPT_DIMENSIONS}
 
 
-def why_not_grown(small: ModelSpec, large: ModelSpec) -> str:
-    """Why a ``large`` model cannot start as a ``small`` one with its function kept; "" if it can.
+@dataclass(frozen=True, kw_only=True)
+class OtherModel(_Part):
+    """A model of another architecture than the GPT.
 
-    Widths grow by whole multiples, with heads of the same size and as many of them; layers and
-    MLP units by any number.
+    ``architecture``: the part, with its settings that are not at their default.
+    ``shape``: what makes one size of it, (key, value) pairs by key.
+    ``vocab_size``: tokens of the vocabulary; 0 where examples have none.
+    ``n_ctx``: tokens of an example, 1 where it is not a sequence.
+    ``parametrisation``: the part, None for ``standard``.
     """
-    for name in _KEPT_BY_GROWING:
-        old, new = getattr(small, name), getattr(large, name)
-        if old != new:
-            more = ""
-            if name == "head_size":  # the norm and the scale of queries and keys would change
-                more = f"; take n_head {max(1, large.d_model // old)}"
-            return f"{name} {new}, the smaller model has {old}{more}"
-    times, rest = divmod(large.d_model, small.d_model)
-    if rest:
-        return (
-            f"d_model {large.d_model} is not a whole multiple of the smaller one's {small.d_model}"
-        )
-    if large.n_kv_head != times * small.n_kv_head:
-        return f"n_kv_head {large.n_kv_head}, expected {times} times {small.n_kv_head}"
-    for name in ("n_layer", "d_ff"):
-        if getattr(large, name) < getattr(small, name):
-            return (
-                f"{name} {getattr(large, name)} is below the smaller one's {getattr(small, name)}"
-            )
-    return "it is the same model" if small == large else ""
+
+    architecture: Component = field(metadata=chosen_by("model.architecture", DEFAULT_ARCHITECTURE))
+    shape: tuple[tuple[str, Any], ...] = field(metadata=of_axis("size"))
+    vocab_size: int
+    n_ctx: int
+    parametrisation: Component | None = field(
+        default=None, metadata=chosen_by("model.parametrisation", DEFAULT_PARAMETRISATION)
+    )
+
+    def __post_init__(self) -> None:
+        _at_least(1, n_ctx=self.n_ctx)
+        _at_least(0, vocab_size=self.vocab_size)
+
+    def values_as(self, kind: type[S]) -> S:
+        """The settings and sizes that ``kind`` has fields for, as an instance of it.
+
+        Raises ``ValueError`` naming one that is missing or has another type.
+        """
+        names = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        given = {**dict(self.architecture.settings), **dict(self.shape)}
+        return build(kind, {key: value for key, value in given.items() if key in names})
+
+    @property
+    def dimensions(self) -> dict[str, Any]:
+        """The keys and values of its shape."""
+        return dict(self.shape)
+
+    def json_fields(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        plain = {"architecture": self.architecture.plain(), "shape": to_json(self.dimensions)}
+        plain |= {"vocab_size": self.vocab_size, "n_ctx": self.n_ctx}
+        if self.parametrisation is not None:
+            plain["parametrisation"] = self.parametrisation.plain()
+        return plain
+
+
+Model: TypeAlias = ModelSpec | OtherModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +265,36 @@ class DataSpec(_Part):
         _at_least(1, max_bytes=self.max_bytes)
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
+
+    @property
+    def name(self) -> str:
+        """What the examples come from, in a word."""
+        return self.corpus
+
+    @property
+    def coding(self) -> str:
+        """What a target is, beside the size of the vocabulary: losses of two codings differ."""
+        return self.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(_Part):
+    """A task that makes its own examples.
+
+    ``source``: the task, with its settings.
+    """
+
+    source: Component = field(metadata=chosen_by("data.source", None))
+
+    @property
+    def name(self) -> str:
+        """What the examples come from, in a word."""
+        return self.source.name
+
+    @property
+    def coding(self) -> str:
+        """What a target is, beside the size of the vocabulary: losses of two codings differ."""
+        return f"task {self.source.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -456,13 +519,28 @@ class Growth(_Part):
 
     trunk_id: str = field(metadata=of_axis("horizon"))
     at_step: int = field(metadata=of_axis("horizon"))
-    model: ModelSpec = field(metadata=of_axis("size"))
+    model: Model = field(metadata=of_axis("size"))
     parent_tokens: int = field(metadata=of_axis("horizon"))
     parent_flops: float = field(metadata=of_axis("horizon"))
 
     def __post_init__(self) -> None:
         check_run_id(self.trunk_id)
         _at_least(1, at_step=self.at_step, parent_tokens=self.parent_tokens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartFrom(_Part):
+    """First weights that are another run's final ones; steps and learning rate begin anew.
+
+    ``run_id``: the other run, of this sweep or another.
+    ``weights_sha256``: the hash of its weights' file.
+    """
+
+    run_id: str
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        check_run_id(self.run_id)
 
 
 # Fewer finished branches do not tell how much gains differ.
@@ -527,13 +605,15 @@ class RunSpec:
     ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
     random weights.
     ``spikes``: when a batch is skipped; None takes every batch as it comes.
+    ``start_from``: the run whose final weights this run, or its own trunk, starts from; None
+    starts from random weights.
     ``objective``: what is predicted, and its loss; None is the next token.
     ``probes``: what is measured beside the loss; None for nothing.
     """
 
     label: str = field(metadata=of_axis("label"))
-    model: ModelSpec
-    data: DataSpec
+    model: Model
+    data: DataSpec | TaskSpec
     schedule: ScheduleSpec
     optim: OptimSpec
     eval: EvalSpec
@@ -547,6 +627,7 @@ class RunSpec:
     early_stop: EarlyStop | None = field(default=None, metadata=_OMIT_NONE)
     growth: Growth | None = field(default=None, metadata=_OMIT_NONE)
     spikes: SpikeSpec | None = field(default=None, metadata=_OMIT_NONE)
+    start_from: StartFrom | None = field(default=None, metadata=_OMIT_NONE)
     objective: Component | None = field(
         default=None, metadata=chosen_by("objective", DEFAULT_OBJECTIVE)
     )
@@ -705,10 +786,8 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     """
     fields = dict(data)
     SPEC.check(fields.pop("schema_version", 1))
-    fields["model"] = build_shared(ModelSpec, fields["model"])
-    fields["data"] = build_shared(
-        DataSpec, {**fields["data"], "domains": tuple(fields["data"]["domains"])}
-    )
+    fields["model"] = _model_from_json(fields["model"])
+    fields["data"] = _data_from_json(fields["data"])
     fields["schedule"] = build_shared(
         ScheduleSpec, _with_components(fields["schedule"], "shape_part", "cooldown_part")
     )
@@ -719,16 +798,36 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         siblings = tuple(stop["siblings"])
         fields["early_stop"] = build(EarlyStop, {**stop, "siblings": siblings})
     if growth := fields.get("growth"):
-        model = build_shared(ModelSpec, growth["model"])
+        model = _model_from_json(growth["model"])
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
+    if start := fields.get("start_from"):
+        fields["start_from"] = build(StartFrom, start)
     if "objective" in fields:
         fields["objective"] = component_from_json(fields["objective"])
     if "probes" in fields:
         fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
+
+
+def _data_from_json(data: dict[str, Any]) -> DataSpec | TaskSpec:
+    if "source" in data:
+        return build(TaskSpec, _with_components(data, "source"))
+    return build_shared(DataSpec, {**data, "domains": tuple(data["domains"])})
+
+
+def _model_from_json(data: Any) -> Model:
+    if not isinstance(data, Mapping) or not data.keys() & {"architecture", "parametrisation"}:
+        return build_shared(ModelSpec, data)
+    fields = _with_components(data, "architecture", "parametrisation")
+    if "architecture" not in fields:
+        return build(ModelSpec, fields)
+    shape = fields.get("shape")
+    if not isinstance(shape, Mapping):
+        raise ValueError(f"shape is {quoted(shape)}, expected keys and values")
+    return build(OtherModel, {**fields, "shape": tuple(sorted(shape.items()))})
 
 
 def _with_components(data: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -11,9 +11,18 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from scaling_law import units
 from scaling_law.errors import quoted
-from scaling_law.spec.scales import DATA_SCALES
 
 MAX_COUNT = 1e40  # tokens, FLOPs: more than anything can be, and far from overflowing
+# No model has been as large in any dimension; products of these stay within floats.
+MAX_WIDTH, MAX_TABLE, MAX_PARAMS = 1_000_000, 100_000_000, 1e15
+DATA_SCALES: dict[str, int] = {
+    "xs": 1_000_000,
+    "sm": 5_000_000,
+    "md": 20_000_000,
+    "lg": 100_000_000,
+    "xl": 500_000_000,
+}
+"""Tokens."""
 
 
 def optional(source: Any) -> tuple[Any, bool]:
@@ -170,6 +179,31 @@ class Described:
         return {**handler(schema), "description": self.doc}
 
 
+@dataclass(frozen=True)
+class NumberOr(Number):
+    """A whole number, or one of ``words``; absent otherwise."""
+
+    words: tuple[str, ...] = ()
+
+    def read(self, value: Any, whole: bool) -> Any:
+        if isinstance(value, str) and value in self.words:
+            return value
+        return super().read(value, True)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        # optional() sees a union of three as none of its own
+        reads = core_schema.no_info_plain_validator_function(
+            lambda value: self.read(value, True), metadata={"whole": True}
+        )
+        return core_schema.nullable_schema(reads)
+
+    def forms(self) -> str:
+        """How the value may be written."""
+        return f"{super().forms()}, or {', '.join(self.words)}"
+
+
 def kind_of(value: Any) -> str | None:
     """Which member of an ``Either`` a value picks; in error paths it is skipped."""
     kinds: dict[type, str] = {dict: "<mapping>", list: "<list>", str: "<text>"}
@@ -206,3 +240,54 @@ class Either:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         return {**handler(schema), "description": self.doc}
+
+
+_NOT_ONE = "<not one>"
+
+
+@dataclass(frozen=True)
+class ByKey(Either):
+    """A union of sections told apart by which of ``keys`` is there, one key a member.
+
+    ``keys`` are (key, what it means) pairs in the order of the members.
+    """
+
+    keys: tuple[tuple[str, str], ...] = ()
+
+    def members(self, source: Any) -> dict[str, Any]:
+        """The union's members by their key, as error paths have it."""
+        return {
+            f"<{key}>": member for (key, _), member in zip(self.keys, get_args(source), strict=True)
+        }
+
+    def _there(self, value: dict[str, Any]) -> list[str]:
+        return [key for key, _ in self.keys if key in value]
+
+    def _picked(self, value: Any) -> str | None:
+        """Which member a value picks; ``_NOT_ONE`` for none or several."""
+        if not isinstance(value, dict):
+            return None
+        there = self._there(value)
+        return f"<{there[0]}>" if len(there) == 1 else _NOT_ONE
+
+    def _refuse(self, value: dict[str, Any]) -> Any:
+        expected = " or ".join(f"{key} ({meaning})" for key, meaning in self.keys)
+        found = " and ".join(self._there(value)) or "neither"
+        raise ValueError(f"expected either {expected}; found {found}")
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        choices = {tag: handler.generate_schema(m) for tag, m in self.members(source).items()}
+        # a check before the union would read JSON's lists as no tuples
+        choices[_NOT_ONE] = core_schema.no_info_plain_validator_function(self._refuse)
+        return core_schema.tagged_union_schema(
+            choices,
+            discriminator=self._picked,
+            custom_error_type="section",
+            custom_error_message="expected keys and values",
+        )
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        members = {tag: m for tag, m in schema["choices"].items() if tag != _NOT_ONE}
+        return super().__get_pydantic_json_schema__({**schema, "choices": members}, handler)

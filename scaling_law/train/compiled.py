@@ -7,11 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scaling_law.errors import RunFailed
 from scaling_law.train import device
-from scaling_law.train.model import GPT
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Mean nats per token of ids [B, T] against targets [B, T]."""
@@ -22,7 +21,7 @@ _OPTIONS: dict[str, Any] = {"deterministic": True}
 
 
 def compiled_loss(
-    model: GPT,
+    model: nn.Module,
     batch_seqs: int,
     micro_seqs: int,
     context: Callable[[], Any],
@@ -38,13 +37,14 @@ def compiled_loss(
     began = time.monotonic()
     options = _OPTIONS if BACKEND == "inductor" else None
     # fullgraph: what cannot be compiled, or no longer, is an error and not silently left out
+    own: Any = model  # a module that is compiled has a loss of its own, and its spec
     loss: Loss = torch.compile(
-        model.loss, dynamic=False, fullgraph=True, backend=BACKEND, options=options
+        own.loss, dynamic=False, fullgraph=True, backend=BACKEND, options=options
     )
     while True:
         try:
             for seqs in {micro_seqs, batch_seqs % micro_seqs or micro_seqs}:
-                _try(model, loss, seqs, context)
+                _try(own, loss, seqs, context)
             break
         except Exception as problem:  # a compiler has many ways to fail
             if not device.is_out_of_memory(problem) or micro_seqs == 1:
@@ -62,7 +62,7 @@ def compiled_loss(
     return loss, micro_seqs
 
 
-def _try(model: GPT, loss: Loss, seqs: int, context: Callable[[], Any]) -> None:
+def _try(model: Any, loss: Loss, seqs: int, context: Callable[[], Any]) -> None:
     kind = next(model.parameters()).device.type
     ids = torch.zeros((seqs, model.spec.n_ctx + 1), dtype=torch.int64, device=kind)
     with context():

@@ -23,7 +23,7 @@ from scaling_law.plan.device_profile import (
 )
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.run import ModelSpec, OptimSpec
-from scaling_law.train.model import GPT
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
 
 DEVICES = ("auto", "cuda", "mps", "cpu")

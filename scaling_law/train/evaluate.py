@@ -62,7 +62,7 @@ class Examples:
             n_ctx=spec.model.n_ctx,
             seed=derive_seed(spec.seed, "data"),
         )
-        return self._viewed(batch, "train", derive_seed(spec.seed, f"view:{number}"))
+        return self._viewed(batch, "train", spec.seed, f"view:{number}")
 
     def measured(self, split: str, max_tokens: int) -> Iterator[Tensors]:
         """Examples of about ``max_tokens`` targets, at most ``EVAL_SEQS`` a batch.
@@ -72,7 +72,7 @@ class Examples:
         held_out = split != "train"
         batches = self._held_out(split, max_tokens) if held_out else self._trained(max_tokens)
         for number, batch in enumerate(batches):
-            yield self._viewed(batch, split, derive_seed(0, f"view:{split}:{number}"))
+            yield self._viewed(batch, split, 0, f"view:{split}:{number}")
 
     def _held_out(self, split: str, max_tokens: int) -> Iterator[Batch]:
         n_ctx = self.spec.model.n_ctx
@@ -98,11 +98,12 @@ class Examples:
                 weights=None if whole.weights is None else whole.weights[rows],
             )
 
-    def _viewed(self, batch: Batch, split: str, seed: int) -> Tensors:
+    def _viewed(self, batch: Batch, split: str, seed: int, purpose: str) -> Tensors:
         view = self.trainable.objective.view
         try:
             if view is not None:
-                of = ViewOf(seed=seed, vocab_size=self.spec.model.vocab_size)
+                drawn = derive_seed(seed, purpose)
+                of = ViewOf(seed=drawn, vocab_size=self.spec.model.vocab_size)
                 batch = view(batch, self.trainable.settings, of)
             return tensors_of(batch)
         except ValueError as problem:

@@ -24,7 +24,7 @@ from scaling_law.files.layout import ExportDir, RunDir
 from scaling_law.files.record import RunRecord, read_record
 from scaling_law.spec.run import to_json
 from scaling_law.train import checkpoint
-from scaling_law.train.hf import hf_model
+from scaling_law.train.architectures import Module, module_of
 from scaling_law.versions import EXPORT
 
 
@@ -48,10 +48,12 @@ def export(run_dir: RunDir, to: Path, form: str) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer]:
+def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer | None]:
+    """The weights, and the tokenizer, which a run on a task has not."""
     try:
         kept = checkpoint.load_checkpoint(run_dir.weights)
-        return kept["model"], tokenizer_from_json(kept["tokenizer"])
+        known = kept.get("tokenizer")
+        return kept["model"], tokenizer_from_json(known) if known is not None else None
     except checkpoint.DamagedCheckpoint as problem:
         raise ConfigError(f"{problem}; delete the run's folder to train it again") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
@@ -62,20 +64,38 @@ def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer]:
 
 
 def _write(
-    folder: ExportDir, record: RunRecord, state: dict[str, Tensor], tokenizer: Tokenizer, form: str
+    folder: ExportDir,
+    record: RunRecord,
+    state: dict[str, Tensor],
+    tokenizer: Tokenizer | None,
+    form: str,
 ) -> None:
     spec = record.spec.model
+    own_file = spec.architecture.source_sha256 is not None  # its code is not executed here
+    module: Module | None = None if own_file else module_of(spec)
     if form == "hf":
-        config, tensors = hf_model(spec, state)
+        if tokenizer is None:
+            raise ConfigError(
+                f"{record.spec.label}: trained on the task {record.spec.data.name}, which has no"
+                " tokenizer, and --format hf needs one; export it as safetensors"
+            )
+        if module is None or module.to_hf is None:
+            raise ConfigError(
+                f"the architecture {spec.architecture.name} has no counterpart in Hugging Face's"
+                " transformers; use --format safetensors, which takes any model"
+            )
+        config, tensors = module.to_hf(spec, state)
         layout.write_json(folder.config, config)
         ends = {"bos_token_id": tokenizer.separator, "eos_token_id": tokenizer.separator}
         layout.write_json(folder.generation_config, ends)
         layout.write_json(folder.tokenizer, tokenizer_json(tokenizer))
         layout.write_json(folder.tokenizer_config, tokenizer_config(tokenizer, spec.n_ctx))
     else:
-        tensors = {k: v for k, v in state.items() if not (spec.tied and k == "head.weight")}
+        repeated = module.repeated(spec) if module else ()
+        tensors = {name: tensor for name, tensor in state.items() if name not in repeated}
         layout.write_json(folder.config, to_json(spec))
-        layout.write_json(folder.tokenizer, tokenizer.to_json())
+        if tokenizer is not None:
+            layout.write_json(folder.tokenizer, tokenizer.to_json())
     layout.write_json(folder.about, _about(record))
     with layout.atomic_file(folder.weights) as temporary:
         whole = {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -72,6 +72,8 @@ class Tensors:
 
     def to(self, kind: str) -> Tensors:
         """The same on a device."""
+        if kind == "cpu":
+            return self
         return Tensors(
             inputs=device.to_device(self.inputs, kind),
             targets=device.to_device(self.targets, kind),
@@ -154,6 +156,11 @@ class Trainable:
     def outputs(self, batch: Tensors) -> Tensor:
         """The model's outputs at the targets' positions, the last ones: [B, T', ...]."""
         outputs: Tensor = self.model(batch.inputs)
+        if outputs.ndim > 2 and outputs.shape[1] < batch.targets.shape[1]:
+            raise RunFailed(
+                f"the model's outputs of an example are {outputs.shape[1]}, its targets"
+                f" {batch.targets.shape[1]}: choose data and architecture that fit each other"
+            )
         if outputs.ndim > 2 and outputs.shape[1] > batch.targets.shape[1]:
             outputs = outputs[:, -batch.targets.shape[1] :]
         return outputs

@@ -18,7 +18,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scaling_law.spec.run import ModelSpec, why_not_grown
+from scaling_law.spec.architectures.gpt import why_not_grown
+from scaling_law.spec.run import ModelSpec
 
 # Of the random weights, in standard deviations of the matrix; uneven shares of a quarter to three
 # quarters, which leave the copies more alike, ended 1% higher (benchmarks/NOTES.md).
@@ -32,7 +33,7 @@ def grown_state(
 
     ``small`` is the state of a model of shape ``spec``; ``seed`` draws the random weights. Equal in
     exact arithmetic; in fp32 to about 1e-6 of the logits. Raises ``ValueError`` for shapes that
-    ``spec.run.why_not_grown`` refuses.
+    ``why_not_grown`` refuses.
     """
     problem = why_not_grown(spec, large)
     if problem:

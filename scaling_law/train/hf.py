@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scaling_law.errors import ConfigError
 from scaling_law.spec.run import ModelSpec
-from scaling_law.train.model import RMS_EPS, ROTARY_BASE
+from scaling_law.train.architectures.gpt import RMS_EPS, ROTARY_BASE
 
 _LAYER_NORM_EPS = 1e-5  # torch's own default
 # (gated, QK norm) -> model_type, architecture, the block's two norms
@@ -39,6 +39,11 @@ def hf_model(spec: ModelSpec, state: dict[str, Tensor]) -> tuple[dict[str, Any],
 
     Raises ``ConfigError`` naming the option that none has.
     """
+    if spec.parametrisation is not None:
+        raise ConfigError(
+            f"model.parametrisation is {spec.parametrisation.name}: no architecture there has its"
+            f" multipliers{_ANY}"
+        )
     if spec.position not in ("learned", "rotary"):
         raise ConfigError(
             f"model.position is {spec.position}: no architecture there has it as it is here; train"

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from scaling_law.spec.counts import ATTENTION_BLOCK, BLOCKED_TIMES
+from scaling_law.spec.architectures.gpt import ATTENTION_BLOCK, BLOCKED_TIMES
 
 # Logits made at a time: more leave the cache, and fewer than so many rows read the weight too
 # often; never more than the last, as the allocator returns larger blocks after every use.

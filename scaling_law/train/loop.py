@@ -9,30 +9,32 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from scaling_law import parts
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import RunFailed
+from scaling_law.errors import RunFailed, one_line
 from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint, RunRecord
-from scaling_law.spec.run import Growth, Resources, RunSpec, derive_seed, to_json
+from scaling_law.spec.run import Growth, Resources, RunSpec, StartFrom, derive_seed, to_json
 from scaling_law.spec.schedule import lr_factor
 from scaling_law.train import checkpoint, device
+from scaling_law.train.architectures import build, module_of
 from scaling_law.train.compiled import Loss, compiled_loss
 from scaling_law.train.evaluate import Examples
 from scaling_law.train.forward import Tensors, Trainable
-from scaling_law.train.grow import grown_state
 from scaling_law.train.learning_curve import Forecast
 from scaling_law.train.measure import Measured, Meter
-from scaling_law.train.model import GPT
 from scaling_law.train.objectives import Objective
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.provenance import describe, stopped_early
@@ -56,6 +58,7 @@ class Job:
     ``run_dir`` takes its files;
     ``dataset`` gives its examples;
     ``trunk`` is the parent's folder of a branch or a grown run;
+    ``first_weights`` is the file of another run's final weights, of a run that starts from them;
     ``should_stop`` is asked after every step, before every batch of the final measurement and of
     every probe; each question says that the run is alive;
     ``progress(step, tokens_per_second)`` is called now and then;
@@ -68,6 +71,7 @@ class Job:
     run_dir: RunDir
     dataset: Dataset
     trunk: RunDir | None = None
+    first_weights: Path | None = None
     should_stop: Callable[[], bool] = lambda: False
     progress: Callable[[int, float], None] = lambda step, rate: None
     log: Callable[[str], None] = lambda line: None
@@ -184,11 +188,12 @@ def finish(job: Job, state: State) -> RunRecord | None:
 
 def _keep_weights(job: Job, state: State) -> None:
     """The tokenizer goes with them: the cache it lies in may be gone when they are exported."""
+    tokenizer = job.dataset.tokenizer
     checkpoint.save_weights(
         job.run_dir,
         {
             "model": {k: v.clone() for k, v in state.model.state_dict().items()},
-            "tokenizer": job.dataset.tokenizer.to_json(),
+            **({"tokenizer": tokenizer.to_json()} if tokenizer is not None else {}),
         },
     )
 
@@ -196,7 +201,7 @@ def _keep_weights(job: Job, state: State) -> None:
 def begin(job: Job) -> State:
     """A fresh, branched, grown or resumed state; the curve is cut back to its step."""
     spec, kind = job.spec, job.resources.device
-    model = GPT(
+    model = build(
         spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
     ).to(kind)
     context = device.autocast(kind, spec.precision)
@@ -229,11 +234,13 @@ def begin(job: Job) -> State:
         _start_from_trunk(job, state, spec.branch.at_step)
     elif spec.growth is not None:
         _grow(job, state, spec.growth)
+    elif spec.start_from is not None:
+        _start_from_weights(job, state, spec.start_from)
     records.write_curve(job.run_dir, [])
     return state
 
 
-def trainable_of(spec: RunSpec, model: GPT, compiled: Loss | None = None) -> Trainable:
+def trainable_of(spec: RunSpec, model: nn.Module, compiled: Loss | None = None) -> Trainable:
     """The model with the objective of its run; ``compiled`` stands for the model's own loss."""
     component = spec.objective_component
     objective: Objective = parts.load("objective", component.reference)
@@ -287,8 +294,38 @@ def _grow(job: Job, state: State, growth: Growth) -> None:
     saved = _parents_state(job, growth.at_step)
     _check_corpus(job, saved)
     seed = derive_seed(job.spec.seed, "grow")
-    state.model.load_state_dict(grown_state(saved["model"], growth.model, job.spec.model, seed))
+    grow = module_of(job.spec.model).grow
+    if grow is None:
+        raise RunFailed(
+            f"{job.spec.label}: a model of the architecture {job.spec.model.architecture.name}"
+            " cannot grow"
+        )
+    state.model.load_state_dict(grow(saved["model"], growth.model, job.spec.model, seed))
     job.log(f"grown from {growth.trunk_id} at its step {growth.at_step}")
+
+
+def _start_from_weights(job: Job, state: State, start: StartFrom) -> None:
+    """Another run's final weights; the optimiser's moments begin at zero, as the steps do."""
+    path = job.first_weights
+    assert path is not None, "a run that starts from weights needs their file"
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != start.weights_sha256:
+            raise RunFailed(f"{path}: not the weights that this run was planned with")
+        saved = checkpoint.load_checkpoint(path)
+    except (OSError, checkpoint.DamagedCheckpoint) as problem:
+        raise RunFailed(f"{path}: the weights cannot be read ({problem})") from None
+    tokenizer = job.dataset.tokenizer
+    if saved.get("tokenizer") != (tokenizer.to_json() if tokenizer is not None else None):
+        raise RunFailed(
+            f"{path}: trained on tokens of another tokenizer; take the data of that run, or"
+            " tokenizer: bytes for both"
+        )
+    try:
+        state.model.load_state_dict(saved["model"])
+    except RuntimeError as problem:
+        reason = one_line(str(problem))[:200]
+        raise RunFailed(f"{path}: the weights of another model than this run's: {reason}") from None
+    job.log(f"started from the final weights of {start.run_id}")
 
 
 def _restore(job: Job, state: State, saved: dict[str, Any]) -> None:

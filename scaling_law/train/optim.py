@@ -9,30 +9,31 @@ from torch import nn
 
 from scaling_law import parts
 from scaling_law.spec.run import OptimSpec
+from scaling_law.train.architectures import weights_of
 from scaling_law.train.optimizers import Optimizer
 
 
 def make_optimizer(model: nn.Module, spec: OptimSpec, device: str) -> torch.optim.Optimizer:
-    """The optimizer that ``spec`` names, over two groups of weights.
+    """The optimizer that ``spec`` names, over groups of weights.
 
-    Matrices of the blocks and the head decay, while embeddings, position tables and norm gains
-    do not.
+    Weights that decay come first. A group whose learning rate is not the run's has the factor as
+    ``lr_mult``, and its decay divided by it: what decay takes in a step does not change with it.
     """
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, weight in model.named_parameters():
-        is_table = name.startswith(("embedding", "position"))
-        (free if weight.ndim < 2 or is_table else decayed).append(weight)
-    groups = [
-        {"params": decayed, "weight_decay": spec.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for weight in sorted(weights_of(model), key=lambda weight: not weight.decays):
+        key = weight.decays, weight.lr_mult
+        if key not in groups:
+            decay = spec.weight_decay / weight.lr_mult if weight.decays else 0.0
+            groups[key] = {"params": [], "weight_decay": decay}
+            if weight.lr_mult != 1:
+                groups[key]["lr_mult"] = weight.lr_mult
+        groups[key]["params"].append(weight.parameter)
     part: Optimizer = parts.load("optimizer", spec.component.reference)
     settings: Any = spec.component.settings_as(part.settings)
-    return part.make([group for group in groups if group["params"]], spec, settings, device)
+    return part.make(list(groups.values()), spec, settings, device)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Set every group's learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_mult", 1.0)

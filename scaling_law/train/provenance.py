@@ -145,9 +145,7 @@ def _bits_per_byte(
     """The final loss a byte of text; None where the loss is not that of every token of a text."""
     if final is None or not objective.fast or objective.view is not None:
         return None
-    text_bytes: int | None = dataset.val_bytes(
-        "val", n_ctx=spec.model.n_ctx, max_tokens=spec.eval.val_tokens
-    )
+    text_bytes = dataset.val_bytes("val", spec.model.n_ctx, spec.eval.val_tokens)
     if text_bytes is None:
         return None
     return bits_per_byte(final.val.loss_nats, final.val.tokens, text_bytes)

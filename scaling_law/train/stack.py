@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor
 
-from scaling_law.train.model import GPT, RMS_EPS, activate, attend
+from scaling_law.train.architectures.gpt import GPT, RMS_EPS, activate, attend
 
 
 class StackedGPT:

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from scaling_law.errors import RunFailed
 from scaling_law.files.lease import LeaseLost
 from scaling_law.files.record import RunRecord
 from scaling_law.train import device, loop
+from scaling_law.train.architectures import module_of
 from scaling_law.train.loop import Job, Pace
 from scaling_law.train.optim import set_lr
 from scaling_law.train.stack import StackedGPT
@@ -45,7 +47,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
             active = [member for member in going if member[1].step == lowest]
             models = tuple(state.model for _, state in active)
             if stack is None or stack.members != models:
-                stack, static = StackedGPT(models), records_steps(active)
+                stack, static = _stacked(active), records_steps(active)
                 optimizers = _Optimizers(active, static)
                 recorded = _static_step(active, stack, optimizers) if static else None
             problems = None
@@ -65,6 +67,18 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
                     ended = True
                 if ended:
                     going.remove(member)
+
+
+def _stacked(active: Sequence[Member]) -> StackedGPT:
+    """The members' models as one program, which only runs are planned for that have one."""
+    model = active[0][0].spec.model
+    stack = module_of(model).stack
+    if stack is None:
+        raise RunFailed(
+            f"models of the architecture {model.architecture.name} have no program for several;"
+            " set stacking: off"
+        )
+    return stack([state.model for _, state in active])
 
 
 def records_steps(active: Sequence[Member]) -> bool:

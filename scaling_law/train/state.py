@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir
@@ -16,7 +17,6 @@ from scaling_law.files.record import CurvePoint
 from scaling_law.train import checkpoint
 from scaling_law.train.forward import Trainable
 from scaling_law.train.measure import Meter
-from scaling_law.train.model import GPT
 from scaling_law.train.spikes import SpikeDetector, cloned
 from scaling_law.train.writer import Writer
 
@@ -42,7 +42,7 @@ class State:
     ``last_saved`` is the clock's time of the newest checkpoint, in seconds.
     """
 
-    model: GPT
+    model: nn.Module
     trainable: Trainable
     meter: Meter
     optimizer: torch.optim.Optimizer

@@ -79,13 +79,13 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     # keys
     ("unknown-key", GOOD + "modle: {}\n", "s.yaml:6: modle: unknown key (did you mean model?)", 1),
     ("unknown-key-far-off", GOOD + "zzz: 1\n", "s.yaml:6: zzz: unknown key; known: name, question, data, ", 1),
-    ("unknown-deep-key", GOOD + "optim: {learning_rate: 1}\n", "s.yaml:6: optim.learning_rate: unknown key; known: name, rule, lr_mult, lr, batch_tokens, warmup_tokens, weight_decay, grad_clip, beta1, beta2, eps", 1),
+    ("unknown-deep-key", GOOD + "optim: {learning_rate: 1}\n", "s.yaml:6: optim.learning_rate: unknown key; known: name, rule, lr_mult, lr, batch_tokens, batch_examples, warmup_tokens, weight_decay, grad_clip, beta1, beta2, eps", 1),
     ("hostile-key", GOOD + '"a\\nb\\e[31m": 1\n', "s.yaml:6: a\\nb\\x1b[31m: unknown key; known: name, question, data, ", 1),
     ("dunder-key", GOOD + "__class__: 1\n", "s.yaml:6: __class__: unknown key; known: name, question, data, ", 1),
     ("empty-key", GOOD + "'': 1\n", "s.yaml:6: unknown key; known: name, question, data, ", 1),
     ("no-name", _with("name: test\n", ""), "s.yaml:1: name: missing", 1),
     ("no-data", _with("data: {corpus: text.txt, vocab_size: 512}\n", ""), "s.yaml:1: data: missing", 1),
-    ("no-corpus", _with("corpus: text.txt, ", ""), "s.yaml:2: data.corpus: missing", 1),
+    ("no-corpus", _with("corpus: text.txt, ", ""), "s.yaml:2: data: expected either corpus (text) or source (a task); found neither", 1),
     ("no-grid", GOOD[: GOOD.index("grid")], "s.yaml:1: grid: missing", 1),
     ("several-errors", "name: 3\ngrid: []\nmodle: {}\n", ("s.yaml:1: data: missing", "s.yaml:1: name: expected text, found 3", "s.yaml:3: modle: unknown key (did you mean model?)"), 3),
     # names that leave the results folder
@@ -181,8 +181,8 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("variant-in-variant", GOOD + "variants: {cpu: {variants: {}}}\n", "s.yaml:6: variants.cpu.variants: unknown key; known: name, question, data, ", 1),
     ("variant-changes-the-kind", GOOD + "variants: {cpu: {grid: 3}}\n", "s.yaml:6: variants.cpu.grid: expected a list, found 3", 1),
     # grids that cannot be run
-    ("no-horizons", _with("    tokens: [1M, 2M]\n", ""), "s.yaml:4: grid.0: expected exactly one of tokens, tokens_per_param, flops, flops_ladder; found none", 1),
-    ("two-kinds-of-horizons", GOOD + "    flops: [1e12]\n", "s.yaml:4: grid.0: expected exactly one of tokens, tokens_per_param, flops, flops_ladder; found tokens and flops", 1),
+    ("no-horizons", _with("    tokens: [1M, 2M]\n", ""), "s.yaml:4: grid.0: expected exactly one of tokens, tokens_per_param, flops, flops_ladder, examples, epochs, steps; found none", 1),
+    ("two-kinds-of-horizons", GOOD + "    flops: [1e12]\n", "s.yaml:4: grid.0: expected exactly one of tokens, tokens_per_param, flops, flops_ladder, examples, epochs, steps; found tokens and flops", 1),
     ("horizons-empty", _with("[1M, 2M]", "[]"), "s.yaml:4: grid.0: tokens is empty", 1),
     ("horizons-equal", _with("1M, 2M", "1M, 1M"), ("s.yaml:5: grid.0.tokens: size nano14k: two horizons come to the same 488 steps of 2048 tokens", "s.yaml:5: grid.0.tokens: size nano25k: two horizons come to the same 488 steps of 2048 tokens"), 2),
     ("horizon-below-a-step", _with("1M, 2M", "10"), ("s.yaml:5: grid.0.tokens: size nano14k: a horizon of 10 tokens is below one step of 2.05K tokens", "s.yaml:5: grid.0.tokens: size nano25k: a horizon of 10 tokens is below one step of 2.05K tokens"), 2),

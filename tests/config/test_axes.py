@@ -43,7 +43,11 @@ def test_a_config_without_axes_is_its_only_arm(read):
 def test_axes_cross_each_other_and_the_whole_grid(read):
     config = read("axes: {optim.weight_decay: [0, .1], model.position: [rotary, alibi]}\n")
     found = [
-        (dict(arm.values), arm.config.optim.weight_decay, arm.config.model.position)
+        (
+            dict(arm.values),
+            arm.config.optim.weight_decay,
+            arm.config.choice("architecture").settings.position,
+        )
         for arm in config.arms
     ]
     assert found == [

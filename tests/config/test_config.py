@@ -218,7 +218,8 @@ variants:
 def test_variants_merge_mappings_and_replace_lists(write):
     path = write(SWEEP + VARIANTS)
     cpu = load_config(path, device_kind="cpu", overrides=["model.position=none"])
-    assert (cpu.model.n_ctx, cpu.model.norm, cpu.model.position) == (32, "layernorm", "none")
+    gpt = cpu.choice("architecture").settings
+    assert (cpu.model.n_ctx, gpt.norm, gpt.position) == (32, "layernorm", "none")
     assert [entry.sizes for entry in cpu.grid] == [("nano25k",)]
     cuda = load_config(path, device_kind="cuda")
     assert cuda.model.n_ctx == 64 and cuda.grid[0].sizes == ("nano14k",)
@@ -288,7 +289,11 @@ def test_json_schema_describes_every_key():
     assert schema["$defs"]["Limits"]["properties"]["time"]["type"] == ["number", "string", "null"]
     switch = schema["properties"]["early_stop"]
     assert switch["type"] == ["boolean", "number", "null"] and switch["exclusiveMinimum"] == 0
-    assert schema["$defs"]["Shape"]["properties"]["n_layer"]["type"] == "integer"
+    (_, by_shape) = entry["sizes"]["oneOf"][0]["items"]["oneOf"]
+    shapes = {shape["title"]: shape["properties"] for shape in by_shape["anyOf"]}
+    assert shapes["gpt"]["n_layer"]["type"] == "integer" and "width" in shapes["mlp"]
+    of_model = schema["$defs"]["ModelSection"]["properties"]
+    assert [form["x-of"] for form in of_model["activation"]["anyOf"]] == [["gpt"], ["mlp"]]
 
 
 def test_importing_config_and_plan_loads_nothing_heavy():

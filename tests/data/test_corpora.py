@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from scaling_law.data.corpus import corpus_names, load_corpus, package_folder, state_digest
-from scaling_law.data.dataset import open_dataset
 from scaling_law.data.describe import list_corpora
 from scaling_law.data.prepare import prepare
 from scaling_law.data.sources import installed, sotu, synthetic
 from scaling_law.data.sources.installed import split_docstrings
+from scaling_law.data.text import open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.run import DataSpec
 

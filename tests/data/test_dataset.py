@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from scaling_law.data.batch import Batch
-from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.describe import inspect
 from scaling_law.data.prepare import prepare
 from scaling_law.data.shuffle import permutation, uniforms, words
+from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.run import DataSpec
 
@@ -25,7 +25,7 @@ def spec(folder: Path) -> DataSpec:
 
 
 @pytest.fixture
-def dataset(spec: DataSpec) -> Dataset:
+def dataset(spec: DataSpec) -> TextDataset:
     return open_dataset(prepare(spec))
 
 
@@ -38,7 +38,7 @@ def rows_of(batches: Iterable[Batch]) -> Any:
     return np.concatenate(parts)
 
 
-def test_a_batch_depends_on_seed_and_step_alone(dataset: Dataset) -> None:
+def test_a_batch_depends_on_seed_and_step_alone(dataset: TextDataset) -> None:
     wanted = {"batch_seqs": 4, "n_ctx": CTX, "seed": 5}
     forward = [dataset.batch("train", step, **wanted) for step in range(30)]
     again = open_dataset(dataset.folder)
@@ -53,13 +53,13 @@ def test_a_batch_depends_on_seed_and_step_alone(dataset: Dataset) -> None:
     assert not np.array_equal(other.inputs, forward[0].inputs)
 
 
-def test_batch_size_does_not_change_the_order(dataset: Dataset) -> None:
+def test_batch_size_does_not_change_the_order(dataset: TextDataset) -> None:
     small = [dataset.batch("train", s, batch_seqs=2, n_ctx=CTX, seed=1) for s in range(6)]
     large = [dataset.batch("train", s, batch_seqs=6, n_ctx=CTX, seed=1) for s in range(2)]
     assert np.array_equal(rows_of(small), rows_of(large))
 
 
-def test_each_epoch_shows_every_sequence_once(dataset: Dataset) -> None:
+def test_each_epoch_shows_every_sequence_once(dataset: TextDataset) -> None:
     count = dataset.n_seqs("train", CTX)
     tokens = dataset.tokens("train").astype(np.int64)
     expected = sorted(tuple(tokens[i * CTX : (i + 1) * CTX + 1]) for i in range(count))
@@ -75,13 +75,13 @@ def test_each_epoch_shows_every_sequence_once(dataset: Dataset) -> None:
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_a_batch_larger_than_an_epoch(dataset: Dataset) -> None:
+def test_a_batch_larger_than_an_epoch(dataset: TextDataset) -> None:
     count = dataset.n_seqs("train", 2000)
     batch = dataset.batch("train", 1, batch_seqs=3 * count + 1, n_ctx=2000, seed=1)
     assert batch.inputs.shape == batch.targets.shape == (3 * count + 1, 2000)
 
 
-def test_batches_are_cheap(dataset: Dataset) -> None:
+def test_batches_are_cheap(dataset: TextDataset) -> None:
     dataset.batch("train", 0, batch_seqs=8, n_ctx=128, seed=1)
     started = time.perf_counter()
     for step in range(200):
@@ -89,7 +89,7 @@ def test_batches_are_cheap(dataset: Dataset) -> None:
     assert (time.perf_counter() - started) / 200 < 1e-3
 
 
-def test_validation_is_the_same_whatever_the_batch(dataset: Dataset) -> None:
+def test_validation_is_the_same_whatever_the_batch(dataset: TextDataset) -> None:
     one = rows_of(dataset.val_batches("val", CTX, 1000, 1))
     many = rows_of(dataset.val_batches("val", CTX, 1000, 8))
     assert np.array_equal(one, many)
@@ -101,7 +101,7 @@ def test_validation_is_the_same_whatever_the_batch(dataset: Dataset) -> None:
     assert np.array_equal(one[-1], last)
 
 
-def test_validation_stops_at_the_end_of_the_split(dataset: Dataset) -> None:
+def test_validation_stops_at_the_end_of_the_split(dataset: TextDataset) -> None:
     whole = rows_of(dataset.val_batches("val", CTX, 10**9, 16))
     count = dataset.n_seqs("val", CTX)
     assert len(whole) == count
@@ -109,7 +109,7 @@ def test_validation_stops_at_the_end_of_the_split(dataset: Dataset) -> None:
     assert rows_of(dataset.val_batches("val", CTX, 1, 16)).shape == (1, CTX + 1)
 
 
-def test_validation_bytes_are_those_of_the_scored_text(dataset: Dataset) -> None:
+def test_validation_bytes_are_those_of_the_scored_text(dataset: TextDataset) -> None:
     scored = rows_of(dataset.val_batches("val", CTX, 2000, 16))[:, 1:]
     text = dataset.tokenizer.decode(scored.ravel())
     assert dataset.val_bytes("val", CTX, 2000) == len(text.encode())
@@ -118,14 +118,14 @@ def test_validation_bytes_are_those_of_the_scored_text(dataset: Dataset) -> None
     )
 
 
-def test_unique_tokens_stop_at_one_epoch(dataset: Dataset) -> None:
+def test_unique_tokens_stop_at_one_epoch(dataset: TextDataset) -> None:
     epoch = dataset.n_seqs("train", CTX) * CTX
     assert dataset.unique_tokens(n_ctx=CTX, batch_tokens=4 * CTX, steps=3) == 12 * CTX
     assert dataset.unique_tokens(n_ctx=CTX, batch_tokens=4 * CTX, steps=10**6) == epoch
     assert dataset.epochs(n_ctx=CTX, tokens=2 * epoch) == 2
 
 
-def test_a_context_longer_than_the_split_is_refused(dataset: Dataset) -> None:
+def test_a_context_longer_than_the_split_is_refused(dataset: TextDataset) -> None:
     with pytest.raises(ConfigError, match="fewer than one sequence of n_ctx 1000000"):
         dataset.batch("train", 0, batch_seqs=1, n_ctx=10**6, seed=1)
 
@@ -148,7 +148,7 @@ def test_a_damaged_shard_is_found_on_opening(dataset, damage, message) -> None:
     assert str(shard) in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_flipped_bit_is_found_by_inspect(dataset: Dataset) -> None:
+def test_a_flipped_bit_is_found_by_inspect(dataset: TextDataset) -> None:
     shard = dataset.folder / "val.bin"
     raw = bytearray(shard.read_bytes())
     raw[100] ^= 1
@@ -161,7 +161,7 @@ def test_a_flipped_bit_is_found_by_inspect(dataset: Dataset) -> None:
 
 
 @pytest.mark.parametrize("name", ["train.bin", "tokenizer.json", "meta.json"])
-def test_a_missing_file_is_named(dataset: Dataset, name: str) -> None:
+def test_a_missing_file_is_named(dataset: TextDataset, name: str) -> None:
     (dataset.folder / name).unlink()
     with pytest.raises(ConfigError, match=name):
         open_dataset(dataset.folder)
@@ -179,21 +179,21 @@ def test_a_missing_file_is_named(dataset: Dataset, name: str) -> None:
         ("tokenizer.json", '{"kind": "bpe", "vocab_size": 300, "pieces_hex": ["00"]}'),
     ],
 )
-def test_damaged_json_is_one_clear_line(dataset: Dataset, name: str, content: str) -> None:
+def test_damaged_json_is_one_clear_line(dataset: TextDataset, name: str, content: str) -> None:
     (dataset.folder / name).write_text(content)
     with pytest.raises(ConfigError) as raised:
         open_dataset(dataset.folder)
     assert name in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_shards_of_two_datasets_cannot_be_mixed(dataset: Dataset) -> None:
+def test_shards_of_two_datasets_cannot_be_mixed(dataset: TextDataset) -> None:
     train, val = dataset.folder / "train.bin", dataset.folder / "val.bin"
     train.write_bytes(val.read_bytes())
     with pytest.raises(ConfigError, match=r"train\.bin"):
         open_dataset(dataset.folder)
 
 
-def test_inspect_shows_sizes_compression_and_text(spec: DataSpec, dataset: Dataset) -> None:
+def test_inspect_shows_sizes_compression_and_text(spec: DataSpec, dataset: TextDataset) -> None:
     shown = inspect(spec)
     assert shown == inspect(dataset.folder)
     assert dataset.fingerprint in shown and "bytes a token" in shown

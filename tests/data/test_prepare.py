@@ -11,8 +11,8 @@ import pytest
 
 from scaling_law.data import prepare as module
 from scaling_law.data.corpus import Corpus, Document, ReadRequest
-from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder, prepare
+from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.run import DataSpec
 from tests.data.conftest import write_files
@@ -23,7 +23,7 @@ def _spec(corpus: Path | str, **changes: object) -> DataSpec:
     return DataSpec(corpus=str(corpus), **{**fields, **changes})  # type: ignore[arg-type]
 
 
-def _documents(dataset: Dataset, split: str) -> list[str]:
+def _documents(dataset: TextDataset, split: str) -> list[str]:
     text = dataset.tokenizer.decode((int(i) for i in dataset.tokens(split)), separator="\x1e")
     assert text.startswith("\x1e")
     return text[1:].split("\x1e")

@@ -18,8 +18,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from scaling_law.config.load import begun_config_key, load_config
-from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import dataset_folder
+from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.design.adaptive import _Loop
 from scaling_law.design.candidates import Budget
 from scaling_law.files import checksum, lease
@@ -29,13 +29,13 @@ from scaling_law.fit.session import known_laws
 from scaling_law.plan import device_profile
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import worker
-from scaling_law.run.pinned import begun_plan, pinned_data
+from scaling_law.run.pinned import begun_plan
 from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.snapshot import sweep_status
 from scaling_law.run.tracking import Feed
 from scaling_law.train import checkpoint, export
-from tests.fakes import cpu_profile
+from tests.fakes import cpu_profile, pinned_text, text_spec
 from tests.faults.world import Sweep
 
 NOTHING = object()
@@ -58,7 +58,7 @@ class World:
     @property
     def data(self) -> Path:
         """The prepared text."""
-        return dataset_folder(self.sweep.config.data.spec())
+        return dataset_folder(text_spec(self.sweep.config))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _state(world: World) -> Any:
     return found[0], float(found[1]["w"].sum())
 
 
-def _dataset(dataset: Dataset) -> Any:
+def _dataset(dataset: TextDataset) -> Any:
     hashes = {s: hash(dataset.tokens(s).tobytes()) for s in ("train", "val")}
     return dataset.meta, dataset.tokenizer.to_json(), hashes
 
@@ -107,7 +107,7 @@ def _opened(world: World) -> Any:
 
 
 def _prepared_again(world: World) -> Any:
-    return _dataset(pinned_data(world.sweep.config, world.sweep.dir, lambda line: None))
+    return _dataset(pinned_text(world.sweep.config, world.sweep.dir, lambda line: None))
 
 
 def _plan(world: World) -> Any:
@@ -127,6 +127,7 @@ def _status(world: World) -> Any:
 
 def _weights(world: World) -> Any:
     model, tokenizer = export._read(world.states)
+    assert tokenizer is not None
     return float(model["w"].sum()), tokenizer.to_json()
 
 

@@ -22,12 +22,11 @@ from scaling_law.files.record import append_curve, read_curve, read_record
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.published import published_law
 from scaling_law.plan import device_profile
-from scaling_law.run.pinned import pinned_data
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.train import checkpoint
 from scaling_law.versions import FIT
 from tests.bad_input.world import good_sweep
-from tests.fakes import cpu_profile
+from tests.fakes import cpu_profile, pinned_text
 from tests.faults.kinds import DAMAGES, KINDS, NOTHING, OTHER_THINGS, Kind, World, clear, put
 from tests.faults.world import begin_sweep, results, write_text
 from tests.inline_engine import InlineExecutor
@@ -57,7 +56,7 @@ def world(tmp_path_factory):
         checksum.write(states.failure, {"error": "boom at step 17", "traceback": "..."})
         beat = {"step": 17, "tokens_per_second": 1234.5, "time": 1.0}
         states.progress.write_text(checksum.line(beat))
-        tokenizer = pinned_data(sweep.config, sweep.dir, lambda line: None).tokenizer
+        tokenizer = pinned_text(sweep.config, sweep.dir, lambda line: None).tokenizer
         model = {"w": torch.full((1000,), 3.0)}
         checkpoint.save_weights(states, {"model": model, "tokenizer": tokenizer.to_json()})
         gone = dataclasses.replace(this_process(), started="1")
@@ -195,7 +194,7 @@ def test_damaged_text_is_named_and_prepared_again_to_the_same_results(
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     told: list[str] = []
-    dataset = pinned_data(again.config, again.dir, told.append)
+    dataset = pinned_text(again.config, again.dir, told.append)
     assert name in told[0] and "preparing the text again" in told[0]
     dataset.check()
     if name == "train.bin":

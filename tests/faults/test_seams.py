@@ -13,6 +13,7 @@ from scaling_law.cli.main import main
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Leases, read_lease, remove_lease
 from scaling_law.run import worker
+from scaling_law.run.cleanup import temporary_files
 from tests.faults.harness import assert_nothing_lost
 from tests.faults.world import CONFIG, begin_sweep, results, write_text
 from tests.inline_engine import InlineExecutor
@@ -105,6 +106,29 @@ def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(
     assert hurt.run(Stack(hurt.dir)).exit_code == 0
     assert len(asked) > 20
     assert results(hurt.dir) == results(whole.dir)
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_worker_that_slept_before_it_began_leaves_the_run_to_the_next(tmp_path, monkeypatch):
+    hurt = begin_sweep(tmp_path / "hurt", write_text(tmp_path / "text"))
+    somebody = contextlib.ExitStack()
+    listed = temporary_files
+
+    def asleep(run_dir: RunDir) -> list[Path]:
+        """Another process takes the run over between the lease and the first look at the folder."""
+        monkeypatch.setattr(worker, "temporary_files", listed)
+        holder = read_lease(run_dir.lease)
+        assert holder is not None and remove_lease(run_dir.lease, holder.token)
+        somebody.enter_context(Leases()).take(run_dir.lease)
+        (run_dir.path / ".curve.jsonl.theirs.tmp").touch()
+        return listed(run_dir)
+
+    monkeypatch.setattr(worker, "temporary_files", asleep)
+    hurt.trunk.path.mkdir(parents=True)
+    with somebody:
+        assert worker.work_on([hurt.trunk], lambda: False) == [hurt.trunk]
+    left = {path.name for path in hurt.trunk.path.iterdir()}
+    assert left == {".curve.jsonl.theirs.tmp"}, "nothing was written, nothing removed"
 
 
 def _files(run_dir: RunDir) -> dict[str, bytes]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.data.dataset import Dataset, open_dataset
 from scaling_law.data.prepare import prepare
+from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import RunRecord, read_curve
 from scaling_law.fit.points.points import points_from_records
@@ -36,7 +36,7 @@ TRUNK = ScheduleSpec(warmup_steps=4, decay_steps=None)
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory) -> Dataset:
+def dataset(tmp_path_factory) -> TextDataset:
     text = write_text(tmp_path_factory.mktemp("text"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLAW_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import dataset_folder
+from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import RunDir
 from scaling_law.spec.run import Resources
 from scaling_law.train import checkpoint
 from scaling_law.train.loop import Job, train_run
+from tests.fakes import text_spec
 from tests.faults.world import begin_sweep, results, write_text
 from tests.inline_engine import InlineExecutor
 
@@ -98,7 +99,7 @@ def test_damaged_states_are_named_and_the_next_older_one_is_used(text, tmp_path,
     more = "checkpoints: {every_steps: 5, keep: 2}"
     hurt = begin_sweep(tmp_path / "hurt", text, more)
     run = next(r for r in hurt.plan.runs if r.spec.kind == "trunk")
-    data = open_dataset(dataset_folder(run.spec.data))
+    data = open_dataset(dataset_folder(text_spec(hurt.config)))
     asked = iter(range(1000))
     hurt.trunk.path.mkdir(parents=True)
     job = Job(
@@ -128,7 +129,7 @@ def test_training_draws_from_no_random_generator(text, tmp_path):
         spec=run.spec,
         resources=Resources(),
         run_dir=sweep.trunk,
-        dataset=open_dataset(dataset_folder(run.spec.data)),
+        dataset=open_dataset(dataset_folder(text_spec(sweep.config))),
     )
     before = torch.get_rng_state(), random.getstate(), str(np.random.get_state())
     assert train_run(job) is not None

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
+from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import read_lease
 from scaling_law.spec.run import DataSpec

@@ -12,9 +12,9 @@ from scaling_law.files.record import RunRecord, load_records, read_curve
 from scaling_law.plan.plan import Plan, make_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.run import worker
-from scaling_law.run.pinned import keep_plan, pinned_data
+from scaling_law.run.pinned import keep_plan
 from scaling_law.run.runner import Runner, SweepOutcome
-from tests.fakes import config_of, cpu_profile
+from tests.fakes import config_of, cpu_profile, pinned_text
 from tests.inline_engine import InlineExecutor
 
 CONFIG = """
@@ -54,7 +54,7 @@ class Sweep:
     def run(self, executor: InlineExecutor | None = None) -> SweepOutcome:
         """Resume it as ``slaw run`` does."""
         worker._open_data.cache_clear()
-        pinned_data(self.config, self.dir, lambda line: None)
+        pinned_text(self.config, self.dir, lambda line: None)
         return Runner(self.plan, self.dir, executor or InlineExecutor(self.dir)).run()
 
     @property
@@ -76,7 +76,7 @@ def begin_sweep(folder: Path, text: Path, more: str = "", config_text: str = CON
         plan = with_stacks(plan)
     sweep = SweepDir(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    pinned_data(config, sweep, lambda line: None)
+    pinned_text(config, sweep, lambda line: None)
     keep_plan(plan, config, sweep)
     return Sweep(config, plan, sweep)
 

@@ -320,7 +320,7 @@ def taken_over(path: Path, leases: Leases) -> RunDir:
     remove_lease(path, seen.token)
     lease = leases.take(path)
     run_dir = RunDir(path.parent, guard=lease.check)
-    clear_leftovers(lease, run_dir.record, run_dir.curve)
+    clear_leftovers(lease, layout.leftovers(run_dir.record, run_dir.curve))
     for left in run_dir.path.rglob(".*.tmp"):
         left.unlink()
     cut_curve(run_dir, 10**9)
@@ -396,8 +396,19 @@ def test_leftovers_of_the_killed_go_but_not_what_is_about_to_be_put_back(path):
         os.link(path, returning)
         write = layout.temporary_sibling(path.with_name("record.json"))
         write.write_text("{")
-        clear_leftovers(lease, path.with_name("record.json"))
+        clear_leftovers(lease, layout.leftovers(path.with_name("record.json")))
         assert {p for p in path.parent.iterdir() if p != path} == {returning}
+
+
+def test_a_holder_that_slept_removes_no_file_that_a_later_one_is_writing(path):
+    with Leases() as leases, Leases() as others:
+        lease = leases.take(path)  # and asleep, before it has cleared anything
+        taken_over(path, others)
+        writing = layout.temporary_sibling(path.with_name("curve.jsonl"))
+        writing.write_text("{")
+        with pytest.raises(LeaseLost):
+            clear_leftovers(lease, layout.leftovers(path.with_name("curve.jsonl")))
+        assert writing.exists()
 
 
 def test_a_file_system_without_links_is_enough(path, monkeypatch):

@@ -11,8 +11,9 @@ from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.fit.points.points import points_from_records
 from scaling_law.plan.plan import Plan, make_plan, plan_from_json, tasks_of
 from scaling_law.plan.stacking import with_stacks
+from scaling_law.spec.architectures import why_not_grown
 from scaling_law.spec.counts import train_flops
-from scaling_law.spec.run import run_spec_from_json, to_json, why_not_grown
+from scaling_law.spec.run import ModelSpec, run_spec_from_json, to_json
 from tests.fakes import config_of, cpu_profile, record_of
 
 GRID = """
@@ -159,5 +160,6 @@ def test_grown_runs_are_no_points_unless_asked_for_and_then_share_their_roots_cl
 
 def test_a_model_is_not_grown_into_itself():
     model = planned().runs[0].spec.model
+    assert isinstance(model, ModelSpec)
     assert why_not_grown(model, model)
     assert not why_not_grown(model, dataclasses.replace(model, n_layer=3))

@@ -18,7 +18,7 @@ from scaling_law.plan.table import render_plan
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.run import RuleOverrides, run_spec_from_json
 from scaling_law.spec.schedule import lr_factor
-from tests.fakes import config_of, cpu_profile
+from tests.fakes import config_of, cpu_profile, text_spec
 
 SWEEP = """\
 name: test
@@ -334,7 +334,7 @@ def profile_of(kind: str) -> DeviceProfile:
 @pytest.mark.parametrize("kind", DEVICE_KINDS)
 def test_shipped_modes_give_a_grid_on_every_device(mode, kind):
     config = load_config(mode, device_kind=kind)
-    tokens = 700_000_000 if config.data.corpus == "fineweb_edu" else 28_000_000
+    tokens = 700_000_000 if text_spec(config).corpus == "fineweb_edu" else 28_000_000
     plan = make_plan(config, profile_of(kind), train_tokens=tokens)
     points = [run for run in plan.runs if run.spec.kind != "trunk"]
     sizes = {count_params(run.spec.model).non_embedding for run in points}

@@ -10,6 +10,7 @@ from scaling_law.plan.device_profile import SpeedPoint, shared_by
 from scaling_law.plan.plan import Plan, make_plan, plan_from_json, tasks_of
 from scaling_law.plan.stacking import gain, stackable, with_stacks
 from scaling_law.plan.table import render_plan
+from scaling_law.spec.run import ModelSpec
 from tests.fakes import config_of, cpu_profile
 
 SEEDS = """
@@ -36,7 +37,7 @@ def test_seeds_of_a_narrow_size_train_together_trunks_and_branches_apart():
     for run in plan.runs:
         if run.resources.stack:
             stacks.setdefault(run.resources.stack, []).append(run.spec.label)
-            assert run.spec.model.d_model == 24
+            assert run.spec.model.dimensions["d_model"] == 24
     kinds = sorted(label.split("-")[-1] for labels in stacks.values() for label in labels)
     assert len(stacks) == 3  # the trunk, and each horizon's cooldown
     assert all(len(labels) == 3 for labels in stacks.values())
@@ -93,6 +94,7 @@ def test_what_cannot_share_a_program_is_left_alone():
     for changes in ({"gradient_checkpointing": True}, {"micro_seqs": 2}):
         resources = dataclasses.replace(run.resources, **changes)
         assert not stackable(dataclasses.replace(run, resources=resources), "cpu")
+    assert isinstance(run.spec.model, ModelSpec)
     wide = dataclasses.replace(run.spec.model, d_model=96, n_head=3, n_kv_head=3)
     assert gain(wide, 512, "cpu") == 1
     assert stackable(run, "cuda")

@@ -83,7 +83,7 @@ def test_arms_of_different_texts_are_told_apart(tmp_path):
     text = text.replace("500K, ", "")
     sweep = SweepDir(tmp_path / "texts")
     for record in arm_records(text):
-        fingerprint = f"{record.spec.data.corpus:0<16}"
+        fingerprint = f"{record.spec.data.name:0<16}"
         record = dataclasses.replace(record, corpus_fingerprint=fingerprint)
         write_record(sweep.run(record.run_id), record)
     fit_by([sweep.path], ["data.corpus"], QUICK)

@@ -16,7 +16,7 @@ from scaling_law.monitor.page import render_page
 from scaling_law.monitor.page_data import PageData
 from scaling_law.monitor.terminal import plain_line
 from scaling_law.plan.plan import Plan, make_plan, read_plan
-from scaling_law.run.pinned import pinned_data, refuse_other_recipe
+from scaling_law.run.pinned import refuse_other_recipe
 from scaling_law.run.sweep_state.snapshot import SweepReader, sweep_status
 from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.arms import arm_of
@@ -82,12 +82,6 @@ def test_axes_may_be_added_to_a_folder_without(tmp_path):
     for run in plan_of("").runs:
         write_record(sweep.run(run.run_id), record_of(run.spec))
     refuse_other_recipe(plan_of("axes: {optim.weight_decay: [.1, .3]}\n"), sweep)
-
-
-def test_arms_of_several_texts_are_refused_before_any_is_prepared(tmp_path):
-    config = config_of(SWEEP + "axes: {data.corpus: [installed, synthetic]}\n")
-    with pytest.raises(ConfigError, match="its arms learn from several texts"):
-        pinned_data(config, SweepDir(tmp_path), print)
 
 
 def test_status_monitor_and_page_tell_each_arm(tmp_path):

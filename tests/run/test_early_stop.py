@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
+from scaling_law.data.text import open_dataset
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, load_records, read_record
@@ -21,7 +21,7 @@ from scaling_law.run.sweep_state.progress import describe_end
 from scaling_law.run.sweep_state.snapshot import sweep_status
 from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.run import run_spec_from_json, to_json
-from tests.fakes import config_of, cpu_profile, write_text
+from tests.fakes import config_of, cpu_profile, text_spec, write_text
 from tests.inline_engine import InlineExecutor
 
 SWEEP = """
@@ -53,10 +53,10 @@ def swept(text, tmp_path_factory):
             config = config_of(SWEEP.format(corpus=text, early_stop=setting))
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("SLAW_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-                dataset = open_dataset(prepare(config.data.spec()))
+                dataset = open_dataset(prepare(text_spec(config)))
             plan = make_plan(config, cpu_profile(), train_tokens=dataset.n_tokens("train"))
             sweep = SweepDir(tmp_path_factory.mktemp("sweep"))
-            spec, folder = to_json(config.data.spec()), str(dataset.folder)
+            spec, folder = to_json(text_spec(config)), str(dataset.folder)
             pin = {"spec": spec, "folder": folder, "fingerprint": dataset.fingerprint}
             layout.write_json(sweep.data, pin)
             layout.write_json(sweep.plan, plan.to_json())

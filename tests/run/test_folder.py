@@ -15,7 +15,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.plan import make_plan
-from scaling_law.run import pinned
+from scaling_law.run import pins
 from scaling_law.run.pinned import keep_plan
 from scaling_law.run.session import Request, resumed, run_sweep
 from scaling_law.run.sweep_state.snapshot import sweep_status
@@ -82,7 +82,7 @@ def reach(*arguments):
     ["grid.0.flops_ladder.count=3", "grid.0.flops_ladder.count=5", "grid.0.seeds.nano55k=[0,7]"],
 )
 def test_another_grid_adds_runs(place, monkeypatch, override):
-    monkeypatch.setattr(pinned, "pinned_data", reach)
+    monkeypatch.setattr(pins, "pinned_datasets", reach)
     with pytest.raises(Reached):
         run_sweep(request(override), lambda text: None)
 
@@ -90,7 +90,7 @@ def test_another_grid_adds_runs(place, monkeypatch, override):
 def test_a_config_that_is_corrected_before_any_run_finished_is_accepted(place, monkeypatch):
     for run in place.run_dirs():
         run.record.unlink()
-    monkeypatch.setattr(pinned, "pinned_data", reach)
+    monkeypatch.setattr(pins, "pinned_datasets", reach)
     with pytest.raises(Reached):
         run_sweep(request("data.vocab_size=600"), lambda text: None)
 

@@ -9,7 +9,7 @@ import pytest
 
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.run import pinned, session
+from scaling_law.run import pinned, pins, session
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,14 @@ def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, ada
     layout.atomic_write(sweep.config, "name: before")
     if adaptive:
         layout.atomic_write(sweep.adaptive, "{}")
-    nothing: Any = SimpleNamespace(n_tokens=lambda split: 1)
+    nothing: Any = SimpleNamespace(data_specs=(None,), train_tokens=1)
     for module, name, value in (
         (pinned, "begun_plan", None),
         (pinned, "refuse_other_recipe", None),
-        (pinned, "pinned_data", nothing),
+        (pins, "pinned_datasets", {None: nothing}),
         (pinned, "keep_plan", None),
-        (session, "_planned", None),
+        (session, "planned", None),
+        (session, "known_train_tokens", None),
     ):
         monkeypatch.setattr(module, name, lambda *given, value=value: value)
     said: list[str] = []

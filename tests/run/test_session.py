@@ -11,6 +11,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.run import session
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs
+from tests.fakes import text_spec
 from tests.monitor.half_way import half_way
 
 CONFIG = """\
@@ -51,7 +52,7 @@ def test_a_sweep_that_has_its_tokens_resumes_without_its_text(tmp_path):
         inputs(request, print)
     sweep.path.mkdir()
     sweep.data.write_text("{}")
-    assert session._config(request, "cpu").data.corpus == "no/such/text"
+    assert text_spec(session._config(request, "cpu")).corpus == "no/such/text"
     path.write_text(CONFIG.replace("1M", "many"))
     with pytest.raises(ConfigError) as refused:
         session._config(request, "cpu")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
+from scaling_law.data.text import open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir

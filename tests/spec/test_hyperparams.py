@@ -8,6 +8,14 @@ import pytest
 
 from scaling_law import parts
 from scaling_law.errors import ConfigError
+from scaling_law.spec.architectures import template_of
+from scaling_law.spec.architectures.gpt import (
+    MODEL_SCALES,
+    default_d_ff,
+    heads_for,
+    model_of,
+    shape_for,
+)
 from scaling_law.spec.counts import CONVENTIONS, count_params
 from scaling_law.spec.hyperparams import (
     MAX_BATCH_TOKENS,
@@ -19,7 +27,6 @@ from scaling_law.spec.hyperparams import (
     rule_for,
 )
 from scaling_law.spec.run import ModelSpec
-from scaling_law.spec.scales import MODEL_SCALES, default_d_ff, heads_for, model_of, shape_for
 from tests.fakes import tiny_model
 
 TEMPLATE = tiny_model(vocab_size=1024, n_ctx=128)
@@ -162,7 +169,7 @@ def test_swiglu_keeps_the_parameters_of_the_mlp():
 @pytest.mark.parametrize("aspect_ratio", [None, 32])
 @pytest.mark.parametrize("params", [7e4, 1e6, 3e7, 1e9])
 def test_shapes_come_near_the_parameters_asked(params, convention, aspect_ratio):
-    scale = shape_for(params, convention, TEMPLATE, aspect_ratio)
+    scale = shape_for(params, convention, template_of(TEMPLATE), aspect_ratio)
     found = count_params(model_of(scale, TEMPLATE)).by(convention)
     assert found == pytest.approx(params, rel=0.14)
     if aspect_ratio and scale.n_layer > 4:
@@ -171,4 +178,4 @@ def test_shapes_come_near_the_parameters_asked(params, convention, aspect_ratio)
 
 def test_a_size_smaller_than_its_embedding_is_refused():
     with pytest.raises(ValueError, match="no shape has 5e\\+03 total parameters"):
-        shape_for(5e3, "total", TEMPLATE)
+        shape_for(5e3, "total", template_of(TEMPLATE))

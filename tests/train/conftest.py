@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scaling_law.data.dataset import open_dataset
 from scaling_law.data.prepare import prepare
+from scaling_law.data.text import open_dataset
 from scaling_law.spec.run import DataSpec
 from tests.fakes import write_text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import itertools
 import json
@@ -21,12 +22,14 @@ from scaling_law.errors import ConfigError
 from scaling_law.files.layout import ExportDir, RunDir
 from scaling_law.files.record import write_record
 from scaling_law.run.export import export_run
+from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import DataSpec, ModelSpec
+from scaling_law.spec.run import DataSpec, ModelSpec, OtherModel
 from scaling_law.train import checkpoint
+from scaling_law.train.architectures import build
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.export import export
 from scaling_law.train.hf import hf_model
-from scaling_law.train.model import GPT
 from tests.fakes import record_of, tiny_model, tiny_spec
 
 # an interpreter that has transformers, where this one has not
@@ -177,6 +180,29 @@ def test_every_model_is_exported_or_refused_by_name():
         ours = sum(v.numel() for k, v in tensors.items() if "bias" not in k and "_norm" not in k)
         assert ours == count_params(spec).total
     assert made == {name.partition("-")[0] for name in ARCHITECTURES}
+
+
+@pytest.mark.parametrize("own_file", [None, "0" * 64])
+def test_a_model_without_a_counterpart_is_exported_as_safetensors_only(tmp_path, bpe, own_file):
+    from safetensors.torch import load_file
+
+    mlp = OtherModel(
+        architecture=Component(name="mlp"), shape=(("width", 8),), vocab_size=257, n_ctx=4
+    )
+    weights = build(mlp).state_dict()
+    model = dataclasses.replace(mlp, architecture=Component(name="mlp", source_sha256=own_file))
+    spec = tiny_spec(model=model)
+    run_dir = RunDir(tmp_path / "runs" / spec.run_id)
+    write_record(run_dir, dataclasses.replace(record_of(tiny_spec(model=mlp)), spec=spec,
+                                              run_id=spec.run_id))  # fmt: skip
+    checkpoint.save_weights(run_dir, {"model": weights, "tokenizer": bpe.to_json()})
+    with pytest.raises(ConfigError, match=r"mlp has no counterpart in .*--format safetensors"):
+        export(run_dir, tmp_path / "out", "hf")
+    export(run_dir, tmp_path / "out", "safetensors")
+    out = ExportDir(tmp_path / "out")
+    tensors = load_file(out.weights)
+    assert sorted(tensors) == sorted(weights)
+    assert json.loads(out.config.read_text())["shape"] == {"width": 8}
 
 
 def test_what_cannot_be_exported_leaves_nothing(tmp_path, bpe):

@@ -11,8 +11,8 @@ import torch
 
 from scaling_law.spec.run import ModelSpec, OptimSpec
 from scaling_law.train import grow
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.grow import grown_state
-from scaling_law.train.model import GPT
 from scaling_law.train.optim import make_optimizer
 
 BASE = ModelSpec(vocab_size=300, n_ctx=16, n_layer=2, d_model=24, n_head=4, n_kv_head=4, d_ff=40)

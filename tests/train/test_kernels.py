@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 
 from scaling_law.spec.run import ModelSpec
 from scaling_law.train import kernels
-from scaling_law.train.model import GPT
+from scaling_law.train.architectures.gpt import GPT
 
 WIDE = ModelSpec(vocab_size=2048, n_ctx=128, n_layer=1, d_model=64, n_head=2, n_kv_head=2, d_ff=256)
 
@@ -150,5 +150,5 @@ def test_sequence_losses_in_parts_are_those_of_one_batch(monkeypatch):
     model = GPT(dataclasses.replace(WIDE, n_ctx=16), seed=2)
     ids = torch.randint(0, 2048, (5, 17), generator=torch.Generator().manual_seed(4))
     whole = model.sequence_losses(ids[:, :-1], ids[:, 1:])
-    monkeypatch.setattr("scaling_law.train.model._EVAL_LOGITS", 2 * 16 * 2048)
+    monkeypatch.setattr("scaling_law.train.architectures.gpt._EVAL_LOGITS", 2 * 16 * 2048)
     torch.testing.assert_close(model.sequence_losses(ids[:, :-1], ids[:, 1:]), whole)

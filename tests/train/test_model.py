@@ -7,7 +7,7 @@ import torch
 
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.run import ModelSpec, OptimSpec
-from scaling_law.train.model import GPT, alibi_bias, rotary_tables, rotate
+from scaling_law.train.architectures.gpt import GPT, alibi_bias, rotary_tables, rotate
 from scaling_law.train.optim import make_optimizer
 
 BASE = ModelSpec(vocab_size=300, n_ctx=16, n_layer=2, d_model=32, n_head=4, n_kv_head=4, d_ff=128)

@@ -19,10 +19,10 @@ from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
 from scaling_law.spec.run import Resources
 from scaling_law.train import loop
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.evaluate import evaluate
 from scaling_law.train.forward import Trainable, tensors_of
 from scaling_law.train.loop import train_run
-from scaling_law.train.model import GPT
 from scaling_law.train.objectives import Objective
 from scaling_law.train.state import State
 from tests.fakes import tiny_model, tiny_spec

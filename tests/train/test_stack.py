@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scaling_law.spec.run import ModelSpec, OptimSpec
-from scaling_law.train.model import GPT
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
 from scaling_law.train.stack import StackedGPT
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scaling_law.spec.run import ModelSpec, OptimSpec
-from scaling_law.train.model import GPT
+from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
 from scaling_law.train.stack import StackedGPT
 from scaling_law.train.static_step import WARM_STEPS, StaticStep

@@ -16,9 +16,10 @@ from scaling_law.fit.checks.screen import screen
 from scaling_law.fit.points.cells import Rows
 from scaling_law.fit.points.points import FitPoints, points_from_records
 from scaling_law.fit.points.table import TableSettings, chosen_rows, read_table
-from scaling_law.spec.arms import arms_of, by_options, varying_keys
+from scaling_law.spec.arms import arms_of, by_options, value_text, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import cells, listed_recipes
+from scaling_law.spec.run import DataSpec, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,27 +161,34 @@ def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
 
 def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
     """Losses of different objectives or token alphabets are different quantities: never one fit."""
+    by = by_options(varying_keys(arms_of([record.spec for record in records])))
     families = loss_families(records)
     if len(families) > 1:
         raise FitError(
             f"the runs have losses of different objectives ({', '.join(families)}), which do not"
             " compare; fit each objective's runs alone, with --where objective=NAME"
         )
-    kinds = {(r.spec.data.tokenizer, r.spec.model.vocab_size) for r in records}
+    kinds = {(r.spec.data.coding, r.spec.model.vocab_size) for r in records}
     if len(kinds) > 1:
         names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))
         raise FitError(
             f"the runs use different tokenizers ({names}); nats per token do not compare: "
-            "fit one sweep at a time"
+            f"fit {f'each with `slaw fit{by}`' if by else 'one sweep at a time'}"
         )
-    texts = {(r.spec.data.corpus, r.spec.data.domains): r.corpus_fingerprint for r in records}
+    texts = {_text_name(r.spec.data): r.corpus_fingerprint for r in records}
     if len(set(texts.values())) > 1:
-        names = "; ".join(sorted(" ".join((corpus, *domains)) for corpus, domains in texts))
         raise FitError(
-            f"the runs learn from different texts ({names}): their losses do not compare, and no"
-            " law describes both; fit each on its own with `slaw fit --by data.corpus`, or one"
-            " with --where"
+            f"the runs learn from different texts ({'; '.join(sorted(texts))}): their losses do"
+            " not compare, and no law describes them all; fit each on its own with `slaw"
+            f" fit{by or ' --by data.corpus'}`, or one with --where"
         )
+
+
+def _text_name(data: DataSpec | TaskSpec) -> str:
+    """What runs learn from, whatever share of it; a task with its settings."""
+    if isinstance(data, TaskSpec):
+        return value_text({"name": data.name, **dict(data.source.settings)})
+    return " ".join((data.corpus, *data.domains))
 
 
 def _refuse_recipes(

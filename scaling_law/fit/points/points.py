@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import RunRecord
-from scaling_law.spec.counts import CONVENTIONS, train_flops
+from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import listed_recipes, recipe_names
 from scaling_law.units import format_count
 
@@ -179,7 +179,7 @@ def _as_predicted(record: RunRecord) -> RunRecord:
         record,
         tokens=tokens,
         tokens_unique=int(metrics["planned_tokens_unique"]),
-        flops_exact=train_flops(record.spec.model, tokens),
+        flops_exact=record.flops_exact + metrics["flops_saved"],
         val_loss_nats=metrics["predicted_loss_nats"],
         val_loss_sem_nats=width / _SEMS_IN_INTERVAL,
     )
@@ -224,7 +224,7 @@ def _trunks(records: Sequence[RunRecord], differing: Sequence[str]) -> list[str]
     names = []
     for record, recipe in zip(records, differing, strict=True):
         model = record.spec.model
-        shape = f"{model.n_layer}x{model.d_model}x{model.n_head}"
+        shape = "x".join(str(value) for value in model.dimensions.values())
         tags = dict(record.spec.tags)
         size = tags.get("root", tags.get("size", shape))
         corpus = "" if shared else f" {record.corpus_fingerprint[:6]}"

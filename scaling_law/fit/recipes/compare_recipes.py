@@ -23,7 +23,7 @@ from scaling_law.fit.points.dataset import from_records
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.recipes.efficiency import Multiplier, Pair, fit_multiplier
 from scaling_law.fit.result import finite_json
-from scaling_law.spec.run import to_json
+from scaling_law.spec.run import TaskSpec, to_json
 
 _SAME_TOKENS_LOG = 0.01
 _TELLING_FLOPS = 0.01
@@ -147,7 +147,7 @@ def _unit(
         raise FitError(
             f"the losses are of different objectives ({objectives}): they do not compare"
         )
-    texts = [_values(r, _text_of) for r in (first, second)]
+    texts = [_values(r, text_of) for r in (first, second)]
     if texts[0] != texts[1] or len(texts[0]) > 1:
         said = "; ".join(f"{n}: {', '.join(sorted(t))}" for n, t in zip(names, texts, strict=True))
         raise FitError(
@@ -155,7 +155,7 @@ def _unit(
             " recipes on one corpus"
         )
     tokens = [
-        _values(r, lambda one: f"{one.spec.data.tokenizer} {one.spec.model.vocab_size}")
+        _values(r, lambda one: f"{one.spec.data.coding} {one.spec.model.vocab_size}")
         for r in (first, second)
     ]
     notes = []
@@ -178,8 +178,11 @@ def _values(records: Sequence[RunRecord], of: Callable[[RunRecord], str]) -> set
     return {of(record) for record in records}
 
 
-def _text_of(record: RunRecord) -> str:
+def text_of(record: RunRecord) -> str:
+    """The text, or the task's examples, on which a run is scored."""
     data = record.spec.data
+    if isinstance(data, TaskSpec):
+        return f"{data.name}, {record.corpus_fingerprint[:12]}"
     held = f"{record.corpus_fingerprint[:12]}, {data.val_fraction:g} held out"
     return held + (f", domains {' '.join(data.domains)}" if data.domains else "")
 

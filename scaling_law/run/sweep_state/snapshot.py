@@ -23,7 +23,7 @@ from scaling_law.run.sweep_state.eta import SweepPace, flops_done, measure_pace
 from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.warnings import RunWarning, log_warnings, newest
 from scaling_law.spec.arms import Values, arm_name, arm_of
-from scaling_law.spec.counts import count_params
+from scaling_law.spec.counts import params_if_known
 from scaling_law.spec.run import to_json
 from scaling_law.spec.schedule import lr_phase
 
@@ -395,6 +395,16 @@ def _near(folder: Path) -> str:
     return one_line(str(there[close[0]])) if close else ""
 
 
+def _params_matmul(run: PlannedRun) -> int:
+    """The parameters of matrices.
+
+    A user's own architecture is not executed here: of its model, those that its planned FLOPs
+    stand for, a sixth of the FLOPs a token.
+    """
+    params = params_if_known(run.spec.model)
+    return params.matmul if params else round(run.flops_alone / run.spec.tokens / 6)
+
+
 def _constant(run: PlannedRun, run_dir: RunDir) -> _Constant:
     spec = run.spec
     fields = {
@@ -402,7 +412,7 @@ def _constant(run: PlannedRun, run_dir: RunDir) -> _Constant:
         "label": spec.label,
         "kind": spec.kind,
         "trunk_id": spec.branch.trunk_id if spec.branch else None,
-        "params_matmul": count_params(spec.model).matmul,
+        "params_matmul": _params_matmul(run),
         "start_step": spec.start_step,
         "total_steps": spec.total_steps,
         "batch_tokens": spec.batch_tokens,

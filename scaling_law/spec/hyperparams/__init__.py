@@ -18,7 +18,7 @@ from typing import Any
 from scaling_law import parts
 from scaling_law.parts import NoSettings, Reference
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.run import Model
 
 MIN_BATCH_SEQS = 8
 MAX_BATCH_TOKENS = 2**20
@@ -37,7 +37,7 @@ class Sizing:
     ``shares_trunk`` says that the learning rate stays at its peak until a cooldown, as under wsd.
     """
 
-    model: ModelSpec
+    model: Model
     shortest_tokens: float
     longest_tokens: float
     shares_trunk: bool = True

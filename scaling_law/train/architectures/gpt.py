@@ -11,7 +11,8 @@ scale, cost .1 to .25 nats and made the loss jump about with the learning rate.
 from __future__ import annotations
 
 import math
-from typing import cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
@@ -20,6 +21,11 @@ from torch.utils.checkpoint import checkpoint
 
 from scaling_law.spec.run import ModelSpec
 from scaling_law.train import kernels
+from scaling_law.train.architectures import Module, State, Weight
+from scaling_law.train.parametrisations import Role, multipliers
+
+if TYPE_CHECKING:
+    from scaling_law.train.stack import StackedGPT
 
 ROTARY_BASE = 10_000.0
 RMS_EPS = 1e-6
@@ -58,11 +64,16 @@ def alibi_bias(n_head: int, n_ctx: int) -> Tensor:
 
 
 def attend(
-    spec: ModelSpec, joint: Tensor, positions: tuple[Tensor, ...], causal: bool = True
+    spec: ModelSpec,
+    joint: Tensor,
+    positions: tuple[Tensor, ...],
+    causal: bool = True,
+    score_mult: float = 1.0,
 ) -> Tensor:
     """Grouped-query attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M].
 
-    Without ``causal`` a position sees those after it as well.
+    Without ``causal`` a position sees those after it as well; ``score_mult`` is a factor on the
+    scores, beside 1/sqrt(K).
     """
     batch, time = joint.shape[:2]
     heads, pairs = spec.n_head, spec.n_kv_head
@@ -78,6 +89,8 @@ def attend(
         q, k = torch.split(qk, [heads, pairs], dim=1)
     else:
         q, k, v = (p.transpose(1, 2) for p in torch.split(joint, [heads, pairs, pairs], dim=2))
+    if score_mult != 1:
+        q = q * score_mult
     if pairs != heads:
         k, v = (part.repeat_interleave(heads // pairs, dim=1) for part in (k, v))
     if spec.position == "alibi":
@@ -109,6 +122,7 @@ class Attention(nn.Module):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.score_mult = multipliers(spec.parametrisation, spec.d_model).attention(spec.head_size)
         self.causal = True
         kv_width = spec.n_kv_head * spec.head_size
         self.qkv = nn.Linear(spec.d_model, spec.d_model + 2 * kv_width, bias=False)
@@ -116,7 +130,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
-        y = attend(self.spec, kernels.linear(x, self.qkv.weight), positions, self.causal)
+        joint = kernels.linear(x, self.qkv.weight)
+        y = attend(self.spec, joint, positions, self.causal, self.score_mult)
         return kernels.linear(y, self.out.weight)
 
 
@@ -152,6 +167,10 @@ class Block(nn.Module):
         return cast(Tensor, x + self.mlp(self.norm_mlp(x)))
 
 
+def _is_table(name: str) -> bool:
+    return name.startswith(("embedding", "position"))
+
+
 class GPT(nn.Module):
     """The decoder. ``seed`` alone decides the initial weights; no global RNG is touched."""
 
@@ -161,6 +180,8 @@ class GPT(nn.Module):
         super().__init__()
         self.spec = spec
         self.gradient_checkpointing = gradient_checkpointing
+        self._multipliers = multipliers(spec.parametrisation, spec.d_model)
+        self._output_mult = self._multipliers.output()
         # Parameters are made empty and filled from our own generator: torch's default
         # initialisers would draw from, and advance, the global one.
         with torch.device("meta"):
@@ -190,15 +211,32 @@ class GPT(nn.Module):
         for name, weight in self.named_parameters():
             if weight.ndim == 1:
                 weight.fill_(1.0)
-            elif name.startswith(("embedding", "position")):
+                continue
+            if _is_table(name):
                 # a tied table is also the head, whose logits would be too large at unit variance
                 std = self.spec.d_model**-0.5 if self.spec.tied else EMBEDDING_STD
-                weight.normal_(0.0, std, generator=generator)
             else:
                 std = weight.shape[1] ** -0.5
                 if name.endswith("out.weight"):
                     std *= (2 * self.spec.n_layer) ** -0.5
-                weight.normal_(0.0, std, generator=generator)
+            std *= self._multipliers.initial(self._role(name, weight))
+            weight.normal_(0.0, std, generator=generator)
+
+    def _role(self, name: str, weight: Tensor) -> Role:
+        if name == "head.weight" or (self.spec.tied and name == "embedding.weight"):
+            return "output"
+        return "input" if weight.ndim == 1 or _is_table(name) else "hidden"
+
+    def weights(self) -> list[Weight]:
+        """Matrices of the blocks and the head decay; tables and norm gains do not."""
+        return [
+            Weight(
+                parameter=weight,
+                decays=weight.ndim > 1 and not _is_table(name),
+                lr_mult=self._multipliers.lr(self._role(name, weight)),
+            )
+            for name, weight in self.named_parameters()
+        ]
 
     @property
     def position_tables(self) -> tuple[Tensor, ...]:
@@ -206,7 +244,7 @@ class GPT(nn.Module):
         return tuple(getattr(self, f"table_{i}") for i in range(self._n_tables))
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """Token ids [B, T] -> normed final states [B, T, M]."""
+        """Token ids [B, T] -> normed final states [B, T, M], by the outputs' multiplier."""
         x = self.embedding(tokens)
         if self.position is not None:
             x = x + self.position.weight[: tokens.shape[1]]
@@ -216,7 +254,9 @@ class GPT(nn.Module):
                 x = checkpoint(block, x, positions, use_reentrant=False)
             else:
                 x = block(x, positions)
-        return cast(Tensor, self.norm(x))
+        x = self.norm(x)
+        # on the few numbers that make the logits, not on the many logits
+        return cast(Tensor, x if self._output_mult == 1 else x * self._output_mult)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] -> logits [B, T, V]."""
@@ -240,3 +280,30 @@ class GPT(nn.Module):
             losses = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
             found.append(losses.mean(dim=1))
         return torch.cat(found)
+
+
+def _stack(modules: Sequence[GPT]) -> StackedGPT:
+    from scaling_law.train.stack import StackedGPT
+
+    return StackedGPT(modules)
+
+
+def _grow(state: State, small: ModelSpec, large: ModelSpec, seed: int) -> State:
+    from scaling_law.train.grow import grown_state
+
+    return grown_state(state, small, large, seed)
+
+
+def _to_hf(model: ModelSpec, state: State) -> tuple[dict[str, Any], State]:
+    from scaling_law.train.hf import hf_model
+
+    return hf_model(model, state)
+
+
+MODULE = Module(
+    build=GPT,
+    stack=_stack,
+    grow=_grow,
+    to_hf=_to_hf,
+    repeated=lambda model: ("head.weight",) if model.tied else (),
+)

@@ -1,0 +1,47 @@
+"""``slaw experiments``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from scaling_law.cli.options import Commands, add_json_option
+from scaling_law.errors import EXIT_OK
+
+
+def _list(options: argparse.Namespace) -> int:
+    from scaling_law.run.experiments import described
+    from scaling_law.units import format_seconds
+
+    experiments = described()
+    if options.json:
+        print(json.dumps(experiments, indent=1, allow_nan=False))
+        return EXIT_OK
+    blocks = [_block(entry, format_seconds) for entry in experiments]
+    print("\n\n".join(blocks))
+    print("\nslaw run NAME trains one, slaw report results/NAME says what its runs show")
+    return EXIT_OK
+
+
+def _block(entry: dict[str, Any], format_seconds: Any) -> str:
+    seconds = entry["seconds"]
+    cost = entry["why_no_cost"] if seconds is None else f"about {format_seconds(seconds)}"
+    runs = f"{entry['runs']} runs, " if entry["runs"] is not None else ""
+    stages = ", then further stages" if entry["stages"] else ""
+    lines = [entry["name"], f"  {entry['question']}", f"  {runs}{cost}{stages}"]
+    if entry["reproduces"]:
+        lines.append(f"  reproduces {entry['reproduces']}")
+    return "\n".join(lines)
+
+
+def add(commands: Commands) -> None:
+    """Declare the command."""
+    experiments = commands.add_parser(
+        "experiments",
+        help="list the experiments: question, cost here, what they reproduce",
+        description="List the experiments that slaw has, each with its question, what its first"
+        " stage costs on this machine, and the published results that it stands beside.",
+    )
+    add_json_option(experiments)
+    experiments.set_defaults(handler=_list)

@@ -1,0 +1,58 @@
+"""From what a run says of its data to the data itself, be it text or a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scaling_law import parts
+from scaling_law.data.dataset import Dataset
+from scaling_law.data.prepare import META, Progress, dataset_folder, prepare
+from scaling_law.data.task import TaskDataset
+from scaling_law.data.text import open_dataset
+from scaling_law.errors import ConfigError, quoted
+from scaling_law.spec.run import DataSpec, TaskSpec
+
+DataOf = DataSpec | TaskSpec
+
+
+def known_train_tokens(spec: DataOf) -> int | None:
+    """Tokens of the training split, without preparing or making any.
+
+    None for text that is not prepared, and for a task whose training examples have no end.
+    """
+    if isinstance(spec, TaskSpec):
+        return open_task(spec).train_tokens
+    try:
+        folder = dataset_folder(spec)
+    except ConfigError:  # the text is gone; a sweep that has its tokens goes on without it
+        return None
+    return open_dataset(folder).train_tokens if (folder / META).is_file() else None
+
+
+def open_task(spec: TaskSpec) -> TaskDataset:
+    """The task's examples. Raises ``ConfigError`` where this installation has no such task."""
+    task = parts.load("source", spec.source.reference)
+    try:
+        settings = spec.source.settings_as(task.settings)
+    except ValueError as problem:
+        raise ConfigError(f"the source {quoted(spec.source.name)}: {problem}") from None
+    return TaskDataset(spec.source.name, task, settings)
+
+
+def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
+    """The data, which are prepared; text from ``folder``, or else from this machine's cache.
+
+    Raises ``ConfigError`` where text is not prepared or damaged.
+    """
+    if isinstance(spec, TaskSpec):
+        return open_task(spec)
+    if folder is None or not (folder / META).is_file():
+        folder = dataset_folder(spec)
+    return open_dataset(folder)
+
+
+def prepared_data(spec: DataOf, progress: Progress | None = None) -> Dataset:
+    """The data, prepared first where they are not. Raises ``ConfigError`` as ``prepare``."""
+    if isinstance(spec, TaskSpec):
+        return open_task(spec)
+    return open_dataset(prepare(spec, progress=progress))

@@ -1,0 +1,123 @@
+"""Tasks, one file each: ``data: {source: copy}`` is ``tasks/copy.py``.
+
+A task makes its own examples from its settings, in place of text that is read. It needs numpy
+only where examples are made: plans and ``--help`` ask for sizes alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scaling_law.data.batch import Batch
+from scaling_law.errors import ConfigError, one_line
+from scaling_law.parts import NoSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_EXAMPLES = 2**40
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSizes:
+    """What a plan must know of a task.
+
+    ``vocab_size``: how many ids there are, 0 where there are none.
+    ``n_ctx``: positions of an example.
+    ``splits``: examples of each split; None for a training split without end.
+    ``inputs``: ``"ids"`` or ``"numbers"``.
+    """
+
+    vocab_size: int
+    n_ctx: int
+    splits: Mapping[str, int | None]
+    inputs: str = "ids"
+
+    @property
+    def train_seqs(self) -> int | None:
+        """Training examples; None where there is no end of them."""
+        return self.splits["train"]
+
+    @property
+    def train_tokens(self) -> int | None:
+        """Positions of all training examples; None where there is no end of them."""
+        seqs = self.train_seqs
+        return None if seqs is None else seqs * self.n_ctx
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Examples by rule. Every function is pure and takes the task's settings.
+
+    ``vocab_size(settings)``: how many ids inputs and targets may hold, from 0 up; 0 where neither
+    holds ids.
+    ``n_ctx(settings)``: positions of every example's inputs; 1 where they have none (features,
+    images).
+    ``splits(settings)``: how many examples ``train``, ``val`` and any further ``val:NAME`` have;
+    None for ``train`` makes every training example a new one.
+    ``examples(settings, split, indices)``: those examples of a split, numbered from 0 (of one
+    without end up to 2**47), as a ``Batch``. Its inputs are [B, n_ctx] int64 ids, or [B, ...]
+    float32 numbers; its targets [B, T'], those of the last T' positions where inputs have
+    positions; its weights [B, T'] float32, or None.
+    ``settings``: a dataclass, which refuses values that do not fit in its ``__post_init__``.
+    ``inputs``: whether the inputs are ``"ids"`` or ``"numbers"``.
+    ``licence``: a line about whose examples these are.
+    """
+
+    vocab_size: Callable[[Any], int]
+    n_ctx: Callable[[Any], int]
+    splits: Callable[[Any], Mapping[str, int | None]]
+    examples: Callable[[Any, str, NDArray[np.int64]], Batch]
+    settings: type = NoSettings
+    inputs: str = "ids"
+    licence: str = "made by rule; no licence applies"
+
+    def __post_init__(self) -> None:
+        if self.inputs not in ("ids", "numbers"):
+            raise ValueError(f"inputs is {self.inputs!r}, expected ids or numbers")
+
+    def sizes(self, settings: Any) -> TaskSizes:
+        """The task's sizes, held against the contract. Raises ``ConfigError`` where they break it.
+
+        The file may be a user's own.
+        """
+        asked = {"vocab_size": self.vocab_size, "n_ctx": self.n_ctx, "splits": self.splits}
+        answers: dict[str, Any] = {}
+        for name, function in asked.items():
+            try:
+                answers[name] = function(settings)
+            except Exception as problem:  # a user's own file may raise anything
+                why = f"{type(problem).__name__}: {one_line(str(problem))}"
+                raise ConfigError(f"the task's {name} fails ({why})") from None
+        for name, low in (("vocab_size", 0), ("n_ctx", 1)):
+            if not _is_count(answers[name], low):
+                raise ConfigError(
+                    f"the task's {name} is {answers[name]!r}, expected a whole number of at least"
+                    f" {low}"
+                )
+        _check_splits(answers["splits"])
+        return TaskSizes(**answers, inputs=self.inputs)
+
+
+def _is_count(value: Any, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX_EXAMPLES
+
+
+def _check_splits(splits: Any) -> None:
+    """Raise ``ConfigError`` for splits that are not as ``Task`` says."""
+    if not isinstance(splits, Mapping):
+        raise ConfigError(f"the task's splits are {splits!r}, expected counts by name")
+    for name in ("train", "val"):
+        if name not in splits:
+            raise ConfigError(f"the task has no split {name}, expected train and val")
+    for name, count in splits.items():
+        if name not in ("train", "val") and not str(name).startswith("val:"):
+            raise ConfigError(f"the task has a split {name!r}, expected train, val or val:NAME")
+        if not (_is_count(count, 1) or (count is None and name == "train")):
+            raise ConfigError(
+                f"the task's split {name} has {count!r} examples, expected a whole number of at"
+                " least 1"
+            )

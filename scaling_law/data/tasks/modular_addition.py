@@ -1,0 +1,95 @@
+"""Arithmetic modulo a number (Power 2022, arXiv 2201.02177): two numbers in, one out.
+
+Every pair of numbers is one example, and in exactly one split.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from scaling_law.data.batch import Batch
+from scaling_law.data.tasks import Task
+from scaling_law.spec.values import Number, Text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+OPERATIONS = ("add", "subtract", "multiply")
+MAX_MODULUS = 2048  # 4 million pairs, which are shuffled in memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Settings of modular arithmetic.
+
+    ``modulus`` is how many numbers there are;
+    ``train_frac`` is the share of all pairs that are trained on, the others are ``val``;
+    ``operation`` is what is done to a pair;
+    ``equals`` appends an "=" to the two numbers, of which it is the last id;
+    ``seed`` decides which pairs are trained on.
+    """
+
+    modulus: Annotated[int, Number("how many numbers", low=2, high=MAX_MODULUS)] = 59
+    train_frac: Annotated[float, Number("share of pairs to train on", above=0, below=1)] = 0.4
+    operation: Annotated[str, Text("what is done to a pair", OPERATIONS)] = "add"
+    equals: bool = False
+    seed: Annotated[int, Number("of the split", low=0, high=10**9)] = 0
+
+    def __post_init__(self) -> None:
+        pairs = self.modulus**2
+        if not 0 < self.train_pairs < pairs:
+            split = "validation" if self.train_pairs else "training"
+            raise ValueError(
+                f"train_frac {self.train_frac:g} leaves no {split} example of {pairs} pairs;"
+                f" expected {1 / pairs:.3g} to {1 - 1 / pairs:.6g}"
+            )
+
+    @property
+    def train_pairs(self) -> int:
+        """Pairs to train on."""
+        return round(self.train_frac * self.modulus**2)
+
+
+def vocab_size(settings: Settings) -> int:
+    """The numbers, and "=" where there is one."""
+    return settings.modulus + settings.equals
+
+
+def n_ctx(settings: Settings) -> int:
+    """Two numbers, and "=" where there is one."""
+    return 2 + settings.equals
+
+
+def splits(settings: Settings) -> dict[str, int | None]:
+    """All pairs."""
+    train = settings.train_pairs
+    return {"train": train, "val": settings.modulus**2 - train}
+
+
+@functools.lru_cache(maxsize=8)
+def _pairs(settings: Settings) -> NDArray[np.int64]:
+    """All pairs, a * modulus + b, in the order in which splits take them."""
+    from scaling_law.data.shuffle import permutation
+    from scaling_law.spec.run import derive_seed
+
+    seed = derive_seed(settings.seed, "modular_addition")
+    return permutation(seed, settings.modulus**2)
+
+
+def examples(settings: Settings, split: str, indices: NDArray[np.int64]) -> Batch:
+    """Inputs a, b, and "=" where there is one; one target."""
+    import numpy as np
+
+    first = 0 if split == "train" else settings.train_pairs
+    a, b = np.divmod(_pairs(settings)[first + indices], settings.modulus)
+    outcome = {"add": a + b, "subtract": a - b, "multiply": a * b}[settings.operation]
+    columns = [a, b, np.full_like(a, settings.modulus)] if settings.equals else [a, b]
+    return Batch(
+        inputs=np.stack(columns, axis=1), targets=(outcome % settings.modulus)[:, np.newaxis]
+    )
+
+
+TASK = Task(vocab_size=vocab_size, n_ctx=n_ctx, splits=splits, examples=examples, settings=Settings)

@@ -1,0 +1,221 @@
+"""Prepared text: memory-mapped tokens, and batches that depend on (seed, step) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scaling_law.data.batch import Batch
+from scaling_law.data.dataset import drawn, shuffled, spread
+from scaling_law.data.prepare import META, SPLITS, TOKENIZER
+from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_tokens
+from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
+from scaling_law.errors import ConfigError
+from scaling_law.files import checksum
+from scaling_law.units import format_count
+from scaling_law.versions import DATASET, MadeLater
+
+if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes none
+    import numpy as np
+    import numpy.typing as npt
+
+_REMEDY = "delete the folder and prepare the data again"
+
+
+class TextDataset:
+    """The folder that ``prepare`` made. Open it with ``open_dataset``.
+
+    A split of n tokens holds ``(n - 1) // n_ctx`` sequences that share no target: sequence i
+    is tokens ``i * n_ctx`` to ``(i + 1) * n_ctx``, both included (the last is only a target).
+    """
+
+    def __init__(self, folder: Path, meta: dict[str, Any], tokenizer: Tokenizer) -> None:
+        self.folder = folder
+        self.meta = meta
+        self.tokenizer = tokenizer
+        self._counts = {split: shard_tokens(folder / f"{split}.bin") for split in SPLITS}
+        self.keep_orders(1)
+
+    def keep_orders(self, seeds: int) -> None:
+        """Keep the orders of ``seeds`` seeds, whose batches are drawn in turn, in memory."""
+        # two epochs meet in one batch; per object, so that datasets do not share an order
+        self._order = lru_cache(maxsize=2 * seeds)(shuffled)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that text has."""
+        return SPLITS
+
+    @cached_property
+    def _tokens(self) -> dict[str, npt.NDArray[np.unsignedinteger]]:
+        return {split: open_shard(self.folder / f"{split}.bin") for split in SPLITS}
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the hashes of all documents, whatever the tokenizer."""
+        return str(self.meta["fingerprint"])
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids the tokenizer may produce, the document separator included."""
+        return self.tokenizer.vocab_size
+
+    def tokens(self, split: str) -> npt.NDArray[np.unsignedinteger]:
+        """All ids of ``"train"`` or ``"val"``, [n_tokens], read-only uint16 or uint32."""
+        assert split in SPLITS, split
+        return self._tokens[split]
+
+    def n_tokens(self, split: str) -> int:
+        """Tokens in the split, separators included."""
+        assert split in SPLITS, split
+        return self._counts[split]
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens of the training split, separators included."""
+        return self.n_tokens("train")
+
+    def bytes_per_token(self, split: str) -> float:
+        """Mean text bytes per token over the whole split."""
+        return float(self.meta["splits"][split]["bytes"]) / self.n_tokens(split)
+
+    def n_seqs(self, split: str, n_ctx: int) -> int:
+        """Sequences of ``n_ctx`` targets in the split (one epoch).
+
+        Raises ``ConfigError`` when there is not even one.
+        """
+        count = (self.n_tokens(split) - 1) // n_ctx
+        if count < 1:
+            raise ConfigError(
+                f"{self.folder}: {split} has {self.n_tokens(split)} tokens, fewer than one "
+                f"sequence of n_ctx {n_ctx}; use more text or a shorter n_ctx"
+            )
+        return count
+
+    def _sequences(
+        self, split: str, indices: npt.NDArray[np.int64], n_ctx: int
+    ) -> npt.NDArray[np.int64]:
+        import numpy as np
+
+        columns = np.arange(n_ctx + 1, dtype=np.int64)
+        gathered = self.tokens(split)[indices[:, None] * n_ctx + columns]
+        return np.asarray(gathered, dtype=np.int64)
+
+    def batch(self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int) -> Batch:
+        """Batch number ``step`` (from 0): inputs and targets [batch_seqs, n_ctx]; a pure function.
+
+        Each epoch visits every sequence once, in an order drawn from ``seed`` and the epoch; a
+        batch may span two epochs. ``seed`` is used as it is (``derive_seed(run_seed, "data")``).
+        """
+        available = self.n_seqs(split, n_ctx)
+        first = step * batch_seqs
+        indices = drawn(self._order, available, first=first, count=batch_seqs, seed=seed)
+        return _batch(self._sequences(split, indices, n_ctx))
+
+    def _scored(self, split: str, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
+        return spread(self.n_seqs(split, n_ctx), n_ctx, max_tokens)
+
+    def val_tokens(self, split: str, n_ctx: int, max_tokens: int) -> int:
+        """Targets that ``val_batches`` scores: ``max_tokens`` cut to whole sequences, or all."""
+        return len(self._scored(split, n_ctx, max_tokens)) * n_ctx
+
+    def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> int:
+        """Text bytes that those targets stand for, exactly (separators stand for none)."""
+        lengths = self.tokenizer.byte_lengths
+        batches = self.val_batches(split, n_ctx, max_tokens, 64)
+        return int(sum(lengths[batch.targets].sum() for batch in batches))
+
+    def val_batches(
+        self, split: str, n_ctx: int, max_tokens: int, batch_seqs: int
+    ) -> Iterator[Batch]:
+        """Sequences to score, up to ``batch_seqs`` a batch, the same for every run.
+
+        About ``max_tokens`` targets in whole sequences spread over the split; all of it when
+        it holds fewer. Only the batching depends on ``batch_seqs``.
+        """
+        indices = self._scored(split, n_ctx, max_tokens)
+        for start in range(0, len(indices), batch_seqs):
+            yield _batch(self._sequences(split, indices[start : start + batch_seqs], n_ctx))
+
+    def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
+        """Distinct training targets seen in ``steps`` steps: at most one epoch's."""
+        return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
+
+    def epochs(self, *, n_ctx: int, tokens: int) -> float:
+        """Passes over the training split that ``tokens`` targets make."""
+        return tokens / (self.n_seqs("train", n_ctx) * n_ctx)
+
+    @cached_property
+    def licence(self) -> str:
+        """The corpus's licence note."""
+        return str(self.meta["licence"])
+
+    @property
+    def summary(self) -> str:
+        """The text in one line."""
+        return (
+            f"{self.meta['spec']['corpus']}, corpus {self.fingerprint},"
+            f" {format_count(self.n_tokens('train'))} training tokens of"
+            f" {self.bytes_per_token('train'):.2f} bytes, vocabulary {self.vocab_size}"
+        )
+
+    @property
+    def pin(self) -> dict[str, Any]:
+        """Where the tokens lie, and the hashes of text and tokens."""
+        return {
+            "folder": str(self.folder),
+            "fingerprint": self.fingerprint,
+            "tokens_sha256": self.token_hashes,
+        }
+
+    def check(self) -> None:
+        """Read every token and compare with the stored hashes. Raises ``ConfigError``."""
+        for split in SPLITS:
+            check_shard(self.folder / f"{split}.bin")
+
+    @property
+    def token_hashes(self) -> dict[str, str]:
+        """The SHA-256 of each split's tokens, as their file's header has it."""
+        return {split: shard_hash(self.folder / f"{split}.bin") for split in SPLITS}
+
+
+def _batch(ids: npt.NDArray[np.int64]) -> Batch:
+    """Sequences [B, n_ctx + 1], each of whose positions predicts the next."""
+    return Batch(inputs=ids[:, :-1], targets=ids[:, 1:])
+
+
+def open_dataset(folder: Path) -> TextDataset:
+    """The dataset in ``folder``. Cheap: headers and sizes are checked, tokens are not read.
+
+    Raises ``ConfigError`` naming the file that is missing, damaged or of another version.
+    """
+    path = folder / META
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; make the dataset with `slaw data prepare`")
+    meta = checksum.read(path, _REMEDY)
+    try:
+        DATASET.check(meta.get("schema_version"))
+    except MadeLater as problem:
+        raise ConfigError(f"{path}: {problem}") from None
+    except ValueError as problem:
+        raise ConfigError(f"{path}: {problem}; {_REMEDY}") from None
+    try:
+        tokenizer = tokenizer_from_json(checksum.read(folder / TOKENIZER, _REMEDY))
+        dataset = TextDataset(folder, meta, tokenizer)
+        splits = meta["splits"]
+        counted = {split: int(splits[split]["tokens"]) for split in SPLITS}
+        hashes = {split: splits[split].get("sha256") for split in SPLITS}
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        why = f"damaged {META} or {TOKENIZER} ({problem!r})"
+        raise ConfigError(f"{folder}: {why}; {_REMEDY}") from None
+    for split, count in counted.items():
+        file = folder / f"{split}.bin"
+        if dataset.n_tokens(split) != count:
+            raise ConfigError(
+                f"{file}: {dataset.n_tokens(split)} tokens where {META} counts {count}; {_REMEDY}"
+            )
+        if hashes[split] not in (None, shard_hash(file)):
+            raise ConfigError(f"{file}: not the tokens that {META} names; {_REMEDY}")
+    return dataset

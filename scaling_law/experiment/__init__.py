@@ -1,0 +1,72 @@
+"""Experiments: ``experiments/NAME.yaml`` says what to run, ``NAME.py`` what the runs show.
+
+The file exports an ``Experiment`` as ``EXPERIMENT``. Its ``analyse`` reads what the runs recorded
+(``evidence``) and returns ``Findings``, which the report draws: it trains nothing and invents
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.findings import Findings
+from scaling_law.files.record import CurvePoint
+from scaling_law.parts import NoSettings
+from scaling_law.spec.run import RunSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How an invented run ends.
+
+    ``val_loss_nats`` is the final validation loss, in the objective's unit;
+    ``curve`` are its points, by step;
+    ``metrics`` are the record's further figures, by name.
+    """
+
+    val_loss_nats: float = 1.0
+    curve: tuple[CurvePoint, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """Invented runs, and what ``analyse`` must find in them.
+
+    ``outcome`` gives how a run of the experiment's own plan ends;
+    ``measures`` are the lowest and the highest value that each measure may have then;
+    ``claims`` are the claims that must be established (True), contradicted (False) or left open
+    (None), by name.
+    """
+
+    outcome: Callable[[RunSpec], Outcome]
+    measures: Mapping[str, tuple[float, float]]
+    claims: Mapping[str, bool | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A question, and how the records of its runs answer it.
+
+    ``question`` is one sentence;
+    ``reproduces`` names the published results that ours stand beside, "" for none;
+    ``parts`` are the parts that its config rests on: names by kind (``slaw parts``);
+    ``analyse`` reads the records;
+    ``planted`` tests it;
+    ``propose`` gives the next stage's changes to the config, by config key, from what the stages
+    so far recorded; None from it ends the experiment, None in its place makes it one stage. With
+    ``samples: {run: ID, count: 100, tokens: 64}`` among them the next stage's corpus is texts drawn
+    from that run's final weights;
+    ``settings`` is a dataclass: what a config may set beside the experiment's name.
+    """
+
+    question: str
+    analyse: Callable[[Evidence], Findings]
+    planted: Planted
+    reproduces: str = ""
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    propose: Callable[[Evidence], Mapping[str, Any] | None] | None = None
+    settings: type = NoSettings

@@ -1,0 +1,128 @@
+"""What an experiment's analysis reads: records, curves, the config, and which runs are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from scaling_law.config import strict_yaml
+from scaling_law.config.load import begun_config_key
+from scaling_law.files import checksum
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import (
+    CurvePoint,
+    RunRecord,
+    read_curve,
+    read_failure,
+    record_if_there,
+)
+from scaling_law.parts import NoSettings
+from scaling_law.plan.plan import Plan, read_plan
+from scaling_law.spec.run import STAGE_TAG, RunSpec
+
+K = TypeVar("K")
+
+
+def stage_of(spec: RunSpec) -> int:
+    """The stage of a staged experiment that a run belongs to, from 1."""
+    return int(dict(spec.tags).get(STAGE_TAG, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run.
+
+    ``record`` says how it ended; ``curve`` are its points, by step.
+    """
+
+    record: RunRecord
+    curve: tuple[CurvePoint, ...]
+
+    @property
+    def spec(self) -> RunSpec:
+        """What was run."""
+        return self.record.spec
+
+    @property
+    def stage(self) -> int:
+        """The stage it belongs to, from 1."""
+        return stage_of(self.spec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """All that an analysis may rest on.
+
+    ``runs`` are the finished ones, by run id, trunks among them;
+    ``config`` is the sweep's config as plain values, every key written;
+    ``settings`` are the experiment's own, as the config sets them;
+    ``missing`` are the labels of runs without a record, each with the reason.
+    """
+
+    runs: tuple[Run, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    settings: Any = field(default_factory=NoSettings)
+    missing: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def ended(self) -> tuple[Run, ...]:
+        """The runs that ended with a loss, trunks left out."""
+        return tuple(
+            run
+            for run in self.runs
+            if run.record.kind != "trunk" and run.record.val_loss_nats is not None
+        )
+
+    @property
+    def stage(self) -> int:
+        """The latest stage that has a finished run; 0 for none."""
+        return max((run.stage for run in self.runs), default=0)
+
+    def by(self, key: Callable[[Run], K]) -> dict[K, list[Run]]:
+        """The runs that ended, in groups of equal ``key``, by key."""
+        groups: dict[K, list[Run]] = {}
+        for run in self.ended:
+            groups.setdefault(key(run), []).append(run)
+        return dict(sorted(groups.items(), key=lambda group: group[0]))  # type: ignore[arg-type,return-value]
+
+
+def gather(sweep: SweepDir, settings: Any) -> Evidence:
+    """Read a sweep's folder; no file of its user is executed.
+
+    Raises ``ConfigError`` when a file of it is damaged.
+    """
+    plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
+    records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+    runs = tuple(
+        Run(record=record, curve=tuple(read_curve(sweep.run(record.run_id), record)))
+        for record in records
+        if record is not None
+    )
+    labels = {run.run_id: run.spec.label for run in plan.runs} if plan else {}
+    missing = tuple((labels.get(run_id, run_id), why) for run_id, why in unfinished(sweep, plan))
+    return Evidence(runs=runs, config=written_config(sweep), settings=settings, missing=missing)
+
+
+def written_config(sweep: SweepDir) -> dict[str, Any]:
+    """``sweep.yaml`` as plain values; {} where there is none."""
+    if not sweep.config.is_file():
+        return {}
+    text = checksum.read_text(sweep.config, begun_config_key(sweep))
+    values = strict_yaml.read_document(text, str(sweep.config)).data
+    return values if isinstance(values, dict) else {}
+
+
+def unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
+    """(run id, why) of runs that were begun or planned and have no record."""
+    reasons = {}
+    for run in plan.runs if plan else ():
+        if not sweep.run(run.run_id).record.is_file():
+            reasons[run.run_id] = "planned, not finished"
+    for run_dir in sweep.run_dirs():
+        if run_dir.record.is_file():
+            continue
+        reasons[run_dir.path.name] = "not finished"
+        if run_dir.failure.is_file():
+            reasons[run_dir.path.name] = f"failed: {read_failure(run_dir)}"
+    return sorted(reasons.items())

@@ -1,0 +1,233 @@
+"""What an experiment found, as plain values: a verdict, claims, measures, tables and figures."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from scaling_law.text_columns import left
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{what} {name!r}, expected letters, digits, . _ and -")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One thing that the runs may show.
+
+    ``name`` is what a test asks for;
+    ``says`` states it, as a sentence;
+    ``established`` is True where the runs show it, False where they contradict it, and None where
+    its precondition is not met;
+    ``because`` gives the figures it rests on or, of one that is not established, what would
+    decide it.
+    """
+
+    name: str
+    says: str
+    established: bool | None
+    because: str
+
+    def __post_init__(self) -> None:
+        _check_name("claim", self.name)
+
+    @property
+    def standing(self) -> str:
+        """The claim's standing in two words at most."""
+        return {True: "established", False: "contradicted", None: "not established"}[
+            self.established
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of text and numbers.
+
+    ``caption`` says what they are, with units;
+    ``head`` names the columns;
+    ``text_columns`` is how many of the first columns hold words.
+    """
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    text_columns: int = 1
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.head):
+                raise ValueError(f"{len(row)} cells in a table of {len(self.head)} columns")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """An axis of a panel.
+
+    ``label`` names the quantity with its unit;
+    ``scale`` is logarithmic, linear, or linear near zero and logarithmic from 1 on (``symlog``);
+    ``low`` and ``high`` are its ends; None takes those of the data;
+    ``values`` are where its ticks stand, by their words; None spreads ticks as the scale does.
+    """
+
+    label: str
+    scale: Literal["linear", "log", "symlog"] = "linear"
+    low: float | None = None
+    high: float | None = None
+    values: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """Points that belong together.
+
+    ``label`` is its line in the legend; series of one label share a colour and one line there;
+    ``points`` are (x, y);
+    ``intervals`` are the (low, high) of y at each point, () for none;
+    ``line`` joins the points; ``marks`` shows each of them; ``dashed`` breaks the line.
+    """
+
+    label: str
+    points: tuple[tuple[float, float], ...]
+    intervals: tuple[tuple[float, float], ...] = ()
+    line: bool = True
+    marks: bool = True
+    dashed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.intervals and len(self.intervals) != len(self.points):
+            raise ValueError(f"{len(self.intervals)} intervals for {len(self.points)} points")
+        for number in (value for pair in (*self.points, *self.intervals) for value in pair):
+            if not math.isfinite(number):
+                raise ValueError(f"series {self.label!r} has the point {number}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One coordinate system of a figure.
+
+    ``bands`` are ranges of y that are shaded, with the words that the legend has for them.
+    """
+
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
+    bands: tuple[tuple[str, float, float], ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """What the report draws.
+
+    ``name`` names its files;
+    ``title`` says what is to be seen in it;
+    ``caption`` says how to read it;
+    ``panels`` stand side by side.
+    """
+
+    name: str
+    title: str
+    caption: str
+    panels: tuple[Panel, ...]
+
+    def __post_init__(self) -> None:
+        _check_name("figure", self.name)
+        if not self.panels:
+            raise ValueError(f"figure {self.name} has no panel")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A published figure and ours.
+
+    ``what`` says what was measured;
+    ``theirs`` and ``ours`` are the two, in words with their units;
+    ``source`` names the publication.
+    """
+
+    what: str
+    theirs: str
+    ours: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the records of an experiment show.
+
+    ``verdict`` answers its question in a sentence;
+    ``claims`` are what it rests on, each with its standing;
+    ``measures`` are numbers by name, None where the runs do not give one;
+    ``tables``, ``figures``, ``literature`` and ``notes`` are for readers.
+    """
+
+    verdict: str
+    measures: Mapping[str, float | None]
+    claims: tuple[Claim, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    literature: tuple[Published, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for name, value in self.measures.items():
+            _check_name("measure", name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"measure {name} is {value}, expected a number or None")
+        for names in ([c.name for c in self.claims], [f.name for f in self.figures]):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two of one name among {', '.join(names)}")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """All but the figures as JSON values."""
+        return {
+            "verdict": self.verdict,
+            "measures": dict(self.measures),
+            "claims": [
+                {
+                    "name": claim.name,
+                    "says": claim.says,
+                    "established": claim.established,
+                    "because": claim.because,
+                }
+                for claim in self.claims
+            ],
+            "tables": [
+                {
+                    "caption": table.caption,
+                    "head": list(table.head),
+                    "rows": [[str(cell) for cell in row] for row in table.rows],
+                }
+                for table in self.tables
+            ],
+            "literature": [
+                {"what": p.what, "theirs": p.theirs, "ours": p.ours, "source": p.source}
+                for p in self.literature
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def findings_text(findings: Findings) -> str:
+    """Verdict, claims, tables and literature for a terminal."""
+    lines = [findings.verdict]
+    lines += [f"  {claim.standing}: {claim.says} ({claim.because})" for claim in findings.claims]
+    for table in findings.tables:
+        lines += ["", table.caption, *_rows(table.head, table.rows)]
+    if findings.literature:
+        rows = [(p.what, p.theirs, p.ours, p.source) for p in findings.literature]
+        lines += ["", *_rows(("beside the literature", "theirs", "ours", "source"), rows)]
+    lines += ["", *(f"note: {note}" for note in findings.notes)] if findings.notes else []
+    return "\n".join(lines)
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    return left([tuple(head), *(tuple(map(str, row)) for row in rows)], "  ")

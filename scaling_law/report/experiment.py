@@ -1,0 +1,122 @@
+"""An experiment's findings as the first section of a page, and its figures."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from scaling_law.experiment.analysis import Analysed
+from scaling_law.experiment.findings import Axis, Claim, Figure, Series
+from scaling_law.report import style
+from scaling_law.report.page import (
+    Section,
+    bullets,
+    listing,
+    note,
+    paragraph,
+    sentence,
+    table,
+    text,
+)
+
+_COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY)
+
+
+def section(analysed: Analysed, drawn: str) -> Section:
+    """Question, verdict, claims, figures (``drawn``), numbers, and the literature beside ours."""
+    findings = analysed.findings
+    body = f'<p class="lead">{text(sentence(findings.verdict))}</p>\n'
+    asked = analysed.experiment.question
+    if analysed.experiment.reproduces:
+        asked += f" Reproduces {analysed.experiment.reproduces}."
+    body += paragraph(asked)
+    body += bullets([_claim(claim) for claim in findings.claims])
+    if analysed.evidence.missing:
+        count = len(analysed.evidence.missing)
+        body += note(f"{count} {'run has' if count == 1 else 'runs have'} no record yet.")
+    body += f'<div class="figures">{drawn}</div>\n' if drawn else ""
+    for rows in findings.tables:
+        body += table(rows.caption, rows.head, rows.rows, rows.text_columns)
+    measures = [
+        (name, "not measured" if value is None else f"{value:.6g}")
+        for name, value in findings.measures.items()
+    ]
+    if findings.literature:
+        published = [(p.what, p.theirs, p.ours, p.source) for p in findings.literature]
+        head = ("what", "theirs", "ours", "source")
+        body += table("Beside the literature", head, published, 4)
+    body += bullets([sentence(words) for words in findings.notes])
+    body += "<details><summary>The measures that scripts read</summary>"
+    body += listing("\n".join(f"{name} = {value}" for name, value in measures)) + "</details>\n"
+    return Section(anchor="findings", heading="Findings", body=body)
+
+
+def _claim(claim: Claim) -> str:
+    return sentence(f"{claim.standing}: {claim.says} ({claim.because})")
+
+
+def draw(figure: Figure) -> Drawing:
+    """The figure with its panels side by side and one legend below."""
+    count = len(figure.panels)
+    width = style.WIDE if count == 1 else 0.75 * style.WIDE * count
+    drawing = Drawing(figsize=(width, style.TALL), layout="constrained")
+    drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
+    labels = dict.fromkeys(s.label for panel in figure.panels for s in panel.series)
+    colours = dict(zip(labels, itertools.cycle(_COLOURS), strict=False))
+    if len(labels) > len(_COLOURS):
+        colours = dict(zip(labels, style.ramp(len(labels)), strict=True))
+    entries: dict[str, Line2D | Patch] = {}
+    for number, panel in enumerate(figure.panels):
+        axes = drawing.add_subplot(1, count, number + 1)
+        axes.set_title(panel.title)
+        for label, low, high in panel.bands:
+            axes.axhspan(low, high, color=style.FAINT, alpha=0.2, linewidth=0)
+            entries[label] = Patch(color=style.FAINT, alpha=0.2, label=label)
+        for series in panel.series:
+            entries.setdefault(series.label, _draw_series(axes, series, colours[series.label]))
+        _set_axis(axes, "x", panel.x)
+        _set_axis(axes, "y", panel.y)
+    style.legend_below(drawing, list(entries.values()), 2 if count == 1 else 4)
+    return drawing
+
+
+def _draw_series(axes: Axes, series: Series, colour: str) -> Line2D:
+    x, y = [point[0] for point in series.points], [point[1] for point in series.points]
+    looks: dict[str, Any] = {
+        "color": colour,
+        "linestyle": "" if not series.line else "--" if series.dashed else "-",
+        "marker": "o" if series.marks else "",
+    }
+    if series.intervals:
+        below = [value - low for value, (low, _) in zip(y, series.intervals, strict=True)]
+        above = [high - value for value, (_, high) in zip(y, series.intervals, strict=True)]
+        axes.errorbar(x, y, yerr=[below, above], capsize=3, elinewidth=1, **looks)
+    else:
+        axes.plot(x, y, **looks)
+    return Line2D([], [], label=series.label, **looks)
+
+
+def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
+    if axis.scale == "log":
+        style.count_axis(axes, which, axis.label)
+    elif axis.scale == "symlog":
+        getattr(axes, f"set_{which}scale")("symlog", linthresh=1)
+    getattr(axes, f"set_{which}label")(axis.label)
+    if axis.low is not None or axis.high is not None:
+        getattr(axes, f"set_{which}lim")(axis.low, axis.high)
+    if axis.values is not None:
+        ticks = getattr(axes, f"{which}axis")
+        ticks.set_major_locator(FixedLocator(list(axis.values.values())))
+        ticks.set_major_formatter(FixedFormatter(list(axis.values)))
+        ticks.set_minor_locator(NullLocator())
+
+
+def is_wide(figure: Figure) -> bool:
+    """Whether a figure has a row of the page to itself."""
+    return len(figure.panels) > 1

@@ -1,0 +1,43 @@
+"""The experiments that slaw has, with what each would cost on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scaling_law import parts
+from scaling_law.config.load import load_config
+from scaling_law.errors import SlawError
+from scaling_law.parts import Reference
+from scaling_law.plan.device_profile import load_profile, refreshed, shared_by
+from scaling_law.run.session import planned
+
+_NOT_MEASURED = "cost unknown until slaw has measured this machine (slaw plan NAME)"
+
+
+def described() -> list[dict[str, Any]]:
+    """Each experiment as plain values, by name; ``seconds`` is None where nothing can be said."""
+    profile = load_profile("auto")
+    entries = []
+    for name in parts.names("experiment"):
+        experiment = parts.load("experiment", Reference(name=name))
+        runs, seconds, why = None, None, _NOT_MEASURED
+        if profile is not None:
+            try:
+                config = load_config(name, device_kind=profile.kind)
+                here = shared_by(refreshed(profile), config.limits.slots)
+                plan = planned(config, here, None)
+                runs, seconds, why = len(plan.runs), plan.seconds_estimate, ""
+            except SlawError as problem:
+                why = f"cannot be run here: {problem.lines[0]}"
+        entries.append(
+            {
+                "name": name,
+                "question": experiment.question,
+                "reproduces": experiment.reproduces,
+                "stages": experiment.propose is not None,
+                "runs": runs,
+                "seconds": seconds,
+                "why_no_cost": why,
+            }
+        )
+    return entries

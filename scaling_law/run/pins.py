@@ -1,0 +1,202 @@
+"""``data.json`` keeps which data a sweep began with: one pin for each dataset of its runs.
+
+A package upgrade between two calls changes the installed corpus, or how a task makes its
+examples; all runs of one dataset must share both. The file is the pin itself where there is one,
+and a list of pins under ``datasets`` where there are several.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from scaling_law.data.access import DataOf, open_data, prepared_data
+from scaling_law.data.dataset import Dataset
+from scaling_law.data.prepare import META, dataset_folder
+from scaling_law.errors import ConfigError, RunFailed
+from scaling_law.files import checksum
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import record_if_there
+from scaling_law.spec.run import DataSpec, TaskSpec, to_json
+
+Say = Callable[[str], None]
+Pin: TypeAlias = dict[str, Any]
+"""``spec``, ``fingerprint``, and of text ``folder`` and ``tokens_sha256``."""
+
+_SEVERAL = "datasets"
+
+
+def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[DataOf, Dataset]:
+    """The data of ``specs`` as this sweep began with them; prepared and pinned on the first call.
+
+    Every token is checked, and damaged text is prepared again. Pins of other data stay as long as
+    a finished run has them. Raises ``ConfigError`` if pinned data are no longer available.
+    """
+    wanted = list(dict.fromkeys(specs))
+    pins, whole = _usable_pins(sweep, wanted, say)
+    datasets = {spec: _pinned(spec, _of_spec(pins, spec), sweep, say) for spec in wanted}
+    kept = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
+    kept = [pin for pin in kept if any(_is_of(pin, spec) for spec in _finished(sweep))]
+    fresh = [pin_of(spec, dataset) for spec, dataset in datasets.items()]
+    # the folder may differ on another machine that works on the sweep
+    if not whole or _without_folders([*fresh, *kept]) != _without_folders(pins):
+        write_pins(sweep, [*fresh, *kept])
+    return datasets
+
+
+def pin_of(spec: DataOf, dataset: Dataset) -> Pin:
+    """What ``data.json`` says of a run's data."""
+    return {"spec": to_json(spec), **dataset.pin}
+
+
+def write_pins(sweep: SweepDir, pins: Sequence[Pin]) -> None:
+    """Write ``data.json``."""
+    checksum.write(sweep.data, pins[0] if len(pins) == 1 else {_SEVERAL: list(pins)})
+
+
+def read_pins(sweep: SweepDir, remedy: str) -> list[Pin]:
+    """The pins in ``data.json``. Raises ``ConfigError`` with the ``remedy`` where damaged."""
+    data = checksum.read(sweep.data, remedy)
+    pins = data.get(_SEVERAL, [data])
+    if not isinstance(pins, list) or not all(map(_is_pin, pins)):
+        raise ConfigError(f"{sweep.data}: damaged (it names no data); {remedy}")
+    return pins
+
+
+def pinned_data_of(
+    spec: DataOf, sweep: SweepDir, remedy: str, opened: Callable[[DataOf, Path | None], Dataset]
+) -> Dataset:
+    """The data of one run, by its pin, wherever this machine has them.
+
+    Raises ``ConfigError`` where ``data.json`` cannot be read, ``RunFailed`` where the data are not
+    those that it names.
+    """
+    pins = read_pins(sweep, remedy)
+    pin = _of_spec(pins, spec)
+    if pin is None:
+        named = " and ".join(pin["fingerprint"] for pin in pins)
+        raise RunFailed(
+            f"{sweep.data}: names data {named}, but none of {spec.name} as this run has it; start"
+            " a new sweep with --out"
+        )
+    dataset = opened(spec, Path(pin["folder"]) if "folder" in pin else None)
+    if pin["fingerprint"] != dataset.fingerprint:
+        raise RunFailed(
+            f"{sweep.data}: names corpus {pin['fingerprint']}, but this run's data are"
+            f" {dataset.fingerprint} of {spec.name}; start a new sweep with --out"
+        )
+    return dataset
+
+
+def _is_pin(pin: Any) -> bool:
+    if not (isinstance(pin, dict) and type(pin.get("spec")) is dict):
+        return False
+    texts = ("fingerprint",) if "source" in pin["spec"] else ("fingerprint", "folder")
+    return all(type(pin.get(name)) is str for name in texts)
+
+
+def _is_of(pin: Pin, spec: DataOf) -> bool:
+    return bool(pin["spec"] == to_json(spec))
+
+
+def _of_spec(pins: Iterable[Pin], spec: DataOf) -> Pin | None:
+    return next((pin for pin in pins if _is_of(pin, spec)), None)
+
+
+def _without_folders(pins: Iterable[Pin]) -> list[Pin]:
+    return [{key: value for key, value in pin.items() if key != "folder"} for pin in pins]
+
+
+def _finished(sweep: SweepDir) -> set[DataOf]:
+    """The data of every finished run."""
+    records = (record_if_there(run_dir) for run_dir in sweep.run_dirs())
+    return {record.spec.data for record in records if record is not None}
+
+
+def _pinned(spec: DataOf, pin: Pin | None, sweep: SweepDir, say: Say) -> Dataset:
+    """The data of ``spec``, checked, and held against their ``pin`` where there is one."""
+    if isinstance(spec, TaskSpec):
+        dataset = open_data(spec)
+        dataset.check()
+        if pin is not None and pin["fingerprint"] != dataset.fingerprint:
+            raise ConfigError(
+                f"{sweep.path}: began on examples {pin['fingerprint']}, and the task {spec.name}"
+                f" makes {dataset.fingerprint} here; start a new sweep with --out"
+            )
+        return dataset
+    return _pinned_text(spec, pin, sweep, say)
+
+
+def _pinned_text(spec: DataSpec, pin: Pin | None, sweep: SweepDir, say: Say) -> Dataset:
+    folder = Path(pin["folder"]) if pin else dataset_folder(spec)
+    dataset = _sound(spec, folder, say) if (folder / META).is_file() else None
+    if dataset is None:
+        fresh = dataset_folder(spec)
+        if fresh == folder and folder.is_dir():
+            shutil.rmtree(folder)
+        prepared_data(spec, say)
+        dataset = _sound(spec, fresh, say)
+        if dataset is None:  # prepared earlier from another corpus state, and damaged too
+            shutil.rmtree(fresh)
+            dataset = prepared_data(spec, say)
+    if pin is not None:
+        _check_same_text(sweep, pin, dataset)
+    return dataset
+
+
+def _sound(spec: DataSpec, folder: Path, say: Say) -> Dataset | None:
+    """The dataset in ``folder``; None, with a message, if one of its files is damaged."""
+    try:
+        dataset = open_data(spec, folder)
+        dataset.check()
+    except ConfigError as damage:
+        say(f"{damage.lines[0].partition(';')[0]}; preparing the text again")
+        return None
+    return dataset
+
+
+def _check_same_text(sweep: SweepDir, pin: Pin, dataset: Dataset) -> None:
+    if pin["fingerprint"] != dataset.fingerprint:
+        raise ConfigError(
+            f"{sweep.path}: began on corpus {pin['fingerprint']}, which is no longer cached, and"
+            f" the text here is now {dataset.fingerprint}; start a new sweep with --out"
+        )
+    hashes = dataset.pin["tokens_sha256"]
+    if pin.get("tokens_sha256", hashes) != hashes:
+        raise ConfigError(
+            f"{sweep.path}: its text is there, but the installed versions cut it into other tokens;"
+            " install those that its records name, or start a new sweep with --out"
+        )
+
+
+def _usable_pins(sweep: SweepDir, specs: Sequence[DataOf], say: Say) -> tuple[list[Pin], bool]:
+    """The pins of ``data.json``; for a damaged one what the sweep's records name stands in.
+
+    Also whether the file holds exactly them. Data that no finished run has get no pin then:
+    checkpoints name their data themselves.
+    """
+    if not sweep.data.exists():
+        return [], False
+    try:
+        return read_pins(sweep, ""), True
+    except ConfigError as problem:
+        damage = problem.lines[0].rstrip("; ")
+    kept = [record for d in sweep.run_dirs() if (record := record_if_there(d)) is not None]
+    pins = []
+    for spec in specs:
+        prints = {record.corpus_fingerprint for record in kept if record.spec.data == spec}
+        if len(prints) == 1:
+            where = {} if isinstance(spec, TaskSpec) else {"folder": str(dataset_folder(spec))}
+            pins.append({"spec": to_json(spec), "fingerprint": prints.pop(), **where})
+        elif prints:
+            pins.clear()
+            break
+    if kept and not pins:
+        raise ConfigError(
+            f"{sweep.data}: damaged, and no record says which text the runs began with; delete it"
+            " if nothing here has been trained yet, else start a new sweep with --out"
+        )
+    say(f"{damage}; written again")
+    return pins, False

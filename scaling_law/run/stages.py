@@ -1,0 +1,146 @@
+"""``slaw run`` of an experiment in stages: train, look at the records, decide what to train next.
+
+A stage is the experiment's config with the changes that its ``propose`` asks for. The first stage
+is the config itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scaling_law import parts
+from scaling_law.config.compose import Choice, own_files
+from scaling_law.config.load import SweepConfig, config_yaml, load_config
+from scaling_law.decode import build
+from scaling_law.errors import EXIT_OK, ConfigError, quoted
+from scaling_law.experiment import Experiment
+from scaling_law.experiment.analysis import analyse
+from scaling_law.experiment.evidence import gather
+from scaling_law.experiment.findings import findings_text
+from scaling_law.files.layout import SweepDir
+from scaling_law.plan.plan import Plan
+from scaling_law.run.pinned import keep_own_files
+from scaling_law.run.rounds import Rounds
+from scaling_law.run.runner import SweepOutcome
+from scaling_law.run.samples import draw_samples
+from scaling_law.run.session import Request, closing, inputs, run_sweep, sweep_of
+from scaling_law.spec.sampling import Draw
+
+Say = Callable[[str], None]
+Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
+# The key of a proposal that asks for texts drawn from a run.
+SAMPLES = "samples"
+# An experiment that still proposes after so many stages does not come to an end.
+MOST_STAGES = 100
+
+
+def experiment_of(config: SweepConfig) -> Choice | None:
+    """The experiment that a config names; None for none."""
+    chosen = config.choices.get("experiment", ())
+    return chosen[0] if chosen else None
+
+
+def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
+    """Train every stage that the experiment proposes; returns the exit code.
+
+    Raises ``ConfigError`` where the folder holds another experiment, or a proposal that cannot be
+    planned, and as ``run_sweep`` otherwise.
+    """
+    config, _, _ = inputs(request, say)
+    choice = experiment_of(config)
+    assert choice is not None, "asked only for a config that names an experiment"
+    experiment: Experiment = choice.part
+    sweep = sweep_of(request, config)
+    rounds = Rounds(sweep=sweep, asked=sweep.stages, device=request.device)
+    asked = {"experiment": choice.spelled, "config": config_yaml(config)}
+    begun = rounds.begun(
+        asked, "a sweep that was not begun in stages; choose another folder with --out"
+    )
+    if begun is None:
+        rounds.begin(asked)
+    keep_own_files(own_files(config.all_choices), sweep)
+    number = rounds.last()
+    if number == 0:
+        rounds.decide(1, config_yaml(config), {"stage": 1, "changes": {}})
+        number = 1
+    while True:
+        sweep, plan, outcome = train(rounds.request(number), say)
+        say(closing(sweep, plan, outcome, last=False))
+        if outcome.exit_code != EXIT_OK:
+            return outcome.exit_code
+        changes = _proposed(sweep, choice, experiment)
+        if changes is None:
+            break
+        if number == MOST_STAGES:
+            raise ConfigError(
+                f"{sweep.path}: the experiment proposes more than {MOST_STAGES} stages; its"
+                " propose must return None at some point"
+            )
+        number += 1
+        changes = _with_samples(sweep, number, changes)
+        decided = {"stage": number, "changes": changes}
+        rounds.decide(number, _stage_yaml(sweep, config, number, changes), decided)
+        say(f"stage {number}: {json.dumps(changes)}")
+    values = {} if choice.settings is None else parts.set_fields(choice.settings)
+    result = analyse(sweep, choice.reference, experiment, values)
+    print(findings_text(result.findings))
+    say(f"next: slaw report {sweep.path}")
+    return EXIT_OK
+
+
+def _proposed(sweep: SweepDir, choice: Choice, experiment: Experiment) -> Mapping[str, Any] | None:
+    assert experiment.propose is not None, "asked only of an experiment in stages"
+    evidence = gather(sweep, choice.settings)
+    with parts.users_code(choice.word, choice.reference):
+        changes = experiment.propose(evidence)
+    if changes is None:
+        return None
+    try:
+        if not isinstance(changes, Mapping):
+            raise TypeError
+        plain: dict[str, Any] = json.loads(json.dumps(dict(changes), allow_nan=False))
+    except (TypeError, ValueError):
+        raise ConfigError(
+            f"experiment {choice.reference.name}: propose returned {quoted(changes)}, expected"
+            " config keys with plain values, or None"
+        ) from None
+    return plain
+
+
+def _with_samples(sweep: SweepDir, number: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The changes with texts drawn where they ask for ``samples``: these are the stage's corpus."""
+    rest = {key: value for key, value in changes.items() if key != SAMPLES}
+    if SAMPLES not in changes:
+        return rest
+    folder = sweep.samples(number)
+    try:
+        draw = build(Draw, changes[SAMPLES])
+    except (TypeError, ValueError, KeyError) as problem:
+        raise ConfigError(
+            f"stage {number} of {sweep.path}: samples: {problem}; expected run, count, tokens,"
+            " and temperature and seed where they are not 1 and 0"
+        ) from None
+    draw_samples(draw, sweep, folder)
+    return {**rest, "data.corpus": str(folder)}
+
+
+def _stage_yaml(
+    sweep: SweepDir, config: SweepConfig, number: int, changes: Mapping[str, Any]
+) -> str:
+    """The first stage's config with the changes. Raises ``ConfigError`` naming the stage."""
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    try:
+        changed = load_config(
+            Path(sweep.round_config(1)),
+            overrides=[*overrides, f"stage={number}"],
+            device_kind=config.device_kind,
+            beside=sweep.path,
+        )
+    except ConfigError as problem:
+        raise ConfigError(
+            *(f"stage {number} of {sweep.path}: {line}" for line in problem.lines)
+        ) from None
+    return config_yaml(changed)

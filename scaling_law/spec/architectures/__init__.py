@@ -1,0 +1,172 @@
+"""Architectures, one name each: ``model: {architecture: gpt}`` is ``architectures/gpt.py``.
+
+The file here says without torch how large a model is, what it costs and what it can do; its
+module is in ``train/architectures``, in the file of the same name. A user's own file has both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from scaling_law import parts
+from scaling_law.errors import ConfigError
+from scaling_law.parts import NoSettings
+from scaling_law.spec.component import Component
+from scaling_law.spec.counts import ParamCounts, count_params
+from scaling_law.spec.run import Model, OtherModel
+from scaling_law.units import format_count
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """What the models of a grid share: all but the shape.
+
+    ``architecture``: the part, with its settings that are not at their default.
+    ``settings``: all of its settings, an instance of its ``Settings``.
+    ``vocab_size``: tokens of the vocabulary; 0 where examples have none.
+    ``n_ctx``: tokens of an example.
+    ``parametrisation``: the part, None for ``standard``.
+    """
+
+    architecture: Component
+    settings: Any
+    vocab_size: int
+    n_ctx: int
+    parametrisation: Component | None = None
+
+
+def other_model(template: Template, shape: Any) -> OtherModel:
+    """The model of an architecture that has no class of its own for its models."""
+    return OtherModel(
+        architecture=template.architecture,
+        shape=tuple(sorted(parts.set_fields(shape).items())),
+        vocab_size=template.vocab_size,
+        n_ctx=template.n_ctx,
+        parametrisation=template.parametrisation,
+    )
+
+
+def named_by_shape(model: Model) -> str:
+    """``width128-15k``: the shape's keys and values, and the non-embedding parameters."""
+    shape = "-".join(f"{key}{value}" for key, value in model.dimensions.items())
+    return f"{shape}-{counted(model)}"
+
+
+def counted(model: Model) -> str:
+    """``444k``: the non-embedding parameters, as names of sizes have them."""
+    return format_count(count_params(model).non_embedding).replace("K", "k")
+
+
+def listed_shape(model: Model) -> str:
+    """``width 128``: the shape's keys and values."""
+    return ", ".join(f"{key} {value}" for key, value in model.dimensions.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A family of models. Its functions take a model that ``make`` made.
+
+    ``shape``: a dataclass of the keys that a grid gives a size by, each with its range.
+    ``count_params(model)``: parameters by group.
+    ``flops_per_token(model)``: exact training FLOPs for each of an example's ``n_ctx`` tokens.
+    ``activation_bytes(model, micro_seqs, precision, gradient_checkpointing)``: peak bytes of
+    what the backward pass needs, for a batch of ``micro_seqs`` examples.
+    ``settings``: a dataclass of what all sizes of a config share, beside the shape.
+    ``make(template, shape)``: the model of a shape; raises ``ValueError`` for one that cannot be.
+    ``size_name(model)``: names a size in run ids and tables.
+    ``shape_text(model)``: describes a shape in a sentence.
+    ``scales``: named shapes.
+    ``shape_for(params, convention, template, aspect_ratio)``: the shape nearest to a parameter
+    count; raises ``ValueError`` where none is near. None: a grid lists its sizes.
+    ``shape_beyond(params, convention, template)``: the same for a size that a law is asked about,
+    far above any grid's; None: ``shape_for``'s.
+    ``cache_numbers(model)``: numbers that generating a sequence keeps, beside the weights.
+    ``notes``: lines under the plan's table: what is counted as parameters and FLOPs.
+    ``stack_gain(model, batch_tokens, device_kind)``: how many times as fast runs are that train
+    as one program; 1 where that is not known, 0 where the model cannot. None: it never can.
+    ``compiles``: whether its module has a ``loss`` of its own that goes through torch.compile.
+    ``why_not_grown(small, large)``: why a large model cannot start as a small one that is
+    trained, "" where it can. None: it never can.
+    ``build(model, seed, gradient_checkpointing)``: the module, of a user's own file, which
+    imports torch within; None: ``train/architectures`` has it.
+    """
+
+    shape: type
+    count_params: Callable[[Any], ParamCounts]
+    flops_per_token: Callable[[Any], float]
+    activation_bytes: Callable[[Any, int, str, bool], int]
+    settings: type = NoSettings
+    make: Callable[[Template, Any], Model] = other_model
+    size_name: Callable[[Any], str] = named_by_shape
+    shape_text: Callable[[Any], str] = listed_shape
+    scales: Mapping[str, Any] = field(default_factory=dict)
+    shape_for: Callable[[float, str, Template, float | None], Any] | None = None
+    shape_beyond: Callable[[float, str, Template], Any] | None = None
+    cache_numbers: Callable[[Any], int] = lambda model: 0
+    notes: tuple[str, ...] = ()
+    stack_gain: Callable[[Any, int, str], float] | None = None
+    compiles: bool = False
+    why_not_grown: Callable[[Any, Any], str] | None = None
+    build: Callable[[Any, int, bool], nn.Module] | None = None
+
+
+def architecture_of(model: Model) -> Architecture:
+    """The part of a model. Raises ``ConfigError`` where this installation, or folder, lacks it."""
+    part: Architecture = parts.load("architecture", model.architecture.reference)
+    return part
+
+
+def template_of(model: Model) -> Template:
+    """What other sizes share with ``model``."""
+    return Template(
+        architecture=model.architecture,
+        settings=model.values_as(architecture_of(model).settings),
+        vocab_size=model.vocab_size,
+        n_ctx=model.n_ctx,
+        parametrisation=model.parametrisation,
+    )
+
+
+def sized(
+    params: float, convention: str, template: Template, aspect_ratio: float | None = None
+) -> Model:
+    """The model nearest to a parameter count.
+
+    Raises ``ValueError`` where none is near, or the architecture has no rule for shapes.
+    """
+    part: Architecture = parts.load("architecture", template.architecture.reference)
+    if part.shape_for is None:
+        keys = ", ".join(f.name for f in dataclasses.fields(part.shape))
+        raise ValueError(
+            f"the architecture {template.architecture.name} has no rule that gives a parameter"
+            f" count its shape; list sizes by {keys}"
+        )
+    return part.make(template, part.shape_for(params, convention, template, aspect_ratio))
+
+
+def sized_beyond(params: float, convention: str, template: Template) -> Model:
+    """``sized`` for a parameter count that a law is asked about, far above any grid's."""
+    part: Architecture = parts.load("architecture", template.architecture.reference)
+    if part.shape_beyond is None:
+        return sized(params, convention, template)
+    return part.make(template, part.shape_beyond(params, convention, template))
+
+
+def why_not_grown(small: Model, large: Model) -> str:
+    """Why a ``large`` model cannot start as a trained ``small`` one; "" if it can."""
+    try:
+        grow = architecture_of(large).why_not_grown
+    except ConfigError as problem:
+        return str(problem)
+    old, new = small.architecture, large.architecture
+    if grow is None:
+        return f"a model of the architecture {new.name} cannot grow"
+    if old != new:
+        return f"architecture {new.name}, the smaller model has {old.name}"
+    return grow(small, large)

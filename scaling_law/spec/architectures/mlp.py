@@ -1,0 +1,107 @@
+"""A two-layer MLP on the token ids of a short example: its counts (Gromov 2023, arXiv 2301.02679).
+
+The ids are one-hot, side by side; one hidden layer without biases gives the logits of the one
+token that follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from scaling_law.spec.architectures import Architecture, Template, counted, other_model
+from scaling_law.spec.counts import ParamCounts, count_params
+from scaling_law.spec.run import OtherModel
+from scaling_law.spec.values import MAX_TABLE, Number, Text
+
+ACTIVATIONS = ("quadratic", "relu", "gelu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all sizes of a config share.
+
+    ``activation``: of the hidden layer; ``quadratic`` squares it.
+    """
+
+    activation: Annotated[str, Text("activation of the hidden layer", ACTIVATIONS)] = "quadratic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """One size.
+
+    ``width``: hidden units.
+    """
+
+    width: Annotated[int, Number("hidden units", low=1, high=MAX_TABLE)]
+
+
+def make(template: Template, shape: Shape) -> OtherModel:
+    """The model of a width, of examples that have tokens."""
+    if not template.vocab_size:
+        raise ValueError("the architecture mlp reads token ids, and these examples have none")
+    return other_model(template, shape)
+
+
+def counts(model: OtherModel) -> ParamCounts:
+    """Both layers are matrices: there is no look-up table to leave out."""
+    width = model.values_as(Shape).width
+    groups = {
+        "hidden": model.n_ctx * model.vocab_size * width,
+        "output": width * model.vocab_size,
+    }
+    total = sum(groups.values())
+    return ParamCounts(groups=groups, non_embedding=total, matmul=total)
+
+
+def flops_per_token(model: OtherModel) -> float:
+    """Both matrices multiply once for the ``n_ctx`` tokens of an example."""
+    return 6 * count_params(model).matmul / model.n_ctx
+
+
+def activation_bytes(
+    model: OtherModel, micro_seqs: int, precision: str, gradient_checkpointing: bool
+) -> int:
+    """One-hot inputs, the hidden layer before and after its activation, and fp32 logits.
+
+    Gradient checkpointing has nothing to recompute.
+    """
+    number = 2 if precision in ("bf16", "fp16") else 4
+    inputs = model.n_ctx * model.vocab_size
+    kept = (inputs + 3 * model.values_as(Shape).width) * number
+    return micro_seqs * (kept + model.vocab_size * 4 * 3 + inputs * 8)
+
+
+def size_name(model: OtherModel) -> str:
+    """``w128-23k``: width and parameters."""
+    return f"w{model.values_as(Shape).width}-{counted(model)}"
+
+
+def shape_for(
+    params: float, convention: str, template: Template, aspect_ratio: float | None
+) -> Shape:
+    """The width whose parameters are nearest. Raises ``ValueError`` for an aspect ratio."""
+    if aspect_ratio is not None:
+        raise ValueError("aspect_ratio: the architecture mlp has no depth")
+    one = count_params(make(template, Shape(width=1))).by(convention)
+    width = max(1, round(params / one))
+    if not 0.8 <= width * one / params <= 1.25:
+        raise ValueError(f"no width has {params:.3g} {convention} parameters within 25%")
+    return Shape(width=width)
+
+
+ARCHITECTURE = Architecture(
+    shape=Shape,
+    settings=Settings,
+    make=make,
+    count_params=counts,
+    flops_per_token=flops_per_token,
+    activation_bytes=activation_bytes,
+    size_name=size_name,
+    shape_for=shape_for,
+    notes=(
+        "params: non-emb = matmul = total: both matrices",
+        "FLOPs: exact = 6 params / inputs of an example, per token, forward and backward",
+    ),
+)

@@ -1,0 +1,57 @@
+"""muP for Adam: one learning rate for every width (Yang 2022, arXiv 2203.03466, table 8).
+
+With m the width over ``base_width``: first weights of hidden matrices by fan-in, as in standard,
+and their learning rate divided by m; first weights of the output matrix as at the base width at
+every width, and the outputs divided by m; attention scores divided by the head size in place of
+its root. At the base width and head size all factors are 1: it is standard there.
+
+The table is for Adam and its kin, whose steps do not scale with the gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from scaling_law.spec.values import MAX_WIDTH, Number
+from scaling_law.train.parametrisations import Parametrisation, Role
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """muP's settings.
+
+    ``base_width``: the width whose training is that of the standard parametrisation.
+    ``base_head_size``: the same for the width of an attention head.
+    """
+
+    base_width: Annotated[int, Number("width where it is standard", low=1, high=MAX_WIDTH)] = 64
+    base_head_size: Annotated[
+        int, Number("width of a head where it is standard", low=1, high=MAX_WIDTH)
+    ] = 32
+
+
+def initial(role: Role, width: int, settings: Settings) -> float:
+    """Output weights keep the scale of the base width; by fan-in they would shrink."""
+    return math.sqrt(width / settings.base_width) if role == "output" else 1.0
+
+
+def lr(role: Role, width: int, settings: Settings) -> float:
+    """Hidden weights learn more slowly the wider the model."""
+    return settings.base_width / width if role == "hidden" else 1.0
+
+
+def output(width: int, settings: Settings) -> float:
+    """Outputs are sums over the width that learn in one direction."""
+    return settings.base_width / width
+
+
+def attention(head_size: int, settings: Settings) -> float:
+    """Queries and keys align as they learn: their product grows with the size, not its root."""
+    return math.sqrt(settings.base_head_size / head_size)
+
+
+PARAMETRISATION = Parametrisation(
+    initial=initial, lr=lr, output=output, attention=attention, settings=Settings
+)

@@ -1,0 +1,137 @@
+"""Every experiment keeps the contract: it plans, trains, and its analysis finds what is planted."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from scaling_law import parts
+from scaling_law.config.load import load_config
+from scaling_law.data.access import prepared_data
+from scaling_law.experiment import Experiment
+from scaling_law.experiment.evidence import Evidence
+from scaling_law.experiment.findings import findings_text
+from scaling_law.files.layout import RunDir
+from scaling_law.parts import Reference
+from scaling_law.plan.plan import make_plan
+from scaling_law.report import style
+from scaling_law.report.experiment import draw
+from scaling_law.spec.run import DataSpec
+from scaling_law.train.loop import Job, train_run
+from tests.fakes import cpu_profile, planted_runs
+
+NAMES = parts.names("experiment")
+HEAVY = {"torch", "numpy", "scipy", "matplotlib"}
+
+
+def experiment_of(name: str) -> Experiment:
+    return parts.load("experiment", Reference(name=name))
+
+
+def plan_of(name: str):
+    return make_plan(load_config(name, device_kind="cpu"), cpu_profile(), train_tokens=None)
+
+
+def planted_evidence(name: str) -> Evidence:
+    runs = planted_runs(experiment_of(name), [run.spec for run in plan_of(name).runs])
+    return Evidence(runs=runs)
+
+
+def test_they_load_without_torch():
+    code = (
+        "import sys; from scaling_law import parts\n"
+        "from scaling_law.parts import Reference\n"
+        "for name in parts.names('experiment'): parts.load('experiment', Reference(name=name))\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_config_names_it_and_chooses_its_parts(name):
+    config = load_config(name, device_kind="cpu")
+    experiment = experiment_of(name)
+    assert config.name == name
+    assert config.choice("experiment").reference == Reference(name=name)
+    assert experiment.question.endswith("?")
+    for word, used in experiment.parts.items():
+        assert set(used) <= set(parts.names(word))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plan_is_whole(name):
+    plan = plan_of(name)
+    assert plan.runs and not plan.left_out
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_steps_train(name, tmp_path):
+    config = load_config(name, device_kind="cpu")
+    if isinstance(config.data_spec, DataSpec):
+        config = load_config(name, device_kind="cpu", overrides=["data.max_bytes=2MB"])
+    plan = make_plan(config, cpu_profile(), train_tokens=None)
+    run = min(plan.runs, key=lambda run: run.flops_spent)
+    schedule = dataclasses.replace(run.spec.schedule, warmup_steps=1, decay_steps=None)
+    spec = dataclasses.replace(
+        run.spec,
+        total_steps=2,
+        branch=None,
+        schedule=schedule,
+        eval=dataclasses.replace(run.spec.eval, val_tokens=2048, curve_tokens=2048),
+    )
+    record = train_run(
+        Job(
+            spec=spec,
+            resources=dataclasses.replace(run.resources, save_steps=()),
+            run_dir=RunDir(tmp_path / spec.run_id),
+            dataset=prepared_data(spec.data),
+        )
+    )
+    assert record is not None and record.status == "done"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_analysis_finds_what_was_planted(name):
+    experiment = experiment_of(name)
+    findings = experiment.analyse(planted_evidence(name))
+    for measure, (low, high) in experiment.planted.measures.items():
+        value = findings.measures[measure]
+        assert value is not None and low <= value <= high, (measure, value)
+    claims = {claim.name: claim.established for claim in findings.claims}
+    assert {key: claims[key] for key in experiment.planted.claims} == experiment.planted.claims
+    assert experiment.planted.measures and True in experiment.planted.claims.values()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_figures_can_be_drawn(name):
+    findings = experiment_of(name).analyse(planted_evidence(name))
+    assert findings.figures
+    with style.applied():
+        for figure in findings.figures:
+            assert all(style.render(draw(figure)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_established_without_runs(name):
+    findings = experiment_of(name).analyse(Evidence(runs=()))
+    assert "not established" in findings.verdict.lower()
+    assert all(claim.established is None and claim.because for claim in findings.claims)
+    assert set(findings.measures.values()) == {None}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_part_of_the_runs_is_enough_to_be_read(name):
+    """Whatever has finished so far, the analysis says what it can."""
+    experiment, evidence = experiment_of(name), planted_evidence(name)
+    count = len(evidence.runs)
+    for kept in {1, 2, count // 3, count // 2, count - 1}:
+        for runs in (evidence.runs[:kept], evidence.runs[-kept:]):
+            findings = experiment.analyse(dataclasses.replace(evidence, runs=runs))
+            assert findings_text(findings)
+    # runs that recorded a loss and nothing else
+    bare = tuple(dataclasses.replace(run, curve=()) for run in evidence.runs)
+    experiment.analyse(dataclasses.replace(evidence, runs=bare))

@@ -1,0 +1,132 @@
+"""Findings as values, from a sweep's folder, and whose code a report executes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scaling_law.cli.main import main
+from scaling_law.errors import EXIT_OK, EXIT_USAGE
+from scaling_law.experiment.findings import Axis, Claim, Figure, Findings, Series, Table
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "allocation-cpu"
+OWN = """
+from pathlib import Path
+from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.findings import Findings
+
+def analyse(evidence):
+    Path("executed").touch()
+    return Findings(verdict="it ran", measures={"runs": len(evidence.runs)})
+
+EXPERIMENT = Experiment(
+    question="Is it executed?", analyse=analyse,
+    planted=Planted(outcome=lambda spec: Outcome(), measures={}),
+)
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """A sweep of two records whose config names no experiment, in the folder of a user."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results" / "mine"
+    folder.mkdir(parents=True)
+    for name in ("plan.json", "sweep.yaml"):
+        shutil.copy(REFERENCE / name, folder)
+    for run in sorted((REFERENCE / "runs").iterdir())[:2]:
+        shutil.copytree(run, folder / "runs" / run.name)
+    config = folder / "sweep.yaml"
+    config.write_text(config.read_text().replace("experiment: allocation\n", ""))
+    (tmp_path / "own.py").write_text(OWN)
+    return folder
+
+
+def name_in(sweep: Path, text: str) -> None:
+    with (sweep / "sweep.yaml").open("a") as file:
+        file.write(f"experiment: {text}\n")
+
+
+def test_json_has_the_measures_and_what_is_missing(sweep, capsys):
+    name_in(sweep, "allocation")
+    assert main(["report", str(sweep), "--json"]) == EXIT_OK
+    document = json.loads(capsys.readouterr().out)
+    assert document["experiment"] == "allocation"
+    assert document["runs"] == 2 and len(document["missing"]) > 20
+    assert document["measures"]["excess.ours.3e11"] is None
+    assert {claim["established"] for claim in document["claims"]} == {None}
+    assert "established" in document["verdict"]
+
+
+def test_a_users_file_is_executed_only_where_it_is_named(sweep, capsys):
+    name_in(sweep, "own.py")
+    (sweep / "parts" / "experiment").mkdir(parents=True)
+    shutil.copy("own.py", sweep / "parts" / "experiment")
+    assert main(["report", str(sweep), "--json"]) == EXIT_USAGE
+    assert "a file of its user's own, own.py" in capsys.readouterr().err
+    assert not Path("executed").exists()
+    assert main(["report", str(sweep), "--json", "--experiment", "own.py"]) == EXIT_OK
+    assert json.loads(capsys.readouterr().out)["measures"] == {"runs": 2}
+    assert Path("executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("named", "asked", "says"),
+    [
+        ("", (), "its config names no experiment"),
+        ("", ("--experiment", "alocation"), "no experiment is named 'alocation' (did you mean"),
+        ("", ("--experiment", "gone.py"), "no file 'gone.py' for the experiment"),
+        ("grokkin", (), "no experiment is named 'grokkin'"),
+        ("{name: allocation, within: 3}", (), "experiment.within: not a setting of allocation"),
+    ],
+)
+def test_an_experiment_that_cannot_be_is_one_line(sweep, capsys, named, asked, says):
+    if named:
+        name_in(sweep, named)
+    assert main(["report", str(sweep), "--json", *asked]) == EXIT_USAGE
+    err = capsys.readouterr().err
+    assert says in err and len(err.strip().splitlines()) == 1
+
+
+def test_what_analyse_does_wrong_is_named_with_its_line(sweep, capsys):
+    Path("own.py").write_text(OWN.replace("len(evidence.runs)", "float('nan')"))
+    assert main(["report", str(sweep), "--json", "--experiment", "own.py"]) == EXIT_USAGE
+    assert "own.py:8: this experiment fails" in capsys.readouterr().err
+
+
+def test_a_file_here_goes_before_a_shipped_name_and_that_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("allocation").write_text("name: other\n")
+    assert main(["run", "allocation", "--dry-run"]) == EXIT_USAGE
+    err = capsys.readouterr().err
+    assert "allocation: taking what is here by that name, not the shipped" in err
+    assert "allocation:1: data: missing" in err
+
+
+def test_the_list_says_what_each_experiment_asks(capsys):
+    assert main(["experiments", "--json"]) == EXIT_OK
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert entries["allocation"]["question"].endswith("?")
+    assert "Kaplan" in entries["allocation"]["reproduces"]
+    assert main(["experiments"]) == EXIT_OK
+    assert entries["allocation"]["question"] in capsys.readouterr().out
+
+
+def test_values_that_no_page_can_show_are_refused_where_they_are_made():
+    with pytest.raises(ValueError, match="expected a number or None"):
+        Findings(verdict="", measures={"a": float("inf")})
+    with pytest.raises(ValueError, match="measure 'a b', expected letters"):
+        Findings(verdict="", measures={"a b": 1.0})
+    claim = Claim(name="a", says="", established=None, because="")
+    with pytest.raises(ValueError, match="two of one name"):
+        Findings(verdict="", measures={}, claims=(claim, claim))
+    with pytest.raises(ValueError, match="2 cells in a table of 1 columns"):
+        Table(caption="", head=("a",), rows=((1, 2),))
+    with pytest.raises(ValueError, match="has the point nan"):
+        Series(label="a", points=((1.0, float("nan")),))
+    with pytest.raises(ValueError, match="has no panel"):
+        Figure(name="a", title="", caption="", panels=())
+    assert Axis(label="x").scale == "linear"

@@ -1,0 +1,142 @@
+"""Plans of tasks: horizons in examples, epochs and steps, full batches, no limit of epochs."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaling_law.config.load import config_yaml
+from scaling_law.errors import ConfigError, PlanError
+from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.table import render_plan
+from scaling_law.spec.run import TaskSpec
+from tests.fakes import config_of, cpu_profile
+
+TASK = """
+name: t
+data: {{source: modular_addition, modulus: 7, train_frac: 0.5{more}}}
+grid:
+  - sizes: [{{n_layer: 1, d_model: 16, n_head: 2}}]
+    {horizon}
+optim: {{{batch}, lr: 0.01}}
+schedule: {{shape: constant}}
+"""
+ALL = "batch_examples: all"
+
+
+def plan(horizon: str, batch: str = ALL, more: str = "") -> Plan:
+    config = config_of(TASK.format(horizon=horizon, batch=batch, more=more))
+    return make_plan(config, cpu_profile(), train_tokens=config.task_sizes.train_tokens)
+
+
+# 24 training examples of 2 tokens
+@pytest.mark.parametrize(
+    ("horizon", "batch", "batch_tokens", "steps"),
+    [
+        ("epochs: [30, 100]", ALL, 48, [30, 100]),
+        ("epochs: [30]", "batch_examples: 8", 16, [90]),
+        ("examples: [960]", ALL, 48, [40]),
+        ("examples: [960]", "batch_tokens: 6", 6, [320]),
+        ("steps: [50, 1k]", ALL, 48, [50, 1000]),
+        ("steps: [50]", "batch_examples: 3", 6, [50]),
+        ("tokens: [4800]", ALL, 48, [100]),
+    ],
+)
+def test_every_horizon_comes_to_steps(horizon, batch, batch_tokens, steps):
+    runs = plan(horizon, batch).runs
+    assert {run.spec.batch_tokens for run in runs} == {batch_tokens}
+    assert [run.spec.total_steps for run in runs] == steps
+    assert [run.epochs for run in runs] == [step * batch_tokens / 48 for step in steps]
+    assert {run.spec.model.vocab_size for run in runs} == {7}
+    assert {run.spec.model.n_ctx for run in runs} == {2}
+
+
+def test_a_text_counts_epochs_in_whole_sequences():
+    config = config_of("""
+name: t
+data: {corpus: synthetic, tokenizer: bytes, vocab_size: 257}
+model: {n_ctx: 16}
+grid: [{sizes: [nano14k], epochs: [2, 4]}]
+optim: {batch_examples: 10}
+""")
+    with pytest.raises(PlanError, match="length of the text is not known yet; run `slaw data prep"):
+        make_plan(config, cpu_profile(), train_tokens=None)
+    runs = make_plan(config, cpu_profile(), train_tokens=16_001).runs
+    assert [run.spec.total_steps for run in runs if run.spec.kind != "trunk"] == [200, 400]
+
+
+def test_the_table_says_how_often_examples_are_seen():
+    text = render_plan(plan("epochs: [3000]"))
+    assert "modular_addition: 24 training examples of 2 tokens, repeated as often as" in text
+    assert " 3000 " in text
+    fresh = config_of("""
+name: t
+data: {source: copy, length: 4, longer: []}
+grid: [{sizes: [nano14k], examples: [100k]}]
+""")
+    planned = make_plan(fresh, cpu_profile(), train_tokens=None)
+    assert planned.runs[0].epochs == 0
+    assert "copy: every training example, 8 tokens each, is new" in render_plan(planned)
+
+
+def test_a_task_may_be_limited_in_epochs():
+    assert plan("epochs: [100]", more=", max_epochs: 100").runs
+    with pytest.raises(PlanError, match=r"101 epochs of the task's 48 .*data\.max_epochs 100;"):
+        plan("epochs: [101]", more=", max_epochs: 100")
+
+
+def test_a_config_of_a_task_reads_back():
+    config = config_of(TASK.format(horizon="epochs: [30]", batch=ALL, more=", operation: multiply"))
+    text = config_yaml(config)
+    assert "operation: multiply" in text and "corpus" not in text and "n_ctx" not in text
+    again = config_of(text)
+    assert config_yaml(again) == text
+    spec = again.data_spec
+    assert isinstance(spec, TaskSpec)
+    assert dict(spec.source.settings) == {"modulus": 7, "operation": "multiply", "train_frac": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("horizon", "batch", "more", "words"),
+    [
+        ("steps: [50]", "rule: slaw_small", "", "grid.0.steps: the batch, and so the length of a"),
+        ("epochs: [1]", ALL, ", modulos: 3", "data.modulos: unknown key (did you mean modulus?)"),
+        ("epochs: [1]", ALL, ", corpus: sotu", "data: expected either corpus (text) or source (a"),
+        ("epochs: [1]", ALL, ", tokenizer: bpe", "data.tokenizer: unknown key"),
+        ("epochs: [1]", ALL + ", batch_tokens: 4", "", "optim: expected one of batch_tokens and"),
+        ("epochs: [1]", "batch_examples: most", "", "optim.batch_examples: expected a count such"),
+        ("epochs: [1]\n    steps: [1]", ALL, "", "epochs, steps; found epochs and steps"),
+        ("epochs: [0]", ALL, "", "grid.0.epochs.0: expected above 0, found 0"),
+        ("steps: [1.5]", ALL, "", "grid.0.steps.0: expected a whole number, found 1.5"),
+    ],
+)
+def test_what_does_not_fit_a_task_is_refused(horizon, batch, more, words):
+    with pytest.raises((ConfigError, PlanError)) as refused:
+        plan(horizon, batch, more)
+    assert words in str(refused.value) and len(refused.value.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "more", "words"),
+    [
+        ("source: copy", "model: {n_ctx: 8}", "model.n_ctx: found 8, and an example of the task"),
+        ("source: copy", "optim: {batch_examples: all}", "the data are a task's examples without"),
+        ("source: copi", "", "no source is named 'copi' (did you mean copy?)"),
+        ("source: other.py", "", "no file 'other.py' for the source"),
+        ("source: copy, longer: [4]", "", "longer holds 4, expected different lengths above"),
+        ("corpus: synthetic", "optim: {batch_examples: all}", "found all, and the data are text"),
+        ("max_epochs: 3", "", "expected either corpus (text) or source (a task); found neither"),
+    ],
+)
+def test_data_that_cannot_be_are_refused_in_a_line(data, more, words):
+    with pytest.raises((ConfigError, PlanError)) as refused:
+        config = config_of(
+            f"name: t\ndata: {{{data}}}\ngrid: [{{sizes: [nano14k], tokens: [1M]}}]\n{more}\n"
+        )
+        make_plan(config, cpu_profile(), train_tokens=None)
+    assert words in str(refused.value) and len(refused.value.lines) == 1
+
+
+def test_examples_without_end_have_no_epochs():
+    config = config_of("name: t\ndata: {source: copy}\ngrid: [{sizes: [nano14k], epochs: [1]}]\n")
+    with pytest.raises(PlanError, match=r"examples have no end.*; give examples, tokens or steps"):
+        make_plan(config, cpu_profile(), train_tokens=None)

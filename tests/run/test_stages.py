@@ -1,0 +1,236 @@
+"""Stages: the records of earlier runs decide later ones, which may start from their weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scaling_law.cli.main import main
+from scaling_law.errors import EXIT_OK, EXIT_USAGE
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import RunRecord, load_records
+from scaling_law.plan.device_profile import save_profile
+from tests.fakes import cpu_profile, write_text
+
+ENGINE = Path(__file__).parents[1] / "inline_engine.py"
+CONFIG = """
+name: staged
+experiment: {name: EXPERIMENT, within: 10}
+data: {corpus: text, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50}
+model: {n_ctx: 16}
+grid:
+  - {sizes: [{n_layer: 1, d_model: 8, n_head: 2}], tokens: [1280]}
+optim: {rule: slaw_small, lr: 1e-4, batch_tokens: 32, warmup_tokens: 64}
+eval: {val_tokens: 512, curve_tokens: 256, curve_points: 2}
+precision: fp32
+engine: inline_engine.py
+"""
+CONTRACT = """
+from dataclasses import dataclass
+from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.findings import Findings
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    within: float = 2.0
+
+def analyse(evidence):
+    losses = {run.spec.optim.lr: run.record.val_loss_nats for run in evidence.ended}
+    best = min(losses, key=losses.get) if losses else None
+    return Findings(verdict=f"the best learning rate is {best}", measures={"best_lr": best})
+"""
+# the end with the lower loss closes in, until both are within a factor
+BISECTION = f"""{CONTRACT}
+def propose(evidence):
+    losses = {{run.spec.optim.lr: run.record.val_loss_nats for run in evidence.ended}}
+    if len(losses) < 2:
+        return {{"optim.lr": 0.1}}
+    low, high = sorted(sorted(losses, key=losses.get)[:2])
+    if high / low <= evidence.settings.within:
+        return None
+    return {{"optim.lr": float(f"{{(low * high) ** 0.5:.3g}}")}}
+
+EXPERIMENT = Experiment(
+    question="Which learning rate is best?", analyse=analyse, propose=propose, settings=Settings,
+    planted=Planted(outcome=lambda spec: Outcome(), measures={{}}),
+)
+"""
+FINE_TUNING = f"""{CONTRACT}
+def propose(evidence):
+    if evidence.stage == 2:
+        return None
+    (first,) = evidence.ended
+    size = {{"n_layer": 1, "d_model": 8, "n_head": 2}}
+    start = {{"run": first.record.run_id}}
+    return {{"grid": [{{"sizes": [size], "tokens": [640], "start_from": start}}], "optim.lr": 0.01}}
+
+EXPERIMENT = Experiment(
+    question="Does training go on?", analyse=analyse, propose=propose, settings=Settings,
+    planted=Planted(outcome=lambda spec: Outcome(), measures={{}}),
+)
+"""
+
+
+SAMPLING = FINE_TUNING.replace(
+    'start = {"run": first.record.run_id}',
+    'draw = {"run": first.record.run_id, "count": 40, "tokens": 60}',
+).replace('"start_from": start}]', '}], "samples": draw')
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    save_profile(cpu_profile(), "auto")
+    write_text(tmp_path / "text", 40)
+    shutil.copy(ENGINE, tmp_path)
+    return tmp_path
+
+
+def begin(folder: Path, source: str, more: str = "") -> list[str]:
+    (folder / "mine.py").write_text(source)
+    (folder / "s.yaml").write_text(CONFIG.replace("EXPERIMENT", "mine.py") + more)
+    return ["run", "s.yaml", "--device", "cpu"]
+
+
+def records_of(name: str = "staged") -> dict[str, RunRecord]:
+    return {record.run_id: record for record in load_records(SweepDir(Path("results") / name))}
+
+
+def stage_of(record: RunRecord) -> str:
+    return dict(record.spec.tags).get("stage", "1")
+
+
+def test_a_bisection_ends_where_it_proposes_nothing_more(here, capsys):
+    line = begin(here, BISECTION)
+    assert main(line) == EXIT_OK
+    done = records_of()
+    rates = {stage_of(record): record.spec.optim.lr for record in done.values()}
+    assert rates["1"] == 1e-4 and rates["2"] == 0.1 and len(rates) > 3
+    assert len(done) == len(rates)
+    out = capsys.readouterr()
+    assert "the best learning rate is" in out.out
+    assert "stage 2: " in out.err
+    rounds = SweepDir(Path("results/staged")).rounds
+    assert json.loads((rounds / "02.json").read_text())["changes"] == {"optim.lr": 0.1}
+    # the same line again, or the folder's name: nothing is trained, the findings are there again
+    for again in (line, ["run", "results/staged"]):
+        assert main(again) == EXIT_OK
+        assert "the best learning rate is" in capsys.readouterr().out
+        assert records_of() == done
+    assert main([*line, "--set", "optim.lr=1e-3"]) == EXIT_USAGE
+    assert "begun with another config" in capsys.readouterr().err
+
+
+def test_what_was_killed_between_and_within_stages_goes_on(here, capsys):
+    line = begin(here, BISECTION)
+    assert main(line) == EXIT_OK
+    whole = records_of()
+    sweep = SweepDir(Path("results/staged"))
+    # as a kill leaves it: the third stage is decided, and its run has not ended
+    for number in range(4, len(whole) + 1):
+        sweep.round_config(number).unlink()
+        sweep.round_cost(number).unlink()
+    for record in whole.values():
+        if int(stage_of(record)) >= 3:
+            shutil.rmtree(sweep.run(record.run_id).path)
+    assert main(line) == EXIT_OK
+    again = records_of()
+    assert again.keys() == whole.keys()
+    assert {r.val_loss_nats for r in again.values()} == {r.val_loss_nats for r in whole.values()}
+
+
+def test_a_stage_starts_from_an_earlier_runs_weights(here, capsys):
+    assert main(begin(here, FINE_TUNING)) == EXIT_OK
+    by_stage = {stage_of(record): record for record in records_of().values()}
+    first, second = by_stage["1"], by_stage["2"]
+    assert second.spec.start_from is not None
+    assert second.spec.start_from.run_id == first.run_id
+    assert second.val_loss_nats is not None and first.val_loss_nats is not None
+    # a fresh run at this learning rate, from random weights, is worse
+    fresh = CONFIG.replace("[1280]", "[640]").replace("lr: 1e-4", "lr: 0.01")
+    fresh = fresh.replace("name: staged", "name: fresh").replace(
+        "experiment: {name: EXPERIMENT, within: 10}\n", ""
+    )
+    (here / "fresh.yaml").write_text(fresh)
+    assert main(["run", "fresh.yaml", "--device", "cpu"]) == EXIT_OK
+    (alone,) = records_of("fresh").values()
+    assert alone.val_loss_nats is not None and second.val_loss_nats != alone.val_loss_nats
+    assert alone.spec.start_from is None
+
+
+def test_a_stage_learns_from_samples_of_an_earlier_run(here, capsys):
+    assert main(begin(here, SAMPLING)) == EXIT_OK
+    by_stage = {stage_of(record): record for record in records_of().values()}
+    samples = SweepDir(Path("results/staged")).samples(2)
+    assert by_stage["2"].spec.data.name == str(samples)
+    texts = [path.read_text() for path in samples.iterdir()]
+    assert len(texts) == 40 and len(set(texts)) > 30
+    assert by_stage["2"].corpus_fingerprint != by_stage["1"].corpus_fingerprint
+
+
+def test_a_run_of_another_sweep_is_copied_and_holds(here, capsys):
+    base = CONFIG.replace("experiment: {name: EXPERIMENT, within: 10}\n", "")
+    (here / "base.yaml").write_text(base.replace("name: staged", "name: base"))
+    assert main(["run", "base.yaml", "--device", "cpu"]) == EXIT_OK
+    (parent,) = records_of("base").values()
+    folder = f"results/base/runs/{parent.run_id}"
+    tuned = base.replace("tokens: [1280]", f"tokens: [640], start_from: {{run: {folder}}}")
+    (here / "tuned.yaml").write_text(tuned.replace("name: staged", "name: tuned"))
+    line = ["run", "tuned.yaml", "--device", "cpu"]
+    assert main([*line, "--dry-run"]) == EXIT_OK
+    assert not Path("results/tuned").exists()
+    assert main(line) == EXIT_OK
+    done = records_of("tuned")
+    (record,) = done.values()
+    assert main(["run", "results/tuned", "--verify", record.run_id]) == EXIT_OK
+    assert record.spec.start_from is not None
+    assert record.spec.start_from.run_id == parent.run_id
+    # the other sweep is not needed any more
+    shutil.rmtree("results/base")
+    shutil.rmtree(f"results/tuned/runs/{record.run_id}")
+    assert main(line) == EXIT_OK
+    (again,) = records_of("tuned").values()
+    assert again.val_loss_nats == record.val_loss_nats
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (BISECTION.replace('"optim.lr": 0.1', '"optim.rate": 0.1'), "stage 2 of results/staged: "),
+        (BISECTION.replace('{"optim.lr": 0.1}', "[1]"), "propose returned [1], expected"),
+        (
+            BISECTION.replace('{"optim.lr": 0.1}', "1 / 0"),
+            "mine.py:18: this experiment fails (ZeroDivisionError",
+        ),
+        (BISECTION.replace("def analyse(", "def analyze("), "mine.py:"),
+        (SAMPLING.replace('"count": 40, ', ""), "samples: "),
+        (SAMPLING.replace("first.record.run_id", "'gone'"), "no finished run gone"),
+        (BISECTION.replace("EXPERIMENT =", "OTHER ="), "exports no EXPERIMENT"),
+    ],
+)
+def test_a_proposal_that_cannot_be_is_one_line(here, capsys, source, says):
+    line = begin(here, source)
+    assert main(line) == EXIT_USAGE
+    err = capsys.readouterr().err
+    assert says in err and "Traceback" not in err
+    assert err.strip().splitlines()[-1].startswith("slaw: ")
+
+
+@pytest.mark.parametrize(
+    ("start", "says"),
+    [
+        ("{run: results/gone/runs/x}", "no finished run results/gone/runs/x"),
+        ("{run: x, weights_sha256: abc}", "weights_sha256"),
+        ("{runs: x}", "unknown key"),
+    ],
+)
+def test_weights_that_are_not_there_are_one_line(here, capsys, start, says):
+    text = CONFIG.replace("experiment: {name: EXPERIMENT, within: 10}\n", "")
+    (here / "s.yaml").write_text(text.replace("[1280]", f"[640], start_from: {start}"))
+    assert main(["run", "s.yaml", "--device", "cpu"]) == EXIT_USAGE
+    err = capsys.readouterr().err
+    assert says in err and "s.yaml:" in err and not Path("results").exists()

@@ -1,0 +1,128 @@
+"""Parametrisations: standard leaves everything as it is; mup by its coordinate check."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from scaling_law import parts
+from scaling_law.errors import ConfigError
+from scaling_law.parts import Reference
+from scaling_law.plan.stacking import gain
+from scaling_law.spec.architectures.gpt import stack_gain
+from scaling_law.spec.component import Component
+from scaling_law.spec.run import ModelSpec, OptimSpec, OtherModel
+from scaling_law.train.architectures import build
+from scaling_law.train.hf import hf_model
+from scaling_law.train.optim import make_optimizer, set_lr
+from scaling_law.train.parametrisations import Parametrisation, multipliers
+from tests.fakes import tiny_model
+
+MUP = Component(name="mup", settings=(("base_head_size", 16), ("base_width", 32)))
+LR = 0.02
+
+
+def gpt(width, parametrisation, **changes):
+    heads = width // 16
+    return ModelSpec(
+        vocab_size=64, n_ctx=16, n_layer=2, d_model=width, n_head=heads, n_kv_head=heads,
+        d_ff=4 * width, parametrisation=parametrisation, **changes,
+    )  # fmt: skip
+
+
+def change_of_the_stream(model, steps=4):
+    """How far a few steps of Adam move the states that the last block gives, root mean square."""
+    torch.manual_seed(0)
+    ids = torch.randint(0, 64, (8, 17))
+    module: Any = build(model, 1)
+    states: list[torch.Tensor] = []
+    module.get_submodule(f"blocks.{model.n_layer - 1}").register_forward_hook(
+        lambda block, inputs, output: states.append(output.detach())
+    )
+    optimizer = make_optimizer(module, OptimSpec(lr=LR, rule="test"), "cpu")
+    set_lr(optimizer, LR)
+    for _ in range(steps + 1):
+        module.loss(ids[:, :-1], ids[:, 1:]).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return float((states[-1] - states[0]).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("name", parts.names("parametrisation"))
+def test_every_parametrisation_gives_factors_above_zero(name):
+    part: Parametrisation = parts.load("parametrisation", Reference(name=name))
+    settings = part.settings()
+    for width in (16, 4096):
+        assert part.output(width, settings) > 0 and part.attention(width, settings) > 0
+        for role in ("input", "hidden", "output"):
+            assert part.initial(role, width, settings) > 0 and part.lr(role, width, settings) > 0
+
+
+def test_standard_changes_nothing():
+    optimizer = make_optimizer(build(tiny_model()), OptimSpec(lr=0.1, rule="test"), "cpu")
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+    # a checkpoint holds what it held before there were parametrisations
+    assert all("lr_mult" not in group for group in optimizer.state_dict()["param_groups"])
+
+
+def test_the_coordinate_check_of_mup():
+    """Yang 2022, arXiv 2203.03466, appendix D: what a few steps change is alike at every width."""
+    mup = [change_of_the_stream(gpt(width, MUP)) for width in (32, 64, 128)]
+    assert max(mup) < 1.2 * min(mup)
+    # the check can tell: without it the change grows with the width
+    standard = [change_of_the_stream(gpt(width, None)) for width in (32, 128)]
+    assert standard[1] > 3 * standard[0]
+    # at the base width it is standard
+    assert mup[0] == standard[0]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_table_8(tied):
+    base, wide = multipliers(MUP, 32), multipliers(MUP, 128)
+    assert [base.lr(role) for role in ("input", "hidden", "output")] == [1, 1, 1]
+    assert [wide.lr(role) for role in ("input", "hidden", "output")] == [1, 0.25, 1]
+    assert (wide.output(), wide.attention(16), wide.attention(64)) == (0.25, 1, 0.5)
+    # initial output weights are as large at every width; hidden ones by fan-in
+    stds = {}
+    for width in (32, 128):
+        weights = dict(build(gpt(width, MUP, tied=tied), 0).named_parameters())
+        output = "embedding.weight" if tied else "head.weight"
+        names = (output, "blocks.0.mlp.up.weight")
+        stds[width] = [float(weights[name].detach().std()) for name in names]
+    assert stds[128] == pytest.approx([stds[32][0], stds[32][1] / 2], rel=0.1)
+
+
+def test_what_decay_takes_does_not_change_with_the_width():
+    module = build(gpt(128, MUP))
+    optimizer = make_optimizer(module, OptimSpec(lr=0.1, rule="test"), "cpu")
+    set_lr(optimizer, 0.01)
+    groups = [
+        (len(group["params"]), group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+    ]
+    # eight hidden matrices, the head, two tables and gains
+    assert groups == [(8, 0.0025, 0.4), (1, 0.01, 0.1), (6, 0.01, 0.0)]
+
+
+def test_an_mlp_has_input_and_output_weights_only():
+    model = OtherModel(
+        architecture=Component(name="mlp"), shape=(("width", 128),), vocab_size=11, n_ctx=2,
+        parametrisation=MUP,
+    )  # fmt: skip
+    module = build(model)
+    optimizer = make_optimizer(module, OptimSpec(lr=0.1, rule="test"), "cpu")
+    assert len(optimizer.param_groups) == 1
+    plain = build(dataclasses.replace(model, parametrisation=None))
+    inputs = torch.zeros((1, 2), dtype=torch.int64)
+    # first output weights twice as large, outputs a quarter
+    assert torch.allclose(module(inputs), plain(inputs) / 2, rtol=1e-5)
+
+
+def test_fast_paths_that_know_standard_only_are_not_taken():
+    model = gpt(32, MUP)
+    assert gain(model, 512, "cpu") == stack_gain(model, 512, "cuda") == 0
+    with pytest.raises(ConfigError, match=r"model.parametrisation is mup: .*safetensors"):
+        hf_model(model, build(model).state_dict())
