@@ -67,8 +67,8 @@ def _json(options: argparse.Namespace) -> int:
 def _no_findings(sweep: SweepDir, named: Named | None) -> str:
     if named is None:
         return (
-            f"{sweep.path}: its config names no experiment, and its runs are of one arm; expected"
-            " two sweeps to compare, or --experiment NAME (slaw experiments lists them)"
+            f"{sweep.path}: its config names no experiment; expected two sweeps to compare, a"
+            " sweep of several arms, or --experiment NAME (slaw experiments lists them)"
         )
     return (
         f"{sweep.path}: its experiment is a file of its user's own, {named.text}, which a report"

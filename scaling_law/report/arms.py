@@ -33,7 +33,7 @@ from scaling_law.fit.arms import (
 from scaling_law.fit.recipes.compare_arms import ArmComparison, compare_arms
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.plan.plan import Plan
-from scaling_law.report import arm_figures, style, tables
+from scaling_law.report import arm_figures, curves, style, tables
 from scaling_law.report.arm_figures import ArmPoints
 from scaling_law.report.compare_figures import multiplier_words
 from scaling_law.report.compare_recipes import difference_words, multiplier_range_words
@@ -137,8 +137,14 @@ def write_arms(
             " pairs of trunks. Right: the compute an arm needs for the reference's loss; arms"
             " without a mark have too few runs for it."
         )
-        drawn += _drawing(style.kept(figure, figures, "arms_compared"), "arms_compared", shows,
-                          caption, wide=True)  # fmt: skip
+        svg = style.kept(figure, figures, "arms_compared")
+        drawn += _drawing(svg, "arms_compared", shows, caption, wide=True)
+        svg = style.kept(curves.training_curves(evidence), figures, "training_curves")
+        shows = "Validation loss against training tokens for every run"
+        caption = (
+            "Thin lines are trunks at constant learning rate; thick lines end in one point each."
+        )
+        drawn += _drawing(svg, "training_curves", shows, caption)
     write_tables(evidence, numbers)
     write_table(_comparison_rows(arms), numbers / "arms.csv")
     atomic_write(path, _page(sweep, evidence, arms, points, drawn))
@@ -308,12 +314,12 @@ def _laws(arms: Arms) -> Section:
             f" {loss_unit(arms.runs)}, parameters: matmul, intervals at 90%"
         )
         body += table(caption, ("arm", *HEADINGS[1:]), rows, (0, 3))
+        body += paragraph(
+            "Laws of different shape, or of few runs, do not compare parameter by parameter: the"
+            " multiplier above fits both arms with one shape."
+        )
     body += bullets(
         [f"{fit.arm.name}: not fitted: {fit.why_no_fit}" for fit in arms.fits if fit.known is None]
-    )
-    body += paragraph(
-        "Laws of different shape, or of few runs, do not compare parameter by parameter: the"
-        " multiplier above fits both arms with one shape."
     )
     return Section(anchor="laws", heading="The law of each arm", body=body)
 
