@@ -202,7 +202,7 @@ def _row(runs: Sequence[Run], rule: str, width: int, flops: float) -> Row | None
     records = [
         run.record
         for run in runs
-        if run.spec.model.dimensions["d_model"] == width
+        if run.spec.model.dimensions.get("d_model") == width
         and abs(math.log(run.record.flops_exact / flops)) < 0.01
     ]
     if not records:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from scaling_law.config import strict_yaml
 from scaling_law.config.load import begun_config_key
@@ -20,8 +20,6 @@ from scaling_law.files.record import (
 from scaling_law.parts import NoSettings
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.spec.run import STAGE_TAG, RunSpec
-
-K = TypeVar("K")
 
 
 def stage_of(spec: RunSpec) -> int:
@@ -78,13 +76,6 @@ class Evidence:
     def stage(self) -> int:
         """The latest stage that has a finished run; 0 for none."""
         return max((run.stage for run in self.runs), default=0)
-
-    def by(self, key: Callable[[Run], K]) -> dict[K, list[Run]]:
-        """The runs that ended, in groups of equal ``key``, by key."""
-        groups: dict[K, list[Run]] = {}
-        for run in self.ended:
-            groups.setdefault(key(run), []).append(run)
-        return dict(sorted(groups.items(), key=lambda group: group[0]))  # type: ignore[arg-type,return-value]
 
 
 def gather(sweep: SweepDir, settings: Any) -> Evidence:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from scaling_law import parts
+from scaling_law.config.compose import Choice
 from scaling_law.config.load import SweepConfig
 from scaling_law.config.schema import (
     HORIZONS,
@@ -170,12 +171,9 @@ def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> st
 
 
 def _template(config: SweepConfig) -> Template:
-    if config.vocab_size < 2 or (config.task_sizes and config.task_sizes.inputs != "ids"):
-        raise PlanError(
-            f"{config.where('data', 'source')}: the task's inputs are {config.task_sizes.inputs},"
-            f" with a vocabulary of {config.vocab_size}; the model reads ids, of at least 2 kinds"
-        )
     architecture = config.choice("architecture")
+    if problem := _misfit(config, architecture):
+        raise PlanError(problem)
     if architecture.reference.source_sha256 is not None and architecture.part.build is None:
         raise PlanError(
             f"{config.where('model', 'architecture')}: {architecture.spelled} gives no module:"
@@ -190,6 +188,26 @@ def _template(config: SweepConfig) -> Template:
         n_ctx=config.n_ctx,
         parametrisation=None if usual else parametrisation,
     )
+
+
+def _misfit(config: SweepConfig, architecture: Choice) -> str:
+    """Why the architecture and the data do not fit each other; "" where they do."""
+    part: Architecture = architecture.part
+    task = config.task_sizes
+    inputs = task.inputs if task else "ids"
+    ids = ", of at least 2 kinds" if part.inputs == "ids" else ""
+    if inputs != part.inputs or (ids and config.vocab_size < 2):
+        return (
+            f"{config.where('data', 'source')}: the task's inputs are {inputs}, with a vocabulary"
+            f" of {config.vocab_size}; the architecture {architecture.spelled} reads"
+            f" {part.inputs}{ids}"
+        )
+    if part.one_output and not task:
+        return (
+            f"{config.where('model', 'architecture')}: {architecture.spelled} gives one output for"
+            " an example, and text has a target at every position; take a task (data.source)"
+        )
+    return ""
 
 
 def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:

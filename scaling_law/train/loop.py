@@ -46,7 +46,7 @@ _PROGRESS_EVERY_SECONDS = 0.5
 # Below this loss scale fp16 is no longer rounding but failing: the run has diverged.
 _SMALLEST_LOSS_SCALE = 1e-3
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(kw_only=True)
@@ -80,7 +80,7 @@ class Job:
 
 @functools.lru_cache(maxsize=64)
 def evaluation_steps(spec: RunSpec) -> tuple[int, ...]:
-    """Steps after which the validation loss is taken: closer together early, the last included.
+    """Steps after which the run is measured: closer together early, the last included.
 
     A trunk or single run gets ``curve_points`` at total * (i/n)^2; a branch a quarter of
     them, evenly over its cooldown.
@@ -98,8 +98,8 @@ def evaluation_steps(spec: RunSpec) -> tuple[int, ...]:
 def train_run(job: Job) -> RunRecord | None:
     """Train ``job.spec`` to its end and return its record, not yet written.
 
-    None when ``job.should_stop`` asked to stop: a checkpoint has been written then. Raises
-    ``RunFailed`` when memory runs out at one sequence, or a branch's trunk state is missing.
+    None when ``job.should_stop`` says so, after a checkpoint is written. Raises ``RunFailed`` when
+    memory runs out at one sequence, or a branch's trunk state is missing.
     """
     device.prepare_process(job.resources.device, job.resources.threads)
     job.dataset.keep_orders(1)
@@ -129,25 +129,25 @@ def _trained(job: Job, state: State) -> RunRecord | None:
 
 
 class Pace:
-    """Tells ``job.progress`` now and then how fast steps are going since ``first_step``."""
+    """Reports to ``job.progress`` now and then how fast steps go since ``first_step``."""
 
     def __init__(self, first_step: int) -> None:
         self._first_step = first_step
-        self._began = self._told = time.monotonic()
+        self._began = self._reported = time.monotonic()
 
     def tell(self, job: Job, step: int) -> None:
-        """``step`` steps are done."""
+        """Report, if it is time, that ``step`` steps are done."""
         now = time.monotonic()
-        if now - self._told > _PROGRESS_EVERY_SECONDS:
-            self._told = now
+        if now - self._reported > _PROGRESS_EVERY_SECONDS:
+            self._reported = now
             done_tokens = (step - self._first_step) * job.spec.batch_tokens
             job.progress(step, done_tokens / max(now - self._began, 1e-9))
 
 
 def between_steps(job: Job, state: State) -> RunRecord | None:
-    """What is due after ``state.step`` steps: a point of the curve, a checkpoint.
+    """Do what is due after ``state.step`` steps: a point of the curve, a checkpoint.
 
-    Returns the record of a run that may end here, its final loss known well enough.
+    Returns the record of a run that may end here because its final loss is known well enough.
     """
     state.writer.check()
     steps, last = evaluation_steps(job.spec), job.spec.total_steps
@@ -164,7 +164,7 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
         due = due or state.step % resources.checkpoint_every_steps == 0
     if state.step in resources.save_steps:
         if state.guard is not None:
-            state.guard.snapshots.clear()  # branches start from it: nothing goes back behind it
+            state.guard.snapshots.clear()  # branches start here: the run never goes back further
         save(job, state)
     elif due and state.step < last:
         save(job, state)
@@ -172,7 +172,7 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
 
 
 def finish(job: Job, state: State) -> RunRecord | None:
-    """The final measurement and the record; None, after a checkpoint, when asked to stop."""
+    """Measure the end and make the record; None, after a checkpoint, when asked to stop."""
     with state.clock():
         final = measure(job, state, final=True)
     if final is None:
@@ -187,7 +187,7 @@ def finish(job: Job, state: State) -> RunRecord | None:
 
 
 def _keep_weights(job: Job, state: State) -> None:
-    """The tokenizer goes with them: the cache it lies in may be gone when they are exported."""
+    """Save the final weights, with the tokenizer: its cache may be gone when they are exported."""
     tokenizer = job.dataset.tokenizer
     checkpoint.save_weights(
         job.run_dir,
@@ -249,7 +249,7 @@ def trainable_of(spec: RunSpec, model: nn.Module, compiled: Loss | None = None) 
 
 
 def writes_beside(kind: str) -> bool:
-    """Whether states are written while training goes on: where a host has time for it."""
+    """Whether states are written while training goes on, on hosts that have time for it."""
     return kind != "cpu"
 
 
@@ -278,7 +278,7 @@ def _start_from_trunk(job: Job, state: State, at_step: int) -> None:
 
 
 def _parents_state(job: Job, step: int) -> dict[str, Any]:
-    """A state that cannot be read is removed: its trunk will be trained to it again."""
+    """Load the parent's state; one that cannot be read is removed, so that it is made again."""
     assert job.trunk is not None, "a branch or grown run needs its parent's folder"
     path = job.trunk.checkpoint(step)
     try:
@@ -290,7 +290,7 @@ def _parents_state(job: Job, step: int) -> dict[str, Any]:
 
 
 def _grow(job: Job, state: State, growth: Growth) -> None:
-    """The parent's weights, enlarged; the optimiser's moments begin at zero, as the steps do."""
+    """Start from the parent's weights, enlarged; moments and steps begin at zero."""
     saved = _parents_state(job, growth.at_step)
     _check_corpus(job, saved)
     seed = derive_seed(job.spec.seed, "grow")
@@ -343,7 +343,7 @@ def _check_corpus(job: Job, saved: dict[str, Any]) -> None:
 
 
 def save(job: Job, state: State) -> None:
-    """Have a checkpoint written; of older ones the newest and those branches need are kept."""
+    """Have a checkpoint written; of older ones the newest and those that branches need stay."""
     content = {
         **trained(state),
         "seconds": state.seconds,
@@ -368,7 +368,7 @@ def _write(job: Job, step: int, content: dict[str, Any]) -> None:
 
 
 def stop(job: Job, state: State) -> None:
-    """Leave a checkpoint of this very step, on the disk when this returns."""
+    """Leave a checkpoint of this step, which is on the disk when this returns."""
     if state.saved_step != state.step:
         save(job, state)
     state.writer.settle()
@@ -376,14 +376,14 @@ def stop(job: Job, state: State) -> None:
 
 @contextlib.contextmanager
 def nothing_pending(members: Sequence[tuple[Job, State]]) -> Iterator[None]:
-    """Whatever ends the training inside, states handed over come to the disk before leases go."""
+    """However the training inside ends, its states are on the disk before leases are released."""
     try:
         yield
     except BaseException:
         for job, state in members:
             try:
                 state.writer.settle()
-            except Exception as problem:  # the first failure is the one to tell
+            except Exception as problem:  # the first failure is the one that is raised
                 job.log(f"a state could not be written: {problem}")
         raise
 
@@ -391,9 +391,9 @@ def nothing_pending(members: Sequence[tuple[Job, State]]) -> Iterator[None]:
 def apply_gradients(job: Job, state: State, loss: float) -> str:
     """Take the step whose gradients are there. Returns why the run has diverged, or "".
 
-    A non-finite loss or gradient ends the run before the update: skipping the step instead
-    would change the law being measured (``spikes`` does, where it was asked for).
-    fp16's loss scaler alone may skip, as it must.
+    A non-finite loss or gradient ends the run before the update: to skip the step instead would
+    change the law that is measured (``spikes`` does so where a config asks for it). Only fp16's
+    loss scaler may skip a step.
     """
     set_lr(state.optimizer, lr_now(job, state))
     if not math.isfinite(loss):
@@ -451,11 +451,11 @@ def _accumulate_gradients(job: Job, state: State) -> float:
 
 
 def halving_on_out_of_memory(
-    members: Sequence[tuple[Job, State]], attempt: Callable[[], Found]
-) -> Found:
-    """``attempt()``, again on half the members' micro-batch while memory runs out.
+    members: Sequence[tuple[Job, State]], attempt: Callable[[], Result]
+) -> Result:
+    """Call ``attempt``, again with half the members' micro-batch while memory runs out.
 
-    Raises ``RunFailed`` when it does so at one sequence.
+    Raises ``RunFailed`` when it runs out at one sequence.
     """
     while True:
         try:
@@ -492,7 +492,7 @@ def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
 
 
 def measure(job: Job, state: State, *, final: bool) -> Measured | None:
-    """What is measured on the curve, or at the end: None there when asked to stop."""
+    """Measure the run for its curve, or at its end: None there when asked to stop."""
     tokens = job.spec.eval.val_tokens if final else job.spec.eval.curve_tokens
     return state.meter.measure(
         state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
@@ -521,7 +521,7 @@ def _add_curve_point(job: Job, state: State, measured: Measured) -> None:
 def make_record(job: Job, state: State, final: Measured | None, problem: str) -> RunRecord:
     """The record of what was done; diverged, because of ``problem``, without a ``final``.
 
-    States and curve are on the disk before it, whole, as a record vouches for them.
+    States and curve are whole and on the disk before it, because a record stands for them.
     """
     state.writer.settle()
     kind = job.resources.device

@@ -24,10 +24,12 @@ from scaling_law.units import bits_per_byte
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of everything that can change a loss."""
-    found = {"slaw": __version__, "python": platform.python_version()}
-    for package in ("torch", "numpy", "tiktoken", "rustbpe"):
-        found[package] = importlib.metadata.version(package)
-    return found
+    packages = ("torch", "numpy", "tiktoken", "rustbpe")
+    return {
+        "slaw": __version__,
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+    }
 
 
 @functools.cache
@@ -115,7 +117,7 @@ def _of_parents(spec: RunSpec) -> dict[str, float]:
 
 
 def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> RunRecord:
-    """The record of a run that ended where ``record`` says, its final loss only predicted."""
+    """The record of a run that ended early, with its final loss predicted, from its ``record``."""
     spec = record.spec
     saved = float(flops_per_token(spec.model) * (spec.tokens - record.tokens))
     step = record.tokens // spec.batch_tokens

@@ -303,3 +303,49 @@ def test_importing_config_and_plan_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+PROBED = (
+    SWEEP
+    + """\
+objective: next_token
+probes: [accuracy, {name: weight_norm}]
+"""
+)
+
+
+def test_an_objective_and_probes_are_chosen_by_name(write):
+    config = load_config(write(PROBED), device_kind="cpu")
+    assert config.choice("objective").reference.name == "next_token"
+    assert [c.reference.name for c in config.choices["probe"]] == ["accuracy", "weight_norm"]
+    written = config_yaml(config)
+    assert "objective" not in written and "probes: [accuracy, weight_norm]" in written
+    plain = config_yaml(load_config(write(SWEEP), device_kind="cpu"))
+    assert "probes" not in plain
+    assert {"objective", "probes"} <= json_schema()["properties"].keys()
+
+
+@pytest.mark.parametrize(
+    ("probes", "said"),
+    [
+        ("[acuracy]", "probes.0: no probe is named 'acuracy' (did you mean accuracy?)"),
+        ("[{name: accuracy, top: 5}]", "probes.0.top: unknown key"),
+        ("[accuracy, accuracy]", "probes.1: the probe 'accuracy' is there twice"),
+        ("[7]", "probes.0: expected a name, or a mapping with name and settings, found 7"),
+        ("accuracy", "probes: expected a list or a mapping, found 'accuracy'"),
+        ("[none.py]", "probes.0: no file 'none.py' for the probe"),
+    ],
+)
+def test_probes_that_are_none_are_one_line_each(write, probes, said):
+    (line,) = lines_of(write(f"{SWEEP}probes: {probes}\n"))
+    assert line.startswith(f"s.yaml:6: {said}"), line
+
+
+def test_an_own_objective_that_breaks_its_contract_is_named_with_its_file(write, tmp_path):
+    (tmp_path / "odd.py").write_text(
+        "from scaling_law.train.objectives import Objective\n\n"
+        "OBJECTIVE = Objective(loss=min, unit='x', comparable='x', attention='none')\n"
+    )
+    (line,) = lines_of(write(f"{SWEEP}objective: odd.py\n"))
+    assert "odd.py:3: this objective does not load" in line
+    assert "attention is 'none', expected causal or full" in line

@@ -88,6 +88,7 @@ def test_a_worker_asleep_for_long_finds_its_run_taken_and_writes_nothing(world, 
     first = world.start(out, **environment)
     wait_until(lambda: bool(leased(sweep_of(world, out))), first)
     path = leased(sweep_of(world, out))[0]
+    wait_until((path.parent / "log.txt").exists, first)  # it has begun
     holder = read_lease(path)
     assert holder is not None and holder.process is not None
     for pid in (first.pid, holder.process.pid):  # all of it, as a frozen container

@@ -16,6 +16,7 @@ from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.checks.monotone import seed_noise
 from scaling_law.fit.points.dataset import from_records, gather, gather_material
 from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.recipes.compare_recipes import compare_sweeps
 from scaling_law.fit.session import fit_sources, known_laws
 from scaling_law.fit.suite import FitSettings
 from scaling_law.spec.run import ModelSpec, of_axis, run_spec_from_json, to_json
@@ -200,3 +201,16 @@ def test_a_fit_refuses_a_new_field_of_a_spec_unless_it_is_of_another_axis(
     else:
         assert status == 4 and "runs of 2 recipes, and a law describes one" in error
         assert said in error and "model.rope_base=500000 in 32 runs" in error
+
+
+def test_losses_of_two_objectives_are_never_one_law_nor_compared():
+    records = planted_records()
+    other = [
+        dataclasses.replace(r, loss_family="masked", loss_unit="nats per hidden token")
+        for r in records
+    ]
+    with pytest.raises(FitError, match=r"different objectives \(masked, next_token\)"):
+        from_records([*records, *other], convention="matmul", flops="exact", keep=("recipes",))
+    with pytest.raises(FitError, match="A: next_token; B: masked"):
+        compare_sweeps(records, other, ("A", "B"))
+    assert compare_sweeps(other, other, ("A", "B")).unit == "nats per hidden token"

@@ -154,3 +154,20 @@ def test_a_cpu_may_be_given_fewer_runs_than_cores_but_not_more():
     assert (fewer.slots, fewer.speed) == (2, profile.speed)
     with pytest.raises(ConfigError, match=r"limits.slots: 5, this machine has 4 cores"):
         shared_by(profile, 5)
+
+
+def test_runs_whose_loss_no_model_computes_itself_take_the_plain_path(tmp_path):
+    (tmp_path / "odd.py").write_text(
+        "from scaling_law.train.objectives import Objective\n\n"
+        "OBJECTIVE = Objective(loss=min, unit='x', comparable='x')\n"
+    )
+    plain = config_of(SEEDS)
+    odd = config_of(SEEDS + f"objective: {tmp_path / 'odd.py'}\nprobes: [accuracy]\n")
+    for device in ("cpu", "cuda"):
+        plans = [make_plan(c, cpu_profile(slots=1), train_tokens=10**7) for c in (plain, odd)]
+        small = [plan.runs[0] for plan in plans]
+        assert [stackable(run, device) for run in small] == [True, False]
+    spec = plans[1].runs[0].spec
+    assert spec.objective is not None and spec.objective.name == "odd"
+    assert [probe.name for probe in spec.probes or ()] == ["accuracy"]
+    assert (plans[0].runs[0].spec.objective, plans[0].runs[0].spec.probes) == (None, None)

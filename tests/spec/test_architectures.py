@@ -43,8 +43,8 @@ MLP = OtherModel(
 )
 SWEEP = """
 name: small
-data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
-model: {architecture: mlp, n_ctx: 4, activation: relu}
+data: {source: modular_addition}
+model: {architecture: mlp, activation: relu}
 grid:
   - sizes: [{width: 16}, {width: 32}]
     tokens: [40k, 80k]
@@ -187,7 +187,7 @@ def test_a_width_is_a_size_and_an_activation_a_recipe():
 def test_a_sweep_of_another_architecture_is_planned(write, tmp_path):
     plan = planned(write())
     assert [run.spec.label for run in plan.runs][:2] == [
-        "w16-20.6k-seed0-trunk", "w16-20.6k-seed0-h39.9K",
+        "w16-2.83k-seed0-trunk", "w16-2.83k-seed0-h39.9K",
     ]  # fmt: skip
     models = {run.spec.model for run in plan.runs}
     assert all(isinstance(model, OtherModel) for model in models)
@@ -204,7 +204,7 @@ def test_a_sweep_of_another_architecture_is_planned(write, tmp_path):
 def test_sizes_of_another_architecture_may_be_a_range(write):
     plan = planned(write(), "grid.0.sizes={params: [10k, 160k], count: 3}")
     widths = {run.spec.model.dimensions["width"]: None for run in plan.runs}
-    assert list(widths) == [8, 31, 125]
+    assert list(widths) == [56, 226, 904]
 
 
 def test_a_config_of_another_architecture_reads_back(write, tmp_path):
@@ -252,13 +252,23 @@ def test_what_an_architecture_does_not_know_is_one_line(write, override, said):
     [
         (["grid.0.sizes={params: [10k, 20k], count: 2, aspect_ratio: 4}"], "has no depth"),
         (["grid.0.sizes={params: [100, 200], count: 2}"], "no width has 100 non_embedding"),
-        (["grid.0.sizes={params: [10k, 10.1k], count: 2}"], "two of them have width 8"),
+        (["grid.0.sizes={params: [1770, 1800], count: 2}"], "two of them have width 10"),
     ],
 )
 def test_what_cannot_be_a_size_is_one_line(write, overrides, said):
     with pytest.raises(PlanError) as problem:
         planned(write(), *overrides)
     assert len(problem.value.lines) == 1 and said in problem.value.lines[0]
+
+
+def test_an_architecture_and_its_data_fit_each_other(write):
+    text = SWEEP.replace("source: modular_addition", "corpus: installed")
+    with pytest.raises(PlanError) as problem:
+        planned(write(text), "model.n_ctx=4")
+    assert problem.value.lines == (
+        "s.yaml:4: model.architecture: mlp gives one output for an example, and text has a target"
+        " at every position; take a task (data.source)",
+    )
 
 
 def test_what_cannot_grow_is_refused(write):
@@ -268,27 +278,25 @@ def test_what_cannot_grow_is_refused(write):
     mup = Component(name="mup")
     large = tiny_model(n_layer=2, parametrisation=mup)
     assert "only standard can grow" in why_not_grown(tiny_model(parametrisation=mup), large)
-    grown = "  - sizes: [{width: 64}]\n    tokens: [80k]\n    grow_from: w16-20.6k\n"
+    grown = "  - sizes: [{width: 64}]\n    tokens: [80k]\n    grow_from: w16-2.83k\n"
     with pytest.raises(PlanError, match="mlp cannot grow"):
         planned(write(SWEEP + grown))
 
 
 def test_a_users_own_architecture_is_a_file(write, tmp_path):
     (tmp_path / "low_rank.py").write_text(OWN)
-    text = SWEEP.replace(
-        "architecture: mlp, n_ctx: 4, activation: relu", "architecture: low_rank.py"
-    )
+    text = SWEEP.replace("architecture: mlp, activation: relu", "architecture: low_rank.py")
     plan = planned(write(text.replace("width: 16", "rank: 3").replace("width: 32", "rank: 5")))
     model = plan.runs[0].spec.model
     assert model.architecture.source_sha256 and architecture_of(model).build is not None
-    assert plan.runs[0].spec.label.startswith("rank3-1.54k-seed0")
+    assert plan.runs[0].spec.label.startswith("rank3-354-seed0")
     assert params_if_known(model) is not None
     assert run_spec_from_json(to_json(plan.runs[0].spec)) == plan.runs[0].spec
 
 
 def test_a_users_own_architecture_without_a_module_is_not_planned(write, tmp_path):
     (tmp_path / "low_rank.py").write_text(OWN.replace("    build=build,\n", ""))
-    text = SWEEP.replace("mlp, n_ctx: 4, activation: relu", "low_rank.py").replace("width", "rank")
+    text = SWEEP.replace("mlp, activation: relu", "low_rank.py").replace("width", "rank")
     with pytest.raises(PlanError) as problem:
         planned(write(text))
     assert problem.value.lines == (

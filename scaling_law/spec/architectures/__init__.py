@@ -78,6 +78,8 @@ class Architecture:
     ``activation_bytes(model, micro_seqs, precision, gradient_checkpointing)``: peak bytes of
     what the backward pass needs, for a batch of ``micro_seqs`` examples.
     ``settings``: a dataclass of what all sizes of a config share, beside the shape.
+    ``inputs``: what it reads, ``"ids"`` or ``"numbers"``.
+    ``one_output``: whether it gives one output for an example, not one at every position.
     ``make(template, shape)``: the model of a shape; raises ``ValueError`` for one that cannot be.
     ``size_name(model)``: names a size in run ids and tables.
     ``shape_text(model)``: describes a shape in a sentence.
@@ -102,6 +104,8 @@ class Architecture:
     flops_per_token: Callable[[Any], float]
     activation_bytes: Callable[[Any, int, str, bool], int]
     settings: type = NoSettings
+    inputs: str = "ids"
+    one_output: bool = False
     make: Callable[[Template, Any], Model] = other_model
     size_name: Callable[[Any], str] = named_by_shape
     shape_text: Callable[[Any], str] = listed_shape

@@ -37,13 +37,6 @@ class Shape:
     width: Annotated[int, Number("hidden units", low=1, high=MAX_TABLE)]
 
 
-def make(template: Template, shape: Shape) -> OtherModel:
-    """The model of a width, of examples that have tokens."""
-    if not template.vocab_size:
-        raise ValueError("the architecture mlp reads token ids, and these examples have none")
-    return other_model(template, shape)
-
-
 def counts(model: OtherModel) -> ParamCounts:
     """Both layers are matrices: there is no look-up table to leave out."""
     width = model.values_as(Shape).width
@@ -84,7 +77,7 @@ def shape_for(
     """The width whose parameters are nearest. Raises ``ValueError`` for an aspect ratio."""
     if aspect_ratio is not None:
         raise ValueError("aspect_ratio: the architecture mlp has no depth")
-    one = count_params(make(template, Shape(width=1))).by(convention)
+    one = count_params(other_model(template, Shape(width=1))).by(convention)
     width = max(1, round(params / one))
     if not 0.8 <= width * one / params <= 1.25:
         raise ValueError(f"no width has {params:.3g} {convention} parameters within 25%")
@@ -94,7 +87,7 @@ def shape_for(
 ARCHITECTURE = Architecture(
     shape=Shape,
     settings=Settings,
-    make=make,
+    one_output=True,
     count_params=counts,
     flops_per_token=flops_per_token,
     activation_bytes=activation_bytes,
