@@ -8,13 +8,17 @@ from pathlib import Path
 
 from scaling_law.cli.options import Commands, add_fit_options, given, picture
 from scaling_law.console import say
-from scaling_law.errors import EXIT_OK
+from scaling_law.errors import EXIT_OK, ConfigError
 
 
 def _fit(options: argparse.Namespace) -> int:
     from scaling_law.fit import session
     from scaling_law.fit.approaches.compare import compare, format_comparison
 
+    if options.by:
+        return _fit_by(options)
+    if options.full:
+        raise ConfigError("--full prints the whole fit of each arm of --by; give --by KEY as well")
     suite, saved = session.fit_sources(
         [Path(f) for f in options.sources],
         _fit_settings(options),
@@ -35,6 +39,34 @@ def _fit(options: argparse.Namespace) -> int:
         else format_comparison(approaches, suite.settings.level)
     )
     print(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
+    return EXIT_OK
+
+
+def _fit_by(options: argparse.Namespace) -> int:
+    from scaling_law.fit.arms import fit_by, fits_json, format_fits
+    from scaling_law.fit.summary import format_suite
+
+    for name in ("compare", "figure"):
+        if getattr(options, name):
+            raise ConfigError(
+                f"--{name} is of one fit; choose an arm with --where in place of --by"
+            )
+    fits, saved = fit_by(
+        [Path(f) for f in options.sources],
+        options.by,
+        _fit_settings(options),
+        table=table_settings(options),
+        out=Path(options.out) if options.out else None,
+    )
+    if options.json:
+        print(json.dumps(fits_json(fits), indent=1, allow_nan=False))
+        return EXIT_OK
+    print(format_fits(fits))
+    if options.full:
+        for fit in fits:
+            if fit.suite is not None:
+                print(f"\n{fit.arm.name}\n{format_suite(fit.suite)}")
+    print(f"\nsaved in {saved}, a folder each" if saved else "\nnot saved; pass --out DIR")
     return EXIT_OK
 
 
@@ -103,6 +135,14 @@ def add(commands: Commands) -> None:
         metavar="NAME",
         help="fit this law too, as in broken, saturating:tokens; repeat for more",
     )
+    fit.add_argument(
+        "--by",
+        action="append",
+        type=given,
+        metavar="KEY",
+        help="fit each value of an axis, or of another config key, on its own; again for more keys",
+    )
+    fit.add_argument("--full", action="store_true", help="with --by: print each fit in full")
     fit.add_argument(
         "--out", type=given, metavar="DIR", help="save the fit there (the sweep's folder)"
     )

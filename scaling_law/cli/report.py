@@ -19,17 +19,12 @@ if TYPE_CHECKING:
 def _report(options: argparse.Namespace) -> int:
     from scaling_law.experiment.analysis import analysed, named_by
     from scaling_law.experiment.findings import findings_text
-    from scaling_law.files.record import find_sweeps, only_sweep
+    from scaling_law.files.record import find_sweeps
 
     if len(options.folders) > 1:
         return _versus(options)
     if options.json:
-        sweep = only_sweep(Path(*options.folders))
-        found = analysed(sweep, options.experiment)
-        if found is None:
-            raise ConfigError(_no_findings(sweep, named_by(sweep)))
-        print(json.dumps(found.document, indent=1, allow_nan=False))
-        return EXIT_OK
+        return _json(options)
     from scaling_law.report.html import write_report
 
     sweeps = find_sweeps(Path(*options.folders))
@@ -47,11 +42,33 @@ def _report(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _json(options: argparse.Namespace) -> int:
+    """An experiment's findings, or else the sweep's arms, as one document."""
+    from scaling_law.experiment.analysis import analysed, named_by
+    from scaling_law.files.record import load_records, only_sweep
+    from scaling_law.plan.plan import read_plan
+    from scaling_law.report.arms import gather_arms
+
+    sweep = only_sweep(Path(*options.folders))
+    found = analysed(sweep, options.experiment)
+    if found is not None:
+        print(json.dumps(found.document, indent=1, allow_nan=False))
+        return EXIT_OK
+    plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
+    arms = None
+    if named_by(sweep) is None:
+        arms = gather_arms(sweep, load_records(sweep), plan)
+    if arms is None:
+        raise ConfigError(_no_findings(sweep, named_by(sweep)))
+    print(json.dumps(arms.to_json(), indent=1, allow_nan=False))
+    return EXIT_OK
+
+
 def _no_findings(sweep: SweepDir, named: Named | None) -> str:
     if named is None:
         return (
-            f"{sweep.path}: its config names no experiment; expected two sweeps to compare, or"
-            " --experiment NAME (slaw experiments lists them)"
+            f"{sweep.path}: its config names no experiment; expected two sweeps to compare, a"
+            " sweep of several arms, or --experiment NAME (slaw experiments lists them)"
         )
     return (
         f"{sweep.path}: its experiment is a file of its user's own, {named.text}, which a report"
@@ -79,8 +96,8 @@ def add(commands: Commands) -> None:
         "report",
         help="write one HTML page and figures for a sweep, or compare two",
         description="Write one HTML page, its figures (PNG, SVG) and its numbers (CSV, parquet) "
-        "for a sweep, an experiment's findings first; or, given two sweeps of one grid under two "
-        "recipes, put them side by side: "
+        "for a sweep, an experiment's findings first and arms side by side; or, given two sweeps "
+        "of one grid under two recipes, put them side by side: "
         "differences of loss against seed noise, and the compute that the second saves.",
     )
     report.add_argument(
@@ -105,6 +122,6 @@ def add(commands: Commands) -> None:
     report.add_argument(
         "--json",
         action="store_true",
-        help="print an experiment's findings or, of two sweeps, the comparison",
+        help="print an experiment's findings or, of arms or of two sweeps, the comparison",
     )
     report.set_defaults(handler=_report)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -417,10 +417,9 @@ def _inserted(keys: dict[str, Any], before: str | None, new: dict[str, Any]) -> 
     return {**head, **new, **keys}
 
 
-def own_files(choices: Choices) -> dict[Path, Path]:
+def own_files(choices: Iterable[Choice]) -> dict[Path, Path]:
     """Users' own files that a config names: where a sweep's folder keeps each, and where it is."""
-    chosen = [choice for several in choices.values() for choice in several]
-    files = [(choice, parts.file_of(choice.word, choice.reference)) for choice in chosen]
+    files = [(choice, parts.file_of(choice.word, choice.reference)) for choice in choices]
     return {
         parts.own_place(choice.word, choice.spelled): path
         for choice, path in files

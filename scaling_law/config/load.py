@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
-from scaling_law.config import compose, strict_yaml
+from scaling_law.config import axes, compose, strict_yaml
 from scaling_law.config.compose import Choice, Choices, Composed, Refused
 from scaling_law.config.schema import (
     DEVICE_KINDS,
@@ -28,10 +28,11 @@ from scaling_law.config.schema import (
     sweep_schema,
     validate,
 )
-from scaling_law.config.strict_yaml import Document, Mark, Path_
-from scaling_law.errors import ConfigError, did_you_mean, quoted
+from scaling_law.config.strict_yaml import Document, Mark, Path_, described
+from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
+from scaling_law.spec.arms import Values
 from scaling_law.spec.run import DataSpec, TaskSpec, to_json
 from scaling_law.spec.values import Either, optional
 
@@ -41,16 +42,31 @@ Known = Mapping[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arm:
+    """A combination of the values of a config's axes.
+
+    ``values`` are (key, value as text) of every axis, by key;
+    ``config`` is the config with them set, its grid cut down to the entries that are trained so.
+    """
+
+    values: Values
+    config: SweepConfig
+
+
+@dataclass(frozen=True, kw_only=True)
 class SweepConfig(SweepFile):
     """A config as it applies to a device.
 
     ``device_kind`` is cpu, mps or cuda;
     ``choices`` are the parts that the config chooses, by kind;
+    ``crossed`` are the arms of its axes, none without axes; the config's own sections then have
+    the first value of each axis of the whole grid;
     ``marks`` knows where each key was written.
     """
 
     device_kind: str
     choices: Choices = field(default_factory=dict)
+    crossed: tuple[Arm, ...] = ()
     marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -67,11 +83,37 @@ class SweepConfig(SweepFile):
         return only
 
     @property
+    def arms(self) -> tuple[Arm, ...]:
+        """What to train: every arm, or the config itself as the only one."""
+        return self.crossed or (Arm(values=(), config=self),)
+
+    @property
+    def all_choices(self) -> tuple[Choice, ...]:
+        """Every part that the config or an arm chooses."""
+        configs = (self, *(arm.config for arm in self.crossed))
+        return tuple(
+            choice
+            for config in configs
+            for several in config.choices.values()
+            for choice in several
+        )
+
+    def each(self, change: Callable[[SweepConfig], SweepConfig]) -> SweepConfig:
+        """The config changed, and each of its arms likewise."""
+        arms = tuple(dataclasses.replace(arm, config=change(arm.config)) for arm in self.crossed)
+        return dataclasses.replace(change(self), crossed=arms)
+
+    @property
     def data_spec(self) -> DataSpec | TaskSpec:
         """What a run records of its data."""
         if isinstance(self.data, TaskSection):
             return TaskSpec(source=self.choice("source").component)
         return self.data.spec()
+
+    @property
+    def data_specs(self) -> tuple[DataSpec | TaskSpec, ...]:
+        """The data of every arm, each once."""
+        return tuple(dict.fromkeys(arm.config.data_spec for arm in self.arms))
 
     @property
     def task_sizes(self) -> Any:
@@ -116,7 +158,7 @@ def load_config(
     source, name = _find(path_or_name)
     document = strict_yaml.read_file(source, name)
     if not isinstance(document.data, dict):
-        raise ConfigError(f"{name}:1: expected keys and values, found {_found(document.data)}")
+        raise ConfigError(f"{name}:1: expected keys and values, found {described(document.data)}")
     variants = _take_variants(document)
     problems: dict[str, None] = {}  # ordered, each once: variants share most of the document
     chosen: SweepConfig | None = None
@@ -127,16 +169,12 @@ def load_config(
         if kind == device_kind:
             _apply(merged, overrides)
         try:
-            sections, choices = _validated(
-                merged, folders, corpus_problem if kind == device_kind else None
-            )
+            config = _read(merged, kind, folders, corpus_problem if kind == device_kind else None)
         except ConfigError as refused:
             problems.update(dict.fromkeys(refused.lines))
             continue
         if kind == device_kind:
-            chosen = SweepConfig(
-                **sections, device_kind=device_kind, choices=choices, marks=merged.marks
-            )
+            chosen = config
     if problems or chosen is None:
         raise ConfigError(*problems)
     return chosen
@@ -159,21 +197,30 @@ def json_schema() -> dict[str, Any]:
 
 def config_yaml(config: SweepConfig) -> str:
     """The config as YAML with every key written, its variant applied; reads back as equal."""
-    values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(SweepFile)}
-    if config.limits.memory is not None:
-        values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
-    values = compose.written(values, config.choices)
     body = yaml.dump(
-        _without_none(values), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
+        _without_none(_written(config)),
+        Dumper=_Dumper,
+        sort_keys=False,
+        default_flow_style=None,
+        width=100,
     )
     # a user's own file is known by its content
     own = "".join(
-        f"# {choice.word} {choice.spelled}: SHA-256 {choice.reference.source_sha256}\n"
-        for several in config.choices.values()
-        for choice in several
-        if choice.reference.source_sha256 is not None
+        dict.fromkeys(
+            f"# {choice.word} {choice.spelled}: SHA-256 {choice.reference.source_sha256}\n"
+            for choice in config.all_choices
+            if choice.reference.source_sha256 is not None
+        )
     )
     return f"# every key, as applied to {config.device_kind}\n{own}{body}"
+
+
+def _written(config: SweepConfig) -> dict[str, Any]:
+    """Every key of a config as plain values."""
+    values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(SweepFile)}
+    if config.limits.memory is not None:
+        values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
+    return compose.written(values, config.choices)
 
 
 def config_key(config: SweepConfig) -> str:
@@ -226,7 +273,7 @@ def _take_variants(document: Document) -> dict[str, Document]:
     mark = document.mark(("variants",))
     if not isinstance(given, dict):
         known = ", ".join(DEVICE_KINDS)
-        raise ConfigError(f"{mark}: expected any of {known} as keys, found {_found(given)}")
+        raise ConfigError(f"{mark}: expected any of {known} as keys, found {described(given)}")
     found = {}
     for kind, section in given.items():
         path: Path_ = ("variants", kind)
@@ -235,7 +282,7 @@ def _take_variants(document: Document) -> dict[str, Document]:
             known = ", ".join(DEVICE_KINDS)
             raise ConfigError(f"{mark}: unknown device kind; known: {known}")
         if not isinstance(section, dict):
-            raise ConfigError(f"{mark}: expected keys and values, found {_found(section)}")
+            raise ConfigError(f"{mark}: expected keys and values, found {described(section)}")
         marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == path}
         found[kind] = Document(section, marks)
     return found
@@ -258,14 +305,9 @@ def _merge(
             _merge(merged, base[key], variant, value, path)
             continue
         base[key] = json.loads(json.dumps(value))
-        _forget(merged, path)
+        merged.forget(path)
         size = len(path)
         merged.marks.update({p: m for p, m in variant.marks.items() if p[:size] == path})
-
-
-def _forget(document: Document, path: Path_) -> None:
-    for known in [p for p in document.marks if p[: len(path)] == path]:
-        del document.marks[known]
 
 
 def _apply(document: Document, overrides: Sequence[str]) -> None:
@@ -277,10 +319,10 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
                 raise ConfigError("expected key=value, as in eval.val_tokens=1M")
             if not strict_yaml.is_text(key):
                 raise ConfigError("expected Unicode text as a key")
-            keys = key.split(".")
+            keys = axes.keys_of(key)
             if len(keys) > strict_yaml.MAX_DEPTH:
                 raise ConfigError(f"nested more than {strict_yaml.MAX_DEPTH} deep")
-            _set(document, keys, strict_yaml.read_value(value))
+            document.set(keys, strict_yaml.read_value(value), "--set")
         except ConfigError as problem:
             shown = text if len(text) <= 60 else f"{text[:57]}..."
             problems.extend(f"--set {shown}: {line}" for line in problem.lines)
@@ -288,31 +330,83 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
         raise ConfigError(*problems)
 
 
-def _set(document: Document, keys: list[str], value: Any) -> None:
-    target = document.data
-    path: Path_ = ()
-    for position, key in enumerate(keys):
-        last = position == len(keys) - 1
-        index: str | int = key
-        if isinstance(target, list):
-            # nine digits: int() refuses thousands of them
-            if not (key.isdecimal() and len(key) < 10 and int(key) < len(target)):
-                raise ConfigError(f"{key} is not a position in a list of {len(target)} (from 0)")
-            index = int(key)
-        elif not isinstance(target, dict):
-            raise ConfigError(f"{strict_yaml.dotted(path)} holds {_found(target)}, not keys")
-        path = (*path, index)
-        if last:
-            target[index] = value
-        elif isinstance(target, dict):
-            if key not in target:
-                target[key] = {}
-                document.marks[path] = Mark("--set", strict_yaml.dotted(path))
-            target = target[key]
-        else:
-            target = target[int(index)]
-    _forget(document, path)
-    document.marks[path] = Mark("--set", strict_yaml.dotted(path))
+def _read(
+    document: Document,
+    kind: str,
+    folders: Sequence[Path],
+    corpus_problem: Callable[[str], str] | None,
+) -> SweepConfig:
+    """The config of a document and its arms. Raises ``ConfigError`` with every problem."""
+    problems: dict[str, None] = {}
+
+    def read(one: Document) -> SweepConfig | None:
+        try:
+            sections, choices = _validated(one, folders, corpus_problem)
+        except ConfigError as refused:
+            problems.update(dict.fromkeys(refused.lines))
+            return None
+        return SweepConfig(**sections, device_kind=kind, choices=choices, marks=one.marks)
+
+    try:
+        crossed = axes.cross(document)
+    except ConfigError as refused:
+        problems.update(dict.fromkeys(refused.lines))
+        crossed = axes.Crossed(document=axes.without_axes(document))
+    config = read(crossed.document)
+    configs = [read(combination.document) for combination in crossed.combinations]
+    arms = [
+        (combination, arm)
+        for combination, arm in zip(crossed.combinations, configs, strict=True)
+        if arm is not None
+    ]
+    if problems or config is None:
+        raise ConfigError(*problems)
+    return dataclasses.replace(config, crossed=_arms(document, arms))
+
+
+def _arms(
+    document: Document, read: Sequence[tuple[axes.Combination, SweepConfig]]
+) -> tuple[Arm, ...]:
+    """An arm for each config that differs from the others, with the grid entries it is for.
+
+    Raises ``ConfigError`` for values of an axis that give the same arm.
+    """
+    keys = sorted({axis.key for combination, _ in read for axis, _ in combination.chosen})
+    alike: dict[str, list[tuple[axes.Combination, SweepConfig]]] = {}
+    problems: dict[str, None] = {}
+    for combination, config in read:
+        parts = [choice.component.plain() for choice in config.all_choices]
+        identity = json.dumps([{**_written(config), "grid": None}, parts])
+        same = alike.setdefault(identity, [])
+        for other, _ in same:
+            if set(other.entries) & set(combination.entries):
+                problems[axes.same_twice(document, other, combination)] = None
+        same.append((combination, config))
+    if problems:
+        raise ConfigError(*problems)
+    arms = []
+    for same in alike.values():
+        entries = sorted({number for combination, _ in same for number in combination.entries})
+        chosen = {axis.key: value for combination, _ in same for axis, value in combination.chosen}
+        config = same[0][1]
+        values = tuple((key, axes.text_of(key, chosen, _written(config))) for key in keys)
+        arms.append(Arm(values=values, config=_cut(config, entries)))
+    return tuple(arms)
+
+
+def _cut(config: SweepConfig, entries: Sequence[int]) -> SweepConfig:
+    """The config with these entries of its grid."""
+    if len(entries) in (0, len(config.grid)):
+        return config
+    places = {number: place for place, number in enumerate(entries)}
+    marks: dict[Path_, Mark] = {}
+    for path, mark in config.marks.items():
+        if path[:1] != ("grid",) or len(path) < 2:
+            marks[path] = mark
+        elif path[1] in places:
+            marks["grid", places[int(path[1])], *path[2:]] = mark
+    grid = tuple(config.grid[number] for number in entries)
+    return dataclasses.replace(config, grid=grid, marks=marks)
 
 
 def _validated(
@@ -433,22 +527,12 @@ def _said(error: Mapping[str, Any], location: Path_, parts_known: Known) -> str:
     if kind == "literal_error":
         expected = error["ctx"]["expected"].replace(" or ", ", ")
         known = [part.strip("' ") for part in expected.split(",")]
-        return f"found {_found(value)}" + _hint(str(value), known)
-    return f"{said}, found {_found(value)}"
+        return f"found {described(value)}" + _hint(str(value), known)
+    return f"{said}, found {described(value)}"
 
 
 def _hint(word: str, known: Sequence[str]) -> str:
     return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")
-
-
-def _found(value: Any) -> str:
-    if isinstance(value, dict):
-        return "keys and values"
-    if isinstance(value, list):
-        return "a list"
-    if value is None or isinstance(value, bool):
-        return "nothing" if value is None else str(value).lower()
-    return quoted(value)
 
 
 def _keys_at(location: Path_, known: Known) -> list[str]:

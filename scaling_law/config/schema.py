@@ -29,6 +29,7 @@ from scaling_law.spec.values import (
     MAX_PARAMS,
     MAX_TABLE,
     ByKey,
+    Described,
     Either,
     Number,
     NumberOr,
@@ -42,6 +43,11 @@ if TYPE_CHECKING:
 DEVICE_KINDS = ("cpu", "mps", "cuda")
 KEPT = ("auto", "all", "largest", "none")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
+# Keys that decide nothing of a run's recipe, so that no axis varies them.
+OUTSIDE_RECIPE = (
+    "name", "question", "grid", "axes", "eval", "keep_weights", "stacking", "compile", "trackers",
+    "limits", "checkpoints", "early_stop", "engine", "probes", "experiment", "stage",
+)  # fmt: skip
 # About twice the seed noise of small models: a tighter interval is seldom had before the end.
 EARLY_STOP_WITHIN = 0.005
 SPIKE_SIGMAS = 6.0
@@ -229,6 +235,7 @@ Size = (
     | Annotated[Any, ShapeKeys("the keys of the architecture's shape")]
 )
 SizeList = tuple[Annotated[Size, Either("a named scale or a shape")], ...]
+Axes = dict[str, tuple[Any, ...]]
 Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
 HORIZONS = (
     "tokens", "tokens_per_param", "flops", "flops_ladder", "examples", "epochs", "steps",
@@ -280,6 +287,9 @@ class GridEntry:
     grow_at: Annotated[float | None, Number("of its trunk; null for the whole trunk", "tokens")] = (
         None
     )
+    axes: Annotated[
+        Axes | None, Described("config keys with lists of values, crossed with this entry")
+    ] = None
 
     start_from: StartSection | None = None
 
@@ -406,6 +416,9 @@ class SweepFile:
     ]
     model: ModelSection = field(default_factory=ModelSection)
     grid: tuple[GridEntry, ...]
+    axes: Annotated[
+        Axes | None, Described("config keys with lists of values, crossed with the grid")
+    ] = None
     schedule: ScheduleSection = field(default_factory=ScheduleSection)
     optim: OptimSection = field(default_factory=OptimSection)
     eval: EvalSection = field(default_factory=EvalSection)

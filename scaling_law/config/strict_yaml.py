@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,55 @@ class Document:
             if (found := self.marks.get(path[:length])) is not None:
                 return Mark(found.place, dotted((found.key, *path[length:])))
         return Mark("", dotted(path))
+
+    def forget(self, path: Path_) -> None:
+        """Drop the marks of ``path`` and of all below it."""
+        for known in [p for p in self.marks if p[: len(path)] == path]:
+            del self.marks[known]
+
+    def set(self, keys: Sequence[str], value: Any, place: str, under: str = "") -> None:
+        """Set the value at ``keys``, as written at ``place`` under the key ``under``.
+
+        Sections that are not there are made. Raises ``ConfigError`` where a key leads into a value
+        or past the end of a list.
+        """
+        target = self.data
+        path: Path_ = ()
+        for position, key in enumerate(keys):
+            last = position == len(keys) - 1
+            index: Key = key
+            if isinstance(target, list):
+                # nine digits: int() refuses thousands of them
+                if not (key.isdecimal() and len(key) < 10 and int(key) < len(target)):
+                    raise ConfigError(
+                        f"{key} is not a position in a list of {len(target)} (from 0)"
+                    )
+                index = int(key)
+            elif not isinstance(target, dict):
+                raise ConfigError(f"{dotted(path)} holds {described(target)}, not keys")
+            path = (*path, index)
+            if last:
+                target[index] = value
+            elif isinstance(target, dict):
+                if key not in target:
+                    target[key] = {}
+                    self.marks[path] = Mark(place, dotted((under, *path)))
+                target = target[key]
+            else:
+                target = target[int(index)]
+        self.forget(path)
+        self.marks[path] = Mark(place, dotted((under, *path)))
+
+
+def described(value: Any) -> str:
+    """A value as messages name it."""
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    return quoted(value)
 
 
 def dotted(path: tuple[Key, ...]) -> str:

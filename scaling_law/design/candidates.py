@@ -18,7 +18,7 @@ from scaling_law.config.load import SweepConfig
 from scaling_law.config.schema import GridEntry, Limits
 from scaling_law.design.search import Costs, SearchSpace, Trunks
 from scaling_law.design.variance import Runs
-from scaling_law.errors import FitError, PlanError
+from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.forecast.budget import Budget
@@ -101,7 +101,12 @@ def candidates(
     is as in ``make_plan``. Raises ``PlanError`` for a config that cannot be planned, ``FitError``
     when the budget allows no run.
     """
-    # rough costs in the precision of the runs; the plan's own costs come later
+    if config.crossed:
+        raise ConfigError(
+            f"{config.where('axes')}: runs are chosen for one recipe, and the axes give"
+            f" {len(config.crossed)} arms; set one with --set KEY=VALUE and --set 'axes={{}}'"
+        )
+    # rough costs in the precision of the runs; the plan's own come later
     speeds = profile.at(profile.precision if config.precision == "auto" else config.precision)
     own = [course.model for course in expand(_bare(config), train_tokens=None)]
     wall = budget.amount * (MOST_SHARE if budget.unit == "flops" else 1.0)

@@ -51,7 +51,7 @@ def fit_sources(
     """
     settings = settings or FitSettings()
     if out is not None:
-        _check_out(out)
+        check_out(out)
     data = gather_fit_data(
         sources,
         table=table,
@@ -75,7 +75,7 @@ def fit_sources(
         return suite, None
 
 
-def _check_out(out: Path) -> None:
+def check_out(out: Path) -> None:
     """Raises ``ConfigError`` where nothing can be saved, or where no command would look for it."""
     layout.check_folder(out)
     if not SweepDir(out).runs.is_dir() and _holds_sweeps(out):

@@ -235,7 +235,7 @@
   }
 
   function show(data) {
-    for (const id of ["headline", "phase", "counts", "device", "host", "law"]) say(id, data.words[id]);
+    for (const id of ["headline", "phase", "counts", "arms", "device", "host", "law"]) say(id, data.words[id]);
     say("name", data.name);
     say("sweep", data.sweep);
     say("read", data.read_at);

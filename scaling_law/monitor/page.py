@@ -69,6 +69,7 @@ def _header(document: dict[str, Any]) -> str:
 <p id="headline">{_text(words["headline"])}</p>
 <p id="phase">{_text(words["phase"])}</p>
 <p id="counts" role="status">{_text(words["counts"])}</p>
+<p id="arms">{_text(words["arms"])}</p>
 <p id="lost" role="alert" hidden></p>
 </header>"""
 

@@ -10,6 +10,7 @@ from scaling_law.monitor.host import HostMeter, host_text
 from scaling_law.monitor.law import LawFitter
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot, SweepReader
 from scaling_law.run.sweep_state.text import (
+    arms_text,
     count_text,
     device_text,
     end_text,
@@ -52,6 +53,7 @@ class PageData:
                 "headline": _headline(snapshot),
                 "phase": "" if snapshot.phase == "no_plan" else phase_text(snapshot),
                 "counts": count_text(snapshot),
+                "arms": f"Arms done: {arms_text(snapshot)}" if snapshot.arms else "",
                 "device": device_text(snapshot) if snapshot.runs else "",
                 "host": host_text(self._host.read()),
                 "law": law_text(law),

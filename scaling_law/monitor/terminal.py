@@ -16,6 +16,7 @@ from scaling_law.files.record import CurvePoint
 from scaling_law.monitor.host import Host, host_text
 from scaling_law.run.sweep_state.snapshot import OVER, RunState, Snapshot
 from scaling_law.run.sweep_state.text import (
+    arms_text,
     count_text,
     device_text,
     end_text,
@@ -59,9 +60,11 @@ def screen(snapshot: Snapshot, curve: Curve, host: Host | None, size: Size) -> R
     if size.width >= _MIDDLE:
         parts.append(_line(device_text(snapshot), "dim"))
     parts += [_bar(snapshot, size), _counts(snapshot)]
+    if snapshot.arms:
+        parts.append(_line(f"arms done: {arms_text(snapshot)}"))
     if phase := phase_text(snapshot):
         parts.append(Text(one_line(phase), style="bold"))
-    room = max(size.height - _FRAME_ROWS, 4)
+    room = max(size.height - _FRAME_ROWS - bool(snapshot.arms), 4)
     warnings = _warnings(snapshot, size, room)
     room -= sum(-(-len(line) // size.width) for line in warnings)
     running = snapshot.in_state("started")
@@ -197,6 +200,8 @@ def plain_line(snapshot: Snapshot) -> str:
     if snapshot.phase == "no_plan":
         return one_line(f"{snapshot.name}: {phase_text(snapshot)}")
     parts = [count_text(snapshot), f"{snapshot.flops_done_frac:.0%} of the FLOPs"]
+    if snapshot.arms:
+        parts.append(f"arms done: {arms_text(snapshot)}")
     if snapshot.tokens_per_second:
         parts.append(f"{speed_text(snapshot.tokens_per_second)[:-2]} tokens/s")
     parts += [part for part in (left_text(snapshot), phase_text(snapshot)) if part]

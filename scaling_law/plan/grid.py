@@ -105,7 +105,6 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     ``train_tokens`` is the length of the training split, where known. Raises ``PlanError`` with a
     line for each thing in the grid that cannot be run as asked.
     """
-    _refuse_too_many(config)
     problems: dict[str, None] = {}
     courses: list[Course] = []
     seen: set[tuple[Model, int, str]] = set()
@@ -138,22 +137,24 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
     return sorted(courses, key=lambda c: (count_params(c.model).non_embedding, c.size, c.seed))
 
 
-def _refuse_too_many(config: SweepConfig) -> None:
-    """A slip of the pen in a range must not plan for hours."""
-    points = 0
-    for entry in config.grid:
-        given, sizes, seeds = getattr(entry, _given(entry)), entry.sizes, entry.seeds
-        horizons = given.count if isinstance(given, FlopsLadder) else len(given)
-        count = sizes.count if isinstance(sizes, SizeRange) else len(sizes)
-        per_size = (
-            max(map(len, seeds.values()), default=1) if isinstance(seeds, dict) else len(seeds)
-        )
-        points += horizons * count * per_size
+def refuse_too_many(config: SweepConfig) -> None:
+    """Raise ``PlanError`` for more points than anybody means: a slip in a range must not plan for
+    hours."""
+    points = sum(map(_points, (entry for arm in config.arms for entry in arm.config.grid)))
     if points > MAX_POINTS:
+        arms = "arms x " if config.crossed else ""
         raise PlanError(
-            f"{config.where('grid')}: up to {points} points (sizes x seeds x horizons), expected"
-            f" at most {MAX_POINTS}; shorten the lists, or make several sweeps of them"
+            f"{config.where('grid')}: up to {points} points ({arms}sizes x seeds x horizons),"
+            f" expected at most {MAX_POINTS}; shorten the lists, or make several sweeps of them"
         )
+
+
+def _points(entry: GridEntry) -> int:
+    given, sizes, seeds = getattr(entry, _given(entry)), entry.sizes, entry.seeds
+    horizons = given.count if isinstance(given, FlopsLadder) else len(given)
+    count = sizes.count if isinstance(sizes, SizeRange) else len(sizes)
+    per_size = max(map(len, seeds.values()), default=1) if isinstance(seeds, dict) else len(seeds)
+    return horizons * count * per_size
 
 
 def _too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> str | None:

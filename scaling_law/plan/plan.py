@@ -8,27 +8,32 @@ point is paid for once. A single horizon, or another schedule, is a single run.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+import itertools
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from scaling_law import parts
-from scaling_law.config.load import CONFIG_KEY, SweepConfig
+from scaling_law.config.load import CONFIG_KEY, Arm, SweepConfig
 from scaling_law.decode import build
 from scaling_law.errors import PlanError
 from scaling_law.files import checksum
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import Course, Horizon, expand
+from scaling_law.plan.grid import Course, Horizon, expand, refuse_too_many
 from scaling_law.plan.growth import growth_from, linked, needed
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
+from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_name, arm_of, arm_tags
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
+    MAX_LABEL,
     STAGE_TAG,
     Branch,
     DataSpec,
@@ -77,6 +82,23 @@ class PlannedRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannedArm:
+    """The runs of one arm and their cost.
+
+    ``values`` are those of the axes, by key;
+    ``points`` counts the annealed runs, ``trunks`` the others;
+    ``flops_spent`` is exact;
+    ``seconds`` are those of all the runs, as if one slot trained them.
+    """
+
+    values: dict[str, str]
+    points: int
+    trunks: int
+    flops_spent: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeftOut:
     """A point of the grid that will not run, and why."""
 
@@ -116,6 +138,24 @@ class Plan:
         tasks, index = tasks_of(self.runs)
         chains = chain_seconds(tasks)
         return {run_id: chains[place] for run_id, place in index.items()}
+
+    @cached_property
+    def arms(self) -> tuple[PlannedArm, ...]:
+        """The arms in the order of their runs; none in a plan without axes."""
+        runs: dict[Values, list[PlannedRun]] = defaultdict(list)
+        for run in self.runs:
+            runs[arm_of(run.spec)].append(run)
+        return tuple(
+            PlannedArm(
+                values=dict(values),
+                points=sum(run.spec.kind != "trunk" for run in own),
+                trunks=sum(run.spec.kind == "trunk" for run in own),
+                flops_spent=sum(run.flops_spent for run in own),
+                seconds=sum(run.seconds for run in own),
+            )
+            for values, own in runs.items()
+            if values
+        )
 
     @property
     def flops_total(self) -> float:
@@ -159,7 +199,10 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``plan.json``."""
-        return PLAN.stamp(to_json(self))
+        plain = to_json(self)
+        if self.arms:  # for those who read the file; the runs know their own
+            plain["arms"] = to_json(self.arms)
+        return PLAN.stamp(plain)
 
 
 def plan_from_json(data: Mapping[str, Any]) -> Plan:
@@ -168,6 +211,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
         fields = {**data}
         PLAN.check(fields.pop("schema_version", None))
         fields.pop(CONFIG_KEY, None)
+        fields.pop("arms", None)
         runs = []
         for run in fields["runs"]:
             spec, resources = run_spec_from_json(run["spec"]), resources_from_json(run["resources"])
@@ -193,76 +237,154 @@ def read_plan(path: Path) -> Plan:
         raise PlanError(f"{path}: {problem}") from None
 
 
-def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: int | None) -> Plan:
+# The length of the training split, or that of each arm's data; None while unknown, or where a
+# task's examples have no end.
+TrainTokens: TypeAlias = int | Mapping[DataSpec | TaskSpec, int | None] | None
+
+
+def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: TrainTokens) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
-    ``train_tokens`` is the length of the training split, None while unknown, or where a task's
-    examples have no end. Raises
-    ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
+    Raises ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
     """
-    precision = profile.precision if config.precision == "auto" else config.precision
-    reason = profile.precision_reason if config.precision == "auto" else "asked for"
-    profile = profile.at(precision)
+    refuse_too_many(config)
     limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
+    slot_bytes = limit_bytes // profile.slots
+    planners = [
+        _Planner(arm, profile, slot_bytes, _tokens_of(arm, train_tokens)) for arm in config.arms
+    ]
     left_out: list[LeftOut] = []
-    planner = _Planner(config, profile, precision, limit_bytes // profile.slots, train_tokens)
-    courses = []
-    shares_trunk = config.choice("schedule").part.shares_trunk
-    for course in linked(expand(config, train_tokens), shares_trunk):
-        fit = planner.fit(course)
-        if isinstance(fit, str):
-            left_out += [
-                LeftOut(label=planner.label(course, h), reason=fit) for h in course.horizons
-            ]
-        else:
-            courses.append((course, fit))
-    runs, seconds, cut = _within_time(planner, courses)
+    courses: list[_Fitted] = []
+    problems: dict[str, None] = {}
+    for planner in planners:
+        try:
+            of_arm = planner.courses()
+        except PlanError as refused:
+            problems.update(dict.fromkeys(refused.lines))
+            continue
+        for course in of_arm:
+            fit = planner.fit(course)
+            if isinstance(fit, str):
+                left_out += [
+                    LeftOut(label=planner.label(course, h), reason=fit) for h in course.horizons
+                ]
+            else:
+                courses.append(_Fitted(planner, course, fit))
+    if problems:
+        raise PlanError(*problems)
+    runs, seconds, cut = _within_time(courses, profile.slots, config.limits.time)
     left_out += cut
     if not runs:
         raise PlanError(f"nothing of the grid fits: {left_out[0].label}: {left_out[0].reason}")
+    _refuse_same_arms(config, runs)
     return Plan(
         name=config.name,
         device_kind=profile.kind,
         device_name=profile.name,
         slots=profile.slots,
-        precision=precision,
-        precision_reason=reason,
+        precision=_joined(planner.precision for planner in planners),
+        precision_reason=_joined(planner.precision_reason for planner in planners),
         runs=tuple(runs),
         left_out=tuple(left_out),
         seconds_estimate=seconds,
         disk_bytes=_disk_bytes(runs, profile.slots),
-        train_tokens=train_tokens,
+        train_tokens=_only(planner.train_tokens for planner in planners),
         time_limit_seconds=config.limits.time,
         memory_limit_bytes=limit_bytes,
     )
 
 
+def _tokens_of(arm: Arm, train_tokens: TrainTokens) -> int | None:
+    if isinstance(train_tokens, Mapping):
+        return train_tokens[arm.config.data_spec]
+    return train_tokens
+
+
+def _only(numbers: Iterable[int | None]) -> int | None:
+    """The one number that all are; None for several."""
+    different = set(numbers)
+    return different.pop() if len(different) == 1 else None
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def _refuse_same_arms(config: SweepConfig, runs: Sequence[PlannedRun]) -> None:
+    """Raise ``PlanError`` for arms of the same runs: their axis varies nothing that trains."""
+    by_arm: dict[Values, set[RunSpec]] = defaultdict(set)
+    for run in runs if config.crossed else ():
+        plain = dataclasses.replace(
+            run.spec, label="run", tags=(), branch=None, growth=None, early_stop=None
+        )
+        by_arm[arm_of(run.spec)].add(plain)
+    first: dict[frozenset[RunSpec], Values] = {}
+    for values, specs in by_arm.items():
+        other = first.setdefault(frozenset(specs), values)
+        if other is values:
+            continue
+        key = next(key for key, value in values if dict(other)[key] != value)
+        where = next(
+            config.where(*path, "axes", key)
+            for path in ((), *(("grid", number) for number in range(len(config.grid))))
+            if (*path, "axes", key) in config.marks
+        )
+        raise PlanError(
+            f"{where}: {arm_name(other)} and {arm_name(values)} are the same runs: this varies"
+            " nothing that training depends on; leave the axis out"
+        )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A course of an arm, and the micro-batch that fits a slot."""
+
+    planner: _Planner
+    course: Course
+    fit: SlotFit
+
+
 class _Planner:
-    """Turns courses into runs for one config and device."""
+    """Turns courses into runs for one arm of a config and a device."""
 
     def __init__(
         self,
-        config: SweepConfig,
+        arm: Arm,
         profile: DeviceProfile,
-        precision: str,
         slot_bytes: int,
         train_tokens: int | None,
     ) -> None:
-        self.config = config
-        self.profile = profile
-        self.precision = precision
+        self.arm, self.config = arm.values, arm.config
+        asked = arm.config.precision
+        self.precision = profile.precision if asked == "auto" else asked
+        self.precision_reason = profile.precision_reason if asked == "auto" else "asked for"
+        self.profile = profile.at(self.precision)
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
-        self.data, self.eval = config.data_spec, config.eval.spec()
-        objective = config.choice("objective").component
+        self.data, self.eval = self.config.data_spec, self.config.eval.spec()
+        objective = self.config.choice("objective").component
         self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
-        self.probes = tuple(choice.component for choice in config.choices["probe"]) or None
+        self.probes = tuple(choice.component for choice in self.config.choices["probe"]) or None
+
+    def courses(self) -> list[Course]:
+        """The grid's courses, parents first. Raises ``PlanError``."""
+        shares_trunk = self.config.choice("schedule").part.shares_trunk
+        return linked(expand(self.config, self.train_tokens), shares_trunk)
 
     def label(self, course: Course, horizon: Horizon | None) -> str:
-        """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep."""
-        tail = "trunk" if horizon is None else course.horizon_names[horizon.index]
+        """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep.
+
+        An arm stands behind the size: ``nano55k-weight_decay0.3-seed0-h4.19M``.
+        """
+        last = "trunk" if horizon is None else course.horizon_names[horizon.index]
         stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
-        return f"{course.size}-seed{course.seed}-{tail}{stage}"
+        tail = f"seed{course.seed}-{last}{stage}"
+        if not self.arm:
+            return f"{course.size}-{tail}"
+        label = f"{course.size}-{arm_label(self.arm)}-{tail}"
+        if len(label) <= MAX_LABEL:
+            return label
+        return f"{course.size}-{arm_digest(self.arm)}-{tail}"
 
     @property
     def stage_tag(self) -> tuple[tuple[str, str], ...]:
@@ -336,7 +458,7 @@ class _Planner:
             precision=self.precision,
             seed=course.seed,
             branch=branch,
-            tags=(*_tags(course, horizon), *self.stage_tag),
+            tags=(*_tags(course, horizon), *self.stage_tag, *arm_tags(self.arm)),
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
@@ -450,77 +572,93 @@ def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:
 
 
 def _within_time(
-    planner: _Planner, courses: Sequence[tuple[Course, SlotFit]]
+    courses: Sequence[_Fitted], slots: int, limit: float | None
 ) -> tuple[list[PlannedRun], float, list[LeftOut]]:
     """The runs, their packed seconds, and the points cut to keep within the time limit.
 
-    The points that would be dearest alone go first, so what stays is the cheap corner of the
+    The points that would take longest alone go first, so what stays is the cheap corner of the
     grid: small sizes keep their long horizons.
     """
-    limit = planner.config.limits.time
     points = [
-        (planner.seconds(course, fit, 0, horizon.steps), number, horizon.index)
-        for number, (course, fit) in enumerate(courses)
-        for horizon in course.horizons
+        (one.planner.seconds(one.course, one.fit, 0, horizon.steps), number, horizon.index)
+        for number, one in enumerate(courses)
+        for horizon in one.course.horizons
     ]
     points.sort()
-    whole = _packed_seconds(planner, courses, points)
+    whole = _packed_seconds(courses, points, slots)
     keep = len(points)
     if limit is not None and whole > limit:
         keep = bisect.bisect_right(
             range(1, len(points) + 1),
             limit,
-            key=lambda count: _packed_seconds(planner, courses, points[:count]),
+            key=lambda count: _packed_seconds(courses, points[:count], slots),
         )
     cut = [
         LeftOut(
-            label=planner.label(courses[number][0], courses[number][0].horizons[index]),
+            label=courses[number].planner.label(
+                courses[number].course, courses[number].course.horizons[index]
+            ),
             reason=f"the whole grid would take {format_seconds(whole)}, over limits.time"
-            f" {format_seconds(limit or 0)}; the points dearest alone are left out",
+            f" {format_seconds(limit or 0)}; the points that take longest alone are left out",
         )
         for _, number, index in points[keep:]
     ]
     runs: list[PlannedRun] = []
-    trunks: dict[tuple[str | None, int], PlannedRun] = {}
-    for course, fit, horizons in _kept(courses, points[:keep]):
-        made = planner.runs(course, fit, horizons, trunks.get((course.grow_from, course.seed)))
-        trunks[course.size, course.seed] = made[0]
+    trunks: dict[_Start, PlannedRun] = {}
+    for one, horizons in _kept(courses, points[:keep]):
+        parent = trunks.get(_start(one, one.course.grow_from))
+        made = one.planner.runs(one.course, one.fit, horizons, parent)
+        trunks[_start(one, one.course.size)] = made[0]
         runs += made
-    seconds = whole if not cut else _packed_seconds(planner, courses, points[:keep])
+    seconds = whole if not cut else _packed_seconds(courses, points[:keep], slots)
     return runs, seconds, cut
 
 
+# A trunk that others may grow from: its arm, size and seed.
+_Start: TypeAlias = tuple[Values, str | None, int]
+
+
+def _start(one: _Fitted, size: str | None) -> _Start:
+    return one.planner.arm, size, one.course.seed
+
+
 def _kept(
-    courses: Sequence[tuple[Course, SlotFit]], points: Sequence[tuple[float, int, int]]
-) -> list[tuple[Course, SlotFit, list[Horizon]]]:
+    courses: Sequence[_Fitted], points: Sequence[tuple[float, int, int]]
+) -> list[tuple[_Fitted, list[Horizon]]]:
     """The courses that have any of ``points``, or that one grows from which has."""
-    kept: list[list[Horizon]] = [[] for _ in courses]
+    horizons: list[list[Horizon]] = [[] for _ in courses]
     for _, number, index in sorted(points, key=lambda point: point[1:]):
-        kept[number].append(courses[number][0].horizons[index])
-    found = needed([course for course, _ in courses], [bool(horizons) for horizons in kept])
-    fits = (fit for _, fit in courses)
-    return [(c, fit, h) for c, fit, h in zip(found, fits, kept, strict=True) if c is not None]
+        horizons[number].append(courses[number].course.horizons[index])
+    kept = []
+    pairs = zip(courses, horizons, strict=True)
+    for _, arm in itertools.groupby(pairs, key=lambda pair: pair[0].planner.arm):
+        ones, own = zip(*arm, strict=True)
+        still = needed([one.course for one in ones], [bool(some) for some in own])
+        kept += [
+            (_Fitted(one.planner, course, one.fit), some)
+            for one, course, some in zip(ones, still, own, strict=True)
+            if course is not None
+        ]
+    return kept
 
 
 def _packed_seconds(
-    planner: _Planner,
-    courses: Sequence[tuple[Course, SlotFit]],
-    points: Sequence[tuple[float, int, int]],
+    courses: Sequence[_Fitted], points: Sequence[tuple[float, int, int]], slots: int
 ) -> float:
     tasks: list[Task] = []
-    trunks: dict[tuple[str | None, int], tuple[int, int]] = {}  # place and steps
-    for course, fit, horizons in _kept(courses, points):
-        first = len(tasks)
+    trunks: dict[_Start, tuple[int, int]] = {}  # place and steps
+    for one, horizons in _kept(courses, points):
+        course, first = one.course, len(tasks)
         start: tuple[int | None, float] = (None, 0.0)
         if course.grow_from is not None:
-            place, steps = trunks[course.grow_from, course.seed]
+            place, steps = trunks[_start(one, course.grow_from)]
             start = (place, course.grow_step / steps * tasks[place].seconds)
-        for task in planner.tasks(course, fit, horizons):
+        for task in one.planner.tasks(course, one.fit, horizons):
             parent = start if task.parent is None else (first + task.parent, task.after_seconds)
             tasks.append(Task(task.seconds, *parent))
-        if saved := planner.trunk_steps(course, horizons):
-            trunks[course.size, course.seed] = (first, saved[-1])
-    return WORKER_START_SECONDS + makespan_seconds(tasks, planner.profile.slots)
+        if saved := one.planner.trunk_steps(course, horizons):
+            trunks[_start(one, course.size)] = (first, saved[-1])
+    return WORKER_START_SECONDS + makespan_seconds(tasks, slots)
 
 
 def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:

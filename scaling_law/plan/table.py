@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from scaling_law import text_columns
@@ -12,6 +12,7 @@ from scaling_law.plan.compiling import compiled_words
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import kept_words
 from scaling_law.spec.architectures import architecture_of
+from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import Model, TaskSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
@@ -25,14 +26,43 @@ _WIDTH = 120
 
 
 def render_plan(plan: Plan) -> str:
-    """The plan as a table of 120 to 140 columns, trunks above their branches, and its totals."""
+    """The plan as a table of 120 to 140 columns, trunks above their branches, and its totals.
+
+    The runs of an arm stand together, under its name.
+    """
+    lines = [*_table(plan), "", *_totals(plan), *_left_out(plan), "", *_notes(plan)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(plan: Plan) -> list[str]:
     rows: list[Sequence[str]] = [*_HEAD, *(_row(run) for run in plan.runs)]
-    return (
-        "\n".join(
-            [*text_columns.numbers(rows), "", *_totals(plan), *_left_out(plan), "", *_notes(plan)]
+    lines = text_columns.numbers(rows)
+    table: list[str] = lines[: len(_HEAD)]
+    before: Values = ()
+    for run, line in zip(plan.runs, lines[len(_HEAD) :], strict=True):
+        arm = arm_of(run.spec)
+        if arm != before:
+            table.append(f"arm {arm_name(arm)}")
+            before = arm
+        table.append(line)
+    return table
+
+
+def arm_lines(plan: Plan) -> list[str]:
+    """What each arm costs, a line each; none without axes."""
+    if not plan.arms:
+        return []
+    rows = [
+        (
+            f"  {arm_name(tuple(arm.values.items()))}:",
+            f"{count_of(arm.points, 'point')},",
+            f"{count_of(arm.trunks, 'trunk')},",
+            f"{arm.flops_spent:.2e} FLOPs,",
+            f"{format_seconds(arm.seconds)} on one slot",
         )
-        + "\n"
-    )
+        for arm in plan.arms
+    ]
+    return [f"arms: {len(rows)}", *text_columns.numbers(rows, words=(0, 4))]
 
 
 def _notes(plan: Plan) -> list[str]:
@@ -91,6 +121,7 @@ def _totals(plan: Plan) -> list[str]:
         f" {count_of(trunks, 'trunk')}; {_train_split(plan)}",
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
+        *arm_lines(plan),
         _optim(plan),
         *early_stop_words(plan),
         f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
@@ -109,6 +140,9 @@ def _totals(plan: Plan) -> list[str]:
 def _train_split(plan: Plan) -> str:
     """What there is to train on."""
     first = plan.runs[0].spec
+    different = len({run.spec.data for run in plan.runs})
+    if different > 1:
+        return f"{different} data sets"
     if not isinstance(first.data, TaskSpec):
         if plan.train_tokens is None:
             return "not prepared yet: epochs unknown"
@@ -178,14 +212,26 @@ def _left_out(plan: Plan) -> list[str]:
 
 
 def _optim(plan: Plan) -> str:
-    """What the rule of the runs was, and the settings that all share."""
-    optims = [run.spec.optim for run in plan.runs]
-    rules = ", ".join(dict.fromkeys(optim.rule_text for optim in optims))
-    clip = "none" if optims[0].grad_clip is None else f"{optims[0].grad_clip:g}"
-    schedule = plan.runs[0].spec.schedule
-    cools_down = any(run.spec.schedule.decay_steps is not None for run in plan.runs)
-    decay = f", {schedule.cooldown} cooldown" if cools_down else ""
-    return (
-        f"optimiser: LR, beta2, warm-up by {rules}; weight decay {optims[0].weight_decay:g},"
-        f" clip {clip}; schedule {schedule.shape}{decay}"
+    """What the rule of the runs was, and the settings that all share or that arms vary."""
+    specs = [run.spec for run in plan.runs]
+    rules = ", ".join(dict.fromkeys(spec.optim.rule_text for spec in specs))
+    decay = _each(f"{spec.optim.weight_decay:g}" for spec in specs)
+    clip = _each(
+        "none" if spec.optim.grad_clip is None else f"{spec.optim.grad_clip:g}" for spec in specs
     )
+    cooling = {spec.schedule.shape for spec in specs if spec.schedule.decay_steps is not None}
+    schedules = _each(
+        f"{spec.schedule.shape}, {spec.schedule.cooldown} cooldown"
+        if spec.schedule.shape in cooling
+        else spec.schedule.shape
+        for spec in specs
+    )
+    return (
+        f"optimiser: LR, beta2, warm-up by {rules}; weight decay {decay}, clip {clip};"
+        f" schedule {schedules}"
+    )
+
+
+def _each(words: Iterable[str]) -> str:
+    """The different ones, in order."""
+    return " or ".join(dict.fromkeys(words))

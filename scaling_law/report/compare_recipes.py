@@ -123,7 +123,7 @@ def headline(versus: RecipeComparison) -> list[str]:
         if found.changes:
             compute = f"with this much of the compute: {multiplier_words(versus)}"
         lines.append(f"{theirs} reaches the loss of {ours} {compute}")
-        lines.append(_where(versus))
+        lines.append(multiplier_range_words(versus))
     lines.append(
         f"at equal size, tokens and seed its loss is {difference_words(versus)} on average"
         f" ({difference.pairs} pairs of runs, {difference.trunks} pairs of trunks)"
@@ -155,7 +155,7 @@ def difference_words(versus: RecipeComparison) -> str:
     return f"{mean:+.2f}% [{low:+.2f}%, {high:+.2f}%]"
 
 
-def _where(versus: RecipeComparison) -> str:
+def multiplier_range_words(versus: RecipeComparison) -> str:
     """Over which losses it holds, and whether it changes with scale."""
     found = versus.multiplier
     assert found is not None
@@ -213,7 +213,7 @@ def _answer(versus: RecipeComparison) -> Section:
             "Compute for the same loss", "not told", [sentence(versus.why_no_multiplier)]
         )
     else:
-        words = [f"Interval at {level}, {found.method}.", _where(versus)]
+        words = [f"Interval at {level}, {found.method}.", multiplier_range_words(versus)]
         words = [sentence(line) for line in words]
         words += [f"By the {name} law {x:.2f}x." for name, x in found.others.items()]
         big = multiplier_words(versus)

@@ -23,6 +23,7 @@ from scaling_law.report import (
     style,
     tables,
 )
+from scaling_law.report.arms import gather_arms, write_arms
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
 from scaling_law.report.held_out import held_out_figure
@@ -58,7 +59,7 @@ def write_report(
 
     Figures go to ``<sweep>/figures`` and numbers to ``<sweep>/tables``, or beside ``out``. The
     sweep is fitted if there is no fit of these records yet; records that support none give a
-    page that says why. Raises
+    page that says why. A sweep with several arms gets a page of them, side by side. Raises
     ``ConfigError`` for a sweep without records or with damaged files, or a page that cannot be
     written there.
     """
@@ -70,14 +71,19 @@ def write_report(
         raise ConfigError(f"params is {target_params:g}: expected 1 to {LARGEST:g}")
     evidence = gather_evidence(sweep, target_params)
     folder = sweep.figures if out is None else out.parent / f"{out.stem}-figures"
+    numbers = sweep.tables if out is None else out.parent / f"{out.stem}-tables"
+    arms = gather_arms(sweep, evidence.records, evidence.plan) if analysed is None else None
     drawn, findings_drawn = "", ""
     try:
+        if arms is not None:
+            write_arms(sweep, evidence, arms, path, folder, numbers)
+            return path
         with style.applied():
             for plot in _experiment_plots(analysed):
                 findings_drawn += _draw(plot, folder)
             for plot in _plots(evidence):
                 drawn += _draw(plot, folder)
-        write_tables(evidence, sweep.tables if out is None else out.parent / f"{out.stem}-tables")
+        write_tables(evidence, numbers)
         atomic_write(path, _page(evidence, drawn, analysed, findings_drawn))
     except OSError as problem:
         raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from scaling_law.files.record import RunRecord
 from scaling_law.fit.suite import FitSettings
@@ -85,18 +85,20 @@ def _number(value: float | None, digits: str) -> str:
     return "–" if value is None else f"{value:{digits}}"
 
 
-def exclusions(evidence: Evidence) -> Section:
-    """What is no point of the fit, and why."""
+def exclusions(evidence: Evidence, of_arms: Mapping[str, Sequence[str]] | None = None) -> Section:
+    """What is no point of the fit, and why; ``of_arms``: the runs by reason, of fits to arms."""
     reasons: dict[str, list[str]] = {}
     for run_id, reason in evidence.excluded:
         reasons.setdefault(reason, []).append(run_id)
+    if of_arms is not None:
+        reasons = {reason: list(runs) for reason, runs in of_arms.items()}
     body = paragraph("Finished runs that are no points of the fit:") if reasons else ""
     for reason, names in reasons.items():
         body += f"<h3>{text(reason)} ({len(names)})</h3>\n" + bullets(names)
     if not reasons:
         body = paragraph(
             "Every finished run is a point of the fit."
-            if evidence.fitted
+            if evidence.fitted or of_arms is not None
             else f"Nothing was fitted: {evidence.why_no_fit}"
         )
     if evidence.unfinished:
@@ -203,8 +205,11 @@ def _distinct(values: Iterable[object]) -> str:
     return " | ".join(dict.fromkeys(str(value) for value in values))
 
 
-def reproduce(evidence: Evidence) -> Section:
-    """The commands that make this page again, and the config they read."""
+def reproduce(evidence: Evidence, commands: Sequence[str] | None = None) -> Section:
+    """The commands that make this page again, and the config they read.
+
+    ``commands`` stand in place of those of a sweep of one recipe, behind the run's.
+    """
     folder = shlex.quote(f"results/{evidence.name}")
     commits = {r.git_commit for r in evidence.records if r.git_commit}
     lines = [f"git checkout {commits.pop()}"] if len(commits) == 1 else []
@@ -213,7 +218,7 @@ def reproduce(evidence: Evidence) -> Section:
         f"slaw run rounds/{number:02d}.yaml --out {folder}    # round {number} of {rounds}"
         for number in range(1, rounds + 1)
     ] or [f"slaw run sweep.yaml --out {folder}    # sweep.yaml as below"]
-    lines += [
+    lines += commands or [
         f"slaw fit {folder}{_fit_options(evidence)}",
         f"slaw extrapolate --params {_plain(evidence.target_params)} --results {folder}",
         f"slaw report {folder} --params {_plain(evidence.target_params)}",

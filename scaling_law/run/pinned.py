@@ -6,7 +6,7 @@ A later calibration may cut the grid differently; all runs of one sweep must sha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scaling_law.config.compose import own_files
@@ -25,7 +25,9 @@ from scaling_law.files.record import record_if_there
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.run.starts import keep_starts
-from scaling_law.spec.recipe import recipe_differences
+from scaling_law.spec.arms import arm_of, arms_of
+from scaling_law.spec.recipe import keys_that_differ, recipe_differences
+from scaling_law.spec.run import RunSpec
 
 Say = Callable[[str], None]
 
@@ -39,7 +41,7 @@ def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
 def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
     if sweep.config.is_dir() and not sweep.config.is_symlink():
         raise ConfigError(f"{sweep.config}: a folder, expected the sweep's config; move it away")
-    keep_own_files(own_files(config.choices), sweep)
+    keep_own_files(own_files(config.all_choices), sweep)
     keep_starts(config, sweep)
     layout.atomic_write(sweep.config, checksum.text(config_yaml(config)))
 
@@ -80,19 +82,35 @@ def begun_plan(
 def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
     """Raise ``ConfigError`` if finished runs of the sweep are of another recipe than ``plan``.
 
-    No law describes two recipes; other sizes, horizons and seeds may be added.
+    No law describes two recipes; other sizes, horizons and seeds may be added, and arms of the
+    config's axes.
     """
     records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
     specs = [record.spec for record in records if record is not None]
     if not specs or sweep.stages.is_file():  # stages vary what they like
         return
-    phrases = recipe_differences([run.spec for run in plan.runs], specs)
+    phrases = _differences([run.spec for run in plan.runs], specs)
     if phrases:
         raise ConfigError(
             f"{sweep.path}: {len(specs)} finished runs of another recipe are there:"
             f" {'; '.join(phrases)}; a law is fitted to one recipe: choose another folder with"
             " --out, or change the config to theirs"
         )
+
+
+def _differences(new: Sequence[RunSpec], old: Sequence[RunSpec]) -> list[str]:
+    """How new runs differ from the old, arm by arm; what the axes vary may differ between arms."""
+    axes = {key for values in arms_of(new) for key, _ in values}
+    if not axes:
+        return recipe_differences(new, old)
+    tagged = [spec for spec in old if {key for key, _ in arm_of(spec)} == axes]
+    varied = axes | keys_that_differ(new) | (keys_that_differ(tagged) if tagged else set())
+    phrases = dict.fromkeys(recipe_differences(new, old, varied))
+    for values in arms_of(tagged):
+        here, there = ([spec for spec in side if arm_of(spec) == values] for side in (new, tagged))
+        if here:
+            phrases.update(dict.fromkeys(recipe_differences(here, there)))
+    return list(phrases)
 
 
 def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> bool:
@@ -102,7 +120,7 @@ def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> 
         begun = load_config(sweep.config, device_kind=config.device_kind)
     except ConfigError:
         return False
-    return _what_is_trained(begun) == _what_is_trained(config)
+    return begun.each(_what_is_trained) == config.each(_what_is_trained)
 
 
 def _what_is_trained(config: SweepConfig) -> SweepConfig:

@@ -27,11 +27,12 @@ from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftove
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
-from scaling_law.plan.plan import Plan, make_plan, read_plan
+from scaling_law.plan.plan import Plan, TrainTokens, make_plan, read_plan
 from scaling_law.plan.stacking import with_stacks
-from scaling_law.plan.table import early_stop_words, growth_words, render_plan
+from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
 from scaling_law.run import engines, starts
+from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.spec.run import DataSpec
 from scaling_law.units import count_of, format_seconds
 
@@ -87,7 +88,8 @@ def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
 
 
 def _with_starts(request: Request, config: SweepConfig) -> SweepConfig:
-    return starts.looked_up(config, sweep_of(request, config))
+    sweep = sweep_of(request, config)
+    return config.each(lambda one: starts.looked_up(one, sweep))
 
 
 def _readable(request: Request, read: Callable[..., SweepConfig]) -> SweepConfig:
@@ -169,9 +171,10 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
 
     Epochs and the corpus's size are checked only if the data are already prepared.
     """
-    config, profile, tokens = inputs(request, say)
+    config, profile = _config_and_profile(request, say)
+    tokens = _known_tokens(config)
     plan = planned(config, profile, tokens)
-    if tokens is None and isinstance(config.data_spec, DataSpec):
+    if any(known is None and isinstance(data, DataSpec) for data, known in tokens.items()):
         say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
     return config, plan
 
@@ -182,7 +185,11 @@ def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int 
     return config, profile, known_train_tokens(config.data_spec)
 
 
-def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: int | None) -> Plan:
+def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
+    return {data: known_train_tokens(data) for data in config.data_specs}
+
+
+def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens) -> Plan:
     """The plan of a config on a device: stacks, compilation and kept weights decided as well."""
     plan = make_plan(config, profile, train_tokens=train_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
@@ -203,7 +210,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = _config_and_profile(request, say)
         sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            make_plan(config, profile, train_tokens=known_train_tokens(config.data_spec))
+            make_plan(config, profile, train_tokens=_known_tokens(config))
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
         try:
@@ -281,9 +288,8 @@ def _prepared(
     plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
     if plan is None:
         _refuse_beside_others(sweep)
-        known = known_train_tokens(config.data_spec)
-        refuse_other_recipe(planned(config, profile, known), sweep)
-    datasets = pinned_datasets([config.data_spec], sweep, say)
+        refuse_other_recipe(planned(config, profile, _known_tokens(config)), sweep)
+    datasets = pinned_datasets(config.data_specs, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             news = "the config differs from the one its runs began with; adding new runs"
@@ -292,7 +298,8 @@ def _prepared(
             if sweep.stages.is_file():
                 news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
-        plan = planned(config, profile, datasets[config.data_spec].train_tokens)
+        tokens = {data: datasets[data].train_tokens for data in config.data_specs}
+        plan = planned(config, profile, tokens)
         keep_plan(plan, config, sweep)
     return datasets, plan
 
@@ -342,7 +349,7 @@ def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
-    lines += [*early_stop_words(plan), *growth_words(plan)]
+    lines += [*arm_lines(plan), *early_stop_words(plan), *growth_words(plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
 
@@ -370,8 +377,9 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
     elif outcome.failed:
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same command again to retry")
     elif last:
-        verb = "fit" if named_by(sweep) is None else "report"
-        lines.append(f"next: slaw {verb} {sweep.path}")
+        by = by_options(varying_keys(arms_of([run.spec for run in plan.runs])))
+        following = f"fit {sweep.path}{by}" if named_by(sweep) is None else f"report {sweep.path}"
+        lines.append(f"next: slaw {following}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)

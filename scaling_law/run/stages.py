@@ -61,7 +61,7 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     )
     if begun is None:
         rounds.begin(asked)
-    keep_own_files(own_files(config.choices), sweep)
+    keep_own_files(own_files(config.all_choices), sweep)
     number = rounds.last()
     if number == 0:
         rounds.decide(1, config_yaml(config), {"stage": 1, "changes": {}})

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias, get_args, get_type_hints
 
+from scaling_law.spec.arms import arm_of, value_text
 from scaling_law.spec.component import Component
 from scaling_law.spec.run import RuleOverrides, RunSpec, axis_of, to_json
 
@@ -93,31 +94,39 @@ def listed_recipes(names: Sequence[str], places: Sequence[str] | None = None) ->
     return "; ".join(phrases[:_MOST_RECIPES]) + more
 
 
-def recipe_differences(here: Sequence[RunSpec], there: Sequence[RunSpec]) -> list[str]:
+def keys_that_differ(specs: Sequence[RunSpec]) -> set[str]:
+    """The keys in which the recipes of these runs differ."""
+    return {key for recipe in _differing(recipes(specs)) for key in recipe}
+
+
+def recipe_differences(
+    here: Sequence[RunSpec], there: Sequence[RunSpec], varied: Collection[str] = ()
+) -> list[str]:
     """How the recipe of new runs (``here``) differs from that of those ``there``, a phrase a key.
 
-    How much text they learn from counts as well.
+    How much text they learn from counts as well. The keys ``varied`` may differ.
     """
     # a trunk's cooldowns are its branches'
     here, there = ([s for s in side if s.kind != "trunk"] or side for side in (here, there))
     specs = [*here, *there]
     each = recipes(specs)
     for recipe, spec in zip(each, specs, strict=True):
-        recipe["data.max_bytes"] = _text(getattr(spec.data, "max_bytes", None))
+        recipe["data.max_bytes"] = value_text(getattr(spec.data, "max_bytes", None))
     differing = _differing(each)
     ours, theirs = differing[: len(here)], differing[len(here) :]
     phrases = []
     for key in ours[0]:
         new, old = ({recipe[key]: None for recipe in side} for side in (ours, theirs))
-        if not new.keys() <= old.keys():
+        if key not in varied and not new.keys() <= old.keys():
             phrases.append(f"{key} {' or '.join(new)} here, {' or '.join(old)} there")
     return phrases
 
 
 def cells(specs: Sequence[RunSpec]) -> list[dict[str, Any]]:
-    """What ``--where`` may ask of a run: its recipe's keys, ``size``, and all of its spec."""
+    """What ``--where`` may ask of a run: the keys of its arm and of its recipe, ``size``, and all
+    of its spec."""
     return [
-        {**recipe, **_flat(to_json(spec)), **dict(spec.tags), **recipe}
+        {**recipe, **_flat(to_json(spec)), **dict(spec.tags), **recipe, **dict(arm_of(spec))}
         for spec, recipe in zip(specs, recipes(specs), strict=True)
     ]
 
@@ -128,7 +137,7 @@ def _flat(value: Mapping[str, Any], head: str = "") -> dict[str, Any]:
         if isinstance(item, dict):
             flat |= _flat(item, f"{head}{key}.")
         elif not isinstance(item, list):
-            flat[f"{head}{key}"] = _text(item) if isinstance(item, bool) else item
+            flat[f"{head}{key}"] = value_text(item) if isinstance(item, bool) else item
     return flat
 
 
@@ -139,7 +148,7 @@ def _settings(spec: RunSpec, known: dict[tuple[str, int], Recipe]) -> Recipe:
     for field in _recipe_fields(kind):
         value = getattr(spec, field.name)
         if field.kind is None:
-            settings[field.name] = _text(value)
+            settings[field.name] = value_text(value)
             continue
         key = field.name, id(value)
         if key not in known:
@@ -156,7 +165,7 @@ def _of_field(field: _RecipeField, value: Any, head: str) -> Recipe:
             return {}
         return _of_component(field.config_key, value or Component(name=str(field.default_part)))
     if field.kind is None:
-        text = _OVERRIDES[key] if value is None and key in _OVERRIDES else _text(value)
+        text = _OVERRIDES[key] if value is None and key in _OVERRIDES else value_text(value)
         return {_CONFIG_KEYS.get(key, key): text}
     kind = field.kind if value is None else type(value)
     settings: Recipe = {}
@@ -173,7 +182,7 @@ def _of_component(config_key: str, component: Component) -> Recipe:
     # a part that is a section of its own has its name and settings under it
     head = f"{section}." if section else f"{name}."
     chosen = {config_key: component.name}
-    chosen |= {f"{head}{key}": _text(value) for key, value in component.settings}
+    chosen |= {f"{head}{key}": value_text(value) for key, value in component.settings}
     if component.source_sha256 is not None:
         chosen[f"{config_key}.sha256"] = component.source_sha256[:12]
     return chosen
@@ -214,16 +223,6 @@ def _recipe_fields(kind: type) -> tuple[_RecipeField, ...]:
 def _part_kind(hint: Any) -> type | None:
     kinds = (kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind))
     return next((kind for kind in kinds if isinstance(kind, type)), None)
-
-
-def _text(value: Any) -> str:
-    """A value as a config has it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _decay_fracs(specs: Sequence[RunSpec]) -> list[str]:

@@ -36,6 +36,7 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 TOKENIZERS = ("bytes", "bpe")
 KINDS = ("single", "trunk", "branch")
 STAGE_TAG = "stage"  # of runs of an experiment's later stages: the stage's number
+MAX_LABEL = 61  # characters of a run's label, which begins the name of its folder
 # How a run's learning rate ends: decayed, never decayed, or at the last branch point of a trunk.
 ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
@@ -637,7 +638,7 @@ class RunSpec:
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
         _at_least(1, total_steps=self.total_steps)
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}", self.label):
+        if not re.fullmatch(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_LABEL - 1}}}", self.label):
             raise ValueError(f"label {self.label!r} may hold only letters, digits, . _ and -")
         if self.batch_tokens < self.model.n_ctx or self.batch_tokens % self.model.n_ctx:
             raise ValueError(

@@ -170,6 +170,16 @@ class Switch(Number):
 
 
 @dataclass(frozen=True)
+class Described:
+    """Any type, with its line in the JSON schema."""
+
+    doc: str
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        return {**handler(schema), "description": self.doc}
+
+
+@dataclass(frozen=True)
 class NumberOr(Number):
     """A whole number, or one of ``words``; absent otherwise."""
 

@@ -189,7 +189,7 @@ def test_every_problem_at_once_with_file_and_line(plan_of):
     assert plan.runs[-1].epochs == 8
 
 
-def test_the_time_limit_leaves_out_the_dearest_points(plan_of):
+def test_the_time_limit_leaves_out_the_longest_points(plan_of):
     sizes = "grid.0.sizes=[nano14k, nano55k, nano220k]"
     whole = plan_of(sizes)
     assert not whole.left_out

@@ -16,8 +16,10 @@ from scaling_law.fit.checks.screen import screen
 from scaling_law.fit.points.cells import Rows
 from scaling_law.fit.points.points import FitPoints, points_from_records
 from scaling_law.fit.points.table import TableSettings, chosen_rows, read_table
+from scaling_law.spec.arms import arms_of, by_options, value_text, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import cells, listed_recipes
+from scaling_law.spec.run import DataSpec, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ def from_records(
     _refuse_mixtures(records)
     whole = points_from_records(records, convention=convention, flops=flops, keep=keep)
     if "recipes" not in keep:
-        _refuse_recipes(whole, folders)
+        _refuse_recipes(whole, folders, varying_keys(arms_of([r.spec for r in records])))
     points = screen(whole, keep=keep)
     counted = {convention: points}
     for other in CONVENTIONS:
@@ -76,7 +78,7 @@ def from_points(
 ) -> FitData:
     """The data of given points. Raises ``FitError`` when none can be fitted."""
     if "recipes" not in keep:
-        _refuse_recipes(points, None)
+        _refuse_recipes(points, None, [])
     screened = screen(points, keep=keep)
     return FitData(
         points=screened,
@@ -105,7 +107,7 @@ def gather_fit_data(
     if not tables:
         refuse_table_settings(origin, table)
         records, folders = gather(sources)
-        chosen = _chosen(records, table.where, origin) if table is not None else records
+        chosen = chosen_records(records, table.where, origin) if table is not None else records
         data = from_records(
             chosen, convention=convention, flops=flops, keep=keep, origin=origin, folders=folders
         )
@@ -142,7 +144,9 @@ def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
     return list(records.values()), places
 
 
-def _chosen(records: Sequence[RunRecord], where: Sequence[str], origin: str) -> list[RunRecord]:
+def chosen_records(
+    records: Sequence[RunRecord], where: Sequence[str], origin: str
+) -> list[RunRecord]:
     """The records whose recipe or spec meets the conditions."""
     rows = cells([record.spec for record in records])
     names = dict.fromkeys(name for row in rows for name in row)
@@ -159,6 +163,7 @@ def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
 
 def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
     """Raises ``FitError`` for several objectives or tokenizers: their losses do not compare."""
+    by = by_options(varying_keys(arms_of([record.spec for record in records])))
     families = loss_families(records)
     if len(families) > 1:
         raise FitError(
@@ -170,11 +175,27 @@ def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
         names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))
         raise FitError(
             f"the runs use different tokenizers ({names}); nats per token do not compare: "
-            "fit one sweep at a time"
+            f"fit {f'each with `slaw fit{by}`' if by else 'one sweep at a time'}"
+        )
+    texts = {_text_name(r.spec.data): r.corpus_fingerprint for r in records}
+    if len(set(texts.values())) > 1:
+        raise FitError(
+            f"the runs learn from different texts ({'; '.join(sorted(texts))}): their losses do"
+            " not compare, and no law describes them all; fit each on its own with `slaw"
+            f" fit{by or ' --by data.corpus'}`, or one with --where"
         )
 
 
-def _refuse_recipes(points: FitPoints, folders: Mapping[str, str] | None) -> None:
+def _text_name(data: DataSpec | TaskSpec) -> str:
+    """What runs learn from, whatever share of it; a task with its settings."""
+    if isinstance(data, TaskSpec):
+        return value_text({"name": data.name, **dict(data.source.settings)})
+    return " ".join((data.corpus, *data.domains))
+
+
+def _refuse_recipes(
+    points: FitPoints, folders: Mapping[str, str] | None, axes: Sequence[str]
+) -> None:
     """Raises ``FitError`` for several recipes.
 
     Their losses lie on two surfaces: one law through both describes neither, and its residuals are
@@ -184,6 +205,8 @@ def _refuse_recipes(points: FitPoints, folders: Mapping[str, str] | None) -> Non
         return
     places = [folders[run_id] for run_id in points.run_id] if folders else None
     ways = [f"fit one recipe with {_conditions(points.recipe[0], of_table=folders is None)}"]
+    if axes:
+        ways.append(f"each arm on its own with `slaw fit{by_options(axes)}`")
     known = [name for name in dict.fromkeys((folders or {}).values()) if name in (places or ())]
     pairs = set(zip(points.recipe, places or (), strict=bool(places)))
     if len(known) == len(set(points.recipe)) == len(pairs):

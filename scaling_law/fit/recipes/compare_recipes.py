@@ -165,7 +165,7 @@ def _unit(
         raise FitError(
             f"the losses are of different objectives ({objectives}): they do not compare"
         )
-    texts = [_values(r, _text_of) for r in (first, second)]
+    texts = [_values(r, text_of) for r in (first, second)]
     if texts[0] != texts[1] or len(texts[0]) > 1:
         said = "; ".join(f"{n}: {', '.join(sorted(t))}" for n, t in zip(names, texts, strict=True))
         raise FitError(
@@ -196,7 +196,8 @@ def _values(records: Sequence[RunRecord], of: Callable[[RunRecord], str]) -> set
     return {of(record) for record in records}
 
 
-def _text_of(record: RunRecord) -> str:
+def text_of(record: RunRecord) -> str:
+    """The text, or the task's examples, on which a run is scored."""
     data = record.spec.data
     if isinstance(data, TaskSpec):
         return f"{data.name}, {record.corpus_fingerprint[:12]}"

@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import difflib
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from scaling_law.plan.plan import Plan, PlannedRun, read_plan
 from scaling_law.run.sweep_state.eta import SweepPace, flops_done, measure_pace
 from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.warnings import RunWarning, log_warnings, newest
+from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import params_if_known
 from scaling_law.spec.run import to_json
 from scaling_law.spec.schedule import lr_phase
@@ -63,6 +65,7 @@ class RunState:
     last_train_loss_nats: float | None = None  # newest of the curve, while it runs
     tokens_per_second: float | None = None  # while it runs
     seconds_left: float | None = None  # by its own speed, while it runs
+    arm: str = ""  # the values of the axes; "" in a sweep without axes
     error: str | None = None  # why it failed, diverged or is blocked
     ended_at: str | None = None  # UTC, ISO 8601
 
@@ -71,6 +74,21 @@ class RunState:
         """The fraction of its own steps that are done, 0 to 1."""
         own = max(self.total_steps - self.start_step, 1)
         return min(max(self.step - self.start_step, 0) / own, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmState:
+    """How far the runs of one arm are."""
+
+    name: str  # optim.weight_decay=0.3
+    values: dict[str, str]  # of the axes, by key
+    runs: int
+    counts: dict[str, int]  # runs by state
+
+    @property
+    def n_done(self) -> int:
+        """How many runs have ended well."""
+        return self.counts.get("done", 0) + self.counts.get("stopped_early", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +105,7 @@ class Snapshot:
     precision: str = ""
     slots: int = 0  # runs at once
     counts: dict[str, int] = dataclasses.field(default_factory=dict)  # runs by state
+    arms: tuple[ArmState, ...] = ()  # in the plan's order; none in a sweep without axes
     flops_total: float = 0.0  # of the plan
     flops_done_frac: float = 0.0  # 0 to 1
     tokens_per_second: float = 0.0  # of all running runs
@@ -181,6 +200,7 @@ class SweepReader:
         seconds = {run_id: end.seconds for run_id, end in self._ends.items()}
         pace = measure_pace(plan, runs, seconds)
         states = [run.state for run in runs]
+        arms = [arm_of(constant.run.spec) for constant in constants]
         left = len(states) - sum(state in OVER for state in states)
         return Snapshot(
             name=plan.name,
@@ -189,7 +209,8 @@ class SweepReader:
             device_name=plan.device_name,
             precision=plan.precision,
             slots=plan.slots,
-            counts={state: states.count(state) for state in STATES if state in states},
+            counts=_counts(states),
+            arms=tuple(_arms(arms, states)),
             flops_total=plan.flops_total,
             flops_done_frac=flops_done(plan, runs),
             tokens_per_second=sum(run.tokens_per_second or 0.0 for run in runs),
@@ -351,6 +372,19 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
     return SweepReader(sweep).read(strict=True, logs=False).to_json()
 
 
+def _counts(states: Sequence[str]) -> dict[str, int]:
+    return {state: states.count(state) for state in STATES if state in states}
+
+
+def _arms(arms: Sequence[Values], states: Sequence[str]) -> Iterator[ArmState]:
+    by_arm: dict[Values, list[str]] = {}
+    for arm, state in zip(arms, states, strict=True):
+        by_arm.setdefault(arm, []).append(state)
+    for arm, own in by_arm.items():
+        if arm:
+            yield ArmState(name=arm_name(arm), values=dict(arm), runs=len(own), counts=_counts(own))
+
+
 def _near(folder: Path) -> str:
     """The sweep beside ``folder`` with the most similar name; "" if there is none."""
     try:
@@ -382,5 +416,6 @@ def _constant(run: PlannedRun, run_dir: RunDir) -> _Constant:
         "start_step": spec.start_step,
         "total_steps": spec.total_steps,
         "batch_tokens": spec.batch_tokens,
+        "arm": one_line(arm_name(arm_of(spec))),
     }
     return _Constant(run=run, run_dir=run_dir, fields=fields, record=str(run_dir.record))

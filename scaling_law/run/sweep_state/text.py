@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
+from scaling_law.spec.arms import by_options, short_names, varying_keys
 from scaling_law.units import format_count, format_seconds
 
 _STATE_TEXT = {"started": "running", "stopped_early": "stopped early"}
 NOT_RUNNING = "no worker is running; run the same command again to resume"
 # How many running runs a log line names.
 _MOST_NAMED = 4
+# How many arms one line names.
+_MOST_ARMS = 8
 
 
 def state_text(state: str) -> str:
@@ -25,6 +28,16 @@ def count_text(snapshot: Snapshot) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{number} {state_text(state)}" for state, number in counts.items())
+
+
+def arms_text(snapshot: Snapshot, most: int = _MOST_ARMS) -> str:
+    """How many runs of each arm are done: ``weight_decay 0: 6/6, weight_decay 0.3: 2/6``."""
+    names = short_names([tuple(arm.values.items()) for arm in snapshot.arms])
+    pairs = zip(names[:most], snapshot.arms, strict=False)
+    done = [f"{name}: {arm.n_done}/{arm.runs}" for name, arm in pairs]
+    if len(names) > most:
+        done.append(f"and {len(names) - most} more")
+    return "; ".join(done)
 
 
 def left_text(snapshot: Snapshot) -> str:
@@ -50,7 +63,8 @@ def phase_text(snapshot: Snapshot) -> str:
     if snapshot.phase == "over":
         if failed := snapshot.counts.get("failed", 0) + snapshot.counts.get("damaged", 0):
             return f"finished, but {failed} failed; run the same command again to retry"
-        return f"finished; next: slaw fit {snapshot.sweep}"
+        by = by_options(varying_keys([tuple(arm.values.items()) for arm in snapshot.arms]))
+        return f"finished; next: slaw fit {snapshot.sweep}{by}"
     return ""
 
 
@@ -112,6 +126,11 @@ def format_status(status: dict[str, Any]) -> str:
         )
     if status["phase"] == "idle":
         lines.append(NOT_RUNNING)
+    for arm in status["arms"]:
+        done = sum(arm["counts"].get(state, 0) for state in ("done", "stopped_early"))
+        rest = {k: v for k, v in arm["counts"].items() if k not in ("done", "stopped_early")}
+        more = f"; {_counts(rest)}" if rest else ""
+        lines.append(f"  arm {arm['name']}: {done} of {arm['runs']} done{more}")
     width = max(9, *(len(state_text(state)) + 1 for state in status["counts"]))
     shown = [run for run in status["runs"] if run["state"] != "waiting"]
     longest = max([32, *(len(run["label"]) for run in shown)])

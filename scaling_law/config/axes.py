@@ -1,0 +1,269 @@
+"""Axes of a config: keys that are crossed with the grid; a combination of values is an arm.
+
+``axes: {optim.weight_decay: [0, .1]}`` stands at the top, for the whole grid, or in a grid entry,
+for that entry. An arm is the config with its values set, as ``--set`` sets them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scaling_law.config import compose
+from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
+from scaling_law.config.strict_yaml import Document, Path_, described
+from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.spec.arms import value_text
+
+AXES = "axes"
+MAX_ARMS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One key and the values it takes.
+
+    ``key`` is the config key, dotted;
+    ``values`` are plain, as they were read;
+    ``written`` is the path of the axis in the document.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+    written: Path_
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """One value of each axis, for some entries of the grid.
+
+    ``document`` is the config with the values set, its grid whole;
+    ``chosen`` are the values by axis;
+    ``entries`` are the numbers of the grid entries that are trained so.
+    """
+
+    document: Document
+    chosen: tuple[tuple[Axis, Any], ...]
+    entries: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossed:
+    """A config's axes, crossed.
+
+    ``document`` is the config with each axis of the whole grid at its first value;
+    ``combinations`` are what becomes arms, none without axes.
+    """
+
+    document: Document
+    combinations: tuple[Combination, ...] = ()
+
+
+def keys_of(text: str) -> list[str]:
+    """A dotted key taken apart; the key that an axis varies stays whole."""
+    keys = text.split(".")
+    head = 1 if keys[0] == AXES else 3 if keys[0] == "grid" and keys[2:3] == [AXES] else 0
+    return [*keys[:head], ".".join(keys[head:])] if head and len(keys) > head else keys
+
+
+def cross(document: Document) -> Crossed:
+    """Every combination of the values of a config's axes.
+
+    Raises ``ConfigError`` with a line for each axis that cannot be.
+    """
+    problems: list[str] = []
+    whole = _axes_at(document, (AXES,), problems)
+    entries = range(len(_entries(document.data)))
+    own = [_axes_at(document, ("grid", number, AXES), problems) for number in entries] or [[]]
+    for axes in own:
+        _refuse_overlaps(document, [*whole, *axes], problems)
+    groups = _alike(own)
+    arms = _count(whole) * sum(_count(own[numbers[0]]) for numbers in groups)
+    if arms > MAX_ARMS and not problems:
+        problems.append(
+            f"{document.mark((AXES,))}: {arms} arms (combinations of values), expected at most"
+            f" {MAX_ARMS}; shorten the lists, or make several sweeps of them"
+        )
+    if problems:
+        raise ConfigError(*dict.fromkeys(problems))
+    if not (whole or any(own)):
+        return Crossed(document=document)
+    first = [(axis, axis.values[0]) for axis in whole]
+    return Crossed(
+        document=_set_all(_copy(document), first),
+        combinations=tuple(_combinations(document, whole, own, groups)),
+    )
+
+
+def without_axes(document: Document) -> Document:
+    """The config as if it had no axes."""
+    plain = _copy(document)
+    plain.data.pop(AXES, None)
+    for entry in _entries(plain.data):
+        entry.pop(AXES, None)
+    return plain
+
+
+def text_of(key: str, chosen: Mapping[str, Any], written: Mapping[str, Any]) -> str:
+    """The value of an axis as text: as an arm's config has it, where it is one value there.
+
+    ``chosen`` are the arm's values by key, without those of axes of other grid entries.
+    """
+    value: Any = written
+    for word in key.split("."):
+        value = value.get(word, _usual(key)) if isinstance(value, dict) else None
+    if isinstance(value, dict) and key in chosen:
+        value = chosen[key]
+    return value_text(value)
+
+
+def _usual(key: str) -> str | None:
+    """The part of a config that names none."""
+    slots = {f"{s.section}.{s.key}" if s.key else s.section: s.default for s in compose.SLOTS}
+    return slots.get(key)
+
+
+def same_twice(document: Document, one: Combination, other: Combination) -> str:
+    """What to say of two combinations that are one config."""
+    for (axis, value), (_, again) in zip(one.chosen, other.chosen, strict=True):
+        if value != again or type(value) is not type(again):
+            spelled = dict.fromkeys((json.dumps(value), json.dumps(again)))
+            return (
+                f"{document.mark(axis.written)}: {' and '.join(spelled)} give one arm twice;"
+                " leave one out"
+            )
+    axis, value = one.chosen[-1]
+    return f"{document.mark(axis.written)}: {json.dumps(value)} is there twice; leave one out"
+
+
+def _count(axes: Sequence[Axis]) -> int:
+    return math.prod(len(axis.values) for axis in axes)
+
+
+def _alike(own: Sequence[Sequence[Axis]]) -> list[list[int]]:
+    """The numbers of the grid entries, those of equal axes together."""
+    alike: dict[str, list[int]] = {}
+    for number, axes in enumerate(own):
+        name = json.dumps([(axis.key, axis.values) for axis in axes])
+        alike.setdefault(name, []).append(number)
+    return list(alike.values())
+
+
+def _combinations(
+    document: Document,
+    whole: Sequence[Axis],
+    own: Sequence[Sequence[Axis]],
+    groups: Sequence[Sequence[int]],
+) -> Iterator[Combination]:
+    plain = without_axes(document)
+    for chosen in _product(whole):
+        for entries in groups:
+            for more in _product(own[entries[0]]):
+                yield Combination(
+                    document=_set_all(_copy(plain), [*chosen, *more]),
+                    chosen=(*chosen, *more),
+                    entries=tuple(entries),
+                )
+
+
+def _product(axes: Sequence[Axis]) -> Iterator[tuple[tuple[Axis, Any], ...]]:
+    return itertools.product(*([(axis, value) for value in axis.values] for axis in axes))
+
+
+def _set_all(document: Document, chosen: Sequence[tuple[Axis, Any]]) -> Document:
+    for axis, value in chosen:
+        written = document.mark(axis.written)
+        under = written.key.removesuffix(axis.key).removesuffix(".")
+        try:
+            document.set(axis.key.split("."), _plain(value), written.place, under)
+        except ConfigError as problem:
+            raise ConfigError(*(f"{written}: {line}" for line in problem.lines)) from None
+    return document
+
+
+def _axes_at(document: Document, path: Path_, problems: list[str]) -> list[Axis]:
+    """The axes written at a path; what is wrong with them goes to ``problems``."""
+    section: Any = document.data
+    for key in path:
+        section = section.get(key, {}) if isinstance(section, dict) else section[key]
+    if not isinstance(section, dict):
+        problems.append(
+            f"{document.mark(path)}: expected config keys with lists of values, found"
+            f" {described(section)}"
+        )
+        return []
+    axes = []
+    for key, values in section.items():
+        written = (*path, key)
+        if why := _refused(key, values):
+            problems.append(f"{document.mark(written)}: {why}")
+        else:
+            axes.append(Axis(key=key, values=tuple(values), written=written))
+    return axes
+
+
+def _refused(key: str, values: Any) -> str:
+    """Why a key cannot be an axis, or cannot take these values; "" where it can."""
+    head = key.split(".")[0]
+    if head in OUTSIDE_RECIPE:
+        return (
+            f"{head} is no part of a run's recipe: its arms would be the same runs; expected a"
+            " key of data, model, schedule, optim or another that training depends on"
+        )
+    if head not in _sections():
+        known = [name for name in _config_keys() if name.split(".")[0] not in OUTSIDE_RECIPE]
+        last = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+        hint = f" (did you mean {last[0]}?)" if last else did_you_mean(key, known)
+        return f"the config has no such key{hint}"
+    if not isinstance(values, list):
+        return f"expected a list of values, as in [a, b], found {described(values)}"
+    return "" if values else "the list is empty; expected at least one value"
+
+
+def _refuse_overlaps(document: Document, axes: Sequence[Axis], problems: list[str]) -> None:
+    """Note keys that two axes set: the same one, or a section and a key of it."""
+    for first, second in itertools.combinations(axes, 2):
+        short, long = sorted((first.key, second.key), key=len)
+        if short == long or long.startswith(f"{short}."):
+            problems.append(
+                f"{document.mark(second.written)}: {document.mark(first.written).key} sets it as"
+                " well; a key has one axis"
+            )
+
+
+def _sections() -> list[str]:
+    return [*(field.name for field in dataclasses.fields(SweepFile)), *compose.PART_SECTIONS]
+
+
+@functools.cache
+def _config_keys() -> tuple[str, ...]:
+    """Every key of a config, those of parts' settings and of grid entries left out."""
+    keys: list[str] = _sections()
+    for name, hint in typing.get_type_hints(SweepFile).items():
+        if dataclasses.is_dataclass(hint):
+            keys += [f"{name}.{field.name}" for field in dataclasses.fields(hint)]
+    return tuple(keys)
+
+
+def _entries(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The grid's entries; none where the grid is not what it should be."""
+    grid = data.get("grid")
+    if not isinstance(grid, list) or not all(isinstance(entry, dict) for entry in grid):
+        return []
+    return grid
+
+
+def _copy(document: Document) -> Document:
+    return Document(_plain(document.data), dict(document.marks))
+
+
+def _plain(value: Any) -> Any:
+    """A deep copy of plain values."""
+    return json.loads(json.dumps(value))

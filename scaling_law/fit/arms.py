@@ -1,0 +1,290 @@
+"""Each value of an axis, or of any key of the recipe, fitted on its own; all side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scaling_law import text_columns
+from scaling_law.errors import ConfigError, FitError, did_you_mean, one_line
+from scaling_law.files import layout
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import NATS, RunRecord, loss_families, only_sweep
+from scaling_law.fit.points.dataset import (
+    chosen_records,
+    from_records,
+    gather,
+    refuse_table_settings,
+    source_key,
+)
+from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.recipes.compare_recipes import text_of
+from scaling_law.fit.result import status_words
+from scaling_law.fit.session import KnownLaws, check_out, known_laws, laws_of
+from scaling_law.fit.suite import FitSettings, FitSuite, fit_data, save_suite
+from scaling_law.spec.arms import (
+    Values,
+    arm_label,
+    arm_name,
+    arm_of,
+    arms_of,
+    value_text,
+    varying_keys,
+)
+from scaling_law.spec.recipe import cells
+from scaling_law.units import count_of
+
+ABSENT = "absent"  # the value of a key that only other runs have
+NO_COMMON_LOSS = (
+    "the arms learn from different texts, in different tokens, or by different objectives: the loss"
+    " of one arm does not compare with another's"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRuns:
+    """The finished runs of one arm.
+
+    ``values`` are the keys that set it apart, with their values as text;
+    ``records`` are all its runs, trunks included.
+    """
+
+    values: Values
+    records: tuple[RunRecord, ...]
+
+    @property
+    def name(self) -> str:
+        """``optim.weight_decay=0.3``."""
+        return one_line(arm_name(self.values))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmFit:
+    """An arm and what was fitted to it.
+
+    ``known`` are its laws, None where its runs allow none, for the reason ``why_no_fit``;
+    ``summary`` is the JSON of ``slaw fit --json`` of its runs alone;
+    ``suite`` is the whole fit, None where it was read from the sweep's folder.
+    """
+
+    arm: ArmRuns
+    known: KnownLaws | None = None
+    summary: dict[str, Any] | None = None
+    suite: FitSuite | None = None
+    why_no_fit: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The arm's part of the JSON of ``slaw fit --by``."""
+        return {
+            "arm": self.arm.name,
+            "values": dict(self.arm.values),
+            "runs": len(self.arm.records),
+            "fit": self.summary,
+            "why_no_fit": self.why_no_fit,
+        }
+
+
+def fit_by(
+    sources: Sequence[Path],
+    keys: Sequence[str],
+    settings: FitSettings | None = None,
+    *,
+    table: TableSettings | None = None,
+    out: Path | None = None,
+) -> tuple[tuple[ArmFit, ...], Path | None]:
+    """Fit the runs of each combination of values of ``keys`` on their own.
+
+    Each fit is saved in a folder of its own, ``out/LABEL``, or else ``fits/LABEL`` of the only
+    sweep, from where forecasts can use it. Returns the fits, and where they were saved: None for
+    several sweeps or a choice of runs without ``out``, or where the sweep's folder cannot be
+    written. Raises ``ConfigError`` for a key that no run has and for a table, ``FitError`` where
+    no arm can be fitted.
+    """
+    settings = settings or FitSettings()
+    origin = ", ".join(str(path) for path in sources)
+    if any(path.is_file() for path in sources):
+        raise ConfigError(f"{origin}: --by is for sweeps; choose a table's rows with --where")
+    refuse_table_settings(origin, table)
+    if out is not None:
+        check_out(out)
+    records, folders = gather(sources)
+    chosen = chosen_records(records, table.where, origin) if table is not None else records
+    fits = tuple(_fit(arm, settings, folders) for arm in split_by(chosen, keys, origin))
+    if all(fit.known is None for fit in fits):
+        raise FitError(*(f"{fit.arm.name}: {fit.why_no_fit}" for fit in fits))
+    if out is not None:
+        try:
+            return fits, _saved(fits, out)
+        except OSError as problem:
+            raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
+    if len(sources) != 1 or len(chosen) < len(records):
+        return fits, None
+    try:
+        return fits, _saved(fits, only_sweep(sources[0]).fits)
+    except OSError:
+        return fits, None
+
+
+def stored_or_fitted_arm(arm: ArmRuns, sweep: SweepDir) -> ArmFit:
+    """The arm's fit in the sweep's folder, or one made and saved now if its runs have changed."""
+    folder = sweep.fits / arm_label(arm.values)
+    stored = SweepDir(folder).fits / "fit.json"
+    if stored.is_file():
+        content = layout.read_json(stored)
+        known = known_laws(folder)  # which refuses a damaged file
+        if content["source_key"] == source_key((r.run_id, r.val_loss_nats) for r in arm.records):
+            return ArmFit(arm=arm, known=known, summary=content["summary"])
+    fit = _fit(arm, FitSettings(), None)
+    with contextlib.suppress(OSError):
+        _saved([fit], sweep.fits)
+    return fit
+
+
+def _fit(arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None) -> ArmFit:
+    """Fit one arm; where its runs allow no law the reason stands in its place.
+
+    ``folders`` is each run's, by run id, for messages.
+    """
+    try:
+        data = from_records(
+            arm.records,
+            convention=settings.convention,
+            flops=settings.flops,
+            keep=settings.keep,
+            origin=arm.name,
+            folders=folders,
+        )
+        suite = fit_data(data, settings)
+    except FitError as problem:
+        return ArmFit(arm=arm, why_no_fit=str(problem))
+    return ArmFit(arm=arm, known=laws_of(suite), summary=suite.to_json(), suite=suite)
+
+
+def _saved(fits: Sequence[ArmFit], folder: Path) -> Path:
+    for fit in fits:
+        if fit.suite is not None:
+            save_suite(fit.suite, folder / arm_label(fit.arm.values))
+    return folder
+
+
+def split_by(records: Sequence[RunRecord], keys: Sequence[str], origin: str) -> list[ArmRuns]:
+    """The runs by their values of ``keys``, numbers rising and words in order.
+
+    Raises ``ConfigError`` for a key that no run has.
+    """
+    rows = cells([record.spec for record in records])
+    known = dict.fromkeys(name for row in rows for name in row)
+    for key in keys:
+        if key not in known:
+            axes = varying_keys(arms_of([record.spec for record in records]))
+            there = f"; the runs' axes: {', '.join(axes)}" if axes else ""
+            raise ConfigError(
+                f"{origin}: --by {key}: no run has it{did_you_mean(key, known)}{there}"
+            )
+    by_values: dict[Values, list[RunRecord]] = {}
+    for record, row in zip(records, rows, strict=True):
+        values = tuple((key, value_text(row[key]) if key in row else ABSENT) for key in keys)
+        by_values.setdefault(values, []).append(record)
+    return [
+        ArmRuns(values=values, records=tuple(by_values[values]))
+        for values in sorted(by_values, key=_order)
+    ]
+
+
+def _order(values: Values) -> list[tuple[bool, float, str]]:
+    """Sorts numbers by their size, before words."""
+    order = []
+    for _, value in values:
+        try:
+            order.append((False, float(value), ""))
+        except ValueError:
+            order.append((True, 0.0, value))
+    return order
+
+
+def axis_keys(records: Sequence[RunRecord]) -> list[str]:
+    """The keys in which the arms of these runs differ, by the axes of their sweep."""
+    arms = [values for values in map(arm_of, (record.spec for record in records)) if values]
+    return varying_keys(list(dict.fromkeys(arms)))
+
+
+def losses_compare(arms: Sequence[ArmRuns]) -> bool:
+    """Whether all arms have losses of one kind, on one text in the same tokens."""
+    records = [record for arm in arms for record in arm.records]
+    texts = {(text_of(r), r.spec.data.coding, r.spec.model.vocab_size) for r in records}
+    return len(texts) < 2 and len(loss_families(records)) < 2
+
+
+def loss_unit(arms: Sequence[ArmRuns]) -> str:
+    """The unit of the arms' losses."""
+    units = dict.fromkeys(r.loss_unit or NATS for arm in arms for r in arm.records)
+    return " or ".join(units)
+
+
+HEADINGS = (
+    "", "points", "trunks", "law", "E", "alpha", "beta", "a (N ~ C^a)", "rms", "lowest loss",
+)  # fmt: skip
+
+
+def format_fits(fits: Sequence[ArmFit]) -> str:
+    """The arms side by side, a line each."""
+    level = next(100 * fit.summary["settings"]["level"] for fit in fits if fit.summary is not None)
+    lines = [
+        f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the one that best predicts"
+        f" held-out runs; intervals at {level:g}%; loss: {loss_unit([fit.arm for fit in fits])}",
+        "",
+        *text_columns.numbers([HEADINGS, *law_rows(fits)], words=(0, 3)),
+    ]
+    lines += [f"{fit.arm.name}: not fitted: {fit.why_no_fit}" for fit in fits if fit.known is None]
+    if not losses_compare([fit.arm for fit in fits]):
+        lines.append(f"note: {NO_COMMON_LOSS}")
+    return "\n".join(lines)
+
+
+def law_rows(fits: Sequence[ArmFit]) -> list[Sequence[str]]:
+    """Of each fitted arm the law that best predicts held-out runs, under ``HEADINGS``."""
+    return [
+        _law_row(fit.arm, fit.known, fit.summary)
+        for fit in fits
+        if fit.known is not None and fit.summary is not None
+    ]
+
+
+def _law_row(arm: ArmRuns, known: KnownLaws, summary: Mapping[str, Any]) -> tuple[str, ...]:
+    best = known.laws.get(known.best_law)
+    params = best.params if best is not None else {}
+    law = known.best_law
+    if best is None or not params:
+        law = f"none ({status_words(best.status)})" if best is not None else "none"
+    wanted = (known.best_law, summary["convention"]["params"])
+    splits = (row for row in summary["by_convention"] if (row["law"], row["params"]) == wanted)
+    split: dict[str, Any] = next(splits, {})
+    exponent = "-" if split.get("a") is None else f"{split['a']:.3f}"
+    if split.get("a_low") is not None:
+        exponent += f" [{split['a_low']:.3f}, {split['a_high']:.3f}]"
+    left_out = {item["run_id"] for item in summary["dropped"]}
+    losses = [r.val_loss_nats for r in arm.records if r.run_id not in left_out and r.val_loss_nats]
+    rms = best.rms_log_residual if best is not None else math.nan
+    return (
+        arm.name,
+        str(summary["points"]),
+        str(summary["trunks"]),
+        law,
+        *(f"{params[name]:.4f}" if name in params else "-" for name in ("E", "alpha", "beta")),
+        exponent,
+        f"{100 * rms:.2f}%" if math.isfinite(rms) else "-",
+        f"{min(losses):.4f}" if losses else "-",
+    )
+
+
+def fits_json(fits: Sequence[ArmFit]) -> dict[str, Any]:
+    """The document of ``slaw fit --by --json``."""
+    return {
+        "by": [key for key, _ in fits[0].arm.values],
+        "losses_compare": losses_compare([fit.arm for fit in fits]),
+        "arms": [fit.to_json() for fit in fits],
+    }

@@ -1,0 +1,106 @@
+"""Arms: each combination of the values of a sweep's axes is an arm; a run's tags name its own."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from scaling_law.spec.run import RunSpec
+
+# (config key, value as text) of every axis, by key; () in a sweep without axes.
+Values: TypeAlias = tuple[tuple[str, str], ...]
+
+_TAG = "axis:"
+_MOST_LABEL = 44  # characters, which leave room for a run's size, seed and horizon
+_LABEL_TEXT = re.compile(r"[A-Za-z0-9._-]+")
+_NUMBER = re.compile(r"[0-9.]+(?:e[+-]?[0-9]+)?")
+
+
+def arm_tags(values: Values) -> Values:
+    """The tags of a run of this arm."""
+    return tuple((f"{_TAG}{key}", value) for key, value in values)
+
+
+def arm_of(spec: RunSpec) -> Values:
+    """The arm that a run's tags name."""
+    return tuple((key.removeprefix(_TAG), value) for key, value in spec.tags if _is_axis(key))
+
+
+def _is_axis(tag: str) -> bool:
+    return tag.startswith(_TAG)
+
+
+def arms_of(specs: Sequence[RunSpec]) -> list[Values]:
+    """The arms of these runs, each once, in the order of the runs; none without axes."""
+    return [values for values in dict.fromkeys(map(arm_of, specs)) if values]
+
+
+def arm_name(values: Values) -> str:
+    """``model.position=alibi, optim.weight_decay=0.3``."""
+    return ", ".join(f"{key}={value}" for key, value in values)
+
+
+def varying_keys(arms: Sequence[Values]) -> list[str]:
+    """The keys in which these arms differ."""
+    keys = dict.fromkeys(key for values in arms for key, _ in values)
+    return [key for key in keys if len({dict(values).get(key) for values in arms}) > 1]
+
+
+def by_options(keys: Sequence[str]) -> str:
+    """What ``slaw fit`` needs to fit each value of these keys: `` --by optim.weight_decay``."""
+    return "".join(f" --by {key}" for key in keys)
+
+
+def short_names(arms: Sequence[Values]) -> list[str]:
+    """Names for a narrow place, without what arms share: ``position alibi, lr 0.3``."""
+    varying = varying_keys(arms)
+    return [
+        ", ".join(f"{_word(key)} {value}" for key, value in values if key in varying)
+        or arm_name(values)
+        for values in arms
+    ]
+
+
+def arm_label(values: Values) -> str:
+    """The arm as part of a run's label: ``weight_decay0.3-position-alibi``.
+
+    It depends on the arm's own values alone, so that arms that join later change no run id.
+    """
+    words = []
+    for key, value in values:
+        if not _LABEL_TEXT.fullmatch(value) or not _LABEL_TEXT.fullmatch(_word(key)):
+            return arm_digest(values)
+        number = _NUMBER.fullmatch(value) is not None
+        words.append(f"{_word(key)}{'' if number else '-'}{value}")
+    label = "-".join(words)
+    return label if len(label) <= _MOST_LABEL else arm_digest(values)
+
+
+def arm_digest(values: Values) -> str:
+    """``arm-`` and six hex digits, where the values themselves are too long or no label's text."""
+    return f"arm-{hashlib.sha256(arm_name(values).encode()).hexdigest()[:6]}"
+
+
+def _word(key: str) -> str:
+    """The telling word of a key: ``weight_decay`` of ``optim.weight_decay``, ``optim`` of
+    ``optim.name``."""
+    *head, last = key.split(".")
+    return head[-1] if last == "name" and head else last
+
+
+def value_text(value: Any) -> str:
+    """A config's value as text, one for each value: 0.10 and .1 are ``0.1``."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(value_text, value))
+    if isinstance(value, dict):
+        named = {key: value_text(item) for key, item in value.items()}
+        head = [named.pop("name")] if "name" in named else []
+        return " ".join([*head, *(f"{key}={text}" for key, text in named.items())])
+    return str(value)

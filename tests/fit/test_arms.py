@@ -1,0 +1,191 @@
+"""Arms fitted each on its own, side by side: planted surfaces, refusals, what is saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from scaling_law.cli.main import main
+from scaling_law.errors import EXIT_FIT, EXIT_USAGE, ConfigError, FitError
+from scaling_law.files.layout import SweepDir
+from scaling_law.files.record import RunRecord, write_record
+from scaling_law.fit.arms import (
+    axis_keys,
+    fit_by,
+    fits_json,
+    losses_compare,
+    split_by,
+    stored_or_fitted_arm,
+)
+from scaling_law.fit.points.dataset import from_records
+from scaling_law.fit.recipes.compare_arms import compare_arms
+from scaling_law.fit.session import known_laws
+from scaling_law.fit.suite import FitSettings
+from tests.fakes import PLANTED, config_of, planted_records
+
+SWEEP = """
+name: arms
+data: {corpus: installed, tokenizer: bpe, vocab_size: 1024}
+model: {n_ctx: 64}
+axes: {optim.weight_decay: [0.3, 0]}
+grid:
+  - sizes: [nano14k, nano25k, nano55k]
+    tokens: [500K, 1M, 2M]
+optim: {batch_tokens: 512}
+precision: fp32
+"""
+KEY = "optim.weight_decay"
+QUICK = FitSettings(resamples=0)
+
+
+def arm_records(text: str = SWEEP) -> list[RunRecord]:
+    """Planted runs; those without weight decay are 3% nearer to the irreducible loss."""
+    records = []
+    for record in planted_records(0.002, config_of(text)):
+        assert record.val_loss_nats is not None
+        better = 0.97 if record.spec.optim.weight_decay == 0 else 1.0
+        loss = PLANTED["E"] + better * (record.val_loss_nats - PLANTED["E"])
+        records.append(dataclasses.replace(record, val_loss_nats=loss))
+    return records
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> SweepDir:
+    folder = SweepDir(tmp_path_factory.mktemp("results") / "arms")
+    for record in arm_records():
+        write_record(folder.run(record.run_id), record)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fits(sweep):
+    return fit_by([sweep.path], [KEY], QUICK)
+
+
+def test_each_arm_has_the_law_of_its_own_runs(fits):
+    found, saved = fits
+    assert [fit.arm.values for fit in found] == [((KEY, "0"),), ((KEY, "0.3"),)]
+    for fit in found:
+        alone = from_records(fit.arm.records, convention="matmul", flops="exact")
+        assert fit.summary["points"] == len(alone.points) == 9
+        assert {r.spec.optim.weight_decay for r in fit.arm.records} == {float(fit.arm.values[0][1])}
+    laws = [fit.known.laws["chinchilla"].params["E"] for fit in found]
+    assert laws[0] != laws[1]
+    assert saved is not None
+
+
+def test_what_is_saved_of_an_arm_serves_forecasts_and_is_not_fitted_again(sweep, fits):
+    found, saved = fits
+    assert saved == sweep.fits
+    folder = sweep.fits / "weight_decay0.3"
+    assert known_laws(folder).best_law == found[1].known.best_law
+    again = stored_or_fitted_arm(found[1].arm, sweep)
+    assert again.suite is None and again.summary == json.loads(json.dumps(found[1].summary))
+
+
+def test_arms_are_refused_as_one_law_with_the_ways_out(sweep, capsys):
+    for words in (["fit"], ["validate"], ["extrapolate", "--params", "1M", "--results"],
+                  ["allocate", "--flops", "1e15", "--results"]):  # fmt: skip
+        assert main([*words, str(sweep.path)]) == EXIT_FIT
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "optim.weight_decay=0 in 9 runs" in line and f"`slaw fit --by {KEY}`" in line
+        assert "--where 'optim.weight_decay=" in line
+
+
+def test_an_arm_is_chosen_with_where(sweep, capsys):
+    words = ["fit", str(sweep.path), "--where", f"{KEY}=0.3", "--resamples", "0", "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["points"] == 9
+
+
+def test_the_command_prints_a_line_an_arm(sweep, capsys):
+    assert main(["fit", str(sweep.path), "--by", KEY, "--resamples", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines if line.startswith(KEY)] == [
+        [f"{KEY}=0", "9", "3"], [f"{KEY}=0.3", "9", "3"]
+    ]  # fmt: skip
+    assert lines[-1] == f"saved in {sweep.fits}, a folder each"
+
+
+def test_the_json_has_an_entry_an_arm(fits):
+    document = json.loads(json.dumps(fits_json(fits[0]), allow_nan=False))
+    assert document["by"] == [KEY] and document["losses_compare"] is True
+    assert [arm["values"] for arm in document["arms"]] == [{KEY: "0"}, {KEY: "0.3"}]
+    assert all(arm["fit"]["points"] == 9 for arm in document["arms"])
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--by", "optim.weigh_decay"], "no run has it (did you mean optim.weight_decay?); the"
+         " runs' axes: optim.weight_decay"),
+        (["--by", KEY, "--figure", "x.png"], "--figure is of one fit"),
+        (["--by", KEY, "--compare"], "--compare is of one fit"),
+        (["--full"], "give --by KEY as well"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_of_arms_is_one_line(sweep, capsys, more, said):
+    assert main(["fit", str(sweep.path), *more]) == EXIT_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_table_is_not_fitted_by_arms(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("params,tokens,loss\n1,2,3\n")
+    with pytest.raises(ConfigError, match="--by is for sweeps"):
+        fit_by([table], ["size"])
+
+
+def test_any_key_of_the_recipe_may_tell_runs_apart():
+    records = arm_records()
+    arms = split_by(records, ["model.n_ctx"], "here")
+    assert [(arm.name, len(arm.records)) for arm in arms] == [("model.n_ctx=64", len(records))]
+    assert axis_keys(records) == [KEY]
+
+
+def test_values_are_in_order_numbers_by_their_size():
+    text = SWEEP.replace("[0.3, 0]", "[10, 9, 0.3]")
+    values = [arm.values[0][1] for arm in split_by(arm_records(text), [KEY], "here")]
+    assert values == ["0.3", "9", "10"]
+    text = SWEEP.replace("optim.weight_decay: [0.3, 0]", "optim.name: [sgd]")
+    plain = SWEEP.replace("axes: {optim.weight_decay: [0.3, 0]}", "")
+    both = [*arm_records(text), *arm_records(plain)]
+    assert [arm.values[0][1] for arm in split_by(both, ["optim.name"], "here")] == ["adamw", "sgd"]
+
+
+def test_different_texts_share_no_law_even_as_one_recipe():
+    records = arm_records(SWEEP.replace("optim.weight_decay: [0.3, 0]", "data.corpus: [installed, "
+                                        "synthetic]"))  # fmt: skip
+    records = [
+        dataclasses.replace(r, corpus_fingerprint=f"{r.spec.data.name:0<16}") for r in records
+    ]
+    with pytest.raises(FitError, match=r"different texts \(installed; synthetic\)"):
+        from_records(records, convention="matmul", flops="exact", keep=["recipes"])
+    arms = split_by(records, ["data.corpus"], "here")
+    assert not losses_compare(arms)
+    compared = compare_arms(arms, resamples=0)
+    assert compared[1].versus is None and "different validation text" in compared[1].why_not
+
+
+def test_an_arm_is_compared_with_the_first():
+    compared = compare_arms(split_by(arm_records(), [KEY], "here"), resamples=100)
+    assert compared[0].versus is None
+    versus = compared[1].versus
+    assert versus is not None and versus.names == (f"{KEY}=0", f"{KEY}=0.3")
+    assert versus.difference.mean_log > 0 and versus.difference.pairs == 9
+    assert versus.multiplier is not None and versus.multiplier.value > 1
+    assert versus.differs == {KEY: ("0", "0.3")}
+
+
+def test_where_no_arm_can_be_fitted_each_reason_is_a_line(tmp_path: Path):
+    folder = SweepDir(tmp_path / "arms")
+    for record in arm_records():
+        if record.kind == "trunk":
+            write_record(folder.run(record.run_id), record)
+    with pytest.raises(FitError) as caught:
+        fit_by([folder.path], [KEY], QUICK)
+    assert [line.partition(":")[0] for line in caught.value.lines] == [f"{KEY}=0", f"{KEY}=0.3"]

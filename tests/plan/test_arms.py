@@ -1,0 +1,142 @@
+"""Plans of several arms: labels, tags, costs, and what stays as it was without axes."""
+
+from __future__ import annotations
+
+import pytest
+
+from scaling_law.config.load import config_yaml
+from scaling_law.errors import PlanError
+from scaling_law.plan.plan import Plan, make_plan, plan_from_json
+from scaling_law.plan.stacking import stackable
+from scaling_law.plan.table import render_plan
+from scaling_law.spec.arms import arm_label, arm_of, short_names, value_text
+from scaling_law.spec.recipe import recipes
+from tests.fakes import config_of, cpu_profile
+
+SWEEP = """
+name: test
+data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
+model: {n_ctx: 64}
+grid:
+  - sizes: [nano14k]
+    tokens: [500K, 1M]
+    seeds: [0, 1]
+"""
+
+
+def plan_of(text: str) -> Plan:
+    return make_plan(config_of(SWEEP + text), cpu_profile(), train_tokens=None)
+
+
+def test_each_arm_has_the_whole_grid_and_its_runs_know_their_values():
+    plan = plan_of("axes: {optim.weight_decay: [0, .3]}\n")
+    without = plan_of("")
+    assert len(plan.runs) == 2 * len(without.runs) == 12
+    assert len({run.spec.label for run in plan.runs}) == len(plan.by_id) == 12
+    assert plan.runs[1].spec.label == "nano14k-weight_decay0-seed0-h500K"
+    for run in plan.runs:
+        values = dict(arm_of(run.spec))
+        assert values == {"optim.weight_decay": value_text(run.spec.optim.weight_decay)}
+        assert ("axis:optim.weight_decay", values["optim.weight_decay"]) in run.spec.tags
+        if run.spec.branch:
+            assert arm_of(plan.by_id[run.spec.branch.trunk_id].spec) == arm_of(run.spec)
+    assert plan.flops_total == 2 * without.flops_total
+    # a tag is no part of a recipe
+    assert len({tuple(recipe.items()) for recipe in recipes([r.spec for r in plan.runs])}) == 2
+
+
+def test_arms_that_join_change_no_run():
+    first = plan_of("axes: {optim.weight_decay: [0, .3]}\n")
+    more = plan_of("axes: {optim.weight_decay: [1, .3, 0, .25]}\n")
+    assert set(first.by_id) < set(more.by_id)
+
+
+def test_without_axes_nothing_names_an_arm():
+    plan = plan_of("")
+    assert plan.arms == () and "arms" not in plan.to_json()
+    assert all(not tag.startswith("axis:") for run in plan.runs for tag, _ in run.spec.tags)
+    assert not [line for line in render_plan(plan).splitlines() if line.startswith("arm")]
+
+
+def test_the_cost_of_each_arm_is_in_the_json_and_in_the_table():
+    plan = plan_of("axes: {optim.weight_decay: [0, .3], model.position: [rotary, alibi]}\n")
+    document = plan.to_json()
+    assert [arm["values"] for arm in document["arms"]] == [
+        {"model.position": position, "optim.weight_decay": decay}
+        for decay in ("0", "0.3")
+        for position in ("rotary", "alibi")
+    ]
+    assert sum(arm["flops_spent"] for arm in document["arms"]) == plan.flops_total
+    assert [(arm["points"], arm["trunks"]) for arm in document["arms"]] == [(4, 2)] * 4
+    assert plan_from_json(document) == plan
+    lines = render_plan(plan).splitlines()
+    heads = [i for i, line in enumerate(lines) if line.startswith("arm ")]
+    assert lines[heads[1]] == "arm model.position=alibi, optim.weight_decay=0"
+    assert heads[1] - heads[0] == 7, "an arm's runs stand under its name"
+    assert "weight decay 0 or 0.3" in render_plan(plan)
+
+
+def test_a_long_or_odd_value_has_a_label_of_its_own():
+    values = [f"[{', '.join(f'domain{i}' for i in range(n))}]" for n in (20, 21)]
+    plan = plan_of(f"axes: {{data.domains: [{', '.join(values)}]}}\n")
+    labels = {run.spec.label for run in plan.runs}
+    assert len(labels) == len(plan.runs) and all("-arm-" in label for label in labels)
+    assert arm_label((("optim.name", "sgd"),)) == "optim-sgd"
+    assert arm_label((("optim.lr", "1e-05"), ("model.qk_norm", "true"))) == "lr1e-05-qk_norm-true"
+    assert arm_label((("data.corpus", "/a b"),)).startswith("arm-")
+    assert short_names([(("a.b", "1"), ("a.c", "2")), (("a.b", "1"), ("a.c", "3"))]) == [
+        "c 2", "c 3"
+    ]  # fmt: skip
+
+
+def test_arms_of_the_same_runs_are_refused_with_the_place_of_their_axis():
+    with pytest.raises(PlanError) as caught:
+        plan_of("axes: {model.gradient_checkpointing: [true, false]}\n")
+    (line,) = caught.value.lines
+    assert "yaml:9: axes.model.gradient_checkpointing" in line and "are the same runs" in line
+
+
+def test_what_one_arm_cannot_do_is_said_once_with_its_place():
+    with pytest.raises(PlanError) as caught:
+        plan_of("axes: {optim.batch_tokens: [512, 100], optim.weight_decay: [0, 1]}\n")
+    (line,) = caught.value.lines
+    assert "yaml:9: axes.optim.batch_tokens: 100 is not a multiple of model.n_ctx 64" in line
+
+
+def test_points_are_counted_over_all_arms():
+    seeds = f"    seeds: {list(range(300))}\n"
+    text = SWEEP.replace("    seeds: [0, 1]\n", seeds)
+    config = config_of(f"{text}axes: {{optim.weight_decay: {list(range(20))}}}\n")
+    with pytest.raises(PlanError, match=r"up to 12000 points \(arms x sizes x seeds x horizons\)"):
+        make_plan(config, cpu_profile(), train_tokens=None)
+
+
+def test_precision_may_be_an_axis():
+    plan = plan_of("axes: {precision: [fp32, bf16]}\n")
+    assert plan.precision == "fp32, bf16"
+    assert {run.spec.precision for run in plan.runs} == {"fp32", "bf16"}
+
+
+def test_an_arm_grows_from_its_own_trunks():
+    config = config_of(
+        SWEEP.replace("nano14k", "{n_layer: 1, d_model: 16, n_head: 2}")
+        + "  - sizes: [{n_layer: 2, d_model: 16, n_head: 2}]\n    tokens: [500K]\n"
+        "    grow_from: 1x16-3.12k\naxes: {optim.weight_decay: [0, .3]}\n"
+    )
+    plan = make_plan(config, cpu_profile(), train_tokens=None)
+    grown = [run.spec for run in plan.runs if run.spec.growth]
+    assert len(grown) == 2
+    for spec in grown:
+        assert spec.growth is not None
+        assert arm_of(plan.by_id[spec.growth.trunk_id].spec) == arm_of(spec)
+
+
+def test_a_stack_asks_the_optimizer():
+    plan = plan_of("axes: {optim.name: [adamw, sgd]}\noptim: {batch_tokens: 512}\n")
+    found = {(run.spec.optim.component.name, stackable(run, "cpu")) for run in plan.runs}
+    assert found == {("adamw", True), ("sgd", False)}
+
+
+def test_a_sweep_folder_reads_its_own_config_again():
+    config = config_of(SWEEP + "axes: {optim.weight_decay: [0, .3]}\n")
+    assert config_of(config_yaml(config)) == config
