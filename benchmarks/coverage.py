@@ -30,6 +30,7 @@ from scaling_law.fit.checks.monotone import seed_noise  # noqa: E402
 from scaling_law.fit.points.points import FitPoints, points_from_arrays  # noqa: E402
 from scaling_law.fit.suite import FitSettings, joint_fits  # noqa: E402
 from scaling_law.forecast.extrapolate import extrapolate  # noqa: E402
+from scaling_law.forecast.target import Target  # noqa: E402
 
 LEVEL, RESAMPLES = 0.9, 200
 BEYOND = (10, 100, 1000, 10**6, 10**12)
@@ -116,8 +117,7 @@ def covered(
         try:
             one = extrapolate(
                 laws[best],
-                params=params,
-                tokens=tokens,
+                Target(params=params, tokens=tokens),
                 level=LEVEL,
                 seed_noise_log=seed_noise(points)[0],
                 alternatives=[fit for name, fit in laws.items() if name != best],

@@ -35,8 +35,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402  (threads are set before it is loaded)
 
 from scaling_law.design.prior import prior_of  # noqa: E402
-from scaling_law.design.search import Choices, Costs, Guards, Search  # noqa: E402
-from scaling_law.design.variance import Noise, Runs, believe  # noqa: E402
+from scaling_law.design.search import Costs, Minimums, Search, SearchSpace  # noqa: E402
+from scaling_law.design.variance import Noise, Runs, posterior_of  # noqa: E402
 from scaling_law.errors import FitError  # noqa: E402
 from scaling_law.fit.laws import load_law  # noqa: E402
 from scaling_law.fit.solver.solve import Objective, Problem  # noqa: E402
@@ -204,11 +204,11 @@ def designed(world: World, budget: float) -> Design:
     steps = np.round(np.log2(runs.tokens / runs.tokens.min())).astype(int)
     sizes = np.unique(runs.params)
     cells = tuple(tuple(np.flatnonzero(runs.params == size).tolist()) for size in sizes)
-    beliefs = believe(prior_of(runs).truths, runs, world.target, Noise())
+    posterior = posterior_of(prior_of(runs).planted, runs, world.target, Noise())
     costs = Costs(single=flops, trunk=(1 - DECAY) * flops, branch=DECAY * flops)
-    search = Search(beliefs, costs, Choices(cells, tuple(steps.tolist())))
-    state = search.run(budget)
-    return [(float(runs.params[t[0]]), [float(runs.tokens[r]) for r in t]) for _, t in state.trunks]
+    search = Search(posterior, costs, SearchSpace(cells, tuple(steps.tolist())))
+    trunks = search.run(budget).trunks
+    return [(float(runs.params[t[0]]), [float(runs.tokens[r]) for r in t]) for _, t in trunks]
 
 
 def draw(world: World, design: Design, draws: int, generator: np.random.Generator):  # type: ignore[no-untyped-def]
@@ -366,12 +366,12 @@ def tables(folder: Path) -> dict[str, np.ndarray]:
 def chosen_rows(data: np.ndarray, budget: float, target: tuple[float, float]) -> np.ndarray:
     """Row numbers that the design buys of a table, each at its own price."""
     runs = Runs(data[:, 0], data[:, 1])
-    beliefs = believe(prior_of(runs).truths, runs, target, TABLE_NOISE)
+    posterior = posterior_of(prior_of(runs).planted, runs, target, TABLE_NOISE)
     costs = Costs(single=data[:, 2], trunk=data[:, 2], branch=data[:, 2])
     steps = np.round(np.log2(data[:, 1])).astype(int)
     cells = tuple((i,) for i in range(len(data)))
-    guards = Guards(trunks=7, sizes=7, horizons=1, repeats=0)
-    search = Search(beliefs, costs, Choices(cells, tuple(steps.tolist()), seeds=1), guards)
+    minimums = Minimums(trunks=7, sizes=7, horizons=1, repeats=0)
+    search = Search(posterior, costs, SearchSpace(cells, tuple(steps.tolist()), seeds=1), minimums)
     return np.array([t[0] for _, t in search.run(budget).trunks])
 
 

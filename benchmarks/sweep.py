@@ -246,7 +246,7 @@ def exponents(fits: dict[str, FitSuite]) -> dict[str, Any]:
 
 def _exponent(suite: FitSuite, law: str, key: str) -> tuple[float, float, float]:
     fit = suite.laws[law]
-    values = {**fit.params, **fit.optimum}
+    values = {**fit.params, **(fit.optimum.figures if fit.optimum else {})}
     ranges = {**fit.intervals, **fit.optimum_intervals}
     return (values[key], *ranges.get(key, (math.nan, math.nan)))
 

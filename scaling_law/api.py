@@ -16,9 +16,10 @@ from scaling_law.fit.points.table import (
     read_table,
 )
 from scaling_law.fit.result import FitResult, Prediction
-from scaling_law.fit.suite import FitSettings, FitSuite, fit_material
+from scaling_law.fit.suite import FitSettings, FitSuite, fit_data
 from scaling_law.fit.summary import format_suite
 from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.target import Target
 
 _ROLES = ("params", "tokens", "loss", "flops", "cluster", "seed", "sem", "size", "run_id")
 
@@ -39,14 +40,14 @@ class Laws:
         return f"<Laws of {count} runs, {trunks} trunks; best {self.suite.best_law}: {words}>"
 
     def __getitem__(self, law: str) -> FitResult:
-        """The fit of one law. Raises ``ConfigError`` naming what there is."""
+        """The fit of one law. Raises ``ConfigError`` naming the laws that were fitted."""
         if law not in self.suite.laws:
             raise ConfigError(f"law {law!r}: expected one of {', '.join(self.suite.laws)}")
         return self.suite.laws[law]
 
     @property
     def best(self) -> FitResult:
-        """The joint law that best predicts runs held out."""
+        """The joint law that best predicts held-out runs."""
         return self[self.suite.best_law]
 
     def predict(
@@ -58,7 +59,7 @@ class Laws:
         law: str | None = None,
         level: float | None = None,
     ) -> Prediction:
-        """The loss of a new run, with its interval; what is not given is compute-optimal.
+        """The loss of a new run, with its interval; a variable not given is compute-optimal.
 
         Raises ``ConfigError`` for a target that cannot be read, ``FitError`` where the law
         cannot answer.
@@ -66,9 +67,7 @@ class Laws:
         fit = self[law or self.suite.best_law]
         return extrapolate(
             fit,
-            params=params,
-            tokens=tokens,
-            flops=flops,
+            Target(params=params, tokens=tokens, flops=flops),
             level=level or self.suite.settings.level,
             seed_noise_log=self.suite.validation.seed_noise_log,
             alternatives=[other for other in self.suite.laws.values() if other is not fit],
@@ -80,7 +79,7 @@ class Laws:
         return self.predict(flops=flops, law=law)
 
     def to_json(self, path: str | Path | None = None) -> str:
-        """The document of ``slaw fit --json``; written to ``path`` as well, if given."""
+        """The document of ``slaw fit --json``; also written to ``path`` if given."""
         text = json.dumps(self.suite.to_json(), indent=1, allow_nan=False)
         if path is not None:
             Path(path).write_text(text + "\n")
@@ -117,9 +116,9 @@ def fit(
     if isinstance(data, str | Path):
         points = read_table(Path(data), table)
     else:
-        found = given if data is None else {str(name): list(data[name]) for name in data}
-        points = points_from_columns(found, table, origin="columns")
+        cells = given if data is None else {str(name): list(data[name]) for name in data}
+        points = points_from_columns(cells, table, origin="columns")
     chosen = settings or FitSettings()
     if resamples is not None:
         chosen = FitSettings(**{**vars(chosen), "resamples": resamples})
-    return Laws(fit_material(from_points(points, keep=chosen.keep), chosen))
+    return Laws(fit_data(from_points(points, keep=chosen.keep), chosen))

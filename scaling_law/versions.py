@@ -1,9 +1,9 @@
-"""The version of every kind of file: what is written now, what is still read, what came when.
+"""The version of every kind of file: what is written, what is still read, what each one added.
 
-A version is a whole number in the file; the last of a form's ``versions`` is written. An older one
-is read, its missing fields at their defaults, or refused with what to do; a later one is refused
-as such, never read by halves. ``tests/test_versions.py`` keeps a sample of each, and fails where
-fields change but the version does not.
+A version is a whole number in the file; the last of a schema's ``versions`` is written. A file of
+an older version is read, with missing fields at their defaults, or refused with what to do; a file
+of a newer version is refused, never read in part. ``tests/test_versions.py`` holds a sample of
+each, and fails where fields change but the version does not.
 """
 
 from __future__ import annotations
@@ -14,13 +14,18 @@ from typing import Any
 from scaling_law.errors import quoted
 
 
-class MadeLater(ValueError):  # noqa: N818 - a finding, handled by the caller
-    """A file of a version that only a later slaw knows."""
+class NewerVersion(ValueError):  # noqa: N818 - a finding, handled by the caller
+    """A file of a version that only a newer slaw reads."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """A kind of file. ``versions``: what was new in version 1, 2, ...; ``oldest`` one read."""
+class FileSchema:
+    """The versions of one kind of file.
+
+    ``name``: what messages call it.
+    ``versions``: what was new in version 1, 2, ...
+    ``oldest``: the oldest version that is read.
+    """
 
     name: str
     versions: tuple[str, ...]
@@ -28,53 +33,55 @@ class Form:
 
     @property
     def current(self) -> int:
-        """The version that is written."""
+        """The version that is written now."""
         return len(self.versions)
 
-    def check(self, found: Any) -> int:
-        """The version ``found`` if it can be read.
+    def check(self, version: Any) -> int:
+        """``version`` if it can be read.
 
-        Raises ``MadeLater`` for a later one, ``ValueError`` for any other.
+        Raises ``NewerVersion`` for a newer one, ``ValueError`` for anything else.
         """
-        if isinstance(found, int) and not isinstance(found, bool):
-            if found > self.current:
-                raise MadeLater(
-                    f"schema_version {quoted(found)}: a {self.name} made by a later slaw (this one"
-                    f" reads up to {self.current}); upgrade slaw to read it"
+        if isinstance(version, int) and not isinstance(version, bool):
+            if version > self.current:
+                raise NewerVersion(
+                    f"schema_version {quoted(version)}: a {self.name} made by a later slaw (this"
+                    f" one reads up to {self.current}); upgrade slaw to read it"
                 )
-            if found >= self.oldest:
-                return found
+            if version >= self.oldest:
+                return version
         reads = str(self.current)
         if self.oldest < self.current:
             reads = f"{self.oldest} to {self.current}"
-        raise ValueError(f"schema_version {quoted(found)}, expected {reads}")
+        raise ValueError(f"schema_version {quoted(version)}, expected {reads}")
 
     def stamp(self, fields: dict[str, Any]) -> dict[str, Any]:
         """``fields`` under the current version."""
         return {"schema_version": self.current, **fields}
 
 
-RECORD = Form(
+RECORD = FileSchema(
     "run record",
     (
         "with curve.jsonl beside it; from its middle on stacked",
         "digest of its content and curve; environment",
     ),
 )
-# Inside a record or plan a spec bears no number: theirs covers it.
-SPEC = Form("run spec", ("without a number of its own; from its middle on early_stop", "numbered"))
-RESOURCES = Form(
+# A spec inside a record or a plan has no number of its own: the file's covers it.
+SPEC = FileSchema(
+    "run spec", ("without a number of its own; from its middle on early_stop", "numbered")
+)
+RESOURCES = FileSchema(
     "resources file",
     ("without a number; from its middle on stack", "numbered; keep_weights, compiled"),
 )
-PLAN = Form(
+PLAN = FileSchema(
     "plan",
     (
         "stack in resources from its middle on",
         "keep_weights, compiled in resources; digest, config",
     ),
 )
-FIT = Form(
+FIT = FileSchema(
     "fit",
     (
         "the suite",
@@ -84,10 +91,10 @@ FIT = Form(
     ),
     oldest=4,
 )
-DATASET = Form("dataset", ("token shards, tokenizer and meta.json",))
-PROFILE = Form("device profile", ("speeds by size", "speed in fp32 beside"), oldest=2)
+DATASET = FileSchema("dataset", ("token shards, tokenizer and meta.json",))
+PROFILE = FileSchema("device profile", ("speeds by size", "speed in fp32 beside"), oldest=2)
 # Its number is the end of the file's magic word.
-CHECKPOINT = Form(
+CHECKPOINT = FileSchema(
     "checkpoint", ("checksummed header, then torch.save", "the curve and last norm as well")
 )
-EXPORT = Form("exported model", ("safetensors beside slaw.json",))
+EXPORT = FileSchema("exported model", ("safetensors beside slaw.json",))

@@ -22,16 +22,18 @@ from scaling_law.errors import ConfigError, PlanError, SlawError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint, RunRecord, read_curve, read_record
+from scaling_law.fit.laws import Law
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.session import known_laws
+from scaling_law.fit.split import Split
 from scaling_law.plan.device_profile import DeviceProfile, load_profile, profile_path
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.spec.run import Resources, RunSpec, resources_from_json, run_spec_from_json
 from scaling_law.train import checkpoint
-from scaling_law.versions import Form, MadeLater
+from scaling_law.versions import FileSchema, NewerVersion
 
 SAMPLES = Path(__file__).parent / "samples"
-FORMS = [value for value in vars(versions).values() if isinstance(value, Form)]
+SCHEMAS = [value for value in vars(versions).values() if isinstance(value, FileSchema)]
 
 # What each version is made of. A number here may change only with the version before it: give
 # ``scaling_law/versions.py`` a new one, add its sample, then freeze it here. (A version that no
@@ -55,10 +57,15 @@ MADE_OF: dict[str, tuple[type, ...]] = {
 }
 
 
+# What a fit's JSON holds in place of objects: the law's name and the split's figures.
+IN_JSON: dict[Any, Any] = {Law: str, Split | None: dict[str, float]}
+
+
 def fields_of(kind: Any, seen: list[str]) -> None:
-    """Names and types of a dataclass's fields, and of those within."""
+    """Names and types of a dataclass's fields, and of those within, as JSON holds them."""
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        hints = typing.get_type_hints(kind)
+        hints = typing.get_type_hints(kind, localns={"Law": Law})
+        hints = {name: IN_JSON.get(hint, hint) for name, hint in hints.items()}
         for field in dataclasses.fields(kind):
             # a class may move to another module: its file says the same
             hint = re.sub(r"scaling_law\.[\w.]*\.", "", str(hints[field.name]))
@@ -74,8 +81,8 @@ def test_fields_do_not_change_without_their_version(name):
     for kind in MADE_OF[name]:
         fields_of(kind, seen)
     listed = "\n".join(sorted(set(seen)))
-    form = next(form for form in FORMS if form.name == name)
-    now = (form.current, hashlib.sha256(listed.encode()).hexdigest()[:12])
+    schema = next(schema for schema in SCHEMAS if schema.name == name)
+    now = (schema.current, hashlib.sha256(listed.encode()).hexdigest()[:12])
     assert now == FROZEN[name], f"{name}: the version, a sample, and this table; fields:\n{listed}"
 
 
@@ -94,16 +101,16 @@ def test_a_checkpoint_and_a_dataset_hold_what_their_version_holds():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
-def test_only_whole_numbers_from_the_oldest_to_the_newest_are_read(form):
-    for version in range(form.oldest, form.current + 1):
-        assert form.check(version) == version
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
+def test_only_whole_numbers_from_the_oldest_to_the_newest_are_read(schema):
+    for version in range(schema.oldest, schema.current + 1):
+        assert schema.check(version) == version
     for bad in (None, 0, -1, "1", 1.0, True, [1]):
         with pytest.raises(ValueError, match="expected") as problem:
-            form.check(bad)
-        assert not isinstance(problem.value, MadeLater)
-    with pytest.raises(MadeLater, match=r"made by a later slaw.*upgrade"):
-        form.check(form.current + 1)
+            schema.check(bad)
+        assert not isinstance(problem.value, NewerVersion)
+    with pytest.raises(NewerVersion, match=r"made by a later slaw.*upgrade"):
+        schema.check(schema.current + 1)
 
 
 RECORDS = {
@@ -229,7 +236,7 @@ def test_what_a_later_slaw_wrote_is_refused_as_such(tmp_path):
         assert "delete" not in str(error) and len(error.lines) == 1
     data = json.loads((SAMPLES / "spec-2.json").read_text())
     for parse in (run_spec_from_json, resources_from_json):
-        with pytest.raises(MadeLater):
+        with pytest.raises(NewerVersion):
             parse({**data, "schema_version": 99})
 
 
@@ -243,10 +250,10 @@ def test_an_older_fit_is_not_misread(tmp_path):
 
 def test_every_form_that_is_kept_has_its_samples():
     there = {path.name.partition(".")[0] for path in SAMPLES.iterdir()}
-    for name, form in (
+    for name, schema in (
         ("record", versions.RECORD), ("spec", versions.SPEC), ("resources", versions.RESOURCES),
         ("plan", versions.PLAN), ("checkpoint", versions.CHECKPOINT),
         ("dataset", versions.DATASET), ("profile", versions.PROFILE),
     ):  # fmt: skip
-        wanted = {f"{name}-{version}" for version in range(1, form.current + 1)}
+        wanted = {f"{name}-{version}" for version in range(1, schema.current + 1)}
         assert wanted <= there, f"add a sample: {sorted(wanted - there)}"

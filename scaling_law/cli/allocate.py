@@ -14,35 +14,43 @@ from scaling_law.cli.options import (
     add_json_option,
     count,
     given,
+    hardware_of,
     size,
     whole,
 )
 from scaling_law.errors import EXIT_OK
 
 if TYPE_CHECKING:
-    from scaling_law.forecast.allocate import Allocated, Machine, Question
-    from scaling_law.forecast.session import FoundLaw
+    from scaling_law.forecast.allocate import AllocationAnswer
+    from scaling_law.forecast.scenario import Scenario
+    from scaling_law.forecast.session import SourcedLaw
 
 
 def _allocate(options: argparse.Namespace) -> int:
     from scaling_law.forecast import allocate, allocate_text
+    from scaling_law.forecast.session import find_laws
 
-    question, machine = _question(options), _machine(options)
-    laws = _laws(options)
+    asked = allocate.budget_or_loss(
+        flops=options.flops, target_loss=options.target_loss, dollars=options.dollars
+    )
+    hardware, scenario = hardware_of(options), _scenario(options)
+    laws = find_laws(options.law or [], options.results, table_settings(options))
 
-    def ask(found: FoundLaw) -> Allocated:
+    def ask(source: SourcedLaw) -> AllocationAnswer:
         return allocate.allocate(
-            found,
-            question,
-            machine,
-            template=found.template,
+            source,
+            asked,
+            hardware,
+            scenario,
+            template=source.template,
             rule=options.rule,
             level=options.level,
         )
 
     if len(laws) == 1:
-        made = ask(laws[0])
-        document, text = allocate_text.allocation_json(made), allocate_text.format_allocation(made)
+        answer = ask(laws[0])
+        document = allocate_text.allocation_json(answer)
+        text = allocate_text.format_allocation(answer)
     else:
         several = allocate.compare(laws, ask)
         document = allocate_text.comparison_json(*several)
@@ -51,33 +59,13 @@ def _allocate(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _laws(options: argparse.Namespace) -> list[FoundLaw]:
-    from scaling_law.forecast.session import find_laws
-
-    return find_laws(options.law or [], options.results, table_settings(options))
-
-
-def _machine(options: argparse.Namespace) -> Machine:
-    from scaling_law.forecast.allocate import Machine
-
-    return Machine(
-        gpu=options.gpu,
-        count=options.gpu_count,
-        price=options.gpu_price,
-        utilisation=options.mfu,
-    )
-
-
-def _question(options: argparse.Namespace) -> Question:
-    from scaling_law.forecast.allocate import Question
+def _scenario(options: argparse.Namespace) -> Scenario:
+    from scaling_law.forecast.scenario import Scenario
 
     memory = options.memory
-    if memory == 0:  # --memory alone
-        memory = _machine(options).memory_bytes
-    return Question(
-        flops=options.flops,
-        target_loss=options.target_loss,
-        dollars=options.dollars,
+    if memory == 0:  # --memory without a size
+        memory = hardware_of(options).memory_bytes
+    return Scenario(
         tokens_served=options.tokens_served,
         tokens_unique=options.unique_tokens,
         memory_bytes=memory,
@@ -86,23 +74,23 @@ def _question(options: argparse.Namespace) -> Question:
 
 
 def add(commands: Commands) -> None:
-    """Declare the commands of this file."""
+    """Add the commands of this file."""
     parser = commands.add_parser(
         "allocate",
-        help="what size and tokens for a budget, and what they take",
-        description="What size and tokens for a budget, under one law or several side by side: "
-        "the compute-optimal split or what service, repeated data and memory leave of it, a "
-        "concrete shape, batch and learning rate, device-hours, dollars and energy. What loss at "
-        "a given size: see `slaw extrapolate`.",
+        help="choose size and tokens for a budget, and say what they take",
+        description="Choose size and tokens for a budget, under one law or several side by side: "
+        "the compute-optimal split, or the best that service, repeated data and memory allow; a "
+        "concrete shape, batch and learning rate; device-hours, dollars and energy. For the loss "
+        "at a given size, see `slaw extrapolate`.",
     )
     budget = parser.add_argument_group("the budget (one of these)")
     budget.add_argument("--flops", type=count, metavar="C", help="training compute, as in 1e24")
     budget.add_argument("--target-loss", type=count, metavar="L", help="cheapest way to L nats")
     budget.add_argument("--dollars", type=count, metavar="X", help="US dollars, on --gpu")
     _add_limits(parser.add_argument_group("what limits the answer"))
-    machine = parser.add_argument_group("on what")
-    add_hardware_options(machine)
-    machine.add_argument("--gpu-count", type=whole, default=1, metavar="N", help="devices (1)")
+    hardware = parser.add_argument_group("on what hardware")
+    add_hardware_options(hardware)
+    hardware.add_argument("--gpu-count", type=whole, default=1, metavar="N", help="devices (1)")
     parser.add_argument(
         "--law",
         type=given,
@@ -124,14 +112,14 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         "--tokens-served",
         type=count,
         metavar="T",
-        help="over the model's life: a budget then pays for training and serving, a target loss is "
-        "reached with the least of both",
+        help="tokens served over the model's life: a budget then pays for training and serving, a "
+        "target loss is reached with the least of both",
     )
     group.add_argument(
         "--unique-tokens",
         type=count,
         metavar="U",
-        help="different tokens at hand; more are repeats, worth less (Muennighoff 2023)",
+        help="different tokens at hand; more are repeats and worth less (Muennighoff 2023)",
     )
     group.add_argument(
         "--memory",
@@ -139,7 +127,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const=0,
         metavar="SIZE",
-        help="must hold the model; without a size, that of the devices",
+        help="memory that must hold the model; without SIZE: that of the devices",
     )
     group.add_argument(
         "--memory-for", default="train", choices=("train", "serve"), help="what must fit (train)"
@@ -152,29 +140,30 @@ def _retrodict(options: argparse.Namespace) -> int:
 
     laws = find_laws(options.law or retrodict.DEFAULT_LAWS, options.results, None)
     if options.results and not options.law:
-        laws += find_laws([], options.results)  # beside the published ones, the fit's best
-    machine = _machine(options)
-    made = [retrodict.retrodict(law, model) for model in retrodict.MODELS for law in laws]
+        laws += find_laws([], options.results)  # the fit's best law besides the published ones
+    hardware = hardware_of(options)
+    models = [retrodict.retrodict(law, model) for model in retrodict.MODELS for law in laws]
     growth = {"hardware_growth": options.hardware_growth, "budget_growth": options.budget_growth}
     target, dollars = options.target_loss or retrodict.DEFAULT_TARGET_LOSS, options.dollars
-    arrivals = [retrodict.arrival(law, target, dollars, machine, **growth) for law in laws]
+    arrivals = [retrodict.arrival(law, target, dollars, hardware, **growth) for law in laws]
     if options.target_loss is not None:
         retrodict.refuse_unreachable(arrivals, target)
     if options.json:
-        print(json.dumps(retrodict.retrodictions_json(made, arrivals), indent=1, allow_nan=False))
+        document = retrodict.retrodictions_json(models, arrivals)
+        print(json.dumps(document, indent=1, allow_nan=False))
     else:
-        print(retrodict.format_retrodictions(made))
-        print("\n" + retrodict.format_arrivals(arrivals, target, dollars, machine))
+        print(retrodict.format_retrodictions(models))
+        print("\n" + retrodict.format_arrivals(arrivals, target, dollars, hardware))
     return EXIT_OK
 
 
 def _add_retrodict(commands: Commands) -> None:
     parser = commands.add_parser(
         "retrodict",
-        help="known models under each law, and when hardware reaches a loss",
-        description="GPT-3, Gopher, Chinchilla, PaLM and LLaMA under each law: what their compute "
-        "would buy, what their loss would need. Then what a loss costs, and in how many years a "
-        "budget buys it if trends went on.",
+        help="compare known models with each law, and say when hardware reaches a loss",
+        description="Compare GPT-3, Gopher, Chinchilla, PaLM and LLaMA with each law: what their "
+        "compute would buy, and what their loss would need. Then say what a loss costs, and in how "
+        "many years a budget buys it if trends go on.",
     )
     parser.add_argument(
         "--law",
@@ -187,7 +176,7 @@ def _add_retrodict(commands: Commands) -> None:
         "--results",
         type=given,
         metavar="DIR",
-        help="the sweep, or table, of a fitted law (results); without --law its best as well",
+        help="the sweep, or table, of a fitted law (results); without --law its best law as well",
     )
     trend = parser.add_argument_group("the trend")
     for name, default, metavar, words in (

@@ -1,4 +1,4 @@
-"""``slaw plan --target``: its options and what it does. ``cli.run`` declares ``plan``."""
+"""The options and the handler of ``slaw plan --target``; ``cli.run`` adds the command ``plan``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scaling_law.cli.options import (
     count,
     fraction,
     given,
+    hardware_of,
     whole,
 )
 from scaling_law.console import say
@@ -23,14 +24,14 @@ _ONLY_WITH_TARGET = ("flops", "dollars", "gpu", "gpu_price", "mfu", "write")
 PLAN_WORDS = (
     "Print what a config would run and cost. With a target and a budget (--time, --flops or"
     " --dollars): choose the sizes, horizons and seeds whose fit forecasts the target's loss"
-    " most sharply, from the config's smallest size up; its data, model, optimiser and device"
-    " are kept, its grid is not. Given a folder of runs instead of a config: the next batch"
-    " beside them. --memory stays a limit of all runs at once."
+    " most sharply, from the config's smallest size up; the config's data, model, optimiser and"
+    " device stay, its grid is replaced. Given a folder of runs instead of a config: choose the"
+    " next batch beside them. --memory stays a limit of all runs at once."
 )
 
 
 def chosen_words(options: argparse.Namespace) -> str:
-    """What a plan rests on where config or target were left out; empty with both."""
+    """What a plan assumes where the config or the target was left out; empty with both."""
     words = []
     if options.config is None and options.mode is None:
         words.append(f"no config given: {DEFAULT_MODE}; a YAML file or --mode names another")
@@ -61,13 +62,15 @@ def wants_design(options: argparse.Namespace) -> bool:
 
 
 def _is_sweep(path: str | None) -> bool:
-    """Whether a folder of runs was given rather than a config; asked of every ``slaw plan``, so
-    without what designs load."""
+    """Whether a folder of runs was given rather than a config.
+
+    Every ``slaw plan`` asks this, so it loads nothing that only designs need.
+    """
     return path is not None and Path(path).is_dir()
 
 
 def wants_rounds(options: argparse.Namespace) -> bool:
-    """Whether ``slaw run`` is to choose its runs. Raises ``ConfigError`` for a target without."""
+    """Whether ``slaw run`` chooses its runs. Raises ``ConfigError`` for a target without it."""
     if not options.adaptive:
         for name in (*_TARGETS, *_ONLY_WITH_TARGET, "width"):
             if getattr(options, name, None) is not None:
@@ -78,36 +81,40 @@ def wants_rounds(options: argparse.Namespace) -> bool:
     return bool(options.adaptive)
 
 
-def wanted_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
-    """The target and the budget that were typed."""
-    from scaling_law.design.propose import Wanted
+def goal_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """The target and the budget that were typed, and with --adaptive the width and the rounds."""
+    from scaling_law.design.propose import DesignGoal
     from scaling_law.design.session import budget_of
-    from scaling_law.forecast.target import Wish
+    from scaling_law.forecast.hardware import named_hardware
+    from scaling_law.forecast.target import Target
 
-    wish = Wish(
-        dollars=options.dollars,
-        gpu=options.gpu,
-        gpu_price=options.gpu_price,
-        utilisation=options.mfu,
-    )
     budget = budget_of(
-        time=options.time, flops=options.flops, dollars=options.dollars, device=wish.device
+        time=options.time,
+        flops=options.flops,
+        dollars=options.dollars,
+        hardware=named_hardware(hardware_of(options), dollars=options.dollars),
     )
-    target = {
-        "params": options.target,
-        "tokens": options.target_tokens,
-        "flops": options.target_flops,
-        "target_loss": options.target_loss,
-    }
-    return Wanted(target=target, budget=budget, level=options.level)
+    target = Target(
+        params=options.target,
+        tokens=options.target_tokens,
+        flops=options.target_flops,
+        target_loss=options.target_loss,
+    )
+    return DesignGoal(
+        target=target,
+        budget=budget,
+        level=options.level,
+        width_nats=getattr(options, "width", None),
+        rounds=getattr(options, "rounds", 1),
+    )
 
 
 def propose(options: argparse.Namespace, request: object) -> int:
-    """Choose runs, print them and keep them where asked."""
+    """Choose runs, print them, and save them where asked."""
     from scaling_law.design import session
     from scaling_law.design import text as design_text
 
-    proposal = session.design(request, wanted_of(options), say)  # type: ignore[arg-type]
+    proposal = session.design(request, goal_of(options), say)  # type: ignore[arg-type]
     written = Path(options.write) if options.write else None
     if written is not None:
         session.write(proposal, written)
@@ -125,23 +132,22 @@ def propose(options: argparse.Namespace, request: object) -> int:
 
 def adapt(options: argparse.Namespace, request: object) -> int:
     """Run, fit and choose again."""
-    from scaling_law.design.adaptive import Aim, run_adaptive
+    from scaling_law.design.adaptive import run_adaptive
 
     if options.dry_run:
         raise ConfigError("--dry-run with --adaptive: `slaw plan` with the same target shows it")
     if _is_sweep(options.config):
         raise ConfigError(
-            f"{options.config}: a folder; --adaptive takes the config (YAML file) it begins with,"
-            " and goes on when the same line is typed again"
+            f"{options.config}: a folder; --adaptive takes the config (YAML file) that it starts"
+            " from, and resumes when the same command runs again"
         )
     if options.width is None:
         raise ConfigError("--adaptive: give --width W, the interval's width in nats to stop at")
-    aim = Aim(wanted=wanted_of(options), width=options.width, rounds=options.rounds)
-    return run_adaptive(request, aim, say)  # type: ignore[arg-type]
+    return run_adaptive(request, goal_of(options), say)  # type: ignore[arg-type]
 
 
 def add_target_options(parser: argparse.ArgumentParser, title: str) -> None:
-    """What to forecast, and for how much."""
+    """Add the options for the target and the budget."""
     group = parser.add_argument_group(title)
     group.add_argument(
         "--target", type=count, metavar="N", help="parameters to forecast at, as in 175e9"
@@ -161,7 +167,7 @@ def add_target_options(parser: argparse.ArgumentParser, title: str) -> None:
 
 
 def add_adaptive_options(run: argparse.ArgumentParser) -> None:
-    """The options of ``slaw run`` that choose runs, round by round."""
+    """Add the options of ``slaw run`` that choose runs, round by round."""
     add_target_options(run, "with --adaptive: the target, and the budget of all rounds (--time)")
     run.add_argument(
         "--adaptive",
@@ -178,6 +184,6 @@ def add_adaptive_options(run: argparse.ArgumentParser) -> None:
 
 
 def add_plan_options(plan: argparse.ArgumentParser) -> None:
-    """The options of ``slaw plan`` that choose runs."""
+    """Add the options of ``slaw plan`` that choose runs."""
     add_target_options(plan, "choose the runs that forecast a target best")
-    plan.add_argument("--write", type=given, metavar="FILE", help="keep the chosen sweep as YAML")
+    plan.add_argument("--write", type=given, metavar="FILE", help="save the chosen sweep as YAML")

@@ -12,40 +12,40 @@ from scaling_law.cli.options import (
     add_hardware_options,
     count,
     given,
+    hardware_of,
 )
 from scaling_law.errors import EXIT_OK
 
 
 def _extrapolate(options: argparse.Namespace) -> int:
     from scaling_law.forecast import session
+    from scaling_law.forecast.budget import Budget
+    from scaling_law.forecast.hardware import named_hardware
+    from scaling_law.forecast.scenario import Scenario
+    from scaling_law.forecast.target import Target
 
-    targets = {
-        name: getattr(options, name) for name in ("params", "tokens", "flops", "target_loss")
-    }
-    result = session.forecast(
+    dollars = options.dollars
+    answer = session.forecast(
         law=options.law,
         results=options.results,
-        targets=targets,
+        target=Target(
+            params=options.params,
+            tokens=options.tokens,
+            flops=options.flops,
+            target_loss=options.target_loss,
+        ),
+        budget=None if dollars is None else Budget(unit="dollars", amount=dollars),
+        hardware=named_hardware(hardware_of(options), dollars=dollars),
+        scenario=Scenario(
+            tokens_per_param=options.tokens_per_param,
+            tokens_served=options.tokens_served,
+            tokens_unique=options.unique_tokens,
+        ),
         level=options.level,
         table=table_settings(options),
-        wish=_wish(options),
     )
-    print(json.dumps(result.to_json(), indent=1, allow_nan=False) if options.json else result.text)
+    print(json.dumps(answer.to_json(), indent=1, allow_nan=False) if options.json else answer.text)
     return EXIT_OK
-
-
-def _wish(options: argparse.Namespace):  # type: ignore[no-untyped-def]
-    from scaling_law.forecast.target import Wish
-
-    return Wish(
-        dollars=options.dollars,
-        gpu=options.gpu,
-        gpu_price=options.gpu_price,
-        utilisation=options.mfu,
-        tokens_per_param=options.tokens_per_param,
-        tokens_served=options.tokens_served,
-        tokens_unique=options.unique_tokens,
-    )
 
 
 def _hardware(options: argparse.Namespace) -> int:
@@ -57,13 +57,13 @@ def _hardware(options: argparse.Namespace) -> int:
 
 
 def add(commands: Commands) -> None:
-    """Declare the commands of this file."""
+    """Add the commands of this file."""
     more = commands.add_parser(
         "extrapolate",
         help="forecast a larger model from a fitted or published law",
-        description="What loss at a given size and tokens: forecast a larger model, with its "
-        "interval and how far beyond the data it stands. With --params alone: at that size's "
-        "compute-optimal tokens. What size and tokens for a budget: see `slaw allocate`.",
+        description="Forecast the loss of a larger model at a given size and tokens, with its "
+        "interval and its distance from the data. With --params alone: at that size's "
+        "compute-optimal tokens. For the size and tokens that a budget buys, see `slaw allocate`.",
     )
     more.add_argument("--params", type=count, metavar="N", help="model size, as in 175e9")
     more.add_argument("--tokens", type=count, metavar="D", help="training tokens, as in 1.4T")
@@ -74,7 +74,7 @@ def add(commands: Commands) -> None:
         ("--dollars", "X", "budget in US dollars, on --gpu"),
         ("--tokens-per-param", "R", "train at this ratio (over-trained, when above the optimum)"),
         ("--tokens-served", "T", "with --target-loss: cheapest to train and to serve T tokens"),
-        ("--unique-tokens", "U", "different tokens at hand; more are repeats, worth less"),
+        ("--unique-tokens", "U", "different tokens at hand; more are repeats and worth less"),
     ):
         group.add_argument(name, type=count, metavar=metavar, help=words)
     add_hardware_options(group)
@@ -89,7 +89,7 @@ def add(commands: Commands) -> None:
     hardware = commands.add_parser(
         "hardware",
         help="devices, their peaks, prices and sources; this machine as measured",
-        description="Print the devices that --gpu takes, with peaks, prices and sources, and what "
-        "was measured of this machine.",
+        description="Print the devices that --gpu takes, with peaks, prices and sources, and the "
+        "measurements of this machine.",
     )
     hardware.set_defaults(handler=_hardware)

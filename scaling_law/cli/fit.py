@@ -19,7 +19,7 @@ def _fit(options: argparse.Namespace) -> int:
         return _fit_by(options)
     if options.full:
         raise ConfigError("--full prints the whole fit of each arm of --by; give --by KEY as well")
-    suite, kept = session.fit_sources(
+    suite, saved = session.fit_sources(
         [Path(f) for f in options.sources],
         _fit_settings(options),
         table=table_settings(options),
@@ -38,7 +38,7 @@ def _fit(options: argparse.Namespace) -> int:
         if approaches is None
         else format_comparison(approaches, suite.settings.level)
     )
-    print(f"\nkept in {kept}" if kept else "\nnot kept: name a folder with --out DIR")
+    print(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
     return EXIT_OK
 
 
@@ -88,7 +88,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
-    """What ``add_table_options`` asked for."""
+    """The settings that ``add_table_options`` reads."""
     from scaling_law.fit.points.table import TableSettings, parse_columns
 
     return TableSettings(
@@ -118,14 +118,14 @@ def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
 
 
 def add(commands: Commands) -> None:
-    """Declare the commands of this file."""
+    """Add the commands of this file."""
     fit = commands.add_parser(
         "fit",
         help="fit scaling laws to finished runs",
         description="Fit Kaplan's, Chinchilla's and later laws to the annealed runs of a sweep, or "
-        "to a table of anybody's runs (CSV, TSV, JSON, JSONL, parquet), with intervals, checks and "
-        "every excluded run named. Several sweeps are fitted together where each is named, and "
-        "where all are of one recipe.",
+        "to a table of runs (CSV, TSV, JSON, JSONL, parquet), with intervals, checks and the name "
+        "of every excluded run. Several sweeps are fitted together when each is named and all are "
+        "of one recipe.",
     )
     add_fit_options(fit)
     fit.add_argument(
@@ -133,7 +133,7 @@ def add(commands: Commands) -> None:
         action="append",
         dest="laws",
         metavar="NAME",
-        help="fit this one too; again for more, as in broken, saturating:tokens",
+        help="fit this law too, as in broken, saturating:tokens; repeat for more",
     )
     fit.add_argument(
         "--by",
@@ -144,7 +144,7 @@ def add(commands: Commands) -> None:
     )
     fit.add_argument("--full", action="store_true", help="with --by: print each fit in full")
     fit.add_argument(
-        "--out", type=given, metavar="DIR", help="keep the fit there (the sweep's folder)"
+        "--out", type=given, metavar="DIR", help="save the fit there (the sweep's folder)"
     )
     fit.add_argument(
         "--compare",
@@ -158,14 +158,14 @@ def add(commands: Commands) -> None:
     check = commands.add_parser(
         "validate",
         help="hold runs out, predict them, and say how far a law may be trusted",
-        description="Leave out sizes, trunks, long and dear runs in turn, predict them from the "
-        "others, and score errors and the coverage of intervals.",
+        description="Hold out sizes, trunks, long runs and expensive runs in turn, predict them "
+        "from the others, and score errors and the coverage of intervals.",
     )
     add_fit_options(check)
     check.add_argument(
         "--law",
         type=given,
         metavar="NAME",
-        help="the law to score (the one that best predicts held-out runs)",
+        help="the law to score (the law that best predicts held-out runs)",
     )
     check.set_defaults(handler=_validate)

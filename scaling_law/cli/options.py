@@ -234,12 +234,12 @@ def _add_loss_options(fit: argparse.ArgumentParser) -> None:
         type=count,
         default=1e-3,
         metavar="D",
-        help="of huber_log: where it turns from squares to absolute values (1e-3)",
+        help="of huber_log: where it changes from squares to absolute values (1e-3)",
     )
 
 
 def add_fit_options(fit: argparse.ArgumentParser) -> None:
-    """What to fit, and how."""
+    """Add the options for what to fit, and how."""
     fit.add_argument(
         "sources",
         nargs="*",
@@ -265,13 +265,14 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         "--intervals",
         default="percentile",
         choices=("percentile", "studentised"),
-        help="(percentile, widened by Student's t with few trunks)",
+        help="how they are made: percentile, widened by Student's t when trunks are few, or "
+        "studentised, by the bootstrap-t (percentile)",
     )
     fit.add_argument(
         "--profile",
         action="append",
         metavar="PARAM",
-        help="profile likelihood of E or an exponent, by least squares in log loss (E)",
+        help="profile the likelihood of E or an exponent, by least squares in log loss (E)",
     )
     fit.add_argument(
         "--resamples", type=whole, default=1000, metavar="N", help="bootstrap resamples (1000)"
@@ -283,19 +284,19 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         "--keep",
         action="append",
         metavar="RULE",
-        help="leave nothing out by this rule: not_annealed, stopped_early, grown, duplicates, "
-        "repeats, batch, plateau or spike; recipes: fit runs of several as one",
+        help="leave no run out by this rule: not_annealed, stopped_early, grown, duplicates, "
+        "repeats, batch, plateau or spike; recipes: fit runs of several recipes as one",
     )
     add_json_option(fit)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
-    """For scripts."""
+    """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="one JSON document and nothing else")
 
 
 def add_forecast_options(parser: argparse.ArgumentParser) -> None:
-    """Whose fit a forecast or an allocation rests on, and how it is told."""
+    """Add the options for the fit that a forecast or an allocation uses, and for its output."""
     parser.add_argument(
         "--results",
         type=given,
@@ -309,8 +310,20 @@ def add_forecast_options(parser: argparse.ArgumentParser) -> None:
     add_json_option(parser)
 
 
+def hardware_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """The devices that ``add_hardware_options`` and ``--gpu-count`` describe."""
+    from scaling_law.forecast.hardware import Hardware
+
+    return Hardware(
+        gpu=options.gpu,
+        count=getattr(options, "gpu_count", 1),
+        dollars_per_hour=options.gpu_price,
+        utilisation=options.mfu,
+    )
+
+
 def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
-    """Which device a training run is counted in, with figures of one's own."""
+    """Add the options for the device that training is counted in, with the user's own figures."""
     parser.add_argument(
         "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
     )
@@ -326,7 +339,7 @@ def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
 
 
 def add_table_options(parser: argparse.ArgumentParser) -> None:
-    """How to read a table, and which runs to use."""
+    """Add the options for reading a table, and for choosing runs."""
     group = parser.add_argument_group("for a table (--where: also for a sweep)")
     group.add_argument(
         "--columns",

@@ -15,7 +15,7 @@ from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum
 from scaling_law.units import format_count
-from scaling_law.versions import DATASET, MadeLater
+from scaling_law.versions import DATASET, NewerVersion
 
 if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes none
     import numpy as np
@@ -197,7 +197,7 @@ def open_dataset(folder: Path) -> TextDataset:
     meta = checksum.read(path, _REMEDY)
     try:
         DATASET.check(meta.get("schema_version"))
-    except MadeLater as problem:
+    except NewerVersion as problem:
         raise ConfigError(f"{path}: {problem}") from None
     except ValueError as problem:
         raise ConfigError(f"{path}: {problem}; {_REMEDY}") from None

@@ -1,9 +1,9 @@
 """``slaw run --adaptive``: choose runs, train them, fit, and choose again.
 
-Each round's sweep is a file in the sweep's folder before its first run, so that a loop that was
-killed goes on where it was; beside them lie what was asked for and the target as the first round
-completed it. A size's compute-optimal tokens are another number in every fit: intervals of a loop
-are compared, so they are all for the tokens of the first round.
+The sweep of each round is written to the sweep's folder before its first run, so that a loop that
+was killed resumes where it stopped. The goal lies beside these files, with the target as the first
+round completed it: every fit gives a size other compute-optimal tokens, and intervals of different
+rounds only compare at the same tokens.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scaling_law.config.load import config_yaml
 from scaling_law.config.schema import NAME
-from scaling_law.design.candidates import Budget
-from scaling_law.design.propose import Before, Proposal, Wanted, budget_words, forecast_now, propose
-from scaling_law.design.session import before_of, next_batch
+from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, forecast_now, propose
+from scaling_law.design.session import fit_so_far, next_batch
 from scaling_law.design.text import target_words
 from scaling_law.errors import EXIT_OK, ConfigError, FitError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there
 from scaling_law.fit.result import Prediction
+from scaling_law.forecast.budget import Budget
+from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs, run_sweep
@@ -35,36 +35,19 @@ from scaling_law.units import count_of
 
 Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
-ROUNDS = 4
 # A remainder below this share of the budget buys no round.
 _LEAST_SHARE = 0.05
-_NOTED = 1.1  # times the planned seconds from which on it is said
-_REMEDY = "put it back from a copy, or begin again in another folder (--out)"
+_NOTED = 1.1  # runs that took this many times as long as planned are mentioned
+_REMEDY = "restore it from a copy, or start again in another folder (--out)"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Aim:
-    """``wanted`` target and whole budget; the ``width`` (nats, high minus low) to stop at, and the
-    most ``rounds`` to spend the budget in."""
+def run_adaptive(request: Request, goal: DesignGoal, say: Say, *, train: Train = run_sweep) -> int:
+    """Run rounds until the interval is narrow enough or the budget is spent; the exit code.
 
-    wanted: Wanted
-    width: float
-    rounds: int = ROUNDS
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.width) and self.width > 0):
-            raise ConfigError(f"--width is {self.width:g}, expected nats above 0")
-        if self.rounds < 1:
-            raise ConfigError(f"--rounds is {self.rounds}, expected at least 1")
-
-
-def run_adaptive(request: Request, aim: Aim, say: Say, *, train: Train = run_sweep) -> int:
-    """Rounds until the interval is as narrow as wanted or the budget is spent; the exit code.
-
-    Raises ``ConfigError`` when the folder holds a loop with another aim, ``FitError`` when no
-    round can be designed or the runs allow no forecast, as ``run_sweep`` otherwise.
+    Raises ``ConfigError`` when the folder holds a loop with another goal, ``FitError`` when no
+    round can be designed or the runs allow no forecast, else as ``run_sweep``.
     """
-    loop = _Loop(request, aim, say, train)
+    loop = _Loop(request, goal, say, train)
     number = loop.last_round()
     if number == 0:
         number = loop.first()
@@ -82,38 +65,39 @@ def run_adaptive(request: Request, aim: Aim, say: Say, *, train: Train = run_swe
 
 
 class _Loop:
-    """What the folder says, and what is decided next."""
+    """Reads the state of a loop from its folder and decides its rounds."""
 
-    def __init__(self, request: Request, aim: Aim, say: Say, train: Train) -> None:
-        self.request, self.aim, self.say, self.train = request, aim, say, train
+    def __init__(self, request: Request, goal: DesignGoal, say: Say, train: Train) -> None:
+        self.request, self.goal, self.say, self.train = request, goal, say, train
         self.config, self.profile, self.tokens = inputs(request, say)
         self.sweep = SweepDir(Path(request.out or f"results/{self.config.name}"))
-        self._fitted: tuple[int, Before] | None = None
+        self._fitted: tuple[int, FitSoFar] | None = None
         self._fixed: dict[str, float] | None = None  # the target, from the first round on
-        self._check_aim()
+        self._check_goal()
 
-    def _before(self, number: int) -> Before:
+    def _so_far(self, number: int) -> FitSoFar:
         """The fit after a round, made once."""
         if self._fitted is None or self._fitted[0] != number:
-            self._fitted = number, before_of(self.sweep)
+            self._fitted = number, fit_so_far(self.sweep)
         return self._fitted[1]
 
     def _asked(self) -> dict[str, Any]:
         return {
-            "target": {k: v for k, v in self.aim.wanted.target.items() if v is not None},
-            "budget": to_json(self.aim.wanted.budget),
-            "level": self.aim.wanted.level,
-            "width": self.aim.width,
-            "rounds": self.aim.rounds,
+            "target": self.goal.target.given,
+            "budget": to_json(self.goal.budget),
+            "level": self.goal.level,
+            "width": self.goal.width_nats,
+            "rounds": self.goal.rounds,
             "config": config_yaml(self.config),
         }
 
-    def _check_aim(self) -> None:
+    def _check_goal(self) -> None:
+        """Raises ``ConfigError`` where the folder holds another sweep or a loop of another goal."""
         if not self.sweep.adaptive.is_file():
             if self.sweep.plan.is_file():
                 raise ConfigError(
                     f"{self.sweep.path}: a sweep that was not begun with --adaptive; choose"
-                    f" another folder with --out, or its next batch with slaw plan"
+                    f" another folder with --out, or plan its next batch with slaw plan"
                     f" {self.sweep.path}"
                 )
             return
@@ -122,32 +106,31 @@ class _Loop:
         if other:
             raise ConfigError(
                 f"{self.sweep.path}: begun with another {', '.join(other)}"
-                f" ({self.sweep.adaptive.name}); type the same line again, or choose another"
+                f" ({self.sweep.adaptive.name}); run the same command again, or choose another"
                 " folder with --out"
             )
         self._fixed = known.get("fixed")
 
-    def _wanted(self) -> Wanted:
-        """What was asked for, its target as the first round fixed it."""
+    def _goal(self) -> DesignGoal:
+        """The goal, with its target as the first round fixed it."""
         if self._fixed is None:
-            return self.aim.wanted
-        return dataclasses.replace(self.aim.wanted, target=self._fixed)
+            return self.goal
+        return dataclasses.replace(self.goal, target=Target(**self._fixed))
 
     def _fix(self, target: Prediction) -> None:
-        """Hold on to the params and tokens of a target; a target loss is fixed as it is."""
-        if self.aim.wanted.target.get("target_loss") is not None:
+        """Fix the params and tokens of the target; a target loss stays as it is."""
+        if self.goal.target.target_loss is not None:
             return
         assert target.params is not None and target.tokens is not None, "propose completes it"
         self._fixed = {"params": target.params, "tokens": target.tokens}
         words = f"target of every round: {target_words(target)}"
-        asked = [value for value in self.aim.wanted.target.values() if value is not None]
-        if len(asked) == 1:
-            words += " (the best split by what is believed before any run; --target-tokens D"
+        if len(self.goal.target.given) == 1:
+            words += " (the best split that is expected before any run; --target-tokens D"
             words += " sets the tokens)"
         self.say(words)
 
     def last_round(self) -> int:
-        """The number of the last round decided; 0 before the first."""
+        """The number of the last round that was decided; 0 before the first."""
         number = 0
         while self.sweep.round_config(number + 1).is_file():
             number += 1
@@ -166,55 +149,56 @@ class _Loop:
         )
 
     def first(self) -> int:
-        """Decide the first round, from what is believed before any run."""
+        """Decide the first round, from the laws that are expected before any run."""
         config = self.config
         if re.fullmatch(NAME, folder := self.sweep.path.resolve().name):
             config = dataclasses.replace(config, name=folder)  # not another sweep of that config
         proposal = propose(config, self.profile, self._share(1), train_tokens=self.tokens)
-        self._fix(proposal.target)
+        self._fix(proposal.now)
         checksum.write(self.sweep.adaptive, {**self._asked(), "fixed": self._fixed})
         return self._decide(1, proposal)
 
     def forecast(self, number: int) -> Prediction | None:
-        """The interval now, said; None when it is as narrow as wanted."""
-        found = forecast_now(self._before(number), self._wanted())
-        if found.low_nats is None or found.high_nats is None:
+        """Report the interval after a round; None when it is narrow enough."""
+        now = forecast_now(self._so_far(number), self._goal())
+        if now.low_nats is None or now.high_nats is None:
             raise FitError(f"{self.sweep.path}: the fit gives no interval; see slaw fit")
-        width = found.high_nats - found.low_nats
+        width, enough = now.high_nats - now.low_nats, self.goal.width_nats
+        wanted = "" if enough is None else f" (wanted {enough:g})"
         self.say(
-            f"round {number}: {found.low_nats:.3f} to {found.high_nats:.3f} nats at"
-            f" {target_words(found)}, width {width:.3g} (wanted {self.aim.width:g});"
-            f" law {found.law}; {budget_words(self._budget(self._spent(number)))} of"
-            f" {budget_words(self.aim.wanted.budget)} spent"
+            f"round {number}: {now.low_nats:.3f} to {now.high_nats:.3f} nats at"
+            f" {target_words(now)}, width {width:.3g}{wanted};"
+            f" law {now.law}; {self._budget(self._spent(number)).text} of"
+            f" {self.goal.budget.text} spent"
         )
         if (slow := self._slowness(number)) > _NOTED:
             self.say(
                 f"the runs took {slow:.2g} times as long as planned (a busy machine, or one that"
-                " was measured idle): a round that has begun is finished, and later ones are"
+                " was measured idle): the current round goes on to its end, and later ones are"
                 " planned at this pace"
             )
-        if found.refused:
-            self.say(found.refused)
-        if width <= self.aim.width:
+        if now.refused:
+            self.say(now.refused)
+        if enough is not None and width <= enough:
             self.say(f"the interval is as narrow as wanted; next: slaw fit {self.sweep.path}")
             return None
-        return found
+        return now
 
     def next(self, number: int) -> int:
         """Decide the next round; 0 when the budget allows none."""
         following = f"next: slaw fit {self.sweep.path}"
-        whole = self.aim.wanted.budget.amount
+        whole = self.goal.budget.amount
         if whole - self._spent(number) < _LEAST_SHARE * whole:
             self.say(f"the budget is spent; {following}")
             return 0
-        if number >= self.aim.rounds:
-            self.say(f"{count_of(number, 'round')} of {self.aim.rounds} done; {following}")
+        if number >= self.goal.rounds:
+            self.say(f"{count_of(number, 'round')} of {self.goal.rounds} done; {following}")
             return 0
-        # the later rounds are configured as the first: one batch, one text
+        # the later rounds are configured as the first one: one batch, one text
         base = Request(config=self.request.config, device=self.request.device)
         try:
             proposal = next_batch(
-                base, self._share(number + 1), self.sweep, self._before(number), self.say
+                base, self._share(number + 1), self.sweep, self._so_far(number), self.say
             )
         except FitError as problem:
             self.say(f"no further round: {problem}; {following}")
@@ -222,9 +206,9 @@ class _Loop:
         return self._decide(number + 1, proposal)
 
     def _decide(self, number: int, proposal: Proposal) -> int:
-        """Write a round down; its YAML last, for that is what decides it.
+        """Write a round to the folder; its YAML comes last, because its presence decides the round.
 
-        Another loop on the folder may have decided it meanwhile: then that holds.
+        Where another loop on the folder has decided the round meanwhile, that decision stays.
         """
         if self.sweep.round_config(number).is_file():
             return number
@@ -235,37 +219,39 @@ class _Loop:
         slow = self._slowness(number - 1)
         self.say(
             f"round {number}: {len(proposal.chosen)} runs,"
-            f" {budget_words(self._budget(cost[self.aim.wanted.budget.unit] * slow))}; expected"
+            f" {self._budget(cost[self.goal.budget.unit] * slow).text}; expected"
             f" {low or math.nan:.3f} to {high or math.nan:.3f} nats at"
-            f" {target_words(proposal.target)}"
+            f" {target_words(proposal.now)}"
         )
         return number
 
-    def _share(self, number: int) -> Wanted:
-        """What is left, shared evenly among the rounds to come."""
-        whole = self.aim.wanted.budget
+    def _share(self, number: int) -> DesignGoal:
+        """The goal with this round's share of the budget that is left, the same for each round."""
+        whole = self.goal.budget
         left = whole.amount - self._spent(number - 1)
-        share = left / (self.aim.rounds - number + 1) / self._slowness(number - 1)
+        share = left / (self.goal.rounds - number + 1) / self._slowness(number - 1)
         budget = Budget(unit=whole.unit, amount=share)
-        return dataclasses.replace(self._wanted(), budget=budget)
+        return dataclasses.replace(self._goal(), budget=budget)
 
     def _budget(self, amount: float) -> Budget:
-        return Budget(unit=self.aim.wanted.budget.unit, amount=amount)
+        return Budget(unit=self.goal.budget.unit, amount=amount)
 
     def _spent(self, rounds: int) -> float:
-        """What the rounds so far cost, in the budget's unit: as planned, or as taken if more."""
+        """What the rounds cost in the budget's unit: as planned, or as measured if that is more."""
         return self._planned(rounds) * self._slowness(rounds)
 
     def _slowness(self, rounds: int) -> float:
-        """How many times as long as planned the rounds so far took; 1 if no longer, and of FLOPs,
-        which do not depend on the machine."""
+        """How many times as long as planned the rounds took; 1 if no longer.
+
+        It is 1 for a budget in FLOPs, which do not depend on the machine.
+        """
         planned = self._planned(rounds)
-        if self.aim.wanted.budget.unit != "seconds" or not planned:
+        if self.goal.budget.unit != "seconds" or not planned:
             return 1.0
         return max(1.0, self._seconds_taken() / planned)
 
     def _planned(self, rounds: int) -> float:
-        unit, total = self.aim.wanted.budget.unit, 0.0
+        unit, total = self.goal.budget.unit, 0.0
         for number in range(1, rounds + 1):
             path = self.sweep.round_cost(number)
             cost = checksum.read(path, _REMEDY)
@@ -276,6 +262,6 @@ class _Loop:
         return total
 
     def _seconds_taken(self) -> float:
-        """By the runs' own clocks, spread over the slots."""
+        """The seconds that the runs measured, spread over the slots."""
         records = [record_if_there(run_dir) for run_dir in self.sweep.run_dirs()]
         return sum(record.seconds for record in records if record) / self.profile.slots

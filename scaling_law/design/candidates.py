@@ -1,28 +1,38 @@
-"""What a budget could buy: sizes and horizons about a config's grid, with the plan's own costs."""
+"""What a budget could buy: sizes and horizons around a config's grid, at the plan's own costs.
+
+``Catalog`` numbers these candidates and the runs that are trained already in one list, for the
+search.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from scaling_law.config.load import SweepConfig
 from scaling_law.config.schema import GridEntry, Limits
+from scaling_law.design.search import Costs, SearchSpace, Trunks
+from scaling_law.design.variance import Runs
 from scaling_law.errors import ConfigError, FitError, PlanError
+from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.forecast.budget import Budget
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.grid import expand, rule_choice, size_name
 from scaling_law.plan.plan import Plan, make_plan
 from scaling_law.spec.architectures import architecture_of, sized, template_of
-from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.counts import count_params, flops_per_token, train_flops
 from scaling_law.spec.run import Model
 from scaling_law.spec.values import MAX_PARAMS
 from scaling_law.units import format_count
 
-UNITS = ("seconds", "flops")
-# Tokens per matmul parameter of a candidate; below, runs hardly leave the warm-up, and no law
-# for the end of training speaks of them.
+# Tokens per matmul parameter of a candidate. Below, runs hardly leave the warm-up, where no law
+# for the end of training holds.
 LEAST_RATIO, MOST_RATIO = 2.0, 300.0
 SIZE_STEP, HORIZON_STEP = 1.5, 2.0
 MOST_SIZES, MOST_HORIZONS = 16, 10
@@ -32,23 +42,18 @@ _LEAST_STEPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
-    """``amount`` of ``unit``: seconds of the device, all its slots together, or exact FLOPs."""
-
-    unit: str
-    amount: float
-
-    def __post_init__(self) -> None:
-        assert self.unit in UNITS, self.unit
-
-
-@dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One run that could be bought: ``tokens`` of a ``size``.
+    """One run that could be bought.
 
-    ``horizon`` counts the common ladder of tokens; ``single`` its cost alone, else ``trunk`` up
-    to its branch point and ``branch`` for the cooldown, all in the budget's unit (seconds of one
-    slot).
+    Costs are in the budget's unit, in seconds of one slot.
+
+    ``size``: name of its size.
+    ``model``: its shape.
+    ``tokens``: its horizon in tokens.
+    ``horizon``: the number of that horizon on the common ladder.
+    ``single``: cost of the run trained alone.
+    ``trunk``: cost of its trunk up to the branch point.
+    ``branch``: cost of its cooldown from there.
     """
 
     size: str
@@ -62,9 +67,11 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidates:
-    """All that could be bought, sizes rising and horizons rising within a size.
+    """The runs that a budget could buy.
 
-    ``config`` is what the runs share (one batch for all); ``left_out`` says what cannot be run.
+    ``config``: what the runs share, with one batch for all of them.
+    ``runs``: the candidates, by rising size and by rising horizon within a size.
+    ``left_out``: what cannot be run, and why.
     """
 
     config: SweepConfig
@@ -74,7 +81,7 @@ class Candidates:
     def config_of(
         self, entries: Sequence[tuple[Model, Sequence[float], Sequence[int]]]
     ) -> SweepConfig:
-        """The config whose grid are these (model, tokens, seeds)."""
+        """The config with these (model, tokens, seeds) as its grid."""
         grid = tuple(_entry(model, tokens, seeds) for model, tokens, seeds in entries)
         return dataclasses.replace(self.config, grid=grid)
 
@@ -87,12 +94,12 @@ def candidates(
     train_tokens: int | None,
     models: Sequence[Model] = (),
 ) -> Candidates:
-    """Sizes from the config's smallest up, horizons of ``LEAST_RATIO`` to ``MOST_RATIO`` tokens a
-    parameter, what the budget, the corpus and the memory allow of them.
+    """The runs that the budget, the corpus and the memory allow.
 
-    ``models`` are offered as well (sizes that are there already). ``train_tokens`` as in
-    ``make_plan``. Raises ``PlanError`` for a config that cannot be planned, ``FitError`` when the
-    budget allows no run.
+    Sizes go from the config's smallest up, horizons from ``LEAST_RATIO`` to ``MOST_RATIO`` tokens a
+    parameter. ``models`` are offered as well: the sizes that are trained already. ``train_tokens``
+    is as in ``make_plan``. Raises ``PlanError`` for a config that cannot be planned, ``FitError``
+    when the budget allows no run.
     """
     if config.crossed:
         raise ConfigError(
@@ -137,28 +144,28 @@ def _sizes(
     """Models from the smallest of ``own`` up, a factor of ``SIZE_STEP`` apart or more."""
     smallest = min(own, key=lambda model: count_params(model).non_embedding)
     low = count_params(smallest).non_embedding
-    found: dict[Model, None] = {model: None for model in more if model.n_ctx == smallest.n_ctx}
-    found[smallest] = None
+    models: dict[Model, None] = {model: None for model in more if model.n_ctx == smallest.n_ctx}
+    models[smallest] = None
     template = template_of(smallest)
     if architecture_of(smallest).shape_for is None:
         raise PlanError(
             f"no sizes to propose: the architecture {template.architecture.name} has no rule that"
             " gives a parameter count its shape"
         )
-    wanted, larger = float(low), list[Model]()
-    while (wanted := wanted * SIZE_STEP) < MAX_PARAMS:
+    params, larger = float(low), list[Model]()
+    while (params := params * SIZE_STEP) < MAX_PARAMS:
         try:
-            model = sized(wanted, "non_embedding", template)
+            model = sized(params, "non_embedding", template)
         except ValueError:
-            continue  # no shape near: the ladder has a gap there
+            continue  # no shape is near: the ladder has a gap there
         tokens = 2 * LEAST_RATIO * count_params(model).matmul
         if _cost(model, tokens, profile, budget) > 0.5 * budget.amount:
             break
         larger.append(model)
     every = max(1, math.ceil(len(larger) / MOST_SIZES))
-    found |= dict.fromkeys(larger[::-1][::every][::-1])
+    models |= dict.fromkeys(larger[::-1][::every][::-1])
     apart: list[Model] = []
-    for model in sorted(found, key=lambda m: (count_params(m).matmul, size_name(m))):
+    for model in sorted(models, key=lambda m: (count_params(m).matmul, size_name(m))):
         known = model in more or model == smallest
         near = apart and count_params(model).matmul < 1.15 * count_params(apart[-1]).matmul
         if near and not known:
@@ -170,26 +177,26 @@ def _sizes(
 
 
 def _cost(model: Model, tokens: float, profile: DeviceProfile, budget: Budget) -> float:
-    """Roughly what a run costs: before there is a plan."""
+    """The rough cost of a run, before there is a plan."""
     if budget.unit == "seconds":
         return profile.seconds(model, tokens)
     return flops_per_token(model) * tokens
 
 
 def _ladder(smallest_params: float, most_tokens: float) -> list[float]:
-    """Tokens of the horizons that sizes share, in three digits."""
+    """Tokens of the horizons that the sizes share, rounded to three digits."""
     tokens = 2 * LEAST_RATIO * smallest_params
-    found: list[float] = []
-    while tokens <= most_tokens and len(found) < 60:
-        found.append(float(f"{tokens:.3g}"))
+    ladder: list[float] = []
+    while tokens <= most_tokens and len(ladder) < 60:
+        ladder.append(float(f"{tokens:.3g}"))
         tokens *= HORIZON_STEP
-    if not found:
+    if not ladder:
         raise PlanError(
             f"the corpus allows {format_count(most_tokens)} tokens (data.max_epochs), fewer than"
             f" the smallest model's parameters ({format_count(smallest_params)});"
             " take a larger corpus"
         )
-    return found
+    return ladder
 
 
 def _horizons(model: Model, ladder: Sequence[float]) -> Iterator[float]:
@@ -199,9 +206,9 @@ def _horizons(model: Model, ladder: Sequence[float]) -> Iterator[float]:
 
 
 def _one_batch(config: SweepConfig, sizes: Sequence[Model], ladder: Sequence[float]) -> SweepConfig:
-    """One batch for all sizes where the config leaves it to its rule.
+    """The config with one batch for all sizes, where it leaves the batch to its rule.
 
-    The rule's steps from size to size and with the horizons chosen would show in the law.
+    A rule changes the batch from size to size and with the horizons, and the law would show it.
     """
     if config.optim.batch_tokens is not None:
         return config
@@ -213,7 +220,7 @@ def _one_batch(config: SweepConfig, sizes: Sequence[Model], ladder: Sequence[flo
 
 
 def _possible(config: SweepConfig, model: Model, horizons: list[float]) -> list[float]:
-    """The horizons that leave steps enough, and room for the warm-up."""
+    """The horizons with enough steps, and with room for the warm-up."""
     batch = config.optim.batch_tokens
     assert batch is not None, "set by _one_batch"
     left = [d for d in horizons if d >= _LEAST_STEPS * batch]
@@ -229,7 +236,7 @@ def _possible(config: SweepConfig, model: Model, horizons: list[float]) -> list[
 
 @lru_cache(maxsize=4096)
 def name_of(model: Model) -> str:
-    """The named scale of this shape, else the name that the grid gives it."""
+    """The name of this shape's scale, else the name that the grid gives it."""
     part, template = architecture_of(model), template_of(model)
     names = (name for name, shape in part.scales.items() if part.make(template, shape) == model)
     return next(names, size_name(model))
@@ -242,7 +249,7 @@ def _entry(model: Model, tokens: Sequence[float], seeds: Sequence[int]) -> GridE
 
 
 def _priced(plan: Plan, budget: Budget, ladder: Sequence[float]) -> Iterator[Candidate]:
-    """Every annealed run of a plan of one trunk a size, with its costs."""
+    """The annealed runs of a plan with one trunk a size, with their costs."""
     trunks = {run.run_id: run for run in plan.runs if run.spec.kind == "trunk"}
     for run in plan.runs:
         if run.run_id in trunks:
@@ -269,3 +276,85 @@ def _priced(plan: Plan, budget: Budget, ladder: Sequence[float]) -> Iterator[Can
             trunk=way if shares else 0.0,
             branch=cooldown if shares else way + cooldown,
         )
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The candidates and the runs that are trained already, numbered in one list of n.
+
+    ``offers``: the candidates, which come first.
+    ``runs``: params and tokens of all.
+    ``flops``: exact FLOPs of each, as the fit of a sweep counts them [n].
+    ``costs``: what each costs; 0 for a run that is trained already.
+    ``space``: what the search chooses from.
+    ``seeds_taken``: name of a size -> seeds of its trained trunks.
+    """
+
+    offers: tuple[Candidate, ...]
+    runs: Runs
+    flops: Floats
+    costs: Costs
+    space: SearchSpace
+    seeds_taken: Mapping[str, frozenset[int]]
+
+
+def catalog_of(
+    offer: Candidates,
+    convention: str,
+    points: FitPoints | None = None,
+    models: Mapping[str, Model] | None = None,
+) -> Catalog:
+    """The catalog of the candidates, and of the trained runs.
+
+    Parameters are counted by ``convention``. ``points`` are the trained runs, ``models`` the shapes
+    of their sizes by name.
+    """
+    runs = offer.runs
+    params = [float(count_params(run.model).by(convention)) for run in runs]
+    tokens = [run.tokens for run in runs]
+    flops = [train_flops(run.model, run.tokens) for run in runs]
+    offered = list(dict.fromkeys(run.model for run in runs))
+    of_size = tuple(tuple(i for i, r in enumerate(runs) if r.model == m) for m in offered)
+    horizon = [run.horizon for run in runs]
+    there: dict[int, Trunks] = {}
+    taken: dict[str, frozenset[int]] = {}
+    if points is not None:
+        known = models or {}
+        place_of = {name_of(m): i for i, m in enumerate(offered)}
+        groups: dict[str, list[int]] = {}
+        for row, name in enumerate(points.cluster):
+            groups.setdefault(name, []).append(row)
+        extra: dict[str, int] = {}
+        for rows in groups.values():
+            size = points.size[rows[0]]
+            shape = name_of(known[size]) if size in known else size
+            beyond = len(offered) + extra.setdefault(shape, len(extra))
+            first = len(params)
+            params += [float(points.params[row]) for row in rows]
+            tokens += [float(points.tokens[row]) for row in rows]
+            flops += [float(points.flops[row]) for row in rows]
+            horizon += [_nearest_horizon(points.tokens[row], runs) for row in rows]
+            place = place_of.get(shape, beyond)
+            trunk = tuple(range(first, first + len(rows)))
+            there[place] = (*there.get(place, ()), trunk)
+            taken[shape] = taken.get(shape, frozenset()) | {points.seed[row] for row in rows}
+    trained = np.zeros(len(params) - len(runs))
+    costs = Costs(
+        **{
+            name: np.concatenate([[getattr(run, name) for run in runs], trained])
+            for name in ("single", "trunk", "branch")
+        }
+    )
+    return Catalog(
+        offers=runs,
+        runs=Runs(np.array(params), np.array(tokens)),
+        flops=np.array(flops),
+        costs=costs,
+        space=SearchSpace(of_size, tuple(horizon), there),
+        seeds_taken=taken,
+    )
+
+
+def _nearest_horizon(tokens: float, runs: Sequence[Candidate]) -> int:
+    """The horizon of the common ladder nearest to ``tokens``."""
+    return min(runs, key=lambda run: abs(math.log(run.tokens / tokens))).horizon

@@ -1,7 +1,7 @@
 """What ``slaw plan --target`` does: the sweep that makes a forecast sharpest for a budget.
 
-Candidates with their costs (``candidates``), what is believed of the losses (``design.prior``), the
-search (``design.search``), and the chosen runs as a config and its plan.
+The search (``design.search``) chooses among candidates with their costs (``design.candidates``)
+under the laws that may hold (``design.prior``); the chosen runs become a config and its plan.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ from typing import Any
 import numpy as np
 
 from scaling_law.config.load import SweepConfig, config_yaml
-from scaling_law.design.candidates import Budget, Candidates, candidates, name_of
-from scaling_law.design.catalog import Board, board_of
+from scaling_law.design.candidates import Candidates, Catalog, candidates, catalog_of, name_of
 from scaling_law.design.prior import Prior, prior_from_fits, prior_of
-from scaling_law.design.search import Guards, Search, State
+from scaling_law.design.search import Design, Minimums, Search
 from scaling_law.design.simulate import expected_fits
-from scaling_law.design.variance import Beliefs, Noise, Runs, believe
+from scaling_law.design.variance import Noise, Posterior, Runs, posterior_of
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws
+from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, make_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.spec.counts import CONVENTIONS, count_params
 from scaling_law.spec.run import Model
-from scaling_law.units import format_count, format_seconds
+from scaling_law.units import format_count
 
-# So many times smaller than the smallest run, a target is thought to be a slip.
+# A target this many times smaller than the smallest run is taken for a slip.
 _FAR_BELOW = 10.0
-# What slots cannot share evenly: the first allowance is so much of slots x time.
+# Runs do not fill slots evenly: the first allowance is this share of slots x time.
 _PACKED = 0.9
 _TRIES = 5
 _SAME = 1e-3
@@ -44,24 +45,43 @@ LEVEL = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """The forecast to sharpen: ``target`` as ``extrapolate`` takes it (params, tokens, flops,
-    target_loss; None where not given), and the budget of the runs to choose."""
+class DesignGoal:
+    """The forecast to make sharp, and what may be spent on it.
 
-    target: Mapping[str, Any]
+    ``target``: where to forecast.
+    ``budget``: for the runs of all rounds.
+    ``level``: confidence level of the forecast's interval.
+    ``width_nats``: the interval's width to stop at, in nats; None: spend the budget.
+    ``rounds``: the most rounds of runs to spend the budget in.
+    """
+
+    target: Target
     budget: Budget
     level: float = LEVEL
+    width_nats: float | None = None
+    rounds: int = 1
 
     def __post_init__(self) -> None:
-        if not any(value is not None for value in self.target.values()):
+        if not self.target.given:
             raise ConfigError(
                 "no target: give --target N (parameters), --target-flops or --target-loss"
             )
+        width = self.width_nats
+        if width is not None and not (math.isfinite(width) and width > 0):
+            raise ConfigError(f"--width is {width:g}, expected nats above 0")
+        if self.rounds < 1:
+            raise ConfigError(f"--rounds is {self.rounds}, expected at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Before:
-    """What is there already: the fit so far, its points, and the models of their sizes."""
+class FitSoFar:
+    """What the finished runs of a sweep say.
+
+    ``known``: the laws fitted to them.
+    ``points``: the runs as points.
+    ``models``: the shapes of their sizes, by name.
+    ``origin``: where they come from, in words.
+    """
 
     known: KnownLaws
     points: FitPoints
@@ -70,7 +90,7 @@ class Before:
 
     @property
     def fit(self) -> FitResult:
-        """The law to forecast with. Raises ``FitError`` when there is none that may be used."""
+        """The law to forecast with. Raises ``FitError`` when none may be extrapolated."""
         name = self.known.best_law
         if name not in self.known.laws or self.known.laws[name].status != "converged":
             why = self.known.laws[name].message if name in self.known.laws else "none was fitted"
@@ -83,8 +103,19 @@ class Before:
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenRun:
-    """An annealed run of the design; ``gain_frac``: how much larger the forecast's variance
-    would be without it, as a share. Counts of params by convention."""
+    """An annealed run of the design.
+
+    ``label``: the run's label.
+    ``seed``: its seed.
+    ``params_non_embedding``: parameters by that convention.
+    ``params_matmul``: parameters by that convention.
+    ``params_total``: parameters by that convention.
+    ``tokens``: training tokens.
+    ``tokens_per_param``: tokens over the parameters that the law counts.
+    ``flops``: exact FLOPs of the run alone.
+    ``seconds``: estimated seconds.
+    ``gain_frac``: how much larger the forecast's variance would be without it, as a share.
+    """
 
     label: str
     seed: int
@@ -100,17 +131,29 @@ class ChosenRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Proposal:
-    """The chosen sweep, and what it is expected to tell.
+    """The chosen sweep, and the forecast that is expected of it.
 
-    ``before`` and ``after``: (low, high) of the target's loss in nats at the level; ``after``
-    is the expected fit's own forecast. ``before_alone`` and ``alone``: by its law without rivals.
+    ``config``: the sweep's config.
+    ``plan``: its plan.
+    ``goal``: what it was chosen for.
+    ``chosen``: its annealed runs.
+    ``now``: the forecast at the target before these runs.
+    ``before``: (low, high) of the target's loss in nats before them, over all laws.
+    ``before_alone``: the same by the law to forecast with alone.
+    ``before_from``: where these come from, in words.
+    ``after``: the forecast that is expected after the runs.
+    ``alone``: (low, high) of it by its law alone.
+    ``prior``: the laws that it was chosen under.
+    ``noise``: the noise that it was chosen under.
+    ``candidates``: number of runs to choose from.
+    ``notes``: what could not be run, and why.
     """
 
     config: SweepConfig
     plan: Plan
-    wanted: Wanted
+    goal: DesignGoal
     chosen: tuple[ChosenRun, ...]
-    target: Prediction
+    now: Prediction
     before: tuple[float, float]
     before_alone: tuple[float, float]
     before_from: str
@@ -125,21 +168,20 @@ class Proposal:
     def yaml(self) -> str:
         """The config as ``slaw run`` takes it."""
         low, high = self.after.low_nats, self.after.high_nats
-        asked = {k: v for k, v in self.wanted.target.items() if v is not None}
-        words = ", ".join(f"{name} {value:g}" for name, value in asked.items())
+        words = ", ".join(f"{name} {value:g}" for name, value in self.goal.target.given.items())
         return (
-            f"# chosen by `slaw plan` for {words}, budget {budget_words(self.wanted.budget)}:\n"
-            f"# expected {100 * self.wanted.level:g}% interval there {low:.3g} to {high:.3g} nats\n"
+            f"# chosen by `slaw plan` for {words}, budget {self.goal.budget.text}:\n"
+            f"# expected {100 * self.goal.level:g}% interval there {low:.3g} to {high:.3g} nats\n"
             f"{config_yaml(self.config)}"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
-        found: dict[str, Any] = finite_json({
-            "target": {k: getattr(self.target, k) for k in ("params", "tokens", "flops")},
-            "budget": dataclasses.asdict(self.wanted.budget),
-            "level": self.wanted.level,
-            "prior": {"laws": list(self.prior.laws), "truths": len(self.prior.truths),
+        document: dict[str, Any] = finite_json({
+            "target": {k: getattr(self.now, k) for k in ("params", "tokens", "flops")},
+            "budget": dataclasses.asdict(self.goal.budget),
+            "level": self.goal.level,
+            "prior": {"laws": list(self.prior.laws), "truths": len(self.prior.planted),
                       "origin": self.prior.origin},
             "noise": dataclasses.asdict(self.noise),
             "before_nats": list(self.before),
@@ -156,58 +198,54 @@ class Proposal:
             "candidates": self.candidates,
             "notes": list(self.notes),
         })  # fmt: skip
-        return found
-
-
-def budget_words(budget: Budget) -> str:
-    """``4h00m`` or ``1e+15 FLOPs``."""
-    if budget.unit == "seconds":
-        return format_seconds(budget.amount)
-    return f"{format_count(budget.amount)} FLOPs"
+        return document
 
 
 def propose(
     config: SweepConfig,
     profile: DeviceProfile,
-    wanted: Wanted,
+    goal: DesignGoal,
     *,
     train_tokens: int | None = None,
-    before: Before | None = None,
+    so_far: FitSoFar | None = None,
 ) -> Proposal:
-    """Choose the runs. Raises ``FitError`` for a target or budget no design can serve,
-    ``ConfigError`` for a malformed target, ``PlanError`` for a config that cannot be planned."""
+    """Choose the runs.
+
+    Raises ``FitError`` for a target or budget that no design can serve, ``ConfigError`` for a
+    target that the law cannot read, ``PlanError`` for a config that cannot be planned.
+    """
     offer = candidates(
         config,
         profile,
-        wanted.budget,
+        goal.budget,
         train_tokens=train_tokens,
-        models=tuple(before.models.values()) if before else (),
+        models=tuple(so_far.models.values()) if so_far else (),
     )
-    convention = _convention(before)
-    board = board_of(
-        offer, convention, before.points if before else None, before.models if before else {}
+    convention = _convention(so_far)
+    catalog = catalog_of(
+        offer, convention, so_far.points if so_far else None, so_far.models if so_far else {}
     )
-    prior = _prior(board, before)
-    noise = _noise(before)
-    target = _target(wanted, prior, board, before, noise, convention)
-    _refuse_within(target, wanted, offer, profile)
-    assert target.params is not None and target.tokens is not None
-    beliefs = believe(prior.truths, board.runs, (target.params, target.tokens), noise)
-    search = Search(beliefs, board.costs, board.choices, _guards(board))
-    state, chosen_config, plan = _fitting(search, offer, board, wanted, profile, train_tokens)
-    fits = _expected(prior, board, state, noise, convention, before)
-    after = _forecast(fits, prior, noise, target, wanted.level)
-    only = _forecast({prior.truths[0].law: fits[prior.truths[0].law]}, prior, noise, target,
-                     wanted.level)  # fmt: skip
+    prior = _prior(catalog, so_far)
+    noise = _noise(so_far)
+    now = _now(goal, prior, catalog, so_far, noise, convention)
+    _refuse_within(now, goal, offer, profile)
+    assert now.params is not None and now.tokens is not None
+    posterior = posterior_of(prior.planted, catalog.runs, (now.params, now.tokens), noise)
+    search = Search(posterior, catalog.costs, catalog.space, _minimums(catalog))
+    design, chosen_config, plan = _fitting(search, offer, catalog, goal, profile, train_tokens)
+    fits = _expected(prior, catalog, design, noise, convention, so_far)
+    main = prior.planted[0].law.name
+    after = _forecast(fits, main, noise, now, goal.level)
+    only = _forecast({main: fits[main]}, main, noise, now, goal.level)
     return Proposal(
         config=chosen_config,
         plan=plan,
-        wanted=wanted,
-        chosen=tuple(_chosen(search, state, board, plan, convention)),
-        target=target,
-        before=_before_interval(target, beliefs, before),
-        before_alone=_before_alone(wanted, beliefs, before),
-        before_from=_before_words(before, prior),
+        goal=goal,
+        chosen=tuple(_chosen(search, design, catalog, plan, convention)),
+        now=now,
+        before=_before_interval(now, posterior, so_far),
+        before_alone=_before_alone(goal, posterior, so_far),
+        before_from=_before_words(so_far, prior),
         after=after,
         alone=_ends(only),
         prior=prior,
@@ -217,26 +255,26 @@ def propose(
     )
 
 
-def _convention(before: Before | None) -> str:
-    """Which parameters count: as in the fit so far."""
-    found = before.fit.convention["params"] if before else "matmul"
-    if found not in CONVENTIONS:
-        raise FitError(f"the fit counts parameters as {found!r}: fit again with --convention")
-    return found
+def _convention(so_far: FitSoFar | None) -> str:
+    """Which parameters count: those that the fit so far counts."""
+    counted = so_far.fit.convention["params"] if so_far else "matmul"
+    if counted not in CONVENTIONS:
+        raise FitError(f"the fit counts parameters as {counted!r}: fit again with --convention")
+    return counted
 
 
-def _prior(board: Board, before: Before | None) -> Prior:
-    if before is None:
-        return prior_of(board.runs)
-    return prior_from_fits(before.known.laws, before.known.best_law, board.runs)
+def _prior(catalog: Catalog, so_far: FitSoFar | None) -> Prior:
+    if so_far is None:
+        return prior_of(catalog.runs)
+    return prior_from_fits(so_far.known.laws, so_far.known.best_law)
 
 
-def _noise(before: Before | None) -> Noise:
-    """The reference sweep's noise, or as far as this sweep's own was measured, that."""
-    if before is None:
+def _noise(so_far: FitSoFar | None) -> Noise:
+    """The reference sweep's noise, or this sweep's own as far as it was measured."""
+    if so_far is None:
         return Noise()
-    usual, fit = Noise(), before.fit
-    seeds = before.known.seed_noise_log or math.hypot(usual.run_log, usual.trunk_log)
+    usual, fit = Noise(), so_far.fit
+    seeds = so_far.known.seed_noise_log or math.hypot(usual.run_log, usual.trunk_log)
     share = seeds / math.hypot(usual.run_log, usual.trunk_log)
     scatter = fit.residual_scatter_log if math.isfinite(fit.residual_scatter_log) else 0.0
     misfit = math.sqrt(max(scatter**2 - seeds**2, (0.5 * usual.misfit_log) ** 2))
@@ -245,11 +283,11 @@ def _noise(before: Before | None) -> Noise:
     )
 
 
-def _guards(board: Board) -> Guards:
-    """As they are, or what few sizes and horizons allow."""
-    usual = Guards()
-    sizes = len([cells for cells in board.choices.of_size if cells])
-    horizons = len({run.horizon for run in board.offers})
+def _minimums(catalog: Catalog) -> Minimums:
+    """What any design must have. Raises ``FitError`` where the candidates do not allow it."""
+    usual = Minimums()
+    sizes = len([cells for cells in catalog.space.of_size if cells])
+    horizons = len({run.horizon for run in catalog.offers})
     if sizes < usual.sizes or horizons < usual.horizons:
         raise FitError(
             f"the budget, the corpus and the memory allow runs of {sizes} sizes at {horizons}"
@@ -259,41 +297,35 @@ def _guards(board: Board) -> Guards:
     return usual
 
 
-def _target(
-    wanted: Wanted, prior: Prior, board: Board, before: Before | None, noise: Noise,
+def _now(
+    goal: DesignGoal, prior: Prior, catalog: Catalog, so_far: FitSoFar | None, noise: Noise,
     convention: str,
 ) -> Prediction:  # fmt: skip
-    """The target completed (tokens of a size, say) by the law to forecast with."""
-    if before is not None:
-        return forecast_now(before, wanted)
-    every = tuple((row,) for row in range(len(board.runs.params)))
+    """The forecast before the runs; the law to forecast with completes the target."""
+    if so_far is not None:
+        return forecast_now(so_far, goal)
+    every = tuple((row,) for row in range(len(catalog.runs.params)))
+    main = prior.planted[0]
     fits = expected_fits(
-        prior.truths[0], (), board.runs, every, noise, _counts(convention), flops=board.flops
+        main, (), catalog.runs, every, noise, _counts(convention), flops=catalog.flops
     )
-    return extrapolate(fits[prior.truths[0].law], level=wanted.level, **wanted.target)
+    return extrapolate(fits[main.law.name], goal.target, level=goal.level)
 
 
-def forecast_now(before: Before, wanted: Wanted) -> Prediction:
+def forecast_now(so_far: FitSoFar, goal: DesignGoal) -> Prediction:
     """What the fit so far says of the target, as ``slaw extrapolate`` would."""
-    known = before.known
-    return extrapolate(
-        before.fit,
-        level=wanted.level,
-        seed_noise_log=known.seed_noise_log,
-        alternatives=[law for law in known.laws.values() if law is not before.fit],
-        trust_flops_factor=known.trust_flops_factor,
-        **wanted.target,
-    )
+    fit = so_far.fit
+    return extrapolate(fit, goal.target, level=goal.level, **so_far.known.beside(fit))
 
 
 def _refuse_within(
-    target: Prediction, wanted: Wanted, offer: Candidates, profile: DeviceProfile
+    now: Prediction, goal: DesignGoal, offer: Candidates, profile: DeviceProfile
 ) -> None:
-    """Refuse a target that needs no law: it lies amid the data, or the budget buys it."""
-    assert target.params is not None and target.tokens is not None and target.flops is not None
-    words = f"{format_count(target.params)} params on {format_count(target.tokens)} tokens"
-    within = target.source == "fitted" and max(target.beyond_data.values(), default=2) <= 1
-    if within and max(target.below_data.values(), default=0) > _FAR_BELOW:
+    """Raises ``FitError`` for a target that needs no law: inside the data, or within the budget."""
+    assert now.params is not None and now.tokens is not None and now.flops is not None
+    words = f"{format_count(now.params)} params on {format_count(now.tokens)} tokens"
+    within = now.source == "fitted" and max(now.beyond_data.values(), default=2) <= 1
+    if within and max(now.below_data.values(), default=0) > _FAR_BELOW:
         raise FitError(
             f"the target, {words}, lies far below the runs there, where their law does not hold;"
             " was a larger one meant, as in 3e9?"
@@ -303,80 +335,80 @@ def _refuse_within(
             f"the target, {words}, lies inside the data: `slaw extrapolate` reads it off the fit,"
             " there is nothing to plan"
         )
-    if wanted.budget.unit == "flops":
-        price = target.flops
+    if goal.budget.unit == "flops":
+        price = now.flops
     else:
         largest = max((run.model for run in offer.runs), key=lambda m: count_params(m).matmul)
-        price = target.flops / profile.flops_per_second(largest)
-    if price <= wanted.budget.amount:
-        takes = budget_words(Budget(unit=wanted.budget.unit, amount=price))
+        price = now.flops / profile.flops_per_second(largest)
+    if price <= goal.budget.amount:
+        takes = Budget(unit=goal.budget.unit, amount=price).text
         raise FitError(
             f"the target, {words}, takes {takes}, within the budget of"
-            f" {budget_words(wanted.budget)}: train it, there is nothing to extrapolate"
+            f" {goal.budget.text}: train it, there is nothing to extrapolate"
         )
 
 
 def _fitting(
-    search: Search, offer: Candidates, board: Board, wanted: Wanted, profile: DeviceProfile,
+    search: Search, offer: Candidates, catalog: Catalog, goal: DesignGoal, profile: DeviceProfile,
     train_tokens: int | None,
-) -> tuple[State, SweepConfig, Plan]:  # fmt: skip
-    """The best design whose plan keeps within the budget, with its config and plan."""
-    budget = wanted.budget
+) -> tuple[Design, SweepConfig, Plan]:  # fmt: skip
+    """The best design whose plan stays within the budget, with its config and plan."""
+    budget = goal.budget
     slots = profile.slots if budget.unit == "seconds" else 1
     allowance = budget.amount * (slots * _PACKED if budget.unit == "seconds" else 1.0)
     for _ in range(_TRIES):
-        state = search.run(allowance)
-        config = offer.config_of(_entries(state, board))
+        design = search.run(allowance)
+        config = offer.config_of(_entries(design, catalog))
         plan = make_plan(config, profile, train_tokens=train_tokens)
         plan = with_stacks(plan) if config.stacking == "auto" else plan
         spent = plan.seconds_estimate if budget.unit == "seconds" else plan.flops_total
         if spent <= budget.amount * (1 + _SAME):
-            return state, config, plan
+            return design, config, plan
         allowance *= 0.98 * budget.amount / spent
-    raise FitError(f"no design keeps within {budget_words(budget)}; raise the budget")
+    raise FitError(f"no design keeps within {budget.text}; raise the budget")
 
 
-def _entries(state: State, board: Board) -> list[tuple[Model, list[float], list[int]]]:
-    """(model, tokens, seeds), trunks of one size and the same horizons together."""
-    found: dict[tuple[str, tuple[float, ...]], tuple[Model, list[float], list[int]]] = {}
-    for size, trunk, seed in _seeded(state, board):
-        offers = [board.offers[run] for run in trunk]
+def _entries(design: Design, catalog: Catalog) -> list[tuple[Model, list[float], list[int]]]:
+    """(model, tokens, seeds) of the design; trunks of one size and the same horizons together."""
+    entries: dict[tuple[str, tuple[float, ...]], tuple[Model, list[float], list[int]]] = {}
+    for size, trunk, seed in _seeded(design, catalog):
+        offers = [catalog.offers[run] for run in trunk]
         tokens = [offer.tokens for offer in offers]
-        entry = found.setdefault((size, tuple(tokens)), (offers[0].model, tokens, []))
+        entry = entries.setdefault((size, tuple(tokens)), (offers[0].model, tokens, []))
         entry[2].append(seed)
-    return list(found.values())
+    return list(entries.values())
 
 
-def _seeded(state: State, board: Board) -> list[tuple[str, tuple[int, ...], int]]:
-    """(name of the size, runs, seed) of each chosen trunk; seeds not taken yet, from 0 up."""
+def _seeded(design: Design, catalog: Catalog) -> list[tuple[str, tuple[int, ...], int]]:
+    """(name of the size, runs, seed) of each chosen trunk; seeds count up from the first free."""
     used: dict[str, set[int]] = {}
-    found = []
-    for _, trunk in state.trunks:
-        size = name_of(board.offers[trunk[0]].model)
-        taken = used.setdefault(size, set(board.seeds_taken.get(size, ())))
+    seeded = []
+    for _, trunk in design.trunks:
+        size = name_of(catalog.offers[trunk[0]].model)
+        taken = used.setdefault(size, set(catalog.seeds_taken.get(size, ())))
         seed = min(set(range(len(taken) + 1)) - taken)
         taken.add(seed)
-        found.append((size, trunk, seed))
-    return found
+        seeded.append((size, trunk, seed))
+    return seeded
 
 
 def _chosen(
-    search: Search, state: State, board: Board, plan: Plan, convention: str
+    search: Search, design: Design, catalog: Catalog, plan: Plan, convention: str
 ) -> list[ChosenRun]:
-    gains = search.contributions(state)
+    gains = search.contributions(design)
     planned = {
         (dict(run.spec.tags)["size"], run.spec.seed, run.spec.total_steps): run
         for run in plan.runs
         if run.spec.kind != "trunk"
     }
     batch = plan.runs[0].spec.batch_tokens
-    found = []
-    for size, trunk, seed in _seeded(state, board):
+    chosen = []
+    for size, trunk, seed in _seeded(design, catalog):
         for run in trunk:
-            offer = board.offers[run]
+            offer = catalog.offers[run]
             spec = planned[size, seed, round(offer.tokens / batch)]
             counts = count_params(offer.model)
-            found.append(
+            chosen.append(
                 ChosenRun(
                     label=spec.spec.label,
                     seed=seed,
@@ -390,7 +422,7 @@ def _chosen(
                     gain_frac=gains[trunk, run],
                 )
             )
-    return found
+    return chosen
 
 
 def _counts(convention: str) -> dict[str, str]:
@@ -398,39 +430,40 @@ def _counts(convention: str) -> dict[str, str]:
 
 
 def _expected(
-    prior: Prior, board: Board, state: State, noise: Noise, convention: str, before: Before | None
-) -> dict[str, FitResult]:
-    """The fits to be expected after the chosen runs, with those there already.
+    prior: Prior, catalog: Catalog, design: Design, noise: Noise, convention: str,
+    so_far: FitSoFar | None,
+) -> dict[str, FitResult]:  # fmt: skip
+    """The fits that are expected after the chosen runs, with the trained ones, by the law's name.
 
-    With a fit so far, of every law that counts in its forecast: what is expected after is then
-    told apart by the runs, not by fewer laws.
+    With a fit so far they are of every law that counts in its forecast: what is expected after
+    then differs by the runs, and not because fewer laws count.
     """
-    trunks = [t for ts in board.choices.there.values() for t in ts]
-    trunks += [trunk for _, trunk in state.trunks]
+    trunks = [t for ts in catalog.space.there.values() for t in ts]
+    trunks += [trunk for _, trunk in design.trunks]
     rows = [run for trunk in trunks for run in trunk]
     place = {run: i for i, run in enumerate(rows)}
-    runs = Runs(board.runs.params[rows], board.runs.tokens[rows])
+    runs = Runs(catalog.runs.params[rows], catalog.runs.tokens[rows])
     groups = [tuple(place[run] for run in trunk) for trunk in trunks]
-    known = _rivals(before) if before else {}
-    found = expected_fits(
-        prior.truths[0], [*prior.laws, *known], runs, groups, noise, _counts(convention),
-        flops=board.flops[rows],
-    )  # fmt: skip
+    known = _rivals(so_far) if so_far else {}
+    main = prior.planted[0]
+    laws = [load_law(name) for name in (*prior.laws, *known)]
+    fits = expected_fits(
+        main, laws, runs, groups, noise, _counts(convention), flops=catalog.flops[rows]
+    )
+    best = main.law.name
     return {
-        name: _told_apart(fit, found[prior.truths[0].law], known[name], known[prior.truths[0].law])
-        if name in known
-        else fit
-        for name, fit in found.items()
+        name: _as_bad_as_known(fit, fits[best], known[name], known[best]) if name in known else fit
+        for name, fit in fits.items()
     }
 
 
-def _told_apart(
+def _as_bad_as_known(
     fit: FitResult, best: FitResult, known: FitResult, known_best: FitResult
 ) -> FitResult:
-    """An expected fit of a law that is as bad as it is ``known`` to be beside the best law.
+    """An expected fit, made as bad beside the best law as the fit so far shows the law to be.
 
-    How it did on held-out runs is known so far only; and runs that told it from the best are
-    there still: more of them do not bring a law back.
+    Its errors on held-out runs are those known so far. And the runs that already separate it from
+    the best law stay: more runs do not bring a law back.
     """
     worse = known.rms_log_residual / max(known_best.rms_log_residual, 1e-300)
     return dataclasses.replace(
@@ -440,27 +473,25 @@ def _told_apart(
     )
 
 
-def _rivals(before: Before) -> dict[str, FitResult]:
+def _rivals(so_far: FitSoFar) -> dict[str, FitResult]:
     """The laws that count in the forecast of the fit so far, its own among them, by name."""
-    variables = set(load_law(before.fit.law).variables)
+    variables = set(so_far.fit.law.variables)
     return {
-        name: law
-        for name, law in before.known.laws.items()
-        if law.status == "converged" and set(load_law(name).variables) == variables
+        name: fit
+        for name, fit in so_far.known.laws.items()
+        if fit.status == "converged" and set(fit.law.variables) == variables
     }
 
 
 def _forecast(
-    fits: Mapping[str, FitResult], prior: Prior, noise: Noise, target: Prediction, level: float
+    fits: Mapping[str, FitResult], main: str, noise: Noise, now: Prediction, level: float
 ) -> Prediction:
-    fit = fits[prior.truths[0].law]
     return extrapolate(
-        fit,
-        params=target.params,
-        tokens=target.tokens,
+        fits[main],
+        Target(params=now.params, tokens=now.tokens),
         level=level,
         seed_noise_log=noise.new_run_log,
-        alternatives=[other for other in fits.values() if other is not fit],
+        alternatives=[fit for name, fit in fits.items() if name != main],
     )
 
 
@@ -470,25 +501,28 @@ def _ends(prediction: Prediction) -> tuple[float, float]:
 
 
 def _before_interval(
-    target: Prediction, beliefs: Beliefs, before: Before | None
+    now: Prediction, posterior: Posterior, so_far: FitSoFar | None
 ) -> tuple[float, float]:
-    if before is not None:
-        return _ends(target)
-    low, high = np.quantile(np.exp(beliefs.aim_log), [0.0, 1.0])
+    if so_far is not None:
+        return _ends(now)
+    low, high = np.quantile(np.exp(posterior.target_log_loss), [0.0, 1.0])
     return float(low), float(high)
 
 
-def _before_alone(wanted: Wanted, beliefs: Beliefs, before: Before | None) -> tuple[float, float]:
-    if before is None:
-        losses = np.exp(beliefs.aim_log[[law == beliefs.laws[0] for law in beliefs.laws]])
+def _before_alone(
+    goal: DesignGoal, posterior: Posterior, so_far: FitSoFar | None
+) -> tuple[float, float]:
+    if so_far is None:
+        main = [law == posterior.laws[0] for law in posterior.laws]
+        losses = np.exp(posterior.target_log_loss[main])
         return float(losses.min()), float(losses.max())
-    only = {before.fit.law: before.fit}
-    known = dataclasses.replace(before.known, laws=only)
-    return _ends(forecast_now(dataclasses.replace(before, known=known), wanted))
+    only = {so_far.fit.law.name: so_far.fit}
+    known = dataclasses.replace(so_far.known, laws=only)
+    return _ends(forecast_now(dataclasses.replace(so_far, known=known), goal))
 
 
-def _before_words(before: Before | None, prior: Prior) -> str:
-    if before is not None:
-        return f"the fit so far ({before.origin})"
+def _before_words(so_far: FitSoFar | None, prior: Prior) -> str:
+    if so_far is not None:
+        return f"the fit so far ({so_far.origin})"
     laws = f"{len(prior.laws)} laws ({', '.join(prior.laws)})"
-    return f"no run yet: the range of {len(prior.truths)} planted truths of {laws}"
+    return f"no run yet: the range of {len(prior.planted)} planted truths of {laws}"

@@ -1,7 +1,7 @@
-"""Which runs to buy: greedy forward selection per unit of cost, then exchange; deterministic.
+"""Chooses the runs to buy: greedy forward selection per unit of cost, then exchange.
 
-The exchange is Fedorov's (1972, "Theory of optimal experiments") with trunks and branches as
-what is dropped; what the budget then allows is bought again greedily.
+The exchange is Fedorov's (1972, "Theory of optimal experiments"): it drops a trunk or a branch
+and buys greedily what the budget then allows. The search is deterministic.
 """
 
 from __future__ import annotations
@@ -13,29 +13,34 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_law.design.variance import Beliefs, Told, Trunk, stacked
+from scaling_law.design.variance import Information, Posterior, Trunk, stacked
 from scaling_law.errors import FitError
 from scaling_law.fit.laws.law import Floats
 
 Trunks = tuple[Trunk, ...]
-# A trunk is offered with these of its shorter horizons, counted down from its longest.
+# The shorter horizons that a trunk is offered with, counted down from its longest.
 _LADDERS = ((), (1,), (2,), (1, 2), (1, 2, 3), (2, 4))
-# A design is begun with the best single trunk of at most so much of the budget, or with none.
+# The search starts from the best single trunk that costs at most this share of the budget; 0: from
+# none.
 _BEGINNINGS = (0.0, 0.2, 0.4, 0.6)
-# Or with a trunk of each size along a ratio of tokens to params, for at most so much.
+# It also starts from a trunk of each size along one ratio of tokens to params, for at most this
+# share of the budget.
 _DIAGONALS = (0.5, 0.9)
 _PASSES = 2
+# A purchase or an exchange must lower the score by this much; a run whose loss raises it by less is
+# dropped in the end.
 _LEAST_GAIN = 4e-3
-_WORTH_KEEPING = 1e-3
+_LEAST_LOSS = 1e-3
 _SLACK = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """Of each candidate run [n], in the budget's unit.
+    """What each of n candidate runs costs, in the budget's unit.
 
-    ``single`` trained alone; else its trunk to the branch point (``trunk``) and its own cooldown
-    (``branch``).
+    ``single``: the run trained alone [n].
+    ``trunk``: its trunk up to the branch point [n].
+    ``branch``: its own cooldown from there [n].
     """
 
     single: Floats
@@ -43,7 +48,7 @@ class Costs:
     branch: Floats
 
     def of(self, trunk: Sequence[int]) -> float:
-        """What one trunk with these runs costs; its longest pays for the way there."""
+        """What one trunk with these runs costs; its longest run pays for the shared steps."""
         if len(trunk) == 1:
             return float(self.single[trunk[0]])
         rows = list(trunk)
@@ -51,11 +56,13 @@ class Costs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guards:
-    """What any design must have: no linearisation shows what too few runs hide.
+class Minimums:
+    """What any design must have, because no linearisation shows what too few runs hide.
 
-    ``trunks`` for intervals over trunks, ``sizes`` and ``horizons`` to see the law fail,
-    ``repeats`` sizes with a second seed to measure the noise.
+    ``trunks``: independent trunks, for intervals over trunks.
+    ``sizes``: different sizes, to see the law fail.
+    ``horizons``: different horizons, for the same reason.
+    ``repeats``: sizes with a second seed, to measure the noise.
     """
 
     trunks: int = 6
@@ -65,10 +72,13 @@ class Guards:
 
 
 @dataclass(frozen=True)
-class Choices:
-    """Candidate runs by size, shortest first; each run's horizon; trunks that are there already.
+class SearchSpace:
+    """What the search chooses from, by the numbers of the candidate runs.
 
-    ``seeds``: the most trunks of one size, those there included.
+    ``of_size``: the runs of each size, shortest first.
+    ``horizon``: each run's horizon, as a number on the common ladder.
+    ``there``: the trunks that are trained already, by size.
+    ``seeds``: the most trunks of one size, the trained ones included.
     """
 
     of_size: tuple[tuple[int, ...], ...]
@@ -78,12 +88,18 @@ class Choices:
 
 
 @dataclass
-class State:
-    """Chosen trunks by size, with what they cost and tell."""
+class Design:
+    """A set of chosen trunks.
+
+    ``chosen``: the trunks by size.
+    ``cost``: what they cost, in the budget's unit.
+    ``information``: what they tell, with the prior and the trunks that are trained already.
+    ``score``: the posterior's score of it; lower is better.
+    """
 
     chosen: dict[int, Trunks]
     cost: float
-    told: Told
+    information: Information
     score: float
 
     @property
@@ -94,7 +110,13 @@ class State:
 
 @dataclass(frozen=True)
 class Move:
-    """A trunk in place of another of its size, or beside those there are (``before`` None)."""
+    """A trunk to add to a design.
+
+    ``size``: its size's number.
+    ``before``: the trunk of that size that it replaces; None: none.
+    ``after``: the trunk.
+    ``cost``: what it adds to the design's cost, in the budget's unit.
+    """
 
     size: int
     before: Trunk | None
@@ -103,242 +125,247 @@ class Move:
 
 
 class Search:
-    """Finds the runs within a budget that make the beliefs' score small."""
+    """Finds the runs within a budget that make the posterior's score small."""
 
     def __init__(
-        self, beliefs: Beliefs, costs: Costs, choices: Choices, guards: Guards | None = None
+        self,
+        posterior: Posterior,
+        costs: Costs,
+        space: SearchSpace,
+        minimums: Minimums | None = None,
     ) -> None:
-        self.beliefs, self.costs, self.choices = beliefs, costs, choices
-        self.guards = guards or Guards()
+        self.posterior, self.costs, self.space = posterior, costs, space
+        self.minimums = minimums or Minimums()
         self._priced: dict[tuple[int, ...], float] = {}
         self._offers = list(self._every_trunk())
-        self._offered = stacked([beliefs.told(move.after) for move in self._offers])
+        self._offered = stacked([posterior.information(move.after) for move in self._offers])
         self._offer_size = np.array([move.size for move in self._offers])
         self._offer_cost = np.array([move.cost for move in self._offers])
 
-    def run(self, budget: float) -> State:
-        """The best design found. Raises ``FitError`` when the budget buys none that is whole."""
-        skeleton = self._skeleton(budget)
-        found: State | None = None
-        left = budget - skeleton.cost
-        begun = [self._begun(skeleton, min(share * budget, left)) for share in _BEGINNINGS]
-        begun += [self._diagonal(skeleton, share, budget) for share in _DIAGONALS]
-        for start in begun:
-            state = self._greedy(start, budget)
-            if found is None or state.score < found.score:
-                found = state
-        assert found is not None
-        return self._pruned(self._exchanged(found, budget))
+    def run(self, budget: float) -> Design:
+        """The best design of all starts.
 
-    def state(self, chosen: Mapping[int, Trunks]) -> State:
-        """What these trunks, with those there, cost and tell."""
-        kept = {size: trunks for size, trunks in chosen.items() if trunks}
-        mine = [trunk for trunks in kept.values() for trunk in trunks]
-        there = [trunk for trunks in self.choices.there.values() for trunk in trunks]
-        whole = self.beliefs.whole([*there, *mine])
-        score = float(self.beliefs.score(self.beliefs.variance(whole)))
-        return State(kept, sum(map(self._price, mine)), whole, score)
+        Raises ``FitError`` when the budget does not buy the least that a design must have.
+        """
+        skeleton = self._skeleton(budget)
+        left = budget - skeleton.cost
+        starts = [self._with_best_trunk(skeleton, min(s * budget, left)) for s in _BEGINNINGS]
+        starts += [self._diagonal(skeleton, share, budget) for share in _DIAGONALS]
+        grown = [self._greedy(start, budget) for start in starts]
+        best = min(grown, key=lambda design: design.score)
+        return self._pruned(self._exchanged(best, budget))
+
+    def design(self, chosen: Mapping[int, Trunks]) -> Design:
+        """The design of these trunks, beside those that are trained already."""
+        chosen = {size: trunks for size, trunks in chosen.items() if trunks}
+        mine = [trunk for trunks in chosen.values() for trunk in trunks]
+        there = [trunk for trunks in self.space.there.values() for trunk in trunks]
+        whole = self.posterior.whole([*there, *mine])
+        score = float(self.posterior.score(self.posterior.variance(whole)))
+        return Design(chosen, sum(map(self._price, mine)), whole, score)
 
     def whole(self, chosen: Mapping[int, Trunks]) -> bool:
-        """Whether the trunks, with those there, are enough of a design."""
+        """Whether the trunks, with those trained already, have what any design must have."""
         every = [
             (size, trunk)
-            for source in (chosen, self.choices.there)
+            for source in (chosen, self.space.there)
             for size, trunks in source.items()
             for trunk in trunks
         ]
         sizes = [size for size, _ in every]
-        horizons = {self.choices.horizon[run] for _, trunk in every for run in trunk}
-        guards = self.guards
+        horizons = {self.space.horizon[run] for _, trunk in every for run in trunk}
+        minimums = self.minimums
         return (
-            len(every) >= guards.trunks
-            and len(set(sizes)) >= guards.sizes
-            and len(horizons) >= guards.horizons
-            and sum(sizes.count(size) > 1 for size in set(sizes)) >= guards.repeats
+            len(every) >= minimums.trunks
+            and len(set(sizes)) >= minimums.sizes
+            and len(horizons) >= minimums.horizons
+            and sum(sizes.count(size) > 1 for size in set(sizes)) >= minimums.repeats
         )
 
     def _price(self, trunk: tuple[int, ...]) -> float:
-        found = self._priced.get(trunk)
-        if found is None:
-            found = self._priced[trunk] = self.costs.of(trunk)
-        return found
+        if trunk not in self._priced:
+            self._priced[trunk] = self.costs.of(trunk)
+        return self._priced[trunk]
 
-    def _skeleton(self, budget: float) -> State:
-        """The cheapest trunks that make a design whole, from the smallest sizes up."""
+    def _skeleton(self, budget: float) -> Design:
+        """The cheapest trunks with all that a design must have, from the smallest sizes up."""
         chosen: dict[int, Trunks] = {}
         offers = sorted(
-            (self._price(cells[: self.guards.horizons]), size, cells[: self.guards.horizons])
-            for size, cells in enumerate(self.choices.of_size)
-            if len(cells) >= self.guards.horizons
+            (self._price(cells[: self.minimums.horizons]), size, cells[: self.minimums.horizons])
+            for size, cells in enumerate(self.space.of_size)
+            if len(cells) >= self.minimums.horizons
         )
-        for seed in range(self.choices.seeds):
-            for _, size, cells in offers[: self.guards.sizes] if seed else offers:
+        for seed in range(self.space.seeds):
+            for _, size, cells in offers[: self.minimums.sizes] if seed else offers:
                 if self.whole(chosen):
                     break
-                enough = len({*chosen, *self.choices.there}) >= self.guards.sizes
+                enough = len({*chosen, *self.space.there}) >= self.minimums.sizes
                 if (seed or not enough) and self._room(size, chosen):
                     chosen[size] = (*chosen.get(size, ()), cells)
-        state = self.state(chosen)
-        if not self.whole(chosen) or state.cost > budget * (1 + _SLACK):
+        design = self.design(chosen)
+        if not self.whole(chosen) or design.cost > budget * (1 + _SLACK):
             raise FitError(
-                f"the budget does not pay for {self.guards.trunks} trunks of"
-                f" {self.guards.sizes} sizes at {self.guards.horizons} horizons, the least that"
-                f" shows noise and misfit: they take {state.cost / budget:.2g} times as much;"
+                f"the budget does not pay for {self.minimums.trunks} trunks of"
+                f" {self.minimums.sizes} sizes at {self.minimums.horizons} horizons, the least that"
+                f" shows noise and misfit: they take {design.cost / budget:.2g} times as much;"
                 " raise the budget"
             )
-        return state
+        return design
 
     def _room(self, size: int, chosen: Mapping[int, Trunks]) -> bool:
-        taken = len(chosen.get(size, ())) + len(self.choices.there.get(size, ()))
-        return taken < self.choices.seeds
+        taken = len(chosen.get(size, ())) + len(self.space.there.get(size, ()))
+        return taken < self.space.seeds
 
-    def _begun(self, state: State, most: float) -> State:
-        """The state with the trunk of at most ``most`` that helps most, whatever it costs."""
-        rows = self._affordable(state, most)
+    def _with_best_trunk(self, design: Design, most: float) -> Design:
+        """The design with the trunk that lowers the score most, of those of at most ``most``."""
+        rows = self._affordable(design, most)
         if not len(rows):
-            return state
-        scores = self._scores(state, self._offered.only(rows))
-        return self._moved(state, self._offers[int(rows[scores.argmin()])])
+            return design
+        scores = self._scores(design, self._offered.only(rows))
+        return self._moved(design, self._offers[int(rows[scores.argmin()])])
 
-    def _diagonal(self, skeleton: State, share: float, budget: float) -> State:
-        """The skeleton and a trunk a size along one ratio of horizons to sizes, from the
-        smallest up, as far as ``share`` of the budget goes."""
-        state, spent = skeleton, 0.0
-        for size, cells in enumerate(self.choices.of_size):
-            top = len(cells) // 2
-            trunk = tuple(cells[max(0, top - 2) : top + 1])
-            if not trunk or not self._room(size, state.chosen):
+    def _diagonal(self, skeleton: Design, share: float, budget: float) -> Design:
+        """The skeleton with one trunk a size along one ratio of horizons to sizes.
+
+        It goes from the smallest size up, as far as ``share`` of the budget lasts.
+        """
+        design, spent = skeleton, 0.0
+        for size, cells in enumerate(self.space.of_size):
+            middle = len(cells) // 2
+            trunk = tuple(cells[max(0, middle - 2) : middle + 1])
+            if not trunk or not self._room(size, design.chosen):
                 continue
             price = self._price(trunk)
-            if spent + price > share * budget or state.cost + price > budget:
+            if spent + price > share * budget or design.cost + price > budget:
                 break
             spent += price
-            state = self._moved(state, Move(size, None, trunk, price))
-        return state
+            design = self._moved(design, Move(size, None, trunk, price))
+        return design
 
-    def _greedy(self, state: State, budget: float) -> State:
-        """Buys what gains most for its cost, until nothing that gains is affordable."""
+    def _greedy(self, design: Design, budget: float) -> Design:
+        """Buys what gains most for its cost until nothing affordable gains."""
         while True:
-            left = (budget - state.cost) * (1 + _SLACK)
-            rows = self._affordable(state, left)
+            left = (budget - design.cost) * (1 + _SLACK)
+            rows = self._affordable(design, left)
             moves = [self._offers[row] for row in rows.tolist()]
-            scores = self._scores(state, self._offered.only(rows)) if len(rows) else np.empty(0)
-            longer = [move for move in self._longer(state) if move.cost <= left]
+            scores = self._scores(design, self._offered.only(rows)) if len(rows) else np.empty(0)
+            longer = [move for move in self._longer(design) if move.cost <= left]
             if longer:
-                told = stacked([self._added(move) for move in longer])
-                scores = np.concatenate([scores, self._scores(state, told)])
+                information = stacked([self._added(move) for move in longer])
+                scores = np.concatenate([scores, self._scores(design, information)])
                 moves += longer
             if not moves:
-                return state
-            gains = (state.score - scores) / np.array([max(move.cost, 1e-300) for move in moves])
-            gains[state.score - scores < _LEAST_GAIN] = -math.inf
+                return design
+            gains = (design.score - scores) / np.array([max(move.cost, 1e-300) for move in moves])
+            gains[design.score - scores < _LEAST_GAIN] = -math.inf
             best = int(gains.argmax())
             if gains[best] == -math.inf:
-                return state
-            state = self._moved(state, moves[best])
+                return design
+            design = self._moved(design, moves[best])
 
-    def _added(self, move: Move) -> Told:
-        after = self.beliefs.told(move.after)
-        return after - self.beliefs.told(move.before) if move.before else after
+    def _added(self, move: Move) -> Information:
+        after = self.posterior.information(move.after)
+        return after - self.posterior.information(move.before) if move.before else after
 
-    def _affordable(self, state: State, left: float) -> NDArray[np.int64]:
-        """Which of the offered trunks the money and the seeds allow."""
+    def _affordable(self, design: Design, left: float) -> NDArray[np.int64]:
+        """The offered trunks, by number, that the budget and the seeds allow."""
         room = np.array(
-            [self._room(size, state.chosen) for size in range(len(self.choices.of_size))]
+            [self._room(size, design.chosen) for size in range(len(self.space.of_size))]
         )
         return np.flatnonzero((self._offer_cost <= left) & room[self._offer_size])
 
-    def _longer(self, state: State) -> Iterable[Move]:
-        for size, trunks in state.chosen.items():
+    def _longer(self, design: Design) -> Iterable[Move]:
+        for size, trunks in design.chosen.items():
             for trunk in dict.fromkeys(trunks):
-                for run in self.choices.of_size[size]:
+                for run in self.space.of_size[size]:
                     if run not in trunk:
                         longer = tuple(sorted((*trunk, run)))
                         more = self._price(longer) - self._price(trunk)
                         yield Move(size, trunk, longer, more)
 
     def _every_trunk(self) -> Iterable[Move]:
-        for size, cells in enumerate(self.choices.of_size):
+        for size, cells in enumerate(self.space.of_size):
             for top in range(len(cells)):
                 for ladder in _LADDERS:
                     if not ladder or ladder[-1] <= top:
                         trunk = tuple(sorted(cells[top - down] for down in (0, *ladder)))
                         yield Move(size, None, trunk, self._price(trunk))
 
-    def _scores(self, state: State, added: Told) -> Floats:
+    def _scores(self, design: Design, added: Information) -> Floats:
         """The score after each of a stack of additions."""
-        return self.beliefs.score(self.beliefs.variance(added + state.told))
+        return self.posterior.score(self.posterior.variance(added + design.information))
 
-    def _moved(self, state: State, move: Move) -> State:
-        now = state.chosen.get(move.size, ())
+    def _moved(self, design: Design, move: Move) -> Design:
+        now = design.chosen.get(move.size, ())
         rest = _without(now, move.before) if move.before else now
-        return self.state({**state.chosen, move.size: _ordered((*rest, move.after))})
+        return self.design({**design.chosen, move.size: _ordered((*rest, move.after))})
 
-    def _exchanged(self, state: State, budget: float) -> State:
-        """Drops each trunk and branch in turn and buys anew, as long as that gains."""
+    def _exchanged(self, design: Design, budget: float) -> Design:
+        """Drops each trunk and branch in turn and buys again, as long as that gains."""
         for _ in range(_PASSES):
-            before = state.score
-            for fewer in list(self._fewer(state)):
-                if not self._within(fewer, state.chosen) or not self.whole(fewer):
+            before = design.score
+            for fewer in list(self._fewer(design)):
+                if not self._within(fewer, design.chosen) or not self.whole(fewer):
                     continue
-                less = self.state(fewer)
-                for start in (less, self._begun(less, budget - less.cost)):
+                less = self.design(fewer)
+                for start in (less, self._with_best_trunk(less, budget - less.cost)):
                     again = self._greedy(start, budget)
-                    if again.score < state.score - _LEAST_GAIN:
-                        state = again
+                    if again.score < design.score - _LEAST_GAIN:
+                        design = again
                         break
-            if before - state.score < _LEAST_GAIN:
+            if before - design.score < _LEAST_GAIN:
                 break
-        return state
+        return design
 
-    def _pruned(self, state: State) -> State:
-        """Without the runs that tell next to nothing: each is a row to read and a file to keep."""
+    def _pruned(self, design: Design) -> Design:
+        """Drops the runs that tell next to nothing: each is a row to read and a file to store."""
         while True:
-            kept = [fewer for fewer in self._fewer(state) if self.whole(fewer)]
-            less = min(map(self.state, kept), key=lambda each: each.score, default=state)
-            if less is state or less.score >= state.score + _WORTH_KEEPING:
-                return state
-            state = less
+            allowed = [fewer for fewer in self._fewer(design) if self.whole(fewer)]
+            less = min(map(self.design, allowed), key=lambda each: each.score, default=design)
+            if less is design or less.score >= design.score + _LEAST_LOSS:
+                return design
+            design = less
 
     def _within(self, fewer: Mapping[int, Trunks], chosen: Mapping[int, Trunks]) -> bool:
-        """Whether ``fewer`` is still the state but for one trunk or branch."""
+        """Whether ``fewer`` is ``chosen`` without one trunk or branch."""
         gone = 0
         for size in {*fewer, *chosen}:
             gone += sum(map(len, chosen.get(size, ()))) - sum(map(len, fewer.get(size, ())))
         same = sum(fewer.get(size, ()) == trunks for size, trunks in chosen.items())
         return gone > 0 and same >= len(chosen) - 1
 
-    def _fewer(self, state: State) -> Iterable[dict[int, Trunks]]:
-        """The state without each trunk, dearest first, then without each branch."""
-        dear = sorted(state.trunks, key=lambda each: -self._price(each[1]))
-        for size, trunk in dear:
-            yield {**state.chosen, size: _without(state.chosen[size], trunk)}
-        for size, trunk in dear:
+    def _fewer(self, design: Design) -> Iterable[dict[int, Trunks]]:
+        """The design without each trunk, most expensive first, then without each branch."""
+        by_price = sorted(design.trunks, key=lambda each: -self._price(each[1]))
+        for size, trunk in by_price:
+            yield {**design.chosen, size: _without(design.chosen[size], trunk)}
+        for size, trunk in by_price:
             for run in trunk if len(trunk) > 1 else ():
                 shorter = tuple(r for r in trunk if r != run)
-                rest = _without(state.chosen[size], trunk)
-                yield {**state.chosen, size: _ordered((*rest, shorter))}
+                rest = _without(design.chosen[size], trunk)
+                yield {**design.chosen, size: _ordered((*rest, shorter))}
 
-    def contributions(self, state: State) -> dict[tuple[Trunk, int], float]:
+    def contributions(self, design: Design) -> dict[tuple[Trunk, int], float]:
         """(trunk, run) -> how much larger the forecast's variance is without that run.
 
-        A share: the geometric mean over the truths of variance without over variance with, less 1.
+        As a share: the geometric mean over the planted laws of the variance without it over the
+        variance with it, less 1.
         """
-        beliefs = self.beliefs
-        with_all = np.log(beliefs.variance(state.told))
-        found = {}
-        for _, trunk in state.trunks:
+        posterior = self.posterior
+        with_all = np.log(posterior.variance(design.information))
+        gains = {}
+        for _, trunk in design.trunks:
             for run in trunk:
-                less = state.told - beliefs.told(trunk)
+                less = design.information - posterior.information(trunk)
                 if rest := tuple(r for r in trunk if r != run):
-                    less = less + beliefs.told(rest)
-                change = float((np.log(beliefs.variance(less)) - with_all).mean())
-                found[trunk, run] = math.expm1(change)
-        return found
+                    less = less + posterior.information(rest)
+                change = float((np.log(posterior.variance(less)) - with_all).mean())
+                gains[trunk, run] = math.expm1(change)
+        return gains
 
 
 def _ordered(trunks: Trunks) -> Trunks:
-    """One order for one set of trunks, so that what is known of it is found again."""
+    """The trunks in an order of their own, so that a set of them is looked up by one key."""
     return tuple(sorted(trunks, key=lambda trunk: (-trunk[-1], trunk)))
 
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from scaling_law import text_columns
-from scaling_law.design.propose import ChosenRun, Proposal, budget_words
+from scaling_law.design.propose import ChosenRun, Proposal
 from scaling_law.fit.result import Prediction
 from scaling_law.units import count_of, format_count, format_seconds, outward_range
 
@@ -22,15 +22,17 @@ _SAME_WIDTH = 1.01
 
 
 def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
-    """The proposal for a terminal; ``written`` is where its YAML went, ``sweep`` the folder whose
-    next batch it is."""
-    target, plan = proposal.target, proposal.plan
+    """The proposal for a terminal.
+
+    ``written`` is the path of its YAML, ``sweep`` the folder whose next batch it is.
+    """
+    now, plan = proposal.now, proposal.plan
     trunks = len({(run.params_total, run.seed) for run in proposal.chosen})
     sizes = len({run.params_total for run in proposal.chosen})
     noise = proposal.noise
     return "\n".join(
         [
-            f"target: {target_words(target)}, {format_count(target.flops or 0)} FLOPs",
+            f"target: {target_words(now)}, {format_count(now.flops or 0)} FLOPs",
             f"chosen of {proposal.candidates} candidates: {count_of(len(proposal.chosen), 'run')},"
             f" {trunks} independent trunks or single runs, {sizes} sizes",
             "",
@@ -39,9 +41,9 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
             "",
             f"cost: {plan.flops_total:.3g} exact FLOPs, about"
             f" {format_seconds(plan.seconds_estimate)} on {plan.slots} at once (budget"
-            f" {budget_words(proposal.wanted.budget)}; branching saves {plan.saving_frac:.0%})",
+            f" {proposal.goal.budget.text}; branching saves {plan.saving_frac:.0%})",
             *_expectation(proposal),
-            f"believed: {proposal.prior.origin}; noise of a run {_percent(noise.run_log)}, of a"
+            f"assumed: {proposal.prior.origin}; noise of a run {_percent(noise.run_log)}, of a"
             f" trunk {_percent(noise.trunk_log)}, misfit of the law {_percent(noise.misfit_log)}",
             *(f"left out: {note}" for note in proposal.notes),
             *(f"warning: {words}" for words in proposal.after.warnings),
@@ -52,7 +54,7 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
 
 
 def target_words(target: Prediction) -> str:
-    """``1M params on 10.6M tokens``: a loss is of both."""
+    """``1M params on 10.6M tokens``: a loss belongs to both."""
     return f"{format_count(target.params or 0)} params on {format_count(target.tokens or 0)} tokens"
 
 
@@ -82,7 +84,7 @@ def _percent(log: float) -> str:
 
 
 def _expectation(proposal: Proposal) -> list[str]:
-    after, level = proposal.after, f"{100 * proposal.wanted.level:g}%"
+    after, level = proposal.after, f"{100 * proposal.goal.level:g}%"
     ends = after.low_nats or math.nan, after.high_nats or math.nan
     refused = bool(after.refused)
     beyond = ", ".join(
@@ -91,7 +93,7 @@ def _expectation(proposal: Proposal) -> list[str]:
     )
     lines = [
         f"before: {_range(*proposal.before, refused)} nats at the target,"
-        f" {target_words(proposal.target)}; by the {after.law} law alone"
+        f" {target_words(proposal.now)}; by the {after.law} law alone"
         f" {_range(*proposal.before_alone, False)} ({proposal.before_from})",
         f"expected after: {_range(*ends, refused)} nats ({level} interval stretched over the"
         f" laws); by the {after.law} law alone {_range(*proposal.alone, False)}",
@@ -103,10 +105,10 @@ def _expectation(proposal: Proposal) -> list[str]:
 
 
 def _why_wider(proposal: Proposal) -> list[str]:
-    """Which part of the interval grows, where the expected one is wider than the one so far."""
-    now, then = proposal.target.interval_parts, proposal.after.interval_parts
+    """The part of the interval that grows, where the expected one is wider than the one so far."""
+    now, then = proposal.now.interval_parts, proposal.after.interval_parts
     low, high = proposal.after.low_nats, proposal.after.high_nats
-    if not (proposal.target.source == "fitted" and now and then and low and high):
+    if not (proposal.now.source == "fitted" and now and then and low and high):
         return []
     if high / low <= _SAME_WIDTH * proposal.before[1] / proposal.before[0]:
         return []
@@ -114,8 +116,8 @@ def _why_wider(proposal: Proposal) -> list[str]:
     ends = (f"-{_change(-parts[name][0])} +{_change(parts[name][1])}" for parts in (now, then))
     return [
         f"wider after than before, by the interval's part for {name.replace('_', ' ')}:"
-        f" {' before, '.join(ends)} after (as such runs would give on average; those there may"
-        " by chance agree better)"
+        f" {' before, '.join(ends)} after (as such runs give on average; the trained ones may"
+        " agree better by chance)"
     ]
 
 
@@ -137,5 +139,5 @@ def _next(proposal: Proposal, written: Path | None, sweep: Path | None) -> list[
     out = f" --out {sweep}" if sweep else ""
     if written is None:
         name = f"{proposal.config.name}{'-next' if sweep else ''}.yaml"
-        return [f"nothing is written: --write {name} keeps this sweep for slaw run {name}{out}"]
+        return [f"not saved; --write {name} saves this sweep for slaw run {name}{out}"]
     return [f"written: {written}", f"next: slaw run {written}{out}"]

@@ -22,7 +22,7 @@ from scaling_law.spec.run import (
     run_spec_from_json,
     to_json,
 )
-from scaling_law.versions import RECORD, MadeLater
+from scaling_law.versions import RECORD, NewerVersion
 
 # These have no digest; instead the spec must still have the run's id.
 _VERSIONS_WITHOUT_DIGEST = (1,)
@@ -153,7 +153,7 @@ def read_record(path: Path) -> RunRecord:
     data = layout.read_json(path)
     try:
         return record_from_json(data)
-    except MadeLater as problem:
+    except NewerVersion as problem:
         raise ConfigError(f"{path}: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)

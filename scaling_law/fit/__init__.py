@@ -1,4 +1,4 @@
-"""Scaling laws fitted to anybody's runs, from a notebook:
+"""Fits scaling laws to runs of any source, from a notebook:
 
     from scaling_law.fit import fit
     laws = fit(params=n, tokens=d, loss=l)          # arrays, or fit(data_frame, columns="...")
@@ -18,7 +18,7 @@ __all__ = ["Laws", "fit"]
 
 
 def __getattr__(name: str) -> Any:
-    # looked up by name: the API rests on the forecast, which is a layer above the fitter
+    # loaded on use: the API needs the forecast, which is on a floor above this room
     if name in __all__:
         return getattr(importlib.import_module("scaling_law.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -25,7 +25,7 @@ from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.recipes.compare_recipes import text_of
 from scaling_law.fit.result import status_words
 from scaling_law.fit.session import KnownLaws, check_out, known_laws, laws_of
-from scaling_law.fit.suite import FitSettings, FitSuite, fit_material, save_suite
+from scaling_law.fit.suite import FitSettings, FitSuite, fit_data, save_suite
 from scaling_law.spec.arms import (
     Values,
     arm_label,
@@ -150,7 +150,7 @@ def _fit(arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None)
     ``folders`` is each run's, by run id, for messages.
     """
     try:
-        material = from_records(
+        data = from_records(
             arm.records,
             convention=settings.convention,
             flops=settings.flops,
@@ -158,7 +158,7 @@ def _fit(arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None)
             origin=arm.name,
             folders=folders,
         )
-        suite = fit_material(material, settings)
+        suite = fit_data(data, settings)
     except FitError as problem:
         return ArmFit(arm=arm, why_no_fit=str(problem))
     return ArmFit(arm=arm, known=laws_of(suite), summary=suite.to_json(), suite=suite)

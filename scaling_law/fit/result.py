@@ -1,12 +1,18 @@
-"""What it means: fitted laws and predictions, as values only (JSON in and out)."""
+"""The results of the analysis: fitted laws and predictions, as values that JSON can hold."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from scaling_law.fit.split import Split
 from scaling_law.spec.run import to_json
+
+if TYPE_CHECKING:
+    from scaling_law.fit.laws import Law
 
 _SAME = 0.005  # in log params: below what three digits show
 
@@ -21,18 +27,41 @@ STATUS_REMEDY = {
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """One fitted law.
+    """One law fitted to points, or a published one.
 
-    ``params`` and ``intervals`` by parameter name (full precision; intervals at ``level``; an end
-    is -inf or inf where only the solver's bound ended it: the data set none);
-    ``convention`` names which parameters and which FLOPs the law's variables count;
-    ``data_range`` maps variable -> (low, high) of the points fitted; ``samples`` are bootstrap
-    parameter vectors in the order of ``params``; ``residual_scatter_log`` is the residual
-    standard deviation of log loss, degrees of freedom corrected; ``rollout_rms_log`` the root
-    mean square error on runs held out by ``fit.checks.select_law``; ``clusters`` are trunks.
+    JSON holds the law's name, and the split as ``Split.figures``.
+
+    ``law``: the law.
+    ``params``: its parameters by name, as published, in full precision; empty when refused.
+    ``status``: a key of ``STATUS_REMEDY``.
+    ``message``: what is wrong and what to do; empty when converged.
+    ``objective``: the least value of the objective.
+    ``n_points``: number of points; 0 for a published law.
+    ``n_clusters``: number of independent trunks among them.
+    ``n_starts``: number of starts of the search.
+    ``n_starts_agreeing``: those that ended at this optimum.
+    ``convention``: which parameters and which FLOPs the law's variables count, and the loss's unit.
+    ``data_range``: variable -> (low, high) of the points.
+    ``intervals``: parameter -> (low, high) at ``level``; an end is -inf or inf where the data set
+        no bound.
+    ``level``: confidence level of the intervals.
+    ``interval_method``: how they were made, in words.
+    ``huber_delta``: Huber's threshold in log loss; None for another loss.
+    ``rms_log_residual``: root mean square residual of log loss.
+    ``residual_scatter_log``: the same with the fit's degrees of freedom taken off.
+    ``rollout_rms_log``: root mean square error in log loss on runs held out by
+        ``fit.checks.select_law``.
+    ``condition_number``: of the centred normal matrix.
+    ``optimum``: the compute-optimal split; None where the law has none.
+    ``optimum_intervals``: figure of the split -> (low, high) at ``level``.
+    ``samples``: bootstrap parameter vectors in the order of ``params``.
+    ``dropped``: (run_id, reason) of the runs left out.
+    ``notes``: what a reader should know.
+    ``seed``: of the bootstrap.
+    ``source``: where the law comes from.
     """
 
-    law: str
+    law: Law
     params: dict[str, float]
     status: str
     message: str
@@ -51,7 +80,7 @@ class FitResult:
     residual_scatter_log: float = math.nan
     rollout_rms_log: float = math.nan
     condition_number: float | None = None
-    optimum: dict[str, float] = field(default_factory=dict)
+    optimum: Split | None = None
     optimum_intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     samples: tuple[tuple[float, ...], ...] = ()
     dropped: tuple[tuple[str, str], ...] = ()
@@ -64,23 +93,75 @@ class FitResult:
         """Whether a prediction may rest on this fit."""
         return self.status in ("converged", "at_bound") and bool(self.params)
 
+    def sampled_params(self) -> Iterator[dict[str, float]]:
+        """The parameters of each bootstrap sample, by name."""
+        return (dict(zip(self.params, values, strict=True)) for values in self.samples)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, non-finite numbers as null."""
+        fields = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
+        fields["law"] = self.law.name
+        fields["optimum"] = self.optimum.figures if self.optimum else {}
+        plain: dict[str, Any] = finite_json(fields)
+        return plain
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> FitResult:
+        """The inverse of ``to_json``.
+
+        Raises ``ConfigError`` for a law that is not there, ``TypeError``, ``KeyError`` or
+        ``ValueError`` for damaged data.
+        """
+        from scaling_law.fit.laws import (
+            load_law,  # loads numpy, which a reader of JSON may not need
+        )
+
+        fields = dict(data)
+        fields["law"] = load_law(fields["law"])
+        for name in ("objective", "rms_log_residual", "residual_scatter_log", "rollout_rms_log"):
+            fields[name] = _real(fields[name])
+        fields["params"] = {key: _real(value) for key, value in fields["params"].items()}
+        fields["optimum"] = Split.from_figures(fields["optimum"]) if fields["optimum"] else None
+        for name in ("data_range", "optimum_intervals"):
+            fields[name] = {key: tuple(map(_real, pair)) for key, pair in fields[name].items()}
+        fields["intervals"] = {key: _ends(*pair) for key, pair in fields["intervals"].items()}
+        fields["samples"] = tuple(tuple(map(_real, row)) for row in fields["samples"])
+        fields["dropped"] = tuple((str(a), str(b)) for a, b in fields["dropped"])
+        fields["notes"] = tuple(fields["notes"])
+        return cls(**fields)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A loss forecast in nats per token with its interval at ``level``.
+    """A loss forecast at a target.
 
-    ``law`` is the name the user has for it, ``form`` the formula's (a published law's differ).
-    ``params``, ``tokens``, ``flops`` are the target; None where a law of one variable leaves
-    them open. ``loss_nats`` is the law's value, ``low_nats`` to ``high_nats`` a new run's
-    interval, None without bootstrap samples; ``interval_parts`` are its half-widths in log
-    loss by cause. ``params_optimal``, ``tokens_optimal`` spend the same FLOPs best, and
-    ``_interval`` holds each under the fit's samples at the level asked for;
-    ``tokens_for_params`` are the tokens for which this size is optimal; ``params_exponent`` is
-    a in params ~ flops^a. ``beyond_data`` maps ``params``/``tokens``/``flops`` to target /
-    largest fitted value, ``below_data`` to smallest / target where that is above 1.
+    ``law``: the name the user has for the law.
+    ``params``: parameters of the target; None where a law of one variable leaves them open.
+    ``tokens``: its training tokens; None likewise.
+    ``flops``: its training FLOPs; None likewise.
+    ``loss_nats``: the law's value, in nats per token.
+    ``low_nats``: lower end of a new run's interval; None without bootstrap samples.
+    ``high_nats``: upper end of it; None likewise.
+    ``level``: confidence level of the interval; None without one.
+    ``params_optimal``: parameters of the best split of the same FLOPs.
+    ``tokens_optimal``: tokens of that split.
+    ``beyond_data``: variable -> target / largest fitted value.
+    ``convention``: what the variables count.
+    ``tokens_for_params``: the tokens for which this size is compute-optimal.
+    ``tokens_for_params_interval``: their interval over the fit's samples, at the level asked for.
+    ``params_optimal_interval``: interval of ``params_optimal``, likewise.
+    ``tokens_optimal_interval``: interval of ``tokens_optimal``, likewise.
+    ``params_exponent``: a in params ~ flops^a.
+    ``params_exponent_interval``: interval of a.
+    ``interval_parts``: cause -> half-widths (below, above) of the interval in log loss.
+    ``source``: where the law comes from.
+    ``form``: the name of the law's formula, which several published laws may share.
     ``tokens_unique``: the different ones of ``tokens``, where they were asked about.
+    ``below_data``: variable -> smallest fitted value / target, where that is above 1.
     ``flops_interval``: the compute that reaches a target loss, over the fit's samples (inf where
-    some never do). ``refused`` says why only the range, and no figure, may be quoted.
+        some never do).
+    ``warnings``: what a reader should know.
+    ``refused``: why only the range, and no figure, may be quoted; empty where a figure may.
     """
 
     law: str
@@ -112,7 +193,7 @@ class Prediction:
 
     @property
     def is_best_split(self) -> bool:
-        """Whether the target is the compute-optimal split itself, to what rounding leaves."""
+        """Whether the target is the compute-optimal split itself, to three digits."""
         if not self.params or not self.params_optimal:
             return False
         return abs(math.log(self.params / self.params_optimal)) < _SAME
@@ -140,24 +221,8 @@ def _finite(value: Any) -> Any:
 
 
 def status_words(status: str) -> str:
-    """A fit's status as people say it: ``too few points``."""
+    """A fit's status in words: ``too few points``."""
     return status.replace("_", " ")
-
-
-def fit_result_from_json(data: dict[str, Any]) -> FitResult:
-    """The inverse of ``finite_json`` for a ``FitResult``. Raises ``TypeError``, ``KeyError``."""
-    fields = dict(data)
-    for name in ("objective", "rms_log_residual", "residual_scatter_log", "rollout_rms_log"):
-        fields[name] = _real(fields[name])
-    for name in ("params", "optimum"):
-        fields[name] = {key: _real(value) for key, value in fields[name].items()}
-    for name in ("data_range", "optimum_intervals"):
-        fields[name] = {key: tuple(map(_real, pair)) for key, pair in fields[name].items()}
-    fields["intervals"] = {key: _ends(*pair) for key, pair in fields["intervals"].items()}
-    fields["samples"] = tuple(tuple(map(_real, row)) for row in fields["samples"])
-    fields["dropped"] = tuple((str(a), str(b)) for a, b in fields["dropped"])
-    fields["notes"] = tuple(fields["notes"])
-    return FitResult(**fields)
 
 
 def _ends(low: float | None, high: float | None) -> tuple[float, float]:
@@ -165,5 +230,5 @@ def _ends(low: float | None, high: float | None) -> tuple[float, float]:
 
 
 def _real(value: float | None) -> float:
-    """What ``finite_json`` made of it, undone as far as can be: null was NaN or infinite."""
+    """A number as ``finite_json`` wrote it; null, which was NaN or infinite, becomes NaN."""
     return math.nan if value is None else value

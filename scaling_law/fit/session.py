@@ -1,4 +1,4 @@
-"""What ``slaw fit`` does: gather runs, fit, keep the result beside them or where asked."""
+"""What ``slaw fit`` does: gather runs, fit, save the result beside them or where asked."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from scaling_law.files.record import find_sweeps, load_records, only_sweep
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.checks.select_law import best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
-from scaling_law.fit.points.dataset import gather_material, refuse_table_settings, source_key
+from scaling_law.fit.points.dataset import gather_fit_data, refuse_table_settings, source_key
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.points.table import TableSettings
-from scaling_law.fit.result import FitResult, fit_result_from_json
-from scaling_law.fit.suite import FitSettings, FitSuite, fit_material, save_suite
+from scaling_law.fit.result import FitResult
+from scaling_law.fit.suite import FitSettings, FitSuite, fit_data, save_suite
 from scaling_law.fit.summary import format_suite
-from scaling_law.versions import FIT, MadeLater
+from scaling_law.versions import FIT, NewerVersion
 
 _VALIDATION_RESAMPLES = 200
 _OLD_VERSIONS = range(1, FIT.oldest)
@@ -44,28 +44,28 @@ def fit_sources(
 ) -> tuple[FitSuite, Path | None]:
     """Fit the runs of one table, or of one or several sweeps.
 
-    Kept in ``fits/fit.json`` of ``out``, or else of the only sweep. Returns the suite and where
-    it was kept: None for a table, several sweeps or a choice of runs without ``out``, or when the
-    sweep's folder cannot be written (a colleague's results, say). Raises ``ConfigError`` or
-    ``FitError``.
+    The suite is saved in ``fits/fit.json`` of ``out``, or else of the only sweep. Returns the suite
+    and where it was saved: None for a table, several sweeps or a choice of runs without ``out``, or
+    when the sweep's folder cannot be written (a colleague's results, say). Raises ``ConfigError``
+    or ``FitError``.
     """
     settings = settings or FitSettings()
     if out is not None:
         check_out(out)
-    material = gather_material(
+    data = gather_fit_data(
         sources,
         table=table,
         convention=settings.convention,
         flops=settings.flops,
         keep=settings.keep,
     )
-    suite = fit_material(material, settings)
+    suite = fit_data(data, settings)
     if out is not None:
         try:
             return suite, save_suite(suite, out)
         except OSError as problem:
             raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
-    # what is kept in a sweep is of all its runs
+    # a fit saved in a sweep is one of all its runs
     chosen = table is not None and bool(table.where)
     if len(sources) != 1 or sources[0].is_file() or chosen:
         return suite, None
@@ -76,7 +76,7 @@ def fit_sources(
 
 
 def check_out(out: Path) -> None:
-    """Raises ``ConfigError`` where nothing can be kept, or no command would look for it."""
+    """Raises ``ConfigError`` where nothing can be saved, or where no command would look for it."""
     layout.check_folder(out)
     if not SweepDir(out).runs.is_dir() and _holds_sweeps(out):
         raise ConfigError(
@@ -98,19 +98,19 @@ def validate_sources(
     table: TableSettings | None = None,
     law: str | None = None,
 ) -> tuple[Validation, FitPoints]:
-    """Every check of ``law`` (None: the one that best predicts held-out runs) on the runs.
+    """Run every check of ``law`` (None: the one that best predicts held-out runs).
 
-    Raises ``FitError`` for runs that do not identify it: there is nothing to hold out then.
+    Raises ``FitError`` for runs that do not identify the law: holding some out then tells nothing.
     """
     settings = settings or FitSettings(resamples=_VALIDATION_RESAMPLES)
-    material = gather_material(
+    data = gather_fit_data(
         sources,
         table=table,
         convention=settings.convention,
         flops=settings.flops,
         keep=settings.keep,
     )
-    points = material.points
+    points = data.points
     name = law or best_law(score_laws(points, settings.objective)[0]) or "chinchilla"
     whole = fit_law(points, name, objective=settings.objective, resamples=0)
     if not whole.params:
@@ -128,9 +128,13 @@ def validate_sources(
 
 @dataclass(frozen=True, kw_only=True)
 class KnownLaws:
-    """Fitted laws by name, the one to forecast with, and the seed noise (log loss).
+    """The fitted laws of a sweep or table, as forecasts use them.
 
-    ``trust_flops_factor``: how far beyond the largest FLOPs held-out runs support that law.
+    ``laws``: the fits by the law's name.
+    ``best_law``: name of the joint law to forecast with; empty where none could be fitted.
+    ``seed_noise_log``: standard deviation of log loss between seeds; None: not measured.
+    ``trust_flops_factor``: how many times beyond the largest FLOPs held-out runs support that law;
+        None: not at all.
     """
 
     laws: dict[str, FitResult]
@@ -138,11 +142,22 @@ class KnownLaws:
     seed_noise_log: float | None
     trust_flops_factor: float | None
 
+    def beside(self, fit: FitResult) -> dict[str, Any]:
+        """What the other laws and the repeats add to a forecast with ``fit``.
+
+        They are the keyword arguments of ``forecast.extrapolate``.
+        """
+        return {
+            "alternatives": [other for other in self.laws.values() if other is not fit],
+            "seed_noise_log": self.seed_noise_log,
+            "trust_flops_factor": self.trust_flops_factor,
+        }
+
 
 def laws_of(suite: FitSuite) -> KnownLaws:
-    """A fresh suite's laws, with as many samples as a stored one has."""
+    """A new suite's laws, with as many samples as a stored one has."""
     return KnownLaws(
-        laws=suite.kept_laws,
+        laws=suite.stored_laws,
         best_law=suite.best_law,
         seed_noise_log=suite.validation.seed_noise_log,
         trust_flops_factor=suite.validation.trust_flops_factor,
@@ -152,13 +167,13 @@ def laws_of(suite: FitSuite) -> KnownLaws:
 def known_laws(source: Path, table: TableSettings | None = None) -> KnownLaws:
     """The laws of a sweep, of a folder that ``slaw fit --out`` made, or of a table.
 
-    With conditions (``table.where``) they are fitted anew, to the runs chosen.
+    With conditions (``table.where``) they are fitted again, to the chosen runs.
     """
     stored = SweepDir(source).fits / "fit.json"
     if source.is_dir() and stored.is_file() and not _holds_sweeps(source):
         if table is not None and table.where:
             raise ConfigError(f"{source}: holds a fit and no runs to choose from with --where")
-        return _stored(stored, layout.read_json(stored))
+        return _read_laws(stored, layout.read_json(stored))
     if source.is_file():
         return laws_of(fit_sources([source], table=table)[0])
     refuse_table_settings(str(source), table)
@@ -169,20 +184,20 @@ def known_laws(source: Path, table: TableSettings | None = None) -> KnownLaws:
 
 
 def stored_or_fitted(sweep: SweepDir) -> KnownLaws:
-    """The laws kept in ``fits/fit.json``, or fitted now if there are none or they are stale."""
+    """The laws in ``fits/fit.json``, or fitted now if there are none or the runs have changed."""
     path = sweep.fits / "fit.json"
     if path.is_file():
         content = layout.read_json(path)
         now = source_key((r.run_id, r.val_loss_nats) for r in load_records(sweep))
         old = isinstance(content, dict) and content.get("schema_version") in _OLD_VERSIONS
         if not old:
-            known = _stored(path, content)
+            known = _read_laws(path, content)
             if content["source_key"] == now:
                 return known
     return laws_of(fit_sources([sweep.path])[0])
 
 
-def _stored(path: Path, content: Any) -> KnownLaws:
+def _read_laws(path: Path, content: Any) -> KnownLaws:
     """The laws in ``fit.json``. Raises ``ConfigError`` unless it is as it was written."""
     try:
         if not isinstance(content, dict):
@@ -190,12 +205,12 @@ def _stored(path: Path, content: Any) -> KnownLaws:
         FIT.check(content.get("schema_version"))
         content = checksum.opened(content, required=True)
         return KnownLaws(
-            laws={n: fit_result_from_json(fit) for n, fit in content["laws"].items()},
+            laws={name: FitResult.from_json(fit) for name, fit in content["laws"].items()},
             best_law=content["best_law"],
             seed_noise_log=content["seed_noise_log"],
             trust_flops_factor=content["trust_flops_factor"],
         )
-    except MadeLater as problem:
+    except (NewerVersion, ConfigError) as problem:
         raise ConfigError(f"{path}: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)

@@ -1,4 +1,4 @@
-"""All laws on one set of records, by three approaches and three ways of counting parameters."""
+"""Fits all laws to one set of runs, by three approaches and under each way of counting."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scaling_law.fit.checks.screen import check_rules
 from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
 from scaling_law.fit.laws import law_names, load_law
-from scaling_law.fit.points.dataset import Material, from_records
+from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints, listed
 from scaling_law.fit.result import FitResult, finite_json
 from scaling_law.fit.solver.bootstrap import check_size
@@ -31,17 +31,25 @@ from scaling_law.fit.solver.profile_likelihood import Profile, check_profiled, p
 from scaling_law.fit.solver.solve import LOSSES, Objective
 from scaling_law.versions import FIT
 
-_KEPT_SAMPLES = 400
+_STORED_SAMPLES = 400
 _SIDE_RESAMPLES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How to fit: which parameters and FLOPs, which loss on residuals, how many resamples.
+    """How to fit.
 
-    ``profiles`` are parameters of Chinchilla's law, and of the law to forecast with, to profile;
-    ``keep`` names rules of ``screen.RULES`` that leave no run out, ``laws`` laws to fit beside
-    the usual ones.
+    ``convention``: which parameters count as the size.
+    ``flops``: which FLOPs count: ``exact`` or ``6nd``.
+    ``loss``: what the fit minimises, one of ``solve.LOSSES``.
+    ``huber_delta``: Huber's threshold in log loss.
+    ``level``: confidence level of the intervals.
+    ``resamples``: number of bootstrap resamples; 0: no intervals.
+    ``seed``: of the resamples.
+    ``keep``: rules of ``screen.RULES`` that leave no run out.
+    ``laws``: laws to fit besides the usual ones.
+    ``intervals``: one of ``parametric.INTERVALS``.
+    ``profiles``: parameters to profile, of Chinchilla's law and of the law to forecast with.
     """
 
     convention: str = "matmul"
@@ -76,18 +84,28 @@ class FitSettings:
 
     @property
     def objective(self) -> Objective:
-        """The residuals' loss."""
+        """How residuals are scored."""
         return Objective(loss=self.loss, delta=self.huber_delta)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitSuite:
-    """Everything that ``slaw fit`` found out.
+    """The result of ``slaw fit``.
 
-    ``laws`` by name, each on the points ``fitted_on`` says; ``best_law`` is the joint law to
-    forecast with, by ``scores``; ``by_convention`` has a row per way of counting parameters
-    with the parametric exponents, ``counted`` the points of each; ``source_key`` identifies the
-    records fitted.
+    ``points``: the points, as the settings count them.
+    ``laws``: the fits by the law's name.
+    ``fitted_on``: the law's name -> what its points are, in words.
+    ``isoflop``: the IsoFLOP parabolas.
+    ``envelope``: the lower envelope.
+    ``validation``: the checks of the law to forecast with.
+    ``scores``: how the joint laws predict held-out runs.
+    ``best_law``: name of the joint law to forecast with; empty where none could be fitted.
+    ``by_convention``: a row of parametric exponents per way of counting parameters.
+    ``settings``: how it was fitted.
+    ``source_key``: identifies the runs and their losses.
+    ``counted``: the points under each way of counting parameters.
+    ``profiles``: profile likelihoods.
+    ``notes``: what a reader should know.
     """
 
     points: FitPoints
@@ -125,41 +143,41 @@ class FitSuite:
         }
 
     @property
-    def kept_laws(self) -> dict[str, FitResult]:
-        """The laws with the few hundred samples each that are kept for later commands."""
+    def stored_laws(self) -> dict[str, FitResult]:
+        """The laws with the few hundred samples each that are saved for later commands."""
         return {
-            name: dataclasses.replace(fit, samples=fit.samples[:_KEPT_SAMPLES])
+            name: dataclasses.replace(fit, samples=fit.samples[:_STORED_SAMPLES])
             for name, fit in self.laws.items()
         }
 
     def _law_json(self, fit: FitResult) -> dict[str, Any]:
-        fields: dict[str, Any] = finite_json(dataclasses.replace(fit, samples=()))
+        fields = dataclasses.replace(fit, samples=()).to_json()
         for name in ("samples", "dropped"):
             del fields[name]
         fields["starts"] = fields.pop("n_starts")
         fields["starts_agreeing"] = fields.pop("n_starts_agreeing")
         fields["points"] = fields.pop("n_points")
         fields["trunks"] = fields.pop("n_clusters")
-        return {**fields, "fitted_on": self.fitted_on[fit.law]}
+        return {**fields, "fitted_on": self.fitted_on[fit.law.name]}
 
 
 def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None) -> FitSuite:
     """Fit every law that the records support. Raises ``FitError`` when none can be fitted."""
     settings = settings or FitSettings()
-    material = from_records(
+    data = from_records(
         records, convention=settings.convention, flops=settings.flops, keep=settings.keep
     )
-    return fit_material(material, settings)
+    return fit_data(data, settings)
 
 
-def fit_material(material: Material, settings: FitSettings | None = None) -> FitSuite:
+def fit_data(data: FitData, settings: FitSettings | None = None) -> FitSuite:
     """Fit every law that the points support. Raises ``FitError`` when none can be fitted."""
     settings = settings or FitSettings()
-    points = material.points
+    points = data.points
     check_size(settings.resamples, len(points))
     scores, best, refitters, laws = joint_fits(points, settings)
     fitted_on = dict.fromkeys(laws, f"all {points.called}")
-    for name, (some, words) in _other_laws(points, material, settings.laws).items():
+    for name, (some, words) in _other_laws(points, data, settings.laws).items():
         laws[name] = _fit_or_refuse(some, name, settings)
         fitted_on[name] = words
     if not any(fit.params for fit in laws.values()):
@@ -175,10 +193,10 @@ def fit_material(material: Material, settings: FitSettings | None = None) -> Fit
         validation=validate(points, law=best or "chinchilla", refitter=refitters.get(best)),
         scores=tuple(scores),
         best_law=best,
-        by_convention=tuple(_conventions(material, settings, laws, best)),
+        by_convention=tuple(_conventions(data, settings, laws, best)),
         settings=settings,
-        source_key=material.key,
-        counted=material.counted,
+        source_key=data.key,
+        counted=data.counted,
         profiles=tuple(_profiles(points, laws, best, settings)),
         notes=points.notes,
     )
@@ -191,16 +209,16 @@ def _profiles(
         if name not in laws or not laws[name].usable:
             continue
         for param in settings.profiles:
-            if param in load_law(name).names:
-                yield profile(points, name, param, level=settings.level)
+            if param in laws[name].law.names:
+                yield profile(points, laws[name].law, param, level=settings.level)
 
 
 def joint_fits(
     points: FitPoints, settings: FitSettings
 ) -> tuple[list[LawScore], str, dict[str, Refitter], dict[str, FitResult]]:
-    """Laws in params and tokens: scores, the one to forecast with, refitters, and the fits.
+    """The laws in params and tokens: scores, the one to forecast with, refitters, and the fits.
 
-    Full resampling for Chinchilla's and the one to forecast with, less for the others.
+    Chinchilla's law and the one to forecast with get all resamples, the others fewer.
     """
     scores, refitters = score_laws(points, settings.objective)
     best = best_law(scores)
@@ -221,29 +239,32 @@ def joint_fits(
 
 
 def _other_laws(
-    points: FitPoints, material: Material, extra: Sequence[str]
+    points: FitPoints, data: FitData, extra: Sequence[str]
 ) -> dict[str, tuple[FitPoints, str]]:
-    """Laws in one variable, of repeated data, or asked for; and the points each is about."""
-    found = {}
+    """The points, and what they are, of laws in one variable, of repeated data, or in ``extra``."""
+    others = {}
     for name in dict.fromkeys([*law_names(), *extra]):
         law = load_law(name)
         on = law.fitted_on or (law.variables[0] if len(law.variables) == 1 else "all")
         if (on == "all" or not law.fitted_on) and name not in extra:
             continue
-        if on == "repeated" and material.repeated is not None:
-            found[name] = material.repeated, f"all {points.called}, repeated data included"
+        if on == "repeated" and data.repeated is not None:
+            others[name] = data.repeated, f"all {points.called}, repeated data included"
         elif on in ("params", "tokens"):
-            found[name] = best_per(points, on)
+            others[name] = best_per(points, on)
         elif on in ("envelope", "flops"):
             words = "points on the lower envelope in FLOPs"
-            found[name] = points.take(envelope_rows(points)), words
+            others[name] = points.take(envelope_rows(points)), words
         elif on != "repeated" or name in extra:
-            found[name] = points, f"all {points.called}"
-    return found
+            others[name] = points, f"all {points.called}"
+    return others
 
 
 def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitResult:
-    """One law; points that allow none are a status: other laws may rest on other points."""
+    """The fit of one law; points that allow none give a status, not an error.
+
+    Other laws may be fitted to other points.
+    """
     try:
         return fit_law(
             points,
@@ -261,11 +282,11 @@ def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitRe
 
 
 def best_per(points: FitPoints, variable: str) -> tuple[FitPoints, str]:
-    """The points where ``variable`` alone is what limits, and what they are.
+    """The points that ``variable`` alone limits, and what they are in words.
 
-    In a grid of sizes, the longest horizon of each (for params) or the largest size (for
-    tokens); in a table without such a grid, the runs that none with as little of the variable
-    beats.
+    In a grid of sizes they are the longest horizon of each size (for params) or the largest size
+    (for tokens); in a table without such a grid, the runs with a lower loss than every run with as
+    little of the variable.
     """
     sizes = Counter(points.size)
     if len(sizes) <= len(points) / 2:
@@ -273,12 +294,12 @@ def best_per(points: FitPoints, variable: str) -> tuple[FitPoints, str]:
             return longest_horizons(points), "the longest horizon of each size"
         return largest_size(points), "the largest size"
     order = np.lexsort((points.loss_nats, points.variable(variable)))
-    kept, least = [], np.inf
+    best, least = [], np.inf
     for row in order.tolist():
         if points.loss_nats[row] < least:
             least = points.loss_nats[row]
-            kept.append(row)
-    return points.take(kept), f"runs that none with as few {variable} beats"
+            best.append(row)
+    return points.take(best), f"runs that none with as few {variable} beats"
 
 
 def longest_horizons(points: FitPoints) -> FitPoints:
@@ -296,14 +317,14 @@ def largest_size(points: FitPoints) -> FitPoints:
 
 
 def _conventions(
-    material: Material, settings: FitSettings, laws: dict[str, FitResult], best: str
+    data: FitData, settings: FitSettings, laws: dict[str, FitResult], best: str
 ) -> Iterable[dict[str, Any]]:
-    """The parametric law under each way of counting parameters: the exponents differ."""
+    """The parametric exponents under each way of counting parameters: they differ."""
     names = [name for name in dict.fromkeys(("chinchilla", best)) if name in laws]
     for name in names:
-        for convention, points in material.counted.items():
+        for convention, points in data.counted.items():
             fit = laws[name]
-            if points is not material.points:
+            if points is not data.points:
                 fit = _fit_or_refuse(points, name, settings)
             low, high = fit.optimum_intervals.get("a", (None, None))
             yield {
@@ -311,7 +332,7 @@ def _conventions(
                 "params": convention,
                 "flops": points.convention["flops"],
                 "status": fit.status,
-                "a": fit.optimum.get("a"),
+                "a": fit.optimum.exponent if fit.optimum else None,
                 "a_low": low,
                 "a_high": high,
                 **{param: fit.params.get(param) for param in ("E", "alpha", "beta")},
@@ -320,8 +341,8 @@ def _conventions(
 
 
 def save_suite(suite: FitSuite, folder: Path) -> Path:
-    """Keep the suite's JSON and its laws, with a few hundred samples each, for later commands."""
-    laws = {name: finite_json(fit) for name, fit in suite.kept_laws.items()}
+    """Save the suite's JSON and its laws, with a few hundred samples each, for later commands."""
+    laws = {name: fit.to_json() for name, fit in suite.stored_laws.items()}
     path = SweepDir(folder).fits / "fit.json"
     content = {
         "schema_version": FIT.current,

@@ -1,4 +1,4 @@
-"""The suite as text for a terminal: every figure with its convention, the verdict in words."""
+"""The text of a suite for a terminal: every figure with its convention, the verdict in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scaling_law.fit.result import FitResult, bound_words, status_words
 from scaling_law.fit.suite import FitSuite
 from scaling_law.units import count_of, format_count
 
-# What the last line of every law says.
+# Explains the last line of every law.
 _LEGEND = (
     "    (starts agree: searches begun apart that ended at this optimum; rms residual: the typical"
     " miss;",
@@ -20,7 +20,7 @@ _SCALES = frozenset(("A", "B", "N_c", "D_c", "C_c", "K"))
 
 
 def format_suite(suite: FitSuite) -> str:
-    """A page to read at 2 a.m.: the law and how far it may be trusted, then all that was fitted."""
+    """One page: the law and how far it may be trusted, then everything that was fitted."""
     return "\n".join(
         [
             *_head(suite),
@@ -58,10 +58,10 @@ def _head(suite: FitSuite) -> list[str]:
 
 
 def _answer_lines(suite: FitSuite) -> list[str]:
-    """The law that forecasts use, the verdict on it and the noise it stands against."""
+    """The law that forecasts use, the verdict on it, and the seed noise."""
     check, best = suite.validation, suite.laws.get(suite.best_law)
     if best is None or not best.params:
-        lines = ["no joint law could be fitted: what each lacks stands below"]
+        lines = ["no joint law could be fitted: each law below says what it lacks"]
     else:
         lines = [
             "forecasts use this law, which best predicts runs held out:",
@@ -70,7 +70,7 @@ def _answer_lines(suite: FitSuite) -> list[str]:
             f"intervals: {best.interval_method or 'none'}",
         ]
         said = [*suite.notes, *(note for note in best.notes if note.startswith("no intervals"))]
-        lines += [f"note ({best.law}): {note}" for note in best.notes if note not in said]
+        lines += [f"note ({best.law.name}): {note}" for note in best.notes if note not in said]
     lines.append(f"verdict ({suite.best_law or 'no law'}): {check.verdict}")
     if check.seed_noise_log is not None:
         noise = f"{100 * check.seed_noise_log:.2f}% of loss (standard deviation)"
@@ -81,7 +81,7 @@ def _answer_lines(suite: FitSuite) -> list[str]:
 
 
 def _law(suite: FitSuite, name: str, fit: FitResult) -> list[str]:
-    """A law's parameters and how well they are determined."""
+    """A law's parameters, and how well they are determined."""
     lines = [
         f"{name}: {status_words(fit.status)}, on {suite.fitted_on[name]}:"
         f" {count_of(fit.n_points, 'point')}, {count_of(fit.n_clusters, 'trunk')}"
@@ -102,23 +102,23 @@ def _law(suite: FitSuite, name: str, fit: FitResult) -> list[str]:
 def _other_lines(suite: FitSuite) -> list[str]:
     """Every other law, and the profiles."""
     best = suite.laws.get(suite.best_law)
-    found = best is not None and bool(best.params)
-    others = {name: fit for name, fit in suite.laws.items() if not (found and fit is best)}
-    lines = ["other laws" if found else "laws"] if others else []
+    usable = best is not None and bool(best.params)
+    others = {name: fit for name, fit in suite.laws.items() if not (usable and fit is best)}
+    lines = ["other laws" if usable else "laws"] if others else []
     for name, fit in others.items():
         lines += _law(suite, name, fit)
-    if not found and any(fit.params for fit in others.values()):
+    if not usable and any(fit.params for fit in others.values()):
         lines += _LEGEND
     lines += [
-        f"profile ({p.law}, least squares in log loss): {p.text}: what fits nearly as well, the"
-        " other parameters fitted anew"
+        f"profile ({p.law}, least squares in log loss): {p.text}: values that fit nearly as well"
+        " with the other parameters fitted again"
         for p in suite.profiles
     ]
     return lines
 
 
 def _score_lines(suite: FitSuite) -> list[str]:
-    """Residuals and the held-out largest size, law by law."""
+    """Residuals and errors on the held-out largest sizes, law by law."""
     lines = [
         "joint laws: rms residual | rollouts, rms | largest sizes predicted from the others,"
         " measured over predicted - 1"

@@ -1,7 +1,7 @@
 """A law in params and tokens as one surface, with its compute-optimal split in closed form.
 
 Chinchilla's, Kaplan's joint and the coupled laws are all L = E + (A N^-alpha + B D^-beta)^kappa;
-minimising under C = 6ND asks alpha A N^-alpha = beta B D^-beta whatever E and kappa are
+the minimum under C = 6ND is where alpha A N^-alpha = beta B D^-beta, whatever E and kappa are
 (Hoffmann 2022, arXiv 2203.15556, equation 4).
 """
 
@@ -11,52 +11,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from scaling_law.fit.laws import load_law
-
-# Beyond this a natural logarithm no longer fits a float's exponent.
-_LARGEST_LOG = 700.0
-
-
-def bounded_exp(value: float) -> float:
-    """exp(value), held within the range of floats."""
-    return math.exp(max(-_LARGEST_LOG, min(value, _LARGEST_LOG)))
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """Compute-optimal split under C = 6ND: params = exp(log_scale) * (flops / 6)^exponent."""
-
-    exponent: float
-    log_scale: float
-
-    def params(self, flops: float) -> float:
-        """Compute-optimal parameters for a budget in FLOPs."""
-        return bounded_exp(self.log_scale + self.exponent * math.log(flops / 6))
-
-    def tokens(self, flops: float) -> float:
-        """Compute-optimal tokens for a budget in FLOPs."""
-        return flops / 6 / self.params(flops)
-
-    def flops_for_params(self, params: float) -> float:
-        """The FLOPs at which this many parameters are compute-optimal."""
-        return 6 * bounded_exp((math.log(params) - self.log_scale) / self.exponent)
-
-    def tokens_for_params(self, params: float) -> float:
-        """The tokens for which this many parameters are compute-optimal."""
-        log_params = math.log(params)
-        return bounded_exp((log_params - self.log_scale) / self.exponent - log_params)
-
-    def params_for_tokens(self, tokens: float) -> float:
-        """The parameters for which this many tokens are compute-optimal."""
-        share = self.log_scale + self.exponent * math.log(tokens)
-        return bounded_exp(share / (1 - self.exponent))
+from scaling_law.fit.laws import Law
+from scaling_law.fit.split import Split, bounded_exp
 
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
     """floor + (exp(size_log) params^-size_exponent + exp(data_log) tokens^-data_exponent)^power.
 
-    ``floor`` is the irreducible loss in nats per token (0 in laws without one).
+    ``floor``: the irreducible loss in nats per token; 0 in laws without one.
+    ``size_log``: logarithm of the size term's coefficient.
+    ``size_exponent``: exponent of params.
+    ``data_log``: logarithm of the data term's coefficient.
+    ``data_exponent``: exponent of tokens.
+    ``power``: the outer exponent; 1 in laws without one.
     """
 
     floor: float
@@ -67,10 +35,9 @@ class Surface:
     power: float
 
     def shares(self, params: float, tokens: float) -> dict[str, float]:
-        """Parts of the loss: ``floor``, ``size``, ``data``; they add up to 1.
+        """The shares of the loss by cause: ``floor``, ``size``, ``data``; they add up to 1.
 
-        Under an outer power ``size`` and ``data`` divide what is above the floor as their terms
-        do.
+        Under an outer power ``size`` and ``data`` share what is above the floor as their terms do.
         """
         size = bounded_exp(self.size_log - self.size_exponent * math.log(params))
         data = bounded_exp(self.data_log - self.data_exponent * math.log(tokens))
@@ -82,15 +49,15 @@ class Surface:
         return {"floor": self.floor / total, "size": size * part, "data": data * part}
 
     def log_loss(self, params: float, tokens: float) -> float:
-        """log L at a point, by plain arithmetic: searches ask it a hundred thousand times."""
+        """log L at a point, by plain arithmetic: a search evaluates it a hundred thousand times."""
         size = bounded_exp(self.size_log - self.size_exponent * math.log(params))
         data = bounded_exp(self.data_log - self.data_exponent * math.log(tokens))
         above = bounded_exp(self.power * math.log(size + data)) if size + data > 0 else 0.0
         return math.log(self.floor + above) if self.floor + above > 0 else -math.inf
 
     @property
-    def allocation(self) -> Allocation | None:
-        """The compute-optimal split; None where a term or its exponent is not there."""
+    def split(self) -> Split | None:
+        """The compute-optimal split; None where a term or its exponent is missing."""
         both = self.size_exponent + self.data_exponent
         if not (self.size_exponent > 0 and self.data_exponent > 0 and math.isfinite(both)):
             return None
@@ -98,17 +65,15 @@ class Surface:
         ratio -= self.data_log + math.log(self.data_exponent)
         if not math.isfinite(ratio):
             return None
-        return Allocation(exponent=self.data_exponent / both, log_scale=ratio / both)
+        return Split(exponent=self.data_exponent / both, log_scale=ratio / both)
 
 
-def surface_of(law_name: str, params: Mapping[str, float]) -> Surface | None:
+def surface_of(law: Law, params: Mapping[str, float]) -> Surface | None:
     """The surface of a law with these published parameters; None for single-variable laws.
 
-    Of laws of repeated data: the surface where nothing is repeated.
-
+    For a law of repeated data it is the surface where nothing is repeated.
     Raises ``OverflowError`` for parameters that no float can hold in the terms' form.
     """
-    law = load_law(law_name)
     if not {"params", "tokens"} <= set(law.variables):
         return None
     if law.surface is not None:
@@ -125,3 +90,15 @@ def surface_of(law_name: str, params: Mapping[str, float]) -> Surface | None:
         fields[f"{side}_log"] = math.log(coefficient) if coefficient > 0 else -math.inf
         fields[f"{side}_exponent"] = -factor * (form[exponent] if exponent else 1.0)
     return Surface(**fields)
+
+
+def split_of(law: Law, params: Mapping[str, float]) -> Split | None:
+    """The compute-optimal split of a law with these parameters (Hoffmann 2022, equation 4).
+
+    None for a law without one, or where no float can hold its terms.
+    """
+    try:
+        surface = surface_of(law, params)
+    except (OverflowError, ValueError):
+        return None
+    return surface.split if surface else None

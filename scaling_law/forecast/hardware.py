@@ -1,8 +1,8 @@
-"""Accelerators people train on, and what a number of FLOPs costs on them.
+"""The hardware that people train on, and what a number of FLOPs costs on it.
 
 Peaks are dense (never with sparsity) and, for tensor cores, with fp32 accumulation. Prices are
 typical public on-demand rates of ``PRICES_AS_OF``; they differ several-fold between clouds and
-move every month: give your own. Every figure can be overridden with ``accelerator``.
+change every month: give your own. ``accelerator`` takes your figures in place of the table's.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from scaling_law.errors import ConfigError
 from scaling_law.units import format_count
 
 DTYPES = ("bf16", "fp16", "tf32", "fp32")
-"""Best first: what a run uses unless told otherwise."""
+"""Best first: a run uses the first one that its device has."""
 PRICES_AS_OF = "2025/2026"
+DEFAULT_GPU = "H100"
 # Power of the whole site over that of its machines: Google reports 1.1 for its fleet
-# (google.com/about/datacenters/efficiency); a machine at home has 1.0.
+# (google.com/about/datacenters/efficiency); for a machine at home it is 1.0.
 PUE = 1.1
 
 
@@ -30,14 +31,17 @@ PUE = 1.1
 class Accelerator:
     """One device as its vendor rates it.
 
-    ``name`` as in the table; ``peak_flops`` dense FLOP/s by dtype (of ``DTYPES``, only those the
-    hardware has); ``memory_bytes`` bytes (Apple: unified memory, largest configuration);
-    ``bandwidth_bytes_per_second`` bytes/s to that memory; ``watts`` W of the board at its limit
-    (Apple: the desktop that carries the chip, at the wall, for Apple publishes no other; GH200:
-    the module with its CPU), None where the vendor publishes none; ``dollars_per_hour`` US
-    dollars per device-hour on demand, None where hardly anybody rents it out;
-    ``utilisation`` share of the peak a training run gets (MFU, 0 to 1), on the careful side;
-    ``source`` the vendor's document; ``as_of`` year(-month) of that document.
+    ``name``: as in the table.
+    ``peak_flops``: dense FLOP/s by dtype (of ``DTYPES``, only those that the hardware has).
+    ``memory_bytes``: memory in bytes (Apple: unified memory of the largest configuration).
+    ``bandwidth_bytes_per_second``: to that memory.
+    ``watts``: W of the board at its limit (Apple: of the desktop that carries the chip, at the
+        wall, because Apple publishes no other; GH200: of the module with its CPU); None: not
+        published.
+    ``dollars_per_hour``: US dollars per device-hour on demand; None: hardly anybody rents it out.
+    ``utilisation``: the share of the peak that a training run gets (MFU, 0 to 1), a low estimate.
+    ``source``: the vendor's document.
+    ``as_of``: year(-month) of that document.
     """
 
     name: str
@@ -58,11 +62,18 @@ class Accelerator:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What ``flops`` FLOPs take on ``count`` devices of the kind ``accelerator``.
+    """What a number of training FLOPs takes.
 
-    ``dtype`` whose peak was used; ``utilisation`` 0 to 1; ``gpu_hours`` device-hours over all
-    devices; ``days`` of wall clock; ``dollars`` US, None without a price; ``energy_kwh`` kWh of
-    the site (watts x hours x ``pue``), None without a power rating.
+    ``flops``: training FLOPs.
+    ``dtype``: the dtype whose peak was used.
+    ``accelerator``: the device's name.
+    ``count``: number of devices.
+    ``utilisation``: share of the peak, 0 to 1.
+    ``gpu_hours``: device-hours of all devices together.
+    ``days``: days of wall clock.
+    ``dollars``: US dollars; None without a price.
+    ``energy_kwh``: kWh of the site (watts x hours x ``pue``); None without a power rating.
+    ``pue``: power of the site over power of its devices.
     """
 
     flops: float
@@ -79,7 +90,7 @@ class Cost:
 
 # Utilisation. .40: dense pre-training reports .38 to .43 on H100 (Llama 3, arXiv 2407.21783,
 # table 4) and .46 on TPU v4 (PaLM, arXiv 2204.02311). Lower where kernels are young (B200), where
-# memory binds (L4, T4, A10G, consumer cards), or the framework does (Apple's Metal): our guess.
+# memory is the limit (L4, T4, A10G, consumer cards), or the framework (Apple's Metal): our guess.
 # Apple states teraflops only up to M2; the later ones are GPU cores x 128 lanes x 2 FLOPs x the
 # clock that reviewers report. fp16 runs at fp32's rate. Apple's W: its support pages on the power
 # consumption of Mac mini and Mac Studio.
@@ -183,26 +194,72 @@ def accelerator(
 ) -> Accelerator:
     """The device ``name`` of ``ACCELERATORS``, with your own figures where given.
 
-    Case, spaces, dashes and the vendor's name do not matter. ``utilisation`` 0 to 1;
-    ``dollars_per_hour`` US dollars per device-hour; ``peak_flops`` dense FLOP/s, by dtype, or
-    one number that stands for the device's best dtype and leaves no other.
-    Raises ``ConfigError`` naming what there is, or for a figure out of range.
+    Case, spaces, dashes and the vendor's name do not matter. ``utilisation`` is 0 to 1,
+    ``dollars_per_hour`` US dollars per device-hour; ``peak_flops`` is dense FLOP/s by dtype, or
+    one number for the device's best dtype, which then is its only one.
+    Raises ``ConfigError`` naming the devices, or for a figure out of range.
     """
-    found = _named(name)
+    device = _named(name)
     if utilisation is not None:
         if not 0 < utilisation <= 1:
             raise ConfigError(f"utilisation is {utilisation}, expected above 0 and at most 1")
-        found = dataclasses.replace(found, utilisation=utilisation)
+        device = dataclasses.replace(device, utilisation=utilisation)
     if dollars_per_hour is not None:
         price = _positive("dollars per hour", dollars_per_hour)
-        found = dataclasses.replace(found, dollars_per_hour=price)
+        device = dataclasses.replace(device, dollars_per_hour=price)
     if peak_flops is not None:
-        given = peak_flops if isinstance(peak_flops, Mapping) else {found.best_dtype: peak_flops}
+        given = peak_flops if isinstance(peak_flops, Mapping) else {device.best_dtype: peak_flops}
         if not given or set(given) - set(DTYPES):
             raise ConfigError(f"peak_flops for {sorted(given)}: expected {', '.join(DTYPES)}")
         peaks = {dtype: _positive(f"{dtype} peak FLOP/s", x) for dtype, x in given.items()}
-        found = dataclasses.replace(found, peak_flops=peaks)
-    return found
+        device = dataclasses.replace(device, peak_flops=peaks)
+    return device
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """The devices that a training run is counted in.
+
+    ``gpu``: name of the kind of device; None: ``DEFAULT_GPU``.
+    ``count``: number of devices.
+    ``dollars_per_hour``: the user's own price in US dollars a device-hour; None: the table's.
+    ``utilisation``: the user's own share of the peak, 0 to 1; None: the table's.
+    """
+
+    gpu: str | None = None
+    count: int = 1
+    dollars_per_hour: float | None = None
+    utilisation: float | None = None
+
+    @property
+    def device(self) -> Accelerator:
+        """One of the devices.
+
+        Raises ``ConfigError`` for a device that is not in the table or a figure out of range.
+        """
+        return accelerator(
+            self.gpu or DEFAULT_GPU,
+            utilisation=self.utilisation,
+            dollars_per_hour=self.dollars_per_hour,
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all the devices together, in bytes."""
+        return self.count * self.device.memory_bytes
+
+
+def named_hardware(hardware: Hardware, *, dollars: float | None) -> Hardware | None:
+    """``hardware`` where its device is named or implied by ``dollars``; None where it is not.
+
+    Raises ``ConfigError`` for a price or a utilisation of no device.
+    """
+    if hardware.gpu is not None or dollars is not None:
+        return hardware
+    own = {"gpu price": hardware.dollars_per_hour, "mfu": hardware.utilisation}
+    if words := " and ".join(name for name, value in own.items() if value is not None):
+        raise ConfigError(f"{words} given without a device: expected --gpu or --dollars beside")
+    return None
 
 
 def _positive(what: str, value: float) -> float:
@@ -212,13 +269,13 @@ def _positive(what: str, value: float) -> float:
 
 
 def _resolved(device: Accelerator | str, dtype: str | None) -> tuple[Accelerator, str]:
-    found = _named(device) if isinstance(device, str) else device
-    chosen = found.best_dtype if dtype is None else dtype
-    if chosen not in found.peak_flops:
+    rated = _named(device) if isinstance(device, str) else device
+    chosen = rated.best_dtype if dtype is None else dtype
+    if chosen not in rated.peak_flops:
         raise ConfigError(
-            f"{found.name} has no {chosen} peak: expected one of {', '.join(found.peak_flops)}"
+            f"{rated.name} has no {chosen} peak: expected one of {', '.join(rated.peak_flops)}"
         )
-    return found, chosen
+    return rated, chosen
 
 
 def flops_for_hours(
@@ -226,7 +283,7 @@ def flops_for_hours(
 ) -> float:
     """FLOPs done in so many device-hours: peak x utilisation x 3600 x hours.
 
-    Raises ``ConfigError`` for hours that are not positive or a dtype the device lacks.
+    Raises ``ConfigError`` for hours that are not positive or a dtype that the device lacks.
     """
     device, chosen = _resolved(accelerator, dtype)
     rate = device.peak_flops[chosen] * device.utilisation
@@ -257,8 +314,8 @@ def training_cost(
 ) -> Cost:
     """Hours, days, dollars and energy of ``flops`` training FLOPs on ``count`` devices.
 
-    The inverse of ``flops_for_hours``: it assumes that ``count`` devices keep the utilisation
-    of one. ``dtype`` None takes the best of ``DTYPES`` the device has; ``pue`` is site power
+    The inverse of ``flops_for_hours``: it assumes that ``count`` devices reach the utilisation
+    of one. ``dtype`` None takes the best of ``DTYPES`` that the device has; ``pue`` is site power
     over machine power. Raises ``ConfigError`` for figures out of range.
     """
     device, chosen = _resolved(accelerator, dtype)
@@ -283,13 +340,13 @@ def training_cost(
 
 
 def energy_words(energy_kwh: float, gpu_hours: float, pue: float) -> str:
-    """An energy with the power of a device and the overhead of its site that make it up."""
+    """An energy in kWh, with the device's power and the site's overhead that it follows from."""
     device_kw = energy_kwh / gpu_hours / pue
     return f"{format_count(energy_kwh)} kWh ({device_kw:.3g} kW a device x PUE {pue:g})"
 
 
 def format_hardware() -> str:
-    """The table for a terminal; the peak is bf16's, or the named best of a device without it."""
+    """The table for a terminal; the peak is that of each device's best dtype, which is named."""
     head = "accelerator TFLOP/s dtype GB GB/s W $/h util date source"
     rows = [tuple(head.split())]
     for device in ACCELERATORS.values():
@@ -305,6 +362,6 @@ def format_hardware() -> str:
         )
         rows.append((device.name, *figures, device.as_of, device.source))
     lines = text_columns.numbers(rows, words=(0, 2, 8, 9))
-    note = "TFLOP/s are dense, in the best dtype for training; util is the share of them assumed;"
+    note = "TFLOP/s are dense, in the best dtype for training; util is the assumed share of them;"
     prices = f"prices are typical public on-demand rates of {PRICES_AS_OF}: give your own"
     return "\n".join([*lines, "", note, prices])

@@ -1,8 +1,8 @@
-"""What to train, under any law in params and tokens: a plain function is all that is asked.
+"""Finds what to train under any law in params and tokens, given as a plain function.
 
-Training costs 6 N D FLOPs (Kaplan 2020, arXiv 2001.08361, section 2.1). Nothing here knows a
-closed form: each answer is a minimum in one variable, found on a coarse grid of log params and
-then refined. ``surface.Surface`` has the closed form of the simple laws, which the tests compare.
+Training costs 6 N D FLOPs (Kaplan 2020, arXiv 2001.08361, section 2.1). Nothing here uses a
+closed form: each answer is a minimum in one variable, located on a coarse grid of log params and
+then refined. ``surface.Surface`` has the closed form of the simple laws; the tests compare both.
 """
 
 from __future__ import annotations
@@ -17,26 +17,31 @@ from scipy.optimize import brentq, minimize_scalar
 from scaling_law.errors import ConfigError, FitError
 
 Loss = Callable[[float, float], float]
-"""(params, tokens) -> natural logarithm of the loss, the loss being in nats per token."""
+"""Maps (params, tokens) to the natural logarithm of the loss in nats per token."""
 
 MOST_FLOPS = 1e60
-"""Where a law is asked for its lowest loss, and the most params, tokens or FLOPs searched."""
+"""The FLOPs at which a law's lowest loss is read, and the most params, tokens or FLOPs searched."""
 _LOG_MOST = math.log(MOST_FLOPS)
-# Stands in for infinity: the minimiser's interpolation would turn an infinite value into NaN.
+# Used in place of infinity, which the minimiser's interpolation would turn into NaN.
 _UNREACHABLE = 1e9
 _GRID = 240
-# Step in log params of the derivative that settles the last digits: a minimum's place is only
-# good to the square root of the rounding error, the zero of its derivative to all of it.
+# Step in log params of the derivative that refines the last digits: the place of a minimum is only
+# exact to the square root of the rounding error, the zero of the derivative to the error itself.
 _STEP = 0.02
 _SHRINK = (1.0, 0.75, 0.5, 0.35, 0.25)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A model to train: ``params``, ``tokens``, ``flops`` (training, 6ND), ``loss_nats``.
+    """A model to train.
 
-    ``tokens_per_param`` is their ratio; ``kind`` the question it answers; ``extra`` that
-    question's own figures, by name.
+    ``params``: its parameters.
+    ``tokens``: its training tokens.
+    ``flops``: training FLOPs, 6 x params x tokens.
+    ``loss_nats``: the law's loss, in nats per token.
+    ``tokens_per_param``: tokens over params.
+    ``kind``: the question that it answers.
+    ``extra``: figures that only this question has, by name.
     """
 
     params: float
@@ -49,7 +54,7 @@ class Choice:
 
 
 def _log_loss(log_loss: Loss, log_params: float, log_tokens: float) -> float:
-    """The law at exp of both, with anything that is no number as unreachable."""
+    """The law at exp of both arguments; ``_UNREACHABLE`` where it gives no number."""
     try:
         value = float(log_loss(math.exp(log_params), math.exp(log_tokens)))
     except (OverflowError, ZeroDivisionError):
@@ -66,19 +71,19 @@ def _positive(what: str, value: float) -> float:
 
 
 def _minimum(objective: Callable[[float], float], low: float, high: float) -> float | None:
-    """Where ``objective`` is least between ``low`` and ``high``; None when that is at an end."""
+    """Where ``objective`` is least between ``low`` and ``high``; None when that is an end."""
     grid = np.linspace(low, high, _GRID)
     values = [objective(float(x)) for x in grid]
     best = int(np.argmin(values))
     if best in (0, _GRID - 1) or values[best] >= _UNREACHABLE:
         return None
     bounds = (float(grid[best - 1]), float(grid[best + 1]))
-    found = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-9})
-    return _settled(objective, float(found.x))
+    least = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    return _refined(objective, float(least.x))
 
 
-def _settled(objective: Callable[[float], float], x: float) -> float:
-    """The zero of the five-point derivative beside ``x``; ``x`` where that is no better."""
+def _refined(objective: Callable[[float], float], x: float) -> float:
+    """The zero of the five-point derivative near ``x``; ``x`` where that is no better."""
 
     def slope(at: float) -> float:
         near = objective(at + _STEP) - objective(at - _STEP)
@@ -87,9 +92,9 @@ def _settled(objective: Callable[[float], float], x: float) -> float:
     low, high = x - 1e-3, x + 1e-3
     if not slope(low) < 0 < slope(high):
         return x
-    found = float(brentq(slope, low, high, xtol=1e-13, rtol=1e-14))
+    zero = float(brentq(slope, low, high, xtol=1e-13, rtol=1e-14))
     # a cliff within the stencil (the smallest size that can reach a loss) bends the derivative
-    return found if objective(found) <= objective(x) + 1e-12 else x
+    return zero if objective(zero) <= objective(x) + 1e-12 else x
 
 
 def _choice(
@@ -117,23 +122,23 @@ def compute_optimal(log_loss: Loss, flops: float) -> Choice:
     the loss falls all the way to one parameter or one token, so that there is no optimum.
     """
     log_product = math.log(_positive("flops", flops) / 6)
-    found = None
+    log_params = None
     if log_product > 0:
-        found = _minimum(lambda x: _log_loss(log_loss, x, log_product - x), 0.0, log_product)
-    if found is None:
+        log_params = _minimum(lambda x: _log_loss(log_loss, x, log_product - x), 0.0, log_product)
+    if log_params is None:
         raise FitError(
             f"the law has no compute-optimal split of {flops:.3g} FLOPs: its loss is lowest at"
             " an end of the range or nowhere finite; one of its terms is missing or does not fall"
         )
-    return _choice(log_loss, found, log_product - found, "compute_optimal", {})
+    return _choice(log_loss, log_params, log_product - log_params, "compute_optimal", {})
 
 
 def over_trained(log_loss: Loss, flops: float, tokens_per_param: float) -> Choice:
     """``flops`` spent at a given tokens/params r: params = sqrt(flops / 6 / r), tokens = r params.
 
-    ``extra``: ``loss_penalty_nats`` over the compute-optimal split of the same FLOPs;
-    ``compute_ratio``, these FLOPs over the fewest that reach the same loss (Gadre 2024, arXiv
-    2403.08540, studies both). Raises ``FitError`` as ``compute_optimal`` does.
+    ``extra`` has ``loss_penalty_nats``, the loss above that of the compute-optimal split of the
+    same FLOPs, and ``compute_ratio``, these FLOPs over the fewest that reach the same loss (Gadre
+    2024, arXiv 2403.08540, studies both). Raises ``FitError`` as ``compute_optimal`` does.
     """
     log_product = math.log(_positive("flops", flops) / 6)
     log_ratio = math.log(_positive("tokens_per_param", tokens_per_param))
@@ -149,19 +154,20 @@ def over_trained(log_loss: Loss, flops: float, tokens_per_param: float) -> Choic
 
 
 def _tokens_for(log_loss: Loss, log_params: float, log_target: float) -> float | None:
-    """log tokens at which this size reaches the target; None when no number of them does."""
+    """log tokens at which this size reaches the target; None when no number of tokens does."""
 
-    def over(log_tokens: float) -> float:
+    def excess(log_tokens: float) -> float:
         return _log_loss(log_loss, log_params, log_tokens) - log_target
 
-    if over(_LOG_MOST) > 0:
+    if excess(_LOG_MOST) > 0:
         return None
-    # a target above the loss after a single token asks for no training at all
-    return 0.0 if over(0.0) <= 0 else float(brentq(over, 0.0, _LOG_MOST, xtol=1e-12, rtol=1e-14))
+    if excess(0.0) <= 0:  # a target above the loss after a single token needs no training
+        return 0.0
+    return float(brentq(excess, 0.0, _LOG_MOST, xtol=1e-12, rtol=1e-14))
 
 
 def _reachable(log_loss: Loss, target_loss_nats: float) -> float:
-    """log of the target; ``FitError`` when the law does not come down to it."""
+    """log of the target. Raises ``FitError`` when the law does not come down to it."""
     if not (math.isfinite(target_loss_nats) and target_loss_nats > 0):
         raise FitError(f"target loss is {target_loss_nats}, expected a positive number of nats")
     lowest = compute_optimal(log_loss, MOST_FLOPS).loss_nats
@@ -183,21 +189,21 @@ def _cheapest(log_loss: Loss, target_loss_nats: float, tokens_served: float) -> 
             return _UNREACHABLE
         return log_params + math.log(6 * math.exp(log_tokens) + 2 * tokens_served)
 
-    found = _minimum(log_cost, 0.0, _LOG_MOST)
-    log_tokens = None if found is None else _tokens_for(log_loss, found, log_target)
-    if found is None or log_tokens is None:
+    log_params = _minimum(log_cost, 0.0, _LOG_MOST)
+    log_tokens = None if log_params is None else _tokens_for(log_loss, log_params, log_target)
+    if log_params is None or log_tokens is None:
         raise FitError(
             f"no cheapest model for {target_loss_nats:.6g} nats: the cost is least at an end of"
             " the range (a loss so high that one parameter or one token would do?)"
         )
-    return found, log_tokens
+    return log_params, log_tokens
 
 
 def cheapest_for_loss(log_loss: Loss, target_loss_nats: float) -> Choice:
-    """The fewest training FLOPs 6ND that reach a loss: ``inference_aware`` with none served.
+    """The fewest training FLOPs 6ND that reach a loss: ``inference_aware`` with no tokens served.
 
-    The same model as ``compute_optimal`` at those FLOPs (one problem and its dual). Raises
-    ``FitError`` for a loss the law does not reach, with the lowest that it gives.
+    It is the same model as ``compute_optimal`` gives at those FLOPs (one problem and its dual).
+    Raises ``FitError`` for a loss that the law does not reach, with the lowest that it gives.
     """
     where = _cheapest(log_loss, target_loss_nats, 0.0)
     return _choice(log_loss, *where, "cheapest_for_loss", {})
@@ -206,12 +212,12 @@ def cheapest_for_loss(log_loss: Loss, target_loss_nats: float) -> Choice:
 def inference_aware(log_loss: Loss, target_loss_nats: float, tokens_served: float) -> Choice:
     """The model with the least 6ND + 2N ``tokens_served`` among those of the target loss.
 
-    Sardana 2023, arXiv 2401.00448, equation 3: a forward pass costs 2N FLOPs a token, served
-    over the model's life. ``extra``: ``inference_flops`` and ``total_flops``;
+    Sardana 2023, arXiv 2401.00448, equation 3: a forward pass costs 2N FLOPs a token, over all
+    tokens served in the model's life. ``extra`` has ``inference_flops`` and ``total_flops``;
     ``compute_optimal_params`` and ``compute_optimal_total_flops`` of the model with the fewest
-    training FLOPs for the same loss and the same service, and ``saving``, the share of that
-    total not spent. Raises ``FitError`` as ``cheapest_for_loss`` does, ``ConfigError`` for tokens
-    out of range.
+    training FLOPs for the same loss and the same service; and ``saving``, the share of that
+    total that is saved. Raises ``FitError`` as ``cheapest_for_loss`` does, ``ConfigError`` for
+    tokens out of range.
     """
     if not 0 <= tokens_served <= MOST_FLOPS:
         raise ConfigError(f"tokens served are {tokens_served:g}: expected 0 to {MOST_FLOPS:.0e}")
@@ -235,11 +241,11 @@ def size_cost_curve(
 ) -> list[dict[str, float | None]]:
     """What smaller models of the same loss cost to train, from the optimum at ``flops``.
 
-    One row for each factor in ``shrink`` on the optimal params: ``shrink``, ``params``,
+    There is a row for each factor in ``shrink`` on the optimal params: ``shrink``, ``params``,
     ``loss_nats`` (the optimum's), and ``tokens``, ``flops``, ``tokens_per_param``,
     ``compute_ratio`` (FLOPs over the optimum's; 1.12: 12% more training), which are None where
-    no number of tokens makes up for the size. The trade-off of de Vries 2023, "Go smol or go
-    home" (www.harmdevries.com/post/model-size-vs-compute-overhead). Raises ``FitError`` as
+    no number of tokens makes up for the size. De Vries 2023 describes the trade-off in "Go smol or
+    go home" (www.harmdevries.com/post/model-size-vs-compute-overhead). Raises ``FitError`` as
     ``compute_optimal`` does and for a factor that is not positive.
     """
     best = compute_optimal(log_loss, flops)
@@ -266,9 +272,9 @@ def size_cost_curve(
 def lifetime_optimal(log_loss: Loss, flops: float, tokens_served: float) -> Choice:
     """The lowest loss where ``flops`` pay for training and for serving: 6ND + 2N served.
 
-    The dual of ``inference_aware`` (Sardana 2023, arXiv 2401.00448, equation 3). ``extra``:
-    ``inference_flops``, ``total_flops``. Raises ``FitError`` where no size leaves FLOPs to train
-    with or the loss has no minimum among those that do.
+    It is the dual of ``inference_aware`` (Sardana 2023, arXiv 2401.00448, equation 3). ``extra``
+    has ``inference_flops`` and ``total_flops``. Raises ``FitError`` where no size leaves FLOPs to
+    train with, or the loss has no minimum among those that do.
     """
     if not 0 <= tokens_served <= MOST_FLOPS:
         raise ConfigError(f"tokens served are {tokens_served:g}: expected 0 to {MOST_FLOPS:.0e}")
@@ -283,20 +289,20 @@ def lifetime_optimal(log_loss: Loss, flops: float, tokens_served: float) -> Choi
         return _UNREACHABLE if tokens is None else _log_loss(log_loss, log_params, tokens)
 
     largest = math.log(budget / (2 * tokens_served + 6))
-    found = _minimum(objective, 0.0, largest) if largest > 0 else None
-    tokens = None if found is None else log_tokens(found)
-    if found is None or tokens is None:
+    best = _minimum(objective, 0.0, largest) if largest > 0 else None
+    tokens = None if best is None else log_tokens(best)
+    if best is None or tokens is None:
         raise FitError(
             f"{flops:.3g} FLOPs do not pay for any model that then serves {tokens_served:.3g}"
             " tokens"
         )
-    inference = 2 * math.exp(found) * tokens_served
+    inference = 2 * math.exp(best) * tokens_served
     extra = {"inference_flops": inference, "total_flops": budget}
-    return _choice(log_loss, found, tokens, "lifetime_optimal", extra)
+    return _choice(log_loss, best, tokens, "lifetime_optimal", extra)
 
 
 def at_size(log_loss: Loss, params: float, flops: float) -> Choice:
-    """``flops`` training FLOPs spent on a model of ``params``, whatever is optimal."""
+    """``flops`` training FLOPs spent on a model of ``params``, optimal or not."""
     log_params = math.log(_positive("params", params))
     log_tokens = math.log(_positive("flops", flops) / 6) - log_params
     return _choice(log_loss, log_params, log_tokens, "at_size", {})
@@ -305,7 +311,7 @@ def at_size(log_loss: Loss, params: float, flops: float) -> Choice:
 def at_size_for_loss(log_loss: Loss, params: float, target_loss_nats: float) -> Choice:
     """The tokens that bring a model of ``params`` to a loss.
 
-    Raises ``FitError`` where no number of them does, with the lowest loss of that size.
+    Raises ``FitError`` where no number of tokens does, with the lowest loss of that size.
     """
     log_params = math.log(_positive("params", params))
     log_tokens = _tokens_for(log_loss, log_params, math.log(_positive("loss", target_loss_nats)))

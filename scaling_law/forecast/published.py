@@ -1,4 +1,4 @@
-"""Published laws as ``FitResult`` values: usable without any run, without intervals."""
+"""Published laws as ``FitResult`` values: they need no run, and have no intervals."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.fit.laws import load_law
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.solver.interval import log_loss
-from scaling_law.fit.surface import Allocation, bounded_exp, surface_of
+from scaling_law.fit.split import Split, bounded_exp
+from scaling_law.fit.surface import split_of, surface_of
 from scaling_law.forecast.repeats import repeats_under
 
 _PETAFLOP_DAY = 8.64e19  # FLOPs: 1e15 a second for 86,400 seconds
 # Kaplan 2020, table 5: N_opt = 1.3e9 C_min^0.73, C_min in PF-days, read here as C = 6ND.
 # (Their joint law alone would give 1 / (1 + a_N/a_D) = 0.575; .73 is what they measured with
-# early stopping and the critical batch, and what everybody compares with.)
+# early stopping and the critical batch, and the figure that others compare with.)
 _KAPLAN_EXPONENT = 0.73
 _KAPLAN_LOG_SCALE = math.log(1.3e9) + _KAPLAN_EXPONENT * math.log(6 / _PETAFLOP_DAY)
 # Hoffmann 2022, approaches 1 and 2: about 20 tokens a parameter, params = (flops / 120)^0.5.
-_RULE = Allocation(exponent=0.5, log_scale=-0.5 * math.log(20))
+_RULE = Split(exponent=0.5, log_scale=-0.5 * math.log(20))
 _NORMAL_90 = 1.645  # standard errors to the end of a 90% interval
 _GPT2_VOCAB = 50_257  # of GPT-2's tokenizer
 _GOPHER_VOCAB = 32_000  # of Gopher's SentencePiece tokenizer, which Chinchilla's models share
-# A law's figure stands beside others down to a third of its smallest runs, for below them its
-# power terms grow without bound, and up to where ``slaw extrapolate`` refuses one of its own.
+# A law's figure is compared with others down to a third of its smallest runs, because below them
+# its power terms grow without bound, and up to where ``slaw extrapolate`` refuses a figure.
 _FAR_BELOW, _FAR_BEYOND = 3.0, 1000.0
 OUTSIDE_CAPTION = (
     "loss -: the target is over 3 times smaller or 1,000 times larger than that law's own runs, "
@@ -38,10 +40,17 @@ COMPARISON_CAVEAT = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Published:
-    """A paper's numbers; ``data_range`` of its runs, where the paper states it.
+    """A paper's numbers.
 
-    ``exponent_error``: the standard error of a in params ~ flops^a, where it is known;
-    ``vocab_size`` of its tokenizer.
+    ``law``: name of the law's formula.
+    ``params``: its parameters.
+    ``counts``: which parameters count as the size.
+    ``source``: paper and equation.
+    ``vocab_size``: of its tokenizer.
+    ``notes``: what a reader should know.
+    ``optimum``: the split that the paper measured; None: the one that follows from the law.
+    ``data_range``: variable -> (low, high) of its runs, where the paper states it.
+    ``exponent_error``: standard error of a in params ~ flops^a; None: not published.
     """
 
     law: str
@@ -50,7 +59,7 @@ class _Published:
     source: str
     vocab_size: int
     notes: tuple[str, ...] = ()
-    optimum: dict[str, float] = field(default_factory=dict)
+    optimum: Split | None = None
     data_range: dict[str, tuple[float, float]] = field(default_factory=dict)
     exponent_error: float | None = None
 
@@ -88,11 +97,7 @@ _LAWS = {
         source="Kaplan 2020, arXiv 2001.08361, equation 1.5",
         vocab_size=_GPT2_VOCAB,
         notes=("compute-optimal size: 1.3e9 C^0.73 with C in PF-days, as its table 5 has it",),
-        optimum={
-            "a": _KAPLAN_EXPONENT,
-            "b": 1 - _KAPLAN_EXPONENT,
-            "G": math.exp(_KAPLAN_LOG_SCALE),
-        },
+        optimum=Split(exponent=_KAPLAN_EXPONENT, log_scale=_KAPLAN_LOG_SCALE),
         data_range={"params": (768, 1.5e9), "tokens": (22e6, 23e9)},
     ),
     "muennighoff2023": _Published(
@@ -142,19 +147,21 @@ PUBLISHED_SURFACES = tuple(
 def published_law(name: str) -> FitResult:
     """The published law ``name`` of ``PUBLISHED``; ``source`` cites paper and equation.
 
-    It has no samples, so no interval of a loss can be given; ``optimum_intervals`` holds that of
-    the exponent a (90%) where its standard error is known. Raises ``ConfigError`` naming what
-    there is.
+    It has no samples, so there is no interval of a loss; ``optimum_intervals`` holds that of
+    the exponent a (90%) where its standard error is known. Raises ``ConfigError`` naming the
+    published laws.
     """
     if name not in _LAWS:
         raise ConfigError(
             f"published law {name!r}{did_you_mean(name, PUBLISHED)}: expected one of"
             f" {', '.join(PUBLISHED)}"
         )
-    law = _LAWS[name]
+    paper = _LAWS[name]
+    law = load_law(paper.law)
+    split = paper.optimum or split_of(law, paper.params)
     return FitResult(
-        law=law.law,
-        params=dict(law.params),
+        law=law,
+        params=dict(paper.params),
         status="converged",
         message="",
         objective=math.nan,
@@ -162,54 +169,46 @@ def published_law(name: str) -> FitResult:
         n_clusters=0,
         n_starts=0,
         n_starts_agreeing=0,
-        convention={"params": law.counts, "flops": "6nd", "loss": "nats per token"},
-        data_range=dict(law.data_range),
-        optimum=dict(law.optimum) or _optimum(law),
-        optimum_intervals=_exponent_interval(law),
-        notes=("published values, no interval of the loss available", *law.notes),
-        source=law.source,
+        convention={"params": paper.counts, "flops": "6nd", "loss": "nats per token"},
+        data_range=dict(paper.data_range),
+        optimum=split,
+        optimum_intervals=_exponent_interval(split, paper.exponent_error),
+        notes=("published values, no interval of the loss available", *paper.notes),
+        source=paper.source,
     )
 
 
 def law_name(fit: FitResult) -> str:
-    """The name ``--law`` takes: two published laws may be of one form."""
+    """The name that ``--law`` takes: two published laws may share one formula."""
     if fit.n_points == 0:
-        for name, law in _LAWS.items():
-            if law.source == fit.source:
+        for name, paper in _LAWS.items():
+            if paper.source == fit.source:
                 return name
-    return fit.law
+    return fit.law.name
 
 
 def exponent_error(fit: FitResult) -> float | None:
     """The published standard error of a in params ~ flops^a; None where none is known."""
-    law = _LAWS.get(law_name(fit)) if fit.n_points == 0 else None
-    return law.exponent_error if law else None
+    paper = _LAWS.get(law_name(fit)) if fit.n_points == 0 else None
+    return paper.exponent_error if paper else None
 
 
-def _optimum(law: _Published) -> dict[str, float]:
-    surface = surface_of(law.law, law.params)
-    split = surface.allocation if surface else None
-    if split is None:
+def _exponent_interval(split: Split | None, error: float | None) -> dict[str, tuple[float, float]]:
+    if split is None or error is None:
         return {}
-    return {"a": split.exponent, "b": 1 - split.exponent, "G": bounded_exp(split.log_scale)}
-
-
-def _exponent_interval(law: _Published) -> dict[str, tuple[float, float]]:
-    if law.exponent_error is None:
-        return {}
-    centre, half = _optimum(law)["a"], _NORMAL_90 * law.exponent_error
-    return {"a": (centre - half, centre + half)}
+    half = _NORMAL_90 * error
+    return {"a": (split.exponent - half, split.exponent + half)}
 
 
 def comparison(prediction: Prediction) -> list[dict[str, Any]]:
     """The forecast beside the published laws at the same params and tokens, one row a law.
 
-    ``loss_nats`` with ``low_nats`` to ``high_nats``; ``tokens_for_params``: this size's
-    compute-optimal tokens; ``params_optimal`` and ``tokens_optimal``: the best split of the
-    same FLOPs (6ND); ``params_exponent``: a in params ~ flops^a; ``params_counted``: the law's
-    own convention, applied to the same number; ``outside``: why the law has no loss to show
-    there (else empty). Repeats of ``prediction`` count as in ``forecast.repeats`` under every law.
-    Read with ``COMPARISON_CAVEAT``. Empty for a forecast without params or tokens.
+    ``loss_nats`` comes with ``low_nats`` to ``high_nats``. ``tokens_for_params`` are this size's
+    compute-optimal tokens, ``params_optimal`` and ``tokens_optimal`` the best split of the same
+    FLOPs (6ND), ``params_exponent`` is a in params ~ flops^a. ``params_counted`` is the law's own
+    convention, applied to the same number. ``outside`` says why the law has no loss to show there
+    (else empty). Repeats of ``prediction`` count as in ``forecast.repeats`` under every law.
+    To be read with ``COMPARISON_CAVEAT``. Empty for a forecast without params or tokens.
     """
     if prediction.params is None or prediction.tokens is None:
         return []
@@ -230,40 +229,40 @@ def comparison(prediction: Prediction) -> list[dict[str, Any]]:
     ]
     target = {"params": prediction.params, "tokens": prediction.tokens}
     for name in PUBLISHED_SURFACES:
-        law = published_law(name)
-        if law.source == prediction.source:
+        fit = published_law(name)
+        if fit.source == prediction.source:
             continue
-        split = Allocation(law.optimum["a"], math.log(law.optimum["G"]))
-        loss = bounded_exp(log_loss(law.law, law.params, _worth(law, target, prediction)))
-        row = _row(name, loss, split, target, law.convention["params"], law.source)
-        rows.append(row | {"outside": _outside(law, target, loss, _LAWS[name].vocab_size)})
+        assert fit.optimum is not None, "a law of params and tokens has a split"
+        loss = bounded_exp(log_loss(fit.law, fit.params, _worth(fit, target, prediction)))
+        row = _row(name, loss, fit.optimum, target, fit.convention["params"], fit.source)
+        rows.append(row | {"outside": _outside(fit, target, loss, _LAWS[name].vocab_size)})
     source = "Hoffmann 2022, arXiv 2203.15556, approaches 1 and 2"
     rows.append(_row("20 tokens/param", None, _RULE, target, "total", source))
     return rows
 
 
-def _worth(law: FitResult, target: dict[str, float], prediction: Prediction) -> dict[str, float]:
+def _worth(fit: FitResult, target: dict[str, float], prediction: Prediction) -> dict[str, float]:
     unique = prediction.tokens_unique
     if unique is None:
         return target
-    surface = surface_of(law.law, law.params)
+    surface = surface_of(fit.law, fit.params)
     assert surface is not None, "a law of params and tokens"
-    worth = repeats_under(law.params, surface, unique).worth(target["params"], target["tokens"])
+    worth = repeats_under(fit.params, surface, unique).worth(target["params"], target["tokens"])
     return dict(zip(("params", "tokens"), worth, strict=True))
 
 
 def published_vocabulary(fit: FitResult) -> int | None:
     """Vocabulary of the runs that a published law was fitted to; None for any other law."""
-    known = _LAWS.get(law_name(fit)) if fit.n_points == 0 else None
-    return known.vocab_size if known is not None else None
+    paper = _LAWS.get(law_name(fit)) if fit.n_points == 0 else None
+    return paper.vocab_size if paper is not None else None
 
 
-def _outside(law: FitResult, target: dict[str, float], loss: float, vocab_size: int) -> str:
-    """Why ``loss`` is no figure to set beside others; empty where it is one."""
+def _outside(fit: FitResult, target: dict[str, float], loss: float, vocab_size: int) -> str:
+    """Why ``loss`` does not compare with others; empty where it does."""
     known = target | {"flops": 6 * target["params"] * target["tokens"]}
-    if any(value * _FAR_BELOW < law.data_range[name][0] for name, value in target.items()):
+    if any(value * _FAR_BELOW < fit.data_range[name][0] for name, value in target.items()):
         return "far below the law's runs"
-    beyond = {name: known[name] / law.data_range[name][1] for name in law.data_range}
+    beyond = {name: known[name] / fit.data_range[name][1] for name in fit.data_range}
     if beyond.get("flops", max(beyond.values())) > _FAR_BEYOND:
         return "far beyond the law's runs"
     return "above the loss of guessing" if loss > math.log(vocab_size) else ""
@@ -272,7 +271,7 @@ def _outside(law: FitResult, target: dict[str, float], loss: float, vocab_size: 
 def _row(
     name: str,
     loss_nats: float | None,
-    split: Allocation,
+    split: Split,
     target: dict[str, float],
     counted: str,
     source: str,

@@ -1,4 +1,4 @@
-"""Tokens seen again, and parameters beyond what the data can fill, as what they are worth.
+"""What repeated tokens, and parameters beyond what the data can fill, are worth.
 
 Muennighoff 2023 (arXiv 2305.16264), equations 5 and 6: of D tokens U_D are different, and
 
@@ -6,7 +6,7 @@ Muennighoff 2023 (arXiv 2305.16264), equations 5 and 6: of D tokens U_D are diff
     N' = U_N (1 + R_N* (1 - exp(-R_N / R_N*))),   R_N = N / U_N - 1,
 
 with U_N the smaller of N and the size that U_D tokens would be compute-optimal for. Any law in
-params and tokens is then asked at N' and D' instead of N and D.
+params and tokens is then evaluated at N' and D' instead of N and D.
 """
 
 from __future__ import annotations
@@ -16,24 +16,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scaling_law.errors import FitError
-from scaling_law.fit.surface import Allocation, Surface
+from scaling_law.fit.split import Split
+from scaling_law.fit.surface import Surface
 from scaling_law.forecast.optima import Loss
 from scaling_law.units import format_count
 
 # Table 1 of the paper's fit on C4: repeats after which another is worth 1/e of what is new.
 PUBLISHED_DATA_REPEATS, PUBLISHED_SIZE_REPEATS = 15.39, 5.31
-MOST_EPOCHS = 4.0  # up to so many, repeats are nearly as good as new data (the paper, section 6)
+MOST_EPOCHS = 4.0  # up to this many epochs repeats are nearly as good as new data (section 6)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Repeats:
-    """``unique`` tokens at hand; ``data`` and ``size``: R_D* and R_N*, in repeats.
+    """How much repeats are worth.
 
-    ``split`` is the law's compute-optimal one where nothing is repeated.
+    ``unique``: different tokens at hand.
+    ``split``: the law's compute-optimal split where nothing is repeated.
+    ``data``: R_D*, in repeats.
+    ``size``: R_N*, in repeats.
     """
 
     unique: float
-    split: Allocation
+    split: Split
     data: float = PUBLISHED_DATA_REPEATS
     size: float = PUBLISHED_SIZE_REPEATS
 
@@ -53,30 +57,32 @@ def _decayed(amount: float, unique: float, half: float) -> float:
 
 
 def repeats_under(params: Mapping[str, float], surface: Surface, unique: float) -> Repeats:
-    """What ``unique`` tokens are worth under a law with these parameters: by its own R_D* and R_N*
-    where it was fitted to repeats, else by the published ones.
+    """What repeats of ``unique`` tokens are worth under a law with these parameters.
 
+    Its own R_D* and R_N* are used where it was fitted to repeats, else the published ones.
     Raises ``FitError`` for a law without a compute-optimal split.
     """
-    if surface.allocation is None:
+    if surface.split is None:
         raise FitError("the law has no compute-optimal split: repeats cannot be valued under it")
     own = {"data": params["R_D"], "size": params["R_N"]} if "R_D" in params else {}
-    return Repeats(unique=unique, split=surface.allocation, **own)
+    return Repeats(unique=unique, split=surface.split, **own)
 
 
 def repeat_doubts(own: bool, tokens: float, unique: float) -> list[str]:
-    """What a reader should know of ``tokens`` of which ``unique`` differ; ``own``: whether what
-    repeats are worth is the law's own."""
-    found = []
+    """What a reader should know about ``tokens`` of which ``unique`` differ.
+
+    ``own``: whether the law itself says what repeats are worth.
+    """
+    doubts = []
     if not own:
-        found.append(
+        doubts.append(
             f"what repeats are worth is Muennighoff 2023's (R_D* {PUBLISHED_DATA_REPEATS:g}, R_N*"
             f" {PUBLISHED_SIZE_REPEATS:g}, on C4), not this law's"
         )
     epochs = tokens / unique
     if epochs > MOST_EPOCHS:
-        found.append(
+        doubts.append(
             f"{epochs:.2g} epochs of {format_count(unique)} tokens: beyond about"
             f" {MOST_EPOCHS:g} repeats are worth ever less"
         )
-    return found
+    return doubts

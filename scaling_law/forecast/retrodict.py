@@ -1,6 +1,6 @@
-"""Known models under each law, and when hardware reaches a loss: computed here, never typed in.
+"""Compares known models with each law, and computes when hardware reaches a loss.
 
-Sizes and tokens are the papers'; everything else comes from a law's formula.
+Sizes and tokens are those of the papers; everything else is computed from a law's formula.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from scaling_law import text_columns
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.result import Prediction, finite_json
 from scaling_law.fit.surface import surface_of
-from scaling_law.forecast.allocate import Allocated, Machine, Question, allocate, beside_results
+from scaling_law.forecast.allocate import AllocationAnswer, allocate
 from scaling_law.forecast.allocate_text import answer_words, only_ranges
+from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
-from scaling_law.forecast.hardware import PRICES_AS_OF, flops_for_dollars
+from scaling_law.forecast.hardware import PRICES_AS_OF, Hardware
 from scaling_law.forecast.optima import cheapest_for_loss
 from scaling_law.forecast.published import COMPARISON_CAVEAT
-from scaling_law.forecast.session import FoundLaw
+from scaling_law.forecast.session import SourcedLaw
+from scaling_law.forecast.target import Target
 from scaling_law.forecast.text import loss_words
 from scaling_law.units import format_count, format_dollars, format_ratio, rounded_count
 
@@ -29,16 +31,22 @@ DEFAULT_LAWS = ("besiroglu2024", "hoffmann2022", "muennighoff2023", "kaplan2020"
 # (Epoch AI, "Trends in machine learning hardware", 2023): 1.32 to 1.39 a year.
 HARDWARE_GROWTH = 1.35
 # Budgets of the largest runs grew 2.4-fold a year from 2016 to 2024 (Cottier 2024, arXiv
-# 2405.21015); nobody's own budget need do so, hence constant unless said.
+# 2405.21015); a user's own budget need not, so it is constant by default.
 BUDGET_GROWTH = 1.0
 DEFAULT_TARGET_LOSS = 1.9  # nats per token: within reach of the published laws
 _LONGEST_YEARS = 100.0
-_SMALLER = 1.1  # a size this close to the optimum is the optimum, and has nothing to pay back
+_SMALLER = 1.1  # a size this close to the optimum counts as the optimum: nothing to pay back
 
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model as published: ``params`` (total), training ``tokens``, ``source``."""
+    """A model as published.
+
+    ``name``: its name.
+    ``params``: all its parameters.
+    ``tokens``: its training tokens.
+    ``source``: the paper.
+    """
 
     name: str
     params: float
@@ -66,20 +74,24 @@ MODELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Retrodiction:
-    """A known model under one law.
+    """A known model under one law; None: the law does not say.
 
-    ``loss_nats`` as trained, and ``trained``, the law's forecast of it with its interval;
-    ``best``, the law's split of the same FLOPs; ``flops_needed`` for
-    the loss as trained, split best, and ``params_needed`` then; ``served_to_pay`` tokens after
-    which a smaller model's cheaper service has paid for its longer training (2N FLOPs a token).
-    Each None where the law does not say.
+    ``model``: the model.
+    ``law``: the law's name.
+    ``loss_nats``: the law's loss of the model as trained, in nats per token.
+    ``trained``: the law's forecast of that loss, with its interval.
+    ``best``: the law's split of the same FLOPs.
+    ``flops_needed``: the least FLOPs for the loss as trained.
+    ``params_needed``: the parameters that they train.
+    ``served_to_pay``: served tokens by which the smaller model's cheaper service (2N FLOPs a token)
+        has paid for its longer training.
     """
 
     model: KnownModel
     law: str
     loss_nats: float
     trained: Prediction
-    best: Allocated
+    best: AllocationAnswer
     flops_needed: float | None
     params_needed: float | None
     served_to_pay: float | None
@@ -87,11 +99,18 @@ class Retrodiction:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrival:
-    """When a budget reaches a loss under one law: ``flops`` it takes, ``flops_now`` the budget
-    buys, and ``years`` by scenario (None: not within a century); of a fitted law ``flops_interval``
-    (infinite where some of its samples never reach it) and the years at both ends. ``far``:
-    whether only the interval may be quoted. ``refused``: why the law gives no such FLOPs;
-    ``flops`` is then None."""
+    """When a budget reaches a loss under one law.
+
+    ``law``: the law's name.
+    ``flops``: the FLOPs that the loss takes; None: refused.
+    ``flops_now``: the FLOPs that the budget buys today.
+    ``years``: scenario of growth -> years until then; None: not within a century.
+    ``flops_interval``: of a fitted law, (low, high) of ``flops``; inf where some of its samples
+        never reach the loss.
+    ``years_interval``: scenario -> the years at both ends.
+    ``far``: whether only the interval may be quoted.
+    ``refused``: why the law gives no such FLOPs.
+    """
 
     law: str
     flops: float | None
@@ -103,10 +122,10 @@ class Arrival:
     refused: str = ""
 
 
-def retrodict(found: FoundLaw, model: KnownModel) -> Retrodiction:
+def retrodict(source: SourcedLaw, model: KnownModel) -> Retrodiction:
     """One known model under one law. Raises ``FitError`` where the law has no split."""
-    best = allocate(found, Question(flops=model.flops))
-    surface = surface_of(found.fit.law, found.fit.params)
+    best = allocate(source, Budget(unit="flops", amount=model.flops))
+    surface = surface_of(source.fit.law, source.fit.params)
     assert surface is not None, "allocate refuses laws of one variable"
     loss = surface.log_loss(model.params, model.tokens)
     flops = params = served = None
@@ -120,10 +139,10 @@ def retrodict(found: FoundLaw, model: KnownModel) -> Retrodiction:
         served = (model.flops - flops) / (2 * (params - model.params))
     return Retrodiction(
         model=model,
-        law=found.origin.split(",")[0].removeprefix("law "),
+        law=source.label,
         loss_nats=math.exp(loss),
         trained=extrapolate(
-            found.fit, params=model.params, tokens=model.tokens, **beside_results(found)
+            source.fit, Target(params=model.params, tokens=model.tokens), **source.beside
         ),
         best=best,
         flops_needed=flops,
@@ -133,10 +152,10 @@ def retrodict(found: FoundLaw, model: KnownModel) -> Retrodiction:
 
 
 def arrival(
-    found: FoundLaw,
+    source: SourcedLaw,
     target_loss: float,
     dollars: float,
-    machine: Machine,
+    hardware: Hardware,
     *,
     hardware_growth: float = HARDWARE_GROWTH,
     budget_growth: float = BUDGET_GROWTH,
@@ -144,22 +163,22 @@ def arrival(
     """When ``dollars`` (US, growing ``budget_growth``-fold a year) buy the FLOPs of a loss.
 
     FLOPs per dollar grow ``hardware_growth``-fold a year; the scenarios are as given, with half
-    the growth, and with none of the budget's. A loss that the law does not reach is told as
-    ``refused``. Raises ``ConfigError`` for growth of 0 or less.
+    the growth, and with the budget constant. For a loss that the law does not reach, ``refused``
+    says so. Raises ``ConfigError`` for growth of 0 or less.
     """
     if min(hardware_growth, budget_growth) <= 0:
         raise ConfigError("growth is a factor a year: expected above 0 (1: none)")
-    now = flops_for_dollars(dollars, machine.device)
-    law = found.origin.split(",")[0].removeprefix("law ")
+    now = Budget(unit="dollars", amount=dollars).in_flops(hardware).amount
+    law = source.label
     try:
-        made = allocate(found, Question(target_loss=target_loss), machine)
+        answer = allocate(source, Target(target_loss=target_loss), hardware)
     except FitError as problem:
         return Arrival(law=law, flops=None, flops_now=now, years={}, refused=str(problem))
     both = math.log(hardware_growth) + math.log(budget_growth)
     rates = {"as given": both, "with half the growth": both / 2}
     if budget_growth != 1:
         rates["with the budget constant"] = math.log(hardware_growth)
-    needed, ends = made.choice.flops, made.prediction.flops_interval
+    needed, ends = answer.choice.flops, answer.prediction.flops_interval
     return Arrival(
         law=law,
         flops=needed,
@@ -172,41 +191,44 @@ def arrival(
             name: (_years(ends[0] / now, rate), _years(ends[1] / now, rate))
             for name, rate in rates.items()
         },
-        far=only_ranges(made),
+        far=only_ranges(answer),
     )
 
 
-def refuse_unreachable(made: Sequence[Arrival], target_loss: float) -> None:
-    """Raises ``FitError`` where no law asked reaches the loss."""
-    if made and all(each.flops is None for each in made):
-        why = "; ".join(f"{each.law}: {each.refused}" for each in made)
+def refuse_unreachable(arrivals: Sequence[Arrival], target_loss: float) -> None:
+    """Raises ``FitError`` where none of the laws reaches the loss."""
+    if arrivals and all(each.flops is None for each in arrivals):
+        why = "; ".join(f"{each.law}: {each.refused}" for each in arrivals)
         raise FitError(f"{target_loss:g} nats per token are out of reach ({why})")
 
 
 def _years(ratio: float, rate: float) -> float | None:
-    """Until what is bought has grown ``ratio``-fold at ``rate`` (logarithm a year)."""
+    """Years until the FLOPs bought have grown ``ratio``-fold at ``rate`` (logarithm a year)."""
     if ratio <= 1:
         return 0.0
     gap = math.log(ratio)
     return gap / rate if rate > 0 and gap / rate <= _LONGEST_YEARS else None
 
 
-def format_retrodictions(made: Sequence[Retrodiction]) -> str:
-    """A block for each model, a row for each law."""
+def format_retrodictions(retrodictions: Sequence[Retrodiction]) -> str:
+    """A block for each model with a row for each law."""
     lines = []
-    for model in dict.fromkeys(each.model for each in made):
+    for model in dict.fromkeys(each.model for each in retrodictions):
         lines += [
             f"{model.name}: {format_count(model.params)} params on {format_count(model.tokens)}"
             f" tokens, {format_ratio(model.tokens / model.params)} a param,"
             f" {format_count(model.flops)} FLOPs"
             f" ({model.source})",
         ]
-        rows = [_HEAD, *(_row(each) for each in made if each.model is model)]
+        rows = [_HEAD, *(_row(each) for each in retrodictions if each.model is model)]
         lines += [*text_columns.left(rows, "  "), ""]
-    notes = [_BRACKETS[each.best.found.known is not None] for each in made] + [*_NOTES]
-    if any(each.law == "kaplan2020" for each in made):
+    notes = [_BRACKETS[each.best.source.known is not None] for each in retrodictions]
+    notes += _NOTES
+    if any(each.law == "kaplan2020" for each in retrodictions):
         notes.append(_KAPLAN)
-    far = {each.law: _RANGE for each in made if each.trained.refused and each.trained.level}
+    far = {
+        each.law: _RANGE for each in retrodictions if each.trained.refused and each.trained.level
+    }
     notes += [f"{law}: {words}" for law, words in far.items()]
     return "\n".join([*lines, *dict.fromkeys(notes)])
 
@@ -260,25 +282,25 @@ def _row(each: Retrodiction) -> tuple[str, ...]:
 
 
 def _loss_cell(forecast: Prediction) -> str:
-    """A fitted law's figure as ``slaw extrapolate`` tells it: too far out, the range alone."""
+    """A law's loss as ``slaw extrapolate`` prints it: far beyond the data, only the range."""
     figure, _ = loss_words(forecast)
     return figure.removeprefix("about ")
 
 
 def format_arrivals(
-    made: Sequence[Arrival], target_loss: float, dollars: float, machine: Machine
+    arrivals: Sequence[Arrival], target_loss: float, dollars: float, hardware: Hardware
 ) -> str:
     """When the budget reaches the loss, by law and scenario."""
     lines = [
-        f"{target_loss:g} nats per token for {format_dollars(dollars)} on {machine.device.name}:"
+        f"{target_loss:g} nats per token for {format_dollars(dollars)} on {hardware.device.name}:"
     ]
-    lines += [f"  {each.law}: {_arrival_words(each)}" for each in made]
+    lines += [f"  {each.law}: {_arrival_words(each)}" for each in arrivals]
     return "\n".join(
         [
             *lines,
-            f"warning: from {PRICES_AS_OF}'s prices on, trends taken as if they went on; laws far"
-            " beyond their data, no better data or architectures, one tokenizer's nats. A question"
-            " of what would have to hold, not a forecast.",
+            f"warning: from {PRICES_AS_OF}'s prices on, as if the trends went on; laws far beyond"
+            " their data, no better data or architectures, one tokenizer's nats. It says what would"
+            " have to hold, and is not a forecast.",
         ]
     )
 
@@ -330,7 +352,9 @@ def _ends(forecast: Prediction) -> tuple[float | None, float | None]:
     return forecast.low_nats, forecast.high_nats
 
 
-def retrodictions_json(made: Sequence[Retrodiction], arrivals: Sequence[Arrival]) -> dict[str, Any]:
+def retrodictions_json(
+    retrodictions: Sequence[Retrodiction], arrivals: Sequence[Arrival]
+) -> dict[str, Any]:
     """One strict JSON document."""
     rows = [
         {
@@ -352,7 +376,7 @@ def retrodictions_json(made: Sequence[Retrodiction], arrivals: Sequence[Arrival]
             "params_needed": each.params_needed,
             "served_to_pay_tokens": each.served_to_pay,
         }
-        for each in made
+        for each in retrodictions
     ]
     return {
         "models": finite_json(rows),

@@ -1,9 +1,9 @@
-"""What ``slaw extrapolate`` does: find the law, forecast, put it beside the published laws."""
+"""What ``slaw extrapolate`` does: find the law, forecast, compare with the published laws."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from scaling_law.fit.laws import law_names
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws, known_laws
-from scaling_law.forecast.extrapolate import check_request, extrapolate
+from scaling_law.forecast.budget import Budget
+from scaling_law.forecast.extrapolate import check_level, extrapolate
+from scaling_law.forecast.hardware import Hardware
 from scaling_law.forecast.published import (
     PUBLISHED,
     comparison,
@@ -22,7 +24,8 @@ from scaling_law.forecast.published import (
     published_law,
     published_vocabulary,
 )
-from scaling_law.forecast.target import Wish, consequences, decision_lines, settle
+from scaling_law.forecast.scenario import Scenario, consequences, decision_lines, settle, spend
+from scaling_law.forecast.target import Target
 from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.spec.run import Model
 from scaling_law.units import format_count
@@ -31,8 +34,15 @@ DEFAULT_RESULTS = "results"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """A prediction, where its law came from, and its company of published laws."""
+class ForecastAnswer:
+    """The answer of ``slaw extrapolate``.
+
+    ``prediction``: the forecast.
+    ``fit``: its law.
+    ``origin``: where the law comes from, in words.
+    ``rows``: the forecast beside the published laws.
+    ``decision``: what the target takes, as ``consequences`` gives it.
+    """
 
     prediction: Prediction
     fit: FitResult
@@ -46,8 +56,7 @@ class Forecast:
         prediction = self.prediction
         refused = bool(prediction.refused) and prediction.level is not None
         lines = decision_lines(self.decision, refused=refused)
-        found = format_prediction(prediction, self.fit, self.rows, lines)
-        return f"{self.origin}\n{found}"
+        return f"{self.origin}\n{format_prediction(prediction, self.fit, self.rows, lines)}"
 
     def to_json(self) -> dict[str, Any]:
         """One strict JSON document."""
@@ -59,46 +68,52 @@ def forecast(
     *,
     law: str | None,
     results: str | None,
-    targets: Mapping[str, float | None],
+    target: Target,
+    budget: Budget | None = None,
+    hardware: Hardware | None = None,
+    scenario: Scenario | None = None,
     level: float = 0.9,
     table: TableSettings | None = None,
-    wish: Wish | None = None,
-) -> Forecast:
+) -> ForecastAnswer:
     """Forecast with a published law, or with the fit of a sweep or of a table of runs.
 
     Without ``law`` the sweep's best law is used; without ``results`` the only sweep under
-    ``results/``. Raises ``ConfigError`` when either is not there or not unique, ``FitError``
-    when the data cannot answer, or the answer is a loss that no trained model has.
+    ``results/``. ``hardware``: what the target costs there. Raises ``ConfigError`` when the law or
+    the results are missing or not unique, ``FitError`` when the data cannot answer, or the answer
+    is a loss that no trained model has.
     """
-    wish = wish or Wish()
-    if wish.dollars is None and not any(value is not None for value in targets.values()):
+    if budget is None and not target.given:
         raise ConfigError(
             "nothing to forecast: give --params, --tokens, --flops, --target-loss or --dollars"
         )
-    asked = [name for name, value in targets.items() if value is not None]
-    check_request(asked + ["flops"] * (wish.dollars is not None), level)  # before any folder
-    found = find_law(law, results, table)
-    made = _at(
-        found.fit,
-        found.origin,
-        targets,
+    # what is wrong under any law is said before any folder is read
+    if budget is not None:
+        hardware = hardware or Hardware()
+        target = spend(target, budget, hardware)
+    check_level(level)
+    source = find_law(law, results, table)
+    answer = _at(
+        source.fit,
+        source.origin,
+        target,
         level,
-        known=found.known,
-        wish=wish,
-        template=found.template,
+        known=source.known,
+        hardware=hardware,
+        scenario=scenario,
+        template=source.template,
     )
-    _refuse_above_chance(made.prediction, found)
-    return made
+    _refuse_above_chance(answer.prediction, source)
+    return answer
 
 
-def _refuse_above_chance(prediction: Prediction, found: FoundLaw) -> None:
+def _refuse_above_chance(prediction: Prediction, source: SourcedLaw) -> None:
     """Refuse a loss, far below the data, that no trained model has. Raises ``FitError``."""
-    vocab = published_vocabulary(found.fit)
+    vocab = published_vocabulary(source.fit)
     where = "outside its runs; ask for a target nearer to them"
-    if found.template is not None and prediction.below_data:
-        vocab = found.template.vocab_size
+    if source.template is not None and prediction.below_data:
+        vocab = source.template.vocab_size
         smallest = " and ".join(
-            f"{format_count(found.fit.data_range[name][0])} {name}"
+            f"{format_count(source.fit.data_range[name][0])} {name}"
             for name in ("params", "tokens")
             if name in prediction.below_data
         )
@@ -106,17 +121,20 @@ def _refuse_above_chance(prediction: Prediction, found: FoundLaw) -> None:
     if vocab is None or prediction.loss_nats <= math.log(vocab):
         return
     raise FitError(
-        f"law {law_name(found.fit)} gives {prediction.loss_nats:.3g} nats per token there, above"
+        f"law {law_name(source.fit)} gives {prediction.loss_nats:.3g} nats per token there, above"
         f" ln({vocab:,}) = {math.log(vocab):.2f}, the loss of giving every token of the vocabulary"
         f" the same probability: no law of trained models holds so far {where}"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundLaw:
-    """A law, where it came from in words, and what was fitted beside it (None if published).
+class SourcedLaw:
+    """A law with its source.
 
-    ``source`` is the folder or table of a fitted one.
+    ``fit``: the law.
+    ``origin``: where it comes from, in words.
+    ``known``: what was fitted with it; None: published.
+    ``source``: folder or table of the runs; None: published.
     """
 
     fit: FitResult
@@ -125,18 +143,31 @@ class FoundLaw:
     source: Path | None = None
 
     @property
+    def label(self) -> str:
+        """``besiroglu2024``, or a fitted law with its folder or table."""
+        name = law_name(self.fit)
+        return name if self.source is None else f"{name} fitted to {self.source}"
+
+    @property
     def template(self) -> Model | None:
-        """A model of the sweep the law was fitted to; None for tables and published laws."""
+        """A model of the sweep that the law was fitted to; None for tables and published laws."""
         if self.source is None or not self.source.is_dir():
             return None
         try:
             return load_records(only_sweep(self.source))[0].spec.model
         except ConfigError:
-            return None  # a folder that keeps a fit alone
+            return None  # a folder that holds a fit and no runs
+
+    @property
+    def beside(self) -> dict[str, Any]:
+        """What a sweep's other laws and repeats add to a forecast, as ``extrapolate`` takes it."""
+        return self.known.beside(self.fit) if self.known else {}
 
 
-def find_law(law: str | None, results: str | None, table: TableSettings | None = None) -> FoundLaw:
-    """The law of that name, as ``find_laws`` finds it; a published one only without results."""
+def find_law(
+    law: str | None, results: str | None, table: TableSettings | None = None
+) -> SourcedLaw:
+    """The law of that name, as ``find_laws`` finds it; published laws only without ``results``."""
     names = [law] if law else []
     return find_laws(names, results, table, published=results is None)[0]
 
@@ -147,11 +178,11 @@ def find_laws(
     table: TableSettings | None = None,
     *,
     published: bool = True,
-) -> list[FoundLaw]:
-    """The laws of these names, published or fitted to a sweep or table; none: its best.
+) -> list[SourcedLaw]:
+    """The laws of these names, published or fitted to a sweep or table; without names its best law.
 
-    Without ``results`` the only sweep under ``results/``. Raises ``ConfigError`` when a law or
-    the results are not there or not unique, ``FitError`` when nothing could be fitted.
+    Without ``results`` the only sweep under ``results/`` is used. Raises ``ConfigError`` when a law
+    or the results are missing or not unique, ``FitError`` when nothing could be fitted.
     """
     for name in names:
         if name not in PUBLISHED and name not in law_names():
@@ -161,18 +192,18 @@ def find_laws(
                 f" or a published one, {', '.join(PUBLISHED)}"
             )
     source, known = Path(results or DEFAULT_RESULTS), None
-    found = []
+    laws = []
     for name in names or [""]:
         if published and name in PUBLISHED:
             origin = f"law {name}, published; no results used"
-            found.append(FoundLaw(fit=published_law(name), origin=origin))
+            laws.append(SourcedLaw(fit=published_law(name), origin=origin))
             continue
         known = known or known_laws(source, table)
-        found.append(_fitted(known, name, source))
-    return found
+        laws.append(_fitted(known, name, source))
+    return laws
 
 
-def _fitted(known: KnownLaws, asked: str, source: Path) -> FoundLaw:
+def _fitted(known: KnownLaws, asked: str, source: Path) -> SourcedLaw:
     name = asked or known.best_law
     if not name:
         raise FitError(f"{source}: no joint law could be fitted; see slaw fit")
@@ -184,51 +215,46 @@ def _fitted(known: KnownLaws, asked: str, source: Path) -> FoundLaw:
         )
     why = "" if asked else ", the one that best predicts held-out runs (see slaw fit)"
     origin = f"law {name} fitted to {source}{why}"
-    return FoundLaw(fit=known.laws[name], origin=origin, known=known, source=source)
+    return SourcedLaw(fit=known.laws[name], origin=origin, known=known, source=source)
 
 
 def for_law(
     known: KnownLaws,
     name: str,
-    targets: Mapping[str, float | None],
+    target: Target,
     level: float,
     origin: str,
-    wish: Wish | None = None,
     template: Model | None = None,
-) -> Forecast:
+) -> ForecastAnswer:
     """Forecast with one fitted law; the others count towards the interval.
 
     ``template`` gives the shape's vocabulary and context: a model of the sweep.
     """
-    return _at(known.laws[name], origin, targets, level, known=known, wish=wish, template=template)
+    return _at(known.laws[name], origin, target, level, known=known, template=template)
 
 
 def _at(
     fit: FitResult,
     origin: str,
-    targets: Mapping[str, float | None],
+    target: Target,
     level: float,
     *,
     known: KnownLaws | None = None,
-    wish: Wish | None = None,
+    hardware: Hardware | None = None,
+    scenario: Scenario | None = None,
     template: Model | None = None,
-) -> Forecast:
-    wish = wish or Wish()
-    asked, choice = settle(fit, targets, wish)
-    others = [other for other in known.laws.values() if other is not fit] if known else []
+) -> ForecastAnswer:
+    scenario = scenario or Scenario()
+    settled, choice = settle(fit, target, scenario)
+    beside = known.beside(fit) if known else {}
     prediction = extrapolate(
-        fit,
-        **asked,
-        tokens_unique=wish.tokens_unique,
-        level=level,
-        seed_noise_log=known.seed_noise_log if known else None,
-        alternatives=others,
-        trust_flops_factor=known.trust_flops_factor if known else None,
+        fit, settled, tokens_unique=scenario.tokens_unique, level=level, **beside
     )
-    return Forecast(
+    decision = consequences(fit, prediction, scenario, choice, hardware=hardware, template=template)
+    return ForecastAnswer(
         prediction=prediction,
         fit=fit,
         origin=origin,
         rows=tuple(comparison(prediction)),
-        decision=consequences(fit, prediction, wish, choice, template),
+        decision=decision,
     )

@@ -1,4 +1,4 @@
-"""A parameter count as a concrete model: of a GPT layers, width, heads."""
+"""Turns a parameter count into a concrete model: for a GPT its layers, width and heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prediction as text and as JSON: the answer first, no digit that its interval does not bear."""
+"""A prediction as text and as JSON: the answer first, in the digits that its interval supports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def format_prediction(
     rows: Sequence[dict[str, Any]],
     decision: Sequence[str] = (),
 ) -> str:
-    """The forecast for a terminal: the answer first, no digit that the interval does not bear."""
+    """The forecast for a terminal, the answer first."""
     lines = [f"{_loss_text(prediction)} at {_target_text(prediction)}"]
     if prediction.refused:
         lines.append(prediction.refused)
@@ -70,10 +70,10 @@ def _percent(log_change: float) -> str:
 
 
 def loss_words(prediction: Prediction) -> tuple[str, str]:
-    """The loss in nats per token and its interval, in no digit that the interval does not bear.
+    """The loss in nats per token and its interval, with the digits that the interval supports.
 
-    Refused far beyond the data: only the range, rounded outwards. Without an interval the
-    second text says so.
+    A forecast that is refused, far beyond the data, has only the range, rounded outwards. Without
+    an interval the second text says so.
     """
     low, high = prediction.low_nats, prediction.high_nats
     if low is None or high is None or prediction.level is None:
@@ -109,8 +109,7 @@ def _target_text(prediction: Prediction) -> str:
 
 
 def _optimum_lines(prediction: Prediction) -> list[str]:
-    """What the law says is best, as figures of the target's digits; far beyond the data as the
-    intervals alone."""
+    """The law's compute-optimal figures; far beyond the data only their intervals."""
     lines = []
     if prediction.flops_interval is not None:
         low, high = prediction.flops_interval
@@ -138,7 +137,7 @@ def _best_split_line(prediction: Prediction) -> str:
         words += (
             f"; interval of the tokens best for {format_count(size)} params: {_range(interval)}"
         )
-    if prediction.tokens is not None:  # chosen here: the loss does not hold their uncertainty
+    if prediction.tokens is not None:  # chosen here: the interval leaves out their uncertainty
         whose = "the loss is" if prediction.low_nats is None else "the loss and its interval are"
         words += f"; {whose} for exactly {format_count(prediction.tokens)} tokens"
     return words
@@ -167,9 +166,9 @@ def _range(ends: tuple[float, float]) -> str:
 
 
 def best_words(prediction: Prediction, name: str) -> str:
-    """``tokens_for_params``, ``params_optimal`` or ``tokens_optimal`` for a reader.
+    """``tokens_for_params``, ``params_optimal`` or ``tokens_optimal`` in words.
 
-    As a figure; of a fitted law's forecast that is refused, as the interval alone.
+    As a figure, or where a fitted law's forecast is refused as the interval.
     """
     value, interval = getattr(prediction, name), getattr(prediction, f"{name}_interval")
     if value is None:
@@ -204,8 +203,11 @@ def _convention_text(prediction: Prediction, fit: FitResult) -> str:
 def comparison_cells(
     prediction: Prediction, rows: Sequence[dict[str, Any]], dash: str = "-"
 ) -> list[tuple[str, ...]]:
-    """The comparison for a reader: law, loss, tokens best for the size, best split (params,
-    tokens), a, params counted. The first row is the forecast's own; ``dash``: no figure."""
+    """The comparison in words, a row a law, the forecast's own first.
+
+    Its cells are law, loss, tokens best for the size, best split (params, tokens), a, and the
+    params counted; ``dash`` stands for no figure.
+    """
     names = ("tokens_for_params", "params_optimal", "tokens_optimal")
     body = []
     for i, row in enumerate(rows):
@@ -215,7 +217,7 @@ def comparison_cells(
         else:
             known = row["loss_nats"] is not None and not row["outside"]
             loss = f"{row['loss_nats']:.2f}" if known else dash
-            # below one there is no such model
+            # there is no model of less than one parameter or token
             counts = [format_count(row[name]) if row[name] >= 1 else dash for name in names]
         exponent = row["params_exponent"]
         body.append(

@@ -1,4 +1,4 @@
-"""A size and its tokens as something to type in: shape, batch, learning rate, memory."""
+"""Turns a size and its tokens into settings to train with: shape, batch, learning rate, memory."""
 
 from __future__ import annotations
 
@@ -21,20 +21,30 @@ from scaling_law.spec.run import Model
 from scaling_law.units import format_bytes, format_count
 
 PURPOSES = ("train", "serve")
-_SMALLEST, _LARGEST = 1e3, 1e15  # params searched for what fits
+_SMALLEST, _LARGEST = 1e3, 1e15  # the range of params searched for what fits
 _CLOSE = 1.01
-_GUESSED = 10.0  # times the sizes a rule was measured at
+_GUESSED = 10.0  # a rule this many times beyond its measured sizes is a guess
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """``model``; ``counted``, the convention its size was read in (``assumed`` where the law did
-    not say); peak ``lr``, ``batch_tokens`` a step (``batch_wanted_tokens`` before rounding and
-    limit), ``beta2`` and ``warmup_tokens`` by ``rule``, which was measured for ``rule_params``
-    (low, high) non-embedding parameters (None: for none) on ``rule_tokens`` (None: its LR knows no
-    tokens), to train on ``tokens``.
+class TrainingSetup:
+    """Shape, batch and learning rate of a model, and the memory that it takes.
 
-    ``train_bytes`` and ``serve_bytes``: memory to train it and to serve it, over all devices.
+    ``model``: the shape.
+    ``tokens``: training tokens.
+    ``counted``: the convention that its size was read in.
+    ``assumed``: whether that is an assumption, because the law does not say.
+    ``rule``: the rule for learning rate and batch.
+    ``lr``: peak learning rate.
+    ``batch_tokens``: tokens a step.
+    ``beta2``: of AdamW.
+    ``warmup_tokens``: tokens of the warm-up.
+    ``batch_wanted_tokens``: tokens a step before rounding and limit.
+    ``rule_params``: (low, high) non-embedding parameters that the rule was measured for; None: for
+        no size.
+    ``rule_tokens``: (low, high) tokens likewise; None: its learning rate does not depend on them.
+    ``train_bytes``: memory to train it, in bytes over all devices.
+    ``serve_bytes``: memory to serve it, likewise.
     """
 
     model: Model
@@ -54,7 +64,7 @@ class Recipe:
 
     @property
     def shape(self) -> dict[str, Any]:
-        """The model's shape and what it comes to under each count."""
+        """The model's shape, and its parameters under each way of counting."""
         return {
             **shape_facts(self.model),
             "counted": self.counted + (" (assumed)" if self.assumed else ""),
@@ -62,7 +72,7 @@ class Recipe:
 
     @property
     def doubts(self) -> list[str]:
-        """Where the rule is used outside what it was measured at."""
+        """Where the rule is used beyond the range that it was measured in."""
         doubts = self._size_doubts() + self._token_doubts()
         if self.batch_wanted_tokens > MAX_BATCH_TOKENS:
             doubts.append(
@@ -101,19 +111,19 @@ class Recipe:
 
 
 def counted_as(convention: str) -> tuple[str, bool]:
-    """The convention to read a size in, and whether that is an assumption."""
+    """The convention that a size is read in, and whether that is an assumption."""
     return (convention, False) if convention in CONVENTIONS else ("total", True)
 
 
-def make_recipe(
+def training_setup(
     params: float,
     tokens: float,
     convention: str,
     *,
     template: Model | None = None,
     rule: str | None = None,
-) -> Recipe:
-    """A model of ``params`` to be trained on ``tokens``, by the named ``rule`` (None: by size).
+) -> TrainingSetup:
+    """The setup to train ``params`` on ``tokens`` by the named ``rule`` (None: chosen by size).
 
     ``template`` gives vocabulary and context. Raises ``ConfigError`` where no shape has that
     size or no rule that name.
@@ -124,7 +134,7 @@ def make_recipe(
     part = load_rule(name)
     sizing = Sizing(model=model, shortest_tokens=tokens, longest_tokens=tokens)
     choice = part.choose(sizing, part.settings())
-    return Recipe(
+    return TrainingSetup(
         model=model,
         tokens=tokens,
         counted=counted,
@@ -139,11 +149,11 @@ def make_recipe(
 
 
 def needed_bytes(model: Model, purpose: str) -> int:
-    """Bytes to ``train`` a model or to ``serve`` it, over all devices, the runtime's own aside.
+    """Bytes over all devices to ``train`` a model or to ``serve`` it, without the runtime's own.
 
-    Training: AdamW in mixed precision, 18 bytes a parameter, and the activations of one sequence
-    with gradient checkpointing (``spec.counts.memory_bytes``). Serving: 2 bytes a parameter and the
-    keys and values of one sequence.
+    Training takes AdamW in mixed precision, 18 bytes a parameter, and the activations of one
+    sequence with gradient checkpointing (``spec.counts.memory_bytes``). Serving takes 2 bytes a
+    parameter and the keys and values of one sequence.
     """
     if purpose == "train":
         return memory_bytes(model, 1, "bf16", gradient_checkpointing=True)
@@ -164,7 +174,7 @@ def largest_that_fits(
         try:
             model = concrete_model(params, counted, template)
         except ConfigError:
-            return 0.0  # below the smallest shape that there is
+            return 0.0  # below the smallest shape
         return (
             count_params(model).by(counted) if needed_bytes(model, purpose) <= limit_bytes else None
         )
@@ -172,11 +182,11 @@ def largest_that_fits(
     low, high, best = _SMALLEST, _LARGEST, 0.0
     while high / low > _CLOSE:
         middle = math.sqrt(low * high)
-        found = fitting(middle)
-        if found is None:
+        size = fitting(middle)
+        if size is None:
             high = middle
         else:
-            low, best = middle, max(best, found)
+            low, best = middle, max(best, size)
     if not best:
         raise FitError(f"{format_bytes(limit_bytes)} hold no model to {purpose}: give more memory")
     return best

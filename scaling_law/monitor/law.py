@@ -125,8 +125,8 @@ def fitted_law(folder: Path) -> dict[str, Any]:
     law = {
         "status": "fitted",
         "message": fit.message,
-        "law": fit.law,
-        "formula": _formula(fit.law),
+        "law": fit.law.name,
+        "formula": _formula(fit.law.latex),
         "points": len(points),
         "trunks": points.n_clusters,
         "run_ids": list(points.run_id),
@@ -145,6 +145,7 @@ def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, 
 
     from scaling_law.fit.checks.monotone import seed_noise
     from scaling_law.forecast.extrapolate import extrapolate
+    from scaling_law.forecast.target import Target
 
     noise, _ = seed_noise(points)
     flops = 6.0 * points.params * points.tokens
@@ -153,7 +154,7 @@ def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, 
     for value in np.geomspace(flops.min(), _BEYOND * flops.max(), _FRONTIER_POINTS).tolist():
         with contextlib.suppress(SlawError):
             at = extrapolate(
-                fit, flops=value, level=level, seed_noise_log=noise, alternatives=others
+                fit, Target(flops=value), level=level, seed_noise_log=noise, alternatives=others
             )
             frontier.append(
                 {
@@ -166,11 +167,9 @@ def _frontier(points: Any, fit: Any, laws: Any, level: float) -> list[dict[str, 
     return frontier
 
 
-def _formula(law: str) -> str:
-    """The law's equation as plain text."""
-    from scaling_law.fit.laws import load_law
-
-    plain = re.sub(r"\^\{(\\?\w+)\}", r"^\1", load_law(law).latex)
+def _formula(latex: str) -> str:
+    """A law's equation as plain text."""
+    plain = re.sub(r"\^\{(\\?\w+)\}", r"^\1", latex)
     plain = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", plain)
     plain = plain.replace(r",\ ", ", ").replace("\\,", " ")
     return re.sub(r"[\\{}]", "", plain)

@@ -47,7 +47,7 @@ from scaling_law.spec.run import (
     to_json,
 )
 from scaling_law.units import format_seconds
-from scaling_law.versions import PLAN, MadeLater
+from scaling_law.versions import PLAN, NewerVersion
 
 # A worker process loads torch once (3.6 s on 2 cores); each run then opens its folder, builds
 # its model and writes its files.
@@ -221,7 +221,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
         fields["runs"] = tuple(runs)
         fields["left_out"] = tuple(build(LeftOut, item) for item in fields["left_out"])
         return build(Plan, fields)
-    except MadeLater as problem:
+    except NewerVersion as problem:
         raise PlanError(str(problem)) from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)

@@ -32,6 +32,7 @@ from scaling_law.fit.arms import (
 )
 from scaling_law.fit.recipes.compare_arms import ArmComparison, compare_arms
 from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
 from scaling_law.report import arm_figures, curves, style, tables
 from scaling_law.report.arm_figures import ArmPoints
@@ -171,7 +172,7 @@ def _points(fit: ArmFit, name: str) -> ArmPoints:
     if best is not None and best.usable and runs:
         for value in np.geomspace(min(flops), max(flops), _LINE_POINTS).tolist():
             try:
-                line.append((value, extrapolate(best, flops=value).loss_nats))
+                line.append((value, extrapolate(best, Target(flops=value)).loss_nats))
             except FitError:
                 continue
     return ArmPoints(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from scaling_law.fit.recipes.compare_recipes import Versus
+from scaling_law.fit.recipes.compare_recipes import RecipeComparison
 from scaling_law.fit.recipes.efficiency import AtLoss, Pair
 from scaling_law.report import style
 from scaling_law.report.style import BLUE, FAINT, INK, MARKERS, ORANGE
@@ -24,7 +24,7 @@ def percent(pair: Pair) -> float:
     return 100 * math.expm1(pair.log_ratio)
 
 
-def by_size(versus: Versus) -> dict[str, list[Pair]]:
+def by_size(versus: RecipeComparison) -> dict[str, list[Pair]]:
     """Pairs by size, the smallest first."""
     groups: dict[str, list[Pair]] = {}
     for pair in sorted(versus.pairs, key=lambda p: (p.params[0], p.seed, p.tokens)):
@@ -32,13 +32,13 @@ def by_size(versus: Versus) -> dict[str, list[Pair]]:
     return groups
 
 
-def noise_percent(versus: Versus) -> float | None:
+def noise_percent(versus: RecipeComparison) -> float | None:
     """One standard deviation of a paired difference between seeds, percent of loss."""
     noise = versus.difference.noise_log
     return None if noise is None else 100 * noise
 
 
-def difference_figure(versus: Versus) -> Figure:
+def difference_figure(versus: RecipeComparison) -> Figure:
     """Every matched pair's difference against tokens, the mean with its interval."""
     figure, axes = style.new_figure(f"Loss of {_short(versus, 1)} over {_short(versus, 0)}")
     axes.axhline(0, color=INK, linewidth=1)
@@ -73,7 +73,7 @@ def difference_figure(versus: Versus) -> Figure:
     return figure
 
 
-def frontier_figure(versus: Versus) -> Figure | None:
+def frontier_figure(versus: RecipeComparison) -> Figure | None:
     """Both recipes' runs and compute-optimal losses; None without a multiplier."""
     found = versus.multiplier
     if found is None:
@@ -103,7 +103,7 @@ def frontier_figure(versus: Versus) -> Figure | None:
     return figure
 
 
-def multiplier_words(versus: Versus) -> str:
+def multiplier_words(versus: RecipeComparison) -> str:
     """``0.81x [0.76, 0.87]``; where it changes with scale, at the highest and lowest loss."""
     found = versus.multiplier
     if found is None:
@@ -121,12 +121,12 @@ def at_loss_words(one: AtLoss) -> str:
     return f"{one.value:.2f}x [{one.low:.2f}, {one.high:.2f}] at loss {one.loss:.3g}"
 
 
-def _short(versus: Versus, which: int) -> str:
+def _short(versus: RecipeComparison, which: int) -> str:
     name = versus.names[which]
     return name if len(name) <= 24 else name[:21] + "..."
 
 
-def document(versus: Versus) -> dict[str, Any]:
+def document(versus: RecipeComparison) -> dict[str, Any]:
     """What the page's script draws, and the comparison as ``slaw report A B --json`` has it."""
     charts = {"difference": [_difference(versus)]}
     if versus.multiplier is not None:
@@ -145,7 +145,7 @@ def _titles(pairs: list[Pair]) -> list[str]:
     return [f"{p.size}, seed {p.seed}" for p in pairs]
 
 
-def _difference(versus: Versus) -> dict[str, Any]:
+def _difference(versus: RecipeComparison) -> dict[str, Any]:
     groups = by_size(versus)
     layers: list[dict[str, Any]] = [
         {"kind": "marks", "name": size, "marker": _SHAPES[i % len(_SHAPES)],
@@ -183,7 +183,7 @@ def _difference(versus: Versus) -> dict[str, Any]:
     return chart
 
 
-def _frontier(versus: Versus) -> dict[str, Any]:
+def _frontier(versus: RecipeComparison) -> dict[str, Any]:
     found = versus.multiplier
     assert found is not None
     layers: list[dict[str, Any]] = []

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir, atomic_write, check_folder
 from scaling_law.files.record import load_records
-from scaling_law.fit.recipes.compare_recipes import Versus, compare_sweeps
+from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
 from scaling_law.report import compare_figures, style
 from scaling_law.report.compare_figures import (
     at_loss_words,
@@ -43,7 +43,7 @@ _SCRIPT = Path(__file__).with_name("explore.js")
 
 def write_versus(
     first: SweepDir, second: SweepDir, *, out: Path | None = None, convention: str = "matmul"
-) -> tuple[Path, Versus]:
+) -> tuple[Path, RecipeComparison]:
     """Write the comparison of recipe B (``second``) with A (``first``); returns page and values.
 
     The page is ``<B>/versus-<A>.html`` unless ``out``, its figures lie in ``<B>/figures`` or
@@ -71,7 +71,7 @@ def write_versus(
     return path, versus
 
 
-def _rows(versus: Versus) -> list[dict[str, Any]]:
+def _rows(versus: RecipeComparison) -> list[dict[str, Any]]:
     return [
         {"size": p.size, "seed": p.seed, "tokens": p.tokens, "params_a": p.params[0],
          "params_b": p.params[1], "run_a": p.run_ids[0], "run_b": p.run_ids[1],
@@ -86,7 +86,7 @@ def _names(first: SweepDir, second: SweepDir) -> tuple[str, str]:
     return names if names[0] != names[1] else (str(first.path), str(second.path))
 
 
-_PLOTS: dict[str, tuple[Callable[[Versus], Figure | None], str, str]] = {
+_PLOTS: dict[str, tuple[Callable[[RecipeComparison], Figure | None], str, str]] = {
     "difference": (
         compare_figures.difference_figure,
         "Differences of loss between the recipes at equal size, tokens and seed",
@@ -103,7 +103,7 @@ _PLOTS: dict[str, tuple[Callable[[Versus], Figure | None], str, str]] = {
 }
 
 
-def _draw(versus: Versus, folder: Path, stem: str, name: str) -> str:
+def _draw(versus: RecipeComparison, folder: Path, stem: str, name: str) -> str:
     make, shows, caption = _PLOTS[name]
     svg = style.kept(make(versus), folder, f"{stem}-{name}")
     if svg is None:
@@ -111,7 +111,7 @@ def _draw(versus: Versus, folder: Path, stem: str, name: str) -> str:
     return drawing(style.inline_svg(svg, name, shows), caption, shows, chart=name)
 
 
-def headline(versus: Versus) -> list[str]:
+def headline(versus: RecipeComparison) -> list[str]:
     """The comparison in a few lines, the answer first."""
     ours, theirs = versus.names
     found, difference = versus.multiplier, versus.difference
@@ -133,7 +133,7 @@ def headline(versus: Versus) -> list[str]:
     return [*lines, *(f"note: {words}" for words in versus.notes)]
 
 
-def _left_out_lines(versus: Versus) -> list[str]:
+def _left_out_lines(versus: RecipeComparison) -> list[str]:
     lines = []
     for which, runs in zip("AB", versus.left_out, strict=True):
         reasons: dict[str, list[str]] = {}
@@ -145,7 +145,7 @@ def _left_out_lines(versus: Versus) -> list[str]:
     return lines
 
 
-def difference_words(versus: Versus) -> str:
+def difference_words(versus: RecipeComparison) -> str:
     """``-0.91% [-1.10%, -0.72%]``: B's mean loss over A's, with its interval."""
     found = versus.difference
     mean = 100 * math.expm1(found.mean_log)
@@ -155,7 +155,7 @@ def difference_words(versus: Versus) -> str:
     return f"{mean:+.2f}% [{low:+.2f}%, {high:+.2f}%]"
 
 
-def multiplier_range_words(versus: Versus) -> str:
+def multiplier_range_words(versus: RecipeComparison) -> str:
     """Over which losses it holds, and whether it changes with scale."""
     found = versus.multiplier
     assert found is not None
@@ -173,7 +173,7 @@ def multiplier_range_words(versus: Versus) -> str:
     )
 
 
-def _noise(versus: Versus) -> str:
+def _noise(versus: RecipeComparison) -> str:
     noise, found, (ours, theirs) = noise_percent(versus), versus.difference, versus.names
     alone = [f"{100 * x:.2f}%" if x is not None else "unknown" for x in found.seed_noise_log]
     words = f"seed noise of a run: {alone[0]} in {ours}, {alone[1]} in {theirs}"
@@ -183,7 +183,7 @@ def _noise(versus: Versus) -> str:
     return f"{words}; of a paired difference: {noise:.2f}%"
 
 
-def _page(versus: Versus, sweeps: tuple[SweepDir, SweepDir], drawn: str) -> str:
+def _page(versus: RecipeComparison, sweeps: tuple[SweepDir, SweepDir], drawn: str) -> str:
     drawn, rules = style.classed(drawn)
     live = Live(script=_SCRIPT.read_text(), values=compare_figures.document(versus))
     theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
@@ -205,7 +205,7 @@ def _page(versus: Versus, sweeps: tuple[SweepDir, SweepDir], drawn: str) -> str:
     return page(title, lead, [s for s in sections if s.body], footer, theme, live)
 
 
-def _answer(versus: Versus) -> Section:
+def _answer(versus: RecipeComparison) -> Section:
     level = f"{100 * versus.level:g}%"
     found = versus.multiplier
     if found is None:
@@ -254,14 +254,14 @@ def _answer(versus: Versus) -> Section:
     return Section(anchor="answer", heading="The answer", body=body)
 
 
-def _recipes(versus: Versus) -> Section:
+def _recipes(versus: RecipeComparison) -> Section:
     rows = [(key, a, b) for key, (a, b) in versus.differs.items()]
     caption = "Settings of the matched runs that differ; ranges where a rule sets them by size"
     body = table(caption, ("setting", "A", "B"), rows, 3) if rows else ""
     return Section(anchor="recipes", heading="The two recipes", body=body)
 
 
-def _pairs(versus: Versus) -> Section:
+def _pairs(versus: RecipeComparison) -> Section:
     noise = noise_percent(versus)
     rows = [
         (
@@ -284,7 +284,7 @@ def _pairs(versus: Versus) -> Section:
     return Section(anchor="pairs", heading="Pair by pair", body=table(caption, head, rows, 1))
 
 
-def _unmatched(versus: Versus) -> Section:
+def _unmatched(versus: RecipeComparison) -> Section:
     body = ""
     for which, runs in zip("AB", versus.unmatched, strict=True):
         if runs:
@@ -296,7 +296,7 @@ def _unmatched(versus: Versus) -> Section:
     return Section(anchor="unmatched", heading="Runs without a partner", body=body)
 
 
-def _reproduce(versus: Versus, sweeps: tuple[SweepDir, SweepDir]) -> Section:
+def _reproduce(versus: RecipeComparison, sweeps: tuple[SweepDir, SweepDir]) -> Section:
     folders = " ".join(shlex.quote(str(sweep.path)) for sweep in sweeps)
     lines = f"slaw report {folders}\nslaw report {folders} --json    # the same numbers\n"
     return Section(anchor="reproduce", heading="Make it again", body=listing(lines))

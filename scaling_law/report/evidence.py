@@ -17,14 +17,15 @@ from scaling_law.fit.approaches.envelope import PowerLine
 from scaling_law.fit.approaches.isoflop import IsoflopCell
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.laws import joint_laws
-from scaling_law.fit.points.dataset import Material, from_records
+from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast.extrapolate import extrapolate
-from scaling_law.forecast.session import Forecast, for_law
+from scaling_law.forecast.session import ForecastAnswer, for_law
+from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan, read_plan
 
 
@@ -42,7 +43,7 @@ class Fitted:
     fits: dict[str, dict[str, FitResult]]
     known: KnownLaws
     summary: dict[str, Any]
-    forecast: Forecast | None
+    forecast: ForecastAnswer | None
     why_no_forecast: str
 
     @property
@@ -67,16 +68,9 @@ class Fitted:
 
     def forecast_at(self, params: float) -> Prediction | None:
         """The best law at this size and its compute-optimal tokens, as the forecast is made."""
-        others = [fit for name, fit in self.known.laws.items() if name != self.known.best_law]
+        beside = self.known.beside(self.best)
         try:
-            return extrapolate(
-                self.best,
-                params=params,
-                level=self.level,
-                seed_noise_log=self.known.seed_noise_log,
-                alternatives=others,
-                trust_flops_factor=self.known.trust_flops_factor,
-            )
+            return extrapolate(self.best, Target(params=params), level=self.level, **beside)
         except FitError:
             return None
 
@@ -173,7 +167,7 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
         forecast = for_law(
             known,
             name,
-            {"params": target_params},
+            Target(params=target_params),
             float(settings["level"]),
             f"law {name}, the joint law that best predicts held-out runs",
             template=records[0].spec.model,
@@ -192,7 +186,7 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
 
 
 def _joint_fits(
-    material: Material, known: KnownLaws, settings: dict[str, Any]
+    material: FitData, known: KnownLaws, settings: dict[str, Any]
 ) -> dict[str, dict[str, FitResult]]:
     """The joint laws under each way of counting, the one to forecast with first."""
     names = [name for name in (known.best_law, *joint_laws()) if name in known.laws]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.fit.laws import load_law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, finite_json
@@ -109,7 +108,7 @@ def predicted(fit: FitResult, points: FitPoints) -> Floats | None:
     """The law at each point, nats per token [n]; None for a fit that cannot be used."""
     if not fit.usable:
         return None
-    law = load_law(fit.law)
+    law = fit.law
     return law.predict(fit.params, {name: points.variable(name) for name in law.variables})
 
 
@@ -119,7 +118,7 @@ def _fit(fit: FitResult, points: FitPoints) -> dict[str, Any]:
         "status": fit.status,
         "params": finite_json(fit.params),
         "intervals": finite_json(fit.intervals),
-        "exponent": finite_json(fit.optimum.get("a")),
+        "exponent": finite_json(fit.optimum.exponent if fit.optimum else None),
         "exponent_interval": finite_json(fit.optimum_intervals.get("a")),
         "rms_log_residual": finite_json(fit.rms_log_residual),
         "predicted_nats": None if losses is None else finite_json(losses.tolist()),
@@ -303,7 +302,7 @@ def _allocation(fitted: Fitted) -> Layer:
         if found:
             share = 0.5 - fitted.level / 2
             bottom, top = np.quantile(np.array(found), [share, 1 - share], axis=0)
-        name = f"{fit.law}: slope {split.exponent:.2f}"
+        name = f"{fit.law.name}: slope {split.exponent:.2f}"
         return [_line(name, style.BLUE, x, y, bottom, top)]
 
     layers = []
@@ -382,7 +381,7 @@ def _held_out(fitted: Fitted) -> list[Layer]:
         ]  # fmt: skip
         if layers:
             axis = {"label": label, "log": True, "words": "count"}
-            chart = _chart(f"{title} ({fitted.best.law})", axis, y, layers)
+            chart = _chart(f"{title} ({fitted.best.law.name})", axis, y, layers)
             strip = {"name": "seed noise, ±2 deviations", "low": -200 * (noise or 0.0),
                      "high": 200 * (noise or 0.0)}  # fmt: skip
             charts.append(chart | {"zero": True} | ({"strip": strip} if noise else {}))

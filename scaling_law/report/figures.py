@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scaling_law.fit.laws import load_law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult
@@ -56,7 +55,7 @@ def spread_out(low: float, high: float, margin: float = 1.12) -> Floats:
 
 def law_curve(fit: FitResult, variables: dict[str, Floats], level: float) -> tuple[Floats, ...]:
     """The law at ``variables`` and the bootstrap's (low, high) at ``level``; NaN without one."""
-    law, names = load_law(fit.law), tuple(fit.params)
+    law, names = fit.law, tuple(fit.params)
     middle = law.predict(fit.params, variables)
     if not fit.samples:
         nothing = np.full_like(middle, math.nan)
@@ -155,7 +154,7 @@ def _draw_predictions(axes: Axes, fitted: Fitted, colours: Callable[[float], str
     if not fitted.best.usable:
         return
     points = fitted.points
-    law = load_law(fitted.best.law)
+    law = fitted.best.law
     variables = {name: points.variable(name) for name in law.variables}
     for row, value in enumerate(law.predict(fitted.best.params, variables).tolist()):
         x, colour = points.params[row], colours(math.log(points.tokens[row]))
@@ -227,13 +226,13 @@ def residuals(fitted: Fitted) -> Figure:
     points = fitted.points
     figure = Figure(figsize=(style.WIDE, style.TALL), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
-    predicted = load_law(fitted.best.law).predict(
+    predicted = fitted.best.law.predict(
         fitted.best.params, {v: points.variable(v) for v in ("params", "tokens", "flops")}
     )
     percent = 100 * (points.loss_nats / predicted - 1)
     worst = float(np.abs(percent).max())
     figure.suptitle(
-        f"The {fitted.best.law} law misses no run by more than {worst:.2g}%",
+        f"The {fitted.best.law.name} law misses no run by more than {worst:.2g}%",
         x=0.01, ha="left", fontsize=11.5, fontweight="bold",
     )  # fmt: skip
     groups = rows_by_size(points)

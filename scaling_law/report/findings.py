@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaling_law.fit.checks.select_law import CLEARLY_BETTER
-from scaling_law.fit.laws import load_law
 from scaling_law.fit.result import FitResult, Prediction, bound_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
 from scaling_law.forecast.text import comparison_cells, loss_words
@@ -92,8 +91,7 @@ def _amount(value: float, digits: int) -> str:
 def _shape_card(fitted: Fitted, target_params: float) -> str:
     heading = "Compute-optimal shape"
     best = fitted.best
-    exponent = best.optimum.get("a")
-    if exponent is None:
+    if best.optimum is None:
         why = "The law has no compute-optimal split." if best.usable else "No law to split by."
         return card(heading, "not determined", [why])
     words = []
@@ -102,13 +100,13 @@ def _shape_card(fitted: Fitted, target_params: float) -> str:
         words.append(f"{level} interval of the exponent {interval[0]:.2f} to {interval[1]:.2f}.")
     words.append("Kaplan 2020 found 0.73, Chinchilla 2022 0.50.")
     low, high = fitted.points.data_range["flops"]
-    middle = fitted.best.optimum["G"] * (math.sqrt(low * high) / 6) ** exponent
+    middle = best.optimum.params(math.sqrt(low * high))
     tokens = math.sqrt(low * high) / 6 / middle
     words.append(
         f"Amid the data about {rounded_count(tokens / middle, 2)} tokens per parameter"
         f" (parameters: {fitted.points.convention['params'].replace('_', '-')})."
     )
-    return card(heading, "size grows as compute", words, raised=f"{exponent:.2f}")
+    return card(heading, "size grows as compute", words, raised=f"{best.optimum.exponent:.2f}")
 
 
 def _trust_card(fitted: Fitted) -> str:
@@ -150,7 +148,8 @@ def law(evidence: Evidence) -> Section | None:
         _used(fitted)
         if best.usable
         else note(
-            f"No joint law could be fitted; {best.law}: {best.status}. {sentence(best.message)}"
+            f"No joint law could be fitted; {best.law.name}: {best.status}."
+            f" {sentence(best.message)}"
         )
     )
     body += paragraph(
@@ -178,7 +177,7 @@ def _used(fitted: Fitted) -> str:
             "asked for the dearer or larger"
         )
     return (
-        f"<p>Forecasts use the {text(best.law)} law, {_formula(load_law(best.law).latex)}, "
+        f"<p>Forecasts use the {text(best.law.name)} law, {_formula(best.law.latex)}, "
         f"{chosen}. Fitted to {best.n_points} annealed points from "
         f"{best.n_clusters} independent trunks; {best.n_starts_agreeing} of {best.n_starts} "
         f"starts agree; rms residual {percent(best.rms_log_residual)} of loss.</p>\n"

@@ -20,6 +20,7 @@ from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.suite import FitSuite
 from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.target import Target
 from scaling_law.report import style
 from scaling_law.report.comparison import comparison_figure
 from scaling_law.report.figures import counted_words, params_label
@@ -57,7 +58,7 @@ def fit_figure(suite: FitSuite) -> Figure:
         raise FitError("no joint law was fitted: nothing to draw")
     points = suite.points
     figure, axes = style.new_figure(
-        f"{len(points)} runs and the lowest loss for a budget ({best.law})"
+        f"{len(points)} runs and the lowest loss for a budget ({best.law.name})"
     )
     shades = ListedColormap([style.ramp_over(0, 255)(i) for i in range(256)])
     norm = LogNorm(points.params.min(), points.params.max())
@@ -88,7 +89,7 @@ def _frontier(suite: FitSuite, best: FitResult) -> list[Prediction]:
         try:
             one = extrapolate(
                 best,
-                flops=float(flops),
+                Target(flops=float(flops)),
                 level=suite.settings.level,
                 seed_noise_log=suite.validation.seed_noise_log,
                 alternatives=[fit for fit in suite.laws.values() if fit is not best],

@@ -60,7 +60,7 @@ def held_out_figure(fitted: Fitted) -> Figure | None:
     panels = figure.subplots(1, 2, sharey=True)
     worst = max(abs(e) for fold in [*sizes, *rolled] for e in fold.residuals_percent)
     figure.suptitle(
-        f"Runs the {fitted.best.law} law was not shown: predicted within {worst:.2g}%",
+        f"Runs the {fitted.best.law.name} law was not shown: predicted within {worst:.2g}%",
         x=0.01, ha="left", fontsize=11.5, fontweight="bold",
     )  # fmt: skip
     noise = fitted.known.seed_noise_log

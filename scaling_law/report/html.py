@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.analysis import Analysed
 from scaling_law.files.layout import SweepDir, atomic_write, check_folder
-from scaling_law.forecast.extrapolate import LARGEST
+from scaling_law.forecast.target import LARGEST
 from scaling_law.report import (
     curves,
     experiment,
@@ -204,8 +204,8 @@ def _law_plots(fitted: Fitted) -> list[_Plot]:
     band = "No curve: the law could not be fitted." + bars
     if usable:
         band = (
-            f"Lines: the {fitted.best.law} law, or the one chosen; bands its {level} bootstrap "
-            f"interval.{bars}"
+            f"Lines: the {fitted.best.law.name} law, or the one chosen; bands its {level} bootstrap"
+            f" interval.{bars}"
         )
     return [
         _Plot(

@@ -15,9 +15,11 @@ from scaling_law.errors import FitError
 from scaling_law.fit.approaches.isoflop import IsoflopCell
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult, Prediction
-from scaling_law.fit.surface import Allocation, surface_of
+from scaling_law.fit.split import Split
+from scaling_law.fit.surface import split_of
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.published import published_law
+from scaling_law.forecast.target import Target
 from scaling_law.report import style
 from scaling_law.report.evidence import Fitted
 from scaling_law.report.figures import flops_label, params_label, spread_out
@@ -102,7 +104,7 @@ def allocation(fitted: Fitted) -> Figure | None:
     entries: list[Line2D | Patch] = [Patch(color=FAINT, alpha=0.25, label="compute of the data")]
     if split is not None:
         _draw_split(axes, fitted, split, x)
-        label = f"{fitted.best.law} law's split of 6ND: slope {split.exponent:.2f}"
+        label = f"{fitted.best.law.name} law's split of 6ND: slope {split.exponent:.2f}"
         entries.append(Line2D([], [], color=BLUE, label=label))
     vertices = [cell for cell in fitted.cells if cell.params_optimal]
     if vertices:
@@ -128,16 +130,12 @@ def allocation(fitted: Fitted) -> Figure | None:
     return figure
 
 
-def allocation_of(fit: FitResult, params: dict[str, float]) -> Allocation | None:
+def allocation_of(fit: FitResult, params: dict[str, float]) -> Split | None:
     """The compute-optimal split of ``fit``'s law at these parameters; None where it has none."""
-    try:
-        surface = surface_of(fit.law, params) if fit.usable else None
-    except OverflowError:
-        return None
-    return surface.allocation if surface else None
+    return split_of(fit.law, params) if fit.usable else None
 
 
-def _allocation_title(fitted: Fitted, split: Allocation | None) -> str:
+def _allocation_title(fitted: Fitted, split: Split | None) -> str:
     if split is None:
         return "Best size for a budget: the law has no optimum"
     words = f"Best size grows as compute to the {split.exponent:.2f}"
@@ -145,10 +143,10 @@ def _allocation_title(fitted: Fitted, split: Allocation | None) -> str:
     return words + (f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else "")
 
 
-def _draw_split(axes: Axes, fitted: Fitted, split: Allocation, x: Floats) -> None:
-    names, draws = tuple(fitted.best.params), []
-    for sample in fitted.best.samples:
-        drawn = allocation_of(fitted.best, dict(zip(names, sample, strict=True)))
+def _draw_split(axes: Axes, fitted: Fitted, split: Split, x: Floats) -> None:
+    draws = []
+    for sample in fitted.best.sampled_params():
+        drawn = allocation_of(fitted.best, sample)
         if drawn:
             draws.append([drawn.params(flops) for flops in x])
     if draws:
@@ -158,7 +156,7 @@ def _draw_split(axes: Axes, fitted: Fitted, split: Allocation, x: Floats) -> Non
     axes.plot(x, [split.params(flops) for flops in x], color=BLUE)
 
 
-def _centre(fitted: Fitted, split: Allocation | None) -> tuple[float, float]:
+def _centre(fitted: Fitted, split: Split | None) -> tuple[float, float]:
     """(FLOPs, params) in the middle of the data: where slopes are compared."""
     low, high = fitted.points.data_range["flops"]
     middle = math.sqrt(low * high)
@@ -255,7 +253,7 @@ def published_lines(sizes: Floats) -> list[tuple[str, str, Floats]]:
     ):
         law = published_law(name)
         try:
-            losses = [extrapolate(law, params=float(size)).loss_nats for size in sizes]
+            losses = [extrapolate(law, Target(params=float(size))).loss_nats for size in sizes]
         except FitError:
             continue
         found.append((words, colour, np.array(losses)))

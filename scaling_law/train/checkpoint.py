@@ -23,7 +23,7 @@ import torch
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
-from scaling_law.versions import CHECKPOINT, MadeLater
+from scaling_law.versions import CHECKPOINT, NewerVersion
 
 _WORD = b"SLAWCKPT"
 MAGIC = _WORD + str(CHECKPOINT.current).encode()
@@ -72,7 +72,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     word = re.fullmatch(_WORD + rb"(\d{1,9})", header[0]) if len(header) == 3 else None
     try:
         CHECKPOINT.check(int(word[1]) if word else None)
-    except MadeLater as problem:
+    except NewerVersion as problem:
         raise ConfigError(f"{path}: {problem}") from None
     except ValueError:  # a flipped bit
         raise DamagedCheckpoint(f"{path}: not a checkpoint of this version") from None

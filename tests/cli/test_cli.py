@@ -41,7 +41,7 @@ def test_fit_text_tells_where_it_is_kept(sweep, capsys):
     code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "100")
     assert code == 0
     assert "32 annealed points from 8 independent trunks" in out
-    assert f"kept in {sweep.fits / 'fit.json'}" in out
+    assert f"saved in {sweep.fits / 'fit.json'}" in out
 
 
 def test_extrapolate_uses_the_kept_fit_and_names_it(sweep, capsys):

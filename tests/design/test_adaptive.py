@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from scaling_law.config.load import config_yaml, load_config
-from scaling_law.design.adaptive import Aim, _Loop, run_adaptive
-from scaling_law.design.candidates import Budget
-from scaling_law.design.propose import Wanted, forecast_now
-from scaling_law.design.session import before_of
+from scaling_law.design.adaptive import _Loop, run_adaptive
+from scaling_law.design.propose import DesignGoal, forecast_now
+from scaling_law.design.session import fit_so_far
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.fit.laws import load_law
+from scaling_law.forecast.budget import Budget
+from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.plan import make_plan
 from scaling_law.run.runner import SweepOutcome
@@ -73,10 +74,15 @@ def place(monkeypatch, tmp_path):
     return tmp_path
 
 
-def aim(width: float, rounds: int = 2, budget: Budget | None = None, **target: float) -> Aim:
-    budget = budget or Budget(unit="flops", amount=1e13)
-    wanted = Wanted(target=target or {"params": 3e6}, budget=budget)
-    return Aim(wanted=wanted, width=width, rounds=rounds)
+def goal(
+    width: float, rounds: int = 2, budget: Budget | None = None, **target: float
+) -> DesignGoal:
+    return DesignGoal(
+        target=Target(**(target or {"params": 3e6})),
+        budget=budget or Budget(unit="flops", amount=1e13),
+        width_nats=width,
+        rounds=rounds,
+    )
 
 
 def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
@@ -84,11 +90,11 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     sweep, trainer = SweepDir(place / "out"), Trainer()
     said: list[str] = []
     trainer.killed = True
-    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 75
+    assert run_adaptive(request, goal(1e-6), said.append, train=trainer) == 75
     first = sweep.round_config(1).read_text()
     assert not sweep.round_config(2).exists(), "the next is chosen when this one is over"
     trainer.killed = False
-    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 0
+    assert run_adaptive(request, goal(1e-6), said.append, train=trainer) == 0
     assert sweep.round_config(1).read_text() == first
     names = [name.rpartition("/")[2] for name in trainer.rounds]
     assert names == ["01.yaml", "01.yaml", "02.yaml"]
@@ -100,10 +106,10 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     batches = {config.optim.batch_tokens for config in runs}
     assert len(batches) == 1, "one batch for all rounds"
     # the same line once more has nothing left to do
-    assert run_adaptive(request, aim(1e-6), said.append, train=trainer) == 0
+    assert run_adaptive(request, goal(1e-6), said.append, train=trainer) == 0
     assert not sweep.round_config(3).exists()
     with pytest.raises(ConfigError, match="begun with another width"):
-        run_adaptive(request, aim(0.5), said.append, train=trainer)
+        run_adaptive(request, goal(0.5), said.append, train=trainer)
 
 
 def test_every_round_aims_at_the_first_ones_target_also_after_a_kill(place):
@@ -111,15 +117,15 @@ def test_every_round_aims_at_the_first_ones_target_also_after_a_kill(place):
     sweep, trainer = SweepDir(place / "out"), Trainer()
     said: list[str] = []
     trainer.killed = True
-    run_adaptive(request, aim(1e-6), said.append, train=trainer)
+    run_adaptive(request, goal(1e-6), said.append, train=trainer)
     fixed = checksum.read(sweep.adaptive, "")["fixed"]
     trainer.killed = False
-    run_adaptive(request, aim(1e-6), said.append, train=trainer)
+    run_adaptive(request, goal(1e-6), said.append, train=trainer)
     words = f"3M params on {format_count(fixed['tokens'])} tokens"
     assert said[0].startswith(f"target of every round: {words} (the best split")
     rounds = [line for line in said if line.startswith("round ")]
     assert len(rounds) == 4 and all(words in line for line in rounds)
-    own = forecast_now(before_of(sweep), aim(1.0).wanted).tokens
+    own = forecast_now(fit_so_far(sweep), goal(1.0)).tokens
     assert own is not None and not math.isclose(own, fixed["tokens"], rel_tol=0.01)
     assert load_config(sweep.round_config(1), device_kind="cpu").name == "out", "the folder's name"
     assert load_config(sweep.round_config(2), device_kind="cpu").name == "out"
@@ -127,9 +133,9 @@ def test_every_round_aims_at_the_first_ones_target_also_after_a_kill(place):
 
 def test_a_target_loss_stays_a_loss(place):
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
-    loop = _Loop(request, aim(0.1, target_loss=2.5), print, Trainer())
+    loop = _Loop(request, goal(0.1, target_loss=2.5), print, Trainer())
     loop._fix(cast(Any, None))
-    assert loop._wanted().target == {"target_loss": 2.5}
+    assert loop._goal().target == Target(target_loss=2.5)
 
 
 def test_rounds_that_take_longer_than_planned_say_so_and_leave_the_later_less(place):
@@ -140,7 +146,7 @@ def test_rounds_that_take_longer_than_planned_say_so_and_leave_the_later_less(pl
         request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(out.path))
         trainer, said = Trainer(), list[str]()
         trainer.slow = slow
-        run_adaptive(request, aim(1e-6, budget=budget), said.append, train=trainer)
+        run_adaptive(request, goal(1e-6, budget=budget), said.append, train=trainer)
         assert any("times as long as planned" in line for line in said) == bool(slow)
         plans[slow] = [checksum.read(out.round_cost(n), "")["seconds"] for n in (1, 2)]
     assert plans[0.0][0] == plans[1.5][0]
@@ -162,7 +168,7 @@ def test_it_stops_at_the_wanted_width(place):
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
     trainer = Trainer()
     said: list[str] = []
-    assert run_adaptive(request, aim(50.0), said.append, train=trainer) == 0
+    assert run_adaptive(request, goal(50.0), said.append, train=trainer) == 0
     assert len(trainer.rounds) == 1
     assert any("as narrow as wanted" in line for line in said)
 
@@ -173,6 +179,6 @@ def test_a_folder_of_another_kind_is_left_alone(place):
     sweep.plan.write_text("{}")
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
     with pytest.raises(ConfigError, match="not begun with --adaptive"):
-        run_adaptive(request, aim(1.0), lambda text: None, train=Trainer())
+        run_adaptive(request, goal(1.0), lambda text: None, train=Trainer())
     with pytest.raises(ConfigError, match="--width"):
-        aim(-1.0)
+        goal(-1.0)

@@ -10,14 +10,15 @@ import pytest
 
 from scaling_law.cli.main import main
 from scaling_law.config.load import config_yaml, load_config
-from scaling_law.design.candidates import Budget, candidates
-from scaling_law.design.propose import Wanted, propose
-from scaling_law.design.session import before_of, budget_of, next_batch
+from scaling_law.design.candidates import candidates
+from scaling_law.design.propose import DesignGoal, propose
+from scaling_law.design.session import budget_of, fit_so_far, next_batch
 from scaling_law.design.text import render
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
-from scaling_law.fit.laws import load_law
+from scaling_law.forecast.budget import Budget
+from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.plan import make_plan
 from scaling_law.plan.stacking import with_stacks
@@ -28,13 +29,13 @@ from tests.fakes import cpu_profile, ladder_config, planted_records
 FLOPS = Budget(unit="flops", amount=6e12)
 
 
-def wanted(budget: Budget = FLOPS, **target: float) -> Wanted:
-    return Wanted(target=target or {"params": 1e8}, budget=budget)
+def goal(budget: Budget = FLOPS, **target: float) -> DesignGoal:
+    return DesignGoal(target=Target(**(target or {"params": 1e8})), budget=budget)
 
 
 @pytest.fixture(scope="module")
 def proposal():
-    return propose(ladder_config(), cpu_profile(), wanted(), train_tokens=10**8)
+    return propose(ladder_config(), cpu_profile(), goal(), train_tokens=10**8)
 
 
 @pytest.fixture
@@ -57,8 +58,8 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def before(finished):
-    return before_of(finished)
+def so_far(finished):
+    return fit_so_far(finished)
 
 
 def test_the_design_is_whole_and_within_its_budget(proposal):
@@ -99,55 +100,56 @@ def test_candidates_cost_what_the_plan_says():
 
 
 @pytest.mark.slow
-def test_seconds_are_kept_as_well():
+def test_a_budget_in_seconds_holds():
     budget = Budget(unit="seconds", amount=240.0)
-    found = propose(ladder_config(), cpu_profile(), wanted(budget), train_tokens=10**8)
+    found = propose(ladder_config(), cpu_profile(), goal(budget), train_tokens=10**8)
     assert found.plan.seconds_estimate <= 240.3
 
 
-def test_the_next_batch_takes_seeds_that_are_free(finished, before, cached):
+def test_the_next_batch_takes_seeds_that_are_free(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, wanted(), finished, before, lambda text: None)
+    found = next_batch(request, goal(), finished, so_far, lambda line: None)
     known = {(r.spec.model, r.spec.seed) for r in planted_records()}
     new = {(r.spec.model, r.spec.seed) for r in found.plan.runs}
     assert not known & new
-    assert found.before == (found.target.low_nats, found.target.high_nats)
+    assert found.before == (found.now.low_nats, found.now.high_nats)
     assert found.alone[1] - found.alone[0] < found.before_alone[1] - found.before_alone[0]
     sizes = {dict(run.spec.tags)["size"] for run in found.plan.runs}
     assert sizes & {"nano14k", "nano25k"}, "sizes that are there keep their names"
 
 
-def test_what_is_expected_after_is_of_the_same_laws_and_counts_as_before(finished, before, cached):
+def test_what_is_expected_after_is_of_the_same_laws_and_counts_as_before(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, wanted(params=3e6), finished, before, lambda text: None)
-    largest = before.points.data_range["flops"][1]
-    for prediction in (found.target, found.after):
+    found = next_batch(request, goal(params=3e6), finished, so_far, lambda line: None)
+    largest = so_far.points.data_range["flops"][1]
+    for prediction in (found.now, found.after):
         assert prediction.flops is not None
         assert prediction.flops / prediction.beyond_data["flops"] == pytest.approx(largest)
-    assert found.after.convention == found.target.convention
-    told = render(found, None, finished.path)
-    assert "FLOPs of runs: exact; of the target: 6 x params x tokens" in told
-    far = next_batch(request, wanted(params=1e12), finished, before, lambda text: None)
+    assert found.after.convention == found.now.convention
+    text = render(found, None, finished.path)
+    assert "FLOPs of runs: exact; of the target: 6 x params x tokens" in text
+    far = next_batch(request, goal(params=1e12), finished, so_far, lambda line: None)
     counted = [
         next(words for words in one.warnings if "choice of law" in words)
-        for one in (far.target, far.after)
+        for one in (far.now, far.after)
     ]
-    for law in before.known.laws.values():
-        if set(load_law(law.law).variables) == {"params", "tokens"}:
-            assert all(law.law in words or law.law == far.after.law for words in counted)
+    for law in so_far.known.laws.values():
+        if set(law.law.variables) == {"params", "tokens"}:
+            name = law.law.name
+            assert all(name in words or name == far.after.law for words in counted)
 
 
-def test_an_interval_that_widens_says_by_what(finished, before, cached):
+def test_an_interval_that_widens_says_by_what(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, wanted(), finished, before, lambda text: None)
+    found = next_batch(request, goal(), finished, so_far, lambda line: None)
     low, high = found.after.low_nats, found.after.high_nats
     assert low is not None and high is not None
     assert high - low < found.before[1] - found.before[0]
     assert "wider after" not in render(found, None, None)
     parts = {**found.after.interval_parts, "laws": (0.1, 2.0)}
     wide = dataclasses.replace(found.after, interval_parts=parts, high_nats=3 * high)
-    told = render(dataclasses.replace(found, after=wide), None, None)
-    (line,) = [line for line in told.splitlines() if line.startswith("wider after")]
+    text = render(dataclasses.replace(found, after=wide), None, None)
+    (line,) = [line for line in text.splitlines() if line.startswith("wider after")]
     assert "part for laws:" in line and "-9.5% +639% after" in line
 
 
@@ -155,31 +157,31 @@ def test_next_to_no_gain_is_about_0(proposal):
     runs = proposal.chosen
     less = (dataclasses.replace(runs[0], gain_frac=-0.004), *runs[1:])
     none = (dataclasses.replace(runs[0], gain_frac=-0.0004), *runs[1:])
-    told = render(dataclasses.replace(proposal, chosen=less), None, None)
-    assert "-0.4%" in told and "below 0: bought as a seed, size or horizon" in told
-    told = render(dataclasses.replace(proposal, chosen=none), None, None)
-    assert "about 0" in told and "-0.0%" not in told and "below 0" not in told
+    text = render(dataclasses.replace(proposal, chosen=less), None, None)
+    assert "-0.4%" in text and "below 0: bought as a seed, size or horizon" in text
+    text = render(dataclasses.replace(proposal, chosen=none), None, None)
+    assert "about 0" in text and "-0.0%" not in text and "below 0" not in text
 
 
-def test_targets_that_need_no_plan_are_refused(finished, before, cached):
+def test_targets_that_need_no_plan_are_refused(finished, so_far, cached):
     with pytest.raises(FitError, match="within the budget"):
-        propose(ladder_config(), cpu_profile(), wanted(params=1e5), train_tokens=10**8)
+        propose(ladder_config(), cpu_profile(), goal(params=1e5), train_tokens=10**8)
     request = Request(config="", device="cpu")
-    inside = wanted(params=2e5, tokens=1e6)
+    inside = goal(params=2e5, tokens=1e6)
     with pytest.raises(FitError, match="lies inside the data"):
-        next_batch(request, inside, finished, before, lambda text: None)
-    slip = wanted(params=3.0, tokens=60.0)
+        next_batch(request, inside, finished, so_far, lambda line: None)
+    slip = goal(params=3.0, tokens=60.0)
     with pytest.raises(FitError, match=r"far below the runs there.*as in 3e9"):
-        next_batch(request, slip, finished, before, lambda text: None)
-    floor = wanted(target_loss=0.5)
+        next_batch(request, slip, finished, so_far, lambda line: None)
+    floor = goal(target_loss=0.5)
     with pytest.raises(FitError, match="irreducible loss"):
-        next_batch(request, floor, finished, before, lambda text: None)
-    name = before.known.best_law
-    stuck = dataclasses.replace(before.fit, status="at_bound", message="beta at a bound")
-    known = dataclasses.replace(before.known, laws={**before.known.laws, name: stuck})
-    bound = dataclasses.replace(before, known=known)
+        next_batch(request, floor, finished, so_far, lambda line: None)
+    name = so_far.known.best_law
+    stuck = dataclasses.replace(so_far.fit, status="at_bound", message="beta at a bound")
+    known = dataclasses.replace(so_far.known, laws={**so_far.known.laws, name: stuck})
+    bound = dataclasses.replace(so_far, known=known)
     with pytest.raises(FitError, match="does not extrapolate: beta at a bound"):
-        next_batch(request, wanted(), finished, bound, lambda text: None)
+        next_batch(request, goal(), finished, bound, lambda line: None)
 
 
 def test_one_budget_is_expected():
@@ -190,7 +192,7 @@ def test_one_budget_is_expected():
     with pytest.raises(ConfigError, match="--time: expected a duration"):
         budget_of(time="soon", flops=None)
     with pytest.raises(ConfigError, match="no target"):
-        Wanted(target={"params": None}, budget=FLOPS)
+        DesignGoal(target=Target(), budget=FLOPS)
 
 
 def test_the_command_prints_and_keeps_the_design(cached, capsys):

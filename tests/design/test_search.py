@@ -8,9 +8,17 @@ import numpy as np
 import pytest
 
 from scaling_law.design.prior import REFERENCE, prior_from_fits, prior_of
-from scaling_law.design.search import Choices, Costs, Guards, Search
+from scaling_law.design.search import Costs, Minimums, Search, SearchSpace
 from scaling_law.design.simulate import expected_fits
-from scaling_law.design.variance import Noise, Runs, Truth, believe, columns, log_slopes, whitening
+from scaling_law.design.variance import (
+    Noise,
+    PlantedLaw,
+    Runs,
+    columns,
+    log_slopes,
+    posterior_of,
+    whitening,
+)
 from scaling_law.errors import FitError
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.laws import joint_laws, load_law
@@ -26,8 +34,8 @@ PLANTED = {
 }
 
 
-def truth(name: str) -> Truth:
-    return Truth(name, load_law(name).internal(PLANTED[name]))
+def planted(name: str) -> PlantedLaw:
+    return PlantedLaw(load_law(name), load_law(name).internal(PLANTED[name]))
 
 
 def grid(sizes: int = 6, horizons: int = 5) -> Runs:
@@ -43,7 +51,7 @@ def trunks_of(sizes: int = 6, horizons: int = 5) -> list[tuple[int, ...]]:
 
 @pytest.mark.parametrize("name", joint_laws())
 def test_gradients_are_those_of_finite_differences(name):
-    law, here, runs = load_law(name), truth(name), grid(3, 3)
+    law, here, runs = load_law(name), planted(name), grid(3, 3)
     _, slopes = log_slopes(law, here.internal, runs.params, runs.tokens)
     for place in range(len(here.internal)):
         step = np.zeros_like(here.internal)
@@ -57,11 +65,11 @@ def test_gradients_are_those_of_finite_differences(name):
 
 def test_the_predicted_variance_is_that_of_refits():
     """Least squares on drawn losses, trunk noise and all: standard deviations within 10%."""
-    here, runs, trunks = truth("coupled"), grid(), trunks_of()
+    here, runs, trunks = planted("coupled"), grid(), trunks_of()
     noise = Noise(run_log=0.002, trunk_log=0.003, misfit_log=0.0)
     target = 1e7, 2e8
-    beliefs = believe([here], runs, target, noise)
-    predicted = float(np.sqrt(beliefs.variance(beliefs.whole(trunks))[0]))
+    posterior = posterior_of([here], runs, target, noise)
+    predicted = float(np.sqrt(posterior.variance(posterior.whole(trunks))[0]))
     law, generator = load_law("coupled"), np.random.default_rng(0)
     known = columns(runs.params, runs.tokens)
     losses = np.exp(here.at(runs.params, runs.tokens)[0])
@@ -77,14 +85,14 @@ def test_the_predicted_variance_is_that_of_refits():
     there = law.log_loss(found.internal, basis)[0][:, 0]
     assert float(there.std()) == pytest.approx(predicted, rel=0.1)
     # without the shared noise it would be far off: the test can tell
-    alone = believe([here], runs, target, Noise(run_log=0.002, trunk_log=0, misfit_log=0))
+    alone = posterior_of([here], runs, target, Noise(run_log=0.002, trunk_log=0, misfit_log=0))
     assert float(np.sqrt(alone.variance(alone.whole(trunks))[0])) < 0.75 * predicted
 
 
 def test_misfit_is_not_averaged_out_by_seeds():
-    here, runs, trunks = truth("coupled"), grid(), trunks_of()
-    with_misfit = believe([here], runs, (1e7, 2e8), Noise(misfit_log=0.004))
-    without = believe([here], runs, (1e7, 2e8), Noise(misfit_log=0.0))
+    here, runs, trunks = planted("coupled"), grid(), trunks_of()
+    with_misfit = posterior_of([here], runs, (1e7, 2e8), Noise(misfit_log=0.004))
+    without = posterior_of([here], runs, (1e7, 2e8), Noise(misfit_log=0.0))
     floor = with_misfit.variance(with_misfit.whole(trunks * 50))[0]
     assert floor > 20 * without.variance(without.whole(trunks * 50))[0]
 
@@ -92,8 +100,8 @@ def test_misfit_is_not_averaged_out_by_seeds():
 def test_the_prior_alone_keeps_the_variance_finite_and_runs_lower_it():
     runs = grid()
     prior = prior_of(runs)
-    beliefs = believe(prior.truths, runs, (1e8, 1e9), Noise())
-    before, after = (beliefs.variance(beliefs.whole(t)) for t in ([], trunks_of()))
+    posterior = posterior_of(prior.planted, runs, (1e8, 1e9), Noise())
+    before, after = (posterior.variance(posterior.whole(t)) for t in ([], trunks_of()))
     assert np.isfinite(before).all()
     assert (after < before).all()
     assert set(prior.laws) == {"coupled", "skaling", "chinchilla"}
@@ -101,7 +109,7 @@ def test_the_prior_alone_keeps_the_variance_finite_and_runs_lower_it():
 
 def test_coordinates_whiten_the_anchors():
     runs = grid()
-    here = truth("chinchilla")
+    here = planted("chinchilla")
     slopes = here.at(runs.params, runs.tokens)[1] @ whitening(here, runs)
     # a box's own runs are as uncertain a priori as its anchors, to a factor
     spread = np.sqrt((slopes**2).sum(axis=1))
@@ -111,37 +119,40 @@ def test_coordinates_whiten_the_anchors():
 @pytest.mark.parametrize("name", ["coupled", "skaling", "chinchilla"])
 def test_expected_fits_forecast_as_refits_do(name):
     """Also where the points hardly tell a floor: its linearised errors are many e-folds wide."""
-    here, runs, trunks = truth("coupled"), grid(), trunks_of()
+    here, runs, trunks = planted("coupled"), grid(), trunks_of()
     counts = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
     flops = 7 * runs.params * runs.tokens
-    fits = expected_fits(here, [name], runs, trunks, Noise(), counts, flops=flops)
+    fits = expected_fits(here, [load_law(name)], runs, trunks, Noise(), counts, flops=flops)
     fit = fits[name]
     assert fit.data_range["flops"] == (flops.min(), flops.max())
     assert (fit.n_points, fit.n_clusters, len(fit.samples)) == (30, 6, 200)
     for rows, within in ((slice(None), 0.02), ([-1], 0.02)):
         inputs = columns(runs.params[rows], runs.tokens[rows])
         planned = np.exp(here.at(runs.params[rows], runs.tokens[rows])[0])
-        for values in fit.samples:
-            sample = dict(zip(fit.params, values, strict=True))
-            found = load_law(name).predict(sample, inputs)
-            assert found == pytest.approx(planned, rel=3 * within)
+        for sample in fit.sampled_params():
+            refitted = fit.law.predict(sample, inputs)
+            assert refitted == pytest.approx(planned, rel=3 * within)
     # no resample has a floor above the losses themselves
-    floors = [dict(zip(fit.params, v, strict=True)).get("E", 0.0) for v in fit.samples]
+    floors = [sample.get("E", 0.0) for sample in fit.sampled_params()]
     assert max(floors) < planned.min()
 
 
-def searched(budget: float, guards: Guards) -> tuple[Search, Runs, Costs]:
+def searched(budget: float, minimums: Minimums) -> tuple[Search, Runs, Costs]:
     runs = grid(3, 3)
     flops = 6 * runs.params * runs.tokens
-    beliefs = believe([truth("chinchilla"), truth("coupled")], runs, (1e8, 1e9), Noise())
+    posterior = posterior_of([planted("chinchilla"), planted("coupled")], runs, (1e8, 1e9), Noise())
     costs = Costs(single=flops, trunk=0.8 * flops, branch=0.2 * flops)
     of_size = tuple(tuple(range(3 * i, 3 * i + 3)) for i in range(3))
-    return Search(beliefs, costs, Choices(of_size, (0, 1, 2) * 3, seeds=1), guards), runs, costs
+    return (
+        Search(posterior, costs, SearchSpace(of_size, (0, 1, 2) * 3, seeds=1), minimums),
+        runs,
+        costs,
+    )
 
 
 def test_the_search_is_near_brute_force():
     """All designs of one trunk a size on a 3 x 3 grid: within 2% of the best variance."""
-    none = Guards(trunks=1, sizes=1, horizons=1, repeats=0)
+    none = Minimums(trunks=1, sizes=1, horizons=1, repeats=0)
     search, runs, costs = searched(1.0, none)
     budget = 0.6 * float((6 * runs.params * runs.tokens).max())
     every = [
@@ -152,54 +163,54 @@ def test_the_search_is_near_brute_force():
     for some in itertools.product(*every):
         trunks = [t for t in some if t]
         if trunks and sum(map(costs.of, trunks)) <= budget:
-            told = search.beliefs.whole(trunks)
-            best = min(best, float(search.beliefs.score(search.beliefs.variance(told))))
+            information = search.posterior.whole(trunks)
+            best = min(best, float(search.posterior.score(search.posterior.variance(information))))
     found = search.run(budget)
     assert found.cost <= budget * (1 + 1e-6)
     assert found.score <= best + 0.02
 
 
-def test_guards_hold_and_the_search_repeats_itself():
+def test_minimums_hold_and_the_search_repeats_itself():
     runs = grid(8, 6)
     flops = 6 * runs.params * runs.tokens
-    beliefs = believe(prior_of(runs).truths[:8], runs, (1e8, 1e9), Noise())
+    posterior = posterior_of(prior_of(runs).planted[:8], runs, (1e8, 1e9), Noise())
     costs = Costs(single=flops, trunk=0.8 * flops, branch=0.2 * flops)
     of_size = tuple(tuple(range(6 * i, 6 * i + 6)) for i in range(8))
-    choices = Choices(of_size, tuple(range(6)) * 8)
-    first, second = (Search(beliefs, costs, choices).run(2e13) for _ in range(2))
+    space = SearchSpace(of_size, tuple(range(6)) * 8)
+    first, second = (Search(posterior, costs, space).run(2e13) for _ in range(2))
     assert first.trunks == second.trunks
     sizes = [size for size, _ in first.trunks]
     assert len(first.trunks) >= 6
     assert len(set(sizes)) >= 3
     assert any(sizes.count(size) > 1 for size in set(sizes))
     assert len({run % 6 for _, trunk in first.trunks for run in trunk}) >= 3
-    gains = Search(beliefs, costs, choices).contributions(first)
+    gains = Search(posterior, costs, space).contributions(first)
     assert max(gains.values()) > 0.02
     with pytest.raises(FitError, match="raise the budget"):
-        Search(beliefs, costs, choices).run(1e11)
+        Search(posterior, costs, space).run(1e11)
 
 
 def test_pruning_leaves_no_run_of_any_size_that_tells_nothing():
     runs = grid(8, 6)
     flops = 6 * runs.params * runs.tokens
-    beliefs = believe([truth("chinchilla"), truth("coupled")], runs, (1e8, 1e9), Noise())
+    posterior = posterior_of([planted("chinchilla"), planted("coupled")], runs, (1e8, 1e9), Noise())
     costs = Costs(single=flops, trunk=0.8 * flops, branch=0.2 * flops)
     of_size = tuple(tuple(range(6 * i, 6 * i + 6)) for i in range(8))
-    search = Search(beliefs, costs, Choices(of_size, tuple(range(6)) * 8))
-    found = search._pruned(search.state({size: (of_size[size],) * 3 for size in range(8)}))
+    search = Search(posterior, costs, SearchSpace(of_size, tuple(range(6)) * 8))
+    found = search._pruned(search.design({size: (of_size[size],) * 3 for size in range(8)}))
     assert sum(len(trunk) for _, trunk in found.trunks) < 8 * 3 * 6
-    scores = [search.state(some).score for some in search._fewer(found) if search.whole(some)]
+    scores = [search.design(some).score for some in search._fewer(found) if search.whole(some)]
     assert min(scores) > found.score
 
 
 def test_a_fit_that_does_not_extrapolate_is_no_prior():
     runs = grid()
-    losses = np.exp(truth("chinchilla").at(runs.params, runs.tokens)[0])
+    losses = np.exp(planted("chinchilla").at(runs.params, runs.tokens)[0])
     points = points_from_arrays(runs.params, runs.tokens, losses)
     fit = fit_law(points, "chinchilla", resamples=0)
     import dataclasses
 
     stuck = dataclasses.replace(fit, status="at_bound", message="beta at a bound")
     with pytest.raises(FitError, match="beta at a bound"):
-        prior_from_fits({"chinchilla": stuck}, "chinchilla", runs)
-    assert prior_from_fits({"chinchilla": fit}, "chinchilla", runs).laws == ("chinchilla",)
+        prior_from_fits({"chinchilla": stuck}, "chinchilla")
+    assert prior_from_fits({"chinchilla": fit}, "chinchilla").laws == ("chinchilla",)

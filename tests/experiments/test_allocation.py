@@ -12,7 +12,7 @@ from scaling_law.experiment.analysis import analysed
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
 from scaling_law.fit.approaches.parametric import fit_law
-from scaling_law.fit.points.dataset import gather_material
+from scaling_law.fit.points.dataset import gather_fit_data
 from scaling_law.spec.counts import count_params, flops_per_token
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def test_the_rules_are_the_papers(allocation):
 
 
 def test_its_law_and_noise_are_the_reference_sweeps(allocation):
-    fit = fit_law(gather_material([REFERENCE / "quick-cpu"]).points, "coupled", resamples=0)
+    fit = fit_law(gather_fit_data([REFERENCE / "quick-cpu"]).points, "coupled", resamples=0)
     assert fit.params == pytest.approx(allocation.LAW, rel=1e-6)
     groups: dict[tuple[int, int], list[float]] = {}
     for record in load_records(SweepDir(REFERENCE / "quick-cpu")):

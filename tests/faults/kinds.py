@@ -21,11 +21,11 @@ from scaling_law.config.load import begun_config_key, load_config
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.design.adaptive import _Loop
-from scaling_law.design.candidates import Budget
 from scaling_law.files import checksum, lease
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import load_records, read_curve, read_failure, read_record
 from scaling_law.fit.session import known_laws
+from scaling_law.forecast.budget import Budget
 from scaling_law.plan import device_profile
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import worker
@@ -153,7 +153,7 @@ def _loop(world: World) -> Any:
     return SimpleNamespace(
         sweep=world.fitted,
         request=SimpleNamespace(device="cpu"),
-        aim=SimpleNamespace(wanted=SimpleNamespace(budget=budget)),
+        goal=SimpleNamespace(budget=budget),
         _asked=lambda: {"width": 0.125},
     )
 
@@ -247,7 +247,7 @@ KINDS = (
     Kind(
         name="rounds/adaptive.json",
         path=lambda w: w.fitted.adaptive,
-        read=lambda w: _Loop._check_aim(_loop(w)),
+        read=lambda w: _Loop._check_goal(_loop(w)),
         above=2,
     ),
     Kind(

@@ -19,7 +19,6 @@ from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.process import this_process
 from scaling_law.files.record import append_curve, read_curve, read_record
-from scaling_law.fit.result import finite_json
 from scaling_law.forecast.published import published_law
 from scaling_law.plan import device_profile
 from scaling_law.run.sweep_state.dashboard import Dashboard
@@ -42,7 +41,7 @@ def world(tmp_path_factory):
         assert sweep.run().exit_code == 0
         device_profile.save_profile(cpu_profile(), "cpu")
         fitted = SweepDir(base / "fitted")
-        law = finite_json(published_law("besiroglu2024"))
+        law = published_law("besiroglu2024").to_json()
         kept = {**FIT.stamp({"source_key": ""}), "laws": {"chinchilla": law}}
         kept |= {"best_law": "chinchilla", "seed_noise_log": 0.01, "trust_flops_factor": 10.0}
         checksum.write(fitted.fits / "fit.json", kept)

@@ -6,7 +6,7 @@
 | disk full in `slaw run` itself | one line, exit 2; the same |
 | read-only folder, no permission to write | one line naming the folder, exit 2; nothing written |
 | a record that may not be read | one line that names it, exit 2 |
-| no permission to write a fit beside others' records | fitted and printed, not kept |
+| no permission to write a fit beside others' records | fitted and printed, not saved |
 | hub unreachable | one line with what to do, exit 2 (`tests/data/test_hub.py`) |
 | out of memory | micro-batch halved; at one sequence the run fails (`train/test_loop.py`) |
 | loss not finite, loss spike | diverged; or gone back over where asked (`test_spikes.py`) |
@@ -232,7 +232,7 @@ def test_a_full_disk_is_reported_with_what_to_do(tmp_path, monkeypatch, capsys):
 
     for module in (layout, html, exports, style):
         monkeypatch.setattr(module, "atomic_write", full)
-    assert main(["fit", str(tmp_path / "good"), "--resamples", "0"]) == 0, "printed, not kept"
+    assert main(["fit", str(tmp_path / "good"), "--resamples", "0"]) == 0, "printed, not saved"
     capsys.readouterr()
     assert main(["report", str(tmp_path / "good")]) == 2
     err = capsys.readouterr().err

@@ -36,7 +36,7 @@ def test_six_kills_lose_nothing(world, undisturbed):
     assert_nothing_lost(world, "killed", undisturbed)
     code, _, errors = world.run("killed")
     assert code == 0
-    assert "9 of 9 runs were finished before" in errors
+    assert "9 of 9 runs had already finished" in errors
 
 
 def _lane(folder, seed: int, wanted: int) -> collections.Counter[str]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from scaling_law.errors import FitError
+from scaling_law.fit.laws import load_law
 from scaling_law.fit.recipes.compare_recipes import BITS, compare_sweeps
 from scaling_law.fit.recipes.efficiency import Pair, fit_multiplier
 from scaling_law.fit.recipes.multiplier import log_flops_for, log_multiplier, surfaces
@@ -62,7 +63,7 @@ def test_without_noise_the_planted_multiplier_is_exact(law):
 
 
 def test_compute_at_equal_loss_is_what_a_search_finds():
-    surface = surface_of("chinchilla", PLANTED)
+    surface = surface_of(load_law("chinchilla"), PLANTED)
     assert surface is not None
     params = np.geomspace(1e3, 1e9, 200_001)
     above = 3.0 - PLANTED["E"] - PLANTED["A"] * params ** -PLANTED["alpha"]

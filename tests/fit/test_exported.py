@@ -11,7 +11,7 @@ from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
-from scaling_law.fit.points.dataset import gather_material
+from scaling_law.fit.points.dataset import gather_fit_data
 from scaling_law.fit.points.table import TableSettings, parse_columns, read_table
 from scaling_law.fit.session import fit_sources
 from scaling_law.fit.suite import FitSettings
@@ -40,7 +40,7 @@ def sweep(tmp_path_factory):
 def test_it_gives_the_points_of_its_folder(sweep, columns):
     settings = TableSettings(columns=parse_columns(columns) if columns else {})
     points = read_table(sweep.tables / "runs.csv", settings)
-    folder = gather_material([sweep.path]).points
+    folder = gather_fit_data([sweep.path]).points
     # in the same order: a bootstrap's draws then fall on the same runs
     assert list(points.run_id) == list(folder.run_id) and points.n_clusters == 8
     assert list(points.loss_nats) == list(folder.loss_nats)
@@ -62,7 +62,7 @@ def test_what_it_counts_and_keeps_may_be_chosen(sweep):
     with pytest.raises(ConfigError, match="no column 'params_active'"):
         read_table(path, TableSettings(params_are="active"))
     one = read_table(path, TableSettings(where=("size=nano55k", "kind=branch")))
-    assert set(one.seed) == {0, 1, 2} and "12 of 40 rows kept" in one.notes[0]
+    assert set(one.seed) == {0, 1, 2} and "12 of 40 rows chosen" in one.notes[0]
 
 
 def test_without_a_fit_it_is_known_by_kind_and_status(sweep, tmp_path):
@@ -77,9 +77,9 @@ def test_without_a_fit_it_is_known_by_kind_and_status(sweep, tmp_path):
     points = read_table(path)
     assert len(points) == 31 and len(points.dropped) == 9
     with pytest.raises(FitError, match=r"--where 'recipe=optim.lr_mult=\d"):
-        gather_material([path])
+        gather_fit_data([path])
     where = TableSettings(where=("recipe=optim.lr_mult=0.3",))
-    assert set(gather_material([path], table=where).points.recipe) == {"optim.lr_mult=0.3"}
+    assert set(gather_fit_data([path], table=where).points.recipe) == {"optim.lr_mult=0.3"}
 
 
 def test_a_strangers_rows_are_not_called_annealed(tmp_path, capsys):

@@ -14,7 +14,7 @@ from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.checks.monotone import seed_noise
-from scaling_law.fit.points.dataset import from_records, gather, gather_material
+from scaling_law.fit.points.dataset import from_records, gather, gather_fit_data
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.recipes.compare_recipes import compare_sweeps
 from scaling_law.fit.session import fit_sources, known_laws
@@ -59,7 +59,7 @@ def results(tmp_path_factory) -> Path:
 def test_sweeps_of_two_recipes_are_refused_with_what_differs_and_ways_out(results):
     base, low = results / "base", results / "low"
     with pytest.raises(FitError) as caught:
-        gather_material([base, low])
+        gather_fit_data([base, low])
     said = str(caught.value)
     assert said == (
         "runs of 2 recipes, and a law describes one: optim.lr_mult=1 in 32 runs of"
@@ -67,13 +67,13 @@ def test_sweeps_of_two_recipes_are_refused_with_what_differs_and_ways_out(result
         f" `slaw report {base} {low}`, fit each folder alone, or all as one with --keep recipes"
     )
     with pytest.raises(FitError, match=r"of 3 recipes.*optim.batch_tokens=1024"):
-        gather_material([base, low, results / "wide"])
+        gather_fit_data([base, low, results / "wide"])
 
 
 def test_a_mixture_kept_has_its_own_trunks_and_the_noise_of_seeds_alone(results):
-    alone = [gather_material([results / name]).points for name in ("base", "low")]
+    alone = [gather_fit_data([results / name]).points for name in ("base", "low")]
     assert [points.n_clusters for points in alone] == [8, 8]
-    mixed = gather_material([results / "base", results / "low"], keep=["recipes"]).points
+    mixed = gather_fit_data([results / "base", results / "low"], keep=["recipes"]).points
     assert mixed.n_clusters == 16
     noise = seed_noise(mixed)[0]
     own = [seed_noise(points)[0] or 0.0 for points in alone]
@@ -90,10 +90,10 @@ def test_two_recipes_in_one_folder_come_apart_by_conditions(tmp_path, results):
         for record in gather([results / name])[0]:
             write_record(both.run(record.run_id), record)
     with pytest.raises(FitError, match=r"fit one recipe with --where 'optim.lr_mult=1', or all"):
-        gather_material([both.path])
+        gather_fit_data([both.path])
     where = TableSettings(where=("optim.lr_mult=0.3",))
-    chosen = gather_material([both.path], table=where).points
-    assert chosen.run_id == gather_material([results / "low"]).points.run_id
+    chosen = gather_fit_data([both.path], table=where).points
+    assert chosen.run_id == gather_fit_data([results / "low"]).points.run_id
     assert chosen.notes[0] == "40 of 80 runs chosen by optim.lr_mult=0.3"
     settings = FitSettings(resamples=0)
     suite, kept = fit_sources([both.path], settings, table=where)
@@ -101,9 +101,9 @@ def test_two_recipes_in_one_folder_come_apart_by_conditions(tmp_path, results):
     assert known_laws(both.path, where).laws["chinchilla"].n_points == 32
     for words, said in (("optim.lr_mult=7", "no run has"), ("colour=red", "no column 'colour'")):
         with pytest.raises(ConfigError, match=said):
-            gather_material([both.path], table=TableSettings(where=(words,)))
+            gather_fit_data([both.path], table=TableSettings(where=(words,)))
     with pytest.raises(ConfigError, match="are for tables"):
-        gather_material([both.path], table=TableSettings(params_are="total"))
+        gather_fit_data([both.path], table=TableSettings(params_are="total"))
 
 
 def test_one_recipe_from_several_folders_is_fitted_together(results, tmp_path):
@@ -116,7 +116,7 @@ def test_one_recipe_from_several_folders_is_fitted_together(results, tmp_path):
         if record.spec.seed != 2:
             write_record(rest.run(record.run_id), record)
     whole = from_records(records, convention="matmul", flops="exact").points
-    points = gather_material([rest.path, tmp_path / "seeds"]).points
+    points = gather_fit_data([rest.path, tmp_path / "seeds"]).points
     assert points.cluster == whole.cluster and points.n_clusters == 8
 
 

@@ -35,10 +35,10 @@ def test_the_planted_law_comes_out_with_its_intervals_and_allocation(suite):
     for name, value in PLANTED.items():
         low, high = fit.intervals[name]
         assert low <= value <= high
-    assert fit.optimum["a"] == pytest.approx(0.37 / 0.71, abs=0.05)
+    assert fit.optimum.exponent == pytest.approx(0.37 / 0.71, abs=0.05)
     assert suite.validation.seed_noise_log == pytest.approx(0.002, rel=0.8)
     by = {row["params"]: row["a"] for row in suite.by_convention}
-    assert by["matmul"] == fit.optimum["a"]
+    assert by["matmul"] == fit.optimum.exponent
     assert len(set(by.values())) == 3, "the convention must matter"
 
 
@@ -70,7 +70,7 @@ def test_the_page_for_the_terminal_names_conventions_counts_and_the_verdict(suit
     assert order == sorted(order), "the answer stands before the tables"
     assert text.index("joint laws") < text.index("\nother laws\n") < text.index("\nprofile (")
     assert text.count("\nchinchilla: ") == 1, "no law is told twice"
-    assert "what fits nearly as well, the other parameters fitted anew" in text
+    assert "values that fit nearly as well with the other parameters fitted again" in text
 
 
 def test_the_page_says_what_is_missing_where_no_joint_law_fits(tmp_path):
@@ -78,7 +78,7 @@ def test_the_page_says_what_is_missing_where_no_joint_law_fits(tmp_path):
     rows = "".join(f"{n}e5,1e6,{3 - n / 10}\n" for n in range(1, 6))
     path.write_text(f"params,tokens,loss\n{rows}")
     text = format_suite(fit_sources([path], QUICK)[0])
-    assert "\nno joint law could be fitted: what each lacks stands below\nverdict" in text
+    assert "\nno joint law could be fitted: each law below says what it lacks\nverdict" in text
     assert "\nchinchilla: too few points, on all points: 5 points" in text
     assert "_few_" not in text and "forecasts use this law" not in text
     assert "1 point, 1 trunk;" in text

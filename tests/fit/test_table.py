@@ -188,7 +188,7 @@ def test_units_are_converted_and_said(tmp_path):
 def test_rows_are_chosen_by_conditions(tmp_path):
     path = write(tmp_path, "params,tokens,loss,set\n1e4,1e6,4,c4\n2e4,1e6,3.9,c4\n1,1,9,rpj\n")
     points = read_table(path, TableSettings(where=("set=c4", "loss<5")))
-    assert len(points) == 2 and "2 of 3 rows kept" in points.notes[0]
+    assert len(points) == 2 and "2 of 3 rows chosen" in points.notes[0]
     for where, said in (("split=a", "no column 'split'"), ("set", "expected COLUMN=VALUE")):
         with pytest.raises(ConfigError, match=said):
             read_table(path, TableSettings(where=(where,)))

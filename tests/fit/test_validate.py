@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scaling_law.fit.checks.hold_out import PASS_P90_FRAC, HeldOut
 from scaling_law.fit.checks.monotone import find_rises, seed_noise, sizes_in_order
-from scaling_law.fit.checks.rollout import PASS_P90_FRAC, HeldOut
 from scaling_law.fit.checks.validate import _verdict, validate
 from scaling_law.fit.points.points import FitPoints, points_from_arrays
 from scaling_law.fit.solver.solve import Objective

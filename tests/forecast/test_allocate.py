@@ -14,13 +14,18 @@ from scipy.optimize import minimize_scalar
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.laws import load_law
 from scaling_law.fit.session import KnownLaws
 from scaling_law.fit.solver.interval import log_loss
 from scaling_law.fit.surface import surface_of
 from scaling_law.forecast import allocate_text
-from scaling_law.forecast.allocate import Allocated, Machine, Question, allocate, compare
+from scaling_law.forecast.allocate import AllocationAnswer, allocate, budget_or_loss, compare
+from scaling_law.forecast.budget import Budget
+from scaling_law.forecast.hardware import Hardware
 from scaling_law.forecast.published import PUBLISHED_SURFACES, published_law
-from scaling_law.forecast.session import FoundLaw, find_laws
+from scaling_law.forecast.scenario import Scenario
+from scaling_law.forecast.session import SourcedLaw, find_laws
+from scaling_law.forecast.target import Target
 from scaling_law.spec.hyperparams import MAX_BATCH_TOKENS
 from scaling_law.units import format_count, rounded_count
 from tests.fit.test_parametric import planted
@@ -41,12 +46,17 @@ KEYS = {
 }
 
 
-def published(name: str = "besiroglu2024") -> FoundLaw:
+def published(name: str = "besiroglu2024") -> SourcedLaw:
     return find_laws([name], None)[0]
 
 
-def ask(name: str = "besiroglu2024", machine: Machine | None = None, **asked) -> Allocated:
-    return allocate(published(name), Question(**asked), machine)
+def ask(name: str = "besiroglu2024", hardware: Hardware | None = None, **given) -> AllocationAnswer:
+    asked = {key: given.pop(key) for key in ("flops", "target_loss", "dollars") if key in given}
+    return allocate(published(name), budget_or_loss(**asked), hardware, Scenario(**given))
+
+
+def flops(amount: float) -> Budget:
+    return Budget(unit="flops", amount=amount)
 
 
 def besiroglu(params: float, tokens: float) -> float:
@@ -54,7 +64,7 @@ def besiroglu(params: float, tokens: float) -> float:
 
 
 @pytest.fixture(scope="module")
-def fitted() -> FoundLaw:
+def fitted() -> SourcedLaw:
     fit = fit_law(planted(0.002, trunk_noise=0.002), "chinchilla", resamples=100)
     known = KnownLaws(
         laws={"chinchilla": fit},
@@ -62,7 +72,7 @@ def fitted() -> FoundLaw:
         seed_noise_log=0.002,
         trust_flops_factor=None,
     )
-    return FoundLaw(fit=fit, origin="law chinchilla fitted to a test", known=known)
+    return SourcedLaw(fit=fit, origin="law chinchilla fitted to a test", known=known)
 
 
 def test_gophers_compute_buys_chinchilla():
@@ -112,8 +122,8 @@ def test_a_target_loss_is_the_dual_of_its_budget():
 
 
 def test_dollars_are_the_devices():
-    machine = Machine(gpu="H100", price=2.0, utilisation=0.5, count=16)
-    made = ask(machine=machine, dollars=1e6)
+    hardware = Hardware(gpu="H100", dollars_per_hour=2.0, utilisation=0.5, count=16)
+    made = ask(hardware=hardware, dollars=1e6)
     hours = 1e6 / 2.0
     assert made.choice.flops == pytest.approx(hours * 3600 * 989.4e12 * 0.5)
     assert made.cost.gpu_hours == pytest.approx(hours)
@@ -127,15 +137,13 @@ def test_service_is_sardanas():
     # Hoffmann's parameters as that paper has them, less rounded than the printed ones.
     rounded = published_law("hoffmann2022")
     params = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.336, "beta": 0.283}
-    surface = surface_of("chinchilla", params)
-    assert surface is not None and surface.allocation is not None
-    split = surface.allocation
-    optimum = {"a": split.exponent, "b": 1 - split.exponent, "G": math.exp(split.log_scale)}
-    law = dataclasses.replace(rounded, params=params, optimum=optimum)
-    flops = split.flops_for_params(13e9)
-    quality = math.exp(surface.log_loss(13e9, split.tokens(flops)))
-    found = FoundLaw(fit=law, origin="Hoffmann 2022")
-    made = allocate(found, Question(target_loss=quality, tokens_served=2e12))
+    surface = surface_of(rounded.law, params)
+    assert surface is not None and surface.split is not None
+    split = surface.split
+    fit = dataclasses.replace(rounded, params=params, optimum=split)
+    quality = math.exp(surface.log_loss(13e9, split.tokens(split.flops_for_params(13e9))))
+    source = SourcedLaw(fit=fit, origin="Hoffmann 2022")
+    made = allocate(source, Target(target_loss=quality), scenario=Scenario(tokens_served=2e12))
     choice, extra = made.choice, made.choice.extra
     assert made.plain.params == pytest.approx(13e9, rel=1e-3)
     assert choice.params == pytest.approx(7e9, rel=0.01)
@@ -183,19 +191,19 @@ def test_repeats_are_worth_less_and_change_the_split():
 def test_repeats_are_the_fitted_laws_own_where_it_has_them():
     fit = dataclasses.replace(
         published_law("muennighoff2023"),
-        law="muennighoff",
+        law=load_law("muennighoff"),
         params={**published_law("muennighoff2023").params, "R_D": 3.0, "R_N": 2.0},
-        optimum={},
+        optimum=None,
     )
-    found = FoundLaw(fit=fit, origin="own")
-    made = allocate(found, Question(flops=1e22, tokens_unique=25e9))
+    source = SourcedLaw(fit=fit, origin="own")
+    made = allocate(source, flops(1e22), scenario=Scenario(tokens_unique=25e9))
     target = {
         "params": made.choice.params,
         "tokens": made.choice.tokens,
         "tokens_unique": 25e9,
     }
     assert math.log(made.choice.loss_nats) == pytest.approx(
-        log_loss("muennighoff", fit.params, target), rel=1e-9
+        log_loss(fit.law, fit.params, target), rel=1e-9
     )
     elsewhere = ask("muennighoff2023", flops=1e22, tokens_unique=25e9)
     assert made.choice.tokens < elsewhere.choice.tokens
@@ -207,7 +215,7 @@ def test_memory_caps_the_size_and_the_rest_goes_into_tokens():
     assert made.choice.params == pytest.approx(made.most_params)
     assert made.most_params < made.plain.params
     assert made.choice.flops == pytest.approx(1e23)
-    assert made.recipe is not None and made.recipe.train_bytes <= 80e9
+    assert made.setup is not None and made.setup.train_bytes <= 80e9
     assert made.choice.loss_nats == pytest.approx(besiroglu(made.choice.params, made.choice.tokens))
     served = ask(flops=1e23, memory_bytes=80e9, memory_for="serve")
     assert served.most_params is not None and served.most_params > 5 * made.most_params
@@ -228,7 +236,7 @@ def test_smaller_models_of_the_same_loss_are_computed():
 
 
 def test_intervals_hold_the_planted_answer(fitted):
-    made = allocate(fitted, Question(flops=1e15))
+    made = allocate(fitted, flops(1e15))
     assert made.params_interval and made.tokens_interval
     low, high = made.params_interval
     assert low < made.choice.params < high
@@ -236,9 +244,9 @@ def test_intervals_hold_the_planted_answer(fitted):
     # under C = 6ND the two are one: their ends multiply to C / 6 crosswise
     assert low * made.tokens_interval[1] == pytest.approx(1e15 / 6, rel=1e-6)
     assert made.prediction.low_nats is not None
-    wider = allocate(fitted, Question(flops=1e15), level=0.98)
+    wider = allocate(fitted, flops(1e15), level=0.98)
     assert wider.params_interval and wider.params_interval[0] < low
-    limited = allocate(fitted, Question(flops=1e15, tokens_unique=made.choice.tokens / 8))
+    limited = allocate(fitted, flops(1e15), scenario=Scenario(tokens_unique=made.choice.tokens / 8))
     assert limited.params_interval is not None
 
 
@@ -255,7 +263,7 @@ def test_published_laws_give_no_interval_of_the_split(name, flops):
 
 
 def test_a_fitted_law_far_beyond_its_data_gives_ranges_alone(fitted):
-    made = allocate(fitted, Question(flops=1e20))
+    made = allocate(fitted, flops(1e20))
     assert made.prediction.refused and made.params_interval and made.tokens_interval
     text = allocate_text.format_allocation(made)
     choice = made.choice
@@ -268,21 +276,23 @@ def test_a_fitted_law_far_beyond_its_data_gives_ranges_alone(fitted):
     rows = allocate_text.format_comparison([made], [])
     assert f"{low} to {high}" in rows and format_count(choice.params) not in rows
     # what it takes is then a range as well
-    dear = allocate(fitted, Question(target_loss=1.96))
-    assert dear.prediction.refused and dear.prediction.flops_interval
-    assert re.search(r"peak: \S+ to \S+ device-hours at", allocate_text.format_allocation(dear))
+    expensive = allocate(fitted, Target(target_loss=1.96))
+    assert expensive.prediction.refused and expensive.prediction.flops_interval
+    assert re.search(
+        r"peak: \S+ to \S+ device-hours at", allocate_text.format_allocation(expensive)
+    )
     # and near the data figures stand
-    near = allocate_text.format_allocation(allocate(fitted, Question(flops=1e14)))
+    near = allocate_text.format_allocation(allocate(fitted, flops(1e14)))
     assert "from smaller models:" in near and "90% interval:" in near
 
 
-def test_a_shape_amid_the_range_is_said_to_be_one(fitted):
-    far = allocate_text.format_allocation(allocate(fitted, Question(flops=1e20)))
-    assert "\na shape amid the range: " in far
+def test_a_shape_within_the_range_is_said_to_be_one(fitted):
+    far = allocate_text.format_allocation(allocate(fitted, flops(1e20)))
+    assert "\na shape within the range: " in far
 
 
 def test_memory_decides_the_size_exactly(fitted):
-    made = allocate(fitted, Question(flops=1e20, memory_bytes=2e9))
+    made = allocate(fitted, flops(1e20), scenario=Scenario(memory_bytes=2e9))
     assert made.choice.kind == "memory_limited" and made.prediction.refused
     words = allocate_text.format_allocation(made).splitlines()[1]
     assert f"{format_count(made.choice.params)} params on" in words
@@ -291,18 +301,18 @@ def test_memory_decides_the_size_exactly(fitted):
 @pytest.mark.parametrize(("flops", "capped"), [(1e20, False), (1.3e20, False), (1e22, True)])
 def test_batches_are_said_to_end_where_more_is_wanted(flops, capped):
     made = ask(flops=flops)
-    assert made.recipe is not None
-    assert (made.recipe.batch_wanted_tokens > MAX_BATCH_TOKENS) == capped
+    assert made.setup is not None
+    assert (made.setup.batch_wanted_tokens > MAX_BATCH_TOKENS) == capped
     assert any("the largest validated" in words for words in made.warnings) == capped
 
 
 def test_steplaws_lr_stops_growing_where_its_tokens_end():
     # arXiv 2503.04715: 2B to 100B tokens, at 39T its formula would give six times the LR
     made = ask(flops=1e24, memory_bytes=80e9)
-    assert made.recipe is not None and made.recipe.rule == "steplaw"
-    size = made.recipe.shape["params_non_embedding"]
-    assert made.recipe.lr == pytest.approx(1.79 * size**-0.713 * 100e9**0.307, rel=1e-3)
-    assert made.recipe.warmup_tokens <= 901e6  # as far as Porian 2024 measured N tokens of it
+    assert made.setup is not None and made.setup.rule == "steplaw"
+    size = made.setup.shape["params_non_embedding"]
+    assert made.setup.lr == pytest.approx(1.79 * size**-0.713 * 100e9**0.307, rel=1e-3)
+    assert made.setup.warmup_tokens <= 901e6  # as far as Porian 2024 measured N tokens of it
     assert any("not on 39.2T: its LR" in words for words in made.warnings)
     text = allocate_text.format_allocation(made)
     assert "60M to 1B params on 2B to 100B tokens" in text
@@ -327,7 +337,7 @@ def test_energy_shows_what_it_is_made_of_and_long_times_are_years():
 def test_a_law_has_the_name_it_was_asked_by(name):
     made = ask(name, flops=1e22)
     document = allocate_text.allocation_json(made)
-    assert document["law"] == name and document["form"] == published_law(name).law
+    assert document["law"] == name and document["form"] == published_law(name).law.name
 
 
 @pytest.mark.parametrize(
@@ -352,7 +362,7 @@ def test_a_law_at_a_bound_does_not_extrapolate(fitted):
         fitted.fit, status="at_bound", params={**fitted.fit.params, "beta": 1e-4}
     )
     with pytest.raises(FitError, match="beta"):
-        allocate(dataclasses.replace(fitted, fit=bound), Question(flops=1e15))
+        allocate(dataclasses.replace(fitted, fit=bound), flops(1e15))
 
 
 def test_laws_of_one_variable_have_no_split():
@@ -363,12 +373,12 @@ def test_laws_of_one_variable_have_no_split():
 @pytest.mark.parametrize("given", [{}, {"flops": 1e20, "dollars": 5.0}])
 def test_one_budget_is_asked_for(given):
     with pytest.raises(ConfigError, match="expected one of --flops"):
-        Question(**given)
+        budget_or_loss(**given)
 
 
 def test_several_laws_are_rows_and_one_that_cannot_answer_does_not_spoil_them(fitted):
     laws = [*find_laws(["besiroglu2024", "kaplan2020_c"], None), fitted]
-    made, refused = compare(laws, lambda found: allocate(found, Question(flops=1e15)))
+    made, refused = compare(laws, lambda source: allocate(source, flops(1e15)))
     assert len(made) == 2 and len(refused) == 1
     text = allocate_text.format_comparison(made, refused)
     assert "besiroglu2024" in text and "no best split" in text
@@ -377,7 +387,7 @@ def test_several_laws_are_rows_and_one_that_cannot_answer_does_not_spoil_them(fi
     assert {each["form"] for each in document["allocations"]} == {"chinchilla"}
     assert [each["law"] for each in document["allocations"]] == ["besiroglu2024", "chinchilla"]
     with pytest.raises(FitError, match="no best split"):
-        compare(laws[1:2], lambda found: allocate(found, Question(flops=1e15)))
+        compare(laws[1:2], lambda source: allocate(source, flops(1e15)))
 
 
 @pytest.mark.parametrize("words", ["--flops 1e24", "--target-loss 2 --tokens-served 1e12"])

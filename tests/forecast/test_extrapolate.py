@@ -11,10 +11,10 @@ from scipy.optimize import minimize_scalar
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.approaches.parametric import fit_law
-from scaling_law.fit.laws import load_law
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.published import PUBLISHED, PUBLISHED_SURFACES, comparison, published_law
+from scaling_law.forecast.target import Target
 from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.units import format_count, rounded_count
 from tests.fit.test_parametric import planted
@@ -46,7 +46,7 @@ def width(prediction: Prediction) -> float:
 
 
 def test_published_laws_answer_without_any_run():
-    found = extrapolate(published_law("besiroglu2024"), params=70e9, tokens=1.4e12)
+    found = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
     assert found.loss_nats == pytest.approx(
         1.8172 + 482.01 / 70e9**0.3478 + 2085.43 / 1.4e12**0.3658
     )
@@ -59,7 +59,7 @@ def test_published_laws_answer_without_any_run():
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
 def test_targets_go_round(name):
     fit = published_law(name)
-    by_flops = extrapolate(fit, flops=1e22)
+    by_flops = extrapolate(fit, Target(flops=1e22))
     assert by_flops.params and by_flops.tokens
     assert 6 * by_flops.params * by_flops.tokens == pytest.approx(1e22)
     assert (by_flops.params_optimal, by_flops.tokens_optimal) == pytest.approx(
@@ -76,16 +76,16 @@ def test_targets_go_round(name):
         {"tokens": by_flops.tokens, "target_loss": by_flops.loss_nats},
     ]
     for target in targets:
-        again = extrapolate(fit, **target)
+        again = extrapolate(fit, Target(**target))
         assert again.loss_nats == pytest.approx(by_flops.loss_nats, rel=1e-9)
         assert again.flops == pytest.approx(1e22, rel=1e-6)
         assert again.tokens_for_params == pytest.approx(by_flops.tokens, rel=1e-6)
 
 
 def test_a_size_alone_gets_the_tokens_that_make_it_the_best_size(fit):
-    found = extrapolate(fit, params=175e9)
+    found = extrapolate(fit, Target(params=175e9))
     best = minimize_scalar(
-        lambda x: extrapolate(fit, params=math.exp(x), flops=found.flops).loss_nats,
+        lambda x: extrapolate(fit, Target(params=math.exp(x), flops=found.flops)).loss_nats,
         bounds=(math.log(1e9), math.log(1e13)),
         options={"xatol": 1e-6},
     )
@@ -97,34 +97,34 @@ def test_the_cheapest_way_to_a_loss_is_its_closed_form():
     scale = (0.34 * 406.4 / (0.28 * 410.7)) ** (1 / 0.62)
     height = 406.4 * scale**-0.34 + 410.7 * scale**0.28
     flops = 6 * (height / (2.0 - 1.69)) ** (0.62 / (0.34 * 0.28))
-    assert extrapolate(fit, target_loss=2.0).flops == pytest.approx(flops, rel=1e-9)
+    assert extrapolate(fit, Target(target_loss=2.0)).flops == pytest.approx(flops, rel=1e-9)
 
 
 def test_single_variable_laws_take_their_own_variable():
-    assert extrapolate(published_law("kaplan2020_n"), params=1e9).loss_nats == pytest.approx(
-        2.38, abs=0.005
-    )
+    assert extrapolate(
+        published_law("kaplan2020_n"), Target(params=1e9)
+    ).loss_nats == pytest.approx(2.38, abs=0.005)
     compute = published_law("kaplan2020_c")
-    first, tenfold = (extrapolate(compute, flops=x).loss_nats for x in (1e21, 1e22))
+    first, tenfold = (extrapolate(compute, Target(flops=x)).loss_nats for x in (1e21, 1e22))
     assert 1 - tenfold / first == pytest.approx(0.109, abs=5e-4)
-    back = extrapolate(compute, target_loss=first)
+    back = extrapolate(compute, Target(target_loss=first))
     assert back.flops == pytest.approx(1e21, rel=1e-6)
     assert (back.params, back.tokens, comparison(back)) == (None, None, [])
     with pytest.raises(ConfigError, match="knows flops only"):
-        extrapolate(compute, params=1e9)
+        extrapolate(compute, Target(params=1e9))
     assert "flops" not in format_prediction(back, compute, []).split("\n")[0]
 
 
 def test_the_interval_widens_with_distance_and_with_every_cause(fit, fits):
-    widths = [width(extrapolate(fit, flops=1e14 * 10**i)) for i in range(0, 9, 2)]
+    widths = [width(extrapolate(fit, Target(flops=1e14 * 10**i))) for i in range(0, 9, 2)]
     assert widths == sorted(widths)
-    plain = extrapolate(fit, flops=1e16)
+    plain = extrapolate(fit, Target(flops=1e16))
     assert ends(plain)[0] < plain.loss_nats < ends(plain)[1]
-    assert width(extrapolate(fit, flops=1e16, seed_noise_log=0.02)) > width(plain)
-    assert width(extrapolate(fit, flops=1e16, level=0.99)) > width(plain)
+    assert width(extrapolate(fit, Target(flops=1e16), seed_noise_log=0.02)) > width(plain)
+    assert width(extrapolate(fit, Target(flops=1e16), level=0.99)) > width(plain)
     rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
-    wide = extrapolate(fit, flops=1e20, alternatives=[rival])
-    other = extrapolate(rival, params=wide.params, tokens=wide.tokens).loss_nats
+    wide = extrapolate(fit, Target(flops=1e20), alternatives=[rival])
+    other = extrapolate(rival, Target(params=wide.params, tokens=wide.tokens)).loss_nats
     assert ends(wide)[0] <= other <= ends(wide)[1]
     # the rival counts with its own interval, not with its figure alone
     assert max(wide.interval_parts["laws"]) > abs(math.log(other / wide.loss_nats))
@@ -133,11 +133,11 @@ def test_the_interval_widens_with_distance_and_with_every_cause(fit, fits):
 def test_a_rival_that_fits_worse_amid_the_data_still_counts_far_beyond_them(fit, fits):
     worse = dataclasses.replace(fits["coupled"], rms_log_residual=2 * fit.rms_log_residual)
     near, far = 0.05 * fit.data_range["flops"][1], 1e20
-    assert width(extrapolate(fit, flops=near, alternatives=[worse])) == width(
-        extrapolate(fit, flops=near)
+    assert width(extrapolate(fit, Target(flops=near), alternatives=[worse])) == width(
+        extrapolate(fit, Target(flops=near))
     )
-    assert width(extrapolate(fit, flops=far, alternatives=[worse])) > width(
-        extrapolate(fit, flops=far)
+    assert width(extrapolate(fit, Target(flops=far), alternatives=[worse])) > width(
+        extrapolate(fit, Target(flops=far))
     )
 
 
@@ -146,16 +146,18 @@ def test_the_interval_far_beyond_the_data_holds_the_laws_it_says_cannot_be_exclu
     fit, floor = fits["coupled"], fits["chinchilla"]
     worse = dataclasses.replace(floor, rms_log_residual=3 * fit.rms_log_residual)
     worse = dataclasses.replace(worse, rollout_rms_log=math.nan)
-    found = extrapolate(fit, flops=1e40, alternatives=[worse])
-    assert any(f"{floor.law} (3x the residuals) fit worse but cannot" in w for w in found.warnings)
-    theirs = extrapolate(floor, params=found.params, tokens=found.tokens)
+    found = extrapolate(fit, Target(flops=1e40), alternatives=[worse])
+    assert any(
+        f"{floor.law.name} (3x the residuals) fit worse but cannot" in w for w in found.warnings
+    )
+    theirs = extrapolate(floor, Target(params=found.params, tokens=found.tokens))
     assert ends(found)[0] < theirs.loss_nats < ends(found)[1]
     # the parts are the interval, unless a warning says what caps it
     for side, end in zip((0, 1), ends(found), strict=True):
         total = math.hypot(*(part[side] for part in found.interval_parts.values()))
         assert abs(math.log(end / found.loss_nats)) == pytest.approx(total, rel=5e-3)
     # a law that counts in part is not said to be held
-    nearer = extrapolate(fit, flops=fit.data_range["flops"][1] * 1e5, alternatives=[worse])
+    nearer = extrapolate(fit, Target(flops=fit.data_range["flops"][1] * 1e5), alternatives=[worse])
     (words,) = [words for words in nearer.warnings if "choice of law" in words]
     assert "fit worse, counted in part" in words and "cannot be excluded" not in words
 
@@ -168,7 +170,7 @@ def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
     unsure = dataclasses.replace(fit, samples=tuple(spread))
     tops = []
     for flops in (1e30, 1e40, 1e50):
-        found = extrapolate(unsure, flops=flops, alternatives=[rival])
+        found = extrapolate(unsure, Target(flops=flops), alternatives=[rival])
         tops.append(ends(found)[1])
         above = math.hypot(*(part[1] for part in found.interval_parts.values()))
         assert found.loss_nats * math.exp(above) > 1.01 * tops[-1]
@@ -177,7 +179,7 @@ def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
 
 
 def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
-    plain = extrapolate(fit, flops=1e20)
+    plain = extrapolate(fit, Target(flops=1e20))
     rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
     for other in (
         dataclasses.replace(rival, rms_log_residual=20 * fit.rms_log_residual),
@@ -186,26 +188,26 @@ def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
         published_law("kaplan2020"),
         fit,
     ):
-        assert width(extrapolate(fit, flops=1e20, alternatives=[other])) == width(plain)
+        assert width(extrapolate(fit, Target(flops=1e20), alternatives=[other])) == width(plain)
 
 
 def test_the_order_of_samples_does_not_matter_and_bad_ones_are_counted(fit):
     shuffled = list(fit.samples)
     random.Random(0).shuffle(shuffled)
     mixed = dataclasses.replace(fit, samples=tuple(shuffled))
-    first, second = (extrapolate(f, params=1e9) for f in (fit, mixed))
+    first, second = (extrapolate(f, Target(params=1e9)) for f in (fit, mixed))
     assert (first.low_nats, first.high_nats) == (second.low_nats, second.high_nats)
     assert first.tokens_for_params_interval == pytest.approx(second.tokens_for_params_interval)
     broken = dataclasses.replace(fit, samples=(*fit.samples, (math.nan,) * 5))
-    assert any("1 bootstrap samples" in w for w in extrapolate(broken, params=1e9).warnings)
-    bare = extrapolate(dataclasses.replace(fit, samples=()), params=1e7)
+    assert any("1 bootstrap samples" in w for w in extrapolate(broken, Target(params=1e9)).warnings)
+    bare = extrapolate(dataclasses.replace(fit, samples=()), Target(params=1e7))
     assert bare.low_nats is None and any("no bootstrap samples" in w for w in bare.warnings)
 
 
 def test_distance_is_stated_and_a_figure_far_away_refused(fit):
-    near = extrapolate(fit, params=1e6, tokens=2e6)
+    near = extrapolate(fit, Target(params=1e6, tokens=2e6))
     assert near.refused == "" and not any("beyond" in words for words in near.warnings)
-    far = extrapolate(fit, params=175e9)
+    far = extrapolate(fit, Target(params=175e9))
     assert far.beyond_data["params"] == pytest.approx(175e9 / 1e6)
     assert any("params 180K times (5.2 orders of magnitude)" in w for w in far.warnings)
     assert "a sweep this small" in far.refused and "orders of magnitude" in far.refused
@@ -220,7 +222,7 @@ def test_distance_is_stated_and_a_figure_far_away_refused(fit):
 
 
 def test_the_comparison_holds_kaplan_and_chinchilla_beside_ours(fit):
-    found = extrapolate(fit, params=1e9, tokens=2e10)
+    found = extrapolate(fit, Target(params=1e9, tokens=2e10))
     rows = {row["law"]: row for row in comparison(found)}
     assert list(rows) == ["chinchilla (this forecast)", *PUBLISHED_SURFACES, "20 tokens/param"]
     assert rows["kaplan2020"]["params_exponent"] == 0.73
@@ -233,19 +235,19 @@ def test_the_comparison_holds_kaplan_and_chinchilla_beside_ours(fit):
 
 
 def test_a_published_law_keeps_its_name(fit):
-    found = extrapolate(published_law("besiroglu2024"), params=70e9, tokens=1.4e12)
+    found = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
     assert (found.law, found.form) == ("besiroglu2024", "chinchilla")
     names = [row["law"] for row in comparison(found)]
     assert names[0] == "besiroglu2024 (this forecast)" and "besiroglu2024" not in names[1:]
     text = format_prediction(found, published_law("besiroglu2024"), comparison(found))
     assert "law: besiroglu2024 (of the form chinchilla)" in text
     with pytest.raises(FitError, match="under law besiroglu2024"):
-        extrapolate(published_law("besiroglu2024"), target_loss=1.5)
+        extrapolate(published_law("besiroglu2024"), Target(target_loss=1.5))
 
 
 @pytest.mark.parametrize("params", [10, 2e6, 1e9, 1e13])
 def test_the_comparison_shows_no_loss_that_a_law_cannot_know(fit, params):
-    found = extrapolate(fit, params=params, tokens=20.0 * params)
+    found = extrapolate(fit, Target(params=params, tokens=20.0 * params))
     rows = {row["law"]: row for row in comparison(found)}
     text = format_prediction(found, fit, list(rows.values()))
     for name in PUBLISHED_SURFACES:
@@ -262,7 +264,7 @@ def test_the_comparison_shows_no_loss_that_a_law_cannot_know(fit, params):
 
 
 def test_one_rounding_and_the_best_split_said_once(fit):
-    best = extrapolate(fit, params=1e6)
+    best = extrapolate(fit, Target(params=1e6))
     text = format_prediction(best, fit, comparison(best))
     assert text.count("this is the best split of these FLOPs") == 1
     assert "compute-optimal for" not in text and "best split of " not in text.replace(
@@ -272,7 +274,7 @@ def test_one_rounding_and_the_best_split_said_once(fit):
     # the target, the split and the table in the same digits
     assert best.tokens and own.count(format_count(best.tokens)) == 2
     assert f"{format_count(best.tokens)} tokens" in text.splitlines()[0]
-    other = extrapolate(fit, params=1e6, tokens=1e6)
+    other = extrapolate(fit, Target(params=1e6, tokens=1e6))
     words = format_prediction(other, fit, comparison(other))
     assert other.params_optimal and other.tokens_optimal
     sizes = (format_count(x) for x in (other.params_optimal, other.tokens_optimal))
@@ -280,7 +282,7 @@ def test_one_rounding_and_the_best_split_said_once(fit):
 
 
 def test_a_refused_forecast_gives_the_split_as_ranges(fit):
-    found = extrapolate(fit, params=7e9, tokens=1e12)
+    found = extrapolate(fit, Target(params=7e9, tokens=1e12))
     assert found.refused and found.params_optimal_interval and found.tokens_optimal_interval
     low, high = found.params_optimal_interval
     assert found.params_optimal and low < found.params_optimal < high
@@ -296,8 +298,8 @@ def test_a_refused_forecast_gives_the_split_as_ranges(fit):
 
 def test_the_json_is_strict_and_complete(fit):
     for found in (
-        extrapolate(fit, params=175e9),
-        extrapolate(published_law("kaplan2020_c"), flops=1),
+        extrapolate(fit, Target(params=175e9)),
+        extrapolate(published_law("kaplan2020_c"), Target(flops=1)),
     ):
         document = prediction_json(found, comparison(found))
         again = json.loads(json.dumps(document, allow_nan=False))
@@ -315,25 +317,29 @@ def test_the_json_is_strict_and_complete(fit):
         ({"params": -1.0}, "params is -1.0: expected above 0"),
         ({"params": math.nan}, "expected above 0 and finite"),
         ({"flops": 1e200}, "at most 1e"),
-        ({"params": 1e9, "level": 1.5}, "level 1.5"),
     ],
 )
 def test_targets_that_cannot_be_read(fit, target, words):
     with pytest.raises(ConfigError, match=words):
-        extrapolate(fit, **target)
+        extrapolate(fit, Target(**target))
+
+
+def test_a_level_is_a_probability(fit):
+    with pytest.raises(ConfigError, match=r"level 1\.5"):
+        extrapolate(fit, Target(params=1e9), level=1.5)
 
 
 def test_a_loss_out_of_reach_is_refused(fit):
     _, high = fit.intervals["E"]
     with pytest.raises(FitError, match="at or below the irreducible loss E") as caught:
-        extrapolate(fit, target_loss=fit.params["E"] - 0.1)
+        extrapolate(fit, Target(target_loss=fit.params["E"] - 0.1))
     assert caught.value.exit_code == 4
     with pytest.raises(FitError, match="within the interval of the irreducible loss"):
-        extrapolate(fit, target_loss=(fit.params["E"] + high) / 2)
+        extrapolate(fit, Target(target_loss=(fit.params["E"] + high) / 2))
     with pytest.raises(FitError, match="out of reach at 10K params and any tokens: at best"):
-        extrapolate(fit, params=1e4, target_loss=high + 0.2)
+        extrapolate(fit, Target(params=1e4, target_loss=high + 0.2))
     with pytest.raises(FitError, match="above what the law gives"):
-        extrapolate(fit, target_loss=1e9)
+        extrapolate(fit, Target(target_loss=1e9))
 
 
 def test_a_fit_that_cannot_answer_says_what_is_missing(fit):
@@ -345,22 +351,24 @@ def test_a_fit_that_cannot_answer_says_what_is_missing(fit):
             params={**fit.params, **change},
         )
         with pytest.raises(FitError, match=r"no compute-optimal split.*give both"):
-            extrapolate(flat, params=1e9)
-        both = extrapolate(flat, params=1e9, tokens=1e10)
+            extrapolate(flat, Target(params=1e9))
+        both = extrapolate(flat, Target(params=1e9, tokens=1e10))
         assert both.params_optimal is None and both.tokens_for_params_interval is None
         assert any("at its bound" in words for words in both.warnings)
         format_prediction(both, flat, comparison(both))
     with pytest.raises(FitError, match="too few points"):
-        extrapolate(dataclasses.replace(fit, status="too_few_points", params={}), params=1e9)
+        extrapolate(
+            dataclasses.replace(fit, status="too_few_points", params={}), Target(params=1e9)
+        )
 
 
 def test_no_target_overflows():
     for name in PUBLISHED:
         fit = published_law(name)
-        variable = load_law(fit.law).variables[0]
+        variable = fit.law.variables[0]
         for value in (1.0, 1e59):
             target: dict[str, Any] = {variable: value}
-            found = extrapolate(fit, **target)
+            found = extrapolate(fit, Target(**target))
             assert np.isfinite(found.loss_nats)
             format_prediction(found, fit, comparison(found))
 

@@ -46,10 +46,10 @@ def published(name: str) -> Loss:
 def test_the_optimum_is_the_closed_forms(name, flops):
     fit = published_law(name)
     surface = surface_of(fit.law, fit.params)
-    assert surface is not None and surface.allocation is not None
+    assert surface is not None and surface.split is not None
     best = compute_optimal(published(name), flops)
-    assert best.params == pytest.approx(surface.allocation.params(flops), rel=1e-7)
-    assert best.tokens == pytest.approx(surface.allocation.tokens(flops), rel=1e-7)
+    assert best.params == pytest.approx(surface.split.params(flops), rel=1e-7)
+    assert best.tokens == pytest.approx(surface.split.tokens(flops), rel=1e-7)
     assert best.flops == pytest.approx(flops, rel=1e-12)
     assert best.tokens_per_param == pytest.approx(best.tokens / best.params)
     assert best.kind == "compute_optimal"

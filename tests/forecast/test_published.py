@@ -6,6 +6,7 @@ from scipy.optimize import minimize_scalar
 
 from scaling_law.errors import ConfigError
 from scaling_law.fit.laws import load_law
+from scaling_law.fit.split import Split
 from scaling_law.fit.surface import surface_of
 from scaling_law.forecast.published import PUBLISHED, PUBLISHED_SURFACES, published_law
 
@@ -13,7 +14,7 @@ from scaling_law.forecast.published import PUBLISHED, PUBLISHED_SURFACES, publis
 def loss(name: str, **variables: float) -> float:
     fit = published_law(name)
     arrays = {key: np.array([value]) for key, value in variables.items()}
-    return float(load_law(fit.law).predict(fit.params, arrays)[0])
+    return float(fit.law.predict(fit.params, arrays)[0])
 
 
 def test_published_losses_are_their_formulas():
@@ -51,11 +52,15 @@ def test_an_unknown_name_lists_what_there_is():
 
 
 def test_allocations():
-    assert published_law("kaplan2020").optimum["a"] == 0.73
-    assert published_law("muennighoff2023").optimum["a"] == pytest.approx(0.5)
-    assert published_law("besiroglu2024").optimum["a"] == pytest.approx(0.513, abs=1e-3)
-    optimum = published_law("kaplan2020").optimum
-    assert optimum["G"] * (8.64e19 / 6) ** optimum["a"] == pytest.approx(1.3e9)
+    splits = {name: published_law(name).optimum for name in PUBLISHED_SURFACES}
+    exponents = {name: split.exponent for name, split in splits.items() if split is not None}
+    assert exponents["kaplan2020"] == 0.73
+    assert exponents["muennighoff2023"] == pytest.approx(0.5)
+    assert exponents["besiroglu2024"] == pytest.approx(0.513, abs=1e-3)
+    measured = splits["kaplan2020"]
+    assert measured is not None and measured.params(8.64e19) == pytest.approx(1.3e9)
+    again = Split.from_figures(measured.figures)
+    assert again.tokens(1e20) == pytest.approx(measured.tokens(1e20), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["hoffmann2022", "besiroglu2024", "kaplan2020"])
@@ -63,19 +68,19 @@ def test_allocations():
 def test_the_closed_form_split_is_the_numeric_minimum(name, flops):
     fit = published_law(name)
     surface = surface_of(fit.law, fit.params)
-    assert surface is not None and surface.allocation is not None
+    assert surface is not None and surface.split is not None
     found = minimize_scalar(
         lambda x: loss(name, params=math.exp(x), tokens=flops / 6 / math.exp(x)),
         bounds=(math.log(10), math.log(flops / 60)),
         options={"xatol": 1e-9},
     )
-    params = surface.allocation.params(flops)
+    params = surface.split.params(flops)
     assert math.log(params) == pytest.approx(found.x, abs=1e-4)
-    tokens = surface.allocation.tokens(flops)
+    tokens = surface.split.tokens(flops)
     assert 6 * params * tokens == pytest.approx(flops, rel=1e-12)
-    assert surface.allocation.tokens_for_params(params) == pytest.approx(tokens, rel=1e-9)
-    assert surface.allocation.params_for_tokens(tokens) == pytest.approx(params, rel=1e-9)
-    assert surface.allocation.flops_for_params(params) == pytest.approx(flops, rel=1e-9)
+    assert surface.split.tokens_for_params(params) == pytest.approx(tokens, rel=1e-9)
+    assert surface.split.params_for_tokens(tokens) == pytest.approx(params, rel=1e-9)
+    assert surface.split.flops_for_params(params) == pytest.approx(flops, rel=1e-9)
 
 
 def test_shares_add_up_and_single_variable_laws_have_no_surface():
@@ -84,12 +89,12 @@ def test_shares_add_up_and_single_variable_laws_have_no_surface():
     surface = surface_of(fit.law, fit.params)
     assert surface is not None
     assert sum(surface.shares(70e9, 1.4e12).values()) == pytest.approx(1)
-    assert surface_of("kaplan_n", {"N_c": 8.8e13, "a_N": 0.076}) is None
+    assert surface_of(load_law("kaplan_n"), {"N_c": 8.8e13, "a_N": 0.076}) is None
 
 
 def test_a_surface_without_a_data_term_has_no_optimum():
     flat = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.0}
-    surface = surface_of("chinchilla", flat)
-    assert surface is not None and surface.allocation is None
-    surface = surface_of("chinchilla", {**flat, "beta": 0.3, "B": 0.0})
-    assert surface is not None and surface.allocation is None
+    surface = surface_of(load_law("chinchilla"), flat)
+    assert surface is not None and surface.split is None
+    surface = surface_of(load_law("chinchilla"), {**flat, "beta": 0.3, "B": 0.0})
+    assert surface is not None and surface.split is None

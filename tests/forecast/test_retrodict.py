@@ -13,7 +13,7 @@ from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
-from scaling_law.forecast.allocate import Machine
+from scaling_law.forecast.hardware import Hardware
 from scaling_law.forecast.retrodict import MODELS, arrival, format_arrivals, retrodict
 from scaling_law.forecast.session import find_laws
 from tests.fakes import planted_records
@@ -61,23 +61,23 @@ def test_llama_is_over_trained_and_pays_by_service():
 
 
 def test_years_follow_from_the_growth():
-    machine = Machine(gpu="H100", price=3.0, utilisation=0.4)
-    made = arrival(BESIROGLU, 1.88, 1e6, machine, hardware_growth=2.0, budget_growth=1.5)
+    hardware = Hardware(gpu="H100", dollars_per_hour=3.0, utilisation=0.4)
+    made = arrival(BESIROGLU, 1.88, 1e6, hardware, hardware_growth=2.0, budget_growth=1.5)
     assert made.flops is not None
     gap = math.log(made.flops / made.flops_now)
     assert gap > 0
     assert made.years["as given"] == pytest.approx(gap / math.log(3.0))
     assert made.years["with half the growth"] == pytest.approx(2 * gap / math.log(3.0))
     assert made.years["with the budget constant"] == pytest.approx(gap / math.log(2.0))
-    never = arrival(BESIROGLU, 1.88, 1e6, machine, hardware_growth=1.0)
+    never = arrival(BESIROGLU, 1.88, 1e6, hardware, hardware_growth=1.0)
     assert never.years["as given"] is None
-    assert "not within a century" in format_arrivals([never], 1.88, 1e6, machine)
-    there = arrival(BESIROGLU, 2.5, 1e9, machine)
+    assert "not within a century" in format_arrivals([never], 1.88, 1e6, hardware)
+    there = arrival(BESIROGLU, 2.5, 1e9, hardware)
     assert there.years["as given"] == 0
-    low = arrival(BESIROGLU, 1.5, 1e6, machine)
+    low = arrival(BESIROGLU, 1.5, 1e6, hardware)
     assert low.flops is None and "irreducible" in low.refused
     with pytest.raises(ConfigError, match="growth"):
-        arrival(BESIROGLU, 1.9, 1e6, machine, hardware_growth=0.0)
+        arrival(BESIROGLU, 1.9, 1e6, hardware, hardware_growth=0.0)
 
 
 def test_the_command(capsys):
@@ -140,11 +140,11 @@ def test_a_sweep_that_is_named_is_used_without_a_laws_name_too(planted_folder, t
 def test_a_fitted_laws_arrival_has_its_interval(planted_folder):
     (law,) = find_laws(["chinchilla"], str(planted_folder))
     floor = law.fit.params["E"]
-    machine = Machine(gpu="H100")
-    near = arrival(law, floor + 1.0, 1e-9, machine)
+    hardware = Hardware(gpu="H100")
+    near = arrival(law, floor + 1.0, 1e-9, hardware)
     assert near.flops and near.flops_interval and not near.far
     assert near.flops_interval[0] < near.flops < near.flops_interval[1]
-    assert "FLOPs (interval" in format_arrivals([near], 2.9, 1e-9, machine)
+    assert "FLOPs (interval" in format_arrivals([near], 2.9, 1e-9, hardware)
     far = dataclasses.replace(near, far=True, flops_interval=(1e15, 1e20))
-    told = format_arrivals([far], 2.9, 1e-9, machine)
+    told = format_arrivals([far], 2.9, 1e-9, hardware)
     assert "1e+15 to 1e+20 FLOPs" in told and f"{near.flops:.3g} FLOPs" not in told

@@ -257,4 +257,4 @@ def test_a_sweep_at_work_is_served_as_at_work(server):
 
 def test_a_port_without_a_page_is_a_mistake(tmp_path, capsys):
     assert main(["monitor", str(tmp_path), "--port", "8000"]) == 2
-    assert "--port 8000: of the page that --serve opens; add --serve" in capsys.readouterr().err
+    assert "--port 8000: only --serve opens a port; add --serve" in capsys.readouterr().err

@@ -122,7 +122,7 @@ def test_the_config_reads_back_beside_copies_of_the_files(tmp_path):
 def read_back(specs: list[RunSpec], monkeypatch: pytest.MonkeyPatch) -> list[RunSpec]:
     """The specs from their JSON, in a process that has none of the users' files."""
     texts = [json.dumps(to_json(spec)) for spec in specs]
-    monkeypatch.setattr(parts, "_own_files", {})
+    monkeypatch.setattr(parts, "_files_read", {})
     monkeypatch.setattr(decode, "_shared", {})
     return [run_spec_from_json(json.loads(text)) for text in texts]
 

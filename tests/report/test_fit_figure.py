@@ -7,8 +7,8 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from scaling_law.fit.approaches.compare import Approach
-from scaling_law.fit.points.dataset import Material
-from scaling_law.fit.suite import FitSettings, fit_material
+from scaling_law.fit.points.dataset import FitData
+from scaling_law.fit.suite import FitSettings, fit_data
 from scaling_law.report.comparison import comparison_figure
 from scaling_law.report.fit_figure import fit_figure
 from scaling_law.report.style import FAINT, applied
@@ -17,8 +17,8 @@ from tests.fit.test_parametric import planted
 
 def test_runs_and_law_share_a_count_of_flops_that_the_axis_names():
     points = planted(0.002)
-    material = Material(points=points, counted={"total": points}, repeated=None, key="k", origin="")
-    suite = fit_material(material, FitSettings(resamples=100, convention="total"))
+    material = FitData(points=points, counted={"total": points}, repeated=None, key="k", origin="")
+    suite = fit_data(material, FitSettings(resamples=100, convention="total"))
     with applied():
         figure = fit_figure(suite)
         figure.draw_without_rendering()

@@ -23,6 +23,7 @@ from scaling_law.fit.approaches.parametric import Refitter
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
 from scaling_law.forecast.session import forecast
+from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import make_plan
 from scaling_law.report import curves, explore, exports, figures, findings, tables
 from scaling_law.report.evidence import gather_evidence, rows_by_size
@@ -247,7 +248,7 @@ def test_the_numbers_are_those_of_fit_and_extrapolate(sweep, written):
     for row in stored["summary"]["by_convention"]:
         ends = f" [{row['a_low']:.2f}, {row['a_high']:.2f}]" if row["a_low"] is not None else ""
         assert f'<td class="n">{row["a"]:.3f}{ends}</td>' in page
-    made = forecast(law=None, results=str(sweep.path), targets={"params": 175e9})
+    made = forecast(law=None, results=str(sweep.path), target=Target(params=175e9))
     prediction = made.prediction
     assert prediction.refused and prediction.low_nats and prediction.high_nats
     low, high = math.floor(10 * prediction.low_nats) / 10, math.ceil(10 * prediction.high_nats) / 10

@@ -87,7 +87,7 @@ class Weighing:
     def val_batches(self, split: str, **sizes: Any) -> Any:
         return map(self._weighed, self._dataset.val_batches(split, **sizes))
 
-    def val_bytes(self, split: str, **sizes: Any) -> None:
+    def val_bytes(self, *sizes: Any, **named: Any) -> None:
         return None
 
     def _weighed(self, batch: Batch) -> Batch:

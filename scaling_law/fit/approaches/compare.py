@@ -1,8 +1,9 @@
-"""Three approaches to one question, under every way of counting: size ~ compute^a.
+"""Compares three approaches to one question, under every way of counting: size ~ compute^a.
 
-Hoffmann 2022 (arXiv 2203.15556, section 3): the envelope, IsoFLOP parabolas, the parametric
-law. They agree where the data are good; where one stands apart the table says why it might.
-The same runs give exponents apart by .2 under different counts (Porian 2024, arXiv 2406.19146).
+They are those of Hoffmann 2022 (arXiv 2203.15556, section 3): the envelope, IsoFLOP parabolas, the
+parametric law. They agree where the data are good, and the table says why one may stand apart.
+Under different counts the same runs give exponents that differ by .2 (Porian 2024, arXiv
+2406.19146).
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ KAPLAN, CHINCHILLA = 0.73, 0.50
 
 @dataclass(frozen=True, kw_only=True)
 class Approach:
-    """``exponent`` a by ``name`` with params counted as ``params``; None when refused."""
+    """The exponent by one approach under one way of counting.
+
+    ``name``: the approach.
+    ``params``: which parameters count.
+    ``flops``: which FLOPs count.
+    ``exponent``: a in params ~ flops^a; None when refused.
+    ``interval``: (low, high) of it; None where there is none.
+    ``reason``: why it was refused.
+    """
 
     name: str
     params: str
@@ -33,17 +42,17 @@ class Approach:
 
     @property
     def verdict(self) -> str:
-        """Which published exponent the interval holds."""
+        """The published exponents that lie in the interval."""
         if self.exponent is None or self.interval is None:
             return ""
         low, high = self.interval
-        held = [n for n, x in (("Kaplan", KAPLAN), ("Chinchilla", CHINCHILLA)) if low <= x <= high]
-        return " and ".join(held) if held else "neither"
+        known = (("Kaplan", KAPLAN), ("Chinchilla", CHINCHILLA))
+        return " and ".join(name for name, x in known if low <= x <= high) or "neither"
 
 
 def compare(suite: FitSuite) -> list[Approach]:
-    """Every approach under every convention that the source allows; refusals with their reason."""
-    found = [_parametric(row) for row in suite.by_convention]
+    """Every approach under every way of counting that the runs allow; a refused one says why."""
+    approaches = [_parametric(row) for row in suite.by_convention]
     settings = suite.settings
     for params, points in suite.counted.items():
         flops = points.convention["flops"]
@@ -51,7 +60,7 @@ def compare(suite: FitSuite) -> list[Approach]:
         envelope = fit_envelope(points, level=settings.level)
         for name, result in (("IsoFLOP", cells), ("envelope", envelope)):
             line = result.lines.get("params")
-            found.append(
+            approaches.append(
                 Approach(
                     name=name,
                     params=params,
@@ -61,7 +70,7 @@ def compare(suite: FitSuite) -> list[Approach]:
                     reason=result.reason,
                 )
             )
-    return found
+    return approaches
 
 
 def _parametric(row: dict[str, Any]) -> Approach:
@@ -77,7 +86,7 @@ def _parametric(row: dict[str, Any]) -> Approach:
 
 
 def format_comparison(approaches: list[Approach], level: float) -> str:
-    """One table: approach, count, exponent with its interval, which published one it holds."""
+    """One table: approach, count, exponent and interval, and the published exponents in it."""
     head = ("approach", "params counted", "FLOPs", "a", f"{100 * level:g}% interval", "holds")
     rows = [head]
     for one in approaches:

@@ -1,9 +1,9 @@
 """Approach 1: the lower envelope of loss against compute (Hoffmann 2022, arXiv 2203.15556, 3.1).
 
-Only annealed endpoints belong here: a checkpoint in the middle of a schedule has not been
-cooled down, and an envelope over such checkpoints picks sizes by where their schedules stand.
-The envelope of a coarse grid is coarse too: its sizes move in steps, its ends are the grid's
-ends, and among noisy runs it prefers the lucky ones. A cross-check, not an estimate to act on.
+It takes annealed endpoints only: a checkpoint in the middle of a schedule has not been cooled
+down, and an envelope over such checkpoints picks sizes by the state of their schedules. The
+envelope of a coarse grid is coarse: its sizes move in steps, its ends are the ends of the grid,
+and among noisy runs it prefers the lucky ones. It is a cross-check, not an estimate to act on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scaling_law.fit.result import finite_json
 
 LEAST_POINTS = 4
 SAME_FLOPS_FRAC = 0.02
-# Fewer points than this on the line and the interval says little; the notes say so.
+# With fewer points on the line the interval says little, and a note says so.
 FEW_POINTS = 8
 
 
@@ -30,9 +30,14 @@ FEW_POINTS = 8
 class PowerLine:
     """quantity = exp(log_coefficient) * flops^exponent, by log-log least squares.
 
-    ``quantity`` is ``params`` or ``tokens`` (counted as the points count them); ``interval``
-    of the exponent at the result's level, None where it cannot be had;
-    ``flops_range`` (low, high) of the points on the line, ``n_points`` their number.
+    ``quantity``: ``params`` or ``tokens``, counted as the points count them.
+    ``exponent``: of FLOPs.
+    ``log_coefficient``: natural logarithm of the coefficient.
+    ``interval``: (low, high) of the exponent at the result's level; None where there is none.
+    ``interval_method``: how it was made, in words.
+    ``flops_range``: (low, high) FLOPs of the points on the line.
+    ``n_points``: number of points on the line.
+    ``scatter_log``: standard deviation of log quantity about the line.
     """
 
     quantity: str
@@ -45,17 +50,26 @@ class PowerLine:
     scatter_log: float
 
     def at(self, flops: float) -> float:
-        """The quantity at this many FLOPs, in its own unit; extrapolates without a warning."""
+        """The quantity at this many FLOPs, in its own unit, also beyond the points."""
         return math.exp(self.log_coefficient + self.exponent * math.log(flops))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvelopeResult:
-    """The runs no other run beats at the same or less compute, and the lines through them.
+    """The runs that no run of the same or less compute beats, and the lines through them.
 
-    ``indices`` are row numbers of the points, ``run_id``, ``flops``, ``params``, ``tokens``,
-    ``loss_nats`` (per token) their values in order of FLOPs. ``lines`` maps ``params`` and
-    ``tokens`` to their ``PowerLine``, empty when ``status`` is ``refused`` for ``reason``.
+    ``status``: ``fitted`` or ``refused``.
+    ``reason``: why it was refused.
+    ``indices``: row numbers of these points, in order of FLOPs.
+    ``run_id``: their run ids.
+    ``flops``: their FLOPs.
+    ``params``: their parameters.
+    ``tokens``: their tokens.
+    ``loss_nats``: their losses, in nats per token.
+    ``lines``: ``params`` and ``tokens`` -> the line; empty when refused.
+    ``level``: confidence level of the intervals.
+    ``convention``: what the variables count.
+    ``notes``: what a reader should know.
     """
 
     status: str
@@ -83,7 +97,7 @@ class EnvelopeResult:
 
 
 def exponents(lines: dict[str, PowerLine]) -> dict[str, float]:
-    """{"a": params' exponent, "b": tokens' exponent} of the lines there are."""
+    """{"a": exponent of params, "b": exponent of tokens} of the lines."""
     letters = {"params": "a", "tokens": "b"}
     return {letters[name]: line.exponent for name, line in lines.items()}
 
@@ -126,27 +140,27 @@ def check_level(level: float) -> None:
 
 
 def envelope_rows(points: FitPoints) -> list[int]:
-    """Row numbers, in order of FLOPs, of the points that none with fewer or as many beats.
+    """Row numbers, in order of FLOPs, of the points that no point with as few FLOPs beats.
 
-    FLOPs within ``SAME_FLOPS_FRAC`` count as as many: the runs of an IsoFLOP cell differ by
-    the rounding to whole steps, which must not put every one of them on the envelope.
+    FLOPs within ``SAME_FLOPS_FRAC`` count as equal: the runs of an IsoFLOP cell differ by
+    the rounding to whole steps, which must not put all of them on the envelope.
     """
     order = np.lexsort((points.loss_nats, points.flops))
     flops, losses = points.flops[order], points.loss_nats[order]
     best = np.minimum.accumulate(losses)
     reach = np.searchsorted(flops, flops * (1 + SAME_FLOPS_FRAC), side="right") - 1
-    kept: list[int] = []
+    rows: list[int] = []
     for place, row in enumerate(order):
-        ahead = not kept or losses[place] < points.loss_nats[kept[-1]]
+        ahead = not rows or losses[place] < points.loss_nats[rows[-1]]
         if ahead and losses[place] <= best[reach[place]]:
-            kept.append(int(row))
-    return kept
+            rows.append(int(row))
+    return rows
 
 
 def power_line(quantity: str, flops: Floats, values: Floats, *, level: float) -> PowerLine:
-    """Least squares of log ``values`` on log ``flops``, interval by Student's t, n - 2 degrees.
+    """Least squares of log ``values`` on log ``flops``, with an interval by Student's t(n - 2).
 
-    At least three points of at least two different FLOPs.
+    It needs at least three points of at least two different FLOPs.
     """
     assert len(flops) >= 3 and len(set(flops.tolist())) >= 2
     x, y = np.log(flops), np.log(values)

@@ -1,15 +1,15 @@
 """Approach 2: IsoFLOP parabolas (Hoffmann 2022, arXiv 2203.15556, section 3.2).
 
-In each cell of equal compute, loss in nats (not its logarithm: as published) is a parabola
-in log params; its vertex is the cell's optimum, and log-log lines through the optima give
+In each cell of equal compute, the loss in nats (not its logarithm: as published) is fitted by a
+parabola in log params; its vertex is the cell's optimum, and log-log lines through the optima give
 params ~ C^a and tokens ~ C^b.
 
-Known bias, without any noise: the loss at equal compute is no parabola but a sum of two
-exponentials of log params, steeper towards small models when alpha > beta. With 15 sizes
+The method is biased even without noise: the loss at equal compute is not a parabola but a sum of
+two exponentials of log params, steeper towards small models when alpha > beta. With 15 sizes
 spanning +-8x about the true optimum, tokens at the vertex come out 2.9% low on the surface
-published for Chinchilla (alpha .34, beta .28) and 13.9% low at alpha / beta = 3; a cell not
+published for Chinchilla (alpha .34, beta .28) and 13.9% low at alpha / beta = 3; a cell that is not
 centred on its optimum is worse. Curvature of the wrong sign and vertices outside the sampled
-sizes are refused, never returned. A cross-check to draw beside the parametric fit.
+sizes are refused, never returned. It is a cross-check to draw beside the parametric fit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LEAST_CELLS = 3
 # A parabola through three sizes is exact: it cannot tell noise from curvature.
 LEAST_SIZES = 3
 FEW_CELLS = 6
-# An exponent lies between 0 and 1: an interval this wide has told nothing.
+# An exponent lies between 0 and 1: an interval this wide says nothing.
 USELESS_WIDTH = 0.5
 _DEGREES = 3
 _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
@@ -42,13 +42,23 @@ _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
 
 @dataclass(frozen=True, kw_only=True)
 class IsoflopCell:
-    """One parabola. ``status`` is ``accepted``, ``exact`` (three sizes, no residual degrees of
-    freedom) or ``refused`` for ``reason``.
+    """One parabola; the fields of the optimum are None when refused.
 
-    ``flops`` is the cell's (geometric mean); ``indices`` and ``run_id`` its points. ``params``,
-    ``tokens`` and ``loss_nats`` (per token) are its distinct sizes in order, seeds averaged,
-    moved to the cell's FLOPs. ``coefficients`` are (c0, c1, c2) of loss = c0 + c1 x + c2 x^2,
-    x = log params - ``centre_log_params``. The optimum's fields are None when refused.
+    ``flops``: of the cell, a geometric mean.
+    ``n_sizes``: number of different sizes.
+    ``status``: ``accepted``, ``exact`` (three sizes, no degrees of freedom left) or ``refused``.
+    ``reason``: why it is not ``accepted``.
+    ``indices``: row numbers of its points.
+    ``run_id``: their run ids.
+    ``params``: its sizes in order.
+    ``tokens``: tokens of each size, seeds averaged, moved to the cell's FLOPs.
+    ``loss_nats``: loss of each size in nats per token, likewise.
+    ``coefficients``: (c0, c1, c2) of loss = c0 + c1 x + c2 x^2, x = log params - centre.
+    ``centre_log_params``: the centre.
+    ``params_optimal``: parameters at the vertex.
+    ``tokens_optimal``: tokens at the vertex.
+    ``loss_min_nats``: loss at the vertex, in nats per token.
+    ``notes``: what a reader should know.
     """
 
     flops: float
@@ -73,7 +83,7 @@ class IsoflopCell:
         return self.status != "refused"
 
     def loss_at(self, params: float) -> float | None:
-        """The parabola at ``params``, nats per token; None for a cell without one."""
+        """The parabola at ``params``, in nats per token; None for a cell without one."""
         if self.coefficients is None or self.centre_log_params is None:
             return None
         x = math.log(params) - self.centre_log_params
@@ -82,10 +92,19 @@ class IsoflopCell:
 
 @dataclass(frozen=True, kw_only=True)
 class IsoflopResult:
-    """Cells in order of FLOPs and the lines through their optima.
+    """IsoFLOP cells and the lines through their optima.
 
-    ``lines`` maps ``params`` and ``tokens`` to a ``PowerLine`` in FLOPs, empty when ``status``
-    is ``refused`` for ``reason``. ``outside`` are run_ids in no cell of two sizes or more.
+    ``status``: ``fitted`` or ``refused``.
+    ``reason``: why it was refused.
+    ``cells``: the cells, in order of FLOPs.
+    ``lines``: ``params`` and ``tokens`` -> the line in FLOPs; empty when refused.
+    ``level``: confidence level of the intervals.
+    ``tolerance_frac``: how far the FLOPs of a cell may lie from each other, as a share.
+    ``resamples``: number of bootstrap draws.
+    ``seed``: of the draws.
+    ``outside``: run ids in no cell of two sizes or more.
+    ``convention``: what the variables count.
+    ``notes``: what a reader should know.
     """
 
     status: str
@@ -113,10 +132,19 @@ class IsoflopResult:
 
 @dataclass(frozen=True)
 class _Parabola:
-    """A cell's least squares: rows of points [n], log params and tokens of the sizes [s].
+    """The least squares of a cell of n points and s sizes.
 
-    ``solve`` [3, n] turns losses into coefficients about ``centre``; sizes weigh the same
-    however many seeds they have.
+    Sizes weigh the same, however many seeds they have.
+
+    ``log_flops``: mean log FLOPs.
+    ``rows``: row numbers of the points [n].
+    ``losses``: their losses at the cell's FLOPs [n].
+    ``size_of_row``: the number of each point's size [n].
+    ``log_params``: log params of the sizes [s].
+    ``log_tokens``: log tokens of the sizes [s].
+    ``centre``: mean log params.
+    ``design``: 1, x and x^2 of each point [n, 3].
+    ``solve``: turns losses into coefficients about the centre [3, n].
     """
 
     log_flops: float
@@ -153,11 +181,11 @@ def fit_isoflop(
 ) -> IsoflopResult:
     """Parabolas in cells whose FLOPs agree within +-``tolerance_frac``, and their exponents.
 
-    Cells that cannot be used are refused with their reason; so is the whole when fewer than
-    three cells remain. Intervals at ``level``: the wider of ``resamples`` wild bootstrap draws
-    by cluster (see ``_drawn``; none with 0 draws or nothing but exact cells) and Student's t
-    from the scatter of the optima about their line. Raises ``FitError`` for a level or
-    tolerance outside (0, 1).
+    Unusable cells are refused with their reason; so is the whole when fewer than three cells
+    remain. An interval at ``level`` is the wider of two: by ``resamples`` wild bootstrap draws over
+    clusters (see ``_drawn``; none with 0 draws or only exact cells), and by Student's t from the
+    scatter of the optima about their line. Raises ``FitError`` for a level or tolerance outside
+    (0, 1).
     """
     check_level(level)
     if not 0 < tolerance_frac < 1:
@@ -192,15 +220,15 @@ def fit_isoflop(
 
 
 def _uninformative(lines: dict[str, PowerLine]) -> list[str]:
-    found = []
+    notes = []
     for line in lines.values():
         if line.interval and line.interval[1] - line.interval[0] > USELESS_WIDTH:
             low, high = line.interval
-            found.append(
+            notes.append(
                 f"exponent of {line.quantity} anywhere in {low:.2f} to {high:.2f}: "
                 "the cells do not determine it"
             )
-    return found
+    return notes
 
 
 def group_cells(points: FitPoints, tolerance_frac: float) -> tuple[list[list[int]], list[int]]:
@@ -227,7 +255,7 @@ def group_cells(points: FitPoints, tolerance_frac: float) -> tuple[list[list[int
 
 
 def _size_keys(params: Floats) -> list[int]:
-    # one ten-thousandth apart is the same size: counts differ by rounding between tables
+    # sizes one ten-thousandth apart are the same: counts differ by rounding between tables
     return [int(key) for key in np.round(np.log(params) * 1e4)]
 
 
@@ -236,21 +264,21 @@ def _fullest_window(
 ) -> tuple[int, int]:
     """First and past-the-last position in ``rows`` of the window with the most sizes."""
     inside: Counter[int] = Counter()
-    best, found, last = 0, (0, 0), 0
+    best, window, last = 0, (0, 0), 0
     for first, row in enumerate(rows):
         while last < len(rows) and logs[rows[last]] - logs[row] <= width:
             inside[sizes[rows[last]]] += 1
             last += 1
         if len(inside) > best:
-            best, found = len(inside), (first, last)
+            best, window = len(inside), (first, last)
         inside[sizes[row]] -= 1
         if not inside[sizes[row]]:
             del inside[sizes[row]]
-    return found
+    return window
 
 
 def _cell(points: FitPoints, rows: list[int], width: float) -> tuple[_Parabola | None, IsoflopCell]:
-    """A cell's parabola (None with fewer than three sizes) and what to report of it."""
+    """A cell's parabola (None with fewer than three sizes), and the cell as it is reported."""
     parabola, means, notes = _prepare(points, rows, width)
     cell = IsoflopCell(
         flops=math.exp(parabola.log_flops),
@@ -372,7 +400,7 @@ def _lines(
     method = f"wild bootstrap by cluster of {len(cells)} cells, Student's t({free})"
     for i, (name, line) in enumerate(lines.items()):
         bounds = interval(slopes[i], line.exponent, level, widen)
-        # alone either under-covers somewhere (80% for 90% with trunk noise): the wider is kept
+        # each alone covers too little somewhere (80% for 90% with trunk noise): take the wider
         if line.interval and bounds[1] - bounds[0] > line.interval[1] - line.interval[0]:
             lines[name] = dataclasses.replace(line, interval=bounds, interval_method=method)
     return lines, notes

@@ -1,4 +1,4 @@
-"""One law fitted to points, with proof of convergence, intervals and a status."""
+"""Fits one law to points, with proof of convergence, intervals and a status."""
 
 from __future__ import annotations
 
@@ -17,28 +17,35 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import STATUS_REMEDY, FitResult
 from scaling_law.fit.solver.bootstrap import LEAST_CLUSTERS, Bootstrap, bootstrap, interval
-from scaling_law.fit.solver.bootstrap_t import covariances, errors, studentised_interval
+from scaling_law.fit.solver.bootstrap_t import bootstrap_t_interval, covariances, errors
 from scaling_law.fit.solver.solve import Objective, Problem, Solution
-from scaling_law.fit.surface import bounded_exp, surface_of
+from scaling_law.fit.split import Split
+from scaling_law.fit.surface import split_of
 from scaling_law.units import count_of
 
-# Starts within this relative excess of the best objective count as agreeing.
+# Starts whose objective exceeds the best by at most this share agree with it.
 AGREEING = 1e-6
 # Beyond this the centred normal matrix no longer separates the parameters.
 MAX_CONDITION = 1e12
 _LOGARITHMIC = frozenset(("E", "A", "B", "K", "N_c", "D_c", "C_c", "L_inf", "G", "d", "R_D", "R_N"))
-INTERVALS = ("percentile", "studentised")
+INTERVALS = ("percentile", "studentised")  # studentised: bootstrap-t
 _AXES = ("params", "tokens", "flops")
 # Budgets whose logarithms vary less than this share of those of the sizes are one budget.
 _SAME_BUDGET = 0.02
 _FEW_STARTS = 8
-# A power law over less than this is any line.
+# Over a smaller factor than this a power law cannot be told from any other curve.
 _LEAST_SPAN = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resampling:
-    """How intervals are made: 0 ``resamples`` for none; ``intervals`` of ``INTERVALS``."""
+    """How intervals are made.
+
+    ``resamples``: number of bootstrap resamples; 0: no intervals.
+    ``seed``: of the resamples.
+    ``level``: confidence level.
+    ``intervals``: one of ``INTERVALS``.
+    """
 
     resamples: int = 0
     seed: int = 0
@@ -58,11 +65,11 @@ def fit_law(
 ) -> FitResult:
     """Fit law ``name`` to ``points``; without ``resamples`` there are no intervals.
 
-    The result's ``status`` says whether it may be used. Raises ``FitError`` for points no law
-    can be fitted to (fewer than two, identical).
+    The result's ``status`` says whether it may be used. Raises ``FitError`` for points that no
+    law can be fitted to (fewer than two, or all of one loss).
     """
-    fit = Refitter(points, name, objective)
-    return fit.with_intervals(
+    refitter = Refitter(points, load_law(name), objective)
+    return refitter.with_intervals(
         Resampling(resamples=resamples, seed=seed, level=level, intervals=intervals)
     )
 
@@ -76,15 +83,15 @@ def problem_of(
 
 
 class Refitter:
-    """Fits one law again and again to some of the points, starting from the fit to all.
+    """Fits one law to different subsets of the points, starting from the fit to all of them.
 
     The full fit's optimum and ``_FEW_STARTS`` starts spread over the grid replace the whole
-    grid: the optimum of a subset is near that of all points, and the others catch the rest.
-    Raises ``FitError`` for points no law can be fitted to.
+    grid: the optimum of a subset is near that of all points, and the other starts catch the
+    exceptions. Raises ``FitError`` for points that no law can be fitted to.
     """
 
-    def __init__(self, points: FitPoints, name: str, objective: Objective | None = None) -> None:
-        self.points, self.law = points, load_law(name)
+    def __init__(self, points: FitPoints, law: Law, objective: Objective | None = None) -> None:
+        self.points, self.law = points, law
         self.objective = objective or Objective()
         lacking = _lacking(self.law, points)
         self.problem = None if lacking else problem_of(self.law, points, self.objective)
@@ -96,7 +103,7 @@ class Refitter:
         self.whole = _point_fit(self.problem, solution, points, 0.9, 0)
 
     def on(self, rows: NDArray[np.bool_], *, resamples: int = 0, level: float = 0.9) -> FitResult:
-        """The fit to the points where ``rows`` [n] is true, with intervals if asked for."""
+        """The fit to the points where ``rows`` [n] is true, with intervals given ``resamples``."""
         some = self.points.take(rows)
         lacking = _lacking(self.law, some)
         if lacking or self.problem is None:
@@ -110,17 +117,8 @@ class Refitter:
         how = Resampling(resamples=resamples, level=level)
         return _resampled(result, problem, optimum, some, how)
 
-    def residuals(self, held: NDArray[np.bool_]) -> Floats:
-        """Measured / predicted - 1 of the held-out rows; empty where refused."""
-        fit = self.on(~held)
-        if not fit.usable:
-            return np.empty(0)
-        rest = self.points.take(held)
-        variables = {v: rest.variable(v) for v in self.law.variables}
-        return np.asarray(rest.loss_nats / self.law.predict(fit.params, variables) - 1)
-
     def with_intervals(self, how: Resampling) -> FitResult:
-        """The fit to all points, with intervals where there are trunks enough."""
+        """The fit to all points, with intervals where there are enough trunks."""
         if self.problem is None:
             return self.whole
         whole = dataclasses.replace(self.whole, level=how.level, seed=how.seed)
@@ -148,31 +146,33 @@ def _resampled(
     )
     result = _with_intervals(result, problem, drawn, how.level)
     if how.intervals == "studentised":
-        result = studentise(result, problem, optimum, points, drawn)
+        result = with_bootstrap_t(result, problem, optimum, points, drawn)
     return _without_bounds(result, problem, optimum, drawn)
 
 
 def _without_bounds(
     result: FitResult, problem: Problem, optimum: Floats, drawn: Bootstrap
 ) -> FitResult:
-    """The same result with infinity for every end that is the law's bound, not the data's.
+    """The same result with infinity for every interval end that is the law's bound, not the data's.
 
-    Told in internal coordinates, where the bounds are: a term's coefficient relative to the
-    typical loss (its floor stands for 0), an exponent as it is. A public parameter that mixes
-    several, such as Kaplan's scales, has no bound of its own.
+    The bounds are in internal coordinates: of a term's coefficient relative to the typical loss
+    (the lower one stands for 0), of an exponent as it is. A public parameter that mixes several,
+    such as Kaplan's scales, has no bound of its own.
     """
-    found = dict(result.intervals)
+    intervals = dict(result.intervals)
     for place, name in enumerate(problem.law.names):
-        if name not in found:
+        if name not in intervals:
             continue
-        low, high = found[name]
+        low, high = intervals[name]
         ends = interval(drawn.internal[:, place], float(optimum[place]), result.level, drawn.widen)
         below, above = problem.beyond(place, *ends)
-        if name in problem.law.exponents:  # as reported: a studentised end may lie further out
+        if (
+            name in problem.law.exponents
+        ):  # the end as reported: a bootstrap-t end may lie further out
             outside = problem.beyond(place, low, high)
             below, above = below or outside[0], above or outside[1]
-        found[name] = (-math.inf if below else low, math.inf if above else high)
-    return dataclasses.replace(result, intervals=found)
+        intervals[name] = (-math.inf if below else low, math.inf if above else high)
+    return dataclasses.replace(result, intervals=intervals)
 
 
 def _point_fit(
@@ -186,7 +186,7 @@ def _point_fit(
     status, message = _status(problem, solution, best)
     residual = _log_residuals(problem, optimum)
     return FitResult(
-        law=problem.law.name,
+        law=problem.law,
         params=problem.form(optimum),
         status=status,
         message=message,
@@ -202,7 +202,7 @@ def _point_fit(
         rms_log_residual=float(np.sqrt(np.mean(residual**2))),
         residual_scatter_log=_scatter(residual, problem.n_params),
         condition_number=_condition(problem, optimum),
-        optimum=_optimum(problem.law.name, problem.form(optimum)),
+        optimum=split_of(problem.law, problem.form(optimum)),
         dropped=points.dropped,
         notes=points.notes,
         seed=seed,
@@ -210,7 +210,7 @@ def _point_fit(
 
 
 def _lacking(law: Law, points: FitPoints) -> str:
-    """What the points lack for this law; "" when nothing."""
+    """What the points lack for this law; "" when nothing is missing."""
     needed = len(law.names) + 1
     if len(points) < 2 or len(set(points.loss_nats.tolist())) < 2:
         raise FitError(
@@ -237,9 +237,9 @@ def _lacking(law: Law, points: FitPoints) -> str:
 
 
 def refused(law: Law, points: FitPoints, scoring: Objective, lacking: str) -> FitResult:
-    """The result that says what ``points`` lack for ``law``, without parameters."""
+    """A result without parameters that says what ``points`` lack for ``law``."""
     return FitResult(
-        law=law.name,
+        law=law,
         params={},
         status="too_few_points",
         message=f"{lacking}; {STATUS_REMEDY['too_few_points']}",
@@ -289,23 +289,12 @@ def _log_residuals(problem: Problem, optimum: Floats) -> Floats:
 
 
 def _scatter(residual: Floats, free: int) -> float:
-    """Residual standard deviation of log loss, the fit's degrees of freedom taken off."""
+    """Residual standard deviation of log loss, corrected for ``free`` fitted parameters."""
     return float(np.sqrt(np.sum(residual**2) / max(len(residual) - free, 1)))
 
 
-def _optimum(law_name: str, params: dict[str, float]) -> dict[str, float]:
-    """Compute-optimal allocation under C = 6ND (Hoffmann 2022, equation 4).
-
-    params = G (C/6)^a, tokens = (C/6)^b / G; empty for laws without it.
-    """
-    try:
-        surface = surface_of(law_name, params)
-    except (OverflowError, ValueError):
-        return {}
-    split = surface.allocation if surface else None
-    if split is None:
-        return {}
-    return {"a": split.exponent, "b": 1 - split.exponent, "G": bounded_exp(split.log_scale)}
+def _figures(split: Split | None) -> dict[str, float]:
+    return split.figures if split else {}
 
 
 def _with_intervals(
@@ -315,7 +304,8 @@ def _with_intervals(
     forms = [form for form in every if all(math.isfinite(x) for x in form.values())]
     names = tuple(result.params)
     samples = tuple(tuple(form[name] for name in names) for form in forms)
-    optima = [_optimum(result.law, form) for form in forms]
+    splits = [_figures(split_of(result.law, form)) for form in forms]
+    best = _figures(result.optimum)
     notes = [*result.notes, *drawn.notes]
     if drawn.unconverged:
         notes.append(f"{drawn.unconverged} resamples did not converge and are left out")
@@ -327,20 +317,17 @@ def _with_intervals(
         samples=samples,
         intervals=_intervals(result.params, forms, level, drawn.widen),
         optimum_intervals=_intervals(
-            result.optimum,
-            [o for o in optima if o.keys() == result.optimum.keys()],
-            level,
-            drawn.widen,
+            best, [split for split in splits if split.keys() == best.keys()], level, drawn.widen
         ),
         interval_method=drawn.method,
         notes=tuple(notes),
     )
 
 
-def studentise(
+def with_bootstrap_t(
     result: FitResult, problem: Problem, optimum: Floats, points: FitPoints, drawn: Bootstrap
 ) -> FitResult:
-    """The same result with studentised intervals in place of percentile ones."""
+    """The same result with bootstrap-t intervals in place of percentile ones."""
     clusters = points.cluster_index
     ones, targets = np.ones((1, len(points))), problem.target[None]
     scaled = {name for name in result.params if _is_scale(name, result.params)}
@@ -348,7 +335,7 @@ def studentise(
     def scalars(vector: Floats) -> dict[str, float]:
         form = problem.form(vector)
         figures = {n: math.log(x) if n in scaled and x > 0 else x for n, x in form.items()}
-        best = _optimum(result.law, form)
+        best = _figures(split_of(result.law, form))
         if best:
             best["G"] = math.log(best["G"])
         return figures | {f"optimum {n}": x for n, x in best.items()}
@@ -358,20 +345,20 @@ def studentise(
     spreads = covariances(problem, drawn.internal, drawn.weights, drawn.targets, clusters)
     theirs = errors(scalars, drawn.internal, spreads)
     centre, every = scalars(optimum), [scalars(vector) for vector in drawn.internal]
-    found: dict[str, dict[str, tuple[float, float]]] = {"params": {}, "optimum": {}}
+    intervals: dict[str, dict[str, tuple[float, float]]] = {"params": {}, "optimum": {}}
     for name, value in centre.items():
         draws = np.array([figures.get(name, math.nan) for figures in every])
-        ends = studentised_interval(draws, theirs[name], value, float(own[name][0]), result.level)
+        ends = bootstrap_t_interval(draws, theirs[name], value, float(own[name][0]), result.level)
         if ends is None:
             continue
         plain = name.removeprefix("optimum ")
         if name in scaled or name == "optimum G":
             ends = (math.exp(min(ends[0], 700.0)), math.exp(min(ends[1], 700.0)))
-        found["params" if plain == name else "optimum"][plain] = ends
+        intervals["params" if plain == name else "optimum"][plain] = ends
     return dataclasses.replace(
         result,
-        intervals=found["params"],
-        optimum_intervals=found["optimum"],
+        intervals=intervals["params"],
+        optimum_intervals=intervals["optimum"],
         interval_method=f"{result.interval_method.split(', Student')[0]}, studentised",
     )
 
@@ -384,7 +371,7 @@ def _is_scale(name: str, params: Mapping[str, float]) -> bool:
 def _intervals(
     centre: dict[str, float], forms: list[dict[str, Any]], level: float, widen: float
 ) -> dict[str, tuple[float, float]]:
-    found = {}
+    intervals = {}
     for name, value in centre.items():
         draws = np.array([form[name] for form in forms])
         draws = draws[np.isfinite(draws)]
@@ -393,7 +380,7 @@ def _intervals(
         if _is_scale(name, centre) and value > 0 and (draws > 0).all():
             # scale parameters are skewed: widened on the logarithm, they stay positive
             low, high = interval(np.log(draws), math.log(value), level, widen)
-            found[name] = (math.exp(min(low, 700.0)), math.exp(min(high, 700.0)))
+            intervals[name] = (math.exp(min(low, 700.0)), math.exp(min(high, 700.0)))
         else:
-            found[name] = interval(draws, value, level, widen)
-    return found
+            intervals[name] = interval(draws, value, level, widen)
+    return intervals

@@ -1,4 +1,4 @@
-"""Does loss fall where it should, and how much do seeds differ?"""
+"""Checks that loss falls where it should, and measures how much seeds differ."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import numpy as np
 
 from scaling_law.fit.points.points import FitPoints
 
-# A rise of loss counts when beyond this many standard deviations of a difference of two runs.
+# A rise of loss counts beyond this many standard deviations of the difference of two runs.
 MONOTONE_SIGMAS = 2.0
 _SAME_LOG = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rise:
-    """Loss that rose where it should fall: ``along`` is ``tokens`` or ``params``.
+    """A loss that rose where it should fall.
 
-    ``lower`` and ``higher`` are run_ids (of the smaller, then the larger); ``rise_log`` the
-    rise of log loss, ``allowed_log`` what seed noise explains.
+    ``along``: what grows, ``tokens`` or ``params``.
+    ``lower``: run id of the smaller run.
+    ``higher``: run id of the larger run.
+    ``rise_log``: rise of log loss.
+    ``allowed_log``: the rise that seed noise explains.
     """
 
     along: str
@@ -40,9 +43,9 @@ def sizes_in_order(points: FitPoints) -> list[str]:
 
 
 def seed_noise(points: FitPoints) -> tuple[float | None, int]:
-    """Pooled standard deviation of log loss over repeats, and the number of groups.
+    """Pooled standard deviation of log loss over repeats (None without any), and their groups.
 
-    Repeats share recipe, size, params and tokens but not their trunk. None without any.
+    Repeats share recipe, size, params and tokens but not their trunk.
     """
     groups: dict[tuple[str, str, int, int], dict[str, float]] = defaultdict(dict)
     recipes = points.recipe or ("",) * len(points)
@@ -50,7 +53,7 @@ def seed_noise(points: FitPoints) -> tuple[float | None, int]:
         key = recipe, points.size[row], _bin(points.params[row]), _bin(points.tokens[row])
         groups[key][points.cluster[row]] = math.log(points.loss_nats[row])
     repeats = [np.array(list(g.values())) for g in groups.values() if len(g) > 1]
-    # equal to the last bit, it is one run listed twice, not a repeat
+    # losses equal to the last bit are one run listed twice, not a repeat
     repeats = [values for values in repeats if np.ptp(values) > 0]
     if not repeats:
         return None, 0
@@ -65,15 +68,15 @@ def _bin(value: float) -> int:
 def find_rises(points: FitPoints, noise_log: float) -> tuple[list[Rise], int]:
     """Where loss rises beyond noise, and how many neighbours were compared.
 
-    Along tokens: neighbours within a trunk (a size, where no trunks are known). Along params:
-    each run against the next smaller size at the same tokens, whose log loss is interpolated
-    in log tokens between its horizons (never beyond them; a chord lies above the curve, so no
-    rise is made up).
+    Along tokens it compares neighbours within a trunk (within a size, where no trunks are known).
+    Along params it compares each run with the next smaller size at the same tokens, whose log loss
+    is interpolated in log tokens between its horizons, never beyond them; a chord lies above the
+    curve, so interpolation adds no rise.
     """
     allowed = MONOTONE_SIGMAS * math.sqrt(2) * noise_log + 1e-9
     logs, rises, pairs = np.log(points.loss_nats), [], 0
     trunks: dict[str, list[int]] = defaultdict(list)
-    # a table without trunks has one run each: then a size's runs are compared
+    # a table without trunks has one run a trunk: then the runs of a size are compared
     names = points.cluster if points.n_clusters < len(points) else points.size
     for row in np.argsort(points.tokens, kind="stable").tolist():
         trunks[names[row]].append(row)
@@ -84,9 +87,9 @@ def find_rises(points: FitPoints, noise_log: float) -> tuple[list[Rise], int]:
                 rises.append(("tokens", low, high, float(logs[high] - logs[low])))
     members = _rows_by_size(points)
     for small, large in itertools.pairwise(sizes_in_order(points)):
-        found = _against(points, members[small], members[large])
-        pairs += len(found)
-        rises += found
+        compared = _against(points, members[small], members[large])
+        pairs += len(compared)
+        rises += compared
     return [
         Rise(
             along=along,
@@ -116,10 +119,10 @@ def _against(
         np.round(tokens[small], 3), return_inverse=True, return_counts=True
     )
     means = np.bincount(place, losses[small]) / times
-    found = []
+    rises = []
     for row in large:
         if horizons[0] - 1e-3 <= tokens[row] <= horizons[-1] + 1e-3:
             before = float(np.interp(tokens[row], horizons, means))
             nearest = small[int(np.abs(tokens[small] - tokens[row]).argmin())]
-            found.append(("params", nearest, row, float(losses[row]) - before))
-    return found
+            rises.append(("params", nearest, row, float(losses[row]) - before))
+    return rises

@@ -1,11 +1,11 @@
-"""Runs that do not belong: found, listed with the rule's name, left out unless told to keep.
+"""Leaves out the runs that do not belong, and lists each with the name of the rule.
 
-A law describes annealed runs of one recipe on fresh data. ``RULES`` says what breaks that;
-``not_annealed``, ``stopped_early`` and ``grown`` are applied where records become points, and
-``recipes`` where records of several are gathered: none of them is the odd one, so the fit is
-refused (``material``). Rules
-that judge losses (``plateau``, ``spike``) need a law to judge by: a run must lie above two laws,
-each fitted to the runs kept, and when many do the law is what is wrong, so none is left out.
+A law describes annealed runs of one recipe on fresh data; ``RULES`` says what breaks that. The
+rules ``not_annealed``, ``stopped_early`` and ``grown`` apply where records become points. Where
+records of several recipes are gathered no recipe is the odd one, so ``recipes`` refuses the fit
+(``points.dataset``). Rules that judge losses (``plateau``, ``spike``) need a law to judge by: a run
+is odd when it lies above two laws, each fitted to the runs left in. When many runs are odd the laws
+are wrong, and none is left out.
 """
 
 from __future__ import annotations
@@ -19,17 +19,16 @@ from numpy.typing import NDArray
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.fit.approaches.parametric import fit_law
-from scaling_law.fit.laws import load_law
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.spec.recipe import BATCH_FACTOR
 
 # Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
 MAX_EPOCHS = 4.0
-# Above a law by both: robust standard deviations, and log loss.
+# A run is odd when it lies above the law by both: robust standard deviations, and log loss.
 ODD_SIGMAS = 8.0
 ODD_LOG = 0.05
-# More odd runs than this share, and it is the law that does not describe them.
+# With more odd runs than this share, it is the law that does not describe the runs.
 MOST_ODD = 0.1
 _LEAST_POINTS = 10
 _ROUNDS = 3
@@ -46,7 +45,7 @@ RULES = {
     "plateau": f"loss over {100 * ODD_LOG:g}% above the laws, among the smaller budgets",
     "spike": f"loss over {100 * ODD_LOG:g}% above the laws, among the larger budgets",
 }
-"""Name -> what it leaves out."""
+"""The name of each rule -> what it leaves out."""
 
 
 def check_rules(names: Collection[str]) -> None:
@@ -59,9 +58,10 @@ def check_rules(names: Collection[str]) -> None:
 
 
 def screen(points: FitPoints, *, keep: Collection[str] = ()) -> FitPoints:
-    """``points`` without the runs that a rule not in ``keep`` leaves out, each in ``dropped``.
+    """``points`` without the runs that a rule leaves out; these are in ``dropped``.
 
-    Raises ``ConfigError`` for an unknown rule, ``FitError`` when no run is left.
+    ``keep`` names rules that leave no run out. Raises ``ConfigError`` for an unknown rule,
+    ``FitError`` when no run is left.
     """
     check_rules(keep)
     for rule, find in (("duplicates", _duplicates), ("repeats", _repeats), ("batch", _batch)):
@@ -69,16 +69,16 @@ def screen(points: FitPoints, *, keep: Collection[str] = ()) -> FitPoints:
             points = _without(points, find(points))
     if {"plateau", "spike"} <= set(keep):
         return points
-    found = _odd(points)
-    if len(found) > MOST_ODD * len(points):
+    odd = _odd(points)
+    if len(odd) > MOST_ODD * len(points):
         note = (
-            f"{len(found)} of {len(points)} runs lie over {100 * ODD_LOG:g}% above the laws:"
+            f"{len(odd)} of {len(points)} runs lie over {100 * ODD_LOG:g}% above the laws:"
             " the laws do not describe these runs; none was left out for it"
         )
         return dataclasses.replace(points, notes=(*points.notes, note))
     middle = float(np.median(points.flops))
     reasons = {}
-    for row, above in found.items():
+    for row, above in odd.items():
         rule = "plateau" if points.flops[row] <= middle else "spike"
         guess = "still on the early plateau?" if rule == "plateau" else "spike or wrong settings?"
         if rule not in keep:
@@ -92,21 +92,20 @@ def _without(points: FitPoints, reasons: dict[int, str]) -> FitPoints:
     rows = [row for row in range(len(points)) if row not in reasons]
     if not rows:
         raise FitError(f"every run is left out; first: {next(iter(reasons.values()))}")
-    kept = points.take(rows)
     listed = ((points.run_id[row], reason) for row, reason in sorted(reasons.items()))
-    return dataclasses.replace(kept, dropped=(*points.dropped, *listed))
+    return dataclasses.replace(points.take(rows), dropped=(*points.dropped, *listed))
 
 
 def _duplicates(points: FitPoints) -> dict[int, str]:
     seen: dict[tuple[float, float, float], str] = {}
-    found = {}
+    reasons = {}
     for row, name in enumerate(points.run_id):
         key = (points.params[row], points.tokens[row], points.loss_nats[row])
         if key in seen:
-            found[row] = f"duplicates: same params, tokens and loss as {seen[key]}"
+            reasons[row] = f"duplicates: same params, tokens and loss as {seen[key]}"
         else:
             seen[key] = name
-    return found
+    return reasons
 
 
 def _repeats(points: FitPoints) -> dict[int, str]:
@@ -118,7 +117,7 @@ def _repeats(points: FitPoints) -> dict[int, str]:
 
 
 def _batch(points: FitPoints) -> dict[int, str]:
-    """Batches off a plane through the others' logarithms, by least absolute deviations."""
+    """Batches that lie off a plane through the logarithms of all, by least absolute deviations."""
     if points.batch_tokens is None or len(points) < _LEAST_POINTS:
         return {}
     known = np.isfinite(points.batch_tokens)
@@ -134,39 +133,39 @@ def _batch(points: FitPoints) -> dict[int, str]:
         plane = np.linalg.lstsq(design * root[:, None], goal * root, rcond=None)[0]
         weights = 1 / np.maximum(np.abs(goal - design @ plane), 1e-3)
     off = goal - design @ plane
-    found = {}
+    reasons = {}
     for place in np.flatnonzero(np.abs(off) > math.log(BATCH_FACTOR)):
         way = "above" if off[place] > 0 else "below"
         times = math.exp(abs(off[place]))
-        found[int(rows[place])] = (
+        reasons[int(rows[place])] = (
             f"batch: {points.batch_tokens[rows[place]]:.6g} tokens a step, {times:.2g}x {way}"
             " the other runs' trend"
         )
-    return found if len(found) <= MOST_ODD * len(points) else {}
+    return reasons if len(reasons) <= MOST_ODD * len(points) else {}
 
 
 def _odd(points: FitPoints) -> dict[int, float]:
-    """Rows above every judging law, and by how much in log loss; refitted without them."""
-    found: dict[int, float] = {}
+    """Rows above every judging law, refitted without them, and by how much in log loss."""
+    odd: dict[int, float] = {}
     for _ in range(_ROUNDS):
         kept = np.ones(len(points), dtype=bool)
-        kept[list(found)] = False
+        kept[list(odd)] = False
         if kept.sum() < _LEAST_POINTS:
             return {}
         above = np.full(len(points), math.inf)
         for name in _JUDGES:
             above = np.minimum(above, _above(points, kept, name))
             if not (above > 0).any():
-                return found
+                return odd
         fresh = {int(row): float(above[row]) for row in np.flatnonzero(above > 0)}
-        if fresh.keys() <= found.keys():
-            return found
-        found |= fresh
-    return found
+        if fresh.keys() <= odd.keys():
+            return odd
+        odd |= fresh
+    return odd
 
 
 def _above(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.float64]:
-    """Log loss above law ``name`` fitted to the kept rows, [n]; 0 where that is not odd."""
+    """Log loss above law ``name``, fitted to the ``kept`` rows [n]; 0 where that is not odd."""
     none = np.zeros(len(points))
     try:
         fit = fit_law(points.take(kept), name, objective=Objective())
@@ -174,9 +173,8 @@ def _above(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.
         return none
     if not fit.usable:
         return none
-    law = load_law(name)
-    inputs = {v: points.variable(v) for v in law.variables}
-    residual = np.log(points.loss_nats / law.predict(fit.params, inputs))
+    inputs = {variable: points.variable(variable) for variable in fit.law.variables}
+    residual = np.log(points.loss_nats / fit.law.predict(fit.params, inputs))
     middle = float(np.median(residual[kept]))
     sigma = 1.4826 * float(np.median(np.abs(residual[kept] - middle)))
     return np.where(residual > max(ODD_LOG, ODD_SIGMAS * sigma), residual, none)

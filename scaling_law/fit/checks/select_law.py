@@ -1,9 +1,9 @@
-"""Which joint law to forecast with: the one that predicts what it was not shown.
+"""Selects the joint law to forecast with: the one that best predicts runs held out.
 
-In-sample residuals favour the law with more freedom; a forecast needs the one that, fitted to
-the cheaper runs, is right about the dearer ones. Each law is scored on several such rollouts.
-Chinchilla's comes first, for its few parameters and its company; then the coupled laws, with an
-irreducible loss before without, for those are optimistic far away.
+In-sample residuals favour the law with more freedom; a forecast needs the law that, fitted to
+the cheaper runs, is right about the more expensive ones. Each law is scored on several such
+rollouts. Chinchilla's law comes first, because it has few parameters and is widely used; then the
+coupled laws, with an irreducible loss before without: the latter are optimistic far away.
 """
 
 from __future__ import annotations
@@ -13,31 +13,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scaling_law.errors import FitError
 from scaling_law.fit.approaches.parametric import Refitter
-from scaling_law.fit.laws import joint_laws
+from scaling_law.fit.checks.hold_out import (
+    LEAST_HELD_OUT,
+    HoldOuts,
+    Mask,
+    comparing_folds,
+    largest_sizes,
+)
+from scaling_law.fit.laws import joint_laws, load_law
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.solve import Objective
 
 # A law farther down the list must have at most this share of the error: held-out errors of few
 # runs are noisy, and where all are within the noise the simplest is as good.
 CLEARLY_BETTER = 0.8
-# Runs above 1/4 and 1/16 of the largest FLOPs are held out in turn, and the largest sizes.
-FLOPS_CUTS = (4.0, 16.0)
-LEAST_HELD_OUT = 3
-_LEAST_FITTED_SIZES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class LawScore:
-    """``rms_log_residual`` on all points; held-out relative errors of the largest sizes.
+    """How well a joint law predicts held-out runs.
 
-    ``held_out_rms`` and ``held_out_worst`` are fractions of the loss (NaN when the law could
-    not be fitted without the largest sizes); ``mean_residual`` is the signed mean of measured
-    over predicted minus one; ``size_factor`` the largest size over the largest fitted.
-    ``rollout_rms``: the root mean square over all ``n_rollouts``, each counting the same.
+    ``law``: the law's name.
+    ``status``: of the fit to all points.
+    ``rms_log_residual``: root mean square residual of log loss on all points.
+    ``held_out_rms``: root mean square relative error of the largest sizes; NaN where the law could
+        not be fitted without them.
+    ``held_out_worst``: the largest of these errors; NaN likewise.
+    ``mean_residual``: mean of measured / predicted - 1 there, with its sign; NaN likewise.
+    ``size_factor``: the largest size over the largest fitted one.
+    ``rollout_rms``: root mean square error in log loss over all rollouts, each counting the same;
+        NaN where one of them was refused.
+    ``n_rollouts``: number of rollouts that were not refused.
     """
 
     law: str
@@ -54,68 +63,50 @@ class LawScore:
 def score_laws(
     points: FitPoints, objective: Objective
 ) -> tuple[list[LawScore], dict[str, Refitter]]:
-    """Every joint law's fit to all points and its rollouts, and what refits each law."""
-    largest = _largest_sizes(points)
-    cuts = _cuts(points, largest)
+    """The scores of the joint laws, and what refits each of them, by the law's name."""
+    largest = largest_sizes(points, LEAST_HELD_OUT)
+    folds = comparing_folds(points)
     refitters, scores = {}, []
     for name in joint_laws():
         try:
-            refitters[name] = Refitter(points, name, objective)
+            refitters[name] = Refitter(points, load_law(name), objective)
         except FitError:
             continue
-        scores.append(_score(points, refitters[name], largest, cuts))
+        scores.append(_score(points, refitters[name], largest, folds))
     return scores, refitters
 
 
-def _score(
-    points: FitPoints,
-    refit: Refitter,
-    largest: NDArray[np.bool_],
-    cuts: Sequence[NDArray[np.bool_]],
-) -> LawScore:
-    top = refit.residuals(largest) if any(largest is cut for cut in cuts) else np.empty(0)
-    squares = []
-    for cut in cuts:
-        missed = top if cut is largest else refit.residuals(cut)
-        if len(missed):
-            squares.append(float(np.mean(np.log1p(missed) ** 2)))
+def _score(points: FitPoints, refitter: Refitter, largest: Mask, folds: Sequence[Mask]) -> LawScore:
+    hold_outs = HoldOuts(points, refitter.law, refitter=refitter)
+    top, squares = np.empty(0), []
+    for held in folds:
+        predicted = hold_outs.hold_out("", held)
+        residuals = np.array([residual for _, residual in predicted.residuals])
+        if np.array_equal(held, largest):
+            top = residuals
+        if len(residuals):
+            squares.append(float(np.mean(np.log1p(residuals) ** 2)))
     factor = math.nan
     if largest.any() and not largest.all():
         factor = float(points.params[largest].max() / points.params[~largest].max())
     return LawScore(
-        law=refit.law.name,
-        status=refit.whole.status,
-        rms_log_residual=refit.whole.rms_log_residual,
+        law=refitter.law.name,
+        status=refitter.whole.status,
+        rms_log_residual=refitter.whole.rms_log_residual,
         held_out_rms=float(np.sqrt(np.mean(top**2))) if len(top) else math.nan,
         held_out_worst=float(np.abs(top).max()) if len(top) else math.nan,
         mean_residual=float(top.mean()) if len(top) else math.nan,
         size_factor=factor,
-        rollout_rms=math.sqrt(np.mean(squares)) if len(squares) == len(cuts) > 0 else math.nan,
+        rollout_rms=math.sqrt(np.mean(squares)) if len(squares) == len(folds) > 0 else math.nan,
         n_rollouts=len(squares),
     )
 
 
-def _largest_sizes(points: FitPoints) -> NDArray[np.bool_]:
-    """The largest size; where sizes have few runs each, as many as make three runs."""
-    ordered = np.sort(points.params)
-    threshold = min(0.999 * ordered[-1], ordered[-min(LEAST_HELD_OUT, len(ordered))])
-    return np.asarray(points.params >= threshold)
-
-
-def _cuts(points: FitPoints, largest: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-    """Held-out masks that leave enough sizes to fit, the largest sizes first."""
-    sizes = np.round(np.log(points.params), 3)
-    found: list[NDArray[np.bool_]] = []
-    for held in (largest, *(points.flops > points.flops.max() / cut for cut in FLOPS_CUTS)):
-        fitted = len(set(sizes[~held].tolist()))
-        known = any(np.array_equal(held, other) for other in found)
-        if held.any() and fitted > _LEAST_FITTED_SIZES - (held is not largest) and not known:
-            found.append(held)
-    return found
-
-
 def best_law(scores: Sequence[LawScore]) -> str:
-    """The first in ``joint_laws`` that no other beats clearly on the rollouts; "" for none."""
+    """The first of ``joint_laws`` that no other beats clearly on the rollouts.
+
+    Without rollouts the first that converged; "chinchilla" where none did.
+    """
     known = {s.law: s for s in scores if math.isfinite(s.rollout_rms) and s.status == "converged"}
     if not known:
         usable = [s.law for s in scores if s.status == "converged"]

@@ -1,11 +1,11 @@
-"""What ``slaw validate`` prints: every held-out run scored, and the verdict."""
+"""The text of ``slaw validate``: the errors of every hold-out, and the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from scaling_law import text_columns
-from scaling_law.fit.checks.rollout import (
+from scaling_law.fit.checks.hold_out import (
     LEAST_HELD_OUT,
     LEAST_SIZES_HELD_OUT,
     PASS_MEDIAN_FRAC,
@@ -21,7 +21,7 @@ _TITLES = (
     ("leave_trunk_out", "each trunk left out"),
     ("rollout_params", "rollout by params: fit the small, predict the large"),
     ("rollout_tokens", "rollout by tokens: fit the short, predict the long"),
-    ("rollout_flops", "rollout by FLOPs: fit the cheap, predict the dear"),
+    ("rollout_flops", "rollout by FLOPs: fit the cheap, predict the expensive"),
     ("expanding", "expanding window: each block of FLOPs from all before it"),
 )
 _HEAD = ("held out", "fitted", "scored", "FLOPs", "median", "90%", "worst", "mean", "coverage")
@@ -61,7 +61,7 @@ def format_validation(check: Validation, points: FitPoints) -> str:
         f"verdict: {check.verdict}\n"
         f"(a rollout passes with a median error of at most {100 * PASS_MEDIAN_FRAC:g}%, from"
         f" {LEAST_HELD_OUT} runs on, and 90% of the runs within {100 * PASS_P90_FRAC:g}%; trust"
-        " goes as far as the longest that passes with all shorter ones, and no farther, from"
+        " goes as far as the longest rollout that passes with all shorter ones and no farther, from"
         f" {LEAST_HELD_OUT} held-out runs of {LEAST_SIZES_HELD_OUT} sizes on)"
     )
     return "\n".join(lines)

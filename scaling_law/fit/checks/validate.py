@@ -1,8 +1,8 @@
-"""Is the law to be believed? Held-out runs, order and noise, then one plain verdict.
+"""Checks whether a law can be trusted: held-out runs, order and noise, then one plain verdict.
 
-A good fit to its own points proves nothing (R^2 in log-log is high for any falling curve), so
-the law is fitted to some runs and asked for others (``rollout``), and the runs themselves are
-checked for order and seed noise (``order``).
+A good fit to its own points proves nothing (R^2 in log-log is high for any falling curve). So the
+law is fitted to some runs and predicts the others (``hold_out``), and the runs themselves are
+checked for order and seed noise (``monotone``).
 """
 
 from __future__ import annotations
@@ -14,36 +14,47 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.fit.approaches.parametric import Refitter
-from scaling_law.fit.checks.monotone import Rise, find_rises, seed_noise
-from scaling_law.fit.checks.rollout import (
+from scaling_law.fit.checks.hold_out import (
     LEAST_HELD_OUT,
     LEAST_SIZES,
     LEAST_SIZES_HELD_OUT,
     HeldOut,
     HoldOuts,
 )
+from scaling_law.fit.checks.monotone import Rise, find_rises, seed_noise
+from scaling_law.fit.laws import load_law
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import finite_json
 from scaling_law.fit.solver.solve import Objective
 
 # A rollout that extrapolates less than this in FLOPs tests next to nothing.
 LEAST_FACTOR = 1.2
-# Factors of exact FLOPs miss those of 6ND, 2 or 16 say, by less than this share.
+# A factor in exact FLOPs differs from the same factor in 6ND, 2 or 16 say, by less than this share.
 _SAME_FACTOR = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """What speaks for and against the law.
+    """The checks of one law on one set of points.
 
-    ``seed_noise_log`` is the pooled standard deviation of log loss over repeats of the same
-    size and tokens (None without any), from ``seed_groups`` groups. ``leave_size_out``,
-    ``rollout_params`` and ``rollout_flops`` are in order of size or of held-out share;
-    ``leave_trunk_out``, ``rollout_tokens`` and ``expanding`` are there in the long form only.
-    ``influence`` maps each size to the change its absence makes in ``alpha``, ``beta`` and
-    ``a``. ``rises`` are violations of order among ``pairs_compared`` neighbours.
-    ``trust_flops_factor``: how far beyond the largest FLOPs, None for not at all; never more
-    than a held-out rollout of several sizes reached beyond its own fit.
+    ``law``: the law's name.
+    ``verdict``: in one line.
+    ``trust_flops_factor``: how many times beyond the largest FLOPs the law may be trusted, never
+        more than a held-out rollout of several sizes reached beyond its own fit; None: not at all.
+    ``seed_noise_log``: pooled standard deviation of log loss over repeats of one size and tokens;
+        None without any.
+    ``seed_groups``: number of such groups of repeats.
+    ``leave_size_out``: each size held out, in order of size.
+    ``rollout_params``: the largest sizes held out, one, then two, ...
+    ``rollout_flops``: the runs above a cut in FLOPs held out, the highest cut first.
+    ``leave_trunk_out``: each trunk held out; in the long form only.
+    ``rollout_tokens``: the longest horizons held out; in the long form only.
+    ``expanding``: each block of FLOPs from all before it; in the long form only.
+    ``influence``: size -> the change that its absence makes in ``alpha``, ``beta`` and ``a``.
+    ``rises``: losses that rise where they should fall.
+    ``pairs_compared``: number of neighbours compared for them.
+    ``reasons``: check -> why it was not possible.
+    ``notes``: what a reader should know.
     """
 
     law: str
@@ -85,7 +96,9 @@ def validate(
     the coverage of prediction intervals at ``level``. Deterministic. Raises ``ConfigError`` for
     an unknown law.
     """
-    score = HoldOuts(points, law, objective, resamples=resamples, level=level, refitter=refitter)
+    score = HoldOuts(
+        points, load_law(law), objective, resamples=resamples, level=level, refitter=refitter
+    )
     reasons: dict[str, str] = {}
     if len(score.sizes) <= LEAST_SIZES:
         lack = f"{len(score.sizes)} sizes, at least {LEAST_SIZES + 1} needed to hold one out"
@@ -146,9 +159,9 @@ def _exponents(params: dict[str, float]) -> dict[str, float]:
 
 
 def _verdict(rollouts: list[HeldOut], reasons: dict[str, str]) -> tuple[str, float | None]:
-    """One plain line, and how far to trust in FLOPs beyond the largest run.
+    """The verdict in one line, and how far in FLOPs beyond the largest run to trust the law.
 
-    As far as was tested, never farther: that errors stay small beyond it, no run has shown.
+    That is as far as was tested and no farther: no run has shown that errors stay small beyond it.
     """
     scored = [r for r in rollouts if r.p90_abs_error is not None]
     scored = [r for r in scored if r.factors["flops"] >= LEAST_FACTOR]
@@ -178,7 +191,7 @@ def _tells(rollout: HeldOut) -> bool:
 
 
 def _rounded_down(factor: float) -> float:
-    """To two digits, and not up: 15.99 is 16, but 17.9 is 17."""
+    """Rounded down to two digits: 17.9 is 17, but 15.99 is 16."""
     unit = 10.0 ** (math.floor(math.log10(factor)) - 1)
     return float(f"{math.floor(factor / unit * (1 + _SAME_FACTOR)) * unit:.2g}")
 

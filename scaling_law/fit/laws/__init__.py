@@ -5,7 +5,7 @@ Every law here is a power of a sum of power laws,
     L = ( sum_j exp(u_j) )^kappa,    u = intercepts + slopes . log x (+ bend),
 
 whose u_j are linear in the law's internal parameters (intercepts are logarithms of the
-coefficients) but for what a law bends. That gives exact gradients of log L for all at once.
+coefficients) except for the bend. That gives exact gradients of log L for all laws.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ __all__ = ["Law", "Term", "joint_laws", "law_names", "load_law"]
 
 
 def law_names() -> tuple[str, ...]:
-    """Every law's name."""
+    """The names of all laws."""
     return parts.names("law")
 
 
 @functools.cache
 def load_law(name: str) -> Law:
-    """The ``LAW`` of ``laws/<name>.py``; ``name:variable`` is a law of FLOPs on another variable.
+    """The ``LAW`` of ``laws/<name>.py``; ``name:variable`` is a law of FLOPs in another variable.
 
-    Raises ``ConfigError`` naming what there is.
+    Raises ``ConfigError`` naming the laws.
     """
     plain, _, variable = name.partition(":")
     law: Law = parts.load("law", parts.Reference(name=plain))

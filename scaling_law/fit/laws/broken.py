@@ -53,13 +53,13 @@ def _lacking(variables: Variables) -> str:
 
 
 def _to_public(form: dict[str, float]) -> dict[str, float]:
-    kept = {name: form[name] for name in ("E", "b", "c0", "c1", "f")}
-    return kept | {"d": math.exp(min(form["log_d"], 700.0))}
+    same = {name: form[name] for name in ("E", "b", "c0", "c1", "f")}
+    return same | {"d": math.exp(min(form["log_d"], 700.0))}
 
 
 def _from_public(params: dict[str, float]) -> dict[str, float]:
-    kept = {name: params[name] for name in ("E", "b", "c0", "c1", "f")}
-    return kept | {"log_d": math.log(params["d"])}
+    same = {name: params[name] for name in ("E", "b", "c0", "c1", "f")}
+    return same | {"log_d": math.log(params["d"])}
 
 
 LAW = Law(

@@ -1,9 +1,9 @@
 """A law whose size and data terms share one outer power: L = (A N^-alpha + B D^-beta)^gamma.
 
 Kaplan's joint law is the special case beta = 1 (arXiv 2001.08361, equation 1.5); with an
-irreducible loss added it is that of Busbridge 2025 (arXiv 2502.08606). Here the loss falls
-more steeply with tokens the larger the model, which additive terms forbid and which small
-models show. It has no irreducible loss: far beyond the data it is optimistic.
+irreducible loss added it is that of Busbridge 2025 (arXiv 2502.08606). The loss falls more steeply
+with tokens the larger the model is: additive terms forbid that, and small models show it. The law
+has no irreducible loss, so that far beyond the data it is optimistic.
 """
 
 from scaling_law.fit.laws.law import Law, Term

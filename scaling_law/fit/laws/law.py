@@ -36,10 +36,11 @@ def root(value: float, exponent: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """exp(intercept + sum over (variable, sign, exponent) of sign * exponent * log variable).
+    """exp(intercept + sum over slopes of factor * exponent * log variable).
 
-    ``coefficient`` names the parameter exp(intercept); ``slopes`` are (variable, factor,
-    exponent name) with the factor usually -1; an exponent of None stands for the constant 1.
+    ``coefficient``: name of the parameter exp(intercept).
+    ``slopes``: (variable, factor, name of the exponent); the factor is usually -1, and an exponent
+        of None stands for the constant 1.
     """
 
     coefficient: str
@@ -48,9 +49,11 @@ class Term:
 
 @dataclass(frozen=True)
 class Basis:
-    """Where a law is evaluated: the terms' linear part, and logarithms for what bends it.
+    """The points that a law is evaluated at: u = offset + matrix p + bend.
 
-    u = ``offset`` [n, terms] + ``matrix`` [n, terms, parameters without power] p + bend.
+    ``matrix``: [n, terms, parameters without power].
+    ``offset``: [n, terms].
+    ``logs``: logarithms of the variables, for the bend.
     """
 
     matrix: Floats
@@ -60,23 +63,33 @@ class Basis:
 
 @dataclass(frozen=True, kw_only=True)
 class Law:
-    """A loss law L(variables; parameters), nats per token.
+    """A loss law L(variables; parameters), in nats per token.
 
-    ``exponents`` maps each exponent, and each other parameter but the coefficients, to its
-    (low, high) bounds; ``power`` names the outer exponent kappa, if any; ``to_public`` turns
-    {parameter: value} as the terms have them into the published form's parameters (identity
-    unless given). Parameters are ordered: the terms' coefficients, the exponents, the power.
-    ``internal`` vectors hold logarithms of the coefficients relative to the variables' centres,
-    for conditioning; ``uncentre`` corrects what the terms' slopes do not tell.
-    ``bend`` comes with ``bend_slopes``, its exact derivatives, and ``bend_curvature`` where the
-    differences of those would be slow.
-    ``also_needs`` are variables of the bend alone, with the variable whose centre they share;
-    ``grid`` start values that the default (0 to 1) would miss; ``lacking`` says why variables
-    cannot tell the law's parameters. ``surface`` gives the fields of ``fit.surface.Surface``
-    where the terms alone do not show them. ``fitted_on`` says which points ``slaw fit`` fits it
-    to: ``all``, ``repeated`` (all, with repeated data), ``params`` or ``tokens`` (the runs that
-    this alone limits), ``envelope`` (the best for their compute), or "" for only when asked.
-    ``rank`` orders the laws of ``all`` by preference, the smallest first.
+    Parameters are ordered: the terms' coefficients, the exponents, the power. ``internal`` vectors
+    hold logarithms of the coefficients relative to the variables' centres, for conditioning.
+
+    ``name``: what users call it.
+    ``terms``: the terms of the sum.
+    ``exponents``: every exponent, and every other parameter but the coefficients -> (low, high)
+        bounds.
+    ``latex``: the equation.
+    ``source``: paper and equation.
+    ``power``: name of the outer exponent kappa; None: there is none.
+    ``power_bounds``: its (low, high) bounds.
+    ``to_public``: turns {parameter: value} as the terms have them into the published parameters.
+    ``from_public``: the inverse.
+    ``bend``: what is added to the terms' logarithms; None: nothing.
+    ``bend_slopes``: its exact derivatives.
+    ``bend_curvature``: their derivatives, where differences of ``bend_slopes`` would be slow.
+    ``also_needs``: variables of the bend alone -> the variable whose centre they share.
+    ``uncentre``: corrects what the terms' slopes do not say about the centres.
+    ``grid``: start values of a parameter, where the default (0 to 1) would miss them.
+    ``lacking``: says why variables cannot determine the parameters; "": they can.
+    ``surface``: gives the fields of ``fit.surface.Surface``, where the terms do not show them.
+    ``fitted_on``: the points that ``slaw fit`` fits it to: ``all``, ``repeated`` (all, with
+        repeated data), ``params`` or ``tokens`` (the runs that this alone limits), ``envelope``
+        (the best for their compute), or "" for only when asked.
+    ``rank``: place in the order of preference among the laws of ``all``, the lowest first.
     """
 
     name: str
@@ -101,20 +114,23 @@ class Law:
     fitted_on: str = ""
     rank: int = 0
 
+    def __str__(self) -> str:
+        return self.name
+
     @cached_property
     def variables(self) -> tuple[str, ...]:
-        """The variables it needs: of ``params``, ``tokens``, ``flops``, ``tokens_unique``."""
+        """The variables it needs, of ``params``, ``tokens``, ``flops``, ``tokens_unique``."""
         used = [variable for term in self.terms for variable, _, _ in term.slopes]
         return tuple(dict.fromkeys([*used, *self.also_needs]))
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Internal parameters in order, by the names of their terms' form."""
+        """The internal parameters in order, by the names that the terms use."""
         power = (self.power,) if self.power else ()
         return (*(t.coefficient for t in self.terms), *self.exponents, *power)
 
     def on(self, variable: str) -> Law:
-        """This law of FLOPs alone as one of another single variable.
+        """This law of FLOPs alone as a law of another single variable.
 
         Raises ``ValueError`` for a law of anything else.
         """
@@ -148,7 +164,7 @@ class Law:
         )
 
     def centres(self, logs: Variables) -> dict[str, float]:
-        """Mean logarithm of each variable, shared where the law says so."""
+        """Mean logarithm of each variable; ``also_needs`` shares that of another."""
         shared = {name: self.also_needs.get(name, name) for name in self.variables}
         return {name: float(np.mean(logs[of])) for name, of in shared.items()}
 
@@ -218,11 +234,11 @@ class Law:
                 total += pull[:, :, j] @ pairs
             return total.reshape(-1, width, width)
         slopes = self._slopes(internal, basis)
-        found = np.zeros((len(internal), internal.shape[1], internal.shape[1]))
+        curvature = np.zeros((len(internal), internal.shape[1], internal.shape[1]))
         for j in range(pull.shape[2]):
             rows = slopes[:, :, j]
-            found += np.swapaxes(rows * pull[:, :, j, None], 1, 2) @ rows
-        return found + self._bent_curvature(internal, basis.logs, pull)
+            curvature += np.swapaxes(rows * pull[:, :, j, None], 1, 2) @ rows
+        return curvature + self._bent_curvature(internal, basis.logs, pull)
 
     def _bent_curvature(self, internal: Floats, logs: Variables, pull: Floats) -> Floats:
         if self.bend_curvature is not None:
@@ -237,8 +253,8 @@ class Law:
                 slopes = self.bend_slopes(moved, logs)
                 ends.append(np.einsum("rnj,rnjk->rk", pull, slopes))
             columns.append((ends[0] - ends[1]) / (2 * _STEP))
-        found = np.stack(columns, axis=2)
-        return np.asarray(0.5 * (found + np.swapaxes(found, 1, 2)))
+        curvature = np.stack(columns, axis=2)
+        return np.asarray(0.5 * (curvature + np.swapaxes(curvature, 1, 2)))
 
     def predict(self, params: Mapping[str, float], variables: Variables) -> Floats:
         """L [n] in nats per token for parameters in the published form."""
@@ -249,7 +265,7 @@ class Law:
     def internal(self, params: Mapping[str, float]) -> Floats:
         """The uncentred internal vector [k] of parameters in the published form."""
         form = self.from_public(dict(params))
-        with np.errstate(divide="ignore"):  # a coefficient of 0 is a term that is not there
+        with np.errstate(divide="ignore"):  # with a coefficient of 0 the term is missing
             head = [np.log(form[t.coefficient]) for t in self.terms]
         tail = [form[name] for name in self.names[len(self.terms) :]]
         return np.asarray(np.maximum(np.array([*head, *tail]), -1e6))

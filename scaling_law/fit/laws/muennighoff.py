@@ -73,13 +73,13 @@ def _lacking(variables: Variables) -> str:
 
 
 def _to_public(form: dict[str, float]) -> dict[str, float]:
-    kept = {name: form[name] for name in ("E", "A", "B", "alpha", "beta")}
-    return kept | {"R_D": math.exp(form["log_R_D"]), "R_N": math.exp(form["log_R_N"])}
+    same = {name: form[name] for name in ("E", "A", "B", "alpha", "beta")}
+    return same | {"R_D": math.exp(form["log_R_D"]), "R_N": math.exp(form["log_R_N"])}
 
 
 def _from_public(params: dict[str, float]) -> dict[str, float]:
-    kept = {name: params[name] for name in ("E", "A", "B", "alpha", "beta")}
-    return kept | {"log_R_D": math.log(params["R_D"]), "log_R_N": math.log(params["R_N"])}
+    same = {name: params[name] for name in ("E", "A", "B", "alpha", "beta")}
+    return same | {"log_R_D": math.log(params["R_D"]), "log_R_N": math.log(params["R_N"])}
 
 
 LAW = Law(

@@ -1,8 +1,8 @@
 """Chinchilla's law with size and data coupled: L = E + (A N^-alpha + B D^-beta)^k.
 
-Videau 2026, arXiv 2608.07222: k = 1 is Chinchilla's law, E = 0 with beta = 1 Kaplan's joint
-one; measured k below 1 says that growing both helps more than their sum. The outer power
-leaves the split that is best for a budget where the inner sum has it.
+Videau 2026, arXiv 2608.07222: k = 1 is Chinchilla's law, and E = 0 with beta = 1 Kaplan's joint
+law; a measured k below 1 says that growing both helps more than their sum. The outer power
+does not move the compute-optimal split of the inner sum.
 """
 
 import math
@@ -56,11 +56,11 @@ def _bend_curvature(internal: Floats, logs: Variables, pull: Floats) -> Floats:
     gap[:, _ALPHA], gap[:, _BETA], gap[:, _R] = logs["params"], -logs["tokens"], 1.0
     weight = internal[:, _K : _K + 1] * force * share * (1 - share)
     pairs = (gap[:, :, None] * gap[:, None, :]).reshape(len(gap), -1)
-    found = (weight @ pairs).reshape(-1, 6, 6)
+    curvature = (weight @ pairs).reshape(-1, 6, 6)
     cross = (force[:, None, :] @ _slopes_of_total(total, share, logs))[:, 0]
-    found[:, _K] += cross
-    found[:, :, _K] += cross
-    return found
+    curvature[:, _K] += cross
+    curvature[:, :, _K] += cross
+    return curvature
 
 
 def _uncentre(values: dict[str, float], centres: Mapping[str, float]) -> dict[str, float]:
@@ -86,8 +86,8 @@ def _to_public(form: dict[str, float]) -> dict[str, float]:
 
 def _from_public(params: dict[str, float]) -> dict[str, float]:
     size, data = math.log(params["A"]), math.log(params["B"])
-    kept = {name: params[name] for name in ("E", "alpha", "beta", "k")}
-    return kept | {"K": math.exp(params["k"] * (size + data) / 2), "r": data - size}
+    same = {name: params[name] for name in ("E", "alpha", "beta", "k")}
+    return same | {"K": math.exp(params["k"] * (size + data) / 2), "r": data - size}
 
 
 def _surface(params: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Tables as rows of cells: CSV, TSV, JSON, JSONL, parquet, whatever their delimiter or marks."""
+"""Reads tables as rows of cells: CSV, TSV, JSON, JSONL, parquet, with any delimiter or marks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,18 @@ MAX_BYTES = 2 * 10**9
 
 @dataclass(frozen=True)
 class Rows:
-    """Columns of cells, the line of each row, and what reading found to say."""
+    """The cells of a table.
+
+    ``columns``: name -> cells.
+    ``lines``: the line of each row in the file.
+    ``notes``: what was changed in reading.
+    ``twice``: names that several columns have; their cells are not read.
+    """
 
     columns: dict[str, list[Any]]
     lines: Sequence[int]
     notes: tuple[str, ...] = ()
-    twice: frozenset[str] = frozenset()  # names that several columns bear: no cells are kept
+    twice: frozenset[str] = frozenset()
 
 
 def read_rows(path: Path) -> Rows:
@@ -71,7 +77,7 @@ def _read_delimited(path: Path) -> Rows:
     body, lines = [], []
     following = 1
     for cells in reader:
-        # a quoted cell may hold newlines: the row is where it begins
+        # a quoted cell may hold newlines: a row's line is the one where it begins
         line, following = following, reader.line_num + 1
         if not any(cell.strip() for cell in cells):
             continue
@@ -102,26 +108,26 @@ def _undo_decimal_commas(columns: dict[str, list[Any]]) -> tuple[str, ...]:
     return (f"decimal commas read in {', '.join(changed)}",) if changed else ()
 
 
-def _from_objects(path: Path, found: list[tuple[int, Any]]) -> Rows:
-    for line, row in found:
+def _from_objects(path: Path, objects: list[tuple[int, Any]]) -> Rows:
+    for line, row in objects:
         if not isinstance(row, dict):
             kind = type(row).__name__
             raise ConfigError(f"{path}:{line}: a JSON {kind}, expected an object for each run")
-    names = list(dict.fromkeys(str(name) for _, row in found for name in row))
-    columns = {name: [row.get(name) for _, row in found] for name in names}
-    return Rows(columns, [line for line, _ in found])
+    names = list(dict.fromkeys(str(name) for _, row in objects for name in row))
+    columns = {name: [row.get(name) for _, row in objects] for name in names}
+    return Rows(columns, [line for line, _ in objects])
 
 
 def _read_jsonl(path: Path) -> Rows:
-    found = []
+    objects = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
-                found.append((number, json.loads(line)))
+                objects.append((number, json.loads(line)))
             except ValueError as problem:
                 why = json_problem(problem)
                 raise ConfigError(f"{path}:{number}: not JSON ({why})") from None
-    return _from_objects(path, found)
+    return _from_objects(path, objects)
 
 
 def _read_json(path: Path) -> Rows:
@@ -155,7 +161,7 @@ def _read_parquet(path: Path) -> Rows:
 
 
 def _arrow_cells(column: Any) -> list[Any]:
-    """Cells as Python's own; those it has no type for (times in nanoseconds) as text."""
+    """The cells as Python values; those without a Python type (times in nanoseconds) as text."""
     try:
         return list(column.to_pylist())
     except (ValueError, OverflowError):

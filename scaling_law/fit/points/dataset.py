@@ -1,4 +1,4 @@
-"""What is fitted, whatever it came from: points, counted in every way the source allows."""
+"""Gathers what is fitted, from any source: points, under each way of counting parameters."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from scaling_law.spec.run import DataSpec, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
-    """Screened points, and the same runs under each way of counting parameters.
+class FitData:
+    """What laws are fitted to.
 
-    ``counted`` maps a convention to its points (the main one among them); ``repeated`` are the
-    points with runs of more than four epochs left in, None where there are none; ``key``
-    identifies the runs and their losses; ``origin`` names the source.
+    ``points``: the screened points.
+    ``counted``: convention -> the same runs under that way of counting, ``points`` among them.
+    ``repeated``: the points with runs of more than four epochs left in; None: there are none.
+    ``key``: identifies the runs and their losses.
+    ``origin``: names the source.
     """
 
     points: FitPoints
@@ -46,8 +48,8 @@ def from_records(
     keep: Collection[str] = (),
     origin: str = "records",
     folders: Mapping[str, str] | None = None,
-) -> Material:
-    """The annealed runs of one tokenizer and, unless ``recipes`` are kept, of one recipe.
+) -> FitData:
+    """The data of annealed runs of one tokenizer and, unless ``keep`` has ``recipes``, one recipe.
 
     ``folders`` is each run's, by run id, for messages. Raises ``FitError`` when none can be
     fitted.
@@ -62,7 +64,7 @@ def from_records(
         if other != convention:
             again = points_from_records(records, convention=other, flops=flops, keep=keep)
             counted[other] = _same_runs(again, points)
-    return Material(
+    return FitData(
         points=points,
         counted=counted,
         repeated=_repeated(whole, keep),
@@ -73,12 +75,12 @@ def from_records(
 
 def from_points(
     points: FitPoints, *, keep: Collection[str] = (), origin: str = "columns"
-) -> Material:
-    """Points that were given. Raises ``FitError`` when none can be fitted."""
+) -> FitData:
+    """The data of given points. Raises ``FitError`` when none can be fitted."""
     if "recipes" not in keep:
         _refuse_recipes(points, None, [])
     screened = screen(points, keep=keep)
-    return Material(
+    return FitData(
         points=screened,
         counted={points.convention["params"]: screened},
         repeated=_repeated(points, keep),
@@ -87,15 +89,15 @@ def from_points(
     )
 
 
-def gather_material(
+def gather_fit_data(
     sources: Sequence[Path],
     *,
     table: TableSettings | None = None,
     convention: str = "matmul",
     flops: str = "exact",
     keep: Collection[str] = (),
-) -> Material:
-    """One table, or one or several sweeps; of either what ``table.where`` asks for.
+) -> FitData:
+    """The data of one table, or of one or several sweeps; the runs that ``table.where`` selects.
 
     Raises ``ConfigError`` for a source that cannot be read, a folder of several sweeps or a table
     among other sources, ``FitError`` when nothing can be fitted.
@@ -106,15 +108,15 @@ def gather_material(
         refuse_table_settings(origin, table)
         records, folders = gather(sources)
         chosen = chosen_records(records, table.where, origin) if table is not None else records
-        material = from_records(
+        data = from_records(
             chosen, convention=convention, flops=flops, keep=keep, origin=origin, folders=folders
         )
         if table is not None and len(chosen) < len(records):
             note = f"{len(chosen)} of {len(records)} runs chosen by {', '.join(table.where)}"
-            points = material.points
+            points = data.points
             points = dataclasses.replace(points, notes=(note, *points.notes))
-            material = dataclasses.replace(material, points=points)
-        return material
+            data = dataclasses.replace(data, points=points)
+        return data
     if len(sources) > 1:
         raise ConfigError(f"{tables[0]}: a table is fitted alone; give one table, or folders")
     points = read_table(tables[0], table, keep=keep, convention=convention)
@@ -128,24 +130,24 @@ def refuse_table_settings(origin: str, table: TableSettings | None) -> None:
 
 
 def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
-    """Every finished run of the sweeps that ``folders`` name, once each, and its sweep's folder.
+    """The finished runs of the sweeps that ``folders`` name, once each, and each one's folder.
 
     Raises ``ConfigError`` naming a folder without records, or with several sweeps.
     """
-    found: dict[str, RunRecord] = {}
+    records: dict[str, RunRecord] = {}
     places: dict[str, str] = {}
     for folder in folders:
         sweep = only_sweep(folder, "name one, or one by one those to fit together")
         for record in load_records(sweep):
-            found[record.run_id] = record
+            records[record.run_id] = record
             places.setdefault(record.run_id, str(sweep.path))
-    return list(found.values()), places
+    return list(records.values()), places
 
 
 def chosen_records(
     records: Sequence[RunRecord], where: Sequence[str], origin: str
 ) -> list[RunRecord]:
-    """The records whose recipe or spec is as the conditions say."""
+    """The records whose recipe or spec meets the conditions."""
     rows = cells([record.spec for record in records])
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
@@ -154,13 +156,13 @@ def chosen_records(
 
 
 def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
-    """Identifies finished runs and their losses, to know a stored fit from a stale one."""
+    """A key of finished runs and their losses, which tells whether a stored fit is stale."""
     lines = sorted(f"{run_id} {loss!r}" for run_id, loss in runs)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
-    """Losses of different objectives or token alphabets are different quantities: never one fit."""
+    """Raises ``FitError`` for several objectives or tokenizers: their losses do not compare."""
     by = by_options(varying_keys(arms_of([record.spec for record in records])))
     families = loss_families(records)
     if len(families) > 1:
@@ -194,8 +196,11 @@ def _text_name(data: DataSpec | TaskSpec) -> str:
 def _refuse_recipes(
     points: FitPoints, folders: Mapping[str, str] | None, axes: Sequence[str]
 ) -> None:
-    """Losses of two recipes lie on two surfaces: one law through both is of neither, and its
-    residuals are no noise."""
+    """Raises ``FitError`` for several recipes.
+
+    Their losses lie on two surfaces: one law through both describes neither, and its residuals are
+    not noise.
+    """
     if len(set(points.recipe)) < 2:
         return
     places = [folders[run_id] for run_id in points.run_id] if folders else None
@@ -216,7 +221,7 @@ def _refuse_recipes(
 
 
 def _conditions(recipe: str, *, of_table: bool) -> str:
-    if of_table:  # it has the recipe in one column
+    if of_table:  # a table has the recipe in one column
         return f"--where 'recipe={recipe}'"
     return " ".join(f"--where '{condition}'" for condition in recipe.split(", "))
 
@@ -228,7 +233,7 @@ def _same_runs(points: FitPoints, like: FitPoints) -> FitPoints:
 
 
 def _repeated(points: FitPoints, keep: Collection[str]) -> FitPoints | None:
-    """All points where some were seen at least twice: for laws of repeated data."""
+    """All points, for laws of repeated data; None where no data were seen twice."""
     if float((points.tokens / points.tokens_unique).max()) < 2:
         return None
     return screen(points, keep=[*keep, "repeats"])

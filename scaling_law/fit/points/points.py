@@ -1,4 +1,4 @@
-"""From records or arrays to the points a law is fitted on; whatever is left out is listed."""
+"""Turns records or arrays into the points that a law is fitted to, and lists what is left out."""
 
 from __future__ import annotations
 
@@ -27,16 +27,25 @@ VARIABLES = ("params", "tokens", "flops", "tokens_unique")
 
 @dataclass(frozen=True, kw_only=True)
 class FitPoints:
-    """What a law is fitted to, the ends of runs: one row each, all arrays [n].
+    """The ends of runs that a law is fitted to: one row each, all arrays [n].
 
-    ``params``, ``tokens``, ``flops`` as ``convention`` names them; ``loss_nats`` per token;
-    ``loss_sem_nats`` its standard error (NaN where unknown); ``tokens_unique`` the different
-    tokens among ``tokens`` (equal to them where nothing was repeated). ``cluster`` is the trunk
-    a point shares init, data order and weights with; ``size`` groups the trunks of one shape.
-    ``batch_tokens`` per optimiser step, None where not known. ``recipe`` says of each point in
-    what its recipe differs from others' ("" for all of one; empty where not known);
-    ``annealed``: every run is known to have ended with its learning rate decayed.
-    ``dropped`` lists (run_id, reason) of all that was left out.
+    ``params``: parameters, as ``convention`` counts them.
+    ``tokens``: training tokens.
+    ``flops``: training FLOPs, as ``convention`` counts them.
+    ``loss_nats``: validation loss in nats per token.
+    ``loss_sem_nats``: its standard error; NaN where unknown.
+    ``tokens_unique``: the different tokens among ``tokens``.
+    ``run_id``: run ids.
+    ``cluster``: the trunk that a point shares init, data order and weights with.
+    ``size``: groups the trunks of one shape.
+    ``seed``: seeds.
+    ``convention``: what ``params`` and ``flops`` count, and the loss's unit.
+    ``batch_tokens``: tokens an optimiser step; None: not known.
+    ``recipe``: in what each point's recipe differs from others'; "" for all of one, empty where not
+        known.
+    ``annealed``: whether every run is known to have ended with its learning rate decayed.
+    ``dropped``: (run_id, reason) of the runs left out.
+    ``notes``: what a reader should know.
     """
 
     params: Floats
@@ -72,7 +81,7 @@ class FitPoints:
 
     @property
     def called(self) -> str:
-        """What the points are, in words: nobody knows how a stranger's runs ended."""
+        """What the points are, in words: of runs in a table it is not known how they ended."""
         return "annealed points" if self.annealed else "points"
 
     @property
@@ -110,13 +119,12 @@ def points_from_records(
     flops: str = "exact",
     keep: Collection[str] = (),
 ) -> FitPoints:
-    """Annealed endpoints of ``records`` with parameters and FLOPs counted as asked.
+    """The annealed endpoints of ``records``, with parameters and FLOPs counted as asked.
 
-    Runs that never annealed (rule ``not_annealed``, unless in ``keep``), runs that stopped early
-    (``stopped_early``; kept they count with their predicted loss), runs that grew from smaller
-    ones (``grown``), diverged runs, runs without a
-    usable loss and second copies of a run are listed in ``dropped``. Raises
-    ``FitError`` when nothing is left, ``ConfigError`` for an unknown convention.
+    ``dropped`` lists diverged runs, runs without a usable loss, second copies of a run, and, unless
+    ``keep`` names their rule: runs that never annealed (``not_annealed``), runs that stopped early
+    (``stopped_early``, else counted with their predicted loss) and runs that grew from smaller ones
+    (``grown``). Raises ``FitError`` when no run is left, ``ConfigError`` for an unknown convention.
     """
     if convention not in CONVENTIONS or flops not in FLOPS_COUNTS:
         raise ConfigError(
@@ -151,12 +159,12 @@ def points_from_records(
 def _usable(
     records: Iterable[RunRecord], keep: Collection[str]
 ) -> tuple[list[RunRecord], list[tuple[str, str]]]:
-    """Records that are points, in order of size, and (run_id, reason) of the others."""
+    """The records that are points, in order of size, and (run_id, reason) of the others."""
     kept: list[RunRecord] = []
     dropped: list[tuple[str, str]] = []
     seen: set[str] = set()
     for record in sorted(records, key=lambda r: (r.params_non_embedding, r.tokens, r.run_id)):
-        # a second copy is no second measurement: it would narrow every interval
+        # a second copy is not a second measurement: it would narrow every interval
         copied = "listed more than once: counted once" if record.run_id in seen else ""
         seen.add(record.run_id)
         reason = copied or _why_not(record, keep)
@@ -172,7 +180,7 @@ def _usable(
 
 
 def _as_predicted(record: RunRecord) -> RunRecord:
-    """A run that stopped early as the run it was to be, with the loss predicted for it."""
+    """A run that stopped early as it was planned, with the loss predicted for its end."""
     metrics, tokens = record.metrics, record.spec.tokens
     width = metrics["predicted_high_nats"] - metrics["predicted_low_nats"]
     return dataclasses.replace(
@@ -186,7 +194,7 @@ def _as_predicted(record: RunRecord) -> RunRecord:
 
 
 def _why_not(record: RunRecord, keep: Collection[str]) -> str:
-    """Why a record is no point of a law; "" when it is."""
+    """Why a record is not a point of a law; "" when it is one."""
     if record.status == "diverged":
         return f"diverged: {record.message or 'non-finite loss or gradient'}"
     if record.status == "stopped_early":
@@ -207,18 +215,19 @@ def _why_not(record: RunRecord, keep: Collection[str]) -> str:
 
 
 def listed(dropped: Sequence[tuple[str, str]]) -> str:
-    """Reasons and how many runs each left out, on one line."""
+    """The reasons, with the number of runs that each left out, in one line."""
     counted = Counter(reason.split(":")[0] for _, reason in dropped)
     return ", ".join(f"{reason} ({times})" for reason, times in counted.items())
 
 
 def _trunks(records: Sequence[RunRecord], differing: Sequence[str]) -> list[str]:
-    """Runs of one shape, seed, corpus and recipe share init and data order, whatever their
-    horizons; a grown one shares the weights of what it grew from.
+    """The name of each run's trunk.
 
-    By these and not by ``branch``: the same trunk under another set of horizons has another run
-    id. Under another recipe (``differing``) a seed's noise is another draw: between two learning
-    rates, losses of one seed differ by as much as those of two.
+    Runs of one shape, seed, corpus and recipe share init and data order at any horizon; a grown run
+    shares the weights that it grew from. ``branch`` does not decide, because the same trunk under
+    another set of horizons has another run id. Under another recipe (``differing``) a seed's noise
+    is another draw: between two learning rates, losses of one seed differ by as much as those of
+    two seeds.
     """
     shared = len({r.corpus_fingerprint for r in records}) == 1
     names = []
@@ -271,7 +280,7 @@ def points_from_arrays(
     cluster: Sequence[str] | None = None,
     convention: str = "as given",
 ) -> FitPoints:
-    """Points from columns of one length; FLOPs default to 6 * params * tokens.
+    """The points of columns of one length; FLOPs default to 6 * params * tokens.
 
     Without ``cluster`` every row counts as independent. Raises ``FitError`` naming the first
     row that is not positive and finite, or columns of different lengths.

@@ -1,9 +1,9 @@
-"""Anybody's table of runs -> points: CSV, TSV, JSON, JSONL, parquet; nothing guessed silently.
+"""Turns a table of runs into points: CSV, TSV, JSON, JSONL, parquet; it guesses nothing silently.
 
 A role (params, tokens, loss, ...) is read from the column of that name, or from the one that
-``--columns`` names; a report's ``runs.csv`` is known by its columns (``exported``). What the
-numbers count is stated by the user or said to be unstated. A row that cannot be used is listed
-with its line and reason.
+``--columns`` names. The user states what the numbers count, or the points say that it is not
+stated. A row that cannot be used is listed with its line and the reason. ``tables/runs.csv`` of a
+report is recognised by its columns, and read as the folder that it was written from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 
 from scaling_law.errors import ConfigError, one_line, quoted
-from scaling_law.fit.points import exported
 from scaling_law.fit.points.cells import ROLES, Rows, read_rows
 from scaling_law.fit.points.points import FitPoints, Floats
 from scaling_law.units import format_count, parse_count
@@ -41,13 +40,26 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 _SIGN = re.compile("!=|<=|>=|=|<|>")
 _SHOWN = 12
+# A table with all these columns is a report's; and what its columns are, by role.
+_EXPORTED = frozenset(
+    ("run_id", "kind", "status", "params_matmul", "tokens", "val_loss_nats", "trunk", "fitted",
+     "left_out")
+)  # fmt: skip
+_EXPORTED_ROLES = {
+    "tokens": "tokens", "loss": "val_loss_nats", "flops": "flops_exact",
+    "sem": "val_loss_sem_nats", "unique_tokens": "tokens_unique", "batch": "batch_tokens",
+}  # fmt: skip
+_PARAMS = "params_"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableSettings:
-    """``columns`` maps roles to column names ("" ignores a column of the role's own name);
-    ``params_are`` what the parameters count ("" not stated); ``loss_unit`` nats or bits per
-    token, or bits per byte; ``where`` conditions on columns, as ``epochs<=4``.
+    """How to read a table.
+
+    ``columns``: role -> name of its column; "" ignores a column of the role's own name.
+    ``params_are``: what the parameters count, one of ``PARAMS_ARE``; "": not stated.
+    ``loss_unit``: the unit of the losses, one of ``LOSS_UNITS``.
+    ``where``: conditions on columns, as ``epochs<=4``.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -73,17 +85,17 @@ def _check_role(role: str) -> None:
 
 def parse_columns(text: str) -> dict[str, str]:
     """``"params=N,tokens=D,loss=val_loss"`` -> {role: column}. Raises ``ConfigError``."""
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for part in text.split(","):
         role, equals, column = part.partition("=")
         role = role.strip()
         if not equals:
             raise ConfigError(f"columns: {part.strip()!r}: expected ROLE=COLUMN, as params=N")
         _check_role(role)
-        if role in found:
+        if role in columns:
             raise ConfigError(f"columns: {role} is given twice")
-        found[role] = column.strip()
-    return found
+        columns[role] = column.strip()
+    return columns
 
 
 def read_table(
@@ -93,9 +105,9 @@ def read_table(
     keep: Collection[str] = (),
     convention: str = "matmul",
 ) -> FitPoints:
-    """Points of a table of runs, one row each; what cannot be used is in ``dropped``.
+    """The points of a table of runs, one row each; unusable rows are in ``dropped``.
 
-    Of a report's ``runs.csv``: ``keep`` names rules that leave no run out, ``convention`` the
+    For a report's ``runs.csv``, ``keep`` names rules that leave no run out and ``convention`` the
     parameters that count. Raises ``ConfigError``, naming file and line, for a table that cannot
     be read or has fewer than two usable rows.
     """
@@ -103,14 +115,14 @@ def read_table(
         rows = read_rows(path)
         return _known_points(rows, settings or TableSettings(), str(path), keep, convention)
     except ConfigError as problem:
-        # paths, headers and cells are quoted in the message: a newline in one would break the line
+        # the message quotes paths, headers and cells: a newline in one would break the line
         raise ConfigError(one_line(str(problem))) from None
 
 
 def points_from_columns(
     columns: Mapping[str, Iterable[Any]], settings: TableSettings, *, origin: str
 ) -> FitPoints:
-    """The same from columns in memory, all of one length."""
+    """The points of columns in memory, all of one length."""
     plain = {str(name): list(values) for name, values in columns.items()}
     counts = {name: len(values) for name, values in plain.items()}
     if len(set(counts.values())) > 1:
@@ -130,17 +142,17 @@ def _known_points(
     keep: Collection[str] = (),
     convention: str = "matmul",
 ) -> FitPoints:
-    """The points; of a report's own table by its columns, without the runs it left out."""
-    if not exported.is_exported(rows):
+    """The points of a table; of a report's table without the runs that the report left out."""
+    if not rows.columns.keys() >= _EXPORTED:
         return _points(rows, settings, origin)
-    rows = exported.with_trunks(rows)
-    columns, count = exported.columns_of(rows, settings.columns, settings.params_are, convention)
+    rows = _with_trunks(rows)
+    columns, count = _exported_columns(rows, settings.columns, settings.params_are, convention)
     settings = dataclasses.replace(settings, columns=columns, params_are=count)
     rows, notes = _filtered(rows, settings, origin)
     settings = dataclasses.replace(settings, where=())
-    points = _points(rows, settings, origin, exported.why_left_out(rows, keep))
+    points = _points(rows, settings, origin, _why_left_out(rows, keep))
     ids = _run_ids(_roles(rows, settings, origin).get("run_id"), rows.lines)
-    recipes = dict(zip(ids, exported.recipe_of(rows), strict=True))
+    recipes = dict(zip(ids, _cells(rows, "recipe"), strict=True))
     counted = dict(points.convention)
     if columns.get("flops") == "flops_exact":
         counted["flops"] = "exact"
@@ -153,10 +165,82 @@ def _known_points(
     )
 
 
+def _with_trunks(rows: Rows) -> Rows:
+    """A report's rows with a column ``cluster`` for their trunks.
+
+    As in a folder, runs of one size, seed and text share a trunk under any set of horizons.
+    """
+    rows = _in_folder_order(rows)
+    texts = _cells(rows, "corpus_fingerprint")
+    shared = len(set(texts)) == 1
+    columns = (_cells(rows, name) for name in ("size", "seed", "recipe"))
+    names = [
+        f"{size} seed {seed}" + ("" if shared else f" {text[:6]}") + (f" {how}" if how else "")
+        for size, seed, how, text in zip(*columns, texts, strict=True)
+    ]
+    return dataclasses.replace(rows, columns={**rows.columns, "cluster": names})
+
+
+def _in_folder_order(rows: Rows) -> Rows:
+    """A report's rows in the order of a folder's points.
+
+    The draws of a bootstrap then fall on the same runs.
+    """
+    names = ("params_non_embedding", "tokens", "run_id")
+    cells = zip(*(_cells(rows, name) for name in names), strict=True)
+    try:
+        keys = [(float(params), float(tokens), run_id) for params, tokens, run_id in cells]
+    except ValueError:  # the cell is named where the numbers are read
+        return rows
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    columns = {name: [column[i] for i in order] for name, column in rows.columns.items()}
+    return dataclasses.replace(rows, columns=columns, lines=[rows.lines[i] for i in order])
+
+
+def _exported_columns(
+    rows: Rows, given: Mapping[str, str], params_are: str, convention: str
+) -> tuple[dict[str, str], str]:
+    """Role -> column of a report's table, and what its parameters count.
+
+    The columns ``given`` come first. The count is the stated one, else the one that the parameters'
+    column names, else ``convention``.
+    """
+    params = given.get("params", "")
+    named = params.removeprefix(_PARAMS) if params.startswith(_PARAMS) else ""
+    count = params_are or named or convention
+    own = {role: name for role, name in _EXPORTED_ROLES.items() if name in rows.columns}
+    return {**own, "params": f"{_PARAMS}{count}", **given}, count
+
+
+def _why_left_out(rows: Rows, keep: Collection[str]) -> list[str]:
+    """Why the report leaves each run out; "" for a run that is a point of the law."""
+    columns = (_cells(rows, name) for name in ("left_out", "status", "kind"))
+    return [
+        _why_no_point(left, status, kind, keep) for left, status, kind in zip(*columns, strict=True)
+    ]
+
+
+def _why_no_point(left: str, status: str, kind: str, keep: Collection[str]) -> str:
+    if left:
+        return "" if left.partition(":")[0] in keep else left
+    # where nothing could be fitted the report gives no reason
+    if status == "diverged":
+        return "diverged"
+    if kind == "trunk" and "not_annealed" not in keep:
+        return "not_annealed: a trunk (its branches are the points)"
+    return ""
+
+
+def _cells(rows: Rows, name: str) -> list[str]:
+    """A report's column as text; empty cells where it has no such column."""
+    cells: Sequence[Any] = rows.columns.get(name) or [""] * len(rows.lines)
+    return [_text(cell) for cell in cells]
+
+
 def _points(
     rows: Rows, settings: TableSettings, origin: str, known: Sequence[str] = ()
 ) -> FitPoints:
-    """``known`` are reasons against the rows, before any is looked at."""
+    """``known``: a reason against each row, or "", before any row is read."""
     rows, notes = _filtered(rows, settings, origin)
     columns = _roles(rows, settings, origin)
     count = len(rows.lines)
@@ -195,16 +279,15 @@ def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, t
     if len(index) == len(rows.lines):
         return rows, ()
     columns = {name: [cells[i] for i in index] for name, cells in rows.columns.items()}
-    note = f"{len(index)} of {len(rows.lines)} rows kept by {', '.join(settings.where)}"
-    kept = Rows(columns, [rows.lines[i] for i in index], rows.notes, rows.twice)
-    return kept, (note,)
+    note = f"{len(index)} of {len(rows.lines)} rows chosen by {', '.join(settings.where)}"
+    return Rows(columns, [rows.lines[i] for i in index], rows.notes, rows.twice), (note,)
 
 
 def chosen_rows(rows: Rows, where: Sequence[str], origin: str, called: str) -> list[int]:
     """Numbers of the rows that meet every condition, as ``epochs<=4``.
 
-    Raises ``ConfigError`` for one that cannot be read or a column that is not there, and where
-    no row (``called`` so, or a run) is left.
+    Raises ``ConfigError`` for a condition that cannot be read, for a missing column, and where no
+    row is left. ``called``: what a message calls a row.
     """
     keep = np.ones(len(rows.lines), dtype=bool)
     for condition in where:
@@ -221,7 +304,7 @@ def chosen_rows(rows: Rows, where: Sequence[str], origin: str, called: str) -> l
 
 
 def _parts(match: re.Match[str]) -> tuple[str, str, str]:
-    """What stands before a match, the match and what stands after it."""
+    """The text before a match, the match, and the text after it."""
     return match.string[: match.start()], match[0], match.string[match.end() :]
 
 
@@ -235,9 +318,9 @@ def _check_column(name: str, rows: Rows, place: str) -> None:
 def _holds(cell: Any, sign: str, value: str) -> bool:
     number, text = _number(value, False), _text(cell)
     if number is not None:
-        found = float(cell) if isinstance(cell, bool) else _number(cell, False)
-        if found is not None:
-            return _COMPARE[sign](found, number)
+        known = float(cell) if isinstance(cell, bool) else _number(cell, False)
+        if known is not None:
+            return _COMPARE[sign](known, number)
     # an empty cell is neither below nor above: as text it would come before every number
     if sign not in ("=", "!=") and (number is not None or not text):
         return False
@@ -245,34 +328,34 @@ def _holds(cell: Any, sign: str, value: str) -> bool:
 
 
 def _text(cell: Any) -> str:
-    """The cell as text, "" where there is none."""
+    """The cell as text; "" for a missing one."""
     missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
     return "" if missing else str(cell).strip()
 
 
 def _roles(rows: Rows, settings: TableSettings, origin: str) -> dict[str, list[Any]]:
-    """{role: cells}, by the settings' names or the roles' own."""
+    """{role: cells}, from the columns that the settings name or those of the role's own name."""
     named: dict[str, list[str]] = {}
     for name in (*rows.columns, *rows.twice, *rows.twice):
         named.setdefault(name.strip().lower(), []).append(name)
     lowered = {low: names[0] for low, names in named.items()}
-    found = {}
+    cells = {}
     for role in ROLES:
         if role in settings.columns:
             name = settings.columns[role]
             if not name:
                 continue
             _check_column(name, rows, origin)
-            found[role] = rows.columns[name]
+            cells[role] = rows.columns[name]
         elif len(named.get(role, ())) > 1:
             raise ConfigError(
                 f"{origin}: column {role} is there twice ({', '.join(named[role])}); name one of"
                 f" its own with --columns {role}=..."
             )
         elif role in lowered:
-            found[role] = rows.columns[lowered[role]]
-    missing = [role for role in ("params", "tokens", "loss") if role not in found]
-    if missing and not ("flops" in found and missing in (["params"], ["tokens"])):
+            cells[role] = rows.columns[lowered[role]]
+    missing = [role for role in ("params", "tokens", "loss") if role not in cells]
+    if missing and not ("flops" in cells and missing in (["params"], ["tokens"])):
         guesses = {
             role: next((lowered[a] for a in aliases if a in lowered), "...")
             for role, aliases in _ALIASES.items()
@@ -283,7 +366,7 @@ def _roles(rows: Rows, settings: TableSettings, origin: str) -> dict[str, list[A
             f"{origin}: no column {', '.join(missing)}; {_listed(rows.columns)}; name them with "
             f"--columns {line}"
         )
-    return found
+    return cells
 
 
 def _listed(columns: Mapping[str, object]) -> str:
@@ -296,28 +379,28 @@ def _run_ids(cells: list[Any] | None, lines: Sequence[int]) -> list[str]:
     plain = [f"row {line}" for line in lines]
     if cells is None:
         return plain
-    # printed later, perhaps to a terminal
+    # one line each: they may be printed to a terminal
     names = [one_line(_text(cell)) or own for cell, own in zip(cells, plain, strict=True)]
     times = Counter(names)
     ids = [n if times[n] == 1 else f"{n} ({own})" for n, own in zip(names, plain, strict=True)]
-    if len(set(ids)) < len(ids):  # a name ends in another's row already
+    if len(set(ids)) < len(ids):  # a name already ends in the number of another row
         ids = [f"{name} ({own})" for name, own in zip(names, plain, strict=True)]
     return ids
 
 
 def _numbers(role: str, cells: Sequence[Any], reasons: list[str], needed: bool) -> Floats:
-    """The cells as numbers above 0; NaN where not, with the row's reason."""
-    found = np.full(len(cells), math.nan)
+    """The cells as numbers above 0; NaN for the others, whose row gets a reason."""
+    numbers = np.full(len(cells), math.nan)
     for row, cell in enumerate(cells):
         value = _number(cell, role in _COUNTS)
         if value is not None and math.isfinite(value) and value > 0:
-            found[row] = value
+            numbers[row] = value
         elif needed and not reasons[row]:
             shown = (cell.strip() or "empty") if isinstance(cell, str) else repr(cell)
             reasons[row] = f"{role} is {one_line(f'{shown!s:.40}')}, expected a number above 0"
             if role == "flops" and value is not None and value < 0:
                 reasons[row] += " (an overflow? --columns flops= ignores the column)"
-    return found
+    return numbers
 
 
 def _number(cell: Any, count: bool) -> float | None:
@@ -342,7 +425,7 @@ def _refuse_text(
     rows: Rows,
     origin: str,
 ) -> None:
-    """A column that is mostly no numbers is the wrong column, not a table of bad rows."""
+    """Raises ``ConfigError`` for a column of mostly text: it is the wrong column."""
     bad = np.flatnonzero(~np.isfinite(numbers))
     text = [i for i in bad.tolist() if _number(cells[i], role in _COUNTS) is None]
     if len(text) > len(numbers) / 2:
@@ -400,7 +483,7 @@ def _assemble(
         loss_sem_nats=sem,
         tokens_unique=unique,
         run_id=names,
-        # a row without a trunk's name is its own: the nameless are not one trunk
+        # a row without a trunk's name is its own trunk: rows without one do not share it
         cluster=text("cluster", names),
         size=text("size", [format_count(count) for count in params]),
         seed=_seeds(text("seed", [""] * len(index))) if "seed" in columns else (0,) * len(index),
@@ -415,7 +498,7 @@ def _assemble(
 
 
 def _stated(columns: Mapping[str, list[Any]], settings: TableSettings) -> list[str]:
-    """What was assumed or converted, said."""
+    """What was assumed or converted, in words."""
     stated = []
     if not settings.params_are:
         stated.append(

@@ -8,7 +8,7 @@ from typing import Any
 
 from scaling_law.errors import FitError
 from scaling_law.fit.arms import ArmRuns
-from scaling_law.fit.recipes.compare_recipes import Versus, compare_sweeps
+from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class ArmComparison:
     """
 
     arm: ArmRuns
-    versus: Versus | None = None
+    versus: RecipeComparison | None = None
     why_not: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Two sweeps of one grid under two recipes: differences of loss, and what compute they save.
+"""Compares two recipes by two sweeps of one grid: differences of loss, and the compute saved.
 
 Runs are matched by size, tokens and seed. A matched pair of trunks is one draw: its branches
-share init, data order and weights, and where both recipes use one seed the pair shares the data
-order too. So every interval is over pairs of trunks, never over runs.
+share init, data order and weights, and where both recipes use one seed the pair also shares the
+data order. So every interval is over pairs of trunks, never over runs.
 """
 
 from __future__ import annotations
@@ -31,12 +31,18 @@ BITS = "bits per byte"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """Mean of log(loss of B / loss of A) over pairs of trunks, each its branches' mean.
+class LossDifference:
+    """The mean of log(loss of B / loss of A) over G pairs of trunks, each the mean of its branches.
 
-    Interval by Student's t over the G pairs of trunks, G - 1 degrees of freedom; None for one.
-    ``noise_log``: pooled standard deviation of the paired log ratio between seeds of one size
-    and horizon, None without repeats; ``seed_noise_log`` that of log loss in A and in B.
+    ``mean_log``: the mean.
+    ``low_log``: lower end of its interval by Student's t(G - 1); None for one pair.
+    ``high_log``: upper end; None likewise.
+    ``trunks``: number of pairs of trunks.
+    ``pairs``: number of pairs of runs.
+    ``noise_log``: pooled standard deviation of the paired log ratio between seeds of one size and
+        horizon; None without repeats.
+    ``seed_noise_log``: standard deviation of log loss between seeds, in A and in B; None without
+        repeats.
     """
 
     mean_log: float
@@ -49,11 +55,23 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Versus:
-    """Recipe B against recipe A; ``unit`` is the losses'. ``differs`` maps what the recipes do
-    not share to its values in A and B; ``flops_ratio`` is B's exact FLOPs per parameter and
-    token over A's. ``left_out``: the runs of A and of B that the fit's rules leave out, with the
-    reason; trunks, which are never points, are not among them.
+class RecipeComparison:
+    """Recipe B against recipe A.
+
+    ``names``: of A and of B.
+    ``unit``: of the losses.
+    ``level``: confidence level of the intervals.
+    ``convention``: which parameters count.
+    ``pairs``: the matched runs.
+    ``unmatched``: run ids of A and of B without a partner.
+    ``left_out``: (run_id, reason) of the runs of A and of B that the fit's rules leave out; without
+        trunks, which are never points.
+    ``differs``: what the recipes do not share -> its values in A and in B.
+    ``flops_ratio``: exact FLOPs per parameter and token of B over those of A.
+    ``difference``: the difference of loss.
+    ``multiplier``: the compute saved; None: not determined.
+    ``why_no_multiplier``: why it is not.
+    ``notes``: what a reader should know.
     """
 
     names: tuple[str, str]
@@ -65,7 +83,7 @@ class Versus:
     left_out: tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
     differs: dict[str, tuple[str, str]]
     flops_ratio: float
-    difference: Difference
+    difference: LossDifference
     multiplier: Multiplier | None
     why_no_multiplier: str
     notes: tuple[str, ...]
@@ -85,7 +103,7 @@ def compare_sweeps(
     level: float = 0.9,
     resamples: int = 1000,
     seed: int = 0,
-) -> Versus:
+) -> RecipeComparison:
     """Compare recipe B (``second``) with recipe A (``first``) on the grid they share.
 
     Raises ``FitError`` when the sweeps share no size, tokens and seed, when their losses are of
@@ -110,7 +128,7 @@ def compare_sweeps(
         multiplier = fit_multiplier(pairs, level=level, resamples=resamples, seed=seed)
     except FitError as problem:
         why = str(problem)
-    return Versus(
+    return RecipeComparison(
         names=names,
         unit=unit,
         level=level,
@@ -138,7 +156,7 @@ def _left_out(side: FitPoints, by_id: Mapping[str, RunRecord]) -> tuple[tuple[st
 def _unit(
     first: Sequence[RunRecord], second: Sequence[RunRecord], names: tuple[str, str]
 ) -> tuple[str, list[str]]:
-    """The unit in which the losses compare, and what to say of it."""
+    """The unit in which the losses compare, and notes about it."""
     families = [loss_families(records) for records in (first, second)]
     if families[0] != families[1] or len(families[0]) > 1:
         objectives = "; ".join(
@@ -246,29 +264,29 @@ def _flops_ratio(matched: Sequence[tuple[RunRecord, RunRecord]], convention: str
 
 
 def _differs(matched: Sequence[tuple[RunRecord, RunRecord]]) -> dict[str, tuple[str, str]]:
-    """What the recipes do not share, key by key of the spec; ranges where it varies by run."""
-    found: dict[str, tuple[list[Any], list[Any]]] = {}
+    """The keys of the spec that the recipes do not share, with values, or ranges over the runs."""
+    values: dict[str, tuple[list[Any], list[Any]]] = {}
     for a, b in matched:
         ours, theirs = _flat(to_json(a.spec)), _flat(to_json(b.spec))
         for key in dict.fromkeys([*ours, *theirs]):
             if ours.get(key) != theirs.get(key):
-                found.setdefault(key, ([], []))
-        for key, (left, right) in found.items():
+                values.setdefault(key, ([], []))
+        for key, (left, right) in values.items():
             left.append(ours.get(key))
             right.append(theirs.get(key))
-    return {key: (_span(left), _span(right)) for key, (left, right) in found.items()}
+    return {key: (_span(left), _span(right)) for key, (left, right) in values.items()}
 
 
 def _flat(value: Any, head: str = "") -> dict[str, Any]:
     if not isinstance(value, dict):
         return {head: value}
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, one in value.items():
         name = f"{head}.{key}" if head else key
         if name in ("label", "tags", "seed", "branch", "early_stop"):
             continue
-        found |= _flat(one, name)
-    return found
+        flat |= _flat(one, name)
+    return flat
 
 
 def _span(values: Sequence[Any]) -> str:
@@ -280,7 +298,7 @@ def _span(values: Sequence[Any]) -> str:
     return ", ".join(dict.fromkeys(words))
 
 
-def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float) -> Difference:
+def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float) -> LossDifference:
     trunks: dict[str, list[float]] = defaultdict(list)
     repeats: dict[tuple[str, int], list[float]] = defaultdict(list)
     for pair in pairs:
@@ -295,7 +313,7 @@ def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float)
     several = [np.array(values) for values in repeats.values() if len(values) > 1]
     free = sum(len(values) - 1 for values in several)
     squares = sum(float(((v - v.mean()) ** 2).sum()) for v in several)
-    return Difference(
+    return LossDifference(
         mean_log=mean,
         low_log=low,
         high_log=high,

@@ -1,7 +1,7 @@
 """The compute multiplier of two recipes from their matched runs, with intervals and a test.
 
 ``multiplier`` has the algebra. Only matched runs are fitted, so that where a law misses the
-surface it misses both recipes alike; what is resampled are pairs of trunks.
+surface it misses both recipes alike. The bootstrap resamples pairs of trunks.
 """
 
 from __future__ import annotations
@@ -35,8 +35,14 @@ _FRONTIER_STEPS = 40
 class Pair:
     """A run of A and the run of B of the same size, tokens and seed.
 
-    ``cluster`` is the pair of trunks; losses are in the comparison's unit; ``log_ratio`` is
-    log(loss of B / loss of A), negative where B is better.
+    ``size``: name of the size.
+    ``seed``: the seed.
+    ``cluster``: the pair of trunks.
+    ``tokens``: training tokens.
+    ``params``: parameters of A's run and of B's.
+    ``run_ids``: their run ids.
+    ``losses``: their losses, in the comparison's unit.
+    ``log_ratio``: log(loss of B / loss of A), negative where B is better.
     """
 
     size: str
@@ -51,7 +57,13 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class AtLoss:
-    """B's least compute over A's for one loss, by laws with slopes of their own."""
+    """B's least compute over A's at one loss, by laws with slopes of their own.
+
+    ``loss``: the loss, in the comparison's unit.
+    ``value``: the ratio.
+    ``low``: lower end of its interval.
+    ``high``: upper end.
+    """
 
     loss: float
     value: float
@@ -61,16 +73,25 @@ class AtLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class Multiplier:
-    """B reaches A's loss with ``value`` times the compute (6 params tokens), see ``multiplier``.
+    """How much compute (6 params tokens) B needs for A's loss, as a multiple; see ``multiplier``.
 
-    From ``law``, one shape for both, fitted to the matched runs; ``low`` to ``high`` by
-    resampling pairs of trunks (``method``), None for fewer than 3. It holds over
-    ``loss_range``, where both recipes have runs. ``ends``: the same at both ends of that range
-    when each recipe has its own slopes; ``changes`` whether they differ beyond their interval
-    (``trend`` is the interval of value at the lowest loss / value at the highest), None where
-    that could not be told. ``others``: the value by other laws. ``gains`` are u and v, what a
-    parameter and a token are worth under B. ``frontier_losses`` of A and B at
-    ``frontier_flops`` are the shared law's, or where it changes those of slopes of their own.
+    ``law``: name of the law, of one shape for both, that is fitted to the matched runs.
+    ``value``: the multiplier.
+    ``low``: lower end of its interval, by resampling pairs of trunks; None for fewer than 3.
+    ``high``: upper end; None likewise.
+    ``method``: how the interval was made, in words.
+    ``loss_range``: (low, high) losses where both recipes have runs; the multiplier holds there.
+    ``gains``: u and v, what a parameter and a token are worth under B.
+    ``rms_log_residual``: root mean square residual of log loss.
+    ``others``: law -> the multiplier by it.
+    ``ends``: the multiplier at both ends of the range, when each recipe has its own slopes.
+    ``trend``: interval of the value at the lowest loss / the value at the highest; None where the
+        runs cannot tell.
+    ``changes``: whether the two differ beyond that interval; None likewise.
+    ``frontier_flops``: budgets in FLOPs.
+    ``frontier_losses``: the least losses of A and of B at these budgets, by the shared law, or
+        where ``changes`` by the laws with slopes of their own.
+    ``notes``: what a reader should know.
     """
 
     law: str
@@ -92,7 +113,15 @@ class Multiplier:
 
 @dataclass(frozen=True)
 class _Joint:
-    """A widened law on the matched runs: its problem, optimum and public form."""
+    """A widened law fitted to the matched runs.
+
+    ``name``: the law's name.
+    ``problem``: the problem.
+    ``optimum``: its internal vector.
+    ``form``: its parameters by name.
+    ``rms``: root mean square residual of log loss.
+    ``converged``: whether the fit may be used.
+    """
 
     name: str
     problem: Problem
@@ -107,7 +136,7 @@ def fit_multiplier(
 ) -> Multiplier:
     """The compute multiplier from matched pairs.
 
-    Raises ``FitError`` for too few of them, or recipes that share no losses.
+    Raises ``FitError`` for too few pairs, or recipes that share no losses.
     """
     points, second = _joint_points(pairs)
     range_ = _loss_range(pairs)
@@ -115,7 +144,7 @@ def fit_multiplier(
     good = [fit for fit in fits if fit.converged]
     if not good:
         raise FitError("no law with a shape that both recipes share converges on their runs")
-    best = min(good, key=lambda fit: fit.rms)  # as many parameters each
+    best = min(good, key=lambda fit: fit.rms)  # the laws have as many parameters
     centre, notes, method = shared_log_multiplier(best.form), [], "no interval"
     low = high = None
     if resamples and points.n_clusters >= LEAST_CLUSTERS:
@@ -153,7 +182,7 @@ def _gains(form: dict[str, float]) -> tuple[float, float]:
 
 
 def _joint_points(pairs: Sequence[Pair]) -> tuple[FitPoints, Floats]:
-    """Both recipes' matched runs as points, clustered by pair of trunks; 1 for B's, [n]."""
+    """The matched runs of both recipes as points, clustered by pair of trunks; 1 for B's [n]."""
     sizes, horizons = {p.size for p in pairs}, {round(math.log(p.tokens), 2) for p in pairs}
     if len(sizes) < 3 or len(horizons) < 2 or len(pairs) < _LEAST_RUNS:
         raise FitError(
@@ -184,7 +213,7 @@ def _loss_range(pairs: Sequence[Pair]) -> tuple[float, float]:
 def _joint(points: FitPoints, second: Floats, name: str, *, own_slopes: bool = False) -> _Joint:
     law = widened(name, own_slopes=own_slopes)
     variables = recipe_variables(points.params, points.tokens, second)
-    # least squares: differences of paired runs have no outliers that Huber need hold down
+    # least squares: differences of paired runs have no outliers that need Huber's loss
     problem = Problem(law, variables, points.loss_nats, Objective(loss="mse_log"))
     solution = problem.solve(problem.starts())
     best = int(solution.objective.argmin())
@@ -223,8 +252,9 @@ def _trend(
     loss_range: tuple[float, float],
     how: tuple[float, int, int],
 ) -> tuple[tuple[AtLoss, ...], tuple[float, float] | None]:
-    """The multiplier at both ends of the losses with slopes of each recipe's own, and the
-    interval of their ratio; nothing where the runs cannot tell.
+    """The multiplier at both ends of the losses, and the interval of their ratio.
+
+    Each recipe has slopes of its own. Empty and None where the runs cannot tell.
     """
     level, resamples, seed = how
     if not joint.converged or not resamples or points.n_clusters < LEAST_CLUSTERS:

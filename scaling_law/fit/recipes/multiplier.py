@@ -1,4 +1,4 @@
-"""How much compute one recipe saves over another: one number, when their laws share a shape.
+"""The compute that one recipe saves over another: one number, when their laws share a shape.
 
 Let recipe A lose L = E + (A N^-alpha + B D^-beta)^kappa, and let B be worth u times its
 parameters and v times its tokens under the same law: L_B(N, D) = L_A(u N, v D), which is
@@ -26,16 +26,17 @@ import numpy as np
 
 from scaling_law.fit.laws import Law, Term, load_law
 from scaling_law.fit.laws.law import Floats
-from scaling_law.fit.surface import Surface, bounded_exp
+from scaling_law.fit.split import bounded_exp
+from scaling_law.fit.surface import Surface
 
 SHARED = ("coupled", "chinchilla")
-"""Laws that can be widened: their terms are log-linear."""
+"""The laws that can be widened: their terms are log-linear."""
 _GAIN, _TILT = (-5.0, 5.0), (-1.0, 1.0)
 _SIDES = {"params": "size", "tokens": "data"}
 
 
 def widened(name: str, *, own_slopes: bool = False) -> Law:
-    """Law ``name`` of ``SHARED`` with a recipe's gain on each term, and slopes of its own."""
+    """Law ``name`` of ``SHARED`` with a recipe's gain on each term; ``own_slopes``: and slopes."""
     plain = load_law(name)
     terms, more = [], {}
     for term in plain.terms:
@@ -81,7 +82,7 @@ def surfaces(
     ``pivot_logs``: mean log params and tokens, where a tilt changes nothing.
     """
     law = load_law(name)
-    found = []
+    both = []
     for second in (0.0, 1.0):
         fields = {"floor": form.get("E", 0.0), "power": form[law.power] if law.power else 1.0}
         for term in law.terms:
@@ -94,8 +95,8 @@ def surfaces(
             log_scale -= second * form[f"gain_{side}"] - tilt * pivot_logs[variable]
             fields[f"{side}_log"] = log_scale
             fields[f"{side}_exponent"] = form[str(exponent)] + tilt
-        found.append(Surface(**fields))
-    return found[0], found[1]
+        both.append(Surface(**fields))
+    return both[0], both[1]
 
 
 def log_flops_for(surface: Surface, loss: float) -> float:
@@ -129,7 +130,7 @@ def shared_log_multiplier(form: Mapping[str, float]) -> float:
 
 def frontier_losses(surface: Surface, flops: Floats) -> Floats:
     """The lowest loss [n] at each of these budgets (6 N D)."""
-    split = surface.allocation
+    split = surface.split
     if split is None:
         return np.full_like(flops, math.nan)
     losses = []

@@ -1,9 +1,9 @@
-"""Intervals by resampling trunks, never rows: a trunk's branches share init, data and weights.
+"""Resamples trunks for intervals, never rows: a trunk's branches share init, data and weights.
 
-Many clusters (at least ``MANY_CLUSTERS``): pairs bootstrap, whole clusters drawn with
+With many clusters (at least ``MANY_CLUSTERS``) a pairs bootstrap draws whole clusters with
 replacement (Cameron 2008, "Bootstrap-based improvements for inference with clustered errors").
-Few: drawing 8 trunks with replacement would drop whole sizes and often lose identification,
-so the wild cluster bootstrap keeps every point and multiplies each cluster's residuals by one
+With few, drawing 8 trunks with replacement would drop whole sizes and often lose identification.
+So the wild cluster bootstrap leaves every point in and multiplies each cluster's residuals by one
 random weight of Webb's six (Webb 2023, "Reworking wild bootstrap-based inference for
 clustered errors"); residuals are first corrected for each cluster's pull on the fit (CR3:
 Bell 2002, "Bias reduction in standard errors for linear regression with multi-stage samples"),
@@ -26,34 +26,39 @@ from scaling_law.fit.solver.solve import Problem
 
 MANY_CLUSTERS = 30
 _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
-# Share of the scatter that smooths the residuals' draws where Huber's threshold lies inside it.
-# The fit is then nearly one of absolute values and goes through as many points as it has
+# Share of the scatter that smooths the drawn residuals where Huber's threshold lies inside it.
+# The fit then nearly minimises absolute values and passes through as many points as it has
 # parameters; their residuals of 0 would stay 0 in every resample. Simulated on 8 and 12 trunks
-# with noise of .2% and 1%, 90% intervals of beta cover 80 to 85% without, 88 to 95% with it.
+# with noise of .2% and 1%, 90% intervals of beta cover 80 to 85% without it, 88 to 95% with it.
 _SMOOTH = 0.35
 _BATCH, _BATCH_CELLS = 500, 250_000
-# Resamples times points: weights and targets of all resamples are held at once.
+# Most resamples times points: weights and targets of all resamples are in memory at once.
 MAX_CELLS = 10**8
 # A resample whose objective the multi-start lowers by more than this was in another minimum.
 _AGREE = 1e-6
-# One resample in this many, but no fewer than four.
+# One resample in this many is checked, but at least four.
 _CHECKED_EVERY = 50
 _CHECK_STARTS = 8
 _MOST_FAILURES = 100
-# Residuals grow at most tenfold: a cluster with all leverage has none that mean anything.
+# Residuals grow at most tenfold: those of a cluster with all the leverage mean nothing.
 _MOST_LEVERAGE = 0.9
-# Fewer clusters than this say nothing about how clusters vary.
+# Fewer clusters say nothing about how clusters vary.
 LEAST_CLUSTERS = 3
-# Below this a law's parameters can follow each trunk's own noise, which then shows nowhere.
+# With fewer trunks a law's parameters can follow each trunk's noise, which then does not show.
 VERY_FEW = 6
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Internal parameter vectors of the resamples [R, k] and how they were made.
+    """Refits to R resampled data sets of n points.
 
-    ``weights`` and ``targets`` [R, n] are what each was fitted with. ``widen`` multiplies a
-    percentile interval's half-widths; ``unconverged`` counts resamples left out.
+    ``internal``: their internal parameter vectors [R, k].
+    ``weights``: the weights that each was fitted with [R, n].
+    ``targets``: the log targets, likewise [R, n].
+    ``method``: how they were made, in words.
+    ``widen``: factor on the half-widths of a percentile interval.
+    ``unconverged``: number of resamples left out.
+    ``notes``: what a reader should know.
     """
 
     internal: Floats
@@ -66,7 +71,7 @@ class Bootstrap:
 
 
 def check_size(resamples: int, count: int) -> None:
-    """Raises ``ConfigError`` for more resamples of ``count`` points than memory should hold."""
+    """Raises ``ConfigError`` where the resamples of ``count`` points would take too much memory."""
     if resamples * count > MAX_CELLS:
         raise ConfigError(
             f"{resamples} resamples of {count} points need {16 * resamples * count / 1e9:.3g} GB:"
@@ -79,23 +84,23 @@ def bootstrap(
 ) -> Bootstrap:
     """Refit ``resamples`` resampled data sets from the full-data ``optimum`` [k].
 
-    Each result is checked for convergence and, for a sample of them, against a multi-start;
-    those that fail are solved again from starts spread over the grid.
+    Each result is checked for convergence, and a sample of them against a multi-start; those that
+    fail are solved again from starts spread over the grid.
     """
     generator = np.random.default_rng(seed)
     pairs = points.n_clusters >= MANY_CLUSTERS
     draw = _pairs if pairs else _wild
     weights, targets = draw(problem, optimum, points, resamples, generator)
-    found = np.empty((resamples, len(optimum)))
+    internal = np.empty((resamples, len(optimum)))
     good = np.zeros(resamples, dtype=bool)
     size = max(8, min(_BATCH, _BATCH_CELLS // len(points)))
     for first in range(0, resamples, size):
         rows = slice(first, min(first + size, resamples))
-        starts = np.tile(optimum, (len(found[rows]), 1))
+        starts = np.tile(optimum, (len(internal[rows]), 1))
         solution = problem.solve(starts, weights[rows], targets[rows])
-        found[rows], good[rows] = solution.internal, solution.converged
+        internal[rows], good[rows] = solution.internal, solution.converged
     checked = min(resamples, max(4, resamples // _CHECKED_EVERY))
-    moved = _check(problem, weights, targets, found, good, checked)
+    moved = _check(problem, weights, targets, internal, good, checked)
     notes = []
     if moved:
         notes.append(f"{moved} of {checked} checked resamples had a better optimum elsewhere")
@@ -115,7 +120,13 @@ def bootstrap(
         elif groups < 12:
             notes.append(f"only {groups} independent trunks: intervals are themselves uncertain")
     return Bootstrap(
-        found[good], weights[good], targets[good], method, widen, int((~good).sum()), tuple(notes)
+        internal[good],
+        weights[good],
+        targets[good],
+        method,
+        widen,
+        int((~good).sum()),
+        tuple(notes),
     )
 
 
@@ -149,11 +160,11 @@ def _wild(
 def _leverage_corrected(
     problem: Problem, optimum: Floats, points: FitPoints
 ) -> tuple[Floats, Floats]:
-    """Fitted log losses and residuals as if each cluster had not pulled the fit, [n] each.
+    """Fitted log losses, and residuals as if each cluster had not pulled the fit, [n] each.
 
-    (I - H_gg)^-1 times a cluster's residuals, H the hat matrix of the fit's linearisation
-    (CR3, Bell 2002): a trunk that alone stands for its size bends the law towards itself, and
-    its raw residuals hide most of its own noise.
+    A cluster's residuals are multiplied by (I - H_gg)^-1, H the hat matrix of the fit's
+    linearisation (CR3, Bell 2002): the only trunk of a size bends the law towards itself, so that
+    its raw residuals hide most of its noise.
     """
     fitted, shares, log_sum = problem.law.log_loss(optimum[None], problem.basis)
     jacobian = problem.jacobian(optimum[None], shares, log_sum)[0]
@@ -172,30 +183,33 @@ def _check(
     problem: Problem,
     weights: Floats,
     targets: Floats,
-    found: Floats,
+    internal: Floats,
     good: NDArray[np.bool_],
     checked: int,
 ) -> int:
-    """Solve failures, and a sample of the rest, from other starts; returns how many moved."""
+    """Solve failures, and a sample of the rest, from other starts; returns how many moved.
+
+    Better solutions replace those in ``internal`` and ``good``.
+    """
     starts = problem.starts()
     starts = starts[:: max(1, len(starts) // _CHECK_STARTS)]
-    sample = np.linspace(0, len(found) - 1, checked).astype(int)
+    sample = np.linspace(0, len(internal) - 1, checked).astype(int)
     failed = np.flatnonzero(~good)[:_MOST_FAILURES]
     rows = np.unique(np.concatenate([failed, sample]))
     each = np.repeat(rows, len(starts))
     solution = problem.solve(np.tile(starts, (len(rows), 1)), weights[each], targets[each])
-    mine = problem.evaluate(found[rows], weights[rows], targets[rows], derivatives=False)[0]
+    mine = problem.evaluate(internal[rows], weights[rows], targets[rows], derivatives=False)[0]
     moved = 0
     for number, row in enumerate(rows):
         here = slice(number * len(starts), (number + 1) * len(starts))
         best = here.start + int(solution.objective[here].argmin())
         if not good[row] or solution.objective[best] < mine[number] * (1 - _AGREE):
             moved += int(good[row])
-            found[row], good[row] = solution.internal[best], solution.converged[best]
+            internal[row], good[row] = solution.internal[best], solution.converged[best]
     return moved
 
 
 def interval(values: Floats, centre: float, level: float, widen: float) -> tuple[float, float]:
-    """Percentile interval of ``values`` at ``level``, its half-widths about ``centre`` widened."""
+    """Percentile interval of ``values`` at ``level``, its sides from ``centre`` times ``widen``."""
     low, high = np.quantile(values, [0.5 - level / 2, 0.5 + level / 2])
     return centre - widen * (centre - float(low)), centre + widen * (float(high) - centre)

@@ -1,7 +1,7 @@
-"""Studentised (bootstrap-t) intervals: each resample's distance in units of its own error.
+"""Bootstrap-t (studentised) intervals: each resample's distance in units of its own error.
 
-Percentile intervals take the resamples' spread for the estimate's; with few trunks each
-resample's spread varies, which the ratio (estimate* - estimate) / error* takes into account
+Percentile intervals take the spread of the resamples for that of the estimate. With few trunks
+the error of each resample varies, and the ratio (estimate* - estimate) / error* allows for that
 (Hall 1988, "Theoretical comparison of bootstrap confidence intervals"; with clusters Cameron
 2008). The errors are cluster-robust: bread = curvature of the objective, meat = summed scores
 of each trunk (Liang 1986, "Longitudinal data analysis using generalized linear models"), times
@@ -20,7 +20,7 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.solver.solve import Problem
 
 Scalars = Callable[[Floats], dict[str, float]]
-"""Internal vector [k] -> the figures that are reported, by name."""
+"""Maps an internal vector [k] to the reported figures, by name."""
 
 _STEP = 1e-5
 _LEAST_DRAWS = 50
@@ -35,7 +35,8 @@ def covariances(
 ) -> Floats:
     """Cluster-robust covariance of each parameter vector: [R, k, k] for ``internal`` [R, k].
 
-    ``weights`` and ``targets`` [R, n] are those it was fitted with, ``clusters`` [n] from 0.
+    ``weights`` and ``targets`` [R, n] are those of each vector's fit; ``clusters`` [n] counts
+    trunks from 0.
     """
     fitted, shares, log_sum = problem.law.log_loss(internal, problem.basis)
     jacobian = problem.jacobian(internal, shares, log_sum)
@@ -59,8 +60,8 @@ def covariances(
 def _curvature(problem: Problem, residual: Floats) -> Floats:
     """Mean curvature of the loss over the residuals, [R].
 
-    Huber's is the share of residuals within its threshold. Where the threshold is far below
-    the scatter few are, and the share is taken from a kernel estimate of their density at 0.
+    Huber's mean curvature is the share of residuals within its threshold. Where the threshold is
+    far below the scatter, few are, and a kernel estimate of their density at 0 gives the share.
     """
     if problem.objective.loss != "huber_log":
         return np.ones(len(residual))
@@ -75,7 +76,7 @@ def _curvature(problem: Problem, residual: Floats) -> Floats:
 
 def errors(scalars: Scalars, internal: Floats, covariance: Floats) -> dict[str, Floats]:
     """Standard errors of the reported figures at each vector, by the delta method: {name: [R]}."""
-    found: dict[str, list[float]] = {}
+    by_name: dict[str, list[float]] = {}
     for vector, spread in zip(internal, covariance, strict=True):
         here = scalars(vector)
         slopes = np.zeros((len(here), len(vector)))
@@ -86,11 +87,11 @@ def errors(scalars: Scalars, internal: Floats, covariance: Floats) -> dict[str, 
             slopes[:, k] = [(there.get(n, math.nan) - x) / _STEP for n, x in here.items()]
         variances = np.einsum("sk,kl,sl->s", slopes, spread, slopes)
         for name, variance in zip(here, variances, strict=True):
-            found.setdefault(name, []).append(math.sqrt(max(float(variance), 0.0)))
-    return {name: np.array(values) for name, values in found.items()}
+            by_name.setdefault(name, []).append(math.sqrt(max(float(variance), 0.0)))
+    return {name: np.array(values) for name, values in by_name.items()}
 
 
-def studentised_interval(
+def bootstrap_t_interval(
     draws: Floats, own_errors: Floats, centre: float, error: float, level: float
 ) -> tuple[float, float] | None:
     """centre - quantiles of (draw - centre) / own error, times ``error``; None for too few."""

@@ -1,7 +1,7 @@
-"""Profile of one parameter: the best objective with it held at a value, and the interval.
+"""Profiles one parameter: the best objective with it held at a value, and the interval.
 
 Where a parameter is weakly identified (the irreducible loss, above all) its estimate says
-little and its profile everything: how much worse the fit gets along its range. The interval is
+little; its profile says how much worse the fit gets along its range. The interval is
 where the mean squared log residual stays below the minimum's times 1 + F / (n - k), F the
 quantile of Student's t squared with G - 1 degrees of freedom (Bates 1988, "Nonlinear
 Regression Analysis", section 6.1), times the variance inflation that the trunks' shared
@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.fit.approaches.parametric import problem_of
-from scaling_law.fit.laws import joint_laws, load_law
+from scaling_law.fit.laws import Law, joint_laws, load_law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import bound_words
@@ -34,10 +34,18 @@ _FLOORS = ("E", "L_inf")
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """``values`` of ``param`` and ``rises``: relative excess of the squared log residuals.
+    """The profile likelihood of one parameter.
 
-    ``low`` and ``high`` bound where the rise is at most ``allowed``; None where the profile
-    stays below it to the end of its range: the data set no bound.
+    ``law``: the law's name.
+    ``param``: the parameter.
+    ``estimate``: its value at the optimum.
+    ``values``: the values that it is held at.
+    ``rises``: relative excess of the mean squared log residual at each value.
+    ``allowed``: the rise at the ends of the interval.
+    ``level``: confidence level of the interval.
+    ``low``: lower end; None where the profile stays below ``allowed`` to the end of its range, so
+        that the data set no bound.
+    ``high``: upper end; None likewise.
     """
 
     law: str
@@ -59,7 +67,7 @@ class Profile:
 
 
 def check_profiled(params: Collection[str]) -> None:
-    """Raises ``ConfigError`` for a parameter that no joint law could profile."""
+    """Raises ``ConfigError`` for a parameter that can be profiled in no joint law."""
     laws = [load_law(name) for name in joint_laws()]
     known = dict.fromkeys(n for law in laws for n in law.names if n in law.exponents)
     for param in params:
@@ -69,17 +77,16 @@ def check_profiled(params: Collection[str]) -> None:
             )
 
 
-def profile(points: FitPoints, law_name: str, param: str, *, level: float = 0.9) -> Profile:
+def profile(points: FitPoints, law: Law, param: str, *, level: float = 0.9) -> Profile:
     """Profile ``param`` (E or an exponent) of a law by least squares in log loss.
 
-    Least squares, whatever the fit's own loss: a profile compares objectives, and Huber's with
-    a sharp threshold has no curvature to compare with. Raises ``ConfigError`` for a parameter
-    that cannot be profiled, ``FitError`` for points no law can be fitted to.
+    It is least squares whatever the fit's own loss is: a profile compares objectives, and Huber's
+    with a sharp threshold has no curvature to compare with. Raises ``ConfigError`` for a parameter
+    that cannot be profiled.
     """
-    law = load_law(law_name)
     if param not in law.names or (param not in law.exponents and param not in _FLOORS):
         names = [n for n in law.names if n in law.exponents or n in _FLOORS]
-        raise ConfigError(f"{param!r}: expected one of {', '.join(names)} of law {law_name}")
+        raise ConfigError(f"{param!r}: expected one of {', '.join(names)} of law {law.name}")
     problem = problem_of(law, points, Objective(loss="mse_log"))
     solution = problem.solve_from(problem.starts())
     best = int(solution.objective.argmin())
@@ -96,7 +103,7 @@ def profile(points: FitPoints, law_name: str, param: str, *, level: float = 0.9)
     public = np.exp(grid) if param in _FLOORS else grid
     low, high = (None if e is None else float(np.exp(e) if param in _FLOORS else e) for e in ends)
     return Profile(
-        law=law_name,
+        law=law.name,
         param=param,
         estimate=float(problem.form(optimum)[param]),
         values=tuple(float(x) for x in public),
@@ -111,7 +118,8 @@ def profile(points: FitPoints, law_name: str, param: str, *, level: float = 0.9)
 def _error(
     problem: Problem, points: FitPoints, optimum: Floats, place: int, least: float
 ) -> tuple[float, float]:
-    """Standard error of the parameter, and how much trunks inflate its variance (at least 1)."""
+    """The parameter's standard error, and the factor (at least 1) by which trunks inflate its
+    variance."""
     ones, targets = np.ones((1, len(points))), problem.target[None]
     robust = covariances(problem, optimum[None], ones, targets, points.cluster_index)[0]
     _, shares, log_sum = problem.law.log_loss(optimum[None], problem.basis)
@@ -132,33 +140,33 @@ def _grid(problem: Problem, optimum: Floats, place: int, error: float) -> Floats
 
 
 class _Walk:
-    """The least objective with one parameter pinned, each solved from its neighbour."""
+    """Finds the least objective with one parameter pinned, each value from its neighbour's."""
 
     def __init__(self, problem: Problem, optimum: Floats, place: int) -> None:
         self.problem, self.optimum, self.place = problem, optimum, place
 
     def at(self, value: float, start: Floats) -> tuple[float, Floats]:
-        """The least objective and where it is."""
+        """The least objective and its place."""
         solution = self.problem.solve(start[None], pinned={self.place: value})
         return float(solution.objective[0]), solution.internal[0].copy()
 
     def along(self, grid: Floats) -> Floats:
         """The least objective at each value of the grid, walking outwards from its middle."""
-        found = np.empty(len(grid))
+        least = np.empty(len(grid))
         self.places = np.empty((len(grid), len(self.optimum)))
         centre = len(grid) // 2
         for way in (range(centre, len(grid)), range(centre, -1, -1)):
             start = self.optimum.copy()
             for index in way:
                 start[self.place] = grid[index]
-                found[index], start = self.at(float(grid[index]), start)
+                least[index], start = self.at(float(grid[index]), start)
                 self.places[index] = start
-        return found
+        return least
 
     def ends(self, grid: Floats, rises: Floats, allowed: float, least: float) -> list[float | None]:
         """Where the rise crosses ``allowed`` on either side, by bisection; None where never."""
         middle = len(grid) // 2
-        found: list[float | None] = []
+        ends: list[float | None] = []
         for way in (range(middle, 0, -1), range(middle, len(grid) - 1)):
             step = way.step
             crossed = None
@@ -175,5 +183,5 @@ class _Walk:
                             far = half
                     crossed = near
                     break
-            found.append(crossed)
-        return found
+            ends.append(crossed)
+        return ends

@@ -1,10 +1,10 @@
-"""Fit a law to points: many starts or many resamples at once, by damped Newton.
+"""Fits a law to points by damped Newton, from many starts or on many resamples at once.
 
 The objective is a sum over points of weight * loss(r), r = log L - log y (or y - L for
 ``mse``). Internal parameters are centred, so that coefficients and exponents are nearly
-uncorrelated (uncentred, the Chinchilla problem's condition number is near 3.5e11), and the
-steps are computed from exact derivatives, so the objective's small scale (1e-3 for published
-data) stops nothing early: that is how Hoffmann's published fit went wrong (arXiv 2404.10102).
+uncorrelated (uncentred, the Chinchilla problem's condition number is near 3.5e11). Steps come
+from exact derivatives, so that the small scale of the objective (1e-3 for published data) does not
+stop the search early, as it stopped Hoffmann's published fit (arXiv 2404.10102).
 """
 
 from __future__ import annotations
@@ -20,28 +20,33 @@ from scipy.optimize import nnls
 from scaling_law.fit.laws.law import Floats, Law, Variables
 
 LOSSES = ("huber_log", "mse_log", "mse")
-# exp of this below the typical loss, a term is not there: its coefficient is at its bound
+# A term that is exp of this times the typical loss counts as missing: its coefficient is at its
+# bound.
 _SMALLEST_TERM = np.log(1e-4)
 _GRID = 6
 _GRID_OF_THREE = 4
 _BOUND_SLACK = 1e-3
-# A member that gains less than this share of its objective in so many steps is over.
+# A member that gains less than this share of its objective in this many steps is done.
 _PATIENCE, _IDLE = 30, 1e-9
 # An objective below this is an exact fit; only rounding is left to gain.
 _EXACT = 1e-16
-# Points of a first pass from the grid of starts, where there are at least twice as many.
+# The first pass from the grid of starts takes this many points, where there are twice as many.
 _FIRST_PASS = 500
 
 
 @dataclass(frozen=True)
 class Objective:
-    """How residuals are scored: ``loss`` of LOSSES, ``delta`` the Huber threshold in log loss."""
+    """How residuals are scored.
+
+    ``loss``: one of ``LOSSES``.
+    ``delta``: Huber's threshold in log loss.
+    """
 
     loss: str = "huber_log"
     delta: float = 1e-3
 
     def score(self, residual: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """Value, slope, curvature and majorising curvature of the loss at each residual."""
+        """Value, slope, curvature and majorising curvature of the loss of each residual."""
         if self.loss != "huber_log":
             ones = np.ones_like(residual)
             return 0.5 * residual**2, residual, ones, ones
@@ -69,7 +74,7 @@ class Problem:
         self.losses = losses
         self.variables = variables
         logs = {name: np.log(variables[name]) for name in law.variables}
-        # a refit to some of the points keeps the centres: internal vectors then carry over
+        # a refit to some of the points takes the same centres, so that internal vectors carry over
         self.centres = dict(centres or law.centres(logs))
         self.basis = law.basis({n: x - self.centres[n] for n, x in logs.items()})
         self.target = np.log(losses)
@@ -107,8 +112,8 @@ class Problem:
             goal = np.exp(self.target / kappa)
             coefficients, _ = nnls(np.exp(u[number]) / goal[:, None], ones)
             heads[number] = np.log(np.maximum(coefficients, 1e-300))
-        found = np.hstack([heads, points])
-        return np.asarray(np.clip(found, self.low + 1e-2, self.high - 1e-2))
+        starts = np.hstack([heads, points])
+        return np.asarray(np.clip(starts, self.low + 1e-2, self.high - 1e-2))
 
     def _axes(self) -> list[Floats]:
         # laws of text have exponents well below 1; the solver may still leave this box
@@ -212,13 +217,13 @@ class Problem:
         return [name for name, hit in zip(self.law.names, close, strict=True) if hit]
 
     def beyond(self, place: int, low: float, high: float) -> tuple[bool, bool]:
-        """Whether an interval of one parameter reaches its lower and its upper bound."""
+        """Whether an interval of one parameter reaches the lower, and the upper bound."""
         least, most = float(self.low[place]), float(self.high[place])
         slack = _BOUND_SLACK * min(most - least, 1.0)
         return low - least < slack, most - high < slack
 
     def form(self, internal: Floats) -> dict[str, float]:
-        """The parameters of the published form for one internal vector."""
+        """The published parameters of one internal vector."""
         names, terms = self.law.names, self.law.terms
         values = dict(zip(names, (float(x) for x in internal), strict=True))
         for term in terms:
@@ -237,7 +242,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Solution:
-    """Optima of a batch: internal vectors [R, k], objectives [R], whether each converged [R]."""
+    """The optima of a batch of R problems.
+
+    ``internal``: internal vectors [R, k].
+    ``objective``: objectives [R].
+    ``converged``: whether each converged [R].
+    ``hessian``: exact Hessians there [R, k, k].
+    """
 
     internal: Floats
     objective: Floats
@@ -246,11 +257,11 @@ class Solution:
 
 
 class _Newton:
-    """Damped Newton on a batch, each member with its own damping; bounds by freezing.
+    """Damped Newton on a batch; each member has its own damping, and bounds freeze parameters.
 
-    Two steps are tried each time and the better kept: with the exact Hessian, its negative
-    curvature turned positive, and with the majoriser (iteratively reweighted least squares,
-    which cannot overshoot but creeps along curved valleys).
+    Each round tries two steps and takes the better: one with the exact Hessian, its negative
+    curvature turned positive, and one with the majoriser (iteratively reweighted least squares,
+    which cannot overshoot but moves slowly along curved valleys).
     """
 
     def __init__(
@@ -294,8 +305,8 @@ class _Newton:
             moved = live[accepted]
             if len(moved):
                 x[moved] = trials[chosen, np.arange(len(live))][accepted]
-                found = problem.evaluate(x[moved], self.weights[moved], self.targets[moved])
-                value[moved], gradient[moved], hessian[moved], major[moved] = found
+                again = problem.evaluate(x[moved], self.weights[moved], self.targets[moved])
+                value[moved], gradient[moved], hessian[moved], major[moved] = again
             tiny = (gains <= 1e-13 * np.maximum(value[live], _EXACT)).all(axis=0)
             stuck = (damping[:, live] > 1e12).all(axis=0)
             done[live[tiny | stuck]] = True
@@ -306,8 +317,8 @@ class _Newton:
     ) -> tuple[Floats, Floats]:
         """Trial points [2, R, k] by the exact and the majorised step, and their gains [2, R].
 
-        Steps are taken in the irreducible loss itself, not its logarithm: the valley along which
-        it trades against the size term is then nearly straight, also where it ends at 0.
+        Steps are in the irreducible loss itself, not in its logarithm: the valley along which it
+        trades off against the size term is then nearly straight, also where it ends at 0.
         """
         problem = self.problem
         x, gradient, hessian, major = here
@@ -322,7 +333,7 @@ class _Newton:
         scale[:, floors] = np.exp(-x[:, floors])  # d log E / d E
         bent = np.where(keep, hessian, 0.0) + pinned
         bent[:, floors, floors] -= free[:, floors]
-        # in units where the majoriser has a unit diagonal, curvatures compare
+        # curvatures compare in units where the majoriser has a unit diagonal
         safe = safe * scale[:, :, None] * scale[:, None, :]
         unit = 1 / np.sqrt(np.maximum(np.einsum("rkk->rk", safe), 1e-300))
         both = unit[:, :, None] * unit[:, None, :]

@@ -1,6 +1,6 @@
-"""Runs left out, then predicted: by size, by trunk, by tokens, by FLOPs, one block ahead.
+"""Holds runs out and predicts them: by size, by trunk, by tokens, by FLOPs, one block ahead.
 
-Errors are relative, predicted / measured - 1: positive means measured below forecast. Trunks
+Residuals are relative, measured / predicted - 1: negative means measured below forecast. Trunks
 stay whole in ``leave_trunks_out`` and ``leave_sizes_out`` (branches share init and data);
 rollouts by tokens and FLOPs cut through trunks, as a user does who trains for longer.
 """
@@ -16,40 +16,60 @@ from numpy.typing import NDArray
 from scaling_law.errors import FitError
 from scaling_law.fit.approaches.parametric import Refitter
 from scaling_law.fit.checks.monotone import seed_noise, sizes_in_order
+from scaling_law.fit.laws import Law
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, status_words
 from scaling_law.fit.solver.interval import prediction_interval
 from scaling_law.fit.solver.solve import Objective
 
 # A rollout passes when the median relative error of its held-out runs is within the first
-# figure and 90% of them (below ten: all) within the second, which noise of single runs may
-# use up; with fewer than LEAST_HELD_OUT runs only the second counts.
+# figure and 90% of them (below ten: all) are within the second, which the noise of single runs
+# may reach; with fewer than LEAST_HELD_OUT runs only the second counts.
 PASS_MEDIAN_FRAC = 0.01
 PASS_P90_FRAC = 0.03
 LEAST_HELD_OUT = 3
 LEAST_SIZES = 3
-# Fewer sizes held out would show how one size goes on, not how sizes compare.
+# With fewer sizes held out a rollout shows how one size goes on, not how sizes compare.
 LEAST_SIZES_HELD_OUT = 2
 MAX_FOLDS = 8
 MAX_TRUNK_FOLDS = 16
 MAX_ROLLOUTS = 4
 WINDOWS = 5
 FLOPS_CUTS = (2.0, 4.0, 8.0, 16.0, 64.0)
-_SAME_LOG = 1e-4
+# The cuts that laws are compared by, and the sizes that must be left to fit when sizes are held out
+# for it: few runs would favour the law with the fewest parameters.
+COMPARING_CUTS = (4.0, 16.0)
+LEAST_SIZES_COMPARING = 4
+# A run within this share of a cut in FLOPs is at the cut: whole steps round its FLOPs.
+_SAME = 1e-4
+
+Mask = NDArray[np.bool_]
+"""True for the points that are held out, [n]."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
     """Runs predicted by a law fitted without them.
 
-    ``held_out`` says which; ``n_fitted``, ``n_held_out`` count points, ``n_sizes`` and
-    ``n_trunks`` the sizes and trunks of those held out. ``factors`` maps
-    ``params``/``tokens``/``flops`` to largest held out / largest fitted. ``residuals`` are
-    (run_id, measured loss over predicted minus one); of their absolute values
-    ``median_abs_error``, ``p90_abs_error`` (the largest, below ten runs) and ``max_abs_error``;
-    ``mean_residual`` has their sign. ``params`` are the law's. ``coverage`` is the share of
-    held-out runs within their prediction interval at ``level``, None where intervals were not
-    asked for or cannot be had. All None or empty when ``status`` is ``refused`` for ``reason``.
+    The errors are None, and the others empty, when refused.
+
+    ``held_out``: which runs, in words.
+    ``status``: of the fit; ``refused`` for ``reason`` where there is none.
+    ``reason``: why it was refused, or what the fit says.
+    ``n_fitted``: number of points fitted.
+    ``n_held_out``: number of points held out.
+    ``n_sizes``: number of sizes among those held out.
+    ``n_trunks``: number of trunks among them.
+    ``factors``: ``params``, ``tokens``, ``flops`` -> largest held out / largest fitted.
+    ``median_abs_error``: median of the absolute residuals.
+    ``p90_abs_error``: 90% of them are at most this (below ten runs: all).
+    ``max_abs_error``: the largest of them.
+    ``mean_residual``: mean residual, with its sign.
+    ``residuals``: (run_id, measured loss / predicted - 1).
+    ``coverage``: share of the held-out runs within their prediction interval at ``level``; None
+        where no intervals were asked for or none can be had.
+    ``level``: confidence level of these intervals; None without.
+    ``params``: the law's parameters.
     """
 
     held_out: str
@@ -85,14 +105,14 @@ class HoldOuts:
     def __init__(
         self,
         points: FitPoints,
-        law: str,
+        law: Law,
         objective: Objective | None = None,
         *,
         resamples: int = 0,
         level: float = 0.9,
         refitter: Refitter | None = None,
     ) -> None:
-        self.points, self.resamples, self.level = points, resamples, level
+        self.points, self.law, self.resamples, self.level = points, law, resamples, level
         self.size = np.array(points.size)
         self.trunk = np.array(points.cluster)
         self.sizes = sizes_in_order(points)
@@ -105,13 +125,13 @@ class HoldOuts:
 
     @property
     def whole(self) -> FitResult | None:
-        """The fit to all points, None where none can be had."""
+        """The fit to all points; None where there is none."""
         if self._refit is None or not self._refit.whole.usable:
             return None
         return self._refit.whole
 
-    def hold_out(self, held_out: str, held: NDArray[np.bool_]) -> HeldOut:
-        """Score the points where ``held`` [n] is true."""
+    def hold_out(self, held_out: str, held: Mask) -> HeldOut:
+        """Predict the points where ``held`` [n] is true from the others."""
         points, variables = self.points, ("params", "tokens", "flops")
         factors = {
             name: float(points.variable(name)[held].max() / points.variable(name)[~held].max())
@@ -178,22 +198,22 @@ class HoldOuts:
         return self._folds(trunks, self.trunk, MAX_TRUNK_FOLDS) if len(trunks) > 1 else []
 
     def _folds(self, names: Sequence[str], of: NDArray[np.str_], most: int) -> list[HeldOut]:
-        found = []
+        results = []
         for fold in np.array_split(np.array(names), min(len(names), most)):
             name = str(fold[0]) if len(fold) == 1 else f"{fold[0]} to {fold[-1]}"
-            found.append(self.hold_out(name, np.isin(of, fold)))
-        return found
+            results.append(self.hold_out(name, np.isin(of, fold)))
+        return results
 
     def rollout_params(self) -> list[HeldOut]:
         """The largest size held out, then the two largest, ... while three are left to fit."""
         most = len(self.sizes) - LEAST_SIZES
         if most < 1:
             return []
-        found = []
+        results = []
         for count in _steps(most):
             name = "largest size" if count == 1 else f"{count} largest sizes"
-            found.append(self.hold_out(name, np.isin(self.size, self.sizes[-count:])))
-        return found
+            results.append(self.hold_out(name, np.isin(self.size, self.sizes[-count:])))
+        return results
 
     def rollout_tokens(self) -> list[HeldOut]:
         """The longest horizon held out, then the two longest, ... while three are left."""
@@ -202,30 +222,29 @@ class HoldOuts:
         most = len(horizons) - LEAST_SIZES
         if most < 1:
             return []
-        found = []
+        results = []
         for count in _steps(most):
             name = "longest tokens" if count == 1 else f"{count} longest token counts"
-            found.append(self.hold_out(name, tokens >= horizons[-count]))
-        return found
+            results.append(self.hold_out(name, tokens >= horizons[-count]))
+        return results
 
     def rollout_flops(self) -> list[HeldOut]:
         """All points above a cut held out, the cut at the largest FLOPs over 2, 4, 8, ..."""
-        flops = self.points.flops
-        found: list[HeldOut] = []
+        results: list[HeldOut] = []
         for cut in FLOPS_CUTS:
-            held = flops > float(flops.max()) / cut * (1 + _SAME_LOG)
-            if len(set(self.size[~held].tolist())) < LEAST_SIZES:
+            held = above_flops(self.points, cut)
+            if _sizes_fitted(self.points, held) < LEAST_SIZES:
                 break
-            if found and int(held.sum()) == found[-1].n_held_out:
+            if results and int(held.sum()) == results[-1].n_held_out:
                 continue
-            found.append(self.hold_out(f"above 1/{cut:g} of the largest FLOPs", held))
-        return found
+            results.append(self.hold_out(f"above 1/{cut:g} of the largest FLOPs", held))
+        return results
 
     def expanding_window(self) -> list[HeldOut]:
-        """Runs in order of FLOPs, in blocks: each block predicted from all before it."""
+        """Blocks of runs in order of FLOPs, each predicted from all blocks before it."""
         order = np.argsort(self.points.flops, kind="stable")
         blocks = np.array_split(order, WINDOWS + 1)
-        found = []
+        results = []
         for number in range(2, len(blocks)):
             past, ahead = np.concatenate(blocks[:number]), blocks[number]
             if not len(ahead) or len(set(self.size[past].tolist())) < LEAST_SIZES:
@@ -233,16 +252,48 @@ class HoldOuts:
             some = np.sort(np.concatenate([past, ahead]))
             window = self._window(some)
             held = np.isin(some, ahead)
-            found.append(window.hold_out(f"block {number + 1} of {len(blocks)} by FLOPs", held))
-        return found
+            results.append(window.hold_out(f"block {number + 1} of {len(blocks)} by FLOPs", held))
+        return results
 
     def _window(self, rows: NDArray[np.int64]) -> HoldOuts:
-        assert self._refit is not None or self._why
+        objective = self._refit.objective if self._refit else None
         some = self.points.take(rows)
-        law, objective = "chinchilla", None
-        if self._refit is not None:
-            law, objective = self._refit.law.name, self._refit.objective
-        return HoldOuts(some, law, objective, resamples=self.resamples, level=self.level)
+        return HoldOuts(some, self.law, objective, resamples=self.resamples, level=self.level)
+
+
+def largest_sizes(points: FitPoints, least_runs: int) -> Mask:
+    """The largest size, or as many of the largest as make ``least_runs`` runs."""
+    size, held = np.array(points.size), np.zeros(len(points), dtype=bool)
+    for name in reversed(sizes_in_order(points)):
+        held |= size == name
+        if held.sum() >= least_runs:
+            break
+    return held
+
+
+def above_flops(points: FitPoints, cut: float, *, allowance: float = _SAME) -> Mask:
+    """The points whose FLOPs exceed the largest over ``cut`` by more than a share of it."""
+    return np.asarray(points.flops > float(points.flops.max()) / cut * (1 + allowance))
+
+
+def comparing_folds(points: FitPoints) -> list[Mask]:
+    """What is held out in turn to compare laws: the largest sizes, then by FLOPs.
+
+    Only folds that leave enough sizes to fit.
+    """
+    largest = largest_sizes(points, LEAST_HELD_OUT)
+    folds = [largest] if _sizes_fitted(points, largest) >= LEAST_SIZES_COMPARING else []
+    for cut in COMPARING_CUTS:
+        # no allowance: it would change which law the stored sweeps forecast with
+        held = above_flops(points, cut, allowance=0.0)
+        known = any(np.array_equal(held, other) for other in folds)
+        if held.any() and _sizes_fitted(points, held) >= LEAST_SIZES and not known:
+            folds.append(held)
+    return folds
+
+
+def _sizes_fitted(points: FitPoints, held: Mask) -> int:
+    return len(set(np.array(points.size)[~held].tolist()))
 
 
 def _steps(most: int) -> list[int]:
