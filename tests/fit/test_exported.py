@@ -62,7 +62,7 @@ def test_what_it_counts_and_keeps_may_be_chosen(sweep):
     with pytest.raises(ConfigError, match="no column 'params_active'"):
         read_table(path, TableSettings(params_are="active"))
     one = read_table(path, TableSettings(where=("size=nano55k", "kind=branch")))
-    assert set(one.seed) == {0, 1, 2} and "12 of 40 rows kept" in one.notes[0]
+    assert set(one.seed) == {0, 1, 2} and "12 of 40 rows chosen" in one.notes[0]
 
 
 def test_without_a_fit_it_is_known_by_kind_and_status(sweep, tmp_path):

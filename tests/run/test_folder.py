@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_resumed_is_refused(place, capsys):
     words = ["run", "results/mine", "--adaptive", "--target", "1e8", "--flops", "1e13"]
     for line, said in (
         (["run", "empty"], "holds no run records"),
-        ([*words, "--width", "1"], "--adaptive takes the config (YAML file) it begins with"),
+        ([*words, "--width", "1"], "--adaptive takes the config (YAML file) that it starts from"),
     ):
         assert main(line) == 2
         assert said in capsys.readouterr().err
