@@ -21,13 +21,14 @@ from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, forecast_
 from scaling_law.design.session import fit_so_far, next_batch
 from scaling_law.design.text import target_words
 from scaling_law.errors import EXIT_OK, ConfigError, FitError
-from scaling_law.files import checksum, layout
+from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there
 from scaling_law.fit.result import Prediction
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
+from scaling_law.run.rounds import REMEDY, Rounds
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs, run_sweep
 from scaling_law.spec.run import to_json
@@ -38,7 +39,6 @@ Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 # A remainder below this share of the budget buys no round.
 _LEAST_SHARE = 0.05
 _NOTED = 1.1  # runs that took this many times as long as planned are mentioned
-_REMEDY = "restore it from a copy, or start again in another folder (--out)"
 
 
 def run_adaptive(request: Request, goal: DesignGoal, say: Say, *, train: Train = run_sweep) -> int:
@@ -48,11 +48,11 @@ def run_adaptive(request: Request, goal: DesignGoal, say: Say, *, train: Train =
     round can be designed or the runs allow no forecast, else as ``run_sweep``.
     """
     loop = _Loop(request, goal, say, train)
-    number = loop.last_round()
+    number = loop.rounds.last()
     if number == 0:
         number = loop.first()
     while True:
-        sweep, plan, outcome = train(loop.round_request(number), say)
+        sweep, plan, outcome = train(loop.rounds.request(number), say)
         say(closing(sweep, plan, outcome, last=False))
         if outcome.exit_code != EXIT_OK:
             return outcome.exit_code
@@ -71,6 +71,7 @@ class _Loop:
         self.request, self.goal, self.say, self.train = request, goal, say, train
         self.config, self.profile, self.tokens = inputs(request, say)
         self.sweep = SweepDir(Path(request.out or f"results/{self.config.name}"))
+        self.rounds = Rounds(sweep=self.sweep, asked=self.sweep.adaptive, base=request)
         self._fitted: tuple[int, FitSoFar] | None = None
         self._fixed: dict[str, float] | None = None  # the target, from the first round on
         self._check_goal()
@@ -93,23 +94,13 @@ class _Loop:
 
     def _check_goal(self) -> None:
         """Raises ``ConfigError`` where the folder holds another sweep or a loop of another goal."""
-        if not self.sweep.adaptive.is_file():
-            if self.sweep.plan.is_file():
-                raise ConfigError(
-                    f"{self.sweep.path}: a sweep that was not begun with --adaptive; choose"
-                    f" another folder with --out, or plan its next batch with slaw plan"
-                    f" {self.sweep.path}"
-                )
-            return
-        known, asked = checksum.read(self.sweep.adaptive, _REMEDY), self._asked()
-        other = [name for name in asked if known.get(name) != asked[name]]
-        if other:
-            raise ConfigError(
-                f"{self.sweep.path}: begun with another {', '.join(other)}"
-                f" ({self.sweep.adaptive.name}); run the same command again, or choose another"
-                " folder with --out"
-            )
-        self._fixed = known.get("fixed")
+        begun = self.rounds.begun(
+            self._asked(),
+            "a sweep that was not begun with --adaptive; choose another folder with --out, or plan"
+            f" its next batch with slaw plan {self.sweep.path}",
+        )
+        if begun is not None:
+            self._fixed = begun.get("fixed")
 
     def _goal(self) -> DesignGoal:
         """The goal, with its target as the first round fixed it."""
@@ -129,25 +120,6 @@ class _Loop:
             words += " sets the tokens)"
         self.say(words)
 
-    def last_round(self) -> int:
-        """The number of the last round that was decided; 0 before the first."""
-        number = 0
-        while self.sweep.round_config(number + 1).is_file():
-            number += 1
-        return number
-
-    def round_request(self, number: int) -> Request:
-        """The round's sweep as ``run_sweep`` takes it.
-
-        Raises ``ConfigError`` when its file is not as it was written.
-        """
-        checksum.read_text(self.sweep.round_config(number))
-        return Request(
-            config=str(self.sweep.round_config(number)),
-            device=self.request.device,
-            out=str(self.sweep.path),
-        )
-
     def first(self) -> int:
         """Decide the first round, from the laws that are expected before any run."""
         config = self.config
@@ -155,7 +127,7 @@ class _Loop:
             config = dataclasses.replace(config, name=folder)  # not another sweep of that config
         proposal = propose(config, self.profile, self._share(1), train_tokens=self.tokens)
         self._fix(proposal.now)
-        checksum.write(self.sweep.adaptive, {**self._asked(), "fixed": self._fixed})
+        self.rounds.begin({**self._asked(), "fixed": self._fixed})
         return self._decide(1, proposal)
 
     def forecast(self, number: int) -> Prediction | None:
@@ -210,11 +182,9 @@ class _Loop:
 
         Where another loop on the folder has decided the round meanwhile, that decision stays.
         """
-        if self.sweep.round_config(number).is_file():
-            return number
         cost = {"seconds": proposal.plan.seconds_estimate, "flops": proposal.plan.flops_total}
-        checksum.write(self.sweep.round_cost(number), cost)
-        layout.atomic_write(self.sweep.round_config(number), checksum.text(proposal.yaml))
+        if not self.rounds.decide(number, proposal.yaml, cost):
+            return number
         low, high = proposal.after.low_nats, proposal.after.high_nats
         slow = self._slowness(number - 1)
         self.say(
@@ -254,11 +224,11 @@ class _Loop:
         unit, total = self.goal.budget.unit, 0.0
         for number in range(1, rounds + 1):
             path = self.sweep.round_cost(number)
-            cost = checksum.read(path, _REMEDY)
+            cost = checksum.read(path, REMEDY)
             try:
                 total += float(cost[unit])
             except (KeyError, TypeError, ValueError):
-                raise ConfigError(f"{path}: damaged, expected {unit}; {_REMEDY}") from None
+                raise ConfigError(f"{path}: damaged, expected {unit}; {REMEDY}") from None
         return total
 
     def _seconds_taken(self) -> float:

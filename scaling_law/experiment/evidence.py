@@ -19,6 +19,7 @@ from scaling_law.files.record import (
 )
 from scaling_law.parts import NoSettings
 from scaling_law.plan.plan import Plan, read_plan
+from scaling_law.spec.arms import arm_of
 from scaling_law.spec.run import STAGE_TAG, RunSpec
 
 
@@ -41,6 +42,11 @@ class Run:
     def spec(self) -> RunSpec:
         """What was run."""
         return self.record.spec
+
+    @property
+    def arm(self) -> dict[str, str]:
+        """The values of the config's axes, by key, as text; {} in a sweep without axes."""
+        return dict(arm_of(self.spec))
 
     @property
     def stage(self) -> int:

@@ -30,6 +30,8 @@ from scaling_law.spec.recipe import keys_that_differ, recipe_differences
 from scaling_law.spec.run import RunSpec
 
 Say = Callable[[str], None]
+# Parts that a config chooses and that change no run of it.
+NOT_TRAINED = ("engine", "tracker", "experiment")
 
 
 def keep_plan(plan: Plan, config: SweepConfig, sweep: SweepDir) -> None:
@@ -120,12 +122,10 @@ def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> 
         begun = load_config(sweep.config, device_kind=config.device_kind)
     except ConfigError:
         return False
-    return begun.each(_what_is_trained) == config.each(_what_is_trained)
+    return begun.each(what_is_trained) == config.each(what_is_trained)
 
 
-def _what_is_trained(config: SweepConfig) -> SweepConfig:
-    """The config without where its runs are executed and where their curves are shown."""
-    choices = {
-        word: chosen for word, chosen in config.choices.items() if word not in ("engine", "tracker")
-    }
+def what_is_trained(config: SweepConfig) -> SweepConfig:
+    """The config without where runs are executed, where curves are shown and who reads records."""
+    choices = {word: chosen for word, chosen in config.choices.items() if word not in NOT_TRAINED}
     return dataclasses.replace(config, choices=choices)

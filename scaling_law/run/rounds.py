@@ -6,6 +6,7 @@ killed goes on where it was. Another file there says what the loop was asked for
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.run.session import Request
 
-REMEDY = "put it back from a copy, or begin again in another folder (--out)"
+REMEDY = "restore it from a copy, or start again in another folder (--out)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +25,12 @@ class Rounds:
     """The rounds of one folder.
 
     ``asked`` is the file that says what the loop was asked for;
-    ``device`` is the kind of device that a request names.
+    ``base`` is the request that began it: its device and engine hold for every round.
     """
 
     sweep: SweepDir
     asked: Path
-    device: str
+    base: Request
 
     def begun(self, asked: Mapping[str, Any], otherwise: str) -> dict[str, Any] | None:
         """What the folder's loop was asked for, equal to ``asked``; None before it has begun.
@@ -46,7 +47,7 @@ class Rounds:
         if other:
             raise ConfigError(
                 f"{self.sweep.path}: begun with another {', '.join(other)} ({self.asked.name});"
-                " type the same line again, or choose another folder with --out"
+                " run the same command again, or choose another folder with --out"
             )
         return known
 
@@ -67,9 +68,10 @@ class Rounds:
         Raises ``ConfigError`` when its file is not as it was written.
         """
         checksum.read_text(self.sweep.round_config(number))
-        return Request(
+        return dataclasses.replace(
+            self.base,
             config=str(self.sweep.round_config(number)),
-            device=self.device,
+            overrides=(),
             out=str(self.sweep.path),
         )
 

@@ -22,7 +22,7 @@ from scaling_law.experiment.evidence import gather
 from scaling_law.experiment.findings import findings_text
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.plan import Plan
-from scaling_law.run.pinned import keep_own_files
+from scaling_law.run.pinned import keep_own_files, what_is_trained
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.samples import draw_samples
@@ -54,8 +54,8 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     assert choice is not None, "asked only for a config that names an experiment"
     experiment: Experiment = choice.part
     sweep = sweep_of(request, config)
-    rounds = Rounds(sweep=sweep, asked=sweep.stages, device=request.device)
-    asked = {"experiment": choice.spelled, "config": config_yaml(config)}
+    rounds = Rounds(sweep=sweep, asked=sweep.stages, base=request)
+    asked = {"experiment": choice.spelled, "config": config_yaml(config.each(what_is_trained))}
     begun = rounds.begun(
         asked, "a sweep that was not begun in stages; choose another folder with --out"
     )

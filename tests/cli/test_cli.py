@@ -93,10 +93,14 @@ def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
         ),
         (["fit", "@", "--columns", "params=N"], 2, "are for tables"),
         (["fit", "@", "--keep", "plateaus"], 2, "rule 'plateaus' (did you mean plateau?)"),
-        (["fit", "@", "--law", "chinchila"], 2, "law 'chinchila' (did you mean chinchilla?)"),
+        (
+            ["fit", "@", "--law", "chinchila"],
+            2,
+            "no law is named 'chinchila' (did you mean chinchilla?)",
+        ),
         (["fit", "@", "--resamples", "1000000000"], 2, "GB: ask for at most"),
         (["validate", "nowhere"], 2, "no such folder"),
-        (["validate", "@", "--law", "newton"], 2, "law 'newton'"),
+        (["validate", "@", "--law", "newton"], 2, "no law is named 'newton'"),
         (["fit", "gone.csv"], 2, "gone.csv"),
     ],
 )

@@ -24,6 +24,7 @@ from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.plan import make_plan
+from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request
 from scaling_law.units import format_count
@@ -155,10 +156,9 @@ def test_rounds_that_take_longer_than_planned_say_so_and_leave_the_later_less(pl
 
 def test_a_round_that_another_loop_decided_meanwhile_holds(place):
     out = SweepDir(place / "out")
-    loop = _Loop.__new__(_Loop)  # what it was asked for plays no part
-    loop.sweep = out
+    rounds = Rounds(sweep=out, asked=out.adaptive, base=Request(config="s.yaml"))
     layout.atomic_write(out.round_config(2), "theirs")
-    assert loop._decide(2, cast(Any, None)) == 2
+    assert not rounds.decide(2, "ours", {"seconds": 1.0})
     assert out.round_config(2).read_text() == "theirs"
     assert not out.round_cost(2).exists()
 

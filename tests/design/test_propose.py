@@ -100,6 +100,16 @@ def test_candidates_cost_what_the_plan_says():
 
 
 @pytest.mark.slow
+def test_runs_are_chosen_for_one_arm(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(config_yaml(ladder_config()) + "axes: {optim.weight_decay: [0, .3]}\n")
+    config = load_config(path, device_kind="cpu")
+    with pytest.raises(ConfigError, match=r"axes: runs are chosen for one recipe.* 2 arms"):
+        candidates(config, cpu_profile(), FLOPS, train_tokens=None)
+    config = load_config(path, device_kind="cpu", overrides=["axes={}"])
+    assert candidates(config, cpu_profile(), FLOPS, train_tokens=None).runs
+
+
 def test_a_budget_in_seconds_holds():
     budget = Budget(unit="seconds", amount=240.0)
     found = propose(ladder_config(), cpu_profile(), goal(budget), train_tokens=10**8)

@@ -62,9 +62,11 @@ def test_the_config_names_it_and_chooses_its_parts(name):
         assert set(used) <= set(parts.names(word))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [p.stem for p in parts.shipped_files("experiments", "*.yaml")])
 def test_the_plan_is_whole(name):
+    """Also of a further config that an experiment reads."""
     plan = plan_of(name)
+    assert load_config(name, device_kind="cpu").choice("experiment").reference.name in NAMES
     assert plan.runs and not plan.left_out
 
 

@@ -30,6 +30,8 @@ from scaling_law.plan import device_profile
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import worker
 from scaling_law.run.pinned import begun_plan
+from scaling_law.run.rounds import Rounds
+from scaling_law.run.session import Request
 from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.snapshot import sweep_status
@@ -152,14 +154,19 @@ def _loop(world: World) -> Any:
     budget = Budget(unit="flops", amount=1.0)
     return SimpleNamespace(
         sweep=world.fitted,
-        request=SimpleNamespace(device="cpu"),
+        rounds=_rounds(world),
         goal=SimpleNamespace(budget=budget),
         _asked=lambda: {"width": 0.125},
     )
 
 
+def _rounds(world: World) -> Rounds:
+    asked = world.fitted.adaptive
+    return Rounds(sweep=world.fitted, asked=asked, base=Request(config="", device="cpu"))
+
+
 def _round(world: World) -> Any:
-    return load_config(_Loop.round_request(_loop(world), 1).config, device_kind="cpu")
+    return load_config(_rounds(world).request(1).config, device_kind="cpu")
 
 
 def _sent(world: World) -> Any:

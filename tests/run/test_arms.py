@@ -114,6 +114,23 @@ def test_status_monitor_and_page_tell_each_arm(tmp_path):
 
 
 @pytest.mark.slow
+def test_arms_may_have_data_of_their_own(tmp_path, monkeypatch):
+    """A share of the pairs as an axis: two data sets in one folder, each run on its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.yaml").write_text(
+        "name: s\ndata: {source: modular_addition, modulus: 13}\nprecision: fp32\n"
+        "axes: {data.train_frac: [.4, .6]}\noptim: {lr: 0.003, batch_examples: 32}\n"
+        "grid:\n  - sizes: [nano14k]\n    steps: [30]\n"
+    )
+    assert main(["run", "s.yaml", "--device", "cpu", "--out", "s"]) == 0
+    records = load_records(SweepDir(tmp_path / "s"))
+    assert len({record.corpus_fingerprint for record in records}) == len(records) == 2
+    assert sorted(arm_of(r.spec)[0][1] for r in records) == ["0.4", "0.6"]
+    assert main(["run", "s.yaml", "--device", "cpu", "--out", "s"]) == 0
+    assert main(["report", "s"]) == 0
+
+
+@pytest.mark.slow
 def test_a_tiny_sweep_of_two_arms_is_trained_goes_on_and_is_fitted(tmp_path, monkeypatch, capsys):
     """Two weight decays and two seeds, then a third value of the axis in the same folder."""
     monkeypatch.chdir(tmp_path)

@@ -157,6 +157,7 @@ class _Constant:
     run: PlannedRun
     run_dir: RunDir
     fields: dict[str, Any]
+    arm: Values
     record: str  # a plain path: each of 10,000 runs is looked up at every reading
 
 
@@ -200,7 +201,7 @@ class SweepReader:
         seconds = {run_id: end.seconds for run_id, end in self._ends.items()}
         pace = measure_pace(plan, runs, seconds)
         states = [run.state for run in runs]
-        arms = [arm_of(constant.run.spec) for constant in constants]
+        arms = [constant.arm for constant in constants]
         left = len(states) - sum(state in OVER for state in states)
         return Snapshot(
             name=plan.name,
@@ -406,7 +407,7 @@ def _params_matmul(run: PlannedRun) -> int:
 
 
 def _constant(run: PlannedRun, run_dir: RunDir) -> _Constant:
-    spec = run.spec
+    spec, arm = run.spec, arm_of(run.spec)
     fields = {
         "run_id": spec.run_id,
         "label": spec.label,
@@ -416,6 +417,6 @@ def _constant(run: PlannedRun, run_dir: RunDir) -> _Constant:
         "start_step": spec.start_step,
         "total_steps": spec.total_steps,
         "batch_tokens": spec.batch_tokens,
-        "arm": one_line(arm_name(arm_of(spec))),
+        "arm": one_line(arm_name(arm)),
     }
-    return _Constant(run=run, run_dir=run_dir, fields=fields, record=str(run_dir.record))
+    return _Constant(run=run, run_dir=run_dir, fields=fields, arm=arm, record=str(run_dir.record))
