@@ -4,7 +4,7 @@
 
 Of every size of the quick sweep one run is begun in a worker's way and its state saved again and
 again: CPU seconds of a save, and wall seconds with the disk's share. How many saves a finished
-sweep had is told by its records: the states its branches start from, and one a
+sweep had is known from its records: the states its branches start from, and one a
 ``checkpoint_every_seconds``. Leases: a question before each write, and a beat every two seconds.
 """
 

@@ -1,4 +1,4 @@
-"""Fit the cheap runs of other people's tables, predict the dear ones: us and our peers.
+"""Fit the cheap runs of other groups' tables and predict the expensive ones: we and our peers.
 
     python benchmarks/rollout.py [--data ../shared/data] [--json FILE] [--peer-python N=P] ...
 

@@ -1,4 +1,4 @@
-"""Training steps of ours and of others, each in a process of its own, told what to do by lines.
+"""Training steps of ours and of others, each in a process of its own; lines give them commands.
 
     python trainers.py --serve NAME          one JSON job a line in, one JSON answer a line out
 

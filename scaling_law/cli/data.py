@@ -28,7 +28,7 @@ def _data(options: argparse.Namespace) -> int:
 
 
 def _prepared(spec: DataSpec | TaskSpec) -> str:
-    """Where the text is prepared; of a task, what it is."""
+    """Return the folder of the prepared text; for a task, its summary."""
     if isinstance(spec, TaskSpec):
         from scaling_law.data.access import open_task
 

@@ -62,7 +62,7 @@ def wants_design(options: argparse.Namespace) -> bool:
 
 
 def _is_sweep(path: str | None) -> bool:
-    """Whether a folder of runs was given rather than a config.
+    """Say whether the command names a folder of runs rather than a config.
 
     Every ``slaw plan`` asks this, so it loads nothing that only designs need.
     """

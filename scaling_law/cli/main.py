@@ -86,8 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Known errors print one line each, no traceback."""
-    # a plan of 10,000 runs is a million objects that stay: looking for cycles among them again
-    # and again, as Python does after every 700 new ones, takes a tenth of the time
+    # a plan of 10,000 runs has a million objects that live on: searching them for cycles, as
+    # Python does after every 700 new ones, takes a tenth of the time
     gc.set_threshold(_NEW_OBJECTS)
     options = make_parser().parse_args(arguments)
     try:

@@ -33,7 +33,7 @@ _WITHOUT_A_FLAG = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line, as every other error, what argparse says under a page of usage.
+    """Report in one line, like every other error, what argparse reports under a page of usage.
 
     A flag is taken only as it is written: cut short, it may mean another thing in each command.
     """
@@ -42,7 +42,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False, **options})
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """Each command refuses what it does not know itself, so that its own help is named."""
+        """Let each command refuse unknown arguments itself, so that the error names its help."""
         words = sys.argv[1:] if args is None else list(args)
         found, unknown = super().parse_known_args(words, namespace)
         if unknown:
@@ -88,7 +88,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # what commands are 
 
 
 def count(text: str) -> float:
-    """A positive number as people write it: 175e9, 1.4T."""
+    """Read a positive number such as 175e9 or 1.4T."""
     from scaling_law.units import parse_count
 
     try:
@@ -98,7 +98,7 @@ def count(text: str) -> float:
 
 
 def size(text: str) -> int:
-    """Bytes as people write them: 80GB, 512MiB."""
+    """Read bytes such as 80GB or 512MiB."""
     from scaling_law.units import parse_bytes
 
     try:
@@ -108,7 +108,7 @@ def size(text: str) -> int:
 
 
 def whole(text: str) -> int:
-    """A whole number; of 4300 digits int() makes an error of its own."""
+    """Read a whole number; int() has an error of its own for 4300 digits."""
     try:
         if len(text) <= 100:
             return int(text)
@@ -126,7 +126,7 @@ def fraction(text: str) -> float:
 
 
 def given(text: str) -> str:
-    """A text, a path say. An empty one is a shell's unset variable, not a wish for the default."""
+    """Read a text, such as a path. An empty one is an unset shell variable, and an error."""
     if not text.strip() or "\0" in text:
         raise argparse.ArgumentTypeError(
             f"expected a name or value (not empty, no NUL), found {quoted(text)}"
@@ -135,21 +135,21 @@ def given(text: str) -> str:
 
 
 def picture(text: str) -> str:
-    """The name of a figure's file: a wrong suffix is said before anything is fitted."""
+    """Read the name of a figure's file: a wrong suffix is refused before anything is fitted."""
     if PurePath(text).suffix.lower() not in (".png", ".svg"):
         raise argparse.ArgumentTypeError(f"expected a .png or .svg file, found {quoted(text)}")
     return given(text)
 
 
 def duration(text: str) -> str:
-    """A duration as people write it, 2h: read here, so that a wrong one is told by its flag."""
+    """Read a duration such as 2h here, so that the error for a wrong one names its flag."""
     from scaling_law.units import parse_seconds
 
     return _read(text, parse_seconds)
 
 
 def memory(text: str) -> str:
-    """A size as people write it, 4GB; a bare number is in GB."""
+    """Read a size such as 4GB; a bare number is in GB."""
     from scaling_law.units import parse_bytes
 
     return _read(text, parse_bytes)
@@ -164,7 +164,7 @@ def _read(text: str, parse: Callable[[str], float]) -> str:
 
 
 def config_of(options: argparse.Namespace) -> str:
-    """The YAML file or the shipped config that was asked for: quick where none was.
+    """Return the YAML file or the shipped config that the command names, by default quick.
 
     Raises ``ConfigError`` for both.
     """
@@ -177,7 +177,7 @@ def config_of(options: argparse.Namespace) -> str:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    """Which config, as it applies to which device."""
+    """Add the options for the config and the device."""
     parser.add_argument(
         "config",
         nargs="?",
@@ -203,7 +203,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_sweep_options(parser: argparse.ArgumentParser) -> None:
-    """Which sweep, and within what limits."""
+    """Add the options for the sweep and its limits."""
     add_config_options(parser)
     parser.add_argument(
         "--memory", type=memory, metavar="GB", help="memory limit of all runs, as in 4GB"

@@ -60,7 +60,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignore[no-untyped-def]
-    """What the command asks for; ``timed`` makes --time a limit of the sweep, not a budget."""
+    """Return the command's request; ``timed`` makes --time a limit of the sweep, not a budget."""
     from scaling_law.run.session import Request
 
     name = config_of(options)

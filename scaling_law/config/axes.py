@@ -44,7 +44,7 @@ class Axis:
 class Combination:
     """One value of each axis, for some entries of the grid.
 
-    ``document`` is the config with the values set, its grid whole;
+    ``document`` is the config with the values set and its whole grid;
     ``chosen`` are the values by axis;
     ``entries`` are the numbers of the grid entries that are trained so.
     """
@@ -67,14 +67,14 @@ class Crossed:
 
 
 def keys_of(text: str) -> list[str]:
-    """A dotted key taken apart; the key that an axis varies stays whole."""
+    """Split a dotted key; the key that an axis varies stays whole."""
     keys = text.split(".")
     head = 1 if keys[0] == AXES else 3 if keys[0] == "grid" and keys[2:3] == [AXES] else 0
     return [*keys[:head], ".".join(keys[head:])] if head and len(keys) > head else keys
 
 
 def cross(document: Document) -> Crossed:
-    """Every combination of the values of a config's axes.
+    """Return every combination of the values of a config's axes.
 
     Raises ``ConfigError`` with a line for each axis that cannot be.
     """
@@ -103,7 +103,7 @@ def cross(document: Document) -> Crossed:
 
 
 def without_axes(document: Document) -> Document:
-    """The config as if it had no axes."""
+    """Return the config without its axes."""
     plain = _copy(document)
     plain.data.pop(AXES, None)
     for entry in _entries(plain.data):
@@ -131,7 +131,7 @@ def _usual(key: str) -> str | None:
 
 
 def same_twice(document: Document, one: Combination, other: Combination) -> str:
-    """What to say of two combinations that are one config."""
+    """Return the message for two combinations that give the same config."""
     for (axis, value), (_, again) in zip(one.chosen, other.chosen, strict=True):
         if value != again or type(value) is not type(again):
             spelled = dict.fromkeys((json.dumps(value), json.dumps(again)))
@@ -148,7 +148,7 @@ def _count(axes: Sequence[Axis]) -> int:
 
 
 def _alike(own: Sequence[Sequence[Axis]]) -> list[list[int]]:
-    """The numbers of the grid entries, those of equal axes together."""
+    """Group the numbers of the grid entries by equal axes."""
     alike: dict[str, list[int]] = {}
     for number, axes in enumerate(own):
         name = json.dumps([(axis.key, axis.values) for axis in axes])
@@ -189,7 +189,7 @@ def _set_all(document: Document, chosen: Sequence[tuple[Axis, Any]]) -> Document
 
 
 def _axes_at(document: Document, path: Path_, problems: list[str]) -> list[Axis]:
-    """The axes written at a path; what is wrong with them goes to ``problems``."""
+    """Read the axes at a path; add their errors to ``problems``."""
     section: Any = document.data
     for key in path:
         section = section.get(key, {}) if isinstance(section, dict) else section[key]
@@ -210,7 +210,7 @@ def _axes_at(document: Document, path: Path_, problems: list[str]) -> list[Axis]
 
 
 def _refused(key: str, values: Any) -> str:
-    """Why a key cannot be an axis, or cannot take these values; "" where it can."""
+    """Say why a key cannot be an axis, or cannot take these values; "" where it can."""
     head = key.split(".")[0]
     if head in OUTSIDE_RECIPE:
         return (
@@ -244,7 +244,7 @@ def _sections() -> list[str]:
 
 @functools.cache
 def _config_keys() -> tuple[str, ...]:
-    """Every key of a config, those of parts' settings and of grid entries left out."""
+    """List every key of a config, without those of parts' settings and of grid entries."""
     keys: list[str] = _sections()
     for name, hint in typing.get_type_hints(SweepFile).items():
         if dataclasses.is_dataclass(hint):

@@ -147,7 +147,7 @@ Choices = Mapping[str, tuple[Choice, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """A config's plain values taken apart.
+    """A config's plain values, separated into sections and parts.
 
     ``rest`` is what ``schema`` checks, without the settings of parts;
     ``choices`` are the parts by kind;
@@ -164,7 +164,7 @@ class Composed:
 
 
 def compose(data: Any, folders: Sequence[Path]) -> Composed:
-    """Take the parts out of a config's plain values.
+    """Separate the parts from a config's plain values.
 
     A user's own file is looked for in ``folders``. What is not of the right type is left in
     ``rest``, for ``schema`` to refuse.
@@ -246,7 +246,7 @@ class _Named:
 
 
 def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict[str, Any]]]:
-    """The parts that a config names in a slot, and what is wrong with how it names them."""
+    """Return the parts that a config names in a slot, and the errors in how it names them."""
     section = data.get(slot.section)
     if slot.key is not None:
         given = section if isinstance(section, dict) else {}
@@ -293,7 +293,7 @@ def _named_key(
 
 
 def _check_apart(made: Sequence[Choice], reference: Reference) -> None:
-    """Raises ``ConfigError`` where two users' files of one name are chosen."""
+    """Raise ``ConfigError`` where a config chooses two users' files of one name."""
     for choice in made:
         other = choice.reference
         if other.name == reference.name and other.source_sha256 != reference.source_sha256:
@@ -317,7 +317,7 @@ def _unknown(where: tuple[str | int, ...], key: str, value: Any) -> dict[str, An
 
 
 class Refused(Exception):  # noqa: N818 - a list of errors, not an error of its own
-    """What pydantic found wrong, as it reports it (``loc``, ``type``, ``msg``, ``input``)."""
+    """Errors in pydantic's form (``loc``, ``type``, ``msg``, ``input``)."""
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
         super().__init__(f"{len(errors)} errors")
@@ -330,7 +330,7 @@ def part_settings(kind: type, values: dict[str, Any]) -> Any:
     Raises ``Refused`` with every error.
     """
     if not values and not _required(kind):
-        return kind()  # most configs set nothing: pydantic is not needed to know that
+        return kind()  # most configs set nothing, which needs no pydantic
     from pydantic import ValidationError
 
     try:
@@ -388,7 +388,7 @@ def written(values: dict[str, Any], choices: Choices) -> dict[str, Any]:
 
 
 def _section(slot: Slot, chosen: Sequence[Choice]) -> Any:
-    """A section that is nothing but parts, as a config writes it."""
+    """Return a section that holds only parts, as a config writes it."""
     if any(choice.is_key for choice in chosen):
         return {choice.spelled: to_json(choice.settings) for choice in chosen}
     items = [
@@ -412,13 +412,13 @@ def _with_part(section: dict[str, Any], slot: Slot, choice: Choice) -> dict[str,
 
 
 def _inserted(keys: dict[str, Any], before: str | None, new: dict[str, Any]) -> dict[str, Any]:
-    """``keys`` with the new ones before one of them; behind all for None."""
+    """Return ``keys`` with the new ones before one of them; after all for None."""
     head = dict(itertools.takewhile(lambda item: item[0] != before, keys.items()))
     return {**head, **new, **keys}
 
 
 def own_files(choices: Iterable[Choice]) -> dict[Path, Path]:
-    """Users' own files that a config names: where a sweep's folder keeps each, and where it is."""
+    """Return the users' own files that a config names: the sweep folder's copy, and the file."""
     files = [(choice, parts.file_of(choice.word, choice.reference)) for choice in choices]
     return {
         parts.own_place(choice.word, choice.spelled): path
@@ -472,7 +472,7 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_form(forms: list[dict[str, Any]], form: dict[str, Any], name: str) -> None:
-    """Add what a part says of a key; parts that say the same share one."""
+    """Add a part's schema of a key; parts with the same schema share one."""
     for other in forms:
         if {key: value for key, value in other.items() if key != "x-of"} == form:
             other["x-of"].append(name)

@@ -38,7 +38,7 @@ from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
 Known = Mapping[str, tuple[Any, ...]]
-"""What the files of a config's parts export, by kind."""
+"""The exports of the files of a config's parts, by kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class SweepConfig(SweepFile):
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """What to train: every arm, or the config itself as the only one."""
+        """The arms to train; without axes the config itself is the only one."""
         return self.crossed or (Arm(values=(), config=self),)
 
     @property
@@ -99,7 +99,7 @@ class SweepConfig(SweepFile):
         )
 
     def each(self, change: Callable[[SweepConfig], SweepConfig]) -> SweepConfig:
-        """The config changed, and each of its arms likewise."""
+        """Apply ``change`` to the config and to each of its arms."""
         arms = tuple(dataclasses.replace(arm, config=change(arm.config)) for arm in self.crossed)
         return dataclasses.replace(change(self), crossed=arms)
 
@@ -162,7 +162,7 @@ def load_config(
     variants = _take_variants(document)
     problems: dict[str, None] = {}  # ordered, each once: variants share most of the document
     chosen: SweepConfig | None = None
-    # a user's own file is named from where the config stands
+    # the path of a user's own file is relative to the config's folder
     folders = (source.parent, Path(), *([beside] if beside is not None else []))
     for kind in (device_kind, *(k for k in variants if k != device_kind)):
         merged = _merged(document, variants.get(kind))
@@ -237,7 +237,7 @@ def begun_config_key(sweep: SweepDir) -> str | None:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what our reader would take for a number and PyYAML for text, such as 1e5."""
+    """Quote text that our reader takes for a number and PyYAML does not, such as 1e5."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -266,7 +266,7 @@ def _find(path_or_name: str | Path) -> tuple[Path, str]:
 
 
 def _take_variants(document: Document) -> dict[str, Document]:
-    """The variants, each as a document of its own whose marks keep where it was written."""
+    """Return each variant as a document whose marks point to its place in the file."""
     if "variants" not in document.data:
         return {}
     given = document.data.pop("variants")
@@ -445,7 +445,7 @@ def _task_sizes(choices: Choices) -> Any:
 
 
 def _check_task(document: Document, choices: Choices, n_ctx: int | None) -> None:
-    """Raise ``ConfigError`` where the task cannot be asked, or its examples have another length."""
+    """Raise ``ConfigError`` where the task gives no sizes, or its examples have another length."""
     try:
         sizes = _task_sizes(choices)
     except ConfigError as problem:
@@ -478,19 +478,19 @@ def _settings_twice(
 
 
 def _unsettled(error: Mapping[str, Any], composed: Composed) -> bool:
-    """Whether a key is unknown for want of the part that might have it."""
+    """Say whether a key is unknown because the part that may have it is unknown."""
     is_unknown = error["type"] == "unexpected_keyword_argument"
     return is_unknown and error["loc"][0] in composed.unsettled
 
 
 def _number(mark: Mark) -> int:
-    """The line of a mark in its file; 0 of one that stands nowhere."""
+    """Return the line of a mark in its file; 0 for a mark without a place."""
     number = mark.place.rpartition(":")[2]
     return int(number) if number.isdecimal() else 0
 
 
 def _line(document: Document, error: Mapping[str, Any], known: Known) -> tuple[int, str]:
-    """The error as a line, and the line number it sorts by."""
+    """Return the error as one line, and the line number that it sorts by."""
     location: Path_ = error["loc"]
     path = tuple(part for part in location if not _is_member(part))
     if error["type"] == "missing":

@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 DEVICE_KINDS = ("cpu", "mps", "cuda")
 KEPT = ("auto", "all", "largest", "none")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,60}$"
-# Keys that decide nothing of a run's recipe, so that no axis varies them.
+# Keys that do not change a run's recipe, so that no axis varies them.
 OUTSIDE_RECIPE = (
     "name", "question", "grid", "axes", "eval", "keep_weights", "stacking", "compile", "trackers",
     "limits", "checkpoints", "early_stop", "engine", "probes", "experiment", "stage",
 )  # fmt: skip
-# About twice the seed noise of small models: a tighter interval is seldom had before the end.
+# About twice the seed noise of small models; a tighter interval is rare before the end of a run.
 EARLY_STOP_WITHIN = 0.005
 SPIKE_SIGMAS = 6.0
 # Tokens of context where a config of text names none.
@@ -57,7 +57,7 @@ TEXT_N_CTX = 256
 
 @dataclass(frozen=True, kw_only=True)
 class DataSection:
-    """Which text, cut into tokens how."""
+    """A text and its tokenizer."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 

@@ -1,4 +1,4 @@
-"""From what a run says of its data to the data itself, be it text or a task."""
+"""Open the data that a run's spec names, be it text or a task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DataOf = DataSpec | TaskSpec
 
 
 def known_train_tokens(spec: DataOf) -> int | None:
-    """Tokens of the training split, without preparing or making any.
+    """Return the tokens of the training split, without preparing or making any.
 
     None for text that is not prepared, and for a task whose training examples have no end.
     """
@@ -24,7 +24,7 @@ def known_train_tokens(spec: DataOf) -> int | None:
         return open_task(spec).train_tokens
     try:
         folder = dataset_folder(spec)
-    except ConfigError:  # the text is gone; a sweep that has its tokens goes on without it
+    except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
         return None
     return open_dataset(folder).train_tokens if (folder / META).is_file() else None
 
@@ -40,7 +40,7 @@ def open_task(spec: TaskSpec) -> TaskDataset:
 
 
 def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
-    """The data, which are prepared; text from ``folder``, or else from this machine's cache.
+    """Open data that are prepared; text from ``folder``, or else from this machine's cache.
 
     Raises ``ConfigError`` where text is not prepared or damaged.
     """
@@ -52,7 +52,7 @@ def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
 
 
 def prepared_data(spec: DataOf, progress: Progress | None = None) -> Dataset:
-    """The data, prepared first where they are not. Raises ``ConfigError`` as ``prepare``."""
+    """Open the data, prepared first if need be. Raises ``ConfigError`` as ``prepare`` does."""
     if isinstance(spec, TaskSpec):
         return open_task(spec)
     return open_dataset(prepare(spec, progress=progress))

@@ -1,4 +1,4 @@
-"""A batch of examples, whatever they are made of."""
+"""A batch of examples of any kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding a corpus by its name or path.
+"""Find a corpus by its name or path.
 
 A name is that of a file in ``sources/``; anything else is a path, read by ``local``.
 """
@@ -19,10 +19,10 @@ __all__ = ["Corpus", "Document", "ReadRequest", "load_corpus"]
 
 
 def package_folder(name: str) -> Path | None:
-    """The folder of an installed package, located without importing it; None if absent.
+    """Find the folder of an installed package without importing it; None if absent.
 
-    A mere folder of that name in the working directory (``datasets`` is a likely one) is a
-    namespace package to Python, not an installed one, and does not count.
+    Python takes any folder of that name in the working directory (``datasets``, say) for a
+    namespace package; such a folder does not count.
     """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None or not spec.submodule_search_locations:
@@ -31,7 +31,7 @@ def package_folder(name: str) -> Path | None:
 
 
 def state_digest(value: Any) -> str:
-    """Hex SHA-256 of a JSON value, in one spelling."""
+    """Return the hex SHA-256 of a JSON value in its canonical form."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -49,7 +49,7 @@ def _exists(path: str) -> bool:
 
 
 def corpus_problem(name_or_path: str) -> str:
-    """Why there is no such corpus, without reading it; empty where there is."""
+    """Say why there is no such corpus, without reading it; "" where there is."""
     names = corpus_names()
     if name_or_path in names or _exists(name_or_path):
         return ""
@@ -60,10 +60,10 @@ def corpus_problem(name_or_path: str) -> str:
 
 
 def load_corpus(name_or_path: str) -> Corpus:
-    """The corpus of that name, else the file or folder at that path.
+    """Return the corpus of that name, else the file or folder at that path.
 
     A name wins over a path of the same spelling (``./pile`` is always the path).
-    Raises ``ConfigError`` when it is neither.
+    Raises ``ConfigError`` when there is neither.
     """
     if name_or_path in corpus_names():
         corpus: Corpus = parts.load("corpus", parts.Reference(name=name_or_path))

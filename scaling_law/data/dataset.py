@@ -1,4 +1,4 @@
-"""What training asks of its data, be it text or a task: ``Dataset``."""
+"""The interface of the data that training reads, be it text or a task: ``Dataset``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Dataset(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """What cut the text into tokens; None for a task."""
+        """The tokenizer of the text; None for a task."""
 
     @property
     def licence(self) -> str:
@@ -48,7 +48,7 @@ class Dataset(Protocol):
 
     @property
     def pin(self) -> dict[str, Any]:
-        """What a sweep's folder records to have the same data again, as JSON values."""
+        """Return what a sweep's folder records to find the same data again, as JSON values."""
 
     @property
     def train_tokens(self) -> int | None:
@@ -80,7 +80,7 @@ class Dataset(Protocol):
         """Tokens that ``val_batches`` gives: ``max_tokens`` cut to whole sequences, or all."""
 
     def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> int | None:
-        """Text bytes that those tokens stand for; None where they stand for none."""
+        """Text bytes that those tokens stand for; None where they are not text."""
 
     def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
         """Distinct training tokens seen in ``steps`` steps: at most one epoch's."""
@@ -89,11 +89,11 @@ class Dataset(Protocol):
         """Passes over the training split that ``tokens`` make."""
 
     def check(self) -> None:
-        """Hold the content against what is known of it. Raises ``ConfigError``."""
+        """Compare the content with what is recorded of it. Raises ``ConfigError``."""
 
 
 def spread(available: int, n_ctx: int, max_tokens: int) -> npt.NDArray[np.int64]:
-    """Which of ``available`` sequences to score, evenly spread: neighbours are too alike."""
+    """Choose the sequences to score, evenly spread, because neighbours are too similar."""
     import numpy as np
 
     count = min(max(1, max_tokens // n_ctx), available)
@@ -108,9 +108,9 @@ def drawn(
     count: int,
     seed: int,
 ) -> npt.NDArray[np.int64]:
-    """Sequences ``first`` to ``first + count`` of an endless reading of ``available`` of them.
+    """Return sequences ``first`` to ``first + count`` of endless epochs over ``available``.
 
-    Each epoch is read in an order of its own, ``order(seed of the epoch, available)``.
+    Each epoch has its own order, ``order(seed of the epoch, available)``.
     """
     import numpy as np
 
@@ -124,7 +124,7 @@ def drawn(
 
 
 def shuffled(seed: int, count: int) -> npt.NDArray[np.integer]:
-    """A permutation of ``range(count)``, in half the memory where that suffices."""
+    """Return a permutation of ``range(count)``, as int32 where that suffices."""
     import numpy as np
 
     from scaling_law.data.shuffle import permutation

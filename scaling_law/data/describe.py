@@ -1,4 +1,4 @@
-"""What ``slaw data list`` and ``slaw data inspect`` print."""
+"""Format the output of ``slaw data list`` and ``slaw data inspect``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CorpusRow:
 
 
 def list_corpora() -> list[CorpusRow]:
-    """Every named corpus, and a last row for the user's own files."""
+    """List every named corpus, and a last row for the user's own files."""
     rows = []
     for name in corpus_names():
         corpus = load_corpus(name)
@@ -60,7 +60,7 @@ def list_corpora() -> list[CorpusRow]:
 
 
 def format_corpora(rows: list[CorpusRow]) -> str:
-    """The list for a terminal: per corpus its state, what it is, its licence, how it is had."""
+    """Format the list: each corpus with its state, description, licence and source."""
     lines = []
     for row in rows:
         lines.append(f"{row.name:<12} {row.description}")
@@ -73,16 +73,16 @@ def format_corpora(rows: list[CorpusRow]) -> str:
 
 
 def format_tasks() -> str:
-    """The tasks that the package has, a line each; what they are made of is in their settings."""
+    """List the package's tasks, one line each."""
     rows = [f"{name:<18} {what}" for name, what in described("source")]
     return "\n".join(["tasks (data.source), which make their own examples:", *rows])
 
 
 def inspect(target: DataSpec | TaskSpec | Path) -> str:
-    """The data in words: sizes and samples; of text domains and compression as well.
+    """Describe the data: sizes and samples; for text also domains and compression.
 
-    ``target`` is a spec, or the folder of prepared text. Reads every token and checks the
-    hashes. Raises ``ConfigError`` when text is not prepared or damaged, or a task breaks its
+    ``target`` is a spec, or the folder of prepared text. Every token is read and compared with the
+    hashes. Raises ``ConfigError`` when text is not prepared or damaged, or when a task breaks its
     contract.
     """
     if isinstance(target, TaskSpec):
@@ -150,7 +150,7 @@ def _sample_lines(dataset: TextDataset) -> list[str]:
         middle = max(0, len(tokens) // 2 - _SAMPLE_TOKENS // 2)
         piece = tokens[middle : middle + _SAMPLE_TOKENS]
         text = dataset.tokenizer.decode((int(i) for i in piece), separator="\n<document>\n")
-        # control characters of somebody's data must not reach the terminal
+        # control characters in the data must not reach the terminal
         shown = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
         lines += [f"--- {len(piece)} tokens from the middle of {split}", *shown.splitlines()]
     return lines

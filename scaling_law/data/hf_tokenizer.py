@@ -1,7 +1,7 @@
-"""Our tokenizers in the form the Hugging Face ``tokenizers`` library reads, without needing it.
+"""Convert our tokenizers to the format of Hugging Face's ``tokenizers`` library, without it.
 
 Byte-level BPE there works on printable stand-ins for bytes and on merges of pairs, where ours
-(tiktoken's way) has bytes and ranks. A pair may merge here whenever its joint bytes are a token;
+(like tiktoken's) has bytes and ranks. Ours merges a pair whenever its joint bytes are a token;
 so every way to cut a token into two tokens is a merge, in the order of the token's rank.
 """
 
@@ -25,7 +25,7 @@ _NO_EXTRAS = {
 
 
 def stand_ins() -> list[str]:
-    """The printable character that stands for each byte (GPT-2's table, Radford 2019)."""
+    """Return the printable character that stands for each byte (GPT-2's table, Radford 2019)."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     spare = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]

@@ -1,9 +1,9 @@
-"""The user's own files: a file, or a folder read to the bottom.
+"""Read the user's own files: a file, or a folder with its subfolders.
 
 A ``.jsonl`` line and a ``.parquet`` row are a document each (key or column ``text``); a source
 file is one document; long prose (``.txt``, ``.md``, ``.rst``, ``.tex``) is cut into documents
 at blank lines, so that a book in one file can be split into training and validation.
-Hidden files and folders are passed over.
+Hidden files and folders are skipped.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CUT_ABOVE, _PIECE_CHARS = 64_000, 16_000
 
 
 def local_corpus(path: Path) -> Corpus:
-    """The file or folder at ``path`` as a corpus. Reading raises ``ConfigError``."""
+    """Return the file or folder at ``path`` as a corpus. Reading raises ``ConfigError``."""
     return Corpus(
         name=path.resolve().stem or "root",
         description=f"local {'folder' if path.is_dir() else 'file'}",
@@ -48,7 +48,7 @@ def local_corpus(path: Path) -> Corpus:
 
 
 def local_files(path: Path, suffixes: frozenset[str]) -> tuple[list[Path], int]:
-    """The files at or below ``path`` with one of ``suffixes``, sorted, and how many others.
+    """Return the files at or below ``path`` with one of ``suffixes``, and the number of others.
 
     A ``path`` that is a file is always taken. Raises ``ConfigError`` when it cannot be read.
     """
@@ -127,9 +127,9 @@ def _file_documents(file: Path, text: str) -> Iterator[Document]:
 
 
 def cut_prose(text: str) -> Iterator[str]:
-    """``text`` in pieces of about 16,000 characters, cut at a blank line where there is one.
+    """Cut ``text`` into pieces of about 16,000 characters, which joined give ``text`` again.
 
-    Failing that at a line's end, failing that anywhere; the pieces joined are ``text``.
+    A cut is at a blank line where there is one, else at the end of a line, else anywhere.
     """
     start = 0
     while len(text) - start > 2 * _PIECE_CHARS:
@@ -170,7 +170,7 @@ def _jsonl_text(file: Path, number: int, line: bytes) -> str:
 
 
 def parquet_texts(file: Path) -> Iterator[str]:
-    """Column ``text`` of a parquet file, row by row; nulls count as empty.
+    """Yield column ``text`` of a parquet file, row by row; nulls count as empty.
 
     Raises ``ConfigError`` without pyarrow, on a damaged file, or when there is no such column.
     """

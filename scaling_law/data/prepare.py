@@ -1,10 +1,10 @@
-"""From a corpus to a folder of token files, once per corpus and ``DataSpec``.
+"""Turn a corpus into a folder of token files, once per corpus and ``DataSpec``.
 
     <cache>/data/<corpus>-<key>/{train.bin, val.bin, tokenizer.json, meta.json}
 
-Documents are ordered by the hash of their text, never by where they lie on the disk; exact
-duplicates are dropped; the hash also decides which split a document belongs to. The folder is
-built beside its final place and renamed into it, so it is whole or not there at all.
+Documents are ordered by the hash of their text, never by their place on the disk; exact
+duplicates are dropped; the hash also decides the split of a document. The folder is built beside
+its final place and then renamed, so it is either complete or not there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 META, TOKENIZER = "meta.json", "tokenizer.json"
 SPLITS = ("train", "val")
 _BPE_SAMPLE_BYTES = 8_000_000
-_ENCODE_BYTES = 4_000_000  # text handed to the threads at a time
+_ENCODE_BYTES = 4_000_000  # text that the threads get at a time
 _STALE_SECONDS = 24 * 3600
 
 Progress = Callable[[str], None]
@@ -47,7 +47,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """One distinct document: where its UTF-8 text lies in the spool."""
+    """One distinct document, with the place of its UTF-8 text in the spool, in bytes."""
 
     digest: bytes
     offset: int
@@ -55,8 +55,8 @@ class _Entry:
     domain: str
 
     def in_val(self, fraction: float) -> bool:
-        # The order uses the digest's head, the split its tail: every prefix of the order
-        # then holds the same share of validation documents.
+        # The order uses the digest's head and the split its tail, so that every prefix of the
+        # order holds the same share of validation documents.
         return int.from_bytes(self.digest[-8:], "big") < fraction * 2**64
 
 
@@ -76,7 +76,7 @@ class _Texts:
 
 
 def dataset_folder(spec: DataSpec) -> Path:
-    """Where ``prepare(spec)`` puts its result; it may not exist yet.
+    """Return the folder in which ``prepare(spec)`` puts its result; it may not exist yet.
 
     The name's key covers the spec and the corpus's state (for files: names, sizes and times),
     so a changed corpus gets a new folder. Raises ``ConfigError`` on an unknown corpus.
@@ -91,11 +91,11 @@ def _folder(corpus: Corpus, spec: DataSpec) -> Path:
 
 
 def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
-    """The dataset folder of ``spec``, built unless a complete one is there.
+    """Return the dataset folder of ``spec``; build it unless a complete one is there.
 
-    ``progress`` takes one line per phase. Safe to call from several processes at once: the
-    first to finish wins. Raises ``ConfigError`` on an unknown, unreadable, empty or too small
-    corpus, or when the cache cannot be written.
+    ``progress`` takes one line per phase. Several processes may call this at once: the first to
+    finish wins. Raises ``ConfigError`` for an unknown, unreadable, empty or too small corpus, or
+    when the cache cannot be written.
     """
     say = progress or _quiet
     corpus = load_corpus(spec.corpus)
@@ -124,13 +124,13 @@ def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
 
 
 def _quiet(line: str) -> None:
-    """Progress that nobody asked for."""
+    """Ignore a line of progress."""
 
 
 def _remove_stale(folder: Path) -> None:
-    """Clear what killed processes left behind, and a folder whose meta.json was deleted.
+    """Remove the folders of killed processes, and a folder whose meta.json was deleted.
 
-    Of a process on another machine it is not known whether it was killed, only how old this is.
+    Whether a process on another machine is alive is not known, so the folder's age decides.
     """
     for left in folder.parent.glob(f".{folder.name}.*.tmp"):
         tag = left.name.removeprefix(f".{folder.name}.").partition(".")[0]
@@ -147,7 +147,7 @@ def _publish(work: Path, folder: Path) -> None:
     try:
         work.rename(folder)
     except OSError:
-        # renaming onto a folder that is not empty fails: another process was first
+        # renaming to a folder that is not empty fails: another process was first
         if not (folder / META).is_file():
             raise
 
@@ -255,7 +255,7 @@ def _make_tokenizer(spec: DataSpec, texts: _Texts, train: list[_Entry], say: Pro
     started = time.monotonic()
     sample = []
     total = 0
-    for entry in train:  # training documents only: validation text must not shape anything
+    for entry in train:  # training documents only: validation text must not influence the tokenizer
         sample.append(entry)
         total += entry.size
         if total >= _BPE_SAMPLE_BYTES:
@@ -269,8 +269,8 @@ def _make_tokenizer(spec: DataSpec, texts: _Texts, train: list[_Entry], say: Pro
 
 
 def _encode(texts: _Texts, entries: list[_Entry], tokenizer: Tokenizer) -> Iterator[TokenIds]:
-    """Ids of each document behind a separator, in order."""
-    import numpy as np  # not for a dry run, which only asks where the data would be
+    """Yield the ids of each document after a separator, in order."""
+    import numpy as np  # a dry run only asks for the folder and must not load numpy
 
     mark = np.array([tokenizer.separator], dtype=np.uint32)
     threads = available_threads()
@@ -300,7 +300,7 @@ def _meta(
     splits: dict[str, list[_Entry]],
     tokens: dict[str, int],
 ) -> dict[str, Any]:
-    """Documents and text bytes per split and domain; the fingerprint is of all their hashes."""
+    """Return documents and bytes per split and domain; the fingerprint covers all hashes."""
     per_split: dict[str, Any] = {}
     for split, entries in splits.items():
         domains: dict[str, dict[str, int]] = {}

@@ -1,4 +1,4 @@
-"""One file of token ids: a 64-byte header, then little-endian uint16 or uint32.
+"""Read and write a file of token ids: a 64-byte header, then little-endian uint16 or uint32.
 
 Header: magic (8 bytes), bytes per token (uint32), zero (uint32), tokens (uint64),
 SHA-256 of the tokens' bytes (32 bytes), zero (8 bytes).
@@ -30,7 +30,7 @@ assert _HEADER.size == 64
 
 
 def token_dtype(vocab_size: int) -> TokenDtype:
-    """The narrowest type that holds every id: uint16 up to 65,536 ids, else uint32."""
+    """Return the narrowest type that holds every id: uint16 up to 65,536 ids, else uint32."""
     return _dtype(2 if vocab_size <= 65_536 else 4)
 
 
@@ -83,9 +83,9 @@ def _read_header(path: Path) -> tuple[int, int, bytes]:
 
 
 def open_shard(path: Path) -> npt.NDArray[np.unsignedinteger]:
-    """The ids [n_tokens], memory-mapped and read-only.
+    """Return the ids [n_tokens], memory-mapped and read-only.
 
-    Raises ``ConfigError`` naming the file when its header or size is wrong (a cheap check;
+    Raises ``ConfigError``, which names the file, when its header or size is wrong (a cheap check;
     ``check_shard`` reads everything).
     """
     import numpy as np
@@ -98,7 +98,7 @@ def open_shard(path: Path) -> npt.NDArray[np.unsignedinteger]:
 
 
 def shard_tokens(path: Path) -> int:
-    """How many tokens are in ``path``; raises as ``open_shard`` does, and maps nothing."""
+    """Return the number of tokens in ``path``, without mapping it; raises as ``open_shard``."""
     return _read_header(path)[1]
 
 

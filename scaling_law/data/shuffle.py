@@ -10,9 +10,9 @@ _MASK = (1 << 64) - 1
 
 
 def words(seed: int, start: int, count: int) -> npt.NDArray[np.uint64]:
-    """Numbers ``start`` to ``start + count`` of SplitMix64's stream ``seed``, [count].
+    """Return numbers ``start`` to ``start + count`` of SplitMix64's stream ``seed``, [count].
 
-    A pure function: any stretch of the stream can be had without what comes before it.
+    A pure function: any stretch of the stream is computed without the numbers before it.
     """
     return words_at((seed + _GAMMA * start) & _MASK, np.arange(count))
 
@@ -20,7 +20,7 @@ def words(seed: int, start: int, count: int) -> npt.NDArray[np.uint64]:
 def words_at(seed: int, positions: npt.NDArray[np.integer]) -> npt.NDArray[np.uint64]:
     """The numbers at ``positions`` (from 0) of SplitMix64's stream ``seed``, in their shape."""
     first = (seed + _GAMMA) & _MASK
-    # array arithmetic wraps silently, which is what SplitMix64 is defined by
+    # array arithmetic wraps silently, as SplitMix64's definition needs
     z = positions.astype(np.uint64) * np.uint64(_GAMMA) + np.uint64(first)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -28,7 +28,7 @@ def words_at(seed: int, positions: npt.NDArray[np.integer]) -> npt.NDArray[np.ui
 
 
 def uniforms(seed: int, start: int, count: int) -> npt.NDArray[np.float64]:
-    """The same stretch as floats in [0, 1), [count]."""
+    """Return the same stretch as floats in [0, 1), [count]."""
     return (words(seed, start, count) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

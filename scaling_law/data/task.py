@@ -1,4 +1,4 @@
-"""A task as a ``Dataset``: its examples in epochs, checked against the task's contract."""
+"""Present a task as a ``Dataset``: its examples in epochs, checked against the contract."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes n
     import numpy as np
     import numpy.typing as npt
 
-# So many examples of a split are looked at to know a task again.
+# The fingerprint covers this many examples of a split.
 _LOOKED_AT = 1024
-# Where seeds begin to read a split without end: so many places, so many examples apart.
+# Seeds start to read a split without end at this many places, this many examples apart.
 _STRETCHES, _STRETCH = 2**16, 2**30
 
 
@@ -61,7 +61,7 @@ class TaskDataset:
     def fingerprint(self) -> str:
         """16 hex digits over the sizes of all splits and their first examples.
 
-        A task whose rule was changed, or is not the same on another machine, has another.
+        A task whose rule changes, or differs on another machine, has another fingerprint.
         """
         import numpy as np
 
@@ -95,15 +95,15 @@ class TaskDataset:
 
     @property
     def train_tokens(self) -> int | None:
-        """Positions of all training examples; None where there is no end of them."""
+        """Positions of all training examples; None where they have no end."""
         return self.sizes.train_tokens
 
     def n_seqs(self, split: str, n_ctx: int) -> int:
-        """Examples in the split; of one without end more than any run reads."""
+        """Examples in the split; for a split without end, more than any run reads."""
         return self.sizes.splits[split] or MAX_EXAMPLES
 
     def examples(self, split: str, indices: npt.NDArray[np.int64]) -> Batch:
-        """Those examples of a split. Raises ``ConfigError`` where the task breaks its contract."""
+        """Return examples of a split. Raises ``ConfigError`` where the task breaks its contract."""
         try:
             batch = self.task.examples(self.settings, split, indices)
         except Exception as problem:  # a user's own file may raise anything
@@ -148,12 +148,12 @@ class TaskDataset:
         return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
 
     def epochs(self, *, n_ctx: int, tokens: int) -> float:
-        """Passes over the training examples; 0 where there is no end of them."""
+        """Passes over the training examples; 0 where they have no end."""
         seqs = self.sizes.train_seqs
         return 0.0 if seqs is None else tokens / (seqs * n_ctx)
 
     def check(self) -> None:
-        """Hold the first examples of every split against the contract. Raises ``ConfigError``."""
+        """Check the first examples of every split against the contract. Raises ``ConfigError``."""
         import numpy as np
 
         for split, count in self.sizes.splits.items():
@@ -164,7 +164,7 @@ class TaskDataset:
 
 
 def _why_broken(batch: Batch, count: int, dataset: TaskDataset) -> str:
-    """What of a batch is not as ``Task`` says; "" where all is."""
+    """Say what in a batch breaks the contract of ``Task``; "" for nothing."""
     import numpy as np
 
     inputs, targets, weights = batch.inputs, batch.targets, batch.weights

@@ -1,4 +1,4 @@
-"""Prepared text: memory-mapped tokens, and batches that depend on (seed, step) alone."""
+"""Read prepared text: memory-mapped tokens, and batches that depend on (seed, step) alone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TextDataset:
 
     def keep_orders(self, seeds: int) -> None:
         """Keep the orders of ``seeds`` seeds, whose batches are drawn in turn, in memory."""
-        # two epochs meet in one batch; per object, so that datasets do not share an order
+        # a batch may span two epochs; each dataset has its own cache of orders
         self._order = lru_cache(maxsize=2 * seeds)(shuffled)
 
     @property
@@ -163,7 +163,7 @@ class TextDataset:
 
     @property
     def pin(self) -> dict[str, Any]:
-        """Where the tokens lie, and the hashes of text and tokens."""
+        """Return the tokens' folder, and the hashes of text and tokens."""
         return {
             "folder": str(self.folder),
             "fingerprint": self.fingerprint,
@@ -182,14 +182,14 @@ class TextDataset:
 
 
 def _batch(ids: npt.NDArray[np.int64]) -> Batch:
-    """Sequences [B, n_ctx + 1], each of whose positions predicts the next."""
+    """Make a batch of sequences [B, n_ctx + 1] in which each position predicts the next."""
     return Batch(inputs=ids[:, :-1], targets=ids[:, 1:])
 
 
 def open_dataset(folder: Path) -> TextDataset:
-    """The dataset in ``folder``. Cheap: headers and sizes are checked, tokens are not read.
+    """Open the dataset in ``folder``. Cheap: headers and sizes are checked, tokens are not read.
 
-    Raises ``ConfigError`` naming the file that is missing, damaged or of another version.
+    Raises ``ConfigError``, which names the file that is missing, damaged or of another version.
     """
     path = folder / META
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Text to token ids and back: plain bytes, or byte-level BPE.
+"""Convert text to token ids and back: plain bytes, or byte-level BPE.
 
 Both work on UTF-8 bytes, so every text round-trips and no id means "unknown". The last id,
 ``vocab_size - 1``, is the document separator; it stands for no text and no text encodes to it.
@@ -26,12 +26,12 @@ _PATTERN = (
     r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}|"""
     r""" ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"""
 )
-# tiktoken's regex gives up on a run of a million blanks; longer texts go through in pieces
+# tiktoken's regex fails on a run of a million blanks; longer texts are encoded in pieces
 _PIECE_CHARS = 200_000
 
 
 def clean(text: str) -> str:
-    """``text`` with lone surrogates, which no UTF-8 can hold, replaced by ``?``."""
+    """Replace lone surrogates in ``text``, which UTF-8 cannot hold, by ``?``."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -109,8 +109,8 @@ class ByteTokenizer(Tokenizer):
 class BpeTokenizer(Tokenizer):
     """Byte-level BPE: ``pieces[i]`` are the bytes of id i; the first 256 are single bytes.
 
-    A small sample may hold fewer merges than asked for; the ids between the last piece and
-    the separator are then unused.
+    A small sample may hold fewer merges than the vocabulary has room for; the ids between the
+    last piece and the separator are then unused.
     """
 
     kind = "bpe"

@@ -108,7 +108,7 @@ def candidates(
         )
     # rough costs in the precision of the runs; the plan's own come later
     speeds = profile.at(profile.precision if config.precision == "auto" else config.precision)
-    own = [course.model for course in expand(_bare(config), train_tokens=None)]
+    own = [size_plan.model for size_plan in expand(_bare(config), train_tokens=None)]
     wall = budget.amount * (MOST_SHARE if budget.unit == "flops" else 1.0)
     sizes = _sizes(own, speeds, budget, models)
     allowed = config.data.max_epochs

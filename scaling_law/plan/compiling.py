@@ -1,8 +1,8 @@
-"""Which runs train through torch.compile, where a config asks for it (``compile: auto``).
+"""Choose the runs that train through torch.compile, where a config asks for it (``compile: auto``).
 
-Compiling takes a minute or two of a run; it gains on a GPU, where it saves memory traffic. On a
-CPU it was measured at 1.0 to 1.1 times the speed. A stack's step is recorded whole instead
-(``train.static_step``). What it gains on a card is not counted on in a plan's time.
+Compiling takes a minute or two of a run. On a GPU it pays because it saves memory traffic; on a
+CPU we measured 1.0 to 1.1 times the speed. A stack's step is recorded whole instead
+(``train.static_step``). The estimated time of a plan does not include the gain on a GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ LEAST_SECONDS = 600.0
 
 
 def with_compiled(plan: Plan, policy: str) -> Plan:
-    """The plan with the runs compiled that ``policy`` (auto, off) means. Same run ids."""
+    """Return the plan with the runs that ``policy`` (auto, off) selects compiled.
+
+    The run ids do not change.
+    """
     if policy == "off" or plan.device_kind != "cuda":
         return plan
     runs = tuple(
@@ -29,14 +32,14 @@ def with_compiled(plan: Plan, policy: str) -> Plan:
 
 
 def _gains(run: PlannedRun) -> bool:
-    """Whether a run is long enough, and its parts can be compiled."""
+    """Say whether a run is long enough to compile, and whether its parts can be compiled."""
     if run.resources.stack is not None or run.seconds < LEAST_SECONDS:
         return False
     return has_fast_loss(run.spec) and architecture_of(run.spec.model).compiles
 
 
 def compiled_words(plan: Plan) -> list[str]:
-    """How many runs are compiled, on a line; none where none is."""
+    """Say on one line how many runs are compiled; no line where none is."""
     count = sum(run.resources.compiled for run in plan.runs)
     if not count:
         return []

@@ -1,6 +1,6 @@
-"""What a device can do, measured once and cached, so that plans need no torch.
+"""Save and read what a device can do, so that plans need no torch.
 
-``train.device.calibrate`` measures; this module keeps and reads the result.
+``train.device.calibrate`` measures the device once; this module caches the result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ from scaling_law.versions import PROFILE
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedPoint:
-    """One measured training step: ``params_matmul`` of the model and FLOP/s reached."""
+    """The speed of one measured training step.
+
+    ``params_matmul`` are the model's parameters in matrix products;
+    ``flops_per_second`` is the speed reached, in FLOP/s.
+    """
 
     params_matmul: int
     flops_per_second: float
@@ -37,11 +41,15 @@ class SpeedPoint:
 class DeviceProfile:
     """A device as measured.
 
-    ``kind`` cuda, mps or cpu; ``slots`` runs at once (one single-thread worker per core on a
-    CPU); ``memory_bytes`` for all slots together; ``precision`` and ``precision_reason`` as
-    chosen by measuring; ``speed`` in that precision, rising in ``params_matmul``, and
-    ``speed_fp32`` in fp32 where that is another; ``runtime_bytes`` a worker's footprint before
-    any model.
+    ``kind`` is cuda, mps or cpu;
+    ``name`` is the device's own name;
+    ``slots`` are the runs at once (on a CPU one single-thread worker a core);
+    ``memory_bytes`` is the memory of all slots together;
+    ``precision`` is the faster precision, as measured, and ``precision_reason`` says why;
+    ``runtime_bytes`` is a worker's memory before it has a model;
+    ``speed`` is the speed in ``precision``, rising in ``params_matmul``;
+    ``torch_version`` is the version of torch that measured it, "" for unknown;
+    ``speed_fp32`` is the speed in fp32, empty where ``precision`` is fp32.
     """
 
     kind: str
@@ -56,7 +64,7 @@ class DeviceProfile:
     speed_fp32: tuple[SpeedPoint, ...] = ()
 
     def at(self, precision: str) -> DeviceProfile:
-        """The profile with the speed of ``precision``, where it was measured."""
+        """Return the profile with the speed of ``precision``, where it was measured."""
         if precision != "fp32" or not self.speed_fp32:
             return self
         return dataclasses.replace(self, speed=self.speed_fp32)
@@ -70,9 +78,12 @@ class DeviceProfile:
         return {}
 
     def flops_per_second(self, model: Model) -> float:
-        """Training FLOP/s of one slot for ``model``: log-linear between the measured sizes."""
+        """Return the training FLOP/s of one slot for ``model``.
+
+        It is log-linear between the measured sizes.
+        """
         params = count_params(model).matmul
-        if params not in self._rates:  # a plan asks for the same few with every run
+        if params not in self._rates:  # every run of a plan asks for the same few
             self._rates[params] = self._rate(math.log(params))
         return self._rates[params]
 
@@ -86,16 +97,16 @@ class DeviceProfile:
         return points[-1][1]
 
     def seconds(self, model: Model, tokens: float) -> float:
-        """Estimated seconds of training on one slot."""
+        """Estimate the seconds of training ``tokens`` on one slot."""
         return flops_per_token(model) * tokens / self.flops_per_second(model)
 
 
 def shared_by(profile: DeviceProfile, slots: int | None) -> DeviceProfile:
-    """``profile`` with ``slots`` runs at once; None leaves it as it is.
+    """Return ``profile`` with ``slots`` runs at once; None leaves it as it is.
 
-    A plan divides the memory by the slots. Runs on one GPU are each thought to go at their share
-    of its speed: small ones leave it idle and gain by company, how much is unmeasured. Raises
-    ``ConfigError`` for more than a CPU's cores.
+    A plan divides the memory by the slots. Each run on a GPU is estimated at its share of the
+    GPU's speed; small runs leave it partly idle and may go faster together, which is unmeasured.
+    Raises ``ConfigError`` for more slots than a CPU has cores.
     """
     if slots is None or slots == profile.slots:
         return profile
@@ -111,8 +122,8 @@ def shared_by(profile: DeviceProfile, slots: int | None) -> DeviceProfile:
 
 
 def profile_path(requested: str) -> Path:
-    """Where this host's profile of a device (``auto``, ``cuda``, ``mps``, ``cpu``) is cached."""
-    # a home folder may be shared by the hosts of a cluster
+    """Return the cache path of this host's profile (``auto``, ``cuda``, ``mps``, ``cpu``)."""
+    # the hosts of a cluster may share a home folder
     host = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node()) or "host"
     return layout.cache_dir() / f"device-{host}-{requested}.json"
 
@@ -124,7 +135,7 @@ def save_profile(profile: DeviceProfile, requested: str) -> None:
 
 
 def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
-    """The inverse of ``to_json``. Raises ``KeyError``/``TypeError`` on another shape."""
+    """Build a profile from its JSON. Raises ``KeyError`` or ``TypeError`` for another shape."""
     fields = {key: value for key, value in data.items() if key != "schema_version"}
     for name in ("speed", "speed_fp32"):
         fields[name] = tuple(SpeedPoint(**point) for point in fields[name])
@@ -132,7 +143,7 @@ def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
 
 
 def load_profile(requested: str) -> DeviceProfile | None:
-    """The cached profile, or None when there is none that this version can read."""
+    """Return the cached profile, or None where this version can read none."""
     path = profile_path(requested)
     if not path.is_file():
         return None
@@ -141,11 +152,11 @@ def load_profile(requested: str) -> DeviceProfile | None:
         PROFILE.check(data.get("schema_version"))
         return profile_from_json(data)
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError):
-        return None  # a cache: measured again rather than mourned
+        return None  # a cache that cannot be read is measured again
 
 
 def format_profiles() -> str:
-    """Every calibration of this host, with where it is kept; how to make one if there is none."""
+    """List this host's profiles with their files; without any, say how to measure one."""
     lines = []
     for requested in ("cuda", "mps", "cpu"):
         profile = load_profile(requested)
@@ -162,7 +173,7 @@ def format_profiles() -> str:
                 )
                 if points
             ),
-            f"  kept in {profile_path(requested)}; delete it to measure again",
+            f"  saved in {profile_path(requested)}; delete it to measure again",
         ]
     return "\n".join(lines) or "this machine: not measured yet; the first `slaw plan` does it"
 
@@ -174,14 +185,14 @@ def _speed_words(points: tuple[SpeedPoint, ...]) -> str:
 
 
 def usable_cores() -> int:
-    """Cores this process may run on, honouring an affinity mask."""
+    """Return the cores that this process may run on, as its affinity mask says."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def available_memory_bytes() -> int:
-    """Memory that programs may still take now; all of it where only that is known."""
+    """Return the bytes of memory that programs may still take, or all where only that is known."""
     with contextlib.suppress(OSError), Path("/proc/meminfo").open() as lines:
         for line in lines:
             if line.startswith("MemAvailable:"):
@@ -190,8 +201,8 @@ def available_memory_bytes() -> int:
 
 
 def refreshed(profile: DeviceProfile) -> DeviceProfile:
-    """``profile`` with what may have changed since it was measured: cores and free memory."""
+    """Return ``profile`` with what changes after it was measured: cores and free memory."""
     if profile.kind == "cuda":
-        return profile  # the card's memory is asked of torch, at calibration
+        return profile  # calibration reads the GPU's memory from torch
     slots = usable_cores() if profile.kind == "cpu" else profile.slots
     return dataclasses.replace(profile, slots=slots, memory_bytes=available_memory_bytes())

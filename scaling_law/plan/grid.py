@@ -1,4 +1,4 @@
-"""From a config's grid to courses: one size and seed each, with all its horizons in steps."""
+"""Expand a config's grid to size plans: one size and seed each, with all its horizons in steps."""
 
 from __future__ import annotations
 
@@ -42,10 +42,12 @@ MAX_POINTS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Horizon:
-    """``steps`` to take in all, ``decay_steps`` of them in the cooldown (None without one).
+    """One length of training of a size.
 
-    ``index`` counts the size's horizons from 0; ``cell`` is the exact-FLOPs budget of the
-    IsoFLOP cell it belongs to, if any.
+    ``index`` counts the size's horizons from 0;
+    ``steps`` are all its steps, from step 0 of the trunk;
+    ``decay_steps`` are those of them in the cooldown, None without a cooldown;
+    ``cell`` is the IsoFLOP budget that it belongs to, in exact FLOPs; None for no budget.
     """
 
     index: int
@@ -60,14 +62,22 @@ class Horizon:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
-    """One size and seed: all that its trunk and branches share.
+class SizePlan:
+    """One size and seed: everything that its trunk and branches share.
 
-    With ``grow_from`` the trunk starts as that size's, of the same seed, after ``grow_step``
-    steps of it (``grow_tokens``, as it was asked for); ``root`` is the size that growing began
-    with. ``grow_steps`` are the steps of this one's trunk that others grow from.
-    ``start_from`` is the run whose final weights it starts from. ``growth`` fills in what takes a
-    look at all courses.
+    ``size`` names the size, with what it grows from or starts from;
+    ``batch_tokens`` are the tokens of one step;
+    ``warmup_steps`` are the steps of the warm-up;
+    ``horizons`` rise in steps;
+    ``where`` is the place of ``grow_from`` in the config, for messages;
+    ``grow_from`` is the size whose trunk, of the same seed, this trunk starts from; None for none;
+    ``grow_tokens`` are that trunk's tokens at that point as the config gives them, None for all;
+    ``grow_step`` is that trunk's step at that point;
+    ``root`` is the smallest size of the chain that this one grows from, None where it does not;
+    ``grow_steps`` are the steps of this trunk that others grow from;
+    ``start_from`` is the run whose final weights it starts from, None for fresh weights.
+
+    ``plan.growth`` fills in ``grow_step``, ``root`` and ``grow_steps``, which need all size plans.
     """
 
     size: str
@@ -87,7 +97,7 @@ class Course:
 
     @cached_property
     def horizon_names(self) -> tuple[str, ...]:
-        """``h4.19M`` for each horizon, with its steps where two would share a name."""
+        """A name for each horizon, such as ``h4.19M``; with its steps where two share a name."""
         names = [format_count(h.steps * self.batch_tokens) for h in self.horizons]
         return tuple(
             f"h{name}-{h.steps}" if names.count(name) > 1 else f"h{name}"
@@ -95,18 +105,18 @@ class Course:
         )
 
     def schedule(self, config: SweepConfig, decay_steps: int | None) -> ScheduleSpec:
-        """The learning rate of the trunk (``decay_steps`` None) or of one horizon."""
+        """Return the schedule of the trunk (``decay_steps`` None) or of one horizon."""
         return _schedule(config, self.warmup_steps, decay_steps)
 
 
-def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
-    """Every course of the grid, smallest size first.
+def expand(config: SweepConfig, train_tokens: int | None) -> list[SizePlan]:
+    """Return every size plan of the grid, smallest size first.
 
-    ``train_tokens`` is the length of the training split, where known. Raises ``PlanError`` with a
-    line for each thing in the grid that cannot be run as asked.
+    ``train_tokens`` is the length of the training split, None where it is not known. Raises
+    ``PlanError`` with a line for each entry of the grid that cannot run as the config asks.
     """
     problems: dict[str, None] = {}
-    courses: list[Course] = []
+    size_plans: list[SizePlan] = []
     seen: set[tuple[Model, int, str]] = set()
     for number, entry in enumerate(config.grid):
         where = config.where("grid", number, "sizes")
@@ -119,27 +129,29 @@ def expand(config: SweepConfig, train_tokens: int | None) -> list[Course]:
         longest = 0
         for name, model in sizes:
             try:
-                course = _course(config, number, entry, name, model, train_tokens)
+                size_plan = _size_plan(config, number, entry, name, model, train_tokens)
             except PlanError as problem:
                 problems.update(dict.fromkeys(problem.lines))
                 continue
-            longest = max(longest, course.horizons[-1].steps * course.batch_tokens)
+            longest = max(longest, size_plan.horizons[-1].steps * size_plan.batch_tokens)
             for seed in seeds[name]:
-                start = course.size.removeprefix(name)  # what it grows from, if anything
+                start = size_plan.size.removeprefix(name)  # what it grows from, if anything
                 if (model, seed, start) in seen:
                     problems[f"{where}: size {name} with seed {seed} is in the grid twice"] = None
                 seen.add((model, seed, start))
-                courses.append(dataclasses.replace(course, seed=seed))
+                size_plans.append(dataclasses.replace(size_plan, seed=seed))
         if line := _too_long(config, longest, train_tokens):
             problems[f"{config.where('grid', number, _given(entry))}: {line}"] = None
     if problems:
         raise PlanError(*problems)
-    return sorted(courses, key=lambda c: (count_params(c.model).non_embedding, c.size, c.seed))
+    return sorted(size_plans, key=lambda c: (count_params(c.model).non_embedding, c.size, c.seed))
 
 
 def refuse_too_many(config: SweepConfig) -> None:
-    """Raise ``PlanError`` for more points than anybody means: a slip in a range must not plan for
-    hours."""
+    """Raise ``PlanError`` for a grid of more than ``MAX_POINTS`` points.
+
+    A slip in a range would otherwise keep the planner busy for hours.
+    """
     points = sum(map(_points, (entry for arm in config.arms for entry in arm.config.grid)))
     if points > MAX_POINTS:
         arms = "arms x " if config.crossed else ""
@@ -191,7 +203,7 @@ def _template(config: SweepConfig) -> Template:
 
 
 def _misfit(config: SweepConfig, architecture: Choice) -> str:
-    """Why the architecture and the data do not fit each other; "" where they do."""
+    """Say why the architecture and the data do not fit each other; "" where they do."""
     part: Architecture = architecture.part
     task = config.task_sizes
     inputs = task.inputs if task else "ids"
@@ -271,14 +283,14 @@ def _seeds(
     return {name: entry.seeds.get(name, (0,)) for name in names}
 
 
-def _course(
+def _size_plan(
     config: SweepConfig,
     number: int,
     entry: GridEntry,
     name: str,
     model: Model,
     train_tokens: int | None,
-) -> Course:
+) -> SizePlan:
     wanted = _horizons(config, number, entry, model, train_tokens)
     tokens = [horizon for horizon, _ in wanted]
     choice = _overridden(config, rule_choice(config, model, tokens), model)
@@ -299,7 +311,7 @@ def _course(
     start = start_of(entry)
     if start is not None:  # a label holds no more than the end of the other run's id
         name += f"-on-{start.run_id[-10:]}"
-    return Course(
+    return SizePlan(
         size=name,
         model=model,
         seed=0,
@@ -315,10 +327,10 @@ def _course(
 
 
 def start_of(entry: GridEntry) -> StartFrom | None:
-    """The run whose final weights an entry's runs start from.
+    """Return the run whose final weights an entry's runs start from, None for none.
 
-    The hash of the weights is part of what is run, so they are looked up before
-    (``run.starts``); without it there is no plan.
+    The hash of the weights is part of a run's identity, so ``run.starts`` looks it up before
+    planning. Raises ``PlanError`` where it is missing.
     """
     start = entry.start_from
     if start is None:
@@ -329,9 +341,9 @@ def start_of(entry: GridEntry) -> StartFrom | None:
 
 
 def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> RuleChoice:
-    """What the config's rule says for one size with horizons of ``tokens``, rising.
+    """Return what the config's rule chooses for one size with horizons of ``tokens``, rising.
 
-    Raises ``PlanError`` where the rule has no answer.
+    Raises ``PlanError`` where the rule has no choice.
     """
     rule = config.choice("rule")
     sizing = Sizing(
@@ -356,7 +368,7 @@ def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> R
 
 
 def _check_schedule(config: SweepConfig, warmup_steps: int, horizons: Sequence[Horizon]) -> None:
-    """Raises ``PlanError`` where the schedule's part, or its cooldown's, gives no learning rate."""
+    """Raise ``PlanError`` where the schedule's part, or its cooldown's, gives no learning rate."""
     shape, cooldown = config.choice("schedule"), config.choice("cooldown")
     try:
         with (
@@ -371,7 +383,7 @@ def _check_schedule(config: SweepConfig, warmup_steps: int, horizons: Sequence[H
 
 
 def _schedule(config: SweepConfig, warmup_steps: int, decay_steps: int | None) -> ScheduleSpec:
-    """The learning rate of a run."""
+    """Return the schedule of a run with ``decay_steps`` of cooldown."""
     shape, cooldown = config.choice("schedule"), config.choice("cooldown")
     fields = {
         "shape": shape.reference.name,
@@ -382,14 +394,14 @@ def _schedule(config: SweepConfig, warmup_steps: int, decay_steps: int | None) -
         "shape_part": shape.beyond_name,
         "cooldown_part": cooldown.beyond_name,
     }
-    spec = build_shared(ScheduleSpec, fields)  # a hundred seeds have the same
+    spec = build_shared(ScheduleSpec, fields)  # many seeds share one schedule
     if shape.reference.source_sha256 is None:
         return spec
     return build_shared(ScheduleSpec, {**fields, "recorded_end": spec.end_by_part()})
 
 
 def _given(entry: GridEntry) -> str:
-    """The key that gives the entry's horizons."""
+    """Return the key that gives the entry's horizons."""
     return next(name for name in HORIZONS if getattr(entry, name) is not None)
 
 
@@ -400,7 +412,7 @@ def _horizons(
     model: Model,
     train_tokens: int | None,
 ) -> list[tuple[float, float | None]]:
-    """(tokens, IsoFLOP budget) of each horizon of one size, rising."""
+    """Return the tokens and the IsoFLOP budget of each horizon of one size, rising."""
     if entry.tokens is not None:
         return [(tokens, None) for tokens in sorted(entry.tokens)]
     if entry.examples is not None:
@@ -432,7 +444,7 @@ def _horizons(
 
 
 def _epoch_tokens(config: SweepConfig, where: str, n_ctx: int, train_tokens: int | None) -> int:
-    """Tokens of the training split in whole sequences."""
+    """Return the tokens of the training split in whole sequences."""
     if config.task_sizes:
         train_tokens = config.task_sizes.train_tokens
         if train_tokens is None:
@@ -446,11 +458,11 @@ def _epoch_tokens(config: SweepConfig, where: str, n_ctx: int, train_tokens: int
             f"{where}: the length of the text is not known yet; run `slaw data prepare` with this"
             " config first, or give tokens"
         )
-    return (train_tokens - 1) // n_ctx * n_ctx  # the last of a sequence is only a target
+    return (train_tokens - 1) // n_ctx * n_ctx  # a sequence's last token is only a target
 
 
 def _fixed_batch(config: SweepConfig, n_ctx: int) -> int | None:
-    """Tokens per step where the config sets them itself."""
+    """Return the tokens of a step where the config sets them itself, else None."""
     examples = config.optim.batch_examples
     if examples is None:
         return config.optim.batch_tokens
@@ -458,9 +470,9 @@ def _fixed_batch(config: SweepConfig, n_ctx: int) -> int | None:
         return int(examples) * n_ctx
     tokens = config.task_sizes.train_tokens if config.task_sizes else None
     if tokens is None:
-        found = "a task's examples without end" if config.task_sizes else "text"
+        data = "a task's examples without end" if config.task_sizes else "text"
         raise PlanError(
-            f"{config.where('optim', 'batch_examples')}: found all, and the data are {found};"
+            f"{config.where('optim', 'batch_examples')}: found all, and the data are {data};"
             " expected a number"
         )
     return int(tokens)
@@ -501,7 +513,7 @@ def _impossible(
 
 
 def _overridden(config: SweepConfig, choice: RuleChoice, model: Model) -> RuleChoice:
-    """The rule's choice with what ``optim`` sets itself."""
+    """Return the rule's choice with the values that ``optim`` sets itself."""
     optim = config.optim
     if optim.lr is not None:
         choice = dataclasses.replace(choice, lr=optim.lr)
@@ -526,7 +538,7 @@ def _overridden(config: SweepConfig, choice: RuleChoice, model: Model) -> RuleCh
 
 
 def _optim(config: SweepConfig, choice: RuleChoice) -> OptimSpec:
-    """What a run records of the optimizer: settings that ``OptimSpec`` has are its fields."""
+    """Return the optimizer as a run records it: settings that ``OptimSpec`` has are its fields."""
     section = config.optim
     optimizer = config.choice("optimizer").component
     settings = config.choice("optimizer").settings

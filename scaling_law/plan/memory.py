@@ -1,4 +1,4 @@
-"""How a model fits the memory of one slot: whole batches, smaller ones, or recomputing."""
+"""Fit a model into the memory of one slot: whole batches, smaller ones, or recomputing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from scaling_law.spec.counts import memory_bytes
 from scaling_law.spec.run import Model
 from scaling_law.units import format_bytes
 
-# Of a large corpus the system keeps in memory what it has room for; so much is counted on.
+# The system caches as much of a large corpus as it has room for; the estimate counts this much.
 _MAPPED_BYTES = 64 * 2**20
 _SHUFFLE_BYTES_PER_SEQ = 40  # five words of 8 bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlotFit:
-    """How a course fits the memory of one slot; ``micro_seqs`` None for the whole batch."""
+    """How a size plan fits the memory of one slot.
+
+    ``micro_seqs`` are the sequences of a micro-batch, None for the whole batch;
+    ``gradient_checkpointing`` says whether activations are computed again in the backward pass;
+    ``memory_bytes`` is the peak, the runtime included.
+    """
 
     micro_seqs: int | None
     gradient_checkpointing: bool
@@ -23,7 +28,7 @@ class SlotFit:
 
 
 def data_bytes(model: Model, train_tokens: int | None) -> int:
-    """Tokens mapped from disk, and the shuffle of an epoch while it is made."""
+    """Estimate the bytes of the tokens mapped from disk and of an epoch's shuffle."""
     tokens = train_tokens or 0
     width = 2 if model.vocab_size <= 2**16 else 4
     mapped = min(tokens * width, _MAPPED_BYTES)
@@ -39,7 +44,9 @@ def fit_slot(
     fixed_bytes: int,
     slot_bytes: int,
 ) -> SlotFit | str:
-    """The largest micro-batch that fits ``slot_bytes`` beside ``fixed_bytes``, or why none does.
+    """Return the largest micro-batch that fits ``slot_bytes`` beside ``fixed_bytes``.
+
+    Where none fits, return the reason as text.
 
     Recomputing activations is tried last, unless ``gradient_checkpointing`` asks for it.
     """

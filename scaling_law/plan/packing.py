@@ -1,4 +1,4 @@
-"""How long a set of runs takes on a few slots: list scheduling, longest chain first."""
+"""Estimate how long a set of runs takes on a few slots: list scheduling, longest chain first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Task:
-    """``seconds`` on one slot; may start ``after_seconds`` into its ``parent`` (an index)."""
+    """A run, or a stack of runs, to place on a slot.
+
+    ``seconds`` is how long it takes on one slot;
+    ``parent`` is the index of the task that it depends on, None for none;
+    ``after_seconds`` is how far into its parent it may start.
+    """
 
     seconds: float
     parent: int | None = None
@@ -17,7 +22,7 @@ class Task:
 
 
 def chain_seconds(tasks: Sequence[Task]) -> list[float]:
-    """Seconds from the start of each task to the end of the last that depends on it."""
+    """Return the seconds from each task's start to the end of the last that depends on it."""
     chains = [task.seconds for task in tasks]
     for index in range(len(tasks) - 1, -1, -1):
         task = tasks[index]
@@ -28,7 +33,10 @@ def chain_seconds(tasks: Sequence[Task]) -> list[float]:
 
 
 def makespan_seconds(tasks: Sequence[Task], slots: int) -> float:
-    """Seconds until all are done on ``slots``, each free slot taking the longest chain ready."""
+    """Return the seconds until all tasks have finished on ``slots`` slots.
+
+    A free slot takes the ready task with the longest chain.
+    """
     priority = chain_seconds(tasks)
     children: dict[int, list[int]] = {}
     for index, task in enumerate(tasks):
@@ -36,7 +44,7 @@ def makespan_seconds(tasks: Sequence[Task], slots: int) -> float:
             children.setdefault(task.parent, []).append(index)
     ready = [(-priority[i], i) for i, task in enumerate(tasks) if task.parent is None]
     heapq.heapify(ready)
-    # (time, released task or -1 for a slot that falls free)
+    # (time, released task or -1 for a slot that becomes free)
     events: list[tuple[float, int]] = []
     now, free = 0.0, slots
     while ready or events:

@@ -1,8 +1,8 @@
-"""What a sweep will run, what it will cost, and what does not fit; no torch, no pydantic.
+"""Plan a sweep: its runs, their cost, and what does not fit; without torch or pydantic.
 
-Per size and seed one trunk is trained at constant learning rate and each horizon's cooldown
-branches off it (WSD: arXiv 2404.06395, 2405.18392), so a token before the longest branch
-point is paid for once. A single horizon, or another schedule, is a single run.
+Each size and seed trains one trunk at a constant learning rate, and each horizon's cooldown
+branches off it (WSD: arXiv 2404.06395, 2405.18392), so the tokens before the longest branch
+point are trained once. A single horizon, or another schedule, is a single run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scaling_law.decode import build
 from scaling_law.errors import PlanError
 from scaling_law.files import checksum
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import Course, Horizon, expand, refuse_too_many
+from scaling_law.plan.grid import Horizon, SizePlan, expand, refuse_too_many
 from scaling_law.plan.growth import growth_from, linked, needed
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
@@ -62,9 +62,12 @@ RECOMPUTE = 4 / 3  # gradient checkpointing runs the forward pass a second time
 class PlannedRun:
     """A run and its estimates.
 
-    ``seconds`` on one slot; ``memory_bytes`` its peak, the runtime included; ``flops_spent``
-    by this run only and ``flops_alone`` as if trained from step 0; ``epochs`` of the training
-    split (None while the length of a text is unknown, 0 where a task's examples have no end).
+    ``seconds`` is its time on one slot;
+    ``memory_bytes`` is its peak memory, the runtime included;
+    ``flops_spent`` are the exact FLOPs of this run only;
+    ``flops_alone`` are its exact FLOPs as if it trained from step 0;
+    ``epochs`` are its passes over the training split: None while the length of a text is unknown,
+    0 where a task's examples have no end.
     """
 
     spec: RunSpec
@@ -77,7 +80,7 @@ class PlannedRun:
 
     @property
     def run_id(self) -> str:
-        """The spec's."""
+        """The id of its spec."""
         return self.spec.run_id
 
 
@@ -85,10 +88,11 @@ class PlannedRun:
 class PlannedArm:
     """The runs of one arm and their cost.
 
-    ``values`` are those of the axes, by key;
-    ``points`` counts the annealed runs, ``trunks`` the others;
-    ``flops_spent`` is exact;
-    ``seconds`` are those of all the runs, as if one slot trained them.
+    ``values`` are the axes' values, by key;
+    ``points`` counts the annealed runs;
+    ``trunks`` counts the trunks;
+    ``flops_spent`` are the exact FLOPs of all its runs;
+    ``seconds`` is the time of all its runs on one slot.
     """
 
     values: dict[str, str]
@@ -108,9 +112,17 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The runs, parents first, on a device as measured, and what was left out.
+    """The runs of a sweep on a measured device, and the points that are left out.
 
-    ``seconds_estimate`` packs the runs on ``slots``; the limits are in seconds and bytes.
+    ``slots`` are the runs at once;
+    ``precision`` is that of the runs, and ``precision_reason`` says why;
+    ``runs`` have parents first;
+    ``left_out`` are the points of the grid that do not run;
+    ``seconds_estimate`` is the time of all the runs, packed on ``slots``;
+    ``disk_bytes`` is the disk space that the runs need;
+    ``train_tokens`` are the tokens of the training split, None where arms differ or none is known;
+    ``time_limit_seconds`` is the limit of ``seconds_estimate``, None for no limit;
+    ``memory_limit_bytes`` is the memory of all slots together.
     """
 
     name: str
@@ -134,7 +146,7 @@ class Plan:
 
     @cached_property
     def priority(self) -> dict[str, float]:
-        """Seconds from a run's start to the end of the last that depends on it."""
+        """Seconds from each run's start to the end of the last that depends on it, by run id."""
         tasks, index = tasks_of(self.runs)
         chains = chain_seconds(tasks)
         return {run_id: chains[place] for run_id, place in index.items()}
@@ -178,14 +190,15 @@ class Plan:
         saved: Mapping[str, Collection[int]],
         busy: Collection[str] = (),
     ) -> list[PlannedRun]:
-        """What can start now, longest remaining chain first.
+        """Return the runs that can start now, longest remaining chain first.
 
-        ``done`` are run_ids that are over (finished, failed or given up), ``busy`` those in
-        flight; ``saved`` holds the steps whose state each trunk has on disk. A branch or grown run
-        is ready once its step is saved, before its trunk has ended, and the siblings that its
-        early stop learns from are over, so that it does not depend on which worker was first.
+        ``done`` are the ids of runs that have ended (finished, failed or given up); ``busy`` are
+        the ids of runs that train now; ``saved`` holds the steps whose state each trunk has on
+        disk. A branch or grown run is ready as soon as its step is saved, before its trunk ends,
+        and once the siblings that its early stop learns from have ended, so that the order of the
+        workers changes nothing.
         """
-        found = []
+        startable = []
         for run in self.runs:
             parent = run.spec.parent
             if run.run_id in done or run.run_id in busy:
@@ -194,19 +207,19 @@ class Plan:
                 continue
             stop = run.spec.early_stop
             if stop is None or all(sibling in done for sibling in stop.siblings):
-                found.append(run)
-        return sorted(found, key=lambda run: -self.priority[run.run_id])
+                startable.append(run)
+        return sorted(startable, key=lambda run: -self.priority[run.run_id])
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``plan.json``."""
+        """Return the plan as plain values for ``plan.json``."""
         plain = to_json(self)
-        if self.arms:  # for those who read the file; the runs know their own
+        if self.arms:  # for readers of the file; reading a plan ignores it
             plain["arms"] = to_json(self.arms)
         return PLAN.stamp(plain)
 
 
 def plan_from_json(data: Mapping[str, Any]) -> Plan:
-    """The inverse of ``Plan.to_json``. Raises ``PlanError`` for another version or shape."""
+    """Build a plan from its JSON. Raises ``PlanError`` for another version or shape."""
     try:
         fields = {**data}
         PLAN.check(fields.pop("schema_version", None))
@@ -229,7 +242,7 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in ``path``. Raises ``ConfigError`` or ``PlanError`` naming the file."""
+    """Read the plan in ``path``. Raises ``ConfigError`` or ``PlanError``, which name the file."""
     data = checksum.read(path, "delete it to plan the sweep again")
     try:
         return plan_from_json(data)
@@ -245,7 +258,7 @@ TrainTokens: TypeAlias = int | Mapping[DataSpec | TaskSpec, int | None] | None
 def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: TrainTokens) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
-    Raises ``PlanError`` when the grid cannot be run as asked or nothing of it fits.
+    Raises ``PlanError`` when the grid cannot run as the config asks, or when no point fits.
     """
     refuse_too_many(config)
     limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
@@ -254,25 +267,26 @@ def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: Trai
         _Planner(arm, profile, slot_bytes, _tokens_of(arm, train_tokens)) for arm in config.arms
     ]
     left_out: list[LeftOut] = []
-    courses: list[_Fitted] = []
+    size_plans: list[_Fitted] = []
     problems: dict[str, None] = {}
     for planner in planners:
         try:
-            of_arm = planner.courses()
+            of_arm = planner.size_plans()
         except PlanError as refused:
             problems.update(dict.fromkeys(refused.lines))
             continue
-        for course in of_arm:
-            fit = planner.fit(course)
+        for size_plan in of_arm:
+            fit = planner.fit(size_plan)
             if isinstance(fit, str):
                 left_out += [
-                    LeftOut(label=planner.label(course, h), reason=fit) for h in course.horizons
+                    LeftOut(label=planner.label(size_plan, h), reason=fit)
+                    for h in size_plan.horizons
                 ]
             else:
-                courses.append(_Fitted(planner, course, fit))
+                size_plans.append(_Fitted(planner, size_plan, fit))
     if problems:
         raise PlanError(*problems)
-    runs, seconds, cut = _within_time(courses, profile.slots, config.limits.time)
+    runs, seconds, cut = _within_time(size_plans, profile.slots, config.limits.time)
     left_out += cut
     if not runs:
         raise PlanError(f"nothing of the grid fits: {left_out[0].label}: {left_out[0].reason}")
@@ -301,7 +315,7 @@ def _tokens_of(arm: Arm, train_tokens: TrainTokens) -> int | None:
 
 
 def _only(numbers: Iterable[int | None]) -> int | None:
-    """The one number that all are; None for several."""
+    """Return the number that all are; None where they differ."""
     different = set(numbers)
     return different.pop() if len(different) == 1 else None
 
@@ -311,7 +325,7 @@ def _joined(words: Iterable[str]) -> str:
 
 
 def _refuse_same_arms(config: SweepConfig, runs: Sequence[PlannedRun]) -> None:
-    """Raise ``PlanError`` for arms of the same runs: their axis varies nothing that trains."""
+    """Raise ``PlanError`` for arms with the same runs: their axis changes nothing that trains."""
     by_arm: dict[Values, set[RunSpec]] = defaultdict(set)
     for run in runs if config.crossed else ():
         plain = dataclasses.replace(
@@ -337,15 +351,15 @@ def _refuse_same_arms(config: SweepConfig, runs: Sequence[PlannedRun]) -> None:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A course of an arm, and the micro-batch that fits a slot."""
+    """A size plan of an arm, and the micro-batch that fits a slot."""
 
     planner: _Planner
-    course: Course
+    size_plan: SizePlan
     fit: SlotFit
 
 
 class _Planner:
-    """Turns courses into runs for one arm of a config and a device."""
+    """Turn size plans into runs for one arm of a config and a device."""
 
     def __init__(
         self,
@@ -366,25 +380,26 @@ class _Planner:
         self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
         self.probes = tuple(choice.component for choice in self.config.choices["probe"]) or None
 
-    def courses(self) -> list[Course]:
-        """The grid's courses, parents first. Raises ``PlanError``."""
+    def size_plans(self) -> list[SizePlan]:
+        """Return the grid's size plans, parents first. Raises ``PlanError``."""
         shares_trunk = self.config.choice("schedule").part.shares_trunk
         return linked(expand(self.config, self.train_tokens), shares_trunk)
 
-    def label(self, course: Course, horizon: Horizon | None) -> str:
-        """``nano55k-seed0-h4.19M``, or ``-trunk``; unique within a sweep.
+    def label(self, size_plan: SizePlan, horizon: Horizon | None) -> str:
+        """Return a run's label, unique within a sweep.
 
-        An arm stands behind the size: ``nano55k-weight_decay0.3-seed0-h4.19M``.
+        For example ``nano55k-seed0-h4.19M`` or ``nano55k-seed0-trunk``; the arm comes after the
+        size: ``nano55k-weight_decay0.3-seed0-h4.19M``.
         """
-        last = "trunk" if horizon is None else course.horizon_names[horizon.index]
+        last = "trunk" if horizon is None else size_plan.horizon_names[horizon.index]
         stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
-        tail = f"seed{course.seed}-{last}{stage}"
+        tail = f"seed{size_plan.seed}-{last}{stage}"
         if not self.arm:
-            return f"{course.size}-{tail}"
-        label = f"{course.size}-{arm_label(self.arm)}-{tail}"
+            return f"{size_plan.size}-{tail}"
+        label = f"{size_plan.size}-{arm_label(self.arm)}-{tail}"
         if len(label) <= MAX_LABEL:
             return label
-        return f"{course.size}-{arm_digest(self.arm)}-{tail}"
+        return f"{size_plan.size}-{arm_digest(self.arm)}-{tail}"
 
     @property
     def stage_tag(self) -> tuple[tuple[str, str], ...]:
@@ -392,51 +407,57 @@ class _Planner:
         stage = self.config.stage
         return () if stage is None else ((STAGE_TAG, str(stage)),)
 
-    def fit(self, course: Course) -> SlotFit | str:
-        """The largest micro-batch that fits a slot, or why none does."""
+    def fit(self, size_plan: SizePlan) -> SlotFit | str:
+        """Return the largest micro-batch that fits a slot, or the reason why none does."""
         return fit_slot(
-            course.model,
-            course.batch_tokens // course.model.n_ctx,
+            size_plan.model,
+            size_plan.batch_tokens // size_plan.model.n_ctx,
             self.precision,
             gradient_checkpointing=self.config.model.gradient_checkpointing,
-            fixed_bytes=self.profile.runtime_bytes + data_bytes(course.model, self.train_tokens),
+            fixed_bytes=self.profile.runtime_bytes + data_bytes(size_plan.model, self.train_tokens),
             slot_bytes=self.slot_bytes,
         )
 
-    def seconds(self, course: Course, fit: SlotFit, start: int, stop: int) -> float:
-        """One run's training from step ``start`` to ``stop``, and its evaluations."""
-        training = self.profile.seconds(course.model, course.batch_tokens * (stop - start))
+    def seconds(self, size_plan: SizePlan, fit: SlotFit, start: int, stop: int) -> float:
+        """Estimate the seconds of training from ``start`` to ``stop`` and of the evaluations."""
+        training = self.profile.seconds(size_plan.model, size_plan.batch_tokens * (stop - start))
         training *= RECOMPUTE if fit.gradient_checkpointing else 1
         # a branch has a quarter of the curve's points, as in train.loop
         points = self.eval.curve_points // (4 if start else 1)
         scored = self.eval.val_tokens + points * self.eval.curve_tokens
         # a forward pass is a third of a training step
-        return RUN_START_SECONDS + training + self.profile.seconds(course.model, scored) / 3
+        return RUN_START_SECONDS + training + self.profile.seconds(size_plan.model, scored) / 3
 
-    def tasks(self, course: Course, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
-        """``tasks_of(self.runs(...))`` without making the runs; its parent is index 0."""
-        saved = self.trunk_steps(course, horizons)
+    def tasks(self, size_plan: SizePlan, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
+        """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""
+        saved = self.trunk_steps(size_plan, horizons)
         if not saved:
-            return [Task(self.seconds(course, fit, 0, h.steps)) for h in horizons]
+            return [Task(self.seconds(size_plan, fit, 0, h.steps)) for h in horizons]
         last = saved[-1]
-        trunk = self.seconds(course, fit, 0, last)
+        trunk = self.seconds(size_plan, fit, 0, last)
         branches = [
-            Task(self.seconds(course, fit, h.branch_step, h.steps), 0, h.branch_step / last * trunk)
+            Task(
+                self.seconds(size_plan, fit, h.branch_step, h.steps),
+                0,
+                h.branch_step / last * trunk,
+            )
             for h in horizons
         ]
         return [Task(trunk), *branches]
 
-    def trunk_steps(self, course: Course, horizons: Sequence[Horizon]) -> tuple[int, ...]:
-        """Steps that a trunk serving these horizons, and what grows from it, must save; () for
-        none."""
+    def trunk_steps(self, size_plan: SizePlan, horizons: Sequence[Horizon]) -> tuple[int, ...]:
+        """Return the steps that the trunk must save for these horizons and for what grows from it.
+
+        () where there is no trunk.
+        """
         shares_trunk = self.config.choice("schedule").part.shares_trunk
-        if not shares_trunk or len(horizons) + len(course.grow_steps) < 2:
-            return course.grow_steps
-        return tuple(sorted({*(h.branch_step for h in horizons), *course.grow_steps}))
+        if not shares_trunk or len(horizons) + len(size_plan.grow_steps) < 2:
+            return size_plan.grow_steps
+        return tuple(sorted({*(h.branch_step for h in horizons), *size_plan.grow_steps}))
 
     def run(
         self,
-        course: Course,
+        size_plan: SizePlan,
         fit: SlotFit,
         horizon: Horizon | None,
         total_steps: int,
@@ -445,24 +466,24 @@ class _Planner:
         early_stop: EarlyStop | None = None,
         growth: Growth | None = None,
     ) -> PlannedRun:
-        """One run of a course; ``horizon`` None for its trunk."""
+        """Return one run of a size plan; ``horizon`` None for its trunk."""
         spec = _checked_spec(
-            label=self.label(course, horizon),
-            model=course.model,
+            label=self.label(size_plan, horizon),
+            model=size_plan.model,
             data=self.data,
-            schedule=course.schedule(self.config, horizon.decay_steps if horizon else None),
-            optim=course.optim,
+            schedule=size_plan.schedule(self.config, horizon.decay_steps if horizon else None),
+            optim=size_plan.optim,
             eval=self.eval,
-            batch_tokens=course.batch_tokens,
+            batch_tokens=size_plan.batch_tokens,
             total_steps=total_steps,
             precision=self.precision,
-            seed=course.seed,
+            seed=size_plan.seed,
             branch=branch,
-            tags=(*_tags(course, horizon), *self.stage_tag, *arm_tags(self.arm)),
+            tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(self.arm)),
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
-            start_from=course.start_from,
+            start_from=size_plan.start_from,
             objective=self.objective,
             probes=self.probes,
         )
@@ -477,48 +498,53 @@ class _Planner:
         return PlannedRun(
             spec=spec,
             resources=resources,
-            seconds=self.seconds(course, fit, spec.start_step, total_steps),
+            seconds=self.seconds(size_plan, fit, spec.start_step, total_steps),
             memory_bytes=fit.memory_bytes,
-            flops_spent=train_flops(course.model, own_tokens),
-            flops_alone=train_flops(course.model, spec.tokens),
+            flops_spent=train_flops(size_plan.model, own_tokens),
+            flops_alone=train_flops(size_plan.model, spec.tokens),
             epochs=self.epochs(spec.tokens),
         )
 
     def epochs(self, tokens: int) -> float | None:
-        """Passes over the training split; 0 where a task's examples have no end, None where the
-        length of the text is not known yet."""
+        """Return the passes over the training split.
+
+        0 where a task's examples have no end, None where the length of the text is not known yet.
+        """
         if self.train_tokens:
             return tokens / self.train_tokens
         return 0.0 if isinstance(self.data, TaskSpec) else None
 
     def runs(
         self,
-        course: Course,
+        size_plan: SizePlan,
         fit: SlotFit,
         horizons: Sequence[Horizon],
         parent: PlannedRun | None = None,
     ) -> list[PlannedRun]:
-        """The trunk and a branch per horizon, or a single run each where none can share.
+        """Return the trunk and a branch per horizon, or one run per horizon without a trunk.
 
-        ``parent`` is the trunk that a grown course starts from.
+        ``parent`` is the trunk that a grown size plan starts from.
         """
-        growth = growth_from(parent.spec, course.grow_step) if parent else None
-        saved = self.trunk_steps(course, horizons)
+        growth = growth_from(parent.spec, size_plan.grow_step) if parent else None
+        saved = self.trunk_steps(size_plan, horizons)
         if not saved:
-            return [self.run(course, fit, h, h.steps, growth=growth) for h in horizons]
-        trunk = self.run(course, fit, None, saved[-1], save_steps=saved, growth=growth)
+            return [self.run(size_plan, fit, h, h.steps, growth=growth) for h in horizons]
+        trunk = self.run(size_plan, fit, None, saved[-1], save_steps=saved, growth=growth)
         branches: list[PlannedRun] = []
         for h in horizons:
             branch = Branch(trunk_id=trunk.run_id, at_step=h.branch_step)
             stop = self.early_stop(h, branches)
             branches.append(
-                self.run(course, fit, h, h.steps, branch, early_stop=stop, growth=growth)
+                self.run(size_plan, fit, h, h.steps, branch, early_stop=stop, growth=growth)
             )
         return [trunk, *branches]
 
     def early_stop(self, horizon: Horizon, before: Sequence[PlannedRun]) -> EarlyStop | None:
-        """What may end a branch early; None for one with too few shorter ones, whose run is
-        then the same run as in a sweep without early stopping."""
+        """Return the rule that may end a branch early.
+
+        None for a branch with too few shorter ones: it is then the same run as in a sweep without
+        early stopping.
+        """
         within = self.config.early_stop
         shorter = tuple(r.run_id for r in before if r.spec.total_steps < horizon.steps)
         if within is None or len(shorter) < LEAST_SIBLINGS:
@@ -527,15 +553,15 @@ class _Planner:
 
 
 def has_fast_loss(spec: RunSpec) -> bool:
-    """Whether a model may compute the run's loss itself, in a stack or compiled."""
+    """Say whether a model may compute the run's loss itself, in a stack or compiled."""
     objective = parts.load("objective", spec.objective_component.reference)
-    # a task may weigh its targets, or have fewer than positions
+    # a task may weight its targets, or have fewer targets than positions
     return bool(objective.fast) and isinstance(spec.data, DataSpec)
 
 
-def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:
-    tags = [("size", course.size), ("seed", str(course.seed))]
-    tags += [("root", course.root)] if course.root else []
+def _tags(size_plan: SizePlan, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:
+    tags = [("size", size_plan.size), ("seed", str(size_plan.seed))]
+    tags += [("root", size_plan.root)] if size_plan.root else []
     if horizon is not None:
         tags.append(("horizon", str(horizon.index)))
         tags += [("cell", f"{horizon.cell:.6g}")] if horizon.cell is not None else []
@@ -543,7 +569,7 @@ def _tags(course: Course, horizon: Horizon | None) -> tuple[tuple[str, str], ...
 
 
 def _checked_spec(**fields: Any) -> RunSpec:
-    """The spec; what it refuses (a label too long, say) is the grid's fault, not the program's."""
+    """Build the spec. What it refuses (a label too long, say) is an error of the grid."""
     try:
         return RunSpec(**fields)
     except ValueError as problem:
@@ -551,8 +577,8 @@ def _checked_spec(**fields: Any) -> RunSpec:
 
 
 def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:
-    """What ``packing`` places on slots, a task per run or stack of runs; each run's index in it."""
-    index: dict[str, int] = {}  # of a task, by the run or stack that it is
+    """Return a task per run or stack of runs, for ``packing``, and each run's index in them."""
+    index: dict[str, int] = {}  # of a task, by its run or stack
     seconds: list[float] = []
     for run in runs:
         place = index.setdefault(run.resources.stack or run.run_id, len(seconds))
@@ -572,31 +598,31 @@ def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:
 
 
 def _within_time(
-    courses: Sequence[_Fitted], slots: int, limit: float | None
+    size_plans: Sequence[_Fitted], slots: int, limit: float | None
 ) -> tuple[list[PlannedRun], float, list[LeftOut]]:
-    """The runs, their packed seconds, and the points cut to keep within the time limit.
+    """Return the runs, their packed seconds, and the points cut to stay within the time limit.
 
-    The points that would take longest alone go first, so what stays is the cheap corner of the
-    grid: small sizes keep their long horizons.
+    The points that take longest alone are cut first, so the cheap corner of the grid stays: small
+    sizes keep their long horizons.
     """
     points = [
-        (one.planner.seconds(one.course, one.fit, 0, horizon.steps), number, horizon.index)
-        for number, one in enumerate(courses)
-        for horizon in one.course.horizons
+        (one.planner.seconds(one.size_plan, one.fit, 0, horizon.steps), number, horizon.index)
+        for number, one in enumerate(size_plans)
+        for horizon in one.size_plan.horizons
     ]
     points.sort()
-    whole = _packed_seconds(courses, points, slots)
+    whole = _packed_seconds(size_plans, points, slots)
     keep = len(points)
     if limit is not None and whole > limit:
         keep = bisect.bisect_right(
             range(1, len(points) + 1),
             limit,
-            key=lambda count: _packed_seconds(courses, points[:count], slots),
+            key=lambda count: _packed_seconds(size_plans, points[:count], slots),
         )
     cut = [
         LeftOut(
-            label=courses[number].planner.label(
-                courses[number].course, courses[number].course.horizons[index]
+            label=size_plans[number].planner.label(
+                size_plans[number].size_plan, size_plans[number].size_plan.horizons[index]
             ),
             reason=f"the whole grid would take {format_seconds(whole)}, over limits.time"
             f" {format_seconds(limit or 0)}; the points that take longest alone are left out",
@@ -605,12 +631,12 @@ def _within_time(
     ]
     runs: list[PlannedRun] = []
     trunks: dict[_Start, PlannedRun] = {}
-    for one, horizons in _kept(courses, points[:keep]):
-        parent = trunks.get(_start(one, one.course.grow_from))
-        made = one.planner.runs(one.course, one.fit, horizons, parent)
-        trunks[_start(one, one.course.size)] = made[0]
+    for one, horizons in _kept(size_plans, points[:keep]):
+        parent = trunks.get(_start(one, one.size_plan.grow_from))
+        made = one.planner.runs(one.size_plan, one.fit, horizons, parent)
+        trunks[_start(one, one.size_plan.size)] = made[0]
         runs += made
-    seconds = whole if not cut else _packed_seconds(courses, points[:keep], slots)
+    seconds = whole if not cut else _packed_seconds(size_plans, points[:keep], slots)
     return runs, seconds, cut
 
 
@@ -619,53 +645,53 @@ _Start: TypeAlias = tuple[Values, str | None, int]
 
 
 def _start(one: _Fitted, size: str | None) -> _Start:
-    return one.planner.arm, size, one.course.seed
+    return one.planner.arm, size, one.size_plan.seed
 
 
 def _kept(
-    courses: Sequence[_Fitted], points: Sequence[tuple[float, int, int]]
+    size_plans: Sequence[_Fitted], points: Sequence[tuple[float, int, int]]
 ) -> list[tuple[_Fitted, list[Horizon]]]:
-    """The courses that have any of ``points``, or that one grows from which has."""
-    horizons: list[list[Horizon]] = [[] for _ in courses]
+    """Return the size plans with any of ``points``, and those that such a size plan grows from."""
+    horizons: list[list[Horizon]] = [[] for _ in size_plans]
     for _, number, index in sorted(points, key=lambda point: point[1:]):
-        horizons[number].append(courses[number].course.horizons[index])
+        horizons[number].append(size_plans[number].size_plan.horizons[index])
     kept = []
-    pairs = zip(courses, horizons, strict=True)
+    pairs = zip(size_plans, horizons, strict=True)
     for _, arm in itertools.groupby(pairs, key=lambda pair: pair[0].planner.arm):
         ones, own = zip(*arm, strict=True)
-        still = needed([one.course for one in ones], [bool(some) for some in own])
+        still = needed([one.size_plan for one in ones], [bool(some) for some in own])
         kept += [
-            (_Fitted(one.planner, course, one.fit), some)
-            for one, course, some in zip(ones, still, own, strict=True)
-            if course is not None
+            (_Fitted(one.planner, size_plan, one.fit), some)
+            for one, size_plan, some in zip(ones, still, own, strict=True)
+            if size_plan is not None
         ]
     return kept
 
 
 def _packed_seconds(
-    courses: Sequence[_Fitted], points: Sequence[tuple[float, int, int]], slots: int
+    size_plans: Sequence[_Fitted], points: Sequence[tuple[float, int, int]], slots: int
 ) -> float:
     tasks: list[Task] = []
     trunks: dict[_Start, tuple[int, int]] = {}  # place and steps
-    for one, horizons in _kept(courses, points):
-        course, first = one.course, len(tasks)
+    for one, horizons in _kept(size_plans, points):
+        size_plan, first = one.size_plan, len(tasks)
         start: tuple[int | None, float] = (None, 0.0)
-        if course.grow_from is not None:
-            place, steps = trunks[_start(one, course.grow_from)]
-            start = (place, course.grow_step / steps * tasks[place].seconds)
-        for task in one.planner.tasks(course, one.fit, horizons):
+        if size_plan.grow_from is not None:
+            place, steps = trunks[_start(one, size_plan.grow_from)]
+            start = (place, size_plan.grow_step / steps * tasks[place].seconds)
+        for task in one.planner.tasks(size_plan, one.fit, horizons):
             parent = start if task.parent is None else (first + task.parent, task.after_seconds)
             tasks.append(Task(task.seconds, *parent))
-        if saved := one.planner.trunk_steps(course, horizons):
-            trunks[_start(one, course.size)] = (first, saved[-1])
+        if saved := one.planner.trunk_steps(size_plan, horizons):
+            trunks[_start(one, size_plan.size)] = (first, saved[-1])
     return WORKER_START_SECONDS + makespan_seconds(tasks, slots)
 
 
 def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
-    """The trunks' kept states, those in flight per slot, and every run's small files."""
+    """Estimate the bytes of the trunks' saved states, of the running ones and of small files."""
     states = [count_params(r.spec.model).total * CHECKPOINT_BYTES_PER_PARAM for r in runs]
     kept = sum(size * len(r.resources.save_steps) for size, r in zip(states, runs, strict=True))
     flying = 1 + max(run.resources.keep_checkpoints for run in runs)
-    # with the two states to go back to from a loss spike
+    # two more states to go back to after a loss spike
     flying *= 3 if any(run.spec.spikes for run in runs) else 1
     return kept + slots * flying * max(states) + RUN_FILES_BYTES * len(runs)

@@ -1,9 +1,9 @@
-"""Which planned runs train in step as one program, and what that gains.
+"""Choose the planned runs that train in step as one program, and estimate the gain.
 
-Seeds of one size, and their cooldowns, differ in nothing that a program sees. On a CPU the gain
-falls with width, with the tokens of a step and with the vocabulary: at 64 wide and 512 tokens a
-sixth of the time, at 96 or at 4,096 tokens nothing or less (benchmarks/stack.py). A stack occupies
-one slot, so it pays only where the sweep as a whole ends sooner.
+Seeds of one size, and their cooldowns, run the same program. On a CPU the gain falls with the
+width, the tokens of a step and the vocabulary: a width of 64 and 512 tokens take a sixth of the
+time; at a width of 96, or at 4,096 tokens, there is no gain or a loss (benchmarks/stack.py). A
+stack occupies one slot, so it pays only where the sweep as a whole ends sooner.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, memory_bytes
 from scaling_law.spec.run import Model, RunSpec
 
-# On a GPU models below this are a string of starts; the gain is unmeasured and not counted on.
+# On a GPU, kernel launches dominate models below this; the gain is unmeasured and not estimated.
 GPU_PARAMS_MATMUL = 15_000_000
 MOST_MEMBERS = {"cpu": 16}
 MOST_MEMBERS_ON_GPU = 128
-# Below this share of the time a stack is not worth its different rounding.
+# A stack rounds differently; it must take less than this share of the time to be worth that.
 _WORTHWHILE = 0.98
 
 
 def gain(model: Model, batch_tokens: int, device_kind: str) -> float:
-    """How many times as fast a stack is as its members in turn.
+    """Return how many times as fast a stack is as its members one after the other.
 
-    1 where that is not known, 0 where the model's architecture has no program for several.
+    1 where that is not known, 0 where the model's architecture cannot be stacked.
     """
     stack_gain = architecture_of(model).stack_gain
     return stack_gain(model, batch_tokens, device_kind) if stack_gain else 0.0
 
 
 def _optimizer_stacks(spec: RunSpec) -> bool:
-    """Whether the run's optimizer knows stacks."""
+    """Say whether the run's optimizer supports stacks."""
     optimizer = parts.load("optimizer", spec.optim.component.reference)
     return bool(optimizer.stacks)
 
 
 def stackable(run: PlannedRun, device_kind: str) -> bool:
-    """Whether ``run`` can share a program at all."""
+    """Say whether ``run`` can share a program with others."""
     if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
         return False  # it hardly fits a slot alone
     if not (has_fast_loss(run.spec) and _optimizer_stacks(run.spec)):
@@ -60,13 +60,13 @@ def stackable(run: PlannedRun, device_kind: str) -> bool:
 
 
 def with_stacks(plan: Plan) -> Plan:
-    """The plan with runs put together where the sweep is thought to end sooner by it.
+    """Return the plan with runs stacked where the sweep is estimated to end sooner.
 
-    All of a shape in one stack, or one for each slot, whichever ends first. Run ids do not
+    All runs of a shape share one stack, or one stack a slot: the faster of the two. Run ids do not
     change.
     """
     if plan.device_kind != "cpu":
-        # no measured gain to weigh; a slot each where a user asked for several
+        # no gain is measured, so each slot that the user asked for gets a stack
         return _stacked(plan, plan.slots)
     best = min((_stacked(plan, parts) for parts in (1, plan.slots)), key=_seconds)
     return best if _seconds(best) <= _WORTHWHILE * plan.seconds_estimate else plan
@@ -77,7 +77,7 @@ def _seconds(plan: Plan) -> float:
 
 
 def _stacked(plan: Plan, parts: int) -> Plan:
-    """Every shape's runs in at least ``parts`` stacks."""
+    """Return the plan with every shape's runs in at least ``parts`` stacks."""
     groups = _groups(plan, parts)
     changed = {run.run_id: run for group in groups for run in _stack(group, plan)}
     runs = tuple(changed.get(run.run_id, run) for run in plan.runs)
@@ -86,7 +86,7 @@ def _stacked(plan: Plan, parts: int) -> Plan:
 
 
 def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
-    """Runs of one shape over the same steps, as many together as a slot's memory holds."""
+    """Group runs of one shape over the same steps, as many together as a slot's memory holds."""
     alike: dict[tuple[object, ...], list[PlannedRun]] = {}
     for run in plan.runs:
         spec = run.spec
@@ -99,13 +99,13 @@ def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
     groups: list[list[PlannedRun]] = []
     stack_of: dict[str, int] = {}
     for _, every in trunks_first:
-        # cooldowns and grown runs whose trunks are in one stack, so that they are ready at one time
+        # runs whose trunks share a stack go together, because they are ready at the same time
         families: dict[object, list[PlannedRun]] = {}
         for run in every:
             trunk = run.spec.parent.trunk_id if run.spec.parent else ""
             families.setdefault(stack_of.get(trunk, trunk), []).append(run)
         for runs in families.values():
-            # they are shared out as their trunks were
+            # runs with a trunk are already split by their trunks' stacks
             for group in _cut(runs, plan, 1 if runs[0].spec.parent else parts):
                 stack_of.update(dict.fromkeys((run.run_id for run in group), len(groups)))
                 groups.append(group)
@@ -113,19 +113,19 @@ def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
 
 
 def _cut(runs: list[PlannedRun], plan: Plan, parts: int) -> list[list[PlannedRun]]:
-    """At least ``parts`` stacks of runs of one shape, each within a slot's memory."""
+    """Split runs of one shape into at least ``parts`` stacks, each within a slot's memory."""
     slot_bytes = plan.memory_limit_bytes // plan.slots
     most = MOST_MEMBERS.get(plan.device_kind, MOST_MEMBERS_ON_GPU)
     room = 1 + max(0, slot_bytes - runs[0].memory_bytes) // _member_bytes(runs[0], plan)
     most = min(most, room, -(-len(runs) // parts))
     cut = [runs[i : i + most] for i in range(0, len(runs), most)]
-    # on CUDA a program of one is worth having: its whole step is recorded (train.static_step)
+    # on CUDA a stack of one pays too: its whole step is recorded (train.static_step)
     least = 1 if plan.device_kind == "cuda" else 2
     return [part for part in cut if len(part) >= least]
 
 
 def _member_bytes(run: PlannedRun, plan: Plan) -> int:
-    """What one more member takes: its state, its activations, its order of the data."""
+    """Estimate the bytes of one more member: its state, its activations, its order of the data."""
     spec = run.spec
     order = (plan.train_tokens or 0) // spec.model.n_ctx * 2 * 4  # of two epochs, int32
     return memory_bytes(spec.model, spec.batch_seqs, spec.precision) + order

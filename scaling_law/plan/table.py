@@ -1,4 +1,4 @@
-"""The dry run: every run of a plan, what it costs, and what was left out, as text."""
+"""Format a plan as text for the dry run: every run, its cost, and what was left out."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _WIDTH = 120
 
 
 def render_plan(plan: Plan) -> str:
-    """The plan as a table of 120 to 140 columns, trunks above their branches, and its totals.
+    """Format the plan as a table of 120 to 140 columns, trunks above their branches, with totals.
 
-    The runs of an arm stand together, under its name.
+    The runs of an arm are together, under its name.
     """
     lines = [*_table(plan), "", *_totals(plan), *_left_out(plan), "", *_notes(plan)]
     return "\n".join(lines) + "\n"
@@ -49,7 +49,7 @@ def _table(plan: Plan) -> list[str]:
 
 
 def arm_lines(plan: Plan) -> list[str]:
-    """What each arm costs, a line each; none without axes."""
+    """Say what each arm costs, one line each; no line without axes."""
     if not plan.arms:
         return []
     rows = [
@@ -66,7 +66,7 @@ def arm_lines(plan: Plan) -> list[str]:
 
 
 def _notes(plan: Plan) -> list[str]:
-    """How the table counts: what the architectures say of it, and what holds for all."""
+    """Say how the table counts: the architectures' own notes, and the notes that hold for all."""
     models = dict.fromkeys(run.spec.model for run in plan.runs)
     notes = (line for model in models for line in architecture_of(model).notes)
     return [*dict.fromkeys(notes), *_CONVENTIONS]
@@ -138,7 +138,7 @@ def _totals(plan: Plan) -> list[str]:
 
 
 def _train_split(plan: Plan) -> str:
-    """What there is to train on."""
+    """Describe the training data."""
     first = plan.runs[0].spec
     different = len({run.spec.data for run in plan.runs})
     if different > 1:
@@ -169,7 +169,7 @@ def _stacks(plan: Plan) -> list[str]:
 
 
 def early_stop_words(plan: Plan) -> list[str]:
-    """How many runs may end early, on a line; none where none may."""
+    """Say on one line how many runs may end early; no line where none may."""
     stops = [run.spec.early_stop for run in plan.runs if run.spec.early_stop]
     if not stops:
         return []
@@ -180,7 +180,7 @@ def early_stop_words(plan: Plan) -> list[str]:
 
 
 def growth_words(plan: Plan) -> list[str]:
-    """How many runs start from a smaller model's weights, on a line; none where none does."""
+    """Say on one line how many runs start from a smaller model's weights; no line for none."""
     grown = [run.spec for run in plan.runs if run.spec.growth]
     if not grown:
         return []
@@ -192,7 +192,7 @@ def growth_words(plan: Plan) -> list[str]:
 
 
 def _peak_bytes(plan: Plan) -> int:
-    """The largest runs or stacks of runs, one on each slot."""
+    """Return the memory of the largest runs or stacks of runs, one on each slot."""
     needed = {run.resources.stack or run.run_id: run.memory_bytes for run in plan.runs}
     return sum(sorted(needed.values(), reverse=True)[: plan.slots])
 
@@ -212,7 +212,7 @@ def _left_out(plan: Plan) -> list[str]:
 
 
 def _optim(plan: Plan) -> str:
-    """What the rule of the runs was, and the settings that all share or that arms vary."""
+    """Describe the rule of the runs, and the settings that all share or that arms vary."""
     specs = [run.spec for run in plan.runs]
     rules = ", ".join(dict.fromkeys(spec.optim.rule_text for spec in specs))
     decay = _each(f"{spec.optim.weight_decay:g}" for spec in specs)
@@ -233,5 +233,5 @@ def _optim(plan: Plan) -> str:
 
 
 def _each(words: Iterable[str]) -> str:
-    """The different ones, in order."""
+    """Join the different words, in order."""
     return " or ".join(dict.fromkeys(words))

@@ -1,7 +1,7 @@
-"""Whose final weights stay on the disk, and what that takes.
+"""Choose the runs whose final weights are saved, and estimate the disk space that they take.
 
-Only annealed runs are worth keeping; a trunk is a stop on the way. ``auto`` keeps all of them
-while that is little, and of a larger sweep the run that cost most.
+Only annealed runs have useful weights; a trunk ends before its cooldown. ``auto`` saves those of
+every annealed run while they are small, and in a larger sweep those of the most expensive run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _BYTES_PER_PARAM = 4  # fp32, whatever the precision of the products
 
 
 def with_kept_weights(plan: Plan, policy: str) -> Plan:
-    """The plan whose runs keep what ``policy`` (auto, all, largest, none) says. Same run ids."""
+    """Return the plan whose runs save the weights that ``policy`` (auto, all, largest, none) says.
+
+    The run ids do not change.
+    """
     annealed = [run for run in plan.runs if run.spec.kind != "trunk"]
     if policy == "none":
         return plan
@@ -40,9 +43,9 @@ def _bytes(runs: Sequence[PlannedRun]) -> int:
 
 
 def kept_words(plan: Plan) -> str:
-    """Whose weights are kept, for the dry run."""
+    """Say for the dry run which runs' weights are saved."""
     kept = [run for run in plan.runs if run.resources.keep_weights]
     if not kept:
-        return "final weights: none kept (keep_weights: all or largest, for `slaw export`)"
+        return "final weights: none saved (keep_weights: all or largest, for `slaw export`)"
     whose = f"{len(kept)} annealed runs" if len(kept) > 1 else kept[0].spec.label
-    return f"final weights: of {whose} kept, {format_bytes(_bytes(kept))} (keep_weights)"
+    return f"final weights: of {whose} saved, {format_bytes(_bytes(kept))} (keep_weights)"

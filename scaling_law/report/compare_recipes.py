@@ -1,4 +1,4 @@
-"""``slaw report A B``: two recipes on one grid side by side, as a page and in words."""
+"""``slaw report A B``: compare two recipes on one grid, as a page and in words."""
 
 from __future__ import annotations
 

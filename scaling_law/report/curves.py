@@ -1,4 +1,4 @@
-"""How the runs got there: validation loss along training."""
+"""Show the validation loss along training."""
 
 from __future__ import annotations
 

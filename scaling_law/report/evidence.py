@@ -1,4 +1,4 @@
-"""Everything a report rests on, gathered once from a sweep's folder."""
+"""Collect everything that a report shows, once, from a sweep's folder."""
 
 from __future__ import annotations
 

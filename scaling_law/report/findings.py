@@ -1,4 +1,4 @@
-"""What the sweep says: the forecast, the law behind it, how far either may be trusted."""
+"""State a sweep's findings: the forecast, its law, and how far either can be trusted."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _forecast_card(fitted: Fitted, target_params: float) -> str:
 
 def _tokens_words(prediction: Prediction) -> str:
     tokens = prediction.tokens_for_params or prediction.tokens or math.nan
-    words = _amount(tokens, 3)  # as the target is told below
+    words = _amount(tokens, 3)  # as the target is given below
     if prediction.tokens_for_params_interval:
         low, high = prediction.tokens_for_params_interval
         words += f" ({_amount(low, 2)} to {_amount(high, 2)})"

@@ -1,4 +1,4 @@
-"""Runs held out and predicted: sizes left out in turn, and dear runs asked of cheap ones."""
+"""Predict held-out runs: each size from the others, and expensive runs from cheap ones."""
 
 from __future__ import annotations
 

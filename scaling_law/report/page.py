@@ -1,4 +1,4 @@
-"""The page around the report: one file, no request to anywhere, light and dark.
+"""Make the page around the report: one file without network requests, light and dark.
 
 Its policy lets only its own style sheet and script apply, named by their hashes: whatever a run
 or a sweep is called, nothing else runs.

@@ -27,7 +27,7 @@ _Words = Callable[[float], str]
 WIDE, TALL = 6.8, 4.6  # inches
 PNG_DPI = 150
 INK, FAINT, GRID, PAPER = "#1f2328", "#6a737d", "#d8dee4", "#ffffff"
-# Okabe and Ito's palette: told apart with every common colour vision.
+# Okabe and Ito's palette: distinct for every common kind of colour vision.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
     "#0072b2", "#d98200", "#009e73", "#d55e00", "#b0578d", "#3d9bd1",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Arms: each combination of the values of a sweep's axes is an arm; a run's tags name its own."""
+"""Name arms: each combination of the values of a sweep's axes; a run's tags name its arm."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _NUMBER = re.compile(r"[0-9.]+(?:e[+-]?[0-9]+)?")
 
 
 def arm_tags(values: Values) -> Values:
-    """The tags of a run of this arm."""
+    """Return the tags of a run of this arm."""
     return tuple((f"{_TAG}{key}", value) for key, value in values)
 
 
 def arm_of(spec: RunSpec) -> Values:
-    """The arm that a run's tags name."""
+    """Return the arm that a run's tags name."""
     return tuple((key.removeprefix(_TAG), value) for key, value in spec.tags if _is_axis(key))
 
 
@@ -33,28 +33,28 @@ def _is_axis(tag: str) -> bool:
 
 
 def arms_of(specs: Sequence[RunSpec]) -> list[Values]:
-    """The arms of these runs, each once, in the order of the runs; none without axes."""
+    """Return the arms of these runs, each once, in the order of the runs; none without axes."""
     return [values for values in dict.fromkeys(map(arm_of, specs)) if values]
 
 
 def arm_name(values: Values) -> str:
-    """``model.position=alibi, optim.weight_decay=0.3``."""
+    """Return the arm's name, such as ``model.position=alibi, optim.weight_decay=0.3``."""
     return ", ".join(f"{key}={value}" for key, value in values)
 
 
 def varying_keys(arms: Sequence[Values]) -> list[str]:
-    """The keys in which these arms differ."""
+    """Return the keys in which these arms differ."""
     keys = dict.fromkeys(key for values in arms for key, _ in values)
     return [key for key in keys if len({dict(values).get(key) for values in arms}) > 1]
 
 
 def by_options(keys: Sequence[str]) -> str:
-    """What ``slaw fit`` needs to fit each value of these keys: `` --by optim.weight_decay``."""
+    """Return the options of ``slaw fit`` for these keys, such as `` --by optim.weight_decay``."""
     return "".join(f" --by {key}" for key in keys)
 
 
 def short_names(arms: Sequence[Values]) -> list[str]:
-    """Names for a narrow place, without what arms share: ``position alibi, lr 0.3``."""
+    """Return short names without what the arms share, such as ``position alibi, lr 0.3``."""
     varying = varying_keys(arms)
     return [
         ", ".join(f"{_word(key)} {value}" for key, value in values if key in varying)
@@ -79,12 +79,12 @@ def arm_label(values: Values) -> str:
 
 
 def arm_digest(values: Values) -> str:
-    """``arm-`` and six hex digits, where the values themselves are too long or no label's text."""
+    """Return ``arm-`` and six hex digits, where the values are too long or not fit for a label."""
     return f"arm-{hashlib.sha256(arm_name(values).encode()).hexdigest()[:6]}"
 
 
 def _word(key: str) -> str:
-    """The telling word of a key: ``weight_decay`` of ``optim.weight_decay``, ``optim`` of
+    """Return a key's short name: ``weight_decay`` of ``optim.weight_decay``, ``optim`` of
     ``optim.name``."""
     *head, last = key.split(".")
     return head[-1] if last == "name" and head else last

@@ -1,4 +1,4 @@
-"""A part of a run, as its spec records it: the name, the settings, and whose file it is."""
+"""Record a part of a run in its spec: the name, the settings, and the hash of a user's file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ S = TypeVar("S")
 class Component:
     """A part of a run.
 
-    ``name`` is the part's;
+    ``name`` is the name of the part;
     ``settings`` are its settings that are not at their default, (key, value) pairs by key;
     ``source_sha256`` is the hash of a user's own file, None for a part of the package.
     """
@@ -28,7 +28,7 @@ class Component:
 
     @property
     def reference(self) -> Reference:
-        """Which part it is."""
+        """The reference to the part."""
         return Reference(name=self.name, source_sha256=self.source_sha256)
 
     def settings_as(self, kind: type[S]) -> S:
@@ -39,7 +39,7 @@ class Component:
         return build(kind, dict(self.settings))
 
     def plain(self) -> dict[str, Any]:
-        """Plain JSON values; what is absent is at its default."""
+        """Return plain JSON values; an absent setting is at its default."""
         plain: dict[str, Any] = {"name": self.name}
         if self.settings:
             plain["settings"] = {key: _plain(value) for key, value in self.settings}
@@ -49,7 +49,7 @@ class Component:
 
 
 def component_from_json(data: Any) -> Component:
-    """The inverse of ``Component.plain``. Raises ``ValueError``."""
+    """Build a component from ``Component.plain``. Raises ``ValueError``."""
     if not isinstance(data, Mapping):
         raise ValueError(f"found {quoted(data)}, expected keys and values")
     settings = data.get("settings", {})

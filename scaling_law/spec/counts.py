@@ -1,4 +1,4 @@
-"""Parameters, FLOPs and memory of a model, as its architecture counts them; no torch.
+"""Count the parameters, FLOPs and memory of a model by its architecture; without torch.
 
 A multiply-add counts as 2 FLOPs; the backward pass as twice the forward; attention is
 counted in full (causality not halved). The tests compare every count with the built model.
@@ -25,9 +25,9 @@ CONVENTIONS = ("total", "non_embedding", "matmul")
 class ParamCounts:
     """Parameters of a model.
 
-    ``groups``: the parameters that are stored, by the name of a group; they add up to ``total``.
-    ``non_embedding``: those of no look-up table and not of the head (Kaplan's N, 2001.08361).
-    ``matmul``: those of matrices that multiply activations, a shared one as often as it does.
+    ``groups``: the stored parameters by group; they add up to ``total``.
+    ``non_embedding``: those outside look-up tables and the head (Kaplan's N, 2001.08361).
+    ``matmul``: those of matrices that multiply activations; a shared one counts once per use.
     """
 
     groups: Mapping[str, int]
@@ -36,7 +36,7 @@ class ParamCounts:
 
     @property
     def total(self) -> int:
-        """Everything stored; a tied head once."""
+        """All stored parameters; a tied head counts once."""
         return sum(self.groups.values())
 
     def by(self, convention: str) -> int:
@@ -51,7 +51,7 @@ def _part(model: Model) -> Architecture:
     return part
 
 
-# A plan asks for the same few models with every run, seed and trial of its time limit.
+# Every run, seed and trial of a plan's time limit needs the counts of the same few models.
 @lru_cache(maxsize=4096)
 def count_params(model: Model) -> ParamCounts:
     """Parameters of the module that is built from ``model``.

@@ -1,9 +1,9 @@
-"""Which runs one law may describe: those of one recipe. Also says how recipes differ.
+"""Say which runs one law may describe, those of one recipe, and how recipes differ.
 
 A recipe is every field of a ``RunSpec`` that belongs to no other axis (``spec.run.of_axis``),
-under the name that a config has for it: data, context and kind of the model, the rule for
-learning rate, batch and warm-up with what overrides it, schedule and precision. Runs whose
-learning rate or batch differs by size or horizon because the rule says so are of one recipe.
+under its name in a config: data, context and kind of the model, the rule for learning rate, batch
+and warm-up with its overrides, schedule and precision. Runs whose learning rate or batch differs
+by size or horizon because the rule says so have one recipe.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from scaling_law.spec.arms import arm_of, value_text
 from scaling_law.spec.component import Component
 from scaling_law.spec.run import RuleOverrides, RunSpec, axis_of, to_json
 
-# A batch this many times another is no step of a rule; rounding to powers of two gives 1.4.
+# A rule's batches differ by less than this factor; rounding to powers of two gives 1.4.
 BATCH_FACTOR = 3.0
 BY_RULE = "by rule"
 DEFAULT = "default"  # the value of a setting that only other runs' recipes have
-# What a config may set in place of its rule: the spec's field, and the value where it does not.
+# What a config may set instead of its rule: the spec's field, and its value where it is not set.
 _OVERRIDES = {
     f"optim.overrides.{field.name}": "1" if field.name == "lr_mult" else BY_RULE
     for field in dataclasses.fields(RuleOverrides)
 }
-# Where a config has another name for a setting than the spec.
+# Settings whose name in a config is not that in the spec.
 _CONFIG_KEYS = {
     **{name: name.replace("overrides.", "") for name in _OVERRIDES},
     "spikes.sigmas": "spikes",
@@ -61,7 +61,7 @@ def recipes(specs: Sequence[RunSpec]) -> list[Recipe]:
 
 
 def recipe_names(specs: Sequence[RunSpec]) -> list[str]:
-    """What sets each run's recipe apart from the others', "" where all are of one recipe.
+    """Name each run's recipe by its differences from the others; "" where all have one recipe.
 
     ``optim.lr_mult=0.3, precision=bf16``.
     """
@@ -72,13 +72,13 @@ def recipe_names(specs: Sequence[RunSpec]) -> list[str]:
 
 
 def _differing(each: Sequence[Recipe]) -> list[Recipe]:
-    """Each recipe cut down to the keys in which not all agree."""
+    """Return each recipe with only the keys in which the recipes differ."""
     keys = [key for key in each[0] if len({recipe[key] for recipe in each}) > 1] if each else []
     return [{key: recipe[key] for key in keys} for recipe in each]
 
 
 def listed_recipes(names: Sequence[str], places: Sequence[str] | None = None) -> str:
-    """Each recipe's name with its count of runs and, from ``places``, the folders they lie in.
+    """List each recipe's name with its count of runs and, from ``places``, their folders.
 
     ``names`` and ``places`` are those of each run.
     """
@@ -102,9 +102,9 @@ def keys_that_differ(specs: Sequence[RunSpec]) -> set[str]:
 def recipe_differences(
     here: Sequence[RunSpec], there: Sequence[RunSpec], varied: Collection[str] = ()
 ) -> list[str]:
-    """How the recipe of new runs (``here``) differs from that of those ``there``, a phrase a key.
+    """Say how the recipe of new runs (``here``) differs from the runs ``there``, a phrase a key.
 
-    How much text they learn from counts as well. The keys ``varied`` may differ.
+    The amount of text that they read counts as well. The keys ``varied`` may differ.
     """
     # a trunk's cooldowns are its branches'
     here, there = ([s for s in side if s.kind != "trunk"] or side for side in (here, there))
@@ -123,8 +123,7 @@ def recipe_differences(
 
 
 def cells(specs: Sequence[RunSpec]) -> list[dict[str, Any]]:
-    """What ``--where`` may ask of a run: the keys of its arm and of its recipe, ``size``, and all
-    of its spec."""
+    """Return the keys that ``--where`` may select by: a run's arm, recipe, ``size`` and spec."""
     return [
         {**recipe, **_flat(to_json(spec)), **dict(spec.tags), **recipe, **dict(arm_of(spec))}
         for spec, recipe in zip(specs, recipes(specs), strict=True)
@@ -142,7 +141,7 @@ def _flat(value: Mapping[str, Any], head: str = "") -> dict[str, Any]:
 
 
 def _settings(spec: RunSpec, known: dict[tuple[str, int], Recipe]) -> Recipe:
-    """A run's own settings by config key; ``known`` holds those of each part seen before."""
+    """Return a run's settings by config key; ``known`` caches those of each part."""
     settings: Recipe = {}
     kind: type = type(spec)
     for field in _recipe_fields(kind):
@@ -158,7 +157,7 @@ def _settings(spec: RunSpec, known: dict[tuple[str, int], Recipe]) -> Recipe:
 
 
 def _of_field(field: _RecipeField, value: Any, head: str) -> Recipe:
-    """The settings in one field of a spec; of a part that is off (None), those it would have."""
+    """Return the settings in one field of a spec; for a part that is off (None), its defaults."""
     key = head + field.name
     if field.config_key is not None:
         if value is None and field.default_part is None:
@@ -177,7 +176,7 @@ def _of_field(field: _RecipeField, value: Any, head: str) -> Recipe:
 
 
 def _of_component(config_key: str, component: Component) -> Recipe:
-    """A part as a config chooses it: its name and, beside it, its settings."""
+    """Return a part as a config chooses it: its name, and its settings next to it."""
     section, _, name = config_key.rpartition(".")
     # a part that is a section of its own has its name and settings under it
     head = f"{section}." if section else f"{name}."
@@ -226,9 +225,9 @@ def _part_kind(hint: Any) -> type | None:
 
 
 def _decay_fracs(specs: Sequence[RunSpec]) -> list[str]:
-    """The share of each run's steps that is its cooldown, "" for none.
+    """Return the share of each run's steps that is its cooldown, "" for none.
 
-    The shares are the fewest that give, rounded to whole steps, the cooldowns there are.
+    The shares are the fewest that, rounded to whole steps, give these cooldowns.
     """
     spans = {
         row: _span(spec.schedule.decay_steps, spec.total_steps)
@@ -269,10 +268,10 @@ def _shortest(low: float, high: float) -> str:
 
 
 def _batches(specs: Sequence[RunSpec], each: Sequence[Recipe]) -> list[str]:
-    """The batch that each run's config fixed.
+    """Return the batch that each run's config sets.
 
-    One value for all where one was fixed and the rule's own, at the same sizes, are near it: the
-    next runs beside a sweep are planned with one batch.
+    One value for all where a config sets one and the rule's own batches, at the same sizes, are
+    near it: further runs of a sweep are planned with one batch.
     """
     named = [recipe["optim.batch_tokens"] for recipe in each]
     fixed = sorted({name for name in named if name != BY_RULE})

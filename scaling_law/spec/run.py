@@ -1,8 +1,8 @@
-"""What to run: ``RunSpec`` and its parts, frozen, with nothing left to decide.
+"""Specify a run: ``RunSpec`` and its parts, frozen, with every choice made.
 
 A ``RunSpec`` holds everything that can change the loss; its canonical JSON names the run.
-What only changes how fast a run goes (device, threads, micro-batch) is ``Resources``:
-recorded, but no part of the identity.
+``Resources`` hold what changes only the speed of a run (device, threads, micro-batch): they are
+recorded but are not part of the identity.
 
 Every field belongs to an axis. Runs that differ in a field of the axis ``recipe`` are not points
 of one law (``spec.recipe``). A field belongs to that axis unless ``of_axis`` names another.
@@ -40,11 +40,11 @@ MAX_LABEL = 61  # characters of a run's label, which begins the name of its fold
 # How a run's learning rate ends: decayed, never decayed, or at the last branch point of a trunk.
 ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
-# A field that came later: written only when set, so that older runs keep their names.
+# A later field: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
 # The same of a mapping: written only when it holds something.
 OMIT_EMPTY = _OMIT_NONE
-# The parts of every run from before parts could be chosen: absent from the JSON.
+# The parts of runs before parts could be chosen; they are absent from the JSON.
 DEFAULT_OPTIMIZER = "adamw"
 DEFAULT_ARCHITECTURE = "gpt"
 DEFAULT_OBJECTIVE = "next_token"
@@ -55,20 +55,21 @@ Axis = Literal["recipe", "size", "horizon", "seed", "label"]
 
 
 def of_axis(axis: Axis) -> dict[str, str]:
-    """Metadata of a field that is no part of the recipe.
+    """Return the metadata of a field that is not part of the recipe.
 
-    ``size`` and ``horizon`` hold what a law varies, and what a rule sets by it; ``seed`` tells
-    repeats apart; ``label`` holds names and how a run is measured, which change no training bit.
+    ``size`` and ``horizon`` hold what a law varies, and what a rule sets by it; ``seed``
+    distinguishes repeats; ``label`` holds names and how a run is measured, which change no training
+    bit.
     """
     return {"axis": axis}
 
 
 def chosen_by(config_key: str, default: str | None) -> dict[str, Any]:
-    """Metadata of a field that holds a part.
+    """Return the metadata of a field that holds a part.
 
-    ``config_key`` names the part in a config; its settings stand beside that key, or under it
-    where it is a section of its own. ``default`` is the part of a run whose JSON has none; None
-    where another field names the part, and this one holds what the name does not say.
+    ``config_key`` names the part in a config; its settings are next to that key, or under it where
+    the part is a section. ``default`` is the part of a run whose JSON has none; None where another
+    field names the part and this one holds its settings or file.
     """
     return {**_OMIT_NONE, "config_key": config_key, "default_part": default}
 
@@ -85,7 +86,7 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _check_part(word: str, name: str, part: Component | None) -> None:
-    """Raises ``ValueError`` where no part of the package has this name, unless it is a user's."""
+    """Raise ``ValueError`` where no part of the package has this name, unless it is a user's."""
     if part is not None and part.name != name:
         raise ValueError(f"{word} is {quoted(name)}, and its part is {quoted(part.name)}")
     if part is None or part.source_sha256 is None:
@@ -93,7 +94,7 @@ def _check_part(word: str, name: str, part: Component | None) -> None:
 
 
 def check_run_id(name: str) -> None:
-    """Raises ``ValueError`` for a run id that could name a file outside its sweep."""
+    """Raise ``ValueError`` for a run id that could name a file outside its sweep."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ValueError(f"run id {quoted(name)}, expected letters, digits, . _ and -")
 
@@ -173,7 +174,7 @@ class ModelSpec(_Part):
 
     @property
     def architecture(self) -> Component:
-        """Which architecture it is: the GPT, whose settings are fields of this class."""
+        """The architecture: the GPT, whose settings are fields of this class."""
         return Component(name=DEFAULT_ARCHITECTURE)
 
     def values_as(self, kind: type[S]) -> S:
@@ -192,7 +193,7 @@ class OtherModel(_Part):
     """A model of another architecture than the GPT.
 
     ``architecture``: the part, with its settings that are not at their default.
-    ``shape``: what makes one size of it, (key, value) pairs by key.
+    ``shape``: the dimensions of one size, (key, value) pairs by key.
     ``vocab_size``: tokens of the vocabulary; 0 where examples have none.
     ``n_ctx``: tokens of an example, 1 where it is not a sequence.
     ``parametrisation``: the part, None for ``standard``.
@@ -238,14 +239,13 @@ Model: TypeAlias = ModelSpec | OtherModel
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec(_Part):
-    """Which text, and how it is cut into tokens.
+    """A text and its tokenizer.
 
     ``corpus``: a named source or a path.
     ``tokenizer``: its kind.
     ``vocab_size``: tokens of the vocabulary.
     ``domains``: the only domains that are read; all when empty.
-    ``max_bytes``: reads only the first so many bytes of text in content-hash order; everything
-    when None.
+    ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
     ``val_fraction``: share of documents held out by hash.
     """
 
@@ -299,17 +299,17 @@ class TaskSpec(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSpec(_Part):
-    """Learning rate against step, as a shape between 0 and 1.
+    """The learning rate by step, as a shape between 0 and 1.
 
     ``shape``: name of the schedule.
     ``warmup_steps``: steps of the linear warm-up.
     ``decay_steps``: steps of the cooldown; None for a run without one, such as a trunk.
     ``cooldown``: name of the cooldown's shape.
     ``final_frac``: fraction of the peak that the decay ends at.
-    ``shape_part``, ``cooldown_part``: the parts where a name does not say all: settings that are
-    not at their default, or a user's own file.
-    ``recorded_end``: how the learning rate ends under a user's own schedule, one of ``ENDS``. It
-    is recorded when the run is planned, so that reading a record executes no such file.
+    ``shape_part``, ``cooldown_part``: the parts, where they have settings that are not at their
+    default or are a user's own file; else None.
+    ``recorded_end``: how the learning rate ends under a user's own schedule, one of ``ENDS``. The
+    plan records it, so that reading a record does not execute that file.
     """
 
     shape: str = "wsd"
@@ -352,7 +352,7 @@ class ScheduleSpec(_Part):
         return self.recorded_end or self.end_by_part()
 
     def end_by_part(self) -> str:
-        """What the part itself says of ``end``."""
+        """Return ``end`` as the part itself gives it."""
         if self.part.shares_trunk and self.decay_steps is None:
             return "trunk"
         return "annealed" if self.part.annealed(self, self.settings) else "hot"
@@ -362,7 +362,7 @@ class ScheduleSpec(_Part):
         return self.final_frac + (1 - self.final_frac) * self.cooldown_left(progress)
 
     def cooldown_left(self, progress: float) -> float:
-        """What the cooldown's shape leaves of its fall at ``progress``."""
+        """Return the share of the fall that the cooldown's shape leaves at ``progress``."""
         shape, settings = self._cooldown
         return shape(progress, settings)
 
@@ -375,7 +375,7 @@ class ScheduleSpec(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class RuleOverrides(_Part):
-    """What a config sets in place of its rule; None where the rule decides.
+    """The values that a config sets instead of its rule; None where the rule decides.
 
     ``lr``: peak learning rate.
     ``lr_mult``: factor on the learning rate.
@@ -421,11 +421,11 @@ class OptimSpec(_Part):
     ``beta1``, ``beta2``, ``eps``: AdamW's; None for an optimizer without them.
     ``weight_decay``: on matrices only.
     ``grad_clip``: largest norm of the gradient; None does not clip.
-    ``overrides``: what the config sets in place of the rule. The JSON holds it within ``rule``,
+    ``overrides``: what the config sets instead of the rule. The JSON holds it within ``rule``,
     as ``slaw_small lr_mult=0.3 batch_tokens=4096``.
     ``optimizer``: the part; None for AdamW.
-    ``rule_part``: the rule where its name does not say all: settings that are not at their
-    default, or a user's own file.
+    ``rule_part``: the rule, where it has settings that are not at their default or is a user's own
+    file; else None.
     """
 
     lr: float = field(metadata=of_axis("size"))
@@ -471,7 +471,7 @@ class OptimSpec(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class EvalSpec(_Part):
-    """How much validation text is scored, and when.
+    """The amount of validation text that is scored, and when.
 
     ``val_tokens``: tokens scored at the end.
     ``curve_tokens``: tokens scored at each point of the curve.
@@ -499,7 +499,7 @@ class Branch(_Part):
     at_step: int = field(metadata=of_axis("horizon"))
 
     def __post_init__(self) -> None:
-        # it names a folder beside the run's own, read from files that may be anybody's
+        # the id names a folder next to the run's own, and comes from files that may be untrusted
         check_run_id(self.trunk_id)
 
 
@@ -507,8 +507,8 @@ class Branch(_Part):
 class Growth(_Part):
     """First weights that are not random: those of a smaller trunk, enlarged (``train.grow``).
 
-    The run goes on in the data's order behind its parents. Steps, tokens, FLOPs and the learning
-    rate begin anew.
+    The run continues in the order of the data after its parents. Steps, tokens, FLOPs and the
+    learning rate start from zero.
 
     ``trunk_id``: run id of the smaller trunk.
     ``at_step``: the trunk's step before which its state is taken.
@@ -530,7 +530,7 @@ class Growth(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class StartFrom(_Part):
-    """First weights that are another run's final ones; steps and learning rate begin anew.
+    """First weights that are another run's final ones; steps and learning rate start from zero.
 
     ``run_id``: the other run, of this sweep or another.
     ``weights_sha256``: the hash of its weights' file.
@@ -543,7 +543,7 @@ class StartFrom(_Part):
         check_run_id(self.run_id)
 
 
-# Fewer finished branches do not tell how much gains differ.
+# With fewer finished branches the spread of gains cannot be estimated.
 LEAST_SIBLINGS = 2
 
 
@@ -552,9 +552,9 @@ class EarlyStop(_Part):
     """A run may end once its final loss is known.
 
     ``within``: half the 90% interval of the forecast, as a share of the loss.
-    ``siblings``: run ids of the shorter branches that the forecast may learn from; it leaves out
-    one that failed. They are named here so that the outcome does not depend on what else lies in
-    the folder.
+    ``siblings``: run ids of the shorter branches that the forecast may read; it leaves out one
+    that failed. They are named here so that the outcome does not depend on other runs in the
+    folder.
     """
 
     within: float = field(metadata=of_axis("horizon"))
@@ -595,20 +595,20 @@ class RunSpec:
     ``label``: the readable half of the run id.
     ``model``, ``data``, ``schedule``, ``optim``, ``eval``: the parts.
     ``batch_tokens``: tokens per optimiser step.
-    ``total_steps``: steps by the end; those of a branch count from the trunk's step 0.
+    ``total_steps``: all its steps; those of a branch count from the trunk's step 0.
     ``precision``: name of the number format.
-    ``seed``: what the seeds of init and data derive from.
+    ``seed``: the seed from which those of first weights and data derive.
     ``family``: name of the kind of run.
     ``branch``: the trunk that the run starts from; None starts from step 0.
     ``tags``: free (key, value) pairs for analysis.
     ``early_stop``: when the run may end early; None trains to the end.
     ``growth``: the smaller trunk that the run, or its own trunk, grows from; None starts from
     random weights.
-    ``spikes``: when a batch is skipped; None takes every batch as it comes.
+    ``spikes``: when a batch is replaced; None takes every batch in order.
     ``start_from``: the run whose final weights this run, or its own trunk, starts from; None
     starts from random weights.
-    ``objective``: what is predicted, and its loss; None is the next token.
-    ``probes``: what is measured beside the loss; None for nothing.
+    ``objective``: the targets and their loss; None is the next token.
+    ``probes``: what is measured besides the loss; None for nothing.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -671,7 +671,7 @@ class RunSpec:
 
     @property
     def parent(self) -> Branch | Growth | None:
-        """Whose saved state this run starts from: its trunk's, or the one's that it grows from."""
+        """The run whose saved state this run starts from: its trunk, or the one it grows from."""
         return self.branch or self.growth
 
     @property
@@ -697,14 +697,16 @@ class RunSpec:
 class Resources:
     """How a run is executed; recorded, never part of its identity.
 
-    ``save_steps`` are the steps whose state must be kept for branches. ``micro_seqs`` is the
-    micro-batch in sequences (None: the whole batch, halved when memory runs out);
-    ``precision_reason`` says why the spec's precision was chosen. A state is written every
-    ``checkpoint_every_seconds`` and every ``checkpoint_every_steps``; of those no branch needs
-    the newest ``keep_checkpoints`` stay. Runs of one ``stack`` are
-    trained in step by one program (``train.stack``), whose rounding differs from a lone run's.
-    ``keep_weights``: the final weights stay in the run's folder. ``compiled``: the training loss
-    goes through torch.compile.
+    ``save_steps``: the steps whose state is saved for branches.
+    ``micro_seqs``: the micro-batch in sequences; None for the whole batch, halved when memory runs
+    out.
+    ``precision_reason``: why the spec's precision is chosen.
+    ``checkpoint_every_seconds``, ``checkpoint_every_steps``: a state is written this often.
+    ``keep_checkpoints``: of the states that no branch needs, the newest so many stay.
+    ``stack``: runs of one stack train in step by one program (``train.stack``), whose rounding
+    differs from that of a single run; None for a run that trains alone.
+    ``keep_weights``: whether the final weights are saved in the run's folder.
+    ``compiled``: whether the training loss goes through torch.compile.
     """
 
     device: str = "cpu"
@@ -728,7 +730,7 @@ def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
 
 
 def to_json(value: Any) -> Any:
-    """A frozen spec (or tuple, dict, scalar) as plain JSON values."""
+    """Return a frozen spec (or tuple, dict, scalar) as plain JSON values."""
     if type(value) in _SCALARS:  # most values are, and this is the cheapest question
         return value
     if isinstance(value, Component):
@@ -753,7 +755,7 @@ def _json_fields(value: Any) -> dict[str, Any]:
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling per value: sorted keys, no spaces, no NaN."""
+    """Return the canonical JSON of a value: sorted keys, no spaces, no NaN."""
     return _encode(value)
 
 
@@ -780,7 +782,7 @@ def _canonical(spec: RunSpec) -> str:
 
 
 def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
-    """The inverse of ``to_json`` for a ``RunSpec``.
+    """Build a ``RunSpec`` from its JSON.
 
     Raises ``ValueError``, ``TypeError``, ``KeyError`` or ``AttributeError``.
     """
@@ -840,7 +842,7 @@ _WHOLE_OVERRIDES = frozenset(("batch_tokens", "warmup_tokens"))
 
 
 def _optim_from_json(data: Any) -> OptimSpec:
-    """The inverse of ``to_json`` for an ``OptimSpec``: the one place that parses a rule's text."""
+    """Build an ``OptimSpec`` from its JSON: the only place that parses a rule's text."""
     if not isinstance(data, dict) or not isinstance(data.get("rule"), str):
         return build(OptimSpec, data)  # which says what is wrong
     if "overrides" in data:
@@ -866,13 +868,13 @@ def _optim_from_json(data: Any) -> OptimSpec:
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:
-    """The inverse of ``to_json`` for ``Resources``. Raises ``ValueError``."""
+    """Build ``Resources`` from their JSON. Raises ``ValueError``."""
     fields = dict(data)
     RESOURCES.check(fields.pop("schema_version", 1))
     return build_shared(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})
 
 
 def derive_seed(seed: int, purpose: str) -> int:
-    """A 63-bit seed for one purpose (``"init"``, ``"data"``, ...) of a run's single seed."""
+    """Derive a 63-bit seed for one purpose (``"init"``, ``"data"``, ...) from a run's seed."""
     digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

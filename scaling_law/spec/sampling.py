@@ -1,4 +1,4 @@
-"""What to draw from a trained model."""
+"""Specify the texts to draw from a trained model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Draw:
     ``run``: its run id.
     ``count``: how many texts.
     ``tokens``: the length of each, in tokens.
-    ``temperature``: what logits are divided by.
-    ``seed``: what the random numbers derive from.
+    ``temperature``: the divisor of the logits.
+    ``seed``: the seed of the random numbers.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of (step, spec): never state that is saved or restored."""
+"""Compute the learning rate as a pure function of (step, spec), which needs no saved state."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from scaling_law.spec.run import ScheduleSpec
 
 
 def lr_factor(schedule: ScheduleSpec, step: int, total_steps: int) -> float:
-    """The fraction of the peak learning rate used by ``step`` (0-based, < ``total_steps``).
+    """Return the fraction of the peak learning rate at ``step`` (0-based, < ``total_steps``).
 
-    Warm-up is linear and reaches 1 at step ``warmup_steps``; from there on the schedule's part
-    says. Where horizons share a trunk, the cooldown starts at ``total_steps - decay_steps`` with
-    the trunk's own factor, so a branch and the straight run it stands for agree on every step
-    before it. Raises ``ValueError`` outside the run.
+    Warm-up is linear and reaches 1 at step ``warmup_steps``; after it the schedule's part decides.
+    Where horizons share a trunk, the cooldown starts at ``total_steps - decay_steps`` with the
+    trunk's own factor, so a branch and the same run trained from step 0 agree on every step before
+    it. Raises ``ValueError`` outside the run.
     """
     if not 0 <= step < total_steps:
         raise ValueError(f"step {step} is outside the run's {total_steps} steps")
@@ -24,10 +24,10 @@ def lr_factor(schedule: ScheduleSpec, step: int, total_steps: int) -> float:
 
 
 def check_rates(schedule: ScheduleSpec, total_steps: int) -> None:
-    """Hold a schedule's part, and its cooldown's, against their contracts, at a few steps.
+    """Check a schedule's part, and its cooldown's, against their contracts at a few steps.
 
-    Raises ``ValueError`` for a factor that is none, and where runs of another length, or the
-    trunk, would have another rate before the cooldown.
+    Raises ``ValueError`` for a bad factor, and where runs of another length, or the trunk, would
+    have another rate before the cooldown.
     """
     cooldown = total_steps - (schedule.decay_steps or 0)
     middle = (schedule.warmup_steps + cooldown) // 2
@@ -66,10 +66,10 @@ def _is_factor(value: object) -> bool:
 
 
 def lr_phase(schedule: ScheduleSpec, step: int, total_steps: int) -> str:
-    """What the learning rate does at ``step``: ``warm-up``, ``stable`` or ``decay``.
+    """Return the phase of the learning rate at ``step``: ``warm-up``, ``stable`` or ``decay``.
 
-    ``step`` as in ``lr_factor``; one beyond the run counts as its last. The spec tells, so that
-    a user's own schedule is not executed to show a run.
+    ``step`` is as in ``lr_factor``; one beyond the run counts as its last. Only the spec is read,
+    so that showing a run does not execute a user's own schedule.
     """
     step = min(step, total_steps - 1)
     if step < schedule.warmup_steps:

@@ -1,6 +1,6 @@
-"""What a key of a config may hold and how it is read: texts, numbers with units, unions.
+"""Describe and read the values of a config's keys: texts, numbers with units, unions.
 
-Annotations for pydantic, which they load only when a schema is built.
+These are annotations for pydantic, which they load only to build a schema.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DATA_SCALES: dict[str, int] = {
 
 
 def optional(source: Any) -> tuple[Any, bool]:
-    """The type without ``| None``, and whether it had it."""
+    """Return the type without ``| None``, and whether it had it."""
     if get_origin(source) in (Union, types.UnionType):
         rest = [arg for arg in get_args(source) if arg is not type(None)]
         if len(rest) == 1:
@@ -77,7 +77,7 @@ class Number:
     high: float | None = None
 
     def read(self, value: Any, whole: bool) -> float:
-        """``value`` as a number. Raises ``ValueError`` with what was expected."""
+        """Read ``value`` as a number. Raises ``ValueError``, which says what was expected."""
         if self.unit is None:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ValueError(f"expected a {'whole ' * whole}number, found {quoted(value)}")
@@ -153,7 +153,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Switch(Number):
-    """``true`` for ``on``, ``false`` for off (None), or a number of one's own."""
+    """``true`` for ``on``, ``false`` for off (None), or a number."""
 
     on: float = 1.0
 
@@ -205,14 +205,14 @@ class NumberOr(Number):
 
 
 def kind_of(value: Any) -> str | None:
-    """Which member of an ``Either`` a value picks; in error paths it is skipped."""
+    """Return the member of an ``Either`` that a value picks; error paths leave it out."""
     kinds: dict[type, str] = {dict: "<mapping>", list: "<list>", str: "<text>"}
     return kinds.get(type(value))
 
 
 @dataclass(frozen=True)
 class Either:
-    """A union told apart by the YAML kind of the value, so that one member's errors show."""
+    """A union whose member the YAML kind of the value picks, so that one member's errors show."""
 
     doc: str
 
@@ -247,7 +247,7 @@ _NOT_ONE = "<not one>"
 
 @dataclass(frozen=True)
 class ByKey(Either):
-    """A union of sections told apart by which of ``keys`` is there, one key a member.
+    """A union of sections in which the one key of ``keys`` that is there picks the member.
 
     ``keys`` are (key, what it means) pairs in the order of the members.
     """
@@ -264,7 +264,7 @@ class ByKey(Either):
         return [key for key, _ in self.keys if key in value]
 
     def _picked(self, value: Any) -> str | None:
-        """Which member a value picks; ``_NOT_ONE`` for none or several."""
+        """Return the member that a value picks; ``_NOT_ONE`` for none or several."""
         if not isinstance(value, dict):
             return None
         there = self._there(value)
@@ -279,7 +279,7 @@ class ByKey(Either):
         from pydantic_core import core_schema
 
         choices = {tag: handler.generate_schema(m) for tag, m in self.members(source).items()}
-        # a check before the union would read JSON's lists as no tuples
+        # a check before the union would not accept JSON's lists as tuples
         choices[_NOT_ONE] = core_schema.no_info_plain_validator_function(self._refuse)
         return core_schema.tagged_union_schema(
             choices,

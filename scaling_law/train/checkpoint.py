@@ -1,10 +1,10 @@
-"""Training state on disk: written whole or not at all, checked before it is trusted.
+"""Write and read training states: a file is written completely or not at all, and has a checksum.
 
 A file is one header line (magic, SHA-256 and length of the payload) and the payload that
 ``torch.save`` made. The checksum is our own because ``torch.load`` accepts flipped bits.
 
-No state of a random generator is in it: nothing draws from one. Weights begin and batches are
-ordered by the run's seed and the step (``spec.run.derive_seed``); there is no dropout.
+A state holds no random generator, because training draws from none: the run's seed and the step
+decide the first weights and the order of batches (``spec.run.derive_seed``); there is no dropout.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class DamagedCheckpoint(Exception):  # noqa: N818 - a finding, handled by the ca
 def save_checkpoint(run_dir: RunDir, step: int, state: dict[str, Any]) -> Path:
     """Write ``state`` (tensors and plain values) as the state before ``step``.
 
-    Serialised to memory first, so that a full disk fails before anything is replaced.
+    The state is serialised to memory first, so that a full disk fails before a file is replaced.
     """
     return _write(run_dir.checkpoint(step), state, run_dir.guard)
 
 
 def save_weights(run_dir: RunDir, state: dict[str, Any]) -> Path:
-    """Write the final weights, and what else ``slaw export`` needs, in the same form."""
+    """Write the final weights, and the rest that ``slaw export`` needs, in the same form."""
     return _write(run_dir.weights, state, run_dir.guard)
 
 
@@ -59,10 +59,10 @@ def _write(path: Path, state: dict[str, Any], guard: Callable[[], None]) -> Path
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in ``path``, on the CPU.
+    """Load the state in ``path`` to the CPU.
 
-    Raises ``DamagedCheckpoint``, ``OSError``, or ``ConfigError`` for what a later slaw wrote: to
-    skip that would throw training away.
+    Raises ``DamagedCheckpoint``, ``OSError``, or ``ConfigError`` for a file of a later slaw:
+    skipping such a file would throw training away.
     """
     if not path.is_file() and path.exists():  # a pipe may never end
         raise DamagedCheckpoint(f"{path}: not a file")
@@ -82,7 +82,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedCheckpoint(f"{path}: content does not match its checksum")
     try:
         state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except UnpicklingError:  # header and hash can be forged; what would run code is not loaded
+    except (
+        UnpicklingError
+    ):  # header and hash can be forged; a payload that would run code is not loaded
         raise DamagedCheckpoint(f"{path}: holds more than tensors and plain values") from None
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"{path}: holds a {type(state).__name__}, expected a dict")
@@ -90,7 +92,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_steps(run_dir: RunDir) -> list[int]:
-    """Steps with a checkpoint file, newest first."""
+    """Return the steps with a checkpoint file, newest first."""
     if not run_dir.checkpoints.is_dir():
         return []
     names = (re.fullmatch(r"step_(\d+)\.pt", p.name) for p in run_dir.checkpoints.iterdir())
@@ -100,9 +102,9 @@ def checkpoint_steps(run_dir: RunDir) -> list[int]:
 def newest_valid(
     run_dir: RunDir, warn: Callable[[str], None], last: int | None = None
 ) -> tuple[int, dict[str, Any]] | None:
-    """The newest checkpoint, of step ``last`` at most, that loads.
+    """Return the newest checkpoint, of step ``last`` at most, that loads.
 
-    A damaged one is named through ``warn`` and skipped.
+    A damaged one is reported through ``warn`` and skipped.
     """
     for step in checkpoint_steps(run_dir):
         if last is not None and step > last:
@@ -121,7 +123,7 @@ def prune_checkpoints(run_dir: RunDir, keep: set[int], last: int = 1) -> None:
 
 
 def remove_after(run_dir: RunDir, step: int) -> None:
-    """Remove the states later than ``step``, which the run did not come by any more."""
+    """Remove the states later than ``step``, which the resumed run has not reached."""
     for later in checkpoint_steps(run_dir):
         if later > step:
             discard(run_dir.checkpoint(later))
@@ -136,7 +138,7 @@ def remove_checkpoints(run_dir: RunDir) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove what lies where a checkpoint belongs, whatever it is."""
+    """Remove a file, link or folder in a checkpoint's place."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""A run's training loss through torch.compile, where its plan says so."""
+"""Compile a run's training loss with torch.compile, where its plan says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """Mean nats per token of ids [B, T] against targets [B, T]."""
 
 BACKEND: Any = "inductor"
-# Kernels are chosen without timing them, so that a run that goes on later has the same ones.
+# Kernels are chosen without timing them, so that a resumed run has the same ones.
 _OPTIONS: dict[str, Any] = {"deterministic": True}
 
 
@@ -27,16 +27,17 @@ def compiled_loss(
     context: Callable[[], Any],
     log: Callable[[str], None],
 ) -> tuple[Loss, int]:
-    """``model.loss``, compiled, and the micro-batch that fits: ``micro_seqs`` or a half of it.
+    """Compile ``model.loss``; return it with the micro-batch that fits.
 
-    Tried, forward and backward, on the shapes that a batch of ``batch_seqs`` sequences is cut into.
-    Raises ``RunFailed`` where it cannot be compiled: a run that went on without would have other
-    rounding than its plan says, or another before it was resumed than after.
+    The micro-batch is ``micro_seqs``, halved until it fits. Forward and backward run once on every
+    shape that a batch of ``batch_seqs`` sequences is cut into. Raises ``RunFailed`` where the loss
+    does not compile: without compiling, the run would round differently from what its plan says,
+    or differently before and after it is resumed.
     """
     torch.compiler.reset()  # a worker's earlier runs would use up the shapes torch will compile
     began = time.monotonic()
     options = _OPTIONS if BACKEND == "inductor" else None
-    # fullgraph: what cannot be compiled, or no longer, is an error and not silently left out
+    # fullgraph: code that does not compile, or no longer does, is an error, not a silent fallback
     own: Any = model  # a module that is compiled has a loss of its own, and its spec
     loss: Loss = torch.compile(
         own.loss, dynamic=False, fullgraph=True, backend=BACKEND, options=options
@@ -48,7 +49,7 @@ def compiled_loss(
             break
         except Exception as problem:  # a compiler has many ways to fail
             if not device.is_out_of_memory(problem) or micro_seqs == 1:
-                cause = getattr(problem, "inner_exception", problem)  # of torch's own wrapping
+                cause = getattr(problem, "inner_exception", problem)  # torch wraps it
                 line = (str(cause).splitlines() or [""])[0]
                 raise RunFailed(
                     f"the loss cannot be compiled ({type(cause).__name__}: {line[:200]}); set"

@@ -1,4 +1,4 @@
-"""Which device and precision to use, and how fast it is, by measuring it."""
+"""Choose the device and the precision, and measure the device's speed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _WORTHWHILE_GAIN = 1.1
 
 
 def choose_device(requested: str) -> str:
-    """``auto`` -> cuda, mps or cpu, whichever is there first.
+    """Return the requested device; for ``auto`` the first there is of cuda, mps and cpu.
 
-    Raises ``DeviceError`` when the one asked for is not there.
+    Raises ``DeviceError`` when the requested device is not there.
     """
     if requested not in DEVICES:
         raise DeviceError(f"device {requested!r}: expected one of {', '.join(DEVICES)}")
@@ -58,7 +58,7 @@ def choose_device(requested: str) -> str:
 
 
 def device_name(kind: str) -> str:
-    """The hardware's own name."""
+    """Return the hardware's own name."""
     if kind == "cuda":
         return torch.cuda.get_device_name()
     if kind == "mps":
@@ -71,12 +71,12 @@ def device_name(kind: str) -> str:
 
 
 def device_memory_bytes(kind: str) -> int:
-    """Memory that training may use: free on the card, else available on the machine."""
+    """Return the bytes that training may use: free on the GPU, else available on the machine."""
     return int(torch.cuda.mem_get_info()[0]) if kind == "cuda" else available_memory_bytes()
 
 
 def peak_memory_bytes(kind: str) -> int:
-    """Highest memory use so far: of the card where there is one, else of this process."""
+    """Return the peak memory so far, in bytes: of the GPU where there is one, else the process."""
     if kind == "cuda":
         return int(torch.cuda.max_memory_allocated())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -84,14 +84,14 @@ def peak_memory_bytes(kind: str) -> int:
 
 
 def autocast(kind: str, precision: str) -> Callable[[], Any]:
-    """A maker of autocast contexts; for fp32 one that does nothing."""
+    """Return a function that makes autocast contexts; for fp32 they do nothing."""
     if precision == "fp32":
         return contextlib.nullcontext
     return lambda: torch.autocast(kind, dtype=_DTYPES[precision])
 
 
 def prepare_process(kind: str, threads: int) -> None:
-    """Pin what changes bits or speed: thread count, denormals, matmul precision."""
+    """Fix the settings that change bits or speed: threads, denormals, matmul precision."""
     torch.set_num_threads(threads)
     # Denormal optimiser state costs an order of magnitude on CPUs and carries no information.
     torch.set_flush_denormal(True)
@@ -100,14 +100,14 @@ def prepare_process(kind: str, threads: int) -> None:
 
 
 def to_device(ids: torch.Tensor, kind: str) -> torch.Tensor:
-    """``ids`` on the device; on CUDA from page-locked memory, so that the host need not wait."""
+    """Move ``ids`` to the device; on CUDA from page-locked memory, so that the host goes on."""
     if kind == "cuda":
         return ids.pin_memory().to(kind, non_blocking=True)
     return ids.to(kind)
 
 
 def is_out_of_memory(problem: BaseException) -> bool:
-    """Whether torch says that a device's memory does not suffice."""
+    """Say whether ``problem`` is torch's report that memory ran out."""
     # CUDA has a class of its own; MPS and the CPU allocator only say so in words.
     text = str(problem).lower()
     return isinstance(problem, torch.OutOfMemoryError) or (
@@ -117,7 +117,7 @@ def is_out_of_memory(problem: BaseException) -> bool:
 
 
 def synchronize(kind: str) -> None:
-    """Wait for queued work, so that a clock means something."""
+    """Wait for queued work, so that a clock measures it."""
     if kind == "cuda":
         torch.cuda.synchronize()
     elif kind == "mps":
@@ -139,15 +139,17 @@ def _calibration_shape(n_layer: int, d_model: int, kind: str) -> ModelSpec:
 
 
 def _step_seconds(model_spec: ModelSpec, kind: str, precision: str, budget: float) -> float:
-    """Median seconds of one training step of 8 sequences, measured for about ``budget`` s; on a
-    CPU those of the processor."""
+    """Measure one training step of 8 sequences for about ``budget`` seconds; return the median.
+
+    On a CPU these are processor seconds.
+    """
     model = GPT(model_spec, seed=0).to(kind)
     optimizer = make_optimizer(model, OptimSpec(lr=1e-3, rule="calibration"), kind)
     generator = torch.Generator().manual_seed(0)
     shape = (8, model_spec.n_ctx + 1)
     ids = torch.randint(0, model_spec.vocab_size, shape, generator=generator).to(kind)
     context = autocast(kind, precision)
-    # one thread's CPU seconds: a busy moment of the machine must not be kept as its speed
+    # one thread's CPU seconds: other work on the machine must not change the measured speed
     clock = time.process_time if kind == "cpu" else time.perf_counter
     times: list[float] = []
     began = time.perf_counter()
@@ -165,7 +167,7 @@ def _step_seconds(model_spec: ModelSpec, kind: str, precision: str, budget: floa
 
 
 def choose_precision(kind: str, requested: str = "auto") -> tuple[str, str]:
-    """(precision, reason): measured on one mid-size training step unless asked for."""
+    """Return the precision and the reason: the requested one, or the faster as measured."""
     if requested != "auto":
         return requested, "asked for in the config"
     if kind == "cuda":
@@ -177,7 +179,7 @@ def choose_precision(kind: str, requested: str = "auto") -> tuple[str, str]:
     if kind == "mps":
         return "fp32", "bf16 on MPS saves memory but is slower (nanochat #685)"
     model = _calibration_shape(2, 128, kind)
-    # in turns, the best of each: another job on the machine must not decide the precision
+    # alternate, and take the best of each: another job must not decide the precision
     pairs = [[_step_seconds(model, kind, p, 0.3) for p in ("fp32", "bf16")] for _ in range(3)]
     full, half = (min(times) for times in zip(*pairs, strict=True))
     gain = full / half
@@ -194,7 +196,7 @@ def calibrate(requested: str, say: Callable[[str], None] | None = None) -> Devic
         say(f"calibrating {kind} ({device_name(kind)}) with a few training steps")
     smallest = _calibration_shape(*(_CPU_SHAPES if kind == "cpu" else _GPU_SHAPES)[0], kind)
     _step_seconds(smallest, kind, "fp32", 0.2)
-    # torch loaded and warm: kernels, thread pools and allocator have taken what they take
+    # torch is warm: kernels, thread pools and allocator have their memory
     footprint = peak_memory_bytes("cpu")
     precision, reason = choose_precision(kind)
     speed = _measured_speed(kind, precision)
@@ -214,7 +216,7 @@ def calibrate(requested: str, say: Callable[[str], None] | None = None) -> Devic
 
 
 def _measured_speed(kind: str, precision: str) -> tuple[SpeedPoint, ...]:
-    """FLOP/s by size, smallest first, until a step takes long or does not fit."""
+    """Measure FLOP/s by size, smallest first, until a step takes long or does not fit."""
     speed: list[SpeedPoint] = []
     for n_layer, d_model in _CPU_SHAPES if kind == "cpu" else _GPU_SHAPES:
         model = _calibration_shape(n_layer, d_model, kind)
@@ -233,7 +235,7 @@ def _measured_speed(kind: str, precision: str) -> tuple[SpeedPoint, ...]:
 
 
 def main(arguments: list[str]) -> int:
-    """``python -m scaling_law.train.device KIND``: measure, cache; exit code 2 if not there."""
+    """Measure a device and cache its profile; exit code 2 where there is no such device."""
     requested = arguments[0] if len(arguments) == 1 else ""
     try:
         profile = calibrate(requested, say=lambda line: print(line, file=sys.stderr))

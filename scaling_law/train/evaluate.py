@@ -1,4 +1,4 @@
-"""The loss on held-out examples, which are the same for every run."""
+"""Measure the loss on held-out examples, which are the same for every run."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """The examples of a run, as its objective has them.
+    """The examples of a run, as its objective views them.
 
     ``trainable`` has the objective;
-    ``of_train`` holds the training examples to measure on that were drawn before, by their number.
+    ``of_train`` caches the training examples to measure on, by their number.
     """
 
     spec: RunSpec
@@ -53,7 +53,7 @@ class Examples:
         return "train", "val", *others
 
     def training(self, number: int) -> Tensors:
-        """The training batch that has this number in the run's order of the data."""
+        """Return the training batch with this number in the run's order of the data."""
         spec = self.spec
         batch = self.dataset.batch(
             "train",
@@ -65,9 +65,10 @@ class Examples:
         return self._viewed(batch, "train", spec.seed, f"view:{number}")
 
     def measured(self, split: str, max_tokens: int) -> Iterator[Tensors]:
-        """Examples of about ``max_tokens`` targets, at most ``EVAL_SEQS`` a batch.
+        """Yield examples of about ``max_tokens`` targets, at most ``EVAL_SEQS`` a batch.
 
-        Those of a validation split are spread over it, those of ``train`` drawn with a fixed seed.
+        Those of a validation split are spread over it; those of ``train`` are drawn with a fixed
+        seed.
         """
         held_out = split != "train"
         batches = self._held_out(split, max_tokens) if held_out else self._trained(max_tokens)
@@ -82,9 +83,9 @@ class Examples:
 
     def _trained(self, max_tokens: int) -> Iterator[Batch]:
         n_ctx = self.spec.model.n_ctx
-        # within one epoch, so that no example comes twice
+        # within one epoch, so that no example appears twice
         count = min(max(1, max_tokens // n_ctx), self.dataset.n_seqs("train", n_ctx))
-        if count not in self.of_train:  # a draw of its own costs an order of the whole split
+        if count not in self.of_train:  # each draw shuffles the whole split
             seed = derive_seed(0, "measured")
             self.of_train[count] = self.dataset.batch(
                 "train", 0, batch_seqs=count, n_ctx=n_ctx, seed=seed
@@ -121,8 +122,8 @@ def evaluate(
 ) -> Evaluation | None:
     """Score ``batches``, at most ``at_once`` examples in one pass.
 
-    ``autocast`` makes a fresh context. ``should_stop`` is asked before every batch; None when it
-    says yes.
+    ``autocast`` makes a fresh context. ``should_stop`` is called before every batch; None when it
+    returns true.
     """
     model = trainable.model
     was_training = model.training
@@ -142,7 +143,7 @@ def evaluate(
             targets += batch.targets.numel()
     finally:
         model.train(was_training)
-    # the host asks once, at the end, so that it runs ahead of a GPU by all batches
+    # the host reads the losses once, at the end, so that it never waits for a GPU between batches
     mean, sem = _mean(
         torch.cat(losses).cpu().double().tolist(), torch.cat(weights).cpu().double().tolist()
     )
@@ -150,7 +151,7 @@ def evaluate(
 
 
 def _mean(losses: list[float], weights: list[float]) -> tuple[float, float]:
-    """The weighted mean and its standard error over examples."""
+    """Return the weighted mean and its standard error over examples."""
     count = len(losses)
     if min(weights) == max(weights):
         weights = [1.0] * count

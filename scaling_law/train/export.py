@@ -1,7 +1,7 @@
-"""``python -m scaling_law.train.export RUN_DIR TO FORMAT``: kept weights to a folder for others.
+"""Export saved weights to a folder: ``python -m scaling_law.train.export RUN_DIR TO FORMAT``.
 
-``safetensors``: our own names, and the run in ``slaw.json``. ``hf``: a folder that
-``transformers.AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer`` load.
+``safetensors`` writes our own tensor names, and the run in ``slaw.json``. ``hf`` writes a folder
+that ``transformers.AutoModelForCausalLM.from_pretrained`` and ``AutoTokenizer`` load.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from scaling_law.versions import EXPORT
 
 
 def export(run_dir: RunDir, to: Path, form: str) -> None:
-    """Write the folder ``to``, whole or not at all; ``form`` is ``safetensors`` or ``hf``.
+    """Write the folder ``to``, all of it or nothing; ``form`` is ``safetensors`` or ``hf``.
 
-    Raises ``ConfigError`` when the weights cannot be read, ``to`` holds something, or the
+    Raises ``ConfigError`` when the weights cannot be read, when ``to`` is not empty, or when the
     architecture has no counterpart.
     """
     record = read_record(run_dir.record)
@@ -49,7 +49,7 @@ def export(run_dir: RunDir, to: Path, form: str) -> None:
 
 
 def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer | None]:
-    """The weights, and the tokenizer, which a run on a task has not."""
+    """Read the weights and the tokenizer; the tokenizer is None for a run on a task."""
     try:
         kept = checkpoint.load_checkpoint(run_dir.weights)
         known = kept.get("tokenizer")
@@ -103,7 +103,7 @@ def _write(
 
 
 def _about(record: RunRecord) -> dict[str, Any]:
-    """The run the weights came from."""
+    """Describe the run that the weights are from."""
     return {
         "schema_version": EXPORT.current,
         "made_by": f"slaw {__version__}",
@@ -118,7 +118,7 @@ def _about(record: RunRecord) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code: 0 written, 2 refused, with one line on standard error."""
+    """Export the weights. Exit code 0, or 2 with one line on standard error for bad input."""
     run_dir, to, form = arguments
     try:
         export(RunDir(Path(run_dir)), Path(to), form)

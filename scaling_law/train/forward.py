@@ -1,4 +1,4 @@
-"""A model and its objective as one: from a batch to its loss."""
+"""Combine a model and its objective: from a batch to its loss."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class OwnLoss(Protocol):
 class Tensors:
     """A ``Batch`` as tensors: ids as int64, other numbers as fp32.
 
-    ``inputs`` is [B, T] ids or [B, ...] numbers;
-    ``targets`` is [B, T'];
-    ``weights`` is [B, T'], None where all targets count alike;
-    ``share`` is the part of the whole batch's weight that these examples have.
+    ``inputs`` are ids [B, T] or numbers [B, ...];
+    ``targets`` are [B, T'];
+    ``weights`` are [B, T'], None where all targets count alike;
+    ``share`` is the share of the whole batch's weight that these examples have.
     """
 
     inputs: Tensor
@@ -46,8 +46,7 @@ class Tensors:
     share: float = 1.0
 
     def split(self, examples: int) -> list[Tensors]:
-        """The batch cut into parts of at most so many examples; those without weight are left
-        out."""
+        """Split the batch into parts of at most so many examples, without parts of weight 0."""
         total = len(self.inputs)
         if total <= examples:
             return [self]
@@ -71,7 +70,7 @@ class Tensors:
         ]
 
     def to(self, kind: str) -> Tensors:
-        """The same on a device."""
+        """Return the batch on a device."""
         if kind == "cpu":
             return self
         return Tensors(
@@ -83,7 +82,7 @@ class Tensors:
 
 
 def tensors_of(batch: Batch) -> Tensors:
-    """A batch as tensors in the host's memory. Raises ``ValueError`` for one that is none."""
+    """Return a batch as tensors in the host's memory. Raises ``ValueError`` for a bad batch."""
     if len(batch.inputs) != len(batch.targets):
         raise ValueError(f"{len(batch.inputs)} inputs and {len(batch.targets)} targets")
     weights = batch.weights
@@ -110,8 +109,8 @@ def _tensor(array: NDArray[Any]) -> Tensor:
 class Trainable:
     """A model with the objective that it is trained for.
 
-    ``settings`` are the objective's; ``compiled`` stands for the model's own loss where there is
-    one. Raises ``RunFailed`` for a batch or a loss that breaks its contract.
+    ``settings`` are the objective's; ``compiled``, if any, replaces the model's own loss. Raises
+    ``RunFailed`` for a batch or a loss that breaks its contract.
     """
 
     def __init__(
@@ -130,7 +129,7 @@ class Trainable:
 
     @property
     def is_fast(self) -> bool:
-        """Whether the model computes the loss itself, where all targets count alike."""
+        """Say whether the model computes the loss itself, where all targets count alike."""
         return self._own is not None
 
     def loss(self, batch: Tensors) -> Tensor:
@@ -150,7 +149,7 @@ class Trainable:
         each = self._losses(batch).flatten(1)
         weights = torch.ones_like(each) if batch.weights is None else batch.weights.flatten(1)
         whole = weights.sum(dim=1)
-        # an example without weight has the loss 0 and counts for nothing
+        # an example without weight has the loss 0 and does not count
         return _counted(each, weights).sum(dim=1) / whole.clamp_min(1e-30), whole
 
     def outputs(self, batch: Tensors) -> Tensor:
@@ -176,10 +175,10 @@ class Trainable:
 
 
 def _is_plain(batch: Tensors) -> bool:
-    """Whether every position has a target, and all count alike."""
+    """Say whether every position has a target and all count alike."""
     return batch.weights is None and batch.targets.shape == batch.inputs.shape
 
 
 def _counted(losses: Tensor, weights: Tensor) -> Tensor:
-    """Losses times weights; a loss that does not count may be infinite."""
+    """Return losses times weights; a loss with weight 0 may be infinite."""
     return torch.where(weights > 0, losses * weights, 0.0)

@@ -1,14 +1,14 @@
-"""A larger model that computes what a smaller trained one does, to start training from.
+"""Enlarge a small trained model to a larger one that computes the same, to start training from.
 
-Width by whole multiples: the residual stream holds a copies of the small one (RMS and layer norms
-do not notice), heads and MLP units are copied, and every matrix that reads copies shares its
-weight out among them (Net2Net, Chen 2016, arXiv 1511.05641; bert2BERT, Chen 2022, arXiv
-2110.07143). Equal shares would give copies equal gradients, and shares equal along a copy
-proportional ones, which AdamW makes equal again: such copies never part (LEMON, Wang 2024, arXiv
-2310.07999, draws uneven shares). Here each share is even but for random weights, as large as the
-matrix's own, that add up to zero over the copies: a new start in every direction that the small
-model did not have. Depth: a new block is a copy of the one below it whose two output matrices are
-zero.
+Width grows by whole multiples: the residual stream holds several copies of the small one (RMS and
+layer norms do not change), heads and MLP units are copied, and every matrix that reads copies
+divides its weight among them (Net2Net, Chen 2016, arXiv 1511.05641; bert2BERT, Chen 2022, arXiv
+2110.07143). Equal shares give copies equal gradients, and shares that are constant along a copy
+give proportional gradients, which AdamW makes equal again, so such copies never differ (LEMON,
+Wang 2024, arXiv 2310.07999, draws uneven shares). Here each share is even plus random weights, as
+large as the matrix's own, that add up to zero over the copies: a new start in every direction that
+the small model does not have. Depth grows by new blocks: each is a copy of the block below it whose
+two output matrices are zero.
 
 Shapes as in ``model``: M width, H query and G key/value heads of K, F hidden, V vocabulary.
 """
@@ -21,19 +21,19 @@ from torch import Tensor
 from scaling_law.spec.architectures.gpt import why_not_grown
 from scaling_law.spec.run import ModelSpec
 
-# Of the random weights, in standard deviations of the matrix; uneven shares of a quarter to three
-# quarters, which leave the copies more alike, ended 1% higher (benchmarks/NOTES.md).
+# Scale of the random weights, in standard deviations of the matrix. Uneven shares of a quarter to
+# three quarters leave the copies more alike and end at a 1% higher loss (benchmarks/NOTES.md).
 _NOISE = 1.0
 
 
 def grown_state(
     small: dict[str, Tensor], spec: ModelSpec, large: ModelSpec, seed: int
 ) -> dict[str, Tensor]:
-    """The ``state_dict`` of a ``large`` model that gives the logits of the ``small`` one.
+    """Return the ``state_dict`` of a ``large`` model that gives the logits of the ``small`` one.
 
-    ``small`` is the state of a model of shape ``spec``; ``seed`` draws the random weights. Equal in
-    exact arithmetic; in fp32 to about 1e-6 of the logits. Raises ``ValueError`` for shapes that
-    ``why_not_grown`` refuses.
+    ``small`` is the state of a model of shape ``spec``; ``seed`` draws the random weights. The
+    logits are equal in exact arithmetic, and to about 1e-6 in fp32. Raises ``ValueError`` for
+    shapes that ``why_not_grown`` refuses.
     """
     problem = why_not_grown(spec, large)
     if problem:
@@ -42,14 +42,14 @@ def grown_state(
 
 
 class _Widener:
-    """Which old row or column each new one copies, and what its readers weigh it by."""
+    """The old row or column that each new one copies, and the weight that its readers give it."""
 
     def __init__(self, small: ModelSpec, large: ModelSpec, seed: int) -> None:
         self.small, self.large = small, large
         self.generator = torch.Generator().manual_seed(seed)
         times = large.d_model // small.d_model
         self.stream = torch.arange(large.d_model) % small.d_model
-        # copies of a head lie side by side: the key/value head of each is then a copy as well
+        # copies of a head are neighbours, so that the key/value head of each is a copy as well
         heads = torch.arange(large.n_head) // times
         pairs = torch.arange(large.n_kv_head) // times
         self.head_rows = self._rows(heads)
@@ -65,12 +65,12 @@ class _Widener:
         self.up_rows = torch.cat([part * small.d_ff + self.units for part in range(gates)])
 
     def _rows(self, heads: Tensor) -> Tensor:
-        """Rows of these heads' matrices, one after another."""
+        """Return the rows of these heads' matrices, one after another."""
         size = self.small.head_size
         return (heads[:, None] * size + torch.arange(size)).flatten()
 
     def state(self, small: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Every tensor of the large model."""
+        """Return every tensor of the large model."""
         tied = self.small.tied
         found = {"embedding.weight": small["embedding.weight"][:, self.stream]}
         if "position.weight" in small:
@@ -82,7 +82,7 @@ class _Widener:
                 found[f"blocks.{index}.{name}"] = weight
         gain = small["norm.weight"]
         if tied:
-            # the head is the copied embedding table, so the norm before it does the sharing out
+            # the head is the copied embedding table, so the norm before it divides the weight
             found["norm.weight"] = self._reads(gain[None], self.stream)[0]
             found["head.weight"] = found["embedding.weight"]
         else:
@@ -112,9 +112,10 @@ class _Widener:
         }
 
     def _reads(self, weight: Tensor, copied: Tensor, heard: Tensor | None = None) -> Tensor:
-        """Rows [R, old] as [R, new], each weight shared out among the new columns that copy it.
+        """Widen rows [R, old] to [R, new]: divide each weight among the columns that copy it.
 
-        ``copied`` [new] says which old column each is; those not ``heard`` get no share.
+        ``copied`` [new] says which old column each new one copies; a column that is not ``heard``
+        gets no share.
         """
         counted = torch.ones(len(copied)) if heard is None else heard
         counted = counted.double()

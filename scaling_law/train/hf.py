@@ -1,4 +1,4 @@
-"""Our weights under the names, shapes and formulas of a Hugging Face architecture.
+"""Convert our weights to the names, shapes and formulas of a Hugging Face architecture.
 
 | ours | theirs |
 |---|---|
@@ -6,8 +6,8 @@
 | rmsnorm, rotary, swiglu | Llama; Qwen3 with QK norm |
 | rmsnorm, rotary, gelu or relu2 | Arcee; Apertus with QK norm |
 
-What none of them computes exactly is refused. Exact up to rounding: the same formula, by other
-kernels.
+A model that none of them computes exactly is refused. Exact means up to rounding: the same formula
+by other kernels.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _ANY = "; or --format safetensors, which takes any model"
 
 
 def hf_model(spec: ModelSpec, state: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """``config.json`` and the tensors of the architecture that computes ``spec``.
+    """Return ``config.json`` and the tensors of the architecture that computes ``spec``.
 
-    Raises ``ConfigError`` naming the option that none has.
+    Raises ``ConfigError``, which names the option that no architecture has.
     """
     if spec.parametrisation is not None:
         raise ConfigError(

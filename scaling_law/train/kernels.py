@@ -1,8 +1,8 @@
-"""Faster ways, on a CPU in fp32, to what torch's own operators compute; no compiler needed.
+"""Compute what torch's operators do, faster, on a CPU in fp32; no compiler needed.
 
-Each is chosen by shape alone, never by a clock, so that the same spec gives the same bits
-whenever it is run on one machine; each equals torch's operator within rounding (tests) and was
-kept for a measured gain (benchmarks/NOTES.md). Everywhere else torch's operators are used.
+The shape alone chooses an operator, never a clock, so that the same spec always gives the same
+bits on one machine. Each operator equals torch's within rounding (tests) and is here for a
+measured gain (benchmarks/NOTES.md). Everywhere else torch's operators are used.
 
 Shapes: R rows (tokens), M width, V vocabulary, N sequences times heads, T time, K head size.
 """
@@ -20,24 +20,24 @@ from torch.autograd.function import once_differentiable
 
 from scaling_law.spec.architectures.gpt import ATTENTION_BLOCK, BLOCKED_TIMES
 
-# Logits made at a time: more leave the cache, and fewer than so many rows read the weight too
-# often; never more than the last, as the allocator returns larger blocks after every use.
+# Logits computed at a time: more do not fit the cache, and with fewer rows than this the weight is
+# read too often; never more than the last, as the allocator returns larger blocks after every use.
 HEAD_LOGITS, HEAD_ROWS, MOST_LOGITS = 2**21, 256, 6_000_000
-# From this vocabulary on, or where the products are large, it beats torch's cross-entropy.
+# At this vocabulary or above, or where the products are large, it beats torch's cross-entropy.
 LEAST_VOCAB = 2048
-# Below it a share's logarithm would lose digits: fp32 ends at 1e-38.
+# Below this a probability's logarithm loses digits: fp32 ends at 1e-38.
 LEAST_SHARE = 1e-30
-# Shorter contexts have no scores above a block's diagonal to leave out; longer ones would keep too
+# Shorter contexts have no scores above a block's diagonal to leave out; longer ones would store too
 # many probabilities.
 ATTENTION_TIMES = BLOCKED_TIMES
-# Below these, oneDNN's setting up costs what its multiplication gains.
+# Below these, oneDNN's set-up costs as much as its multiplication saves.
 LEAST_LINEAR_ROWS, LEAST_LINEAR_WIDTH = 1024, 64
-# The narrower and the wider side of a weight from which its gradient gains too.
+# The narrower and the wider side of a weight above which its gradient is faster too.
 LEAST_GRADIENT = 256, 1024
 
 
 def _training_fp32_on_cpu(x: Tensor) -> bool:
-    """Where the operators here are faster; evaluation keeps torch's."""
+    """Say whether the operators here are faster; evaluation uses torch's."""
     return (
         torch.is_grad_enabled()
         and x.device.type == "cpu"
@@ -50,7 +50,7 @@ def _training_fp32_on_cpu(x: Tensor) -> bool:
 
 
 def _find_onednn() -> Any:
-    """oneDNN's product as torch ships it for its own compiler, or None where there is none."""
+    """Return oneDNN's product as torch ships it for its compiler, or None without one."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     packet = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
@@ -102,7 +102,7 @@ class _OneDnnLinear(torch.autograd.Function):
 
 
 def _enough(rows: int, narrower: int) -> bool:
-    """Whether a product of so many rows and columns is large enough for oneDNN to gain."""
+    """Say whether a product of so many rows and columns is large enough for oneDNN."""
     return rows >= LEAST_LINEAR_ROWS and narrower >= LEAST_LINEAR_WIDTH
 
 
@@ -122,14 +122,14 @@ def _shares_and_nats(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax of logits [R, V], and the sum of -log of its column ``wanted`` [R, 1]."""
     shares = torch.softmax(logits, dim=1)
     picked = shares.gather(1, wanted)
-    # one exponential a logit instead of two; a share about to underflow takes the longer way
+    # one exponential a logit instead of two; log_softmax where a probability is near underflow
     if float(picked.min()) < LEAST_SHARE:
         return shares, -torch.log_softmax(logits, dim=1).gather(1, wanted).sum()
     return shares, -picked.log_().sum()
 
 
 class _HeadCrossEntropy(torch.autograd.Function):
-    """Gradients are made in the forward pass, chunk by chunk, while its logits are in cache."""
+    """Compute the gradients in the forward pass, chunk by chunk, while the logits are in cache."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, rows: int) -> Tensor:
@@ -157,13 +157,13 @@ class _HeadCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
-        if grad.item() != 1:  # a share of an accumulated batch
+        if grad.item() != 1:  # a micro-batch of a larger batch
             grad_hidden, grad_weight = grad_hidden * grad, grad_weight * grad
         return grad_hidden, grad_weight, None, None
 
 
 def chunked_head_pays(hidden: Tensor, weight: Tensor) -> bool:
-    """Whether training through ``head_cross_entropy`` is faster than whole logits."""
+    """Say whether training through ``head_cross_entropy`` is faster than whole logits."""
     vocab, width = weight.shape
     pays = vocab >= LEAST_VOCAB or _enough(hidden.numel() // width, width)
     return pays and _training_fp32_on_cpu(hidden)
@@ -174,7 +174,7 @@ def head_cross_entropy(
 ) -> Tensor:
     """Mean nats per token of hidden [R, M] @ weight [V, M]^T against ``targets`` [R].
 
-    The logits exist chunk by chunk only. Differentiable once, in ``hidden`` and ``weight``.
+    Only one chunk of logits exists at a time. Differentiable once, in ``hidden`` and ``weight``.
     """
     vocab = weight.shape[0]
     rows = rows or max(1, min(MOST_LOGITS // vocab, max(HEAD_ROWS, HEAD_LOGITS // vocab)))
@@ -202,17 +202,17 @@ def _flat(x: Tensor, scale: float = 1.0) -> Tensor:
 
 
 def _overwrite(scores: Tensor) -> Tensor:
-    """Softmax of the last dimension, in the place of its argument: half the memory traffic."""
+    """Softmax of the last dimension, in place of its argument: half the memory traffic."""
     return torch._softmax(scores, -1, False, out=scores)
 
 
 def _overwrite_backward(grad: Tensor, shares: Tensor) -> Tensor:
-    """The gradient of a softmax's argument, in the place of its result's."""
+    """The gradient of a softmax's argument, in place of its result's gradient."""
     return torch._softmax_backward_data(grad, shares, -1, grad.dtype, grad_input=grad)
 
 
 def _can_overwrite() -> bool:
-    """Whether this torch's softmax may overwrite its argument, which it does not promise."""
+    """Say whether this torch's softmax may overwrite its argument, which torch does not promise."""
     for columns in (7, 64, 300):
         x = torch.linspace(-3.0, 3.0, 6 * columns).view(2, 3, columns).sin()
         shares = torch.softmax(x, dim=-1)
@@ -230,7 +230,7 @@ _OVERWRITES = _can_overwrite()
 
 
 class _BlockedAttention(torch.autograd.Function):
-    """Softmax attention by blocks of queries, each with the keys up to its last query only."""
+    """Softmax attention by blocks of queries; a block reads the keys up to its last query only."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block: int) -> Tensor:
@@ -258,8 +258,8 @@ class _BlockedAttention(torch.autograd.Function):
         grad_y, values = _flat(grad.transpose(1, 2)), v.transpose(1, 2)
         grad_q = torch.empty_like(grad)
         grad_k = grad_v = torch.empty(0)
-        # from the last block, which sees every key: the products of the others are then added,
-        # as torch multiplies batches into part of a tensor one by one
+        # The last block comes first because it reads every key; the others' products are added to
+        # its own. Torch multiplies batches into part of a tensor one by one.
         for index in reversed(range(len(kept))):
             start, shares = index * ctx.block, kept[index]
             end = start + shares.shape[1]
@@ -283,14 +283,16 @@ class _BlockedAttention(torch.autograd.Function):
 
 
 def blocked_attention(q: Tensor, k: Tensor, v: Tensor, block: int = ATTENTION_BLOCK) -> Tensor:
-    """Causal softmax(q k^T / sqrt(K)) v of [B, H, T, K] -> [B, H, T, K], which lies in memory as
-    [B, T, H, K]. Differentiable once."""
+    """Causal softmax(q k^T / sqrt(K)) v of [B, H, T, K] -> [B, H, T, K].
+
+    The result is stored as [B, T, H, K]. Differentiable once.
+    """
     y: Tensor = _BlockedAttention.apply(q, k, v, block)  # type: ignore[no-untyped-call]
     return y.transpose(1, 2)
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention of q, k, v [B, H, T, K] -> [B, H, T, K], by the faster way."""
+    """Causal attention of q, k, v [B, H, T, K] -> [B, H, T, K], by the faster operator."""
     shortest, longest = ATTENTION_TIMES
     if not _training_fp32_on_cpu(q) or not shortest <= q.shape[2] <= longest:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)

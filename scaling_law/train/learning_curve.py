@@ -1,15 +1,15 @@
-"""A branch's final loss from the first part of its cooldown, with an interval.
+"""Forecast a branch's final loss from the first part of its cooldown, with an interval.
 
-Per trunk one regression in log loss. The stable phase is a power law with offset in the step,
-so every branch has a smooth start; a cooldown then gains ``a(p) * T^k`` from progress p to its
-end, with ``a`` one number for each of the run's evaluations, learnt from finished shorter
-branches of the same trunk, T the horizon, and k how gains change with it. k is averaged over
-(Bayes), so gains that grow from sibling to sibling move the forecast and widen it. Gains are
-measured to the final evaluation, so they hold what the curve's fewer tokens are off by.
+Each trunk has one regression in log loss. The stable phase is a power law in the step, with an
+offset, so every branch has a smooth start. A cooldown then gains ``a(p) * T^k`` from progress p to
+its end: ``a`` is one number for each of the run's evaluations, fitted on finished shorter branches
+of the same trunk; T is the horizon; k says how gains change with it. The forecast averages over k
+(Bayes), so gains that grow from sibling to sibling move it and widen its interval. Gains are
+measured to the final evaluation, so they include the error of the curve's fewer tokens.
 
-The noise is learnt as well: from the siblings' scatter, and from the trunk's around its power
-law where siblings are few. Only the trunk and shorter branches are used: a forecast does not
-depend on which worker was first.
+The noise is fitted as well: from the siblings' scatter, and from the trunk's scatter around its
+power law where siblings are few. A forecast reads only the trunk and shorter branches, so it does
+not depend on the order of the workers.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.9
 _Z = 1.6448536269514722  # half of LEVEL on each side of a normal distribution
-# The trunk's earliest points, warm-up among them, are on no power law.
+# The trunk's earliest points, the warm-up included, do not follow a power law.
 _STABLE_FRAC = 0.1
 _LEAST_STABLE = 5
 _POWERS = np.arange(0.05, 2.01, 0.05)
-# Evaluations scatter less as the learning rate falls, though never by nothing: what the curve's
-# tokens are off by drifts as the loss falls. Neighbours err together.
+# Evaluations scatter less as the learning rate falls, but never less than this share: the error of
+# the curve's few tokens drifts as the loss falls. Errors of neighbours are correlated.
 _NOISE_FLOOR = 0.2
 _TOGETHER = 0.4
 # The trunk's scatter counts as much as this many residuals.
@@ -48,7 +48,12 @@ _BEYOND = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """The loss a run would end with, in nats per token, and its 90% interval."""
+    """The forecast of a run's final loss, with its 90% interval.
+
+    ``loss_nats`` is the centre, in nats per token;
+    ``low_nats`` is the lower end of the interval, in nats per token;
+    ``high_nats`` is the upper end, in nats per token.
+    """
 
     loss_nats: float
     low_nats: float
@@ -56,13 +61,18 @@ class Forecast:
 
     @property
     def half_width_frac(self) -> float:
-        """Half of the interval over the loss."""
+        """Half of the interval, divided by the loss."""
         return (self.high_nats - self.low_nats) / 2 / self.loss_nats
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A branch trained to its end: its curve, and the loss of its record."""
+    """A branch that trained to its end.
+
+    ``spec`` is the branch;
+    ``curve`` holds its evaluations;
+    ``loss_nats`` is the final loss of its record, in nats per token.
+    """
 
     spec: RunSpec
     curve: Sequence[CurvePoint]
@@ -75,11 +85,11 @@ def predict_final(
     trunk: Sequence[CurvePoint],
     siblings: Sequence[Finished],
 ) -> Forecast | None:
-    """The final loss of branch ``spec`` from its curve so far, its trunk's and its siblings'.
+    """Forecast the final loss of branch ``spec`` from its curve so far, its trunk and siblings.
 
-    Points of the trunk after the branch and siblings no shorter than it are not looked at.
-    None where nothing supports a forecast: no branch, no evaluation yet, fewer than two
-    siblings, or too short a trunk.
+    Points of the trunk after the branch, and siblings that are not shorter, are ignored. None
+    where there is too little to go by: no branch, no evaluation yet, fewer than two siblings, or
+    too short a trunk.
     """
     if spec.branch is None:
         return None
@@ -109,7 +119,7 @@ def predict_final(
 
 @dataclass(frozen=True)
 class _Stable:
-    """Log loss ``offset + scale * (step / last)^-power``, and the points' scatter around it."""
+    """The log loss ``offset + scale * (step / last)^-power`` and the points' scatter around it."""
 
     offset: float
     scale: float
@@ -122,7 +132,7 @@ class _Stable:
 
 
 def _fit_stable(points: Sequence[CurvePoint]) -> _Stable | None:
-    """Least squares by a grid over the power; the offset and the scale are linear."""
+    """Fit by least squares over a grid of powers; the offset and the scale are linear."""
     known = [(p.step, p.val_loss_nats) for p in points if p.val_loss_nats]
     known = [(step, loss) for step, loss in known if step >= _STABLE_FRAC * known[-1][0]]
     if len(known) < _LEAST_STABLE:

@@ -1,4 +1,4 @@
-"""One training run, from its spec to its record; resumed bit for bit from a checkpoint.
+"""Train one run, from its spec to its record; resume it bit for bit from a checkpoint.
 
 The learning rate, the batch and the evaluation points are pure functions of the step, so the
 state that must survive is the weights, the optimiser, the loss scaler and a few sums.
@@ -43,7 +43,7 @@ from scaling_law.train.state import State, keep_snapshot, load, trained, went_ba
 from scaling_law.train.writer import Writer
 
 _PROGRESS_EVERY_SECONDS = 0.5
-# Below this loss scale fp16 is no longer rounding but failing: the run has diverged.
+# Below this loss scale the problem is not fp16's rounding: the run has diverged.
 _SMALLEST_LOSS_SCALE = 1e-3
 
 Result = TypeVar("Result")
@@ -51,19 +51,19 @@ Result = TypeVar("Result")
 
 @dataclass(kw_only=True)
 class Job:
-    """What one call of ``train_run`` works on.
+    """The input of one call of ``train_run``.
 
     ``spec`` is the run;
     ``resources`` say how it is executed;
     ``run_dir`` takes its files;
     ``dataset`` gives its examples;
-    ``trunk`` is the parent's folder of a branch or a grown run;
-    ``first_weights`` is the file of another run's final weights, of a run that starts from them;
-    ``should_stop`` is asked after every step, before every batch of the final measurement and of
-    every probe; each question says that the run is alive;
+    ``trunk`` is the folder of the run that a branch or a grown run starts from, else None;
+    ``first_weights`` is the file of final weights that the run starts from, None for fresh ones;
+    ``should_stop`` is called after every step, and before every batch of the final measurement and
+    of every probe; each call also shows that the run is alive;
     ``progress(step, tokens_per_second)`` is called now and then;
     ``log`` takes one line;
-    ``known_enough`` is asked after every measurement but the last whether to stop early.
+    ``known_enough`` is called after every measurement but the last, to stop the run early.
     """
 
     spec: RunSpec
@@ -80,7 +80,7 @@ class Job:
 
 @functools.lru_cache(maxsize=64)
 def evaluation_steps(spec: RunSpec) -> tuple[int, ...]:
-    """Steps after which the run is measured: closer together early, the last included.
+    """Return the steps after which the run is measured: closer together early, the last included.
 
     A trunk or single run gets ``curve_points`` at total * (i/n)^2; a branch a quarter of
     them, evenly over its cooldown.
@@ -99,7 +99,7 @@ def train_run(job: Job) -> RunRecord | None:
     """Train ``job.spec`` to its end and return its record, not yet written.
 
     None when ``job.should_stop`` says so, after a checkpoint is written. Raises ``RunFailed`` when
-    memory runs out at one sequence, or a branch's trunk state is missing.
+    one sequence does not fit in memory, or when a branch's trunk state is missing.
     """
     device.prepare_process(job.resources.device, job.resources.threads)
     job.dataset.keep_orders(1)
@@ -136,7 +136,7 @@ class Pace:
         self._began = self._reported = time.monotonic()
 
     def tell(self, job: Job, step: int) -> None:
-        """Report, if it is time, that ``step`` steps are done."""
+        """Report, if it is time, the speed after ``step`` steps."""
         now = time.monotonic()
         if now - self._reported > _PROGRESS_EVERY_SECONDS:
             self._reported = now
@@ -147,7 +147,7 @@ class Pace:
 def between_steps(job: Job, state: State) -> RunRecord | None:
     """Do what is due after ``state.step`` steps: a point of the curve, a checkpoint.
 
-    Returns the record of a run that may end here because its final loss is known well enough.
+    Returns a record where the run may end here because its final loss is known well enough.
     """
     state.writer.check()
     steps, last = evaluation_steps(job.spec), job.spec.total_steps
@@ -172,7 +172,7 @@ def between_steps(job: Job, state: State) -> RunRecord | None:
 
 
 def finish(job: Job, state: State) -> RunRecord | None:
-    """Measure the end and make the record; None, after a checkpoint, when asked to stop."""
+    """Measure the end and make the record; None, after a checkpoint, when the run must stop."""
     with state.clock():
         final = measure(job, state, final=True)
     if final is None:
@@ -187,7 +187,7 @@ def finish(job: Job, state: State) -> RunRecord | None:
 
 
 def _keep_weights(job: Job, state: State) -> None:
-    """Save the final weights, with the tokenizer: its cache may be gone when they are exported."""
+    """Save the final weights with the tokenizer, whose cache may be gone when they are exported."""
     tokenizer = job.dataset.tokenizer
     checkpoint.save_weights(
         job.run_dir,
@@ -199,13 +199,13 @@ def _keep_weights(job: Job, state: State) -> None:
 
 
 def begin(job: Job) -> State:
-    """A fresh, branched, grown or resumed state; the curve is cut back to its step."""
+    """Return a fresh, branched, grown or resumed state; cut the curve back to its step."""
     spec, kind = job.spec, job.resources.device
     model = build(
         spec.model, derive_seed(spec.seed, "init"), job.resources.gradient_checkpointing
     ).to(kind)
     context = device.autocast(kind, spec.precision)
-    # what a probe measures is not compiled: its batches are of other shapes
+    # a probe's model is not compiled, because its batches have other shapes
     trainable = trainable_of(spec, model)
     examples = Examples(spec=spec, dataset=job.dataset, trainable=trainable)
     state = State(
@@ -241,7 +241,7 @@ def begin(job: Job) -> State:
 
 
 def trainable_of(spec: RunSpec, model: nn.Module, compiled: Loss | None = None) -> Trainable:
-    """The model with the objective of its run; ``compiled`` stands for the model's own loss."""
+    """Return the model with its run's objective; ``compiled`` replaces the model's own loss."""
     component = spec.objective_component
     objective: Objective = parts.load("objective", component.reference)
     settings: Any = component.settings_as(objective.settings)
@@ -249,7 +249,7 @@ def trainable_of(spec: RunSpec, model: nn.Module, compiled: Loss | None = None) 
 
 
 def writes_beside(kind: str) -> bool:
-    """Whether states are written while training goes on, on hosts that have time for it."""
+    """Say whether states are written while training continues, on hosts with time for it."""
     return kind != "cpu"
 
 
@@ -265,7 +265,7 @@ def _resume(job: Job, state: State, saved: dict[str, Any]) -> None:
         state.curve = [CurvePoint(**point) for point in saved["curve"]]
         records.write_curve(job.run_dir, state.curve)
     else:
-        # the last point is the final evaluation's, which comes after any state
+        # the last point is that of the final evaluation, which comes after any state
         state.curve = records.cut_curve(job.run_dir, min(state.step, job.spec.total_steps - 1))
     job.log(f"resumed at step {state.step}")
 
@@ -278,7 +278,7 @@ def _start_from_trunk(job: Job, state: State, at_step: int) -> None:
 
 
 def _parents_state(job: Job, step: int) -> dict[str, Any]:
-    """Load the parent's state; one that cannot be read is removed, so that it is made again."""
+    """Load the parent's state; remove one that cannot be read, so that it is written again."""
     assert job.trunk is not None, "a branch or grown run needs its parent's folder"
     path = job.trunk.checkpoint(step)
     try:
@@ -305,7 +305,7 @@ def _grow(job: Job, state: State, growth: Growth) -> None:
 
 
 def _start_from_weights(job: Job, state: State, start: StartFrom) -> None:
-    """Another run's final weights; the optimiser's moments begin at zero, as the steps do."""
+    """Start from another run's final weights; the moments and steps begin at zero."""
     path = job.first_weights
     assert path is not None, "a run that starts from weights needs their file"
     try:
@@ -343,7 +343,7 @@ def _check_corpus(job: Job, saved: dict[str, Any]) -> None:
 
 
 def save(job: Job, state: State) -> None:
-    """Have a checkpoint written; of older ones the newest and those that branches need stay."""
+    """Write a checkpoint; keep of the older ones the newest and those that branches need."""
     content = {
         **trained(state),
         "seconds": state.seconds,
@@ -368,7 +368,7 @@ def _write(job: Job, step: int, content: dict[str, Any]) -> None:
 
 
 def stop(job: Job, state: State) -> None:
-    """Leave a checkpoint of this step, which is on the disk when this returns."""
+    """Write a checkpoint of this step; it is on the disk when this returns."""
     if state.saved_step != state.step:
         save(job, state)
     state.writer.settle()
@@ -376,7 +376,10 @@ def stop(job: Job, state: State) -> None:
 
 @contextlib.contextmanager
 def nothing_pending(members: Sequence[tuple[Job, State]]) -> Iterator[None]:
-    """However the training inside ends, its states are on the disk before leases are released."""
+    """Wait until all states are on the disk, however the training inside ends.
+
+    Leases are released only after that.
+    """
     try:
         yield
     except BaseException:
@@ -389,11 +392,11 @@ def nothing_pending(members: Sequence[tuple[Job, State]]) -> Iterator[None]:
 
 
 def apply_gradients(job: Job, state: State, loss: float) -> str:
-    """Take the step whose gradients are there. Returns why the run has diverged, or "".
+    """Take the step with the gradients on the weights; return why the run has diverged, or "".
 
-    A non-finite loss or gradient ends the run before the update: to skip the step instead would
-    change the law that is measured (``spikes`` does so where a config asks for it). Only fp16's
-    loss scaler may skip a step.
+    A non-finite loss or gradient ends the run before the update: skipping the step instead would
+    change the measured law (``spikes`` does so where a config asks for it). Only fp16's loss scaler
+    may skip a step.
     """
     set_lr(state.optimizer, lr_now(job, state))
     if not math.isfinite(loss):
@@ -412,13 +415,13 @@ def apply_gradients(job: Job, state: State, loss: float) -> str:
 
 
 def lr_now(job: Job, state: State) -> float:
-    """The learning rate of the step to come."""
+    """Return the learning rate of the next step."""
     spec = job.spec
     return spec.optim.lr * lr_factor(spec.schedule, state.step, spec.total_steps)
 
 
 def why_diverged(state: State, loss: float, norm: float) -> str:
-    """Why a run with this loss and gradient norm has diverged; "" where it has not."""
+    """Say why a run with this loss and gradient norm has diverged; "" where it has not."""
     if not math.isfinite(loss):
         return f"training loss is {loss} at step {state.step}"
     if not math.isfinite(norm):
@@ -430,10 +433,10 @@ def why_diverged(state: State, loss: float, norm: float) -> str:
 
 
 def next_batch(job: Job, state: State) -> Tensors:
-    """The batch of the step to come, in the host's memory.
+    """Return the batch of the next step, in the host's memory.
 
-    Spare batches are those at the end of the first epoch, counted backwards, which a run of less
-    than an epoch does not reach.
+    Spare batches are counted backwards from the end of the first epoch; a run of less than an
+    epoch does not reach them.
     """
     spec = job.spec
     number = spec.data_step + state.step
@@ -445,7 +448,7 @@ def next_batch(job: Job, state: State) -> Tensors:
 
 
 def _accumulate_gradients(job: Job, state: State) -> float:
-    """Mean loss of the step's batch, its gradients left on the weights."""
+    """Return the mean loss of the step's batch; leave its gradients on the weights."""
     batch = next_batch(job, state)
     return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, batch))
 
@@ -453,9 +456,9 @@ def _accumulate_gradients(job: Job, state: State) -> float:
 def halving_on_out_of_memory(
     members: Sequence[tuple[Job, State]], attempt: Callable[[], Result]
 ) -> Result:
-    """Call ``attempt``, again with half the members' micro-batch while memory runs out.
+    """Call ``attempt``; while memory runs out, halve the members' micro-batch and call it again.
 
-    Raises ``RunFailed`` when it runs out at one sequence.
+    Raises ``RunFailed`` when one sequence does not fit in memory.
     """
     while True:
         try:
@@ -492,7 +495,7 @@ def _micro_batches(job: Job, state: State, batch: Tensors) -> float:
 
 
 def measure(job: Job, state: State, *, final: bool) -> Measured | None:
-    """Measure the run for its curve, or at its end: None there when asked to stop."""
+    """Measure the run for its curve, or at its end; None there when the run must stop."""
     tokens = job.spec.eval.val_tokens if final else job.spec.eval.curve_tokens
     return state.meter.measure(
         state.step, tokens, at_once=state.micro_seqs, final=final, should_stop=job.should_stop
@@ -519,9 +522,9 @@ def _add_curve_point(job: Job, state: State, measured: Measured) -> None:
 
 
 def make_record(job: Job, state: State, final: Measured | None, problem: str) -> RunRecord:
-    """The record of what was done; diverged, because of ``problem``, without a ``final``.
+    """Make the record of the run; without ``final`` it has diverged, because of ``problem``.
 
-    States and curve are whole and on the disk before it, because a record stands for them.
+    States and curve are on the disk before it, because a record vouches for them.
     """
     state.writer.settle()
     kind = job.resources.device

@@ -1,4 +1,4 @@
-"""What a run measures between two steps: its loss on every validation split, and its probes."""
+"""Measure a run between two steps: its loss on every validation split, and its probes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from scaling_law.train.probes import Probe
 from scaling_law.train.subject import Interrupted, Subject, untouched
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
-_LARGEST = 1e300  # that a record may hold
+_LARGEST = 1e300  # the largest number that a record may hold
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a run measured at one step.
+    """The measurements of a run at one step.
 
     ``val`` is the loss on the split ``val``;
-    ``metrics`` are the losses on other splits and what probes gave, by name;
-    ``units`` are those of ``metrics``.
+    ``metrics`` are the losses on other splits and the probes' values, by name;
+    ``units`` are the units of ``metrics``, by name.
     """
 
     val: Evaluation
@@ -35,8 +35,9 @@ class Measured:
 class Meter:
     """Measures one run.
 
-    ``kind`` is the device's; ``autocast`` makes a fresh context; ``log`` takes one line. A metric
-    that a probe fails to give is left out; ``failures`` has a line for each, logged the first time.
+    ``kind`` is the kind of device; ``autocast`` makes a fresh context; ``log`` takes one line. A
+    metric that a probe fails to give is left out; ``failures`` has a line for each, which is logged
+    the first time.
     """
 
     def __init__(
@@ -62,8 +63,8 @@ class Meter:
     ) -> Measured | None:
         """Measure the model after ``step`` steps on about ``max_tokens`` targets of each split.
 
-        ``at_once`` examples fit in memory. ``final`` is the end of the run, whose measurement may
-        be stopped: None when ``should_stop``, which is asked before every batch, says so.
+        ``at_once`` examples fit in memory. With ``final``, at the end of the run, ``should_stop``
+        is called before every batch and may stop the measurement, which then returns None.
         """
         metrics: dict[str, float] = {}
         units: dict[str, str] = {}
@@ -92,7 +93,7 @@ class Meter:
                 max_tokens=max_tokens,
                 kind=self._kind,
                 autocast=self._autocast,
-                # a probe may take long: the question says that this run is alive
+                # a probe may take long: this call shows that the run is alive
                 should_stop=should_stop if final else lambda: should_stop() and False,
             )
             try:
@@ -121,7 +122,7 @@ class Meter:
     def _probed(
         self, name: str, probe: Probe, settings: Any, subject: Subject
     ) -> Mapping[str, float]:
-        """What the probe gives, by metric; nothing where it fails."""
+        """Return the probe's values by metric; none where it fails."""
         try:
             with untouched(subject.model, name):
                 return dict(_named(name, probe.measure(subject, settings)))
@@ -148,7 +149,7 @@ def _loaded(component: Component) -> tuple[str, Probe, Any]:
 
 
 def _named(name: str, values: float | Mapping[str, float]) -> Iterator[tuple[str, float]]:
-    """Each metric's name and value. Raises ``ValueError`` or ``TypeError`` for what is neither."""
+    """Yield each metric's name and value. Raises ``ValueError`` or ``TypeError`` for a bad one."""
     if not isinstance(values, Mapping):
         yield name, float(values)
         return

@@ -1,4 +1,4 @@
-"""The optimizer of a run: its weights in groups, handed to the part that the spec names."""
+"""Make the optimizer of a run: group its weights and pass them to the part that the spec names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from scaling_law.train.optimizers import Optimizer
 
 
 def make_optimizer(model: nn.Module, spec: OptimSpec, device: str) -> torch.optim.Optimizer:
-    """The optimizer that ``spec`` names, over groups of weights.
+    """Make the optimizer that ``spec`` names, over groups of weights.
 
-    Weights that decay come first. A group whose learning rate is not the run's has the factor as
-    ``lr_mult``, and its decay divided by it: what decay takes in a step does not change with it.
+    Weights that decay come first. A group with a learning rate of its own has its factor as
+    ``lr_mult``, and its decay divided by that factor, so that a step decays it as much as others.
     """
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for weight in sorted(weights_of(model), key=lambda weight: not weight.decays):

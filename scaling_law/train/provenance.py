@@ -1,4 +1,4 @@
-"""From a finished training loop to its ``RunRecord``: counts, versions, where it ran."""
+"""Make the ``RunRecord`` of a finished training loop: counts, versions, where it ran."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from scaling_law.units import bits_per_byte
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of everything that can change a loss."""
+    """Return the versions of everything that can change a loss."""
     packages = ("torch", "numpy", "tiktoken", "rustbpe")
     return {
         "slaw": __version__,
@@ -34,7 +34,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The checkout's commit, ``+dirty`` when changed; None for an installed wheel."""
+    """Return the checkout's commit, with ``+dirty`` when changed; None for an installed wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -67,7 +67,7 @@ def describe(
     precision_reason: str,
     micro_seqs: int,
 ) -> RunRecord:
-    """The record of a run that took ``steps_done`` steps; diverged when ``final`` is None."""
+    """Make the record of a run that took ``steps_done`` steps; diverged when ``final`` is None."""
     params, own = count_params(spec.model), steps_done - spec.start_step
     tokens, own_tokens = steps_done * spec.batch_tokens, own * spec.batch_tokens
     return RunRecord(
@@ -109,7 +109,7 @@ def describe(
 
 
 def _of_parents(spec: RunSpec) -> dict[str, float]:
-    """What a grown run's first weights cost, which is in none of its own counts."""
+    """Return the cost of a grown run's first weights, which its own counts do not include."""
     grown = spec.growth
     if grown is None:
         return {}
@@ -117,7 +117,7 @@ def _of_parents(spec: RunSpec) -> dict[str, float]:
 
 
 def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> RunRecord:
-    """The record of a run that ended early, with its final loss predicted, from its ``record``."""
+    """Return ``record`` as that of a run that ended early, with its predicted final loss."""
     spec = record.spec
     saved = float(flops_per_token(spec.model) * (spec.tokens - record.tokens))
     step = record.tokens // spec.batch_tokens
@@ -144,7 +144,7 @@ def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> Ru
 def _bits_per_byte(
     spec: RunSpec, dataset: Dataset, objective: Objective, final: Measured | None
 ) -> float | None:
-    """The final loss a byte of text; None where the loss is not that of every token of a text."""
+    """Return the final loss in bits per byte; None where the loss does not cover every token."""
     if final is None or not objective.fast or objective.view is not None:
         return None
     text_bytes = dataset.val_bytes("val", spec.model.n_ctx, spec.eval.val_tokens)

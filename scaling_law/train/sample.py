@@ -1,4 +1,4 @@
-"""``python -m scaling_law.train.sample RUN_DIR TO WHAT``: texts drawn from a run's final weights.
+"""Draw texts from a run's final weights: ``python -m scaling_law.train.sample RUN_DIR TO WHAT``.
 
 ``WHAT`` is the JSON of a ``Draw``. Equal weights and an equal ``Draw`` give equal texts on one
 kind of machine.
@@ -28,7 +28,7 @@ _AT_ONCE = 256  # texts
 
 
 def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
-    """Write the folder ``to`` with a text file for each sample, whole or not at all.
+    """Write the folder ``to`` with a text file for each sample, all of it or nothing.
 
     Raises ``ConfigError`` where the weights cannot be read.
     """
@@ -56,7 +56,7 @@ def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
 
 @torch.no_grad()
 def sample_ids(model: nn.Module, separator: int, n_ctx: int, draw: Draw) -> torch.Tensor:
-    """Token ids [count, tokens], each row drawn as a text of its own."""
+    """Draw token ids [count, tokens], each row a separate text."""
     generator = torch.Generator().manual_seed(derive_seed(draw.seed, "samples"))
     model.eval()
     rows = []
@@ -71,7 +71,7 @@ def sample_ids(model: nn.Module, separator: int, n_ctx: int, draw: Draw) -> torc
 
 
 def main(arguments: list[str]) -> int:
-    """Exit code: 0 written, 2 refused, with one line on standard error."""
+    """Write the samples. Exit code 0, or 2 with one line on standard error for bad input."""
     run_dir, to, what = arguments
     try:
         write_samples(RunDir(Path(run_dir)), Path(to), build(Draw, json.loads(what)))

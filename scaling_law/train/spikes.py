@@ -1,14 +1,14 @@
-"""Loss spikes: a run goes back to an earlier state and takes another batch for the odd one.
+"""Handle loss spikes: a run goes back to an earlier state and replaces the batch that spiked.
 
-Off unless the config says ``spikes``: a law is measured on runs that took every batch, and a run
-that leaves out its worst ones is another experiment. Where it is on, what a run does depends on
-its spec and the branches it serves only, never on the clock: states to go back to are taken at
-fixed steps, and are in its checkpoints with the steps whose batches were replaced. The state a
-branch starts from is final, so nothing goes back behind it; the branch inherits the replaced
-batches and the recent losses.
+Off unless the config sets ``spikes``: a law is measured on runs that take every batch, and a run
+that leaves out its worst ones is another experiment. Where it is on, a run depends only on its
+spec and the branches it serves, never on the clock: states to go back to are taken at fixed steps,
+and the checkpoints hold them with the steps whose batches were replaced. The state that a branch
+starts from is final, so a run never goes back behind it; the branch inherits the replaced batches
+and the recent losses.
 
-Going back alone would meet the same spike, for all else is the same; so the batch of the step
-that spiked is replaced, and if it spikes again the batch of the step before as well, and so on
+Going back alone would give the same spike, because everything else is the same. So the batch of
+the step that spiked is replaced; if it spikes again, the batch of the step before too, and so on
 (after Chowdhery 2022, arXiv 2204.02311, section 5.1, who skip the batches around a spike).
 """
 
@@ -21,14 +21,15 @@ from typing import Any
 from scaling_law.spec.run import SpikeSpec
 from scaling_law.train.writer import with_tensors
 
-_SNAPSHOTS = 2  # going back to the older one, a state is not trusted before it has proved itself
+_SNAPSHOTS = 2  # a run goes back to the older one: the newer one may be part of the spike
 
 
 class SpikeDetector:
-    """Watches one run's losses; ``replaced`` are the steps whose batches were, in that order.
+    """Watch one run's losses for spikes.
 
-    ``snapshots`` are whole states with their ``step``, oldest first; ``steps_repeated`` counts
-    steps that were gone back over.
+    ``replaced`` are the steps whose batches are replaced, in the order of replacing;
+    ``snapshots`` are whole states with their ``step``, oldest first;
+    ``steps_repeated`` counts the steps that the run took again.
     """
 
     def __init__(self, spec: SpikeSpec) -> None:
@@ -40,7 +41,7 @@ class SpikeDetector:
         self.steps_repeated = 0
 
     def why_spike(self, step: int, loss: float) -> str:
-        """Why ``loss`` at ``step`` is a spike; "" where it is none, or too little is known."""
+        """Say why ``loss`` at ``step`` is a spike; "" where it is none or too little is known."""
         if len(self.losses) < self.spec.window_steps:
             return ""
         mean = statistics.fmean(self.losses)
@@ -50,14 +51,17 @@ class SpikeDetector:
         return f"training loss rose from {mean:.4g} to {loss:.4g} at step {step}"
 
     def is_due(self, step: int) -> bool:
-        """Whether a state is to be taken before ``step``."""
+        """Say whether a state is due before ``step``."""
         if not self.snapshots:
             return True
         known = self.snapshots[-1]["step"] == step
         return step % self.spec.every_steps == 0 and not known
 
     def back_from(self, step: int) -> dict[str, Any] | None:
-        """The state to go back to from ``step``, one more batch replaced; None after too many."""
+        """Replace one more batch; return the state to go back to from ``step``.
+
+        None after too many.
+        """
         if self.rollbacks == self.spec.most_rollbacks:
             return None
         snapshot = self.snapshots[0]
@@ -70,13 +74,13 @@ class SpikeDetector:
         return snapshot
 
     def spare_of(self, step: int) -> int | None:
-        """The number of the spare batch that ``step`` takes; None where it takes its own."""
+        """Return the number of the spare batch that ``step`` takes; None where it takes its own."""
         if step not in self.replaced:
             return None
         return len(self.replaced) - 1 - self.replaced[::-1].index(step)
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """Return the detector's state for a checkpoint."""
         return {
             "losses": list(self.losses),
             "snapshots": list(self.snapshots),
@@ -86,25 +90,25 @@ class SpikeDetector:
         }
 
     def load(self, saved: dict[str, Any]) -> None:
-        """Go on where ``saved`` was taken."""
+        """Restore the detector's state from ``saved``."""
         self.inherit(saved)
         self.snapshots.extend(saved["snapshots"])
         self.rollbacks, self.steps_repeated = saved["rollbacks"], saved["steps_repeated"]
 
     def inherit(self, saved: dict[str, Any]) -> None:
-        """Start as a branch of the trunk that ``saved`` is of."""
+        """Start as a branch of the trunk whose state is ``saved``."""
         self.losses.extend(saved["losses"])
         self.replaced = list(saved["replaced"])
 
     def words(self) -> str:
-        """What a record says of it; "" where no batch was replaced."""
+        """Return the replaced batches as text for a record; "" where none was replaced."""
         if not self.replaced:
             return ""
         steps = ", ".join(map(str, sorted(set(self.replaced))))
         return f"loss spikes: other batches at steps {steps}"
 
     def metrics(self) -> dict[str, float]:
-        """Figures for the record; none where no batch was replaced."""
+        """Return numbers for the record; none where no batch was replaced."""
         if not self.replaced:
             return {}
         return {
@@ -115,5 +119,5 @@ class SpikeDetector:
 
 
 def cloned(value: Any) -> Any:
-    """``value`` with every tensor in it copied, and of a view only what it shows."""
+    """Return ``value`` with every tensor copied; of a view only the part that it shows."""
     return with_tensors(value, lambda tensor: tensor.detach().clone())

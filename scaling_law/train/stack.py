@@ -1,9 +1,9 @@
-"""Several models of one shape as one program: their weights stacked, each operator started once.
+"""Run several models of one shape as one program: stack their weights, launch each operator once.
 
-A small model's step is mostly the starting of operators; S members share one start (2.4 times
+A small model's step is mostly the launching of operators; S members share one launch (2.4 times
 as fast on a CPU at width 32 and one sequence each, benchmarks/NOTES.md). Members never mix: every
-operator works member by member, so that a member's bits do not depend on who is stacked with it
-(a test), and one that diverges leaves the others as they were.
+operator works member by member, so that a member's bits do not depend on the other members (a
+test), and one that diverges does not change the others.
 
 Shapes as in ``model``, with S members in front.
 """
@@ -23,9 +23,9 @@ from scaling_law.train.architectures.gpt import GPT, RMS_EPS, activate, attend
 class StackedGPT:
     """The members' weights, stacked; each member's own parameters become views into them.
 
-    What is done to a member's parameters, by its optimiser or when its state is loaded, is
-    therefore done to the stack, and ``share_gradients`` gives each member its part of the
-    gradients. Raises ``ValueError`` unless all members have one shape and device.
+    A change of a member's parameters, by its optimiser or by loading its state, therefore changes
+    the stack, and ``share_gradients`` gives each member its part of the gradients. Raises
+    ``ValueError`` unless all members have one shape and device.
     """
 
     def __init__(self, members: Sequence[GPT]) -> None:
@@ -69,9 +69,9 @@ class StackedGPT:
         return flat.view(members, -1).mean(dim=1)
 
     def clip_gradients(self, limits: Sequence[float]) -> list[float]:
-        """Scale each member's gradients down to its norm of ``limits``; the norms before."""
+        """Scale each member's gradients down to its norm in ``limits``; return the norms before."""
         gradients = [stacked.grad for stacked in self.weights.values() if stacked.grad is not None]
-        # tensor by tensor: a reduction over a stack's rows would round by how many there are
+        # tensor by tensor: the rounding of a reduction over a stack depends on the number of rows
         parts = torch.stack(torch._foreach_norm([part for g in gradients for part in g]))
         table = parts.view(len(gradients), -1).tolist()
         norms = [math.sqrt(math.fsum(x * x for x in column)) for column in zip(*table, strict=True)]
@@ -82,7 +82,7 @@ class StackedGPT:
         return norms
 
     def scale_gradients(self, limits: Tensor) -> Tensor:
-        """``clip_gradients`` with nothing asked of the host: limits and norms before are [S]."""
+        """``clip_gradients`` without waiting for the host: limits and norms before are [S]."""
         gradients = [stacked.grad for stacked in self.weights.values() if stacked.grad is not None]
         parts = torch.stack(torch._foreach_norm([part for g in gradients for part in g]))
         norms = parts.view(len(gradients), -1).double().square().sum(dim=0).sqrt()
@@ -99,7 +99,7 @@ class StackedGPT:
                 weights[name].grad = stacked.grad[index]
 
     def drop_gradients(self) -> None:
-        """Forget the gradients, the members' views included."""
+        """Drop the gradients, the members' views included."""
         for name, stacked in self.weights.items():
             stacked.grad = None
             for weights in self._own:

@@ -1,8 +1,8 @@
-"""Several runs of one shape trained in step, by one program; each keeps its own everything else.
+"""Train several runs of one shape in step, by one program; everything else stays each run's own.
 
 Files, curve, checkpoints, learning rate, optimiser, clipping and record are those of ``loop``,
-run by run: a run can be stopped in one company and go on in another, or alone, to the same bits
-(on a CPU: a test). Only the operators' starts are shared.
+run by run: a run can stop in one stack and resume in another, or alone, to the same bits (on a
+CPU: a test). The runs share only the launches of operators.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Over = Callable[[Job, RunRecord | None], None]
 
 
 def train_stack(jobs: Sequence[Job], over: Over) -> None:
-    """Train ``jobs`` to their ends, telling ``over`` each record as soon as there is one.
+    """Train ``jobs`` to their ends; call ``over`` with each record as soon as there is one.
 
-    ``over`` gets None for a run that was asked to stop: its checkpoint has been written. It is
-    not told of one whose lease was lost: that leaves, and the others go on. Runs resumed at
-    different steps wait for the last of them. Raises as ``loop.train_run`` does.
+    ``over`` gets None for a run that must stop, after its checkpoint is written. It is not called
+    for a run whose lease is lost: that run leaves the stack, and the others continue. Runs resumed
+    at different steps wait for the last of them. Raises as ``loop.train_run`` does.
     """
     device.prepare_process(jobs[0].resources.device, jobs[0].resources.threads)
     jobs[0].dataset.keep_orders(len(jobs))
@@ -57,7 +57,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
             if problems is None:
                 problems = _step(active, stack, optimizers)
             if any(problems):
-                stack = None  # who goes back does so in tensors of its own
+                stack = None  # a run that goes back needs its own tensors
             for member, problem in zip(active, problems, strict=True):
                 job, state = member
                 try:
@@ -70,7 +70,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
 
 
 def _stacked(active: Sequence[Member]) -> StackedGPT:
-    """The members' models as one program, which only runs are planned for that have one."""
+    """Return the members' models as one program; a plan stacks only models that have one."""
     model = active[0][0].spec.model
     stack = module_of(model).stack
     if stack is None:
@@ -82,9 +82,9 @@ def _stacked(active: Sequence[Member]) -> StackedGPT:
 
 
 def records_steps(active: Sequence[Member]) -> bool:
-    """Whether these members' step is to be one recorded program: on CUDA, with whole batches.
+    """Say whether the members' step is one recorded program: on CUDA, with whole batches.
 
-    fp16's loss scale is the host's to change, so it is left out.
+    Not in fp16, because the host changes its loss scale.
     """
     job, state = active[0]
     on_cuda = job.resources.device == "cuda"
@@ -108,7 +108,7 @@ def _static_step(
 def _recorded_step(
     active: Sequence[Member], recorded: StaticStep, optimizers: _Optimizers
 ) -> list[str] | None:
-    """``_step`` by the recorded program; None where memory does not suffice for it."""
+    """Take a step by the recorded program; None where it does not fit in memory."""
     with _shared_clock(active):
         for _, state in active:
             keep_snapshot(state)
@@ -139,7 +139,7 @@ def _batches(active: Sequence[Member]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _begun(job: Job, over: Over) -> list[Member]:
-    """The member, unless its lease is lost, or it was stopped in its final evaluation."""
+    """Return the member, unless its lease is lost or its final evaluation was stopped."""
     try:
         state = loop.begin(job)
         if state.step < job.spec.total_steps:
@@ -151,7 +151,7 @@ def _begun(job: Job, over: Over) -> list[Member]:
 
 
 def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) -> list[str]:
-    """One step of every member; why each has diverged, "" where all is well."""
+    """Take a step of every member; return why each has diverged, "" where it has not."""
     with _shared_clock(active):
         for _, state in active:
             keep_snapshot(state)
@@ -171,9 +171,9 @@ def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) 
 
 
 def _apply(active: Sequence[Member], stack: StackedGPT, losses: Sequence[float]) -> list[str]:
-    """Clip every member's gradients; why each has diverged.
+    """Clip every member's gradients; return why each has diverged.
 
-    One that has still takes the step, into weights that nobody keeps.
+    A member that has diverged still takes the step, but its weights are not saved.
     """
     clips = [job.spec.optim.grad_clip or math.inf for job, _ in active]
     norms = stack.clip_gradients(clips)
@@ -185,10 +185,10 @@ def _apply(active: Sequence[Member], stack: StackedGPT, losses: Sequence[float])
 
 
 class _Optimizers:
-    """One AdamW for all members that have the same settings: a few calls a step, not a few each.
+    """One AdamW for all members with the same settings: a few calls a step, not a few a member.
 
-    Moments and counts are the members' own, so that each is saved and resumed as if alone.
-    ``static``: learning rates are tensors, for a program that is recorded once.
+    Moments and counts are the members' own, so that each is saved and resumed as if alone. With
+    ``static``, learning rates are tensors, for a program that is recorded once.
     """
 
     def __init__(self, active: Sequence[Member], static: bool = False) -> None:
@@ -209,7 +209,7 @@ class _Optimizers:
             weights = [p for one in own for p in one.param_groups[index]["params"]]
             groups.append({**group, "params": weights})
         if static:
-            # CUDA's fused kernel reads fp32; a CPU's takes the number, here as the host has it
+            # CUDA's fused kernel reads fp32; a CPU's takes the number at the host's precision
             dtype = torch.float32 if kind == "cuda" else torch.float64
             rate = torch.zeros((), dtype=dtype, device=kind)
             for group in groups:
@@ -220,13 +220,13 @@ class _Optimizers:
         return joint
 
     def step(self) -> None:
-        """One step of every member."""
+        """Take one step of every member."""
         self.set_rates()
         self.apply()
         self.share_state()
 
     def set_rates(self) -> None:
-        """The learning rates of the step to come."""
+        """Set the learning rates of the next step."""
         for joint, members in self._joint:
             rate = loop.lr_now(*members[0])
             if self._static:
@@ -250,7 +250,7 @@ class _Optimizers:
 
 
 def _settle(job: Job, state: State, problem: str, pace: Pace, over: Over) -> bool:
-    """What is due after a step; whether the run is over, or was asked to stop."""
+    """Do what is due after a step; return whether the run has ended or must stop."""
     if problem:
         if went_back(state, problem, job.run_dir, job.log):
             return False
@@ -273,7 +273,7 @@ def _settle(job: Job, state: State, problem: str, pace: Pace, over: Over) -> boo
 
 @contextlib.contextmanager
 def _shared_clock(active: Sequence[Member]) -> Iterator[None]:
-    """The time inside, in equal shares."""
+    """Add the time spent inside to the members' clocks, in equal shares."""
     with contextlib.ExitStack() as clocks:
         for _, state in active:
             clocks.enter_context(state.clock(1 / len(active)))
@@ -281,7 +281,7 @@ def _shared_clock(active: Sequence[Member]) -> Iterator[None]:
 
 
 def _gradients(active: Sequence[Member], stack: StackedGPT) -> list[float]:
-    """Each member's mean loss over its batch; its gradients left on its weights."""
+    """Return each member's mean loss over its batch; leave its gradients on its weights."""
     stack.drop_gradients()
     first, kind = active[0][0], active[0][0].resources.device
     context = device.autocast(kind, first.spec.precision)

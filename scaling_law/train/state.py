@@ -1,4 +1,4 @@
-"""Everything of a run that changes while it trains, and going back to how it was."""
+"""Hold everything of a run that changes while it trains, and restore an earlier state."""
 
 from __future__ import annotations
 
@@ -33,11 +33,13 @@ class State:
     ``micro_seqs`` is the number of examples in one forward and backward pass;
     ``guard`` watches for loss spikes where the spec asks for it;
     ``writer`` puts states on the disk;
-    ``curve`` holds the points so far, which the file follows;
+    ``curve`` holds the points so far, as the file has them;
     ``step`` is the number of steps done;
-    ``saved_step`` is that of the newest checkpoint, -1 for none;
-    ``seconds`` is this run's own share of the clock;
-    ``loss_sum`` and ``loss_count`` are of the training losses since the last point of the curve;
+    ``saved_step`` is the step of the newest checkpoint, -1 for none;
+    ``seconds`` is this run's share of the time so far, in seconds;
+    ``loss_sum`` is the sum of the training losses since the last point of the curve, in the
+    objective's unit;
+    ``loss_count`` is the number of these losses;
     ``last_norm`` is the gradient's norm in the last step;
     ``last_saved`` is the clock's time of the newest checkpoint, in seconds.
     """
@@ -60,7 +62,7 @@ class State:
     last_saved: float = field(default_factory=time.monotonic)
 
     def count_step(self, loss: float, norm: float) -> None:
-        """One more step is done."""
+        """Count one more step."""
         self.step += 1
         self.loss_sum += loss
         self.loss_count += 1
@@ -77,7 +79,7 @@ class State:
 
 
 def load(state: State, saved: dict[str, Any]) -> None:
-    """Go on from ``saved``, which ``trained`` made."""
+    """Restore the state from ``saved``, which ``trained`` made."""
     state.model.load_state_dict(saved["model"])
     state.optimizer.load_state_dict(saved["optimizer"])
     if state.scaler.is_enabled():
@@ -86,7 +88,7 @@ def load(state: State, saved: dict[str, Any]) -> None:
 
 
 def trained(state: State) -> dict[str, Any]:
-    """What ``load`` and a resumed run need of a state: its own tensors, which go on changing."""
+    """Return what ``load`` and a resumed run need: the state's own tensors, which still change."""
     return {
         "model": dict(state.model.state_dict()),
         "optimizer": state.optimizer.state_dict(),
@@ -99,14 +101,14 @@ def trained(state: State) -> dict[str, Any]:
 
 
 def keep_snapshot(state: State) -> None:
-    """Take a state to go back to, where one is due before the step to come."""
+    """Take a state to go back to, where one is due before the next step."""
     guard = state.guard
     if guard is not None and guard.is_due(state.step):
         guard.snapshots.append({**cloned(trained(state)), "losses": list(guard.losses)})
 
 
 def went_back(state: State, problem: str, run_dir: RunDir, log: Callable[[str], None]) -> bool:
-    """Whether, for ``problem``, the run went back to an earlier state, to take other batches."""
+    """Go back to an earlier state because of ``problem``; return whether there is one."""
     guard = state.guard
     snapshot = guard.back_from(state.step) if guard is not None else None
     if guard is None or snapshot is None:

@@ -1,10 +1,10 @@
-"""A stack's whole step as one program over fixed buffers, which CUDA can record and replay.
+"""Run a stack's whole step as one program over fixed buffers, which CUDA records and replays.
 
-A small model's step on a GPU is hundreds of operator starts around microseconds of arithmetic. Once
-everything that changes from step to step (token ids, learning rates) is read from buffers that stay
-where they are, and nothing is asked of the host in between, CUDA replays the step with one start
-(CUDA graphs). The program is the same whether recorded or not; on a CPU it runs as it is, which is
-how the tests hold it to the ordinary step's bits.
+A small model's step on a GPU launches hundreds of kernels, each with microseconds of arithmetic.
+If the program reads everything that changes from step to step (token ids, learning rates) from
+fixed buffers and never waits for the host, CUDA replays the step with one launch (CUDA graphs).
+The program is the same recorded or not; on a CPU it runs operator by operator, so the tests
+compare its bits with those of the ordinary step.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from torch import Tensor
 
 from scaling_law.train.stack import StackedGPT
 
-# Steps taken operator by operator first: they choose kernels and make the optimisers' state. They
-# are real steps, so nothing has to be undone.
+# The first steps run operator by operator: they choose kernels and make the optimisers' state. They
+# are real steps of the training, so nothing is undone.
 WARM_STEPS = 3
 
 
 class StaticStep:
-    """One step of every member of ``stack``, gradients to weights.
+    """Take a step of every member of ``stack``, from the batch to the new weights.
 
-    ``update`` applies the gradients, reading learning rates from tensors it keeps; ``limits`` are
-    the members' gradient norms; ``context`` makes the autocast context; ``log`` takes one line if
-    the step cannot be recorded.
+    ``update`` applies the gradients and reads learning rates from its own tensors; ``limits`` are
+    the largest gradient norms of the members; ``context`` makes the autocast context; ``log``
+    takes one line if the step cannot be recorded.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class StaticStep:
         self._warm_steps_left = WARM_STEPS if first.is_cuda else -1
 
     def take(self, inputs: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
-        """A step on ids and targets [S, B, T]: each member's mean loss, and its gradient norm."""
+        """Take a step on ids and targets [S, B, T]; return the members' losses and norms."""
         for buffer, ids in ((self._inputs, inputs), (self._targets, targets)):
             buffer.copy_(ids.pin_memory() if buffer.is_cuda else ids, non_blocking=True)
         if self._warm_steps_left == 0:
@@ -68,7 +68,7 @@ class StaticStep:
         return self._losses.tolist(), self._norms.tolist()
 
     def _program(self) -> None:
-        """What is recorded: no host value is read, no buffer moves."""
+        """Run the part that is recorded: it reads no host value and moves no buffer."""
         self._stack.drop_gradients()
         with self._context():
             losses = self._stack.losses(self._inputs, self._targets)
@@ -80,7 +80,7 @@ class StaticStep:
         self._update()
 
     def _record(self) -> None:
-        """Record the program, or say why it cannot be and go on without."""
+        """Record the program; where that fails, log why and continue without."""
         self._warm_steps_left = -1
         graph = torch.cuda.CUDAGraph()
         try:
@@ -95,7 +95,7 @@ class StaticStep:
 
     @contextlib.contextmanager
     def _own_stream(self) -> Any:
-        """Work on a stream of its own until recorded, as recording asks of what came before."""
+        """Use a separate stream until recorded, as CUDA graphs need for the steps before."""
         if self._stream is None:
             yield
             return

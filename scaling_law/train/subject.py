@@ -1,4 +1,4 @@
-"""What a probe measures: the model between two steps, at no risk to the training."""
+"""Give a probe the model between two steps, without any effect on the training."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from scaling_law.train.forward import Tensors
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop while a probe measured.
+    """The run must stop while a probe measures.
 
-    ``__cause__`` is what the question raised, if it did. No ``Exception``, so that a probe which
-    catches everything does not catch this.
+    ``__cause__`` is what ``should_stop`` raised, if it raised. This is not an ``Exception``, so
+    that a probe that catches every exception does not catch it.
     """
 
 
 class Subject:
     """A model after ``step`` steps, and examples of about ``max_tokens`` targets of each split.
 
-    ``kind`` is the device's; ``autocast`` makes a fresh context; ``should_stop`` is asked before
-    every batch.
+    ``kind`` is the kind of device; ``autocast`` makes a fresh context; every batch first calls
+    ``should_stop``.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Subject:
 
     @property
     def model(self) -> nn.Module:
-        """The model, whose weights may be read but not changed."""
+        """The model; a probe may read its weights but must not change them."""
         return self._trainable.model
 
     @property
@@ -57,7 +57,7 @@ class Subject:
         return self._examples.splits
 
     def batches(self, split: str) -> Iterator[Tensors]:
-        """Examples of a split as the objective has them, the same at every step of the curve.
+        """Yield examples of a split as the objective views them, the same at every step.
 
         Those of ``train`` are drawn with a fixed seed, as many as of a validation split.
         """
@@ -92,7 +92,7 @@ class Subject:
 
     @torch.no_grad()
     def generate(self, tokens: Tensor, count: int) -> Tensor:
-        """Ids [B, T] continued by the likeliest ``count`` tokens, one by one: [B, T + count].
+        """Continue ids [B, T] by the likeliest token, ``count`` times: [B, T + count].
 
         Raises ``ValueError`` where the model does not predict the next token.
         """
@@ -112,9 +112,9 @@ def _uses_cuda() -> bool:
 
 @contextlib.contextmanager
 def untouched(model: nn.Module, name: str) -> Iterator[None]:
-    """While inside, the model evaluates; its gradients and all random numbers are as before after.
+    """Put the model into evaluation inside, and restore its gradients and random numbers after.
 
-    Raises ``RunFailed`` where a weight was changed, by the probe of this ``name``.
+    Raises ``RunFailed`` where the probe ``name`` changed a weight.
     """
     modes = [(module, module.training) for module in model.modules()]
     weights = list(model.parameters())

@@ -1,9 +1,9 @@
-"""A run's states on their way to the disk: in place, or beside the training of an accelerator.
+"""Write a run's states to the disk: at once, or in a thread while an accelerator trains.
 
-While a GPU trains, its host is nearly idle; serialising, hashing and writing a state there takes
-seconds that the GPU need not wait for (12 bytes a parameter: 3.6 GB at 300 million). So the state
-is copied to the host at once, which fixes it, and the rest is done by a thread. On a CPU a worker
-has one core, and a thread would only take its time: there a state is written in place.
+While a GPU trains, its host is nearly idle; serialising, hashing and writing a state takes seconds
+that the GPU need not wait for (12 bytes a parameter: 3.6 GB at 300 million). So the state is copied
+to the host at once, and a thread does the rest. On a CPU a worker has one core, which a thread
+would share with the training: there a state is written at once.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ Write = Callable[[dict[str, Any]], None]
 class Writer:
     """Writes one run's states, one after the other.
 
-    ``beside``: in a thread, to which a state is handed as a copy on the host. What goes wrong there
-    is raised in the run's own thread, by the next call of any method.
+    With ``beside`` a thread writes a copy of each state on the host. An error there is raised in
+    the run's own thread, by the next call of any method.
     """
 
     def __init__(self, beside: bool = False) -> None:
@@ -32,7 +32,7 @@ class Writer:
         self._pending: Future[None] | None = None
 
     def put(self, content: dict[str, Any], write: Write) -> None:
-        """Have ``write`` called with ``content``; first waits for the state before."""
+        """Write ``content`` by ``write``, after the state before is written."""
         self.settle()
         if self._beside:
             self._pending = _thread().submit(write, on_host(content))
@@ -40,7 +40,7 @@ class Writer:
             write(with_tensors(content, _only_what_shows))
 
     def check(self) -> None:
-        """Raise what went wrong, if it is known by now."""
+        """Raise the error of the last write, if it is known by now."""
         if self._pending is not None and self._pending.done():
             self.settle()
 
@@ -53,12 +53,12 @@ class Writer:
 
 @functools.cache
 def _thread() -> ThreadPoolExecutor:
-    """One for all runs of a process, so that a stack's members do not write all at once."""
+    """Return the one thread of a process, so that a stack's members do not write all at once."""
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="slaw-states")
 
 
 def with_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """``value`` with ``change`` made to every tensor in its dicts, lists and tuples."""
+    """Return ``value`` with ``change`` applied to each tensor in its dicts, lists and tuples."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):
@@ -69,15 +69,15 @@ def with_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def _only_what_shows(tensor: Tensor) -> Tensor:
-    """A stacked member's weight is a view, and torch saves all that is behind one."""
+    """Copy a tensor that is a view, such as a stacked member's: torch saves a view's whole base."""
     whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     return tensor if whole else tensor.clone()
 
 
 def on_host(value: Any) -> Any:
-    """A copy of ``value`` in the host's memory, done when this returns."""
+    """Copy ``value`` to the host's memory; the copy is complete when this returns."""
     if torch.cuda.is_available():
-        with contextlib.suppress(RuntimeError):  # a host may not let so much be locked
+        with contextlib.suppress(RuntimeError):  # a host may not allow so much locked memory
             copied = with_tensors(value, _locked_copy)
             torch.cuda.synchronize()
             return copied
@@ -89,7 +89,7 @@ def _plain_copy(tensor: Tensor) -> Tensor:
 
 
 def _locked_copy(tensor: Tensor) -> Tensor:
-    """In page-locked memory: at several times the rate, and all tensors in one queue."""
+    """Copy to page-locked memory: several times as fast, with all tensors in one queue."""
     if not tensor.is_cuda:
         return _plain_copy(tensor)
     there = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)

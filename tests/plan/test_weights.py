@@ -28,7 +28,7 @@ def test_annealed_runs_are_kept_while_that_is_little(plan, monkeypatch):
         assert kept(found) == [run.spec.label for run in annealed]
         assert found.disk_bytes == plan.disk_bytes + size
         assert [run.run_id for run in found.runs] == [run.run_id for run in plan.runs]
-        assert "of 6 annealed runs kept" in kept_words(found)
+        assert "of 6 annealed runs saved" in kept_words(found)
     monkeypatch.setattr(weights, "LITTLE_BYTES", size - 1)
     largest = max(annealed, key=lambda run: run.flops_alone).spec.label
     assert kept(with_kept_weights(plan, "auto")) == [largest]
@@ -40,4 +40,4 @@ def test_the_largest_alone_or_none(plan):
     assert one.startswith("2x16") and one.endswith("h8K")
     assert one in kept_words(with_kept_weights(plan, "largest"))
     assert with_kept_weights(plan, "none") == plan
-    assert "none kept" in kept_words(plan)
+    assert "none saved" in kept_words(plan)

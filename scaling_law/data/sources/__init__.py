@@ -14,7 +14,7 @@ from scaling_law.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text. ``id`` says where it came from; ``domain`` is one of its corpus's domains."""
+    """One text. ``id`` says where it is from; ``domain`` is one of its corpus's domains."""
 
     id: str
     text: str
@@ -23,10 +23,12 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadRequest:
-    """What a corpus is asked for.
+    """A request for documents of a corpus.
 
-    ``domains`` to yield (never empty); ``max_bytes`` of text the caller will keep (None: all),
-    which lets a streamed source stop; ``note`` takes one line about anything left out.
+    ``domains`` are the domains to yield, never empty;
+    ``max_bytes`` is the text that the caller needs, in bytes, so that a streamed source can stop;
+    None for all;
+    ``note`` takes one line about documents that are left out.
     """
 
     domains: frozenset[str]
@@ -47,10 +49,12 @@ def no_versions() -> dict[str, str]:
 class Corpus:
     """A named source of documents.
 
-    ``licence`` and ``how`` (how it is had, with its size) are one line each. ``read`` yields
-    documents in any order, duplicates allowed. ``state`` is a cheap JSON value that changes
-    when the documents would. ``missing`` says what must be installed first, None if nothing.
-    ``versions`` are those of the packages the text comes from.
+    ``licence`` is one line;
+    ``how`` says in one line where the text is from, with its size;
+    ``read`` yields documents in any order, duplicates allowed;
+    ``state`` gives a cheap JSON value that changes when the documents change;
+    ``missing`` says what must be installed first, None for nothing;
+    ``versions`` gives the versions of the packages that the text is from.
     """
 
     name: str
@@ -70,7 +74,7 @@ class Corpus:
         max_bytes: int | None = None,
         note: Callable[[str], None] = print,
     ) -> Iterator[Document]:
-        """The documents of ``domains`` (all when empty), in any order, duplicates allowed.
+        """Yield the documents of ``domains`` (all when empty), in any order, with duplicates.
 
         Raises ``ConfigError`` on an unknown domain, when something must be installed first,
         or when the source cannot be read.

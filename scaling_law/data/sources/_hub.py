@@ -1,4 +1,4 @@
-"""Shared by the corpora of the Hugging Face hub: streamed, sampled, or read from a local copy.
+"""Read a corpus of the Hugging Face hub: streamed, sampled, or from a local copy.
 
 A local copy wins: the data set's parquet files, as the hub serves them, anywhere below
 ``<cache>/hub/<corpus name>/`` are read with pyarrow, without `datasets` and without network.
@@ -23,7 +23,7 @@ from scaling_law.files import layout
 
 DOMAIN = "text"
 _PROBE_SECONDS = 2.0
-_MESSAGE_CHARS = 160  # the library explains itself at length
+_MESSAGE_CHARS = 160  # the library's messages are long
 _SHUFFLE_ROWS = 1_000  # rows held while sampling; the order of files is shuffled as well
 
 
@@ -65,7 +65,7 @@ def hub_corpus(name: str, source: HubSource, *, description: str, licence: str, 
 
 
 def copy_folder(name: str) -> Path:
-    """Where a local copy of the corpus's parquet files is looked for."""
+    """Return the folder for a local copy of the corpus's parquet files."""
     return layout.cache_dir() / "hub" / name
 
 
@@ -149,14 +149,14 @@ def check_reachable(name: str) -> None:
             with urllib.request.urlopen(asked, timeout=_PROBE_SECONDS):
                 pass
         except urllib.error.HTTPError as answer:
-            # 401, 404 or 405 is a hub that dislikes the question; these are a wall before it
+            # with 401, 404 or 405 the hub itself answers; these are a proxy before it
             if answer.code in (403, 407, 451) or answer.code >= 500:
                 problems.append(f"HTTP status {answer.code}")
             answer.close()
         except (OSError, ValueError) as problem:
             problems.append(str(getattr(problem, "reason", problem)))
 
-    # name resolution knows no timeout, hence the thread
+    # name resolution has no timeout, so it runs in a thread
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PROBE_SECONDS + 0.5)

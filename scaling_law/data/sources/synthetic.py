@@ -1,7 +1,7 @@
 """Letters from a second-order Markov chain, whose entropy rate is known exactly.
 
-No model can score below ``entropy_rate_nats()`` per byte, so a fitted irreducible loss has
-something to be right about. (With the bytes tokenizer; separators and the first two letters
+No model can score below ``entropy_rate_nats()`` per byte, so the true irreducible loss is known
+and a fitted one can be checked. (With the bytes tokenizer; separators and the first two letters
 of each document add a little.)
 """
 
@@ -19,7 +19,7 @@ from scaling_law.data.shuffle import uniforms
 ALPHABET = " etaoinshrdlucmfwypvbgkjqxz"
 DOCUMENT_CHARS = 2_000
 DEFAULT_BYTES = 20_000_000
-_BLOCK = 500  # documents drawn side by side
+_BLOCK = 500  # documents drawn together
 _DOMAIN = "markov"
 _CHAIN_STREAM, _TEXT_STREAM = 1, 2
 # Powers of a uniform make few letters likely after each pair; 6 gives 2.84 bits a letter.

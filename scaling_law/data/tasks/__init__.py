@@ -1,7 +1,7 @@
 """Tasks, one file each: ``data: {source: copy}`` is ``tasks/copy.py``.
 
-A task makes its own examples from its settings, in place of text that is read. It needs numpy
-only where examples are made: plans and ``--help`` ask for sizes alone.
+A task makes its own examples from its settings instead of reading text. It needs numpy only to
+make examples: plans and ``--help`` need only its sizes.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Task:
             raise ValueError(f"inputs is {self.inputs!r}, expected ids or numbers")
 
     def sizes(self, settings: Any) -> TaskSizes:
-        """The task's sizes, held against the contract. Raises ``ConfigError`` where they break it.
+        """Return the task's sizes. Raises ``ConfigError`` where they break the contract.
 
         The file may be a user's own.
         """

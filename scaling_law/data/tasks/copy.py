@@ -1,7 +1,7 @@
 """Copying: a sequence of random symbols, a separator, and the same sequence again.
 
 Only the second sequence is predicted. Longer sequences than those of training are scored as
-``val:length-N``; shorter ones are followed by separators that count for nothing.
+``val:length-N``; shorter ones are padded with separators that do not count.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Settings:
     ``symbols`` is how many there are; the separator is one id more;
     ``length`` is the symbols of a sequence in training and in ``val``;
     ``longer`` are the lengths of further validation splits, in symbols;
-    ``train_examples`` are seen again after so many; None makes every one a new one;
-    ``val_examples`` is how many each validation split has;
-    ``seed`` decides which sequences there are. Few symbols and short sequences make few different
-    ones, of which some are then in several splits.
+    ``train_examples`` is the number of training examples; None makes every one a new one;
+    ``val_examples`` is the number of examples of each validation split;
+    ``seed`` decides the sequences. With few symbols and short sequences there are few different
+    ones, and some are in several splits.
     """
 
     symbols: Annotated[int, Number("different symbols", low=2, high=1_000_000)] = 10

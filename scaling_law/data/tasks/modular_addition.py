@@ -27,7 +27,7 @@ class Settings:
 
     ``modulus`` is how many numbers there are;
     ``train_frac`` is the share of all pairs that are trained on, the others are ``val``;
-    ``operation`` is what is done to a pair;
+    ``operation`` is the operation on a pair;
     ``equals`` appends an "=" to the two numbers, of which it is the last id;
     ``seed`` decides which pairs are trained on.
     """

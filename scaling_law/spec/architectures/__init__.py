@@ -1,7 +1,7 @@
 """Architectures, one name each: ``model: {architecture: gpt}`` is ``architectures/gpt.py``.
 
-The file here says without torch how large a model is, what it costs and what it can do; its
-module is in ``train/architectures``, in the file of the same name. A user's own file has both.
+The file here gives, without torch, a model's size, cost and abilities; its module is in the file
+of the same name in ``train/architectures``. A user's own file has both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """What the models of a grid share: all but the shape.
+    """What the models of a grid share: everything except the shape.
 
     ``architecture``: the part, with its settings that are not at their default.
     ``settings``: all of its settings, an instance of its ``Settings``.
@@ -86,9 +86,9 @@ class Architecture:
     ``scales``: named shapes.
     ``shape_for(params, convention, template, aspect_ratio)``: the shape nearest to a parameter
     count; raises ``ValueError`` where none is near. None: a grid lists its sizes.
-    ``shape_beyond(params, convention, template)``: the same for a size that a law is asked about,
-    far above any grid's; None: ``shape_for``'s.
-    ``cache_numbers(model)``: numbers that generating a sequence keeps, beside the weights.
+    ``shape_beyond(params, convention, template)``: the same for a size far above any grid's, at
+    which a law is evaluated; None: ``shape_for``'s.
+    ``cache_numbers(model)``: numbers that generating a sequence stores, besides the weights.
     ``notes``: lines under the plan's table: what is counted as parameters and FLOPs.
     ``stack_gain(model, batch_tokens, device_kind)``: how many times as fast runs are that train
     as one program; 1 where that is not known, 0 where the model cannot. None: it never can.
@@ -127,7 +127,7 @@ def architecture_of(model: Model) -> Architecture:
 
 
 def template_of(model: Model) -> Template:
-    """What other sizes share with ``model``."""
+    """Return what other sizes share with ``model``."""
     return Template(
         architecture=model.architecture,
         settings=model.values_as(architecture_of(model).settings),
@@ -155,7 +155,7 @@ def sized(
 
 
 def sized_beyond(params: float, convention: str, template: Template) -> Model:
-    """``sized`` for a parameter count that a law is asked about, far above any grid's."""
+    """``sized`` for a parameter count far above any grid's, at which a law is evaluated."""
     part: Architecture = parts.load("architecture", template.architecture.reference)
     if part.shape_beyond is None:
         return sized(params, convention, template)
@@ -163,7 +163,7 @@ def sized_beyond(params: float, convention: str, template: Template) -> Model:
 
 
 def why_not_grown(small: Model, large: Model) -> str:
-    """Why a ``large`` model cannot start as a trained ``small`` one; "" if it can."""
+    """Say why a ``large`` model cannot start as a trained ``small`` one; "" if it can."""
     try:
         grow = architecture_of(large).why_not_grown
     except ConfigError as problem:

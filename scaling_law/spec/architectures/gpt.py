@@ -19,8 +19,8 @@ DEPTH_WEIGHT = 0.2
 # d_model / n_layer of GPT-3 175B (12288 / 96; Brown 2020, arXiv 2005.14165, table 2.1) and of
 # LLaMA 7B and 13B (4096 / 32, 5120 / 40; Touvron 2023, arXiv 2302.13971, table 2).
 LARGE_ASPECT_RATIO = 128.0
-# On a CPU in fp32 contexts of these lengths keep the attention's probabilities, by blocks of
-# queries and without what lies above the diagonal (``train.kernels``).
+# On a CPU in fp32, contexts of these lengths store the attention's probabilities by blocks of
+# queries, without the part above the diagonal (``train.kernels``).
 BLOCKED_TIMES, ATTENTION_BLOCK = (128, 512), 64
 # Widest model -> how much faster a stack is than its members in turn, measured at 512 tokens a
 # step and three members; fewer tokens or more members gain more.
@@ -158,7 +158,7 @@ def shape_for(
             shape = Shape(n_layer=n_layer, d_model=d_model, n_head=heads_for(d_model))
             count = count_params(make(template, shape)).by(convention)
             off = abs(math.log(count / params))
-            # the size matters most; between two as near, the depth that is the rule's
+            # the size matters most; between two equally near ones, the depth of the rule
             score = off + DEPTH_WEIGHT * abs(math.log(n_layer / depth))
             if best is None or score < best[0]:
                 best, nearest = (score, shape), off
@@ -189,7 +189,7 @@ def _widths(params: float) -> Iterator[int]:
     while d_model <= max(16.0, math.sqrt(params / 12) + 64):
         yield d_model
         steps = ((64, 4), (128, 8), (256, 16), (512, 32), (16_384, 64))
-        widest = d_model // 1024 * 64  # else a search up to 1e15 parameters takes minutes
+        widest = d_model // 1024 * 64  # a finer search up to 1e15 parameters takes minutes
         d_model += next((step for below, step in steps if d_model < below), widest)
 
 
@@ -274,9 +274,9 @@ def flops_per_token(model: ModelSpec) -> int:
 def activation_bytes(
     model: ModelSpec, micro_seqs: int, precision: str, gradient_checkpointing: bool
 ) -> int:
-    """Counted per token and layer from the tensors that autograd keeps.
+    """Count bytes per token and layer from the tensors that autograd stores.
 
-    The logits and their gradient are kept in fp32.
+    The logits and their gradient are in fp32.
     """
     width = 2 if precision in ("bf16", "fp16") else 4
     tokens = micro_seqs * model.n_ctx
@@ -299,7 +299,7 @@ def cache_numbers(model: ModelSpec) -> int:
 
 
 def stack_gain(model: ModelSpec, batch_tokens: int, device_kind: str) -> float:
-    """Measured on a CPU; on a GPU unmeasured. A stack knows the standard parametrisation only."""
+    """Return the gain as measured on a CPU, 1 on a GPU; 0 for models that cannot be stacked."""
     if model.parametrisation is not None:
         return 0.0
     small = batch_tokens <= MOST_BATCH_TOKENS and model.vocab_size <= MOST_VOCAB

@@ -86,7 +86,7 @@ class Rule:
 
     ``choose(sizing, settings)`` decides for one size; ``choice`` helps to answer;
     ``measured_params`` are the fewest and the most non-embedding parameters that the rule was
-    measured at, None where nobody has;
+    measured at, None where it is not measured;
     ``measured_tokens`` are the fewest and the most training tokens it was measured on, None for a
     rule whose LR does not depend on them;
     ``settings`` is a dataclass of the rule's own settings.

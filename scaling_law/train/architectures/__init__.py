@@ -27,18 +27,18 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Module:
-    """What an architecture is to the training loop.
+    """The functions of an architecture that training needs.
 
-    ``build(model, seed, gradient_checkpointing)``: a module on the CPU whose first weights are
-    decided by ``seed`` alone; it touches no global generator. It gives outputs [B, T', V] from
-    inputs [B, T]; the T' targets are the last ones. It may say of its weights which role and
-    decay they have (``weights``, see ``weights_of``).
-    ``stack(modules)``: several modules of one model as one program; None where there is none.
-    ``grow(state, small, large, seed)``: the state of a large model that computes what the small
-    one of ``state`` does; None where there is no such.
-    ``to_hf(model, state)``: ``config.json`` and tensors of a Hugging Face architecture; None
-    where there is none.
-    ``repeated(model)``: names of tensors in its state that repeat another.
+    ``build(model, seed, gradient_checkpointing)`` gives a module on the CPU. ``seed`` alone decides
+    its first weights; it touches no global generator. It gives outputs [B, T', V] from inputs
+    [B, T]; the T' targets are the last positions. It may give the role and decay of its weights
+    (``weights``, see ``weights_of``);
+    ``stack(modules)`` gives several modules of one model as one program; None where there is none;
+    ``grow(state, small, large, seed)`` gives the state of a large model that computes what the
+    small one of ``state`` does; None where the architecture cannot grow;
+    ``to_hf(model, state)`` gives ``config.json`` and the tensors of a Hugging Face architecture;
+    None where there is none;
+    ``repeated(model)`` gives the names of tensors in its state that repeat another.
     """
 
     build: Callable[[Any, int, bool], nn.Module]
@@ -49,7 +49,7 @@ class Module:
 
 
 def module_of(model: Model) -> Module:
-    """The module of a model's architecture. Raises ``ConfigError`` where it has none."""
+    """Return the module of a model's architecture. Raises ``ConfigError`` where it has none."""
     part = architecture_of(model)
     if part.build is not None:
         return Module(build=part.build)
@@ -65,7 +65,7 @@ def module_of(model: Model) -> Module:
 
 
 def build(model: Model, seed: int = 0, gradient_checkpointing: bool = False) -> nn.Module:
-    """A fresh module of ``model``, on the CPU."""
+    """Build a fresh module of ``model``, on the CPU."""
     return module_of(model).build(model, seed, gradient_checkpointing)
 
 
@@ -73,9 +73,9 @@ def build(model: Model, seed: int = 0, gradient_checkpointing: bool = False) -> 
 class Weight:
     """A weight as the optimizer sees it.
 
-    ``parameter``: the weight.
-    ``decays``: whether weight decay acts on it.
-    ``lr_mult``: the factor of its parametrisation on the learning rate.
+    ``parameter`` is the weight;
+    ``decays`` says whether weight decay acts on it;
+    ``lr_mult`` is the factor of its parametrisation on the learning rate.
     """
 
     parameter: nn.Parameter
@@ -84,9 +84,9 @@ class Weight:
 
 
 def weights_of(module: nn.Module) -> list[Weight]:
-    """A module's weights, as it describes them (``weights``).
+    """Return a module's weights, as it describes them (``weights``).
 
-    Of one that does not, matrices decay and vectors do not.
+    In a module that does not describe them, matrices decay and vectors do not.
     """
     describe: Callable[[], list[Weight]] | None = getattr(module, "weights", None)
     if describe is not None:

@@ -1,11 +1,11 @@
 """A GPT decoder, built from ``ModelSpec`` and nothing else.
 
 Shapes: B batch, T time, M width, H query heads, G key/value heads, K head size, V vocabulary.
-Pre-norm blocks. Embeddings start at unit variance and matrices at 1/sqrt(fan_in), the two of
-each block that write to the residual stream divided by sqrt(2 n_layer) (GPT-2's rule), so that
-activations keep their scale at every width and depth. Measured at 98k parameters and 1M
-tokens: embeddings of standard deviation .02 and zero-initialised outputs, both usual at larger
-scale, cost .1 to .25 nats and made the loss jump about with the learning rate.
+Blocks are pre-norm. Embeddings start at unit variance and matrices at 1/sqrt(fan_in); the two
+matrices of each block that write to the residual stream are divided by sqrt(2 n_layer) (GPT-2's
+rule), so that activations keep their scale at every width and depth. Measured at 98k parameters
+and 1M tokens, embeddings of standard deviation .02 and zero-initialised outputs, both usual at
+larger scale, cost .1 to .25 nats and make the loss erratic in the learning rate.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ def attend(
 ) -> Tensor:
     """Grouped-query attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M].
 
-    Without ``causal`` a position sees those after it as well; ``score_mult`` is a factor on the
-    scores, beside 1/sqrt(K).
+    Without ``causal`` a position sees later ones as well; ``score_mult`` is a factor on the
+    scores, on top of 1/sqrt(K).
     """
     batch, time = joint.shape[:2]
     heads, pairs = spec.n_head, spec.n_kv_head
     joint = joint.view(batch, time, -1, spec.head_size)
     if spec.qk_norm or spec.position == "rotary":
-        # queries and keys are normed and turned in one go: half the operators to start
+        # queries and keys are normed and rotated together: half as many operators
         qk, v = (p.transpose(1, 2) for p in torch.split(joint, [heads + pairs, pairs], dim=2))
         if spec.qk_norm:
             qk = F.rms_norm(qk, (spec.head_size,))
@@ -116,7 +116,7 @@ def activate(kind: str, hidden: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Grouped-query attention; queries, keys and values come from one matrix.
 
-    ``causal`` keeps a position from seeing those after it.
+    With ``causal`` a position does not see later ones.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -183,7 +183,7 @@ class GPT(nn.Module):
         self._multipliers = multipliers(spec.parametrisation, spec.d_model)
         self._output_mult = self._multipliers.output()
         # Parameters are made empty and filled from our own generator: torch's default
-        # initialisers would draw from, and advance, the global one.
+        # initialisers draw from the global one and advance it.
         with torch.device("meta"):
             self.embedding = nn.Embedding(spec.vocab_size, spec.d_model)
             self.position = (
@@ -240,11 +240,11 @@ class GPT(nn.Module):
 
     @property
     def position_tables(self) -> tuple[Tensor, ...]:
-        """What ``attend`` needs of the positions: rotary's two tables, ALiBi's bias, or nothing."""
+        """Return the positions for ``attend``: rotary's two tables, ALiBi's bias, or nothing."""
         return tuple(getattr(self, f"table_{i}") for i in range(self._n_tables))
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        """Token ids [B, T] -> normed final states [B, T, M], by the outputs' multiplier."""
+        """Token ids [B, T] -> normed final states [B, T, M], times the outputs' multiplier."""
         x = self.embedding(tokens)
         if self.position is not None:
             x = x + self.position.weight[: tokens.shape[1]]
@@ -272,7 +272,7 @@ class GPT(nn.Module):
         return F.cross_entropy(logits.view(-1, logits.shape[-1]), wanted)
 
     def sequence_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean nats per token of each sequence: [B]; no more than a few sequences' logits."""
+        """Mean nats per token of each sequence, [B], with the logits of a few sequences at once."""
         hidden, found = self.hidden(tokens), []
         seqs = max(1, _EVAL_LOGITS // (tokens.shape[1] * self.spec.vocab_size))
         for rows, wanted in zip(torch.split(hidden, seqs), torch.split(targets, seqs), strict=True):

@@ -17,10 +17,10 @@ ATTENTIONS = ("causal", "full")
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOf:
-    """What a view may depend on beside the batch and the objective's settings.
+    """What a view may depend on besides the batch and the objective's settings.
 
-    ``seed`` is for drawing at random: one of the run's own for each training step, and in an
-    evaluation one for each batch of a split, the same for every run;
+    ``seed`` is for random draws: each training step of a run has its own, and in an evaluation each
+    batch of a split has one that is the same for every run;
     ``vocab_size`` is the number of tokens that the model knows.
     """
 
@@ -30,18 +30,18 @@ class ViewOf:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What of a batch is predicted, and its loss.
+    """The targets of a batch, and their loss.
 
     ``loss(outputs, targets, settings)`` gives the loss of each target, [B, T'], from the model's
     outputs at the targets' positions, [B, T', ...]; a batch's loss is their weighted mean;
-    ``unit`` is the loss's, such as ``nats per token``;
+    ``unit`` is the unit of the loss, such as ``nats per token``;
     ``comparable`` names the family of losses on one scale: losses of two families are not compared;
-    ``view(batch, settings, of)`` gives the batch that is trained on, as a pure function of its
-    arguments; None takes the batch as the data have it;
+    ``view(batch, settings, of)`` gives the batch to train on, as a pure function of its
+    arguments; None takes the batch as the data give it;
     ``attention`` is ``causal``, or ``full`` where a position may see those after it: it sets the
     attribute ``causal`` of every module of the model that has one;
     ``fast`` says that the loss is the cross-entropy of each position's next token, which a model
-    may compute by a way of its own (``train.forward.OwnLoss``), in a stack, or compiled;
+    may compute itself (``train.forward.OwnLoss``), in a stack, or compiled;
     ``settings`` is a dataclass.
     """
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def loss(outputs: Tensor, targets: Tensor, settings: NoSettings) -> Tensor:
-    """Nats of each target, [B, T], from logits [B, T, V]; the softmax is taken in fp32."""
+    """Return the nats of each target, [B, T], from logits [B, T, V]; the softmax is in fp32."""
     import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 
     logits = outputs.float().reshape(-1, outputs.shape[-1])

@@ -22,8 +22,8 @@ class Optimizer:
     ``make(groups, optim, settings, device)`` gives a ``torch.optim.Optimizer`` whose state is in
     its ``state_dict``; each group has its ``params``, its ``weight_decay``, and its ``lr``. The
     loop sets the learning rate of every group before each step;
-    ``state_bytes_per_param`` is what it stores beside weight and gradient, in bytes a parameter;
-    ``settings`` is a dataclass; those of its fields that ``OptimSpec`` has too are recorded there;
+    ``state_bytes_per_param`` is its state without weight and gradient, in bytes a parameter;
+    ``settings`` is a dataclass; fields that ``OptimSpec`` has too are recorded there;
     ``stacks`` says that the runs of a stack may share one program with it: its state is tensors of
     the weights' shapes and its update is elementwise.
     """

@@ -18,7 +18,7 @@ class Settings:
     """SGD's own settings.
 
     ``momentum`` is the decay of the running sum of gradients;
-    ``nesterov`` takes the gradient after the momentum's step.
+    ``nesterov`` evaluates the gradient after the momentum's step.
     """
 
     momentum: Annotated[float, Number("decay of the running sum of gradients", low=0, below=1)] = (

@@ -1,7 +1,7 @@
 """Parametrisations, one file each: ``model: {parametrisation: mup}`` is ``mup.py``.
 
 A parametrisation says how initial scales, learning rates and outputs change with the width. It
-knows of a weight only its role:
+knows only the role of a weight:
 
 ``input``   reads a fixed number of inputs: embeddings, position tables, gains and biases;
 ``hidden``  reads as many inputs as the model is wide, and makes as many outputs;
@@ -24,14 +24,14 @@ Role = Literal["input", "hidden", "output"]
 
 @dataclass(frozen=True, kw_only=True)
 class Parametrisation:
-    """Factors on what an architecture does by itself; 1 leaves it as it is.
+    """Factors on an architecture's own scales; 1 changes nothing.
 
-    ``initial(role, width, settings)``: on the standard deviation of the first weights.
-    ``lr(role, width, settings)``: on the learning rate.
-    ``output(width, settings)``: on the model's outputs.
-    ``attention(head_size, settings)``: on attention scores, which are divided by the root of
-    ``head_size`` already.
-    ``settings``: a dataclass of its settings.
+    ``initial(role, width, settings)`` is the factor on the standard deviation of first weights;
+    ``lr(role, width, settings)`` is the factor on the learning rate;
+    ``output(width, settings)`` is the factor on the model's outputs;
+    ``attention(head_size, settings)`` is the factor on attention scores, which are already divided
+    by the root of ``head_size``;
+    ``settings`` is the dataclass of its settings.
     """
 
     initial: Callable[[Role, int, Any], float]
@@ -67,7 +67,7 @@ class Multipliers:
 
 
 def multipliers(component: Component | None, width: int) -> Multipliers:
-    """Those of the parametrisation that a model has (None: ``standard``) at its width."""
+    """Return the multipliers of a model's parametrisation (None: ``standard``) at its width."""
     component = component or Component(name=DEFAULT_PARAMETRISATION)
     part: Parametrisation = parts.load("parametrisation", component.reference)
     return Multipliers(part, component.settings_as(part.settings), width)

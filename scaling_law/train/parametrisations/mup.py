@@ -1,11 +1,11 @@
 """muP for Adam: one learning rate for every width (Yang 2022, arXiv 2203.03466, table 8).
 
-With m the width over ``base_width``: first weights of hidden matrices by fan-in, as in standard,
-and their learning rate divided by m; first weights of the output matrix as at the base width at
-every width, and the outputs divided by m; attention scores divided by the head size in place of
-its root. At the base width and head size all factors are 1: it is standard there.
+Let m be the width over ``base_width``. Hidden matrices start by fan-in, as in standard, and their
+learning rate is divided by m. The output matrix starts at every width as it does at the base width,
+and the outputs are divided by m. Attention scores are divided by the head size instead of its root.
+At the base width and head size all factors are 1, so it equals standard there.
 
-The table is for Adam and its kin, whose steps do not scale with the gradient.
+The table is for Adam and similar optimizers, whose steps do not scale with the gradient.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from scaling_law.train.parametrisations import Parametrisation, Role
 class Settings:
     """muP's settings.
 
-    ``base_width``: the width whose training is that of the standard parametrisation.
-    ``base_head_size``: the same for the width of an attention head.
+    ``base_width`` is the width at which training equals that of the standard parametrisation;
+    ``base_head_size`` is the same for the width of an attention head.
     """
 
     base_width: Annotated[int, Number("width where it is standard", low=1, high=MAX_WIDTH)] = 64

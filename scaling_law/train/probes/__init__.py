@@ -1,6 +1,6 @@
 """Probes, one file each: ``probes: [accuracy]`` is ``probes/accuracy.py``.
 
-A probe measures a run beside its loss. What it measures goes into the curve and the record as
+A probe measures something other than the loss of a run. The curve and the record hold its value as
 ``NAME``, or as ``NAME.KEY`` where it gives several values by key (a split, a layer).
 """
 
@@ -26,7 +26,7 @@ class Probe:
     """A measurement.
 
     ``measure(subject, settings)`` gives a number, or numbers by key;
-    ``unit`` is theirs;
+    ``unit`` is the unit of these numbers;
     ``when`` is ``curve`` for every point of the curve, the last included, or ``end``;
     ``settings`` is a dataclass.
     """

@@ -1,4 +1,4 @@
-"""Share of the targets that the likeliest output predicts, on ``train`` and every ``val`` split."""
+"""The share of targets that the likeliest output predicts, on ``train`` and all ``val`` splits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def measure(subject: Subject, settings: NoSettings) -> dict[str, float]:
-    """The share by split, each target counted with its weight."""
+    """Return the share by split; each target counts with its weight."""
     return {split: _accuracy(subject, split) for split in subject.splits}
 
 
