@@ -96,7 +96,7 @@ def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
         (
             ["fit", "@", "--law", "chinchila"],
             2,
-            "no law is named 'chinchila' (did you mean chinchilla?)",
+            "named 'chinchila' (did you mean chinchilla?)",
         ),
         (["fit", "@", "--resamples", "1000000000"], 2, "GB: ask for at most"),
         (["validate", "nowhere"], 2, "no such folder"),
