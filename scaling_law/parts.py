@@ -351,7 +351,7 @@ def load(word: str, reference: Reference) -> Any:
 
 
 def _own_file(word: str, reference: Reference) -> types.ModuleType | None:
-    """The user's own file of that content; None where nobody has named it and no folder has it."""
+    """The user's own file of that content; None where no config names it and no folder has it."""
     assert reference.source_sha256 is not None
     key = word, reference.source_sha256
     for folder in _folders:

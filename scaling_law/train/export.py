@@ -58,7 +58,7 @@ def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer | None]:
         raise ConfigError(f"{problem}; delete the run's folder to train it again") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ConfigError(
-            f"{run_dir.weights}: not kept weights ({problem!r}); delete the run's folder to train"
+            f"{run_dir.weights}: not saved weights ({problem!r}); delete the run's folder to train"
             " it again"
         ) from None
 

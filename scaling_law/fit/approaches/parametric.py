@@ -33,7 +33,7 @@ _AXES = ("params", "tokens", "flops")
 # Budgets whose logarithms vary less than this share of those of the sizes are one budget.
 _SAME_BUDGET = 0.02
 _FEW_STARTS = 8
-# Over a smaller factor than this a power law cannot be told from any other curve.
+# Over a smaller factor than this a power law looks like any other curve.
 _LEAST_SPAN = 2.0
 
 
