@@ -227,6 +227,7 @@ def _page(
         tables.runs(evidence),
         _left_out(evidence, arms),
         tables.cost(evidence),
+        tables.setup(evidence),
         tables.environment(evidence),
         tables.reproduce(evidence, _commands(sweep, arms)),
     ]
@@ -236,7 +237,7 @@ def _page(
         "as drawn."
     )
     title = f"Arms of the sweep “{evidence.name}”"
-    return page(title, lead, [s for s in sections if s.body], footer, theme, live)
+    return page(title, lead, [s for s in sections if s is not None and s.body], footer, theme, live)
 
 
 def _commands(sweep: SweepDir, arms: Arms) -> list[str]:

@@ -133,6 +133,7 @@ def _page(
         tables.runs(evidence),
         tables.exclusions(evidence),
         tables.cost(evidence),
+        tables.setup(evidence),
         tables.environment(evidence),
         tables.reproduce(evidence),
     ]

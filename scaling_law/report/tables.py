@@ -22,6 +22,7 @@ from scaling_law.report.page import (
     text,
 )
 from scaling_law.report.style import power_of_ten
+from scaling_law.spec.chosen import chosen_parts
 from scaling_law.units import format_bytes, format_count, format_seconds, parse_count
 
 _RUNS_HEAD = (
@@ -164,6 +165,20 @@ def _planned(plan: Plan | None) -> tuple[str, ...]:
         f"{100 * plan.saving_frac:.1f}%",
         format_seconds(sum(run.seconds for run in plan.runs)),
     )
+
+
+def setup(evidence: Evidence) -> Section | None:
+    """The parts of the runs that are not the default ones; None where all are."""
+    rows = [
+        (word, "\n".join(names))
+        for word, names in chosen_parts(r.spec for r in evidence.records).items()
+    ]
+    if not rows:
+        return None
+    body = table(
+        "Parts that are not the default ones, with their settings", ("kind", "part"), rows, 2
+    )
+    return Section(anchor="parts", heading="Parts of the runs", body=body)
 
 
 def environment(evidence: Evidence) -> Section:
