@@ -225,6 +225,7 @@ def _page(
         _losses(arms),
         _settings(arms),
         tables.runs(evidence),
+        tables.metrics(evidence),
         _left_out(evidence, arms),
         tables.cost(evidence),
         tables.setup(evidence),

@@ -131,6 +131,7 @@ def _page(
         findings.law(evidence),
         findings.checks(evidence),
         tables.runs(evidence),
+        tables.metrics(evidence),
         tables.exclusions(evidence),
         tables.cost(evidence),
         tables.setup(evidence),

@@ -13,7 +13,8 @@ from scaling_law.errors import FitError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.fit.points.dataset import from_records
-from scaling_law.fit.suite import FitSettings, finite_json
+from scaling_law.fit.result import finite_json
+from scaling_law.fit.suite import FitSettings
 from tests.fakes import planted_records
 
 NAME = "loss.val:length-32"
@@ -25,7 +26,9 @@ def records():
     """Records whose metric is twice their loss."""
     return [
         dataclasses.replace(
-            record, metrics={NAME: 2 * record.val_loss_nats}, metric_units={NAME: "bits per token"}
+            record,
+            metrics={NAME: 2 * (record.val_loss_nats or 0.0)},
+            metric_units={NAME: "bits per token"},
         )
         for record in planted_records()
     ]
