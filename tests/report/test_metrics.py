@@ -10,6 +10,7 @@ from scaling_law.files.record import CurvePoint, write_curve, write_record
 from scaling_law.report import tables
 from scaling_law.report.evidence import gather_evidence
 from scaling_law.report.exports import write_tables
+from scaling_law.report.metric_curves import metric_curves
 from tests.fakes import record_of, tiny_spec
 
 
@@ -59,3 +60,11 @@ def test_the_tables_have_a_column_for_each_metric(tmp_path):
     with (tmp_path / "curves.csv").open() as file:
         (point,) = csv.DictReader(file)
     assert point["accuracy.val (fraction)"] == "0.25" and "metrics" not in point
+
+
+def test_metrics_along_training_are_drawn_a_panel_each(tmp_path):
+    evidence, _ = measured(tmp_path)
+    figure = metric_curves(evidence)
+    assert figure is not None
+    assert [axes.get_title() for axes in figure.axes] == ["accuracy.val (fraction)"]
+    assert metric_curves(dataclasses.replace(evidence, curves={})) is None
