@@ -15,6 +15,8 @@ def _fit(options: argparse.Namespace) -> int:
     from scaling_law.fit import session
     from scaling_law.fit.approaches.compare import compare, format_comparison
 
+    if options.by and options.metric:
+        raise ConfigError("--metric is of one fit; choose an arm with --where in place of --by")
     if options.by:
         return _fit_by(options)
     if options.full:
@@ -38,7 +40,10 @@ def _fit(options: argparse.Namespace) -> int:
         if approaches is None
         else format_comparison(approaches, suite.settings.level)
     )
-    print(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
+    if options.metric is None:
+        print(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
+    else:
+        print("\nnot saved: forecasts read a saved fit as one of the loss")
     return EXIT_OK
 
 
@@ -114,6 +119,7 @@ def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         intervals=options.intervals,
         profiles=tuple(options.profile or ("E",)),
         laws=tuple(getattr(options, "laws", None) or ()),
+        metric=getattr(options, "metric", None),
     )
 
 
@@ -134,6 +140,12 @@ def add(commands: Commands) -> None:
         dest="laws",
         metavar="NAME",
         help="fit this law too, as in broken, saturating:tokens; repeat for more",
+    )
+    fit.add_argument(
+        "--metric",
+        type=given,
+        metavar="NAME",
+        help="fit this metric of the runs in place of the validation loss, as in loss.val:NAME",
     )
     fit.add_argument(
         "--by",

@@ -50,6 +50,10 @@ def fit_sources(
     or ``FitError``.
     """
     settings = settings or FitSettings()
+    if out is not None and settings.metric is not None:
+        raise ConfigError(
+            "--metric with --out: forecasts read a saved fit as one of the loss; use --json"
+        )
     if out is not None:
         check_out(out)
     data = gather_fit_data(
@@ -58,6 +62,7 @@ def fit_sources(
         convention=settings.convention,
         flops=settings.flops,
         keep=settings.keep,
+        metric=settings.metric,
     )
     suite = fit_data(data, settings)
     if out is not None:
@@ -65,8 +70,8 @@ def fit_sources(
             return suite, save_suite(suite, out)
         except OSError as problem:
             raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
-    # a fit saved in a sweep is one of all its runs
-    chosen = table is not None and bool(table.where)
+    # a fit saved in a sweep is one of the losses of all its runs
+    chosen = settings.metric is not None or (table is not None and bool(table.where))
     if len(sources) != 1 or sources[0].is_file() or chosen:
         return suite, None
     try:

@@ -29,6 +29,7 @@ from scaling_law.fit.result import FitResult, finite_json
 from scaling_law.fit.solver.bootstrap import check_size
 from scaling_law.fit.solver.profile_likelihood import Profile, check_profiled, profile
 from scaling_law.fit.solver.solve import LOSSES, Objective
+from scaling_law.spec.run import OMIT_EMPTY
 from scaling_law.versions import FIT
 
 _STORED_SAMPLES = 400
@@ -50,6 +51,7 @@ class FitSettings:
     ``laws``: laws to fit besides the usual ones.
     ``intervals``: one of ``parametric.INTERVALS``.
     ``profiles``: parameters to profile, of Chinchilla's law and of the law to forecast with.
+    ``metric``: what is fitted in place of the validation loss; None for the loss.
     """
 
     convention: str = "matmul"
@@ -63,6 +65,7 @@ class FitSettings:
     laws: tuple[str, ...] = ()
     intervals: str = "percentile"
     profiles: tuple[str, ...] = ("E",)
+    metric: str | None = dataclasses.field(default=None, metadata=OMIT_EMPTY)
 
     def __post_init__(self) -> None:
         check_rules(self.keep)
@@ -165,7 +168,11 @@ def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None)
     """Fit every law that the records support. Raises ``FitError`` when none can be fitted."""
     settings = settings or FitSettings()
     data = from_records(
-        records, convention=settings.convention, flops=settings.flops, keep=settings.keep
+        records,
+        convention=settings.convention,
+        flops=settings.flops,
+        keep=settings.keep,
+        metric=settings.metric,
     )
     return fit_data(data, settings)
 

@@ -51,10 +51,17 @@ def _head(suite: FitSuite) -> list[str]:
         f" ({count_of(len(set(points.size)), 'size')}{unknown});"
         f" {count_of(len(points.dropped), 'run')} left out",
         f"range: {spans}",
-        f"params: {convention['params']}; FLOPs: {convention['flops']}; loss: nats per token,"
-        f" natural logarithm; intervals at {100 * suite.settings.level:g}%",
+        f"params: {convention['params']}; FLOPs: {convention['flops']}; {_fitted(suite)};"
+        f" intervals at {100 * suite.settings.level:g}%",
     ]
     return lines + [f"note: {note}" for note in suite.notes]
+
+
+def _fitted(suite: FitSuite) -> str:
+    """What the laws describe, with its unit."""
+    if suite.settings.metric is None:
+        return "loss: nats per token, natural logarithm"
+    return f"fitted in place of the loss: {suite.points.convention['loss']}"
 
 
 def _answer_lines(suite: FitSuite) -> list[str]:

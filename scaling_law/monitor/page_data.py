@@ -16,6 +16,7 @@ from scaling_law.run.sweep_state.text import (
     end_text,
     left_text,
     loss_text,
+    loss_unit_text,
     phase_text,
     speed_text,
     state_text,
@@ -23,8 +24,9 @@ from scaling_law.run.sweep_state.text import (
 from scaling_law.units import format_count, format_seconds
 
 MOST_ROWS, MOST_CURVES = 300, 400
+# "" is the unit of the losses.
 HEADINGS = (
-    "run", "state", "nats/token", "step", "LR phase", "tokens/s", "time left", "note",
+    "run", "state", "", "step", "LR phase", "tokens/s", "time left", "note",
 )  # fmt: skip
 # The states in the order in which the table lists them.
 _ORDER = ("started", "failed", "damaged", "diverged", "blocked", "stopped", "done",
@@ -59,7 +61,7 @@ class PageData:
                 "law": law_text(law),
                 "law_params": law_rows(law),
             },
-            "columns": list(HEADINGS),
+            "columns": [name or loss_unit_text(snapshot) for name in HEADINGS],
             "rows": [row(run) for run in rows[:MOST_ROWS]],
             "rows_left_out": max(len(rows) - MOST_ROWS, 0),
             "curves": [curve for run in drawn if (curve := self._curve(run))["points"]],

@@ -22,6 +22,7 @@ from scaling_law.run.sweep_state.text import (
     end_text,
     left_text,
     loss_text,
+    loss_unit_text,
     phase_text,
     speed_text,
     state_text,
@@ -76,7 +77,10 @@ def screen(snapshot: Snapshot, curve: Curve, host: Host | None, size: Size) -> R
     ended = snapshot.in_state("done", "stopped_early")
     ended.sort(key=lambda run: run.ended_at or "")
     if ended and room > 2:
-        parts += [Text(), _ended(ended[-min(_MOST_ENDED, room - 2) :], size)]
+        parts += [
+            Text(),
+            _ended(ended[-min(_MOST_ENDED, room - 2) :], size, loss_unit_text(snapshot)),
+        ]
     if warnings:
         parts += [Text(), *warnings]
     if host is not None and (load := host_text(host)):
@@ -168,10 +172,10 @@ def _cells(run: RunState, curve: Curve, size: Size) -> dict[str, str]:
     }
 
 
-def _ended(runs: Sequence[RunState], size: Size) -> Table:
+def _ended(runs: Sequence[RunState], size: Size, unit: str) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("last done", no_wrap=True, overflow="ellipsis", min_width=8)
-    table.add_column("nats/token", justify="right", no_wrap=True)
+    table.add_column(unit, justify="right", no_wrap=True)
     if size.width >= _MIDDLE:
         table.add_column("", no_wrap=True)
     for run in runs:

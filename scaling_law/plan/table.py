@@ -13,6 +13,7 @@ from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import kept_words
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.arms import Values, arm_name, arm_of
+from scaling_law.spec.chosen import chosen_parts
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.run import Model, TaskSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
@@ -123,6 +124,7 @@ def _totals(plan: Plan) -> list[str]:
         f" {plan.precision} ({plan.precision_reason})",
         *arm_lines(plan),
         _optim(plan),
+        *parts_words(plan),
         *early_stop_words(plan),
         f"compute: {plan.flops_total:.3g} FLOPs, against {plan.flops_if_from_scratch:.3g} with"
         f" each point trained from scratch: branching saves {plan.saving_frac:.0%}",
@@ -166,6 +168,19 @@ def _stacks(plan: Plan) -> list[str]:
         f"stacking: {stacks.total()} runs of one shape each as {len(stacks)} programs, at most"
         f" {largest} together (stacking: off trains each alone)"
     ]
+
+
+def parts_words(plan: Plan) -> list[str]:
+    """The parts that are not the default ones, on a line; none where all are."""
+    chosen = chosen_parts(run.spec for run in plan.runs)
+    if not chosen:
+        return []
+    # a run has every probe, and one part of any other kind
+    each = [
+        f"{word} {(', ' if word == 'probe' else ' or ').join(names)}"
+        for word, names in chosen.items()
+    ]
+    return [f"parts: {'; '.join(each)}"]
 
 
 def early_stop_words(plan: Plan) -> list[str]:

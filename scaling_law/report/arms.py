@@ -225,8 +225,10 @@ def _page(
         _losses(arms),
         _settings(arms),
         tables.runs(evidence),
+        tables.metrics(evidence),
         _left_out(evidence, arms),
         tables.cost(evidence),
+        tables.setup(evidence),
         tables.environment(evidence),
         tables.reproduce(evidence, _commands(sweep, arms)),
     ]
@@ -236,7 +238,7 @@ def _page(
         "as drawn."
     )
     title = f"Arms of the sweep “{evidence.name}”"
-    return page(title, lead, [s for s in sections if s.body], footer, theme, live)
+    return page(title, lead, [s for s in sections if s is not None and s.body], footer, theme, live)
 
 
 def _commands(sweep: SweepDir, arms: Arms) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scaling_law.files.layout import atomic_file, atomic_write
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import CurvePoint, RunRecord
 from scaling_law.fit.result import finite_json
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
@@ -71,24 +71,49 @@ def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
     """The rows of each table.
 
     ``runs``: every finished run, whether it is a point of the fit or why not. ``curves``: every
-    evaluation. ``fits``: a parameter a row, of every law and convention, with its interval where
-    it has one. ``predictions``: each joint law at each point under each convention.
+    evaluation. Both have a column for each metric, ``NAME (UNIT)``, or ``NAME`` without a unit.
+    ``fits``: a parameter a row, of every law and convention, with its interval where it has one.
+    ``predictions``: each joint law at each point under each convention.
     """
     reasons = dict(evidence.excluded)
     recipes = recipe_names([r.spec for r in evidence.records])
+    units = metric_units(evidence.records)
     return {
         "runs": [
-            _run(record, reasons, evidence) | {"recipe": recipe}
+            _run(record, reasons, evidence) | {"recipe": recipe} | _metrics(record.metrics, units)
             for record, recipe in zip(evidence.records, recipes, strict=True)
         ],
         "curves": [
-            {"run_id": run_id, **finite_json(point)}
+            {"run_id": run_id, **_point(point), **_metrics(point.metrics, units)}
             for run_id, points in evidence.curves.items()
             for point in points
         ],
         "fits": _fits(evidence),
         "predictions": _predictions(evidence),
     }
+
+
+def metric_units(records: Sequence[RunRecord]) -> dict[str, str]:
+    """The unit of each metric that the records have one for; several are joined by "or"."""
+    units: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, unit in record.metric_units.items():
+            units.setdefault(name, {})[unit] = None
+    return {name: " or ".join(own) for name, own in units.items()}
+
+
+def metric_label(name: str, units: Mapping[str, str]) -> str:
+    """``accuracy.val (fraction)``: a metric with its unit where it has one."""
+    return f"{name} ({units[name]})" if units.get(name) else name
+
+
+def _metrics(metrics: Mapping[str, float], units: Mapping[str, str]) -> Row:
+    return {metric_label(name, units): finite_json(value) for name, value in metrics.items()}
+
+
+def _point(point: CurvePoint) -> Row:
+    plain: Row = finite_json(point)
+    return {name: value for name, value in plain.items() if name != "metrics"}
 
 
 def _run(record: RunRecord, reasons: dict[str, str], evidence: Evidence) -> Row:

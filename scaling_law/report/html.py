@@ -27,6 +27,7 @@ from scaling_law.report.arms import gather_arms, write_arms
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
 from scaling_law.report.held_out import held_out_figure
+from scaling_law.report.metric_curves import metric_curves
 from scaling_law.report.page import Live, Section, choices, drawing, embedded, page, paragraph
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.units import format_count
@@ -131,8 +132,10 @@ def _page(
         findings.law(evidence),
         findings.checks(evidence),
         tables.runs(evidence),
+        tables.metrics(evidence),
         tables.exclusions(evidence),
         tables.cost(evidence),
+        tables.setup(evidence),
         tables.environment(evidence),
         tables.reproduce(evidence),
     ]
@@ -174,14 +177,21 @@ def _plots(evidence: Evidence) -> list[_Plot]:
         "loss.",
         make=lambda: curves.training_curves(evidence),
     )
+    metrics = _Plot(
+        name="metric_curves",
+        shows="Each metric against training tokens for every run",
+        caption="What was measured beside the loss along training, a line a run.",
+        make=lambda: metric_curves(evidence),
+        wide=True,
+    )
     fitted = evidence.fitted
     if fitted is None:
-        return [training]
+        return [training, metrics]
     against, residuals = _law_plots(fitted)[:3], _law_plots(fitted)[3:]
     optima = _optimum_plots(fitted, evidence.target_params)
     # the answer first, then in pairs, as the page sets them
     return [
-        optima[-1], *against, training, *residuals, *optima[:-1], _held_out_plot(fitted)
+        optima[-1], *against, training, metrics, *residuals, *optima[:-1], _held_out_plot(fitted)
     ]  # fmt: skip
 
 

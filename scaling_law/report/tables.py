@@ -10,7 +10,7 @@ from scaling_law.fit.suite import FitSettings
 from scaling_law.plan.plan import Plan
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
-from scaling_law.report.exports import NO_PARQUET, has_parquet
+from scaling_law.report.exports import NO_PARQUET, has_parquet, metric_label, metric_units
 from scaling_law.report.page import (
     Section,
     bullets,
@@ -22,6 +22,7 @@ from scaling_law.report.page import (
     text,
 )
 from scaling_law.report.style import power_of_ten
+from scaling_law.spec.chosen import chosen_parts
 from scaling_law.units import format_bytes, format_count, format_seconds, parse_count
 
 _RUNS_HEAD = (
@@ -42,9 +43,25 @@ def runs(evidence: Evidence) -> Section:
         "the run's own. s.e.: of the mean over held-out sequences. Law: what the forecasting law "
         "says of a run it was fitted to; residual: the measured loss over that − 1."
     )
-    return Section(
-        anchor="runs", heading="All runs", body=table(caption, _RUNS_HEAD, rows, (0, 4, 5))
-    )
+    unit = _distinct(r.loss_unit or "nats/token" for r in evidence.records)
+    head = [name.replace("nats/token", unit) for name in _RUNS_HEAD]
+    return Section(anchor="runs", heading="All runs", body=table(caption, head, rows, (0, 4, 5)))
+
+
+def metrics(evidence: Evidence) -> Section | None:
+    """What was measured beside the loss at the end of each run; None where nothing was."""
+    records = [r for r in evidence.records if r.metrics]
+    if not records:
+        return None
+    units = metric_units(records)
+    names = list(dict.fromkeys(name for record in records for name in record.metrics))
+    rows = [
+        (record.run_id, *(_number(record.metrics.get(name), ".6g") for name in names))
+        for record in records
+    ]
+    head = ("run", *(metric_label(name, units) for name in names))
+    caption = "What was measured beside the loss, at the end of each run"
+    return Section(anchor="metrics", heading="Metrics", body=table(caption, head, rows, 1))
 
 
 def _expected(evidence: Evidence) -> dict[str, float]:
@@ -164,6 +181,20 @@ def _planned(plan: Plan | None) -> tuple[str, ...]:
         f"{100 * plan.saving_frac:.1f}%",
         format_seconds(sum(run.seconds for run in plan.runs)),
     )
+
+
+def setup(evidence: Evidence) -> Section | None:
+    """The parts of the runs that are not the default ones; None where all are."""
+    rows = [
+        (word, "\n".join(names))
+        for word, names in chosen_parts(r.spec for r in evidence.records).items()
+    ]
+    if not rows:
+        return None
+    body = table(
+        "Parts that are not the default ones, with their settings", ("kind", "part"), rows, 2
+    )
+    return Section(anchor="parts", heading="Parts of the runs", body=body)
 
 
 def environment(evidence: Evidence) -> Section:

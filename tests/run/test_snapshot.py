@@ -10,12 +10,13 @@ import pytest
 from scaling_law.errors import PlanError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import write_record
+from scaling_law.files.record import read_curve, read_record, write_curve, write_record
 from scaling_law.plan.packing import Task, makespan_seconds
 from scaling_law.plan.plan import make_plan
 from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, SweepReader
+from scaling_law.run.sweep_state.text import end_text, format_status, loss_unit_text
 from tests.fakes import cpu_profile, record_of, small_config
 from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
 from tests.run.test_runner import FakeExecutor
@@ -184,3 +185,29 @@ def test_the_runner_keeps_the_dashboard_current(tmp_path):
     late = json.loads(sweep.dashboard.read_text())
     assert sum(early["counts"].values()) == len(plan.runs)
     assert late["counts"] == {"done": len(plan.runs)} and late["phase"] == "over"
+
+
+def test_a_run_at_work_shows_its_newest_metrics(tmp_path):
+    sweep, plan = half_way(tmp_path / "s")
+    working = sweep.run(trunk_after(plan, DONE).run_id)
+    points = read_curve(working)
+    measured = dataclasses.replace(points[-2], metrics={"accuracy.val": 0.25})
+    write_curve(working, [*points[:-2], measured, points[-1]])
+    with at_work(sweep):
+        snapshot = SweepReader(sweep).read()
+    (run,) = snapshot.in_state("started")
+    assert run.metrics == {"accuracy.val": 0.25}
+    assert "accuracy.val 0.25" in format_status(snapshot.to_json())
+    assert all(run.metrics is None for run in snapshot.in_state("done"))
+
+
+def test_a_loss_has_the_unit_of_its_record(tmp_path):
+    sweep, plan = half_way(tmp_path / "s")
+    run_dir = sweep.run(plan.runs[0].run_id)
+    write_record(run_dir, dataclasses.replace(read_record(run_dir.record), loss_unit="squares"))
+    snapshot = SweepReader(sweep).read()
+    (run,) = (run for run in snapshot.runs if run.run_id == plan.runs[0].run_id)
+    assert run.loss_unit == "squares" and " squares" in end_text(run)
+    assert " squares" in format_status(snapshot.to_json())
+    assert loss_unit_text(snapshot) == "loss"
+    assert loss_unit_text(dataclasses.replace(snapshot, runs=(run,))) == "squares"

@@ -48,21 +48,27 @@ def from_records(
     keep: Collection[str] = (),
     origin: str = "records",
     folders: Mapping[str, str] | None = None,
+    metric: str | None = None,
 ) -> FitData:
     """The data of annealed runs of one tokenizer and, unless ``keep`` has ``recipes``, one recipe.
 
-    ``folders`` is each run's, by run id, for messages. Raises ``FitError`` when none can be
-    fitted.
+    ``folders`` is each run's, by run id, for messages. ``metric`` is fitted in place of the
+    validation loss. Raises ``FitError`` when none can be fitted, ``ConfigError`` for a metric that
+    no run has.
     """
     _refuse_mixtures(records)
-    whole = points_from_records(records, convention=convention, flops=flops, keep=keep)
+    whole = points_from_records(
+        records, convention=convention, flops=flops, keep=keep, metric=metric
+    )
     if "recipes" not in keep:
         _refuse_recipes(whole, folders, varying_keys(arms_of([r.spec for r in records])))
     points = screen(whole, keep=keep)
     counted = {convention: points}
     for other in CONVENTIONS:
         if other != convention:
-            again = points_from_records(records, convention=other, flops=flops, keep=keep)
+            again = points_from_records(
+                records, convention=other, flops=flops, keep=keep, metric=metric
+            )
             counted[other] = _same_runs(again, points)
     return FitData(
         points=points,
@@ -96,6 +102,7 @@ def gather_fit_data(
     convention: str = "matmul",
     flops: str = "exact",
     keep: Collection[str] = (),
+    metric: str | None = None,
 ) -> FitData:
     """The data of one table, or of one or several sweeps; the runs that ``table.where`` selects.
 
@@ -109,7 +116,13 @@ def gather_fit_data(
         records, folders = gather(sources)
         chosen = chosen_records(records, table.where, origin) if table is not None else records
         data = from_records(
-            chosen, convention=convention, flops=flops, keep=keep, origin=origin, folders=folders
+            chosen,
+            convention=convention,
+            flops=flops,
+            keep=keep,
+            origin=origin,
+            folders=folders,
+            metric=metric,
         )
         if table is not None and len(chosen) < len(records):
             note = f"{len(chosen)} of {len(records)} runs chosen by {', '.join(table.where)}"
@@ -117,6 +130,11 @@ def gather_fit_data(
             points = dataclasses.replace(points, notes=(note, *points.notes))
             data = dataclasses.replace(data, points=points)
         return data
+    if metric is not None:
+        raise ConfigError(
+            f"--metric {metric}: is for sweeps; of a table choose the column with --columns"
+            " loss=COLUMN"
+        )
     if len(sources) > 1:
         raise ConfigError(f"{tables[0]}: a table is fitted alone; give one table, or folders")
     points = read_table(tables[0], table, keep=keep, convention=convention)

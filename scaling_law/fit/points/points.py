@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import RunRecord
+from scaling_law.fit.points.metric import measured_by, metric_words
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import listed_recipes, recipe_names
 from scaling_law.units import format_count
@@ -118,8 +119,11 @@ def points_from_records(
     convention: str = "matmul",
     flops: str = "exact",
     keep: Collection[str] = (),
+    metric: str | None = None,
 ) -> FitPoints:
     """The annealed endpoints of ``records``, with parameters and FLOPs counted as asked.
+
+    ``metric`` takes the place of the validation loss; None keeps the loss.
 
     ``dropped`` lists diverged runs, runs without a usable loss, second copies of a run, and, unless
     ``keep`` names their rule: runs that never annealed (``not_annealed``), runs that stopped early
@@ -131,7 +135,12 @@ def points_from_records(
             f"convention {convention!r} with FLOPs {flops!r}: expected one of "
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
-    kept, dropped = _usable(records, keep)
+    loss = "nats per token"
+    if metric is not None:
+        records = list(records)
+        loss = metric_words(records, metric)
+        records = measured_by(records, metric)
+    kept, dropped = _usable(records, keep, metric)
     differing = recipe_names([r.spec for r in kept])
     params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
     tokens = np.array([r.tokens for r in kept], dtype=np.float64)
@@ -147,7 +156,7 @@ def points_from_records(
         cluster=tuple(_trunks(kept, differing)),
         size=tuple(dict(r.spec.tags).get("size", format_count(r.params_total)) for r in kept),
         seed=tuple(r.spec.seed for r in kept),
-        convention={"params": convention, "flops": flops, "loss": "nats per token"},
+        convention={"params": convention, "flops": flops, "loss": loss},
         batch_tokens=np.array([r.spec.batch_tokens for r in kept], dtype=np.float64),
         recipe=tuple(differing),
         annealed="not_annealed" not in keep,
@@ -157,7 +166,7 @@ def points_from_records(
 
 
 def _usable(
-    records: Iterable[RunRecord], keep: Collection[str]
+    records: Iterable[RunRecord], keep: Collection[str], metric: str | None
 ) -> tuple[list[RunRecord], list[tuple[str, str]]]:
     """The records that are points, in order of size, and (run_id, reason) of the others."""
     kept: list[RunRecord] = []
@@ -167,7 +176,7 @@ def _usable(
         # a second copy is not a second measurement: it would narrow every interval
         copied = "listed more than once: counted once" if record.run_id in seen else ""
         seen.add(record.run_id)
-        reason = copied or _why_not(record, keep)
+        reason = copied or _why_not(record, keep, metric)
         if reason:
             dropped.append((record.run_id, reason))
         else:
@@ -193,10 +202,12 @@ def _as_predicted(record: RunRecord) -> RunRecord:
     )
 
 
-def _why_not(record: RunRecord, keep: Collection[str]) -> str:
+def _why_not(record: RunRecord, keep: Collection[str], metric: str | None) -> str:
     """Why a record is not a point of a law; "" when it is one."""
     if record.status == "diverged":
         return f"diverged: {record.message or 'non-finite loss or gradient'}"
+    if record.status == "stopped_early" and metric is not None:
+        return f"stopped_early: only its loss is predicted, not {metric}"
     if record.status == "stopped_early":
         return "" if "stopped_early" in keep else f"stopped_early: {record.message}"
     grown = record.spec.growth
@@ -210,7 +221,11 @@ def _why_not(record: RunRecord, keep: Collection[str]) -> str:
         return "not_annealed: its learning rate never decays"
     loss = record.val_loss_nats
     if loss is None or not (math.isfinite(loss) and loss > 0):
-        return f"loss is {loss}, expected above 0 nats and finite"
+        if metric is None:
+            return f"loss is {loss}, expected above 0 nats and finite"
+        if loss is None:
+            return f"{metric} was not measured"
+        return f"{metric} is {loss}, expected above 0 and finite"
     return ""
 
 

@@ -45,7 +45,7 @@ def describe_end(record: RunRecord) -> str:
     if record.status == "stopped_early":
         return f"{spec.label}: STOPPED EARLY ({record.message}); left out of fits by default"
     assert record.val_loss_nats is not None
-    loss = f"{record.val_loss_nats:.4f} nats/token"
+    loss = f"{record.val_loss_nats:.4f} {record.loss_unit or 'nats/token'}"
     if record.val_bits_per_byte is not None:
         loss += f" ({record.val_bits_per_byte:.3f} bits/byte)"
     if record.kind == "trunk":

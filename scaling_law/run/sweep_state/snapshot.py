@@ -65,6 +65,9 @@ class RunState:
     last_train_loss_nats: float | None = None  # newest of the curve, while it runs
     tokens_per_second: float | None = None  # while it runs
     seconds_left: float | None = None  # by its own speed, while it runs
+    # newest of the curve while it runs, by the names of ``RunRecord.metrics``; None: none
+    metrics: dict[str, float] | None = None
+    loss_unit: str | None = None  # of the losses above; None for nats per token
     arm: str = ""  # the values of the axes; "" in a sweep without axes
     error: str | None = None  # why it failed, diverged or is blocked
     ended_at: str | None = None  # UTC, ISO 8601
@@ -289,6 +292,9 @@ class SweepReader:
             tokens_per_second=beat.tokens_per_second,
             last_val_loss_nats=points[-1].val_loss_nats if points else None,
             last_train_loss_nats=points[-1].train_loss_nats if points else None,
+            metrics=next((dict(p.metrics) for p in reversed(points) if p.metrics), None),
+            # the objective's file, which may be a user's own, is not executed here
+            loss_unit=f"(objective {spec.objective.name})" if spec.objective else None,
         )
 
     def _end(self, one: _Constant, mark: Mark) -> RunState:
@@ -302,6 +308,7 @@ class SweepReader:
                 step=record.tokens // one.run.spec.batch_tokens,
                 val_loss_nats=record.val_loss_nats,
                 predicted_loss_nats=record.metrics.get("predicted_loss_nats"),
+                loss_unit=one_line(record.loss_unit) if record.loss_unit else None,
                 error=one_line(record.message) if record.status == "diverged" else None,
                 ended_at=one_line(record.finished_at),
             )

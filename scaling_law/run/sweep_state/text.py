@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scaling_law.errors import one_line
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 from scaling_law.spec.arms import by_options, short_names, varying_keys
 from scaling_law.units import format_count, format_seconds
@@ -84,11 +85,22 @@ def loss_text(run: RunState) -> str:
     return "" if loss is None else f"{loss:.4f}"
 
 
+def unit_text(loss_unit: str | None) -> str:
+    """The unit of a loss as it stands behind the number."""
+    return "nats/token" if loss_unit is None else loss_unit
+
+
+def loss_unit_text(snapshot: Snapshot) -> str:
+    """The head of a column of losses: their unit, or ``loss`` where runs have several."""
+    units = {unit_text(run.loss_unit) for run in snapshot.runs}
+    return units.pop() if len(units) == 1 else "loss"
+
+
 def end_text(run: RunState) -> str:
     """How a run ended, in one line."""
     if run.state in ("done", "stopped_early"):
         kind = ", not annealed" if run.kind == "trunk" else ""
-        return f"{state_text(run.state)}, {loss_text(run)} nats/token{kind}"
+        return f"{state_text(run.state)}, {loss_text(run)} {unit_text(run.loss_unit)}{kind}"
     return f"{state_text(run.state)}: {run.error or 'no reason given'}"
 
 
@@ -106,7 +118,7 @@ def news_line(snapshot: Snapshot) -> str:
     runs = snapshot.in_state("started")
     named = [
         f"{run.label} step {run.step}/{run.total_steps}, "
-        + (f"loss {loss} nats/token" if (loss := loss_text(run)) else "no loss yet")
+        + (f"loss {loss} {unit_text(run.loss_unit)}" if (loss := loss_text(run)) else "no loss yet")
         for run in runs[:_MOST_NAMED]
     ]
     if len(runs) > _MOST_NAMED:
@@ -143,7 +155,9 @@ def format_status(status: dict[str, Any]) -> str:
             ("last_val_loss_nats", " so far"),
         ):
             if run[name] is not None:
-                line += f"  {run[name]:.4f} nats/token{kind}"
+                line += f"  {run[name]:.4f} {unit_text(run['loss_unit'])}{kind}"
+        for name, value in (run["metrics"] or {}).items():
+            line += f"  {one_line(name)} {value:.4g}"
         if run["tokens_per_second"] is not None:
             line += f"  {run['lr_phase']}  {format_count(run['tokens_per_second'])} tok/s"
         lines.append(line + (f"  {run['error']}" if run["error"] else ""))
