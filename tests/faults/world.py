@@ -31,7 +31,14 @@ stacking: off
 {more}
 """
 # what the clock and the machine may change in a record
-_CLOCK = ("seconds", "tokens_per_second", "peak_memory_bytes", "finished_at", "git_commit")
+_CLOCK = (
+    "seconds",
+    "tokens_per_second",
+    "peak_memory_bytes",
+    "finished_at",
+    "git_commit",
+    "environment",
+)
 
 
 def write_text(folder: Path) -> Path:
