@@ -54,7 +54,7 @@ def answer(evidence: Evidence) -> Section:
     prediction = fitted.forecast.prediction
     if prediction.refused:
         body += note(sentence(prediction.refused))
-    body += "<h3>Why no more and no less</h3>\n"
+    body += "<h3>Why the interval is this wide</h3>\n"
     body += bullets([sentence(warning) for warning in prediction.warnings])
     body += _comparison(prediction, fitted.forecast.rows)
     body += "<details><summary>As slaw extrapolate tells it</summary>"
