@@ -77,14 +77,14 @@ def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(
     victim = hurt.dir.run(stack[1])
     then: dict[str, bytes] = {}
     asked: list[int] = []
-    holder = contextlib.ExitStack()
+    another_worker = contextlib.ExitStack()
 
     def take_it() -> bool:
         asked.append(1)
         if len(asked) == 20:  # each member asks after each step
             seen = read_lease(victim.lease)
             assert seen is not None and remove_lease(victim.lease, seen.token)
-            holder.enter_context(Leases()).take(victim.lease)
+            another_worker.enter_context(Leases()).take(victim.lease)
             then.update(_files(victim))
         return False
 
@@ -97,7 +97,7 @@ def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(
             assert _files(victim) == then
             assert "stopped without writing" in victim.log.read_text()
             assert all(hurt.dir.run(i).record.is_file() == (i != stack[1]) for i in stack)
-            holder.close()
+            another_worker.close()
             return object()
 
         def state(self, handle):
@@ -111,7 +111,7 @@ def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(
 @pytest.mark.usefixtures("cache")
 def test_a_worker_that_slept_before_it_began_leaves_the_run_to_the_next(tmp_path, monkeypatch):
     hurt = begin_sweep(tmp_path / "hurt", write_text(tmp_path / "text"))
-    holder = contextlib.ExitStack()
+    another_worker = contextlib.ExitStack()
     listed = temporary_files
 
     def asleep(run_dir: RunDir) -> list[Path]:
@@ -119,13 +119,13 @@ def test_a_worker_that_slept_before_it_began_leaves_the_run_to_the_next(tmp_path
         monkeypatch.setattr(worker, "temporary_files", listed)
         holder = read_lease(run_dir.lease)
         assert holder is not None and remove_lease(run_dir.lease, holder.token)
-        holder.enter_context(Leases()).take(run_dir.lease)
+        another_worker.enter_context(Leases()).take(run_dir.lease)
         (run_dir.path / ".curve.jsonl.theirs.tmp").touch()
         return listed(run_dir)
 
     monkeypatch.setattr(worker, "temporary_files", asleep)
     hurt.trunk.path.mkdir(parents=True)
-    with holder:
+    with another_worker:
         assert worker.work_on([hurt.trunk], lambda: False) == [hurt.trunk]
     left = {path.name for path in hurt.trunk.path.iterdir()}
     assert left == {".curve.jsonl.theirs.tmp"}, "nothing was written, nothing removed"
