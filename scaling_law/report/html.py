@@ -200,8 +200,8 @@ def _held_out_plot(fitted: Fitted) -> _Plot:
         name="held_out",
         shows="Errors of predictions for runs held out of the fit",
         caption="Left: each size predicted from all others. Right: rollouts, expensive or large "
-        "runs predicted from the cheaper or smaller ones, by how far in FLOPs they lie beyond those. "
-        "The numbers are under Checks.",
+        "runs predicted from the cheaper or smaller ones, by how far in FLOPs they lie beyond "
+        "those. The numbers are under Checks.",
         make=lambda: held_out_figure(fitted),
         wide=True,
     )
