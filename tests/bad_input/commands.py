@@ -286,7 +286,7 @@ _UNSUPPORTED: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("allocate-one-variable", ("allocate", "--law", "kaplan2020_c", "--flops", "1e20"), "law kaplan2020_c is not one of params and tokens: it has no best split; take another with --law"),
     ("allocate-no-memory", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--memory", "1kB"), "1 kB hold no model to train: give more memory"),
     ("allocate-few-tokens", ("allocate", "--law", "besiroglu2024", "--target-loss", "2", "--unique-tokens", "1M"), "with 1M different tokens"),
-    ("allocate-served-dear", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--tokens-served", "1e30"), "do not pay for any model that then serves 1e+30 tokens"),
+    ("allocate-served-expensive", ("allocate", "--law", "besiroglu2024", "--flops", "1e20", "--tokens-served", "1e30"), "do not pay for any model that then serves 1e+30 tokens"),
     ("more-loss-out-of-reach", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1.8172000001"), "a loss of 1.8172000001 nats is out of reach at any flops: at best 1.81720005"),
     ("retrodict-out-of-reach", ("retrodict", "--law", "besiroglu2024", "--target-loss", "1"), "1 nats per token are out of reach (besiroglu2024: a loss of 1 nats is at or below the irreducible loss E = 1.8172: no compute reaches it under law besiroglu2024)"),
     ("more-served-out-of-reach", ("extrapolate", "--law", "besiroglu2024", "--target-loss", "1.5", "--tokens-served", "1e13"), "no model reaches 1.5 nats: the lowest loss the law gives is 1.8172 nats (at 1e+60 FLOPs)"),

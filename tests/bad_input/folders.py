@@ -193,7 +193,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("record-no-spec", FIT, _record(spec=...), "record.json: not a run record (KeyError('spec')); delete it to retrain"),
     ("record-extra-key", FIT, _record(colour="red"), "record.json: not a run record (unknown key 'colour'); delete it to retrain"),
     ("record-status", FIT, _record(status="fine"), "record.json: not a run record (status 'fine', expected done or diverged or stopped_early); delete it to retrain"),
-    ("record-foretold", FIT, _record(status="stopped_early", val_loss_nats=None), "record.json: not a run record (metrics.predicted_loss_nats is nan, expected above 0); delete it to retrain"),
+    ("record-predicted", FIT, _record(status="stopped_early", val_loss_nats=None), "record.json: not a run record (metrics.predicted_loss_nats is nan, expected above 0); delete it to retrain"),
     ("record-kind", FIT, _record(kind="twig"), "record.json: not a run record (kind 'twig', expected single or trunk or branch); delete it to retrain"),
     ("record-loss-is-text", FIT, _record(val_loss_nats="low"), "record.json: not a run record (val_loss_nats is 'low', expected a number or null); delete it to retrain"),
     ("record-loss-is-a-list", FIT, _record(val_loss_nats=[3]), "record.json: not a run record (val_loss_nats is [3], expected a number or null); delete it to retrain"),

@@ -38,7 +38,7 @@ from tests.fakes import cpu_profile
 from tests.faults.world import CONFIG, begin_sweep, results, write_text
 
 NOBODY = 65534
-root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount, or to become somebody else")
+root = pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount, or to become another user")
 
 
 @pytest.fixture(scope="module")
