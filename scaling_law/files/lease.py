@@ -12,7 +12,9 @@ agree without file system locks, which network mounts may lack:
   ``stale_seconds`` on the clock of the process that watches. No two machines' clocks are compared.
 - To take a stale lease, a process renames it and reads what it renamed. A token other than the one
   it judged means that another process was faster: it links the lease back or, if there is a new
-  one already, that holder notices that it has lost its lease.
+  one already, that holder notices that it has lost its lease. Where the folder can be locked
+  (``flock``), it is locked from the last look at the token to the rename, so that this cannot
+  happen between processes of one machine; a lock that cannot be had in time is done without.
 - The holder calls ``check`` after opening a file to write, or before the rename that makes a file
   count. The taker first takes the lease, then removes temporary files and replaces files that are
   appended to. So a holder that was only slow, and wakes at any point, writes nothing that counts.
@@ -23,13 +25,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import fcntl
 import json
 import os
 import secrets
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -259,10 +262,15 @@ def _write_new(path: Path, content: bytes) -> int:
 def remove_lease(path: Path, token: str) -> bool:
     """Remove the lease ``token`` from ``path``; any other lease stays, or is put back."""
     aside = layout.temporary_sibling(path)
-    try:
-        path.rename(aside)
-    except FileNotFoundError:
-        return False
+    with _locked(path.parent) as locked:
+        if locked:
+            holder = read_lease(path)
+            if holder is None or holder.token != token:
+                return False
+        try:
+            path.rename(aside)
+        except FileNotFoundError:
+            return False
     holder = read_lease(aside)
     mistaken = holder is not None and holder.token != token
     if mistaken:
@@ -270,6 +278,35 @@ def remove_lease(path: Path, token: str) -> bool:
             os.link(aside, path)
     aside.unlink(missing_ok=True)
     return not mistaken
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Lock ``folder`` among the processes of this machine; says whether it is locked.
+
+    Not every file system can lock, and a stopped process may hold the lock: after a while the
+    answer is False. The lock ends with the process.
+    """
+    try:
+        file = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        yield any(_lock_now_or_wait(file) for _ in range(_TRIES))
+    finally:
+        os.close(file)
+
+
+def _lock_now_or_wait(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(_RETRY_SECONDS)
+        return False
+    except OSError:
+        return False
+    return True
 
 
 def clear_leftovers(lease: Lease, temporary: Iterable[Path] = ()) -> None:

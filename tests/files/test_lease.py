@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -236,6 +238,39 @@ def test_a_lease_that_says_nothing_is_stale_by_its_silence_alone(path, what):
 # two takers of one stale lease: the second judged it before the first replaced it
 
 
+@pytest.fixture
+def no_locks(monkeypatch):
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0001)
+
+    def refuse(file, how):
+        raise OSError(errno.EBADF, "locks are not for this file")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+
+def test_the_slower_of_two_takers_moves_nothing_where_folders_can_be_locked(path, monkeypatch):
+    foreign(path, "stale")
+    with Leases() as leases:
+        assert remove_lease(path, "stale")
+        mine = leases.take(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", lambda *_: pytest.fail("moved a live lease"))
+            assert not remove_lease(path, "stale")
+        mine.check()
+
+
+def test_a_stopped_process_that_holds_the_lock_delays_nobody_for_long(path, monkeypatch):
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0001)
+    foreign(path, "stale")
+    other = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    try:
+        assert remove_lease(path, "stale")
+    finally:
+        os.close(other)
+
+
+@pytest.mark.usefixtures("no_locks")
 def test_the_slower_of_two_takers_puts_back_the_live_lease_it_took(path):
     foreign(path, "stale")
     with Leases() as leases:
@@ -249,6 +284,7 @@ def test_the_slower_of_two_takers_puts_back_the_live_lease_it_took(path):
         assert [p.name for p in path.parent.iterdir()] == ["claim"]
 
 
+@pytest.mark.usefixtures("no_locks")
 def test_a_third_in_the_moment_it_is_gone_wins_and_the_holder_finds_out(path, monkeypatch):
     foreign(path, "stale")
     with Leases() as leases, Leases() as others:
