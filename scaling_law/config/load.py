@@ -22,6 +22,7 @@ from scaling_law.config.schema import (
     DEVICE_KINDS,
     TEXT_N_CTX,
     DataSection,
+    GridEntry,
     ShapeKeys,
     SweepFile,
     TaskSection,
@@ -339,9 +340,9 @@ def _read(
     """The config of a document and its arms. Raises ``ConfigError`` with every problem."""
     problems: dict[str, None] = {}
 
-    def read(one: Document) -> SweepConfig | None:
+    def read(one: Document, sizes_known: bool = True) -> SweepConfig | None:
         try:
-            sections, choices = _validated(one, folders, corpus_problem)
+            sections, choices = _validated(one, folders, corpus_problem, sizes_known)
         except ConfigError as refused:
             problems.update(dict.fromkeys(refused.lines))
             return None
@@ -352,7 +353,8 @@ def _read(
     except ConfigError as refused:
         problems.update(dict.fromkeys(refused.lines))
         crossed = axes.Crossed(document=axes.without_axes(document))
-    config = read(crossed.document)
+    # an axis may vary the architecture of an entry, by which its sizes are read
+    config = read(crossed.document, sizes_known=not crossed.combinations)
     configs = [read(combination.document) for combination in crossed.combinations]
     arms = [
         (combination, arm)
@@ -361,7 +363,20 @@ def _read(
     ]
     if problems or config is None:
         raise ConfigError(*problems)
-    return dataclasses.replace(config, crossed=_arms(document, arms))
+    return dataclasses.replace(
+        config, grid=_whole_grid(config.grid, arms), crossed=_arms(document, arms)
+    )
+
+
+def _whole_grid(
+    grid: Sequence[GridEntry], read: Sequence[tuple[axes.Combination, SweepConfig]]
+) -> tuple[GridEntry, ...]:
+    """The grid with the sizes of each entry as the first arm that trains it has them."""
+    whole = list(grid)
+    for combination, config in reversed(read):
+        for number, entry in zip(combination.entries, config.grid, strict=True):
+            whole[number] = dataclasses.replace(entry, axes=grid[number].axes)
+    return tuple(whole)
 
 
 def _arms(
@@ -386,40 +401,49 @@ def _arms(
         raise ConfigError(*problems)
     arms = []
     for same in alike.values():
-        entries = sorted({number for combination, _ in same for number in combination.entries})
         chosen = {axis.key: value for combination, _ in same for axis, value in combination.chosen}
-        config = same[0][1]
+        config = _joined(same)
         values = tuple((key, axes.text_of(key, chosen, _written(config))) for key in keys)
-        arms.append(Arm(values=values, config=_cut(config, entries)))
+        arms.append(Arm(values=values, config=config))
     return tuple(arms)
 
 
-def _cut(config: SweepConfig, entries: Sequence[int]) -> SweepConfig:
-    """The config with these entries of its grid."""
-    if len(entries) in (0, len(config.grid)):
-        return config
-    places = {number: place for place, number in enumerate(entries)}
-    marks: dict[Path_, Mark] = {}
-    for path, mark in config.marks.items():
-        if path[:1] != ("grid",) or len(path) < 2:
-            marks[path] = mark
-        elif path[1] in places:
-            marks["grid", places[int(path[1])], *path[2:]] = mark
-    grid = tuple(config.grid[number] for number in entries)
-    return dataclasses.replace(config, grid=grid, marks=marks)
+def _joined(same: Sequence[tuple[axes.Combination, SweepConfig]]) -> SweepConfig:
+    """The config of combinations that are one arm, with the grid entries of all of them."""
+    first = same[0][1]
+    if len(same) == 1:
+        return first
+    entries = sorted(
+        (
+            (number, place, config)
+            for combination, config in same
+            for place, number in enumerate(combination.entries)
+        ),
+        key=lambda entry: entry[0],
+    )
+    marks = {path: mark for path, mark in first.marks.items() if path[:1] != ("grid",)}
+    for position, (_, place, config) in enumerate(entries):
+        marks.update(axes.entry_marks(config.marks, place, position))
+    grid = tuple(config.grid[place] for _, place, config in entries)
+    return dataclasses.replace(first, grid=grid, marks=marks)
 
 
 def _validated(
     document: Document,
     folders: Sequence[Path],
     corpus_problem: Callable[[str], str] | None = None,
+    sizes_known: bool = True,
 ) -> tuple[dict[str, Any], Choices]:
-    """The sections of a config, by name, and its parts. Raises ``ConfigError``."""
+    """The sections of a config, by name, and its parts. Raises ``ConfigError``.
+
+    Without ``sizes_known`` sizes stay as they are written, because an axis may choose the
+    architecture that reads them.
+    """
     composed = compose.compose(document.data, folders)
     errors, sections = list(composed.errors), {}
     try:
         (architecture,) = composed.known.get("architecture", (None,))
-        file = validate(composed.rest, architecture)
+        file = validate(composed.rest, architecture if sizes_known else None)
         sections = {f.name: getattr(file, f.name) for f in dataclasses.fields(SweepFile)}
         if isinstance(file.data, DataSection) and file.model.n_ctx is None:
             sections["model"] = dataclasses.replace(file.model, n_ctx=TEXT_N_CTX)
