@@ -124,6 +124,16 @@ class SweepConfig(SweepFile):
         return _task_sizes(self.choices)
 
     @property
+    def solves(self) -> str:
+        """The family of losses that the architecture minimises in closed form; "": it trains."""
+        return str(self.choice("architecture").part.solves)
+
+    @property
+    def shares_trunk(self) -> bool:
+        """Whether the horizons of a size branch from one trunk."""
+        return not self.solves and bool(self.choice("schedule").part.shares_trunk)
+
+    @property
     def vocab_size(self) -> int:
         """Ids that a model reads and predicts: the tokenizer's, or the task's."""
         if isinstance(self.data, DataSection):

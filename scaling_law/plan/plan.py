@@ -369,9 +369,12 @@ class _Planner:
         train_tokens: int | None,
     ) -> None:
         self.arm, self.config = arm.values, arm.config
-        asked = arm.config.precision
+        asked, self.device_kind = arm.config.precision, profile.kind
         self.precision = profile.precision if asked == "auto" else asked
         self.precision_reason = profile.precision_reason if asked == "auto" else "asked for"
+        if arm.config.solves:
+            self.precision, self.device_kind = "fp32", "cpu"
+            self.precision_reason = "solved in closed form, in float64 on the CPU"
         self.profile = profile.at(self.precision)
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
@@ -382,8 +385,7 @@ class _Planner:
 
     def size_plans(self) -> list[SizePlan]:
         """Return the grid's size plans, parents first. Raises ``PlanError``."""
-        shares_trunk = self.config.choice("schedule").part.shares_trunk
-        return linked(expand(self.config, self.train_tokens), shares_trunk)
+        return linked(expand(self.config, self.train_tokens), self.config.shares_trunk)
 
     def label(self, size_plan: SizePlan, horizon: Horizon | None) -> str:
         """Return a run's label, unique within a sweep.
@@ -425,8 +427,7 @@ class _Planner:
         # a branch has a quarter of the curve's points, as in train.loop
         points = self.eval.curve_points // (4 if start else 1)
         scored = self.eval.val_tokens + points * self.eval.curve_tokens
-        # a forward pass is a third of a training step
-        return RUN_START_SECONDS + training + self.profile.seconds(size_plan.model, scored) / 3
+        return RUN_START_SECONDS + training + self.profile.forward_seconds(size_plan.model, scored)
 
     def tasks(self, size_plan: SizePlan, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
         """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""
@@ -450,8 +451,7 @@ class _Planner:
 
         () where there is no trunk.
         """
-        shares_trunk = self.config.choice("schedule").part.shares_trunk
-        if not shares_trunk or len(horizons) + len(size_plan.grow_steps) < 2:
+        if not self.config.shares_trunk or len(horizons) + len(size_plan.grow_steps) < 2:
             return size_plan.grow_steps
         return tuple(sorted({*(h.branch_step for h in horizons), *size_plan.grow_steps}))
 
@@ -482,13 +482,13 @@ class _Planner:
             tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(self.arm)),
             early_stop=early_stop,
             growth=growth,
-            spikes=self.config.spike_spec(),
+            spikes=None if self.config.solves else self.config.spike_spec(),
             start_from=size_plan.start_from,
             objective=self.objective,
             probes=self.probes,
         )
         resources = Resources(
-            device=self.profile.kind,
+            device=self.device_kind,
             micro_seqs=fit.micro_seqs,
             gradient_checkpointing=fit.gradient_checkpointing,
             save_steps=save_steps,

@@ -71,13 +71,32 @@ def params_if_known(model: Model) -> ParamCounts | None:
 
 @lru_cache(maxsize=4096)
 def flops_per_token(model: Model) -> float:
-    """Exact training FLOPs per token, forward and backward; a whole number for a GPT."""
+    """Exact training FLOPs per token, forward and backward; a whole number for a GPT.
+
+    Of an architecture that is solved in closed form, three forward passes (``train_flops`` counts
+    solving).
+    """
     return _part(model).flops_per_token(model)
 
 
 def train_flops(model: Model, tokens: float) -> float:
     """Exact training FLOPs for ``tokens`` tokens; evaluation is not counted."""
+    solve_flops = _part(model).solve_flops
+    if solve_flops is not None:
+        return solve_flops(model, tokens / model.n_ctx)
     return flops_per_token(model) * tokens
+
+
+def tokens_for(model: Model, flops: float) -> float:
+    """Return the tokens that exact training FLOPs pay for: the inverse of ``train_flops``."""
+    if _part(model).solve_flops is None:
+        return flops / flops_per_token(model)
+    low, high = 0.0, 1.0
+    while train_flops(model, high) < flops:
+        low, high = high, 2 * high
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if train_flops(model, middle) < flops else (low, middle)
+    return high
 
 
 def flops_6nd(params: float, tokens: float) -> float:

@@ -197,6 +197,8 @@ class OtherModel(_Part):
     ``vocab_size``: tokens of the vocabulary; 0 where examples have none.
     ``n_ctx``: tokens of an example, 1 where it is not a sequence.
     ``parametrisation``: the part, None for ``standard``.
+    ``features``: numbers of an example's inputs, 0 where they are ids.
+    ``outputs``: numbers of an example's targets, 0 where they are ids.
     """
 
     architecture: Component = field(metadata=chosen_by("model.architecture", DEFAULT_ARCHITECTURE))
@@ -206,10 +208,12 @@ class OtherModel(_Part):
     parametrisation: Component | None = field(
         default=None, metadata=chosen_by("model.parametrisation", DEFAULT_PARAMETRISATION)
     )
+    features: int = 0
+    outputs: int = 0
 
     def __post_init__(self) -> None:
         _at_least(1, n_ctx=self.n_ctx)
-        _at_least(0, vocab_size=self.vocab_size)
+        _at_least(0, vocab_size=self.vocab_size, features=self.features, outputs=self.outputs)
 
     def values_as(self, kind: type[S]) -> S:
         """The settings and sizes that ``kind`` has fields for, as an instance of it.
@@ -231,7 +235,8 @@ class OtherModel(_Part):
         plain |= {"vocab_size": self.vocab_size, "n_ctx": self.n_ctx}
         if self.parametrisation is not None:
             plain["parametrisation"] = self.parametrisation.plain()
-        return plain
+        numbers = {"features": self.features, "outputs": self.outputs}
+        return plain | {name: count for name, count in numbers.items() if count}
 
 
 Model: TypeAlias = ModelSpec | OtherModel
@@ -308,8 +313,9 @@ class ScheduleSpec(_Part):
     ``final_frac``: fraction of the peak that the decay ends at.
     ``shape_part``, ``cooldown_part``: the parts, where they have settings that are not at their
     default or are a user's own file; else None.
-    ``recorded_end``: how the learning rate ends under a user's own schedule, one of ``ENDS``. The
-    plan records it, so that reading a record does not execute that file.
+    ``recorded_end``: how the learning rate ends under a user's own schedule, one of ``ENDS``; the
+    plan records it, so that reading a record does not execute that file. A run that is solved in
+    closed form has no learning rate and ends ``annealed``.
     """
 
     shape: str = "wsd"
@@ -414,7 +420,7 @@ _NO_OVERRIDES = RuleOverrides()
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSpec(_Part):
-    """The optimizer and its learning rate.
+    """The optimizer and its learning rate; of a run that is solved in closed form, ``solved()``.
 
     ``lr``: peak learning rate.
     ``rule``: name of the rule that sets lr, batch, beta2 and warm-up.
@@ -451,6 +457,11 @@ class OptimSpec(_Part):
             if beta is not None and not 0 <= beta < 1:
                 raise ValueError(f"{name} is {beta}, expected in [0, 1)")
         _at_least(0, weight_decay=self.weight_decay)
+
+    @classmethod
+    def solved(cls) -> OptimSpec:
+        """What a run that is solved in closed form records: it has no optimizer."""
+        return cls(lr=1.0, rule="closed_form", weight_decay=0.0, grad_clip=None)
 
     @property
     def component(self) -> Component:
