@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from scaling_law.files.record import NATS
 from scaling_law.fit.approaches.parametric import MAX_CONDITION
 from scaling_law.fit.result import FitResult, bound_words, status_words
 from scaling_law.fit.suite import FitSuite
@@ -60,7 +61,8 @@ def _head(suite: FitSuite) -> list[str]:
 def _fitted(suite: FitSuite) -> str:
     """What the laws describe, with its unit."""
     if suite.settings.metric is None:
-        return "loss: nats per token, natural logarithm"
+        unit = suite.points.convention["loss"]
+        return f"loss: {unit}" + (", natural logarithm" if unit == NATS else "")
     return f"fitted in place of the loss: {suite.points.convention['loss']}"
 
 

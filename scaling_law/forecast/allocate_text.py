@@ -12,7 +12,7 @@ from scaling_law.forecast.allocate import AllocationAnswer
 from scaling_law.forecast.hardware import energy_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.target import Target
-from scaling_law.forecast.text import loss_words
+from scaling_law.forecast.text import loss_convention, loss_unit, loss_words
 from scaling_law.units import (
     format_bytes,
     format_count,
@@ -70,7 +70,7 @@ def allocation_json(answer: AllocationAnswer) -> dict[str, Any]:
         "conventions": {
             **prediction.convention,
             "flops": "6nd: 6 x params x tokens, training",
-            "loss": "nats per token, natural logarithm",
+            "loss": loss_convention(prediction),
             "count_intervals": answer.interval_method,
         },
         "beyond_data": finite_json(prediction.beyond_data),
@@ -140,7 +140,7 @@ def format_allocation(answer: AllocationAnswer) -> str:
 
 def _loss_line(answer: AllocationAnswer) -> str:
     figure, interval = loss_words(answer.prediction)
-    return f"loss {figure} nats per token ({interval})"
+    return f"loss {figure} {loss_unit(answer.prediction)} ({interval})"
 
 
 def _range(ends: tuple[float, float]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
-from scaling_law.files.record import load_records, only_sweep
+from scaling_law.files.record import NATS, load_records, only_sweep
 from scaling_law.fit.laws import law_names
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import FitResult, Prediction, finite_json
@@ -26,7 +26,7 @@ from scaling_law.forecast.published import (
 )
 from scaling_law.forecast.scenario import Scenario, consequences, decision_lines, settle, spend
 from scaling_law.forecast.target import Target
-from scaling_law.forecast.text import format_prediction, prediction_json
+from scaling_law.forecast.text import format_prediction, loss_unit, prediction_json
 from scaling_law.spec.run import Model
 from scaling_law.units import format_count
 
@@ -108,6 +108,8 @@ def forecast(
 
 def _refuse_above_chance(prediction: Prediction, source: SourcedLaw) -> None:
     """Refuse a loss, far below the data, that no trained model has. Raises ``FitError``."""
+    if loss_unit(prediction) != NATS:
+        return  # only a token has a loss of guessing
     vocab = published_vocabulary(source.fit)
     where = "outside its runs; ask for a target nearer to them"
     if source.template is not None and prediction.below_data:

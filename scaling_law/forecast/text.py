@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaling_law import text_columns
+from scaling_law.files.record import NATS
 from scaling_law.fit.result import FitResult, Prediction, finite_json, status_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
 from scaling_law.units import count_of, format_count, outward_range, rounded_count
@@ -70,7 +71,7 @@ def _percent(log_change: float) -> str:
 
 
 def loss_words(prediction: Prediction) -> tuple[str, str]:
-    """The loss in nats per token and its interval, with the digits that the interval supports.
+    """The loss and its interval, with the digits that the interval supports.
 
     A forecast that is refused, far beyond the data, has only the range, rounded outwards. Without
     an interval the second text says so.
@@ -91,7 +92,18 @@ def loss_words(prediction: Prediction) -> tuple[str, str]:
 def _loss_text(prediction: Prediction) -> str:
     figure, interval = loss_words(prediction)
     lead = "loss somewhere in" if prediction.refused and " to " in figure else "loss"
-    return f"{lead} {figure} nats per token ({interval})"
+    return f"{lead} {figure} {loss_unit(prediction)} ({interval})"
+
+
+def loss_unit(prediction: Prediction) -> str:
+    """The unit of the law's loss."""
+    return prediction.convention.get("loss", NATS)
+
+
+def loss_convention(prediction: Prediction) -> str:
+    """``nats per token, natural logarithm``: the unit of the law's loss, for a list of them."""
+    unit = loss_unit(prediction)
+    return f"{unit}, natural logarithm" if unit == NATS else unit
 
 
 def _target_text(prediction: Prediction) -> str:
@@ -197,7 +209,7 @@ def _convention_text(prediction: Prediction, fit: FitResult) -> str:
     if fit.convention.get("flops") == "exact":
         text += " (the fit's own are exact: attention and"
         text += " what the parameter count leaves out make little difference at scale)"
-    return f"{text}; loss in nats per token, natural logarithm"
+    return f"{text}; loss in {loss_convention(prediction)}"
 
 
 def comparison_cells(

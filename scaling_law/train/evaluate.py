@@ -70,15 +70,16 @@ class Examples:
         """Yield all examples of the run in their order, at most ``SOLVE_SEQS`` a batch."""
         spec = self.spec
         count = spec.total_steps * spec.batch_seqs
-        for number in range(-(-count // SOLVE_SEQS)):
+        at_once = min(count, SOLVE_SEQS)
+        for number in range(-(-count // at_once)):
             batch = self.dataset.batch(
                 "train",
                 number,
-                batch_seqs=SOLVE_SEQS,
+                batch_seqs=at_once,
                 n_ctx=spec.model.n_ctx,
                 seed=derive_seed(spec.seed, "data"),
             )
-            rows = slice(0, count - number * SOLVE_SEQS)
+            rows = slice(0, count - number * at_once)
             yield self._viewed(_rows(batch, rows), "train", spec.seed, f"view:{number}")
 
     def measured(self, split: str, max_tokens: int) -> Iterator[Tensors]:

@@ -64,9 +64,7 @@ def _teacher(dimension: int, exponent: float, seed: int) -> NDArray[np.float64]:
     return weights
 
 
-def _normal(
-    seed: int, purpose: str, indices: NDArray[np.int64], width: int
-) -> NDArray[np.float64]:
+def _normal(seed: int, purpose: str, indices: NDArray[np.int64], width: int) -> NDArray[np.float64]:
     """Standard normal numbers [B, width], a pure function of the index (Box and Muller 1958)."""
     import numpy as np
 
@@ -80,7 +78,8 @@ def _normal(
     radius = np.sqrt(-2 * np.log(uniform[:, :pairs]))
     angle = 2 * np.pi * uniform[:, pairs:]
     both = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return both[:, :width]
+    numbers: NDArray[np.float64] = both[:, :width]
+    return numbers
 
 
 def splits(settings: Settings) -> dict[str, int | None]:

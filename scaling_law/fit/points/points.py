@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import NATS, RunRecord
 from scaling_law.fit.points.metric import measured_by, metric_words
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import listed_recipes, recipe_names
@@ -135,9 +135,9 @@ def points_from_records(
             f"convention {convention!r} with FLOPs {flops!r}: expected one of "
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
-    loss = "nats per token"
+    records = list(records)
+    loss = next((r.loss_unit for r in records if r.loss_unit), NATS)
     if metric is not None:
-        records = list(records)
         loss = metric_words(records, metric)
         records = measured_by(records, metric)
     kept, dropped = _usable(records, keep, metric)

@@ -31,9 +31,7 @@ class RandomFeatures(nn.Module):
         width = model.values_as(Shape).features
         self.ridge, self.activation = settings.ridge, settings.activation
         generator = torch.Generator().manual_seed(seed)
-        directions = torch.randn(
-            (width, model.features), generator=generator, dtype=torch.float64
-        )
+        directions = torch.randn((width, model.features), generator=generator, dtype=torch.float64)
         self.register_buffer("directions", directions)
         self.readout = nn.Parameter(torch.zeros((model.outputs, width), dtype=torch.float64))
 
