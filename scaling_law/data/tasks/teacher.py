@@ -59,8 +59,8 @@ def _teacher(dimension: int, exponent: float, seed: int) -> NDArray[np.float64]:
     """The teacher's weights; the variance of what it says is 1."""
     import numpy as np
 
-    weights = _normal(seed, "teacher", np.zeros(1, dtype=np.int64), dimension)[0]
-    weights /= np.linalg.norm(weights * _scales(dimension, exponent))
+    drawn = _normal(seed, "teacher", np.zeros(1, dtype=np.int64), dimension)[0]
+    weights: NDArray[np.float64] = drawn / np.linalg.norm(drawn * _scales(dimension, exponent))
     return weights
 
 
