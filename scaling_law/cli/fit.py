@@ -161,7 +161,8 @@ def add(commands: Commands) -> None:
         action="append",
         type=given,
         metavar="KEY",
-        help="fit each value of an axis, or of another config key, on its own; again for more keys",
+        help="fit each value of an axis, of another config key, or of a table's column, on its own;"
+        " again for more keys",
     )
     fit.add_argument("--full", action="store_true", help="with --by: print each fit in full")
     fit.add_argument(
