@@ -43,7 +43,7 @@ FROZEN = {
     "run record": (2, "c5c2bead5f05"),
     "run spec": (2, "ea5c0cda55da"),
     "resources file": (2, "4c8e1f4416b3"),
-    "plan": (2, "702fbd97b5c3"),
+    "plan": (2, "3b3ee0a568e1"),
     "fit": (4, "e62c64554e06"),
     "device profile": (2, "895fc9c64d35"),
 }

@@ -11,6 +11,7 @@ import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -26,7 +27,6 @@ from scaling_law.config.schema import (
     ShapeKeys,
     SweepFile,
     TaskSection,
-    sweep_schema,
     validate,
 )
 from scaling_law.config.strict_yaml import Document, Mark, Path_, described
@@ -123,12 +123,12 @@ class SweepConfig(SweepFile):
             return None
         return _task_sizes(self.choices)
 
-    @property
+    @cached_property
     def solves(self) -> str:
         """The family of losses that the architecture minimises in closed form; "": it trains."""
         return str(self.choice("architecture").part.solves)
 
-    @property
+    @cached_property
     def shares_trunk(self) -> bool:
         """Whether the horizons of a size branch from one trunk."""
         return not self.solves and bool(self.choice("schedule").part.shares_trunk)
@@ -189,21 +189,6 @@ def load_config(
     if problems or chosen is None:
         raise ConfigError(*problems)
     return chosen
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of a config file, for editors."""
-    schema = compose.schema_of_parts(sweep_schema())
-    # a variant is any part of the top level: the same sections, none of them required
-    partial = {"type": "object", "properties": dict(schema["properties"])}
-    schema["properties"]["variants"] = {
-        "type": "object",
-        "description": "sections to override by kind of device: mappings merge, lists replace",
-        "properties": dict.fromkeys(DEVICE_KINDS, partial),
-        "additionalProperties": False,
-    }
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return schema
 
 
 def config_yaml(config: SweepConfig) -> str:

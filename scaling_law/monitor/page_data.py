@@ -150,7 +150,7 @@ def law_text(law: dict[str, Any]) -> str:
 
 
 def law_rows(law: dict[str, Any]) -> list[list[str]]:
-    """Each parameter and its interval, to four digits, after the arm's name where there are arms."""
+    """Each parameter and its interval, to four digits; of each arm, by its name."""
     if law["status"] == "by_arm":
         return [
             [f"{arm['arm']}: {name}", *rest] for arm in law["arms"] for name, *rest in law_rows(arm)

@@ -224,10 +224,15 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
                 f" which minimises {part.solves.replace('_', ' ')}; found"
                 f" {objective.spelled}, expected objective: {part.solves}"
             )
-    if inputs == "numbers" and not task.features:
+    lacking = [
+        name
+        for name, needed in (("features", inputs == "numbers"), ("outputs", bool(part.solves)))
+        if needed and not getattr(task, name)
+    ]
+    if lacking:
         return (
-            f"{config.where('data', 'source')}: the task does not say how many numbers the inputs"
-            " of an example are; expected features=... in its TASK"
+            f"{config.where('data', 'source')}: the task does not say how many numbers an example"
+            f" has; expected {'=... and '.join(lacking)}=... in its TASK"
         )
     if part.one_output and not task:
         return (

@@ -6,10 +6,10 @@ counted in full (causality not halved). The tests compare every count with the b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaling_law import parts
 from scaling_law.errors import ConfigError
@@ -79,9 +79,15 @@ def flops_per_token(model: Model) -> float:
     return _part(model).flops_per_token(model)
 
 
+@lru_cache(maxsize=4096)
+def _solve_flops(model: Model) -> Callable[[Any, float], float] | None:
+    """``Architecture.solve_flops``; None where a model is trained."""
+    return _part(model).solve_flops
+
+
 def train_flops(model: Model, tokens: float) -> float:
     """Exact training FLOPs for ``tokens`` tokens; evaluation is not counted."""
-    solve_flops = _part(model).solve_flops
+    solve_flops = _solve_flops(model)
     if solve_flops is not None:
         return solve_flops(model, tokens / model.n_ctx)
     return flops_per_token(model) * tokens
@@ -89,7 +95,7 @@ def train_flops(model: Model, tokens: float) -> float:
 
 def tokens_for(model: Model, flops: float) -> float:
     """Return the tokens that exact training FLOPs pay for: the inverse of ``train_flops``."""
-    if _part(model).solve_flops is None:
+    if _solve_flops(model) is None:
         return flops / flops_per_token(model)
     low, high = 0.0, 1.0
     while train_flops(model, high) < flops:
