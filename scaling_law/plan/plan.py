@@ -338,11 +338,12 @@ def _refuse_same_arms(config: SweepConfig, runs: Sequence[PlannedRun]) -> None:
         if other is values:
             continue
         key = next(key for key, value in values if dict(other)[key] != value)
-        where = next(
-            config.where(*path, "axes", key)
+        places = [
+            (*path, "axes", key)
             for path in ((), *(("grid", number) for number in range(len(config.grid))))
             if (*path, "axes", key) in config.marks
-        )
+        ]
+        where = config.where(*(places[0] if places else ("axes", key)))  # from --set axes={...}
         raise PlanError(
             f"{where}: {arm_name(other)} and {arm_name(values)} are the same runs: this varies"
             " nothing that training depends on; leave the axis out"

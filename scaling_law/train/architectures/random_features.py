@@ -69,8 +69,8 @@ def solve(module: RandomFeatures, batches: Callable[[], Iterator[Tensors]]) -> N
             few.append((features, targets))
             continue
         for old, wanted in [*(few or ()), (features, targets)]:
-            gram.addmm_(old.T, old)
-            moments.addmm_(old.T, wanted)
+            gram += old.T @ old
+            moments += old.T @ wanted
         few = None
     if few is None:
         readout = _ridge(gram, moments, module.ridge)
