@@ -21,7 +21,13 @@ from scaling_law.config.schema import (
 )
 from scaling_law.decode import build_shared
 from scaling_law.errors import ConfigError, PlanError
-from scaling_law.spec.architectures import Architecture, Template, architecture_of, sized
+from scaling_law.spec.architectures import (
+    Architecture,
+    Template,
+    architecture_of,
+    sized,
+    why_broken,
+)
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, tokens_for, train_flops
 from scaling_law.spec.hyperparams import RuleChoice, Sizing, beta2_for
@@ -243,6 +249,22 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
 
 
 def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
+    architecture = config.choice("architecture")
+    if architecture.reference.source_sha256 is None:
+        return _made_sizes(config, number, entry)
+    where = config.where("model", "architecture")
+    try:
+        with parts.users_code(architecture.word, architecture.reference):
+            sizes = _made_sizes(config, number, entry)
+            broken = [why for _, model in sizes if (why := why_broken(model))]
+    except ConfigError as problem:
+        raise PlanError(f"{where}: {problem}") from None
+    if broken:
+        raise PlanError(f"{where}: {architecture.spelled}: {broken[0]}")
+    return sizes
+
+
+def _made_sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
     template = _template(config)
     if isinstance(entry.sizes, SizeRange):
         return _range(config.where("grid", number, "sizes"), entry.sizes, template)

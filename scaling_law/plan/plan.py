@@ -40,12 +40,14 @@ from scaling_law.spec.run import (
     EarlyStop,
     Growth,
     Resources,
+    RuleOverrides,
     RunSpec,
     TaskSpec,
     resources_from_json,
     run_spec_from_json,
     to_json,
 )
+from scaling_law.spec.schedule import lr_factor
 from scaling_law.units import format_seconds
 from scaling_law.versions import PLAN, NewerVersion
 
@@ -326,13 +328,10 @@ def _joined(words: Iterable[str]) -> str:
 
 def _refuse_same_arms(config: SweepConfig, runs: Sequence[PlannedRun]) -> None:
     """Raise ``PlanError`` for arms with the same runs: their axis changes nothing that trains."""
-    by_arm: dict[Values, set[RunSpec]] = defaultdict(set)
+    by_arm: dict[Values, set[tuple[RunSpec, tuple[float, ...]]]] = defaultdict(set)
     for run in runs if config.crossed else ():
-        plain = dataclasses.replace(
-            run.spec, label="run", tags=(), branch=None, growth=None, early_stop=None
-        )
-        by_arm[arm_of(run.spec)].add(plain)
-    first: dict[frozenset[RunSpec], Values] = {}
+        by_arm[arm_of(run.spec)].add(_as_trained(run.spec))
+    first: dict[frozenset[tuple[RunSpec, tuple[float, ...]]], Values] = {}
     for values, specs in by_arm.items():
         other = first.setdefault(frozenset(specs), values)
         if other is values:
@@ -348,6 +347,41 @@ def _refuse_same_arms(config: SweepConfig, runs: Sequence[PlannedRun]) -> None:
             f"{where}: {arm_name(other)} and {arm_name(values)} are the same runs: this varies"
             " nothing that training depends on; leave the axis out"
         )
+
+
+_COMPARED_STEPS = 64
+
+
+def _as_trained(spec: RunSpec) -> tuple[RunSpec, tuple[float, ...]]:
+    """What training depends on: the spec without its names, and its learning rate by step.
+
+    The rule is a name for the values that the spec holds, and a schedule may leave a setting out of
+    account, such as its cooldown.
+    """
+    last = spec.total_steps - 1
+    steps = sorted({round(last * i / _COMPARED_STEPS) for i in range(_COMPARED_STEPS + 1)})
+    rates = tuple(lr_factor(spec.schedule, step, spec.total_steps) for step in steps)
+    schedule = dataclasses.replace(
+        spec.schedule,
+        shape="constant",
+        shape_part=None,
+        cooldown="linear",
+        cooldown_part=None,
+        final_frac=0.0,
+        recorded_end=spec.schedule.end,
+    )
+    optim = dataclasses.replace(spec.optim, rule="", overrides=RuleOverrides(), rule_part=None)
+    plain = dataclasses.replace(
+        spec,
+        label="run",
+        tags=(),
+        branch=None,
+        growth=None,
+        early_stop=None,
+        schedule=schedule,
+        optim=optim,
+    )
+    return plain, rates
 
 
 @dataclass(frozen=True)

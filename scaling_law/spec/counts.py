@@ -58,7 +58,12 @@ def count_params(model: Model) -> ParamCounts:
 
     Raises ``ConfigError`` where the architecture is a user's own file that was not read.
     """
-    return _part(model).count_params(model)
+    counts = _part(model).count_params(model)
+    if not isinstance(counts, ParamCounts):  # of a user's own file
+        raise ConfigError(
+            f"{model.architecture.name}: count_params gives {counts!r:.60}, expected ParamCounts"
+        )
+    return counts
 
 
 def params_if_known(model: Model) -> ParamCounts | None:

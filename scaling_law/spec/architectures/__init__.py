@@ -7,6 +7,7 @@ of the same name in ``train/architectures``. A user's own file has both.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,36 @@ def architecture_of(model: Model) -> Architecture:
     """The part of a model. Raises ``ConfigError`` where this installation, or folder, lacks it."""
     part: Architecture = parts.load("architecture", model.architecture.reference)
     return part
+
+
+def why_broken(model: Model) -> str:
+    """Say which function of a model's architecture, a user's own file, gives no usable answer.
+
+    "" where all do. A function that raises is the caller's to name (``parts.users_code``).
+    """
+    part = architecture_of(model)
+    counts = part.count_params(model)
+    if not isinstance(counts, ParamCounts):
+        return f"count_params gives {counts!r:.60}, expected ParamCounts"
+    numbers = {
+        "count_params": min(counts.total, counts.non_embedding, counts.matmul),
+        "flops_per_token": part.flops_per_token(model),
+        "activation_bytes": part.activation_bytes(model, 1, "fp32", False),
+    }
+    if part.solve_flops is not None:
+        numbers["solve_flops"] = part.solve_flops(model, 1.0)
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            return f"{name} gives {number!r:.60}, expected a number"
+        if not 0 <= number < math.inf or (number == 0 and name != "activation_bytes"):
+            return f"{name} gives {number!r:.60}, expected a finite number above 0"
+    for name, text in (
+        ("size_name", part.size_name(model)),
+        ("shape_text", part.shape_text(model)),
+    ):
+        if not isinstance(text, str) or not text:
+            return f"{name} gives {text!r:.60}, expected a text"
+    return ""
 
 
 def template_of(model: Model) -> Template:
