@@ -151,9 +151,7 @@ def why_broken(model: Model) -> str:
     "" where all do. A function that raises is the caller's to name (``parts.users_code``).
     """
     part = architecture_of(model)
-    counts = part.count_params(model)
-    if not isinstance(counts, ParamCounts):
-        return f"count_params gives {counts!r:.60}, expected ParamCounts"
+    counts = count_params(model)
     numbers = {
         "count_params": min(counts.total, counts.non_embedding, counts.matmul),
         "flops_per_token": part.flops_per_token(model),
