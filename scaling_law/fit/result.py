@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_law.errors import ConfigError
 from scaling_law.fit.split import Split
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 
 if TYPE_CHECKING:
     from scaling_law.fit.laws import Law

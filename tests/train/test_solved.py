@@ -19,13 +19,17 @@ from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import RunRecord
 from scaling_law.fit.points.dataset import from_records
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.plan.table import render_plan
 from scaling_law.spec.architectures.random_features import solve_flops
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import flops_per_token, tokens_for, train_flops
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.model import OtherModel
 from scaling_law.spec.recipe import recipe_names
-from scaling_law.spec.run import OtherModel, RunSpec, run_spec_from_json, to_json
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.to_json import to_json
 from scaling_law.train.architectures import build, module_of
 from scaling_law.train.evaluate import SOLVE_SEQS
 from scaling_law.train.forward import Tensors

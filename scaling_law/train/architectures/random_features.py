@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scaling_law.errors import RunFailed
 from scaling_law.spec.architectures.random_features import Settings, Shape
-from scaling_law.spec.run import OtherModel
+from scaling_law.spec.model import OtherModel
 from scaling_law.train.architectures import Module
 from scaling_law.train.forward import Tensors
 
