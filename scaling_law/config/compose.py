@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -369,8 +369,14 @@ def keys_of(section: str, known: Mapping[str, tuple[Any, ...]]) -> list[str]:
     ]
 
 
-def written(values: dict[str, Any], choices: Choices) -> dict[str, Any]:
-    """A config's sections with the parts it chose and all their settings written in."""
+def written(
+    values: dict[str, Any], choices: Choices, varied: Collection[str] = ()
+) -> dict[str, Any]:
+    """A config's sections with the parts it chose and all their settings written in.
+
+    Of a part that an axis varies (``varied`` are the axes' keys) only the settings that are not at
+    their default: the axis may choose a part without them.
+    """
     whole = {key: value for key, value in values.items() if key not in PART_SECTIONS}
     for slot in SLOTS:
         chosen = choices.get(slot.word, ())
@@ -379,8 +385,9 @@ def written(values: dict[str, Any], choices: Choices) -> dict[str, Any]:
             if slot.always or (section if slot.several else section != slot.default):
                 whole = _inserted(whole, slot.before, {slot.section: section})
             continue
+        all_settings = not {slot.section, f"{slot.section}.{slot.key}"} & {*varied}
         for choice in chosen:
-            whole[slot.section] = _with_part(whole[slot.section], slot, choice)
+            whole[slot.section] = _with_part(whole[slot.section], slot, choice, all_settings)
     return whole
 
 
@@ -397,10 +404,15 @@ def _section(slot: Slot, chosen: Sequence[Choice]) -> Any:
     return items if slot.several else next(iter(items), slot.default)
 
 
-def _with_part(section: dict[str, Any], slot: Slot, choice: Choice) -> dict[str, Any]:
-    """A section with a part's name, unless it is the default, and with its settings."""
+def _with_part(
+    section: dict[str, Any], slot: Slot, choice: Choice, all_settings: bool
+) -> dict[str, Any]:
+    """A section with a part's name, unless it is the default, and with its settings.
+
+    Without ``all_settings`` those at their default are left out.
+    """
     assert slot.key is not None
-    settings = to_json(choice.settings)
+    settings = to_json(choice.settings if all_settings else parts.set_fields(choice.settings))
     if slot.always:
         return _inserted({**section, slot.key: choice.spelled}, slot.before, settings)
     own = {key: value for key, value in section.items() if key != slot.key}

@@ -217,7 +217,9 @@ def _written(config: SweepConfig) -> dict[str, Any]:
     values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(SweepFile)}
     if config.limits.memory is not None:
         values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
-    return compose.written(values, config.choices)
+    axes_of = (config.axes, *(entry.axes for entry in config.grid))
+    varied = {key for one in axes_of for key in one or ()}
+    return compose.written(values, config.choices, varied)
 
 
 def config_key(config: SweepConfig) -> str:
