@@ -14,6 +14,7 @@ from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir, atomic_write, check_folder
 from scaling_law.files.record import load_records
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
+from scaling_law.fit.summary import left_out_lines
 from scaling_law.report import compare_figures, style
 from scaling_law.report.compare_figures import (
     at_loss_words,
@@ -134,15 +135,11 @@ def headline(versus: RecipeComparison) -> list[str]:
 
 
 def _left_out_lines(versus: RecipeComparison) -> list[str]:
-    lines = []
-    for which, runs in zip("AB", versus.left_out, strict=True):
-        reasons: dict[str, list[str]] = {}
-        for run_id, why in runs:
-            reasons.setdefault(why, []).append(run_id)
-        for why, ids in reasons.items():
-            shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-            lines.append(f"left out of {which}, {why}: {shown}")
-    return lines
+    return [
+        line
+        for which, runs in zip("AB", versus.left_out, strict=True)
+        for line in left_out_lines(runs, f"left out of {which}")
+    ]
 
 
 def difference_words(versus: RecipeComparison) -> str:

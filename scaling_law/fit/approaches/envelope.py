@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from scaling_law.errors import FitError
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import finite_json
+from scaling_law.fit.solver.student import t_reach
 
 LEAST_POINTS = 4
 SAME_FLOPS_FRAC = 0.02
@@ -170,7 +170,7 @@ def power_line(quantity: str, flops: Floats, values: Floats, *, level: float) ->
     residual = y - y.mean() - slope * centred
     free = len(x) - 2
     scatter = math.sqrt(float(residual @ residual) / free)
-    half = float(stdtrit(free, 0.5 + level / 2)) * scatter / math.sqrt(spread)
+    half = t_reach(free, level) * scatter / math.sqrt(spread)
     return PowerLine(
         quantity=quantity,
         exponent=slope,

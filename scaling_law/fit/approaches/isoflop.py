@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 from scaling_law.errors import FitError
 from scaling_law.fit.approaches.envelope import PowerLine, check_level, exponents, power_line
@@ -29,6 +28,7 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import finite_json
 from scaling_law.fit.solver.bootstrap import interval
+from scaling_law.fit.solver.student import t_over_normal
 
 LEAST_CELLS = 3
 # A parabola through three sizes is exact: it cannot tell noise from curvature.
@@ -395,8 +395,7 @@ def _lines(
         notes.append(f"{lost} of {resamples} resamples left fewer than 2 cells with a minimum")
     if lost > resamples // 2:
         return lines, notes
-    quantile = 0.5 + level / 2
-    widen = float(stdtrit(free, quantile) / ndtri(quantile))
+    widen = t_over_normal(free, level)
     method = f"wild bootstrap by cluster of {len(cells)} cells, Student's t({free})"
     for i, (name, line) in enumerate(lines.items()):
         bounds = interval(slopes[i], line.exponent, level, widen)
