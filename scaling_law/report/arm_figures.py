@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from scaling_law.fit.recipes.compare_arms import ArmComparison
 from scaling_law.report import style
+from scaling_law.report.charts import loss_against_compute
 from scaling_law.report.style import BLUE, GREEN, INK, MARKERS, ORANGE, PURPLE, RED, SKY
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
@@ -121,13 +122,7 @@ def document(arms: Sequence[ArmPoints], comparison: dict[str, Any], unit: str) -
              "colour": themed, "titles": list(arm.labels), "x": list(arm.flops),
              "y": list(arm.losses), "notes": {}}
         )  # fmt: skip
-    chart = {
-        "title": "Loss against compute, arm by arm",
-        "x": {"label": "compute: 6 × parameters × tokens (FLOPs)", "short": "FLOPs", "log": True,
-              "words": "flops"},
-        "y": {"label": f"validation loss ({unit})", "log": True, "words": "loss"},
-        "layers": layers, "views": {},
-    }  # fmt: skip
+    chart = loss_against_compute("Loss against compute, arm by arm", unit, layers)
     return {
         "schema_version": 1,
         "points": [],

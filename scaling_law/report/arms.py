@@ -36,12 +36,12 @@ from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
 from scaling_law.report import arm_figures, curves, style, tables
 from scaling_law.report.arm_figures import ArmPoints
+from scaling_law.report.charts import live_charts
 from scaling_law.report.compare_figures import multiplier_words
 from scaling_law.report.compare_recipes import difference_words, multiplier_range_words
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.exports import write_table, write_tables
 from scaling_law.report.page import (
-    Live,
     Section,
     bullets,
     card,
@@ -56,7 +56,6 @@ from scaling_law.report.page import (
 from scaling_law.spec.arms import by_options, short_names
 from scaling_law.units import format_count
 
-_SCRIPT = Path(__file__).with_name("explore.js")
 _MOST_CARDS = 6
 _LINE_POINTS = 24
 
@@ -213,10 +212,7 @@ def _page(
     drawn: str,
 ) -> str:
     drawn, rules = style.classed(drawn)
-    live = Live(
-        script=_SCRIPT.read_text(),
-        values=arm_figures.document(points, arms.to_json(), loss_unit(arms.runs)),
-    )
+    live = live_charts(arm_figures.document(points, arms.to_json(), loss_unit(arms.runs)))
     theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
     sections = [
         _answer(arms),

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison
 from scaling_law.fit.recipes.efficiency import AtLoss, Pair
 from scaling_law.report import style
+from scaling_law.report.charts import loss_against_compute
 from scaling_law.report.style import BLUE, FAINT, INK, MARKERS, ORANGE
 from scaling_law.units import format_count
 
@@ -201,10 +202,4 @@ def _frontier(versus: RecipeComparison) -> dict[str, Any]:
              "x": [6 * p.params[i] * p.tokens for p in pairs], "y": [p.losses[i] for p in pairs],
              "notes": {"tokens": [f"{p.tokens:,.0f}" for p in pairs]}}
         )  # fmt: skip
-    return {
-        "title": "Loss against compute, both recipes",
-        "x": {"label": "compute: 6 × parameters × tokens (FLOPs)", "short": "FLOPs", "log": True,
-              "words": "flops"},
-        "y": {"label": f"validation loss ({versus.unit})", "log": True, "words": "loss"},
-        "layers": layers, "views": {},
-    }  # fmt: skip
+    return loss_against_compute("Loss against compute, both recipes", versus.unit, layers)

@@ -16,6 +16,7 @@ from scaling_law.files.record import load_records
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
 from scaling_law.fit.summary import left_out_lines
 from scaling_law.report import compare_figures, style
+from scaling_law.report.charts import live_charts
 from scaling_law.report.compare_figures import (
     at_loss_words,
     by_size,
@@ -25,7 +26,6 @@ from scaling_law.report.compare_figures import (
 )
 from scaling_law.report.exports import write_table
 from scaling_law.report.page import (
-    Live,
     Section,
     bullets,
     card,
@@ -38,8 +38,6 @@ from scaling_law.report.page import (
     sentence,
     table,
 )
-
-_SCRIPT = Path(__file__).with_name("explore.js")
 
 
 def write_versus(
@@ -182,7 +180,7 @@ def _noise(versus: RecipeComparison) -> str:
 
 def _page(versus: RecipeComparison, sweeps: tuple[SweepDir, SweepDir], drawn: str) -> str:
     drawn, rules = style.classed(drawn)
-    live = Live(script=_SCRIPT.read_text(), values=compare_figures.document(versus))
+    live = live_charts(compare_figures.document(versus))
     theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
     figures = f'<div class="figures">{drawn}</div>\n'
     sections = [

@@ -13,9 +13,9 @@ from scaling_law.experiment.evidence import unfinished
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, RunRecord, load_records, read_curve
-from scaling_law.fit.approaches.envelope import PowerLine
 from scaling_law.fit.approaches.isoflop import IsoflopCell
 from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.approaches.power_line import PowerLine
 from scaling_law.fit.laws import joint_laws
 from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints
