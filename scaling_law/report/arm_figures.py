@@ -72,9 +72,9 @@ def comparison_figure(comparisons: Sequence[ArmComparison], names: Sequence[str]
     losses, compute = figure.subplots(1, 2, sharey=True)
     places = list(range(len(pairs)))[::-1]
     for place, (versus, _) in zip(places, pairs, strict=True):
-        found, multiplier = versus.difference, versus.multiplier
-        ends = [_percent(x) for x in (found.low_log, found.high_log) if x is not None]
-        _mark(losses, place, _percent(found.mean_log), ends)
+        difference, multiplier = versus.difference, versus.multiplier
+        ends = [_percent(x) for x in (difference.low_log, difference.high_log) if x is not None]
+        _mark(losses, place, _percent(difference.mean_log), ends)
         if multiplier is not None and not multiplier.changes:
             ends = [x for x in (multiplier.low, multiplier.high) if x is not None]
             _mark(compute, place, multiplier.value, ends)

@@ -92,7 +92,7 @@ def write_report(
 
 def _draw(plot: _Plot, folder: Path) -> str:
     """Save a figure twice and return it for the page; one that cannot be drawn leaves no file."""
-    svg = style.kept(plot.make(), folder, plot.name)
+    svg = style.save(plot.make(), folder, plot.name)
     if svg is None:
         return ""
     inline = style.inline_svg(svg, plot.name, plot.shows)
@@ -138,7 +138,7 @@ def _page(
         tables.environment(evidence),
         tables.reproduce(evidence),
     ]
-    kept = [section for section in sections if section is not None]
+    shown = [section for section in sections if section is not None]
     footer = (
         "Made by slaw (scaling_law). This file needs no network; without scripts its figures are "
         "as drawn."
@@ -147,7 +147,7 @@ def _page(
     title = f"{what} “{evidence.name}”"
     live = live_charts(explore.document(evidence))
     theme = rules + style.theme_css(f"{rules}{findings_drawn}{drawn}{embedded(live.values)}")
-    return page(title, tables.size_words(evidence), kept, footer, theme, live)
+    return page(title, tables.size_words(evidence), shown, footer, theme, live)
 
 
 def _choices(evidence: Evidence) -> str:

@@ -299,5 +299,5 @@ def _gradients(active: Sequence[Member], stack: StackedGPT) -> list[float]:
         torch.stack(scaled).sum().backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
     stack.share_gradients()
-    found: list[float] = total.tolist()
-    return found
+    values: list[float] = total.tolist()
+    return values
