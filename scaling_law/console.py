@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from scaling_law.errors import one_line
 
 _MOST_LINES = 30
-_HEAD, _TAIL = 900, 300  # characters shown of a line that is longer
+_HEAD, _TAIL = 900, 300  # characters kept of a line that is longer
 
 
 def say(text: str) -> None:

@@ -80,8 +80,8 @@ def _state(path: Path) -> Any:
     files, _ = local_files(path, _PROSE | _CODE | _TABLES)
     stats = []
     for file in files:
-        status = file.stat()
-        stats.append((os.fsdecode(file.resolve()), status.st_size, status.st_mtime_ns))
+        found = file.stat()
+        stats.append((os.fsdecode(file.resolve()), found.st_size, found.st_mtime_ns))
     return {"reader": 1, "files": stats}
 
 
@@ -136,9 +136,9 @@ def cut_prose(text: str) -> Iterator[str]:
         least, most = start + _PIECE_CHARS, start + 2 * _PIECE_CHARS
         stop = most
         for mark in ("\n\n", "\n"):
-            place = text.find(mark, least, most)
-            if place >= 0:
-                stop = place + len(mark)
+            found = text.find(mark, least, most)
+            if found >= 0:
+                stop = found + len(mark)
                 break
         yield text[start:stop]
         start = stop
@@ -162,10 +162,10 @@ def _jsonl_text(file: Path, number: int, line: bytes) -> str:
         raise ConfigError(f"{file}:{number}: not JSON ({json_problem(problem)})") from None
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
-        held = f"keys {', '.join(map(repr, row))}" if isinstance(row, dict) else "no object"
+        found = f"keys {', '.join(map(repr, row))}" if isinstance(row, dict) else "no object"
         if text is not None:
-            held = f'"text": {quoted(text)}'
-        raise ConfigError(f'{file}:{number}: found {held}; expected a "text" key with a string')
+            found = f'"text": {quoted(text)}'
+        raise ConfigError(f'{file}:{number}: found {found}; expected a "text" key with a string')
     return text
 
 

@@ -244,9 +244,9 @@ def _answer(versus: RecipeComparison) -> Section:
         body += paragraph(
             "The multiplier is 1 / (u v), where a parameter under B is worth u and a token v of "
             f"A’s (here u = {multiplier.gains[0]:.2f}, v = {multiplier.gains[1]:.2f}; their "
-            "product is known better than either): both recipes then follow one law, and their best losses "
-            "for a budget differ by a constant factor of compute. It is measured on the sizes "
-            "and horizons of these sweeps and claims nothing beyond them."
+            "product is known better than either): both recipes then follow one law, and their "
+            "best losses for a budget differ by a constant factor of compute. It is measured on "
+            "the sizes and horizons of these sweeps and claims nothing beyond them."
         )
     return Section(anchor="answer", heading="The answer", body=body)
 

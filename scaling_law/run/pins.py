@@ -38,12 +38,12 @@ def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[
     wanted = list(dict.fromkeys(specs))
     pins, whole = _usable_pins(sweep, wanted, say)
     datasets = {spec: _pinned(spec, _of_spec(pins, spec), sweep, say) for spec in wanted}
-    others = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
-    others = [pin for pin in others if any(_is_of(pin, spec) for spec in _finished(sweep))]
+    kept = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
+    kept = [pin for pin in kept if any(_is_of(pin, spec) for spec in _finished(sweep))]
     fresh = [pin_of(spec, dataset) for spec, dataset in datasets.items()]
     # the folder may differ on another machine that works on the sweep
-    if not whole or _without_folders([*fresh, *others]) != _without_folders(pins):
-        write_pins(sweep, [*fresh, *others])
+    if not whole or _without_folders([*fresh, *kept]) != _without_folders(pins):
+        write_pins(sweep, [*fresh, *kept])
     return datasets
 
 
@@ -184,17 +184,17 @@ def _usable_pins(sweep: SweepDir, specs: Sequence[DataOf], say: Say) -> tuple[li
         return read_pins(sweep, ""), True
     except ConfigError as problem:
         damage = problem.lines[0].rstrip("; ")
-    records = [record for d in sweep.run_dirs() if (record := record_if_there(d)) is not None]
+    kept = [record for d in sweep.run_dirs() if (record := record_if_there(d)) is not None]
     pins = []
     for spec in specs:
-        prints = {record.corpus_fingerprint for record in records if record.spec.data == spec}
+        prints = {record.corpus_fingerprint for record in kept if record.spec.data == spec}
         if len(prints) == 1:
             where = {} if isinstance(spec, TaskSpec) else {"folder": str(dataset_folder(spec))}
             pins.append({"spec": to_json(spec), "fingerprint": prints.pop(), **where})
         elif prints:
             pins.clear()
             break
-    if records and not pins:
+    if kept and not pins:
         raise ConfigError(
             f"{sweep.data}: damaged, and no record says which text the runs began with; delete it"
             " if nothing here has been trained yet, else start a new sweep with --out"
