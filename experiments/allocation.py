@@ -31,7 +31,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
-from scaling_law.experiment.seeds import Noise, pooled_noise
+from scaling_law.experiment.seeds import SeedNoise, pooled_noise
 from scaling_law.spec.architectures.gpt import Shape, heads_for, model_of
 from scaling_law.spec.counts import count_params, flops_per_token, train_flops
 from scaling_law.spec.model import ModelSpec
@@ -49,7 +49,7 @@ LAW = {
     "beta": 0.5124903257211169,
     "gamma": 0.256079635936185,
 }
-REPEATS = Noise(squares=3.6360037062304544e-05, freedom=8)
+REPEATS = SeedNoise(squares=3.6360037062304544e-05, freedom=8)
 ANCHOR_FLOPS = 1e11  # Kaplan's slope starts from our optimum here, the reference's smallest cell
 PETAFLOP_DAY = 8.64e19
 # widths tried: multiples of 4, of 8 from 64 on
@@ -179,7 +179,7 @@ class Row:
         return self.excess / self.error if self.error else 0.0
 
 
-def compare(runs: Sequence[Run]) -> tuple[list[Row], Noise]:
+def compare(runs: Sequence[Run]) -> tuple[list[Row], SeedNoise]:
     """Return every rule at every budget that was trained, and the seed noise of log loss.
 
     The noise is pooled over these seeds and the reference sweep's: the few runs here alone would
@@ -214,7 +214,7 @@ def _row(runs: Sequence[Run], rule: str, width: int, flops: float) -> Row | None
     )
 
 
-def _against_best(row: Row, rows: Sequence[Row], noise: Noise) -> Row:
+def _against_best(row: Row, rows: Sequence[Row], noise: SeedNoise) -> Row:
     rivals = [other for other in rows if other.flops == row.flops]
     best = min(rivals, key=lambda other: other.mean)
     same = row.width == best.width
@@ -285,7 +285,7 @@ def _words(claims: Sequence[Claim]) -> str:
     return f"At equal compute our law's split is {words} at every budget{more}."
 
 
-def _table(rows: Sequence[Row], noise: Noise) -> Table:
+def _table(rows: Sequence[Row], noise: SeedNoise) -> Table:
     return Table(
         caption="Each rule at each budget. Params: all; FLOPs: exact; seed noise"
         f" {100 * noise.deviation:.2f}% of loss (standard deviation, pooled with the reference"
@@ -354,7 +354,7 @@ def _by_rule(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {rule.name: [r for r in rows if r.rule == key] for key, rule in RULES.items()}
 
 
-def _losses(rows: Sequence[Row], noise: Noise) -> Figure | None:
+def _losses(rows: Sequence[Row], noise: SeedNoise) -> Figure | None:
     ticks = {f"{value:g}": value for value in (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)}
     series = (
         Series(

@@ -54,7 +54,7 @@ def mean_over(values: Sequence[float]) -> Mean | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
+class SeedNoise:
     """What another seed changes.
 
     ``squares``: sum of the squared differences from the mean of the same setting.
@@ -77,7 +77,7 @@ class Noise:
         return self.deviation * math.sqrt(sum(1 / count for count in counts))
 
 
-def pooled_noise(groups: Iterable[Sequence[float]], known: Noise | None = None) -> Noise:
+def pooled_noise(groups: Iterable[Sequence[float]], known: SeedNoise | None = None) -> SeedNoise:
     """Return the noise within groups of seeds, pooled.
 
     ``known`` is noise measured before. A few seeds alone are too sure of a difference.
@@ -87,7 +87,7 @@ def pooled_noise(groups: Iterable[Sequence[float]], known: Noise | None = None) 
         middle = fmean(values)
         squares += sum((value - middle) ** 2 for value in values)
         freedom += len(values) - 1
-    return Noise(squares=squares, freedom=freedom)
+    return SeedNoise(squares=squares, freedom=freedom)
 
 
 def median_over(values: Sequence[float | None]) -> float | None:

@@ -18,7 +18,7 @@ from scaling_law.experiment.figures import (
 )
 from scaling_law.experiment.findings import Panel
 from scaling_law.experiment.seeds import (
-    Noise,
+    SeedNoise,
     Time,
     first_time,
     mean_over,
@@ -61,7 +61,7 @@ def test_noise_is_pooled_within_settings_and_with_what_was_known():
     assert noise.deviation == pytest.approx(2**0.5)
     assert noise.error(2, 2) == pytest.approx(2**0.5)
     more = pooled_noise([[0.0, 2.0]], noise)
-    assert more == Noise(squares=6.0, freedom=3)
+    assert more == SeedNoise(squares=6.0, freedom=3)
 
 
 def test_what_never_happened_comes_after_all_that_did():
