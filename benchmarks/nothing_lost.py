@@ -25,6 +25,7 @@ from scaling_law.files.lease import BEAT_SECONDS, Leases
 from scaling_law.files.record import RunRecord, load_records, read_curve
 from scaling_law.spec.resources import Resources
 from scaling_law.train import loop
+from scaling_law.train.begin import begin
 
 STEPS = 5
 
@@ -58,7 +59,7 @@ def saving(record: RunRecord, saves: int, folder: Path) -> tuple[float, float, i
             should_stop=lambda: next(asked),
         )
         loop.train_run(job)  # moments, so that what is saved is of its full size
-        state = loop.begin(job)
+        state = begin(job)
         cpu, wall = timed(saves, lambda: loop.save(job, state))
     return cpu, wall, run_dir.checkpoint(state.step).stat().st_size
 
