@@ -25,7 +25,7 @@ from scaling_law.files.lease import BEAT_SECONDS, Leases
 from scaling_law.files.record import RunRecord, load_records, read_curve
 from scaling_law.spec.resources import Resources
 from scaling_law.train import loop
-from scaling_law.train.begin import begin
+from scaling_law.train.begin import Job, begin
 
 STEPS = 5
 
@@ -51,7 +51,7 @@ def saving(record: RunRecord, saves: int, folder: Path) -> tuple[float, float, i
         lease = leases.take(run_dir.lease)
         run_dir = RunDir(run_dir.path, guard=lease.check)
         asked = iter([False] * (STEPS - 1) + [True])
-        job = loop.Job(
+        job = Job(
             spec=record.spec,
             resources=Resources(),
             run_dir=run_dir,

@@ -312,6 +312,7 @@ class TrainerRunner(Runner):
         from scaling_law.train.begin import Job, trainable_of
         from scaling_law.train.evaluate import Examples
         from scaling_law.train.measure import Meter
+        from scaling_law.train.state import State
 
         assert shape.device == "cpu", "its clock is the process's"
         self.loop = loop
@@ -334,7 +335,7 @@ class TrainerRunner(Runner):
         )
         trainable = trainable_of(spec, self.model)
         examples = Examples(spec=spec, dataset=self.job.dataset, trainable=trainable)
-        self.state = loop.State(
+        self.state = State(
             model=self.model,
             trainable=trainable,
             meter=Meter(examples, "cpu", contextlib.nullcontext, self.job.log),
