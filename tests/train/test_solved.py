@@ -31,9 +31,10 @@ from scaling_law.spec.recipe import recipe_names
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.to_json import to_json
 from scaling_law.train.architectures import build, module_of
+from scaling_law.train.begin import Job, begin
 from scaling_law.train.evaluate import SOLVE_SEQS
 from scaling_law.train.forward import Tensors
-from scaling_law.train.loop import Job, train_run
+from scaling_law.train.loop import train_run
 from tests.fakes import config_of, cpu_profile
 
 SWEEP = """
@@ -160,8 +161,6 @@ def test_the_same_run_has_the_same_bits_and_another_seed_has_not(tmp_path):
 def test_more_examples_than_one_batch_are_all_read(tmp_path):
     spec = dataclasses.replace(spec_of(), total_steps=2 * SOLVE_SEQS + 10)
     job = job_of(spec, tmp_path)
-    from scaling_law.train.loop import begin
-
     (tmp_path / "run").mkdir()
     state = begin(dataclasses.replace(job, run_dir=RunDir(tmp_path / "run")))
     inputs = torch.cat([batch.inputs for batch in state.meter.examples.trained_on()])

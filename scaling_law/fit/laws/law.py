@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from scaling_law.errors import one_line
+from scaling_law.errors import listed, one_line
 
 Floats = NDArray[np.float64]
 Variables = Mapping[str, Floats]
@@ -300,7 +300,7 @@ def why_broken(law: Law) -> str:
     used = [exponent for term in law.terms for _, _, exponent in term.slopes if exponent]
     for name in used:
         if name not in law.exponents:
-            return f"LAW.exponents lacks {name!r}, which a term has; it has {listed(law.exponents)}"
+            return f"LAW.exponents lacks {name!r}, which a term has; it has {listed(tuple(law.exponents), 12)}"
     twice = [name for name in law.names if law.names.count(name) > 1]
     if twice:
         return f"LAW has two parameters of the name {twice[0]!r}; rename one"
@@ -320,11 +320,6 @@ def why_broken(law: Law) -> str:
         return _why_not_evaluated(law)
     except Exception as problem:  # a user's own file may raise anything
         return f"LAW cannot be evaluated ({type(problem).__name__}: {one_line(str(problem))})"
-
-
-def listed(names: Mapping[str, object]) -> str:
-    """Names in a sentence; ``none`` where there are none."""
-    return ", ".join(names) or "none"
 
 
 def _why_not_evaluated(law: Law) -> str:
