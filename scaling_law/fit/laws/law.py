@@ -300,7 +300,8 @@ def why_broken(law: Law) -> str:
     used = [exponent for term in law.terms for _, _, exponent in term.slopes if exponent]
     for name in used:
         if name not in law.exponents:
-            return f"LAW.exponents lacks {name!r}, which a term has; it has {listed(tuple(law.exponents), 12)}"
+            there = listed(tuple(law.exponents))
+            return f"LAW.exponents lacks {name!r}, which a term has; it has {there}"
     twice = [name for name in law.names if law.names.count(name) > 1]
     if twice:
         return f"LAW has two parameters of the name {twice[0]!r}; rename one"
