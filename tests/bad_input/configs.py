@@ -227,7 +227,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("axes-nothing", GOOD + "axes:\n", "s.yaml:6: axes: expected config keys with lists of values, found nothing", 1),
     ("axes-a-list", GOOD + "axes: [1]\n", "s.yaml:6: axes: expected config keys with lists of values, found a list", 1),
     ("axis-of-an-entry-varies-nothing", GOOD + "    axes: {schedule.cooldown: [linear, cosine]}\nschedule: {shape: cosine}\n", "s.yaml:6: grid.0.axes.schedule.cooldown: schedule.cooldown=linear and schedule.cooldown=cosine are the same runs", 1),
-    ("axis-of-an-entry-has-other-sizes", GOOD + "    axes: {model.architecture: [mlp]}\n", "found 'nano14k'; this architecture has sizes by width only", 1),
+    ("axis-of-an-entry-has-other-sizes", GOOD + "    axes: {model.architecture: [mlp]}\n", "found 'nano14k'; this architecture has sizes by width only",2),
     ("axes-too-many", GOOD + f"axes: {{optim.lr: {list(range(1, 300))}}}\n", "s.yaml:6: axes: 299 arms (combinations of values), expected at most 256", 1),
     ("no-such-corpus", _with("text.txt", "no/such/folder"), "s.yaml:2: data.corpus: 'no/such/folder' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103,", 1),
     ("corpus-is-empty-text", _with("text.txt", "''"), "data.corpus: '' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2) nor an", 1),
