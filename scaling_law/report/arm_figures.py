@@ -55,8 +55,7 @@ def loss_figure(arms: Sequence[ArmPoints], unit: str) -> Figure | None:
             losses += [loss for _, loss in arm.line]
         entries.append(Line2D([], [], color=colour, marker=marker, label=arm.name))
     style.flops_axis(axes, "x", "compute: 6 × parameters × tokens (FLOPs)")
-    style.loss_axis(axes, min(losses), max(losses))
-    axes.set_ylabel(f"validation loss ({unit})")
+    style.loss_axis(axes, min(losses), max(losses), unit)
     style.legend_below(figure, entries, 3)
     return figure
 
@@ -125,7 +124,7 @@ def document(arms: Sequence[ArmPoints], comparison: dict[str, Any], unit: str) -
         "title": "Loss against compute, arm by arm",
         "x": {"label": "compute: 6 × parameters × tokens (FLOPs)", "short": "FLOPs", "log": True,
               "words": "flops"},
-        "y": {"label": f"validation loss ({unit})", "log": True, "words": "loss"},
+        "y": {"label": style.loss_label(unit), "log": True, "words": "loss"},
         "layers": layers, "views": {},
     }  # fmt: skip
     return {

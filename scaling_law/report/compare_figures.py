@@ -96,8 +96,7 @@ def frontier_figure(versus: RecipeComparison) -> Figure | None:
         )
     axes.set_xlim(found.frontier_flops[0] / 1.3, found.frontier_flops[-1] * 1.3)
     style.flops_axis(axes, "x", "compute: 6 × parameters × tokens (FLOPs)")
-    style.loss_axis(axes, min(losses), max(losses))
-    axes.set_ylabel(f"validation loss ({versus.unit})")
+    style.loss_axis(axes, min(losses), max(losses), versus.unit)
     entries.append(Line2D([], [], color=INK, label=f"least loss for a budget ({found.law})"))
     style.legend_below(figure, entries, 3)
     return figure
@@ -205,6 +204,6 @@ def _frontier(versus: RecipeComparison) -> dict[str, Any]:
         "title": "Loss against compute, both recipes",
         "x": {"label": "compute: 6 × parameters × tokens (FLOPs)", "short": "FLOPs", "log": True,
               "words": "flops"},
-        "y": {"label": f"validation loss ({versus.unit})", "log": True, "words": "loss"},
+        "y": {"label": style.loss_label(versus.unit), "log": True, "words": "loss"},
         "layers": layers, "views": {},
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import RunRecord, loss_unit
 from scaling_law.report import style
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.figures import size_label, sizes_title
@@ -46,7 +46,8 @@ def training_curves(evidence: Evidence) -> Figure | None:
     tokens = [count for line in lines.values() for count in line[0]]
     axes.set_xlim(max(min(tokens), max(tokens) / 100) / 1.1, max(tokens) * 1.1)
     style.count_axis(axes, "x", "training tokens seen")
-    style.loss_axis(axes, min(every), min(max(every), _HEADROOM * max(ends)))
+    top = min(max(every), _HEADROOM * max(ends))
+    style.loss_axis(axes, min(every), top, loss_unit(evidence.records))
     entries = [
         Line2D([], [], color=colours[name], label=size_label(name, counts[evidence.counted]))
         for name, counts in sizes.items()

@@ -75,10 +75,10 @@
       ["params", `${whole(run.params[chosen.convention])} (${data.conventions[chosen.convention]})`],
       ["tokens", whole(run.tokens)],
       ["FLOPs", flops(run.flops[chosen.convention])],
-      ["loss", `${run.loss_nats.toFixed(4)} nats/token`],
+      ["loss", `${run.loss_nats.toFixed(4)} ${data.loss_unit}`],
     ];
     if (law && law.predicted_nats) {
-      lines.push(["law", `${law.predicted_nats[row].toFixed(4)} nats/token`]);
+      lines.push(["law", `${law.predicted_nats[row].toFixed(4)} ${data.loss_unit}`]);
       lines.push(["residual", percent(residual(row))]);
     }
     return { title: run.run_id, lines };

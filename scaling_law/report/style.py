@@ -153,8 +153,13 @@ def log_ticks(axis: Any, low: float, high: float, words: _Words) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def loss_axis(axes: Axes, low: float, high: float) -> None:
-    """The vertical axis as loss in nats per token, logarithmic, with evenly numbered ticks."""
+def loss_label(unit: str) -> str:
+    """The label of an axis of losses."""
+    return f"validation loss ({unit})"
+
+
+def loss_axis(axes: Axes, low: float, high: float, unit: str) -> None:
+    """The vertical axis as loss in ``unit``, logarithmic, with evenly numbered ticks."""
     axes.set_yscale("log")
     margin = (high / low) ** 0.05
     axes.set_ylim(low / margin, high * margin)
@@ -162,7 +167,7 @@ def loss_axis(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_major_locator(FixedLocator([t for t in ticks if t > 0]))
     axes.yaxis.set_minor_locator(FixedLocator([]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_ylabel("validation loss (nats per token)")
+    axes.set_ylabel(loss_label(unit))
 
 
 def legend_below(

@@ -10,7 +10,7 @@ from scaling_law.files.record import CurvePoint, write_curve, write_record
 from scaling_law.report import tables
 from scaling_law.report.evidence import gather_evidence
 from scaling_law.report.exports import write_tables
-from scaling_law.report.metric_curves import metric_curves
+from scaling_law.report.metric_figures import metric_curves
 from tests.fakes import record_of, tiny_spec
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import NATS, RunRecord, loss_unit
 from scaling_law.fit.points.metric import measured_by, metric_words
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import listed_recipes, recipe_names
@@ -33,7 +33,7 @@ class FitPoints:
     ``params``: parameters, as ``convention`` counts them.
     ``tokens``: training tokens.
     ``flops``: training FLOPs, as ``convention`` counts them.
-    ``loss_nats``: validation loss in nats per token.
+    ``loss_nats``: validation loss, in the unit that ``convention`` names.
     ``loss_sem_nats``: its standard error; NaN where unknown.
     ``tokens_unique``: the different tokens among ``tokens``.
     ``run_id``: run ids.
@@ -79,6 +79,11 @@ class FitPoints:
         """Cluster number of each row, [n], counted from 0 in order of appearance."""
         number = {name: i for i, name in enumerate(dict.fromkeys(self.cluster))}
         return np.array([number[name] for name in self.cluster], dtype=np.int64)
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of the losses, or what is fitted in their place."""
+        return self.convention.get("loss", NATS)
 
     @property
     def called(self) -> str:
@@ -135,9 +140,9 @@ def points_from_records(
             f"convention {convention!r} with FLOPs {flops!r}: expected one of "
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
-    loss = "nats per token"
+    records = list(records)
+    loss = loss_unit(records)
     if metric is not None:
-        records = list(records)
         loss = metric_words(records, metric)
         records = measured_by(records, metric)
     kept, dropped = _usable(records, keep, metric)
@@ -222,7 +227,7 @@ def _why_not(record: RunRecord, keep: Collection[str], metric: str | None) -> st
     loss = record.val_loss_nats
     if loss is None or not (math.isfinite(loss) and loss > 0):
         if metric is None:
-            return f"loss is {loss}, expected above 0 nats and finite"
+            return f"loss is {loss}, expected above 0 and finite"
         if loss is None:
             return f"{metric} was not measured"
         return f"{metric} is {loss}, expected above 0 and finite"
@@ -331,6 +336,6 @@ def points_from_arrays(
         convention={
             "params": convention,
             "flops": "6nd" if flops is None else "as given",
-            "loss": "nats per token",
+            "loss": NATS,
         },
     )
