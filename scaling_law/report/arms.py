@@ -144,10 +144,7 @@ def write_arms(
         drawn += _drawing(svg, "arms_compared", shows, caption, wide=True)
         svg = style.kept(curves.training_curves(evidence), figures, "training_curves")
         shows = "Validation loss against training tokens for every run"
-        caption = (
-            "Thin lines are trunks at constant learning rate; thick lines end in one point each."
-        )
-        drawn += _drawing(svg, "training_curves", shows, caption)
+        drawn += _drawing(svg, "training_curves", shows, curves.caption(evidence))
         for plot in metric_plots(evidence):
             drawn += saved(plot, figures)
     write_tables(evidence, numbers)

@@ -234,7 +234,7 @@
       const { spec, svg, area } = this, [x0, x1, y0, y1] = this.domain;
       const back = (axis, value) => (axis.log ? 10 ** value : value);
       const ticks = (axis, low, high, most) =>
-        axis.log && axis.words !== "loss" && axis.words !== "ratio"
+        axis.log && ((axis.words !== "loss" && axis.words !== "ratio") || high - low > 1.5)
           ? decades(back(axis, low), back(axis, high), most)
           : steps(back(axis, low), back(axis, high), most);
       const grid = make("g", { class: "grid", "aria-hidden": "true" }, svg);

@@ -18,9 +18,10 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, finite_json
 from scaling_law.report import style
-from scaling_law.report.curves import curve_line, size_name, sizes_of
+from scaling_law.report.curves import curve_line
 from scaling_law.report.evidence import Evidence, Fitted, rows_by_size
 from scaling_law.report.figures import flops_label, law_curve, params_label, spread_out
+from scaling_law.report.groups import groups_of, sizes_of
 from scaling_law.report.held_out import rollouts, sizes_left_out
 from scaling_law.report.optimum import (
     FORECAST_STEPS,
@@ -254,18 +255,16 @@ def _residuals(fitted: Fitted, x: str) -> Layer:
 
 
 def _training(evidence: Evidence) -> Layer:
-    sizes = sizes_of(evidence)
-    colours = {s: style.themed(c) for s, c in zip(sizes, style.ramp(len(sizes)), strict=True)}
+    groups = groups_of(evidence)
     layers, lines = [], []
     for record in evidence.records:
         tokens, losses = curve_line(evidence, record)
         if len(tokens) < 2:
             continue
         lines.append(losses)
-        size = size_name(record)
         layers.append(
-            {"kind": "line", "name": record.run_id, "legend": size,
-             "colour": colours[size], "faint": record.kind == "trunk",
+            {"kind": "line", "name": record.run_id, "legend": groups.of_run[record.run_id],
+             "colour": style.themed(groups.colour(record)), "faint": record.kind == "trunk",
              "x": tokens, "y": _digits(losses)}
         )  # fmt: skip
     axis = {**_TOKENS, "label": "training tokens seen"}

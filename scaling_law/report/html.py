@@ -147,10 +147,7 @@ def _plots(evidence: Evidence) -> list[Plot]:
     training = Plot(
         name="training_curves",
         shows="Validation loss against training tokens for every run",
-        caption="Thin lines are trunks at constant learning rate, which are no points of the "
-        "fit; thick lines their cooldowns, which end in one point each. A cross marks a run "
-        "that diverged, a bar one that stopped early. Evaluated on fewer tokens than the final "
-        "loss.",
+        caption=curves.caption(evidence),
         make=lambda: curves.training_curves(evidence),
     )
     metrics = metric_plots(evidence)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from scaling_law.files.record import RunRecord, measured_metrics, metric_label, metric_units
 from scaling_law.report import style
-from scaling_law.report.curves import size_name, sizes_of
 from scaling_law.report.evidence import Evidence
-from scaling_law.report.figures import size_label, sizes_title
+from scaling_law.report.groups import Groups, groups_of
 from scaling_law.report.plot import Plot
-from scaling_law.report.style import MARKERS
-from scaling_law.spec.arms import arm_of, short_names
+from scaling_law.units import format_count
 
+_COLUMNS = 2  # panels side by side
 # A column of panels: the field of the record, the axis, and its label.
 _ALONG = (
     ("params", style.count_axis, "model size ({counted} parameters)"),
@@ -50,7 +48,7 @@ def metric_plots(evidence: Evidence) -> list[Plot]:
 def metric_curves(evidence: Evidence) -> Figure | None:
     """Each metric along training, a panel each; None without any curve."""
     units = metric_units(evidence.records)
-    groups = _groups(evidence)
+    groups = groups_of(evidence)
     lines: dict[str, list[tuple[RunRecord, list[int], list[float]]]] = {}
     for record in evidence.records:
         points = evidence.curves.get(record.run_id, [])
@@ -60,13 +58,16 @@ def metric_curves(evidence: Evidence) -> Figure | None:
             lines.setdefault(name, []).append((record, [point.tokens for point in own], values))
     if not lines:
         return None
-    figure = Figure(figsize=(style.WIDE, style.TALL * len(lines)), layout="constrained")
+    rows = -(-len(lines) // _COLUMNS)
+    size = (0.75 * style.WIDE * _COLUMNS, 0.9 * style.TALL * rows)
+    figure = Figure(figsize=size, layout="constrained")
     for number, (name, runs) in enumerate(lines.items(), 1):
-        axes = figure.add_subplot(len(lines), 1, number)
+        axes = figure.add_subplot(rows, _COLUMNS, number)
         axes.set_title(metric_label(name, units))
         axes.set_xlabel("training tokens seen")
         for record, tokens, values in runs:
             axes.plot(tokens, values, ".-", color=groups.colour(record), linewidth=1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
     style.legend_below(figure, groups.entries(marks=False), groups.columns, groups.title)
     return figure
 
@@ -82,7 +83,7 @@ def metric_ends(evidence: Evidence) -> Figure | None:
     ]
     if not names or not along:
         return None
-    units, groups = metric_units(ended), _groups(evidence)
+    units, groups = metric_units(ended), groups_of(evidence)
     height = 0.8 * style.TALL * len(names)
     figure = Figure(figsize=(0.75 * style.WIDE * len(along), height), layout="constrained")
     panels = figure.subplots(len(names), len(along), squeeze=False, sharey="row")
@@ -98,57 +99,10 @@ def metric_ends(evidence: Evidence) -> Figure | None:
     return figure
 
 
-def _mark(axes: Axes, groups: _Groups, record: RunRecord, x: float, y: float) -> None:
+def _mark(axes: Axes, groups: Groups, record: RunRecord, x: float, y: float) -> None:
     marker = groups.marker(record)
     axes.plot([x], [y], marker, color=groups.colour(record), markersize=4.5, alpha=0.8)
 
 
 def _value(record: RunRecord, field: str, counted: str) -> float:
     return float(getattr(record, f"params_{counted}" if field == "params" else field))
-
-
-class _Groups:
-    """The runs by arm or, in a sweep without axes, by size: their colours and their legend."""
-
-    def __init__(self, names: Sequence[str], of_run: dict[str, str], title: str) -> None:
-        self.title = title
-        self.columns = 3 if max(map(len, names)) < 30 else 1
-        self._of_run = of_run
-        self._looks = {
-            name: (colour, MARKERS[i % len(MARKERS)])
-            for i, (name, colour) in enumerate(zip(names, style.ramp(len(names)), strict=True))
-        }
-
-    def colour(self, record: RunRecord) -> str:
-        """The colour of a run's group."""
-        return self._looks[self._of_run[record.run_id]][0]
-
-    def marker(self, record: RunRecord) -> str:
-        """The mark of a run's group."""
-        return self._looks[self._of_run[record.run_id]][1]
-
-    def entries(self, *, marks: bool) -> list[Line2D]:
-        """The legend: marks, or else lines."""
-        return [
-            Line2D(
-                [],
-                [],
-                color=colour,
-                linestyle="" if marks else "-",
-                marker=marker if marks else "",
-                label=name,
-            )
-            for name, (colour, marker) in self._looks.items()
-        ]
-
-
-def _groups(evidence: Evidence) -> _Groups:
-    arms = list(dict.fromkeys(arm_of(record.spec) for record in evidence.records))
-    if len(arms) > 1:
-        names = dict(zip(arms, short_names(arms), strict=True))
-        of_run = {record.run_id: names[arm_of(record.spec)] for record in evidence.records}
-        return _Groups(list(names.values()), of_run, "arm")
-    sizes = sizes_of(evidence)
-    labels = {name: size_label(name, counts[evidence.counted]) for name, counts in sizes.items()}
-    of_run = {record.run_id: labels[size_name(record)] for record in evidence.records}
-    return _Groups(list(labels.values()), of_run, sizes_title(evidence.counted))

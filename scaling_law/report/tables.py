@@ -16,10 +16,10 @@ from scaling_law.files.record import (
 )
 from scaling_law.fit.suite import FitSettings
 from scaling_law.plan.plan import Plan
-from scaling_law.report.curves import size_name
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
 from scaling_law.report.exports import NO_PARQUET, has_parquet
+from scaling_law.report.groups import size_name
 from scaling_law.report.page import (
     Section,
     bullets,

@@ -40,7 +40,7 @@ def test_the_page_has_a_table_of_final_metrics_with_units(tmp_path):
     assert section is not None
     for words in (record.run_id, "accuracy.val (fraction)", "0.5", ">count<"):
         assert words in section.body
-    assert "half nats per token" in tables.runs(evidence).body
+    assert "half nats/token" in tables.runs(evidence).body
 
 
 def test_runs_without_metrics_have_no_such_table(tmp_path):
