@@ -276,6 +276,11 @@ class DataSpec(_Part):
         """What a target is, beside the size of the vocabulary: losses of two codings differ."""
         return self.tokenizer
 
+    @property
+    def repeats_by_design(self) -> bool:
+        """Whether the data are few on purpose: a text is not, and repeating it costs loss."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec(_Part):
@@ -295,6 +300,11 @@ class TaskSpec(_Part):
     def coding(self) -> str:
         """What a target is, beside the size of the vocabulary: losses of two codings differ."""
         return f"task {self.source.name}"
+
+    @property
+    def repeats_by_design(self) -> bool:
+        """Whether the data are few on purpose: a task's examples are what is to be learnt."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -872,6 +882,11 @@ def resources_from_json(data: dict[str, Any]) -> Resources:
     fields = dict(data)
     RESOURCES.check(fields.pop("schema_version", 1))
     return build_shared(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})
+
+
+def stage_of(spec: RunSpec) -> int:
+    """The stage of a staged experiment that a run belongs to, from 1."""
+    return int(dict(spec.tags).get(STAGE_TAG, 1))
 
 
 def derive_seed(seed: int, purpose: str) -> int:

@@ -48,7 +48,7 @@ def describe_end(record: RunRecord) -> str:
     loss = f"{record.val_loss_nats:.4f} {short_unit(record.loss_unit)}"
     if record.val_bits_per_byte is not None:
         loss += f" ({record.val_bits_per_byte:.3f} bits/byte)"
-    if record.kind == "trunk":
+    if record.spec.schedule.end != "annealed":
         loss += ", not annealed"
     if skipped := record.metrics.get("batches_skipped"):
         loss += f", {skipped:.0f} batches skipped"
