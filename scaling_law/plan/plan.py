@@ -46,7 +46,7 @@ from scaling_law.spec.run import (
     run_spec_from_json,
     to_json,
 )
-from scaling_law.units import format_seconds
+from scaling_law.units import count_of, format_seconds
 from scaling_law.versions import PLAN, NewerVersion
 
 # A worker process loads torch once (3.6 s on 2 cores); each run then opens its folder, builds
@@ -89,7 +89,7 @@ class PlannedArm:
     """The runs of one arm and their cost.
 
     ``values`` are the axes' values, by key;
-    ``points`` counts the annealed runs;
+    ``points`` counts the runs that are no trunks;
     ``trunks`` counts the trunks;
     ``flops_spent`` are the exact FLOPs of all its runs;
     ``seconds`` is the time of all its runs on one slot.
@@ -170,13 +170,19 @@ class Plan:
         )
 
     @property
+    def points_words(self) -> str:
+        """The runs that are no trunks, by how their schedules end: ``18 annealed points``."""
+        ends = [run.spec.schedule.end for run in self.runs if run.spec.kind != "trunk"]
+        return points_words(ends)
+
+    @property
     def flops_total(self) -> float:
         """Exact FLOPs the sweep spends."""
         return sum(run.flops_spent for run in self.runs)
 
     @property
     def flops_if_from_scratch(self) -> float:
-        """Exact FLOPs of the same annealed points, each trained from step 0."""
+        """Exact FLOPs of the same points, each trained from step 0."""
         return sum(run.flops_alone for run in self.runs if run.spec.kind != "trunk")
 
     @property
@@ -379,6 +385,13 @@ class _Planner:
         objective = self.config.choice("objective").component
         self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
         self.probes = tuple(choice.component for choice in self.config.choices["probe"]) or None
+        sizes = self.config.task_sizes
+        # the tokens of each split: of a text's as many as are asked for
+        self.split_tokens = (
+            {"train": None, "val": None}
+            if sizes is None
+            else {name: count and count * sizes.n_ctx for name, count in sizes.splits.items()}
+        )
 
     def size_plans(self) -> list[SizePlan]:
         """Return the grid's size plans, parents first. Raises ``PlanError``."""
@@ -424,9 +437,27 @@ class _Planner:
         training *= RECOMPUTE if fit.gradient_checkpointing else 1
         # a branch has a quarter of the curve's points, as in train.loop
         points = self.eval.curve_points // (4 if start else 1)
-        scored = self.eval.val_tokens + points * self.eval.curve_tokens
+        scored = self.scored(self.eval.val_tokens, final=True)
+        scored += points * self.scored(self.eval.curve_tokens, final=False)
         # a forward pass is a third of a training step
         return RUN_START_SECONDS + training + self.profile.seconds(size_plan.model, scored) / 3
+
+    def scored(self, max_tokens: int, *, final: bool) -> float:
+        """Return the tokens that the forward passes of one measurement take.
+
+        Every validation split is scored on about ``max_tokens``; each probe adds its own passes.
+        """
+        tokens = {
+            name: max_tokens if own is None else min(max_tokens, own)
+            for name, own in self.split_tokens.items()
+        }
+        total = float(sum(tokens.values()) - tokens["train"])
+        for choice in self.config.choices["probe"]:
+            probe = choice.part
+            if final or probe.when == "curve":
+                passes = probe.passes
+                total += sum(tokens.values()) if passes is None else passes * tokens["val"]
+        return total
 
     def tasks(self, size_plan: SizePlan, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
         """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""
@@ -550,6 +581,19 @@ class _Planner:
         if within is None or len(shorter) < LEAST_SIBLINGS:
             return None
         return EarlyStop(within=within, siblings=shorter)
+
+
+def points_words(ends: Sequence[str]) -> str:
+    """Say how many points there are and how their learning rates end, from ``ScheduleSpec.end``.
+
+    Only an annealed point is one of a law.
+    """
+    annealed = sum(end == "annealed" for end in ends)
+    hot = len(ends) - annealed
+    if not hot:
+        return count_of(annealed, "annealed point")
+    words = f"{count_of(hot, 'point')} that {'does' if hot == 1 else 'do'} not anneal"
+    return f"{count_of(annealed, 'annealed point')}, {words}" if annealed else words
 
 
 def has_fast_loss(spec: RunSpec) -> bool:

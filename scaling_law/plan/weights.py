@@ -47,5 +47,8 @@ def kept_words(plan: Plan) -> str:
     kept = [run for run in plan.runs if run.resources.keep_weights]
     if not kept:
         return "final weights: none saved (keep_weights: all or largest, for `slaw export`)"
-    whose = f"{len(kept)} annealed runs" if len(kept) > 1 else kept[0].spec.label
+    whose = kept[0].spec.label
+    if len(kept) > 1:
+        hot = any(run.spec.schedule.end != "annealed" for run in kept)
+        whose = f"{len(kept)} runs" if hot else f"{len(kept)} annealed runs"
     return f"final weights: of {whose} saved, {format_bytes(_bytes(kept))} (keep_weights)"

@@ -15,7 +15,7 @@ from scaling_law.files.record import (
     short_unit,
 )
 from scaling_law.fit.suite import FitSettings
-from scaling_law.plan.plan import Plan
+from scaling_law.plan.plan import Plan, points_words
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
 from scaling_law.report.exports import NO_PARQUET, has_parquet
@@ -193,7 +193,7 @@ def cost(evidence: Evidence) -> Section:
     records, plan = evidence.records, evidence.plan
     spent = sum(r.flops_spent for r in records)
     alone = sum(r.flops_exact for r in records if r.kind != "trunk")
-    points = sum(r.kind != "trunk" for r in records)
+    ends = [r.spec.schedule.end for r in records if r.kind != "trunk"]
     measured = (
         str(len(records)),
         power_of_ten(spent),
@@ -220,7 +220,7 @@ def cost(evidence: Evidence) -> Section:
         )
     if alone:
         body += paragraph(
-            f"{points} annealed points took {power_of_ten(spent)} FLOPs, against "
+            f"{points_words(ends)} took {power_of_ten(spent)} FLOPs, against "
             f"{power_of_ten(alone)} with each trained from its first step: "
             f"{100 * spent / alone:.0f}% of the compute."
         )
@@ -274,6 +274,8 @@ def environment(evidence: Evidence) -> Section:
                 for r in records
             ),
         ),
+        ("engine", evidence.engine),
+        ("trackers", evidence.trackers),
         ("threads a run", _distinct(r.threads for r in records)),
         ("corpus", _distinct(d.name for d in data)),
         ("corpus fingerprint", _distinct(r.corpus_fingerprint for r in records)),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError, PlanError, one_line
+from scaling_law.experiment.analysis import named_by
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.lease import who_has
 from scaling_law.files.record import (
@@ -130,6 +131,7 @@ class Snapshot:
     warnings: tuple[RunWarning, ...] = ()  # the newest, oldest first
     # the unit of each metric that a record has one for; "A or B" where records differ
     metric_units: dict[str, str] = dataclasses.field(default_factory=dict)
+    has_experiment: bool = False  # whether its config names an experiment, whose findings come next
     stage: int | None = None  # the newest of an experiment in stages; None in any other sweep
     runs: tuple[RunState, ...] = ()  # of earlier stages, then in the plan's order
     runs_beside: int = 0  # finished runs of earlier plans, which fits include
@@ -206,6 +208,7 @@ class SweepReader:
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
         self._plan: tuple[Mark, Plan, list[_Constant], list[_Constant]] | None = None
+        self._experiment = False
         self._ends: dict[str, _Ended] = {}
         self._curves: dict[str, tuple[Mark, list[CurvePoint]]] = {}
         self._logs: dict[str, tuple[Mark, list[RunWarning]]] = {}
@@ -256,6 +259,7 @@ class SweepReader:
             pace=pace.ratio,
             warnings=newest(self._warnings(constants, runs), _MOST_WARNINGS) if logs else (),
             metric_units=self._metric_units(),
+            has_experiment=self._experiment,
             stage=max((run.stage for run in runs if run.stage is not None), default=None),
             runs=(*before, *runs),
             runs_beside=self._beside(everyone),
@@ -295,6 +299,8 @@ class SweepReader:
                 for run in plan.runs
             ]
             earlier = self._earlier_stages(plan) if staged else []
+            with contextlib.suppress(ConfigError, OSError):  # the config may be damaged
+                self._experiment = named_by(self.sweep) is not None
             self._plan = mark or (0, 0, 0), plan, constants, earlier
         return self._plan[1:]
 

@@ -68,6 +68,8 @@ def phase_text(snapshot: Snapshot) -> str:
     if snapshot.phase == "over":
         if failed := snapshot.counts.get("failed", 0) + snapshot.counts.get("damaged", 0):
             return f"finished, but {failed} failed; run the same command again to retry"
+        if snapshot.has_experiment:
+            return f"finished; next: slaw report {snapshot.sweep}"
         by = by_options(varying_keys([tuple(arm.values.items()) for arm in snapshot.arms]))
         return f"finished; next: slaw fit {snapshot.sweep}{by}"
     return ""
