@@ -43,6 +43,9 @@ def policy(nonce: str) -> str:
     )
 
 
+_OF_METRIC = "/data.json?metric="
+
+
 class Server(http.server.ThreadingHTTPServer):
     """Serves one sweep; it reads the folder at most once in ``interval`` seconds."""
 
@@ -115,9 +118,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             page = render_page(self.server.document(self.server.metric), nonce)
             headers = {"Content-Security-Policy": policy(nonce)}
             self._answer(HTTPStatus.OK, "text/html", page, headers)
-        elif self.path == "/data.json" or self.path.startswith("/data.json?"):
-            query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-            metric = query.get("metric", [None])[0]
+        elif self.path == "/data.json" or self.path.startswith(_OF_METRIC):
+            name = urllib.parse.unquote_plus(self.path.removeprefix(_OF_METRIC))
+            metric = None if self.path == "/data.json" else name
             text = json.dumps(self.server.document(metric), allow_nan=False)
             self._answer(HTTPStatus.OK, "application/json", text)
         else:

@@ -11,7 +11,9 @@ from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import load_profile, refreshed, shared_by
 from scaling_law.run.session import planned
 
-_NOT_MEASURED = "cost unknown: this machine is not measured yet; `slaw plan {}` measures it and prints the cost"
+_NOT_MEASURED = (
+    "cost unknown: this machine is not measured yet; `slaw plan {}` measures it and prints the cost"
+)
 
 
 def described() -> list[dict[str, Any]]:

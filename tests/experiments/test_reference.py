@@ -15,11 +15,14 @@ GROKKING = Path(__file__).resolve().parents[2] / "results" / "reference" / "grok
 
 @pytest.fixture(scope="module")
 def document():
-    return analysed(SweepDir(GROKKING)).document
+    result = analysed(SweepDir(GROKKING))
+    assert result is not None
+    return result.document
 
 
 def test_the_measures_of_the_reference_are_those_of_its_readme(document):
     listed = re.search(r"```text measures\n(.*?)```", (GROKKING / "README.md").read_text(), re.S)
+    assert listed is not None, "the README lists the measures"
     rows = [line.split(" = ") for line in listed[1].splitlines()]
     written = {name: None if value == "never" else float(value) for name, value in rows}
     rounded = {
