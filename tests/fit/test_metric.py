@@ -17,7 +17,7 @@ from scaling_law.fit.result import finite_json
 from scaling_law.fit.suite import FitSettings, fit_suite
 from scaling_law.fit.summary import format_suite
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import TaskSpec
+from scaling_law.spec.data import TaskSpec
 from tests.fakes import planted_records
 
 NAME = "loss.val:length-32"
