@@ -130,6 +130,7 @@ def test_the_charts_show_the_metric_that_is_asked_for(tmp_path):
     )
     write_record(run_dir, record)
     data = PageData(sweep)
+    data.law = StillLaw(sweep)
     document = data.read("accuracy.val")
     assert document["shown"] == {
         "metric": "accuracy.val",
