@@ -121,6 +121,11 @@ def short_unit(unit: str | None) -> str:
     return (NATS if unit is None else unit).replace(" per ", "/")
 
 
+def amount_unit(unit: str) -> str:
+    """The unit of a loss as an amount of it has it: ``nats`` of nats per token."""
+    return unit.partition(" per ")[0]
+
+
 def unit_in_full(unit: str) -> str:
     """The unit of a loss with its logarithm, where it has one: nats are natural logarithms."""
     return f"{unit}, natural logarithm" if unit.startswith("nats ") else unit

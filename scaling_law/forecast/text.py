@@ -92,10 +92,11 @@ def loss_words(prediction: Prediction) -> tuple[str, str]:
 def _loss_text(prediction: Prediction) -> str:
     figure, interval = loss_words(prediction)
     lead = "loss somewhere in" if prediction.refused and " to " in figure else "loss"
-    return f"{lead} {figure} {_unit(prediction)} ({interval})"
+    return f"{lead} {figure} {loss_unit(prediction)} ({interval})"
 
 
-def _unit(prediction: Prediction) -> str:
+def loss_unit(prediction: Prediction) -> str:
+    """The unit of the loss that a law was fitted to."""
     return prediction.convention.get("loss", NATS)
 
 
@@ -202,7 +203,7 @@ def _convention_text(prediction: Prediction, fit: FitResult) -> str:
     if fit.convention.get("flops") == "exact":
         text += " (the fit's own are exact: attention and"
         text += " what the parameter count leaves out make little difference at scale)"
-    return f"{text}; loss in {unit_in_full(_unit(prediction))}"
+    return f"{text}; loss in {unit_in_full(loss_unit(prediction))}"
 
 
 def comparison_cells(

@@ -8,6 +8,7 @@ from pathlib import Path
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.analysis import Analysed
 from scaling_law.files.layout import SweepDir, atomic_write, check_folder
+from scaling_law.files.record import NATS
 from scaling_law.forecast.target import LARGEST
 from scaling_law.report import (
     curves,
@@ -238,7 +239,12 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[Plot]:
             caption="Every size at its compute-optimal tokens. The line ends where the fit no "
             "longer supports a figure; beyond it only the range may be quoted. Dots off the "
             "line are runs on other than the optimal tokens: above it on fewer, below it on "
-            "more. * Other text and tokenizers: their nats do not compare.",
+            "more."
+            + (
+                " * Other text and tokenizers: their nats do not compare."
+                if fitted.points.loss_unit == NATS
+                else ""
+            ),
             make=lambda: optimum.forecast_figure(fitted, target_params),
         ),
     ]
