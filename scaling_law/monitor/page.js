@@ -168,7 +168,7 @@
     const plot = node("g", { "clip-path": `url(#${clip})` });
     picture.append(plot);
     if (what.band) plot.append(node("path", { class: "band", d: path(what.band) + "Z" }));
-    if (what.frontier) plot.append(node("path", { class: "frontier", d: path(what.frontier) }));
+    if (what.frontier && what.frontier.length) plot.append(node("path", { class: "frontier", d: path(what.frontier) }));
     for (const line of what.lines) {
       plot.append(node("path", { class: `curve${line.dashed ? " trunk" : ""}`, stroke: line.colour, d: path(line.points) }));
     }

@@ -20,6 +20,7 @@ from scaling_law.run.sweep_state.text import (
     loss_unit_text,
     phase_text,
     speed_text,
+    stage_text,
     state_text,
 )
 from scaling_law.units import format_count, format_seconds
@@ -138,6 +139,7 @@ def _headline(snapshot: Snapshot) -> str:
     if snapshot.phase == "no_plan":
         return phase_text(snapshot)
     parts = [f"{snapshot.flops_done_frac:.0%} of the FLOPs", left_text(snapshot)]
+    parts.append(stage_text(snapshot))
     if snapshot.tokens_per_second:
         parts.append(f"{format_count(snapshot.tokens_per_second)} tokens/s")
     return "; ".join(part for part in parts if part)

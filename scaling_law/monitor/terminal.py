@@ -26,6 +26,7 @@ from scaling_law.run.sweep_state.text import (
     metrics_text,
     phase_text,
     speed_text,
+    stage_text,
     state_text,
 )
 from scaling_law.units import format_seconds
@@ -144,6 +145,8 @@ def _counts(snapshot: Snapshot) -> Text:
         line.append("  " if index else "").append(f"{number} {name}", style=_STYLES[name])
     if snapshot.tokens_per_second:
         line.append(f"  {speed_text(snapshot.tokens_per_second)[:-2]} tokens/s")
+    if snapshot.stage is not None:
+        line.append(f"  {stage_text(snapshot)}")
     return line
 
 
@@ -263,7 +266,8 @@ def plain_line(snapshot: Snapshot) -> str:
     """The sweep in one line, for logs and pipes."""
     if snapshot.phase == "no_plan":
         return one_line(f"{snapshot.name}: {phase_text(snapshot)}")
-    parts = [count_text(snapshot), f"{snapshot.flops_done_frac:.0%} of the FLOPs"]
+    parts = [stage_text(snapshot)] if snapshot.stage is not None else []
+    parts += [count_text(snapshot), f"{snapshot.flops_done_frac:.0%} of the FLOPs"]
     if snapshot.arms:
         parts.append(f"arms done: {arms_text(snapshot)}")
     if snapshot.tokens_per_second:
