@@ -19,11 +19,13 @@ from scaling_law.run.sweep_state.text import (
     loss_text,
     loss_unit_text,
     phase_text,
+    run_left_text,
     speed_text,
     stage_text,
     state_text,
+    step_text,
+    throughput_text,
 )
-from scaling_law.units import format_count, format_seconds
 
 MOST_ROWS, MOST_CURVES, MOST_METRICS = 300, 400, 6
 # "" is the unit of the losses.
@@ -125,24 +127,31 @@ def row(run: RunState, metrics: Sequence[str] = ()) -> list[str]:
         note = end_text(run).partition(": ")[2]
     elif not run.annealed:
         note = "trunk: not annealed" if run.kind == "trunk" else "not annealed"
-    left = "" if run.seconds_left is None else format_seconds(run.seconds_left)
     speed = speed_text(run.tokens_per_second).removesuffix("/s")
-    step = f"{run.step}/{run.total_steps}"
-    phase = run.lr_phase or ""
     values = run.metrics or {}
-    measured = [f"{values[name]:.4g}" if name in values else "" for name in metrics]
-    cells = [run.label, state_text(run.state), loss_text(run)]
-    return [*cells, *measured, step, phase, speed, left, note]
+    return [
+        run.label,
+        state_text(run.state),
+        loss_text(run),
+        *(f"{values[name]:.4g}" if name in values else "" for name in metrics),
+        step_text(run),
+        run.lr_phase or "",
+        speed,
+        run_left_text(run),
+        note,
+    ]
 
 
 def _headline(snapshot: Snapshot) -> str:
     if snapshot.phase == "no_plan":
         return phase_text(snapshot)
-    parts = [f"{snapshot.flops_done_frac:.0%} of the FLOPs", left_text(snapshot)]
-    parts.append(stage_text(snapshot))
-    if snapshot.tokens_per_second:
-        parts.append(f"{format_count(snapshot.tokens_per_second)} tokens/s")
-    return "; ".join(part for part in parts if part)
+    parts = (
+        f"{snapshot.flops_done_frac:.0%} of the FLOPs",
+        left_text(snapshot),
+        stage_text(snapshot),
+        throughput_text(snapshot),
+    )
+    return "; ".join(filter(None, parts))
 
 
 def _points(snapshot: Snapshot, metric: str | None) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ class Plot:
 
 def saved(plot: Plot, folder: Path) -> str:
     """Save a figure twice and return it for the page; one that cannot be drawn leaves no file."""
-    svg = style.kept(plot.make(), folder, plot.name)
+    svg = style.save(plot.make(), folder, plot.name)
     if svg is None:
         return ""
     inline = style.inline_svg(svg, plot.name, plot.shows)
