@@ -26,7 +26,7 @@ from scaling_law.forecast.published import (
 )
 from scaling_law.forecast.scenario import Scenario, consequences, decision_lines, settle, spend
 from scaling_law.forecast.target import Target
-from scaling_law.forecast.text import format_prediction, loss_unit, prediction_json
+from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.spec.model import Model
 from scaling_law.units import format_count
 
@@ -108,8 +108,6 @@ def forecast(
 
 def _refuse_above_chance(prediction: Prediction, source: SourcedLaw) -> None:
     """Refuse a loss, far below the data, that no trained model has. Raises ``FitError``."""
-    if loss_unit(prediction) != NATS:
-        return  # only a token has a loss of guessing
     vocab = published_vocabulary(source.fit)
     where = "outside its runs; ask for a target nearer to them"
     if source.template is not None and prediction.below_data:
@@ -120,7 +118,8 @@ def _refuse_above_chance(prediction: Prediction, source: SourcedLaw) -> None:
             if name in prediction.below_data
         )
         where = f"below the smallest run ({smallest}); ask for a target nearer to it"
-    if vocab is None or prediction.loss_nats <= math.log(vocab):
+    in_nats = prediction.convention.get("loss", NATS) == NATS
+    if vocab is None or not in_nats or prediction.loss_nats <= math.log(vocab):
         return
     raise FitError(
         f"law {law_name(source.fit)} gives {prediction.loss_nats:.3g} nats per token there, above"

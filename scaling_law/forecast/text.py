@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaling_law import text_columns
-from scaling_law.files.record import NATS
+from scaling_law.files.record import NATS, unit_in_full
 from scaling_law.fit.result import FitResult, Prediction, finite_json, status_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
 from scaling_law.units import count_of, format_count, outward_range, rounded_count
@@ -71,7 +71,7 @@ def _percent(log_change: float) -> str:
 
 
 def loss_words(prediction: Prediction) -> tuple[str, str]:
-    """The loss and its interval, with the digits that the interval supports.
+    """The loss in nats per token and its interval, with the digits that the interval supports.
 
     A forecast that is refused, far beyond the data, has only the range, rounded outwards. Without
     an interval the second text says so.
@@ -96,14 +96,8 @@ def _loss_text(prediction: Prediction) -> str:
 
 
 def loss_unit(prediction: Prediction) -> str:
-    """The unit of the law's loss."""
+    """The unit of the loss that a law was fitted to."""
     return prediction.convention.get("loss", NATS)
-
-
-def loss_convention(prediction: Prediction) -> str:
-    """``nats per token, natural logarithm``: the unit of the law's loss, for a list of them."""
-    unit = loss_unit(prediction)
-    return f"{unit}, natural logarithm" if unit == NATS else unit
 
 
 def _target_text(prediction: Prediction) -> str:
@@ -209,7 +203,7 @@ def _convention_text(prediction: Prediction, fit: FitResult) -> str:
     if fit.convention.get("flops") == "exact":
         text += " (the fit's own are exact: attention and"
         text += " what the parameter count leaves out make little difference at scale)"
-    return f"{text}; loss in {loss_convention(prediction)}"
+    return f"{text}; loss in {unit_in_full(loss_unit(prediction))}"
 
 
 def comparison_cells(
