@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,10 +30,12 @@ from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
 from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_name, arm_of, arm_tags
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, train_flops
+from scaling_law.spec.mix import Mix
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
     LEAST_SIBLINGS,
     MAX_LABEL,
+    OMIT_EMPTY,
     STAGE_TAG,
     Branch,
     DataSpec,
@@ -46,7 +48,7 @@ from scaling_law.spec.run import (
     run_spec_from_json,
     to_json,
 )
-from scaling_law.units import format_seconds
+from scaling_law.units import format_count, format_seconds
 from scaling_law.versions import PLAN, NewerVersion
 
 # A worker process loads torch once (3.6 s on 2 cores); each run then opens its folder, builds
@@ -55,6 +57,8 @@ WORKER_START_SECONDS = 4.0
 RUN_START_SECONDS = 0.5
 CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
 RUN_FILES_BYTES = 30_000
+# The keys of a config that say in what mixture the text is read.
+_MIX_KEYS = ("data.mix", "data.phases")
 RECOMPUTE = 4 / 3  # gradient checkpointing runs the forward pass a second time
 
 
@@ -67,7 +71,10 @@ class PlannedRun:
     ``flops_spent`` are the exact FLOPs of this run only;
     ``flops_alone`` are its exact FLOPs as if it trained from step 0;
     ``epochs`` are its passes over the training split: None while the length of a text is unknown,
-    0 where a task's examples have no end.
+    0 where a task's examples have no end; in a mixture, those over the component that it repeats
+    most;
+    ``component_epochs`` are its passes over each component of a mixture, by name; {} without one or
+    while the components' lengths are unknown.
     """
 
     spec: RunSpec
@@ -77,6 +84,7 @@ class PlannedRun:
     flops_spent: float
     flops_alone: float
     epochs: float | None
+    component_epochs: dict[str, float] = field(default_factory=dict, metadata=OMIT_EMPTY)
 
     @property
     def run_id(self) -> str:
@@ -253,18 +261,34 @@ def read_plan(path: Path) -> Plan:
 # The length of the training split, or that of each arm's data; None while unknown, or where a
 # task's examples have no end.
 TrainTokens: TypeAlias = int | Mapping[DataSpec | TaskSpec, int | None] | None
+# The training tokens of each component, by the data; None while unknown.
+ComponentTokens: TypeAlias = Mapping[DataSpec | TaskSpec, Mapping[str, int] | None]
 
 
-def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: TrainTokens) -> Plan:
+def make_plan(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    *,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
+) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
-    Raises ``PlanError`` when the grid cannot run as the config asks, or when no point fits.
+    ``component_tokens`` are asked for data that arms read in a mixture. Raises ``PlanError`` when
+    the grid cannot run as the config asks, or when no point fits.
     """
     refuse_too_many(config)
     limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
     slot_bytes = limit_bytes // profile.slots
     planners = [
-        _Planner(arm, profile, slot_bytes, _tokens_of(arm, train_tokens)) for arm in config.arms
+        _Planner(
+            arm,
+            profile,
+            slot_bytes,
+            _tokens_of(arm, train_tokens),
+            (component_tokens or {}).get(arm.config.data_spec),
+        )
+        for arm in config.arms
     ]
     left_out: list[LeftOut] = []
     size_plans: list[_Fitted] = []
@@ -367,8 +391,10 @@ class _Planner:
         profile: DeviceProfile,
         slot_bytes: int,
         train_tokens: int | None,
+        component_tokens: Mapping[str, int] | None,
     ) -> None:
         self.arm, self.config = arm.values, arm.config
+        self.mix, self.component_tokens = arm.config.mix, component_tokens
         asked = arm.config.precision
         self.precision = profile.precision if asked == "auto" else asked
         self.precision_reason = profile.precision_reason if asked == "auto" else "asked for"
@@ -382,8 +408,61 @@ class _Planner:
 
     def size_plans(self) -> list[SizePlan]:
         """Return the grid's size plans, parents first. Raises ``PlanError``."""
-        shares_trunk = self.config.choice("schedule").part.shares_trunk
-        return linked(expand(self.config, self.train_tokens), shares_trunk)
+        size_plans = linked(expand(self.config, self.train_tokens), self.shares_trunk)
+        if self.mix is not None:
+            problems = (self.mix_problem(size_plan) for size_plan in size_plans)
+            if lines := list(dict.fromkeys(filter(None, problems))):
+                raise PlanError(lines[0])
+        return size_plans
+
+    @property
+    def shares_trunk(self) -> bool:
+        """Say whether the horizons of a size may branch from one trunk."""
+        if self.mix is not None and not self.mix.shares_trunk:
+            return False
+        return bool(self.config.choice("schedule").part.shares_trunk)
+
+    def mix_problem(self, size_plan: SizePlan) -> str:
+        """Say why a size cannot be trained in the mixture; "" where it can."""
+        assert self.mix is not None
+        key = "mix" if self.config.data.phases is None else "phases"  # type: ignore[union-attr]
+        where = f"{self.config.where('data', key)}: size {size_plan.size}"
+        known = self.component_tokens or {}
+        for horizon in size_plan.horizons:
+            tokens = format_count(horizon.steps * size_plan.batch_tokens)
+            try:
+                epochs = self.component_epochs(
+                    self.mix, size_plan.batch_tokens, horizon.steps, horizon.decay_steps
+                )
+            except ValueError as problem:
+                return f"{where}: the horizon of {tokens} tokens: {problem}"
+            allowed = self.config.data.max_epochs
+            most = max(epochs, key=lambda name: epochs[name], default="")
+            if most and allowed is not None and epochs[most] > allowed:
+                return (
+                    f"{where}: the horizon of {tokens} tokens reads the"
+                    f" {format_count(known[most])} training tokens of {most} {epochs[most]:.3g}"
+                    " times, more than data.max_epochs {allowed:g}; shorten the"
+                    f" horizon, give {most} a smaller share, or raise data.max_epochs"
+                )
+        return ""
+
+    def component_epochs(
+        self, mix: Mix, batch_tokens: int, steps: int, decay_steps: int | None
+    ) -> dict[str, float]:
+        """Return the passes over each component in a run of so many steps; {} while unknown.
+
+        Raises ``ValueError`` where a phase has no step, or a component no tokens.
+        """
+        firsts = mix.first_steps(steps, decay_steps)
+        known = self.component_tokens
+        if known is None:
+            return {}
+        read = dict.fromkeys(known, 0.0)
+        for phase, first, end in zip(mix.phases, firsts, (*firsts[1:], steps), strict=True):
+            for name, share in mix.shares_of(phase, known):
+                read[name] += share * (end - first) * batch_tokens
+        return {name: tokens / known[name] if tokens else 0.0 for name, tokens in read.items()}
 
     def label(self, size_plan: SizePlan, horizon: Horizon | None) -> str:
         """Return a run's label, unique within a sweep.
@@ -394,12 +473,36 @@ class _Planner:
         last = "trunk" if horizon is None else size_plan.horizon_names[horizon.index]
         stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
         tail = f"seed{size_plan.seed}-{last}{stage}"
-        if not self.arm:
+        arm = self.trunks_arm if horizon is None else self.arm
+        if not arm:
             return f"{size_plan.size}-{tail}"
-        label = f"{size_plan.size}-{arm_label(self.arm)}-{tail}"
+        label = f"{size_plan.size}-{arm_label(arm)}-{tail}"
         if len(label) <= MAX_LABEL:
             return label
-        return f"{size_plan.size}-{arm_digest(self.arm)}-{tail}"
+        return f"{size_plan.size}-{arm_digest(arm)}-{tail}"
+
+    @property
+    def switches_at_cooldown(self) -> bool:
+        """Say whether arms that differ in the mixture of the cooldown have one trunk."""
+        return bool(self.arm) and self.mix is not None and self.mix.of_trunk != self.mix
+
+    @property
+    def trunks_arm(self) -> Values:
+        """The values that a trunk's label has: those of its arm, but only its own mixture.
+
+        They do not say how the mixture changes at the cooldown, which arms with this trunk vary.
+        """
+        if not self.switches_at_cooldown:
+            return self.arm
+        assert self.mix is not None
+        own = tuple(pair for pair in self.arm if not pair[0].startswith(_MIX_KEYS))
+        return (*own, ("data.mix", self.mix.of_trunk.text))
+
+    def trunk_key(self, size_plan: SizePlan) -> object:
+        """Return what size plans with one trunk have in common."""
+        if not (self.switches_at_cooldown and self.shares_trunk):
+            return self, size_plan.size, size_plan.seed
+        return self.label(size_plan, None), size_plan.model, size_plan.seed
 
     @property
     def stage_tag(self) -> tuple[tuple[str, str], ...]:
@@ -425,12 +528,19 @@ class _Planner:
         # a branch has a quarter of the curve's points, as in train.loop
         points = self.eval.curve_points // (4 if start else 1)
         scored = self.eval.val_tokens + points * self.eval.curve_tokens
+        if self.mix is not None:  # each component is scored as well
+            scored *= 1 + len(self.component_tokens or self.config.components)
         # a forward pass is a third of a training step
         return RUN_START_SECONDS + training + self.profile.seconds(size_plan.model, scored) / 3
 
-    def tasks(self, size_plan: SizePlan, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
+    def tasks(
+        self,
+        size_plan: SizePlan,
+        fit: SlotFit,
+        horizons: Sequence[Horizon],
+        saved: tuple[int, ...],
+    ) -> list[Task]:
         """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""
-        saved = self.trunk_steps(size_plan, horizons)
         if not saved:
             return [Task(self.seconds(size_plan, fit, 0, h.steps)) for h in horizons]
         last = saved[-1]
@@ -445,16 +555,6 @@ class _Planner:
         ]
         return [Task(trunk), *branches]
 
-    def trunk_steps(self, size_plan: SizePlan, horizons: Sequence[Horizon]) -> tuple[int, ...]:
-        """Return the steps that the trunk must save for these horizons and for what grows from it.
-
-        () where there is no trunk.
-        """
-        shares_trunk = self.config.choice("schedule").part.shares_trunk
-        if not shares_trunk or len(horizons) + len(size_plan.grow_steps) < 2:
-            return size_plan.grow_steps
-        return tuple(sorted({*(h.branch_step for h in horizons), *size_plan.grow_steps}))
-
     def run(
         self,
         size_plan: SizePlan,
@@ -467,6 +567,9 @@ class _Planner:
         growth: Growth | None = None,
     ) -> PlannedRun:
         """Return one run of a size plan; ``horizon`` None for its trunk."""
+        mix, arm = self.mix, self.arm
+        if horizon is None and mix is not None:
+            mix, arm = mix.of_trunk, () if self.switches_at_cooldown else arm
         spec = _checked_spec(
             label=self.label(size_plan, horizon),
             model=size_plan.model,
@@ -479,13 +582,14 @@ class _Planner:
             precision=self.precision,
             seed=size_plan.seed,
             branch=branch,
-            tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(self.arm)),
+            tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(arm)),
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
             start_from=size_plan.start_from,
             objective=self.objective,
             probes=self.probes,
+            mix=mix,
         )
         resources = Resources(
             device=self.profile.kind,
@@ -495,6 +599,11 @@ class _Planner:
             **self.config.checkpoints.resources(),
         )
         own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
+        by_component = {}
+        if mix is not None:
+            by_component = self.component_epochs(
+                mix, spec.batch_tokens, total_steps, spec.schedule.decay_steps
+            )
         return PlannedRun(
             spec=spec,
             resources=resources,
@@ -502,16 +611,18 @@ class _Planner:
             memory_bytes=fit.memory_bytes,
             flops_spent=train_flops(size_plan.model, own_tokens),
             flops_alone=train_flops(size_plan.model, spec.tokens),
-            epochs=self.epochs(spec.tokens),
+            epochs=max(by_component.values()) if by_component else self.epochs(spec),
+            component_epochs=by_component,
         )
 
-    def epochs(self, tokens: int) -> float | None:
+    def epochs(self, spec: RunSpec) -> float | None:
         """Return the passes over the training split.
 
-        0 where a task's examples have no end, None where the length of the text is not known yet.
+        0 where a task's examples have no end, None where the length of the text, or of the
+        components of a mixture, is not known yet.
         """
-        if self.train_tokens:
-            return tokens / self.train_tokens
+        if self.train_tokens and spec.mix is None:
+            return spec.tokens / self.train_tokens
         return 0.0 if isinstance(self.data, TaskSpec) else None
 
     def runs(
@@ -519,14 +630,15 @@ class _Planner:
         size_plan: SizePlan,
         fit: SlotFit,
         horizons: Sequence[Horizon],
+        saved: tuple[int, ...],
         parent: PlannedRun | None = None,
     ) -> list[PlannedRun]:
         """Return the trunk and a branch per horizon, or one run per horizon without a trunk.
 
-        ``parent`` is the trunk that a grown size plan starts from.
+        ``saved`` are the steps that the trunk saves, () for no trunk; ``parent`` is the trunk that
+        a grown size plan starts from.
         """
         growth = growth_from(parent.spec, size_plan.grow_step) if parent else None
-        saved = self.trunk_steps(size_plan, horizons)
         if not saved:
             return [self.run(size_plan, fit, h, h.steps, growth=growth) for h in horizons]
         trunk = self.run(size_plan, fit, None, saved[-1], save_steps=saved, growth=growth)
@@ -629,15 +741,19 @@ def _within_time(
         )
         for _, number, index in points[keep:]
     ]
-    runs: list[PlannedRun] = []
+    runs: dict[str, PlannedRun] = {}
     trunks: dict[_Start, PlannedRun] = {}
-    for one, horizons in _kept(size_plans, points[:keep]):
+    for one, horizons, saved in _kept(size_plans, points[:keep]):
         parent = trunks.get(_start(one, one.size_plan.grow_from))
-        made = one.planner.runs(one.size_plan, one.fit, horizons, parent)
+        made = one.planner.runs(one.size_plan, one.fit, horizons, saved, parent)
         trunks[_start(one, one.size_plan.size)] = made[0]
-        runs += made
+        for number, run in enumerate(made):
+            # arms may have one trunk
+            if not (number == 0 and saved and run.run_id in runs):
+                assert run.run_id not in runs, f"{run.run_id} is planned twice"
+                runs[run.run_id] = run
     seconds = whole if not cut else _packed_seconds(size_plans, points[:keep], slots)
-    return runs, seconds, cut
+    return list(runs.values()), seconds, cut
 
 
 # A trunk that others may grow from: its arm, size and seed.
@@ -650,8 +766,11 @@ def _start(one: _Fitted, size: str | None) -> _Start:
 
 def _kept(
     size_plans: Sequence[_Fitted], points: Sequence[tuple[float, int, int]]
-) -> list[tuple[_Fitted, list[Horizon]]]:
-    """Return the size plans with any of ``points``, and those that such a size plan grows from."""
+) -> list[tuple[_Fitted, list[Horizon], tuple[int, ...]]]:
+    """Return the size plans with any of ``points``, and those that such a size plan grows from.
+
+    Each has its horizons, and the steps that its trunk must save; () where there is no trunk.
+    """
     horizons: list[list[Horizon]] = [[] for _ in size_plans]
     for _, number, index in sorted(points, key=lambda point: point[1:]):
         horizons[number].append(size_plans[number].size_plan.horizons[index])
@@ -665,7 +784,26 @@ def _kept(
             for one, size_plan, some in zip(ones, still, own, strict=True)
             if size_plan is not None
         ]
-    return kept
+    return [(*one, saved) for one, saved in zip(kept, _trunk_steps(kept), strict=True)]
+
+
+def _trunk_steps(kept: Sequence[tuple[_Fitted, list[Horizon]]]) -> list[tuple[int, ...]]:
+    """Return the steps that each trunk must save for its horizons and for what grows from it.
+
+    A trunk of several arms saves the steps of all. () where there is no trunk.
+    """
+    steps: dict[object, set[int]] = defaultdict(set)
+    branches: dict[object, int] = defaultdict(int)
+    for one, horizons in kept:
+        key = one.planner.trunk_key(one.size_plan)
+        steps[key] |= {*(h.branch_step for h in horizons), *one.size_plan.grow_steps}
+        branches[key] += len(horizons) + len(one.size_plan.grow_steps)
+    saved = []
+    for one, _ in kept:
+        key = one.planner.trunk_key(one.size_plan)
+        has_trunk = one.planner.shares_trunk and branches[key] > 1
+        saved.append(tuple(sorted(steps[key])) if has_trunk else one.size_plan.grow_steps)
+    return saved
 
 
 def _packed_seconds(
@@ -673,17 +811,22 @@ def _packed_seconds(
 ) -> float:
     tasks: list[Task] = []
     trunks: dict[_Start, tuple[int, int]] = {}  # place and steps
-    for one, horizons in _kept(size_plans, points):
+    places: dict[object, int] = {}
+    for one, horizons, saved in _kept(size_plans, points):
         size_plan, first = one.size_plan, len(tasks)
         start: tuple[int | None, float] = (None, 0.0)
         if size_plan.grow_from is not None:
             place, steps = trunks[_start(one, size_plan.grow_from)]
             start = (place, size_plan.grow_step / steps * tasks[place].seconds)
-        for task in one.planner.tasks(size_plan, one.fit, horizons):
-            parent = start if task.parent is None else (first + task.parent, task.after_seconds)
+        own = one.planner.tasks(size_plan, one.fit, horizons, saved)
+        trunk = places.setdefault(one.planner.trunk_key(size_plan), first)
+        if saved and trunk != first:  # another arm's, which this one branches from too
+            own = own[1:]
+        for task in own:
+            parent = start if task.parent is None else (trunk, task.after_seconds)
             tasks.append(Task(task.seconds, *parent))
-        if saved := one.planner.trunk_steps(size_plan, horizons):
-            trunks[_start(one, size_plan.size)] = (first, saved[-1])
+        if saved:
+            trunks[_start(one, size_plan.size)] = (trunk, saved[-1])
     return WORKER_START_SECONDS + makespan_seconds(tasks, slots)
 
 

@@ -14,7 +14,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
@@ -23,6 +23,7 @@ from scaling_law import parts
 from scaling_law.decode import build, build_shared
 from scaling_law.errors import quoted
 from scaling_law.spec.component import Component, component_from_json
+from scaling_law.spec.mix import Mix, mix_from_json
 from scaling_law.versions import RESOURCES, SPEC
 
 if TYPE_CHECKING:
@@ -72,6 +73,11 @@ def chosen_by(config_key: str, default: str | None) -> dict[str, Any]:
     field names the part and this one holds its settings or file.
     """
     return {**_OMIT_NONE, "config_key": config_key, "default_part": default}
+
+
+def written_as(config_key: str) -> dict[str, Any]:
+    """Return the metadata of a later field that a recipe lists as text, under ``config_key``."""
+    return {**_OMIT_NONE, "text_key": config_key}
 
 
 def axis_of(spec_field: dataclasses.Field[Any]) -> str:
@@ -238,15 +244,45 @@ Model: TypeAlias = ModelSpec | OtherModel
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceSpec(_Part):
+    """One of several sources of a text, each of which is a component that mixtures weigh.
+
+    ``name``: the component's name.
+    ``corpus``: a named corpus or a path.
+    ``domains``: the only domains that are read; all when empty.
+    ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
+    ``corpus_part``: the corpus, where it has settings that are not at their default or is a user's
+    own file; else None.
+    """
+
+    name: str
+    corpus: str
+    domains: tuple[str, ...] = ()
+    max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
+    corpus_part: Component | None = field(default=None, metadata=_OMIT_NONE)
+
+    def __str__(self) -> str:
+        """The source in a recipe, where the amount of text is no part of it."""
+        words = [f"{self.name}={self.corpus}", *self.domains]
+        if self.corpus_part is not None:
+            words += [f"{key}={value}" for key, value in self.corpus_part.settings]
+            words += [(self.corpus_part.source_sha256 or "")[:12]]
+        return " ".join(filter(None, words))
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSpec(_Part):
     """A text and its tokenizer.
 
-    ``corpus``: a named source or a path.
+    ``corpus``: a named source or a path; the names of several sources, joined by ``+``.
     ``tokenizer``: its kind.
     ``vocab_size``: tokens of the vocabulary.
     ``domains``: the only domains that are read; all when empty.
     ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
     ``val_fraction``: share of documents held out by hash.
+    ``corpus_part``: the corpus, where it has settings that are not at their default or is a user's
+    own file; else None.
+    ``sources``: the sources of a text from several; None for one corpus.
     """
 
     corpus: str
@@ -255,6 +291,8 @@ class DataSpec(_Part):
     domains: tuple[str, ...] = ()
     max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
+    corpus_part: Component | None = field(default=None, metadata=chosen_by("data.corpus", None))
+    sources: tuple[SourceSpec, ...] | None = field(default=None, metadata=_OMIT_NONE)
 
     def __post_init__(self) -> None:
         _one_of("tokenizer", self.tokenizer, TOKENIZERS)
@@ -265,6 +303,8 @@ class DataSpec(_Part):
         _at_least(1, max_bytes=self.max_bytes)
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
+        if self.sources is not None and self.corpus != joined(self.sources):
+            raise ValueError(f"corpus is {quoted(self.corpus)}, expected {joined(self.sources)!r}")
 
     @property
     def name(self) -> str:
@@ -275,6 +315,11 @@ class DataSpec(_Part):
     def coding(self) -> str:
         """What a target is, beside the size of the vocabulary: losses of two codings differ."""
         return self.tokenizer
+
+
+def joined(sources: Iterable[SourceSpec]) -> str:
+    """The name of a text from several sources: ``code+web``."""
+    return "+".join(source.name for source in sources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -609,6 +654,7 @@ class RunSpec:
     starts from random weights.
     ``objective``: the targets and their loss; None is the next token.
     ``probes``: what is measured besides the loss; None for nothing.
+    ``mix``: the mixture of the text's components; None reads the text as a whole, shuffled.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -634,6 +680,7 @@ class RunSpec:
     probes: tuple[Component, ...] | None = field(
         default=None, metadata=_OMIT_NONE | of_axis("label")
     )
+    mix: Mix | None = field(default=None, metadata=written_as("data.mix"))
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -648,6 +695,10 @@ class RunSpec:
             raise ValueError(
                 f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
             )
+        if self.mix is not None:
+            if isinstance(self.data, TaskSpec):
+                raise ValueError("mix: a task has no components to mix")
+            self.mix_steps()
 
     @property
     def objective_component(self) -> Component:
@@ -678,6 +729,15 @@ class RunSpec:
     def data_step(self) -> int:
         """The batch, in the order of the data, that step 0 takes; above 0 for a grown run."""
         return -(-self.growth.parent_tokens // self.batch_tokens) if self.growth else 0
+
+    def mix_steps(self) -> tuple[int, ...]:
+        """Return the first step of every phase of the mixture; () without a mixture.
+
+        Raises ``ValueError`` where a phase has no step.
+        """
+        if self.mix is None:
+            return ()
+        return self.mix.first_steps(self.total_steps, self.schedule.decay_steps)
 
     @property
     def kind(self) -> str:
@@ -733,7 +793,7 @@ def to_json(value: Any) -> Any:
     """Return a frozen spec (or tuple, dict, scalar) as plain JSON values."""
     if type(value) in _SCALARS:  # most values are, and this is the cheapest question
         return value
-    if isinstance(value, Component):
+    if isinstance(value, (Component, Mix)):
         return value.plain()
     if isinstance(value, _Part):
         return value.json_fields()
@@ -810,6 +870,8 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["objective"] = component_from_json(fields["objective"])
     if "probes" in fields:
         fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
+    if "mix" in fields:
+        fields["mix"] = mix_from_json(fields["mix"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 
@@ -817,7 +879,19 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
 def _data_from_json(data: dict[str, Any]) -> DataSpec | TaskSpec:
     if "source" in data:
         return build(TaskSpec, _with_components(data, "source"))
-    return build_shared(DataSpec, {**data, "domains": tuple(data["domains"])})
+    return build_shared(DataSpec, data, _text_from_json)
+
+
+def _text_from_json(data: Any) -> DataSpec:
+    fields = {**_with_components(data, "corpus_part"), "domains": tuple(data["domains"])}
+    if "sources" in fields:
+        fields["sources"] = tuple(map(_source_from_json, fields["sources"]))
+    return build(DataSpec, fields)
+
+
+def _source_from_json(data: Any) -> SourceSpec:
+    fields = _with_components(data, "corpus_part")
+    return build(SourceSpec, {**fields, "domains": tuple(data["domains"])})
 
 
 def _model_from_json(data: Any) -> Model:
