@@ -37,7 +37,7 @@ class ReadRequest:
     domains: frozenset[str]
     max_bytes: int | None = None
     note: Callable[[str], None] = print
-    settings: Any = NoSettings()
+    settings: Any = field(default_factory=NoSettings)
 
 
 def nothing_missing() -> None:
