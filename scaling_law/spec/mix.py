@@ -76,7 +76,7 @@ class Mix:
 
     @property
     def text(self) -> str:
-        """``code=0.7 docs=0.3 until cooldown, then code=1``."""
+        """``code=0.7 docs=0.3 until cooldown then code=1``."""
         heat = f" at temperature {self.temperature:g}" if self.temperature != 1 else ""
         words = [
             phase.text
@@ -84,7 +84,7 @@ class Mix:
             + (f" until {_until_text(phase.until)}" if phase.until is not None else "")
             for phase in self.phases
         ]
-        return ", then ".join(words)
+        return " then ".join(words)
 
     def __str__(self) -> str:
         return self.text
