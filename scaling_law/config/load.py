@@ -595,6 +595,9 @@ def _line(document: Document, error: Mapping[str, Any], known: Known) -> tuple[i
 
 
 def _is_member(part: str | int) -> bool:
+    """Say whether a part of pydantic's path is none of the document's."""
+    if part == "[key]":
+        return True
     return isinstance(part, str) and part.startswith("<") and part.endswith(">")
 
 
@@ -648,4 +651,6 @@ def _keys_at(location: Path_, known: Known) -> list[str]:
             at = known["architecture"][0].shape
     bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
     depth = sum(not _is_member(part) for part in location)
-    return [f.name for f in dataclasses.fields(bare)] + (of_parts if depth < 2 else [])
+    of_group = depth == 3 and any(slot.group in location for slot in compose.SLOTS if slot.group)
+    own = of_parts if depth < 2 or of_group else []
+    return [f.name for f in dataclasses.fields(bare)] + own

@@ -442,7 +442,7 @@ class _Planner:
                 return (
                     f"{where}: the horizon of {tokens} tokens reads the"
                     f" {format_count(known[most])} training tokens of {most} {epochs[most]:.3g}"
-                    " times, more than data.max_epochs {allowed:g}; shorten the"
+                    f" times, more than data.max_epochs {allowed:g}; shorten the"
                     f" horizon, give {most} a smaller share, or raise data.max_epochs"
                 )
         return ""

@@ -204,10 +204,7 @@ def phases_problem(untils: Sequence[float | str | None]) -> tuple[int, str] | No
         if until is None:
             return number, "until is missing; only the last phase lasts to the run's end"
         if number and untils[number - 1] == COOLDOWN:
-            return (
-                number,
-                "a phase before it ends at the cooldown; expected that one before the last",
-            )
+            return number, "the phase before it ends at the cooldown, and only the last may follow"
         if isinstance(until, str):
             if until != COOLDOWN:
                 return number, f"until is {quoted(until)}, expected a share or {COOLDOWN}"

@@ -189,6 +189,8 @@ class NumberOr(Number):
     def read(self, value: Any, whole: bool) -> Any:
         if isinstance(value, str) and value in self.words:
             return value
+        if self.unit is None and isinstance(value, str):
+            raise ValueError(f"expected {self.forms()}, found {quoted(value)}")
         return super().read(value, self.whole)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
