@@ -503,7 +503,7 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
             section["properties"] |= {**properties, slot.key: choice}
             if slot.group is not None:
                 top = _resolved(schema, schema["properties"][slot.section], slot.group)
-                items = top["properties"][slot.group]["additionalProperties"]
+                (items,) = top["properties"][slot.group]["patternProperties"].values()
                 _resolved(schema, items, slot.key)["properties"] |= {**properties, slot.key: choice}
             continue
         keys = {"name": choice, **properties}

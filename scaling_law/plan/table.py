@@ -13,7 +13,7 @@ from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import kept_words
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.arms import Values, arm_name, arm_of
-from scaling_law.spec.chosen import chosen_parts
+from scaling_law.spec.chosen import chosen_parts, parts_of
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.mix import Mix
 from scaling_law.spec.run import Model, TaskSpec
@@ -221,9 +221,12 @@ def parts_words(plan: Plan) -> list[str]:
     chosen = chosen_parts(run.spec for run in plan.runs)
     if not chosen:
         return []
-    # a run has every probe, and one part of any other kind
+    # a run has every probe, and the corpus of every source; of the other kinds one part
+    together = {
+        word for run in plan.runs for word, own in parts_of(run.spec).items() if len(own) > 1
+    }
     each = [
-        f"{word} {(', ' if word == 'probe' else ' or ').join(names)}"
+        f"{word} {(', ' if word in together else ' or ').join(names)}"
         for word, names in chosen.items()
     ]
     return [f"parts: {'; '.join(each)}"]

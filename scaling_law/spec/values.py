@@ -202,6 +202,10 @@ class NumberOr(Number):
         )
         return core_schema.nullable_schema(reads)
 
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        plain = super().__get_pydantic_json_schema__(schema, handler)
+        return {**plain, "type": list(dict.fromkeys([*plain["type"], "string"]))}
+
     def forms(self) -> str:
         """How the value may be written."""
         return f"{super().forms()}, or {', '.join(self.words)}"
