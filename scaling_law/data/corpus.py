@@ -148,7 +148,9 @@ def _one(spec: DataSpec | SourceSpec) -> Text:
         given = corpus.documents(
             spec.domains, max_bytes=spec.max_bytes, note=note, settings=settings
         )
-        return given if component is None else _checked(component.reference, corpus, given)
+        if component is None:
+            return given
+        return _checked(component.reference, corpus.name, spec.domains or corpus.domains, given)
 
     with _users_code(component.reference if component is not None else None):
         return Text(
@@ -166,19 +168,20 @@ def _users_code(reference: parts.Reference | None) -> contextlib.AbstractContext
 
 
 def _checked(
-    reference: parts.Reference, corpus: Corpus, documents: Iterator[Document]
+    reference: parts.Reference, name: str, wanted: tuple[str, ...], documents: Iterator[Document]
 ) -> Iterator[Document]:
     """Yield the documents of a part, each held against the contract."""
     with parts.users_code("corpus", reference):
         for document in documents:
             if not isinstance(document, Document) or not isinstance(document.text, str):
                 raise ConfigError(
-                    f"data.corpus: {corpus.name}: its read yields {quoted(document)}, expected a"
+                    f"data.corpus: {name}: its read yields {quoted(document)}, expected a"
                     " Document with text"
                 )
-            if document.domain not in corpus.domains:
+            if document.domain not in wanted:
                 raise ConfigError(
-                    f"data.corpus: {corpus.name}: {quoted(document.id)} is of the domain"
-                    f" {quoted(document.domain)}, expected one of {', '.join(corpus.domains)}"
+                    f"data.corpus: {name}: {quoted(document.id)} is of the domain"
+                    f" {quoted(document.domain)}, expected one of {', '.join(wanted)}, which it was"
+                    " asked for"
                 )
             yield document

@@ -98,7 +98,7 @@ def test_a_tiny_sweep_over_mixtures_is_trained_and_added_to(tmp_path, monkeypatc
     web, code = (by_arm[arm].metrics for arm in ("web=1", "code=0.9 web=0.1"))
     assert web["loss.val:web"] < code["loss.val:web"]
     assert code["loss.val:code"] < web["loss.val:code"]
-    assert code["epochs.code"] > 1 > code["epochs.web"] > 0
+    assert code["epochs.code"] > 8 * code["epochs.web"] > 0 and web["epochs.code"] == 0
     assert main(["run", "--out", "s", "--verify", "all"]) == 0
     assert main(["report", "s"]) == 0
     assert "loss.val:code" in sweep.report.read_text()
