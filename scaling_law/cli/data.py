@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from scaling_law.cli.options import Commands, add_config_options, config_of
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK
-from scaling_law.spec.run import DataSpec, TaskSpec
+from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.units import format_count
 
 if TYPE_CHECKING:

@@ -21,15 +21,9 @@ from scaling_law.parts import Reference
 from scaling_law.spec.architectures import Architecture
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import CONVENTIONS
+from scaling_law.spec.data import TOKENIZERS, DataSpec, SourceSpec, joined
 from scaling_law.spec.mix import COOLDOWN, NATURAL, Mix, Phase, shares_from
-from scaling_law.spec.run import (
-    TOKENIZERS,
-    DataSpec,
-    EvalSpec,
-    SourceSpec,
-    SpikeSpec,
-    joined,
-)
+from scaling_law.spec.run import EvalSpec, SpikeSpec
 from scaling_law.spec.values import (
     MAX_PARAMS,
     MAX_TABLE,

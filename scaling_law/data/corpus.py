@@ -18,7 +18,7 @@ from typing import Any
 from scaling_law import parts
 from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.errors import ConfigError, did_you_mean, quoted
-from scaling_law.spec.run import DataSpec, SourceSpec
+from scaling_law.spec.data import DataSpec, SourceSpec
 
 __all__ = ["Corpus", "Document", "ReadRequest", "load_corpus"]
 

@@ -11,7 +11,7 @@ from scaling_law.data.mixture import check_components
 from scaling_law.data.prepare import add_components
 from scaling_law.data.text import TextDataset
 from scaling_law.errors import ConfigError
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 
 
 def components_of(

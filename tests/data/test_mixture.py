@@ -14,8 +14,8 @@ from scaling_law.data.mixture import RESOLUTION, MixedDataset, check_components,
 from scaling_law.data.prepare import COMPONENTS, add_components, documents_file, prepare
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
+from scaling_law.spec.data import DataSpec, SourceSpec
 from scaling_law.spec.mix import Mix, Phase, Shares
-from scaling_law.spec.run import DataSpec, SourceSpec
 from tests.data.conftest import write_files
 from tests.fakes import tiny_spec
 

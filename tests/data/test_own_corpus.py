@@ -10,7 +10,7 @@ from scaling_law.config.load import config_yaml, load_config
 from scaling_law.data.prepare import prepare
 from scaling_law.data.text import open_dataset
 from scaling_law.errors import ConfigError
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 from tests.fakes import write_text
 
 MINE = """

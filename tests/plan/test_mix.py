@@ -6,11 +6,14 @@ import pytest
 
 from scaling_law.config.load import SweepConfig, config_yaml
 from scaling_law.errors import ConfigError, PlanError
+from scaling_law.plan.make import make_plan
 from scaling_law.plan.packing import makespan_seconds
-from scaling_law.plan.plan import WORKER_START_SECONDS, Plan, make_plan, plan_from_json, tasks_of
+from scaling_law.plan.plan import Plan, plan_from_json, tasks_of
 from scaling_law.plan.table import render_plan
+from scaling_law.plan.time_limit import WORKER_START_SECONDS
 from scaling_law.spec.arms import arm_label, arm_of
-from scaling_law.spec.run import run_spec_from_json, to_json
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.to_json import to_json
 from tests.fakes import config_of, cpu_profile
 
 TOKENS = {"cpp": 200_000, "py-code": 3_000_000, "py-docs": 800_000}

@@ -12,7 +12,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records, write_record
 from scaling_law.fit.arms import fit_by, losses_compare, split_by
 from scaling_law.fit.suite import FitSettings
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.run.pinned import refuse_other_recipe
 from scaling_law.run.pins import read_pins
 from scaling_law.spec.arms import arm_of

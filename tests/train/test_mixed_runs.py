@@ -11,8 +11,12 @@ from scaling_law.data.prepare import prepare
 from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import read_curve
+from scaling_law.spec.data import DataSpec, SourceSpec
 from scaling_law.spec.mix import COOLDOWN, Mix, Phase
-from scaling_law.spec.run import Branch, DataSpec, Resources, RunSpec, ScheduleSpec, SourceSpec
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.schedule import ScheduleSpec
+from scaling_law.spec.start import Branch
 from scaling_law.train.loop import Job, train_run
 from tests.fakes import tiny_spec, write_text
 
