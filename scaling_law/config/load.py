@@ -123,6 +123,12 @@ class SweepConfig(SweepFile):
         return self.data.mix_spec() if isinstance(self.data, TextSection) else None
 
     @property
+    def mix_place(self) -> str:
+        """Where the config gives the mixture, for messages."""
+        phases = isinstance(self.data, TextSection) and self.data.phases is not None
+        return self.where("data", "phases" if phases else "mix")
+
+    @property
     def components(self) -> tuple[str, ...]:
         """The components that a mixture of the text may weigh; () for a task."""
         return _components(self.data, self.choices) if isinstance(self.data, TextSection) else ()

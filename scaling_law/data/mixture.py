@@ -281,26 +281,28 @@ class MixedDataset:
         self.text.check()
 
 
-def check_components(text: TextDataset, mix: Mix, n_ctx: int) -> None:
-    """Raise ``ConfigError`` where a mixture cannot be read from this text, or not be scored.
+def components_problem(text: TextDataset, mix: Mix, n_ctx: int) -> str:
+    """Say why a mixture cannot be read from this text, or not be scored; "" where it can.
 
     Every component needs a sequence of validation text, and of training text where it has a share.
     """
-    mixed = MixedDataset(text, mix, tuple(range(len(mix.phases))))
-    for name in dict.fromkeys(name for shares in mixed.shares for name, _ in shares):
-        _check_length(text, f"train:{name}", n_ctx, "give it no share, or use more text")
-    for name in mixed.names:
-        _check_length(
-            text, f"val:{name}", n_ctx, "raise data.val_fraction, or leave it out (data.domains)"
-        )
-
-
-def _check_length(text: TextDataset, split: str, n_ctx: int, remedy: str) -> None:
-    tokens = text.n_tokens(split)
-    if tokens <= n_ctx:
-        of, _, name = split.partition(":")
-        kind = "training" if of == "train" else "validation"
-        raise ConfigError(
-            f"data.mix: {name} has {tokens} tokens of {kind} text, fewer than one sequence of"
-            f" model.n_ctx {n_ctx}; {remedy}"
-        )
+    tokens = {name: row["train"] for name, row in text.components.items()}
+    try:
+        shares = [mix.shares_of(phase, tokens) for phase in mix.phases]
+    except ValueError as problem:
+        return str(problem)
+    trained = dict.fromkeys(name for of_phase in shares for name, _ in of_phase)
+    return next(
+        (
+            f"{name} has {text.n_tokens(f'{split}:{name}')} tokens of {kind} text, fewer than one"
+            f" sequence of model.n_ctx {n_ctx}; {remedy}"
+            for split, kind, names, remedy in (
+                ("train", "training", trained, "give it no share, or use more text"),
+                ("val", "validation", text.components,
+                 "raise data.val_fraction, or leave it out (data.domains)"),
+            )
+            for name in names
+            if text.n_tokens(f"{split}:{name}") <= n_ctx
+        ),
+        "",
+    )  # fmt: skip

@@ -94,8 +94,7 @@ class ArmPlanner:
     def mix_problem(self, size_plan: SizePlan) -> str:
         """Say why a size cannot be trained in the mixture; "" where it can."""
         assert self.mix is not None
-        key = "mix" if self.config.data.phases is None else "phases"  # type: ignore[union-attr]
-        where = f"{self.config.where('data', key)}: size {size_plan.size}"
+        where = f"{self.config.mix_place}: size {size_plan.size}"
         known = self.component_tokens or {}
         for horizon in size_plan.horizons:
             tokens = format_count(horizon.steps * size_plan.batch_tokens)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from scaling_law.config.load import SweepConfig
 from scaling_law.data.access import DataOf
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.mixture import check_components
+from scaling_law.data.mixture import components_problem
 from scaling_law.data.prepare import add_components
 from scaling_law.data.text import TextDataset
 from scaling_law.errors import ConfigError
@@ -29,9 +29,7 @@ def components_of(
         dataset = datasets[spec]
         assert isinstance(dataset, TextDataset) and isinstance(spec, DataSpec)
         add_components(spec, dataset.folder, say)
-        try:
-            check_components(dataset, mix, arm.config.n_ctx)
-        except ConfigError as problem:
-            raise ConfigError(f"{arm.config.where('data')}: {problem}") from None
+        if problem := components_problem(dataset, mix, arm.config.n_ctx):
+            raise ConfigError(f"{arm.config.mix_place}: {problem}")
         components[spec] = {name: row["train"] for name, row in dataset.components.items()}
     return components
