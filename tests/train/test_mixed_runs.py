@@ -17,7 +17,8 @@ from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.start import Branch
-from scaling_law.train.loop import Job, train_run
+from scaling_law.train.begin import Job
+from scaling_law.train.loop import train_run
 from tests.fakes import tiny_spec, write_text
 
 FEW = Phase(shares=(("code", 0.2), ("web", 0.8)), until=COOLDOWN)
