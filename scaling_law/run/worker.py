@@ -27,6 +27,7 @@ from types import FrameType
 from scaling_law import parts
 from scaling_law.data.access import DataOf, open_data
 from scaling_law.data.dataset import Dataset
+from scaling_law.data.mixture import dataset_of
 from scaling_law.errors import (
     EXIT_ELSEWHERE,
     EXIT_INTERRUPTED,
@@ -173,7 +174,7 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         spec=spec,
         resources=_resources_of(run_dir),
         run_dir=run_dir,
-        dataset=pinned_data_of(spec.data, sweep, WRITTEN_AGAIN, _open_data),
+        dataset=dataset_of(spec, pinned_data_of(spec.data, sweep, WRITTEN_AGAIN, _open_data)),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
         first_weights=start_file(spec, sweep),
         should_stop=stop,

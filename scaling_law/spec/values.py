@@ -181,23 +181,30 @@ class Described:
 
 @dataclass(frozen=True)
 class NumberOr(Number):
-    """A whole number, or one of ``words``; absent otherwise."""
+    """A number (a whole one unless ``whole`` is off), or one of ``words``; absent otherwise."""
 
     words: tuple[str, ...] = ()
+    whole: bool = True
 
     def read(self, value: Any, whole: bool) -> Any:
         if isinstance(value, str) and value in self.words:
             return value
-        return super().read(value, True)
+        if self.unit is None and isinstance(value, str):
+            raise ValueError(f"expected {self.forms()}, found {quoted(value)}")
+        return super().read(value, self.whole)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
 
         # optional() sees a union of three as none of its own
         reads = core_schema.no_info_plain_validator_function(
-            lambda value: self.read(value, True), metadata={"whole": True}
+            lambda value: self.read(value, self.whole), metadata={"whole": self.whole}
         )
         return core_schema.nullable_schema(reads)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        plain = super().__get_pydantic_json_schema__(schema, handler)
+        return {**plain, "type": list(dict.fromkeys([*plain["type"], "string"]))}
 
     def forms(self) -> str:
         """How the value may be written."""
