@@ -13,8 +13,8 @@ import numpy as np
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import RunRecord, load_records, loss_families, only_sweep
 from scaling_law.fit.checks.screen import screen
-from scaling_law.fit.points.cells import Rows
 from scaling_law.fit.points.points import FitPoints, points_from_records
+from scaling_law.fit.points.rows import Rows
 from scaling_law.fit.points.table import TableSettings, chosen_rows, read_table
 from scaling_law.spec.arms import arms_of, by_options, value_text, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
@@ -144,7 +144,9 @@ def gather_fit_data(
 def refuse_table_settings(origin: str, table: TableSettings | None) -> None:
     """Raises ``ConfigError`` for settings of a table where ``origin`` is a results folder."""
     if table is not None and dataclasses.replace(table, where=()) != TableSettings():
-        raise ConfigError(f"{origin}: --columns, --params-are and --loss-unit are for tables")
+        raise ConfigError(
+            f"{origin}: --columns, --params-are, --loss-unit, --units and --history are for tables"
+        )
 
 
 def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
@@ -166,6 +168,8 @@ def chosen_records(
     records: Sequence[RunRecord], where: Sequence[str], origin: str
 ) -> list[RunRecord]:
     """The records whose recipe or spec meets the conditions."""
+    if not where:
+        return list(records)
     rows = cells([record.spec for record in records])
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}

@@ -119,10 +119,12 @@ def bootstrap(
             )
         elif groups < 12:
             notes.append(f"only {groups} independent trunks: intervals are themselves uncertain")
+    if not good.all():  # a copy of all would take as much memory again
+        weights, targets = weights[good], targets[good]
     return Bootstrap(
         internal[good],
-        weights[good],
-        targets[good],
+        weights,
+        targets,
         method,
         widen,
         int((~good).sum()),
@@ -196,16 +198,21 @@ def _check(
     sample = np.linspace(0, len(internal) - 1, checked).astype(int)
     failed = np.flatnonzero(~good)[:_MOST_FAILURES]
     rows = np.unique(np.concatenate([failed, sample]))
-    each = np.repeat(rows, len(starts))
-    solution = problem.solve(np.tile(starts, (len(rows), 1)), weights[each], targets[each])
-    mine = problem.evaluate(internal[rows], weights[rows], targets[rows], derivatives=False)[0]
+    size = max(1, _BATCH_CELLS // (len(starts) * len(problem.target)))
     moved = 0
-    for number, row in enumerate(rows):
-        here = slice(number * len(starts), (number + 1) * len(starts))
-        best = here.start + int(solution.objective[here].argmin())
-        if not good[row] or solution.objective[best] < mine[number] * (1 - _AGREE):
-            moved += int(good[row])
-            internal[row], good[row] = solution.internal[best], solution.converged[best]
+    for first in range(0, len(rows), size):
+        some = rows[first : first + size]
+        each = np.repeat(some, len(starts))
+        solution = problem.solve_from(
+            np.tile(starts, (len(some), 1)), weights[each], targets[each]
+        )
+        mine = problem.evaluate(internal[some], weights[some], targets[some], derivatives=False)[0]
+        for number, row in enumerate(some):
+            here = slice(number * len(starts), (number + 1) * len(starts))
+            best = here.start + int(solution.objective[here].argmin())
+            if not good[row] or solution.objective[best] < mine[number] * (1 - _AGREE):
+                moved += int(good[row])
+                internal[row], good[row] = solution.internal[best], solution.converged[best]
     return moved
 
 
