@@ -285,7 +285,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         action="append",
         metavar="RULE",
         help="leave no run out by this rule: not_annealed, stopped_early, grown, duplicates, "
-        "repeats, batch, plateau or spike; recipes: fit runs of several recipes as one",
+        "repeats, batch, plateau, spike or too_low; recipes: fit runs of several recipes as one",
     )
     add_json_option(fit)
 

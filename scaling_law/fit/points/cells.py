@@ -43,8 +43,9 @@ def read_rows(path: Path, wanted: Wanted = lambda name: True) -> Rows:
             raise ConfigError(f"{name}: expected a file {', '.join(_READERS)}")
         rows = reader(path, wanted)
     except UnicodeDecodeError as problem:
+        encoding = "UTF-16" if problem.encoding.startswith("utf-16") else "UTF-8"
         raise ConfigError(
-            f"{name}: cannot be read (not UTF-8 text, byte {problem.start}: {problem.reason})"
+            f"{name}: cannot be read (not {encoding} text, byte {problem.start}: {problem.reason})"
         ) from None
     except UnicodeError as problem:  # UTF-16 that is cut off, say
         raise ConfigError(f"{name}: cannot be read (not text: {problem})") from None
@@ -114,7 +115,7 @@ def _read_jsonl(path: Path, wanted: Wanted) -> Rows:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.strip())
             except ValueError as problem:
                 if not objects.lines and line.lstrip()[0] == "[":
                     return _read_json(path, wanted)

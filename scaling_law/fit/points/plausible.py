@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,13 @@ from scaling_law.units import count_of
 
 Floats = NDArray[np.float64]
 
-LEAST = {"params": 100.0, "tokens": 1.0}
+# The least and most that a count of params or tokens can be.
+BOUNDS = {"params": (100.0, 1e15), "tokens": (1.0, 1e18)}
 # The largest vocabulary in use has about a million ids, and a guess among them costs ln 2^20.
 VOCABULARY = 2**20
 MOST_NATS = math.log(VOCABULARY)
 MOST_NATS_PER_BYTE = 8 * math.log(2)
-# With more rows than this share breaking a rule, the column is not what it is called.
+# With more than one row, and more than this share, breaking a rule, the column is not what it is called.
 MOST_ODD = 0.1
 # Tokens a parameter: no published run is outside.
 _LEAST_RATIO, _MOST_RATIO = 1e-4, 1e6
@@ -113,38 +114,49 @@ def _says_unfinished(word: str) -> bool:
 
 
 def check_counts(
-    role: str, values: Floats, reasons: list[str], *, origin: str, stated: bool, derived: bool
+    numbers: Mapping[str, Floats],
+    reasons: list[str],
+    *,
+    origin: str,
+    stated: Collection[str],
+    given: Collection[str],
 ) -> None:
-    """Gives a reason to each row whose count is too small to be one.
+    """Gives a reason to each row whose params or tokens are too few, or too many, to be counts.
 
-    ``derived`` counts come from FLOPs. Raises ``ConfigError`` where too many are too small: the
-    column is in another unit.
+    ``stated`` roles have a unit from the user; those not ``given`` come from FLOPs. Raises
+    ``ConfigError`` where a column has many such rows: it is in another unit.
     """
-    if stated or role not in LEAST:
+    refused: dict[str, str] = {}
+    for role, (least, most) in BOUNDS.items():
+        values = numbers[role]
+        usable = _usable(values, reasons)
+        if role in stated or not usable.any():
+            continue
+        odd = usable & ((values < least) | (values > most))
+        if role in given:
+            # below a thousand a count with a fraction is one in millions or so
+            odd |= usable & (values < 1e3) & (values != np.round(values))
+        if odd.sum() > max(1, MOST_ODD * usable.sum()):
+            refused[role] = f"{values[usable].min():.6g} to {values[usable].max():.6g}"
+            continue
+        for row in np.flatnonzero(odd):
+            reasons[row] = (
+                f"{role} is {values[row]:.6g}, expected a whole number from {least:g} to {most:g}"
+                " (in another unit?)"
+            )
+    if not refused:
         return
-    usable = _usable(values, reasons)
-    least = LEAST[role]
-    # below a thousand a count with a fraction is one in millions or so
-    small = usable & (values < least)
-    if not derived:
-        small |= usable & (values < 1e3) & (values != np.round(values))
-    if not small.any():
-        return
-    shown = f"{values[usable].min():.6g} to {values[usable].max():.6g}"
-    if small.sum() > MOST_ODD * usable.sum():
-        unit = "M" if role == "params" else "B"
-        remedy = f"say --units {role}={unit} (K, M, B, T or a number)"
-        if derived:
-            remedy = "name the unit of the FLOPs with --units flops=PF-days (or EFLOP, 1e18)"
-        raise ConfigError(
-            f"{origin}: {role} from {shown}: no counts of {role}, which are whole numbers from"
-            f" {least:g} on; if they are in another unit, {remedy}"
-        )
-    for row in np.flatnonzero(small):
-        reasons[row] = (
-            f"{role} is {values[row]:.6g}, expected a whole number from {least:g} on"
-            " (in another unit?)"
-        )
+    ranges = " and ".join(f"{role} from {span}" for role, span in refused.items())
+    bounds = " and ".join(f"{BOUNDS[role][0]:g} {role}" for role in refused)
+    if refused.keys() <= set(given):
+        units = ",".join(f"{role}={'M' if role == 'params' else 'B'}" for role in refused)
+        remedy = f"say --units {units} (K, M, B, T or a number)"
+    else:
+        remedy = "name the unit of the FLOPs with --units flops=PF-days (or EFLOP, 1e18)"
+    raise ConfigError(
+        f"{origin}: {ranges}, expected whole numbers from {bounds} on; if they are in another unit,"
+        f" as millions or billions, {remedy}"
+    )
 
 
 def check_ratio(numbers: Mapping[str, Floats], reasons: Sequence[str], origin: str) -> None:
@@ -181,7 +193,7 @@ def check_losses(
     high = usable & (values > most * (1 + 1e-9))
     if not high.any():
         return
-    if high.sum() > MOST_ODD * usable.sum():
+    if high.sum() > max(1, MOST_ODD * usable.sum()):
         span = f"{shown[usable].min():.6g} to {shown[usable].max():.6g}"
         raise ConfigError(
             f"{origin}: losses run from {span}, above {limit}: if they are perplexities say"

@@ -442,15 +442,9 @@ def _refuse_implausible(
 
     Single rows get a reason. ``given``: the roles that have a column.
     """
-    for role in ("params", "tokens"):
-        plausible.check_counts(
-            role,
-            numbers[role],
-            reasons,
-            origin=origin,
-            stated=role in settings.units,
-            derived=role not in given,
-        )
+    plausible.check_counts(
+        numbers, reasons, origin=origin, stated=settings.units.keys(), given=given
+    )
     if not {"params", "tokens"} & settings.units.keys():
         plausible.check_ratio(numbers, reasons, origin)
     plausible.check_losses(
@@ -659,11 +653,11 @@ def _above_zero(
             numbers[row] = value
         elif needed and not reasons[row]:
             cell = cells[row]
-            shown = (cell.strip() or "empty") if isinstance(cell, str) else repr(cell)
-            reasons[row] = f"{role} is {one_line(f'{shown!s:.40}')}, expected a number above 0"
+            shown = cell.strip() if isinstance(cell, str) else "" if cell is None else repr(cell)
+            reasons[row] = f"{role} is {one_line(f'{shown:.40}') or 'empty'}, expected a number above 0"
             if role in _COUNTED and value is not None and value < 0:
                 bits = 32 if value >= -(2.0**31) else 64
-                ignore = "; --columns flops= ignores the column" if role == "flops" else ""
+                ignore = " --columns flops= ignores the column" if role == "flops" else ""
                 reasons[row] += f" (an overflow of {bits} bits?{ignore})"
     return numbers
 

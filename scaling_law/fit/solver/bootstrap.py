@@ -170,7 +170,9 @@ def _leverage_corrected(
     """
     fitted, shares, log_sum = problem.law.log_loss(optimum[None], problem.basis)
     jacobian = problem.jacobian(optimum[None], shares, log_sum)[0]
-    basis, _ = np.linalg.qr(jacobian / np.linalg.norm(jacobian, axis=0))
+    lengths = np.linalg.norm(jacobian, axis=0)
+    effective = lengths > 0  # a term that is missing leaves its exponent without any effect
+    basis, _ = np.linalg.qr(jacobian[:, effective] / lengths[effective])
     residual = problem.target - fitted[0]
     for group in range(points.n_clusters):
         rows = np.flatnonzero(points.cluster_index == group)
