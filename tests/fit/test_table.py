@@ -234,7 +234,9 @@ def test_a_column_named_twice_is_no_answer(tmp_path):
 
 
 def test_flops_that_overflowed_are_named_and_can_be_ignored(tmp_path):
-    path = write(tmp_path, "params,tokens,loss,flops\n1e4,1e6,4,6e10\n2e4,1e6,4,-4e18\n3e4,1e6,4,1.8e11\n")
+    path = write(
+        tmp_path, "params,tokens,loss,flops\n1e4,1e6,4,6e10\n2e4,1e6,4,-4e18\n3e4,1e6,4,1.8e11\n"
+    )
     points = read_table(path)
     assert "an overflow of 64 bits? --columns flops= ignores" in points.dropped[0][1]
     assert len(read_table(path, TableSettings(columns={"flops": ""}))) == 3

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.numerics import plane_residuals
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.spec.recipe import BATCH_FACTOR
@@ -28,7 +29,7 @@ MAX_EPOCHS = 4.0
 # A run is odd when it lies off the law by both: robust standard deviations, and log loss. Below a
 # law lie good runs too, so that it takes more to be odd there.
 ODD_SIGMAS = 8.0
-ODD_LOG, ODD_BELOW_LOG = 0.05, 0.1
+ODD_LOG, ODD_BELOW_FRAC = 0.05, 0.3
 # With more odd runs than this share, it is the law that does not describe the runs.
 MOST_ODD = 0.1
 _LEAST_POINTS = 10
@@ -45,7 +46,7 @@ RULES = {
     "batch": f"batch more than {BATCH_FACTOR:g}x off the other runs' trend in size and tokens",
     "plateau": f"loss over {100 * ODD_LOG:g}% above the laws, among the smaller budgets",
     "spike": f"loss over {100 * ODD_LOG:g}% above the laws, among the larger budgets",
-    "too_low": f"loss over {100 * ODD_BELOW_LOG:g}% below the laws, as by a decimal slip",
+    "too_low": f"loss over {100 * ODD_BELOW_FRAC:g}% below the laws, as by a decimal slip",
 }
 """The name of each rule -> what it leaves out."""
 
@@ -76,7 +77,7 @@ def screen(points: FitPoints, *, keep: Collection[str] = ()) -> FitPoints:
     if len(odd) > MOST_ODD * len(points):
         lie = f"{above} of {len(points)} runs lie over {100 * ODD_LOG:g}% above the laws"
         if above < len(odd):
-            lie += f" and {len(odd) - above} over {100 * ODD_BELOW_LOG:g}% below"
+            lie += f" and {len(odd) - above} over {100 * ODD_BELOW_FRAC:g}% below"
         note = f"{lie}: the laws do not describe these runs; none was left out for it"
         return dataclasses.replace(points, notes=(*points.notes, note))
     middle = float(np.median(points.flops))
@@ -133,15 +134,7 @@ def _batch(points: FitPoints) -> dict[int, str]:
     if known.sum() < _LEAST_POINTS:
         return {}
     rows = np.flatnonzero(known)
-    goal = np.log(points.batch_tokens[rows])
-    logs = np.stack([np.log(points.params[rows]), np.log(points.tokens[rows])], axis=1)
-    design = np.hstack([np.ones((len(rows), 1)), logs - logs.mean(axis=0)])
-    weights = np.ones(len(rows))
-    for _ in range(50):
-        root = np.sqrt(weights)
-        plane = np.linalg.lstsq(design * root[:, None], goal * root, rcond=None)[0]
-        weights = 1 / np.maximum(np.abs(goal - design @ plane), 1e-3)
-    off = goal - design @ plane
+    off = plane_residuals(points.take(rows), np.log(points.batch_tokens[rows]))
     reasons = {}
     for place in np.flatnonzero(np.abs(off) > math.log(BATCH_FACTOR)):
         way = "above" if off[place] > 0 else "below"
@@ -193,5 +186,5 @@ def _off(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.fl
     middle = float(np.median(residual[kept]))
     sigma = 1.4826 * float(np.median(np.abs(residual[kept] - middle)))
     high = residual > max(ODD_LOG, ODD_SIGMAS * sigma)
-    low = residual < -max(ODD_BELOW_LOG, ODD_SIGMAS * sigma)
+    low = residual < -max(-math.log1p(-ODD_BELOW_FRAC), ODD_SIGMAS * sigma)
     return np.where(high | low, residual, none)

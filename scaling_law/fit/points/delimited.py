@@ -147,9 +147,7 @@ def _read(path: Path, lines: _Lines, delimiter: str, wanted: Callable[[str], boo
     )
 
 
-def _header(
-    path: Path, lines: _Lines, cells: list[str], delimiter: str
-) -> tuple[list[str], bool]:
+def _header(path: Path, lines: _Lines, cells: list[str], delimiter: str) -> tuple[list[str], bool]:
     """The columns' names, and whether ``cells``, the first row, is already a run.
 
     Some programs write the names into a comment.

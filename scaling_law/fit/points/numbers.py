@@ -20,9 +20,7 @@ MISSING = frozenset(
      "crashed", "error", "#value!", "#ref!", "#div/0!", "#num!", "#name?", "undefined", "<na>")
 )  # fmt: skip
 _GROUP = " \u00a0\u2007\u2009\u202f'\u2019_"
-_SPACED = re.compile(
-    rf"[+-]?\d{{1,3}}(?:[{_GROUP}]\d{{2,3}})*[{_GROUP}]\d{{3}}(?:[.,]\d+)?"
-)
+_SPACED = re.compile(rf"[+-]?\d{{1,3}}(?:[{_GROUP}]\d{{2,3}})*[{_GROUP}]\d{{3}}(?:[.,]\d+)?")
 _ONE_COMMA = re.compile(r"[+-]?(\d*),(\d+)([eE][+-]?\d+)?")
 _ONE_POINT = re.compile(r"[+-]?(\d*)\.(\d*)([eE][+-]?\d+)?")
 _COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:,\d{2,3})+,\d{3}(?:\.\d*)?|,\d{3}\.\d*)")
@@ -166,8 +164,8 @@ def _with_point(text: str, mark: str) -> str:
 def conversions(columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str]) -> list[str]:
     """What was read in another way than a program would read it, in words, with an example."""
     notes = []
-    commas = {}
-    groups = {}
+    commas: dict[str, str] = {}
+    groups: dict[str, str] = {}
     for name, cells in columns.items():
         mark = marks[name]
         for text in _texts(cells):

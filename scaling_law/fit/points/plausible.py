@@ -58,8 +58,9 @@ _UNFINISHED = frozenset(
      "node fail", "boot fail", "deadline", "suspended", "unfinished", "incomplete", "partial",
      "nan", "exploded", "broken", "bad", "invalid", "lost", "dead", "deleted")
 )  # fmt: skip
-_TRUE, _FALSE = frozenset(("true", "yes", "y", "1", "1.0", "t")), frozenset(
-    ("false", "no", "n", "0", "0.0", "f")
+_TRUE, _FALSE = (
+    frozenset(("true", "yes", "y", "1", "1.0", "t")),
+    frozenset(("false", "no", "n", "0", "0.0", "f")),
 )
 
 RUN_NAMES = ("run_id", "run", "run_name", "run name", "run id", "name", "experiment", "id")
@@ -282,9 +283,7 @@ def _run_name(cell: Any, row: int) -> str:
     return f"row {row}" if is_missing(cell) else str(cell)
 
 
-def _groups(
-    params: Floats, names: Sequence[str], progress: Sequence[Floats]
-) -> list[list[int]]:
+def _groups(params: Floats, names: Sequence[str], progress: Sequence[Floats]) -> list[list[int]]:
     """The rows of each name and size, in the order of their progress."""
     groups: dict[tuple[str, float], list[int]] = defaultdict(list)
     for row, name in enumerate(names):

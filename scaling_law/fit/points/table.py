@@ -344,9 +344,7 @@ def _points(
     )
 
 
-def _without_unfinished(
-    rows: Rows, settings: TableSettings, reasons: list[str]
-) -> tuple[str, ...]:
+def _without_unfinished(rows: Rows, settings: TableSettings, reasons: list[str]) -> tuple[str, ...]:
     """Adds the reasons against runs that did not finish; returns what a reader should know."""
     unfinished, notes = plausible.unfinished(rows, settings.columns.get("state"))
     for row, reason in enumerate(unfinished):
@@ -447,9 +445,7 @@ def _refuse_implausible(
     )
     if not {"params", "tokens"} & settings.units.keys():
         plausible.check_ratio(numbers, reasons, origin)
-    plausible.check_losses(
-        losses, reasons, origin=origin, unit=loss_unit, shown=numbers["loss"]
-    )
+    plausible.check_losses(losses, reasons, origin=origin, unit=loss_unit, shown=numbers["loss"])
 
 
 _EARLIER = "an earlier row of its run"
@@ -490,9 +486,7 @@ def _histories(
     return runs, [f"every row of {len(groups)} training histories; a trunk a run"]
 
 
-def _check_number(
-    usable: int, count: int, dropped: Sequence[tuple[str, str]], origin: str
-) -> None:
+def _check_number(usable: int, count: int, dropped: Sequence[tuple[str, str]], origin: str) -> None:
     """Raises ``ConfigError`` for too few or too many points."""
     if usable < 2:
         first = f"; first: {dropped[0][0]}: {dropped[0][1]}" if dropped else ""
@@ -649,12 +643,18 @@ def _above_zero(
     """The values above 0 (a standard error may be 0); NaN for others, whose row gets a reason."""
     numbers = np.full(len(cells), math.nan)
     for row, value in enumerate(values):
-        if value is not None and math.isfinite(value) and (value > 0 or role == "sem" and not value):
+        if (
+            value is not None
+            and math.isfinite(value)
+            and (value > 0 or role == "sem" and not value)
+        ):
             numbers[row] = value
         elif needed and not reasons[row]:
             cell = cells[row]
             shown = cell.strip() if isinstance(cell, str) else "" if cell is None else repr(cell)
-            reasons[row] = f"{role} is {one_line(f'{shown:.40}') or 'empty'}, expected a number above 0"
+            reasons[row] = (
+                f"{role} is {one_line(f'{shown:.40}') or 'empty'}, expected a number above 0"
+            )
             if role in _COUNTED and value is not None and value < 0:
                 bits = 32 if value >= -(2.0**31) else 64
                 ignore = " --columns flops= ignores the column" if role == "flops" else ""

@@ -205,9 +205,7 @@ def _check(
     for first in range(0, len(rows), size):
         some = rows[first : first + size]
         each = np.repeat(some, len(starts))
-        solution = problem.solve_from(
-            np.tile(starts, (len(some), 1)), weights[each], targets[each]
-        )
+        solution = problem.solve_from(np.tile(starts, (len(some), 1)), weights[each], targets[each])
         mine = problem.evaluate(internal[some], weights[some], targets[some], derivatives=False)[0]
         for number, row in enumerate(some):
             here = slice(number * len(starts), (number + 1) * len(starts))

@@ -313,7 +313,8 @@ class _Newton:
         np.clip(x, self.low, self.high, out=x)
         damping = np.full((2, count), 1e-3)
         done = np.zeros(count, dtype=bool)
-        value, gradient, hessian, major = problem.evaluate(x, self.weights, self.targets)
+        value, gradient, hessian, major = self._evaluated(x, self.weights, self.targets)
+        done |= ~np.isfinite(value)
         before = value.copy()
         for number in range(max_steps):
             if number % _PATIENCE == _PATIENCE - 1:
@@ -328,6 +329,7 @@ class _Newton:
             values = np.stack(
                 [problem.evaluate(t, weights, targets, derivatives=False)[0] for t in trials]
             )
+            values[np.isnan(values)] = np.inf
             better = values < value[live]
             damping[:, live] *= np.where(better, 0.2, 8.0)
             np.clip(damping, 1e-14, 1e16, out=damping)
@@ -336,12 +338,27 @@ class _Newton:
             moved = live[accepted]
             if len(moved):
                 x[moved] = trials[chosen, np.arange(len(live))][accepted]
-                again = problem.evaluate(x[moved], self.weights[moved], self.targets[moved])
+                again = self._evaluated(x[moved], self.weights[moved], self.targets[moved])
                 value[moved], gradient[moved], hessian[moved], major[moved] = again
             tiny = (gains <= 1e-13 * np.maximum(value[live], _EXACT)).all(axis=0)
             stuck = (damping[:, live] > 1e12).all(axis=0)
             done[live[tiny | stuck]] = True
         return Solution(x, value, self._converged(x, value, gradient, hessian, major), hessian)
+
+    def _evaluated(
+        self, x: Floats, weights: Floats, targets: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats]:
+        """``Problem.evaluate``; where that is beyond floats, an infinite value without slopes."""
+        value, *slopes = self.problem.evaluate(x, weights, targets)
+        beyond = ~np.isfinite(value)
+        for slope in slopes:
+            beyond |= ~np.isfinite(slope).reshape(len(x), -1).all(axis=1)
+        if beyond.any():
+            value[beyond] = np.inf
+            for slope in slopes:
+                slope[beyond] = 0.0
+        gradient, hessian, major = slopes
+        return value, gradient, hessian, major
 
     def _trials(
         self, here: tuple[Floats, Floats, Floats, Floats], damping: Floats
@@ -391,4 +408,4 @@ class _Newton:
     ) -> NDArray[np.bool_]:
         """Whether a further majorised step would gain next to nothing."""
         _, gains = self._trials((x, gradient, hessian, major), np.full((2, len(x)), 1e-9))
-        return np.asarray(gains[1] <= 1e-7 * np.maximum(value, _EXACT))
+        return np.asarray(np.isfinite(value) & (gains[1] <= 1e-7 * np.maximum(value, _EXACT)))
