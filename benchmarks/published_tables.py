@@ -60,7 +60,10 @@ def over_trained(path: Path) -> tuple[str, bool]:
     """Gadre 2024: one exponent for both terms fits about as well as two."""
     points = table(path, "dataset=c4_original")
     one, two = (fit_law(points, name).objective for name in ("gadre", "chinchilla"))
-    return f"objective {one / two:.3f} of that with two exponents, expected below 1.1", one < 1.1 * two
+    return (
+        f"objective {one / two:.3f} of that with two exponents, expected below 1.1",
+        one < 1.1 * two,
+    )
 
 
 def overflowed(path: Path) -> tuple[str, bool]:

@@ -4,8 +4,8 @@ A law describes annealed runs of one recipe on fresh data; ``RULES`` says what b
 rules ``not_annealed``, ``stopped_early`` and ``grown`` apply where records become points. Where
 records of several recipes are gathered no recipe is the odd one, so ``recipes`` refuses the fit
 (``points.dataset``). Rules that judge losses (``plateau``, ``spike``, ``too_low``) need a law to
-judge by: a run is odd when it lies off two laws, each fitted to the runs left in. When many runs are odd the laws
-are wrong, and none is left out.
+judge by: a run is odd when it lies off two laws, each fitted to the runs left in. When many runs
+are odd the laws are wrong, and none is left out.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _PREFIXES = {
 }  # fmt: skip
 _DAY_SECONDS = 86400.0
 _FLOPS = re.compile(
-    r"(kilo|mega|giga|tera|peta|exa|zetta|yotta|[kmgtpezy])?fl?o?ps?s?(days?|hours?)?"
+    r"(kilo|mega|giga|tera|peta|exa|zetta|yotta|[kmgtpezy])?f(?:lops?)?s{0,2}(days?|hours?)?"
 )
 # A column that a letter calls millions or so holds numbers below this; larger ones are counts.
 _SMALL = 1e6

@@ -30,7 +30,8 @@ BOUNDS = {"params": (100.0, 1e15), "tokens": (1.0, 1e18)}
 VOCABULARY = 2**20
 MOST_NATS = math.log(VOCABULARY)
 MOST_NATS_PER_BYTE = 8 * math.log(2)
-# With more than one row, and more than this share, breaking a rule, the column is not what it is called.
+# Where more than one row, and more than this share, break a rule, the column is not what it is
+# called.
 MOST_ODD = 0.1
 # Tokens a parameter: no published run is outside.
 _LEAST_RATIO, _MOST_RATIO = 1e-4, 1e6

@@ -643,11 +643,8 @@ def _above_zero(
     """The values above 0 (a standard error may be 0); NaN for others, whose row gets a reason."""
     numbers = np.full(len(cells), math.nan)
     for row, value in enumerate(values):
-        if (
-            value is not None
-            and math.isfinite(value)
-            and (value > 0 or role == "sem" and not value)
-        ):
+        least = -math.ulp(0.0) if role == "sem" else 0.0
+        if value is not None and least < value < math.inf:
             numbers[row] = value
         elif needed and not reasons[row]:
             cell = cells[row]
