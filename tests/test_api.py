@@ -23,7 +23,7 @@ def columns() -> dict[str, list[float]]:
     params = np.repeat(14e3 * 2.0 ** np.arange(6), 4)
     tokens = np.tile(4e5 * 2.0 ** np.arange(4), 6)
     noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(24))
-    losses = (1.8 + 480 * params**-0.35 + 2100 * tokens**-0.37) * noise
+    losses = (1.8 + 48 * params**-0.35 + 210 * tokens**-0.37) * noise
     return {"N": params.tolist(), "D": tokens.tolist(), "val": losses.tolist()}
 
 

@@ -94,6 +94,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The settings that ``add_table_options`` reads."""
+    from scaling_law.fit.points.column_units import parse_units
     from scaling_law.fit.points.table import TableSettings, parse_columns
 
     return TableSettings(
@@ -101,6 +102,8 @@ def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         params_are=options.params_are,
         loss_unit=options.loss_unit,
         where=tuple(options.where or ()),
+        units=parse_units(options.units) if options.units else {},
+        history=options.history,
     )
 
 

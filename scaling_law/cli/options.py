@@ -285,7 +285,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         action="append",
         metavar="RULE",
         help="leave no run out by this rule: not_annealed, stopped_early, grown, duplicates, "
-        "repeats, batch, plateau or spike; recipes: fit runs of several recipes as one",
+        "repeats, batch, plateau, spike or too_low; recipes: fit runs of several recipes as one",
     )
     add_json_option(fit)
 
@@ -346,7 +346,7 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         type=given,
         metavar="ROLE=COLUMN,...",
         help="as in params=N,tokens=D,loss=val_loss; also flops, cluster (the trunk), seed, sem, "
-        "size, run_id, unique_tokens, batch",
+        "size, run_id, unique_tokens, batch, state; ROLE= ignores a column",
     )
     group.add_argument(
         "--params-are",
@@ -356,9 +356,21 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--loss-unit",
-        default="nats",
-        choices=("nats", "bits", "bits-per-byte"),
-        help="of the loss column (nats per token)",
+        default="",
+        choices=("nats", "bits", "bits-per-byte", "perplexity", "other"),
+        help="of the loss column (nats per token, or what its name says)",
+    )
+    group.add_argument(
+        "--units",
+        type=given,
+        metavar="ROLE=UNIT,...",
+        help="as in params=M,tokens=B,flops=PF-days (plain, or what a column's name says)",
+    )
+    group.add_argument(
+        "--history",
+        default="",
+        choices=("last", "all"),
+        help="rows that count where a run has many: its last, or all as one trunk (refused)",
     )
     group.add_argument(
         "--where",

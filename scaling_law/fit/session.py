@@ -14,6 +14,7 @@ from scaling_law.files.record import find_sweeps, load_records, only_sweep
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.checks.select_law import best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
+from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import gather_fit_data, refuse_table_settings, source_key
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.points.table import TableSettings
@@ -116,18 +117,19 @@ def validate_sources(
         keep=settings.keep,
     )
     points = data.points
-    name = law or best_law(score_laws(points, settings.objective)[0]) or "chinchilla"
-    whole = fit_law(points, name, objective=settings.objective, resamples=0)
-    if not whole.params:
-        raise FitError(f"law {name} cannot be fitted: {whole.message}")
-    check = validate(
-        points,
-        objective=settings.objective,
-        law=name,
-        resamples=min(settings.resamples, _VALIDATION_RESAMPLES),
-        level=settings.level,
-        full=True,
-    )
+    with numerical_failures(points):
+        name = law or best_law(score_laws(points, settings.objective)[0]) or "chinchilla"
+        whole = fit_law(points, name, objective=settings.objective, resamples=0)
+        if not whole.params:
+            raise FitError(f"law {name} cannot be fitted: {whole.message}")
+        check = validate(
+            points,
+            objective=settings.objective,
+            law=name,
+            resamples=min(settings.resamples, _VALIDATION_RESAMPLES),
+            level=settings.level,
+            full=True,
+        )
     return check, points
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.solver.interval import count_interval
 from scaling_law.fit.surface import Surface, surface_of
@@ -102,6 +103,7 @@ def budget_or_loss(
     return Budget(unit=name, amount=value)
 
 
+@numerical_failures()
 def allocate(
     source: SourcedLaw,
     asked: Budget | Target,

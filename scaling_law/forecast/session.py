@@ -11,6 +11,7 @@ from typing import Any
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.files.record import NATS, load_records, only_sweep
 from scaling_law.fit.laws import law_names
+from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws, known_laws
@@ -246,12 +247,15 @@ def _at(
     template: Model | None = None,
 ) -> ForecastAnswer:
     scenario = scenario or Scenario()
-    settled, choice = settle(fit, target, scenario)
-    beside = known.beside(fit) if known else {}
-    prediction = extrapolate(
-        fit, settled, tokens_unique=scenario.tokens_unique, level=level, **beside
-    )
-    decision = consequences(fit, prediction, scenario, choice, hardware=hardware, template=template)
+    with numerical_failures():
+        settled, choice = settle(fit, target, scenario)
+        beside = known.beside(fit) if known else {}
+        prediction = extrapolate(
+            fit, settled, tokens_unique=scenario.tokens_unique, level=level, **beside
+        )
+        decision = consequences(
+            fit, prediction, scenario, choice, hardware=hardware, template=template
+        )
     return ForecastAnswer(
         prediction=prediction,
         fit=fit,
