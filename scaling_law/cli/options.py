@@ -13,6 +13,8 @@ from scaling_law.errors import EXIT_USAGE, ConfigError, did_you_mean, quoted
 from scaling_law.files.layout import RESULTS
 
 DEFAULT_MODE = "quick"
+# The configs that are shipped, with what they take on 2 cores.
+MODES = {"quick": "10 minutes", "dev": "a day", "full": "a week"}
 # What other commands call it: a size to forecast is a sweep's --target and a law's --params.
 _CALLED_HERE = {
     "--target": ("--params",),
@@ -163,6 +165,16 @@ def _read(text: str, parse: Callable[[str], float]) -> str:
     return text
 
 
+def refuse_no_config(options: argparse.Namespace) -> None:
+    """Raise ``ConfigError`` for a command that trains and names no config."""
+    if options.config is None and options.mode is None:
+        modes = ", ".join(f"--mode {name} ({cost})" for name, cost in MODES.items())
+        raise ConfigError(
+            f"nothing to run was named: give a config (YAML file), an experiment, a sweep's folder,"
+            f" or {modes}"
+        )
+
+
 def config_of(options: argparse.Namespace) -> str:
     """Return the YAML file or the shipped config that the command names, by default quick.
 
@@ -288,6 +300,17 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         "repeats, batch, plateau or spike; recipes: fit runs of several recipes as one",
     )
     add_json_option(fit)
+
+
+def add_loudness_options(parser: argparse.ArgumentParser, *, default: object) -> None:
+    """Add ``-q`` and ``-v``."""
+    group = parser.add_argument_group("how much is printed")
+    loudness = group.add_mutually_exclusive_group()
+    for short, name, words in (
+        ("-q", "--quiet", "no news of progress: results and errors alone"),
+        ("-v", "--verbose", "details as well: versions, places, and with an error its traceback"),
+    ):
+        loudness.add_argument(short, name, action="store_true", default=default, help=words)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:

@@ -100,24 +100,25 @@ def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
     say = progress or _quiet
     corpus = load_corpus(spec.corpus)
     folder = _folder(corpus, spec)
-    if (folder / META).is_file():
+    if layout.is_file(folder / META):
         say(f"{spec.corpus}: prepared already, {folder}")
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder)
-        mark = f".{folder.name}.{this_process().tag}."
-        work = Path(tempfile.mkdtemp(prefix=mark, suffix=".tmp", dir=folder.parent))
+        work = layout.temporary_folder(folder, f"{this_process().tag}.")
     except OSError as problem:
         raise ConfigError(
-            f"{folder.parent}: cannot be written ({problem.strerror}); "
-            "set SLAW_CACHE to a folder that can"
+            f"{folder.parent}: cannot be written ({problem.strerror}); {layout.CACHE_REMEDY}"
         ) from None
     try:
         _build(corpus, spec, work, say)
         _publish(work, folder)
     except OSError as problem:
-        raise ConfigError(f"preparing {spec.corpus} in {folder.parent}: {problem}") from None
+        raise ConfigError(
+            f"preparing {spec.corpus} in {folder.parent}: {problem.strerror or problem}; free some"
+            f" space or {layout.CACHE_REMEDY}"
+        ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return folder
@@ -143,7 +144,6 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _publish(work: Path, folder: Path) -> None:
-    work.chmod(0o755)  # mkdtemp makes it private
     try:
         work.rename(folder)
     except OSError:

@@ -123,7 +123,6 @@ def test_bad_input_is_a_line_and_an_exit_code(
         ["fit", "--loss", "l1"],
         ["fit", "--figure", "fit.pdf"],
         ["walk"],
-        [],
     ],
 )
 def test_bad_flags_end_with_a_line_that_names_the_help_and_2(capsys, words):
