@@ -106,7 +106,9 @@ def fit(
     ``FitError`` when the runs support no law.
     """
     roles = parse_columns(columns) if isinstance(columns, str) else dict(columns or {})
-    table = TableSettings(columns=roles, params_are=params_are, loss_unit=loss_unit)
+    table = TableSettings(
+        columns=roles, params_are=params_are.replace("-", "_"), loss_unit=loss_unit
+    )
     given = {name: values for name, values in arrays.items() if values is not None}
     unknown = set(given) - {*_ROLES, "unique_tokens", "batch"}
     if unknown:

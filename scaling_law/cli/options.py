@@ -99,6 +99,18 @@ def count(text: str) -> float:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
+def count_or_times(text: str):  # type: ignore[no-untyped-def]
+    """Read a positive number, or as in 10x a multiple of the law's largest."""
+    from scaling_law.forecast.target import Times
+
+    return Times(count(text[:-1])) if text[-1:] in ("x", "X") else count(text)
+
+
+def underscored(text: str) -> str:
+    """Read a choice such as non_embedding, which texts for people write non-embedding."""
+    return text.replace("-", "_")
+
+
 def size(text: str) -> int:
     """Read bytes such as 80GB or 512MiB."""
     from scaling_law.units import parse_bytes
@@ -262,6 +274,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
     add_table_options(fit)
     fit.add_argument(
         "--convention",
+        type=underscored,
         default="matmul",
         choices=("total", "non_embedding", "matmul"),
         help="which parameters count as the size (matmul: blocks and head)",
@@ -335,11 +348,12 @@ def add_forecast_options(parser: argparse.ArgumentParser) -> None:
 
 def hardware_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The devices that ``add_hardware_options`` and ``--gpu-count`` describe."""
-    from scaling_law.forecast.hardware import Hardware
+    from scaling_law.forecast.hardware import Hardware, gpu_and_count
 
+    gpu, count = gpu_and_count(options.gpu, getattr(options, "gpu_count", None))
     return Hardware(
-        gpu=options.gpu,
-        count=getattr(options, "gpu_count", 1),
+        gpu=gpu,
+        count=count,
         dollars_per_hour=options.gpu_price,
         utilisation=options.mfu,
     )
@@ -348,7 +362,10 @@ def hardware_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
 def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
     """Add the options for the device that training is counted in, with the user's own figures."""
     parser.add_argument(
-        "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
+        "--gpu",
+        type=given,
+        metavar="NAME",
+        help="a device of `slaw hardware`, or several, as in 8xH100 (H100)",
     )
     parser.add_argument(
         "--gpu-price",
@@ -373,6 +390,7 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--params-are",
+        type=underscored,
         default="",
         choices=("total", "non_embedding", "matmul", "active"),
         help="which parameters the column counts (not stated)",

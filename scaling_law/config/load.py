@@ -321,8 +321,8 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
                 raise ConfigError("expected Unicode text as a key")
             if not strict_yaml.is_text(value):
                 raise ConfigError(
-                    "its bytes are not UTF-8, which configs are written in; rename the file or"
-                    " folder, or name a link to it"
+                    "its bytes are not UTF-8, in which configs are written; of a file or folder,"
+                    " rename it or name a link to it"
                 )
             keys = axes.keys_of(key)
             if len(keys) > strict_yaml.MAX_DEPTH:

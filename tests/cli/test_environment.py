@@ -169,8 +169,8 @@ def test_quiet_leaves_results_and_errors_and_verbose_adds_details(capsys, monkey
 def test_a_path_that_is_not_utf8_is_refused_by_its_cause(capsys):
     assert main(["config", "quick", "--set", "data.corpus=caf\udce9"]) == 2
     assert capsys.readouterr().err == (
-        "slaw: --set data.corpus=caf\\udce9: its bytes are not UTF-8, which configs are written in;"
-        " rename the file or folder, or name a link to it\n"
+        "slaw: --set data.corpus=caf\\udce9: its bytes are not UTF-8, in which configs are written;"
+        " of a file or folder, rename it or name a link to it\n"
     )
 
 

@@ -384,3 +384,22 @@ precision: fp32
         for more in ("", "spikes: true\n")
     )
     assert 1.5 * plain < watched < 3 * plain
+
+
+@pytest.mark.parametrize("size", ["1M", "1e6", "1_000_000", "1000000"])
+def test_a_size_may_be_given_by_its_parameters(size):
+    (run,) = plan_of(f"grid.0={{sizes: [{size}], tokens: [1M]}}").runs
+    assert count_params(run.spec.model).non_embedding == pytest.approx(1e6, rel=0.1)
+    both = plan_of(f"grid.0={{sizes: [nano14k, {size}], tokens: [1M]}}")
+    assert len({run.spec.model for run in both.runs}) == 2
+
+
+def test_two_counts_of_one_model_are_refused_by_name():
+    with pytest.raises(PlanError, match=r"sizes.*1.001M: the model nearest to it, .* is listed"):
+        plan_of("grid.0={sizes: [1M, 1.001M], tokens: [1M]}")
+
+
+@pytest.mark.parametrize("size", ["0.5", "tiny", "-1M", "1e30"])
+def test_what_is_neither_a_scale_nor_a_count_is_refused(size):
+    with pytest.raises(ConfigError, match="nano14k"):
+        plan_of(f"grid.0={{sizes: [{size}], tokens: [1M]}}")
