@@ -145,7 +145,7 @@ class ScaleName:
         """``value``, refused unless it is a count or the architecture has a scale of that name."""
         part: Architecture | None = info.context
         if part is None or value in part.scales or (part.shape_for and is_count(value)):
-            return str(value)
+            return value if isinstance(value, str) else f"{value:.15g}"
         if not part.scales:
             keys = ", ".join(f.name for f in dataclasses.fields(part.shape))
             raise ValueError(f"found {quoted(value)}; this architecture has sizes by {keys} only")
@@ -246,7 +246,7 @@ Size = (
     Annotated[str, ScaleName("a named model scale, or non-embedding parameters, as in 1M")]
     | Annotated[Any, ShapeKeys("the keys of the architecture's shape")]
 )
-SizeList = tuple[Annotated[Size, Either("a named scale or a shape")], ...]
+SizeList = tuple[Annotated[Size, Either("a named scale, a count or a shape", numbers=True)], ...]
 Axes = dict[str, tuple[Any, ...]]
 Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
 HORIZONS = (

@@ -199,6 +199,7 @@ def decision_lines(decision: Mapping[str, Any], *, refused: bool = False) -> lis
         days = f", {format_seconds(cost['days'] * 86400)}" if several else ""
         lines.append(
             f"on {several}{cost['accelerator']} ({cost['dtype']},"
-            f" {100 * cost['utilisation']:.0f}% of peak): {format_count(cost['gpu_hours'])} device-hours{days}, {money}{energy}"
+            f" {100 * cost['utilisation']:.0f}% of peak):"
+            f" {format_count(cost['gpu_hours'])} device-hours{days}, {money}{energy}"
         )
     return lines
