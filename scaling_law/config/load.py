@@ -33,7 +33,8 @@ from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.spec.arms import Values
-from scaling_law.spec.run import DataSpec, TaskSpec, to_json
+from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.to_json import to_json
 from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
@@ -274,7 +275,7 @@ def _take_variants(document: Document) -> dict[str, Document]:
     if not isinstance(given, dict):
         known = ", ".join(DEVICE_KINDS)
         raise ConfigError(f"{mark}: expected any of {known} as keys, found {described(given)}")
-    found = {}
+    variants = {}
     for kind, section in given.items():
         path: Path_ = ("variants", kind)
         mark = document.mark(path)
@@ -284,8 +285,8 @@ def _take_variants(document: Document) -> dict[str, Document]:
         if not isinstance(section, dict):
             raise ConfigError(f"{mark}: expected keys and values, found {described(section)}")
         marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == path}
-        found[kind] = Document(section, marks)
-    return found
+        variants[kind] = Document(section, marks)
+    return variants
 
 
 def _merged(document: Document, variant: Document | None) -> Document:

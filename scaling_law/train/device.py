@@ -22,7 +22,9 @@ from scaling_law.plan.device_profile import (
     usable_cores,
 )
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import ModelSpec, OptimSpec, to_json
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.to_json import to_json
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
 

@@ -21,7 +21,7 @@ from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import ExportDir, RunDir
 from scaling_law.files.record import RunRecord, read_record
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 from scaling_law.train import checkpoint
 from scaling_law.train.architectures import Module, module_of
 from scaling_law.versions import EXPORT
@@ -49,9 +49,9 @@ def export(run_dir: RunDir, to: Path, form: str) -> None:
 def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer | None]:
     """Read the weights and the tokenizer; the tokenizer is None for a run on a task."""
     try:
-        kept = checkpoint.load_checkpoint(run_dir.weights)
-        known = kept.get("tokenizer")
-        return kept["model"], tokenizer_from_json(known) if known is not None else None
+        saved = checkpoint.load_checkpoint(run_dir.weights)
+        known = saved.get("tokenizer")
+        return saved["model"], tokenizer_from_json(known) if known is not None else None
     except checkpoint.DamagedCheckpoint as problem:
         raise ConfigError(f"{problem}; delete the run's folder to train it again") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:

@@ -21,7 +21,7 @@ from scaling_law.files.lease import Leases
 from scaling_law.parts import NoSettings, shipped_files
 from scaling_law.plan import device_profile
 from scaling_law.run.engines import local
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 from tests.fakes import cpu_profile
 
 

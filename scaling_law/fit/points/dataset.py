@@ -18,8 +18,8 @@ from scaling_law.fit.points.points import FitPoints, points_from_records
 from scaling_law.fit.points.table import TableSettings, chosen_rows, read_table
 from scaling_law.spec.arms import arms_of, by_options, value_text, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
+from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.recipe import cells, listed_recipes
-from scaling_law.spec.run import DataSpec, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ def chosen_records(
 
 
 def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
-    """A key of finished runs and their losses, which tells whether a stored fit is stale."""
+    """A key of finished runs and their losses, which shows whether a stored fit is stale."""
     lines = sorted(f"{run_id} {loss!r}" for run_id, loss in runs)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -245,8 +245,8 @@ def _conditions(recipe: str, *, of_table: bool) -> str:
 
 
 def _same_runs(points: FitPoints, like: FitPoints) -> FitPoints:
-    kept = set(like.run_id)
-    mask = np.array([run_id in kept for run_id in points.run_id])
+    ids = set(like.run_id)
+    mask = np.array([run_id in ids for run_id in points.run_id])
     return dataclasses.replace(points.take(mask), dropped=like.dropped, notes=like.notes)
 
 
