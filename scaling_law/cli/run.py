@@ -102,7 +102,9 @@ def _status(options: argparse.Namespace) -> int:
         # nothing is wrong before the first `slaw run`; a folder that was named is a typo
         if options.folder != RESULTS or folder.is_file():
             raise
-        print("[]" if options.json else f"{folder}: no sweep yet; `slaw run --mode quick` starts one")
+        print(
+            "[]" if options.json else f"{folder}: no sweep yet; `slaw run --mode quick` starts one"
+        )
         return EXIT_OK
     states = [sweep_status(sweep) for sweep in sweeps]
     print(json.dumps(states, indent=1) if options.json else "\n".join(map(format_status, states)))

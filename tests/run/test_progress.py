@@ -46,6 +46,24 @@ def test_a_terminal_gets_bars_and_no_such_lines(capsys, monkeypatch):
     assert "sweep" in err and "half done" not in err
 
 
+def test_a_runs_bar_shows_its_newest_loss(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("COLUMNS", "110")
+    sweep, plan = half_way(tmp_path / "sweep")
+    spec = trunk_after(plan, DONE).spec
+    dashboard = Dashboard(sweep)
+    assert dashboard.loss(spec.run_id) == "5.0000"
+    flops = {spec.run_id: 1.0}
+    progress = SweepProgress(flops, set(), 1, loss=dashboard.loss)
+    progress.started(spec, sweep.run(spec.run_id))
+    progress.refresh()
+    progress.close()
+    err = capsys.readouterr().err
+    assert "| loss 5.0000, " in err and "tok/s" in err
+
+
 def test_the_line_says_how_far_the_sweep_is_what_runs_and_its_loss(tmp_path):
     sweep, plan = half_way(tmp_path / "sweep")
     run = trunk_after(plan, DONE).spec
