@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from scaling_law.files.record import NATS
 from scaling_law.units import count_of, format_count, outward_range
 
 if TYPE_CHECKING:
@@ -39,7 +40,12 @@ def loss_text(prediction: Prediction) -> str:
     """The loss with its interval, as a sentence begins."""
     figure, interval = loss_words(prediction)
     lead = "loss somewhere in" if prediction.figures_refused else "loss"
-    return f"{lead} {figure} nats per token ({interval})"
+    return f"{lead} {figure} {loss_unit(prediction)} ({interval})"
+
+
+def loss_unit(prediction: Prediction) -> str:
+    """The unit of the loss that a law was fitted to."""
+    return prediction.convention.get("loss", NATS)
 
 
 def target_text(prediction: Prediction) -> str:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaling_law import text_columns
+from scaling_law.files.record import unit_in_full
 from scaling_law.fit.prediction_text import (
     distance_text,
     loss_text,
+    loss_unit,
     loss_words,
     target_text,
     warning_lines,
@@ -161,7 +163,7 @@ def _convention_text(prediction: Prediction, fit: FitResult) -> str:
     if fit.convention.get("flops") == "exact":
         text += " (the fit's own are exact: attention and"
         text += " what the parameter count leaves out make little difference at scale)"
-    return f"{text}; loss in nats per token, natural logarithm"
+    return f"{text}; loss in {unit_in_full(loss_unit(prediction))}"
 
 
 def comparison_cells(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
 from scaling_law.data.access import DataOf, known_train_tokens
@@ -34,6 +34,7 @@ from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines, starts
 from scaling_law.run.signals import stop_caught
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
+from scaling_law.spec.chosen import part_text
 from scaling_law.spec.data import DataSpec
 from scaling_law.units import count_of, format_seconds
 
@@ -220,7 +221,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             if is_new:
                 _remove_empty(sweep)
             raise
-        say(_opening(plan, datasets, sweep))
+        say(_opening(plan, datasets, sweep, engine_words(config)))
         executor = engines.start(config.choice("engine"), sweep, plan.slots)
         runner = Runner(plan, sweep, executor)
         trackers = chosen_trackers(config.choices["tracker"])
@@ -332,16 +333,16 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
+def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir, engine: str) -> str:
     """What the sweep will do, in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
-    points = len(plan.runs) - trunks
     lines = [
         f"sweep {plan.name} -> {sweep.path}",
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
+        engine,
         f"precision: {plan.precision} ({plan.precision_reason})",
         *(f"data: {dataset.summary}" for dataset in datasets.values()),
-        f"plan: {count_of(points, 'annealed point')} from {count_of(trunks, 'trunk')},"
+        f"plan: {plan.points_words} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
@@ -385,4 +386,20 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
 def dry_run_text(config: SweepConfig, plan: Plan, note: str = "") -> str:
     """The plan's table under the config's name and a ``note``."""
     head = f"sweep {config.name} (dry run: nothing is written)" + (f"\n{note}" if note else "")
-    return f"{head}\n\n{render_plan(plan)}"
+    return f"{head}\n\n{render_plan(plan, [engine_words(config)])}"
+
+
+def engine_words(config: SweepConfig) -> str:
+    """Where the runs are executed, and where their curves are shown besides."""
+    trackers = ", ".join(part_text(choice.component) for choice in config.choices["tracker"])
+    engine = part_text(config.choice("engine").component)
+    return f"engine: {engine}; trackers: {trackers or 'none'}"
+
+
+def plan_json(config: SweepConfig, plan: Plan) -> dict[str, Any]:
+    """The document of ``slaw plan --json``: plan.json, and what no run's identity depends on."""
+    return {
+        **plan.to_json(),
+        "engine": part_text(config.choice("engine").component),
+        "trackers": [part_text(choice.component) for choice in config.choices["tracker"]],
+    }
