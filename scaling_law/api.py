@@ -113,7 +113,7 @@ def fit(
     roles = parse_columns(columns) if isinstance(columns, str) else dict(columns or {})
     table = TableSettings(
         columns=roles,
-        params_are=params_are,
+        params_are=params_are.replace("-", "_"),
         loss_unit=loss_unit,
         units=parse_units(units) if isinstance(units, str) else dict(units or {}),
         history=history,

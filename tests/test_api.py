@@ -51,6 +51,15 @@ def test_it_predicts_allocates_and_writes(laws, tmp_path):
     assert json.loads(text)["points"] == 24
 
 
+def test_a_prediction_prints_in_three_lines(laws):
+    near, far = laws.predict(params=1e5, tokens=1e6), laws.predict(params=175e9)
+    for prediction in (near, far):
+        assert len(str(prediction).splitlines()) == 3 and repr(prediction) == str(prediction)
+    assert str(near).startswith("loss ") and "90% interval" in str(near)
+    assert "at 100K params, 1M tokens" in str(near)
+    assert str(far).startswith("loss somewhere in ") and "quote the range" in str(far)
+
+
 def test_what_cannot_be_read_is_said(columns, laws):
     with pytest.raises(ConfigError, match="give arrays"):
         fit()

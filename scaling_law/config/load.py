@@ -342,6 +342,11 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
                 raise ConfigError("expected key=value, as in eval.val_tokens=1M")
             if not strict_yaml.is_text(key):
                 raise ConfigError("expected Unicode text as a key")
+            if not strict_yaml.is_text(value):
+                raise ConfigError(
+                    "its bytes are not UTF-8, in which configs are written; of a file or folder,"
+                    " rename it or name a link to it"
+                )
             keys = axes.keys_of(key)
             if len(keys) > strict_yaml.MAX_DEPTH:
                 raise ConfigError(f"nested more than {strict_yaml.MAX_DEPTH} deep")

@@ -35,6 +35,7 @@ from scaling_law.spec.values import (
     Switch,
     Text,
 )
+from scaling_law.units import parse_count
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -235,18 +236,19 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class ScaleName:
-    """The name of one of the architecture's scales; ``doc`` is its line in the JSON schema.
+    """The name of one of the architecture's scales, or a parameter count such as 1M.
 
-    The architecture is the context of the validation, None where it is not known.
+    ``doc`` is its line in the JSON schema. The architecture is the context of the validation, None
+    where it is not known.
     """
 
     doc: str
 
     def read(self, value: Any, info: Any) -> str:
-        """``value``, refused unless the architecture has a scale of that name."""
+        """``value``, refused unless it is a count or the architecture has a scale of that name."""
         part: Architecture | None = info.context
-        if part is None or value in part.scales:
-            return str(value)
+        if part is None or value in part.scales or (part.shape_for and is_count(value)):
+            return value if isinstance(value, str) else f"{value:.15g}"
         if not part.scales:
             keys = ", ".join(f.name for f in dataclasses.fields(part.shape))
             raise ValueError(f"found {quoted(value)}; this architecture has sizes by {keys} only")
@@ -262,7 +264,17 @@ class ScaleName:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         names = [name for part in _architectures().values() for name in part.scales]
-        return {"enum": names, "type": "string", "description": self.doc}
+        count = {"type": "string", "pattern": r"^[0-9._eE+]+ *[KMBGTkmbgt]?$"}
+        named = {"enum": names, "type": "string"}
+        return {"anyOf": [named, count, {"type": "number"}], "description": self.doc}
+
+
+def is_count(value: Any) -> bool:
+    """Whether ``value`` is a parameter count, such as 1M."""
+    try:
+        return isinstance(value, str | int | float) and 1 <= parse_count(value) <= MAX_PARAMS
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -334,10 +346,10 @@ class FlopsLadder:
 
 
 Size = (
-    Annotated[str, ScaleName("a named model scale")]
+    Annotated[str, ScaleName("a named model scale, or non-embedding parameters, as in 1M")]
     | Annotated[Any, ShapeKeys("the keys of the architecture's shape")]
 )
-SizeList = tuple[Annotated[Size, Either("a named scale or a shape")], ...]
+SizeList = tuple[Annotated[Size, Either("a named scale, a count or a shape", numbers=True)], ...]
 Axes = dict[str, tuple[Any, ...]]
 Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
 HORIZONS = (

@@ -110,7 +110,7 @@ def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
     say = progress or _quiet
     text = text_of(spec)
     folder = _folder(text, spec)
-    if (folder / META).is_file():
+    if layout.is_file(folder / META):
         say(f"{spec.corpus}: prepared already, {folder}")
         return folder
     with _beside(folder, spec) as work:
@@ -125,17 +125,18 @@ def _beside(folder: Path, spec: DataSpec) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder)
-        mark = f".{folder.name}.{this_process().tag}."
-        work = Path(tempfile.mkdtemp(prefix=mark, suffix=".tmp", dir=folder.parent))
+        work = layout.temporary_folder(folder, f"{this_process().tag}.")
     except OSError as problem:
         raise ConfigError(
-            f"{folder.parent}: cannot be written ({problem.strerror}); "
-            "set SLAW_CACHE to a folder that can"
+            f"{folder.parent}: cannot be written ({problem.strerror}); {layout.CACHE_REMEDY}"
         ) from None
     try:
         yield work
     except OSError as problem:
-        raise ConfigError(f"preparing {spec.corpus} in {folder.parent}: {problem}") from None
+        raise ConfigError(
+            f"preparing {spec.corpus} in {folder.parent}: {problem.strerror or problem}; free some"
+            f" space or {layout.CACHE_REMEDY}"
+        ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -150,7 +151,7 @@ def add_components(spec: DataSpec, folder: Path, say: Progress) -> None:
 
     The text is read again. Raises ``ConfigError`` where it is no longer the text of ``folder``.
     """
-    if (folder / COMPONENTS).is_file():
+    if layout.is_file(folder / COMPONENTS):
         return
     say(f"{spec.corpus}: reading the text again for the components of its documents")
     meta = checksum.read(folder / META, "delete the folder and prepare the data again")
@@ -219,7 +220,6 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _publish(work: Path, folder: Path) -> None:
-    work.chmod(0o755)  # mkdtemp makes it private
     try:
         work.rename(folder)
     except OSError:

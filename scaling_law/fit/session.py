@@ -20,7 +20,7 @@ from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_data, save_suite
-from scaling_law.fit.summary import format_suite
+from scaling_law.fit.summary import format_brief, format_suite
 from scaling_law.versions import FIT, NewerVersion
 
 _VALIDATION_RESAMPLES = 200
@@ -29,6 +29,7 @@ _OLD_VERSIONS = range(1, FIT.oldest)
 __all__ = [
     "KnownLaws",
     "fit_sources",
+    "format_brief",
     "format_suite",
     "known_laws",
     "stored_or_fitted",

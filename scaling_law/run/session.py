@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import os
 import secrets
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -39,6 +38,7 @@ from scaling_law.plan.table import (
 )
 from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines, starts
+from scaling_law.run.signals import stop_caught
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.spec.chosen import part_text
 from scaling_law.spec.data import DataSpec
@@ -285,17 +285,13 @@ def _agreed(
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGUSR1 raise ``Preempted``; a running runner stops its runs first."""
+    """Stop signals raise ``Preempted``; a running runner stops its runs first."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Preempted("stopped; run the same command again to resume")
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
+    with stop_caught(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _prepared(

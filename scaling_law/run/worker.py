@@ -54,6 +54,7 @@ from scaling_law.run.cleanup import clean_up_run, temporary_files
 from scaling_law.run.early_stop import known_enough
 from scaling_law.run.engines import own_environment
 from scaling_law.run.pins import pinned_data_of
+from scaling_law.run.signals import catch_stop
 from scaling_law.run.starts import start_file
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources, resources_from_json
@@ -72,8 +73,7 @@ class _Stop:
     def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
         self._parent = os.getppid() if parent is None else parent
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, self._on_signal)
+        catch_stop(self._on_signal, signal.SIGINT)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal = number

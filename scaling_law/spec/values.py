@@ -219,9 +219,13 @@ def kind_of(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Either:
-    """A union whose member the YAML kind of the value picks, so that one member's errors show."""
+    """A union whose member the YAML kind of the value picks, so that one member's errors show.
+
+    With ``numbers`` the member for texts takes numbers as well.
+    """
 
     doc: str
+    numbers: bool = False
 
     def members(self, source: Any) -> dict[str, Any]:
         """The union's members by ``kind_of``."""
@@ -240,10 +244,14 @@ class Either:
         names = " or a ".join(kind.strip("<>") for kind in inner)
         return core_schema.tagged_union_schema(
             {kind: handler.generate_schema(member) for kind, member in inner.items()},
-            discriminator=kind_of,
+            discriminator=self._kind,
             custom_error_type="either",
             custom_error_message=f"expected a {names}",
         )
+
+    def _kind(self, value: Any) -> str | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return "<text>" if self.numbers and is_number else kind_of(value)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         return {**handler(schema), "description": self.doc}
