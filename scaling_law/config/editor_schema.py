@@ -26,7 +26,7 @@ def json_schema() -> Schema:
     for section in dict.fromkeys(slot.section for slot in SLOTS):
         slots = [slot for slot in SLOTS if slot.section == section]
         if slots[0].key is not None:
-            partial[section] = _with_parts(schema, section, slots)
+            partial[section] = _section_with_parts(schema, section, slots)
         else:
             (slot,) = slots
             schema["properties"][section] = _part_section(schema, slot)
@@ -42,14 +42,46 @@ def json_schema() -> Schema:
     return schema
 
 
-def _with_parts(schema: Schema, section: str, slots: Sequence[Slot]) -> Schema:
+def _section_with_parts(schema: Schema, section: str, slots: Sequence[Slot]) -> Schema:
+    """Add the parts of ``slots`` to each kind of their section, and to the items of its groups.
+
+    Return what any kind of the section may hold, without the rules that join its keys.
+    """
+    top = schema["properties"][section]
+    kinds: dict[int, tuple[Schema, list[Slot]]] = {}  # by identity: dicts have no hash
+    for slot in slots:
+        at = _resolved(schema, top, str(slot.key))
+        kinds.setdefault(id(at), (at, []))[1].append(slot)
+    for slot in slots:
+        if slot.group is not None:
+            group = _resolved(schema, top, slot.group)["properties"][slot.group]
+            (items,) = group["patternProperties"].values()
+            _with_parts(schema, _resolved(schema, items, str(slot.key)), [slot])
+    partials = [_with_parts(schema, at, of_kind) for at, of_kind in kinds.values()]
+    properties = {key: one for partial in partials for key, one in partial["properties"].items()}
+    for other in _kinds(schema, top):
+        properties = {**other["properties"], **properties}
+    return {**partials[0], "properties": properties}
+
+
+def _kinds(schema: Schema, at: Schema) -> Iterator[Schema]:
+    """The definitions of each kind of section at ``at``."""
+    if "properties" in at:
+        yield at
+    elif "$ref" in at:
+        yield from _kinds(schema, schema["$defs"][at["$ref"].rsplit("/", 1)[1]])
+    else:
+        for member in at["allOf" if "allOf" in at else "oneOf"]:
+            yield from _kinds(schema, member)
+
+
+def _with_parts(schema: Schema, at: Schema, slots: Sequence[Slot]) -> Schema:
     """Add the parts of ``slots`` to their section; return it without the rules that join its keys.
 
     A key is known where one of the parts that are named has it. Where all are of the package, no
     other key is.
     """
     keys = [str(slot.key) for slot in slots]
-    at = _resolved(schema, schema["properties"][section], keys[0])
     own = at["properties"]
     rules: list[Schema] = []
     having: dict[str, list[Schema]] = {}  # by a part's key: what a section with that part meets
@@ -132,12 +164,13 @@ def _settings(schema: Schema, slot: Slot) -> Iterator[tuple[str, Schema]]:
 
 
 def _name(slot: Slot) -> Schema:
-    """The name of a part: one of the package's, or a user's own file."""
-    choice: Schema = {
-        "type": "string",
-        "description": parts.KINDS[slot.word].doc,
-        "anyOf": [{"enum": list(parts.names(slot.word))}, {"pattern": _OWN_FILE}],
-    }
+    """The name of a part: one of the package's, or a user's own file; or what else may be there."""
+    names = list(parts.names(slot.word))
+    choice: Schema = {"type": "string", "description": parts.KINDS[slot.word].doc}
+    if slot.others:
+        choice["examples"] = names
+    else:
+        choice["anyOf"] = [{"enum": names}, {"pattern": _OWN_FILE}]
     return choice if slot.default is None else {**choice, "default": slot.default}
 
 
