@@ -53,6 +53,16 @@ def test_a_field_of_the_wrong_kind_is_named(tmp_path, text, said):
         parts.read_file("probe", path)
 
 
+def test_a_field_that_is_no_value_of_its_class_is_named(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from scaling_law.experiment import Experiment\n"
+        "EXPERIMENT = Experiment(question='q', analyse=print, planted=print)\n"
+    )
+    with pytest.raises(ConfigError, match=r"EXPERIMENT.planted is .*, expected Planted\(\.\.\.\)"):
+        parts.read_file("experiment", path)
+
+
 @pytest.mark.parametrize("word", WORDS)
 def test_the_parts_of_the_package_have_fields_of_the_right_kinds(word):
     for name in parts.names(word):

@@ -18,6 +18,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from scaling_law.files.layout import atomic_write
@@ -177,10 +178,23 @@ def loss_axis(axes: Axes, low: float, high: float, unit: str) -> None:
 def legend_below(
     figure: Figure, handles: Sequence[Any], columns: int, title: str | None = None
 ) -> None:
-    """The legend under the panel, where it hides no data; a long one makes the figure taller."""
+    """The legend under the panel, where it hides no data; a long one makes the figure taller.
+
+    It has at most ``columns``, fewer where they are wider than the figure.
+    """
+
+    def drawn(ncols: int) -> Legend:
+        return figure.legend(
+            handles=list(handles), loc="outside lower center", ncols=ncols, title=title
+        )
+
+    legend = drawn(columns)
+    while columns > 1 and legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        columns -= 1
+        legend = drawn(columns)
     rows = -(-len(handles) // columns) + (title is not None)
     figure.set_figheight(figure.get_figheight() + 0.21 * max(rows - 2, 0))
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, title=title)
 
 
 def inline_svg(svg: bytes, name: str, description: str) -> str:

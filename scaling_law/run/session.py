@@ -19,7 +19,7 @@ from scaling_law.data.access import DataOf, known_components, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, Preempted, SlawError
-from scaling_law.experiment.analysis import named_by
+from scaling_law.experiment.analysis import named_by, report_command
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftovers, wait_for
@@ -396,8 +396,8 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same command again to retry")
     elif last:
         by = by_options(varying_keys(arms_of([run.spec for run in plan.runs])))
-        following = f"fit {sweep.path}{by}" if named_by(sweep) is None else f"report {sweep.path}"
-        lines.append(f"next: slaw {following}")
+        fit = f"slaw fit {sweep.path}{by}"
+        lines.append(f"next: {fit if named_by(sweep) is None else report_command(sweep)}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)

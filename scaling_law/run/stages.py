@@ -17,7 +17,7 @@ from scaling_law.config.load import SweepConfig, config_yaml, load_config
 from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, quoted
 from scaling_law.experiment import Experiment
-from scaling_law.experiment.analysis import analyse
+from scaling_law.experiment.analysis import analyse, report_command
 from scaling_law.experiment.evidence import gather
 from scaling_law.experiment.findings import findings_text
 from scaling_law.files.layout import SweepDir
@@ -87,7 +87,7 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     values = {} if choice.settings is None else parts.set_fields(choice.settings)
     result = analyse(sweep, choice.reference, experiment, values)
     print(findings_text(result.findings))
-    say(f"next: slaw report {sweep.path}")
+    say(f"next: {report_command(sweep)}")
     return EXIT_OK
 
 

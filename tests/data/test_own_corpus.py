@@ -90,6 +90,7 @@ def test_it_may_be_one_of_several_sources(tmp_path):
     [
         ("CORPUS = ", "TEXT = ", "mine.py: exports no CORPUS, expected CORPUS = Corpus(...)"),
         ("made up", 'made up" + 1 + "', "mine.py:22: this corpus does not load (TypeError: "),
+        ('domains=("even", "odd")', "domains=()", "(ValueError: domains is empty, expected"),
     ],
 )
 def test_a_file_that_is_no_corpus_is_named(tmp_path, old, new, said):

@@ -10,7 +10,9 @@ import pytest
 
 from scaling_law.cli.main import main
 from scaling_law.errors import EXIT_OK, EXIT_USAGE
+from scaling_law.experiment.analysis import report_command
 from scaling_law.experiment.findings import Axis, Claim, Figure, Findings, Series, Table
+from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "allocation-cpu"
 OWN = """
@@ -59,6 +61,17 @@ def test_json_has_the_measures_and_what_is_missing(sweep, capsys):
     assert document["measures"]["excess.ours.3e11"] is None
     assert {claim["established"] for claim in document["claims"]} == {None}
     assert "established" in document["verdict"]
+
+
+def test_the_command_for_the_findings_of_a_users_file_names_the_sweeps_copy(sweep, capsys):
+    assert report_command(SweepDir(sweep)) == f"slaw report {sweep}"
+    name_in(sweep, "own.py")
+    copy = sweep / "parts" / "experiment" / "own.py"
+    assert report_command(SweepDir(sweep)) == f"slaw report {sweep} --experiment {copy}"
+    copy.parent.mkdir(parents=True)
+    shutil.copy("own.py", copy)
+    assert main([*report_command(SweepDir(sweep)).split()[1:], "--json"]) == EXIT_OK
+    assert json.loads(capsys.readouterr().out)["measures"] == {"runs": 2}
 
 
 def test_a_users_file_is_executed_only_where_it_is_named(sweep, capsys):

@@ -92,7 +92,7 @@ def test_arms_are_refused_as_one_law_with_the_ways_out(sweep, capsys):
                   ["allocate", "--flops", "1e15", "--results"]):  # fmt: skip
         assert main([*words, str(sweep.path)]) == EXIT_FIT
         (line,) = capsys.readouterr().err.splitlines()
-        assert "optim.weight_decay=0 in 9 runs" in line and f"`slaw fit --by {KEY}`" in line
+        assert "optim.weight_decay=0 in 9 runs" in line and f"`slaw fit`, adding --by {KEY}" in line
         assert "--where 'optim.weight_decay=" in line
 
 

@@ -156,6 +156,6 @@ def test_a_tiny_sweep_of_two_arms_is_trained_goes_on_and_is_fitted(tmp_path, mon
     assert len(set(losses.values())) == len(losses) == 12, "weight decay trains another model"
     capsys.readouterr()
     assert main(["fit", "s"]) == 4
-    assert "each arm on its own with `slaw fit --by optim.weight_decay`" in capsys.readouterr().err
+    assert "on its own with `slaw fit`, adding --by optim.weight_decay" in capsys.readouterr().err
     assert main(["fit", "s", "--by", "optim.weight_decay", "--resamples", "0"]) == 0
     assert capsys.readouterr().out.count("optim.weight_decay=") == 3

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from scaling_law.run.sweep_state.dashboard import Dashboard
-from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress
+from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress, describe_end
 from scaling_law.run.sweep_state.snapshot import SweepReader
 from scaling_law.run.sweep_state.text import left_text, news_line
+from scaling_law.run.sweep_state.warnings import log_warnings
+from tests.fakes import record_of, tiny_spec
 from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
 
 
@@ -44,6 +48,16 @@ def test_a_terminal_gets_bars_and_no_such_lines(capsys, monkeypatch):
     watched(lambda: "half done", int(2.5 * NEWS_SECONDS))
     err = capsys.readouterr().err
     assert "sweep" in err and "half done" not in err
+
+
+def test_what_a_probe_failed_to_measure_is_said_and_is_a_warning(tmp_path):
+    record = record_of(tiny_spec())
+    failure = "mine is not measured at step 1 (ValueError: no such thing)"
+    assert not describe_end(record).endswith(";")
+    assert describe_end(dataclasses.replace(record, message=failure)).endswith(f"; {failure}")
+    log = tmp_path / "log.txt"
+    log.write_text(f"2026-11-29T23:57:28+00:00 started\n2026-11-29T23:57:32+00:00 {failure}\n")
+    assert [warning.text for warning in log_warnings(log, "tiny")] == [failure]
 
 
 def test_a_runs_bar_shows_its_newest_loss(tmp_path, capsys, monkeypatch):

@@ -385,7 +385,6 @@ class Settings:
 
 class Log:
     def __init__(self, folder, sweep, end):
-        folder.mkdir(parents=True, exist_ok=True)
         self.file, self.last = folder / sweep, end
     def _write(self, text):
         with self.file.open("a") as file: file.write(text + "\\n")

@@ -55,6 +55,7 @@ class Corpus:
 
     ``licence`` is one line;
     ``how`` says in one line where the text is from, with its size;
+    ``domains`` are the names of its parts, at least one;
     ``read`` yields documents in any order, duplicates allowed;
     ``state`` gives a cheap JSON value that changes when the documents change;
     ``missing`` says what must be installed first, None for nothing;
@@ -72,6 +73,10 @@ class Corpus:
     missing: Callable[[], str | None] = field(default=nothing_missing, repr=False)
     versions: Callable[[], dict[str, str]] = field(default=no_versions, repr=False)
     settings: type = NoSettings
+
+    def __post_init__(self) -> None:
+        if not self.domains:
+            raise ValueError("domains is empty, expected at least one name")
 
     def documents(
         self,
