@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
-import sys
 from pathlib import Path
 
 from scaling_law.errors import EXIT_USAGE, ConfigError, EngineError, quoted
 from scaling_law.files.layout import RunDir
+from scaling_law.files.process import module_command
 from scaling_law.files.record import find_sweeps, read_record
 from scaling_law.run.engines import worker_environment
 from scaling_law.units import format_bytes
@@ -32,7 +32,7 @@ def export_run(source: Path, wanted: str | None, to: Path, form: str) -> str:
     if importlib.util.find_spec("safetensors") is None:
         raise ConfigError("export needs safetensors: pip install 'scaling-law[export]'")
     done = subprocess.run(
-        [sys.executable, "-m", "scaling_law.train.export", str(run_dir.path), str(to), form],
+        module_command("scaling_law.train.export", str(run_dir.path), str(to), form),
         stderr=subprocess.PIPE,
         text=True,
         check=False,

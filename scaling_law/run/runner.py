@@ -28,7 +28,7 @@ from scaling_law.files.lease import LeasedElsewhere, Leases, wait_for
 from scaling_law.files.record import RunRecord, read_failure, read_record, record_if_there
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.run.cleanup import clean_up_run
-from scaling_law.run.engines import Executor, Handle, SubmissionState
+from scaling_law.run.engines import Executor, Handle, SubmissionState, last_words
 from scaling_law.run.peers import Peers
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import SweepProgress, describe_end
@@ -322,9 +322,11 @@ class Runner:
                 states[id(handle)] = self.executor.state(handle)
             if states[id(handle)] != "running":
                 del self._busy[run_id]
-                self._settle(run_id, states[id(handle)], progress)
+                self._settle(run_id, handle, states[id(handle)], progress)
 
-    def _settle(self, run_id: str, state: SubmissionState, progress: SweepProgress) -> None:
+    def _settle(
+        self, run_id: str, handle: Handle, state: SubmissionState, progress: SweepProgress
+    ) -> None:
         """Read from its folder what became of a run whose submission has ended."""
         run_dir = self.sweep.run(run_id)
         label = self.plan.by_id[run_id].spec.label
@@ -344,12 +346,18 @@ class Runner:
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
             if self._deaths[run_id] >= _MAX_DEATHS:
-                reason = _no_space(run_dir) or _DEATHS[state]
+                reason = _no_space(run_dir) or self._why_dead(handle, state)
                 self.outcome.failed[run_id] = reason
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
             else:
                 how = "hung and was killed" if state == "hung" else "died"
                 progress.say(f"{label}: its worker {how}; trying once more")
+
+    def _why_dead(self, handle: Handle, state: SubmissionState) -> str:
+        words = last_words(self.executor, handle) if state == "ended" else ""
+        if not words:
+            return _DEATHS[state]
+        return f"its worker died twice; it wrote last: {words} (all of it: {self.sweep.workers_log})"
 
     def _trains_trunk_again(self, run_id: str, progress: SweepProgress) -> bool:
         """Whether a branch-point checkpoint is missing and its trunk trains again to write it.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from scaling_law.errors import EXIT_USAGE, ConfigError, EngineError
 from scaling_law.files.layout import SweepDir
+from scaling_law.files.process import module_command
 from scaling_law.run.engines import worker_environment
 from scaling_law.run.starts import weights_file
 from scaling_law.spec.run import to_json
@@ -23,9 +23,10 @@ def draw_samples(draw: Draw, sweep: SweepDir, to: Path) -> None:
     if to.is_dir():
         return
     run_dir = weights_file(draw.run, sweep).parent
-    command = [sys.executable, "-m", "scaling_law.train.sample", str(run_dir), str(to)]
     done = subprocess.run(
-        [*command, json.dumps(to_json(draw))],
+        module_command(
+            "scaling_law.train.sample", str(run_dir), str(to), json.dumps(to_json(draw))
+        ),
         stderr=subprocess.PIPE,
         text=True,
         check=False,
