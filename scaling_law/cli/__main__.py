@@ -7,8 +7,8 @@ import sys
 if not sys.flags.safe_path:
     del sys.path[0]
 
-from scaling_law.cli.main import main  # noqa: E402 - after the path is settled
-from scaling_law.files.process import make_importable  # noqa: E402
+from scaling_law.cli.main import main
+from scaling_law.files.process import make_importable
 
 make_importable()
 sys.exit(main())

@@ -49,6 +49,11 @@ class RunDir:
     guard: Callable[[], None] = field(default=anybody, compare=False, repr=False)
 
     @property
+    def run_id(self) -> str:
+        """The run that the folder is for: its name (of a link, the link's)."""
+        return os.path.basename(os.path.abspath(self.path))  # noqa: PTH100, PTH119 - pathlib would follow the link
+
+    @property
     def spec(self) -> Path:
         return self.path / "spec.json"
 

@@ -34,6 +34,7 @@ PREDICTED = (
     "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
     "stopped_at_step", "flops_saved", "planned_tokens_unique",
 )  # fmt: skip
+_RUN = "run_id"  # of a curve's line: the run that it belongs to
 _COUNTED = (
     "params_total", "params_non_embedding", "params_matmul", "tokens", "tokens_unique",
     "flops_exact", "flops_6nd",
@@ -149,15 +150,31 @@ def record_from_json(data: dict[str, Any]) -> RunRecord:
 
 
 def read_record(path: Path) -> RunRecord:
-    """One ``record.json``. Raises ``ConfigError`` with the file and what is wrong with it."""
+    """The ``record.json`` of the run whose folder it is in.
+
+    Raises ``ConfigError`` with the file and what is wrong with it: damaged, or another run's.
+    """
     data = layout.read_json(path)
     try:
-        return record_from_json(data)
+        record = record_from_json(data)
     except NewerVersion as problem:
         raise ConfigError(f"{path}: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)
         raise ConfigError(f"{path}: not a run record ({why}); delete it to retrain") from None
+    try:
+        check_owner(record.run_id, RunDir(path.parent))
+    except ValueError as problem:
+        raise ConfigError(
+            f"{path}: not this run's record ({problem}); delete it to train the run again"
+        ) from None
+    return record
+
+
+def check_owner(run_id: Any, run_dir: RunDir) -> None:
+    """Raise ``ValueError`` for a file of the run ``run_id`` in the folder of another one."""
+    if run_id != run_dir.run_id:
+        raise ValueError(f"it is of the run {quoted(run_id)}, not of {quoted(run_dir.run_id)}")
 
 
 def record_if_there(run_dir: RunDir) -> RunRecord | None:
@@ -237,7 +254,11 @@ def append_curve(run_dir: RunDir, point: CurvePoint) -> None:
     with run_dir.curve.open("a") as file:
         # called with the file open: a process that takes the run first replaces the file
         run_dir.guard()
-        file.write(checksum.line(to_json(point)))
+        file.write(_curve_line(run_dir, point))
+
+
+def _curve_line(run_dir: RunDir, point: CurvePoint) -> str:
+    return checksum.line({**to_json(point), _RUN: run_dir.run_id})
 
 
 def curve_digest(points: Iterable[CurvePoint]) -> str:
@@ -253,11 +274,15 @@ def read_curve(run_dir: RunDir, record: RunRecord | None = None) -> list[CurvePo
     the one it was made with.
     """
     points: list[CurvePoint] = []
+    owners: set[Any] = set()
     text = run_dir.curve.read_text(errors="replace") if _is_file(run_dir.curve) else ""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            point = build(CurvePoint, checksum.open_line(line))
+            content = checksum.open_line(line)
+            if (run_id := content.pop(_RUN, None)) is not None:  # absent from older files
+                owners.add(run_id)
+            point = build(CurvePoint, content)
             if points and point.step <= points[-1].step:
                 raise ValueError(f"step {point.step} after step {points[-1].step}")
             points.append(point)
@@ -266,6 +291,14 @@ def read_curve(run_dir: RunDir, record: RunRecord | None = None) -> list[CurvePo
                 break
             why = json_problem(problem)
             raise ConfigError(f"{run_dir.curve}:{number}: not a curve point ({why})") from None
+    for run_id in owners:
+        try:
+            check_owner(run_id, run_dir)
+        except ValueError as problem:
+            raise ConfigError(
+                f"{run_dir.curve}: not this run's ({problem}); delete it, and the run's record.json"
+                " if there is one, to train the run again"
+            ) from None
     if record is not None and record.curve_sha256 not in (None, curve_digest(points)):
         raise ConfigError(
             f"{run_dir.curve}: damaged (not the curve of its record);"
@@ -289,5 +322,5 @@ def cut_curve(run_dir: RunDir, step: int) -> list[CurvePoint]:
 
 def write_curve(run_dir: RunDir, points: Iterable[CurvePoint]) -> None:
     """Replace the curve by ``points``."""
-    lines = [checksum.line(to_json(p)) for p in points]
+    lines = [_curve_line(run_dir, p) for p in points]
     layout.atomic_write(run_dir.curve, "".join(lines), run_dir.guard)

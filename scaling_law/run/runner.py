@@ -100,6 +100,7 @@ class Runner:
         self.dashboard = Dashboard(sweep)
         self._busy: dict[str, Handle] = {}  # by run id; the runs of a stack share one
         self._deaths: dict[str, int] = {}  # how often a run's worker died or hung
+        self._words: dict[str, str] = {}  # what a run's worker wrote last if it died
         self._together: dict[str, int] = {}  # how many runs a run was last submitted with
         self._alone: set[str] = set()  # runs whose stack failed: each is tried on its own
         self._peers = Peers(sweep)
@@ -150,7 +151,8 @@ class Runner:
                 if self._has_what_branches_need(run, record) or not self._reopen(run):
                     self._note_record(record)
                     continue
-            spec, resources = SPEC.stamp(to_json(run.spec)), RESOURCES.stamp(to_json(run.resources))
+            spec = SPEC.stamp(to_json(run.spec))
+            resources = {**RESOURCES.stamp(to_json(run.resources)), "run_id": run.run_id}
             _write_if_new(run_dir.spec, spec, layout.read_json, layout.write_json)
             _write_if_new(run_dir.resources, resources, _read_checked, checksum.write)
         for run_id in self._ended():
@@ -322,11 +324,10 @@ class Runner:
                 states[id(handle)] = self.executor.state(handle)
             if states[id(handle)] != "running":
                 del self._busy[run_id]
-                self._settle(run_id, handle, states[id(handle)], progress)
+                self._words[run_id] = last_words(self.executor, handle)
+                self._settle(run_id, states[id(handle)], progress)
 
-    def _settle(
-        self, run_id: str, handle: Handle, state: SubmissionState, progress: SweepProgress
-    ) -> None:
+    def _settle(self, run_id: str, state: SubmissionState, progress: SweepProgress) -> None:
         """Read from its folder what became of a run whose submission has ended."""
         run_dir = self.sweep.run(run_id)
         label = self.plan.by_id[run_id].spec.label
@@ -346,18 +347,20 @@ class Runner:
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
             if self._deaths[run_id] >= _MAX_DEATHS:
-                reason = _no_space(run_dir) or self._why_dead(handle, state)
+                reason = _no_space(run_dir) or self._why_dead(run_id, state)
                 self.outcome.failed[run_id] = reason
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
             else:
                 how = "hung and was killed" if state == "hung" else "died"
                 progress.say(f"{label}: its worker {how}; trying once more")
 
-    def _why_dead(self, handle: Handle, state: SubmissionState) -> str:
-        words = last_words(self.executor, handle) if state == "ended" else ""
-        if not words:
+    def _why_dead(self, run_id: str, state: SubmissionState) -> str:
+        words = self._words.get(run_id)
+        if state == "hung" or not words:
             return _DEATHS[state]
-        return f"its worker died twice; it wrote last: {words} (all of it: {self.sweep.workers_log})"
+        return (
+            f"its worker died twice; it wrote last: {words} (all of it: {self.sweep.workers_log})"
+        )
 
     def _trains_trunk_again(self, run_id: str, progress: SweepProgress) -> bool:
         """Whether a branch-point checkpoint is missing and its trunk trains again to write it.

@@ -200,6 +200,8 @@ def _spec_of(run_dir: RunDir) -> RunSpec:
 def _resources_of(run_dir: RunDir) -> Resources:
     data = checksum.read(run_dir.resources, WRITTEN_AGAIN)
     try:
+        if "run_id" in data:  # absent from older files
+            records.check_owner(data.pop("run_id"), run_dir)
         return resources_from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_AGAIN}") from None
