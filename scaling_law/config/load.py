@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
+from scaling_law import parts
 from scaling_law.config import axes, compose, strict_yaml
 from scaling_law.config.compose import Choice, Choices, Composed, Refused
 from scaling_law.config.schema import (
@@ -37,6 +38,7 @@ from scaling_law.spec.run import DataSpec, TaskSpec, to_json
 from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
+SET = "--set"  # the place of a key that the command line sets
 Known = Mapping[str, tuple[Any, ...]]
 """The exports of the files of a config's parts, by kind."""
 
@@ -61,12 +63,14 @@ class SweepConfig(SweepFile):
     ``choices`` are the parts that the config chooses, by kind;
     ``crossed`` are the arms of its axes, none without axes; the config's own sections then have
     the first value of each axis of the whole grid;
+    ``places`` are the paths of the corpora that are files, by how the config spells them;
     ``marks`` knows where each key was written.
     """
 
     device_kind: str
     choices: Choices = field(default_factory=dict)
     crossed: tuple[Arm, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +102,11 @@ class SweepConfig(SweepFile):
             for choice in several
         )
 
+    @property
+    def all_places(self) -> dict[str, str]:
+        """The ``places`` of every arm."""
+        return {name: path for arm in self.arms for name, path in arm.config.places.items()}
+
     def each(self, change: Callable[[SweepConfig], SweepConfig]) -> SweepConfig:
         """Apply ``change`` to the config and to each of its arms."""
         arms = tuple(dataclasses.replace(arm, config=change(arm.config)) for arm in self.crossed)
@@ -108,7 +117,7 @@ class SweepConfig(SweepFile):
         """What a run records of its data."""
         if isinstance(self.data, TaskSection):
             return TaskSpec(source=self.choice("source").component)
-        return self.data.spec()
+        return dataclasses.replace(self.data.spec(), places=tuple(self.places.items()))
 
     @property
     def data_specs(self) -> tuple[DataSpec | TaskSpec, ...]:
@@ -146,12 +155,14 @@ def load_config(
     device_kind: str,
     corpus_problem: Callable[[str], str] | None = None,
     beside: Path | None = None,
+    begun: Mapping[str, str] | None = None,
 ) -> SweepConfig:
     """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
 
     ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
     ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device;
-    ``beside`` is the sweep's folder, which has copies of a user's own files.
+    ``beside`` is the sweep's folder, which has copies of a user's own files;
+    ``begun`` says where that sweep's corpora were when it began, by how its config spells them.
     Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
     """
     assert device_kind in DEVICE_KINDS, device_kind
@@ -164,12 +175,15 @@ def load_config(
     chosen: SweepConfig | None = None
     # the path of a user's own file is relative to the config's folder
     folders = (source.parent, Path(), *([beside] if beside is not None else []))
+    finder = _CorpusFinder(folder=source.parent, begun=begun or {})
     for kind in (device_kind, *(k for k in variants if k != device_kind)):
         merged = _merged(document, variants.get(kind))
         if kind == device_kind:
             _apply(merged, overrides)
         try:
-            config = _read(merged, kind, folders, corpus_problem if kind == device_kind else None)
+            config = _read(
+                merged, kind, folders, finder, corpus_problem if kind == device_kind else None
+            )
         except ConfigError as refused:
             problems.update(dict.fromkeys(refused.lines))
             continue
@@ -178,6 +192,39 @@ def load_config(
     if problems or chosen is None:
         raise ConfigError(*problems)
     return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CorpusFinder:
+    """Finds the files of a corpus that a config names by a path.
+
+    ``folder`` is the config's own;
+    ``begun`` says where the corpora of the sweep's folder were when it began.
+    """
+
+    folder: Path
+    begun: Mapping[str, str]
+
+    def places(self, document: Document) -> dict[str, str]:
+        """The paths of the document's corpora, by spelling; none for a name or a missing file."""
+        section = document.data.get("data")
+        corpus = section.get("corpus") if isinstance(section, dict) else None
+        if not isinstance(corpus, str) or corpus in parts.names("corpus"):
+            return {}
+        mark = document.mark(("data", "corpus"))
+        place = self._place(corpus, from_shell=mark.place == SET)
+        return {} if place is None else {corpus: place}
+
+    def _place(self, corpus: str, *, from_shell: bool) -> str | None:
+        """The absolute path of a corpus that a file names, or ``--set`` in the shell's folder."""
+        in_file, in_shell, begun = self.folder / corpus, Path(corpus), self.begun.get(corpus)
+        known = [] if begun is None else [Path(begun)]
+        order = (in_shell, in_file, *known) if from_shell else (in_file, *known, in_shell)
+        try:
+            paths = (path.expanduser() for path in order)
+            return next((str(path.resolve()) for path in paths if path.exists()), None)
+        except (OSError, RuntimeError, ValueError):  # a name too long, an unknown ~user
+            return None
 
 
 def json_schema() -> dict[str, Any]:
@@ -322,7 +369,7 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
             keys = axes.keys_of(key)
             if len(keys) > strict_yaml.MAX_DEPTH:
                 raise ConfigError(f"nested more than {strict_yaml.MAX_DEPTH} deep")
-            document.set(keys, strict_yaml.read_value(value), "--set")
+            document.set(keys, strict_yaml.read_value(value), SET)
         except ConfigError as problem:
             shown = text if len(text) <= 60 else f"{text[:57]}..."
             problems.extend(f"--set {shown}: {line}" for line in problem.lines)
@@ -334,18 +381,22 @@ def _read(
     document: Document,
     kind: str,
     folders: Sequence[Path],
+    finder: _CorpusFinder,
     corpus_problem: Callable[[str], str] | None,
 ) -> SweepConfig:
     """The config of a document and its arms. Raises ``ConfigError`` with every problem."""
     problems: dict[str, None] = {}
 
     def read(one: Document) -> SweepConfig | None:
+        places = finder.places(one) if isinstance(one.data, dict) else {}
         try:
-            sections, choices = _validated(one, folders, corpus_problem)
+            sections, choices = _validated(one, folders, places, corpus_problem)
         except ConfigError as refused:
             problems.update(dict.fromkeys(refused.lines))
             return None
-        return SweepConfig(**sections, device_kind=kind, choices=choices, marks=one.marks)
+        return SweepConfig(
+            **sections, device_kind=kind, choices=choices, places=places, marks=one.marks
+        )
 
     try:
         crossed = axes.cross(document)
@@ -412,6 +463,7 @@ def _cut(config: SweepConfig, entries: Sequence[int]) -> SweepConfig:
 def _validated(
     document: Document,
     folders: Sequence[Path],
+    places: Mapping[str, str],
     corpus_problem: Callable[[str], str] | None = None,
 ) -> tuple[dict[str, Any], Choices]:
     """The sections of a config, by name, and its parts. Raises ``ConfigError``."""
@@ -431,7 +483,11 @@ def _validated(
     lines += _settings_twice(document, sections, composed.choices)
     section = document.data.get("data")
     corpus = section.get("corpus") if isinstance(section, dict) else None
-    if corpus_problem is not None and isinstance(corpus, str) and (why := corpus_problem(corpus)):
+    if corpus_problem is None or not isinstance(corpus, str) or corpus in places:
+        why = ""
+    else:
+        why = corpus_problem(corpus)
+    if why:
         mark = document.mark(("data", "corpus"))
         lines.append((_number(mark), f"{mark}: {why}"))
     if lines:

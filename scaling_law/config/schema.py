@@ -72,6 +72,10 @@ class DataSection:
     max_epochs: Annotated[
         float, Number("times the training text may be read", above=0, high=1e6)
     ] = 4.0
+    unique_tokens: Annotated[
+        int | None,
+        Number("tokens of the training text to use; validation text stays", "count", low=2),
+    ] = None
 
     def __post_init__(self) -> None:
         self.spec()
@@ -85,6 +89,7 @@ class DataSection:
             domains=self.domains,
             max_bytes=self.max_bytes,
             val_fraction=self.val_fraction,
+            unique_tokens=self.unique_tokens,
         )
 
 

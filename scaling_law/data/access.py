@@ -18,15 +18,18 @@ DataOf = DataSpec | TaskSpec
 def known_train_tokens(spec: DataOf) -> int | None:
     """Return the tokens of the training split, without preparing or making any.
 
-    None for text that is not prepared, and for a task whose training examples have no end.
+    None for a task whose training examples have no end, and for text that is not prepared, unless
+    its spec caps them.
     """
     if isinstance(spec, TaskSpec):
         return open_task(spec).train_tokens
     try:
         folder = dataset_folder(spec)
     except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
-        return None
-    return open_dataset(folder).train_tokens if (folder / META).is_file() else None
+        return spec.unique_tokens
+    if not (folder / META).is_file():
+        return spec.unique_tokens
+    return open_dataset(folder, spec.unique_tokens).train_tokens
 
 
 def open_task(spec: TaskSpec) -> TaskDataset:
@@ -48,11 +51,11 @@ def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
         return open_task(spec)
     if folder is None or not (folder / META).is_file():
         folder = dataset_folder(spec)
-    return open_dataset(folder)
+    return open_dataset(folder, spec.unique_tokens)
 
 
 def prepared_data(spec: DataOf, progress: Progress | None = None) -> Dataset:
     """Open the data, prepared first if need be. Raises ``ConfigError`` as ``prepare`` does."""
     if isinstance(spec, TaskSpec):
         return open_task(spec)
-    return open_dataset(prepare(spec, progress=progress))
+    return open_dataset(prepare(spec, progress=progress), spec.unique_tokens)

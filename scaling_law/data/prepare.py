@@ -10,6 +10,7 @@ its final place and then renamed, so it is either complete or not there.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import mmap
 import platform
@@ -81,7 +82,12 @@ def dataset_folder(spec: DataSpec) -> Path:
     The name's key covers the spec and the corpus's state (for files: names, sizes and times),
     so a changed corpus gets a new folder. Raises ``ConfigError`` on an unknown corpus.
     """
-    return _folder(load_corpus(spec.corpus), spec)
+    return _folder(load_corpus(spec.place(spec.corpus)), _whole(spec))
+
+
+def _whole(spec: DataSpec) -> DataSpec:
+    """The spec without its cap on training tokens, which all caps of a text are prepared as."""
+    return dataclasses.replace(spec, unique_tokens=None)
 
 
 def _folder(corpus: Corpus, spec: DataSpec) -> Path:
@@ -98,7 +104,8 @@ def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
     when the cache cannot be written.
     """
     say = progress or _quiet
-    corpus = load_corpus(spec.corpus)
+    spec = _whole(spec)
+    corpus = load_corpus(spec.place(spec.corpus))
     folder = _folder(corpus, spec)
     if (folder / META).is_file():
         say(f"{spec.corpus}: prepared already, {folder}")

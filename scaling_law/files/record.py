@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.spec.run import (
     KINDS,
     OMIT_EMPTY,
+    DataSpec,
     RunSpec,
     canonical_json,
     check_run_id,
@@ -111,6 +113,24 @@ class RunRecord:
     def cluster(self) -> str:
         """The trunk whose initial weights and data order this run shares; its own id if alone."""
         return self.spec.branch.trunk_id if self.spec.branch else self.run_id
+
+
+def specs_of(records: Iterable[RunRecord]) -> list[RunSpec]:
+    """The specs of ``records``, in which one text has one name, whatever its path was.
+
+    A text is known by its fingerprint.
+    """
+    names: dict[str, str] = {}
+    specs = []
+    for record in records:
+        spec = record.spec
+        if isinstance(spec.data, DataSpec):
+            corpus = names.setdefault(record.corpus_fingerprint, spec.data.corpus)
+            if corpus != spec.data.corpus:
+                data = dataclasses.replace(spec.data, corpus=corpus)
+                spec = dataclasses.replace(spec, data=data)
+        specs.append(spec)
+    return specs
 
 
 def loss_families(records: Iterable[RunRecord]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.files.layout import atomic_file, atomic_write
-from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.files.record import CurvePoint, RunRecord, specs_of
 from scaling_law.fit.result import finite_json
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
@@ -76,7 +76,7 @@ def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
     ``predictions``: each joint law at each point under each convention.
     """
     reasons = dict(evidence.excluded)
-    recipes = recipe_names([r.spec for r in evidence.records])
+    recipes = recipe_names(specs_of(evidence.records))
     units = metric_units(evidence.records)
     return {
         "runs": [

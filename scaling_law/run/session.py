@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -49,8 +49,11 @@ class Request:
     overrides: tuple[str, ...] = field(default=())  # the texts of --set
     out: str | None = None  # the sweep's folder; None for results/<name>
     engine: str | None = None  # its name or its file's path; None for the config's
+    # where corpora that are files were found before, by how the config spells them
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
+_NO_DATA = "data: not read; every run has finished"
 Say = Callable[[str], None]
 Datasets = dict[DataOf, Dataset]
 
@@ -77,6 +80,8 @@ def _config(request: Request, kind: str) -> SweepConfig:
 
 
 def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
+    from scaling_law.run.pins import pinned_places
+
     read = functools.partial(
         load_config,
         request.config,
@@ -84,6 +89,12 @@ def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
         device_kind=kind,
         beside=Path(request.out) if request.out is not None else None,
     )
+    # a config with other mistakes is refused with all of them below
+    with contextlib.suppress(ConfigError):
+        sweep = (
+            SweepDir(Path(request.out)) if request.out is not None else sweep_of(request, read())
+        )
+        read = functools.partial(read, begun={**request.places, **pinned_places(sweep)})
     return _with_starts(request, _readable(request, read))
 
 
@@ -281,14 +292,20 @@ def _stoppable() -> Iterator[None]:
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Datasets, Plan]:
-    """Data and plan of a leased sweep folder: those it began with, or new ones."""
-    from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
-    from scaling_law.run.pins import pinned_datasets
+    """Data and plan of a leased sweep folder: those it began with, or new ones.
 
+    No data where every run has finished.
+    """
+    from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
+    from scaling_law.run.pins import pinned_datasets, spelled_as_begun
+
+    config = spelled_as_begun(config, sweep, say)
     plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
     if plan is None:
         _refuse_beside_others(sweep)
         refuse_other_recipe(planned(config, profile, _known_tokens(config)), sweep)
+    elif all(sweep.run(run.run_id).record.is_file() for run in plan.runs):
+        return {}, plan  # the text may be gone
     datasets = pinned_datasets(config.data_specs, sweep, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
@@ -343,7 +360,7 @@ def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
         f"sweep {plan.name} -> {sweep.path}",
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
         f"precision: {plan.precision} ({plan.precision_reason})",
-        *(f"data: {dataset.summary}" for dataset in datasets.values()),
+        *([f"data: {dataset.summary}" for dataset in datasets.values()] or [_NO_DATA]),
         f"plan: {count_of(points, 'annealed point')} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"

@@ -6,6 +6,7 @@ is the config itself.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,7 +55,9 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     assert choice is not None, "asked only for a config that names an experiment"
     experiment: Experiment = choice.part
     sweep = sweep_of(request, config)
-    rounds = Rounds(sweep=sweep, asked=sweep.stages, base=request)
+    rounds = Rounds(
+        sweep=sweep, asked=sweep.stages, base=dataclasses.replace(request, places=config.all_places)
+    )
     asked = {"experiment": choice.spelled, "config": config_yaml(config.each(what_is_trained))}
     begun = rounds.begun(
         asked, "a sweep that was not begun in stages; choose another folder with --out"

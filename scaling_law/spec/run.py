@@ -42,6 +42,8 @@ ENDS = ("annealed", "hot", "trunk")
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 # A later field: written only when set, so that older runs keep their names.
 _OMIT_NONE = {"omit_none": True}
+# A field that says where something lies on this machine.
+_UNWRITTEN = {"unwritten": "true"}
 # The same of a mapping: written only when it holds something.
 OMIT_EMPTY = _OMIT_NONE
 # The parts of runs before parts could be chosen; they are absent from the JSON.
@@ -247,6 +249,10 @@ class DataSpec(_Part):
     ``domains``: the only domains that are read; all when empty.
     ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
     ``val_fraction``: share of documents held out by hash.
+    ``unique_tokens``: tokens at the beginning of the training text that are trained on, None for
+    all; validation text and tokenizer do not depend on it.
+    ``places``: where this machine has the corpora, (corpus as a config spells it, path) pairs; no
+    part of the identity, and not written.
     """
 
     corpus: str
@@ -255,6 +261,10 @@ class DataSpec(_Part):
     domains: tuple[str, ...] = ()
     max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
+    unique_tokens: int | None = field(default=None, metadata=_OMIT_NONE | of_axis("horizon"))
+    places: tuple[tuple[str, str], ...] = field(
+        default=(), compare=False, repr=False, metadata=_UNWRITTEN | of_axis("label")
+    )
 
     def __post_init__(self) -> None:
         _one_of("tokenizer", self.tokenizer, TOKENIZERS)
@@ -263,8 +273,13 @@ class DataSpec(_Part):
         if self.tokenizer == "bytes" and self.vocab_size != 257:
             raise ValueError(f"vocab_size is {self.vocab_size}, expected 257 with bytes")
         _at_least(1, max_bytes=self.max_bytes)
+        _at_least(2, unique_tokens=self.unique_tokens)
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
+
+    def place(self, corpus: str) -> str:
+        """Where this machine has a corpus: its path, or its name."""
+        return dict(self.places).get(corpus, corpus)
 
     @property
     def name(self) -> str:
@@ -725,8 +740,12 @@ class Resources:
 
 @cache
 def _fields(kind: type) -> tuple[tuple[str, bool], ...]:
-    """Each field's name, and whether it is left out while None or empty."""
-    return tuple((f.name, "omit_none" in f.metadata) for f in dataclasses.fields(kind))
+    """Each written field's name, and whether it is left out while None or empty."""
+    return tuple(
+        (f.name, "omit_none" in f.metadata)
+        for f in dataclasses.fields(kind)
+        if "unwritten" not in f.metadata
+    )
 
 
 def to_json(value: Any) -> Any:

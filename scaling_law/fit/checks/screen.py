@@ -21,10 +21,11 @@ from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.solve import Objective
-from scaling_law.spec.recipe import BATCH_FACTOR
 
 # Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
 MAX_EPOCHS = 4.0
+# A rule's batches lie within this factor of their trend; rounding to powers of two gives 1.4.
+BATCH_FACTOR = 3.0
 # A run is odd when it lies above the law by both: robust standard deviations, and log loss.
 ODD_SIGMAS = 8.0
 ODD_LOG = 0.05
