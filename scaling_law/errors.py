@@ -101,6 +101,13 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def visible(text: str) -> str:
+    """``text`` of several lines in which nothing commands a terminal; tabs stay."""
+    if text.isprintable():
+        return text
+    return "\n".join("\t".join(map(one_line, line.split("\t"))) for line in text.split("\n"))
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean run?)`` where one of ``known`` is near ``word`` or begins nearly so."""
     names = list(known)

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from scaling_law.cli.options import Commands, add_config_options, config_of
-from scaling_law.console import say
+from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK
 from scaling_law.spec.run import DataSpec, TaskSpec
 
@@ -15,15 +15,15 @@ def _data(options: argparse.Namespace) -> int:
     from scaling_law.data import describe
 
     if options.action == "list":
-        print(f"{describe.format_corpora(describe.list_corpora())}\n\n{describe.format_tasks()}")
+        show(f"{describe.format_corpora(describe.list_corpora())}\n\n{describe.format_tasks()}")
         return EXIT_OK
     from scaling_law.data.corpus import corpus_problem
 
     spec = _loaded(options, corpus_problem).data_spec
     if options.action == "prepare":
-        print(_prepared(spec))
+        show(_prepared(spec))
     else:
-        print(describe.inspect(spec))
+        show(describe.inspect(spec))
     return EXIT_OK
 
 
@@ -55,9 +55,9 @@ def _config(options: argparse.Namespace) -> int:
     from scaling_law.config import load
 
     if options.schema:
-        print(json.dumps(load.json_schema(), indent=1))
+        show(json.dumps(load.json_schema(), indent=1))
         return EXIT_OK
-    print(load.config_yaml(_loaded(options)), end="")
+    show(load.config_yaml(_loaded(options)), end="")
     return EXIT_OK
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from scaling_law.cli.options import Commands, add_fit_options, given, picture
-from scaling_law.console import say
+from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, ConfigError
 
 
@@ -33,17 +33,17 @@ def _fit(options: argparse.Namespace) -> int:
 
         say(f"figure: {write_figure(suite, approaches, Path(options.figure))}")
     if options.json:
-        print(json.dumps(suite.to_json(), indent=1, allow_nan=False))
+        show(json.dumps(suite.to_json(), indent=1, allow_nan=False))
         return EXIT_OK
-    print(
+    show(
         session.format_suite(suite)
         if approaches is None
         else format_comparison(approaches, suite.settings.level)
     )
     if options.metric is None:
-        print(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
+        show(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
     else:
-        print("\nnot saved: forecasts read a saved fit as one of the loss")
+        show("\nnot saved: forecasts read a saved fit as one of the loss")
     return EXIT_OK
 
 
@@ -64,14 +64,14 @@ def _fit_by(options: argparse.Namespace) -> int:
         out=Path(options.out) if options.out else None,
     )
     if options.json:
-        print(json.dumps(fits_json(fits), indent=1, allow_nan=False))
+        show(json.dumps(fits_json(fits), indent=1, allow_nan=False))
         return EXIT_OK
-    print(format_fits(fits))
+    show(format_fits(fits))
     if options.full:
         for fit in fits:
             if fit.suite is not None:
-                print(f"\n{fit.arm.name}\n{format_suite(fit.suite)}")
-    print(f"\nsaved in {saved}, a folder each" if saved else "\nnot saved; pass --out DIR")
+                show(f"\n{fit.arm.name}\n{format_suite(fit.suite)}")
+    show(f"\nsaved in {saved}, a folder each" if saved else "\nnot saved; pass --out DIR")
     return EXIT_OK
 
 
@@ -86,9 +86,9 @@ def _validate(options: argparse.Namespace) -> int:
         law=options.law,
     )
     if options.json:
-        print(json.dumps(check.to_json(), indent=1, allow_nan=False))
+        show(json.dumps(check.to_json(), indent=1, allow_nan=False))
     else:
-        print(format_validation(check, points))
+        show(format_validation(check, points))
     return EXIT_OK
 
 

@@ -301,9 +301,10 @@ def leftovers(*paths: Path) -> list[Path]:
 def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Path]:
     """A temporary file to write to, on success flushed to disk and renamed to ``path``.
 
-    ``guard`` is called right before the rename. A process that takes the folder's lease removes
-    the temporary file, and so prevents the rename.
+    ``guard`` is called before anything is made, and again right before the rename. A process that
+    takes the folder's lease removes the temporary file, and so prevents the rename.
     """
+    guard()  # else a folder that was moved away would be made again, empty
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(handle)

@@ -174,12 +174,15 @@ class Leases(contextlib.ExitStack):
         """Give a sign of life from the work that the leases are for."""
         self._last_sign = time.monotonic()
 
-    def take(self, path: Path) -> Lease:
+    def take(self, path: Path, *, new_folder: bool = True) -> Lease:
         """Take the lease ``path`` until the block ends, or ``drop``.
 
-        Raises ``LeasedElsewhere``, or ``OSError`` if nothing can be written.
+        With ``new_folder`` its folder is made if it is missing. Raises ``LeasedElsewhere``, or
+        ``OSError`` if nothing can be written.
         """
-        lease = _take(path)
+        if not new_folder and not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+        lease = _take(path, new_folder=new_folder)
         with self._lock:
             self._held.append(lease)
         if self._thread is None:
@@ -211,10 +214,11 @@ class Leases(contextlib.ExitStack):
             lease.release()
 
 
-def _take(path: Path) -> Lease:
+def _take(path: Path, *, new_folder: bool) -> Lease:
     holder = None
     for _ in range(_TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if new_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             return _create(path)
         holder = read_lease(path)

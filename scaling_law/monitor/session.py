@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, visible
 from scaling_law.files.layout import RESULTS, SweepDir
 from scaling_law.files.record import find_sweeps
 from scaling_law.monitor.host import HostMeter
@@ -73,7 +73,7 @@ def watch(folder: Path, *, once: bool = False, interval: float | None = None) ->
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    print(visible(line), flush=True)
 
 
 def _finished(snapshot: Snapshot) -> bool:

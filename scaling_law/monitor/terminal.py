@@ -55,7 +55,7 @@ class Size:
 
 def screen(snapshot: Snapshot, curve: Curve, host: Host | None, size: Size) -> RenderableType:
     """The whole screen."""
-    parts: list[RenderableType] = [_line(f"{snapshot.name}: {snapshot.sweep}", "bold")]
+    parts: list[RenderableType] = [_line(one_line(f"{snapshot.name}: {snapshot.sweep}"), "bold")]
     if snapshot.phase == "no_plan":
         return Group(*parts, Text(one_line(phase_text(snapshot))))
     if size.width >= _MIDDLE:

@@ -21,6 +21,7 @@ from scaling_law.errors import (
     EXIT_PREEMPTED,
     EXIT_RUN_FAILED,
     ConfigError,
+    RunFailed,
 )
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
@@ -201,7 +202,13 @@ class Runner:
                 self.outcome.stopped_early[record.run_id] = record.message
 
     def _loop(self, progress: SweepProgress, caught: dict[str, int]) -> None:
+        place = _place(self.sweep)
         while "signal" not in caught:
+            if place is None or _place(self.sweep) != place:
+                raise RunFailed(
+                    f"{self.sweep.path}: moved or removed while its runs trained; go on from the"
+                    " checkpoints where it is now: slaw run FOLDER"
+                )
             self._collect(progress)
             self._look_around(progress)
             ended = len(self._ended())
@@ -335,6 +342,10 @@ class Runner:
             run_dir.failure.unlink(missing_ok=True)
         elif run_dir.record.is_file():
             self._note_finished(run_id, progress)
+        elif not run_dir.path.is_dir():
+            reason = f"{run_dir.path}: moved or removed while the run trained; bring it back"
+            self.outcome.failed[run_id] = reason
+            progress.ended(run_id, f"{label}: FAILED: {reason}")
         elif state == "elsewhere" and not run_dir.failure.is_file():
             pass  # the process that holds it finishes it, or leaves it to this one
         elif self._together.get(run_id, 1) > 1 and self.outcome.stopped_by is None:
@@ -424,6 +435,15 @@ class Runner:
 def _distinct(handles: Iterable[Handle]) -> list[Handle]:
     """Each submission once; the runs of a stack share one."""
     return list({id(handle): handle for handle in handles}.values())
+
+
+def _place(sweep: SweepDir) -> tuple[int, int] | None:
+    """What tells the sweep's folder from another one at its path; None if there is none."""
+    try:
+        stat = sweep.path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _read_checked(path: Path) -> Any:

@@ -16,10 +16,11 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
+from scaling_law.config.schema import DEVICE_KINDS
 from scaling_law.data.access import DataOf, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import ConfigError, Preempted, SlawError
+from scaling_law.errors import ConfigError, DeviceError, Preempted, SlawError, quoted
 from scaling_law.experiment.analysis import named_by
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -70,8 +71,13 @@ def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, Device
 def _config(request: Request, kind: str) -> SweepConfig:
     """The config on a kind of device and on the engine that was asked for.
 
-    Its corpus must exist, unless the sweep has its tokens already.
+    Its corpus must exist, unless the sweep has its tokens already. Raises ``DeviceError`` for a
+    kind of device that there is not.
     """
+    if kind not in DEVICE_KINDS:
+        raise DeviceError(
+            f"device {quoted(kind)}: expected one of {', '.join(('auto', *DEVICE_KINDS))}"
+        )
     config = _config_with_corpus(request, kind)
     if request.engine in (None, config.choice("engine").spelled):
         return config

@@ -152,7 +152,7 @@ def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir])
     mine = []
     for run_dir in run_dirs:
         try:
-            lease = leases.take(run_dir.lease)
+            lease = leases.take(run_dir.lease, new_folder=False)
             # before anything is read: an earlier holder that was only slow must not finish a write
             clear_leftovers(lease, temporary_files(run_dir))
         except (LeasedElsewhere, LeaseLost):

@@ -42,6 +42,8 @@ class Dashboard:
         """Write it now. It raises nothing: a failed display must not end the sweep."""
         began = time.monotonic()
         with contextlib.suppress(OSError, SlawError):
+            if not self._reader.sweep.path.is_dir():  # moved: nothing is made at its old path
+                return
             self._last = self._reader.read()
             content = json.dumps(self._last.to_json(), allow_nan=False)
             atomic_write(self._reader.sweep.dashboard, content + "\n")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.decode import build
+from scaling_law.errors import visible
 from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import RunRecord
@@ -106,6 +107,7 @@ class SweepProgress:
 
     def say(self, line: str) -> None:
         """Print a line without tearing the bars."""
+        line = visible(line)
         if self._bars:
             self._bars[0].write(line, file=sys.stderr)
         else:
