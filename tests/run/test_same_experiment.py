@@ -18,6 +18,7 @@ from scaling_law.run import session, worker
 from scaling_law.run.pins import read_pins
 from scaling_law.run.runner import Runner
 from scaling_law.run.session import Request
+from scaling_law.spec.data import DataSpec
 from scaling_law.train import checkpoint
 from tests.fakes import cpu_profile
 from tests.faults.world import CONFIG, Sweep, begin_sweep, results, write_text
@@ -135,7 +136,11 @@ def test_caps_on_training_tokens_share_text_tokenizer_and_validation(home, tmp_p
     records = load_records(sweep)
     assert len({record.corpus_fingerprint for record in records}) == 1
     assert {pin["folder"] for pin in read_pins(sweep, "")} == {read_pins(sweep, "")[0]["folder"]}
-    seen = [(record.spec.data.unique_tokens, record.tokens_unique) for record in records]
+    seen = [
+        (record.spec.data.unique_tokens, record.tokens_unique)
+        for record in records
+        if isinstance(record.spec.data, DataSpec)
+    ]
     assert {cap: max(n for c, n in seen if c == cap) for cap, _ in seen} == {1000: 992, 2000: 1984}
     with pytest.raises(ConfigError, match=r"unique_tokens: 1,000,000,000, and the training text"):
         agreed(home / "c.yaml", SweepDir(tmp_path / "other"), "axes={}", "data.unique_tokens=1B")
