@@ -10,6 +10,7 @@ import platform
 import queue
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from scaling_law.errors import DeviceError, EngineError, one_line
+from scaling_law.errors import ConfigError, DeviceError, EngineError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Stillness, hung_seconds, read_lease, stale_seconds
@@ -46,11 +47,14 @@ _CLOSE_SECONDS = 10.0
 def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     """The device of this machine: from the cache, or measured now in a process of its own.
 
-    Raises ``DeviceError`` when the device is not there, ``EngineError`` when measuring fails.
+    Raises ``DeviceError`` when the device is not there, ``ConfigError`` when nothing can be saved,
+    ``EngineError`` when measuring fails.
     """
     cached = load_profile(device)
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
+    if problem := _cache_problem():
+        raise ConfigError(problem)
     code, lines = _measure(
         module_command("scaling_law.train.device", device, str(os.getpid())), say
     )
@@ -65,6 +69,21 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     if measured is None:
         raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
     return measured
+
+
+def _cache_problem() -> str:
+    """Why no measurement could be saved, asked before minutes go into one; "" where it can."""
+    folder = layout.cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        return (
+            f"{folder}: the device's measurement cannot be saved there ({problem.strerror}); set"
+            " SLAW_CACHE to a folder that can be written"
+        )
+    return ""
 
 
 def _measure(command: list[str], say: Say) -> tuple[int, list[str]]:
