@@ -11,7 +11,6 @@ from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import session
-from scaling_law.run.engines import local
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs
 from tests.fakes import text_spec
@@ -73,13 +72,3 @@ def test_an_unknown_device_is_refused_in_a_line(tmp_path):
     with pytest.raises(PlanError, match=r"plan\.json: not a plan .device_kind is 'tpu', expected"):
         read_plan(sweep.plan)
     assert plan.device_kind != "tpu"
-
-
-def test_a_cache_that_cannot_be_written_is_found_before_a_device_is_measured(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "file" / "cache"))
-    monkeypatch.setattr(local, "_measure", None)
-    path = tmp_path / "c.yaml"
-    path.write_text(CONFIG.replace("no/such/text", "installed"))
-    with pytest.raises(ConfigError, match=r"cannot be saved there.*set SLAW_CACHE to a folder"):
-        inputs(Request(config=str(path), device="cpu"), print)

@@ -10,7 +10,6 @@ import platform
 import queue
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,13 @@ from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Stillness, hung_seconds, read_lease, stale_seconds
 from scaling_law.files.process import module_command
 from scaling_law.parts import NoSettings
-from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed
+from scaling_law.plan.device_profile import (
+    DeviceProfile,
+    load_profile,
+    profile_from_json,
+    refreshed,
+    save_profile,
+)
 from scaling_law.plan.plan import PlannedRun
 from scaling_law.run.engines import (
     EnginePart,
@@ -47,15 +52,12 @@ _CLOSE_SECONDS = 10.0
 def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     """The device of this machine: from the cache, or measured now in a process of its own.
 
-    Raises ``DeviceError`` when the device is not there, ``ConfigError`` when nothing can be saved,
-    ``EngineError`` when measuring fails.
+    Raises ``DeviceError`` when the device is not there, ``EngineError`` when measuring fails.
     """
     cached = load_profile(device)
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
-    if problem := _cache_problem():
-        raise ConfigError(problem)
-    code, lines = _measure(
+    code, document, lines = _measure(
         module_command("scaling_law.train.device", device, str(os.getpid())), say
     )
     last = lines[-1] if lines else "no message"
@@ -65,39 +67,39 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
         raise EngineError(f"measuring device {device!r} failed: {last}")
     if lines:
         say("\n".join(lines))
-    measured = load_profile(device)
-    if measured is None:
-        raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
+    measured = profile_from_json(json.loads(document))
+    try:
+        save_profile(measured, device)
+    except (OSError, ConfigError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "no home folder is known"
+        say(
+            f"the measurement is used now and not saved ({reason}); to save it,"
+            f" {layout.CACHE_REMEDY}"
+        )
     return measured
 
 
-def _cache_problem() -> str:
-    """Why no measurement could be saved, asked before minutes go into one; "" where it can."""
-    folder = layout.cache_dir()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as problem:
-        return (
-            f"{folder}: the device's measurement cannot be saved there ({problem.strerror}); set"
-            " SLAW_CACHE to a folder that can be written"
-        )
-    return ""
+def _measure(command: list[str], say: Say) -> tuple[int, str, list[str]]:
+    """Exit code, standard output and standard error of a measurement.
 
-
-def _measure(command: list[str], say: Say) -> tuple[int, list[str]]:
-    """Exit code and standard error of a measurement; its first line is shown as it begins."""
+    The first line of its standard error is shown as it begins.
+    """
     lines: list[str] = []
     environment = worker_environment()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None, "asked for"
-        for line in map(str.rstrip, process.stderr):
-            if line.startswith("calibrating"):
-                say(f"{line}; cached for the next time")
-            else:
-                lines.append(line)
-    return process.returncode, lines
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None, "asked for"
+        try:
+            for line in map(str.rstrip, process.stderr):
+                if line.startswith("calibrating"):
+                    say(line)
+                else:
+                    lines.append(line)
+            document = process.stdout.read()
+        except BaseException:
+            process.kill()  # a sweep that is stopped does not wait for it
+            raise
+    return process.returncode, document, lines
 
 
 def environment() -> dict[str, str]:
