@@ -79,6 +79,23 @@ def test_a_corpus_that_the_command_line_names_is_looked_for_in_the_shells_folder
     assert dict(config.places) == {"t": str(tmp_path / "elsewhere" / "t")}
 
 
+def test_each_source_of_a_mixture_is_found_beside_its_config_and_pinned(home, tmp_path):
+    for path in (write_text(home / "u")).iterdir():
+        path.write_text(f"{path.read_text()} u")
+    sources = "sources: {one: {corpus: t}, two: {corpus: u}}, mix: {one: 1}"
+    mixed = CONFIG.replace("corpus: {text}", sources.replace("{", "{{").replace("}", "}}"))
+    (home / "m.yaml").write_text(mixed.format(more=""))
+    sweep = SweepDir(tmp_path / "out")
+    _, plan, _ = agreed(home / "m.yaml", sweep)
+    (pin,) = read_pins(sweep, "")
+    assert pin["places"] == {"t": str(home / "t"), "u": str(home / "u")}
+    shutil.rmtree(tmp_path / "cache")
+    _, same, _ = agreed(sweep.config, sweep)
+    assert [run.run_id for run in same.runs] == [run.run_id for run in plan.runs]
+    with pytest.raises(ConfigError, match=r"unique_tokens cuts the training text as a whole, and"):
+        agreed(home / "m.yaml", sweep, "data.unique_tokens=1000")
+
+
 def test_the_same_text_at_another_path_is_the_same_experiment(home, tmp_path):
     sweep = SweepDir(tmp_path / "out")
     trained(home / "c.yaml", sweep)
