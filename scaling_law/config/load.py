@@ -244,8 +244,8 @@ class _CorpusFinder:
         """The paths of the document's corpora, by spelling; none for a name or a missing file."""
         places = {}
         for path, corpus in _corpora(document).items():
-            if corpus in parts.names("corpus") or corpus.endswith(".py"):
-                continue  # a part: its file is found with the other parts
+            if not corpus or corpus in parts.names("corpus") or corpus.endswith(".py"):
+                continue  # the file of a part is found with the other parts
             place = self._place(corpus, from_shell=document.mark(path).place == SET)
             if place is not None:
                 places[corpus] = place

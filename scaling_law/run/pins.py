@@ -56,6 +56,16 @@ def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[
     return datasets
 
 
+def mend_pins(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> None:
+    """Write a damaged ``data.json`` again from the records, of a sweep that reads no data now.
+
+    Raises ``ConfigError`` where no record says which data the runs began with.
+    """
+    pins, whole = _usable_pins(sweep, list(dict.fromkeys(specs)), say)
+    if not whole and sweep.data.exists():
+        write_pins(sweep, pins)
+
+
 def pin_of(spec: DataOf, dataset: Dataset) -> Pin:
     """What ``data.json`` says of a run's data."""
     places = dict(spec.places) if isinstance(spec, DataSpec) else {}

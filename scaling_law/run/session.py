@@ -320,7 +320,7 @@ def _prepared(
     """
     from scaling_law.run.components import components_of
     from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
-    from scaling_law.run.pins import pinned_datasets, spelled_as_begun
+    from scaling_law.run.pins import mend_pins, pinned_datasets, spelled_as_begun
 
     config = spelled_as_begun(config, sweep, say)
     plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
@@ -328,6 +328,7 @@ def _prepared(
         _refuse_beside_others(sweep)
         refuse_other_recipe(planned(config, profile, _known_tokens(config)), sweep)
     elif all(sweep.run(run.run_id).record.is_file() for run in plan.runs):
+        mend_pins(config.data_specs, sweep, say)
         return {}, plan  # the text may be gone
     datasets = pinned_datasets(config.data_specs, sweep, say)
     components = components_of(config, datasets, say)
