@@ -135,6 +135,16 @@ def test_a_finished_sweep_needs_no_text(home, tmp_path):
         agreed(sweep.config, sweep)
 
 
+def test_a_damaged_pin_of_a_finished_sweep_is_written_again(home, tmp_path):
+    sweep = SweepDir(tmp_path / "out")
+    trained(home / "c.yaml", sweep)
+    (pin,) = read_pins(sweep, "")
+    sweep.data.write_text("{")
+    datasets, _, said = agreed(home / "c.yaml", sweep)
+    assert datasets == {} and any("data.json" in line for line in said)
+    assert [one["fingerprint"] for one in read_pins(sweep, "")] == [pin["fingerprint"]]
+
+
 def test_a_batch_at_twice_the_trained_one_is_another_recipe(home, tmp_path):
     sweep = SweepDir(tmp_path / "out")
     by_rule = CONFIG.replace("batch_tokens: 32", "lr_mult: 1").format(text="t", more="")
