@@ -67,6 +67,7 @@ class _Texts:
     entries: list[_Entry] = field(default_factory=list)
     duplicates: int = 0
     notes: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
     fingerprint: str = ""
     spool: mmap.mmap | None = None
 
@@ -175,13 +176,57 @@ def _build(corpus: Corpus, spec: DataSpec, work: Path, say: Progress) -> None:
                 f"{spec.corpus}: {split} has {format_count(tokens[split])} tokens, "
                 f"{_since(encoding)}"
             )
+        near = _near_duplicates(texts, splits, say)
         if texts.spool is not None:
             texts.spool.close()
     meta = _meta(corpus, spec, texts, splits, tokens)
+    meta[CHECKS] = {
+        **texts.tally.to_json(),
+        "near_duplicates": near,
+        "ids_in_use": _ids_in_use(work / "train.bin", tokenizer.vocab_size),
+        "merges_in_use": _ids_in_use(work / "train.bin", tokenizer.vocab_size, 256),
+    }
     for split, row in meta["splits"].items():
         row["sha256"] = shard_hash(work / f"{split}.bin")
     checksum.write(work / TOKENIZER, tokenizer.to_json())
     checksum.write(work / META, meta)
+
+
+def _near_duplicates(
+    texts: _Texts, splits: dict[str, list[_Entry]], say: Progress
+) -> dict[str, int]:
+    """Count validation documents that nearly stand in the training split, and say so."""
+    assert texts.spool is not None
+    places = {
+        split: [(entry.offset, entry.size) for entry in entries]
+        for split, entries in splits.items()
+    }
+    with memoryview(texts.spool) as spool:
+        near = near_duplicates(spool, places["train"], places["val"])
+    if near.count:
+        line = (
+            f"{near.count} of {count_of(near.compared, 'validation document')} nearly stand in the"
+            f" training split: at least half of {SAMPLED} sampled pieces of {PIECE_BYTES} bytes are"
+            " there, so the validation loss is partly one of training text; remove near duplicates"
+        )
+        texts.notes.append(line)
+        say(line)
+    return {
+        "documents": near.count,
+        "compared": near.compared,
+        "searched_bytes": near.searched_bytes,
+    }
+
+
+def _ids_in_use(shard: Path, vocab_size: int, first: int = 0) -> int:
+    """Count the ids from ``first`` on, separator left out, that a shard holds."""
+    import numpy as np
+
+    tokens = open_shard(shard)
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for start in range(0, len(tokens), _COUNTED_TOKENS):
+        counts += np.bincount(tokens[start : start + _COUNTED_TOKENS], minlength=vocab_size)
+    return int(np.count_nonzero(counts[first:]))
 
 
 def _since(start: float) -> str:
@@ -197,9 +242,17 @@ def _read(corpus: Corpus, spec: DataSpec, spool: IO[bytes], say: Progress) -> _T
         texts.notes.append(line)
         say(line)
 
-    for document in corpus.documents(spec.domains, max_bytes=spec.max_bytes, note=note):
+    documents = corpus.documents(
+        spec.domains,
+        max_bytes=spec.max_bytes,
+        note=note,
+        text_key=spec.text_key,
+        tally=texts.tally,
+    )
+    for document in documents:
         raw = document.text.strip().encode("utf-8", "replace")
         if not raw:
+            texts.tally.leave_out("document", "blank", document.id)
             continue
         digest = hashlib.sha256(raw).digest()
         if digest in seen:
@@ -212,12 +265,22 @@ def _read(corpus: Corpus, spec: DataSpec, spool: IO[bytes], say: Progress) -> _T
     if not texts.entries:
         raise ConfigError(
             f"data.corpus: {spec.corpus} holds no text; "
-            "expected .txt, .md, .jsonl, .parquet or source files"
+            "expected .txt, .md, .jsonl, .parquet or source files in UTF-8",
+            *(f"{spec.corpus}: {line}" for line in texts.tally.left_out_lines()),
         )
     spool.flush()
     texts.spool = mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)
     texts.entries.sort(key=lambda entry: entry.digest)
+    first = texts.entries[0]
     _cap(texts.entries, spec.max_bytes)
+    if not texts.entries:
+        raise ConfigError(
+            f"data.max_bytes: {format_bytes(spec.max_bytes or 0)} hold no document of"
+            f" {spec.corpus}: the first in the order of hashes has {format_bytes(first.size)};"
+            " raise max_bytes, or cut the text into smaller documents"
+        )
+    for line in texts.tally.lines():
+        note(f"{spec.corpus}: {line}")
     joined = b"".join(entry.digest for entry in texts.entries)
     texts.fingerprint = hashlib.sha256(joined).hexdigest()[:16]
     return texts
