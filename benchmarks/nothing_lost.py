@@ -23,7 +23,7 @@ from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.lease import BEAT_SECONDS, Leases
 from scaling_law.files.record import RunRecord, load_records, read_curve
-from scaling_law.spec.run import Resources
+from scaling_law.spec.resources import Resources
 from scaling_law.train import loop
 
 STEPS = 5

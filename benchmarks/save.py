@@ -23,7 +23,8 @@ from train_step import GPU_SHAPES, SHAPES
 from trainers import Shape
 
 from scaling_law.files.layout import RunDir
-from scaling_law.spec.run import ModelSpec, OptimSpec
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.train import checkpoint
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.device import device_name

@@ -38,7 +38,7 @@ def _shapes(options: argparse.Namespace, width: int, seqs: int) -> tuple[Any, An
     """The contenders' ``Shape`` and our ``ModelSpec``."""
     import trainers
 
-    from scaling_law.spec.run import ModelSpec
+    from scaling_law.spec.model import ModelSpec
 
     heads = max(1, width // 32)
     shape = trainers.Shape(
@@ -69,7 +69,7 @@ def _steps(options: argparse.Namespace, width: int, members: int, seqs: int) -> 
     import torch
     import trainers
 
-    from scaling_law.spec.run import OptimSpec
+    from scaling_law.spec.optim import OptimSpec
     from scaling_law.train import device
     from scaling_law.train.architectures.gpt import GPT
     from scaling_law.train.optim import make_optimizer

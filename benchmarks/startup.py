@@ -37,8 +37,8 @@ from scaling_law.config.load import load_config  # noqa: E402  (this checkout's)
 from scaling_law.files import checksum  # noqa: E402
 from scaling_law.files.layout import SweepDir  # noqa: E402
 from scaling_law.plan.device_profile import save_profile  # noqa: E402
-from scaling_law.plan.plan import make_plan  # noqa: E402
-from scaling_law.spec.run import to_json  # noqa: E402
+from scaling_law.plan.make import make_plan  # noqa: E402
+from scaling_law.spec.to_json import to_json  # noqa: E402
 from tests.fakes import cpu_profile, record_of  # noqa: E402
 
 SLAW = (sys.executable, "-m", "scaling_law.cli")

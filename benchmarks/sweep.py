@@ -45,7 +45,7 @@ from scaling_law.fit.session import fit_sources
 from scaling_law.fit.suite import FitSettings, FitSuite
 from scaling_law.run.session import Request, plan_only
 from scaling_law.spec.architectures.gpt import MODEL_SCALES
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 
 SIZES = ("nano14k", "nano25k", "nano55k", "nano98k")
 REPEATED, SEEDS = "nano25k", (0, 1, 2)

@@ -199,7 +199,8 @@ def ours(
     shape: Shape, without: str = "", own_architecture: bool = False
 ) -> tuple[nn.Module, Loss, torch.optim.Optimizer]:
     """``scaling_law.train``: GPT-2's architecture, or ours by default; ``without`` a lever."""
-    from scaling_law.spec.run import ModelSpec, OptimSpec
+    from scaling_law.spec.model import ModelSpec
+    from scaling_law.spec.optim import OptimSpec
     from scaling_law.train import device, kernels
     from scaling_law.train.architectures.gpt import GPT
     from scaling_law.train.optim import make_optimizer
@@ -302,14 +303,11 @@ class TrainerRunner(Runner):
     def __init__(self, shape: Shape) -> None:
         super().__init__(shape, "slaw")
         from scaling_law.files.layout import RunDir
-        from scaling_law.spec.run import (
-            DataSpec,
-            EvalSpec,
-            OptimSpec,
-            Resources,
-            RunSpec,
-            ScheduleSpec,
-        )
+        from scaling_law.spec.data import DataSpec
+        from scaling_law.spec.optim import OptimSpec
+        from scaling_law.spec.resources import Resources
+        from scaling_law.spec.run import EvalSpec, RunSpec
+        from scaling_law.spec.schedule import ScheduleSpec
         from scaling_law.train import loop
         from scaling_law.train.evaluate import Examples
         from scaling_law.train.measure import Meter

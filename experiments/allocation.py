@@ -30,7 +30,8 @@ from scaling_law.experiment.findings import (
 )
 from scaling_law.spec.architectures.gpt import Shape, heads_for, model_of
 from scaling_law.spec.counts import count_params, flops_per_token, train_flops
-from scaling_law.spec.run import ModelSpec, RunSpec
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_count
 
 BUDGETS, SEEDS = (3e11, 1.2e12, 4.8e12), (0, 1)

@@ -31,7 +31,8 @@ from scaling_law.experiment.findings import (
     Table,
 )
 from scaling_law.files.record import CurvePoint
-from scaling_law.spec.run import RunSpec, TaskSpec
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.run import RunSpec
 
 MEMORISED, GENERALISED = 0.99, 0.95
 # A run that has not generalised is near chance, which is 1 in 59, and not half way there.

@@ -18,10 +18,14 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.laws import load_law
 from scaling_law.plan.device_profile import DeviceProfile, SpeedPoint
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.run.pins import pinned_datasets
 from scaling_law.spec.counts import count_params, train_flops
-from scaling_law.spec.run import DataSpec, EvalSpec, ModelSpec, OptimSpec, RunSpec, ScheduleSpec
+from scaling_law.spec.data import DataSpec
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.run import EvalSpec, RunSpec
+from scaling_law.spec.schedule import ScheduleSpec
 
 
 def write_text(folder: Path, words: int = 80) -> Path:

@@ -11,7 +11,7 @@ from scaling_law.config.load import load_config
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
 from scaling_law.plan.device_profile import SpeedPoint, format_profiles, load_profile, save_profile
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from tests.fakes import cpu_profile
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference" / "quick-cpu"

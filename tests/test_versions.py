@@ -28,7 +28,9 @@ from scaling_law.fit.session import known_laws
 from scaling_law.fit.split import Split
 from scaling_law.plan.device_profile import DeviceProfile, load_profile, profile_path
 from scaling_law.plan.plan import Plan, read_plan
-from scaling_law.spec.run import Resources, RunSpec, resources_from_json, run_spec_from_json
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.resources import Resources, resources_from_json
+from scaling_law.spec.run import RunSpec
 from scaling_law.train import checkpoint
 from scaling_law.versions import FileSchema, NewerVersion
 

@@ -8,7 +8,7 @@ import json
 from scaling_law.cli.options import Commands, add_config_options, config_of
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK
-from scaling_law.spec.run import DataSpec, TaskSpec
+from scaling_law.spec.data import DataSpec, TaskSpec
 
 
 def _data(options: argparse.Namespace) -> int:

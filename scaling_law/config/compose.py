@@ -20,13 +20,10 @@ from scaling_law import parts
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import (
-    DEFAULT_ARCHITECTURE,
-    DEFAULT_OBJECTIVE,
-    DEFAULT_OPTIMIZER,
-    DEFAULT_PARAMETRISATION,
-    to_json,
-)
+from scaling_law.spec.model import DEFAULT_ARCHITECTURE, DEFAULT_PARAMETRISATION
+from scaling_law.spec.optim import DEFAULT_OPTIMIZER
+from scaling_law.spec.run import DEFAULT_OBJECTIVE
+from scaling_law.spec.to_json import to_json
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

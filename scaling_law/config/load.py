@@ -33,7 +33,8 @@ from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.spec.arms import Values
-from scaling_law.spec.run import DataSpec, TaskSpec, to_json
+from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.to_json import to_json
 from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"

@@ -19,12 +19,8 @@ from scaling_law.errors import quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.architectures import Architecture
 from scaling_law.spec.counts import CONVENTIONS
-from scaling_law.spec.run import (
-    TOKENIZERS,
-    DataSpec,
-    EvalSpec,
-    SpikeSpec,
-)
+from scaling_law.spec.data import TOKENIZERS, DataSpec
+from scaling_law.spec.run import EvalSpec, SpikeSpec
 from scaling_law.spec.values import (
     MAX_PARAMS,
     MAX_TABLE,

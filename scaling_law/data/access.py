@@ -10,7 +10,7 @@ from scaling_law.data.prepare import META, Progress, dataset_folder, prepare
 from scaling_law.data.task import TaskDataset
 from scaling_law.data.text import open_dataset
 from scaling_law.errors import ConfigError, quoted
-from scaling_law.spec.run import DataSpec, TaskSpec
+from scaling_law.spec.data import DataSpec, TaskSpec
 
 DataOf = DataSpec | TaskSpec
 

@@ -14,7 +14,8 @@ from scaling_law.data.corpus import corpus_names, load_corpus
 from scaling_law.data.prepare import SPLITS, dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.parts import described
-from scaling_law.spec.run import DataSpec, TaskSpec, to_json
+from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of, format_bytes, format_count
 
 _SAMPLE_TOKENS = 120

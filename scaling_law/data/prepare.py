@@ -29,7 +29,8 @@ from scaling_law.data.tokenizer import BpeTokenizer, ByteTokenizer, Tokenizer, a
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.process import tag_is_dead, this_process
-from scaling_law.spec.run import DataSpec, to_json
+from scaling_law.spec.data import DataSpec
+from scaling_law.spec.to_json import to_json
 from scaling_law.units import format_bytes, format_count, format_seconds
 from scaling_law.versions import DATASET
 

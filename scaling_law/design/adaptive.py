@@ -31,7 +31,7 @@ from scaling_law.plan.plan import Plan
 from scaling_law.run.rounds import REMEDY, Rounds
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs, run_sweep
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 
 Say = Callable[[str], None]

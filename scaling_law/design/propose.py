@@ -29,10 +29,11 @@ from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.spec.counts import CONVENTIONS, count_params
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 from scaling_law.units import format_count
 
 # A target this many times smaller than the smallest run is taken for a slip.

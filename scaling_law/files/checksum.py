@@ -15,7 +15,7 @@ from typing import Any
 
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.files import layout
-from scaling_law.spec.run import canonical_json
+from scaling_law.spec.to_json import canonical_json
 
 _DIGEST, _CHECK, _TEXT = "digest", "check", "# sha256 "
 _DIGEST_CHARS, _CHECK_CHARS = 16, 8

@@ -13,15 +13,10 @@ from scaling_law.decode import build, json_problem
 from scaling_law.errors import ConfigError, one_line, quoted
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
-from scaling_law.spec.run import (
-    KINDS,
-    OMIT_EMPTY,
-    RunSpec,
-    canonical_json,
-    check_run_id,
-    run_spec_from_json,
-    to_json,
-)
+from scaling_law.spec.fields import OMIT_EMPTY, check_run_id
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.run import KINDS, RunSpec
+from scaling_law.spec.to_json import canonical_json, to_json
 from scaling_law.versions import RECORD, NewerVersion
 
 # These have no digest; instead the spec must still have the run's id.
@@ -103,7 +98,7 @@ class RunRecord:
     # the losses that these may be compared with (``Objective.comparable``); None for next-token
     loss_family: str | None = field(default=None, metadata=OMIT_EMPTY)
     # where it ran, as its engine says; None in older records, and without an engine
-    environment: dict[str, str] | None = field(default=None, metadata={"omit_none": True})
+    environment: dict[str, str] | None = field(default=None, metadata=OMIT_EMPTY)
     schema_version: int = RECORD.current
 
     @property

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.fit.split import Split
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 
 if TYPE_CHECKING:
     from scaling_law.fit.laws import Law

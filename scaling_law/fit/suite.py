@@ -29,7 +29,7 @@ from scaling_law.fit.result import FitResult, finite_json
 from scaling_law.fit.solver.bootstrap import check_size
 from scaling_law.fit.solver.profile_likelihood import Profile, check_profiled, profile
 from scaling_law.fit.solver.solve import LOSSES, Objective
-from scaling_law.spec.run import OMIT_EMPTY
+from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.versions import FIT
 
 _STORED_SAMPLES = 400

@@ -27,7 +27,7 @@ from scaling_law.forecast.session import SourcedLaw
 from scaling_law.forecast.target import Target
 from scaling_law.forecast.training_setup import TrainingSetup, largest_that_fits, training_setup
 from scaling_law.spec.hyperparams import load_rule
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 from scaling_law.units import format_bytes, format_count
 
 SMALLER = (1.0, 0.5, 0.25, 0.125)

@@ -20,7 +20,7 @@ from scaling_law.forecast.hardware import Hardware, energy_words, training_cost
 from scaling_law.forecast.optima import Choice, Loss, inference_aware, over_trained
 from scaling_law.forecast.shape import concrete_shape
 from scaling_law.forecast.target import Target
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 from scaling_law.units import format_count, format_dollars
 
 

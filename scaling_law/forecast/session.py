@@ -27,7 +27,7 @@ from scaling_law.forecast.published import (
 from scaling_law.forecast.scenario import Scenario, consequences, decision_lines, settle, spend
 from scaling_law.forecast.target import Target
 from scaling_law.forecast.text import format_prediction, prediction_json
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 from scaling_law.units import format_count
 
 DEFAULT_RESULTS = "results"

@@ -8,7 +8,7 @@ from typing import Any
 from scaling_law.errors import ConfigError
 from scaling_law.spec.architectures import architecture_of, sized_beyond, template_of
 from scaling_law.spec.counts import CONVENTIONS, count_params
-from scaling_law.spec.run import Model, ModelSpec
+from scaling_law.spec.model import Model, ModelSpec
 
 # Ten thousand GPT-3s; the search over widths grows with the square root of the parameters.
 _MOST_PARAMS = 2e15

@@ -17,7 +17,7 @@ from scaling_law.spec.hyperparams import (
     load_rule,
     rule_for,
 )
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 from scaling_law.units import format_bytes, format_count
 
 PURPOSES = ("train", "serve")

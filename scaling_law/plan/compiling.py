@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from scaling_law.plan.plan import Plan, PlannedRun, has_fast_loss
+from scaling_law.plan.plan import Plan, PlannedRun
+from scaling_law.plan.stacking import has_fast_loss
 from scaling_law.spec.architectures import architecture_of
 
 LEAST_SECONDS = 600.0

@@ -20,7 +20,8 @@ from typing import Any
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import Model, to_json
+from scaling_law.spec.model import Model
+from scaling_law.spec.to_json import to_json
 from scaling_law.units import format_count
 from scaling_law.versions import PROFILE
 

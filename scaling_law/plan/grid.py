@@ -25,16 +25,10 @@ from scaling_law.spec.architectures import Architecture, Template, architecture_
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.hyperparams import RuleChoice, Sizing, beta2_for
-from scaling_law.spec.run import (
-    DEFAULT_OPTIMIZER,
-    DEFAULT_PARAMETRISATION,
-    Model,
-    OptimSpec,
-    RuleOverrides,
-    ScheduleSpec,
-    StartFrom,
-)
-from scaling_law.spec.schedule import check_rates
+from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model
+from scaling_law.spec.optim import DEFAULT_OPTIMIZER, OptimSpec, RuleOverrides
+from scaling_law.spec.schedule import ScheduleSpec, check_rates
+from scaling_law.spec.start import StartFrom
 from scaling_law.units import format_count
 
 MAX_POINTS = 10_000

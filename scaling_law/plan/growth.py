@@ -14,7 +14,8 @@ from scaling_law.errors import PlanError
 from scaling_law.plan.grid import SizePlan
 from scaling_law.spec.architectures import why_not_grown
 from scaling_law.spec.counts import train_flops
-from scaling_law.spec.run import Growth, RunSpec
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.start import Growth
 from scaling_law.units import format_count
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scaling_law.spec.counts import memory_bytes
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 from scaling_law.units import format_bytes
 
 # The system caches as much of a large corpus as it has room for; the estimate counts this much.

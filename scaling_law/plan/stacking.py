@@ -13,16 +13,13 @@ from collections.abc import Sequence
 
 from scaling_law import parts
 from scaling_law.plan.packing import makespan_seconds
-from scaling_law.plan.plan import (
-    WORKER_START_SECONDS,
-    Plan,
-    PlannedRun,
-    has_fast_loss,
-    tasks_of,
-)
+from scaling_law.plan.plan import Plan, PlannedRun, tasks_of
+from scaling_law.plan.time_limit import WORKER_START_SECONDS
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, memory_bytes
-from scaling_law.spec.run import Model, RunSpec
+from scaling_law.spec.data import DataSpec
+from scaling_law.spec.model import Model
+from scaling_law.spec.run import RunSpec
 
 # On a GPU, kernel launches dominate models below this; the gain is unmeasured and not estimated.
 GPU_PARAMS_MATMUL = 15_000_000
@@ -30,6 +27,13 @@ MOST_MEMBERS = {"cpu": 16}
 MOST_MEMBERS_ON_GPU = 128
 # A stack rounds differently; it must take less than this share of the time to be worth that.
 _WORTHWHILE = 0.98
+
+
+def has_fast_loss(spec: RunSpec) -> bool:
+    """Say whether a model may compute the run's loss itself, in a stack or compiled."""
+    objective = parts.load("objective", spec.objective_component.reference)
+    # a task may weight its targets, or have fewer targets than positions
+    return bool(objective.fast) and isinstance(spec.data, DataSpec)
 
 
 def gain(model: Model, batch_tokens: int, device_kind: str) -> float:

@@ -15,7 +15,8 @@ from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.chosen import chosen_parts
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import Model, TaskSpec
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.model import Model
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.files.record import CurvePoint, RunRecord
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 
 # Fields in which two equal trainings may differ: time and memory ...
 CLOCK = (

@@ -19,7 +19,8 @@ from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there
-from scaling_law.spec.run import DataSpec, TaskSpec, to_json
+from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.to_json import to_json
 
 Say = Callable[[str], None]
 Pin: TypeAlias = dict[str, Any]

@@ -33,7 +33,7 @@ from scaling_law.run.peers import Peers
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import SweepProgress, describe_end
 from scaling_law.run.sweep_state.text import news_line
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 from scaling_law.versions import RESOURCES, SPEC
 
 _POLL_SECONDS = 0.1

@@ -11,8 +11,8 @@ from scaling_law.errors import EXIT_USAGE, ConfigError, EngineError
 from scaling_law.files.layout import SweepDir
 from scaling_law.run.engines import worker_environment
 from scaling_law.run.starts import weights_file
-from scaling_law.spec.run import to_json
 from scaling_law.spec.sampling import Draw
+from scaling_law.spec.to_json import to_json
 
 
 def draw_samples(draw: Draw, sweep: SweepDir, to: Path) -> None:

@@ -27,13 +27,14 @@ from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftove
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
-from scaling_law.plan.plan import Plan, TrainTokens, make_plan, read_plan
+from scaling_law.plan.make import TrainTokens, make_plan
+from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
 from scaling_law.run import engines, starts
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 from scaling_law.units import count_of, format_seconds
 
 if TYPE_CHECKING:

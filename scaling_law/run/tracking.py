@@ -26,7 +26,7 @@ from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import read_curve, read_record
 from scaling_law.run.trackers import Tracker, TrackerPart
 from scaling_law.spec.component import Component, component_from_json
-from scaling_law.spec.run import run_spec_from_json
+from scaling_law.spec.from_json import run_spec_from_json
 
 Say = Callable[[str], None]
 POLL_SECONDS = 2.0

@@ -34,7 +34,8 @@ from scaling_law.run.pins import Pin, pin_of, read_pins, write_pins
 from scaling_law.run.runner import Runner
 from scaling_law.run.starts import copy_start
 from scaling_law.run.sweep_state.progress import SweepProgress
-from scaling_law.spec.run import Resources, resources_from_json, to_json
+from scaling_law.spec.resources import Resources, resources_from_json
+from scaling_law.spec.to_json import to_json
 
 Say = Callable[[str], None]
 EVERY = "all"

@@ -54,12 +54,9 @@ from scaling_law.run.early_stop import known_enough
 from scaling_law.run.engines import own_environment
 from scaling_law.run.pins import pinned_data_of
 from scaling_law.run.starts import start_file
-from scaling_law.spec.run import (
-    Resources,
-    RunSpec,
-    resources_from_json,
-    run_spec_from_json,
-)
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.resources import Resources, resources_from_json
+from scaling_law.spec.run import RunSpec
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.stack_loop import train_stack
 

@@ -7,14 +7,10 @@ from collections.abc import Iterable, Mapping
 from scaling_law.errors import one_line
 from scaling_law.spec.arms import value_text
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import (
-    DEFAULT_ARCHITECTURE,
-    DEFAULT_OBJECTIVE,
-    DEFAULT_OPTIMIZER,
-    DEFAULT_PARAMETRISATION,
-    RunSpec,
-    TaskSpec,
-)
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.model import DEFAULT_ARCHITECTURE, DEFAULT_PARAMETRISATION
+from scaling_law.spec.optim import DEFAULT_OPTIMIZER
+from scaling_law.spec.run import DEFAULT_OBJECTIVE, RunSpec
 
 # The part of each kind that a config has unless it chooses another.
 DEFAULTS: Mapping[str, str] = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from scaling_law import parts
 from scaling_law.errors import ConfigError
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 
 if TYPE_CHECKING:
     from scaling_law.spec.architectures import Architecture

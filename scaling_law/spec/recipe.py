@@ -1,6 +1,6 @@
 """Say which runs one law may describe, those of one recipe, and how recipes differ.
 
-A recipe is every field of a ``RunSpec`` that belongs to no other axis (``spec.run.of_axis``),
+A recipe is every field of a ``RunSpec`` that belongs to no other axis (``spec.fields.of_axis``),
 under its name in a config: data, context and kind of the model, the rule for learning rate, batch
 and warm-up with its overrides, schedule and precision. Runs whose learning rate or batch differs
 by size or horizon because the rule says so have one recipe.
@@ -17,7 +17,10 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 
 from scaling_law.spec.arms import arm_of, value_text
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import RuleOverrides, RunSpec, axis_of, to_json
+from scaling_law.spec.fields import axis_of
+from scaling_law.spec.optim import RuleOverrides
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.to_json import to_json
 
 # A rule's batches differ by less than this factor; rounding to powers of two gives 1.4.
 BATCH_FACTOR = 3.0
@@ -193,7 +196,7 @@ class _RecipeField:
 
     ``kind`` is its class where that is a part of a spec, else None;
     ``default`` is its value where the part that holds it is off (False, where it has none);
-    ``config_key`` and ``default_part`` are those of a chosen part (``spec.run.chosen_by``).
+    ``config_key`` and ``default_part`` are those of a chosen part (``spec.fields.chosen_by``).
     """
 
     name: str

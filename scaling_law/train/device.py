@@ -22,7 +22,8 @@ from scaling_law.plan.device_profile import (
     usable_cores,
 )
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import ModelSpec, OptimSpec
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
 

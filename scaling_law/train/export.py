@@ -22,7 +22,7 @@ from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import ExportDir, RunDir
 from scaling_law.files.record import RunRecord, read_record
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 from scaling_law.train import checkpoint
 from scaling_law.train.architectures import Module, module_of
 from scaling_law.versions import EXPORT

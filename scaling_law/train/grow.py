@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from scaling_law.spec.architectures.gpt import why_not_grown
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.model import ModelSpec
 
 # Scale of the random weights, in standard deviations of the matrix. Uneven shares of a quarter to
 # three quarters leave the copies more alike and end at a 1% higher loss (benchmarks/NOTES.md).

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from scaling_law.errors import ConfigError
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.model import ModelSpec
 from scaling_law.train.architectures.gpt import RMS_EPS, ROTARY_BASE
 
 _LAYER_NORM_EPS = 1e-5  # torch's own default

@@ -26,8 +26,11 @@ from scaling_law.errors import RunFailed, one_line
 from scaling_law.files import record as records
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint, RunRecord
-from scaling_law.spec.run import Growth, Resources, RunSpec, StartFrom, derive_seed, to_json
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.run import RunSpec, derive_seed
 from scaling_law.spec.schedule import lr_factor
+from scaling_law.spec.start import Growth, StartFrom
+from scaling_law.spec.to_json import to_json
 from scaling_law.train import checkpoint, device
 from scaling_law.train.architectures import build, module_of
 from scaling_law.train.compiled import Loss, compiled_loss

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from scaling_law import parts
-from scaling_law.spec.run import OptimSpec
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.train.architectures import weights_of
 from scaling_law.train.optimizers import Optimizer
 

@@ -14,7 +14,8 @@ from scaling_law import __version__
 from scaling_law.data.dataset import Dataset
 from scaling_law.files.record import NATS, NEXT_TOKEN, RunRecord
 from scaling_law.spec.counts import count_params, flops_6nd, flops_per_token, train_flops
-from scaling_law.spec.run import Resources, RunSpec
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.run import RunSpec
 from scaling_law.train.learning_curve import Forecast
 from scaling_law.train.measure import Measured
 from scaling_law.train.objectives import Objective

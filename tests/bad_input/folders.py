@@ -14,7 +14,7 @@ from scaling_law.config.load import config_yaml, load_config
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from tests.bad_input.case import Case
 from tests.bad_input.configs import GOOD
 from tests.fakes import cpu_profile, ladder_config, planted_records

@@ -14,7 +14,7 @@ from scaling_law.data.sources import installed, sotu, synthetic
 from scaling_law.data.sources.installed import split_docstrings
 from scaling_law.data.text import open_dataset
 from scaling_law.errors import ConfigError
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 
 SOURCE = '''#!/usr/bin/env python
 # a comment with a """ in it

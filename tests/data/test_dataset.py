@@ -14,7 +14,7 @@ from scaling_law.data.prepare import prepare
 from scaling_law.data.shuffle import permutation, uniforms, words
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 
 CTX = 32
 

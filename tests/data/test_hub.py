@@ -17,7 +17,7 @@ from scaling_law.data.sources._hub import HubSource, hub_corpus
 from scaling_law.data.sources._wikitext import articles, wikitext
 from scaling_law.data.text import open_dataset
 from scaling_law.errors import ConfigError
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 from tests.data.conftest import write_parquet
 
 LINES = [

@@ -14,7 +14,7 @@ from scaling_law.data.corpus import Corpus, Document, ReadRequest
 from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 from tests.data.conftest import write_files
 
 

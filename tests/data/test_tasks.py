@@ -18,7 +18,9 @@ from scaling_law.data.task import TaskDataset
 from scaling_law.data.tasks import Task, copy, modular_addition
 from scaling_law.errors import ConfigError
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import TaskSpec, run_spec_from_json, to_json
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.to_json import to_json
 from tests.fakes import config_of, tiny_model, tiny_spec
 
 Settings = modular_addition.Settings

@@ -23,7 +23,7 @@ from scaling_law.fit.laws import load_law
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request

@@ -20,7 +20,7 @@ from scaling_law.files.record import write_record
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.run.session import Request
 from scaling_law.spec.counts import train_flops

@@ -16,10 +16,10 @@ from scaling_law.experiment.evidence import Evidence
 from scaling_law.experiment.findings import findings_text
 from scaling_law.files.layout import RunDir
 from scaling_law.parts import Reference
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.report import style
 from scaling_law.report.experiment import draw
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 from scaling_law.train.loop import Job, train_run
 from tests.fakes import cpu_profile, planted_runs
 

@@ -13,16 +13,13 @@ from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import RunRecord, read_curve
 from scaling_law.fit.points.points import points_from_records
-from scaling_law.spec.run import (
-    Branch,
-    DataSpec,
-    Resources,
-    RunSpec,
-    ScheduleSpec,
-    SpikeSpec,
-    run_spec_from_json,
-    to_json,
-)
+from scaling_law.spec.data import DataSpec
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.run import RunSpec, SpikeSpec
+from scaling_law.spec.schedule import ScheduleSpec
+from scaling_law.spec.start import Branch
+from scaling_law.spec.to_json import to_json
 from scaling_law.train import loop, stack_loop
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.spikes import SpikeDetector

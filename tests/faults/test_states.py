@@ -11,7 +11,7 @@ import torch
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import RunDir
-from scaling_law.spec.run import Resources
+from scaling_law.spec.resources import Resources
 from scaling_law.train import checkpoint
 from scaling_law.train.loop import Job, train_run
 from tests.fakes import text_spec

@@ -14,7 +14,7 @@ from scaling_law.data.prepare import prepare
 from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import read_lease
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 from tests.faults.harness import (
     ROOT,
     World,

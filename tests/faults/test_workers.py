@@ -14,7 +14,7 @@ import pytest
 
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import read_lease
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.run.engines import engine_named, local, start
 from tests.fakes import cpu_profile, small_config
 from tests.faults.harness import ROOT, assert_nothing_lost, sweep_of, wait_until

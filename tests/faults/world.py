@@ -9,7 +9,8 @@ from typing import Any
 from scaling_law.config.load import SweepConfig
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import RunRecord, load_records, read_curve
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.run import worker
 from scaling_law.run.pinned import keep_plan

@@ -15,7 +15,7 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.points.points import points_from_arrays, points_from_records
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_suite
 from scaling_law.fit.summary import format_suite
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from tests.fakes import cpu_profile, ladder_config, record_of
 
 TRUE = {"E": 1.8, "A": 60.0, "B": 200.0, "alpha": 0.34, "beta": 0.37}

@@ -5,7 +5,7 @@ import pytest
 
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.points.points import points_from_records
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from tests.fakes import cpu_profile, record_of, small_config
 
 

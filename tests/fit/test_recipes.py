@@ -19,7 +19,10 @@ from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.recipes.compare_recipes import compare_sweeps
 from scaling_law.fit.session import fit_sources, known_laws
 from scaling_law.fit.suite import FitSettings
-from scaling_law.spec.run import ModelSpec, of_axis, run_spec_from_json, to_json
+from scaling_law.spec.fields import of_axis
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.to_json import to_json
 from tests.fakes import ladder_config, planted_records, tiny_spec
 
 NOISE = 0.003
@@ -171,7 +174,7 @@ def later_model(monkeypatch):
     )
     # the decoder remembers RunSpec's types: let it see today's first, for the tests that follow
     run_spec_from_json(to_json(tiny_spec()))
-    monkeypatch.setattr("scaling_law.spec.run.ModelSpec", kind)
+    monkeypatch.setattr("scaling_law.spec.from_json.ModelSpec", kind)
     return kind
 
 

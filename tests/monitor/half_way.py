@@ -11,7 +11,8 @@ from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import Leases
 from scaling_law.files.record import CurvePoint, write_curve, write_record
-from scaling_law.plan.plan import Plan, PlannedRun, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan, PlannedRun
 from tests.fakes import cpu_profile, ladder_config, planted_records, record_of
 
 DONE = 20  # of 40 runs, the first as planned

@@ -6,7 +6,8 @@ import pytest
 
 from scaling_law.config.load import config_yaml
 from scaling_law.errors import PlanError
-from scaling_law.plan.plan import Plan, make_plan, plan_from_json
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan, plan_from_json
 from scaling_law.plan.stacking import stackable
 from scaling_law.plan.table import render_plan
 from scaling_law.spec.arms import arm_label, arm_of, short_names, value_text

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from scaling_law.plan.compiling import LEAST_SECONDS, compiled_words, with_compiled
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.plan.table import render_plan
 from tests.fakes import cpu_profile, small_config
 

@@ -9,11 +9,14 @@ import pytest
 from scaling_law.config.load import config_yaml
 from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.fit.points.points import points_from_records
-from scaling_law.plan.plan import Plan, make_plan, plan_from_json, tasks_of
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan, plan_from_json, tasks_of
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.spec.architectures import why_not_grown
 from scaling_law.spec.counts import train_flops
-from scaling_law.spec.run import ModelSpec, run_spec_from_json, to_json
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.to_json import to_json
 from tests.fakes import config_of, cpu_profile, record_of
 
 GRID = """

@@ -14,10 +14,13 @@ from scaling_law import decode, parts
 from scaling_law.config.load import SweepConfig, config_yaml, load_config
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.fit.points.points import points_from_records
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
+from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.recipe import recipe_names
-from scaling_law.spec.run import RunSpec, run_spec_from_json, to_json
+from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import lr_factor, lr_phase
+from scaling_law.spec.to_json import to_json
 from tests.fakes import cpu_profile, record_of, tiny_spec
 
 ROOT = Path(__file__).parents[2]

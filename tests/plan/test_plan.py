@@ -12,11 +12,13 @@ from scaling_law.config.load import load_config
 from scaling_law.config.schema import DEVICE_KINDS
 from scaling_law.errors import PlanError
 from scaling_law.plan.device_profile import DeviceProfile, SpeedPoint
+from scaling_law.plan.make import make_plan
 from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
-from scaling_law.plan.plan import PlannedRun, make_plan, plan_from_json
+from scaling_law.plan.plan import PlannedRun, plan_from_json
 from scaling_law.plan.table import render_plan
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import RuleOverrides, run_spec_from_json
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.optim import RuleOverrides
 from scaling_law.spec.schedule import lr_factor
 from tests.fakes import config_of, cpu_profile, text_spec
 

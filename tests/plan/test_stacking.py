@@ -7,10 +7,11 @@ import pytest
 
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.plan.device_profile import SpeedPoint, shared_by
-from scaling_law.plan.plan import Plan, make_plan, plan_from_json, tasks_of
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan, plan_from_json, tasks_of
 from scaling_law.plan.stacking import gain, stackable, with_stacks
 from scaling_law.plan.table import render_plan
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.model import ModelSpec
 from tests.fakes import config_of, cpu_profile
 
 SEEDS = """

@@ -6,9 +6,10 @@ import pytest
 
 from scaling_law.config.load import config_yaml
 from scaling_law.errors import ConfigError, PlanError
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.plan.table import render_plan
-from scaling_law.spec.run import TaskSpec
+from scaling_law.spec.data import TaskSpec
 from tests.fakes import config_of, cpu_profile
 
 TASK = """

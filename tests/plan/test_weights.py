@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from scaling_law.plan import weights
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.plan.weights import kept_words, with_kept_weights
 from scaling_law.spec.counts import count_params
 from tests.fakes import cpu_profile, small_config

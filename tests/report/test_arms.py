@@ -14,7 +14,7 @@ from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.fit.arms import fit_by
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.report.html import write_report
 from tests.fakes import config_of, cpu_profile
 from tests.fit.test_arms import KEY, QUICK, SWEEP, arm_records

@@ -24,7 +24,7 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
 from scaling_law.forecast.session import forecast
 from scaling_law.forecast.target import Target
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.report import curves, explore, exports, figures, findings, tables
 from scaling_law.report.evidence import gather_evidence, rows_by_size
 from scaling_law.report.explore import predicted

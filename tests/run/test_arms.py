@@ -15,7 +15,8 @@ from scaling_law.files.record import load_records, write_record
 from scaling_law.monitor.page import render_page
 from scaling_law.monitor.page_data import PageData
 from scaling_law.monitor.terminal import plain_line
-from scaling_law.plan.plan import Plan, make_plan, read_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.run.pinned import refuse_other_recipe
 from scaling_law.run.sweep_state.snapshot import SweepReader, sweep_status
 from scaling_law.run.sweep_state.text import format_status

@@ -28,7 +28,7 @@ from scaling_law.run.engines import EnginePart, Executor, engine_named, own_envi
 from scaling_law.run.pinned import begun_plan
 from scaling_law.run.runner import Runner
 from scaling_law.run.session import Request, plan_only, resumed, run_sweep
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 from tests.fakes import config_of, cpu_profile
 from tests.faults.world import CONFIG, Sweep, begin_sweep, write_text
 

@@ -14,7 +14,7 @@ from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.plan.device_profile import save_profile
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.run import pins
 from scaling_law.run.pinned import keep_plan
 from scaling_law.run.session import Request, resumed, run_sweep

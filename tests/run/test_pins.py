@@ -12,7 +12,8 @@ from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records, write_record
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.run import worker
 from scaling_law.run.pins import pinned_data_of, pinned_datasets, read_pins
 from scaling_law.run.runner import Runner

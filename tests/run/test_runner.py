@@ -12,7 +12,8 @@ from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import Leases
 from scaling_law.files.record import write_record
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.run import peers
 from scaling_law.run.runner import Runner

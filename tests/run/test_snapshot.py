@@ -11,8 +11,8 @@ from scaling_law.errors import PlanError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import read_curve, read_record, write_curve, write_record
+from scaling_law.plan.make import make_plan
 from scaling_law.plan.packing import Task, makespan_seconds
-from scaling_law.plan.plan import make_plan
 from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, SweepReader

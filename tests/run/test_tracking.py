@@ -15,12 +15,12 @@ from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, append_curve, cut_curve, write_record
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.run.pinned import _means_the_same
 from scaling_law.run.trackers.tensorboard import TensorBoard
 from scaling_law.run.tracking import Chosen, Feed, _Feeds, chosen_trackers, tracked
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import to_json
+from scaling_law.spec.to_json import to_json
 from tests.fakes import cpu_profile, record_of, tiny_spec
 
 SPEC = tiny_spec(tags=(("size", "tiny"),))

@@ -15,14 +15,19 @@ from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, RunRecord, curve_digest, load_records, read_curve
-from scaling_law.plan.plan import Plan, make_plan
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.run import engines
 from scaling_law.run.compare_runs import CLOCK, COMPARED, POINT_COMPARED, SURROUNDINGS, compare
 from scaling_law.run.engines import engine_named, start
 from scaling_law.run.runner import Runner
 from scaling_law.run.verify import verify
 from scaling_law.run.worker import work_on
-from scaling_law.spec.run import Branch, DataSpec, Resources, ScheduleSpec, to_json
+from scaling_law.spec.data import DataSpec
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.schedule import ScheduleSpec
+from scaling_law.spec.start import Branch
+from scaling_law.spec.to_json import to_json
 from tests import inline_engine
 from tests.fakes import config_of, cpu_profile, record_of, tiny_spec, write_text
 

@@ -15,7 +15,8 @@ from scaling_law.config.load import config_yaml, load_config
 from scaling_law.decode import build
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.parts import Reference
-from scaling_law.plan.plan import make_plan, plan_from_json
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import plan_from_json
 from scaling_law.plan.stacking import stackable, with_stacks
 from scaling_law.plan.table import render_plan
 from scaling_law.spec.architectures import (
@@ -34,8 +35,10 @@ from scaling_law.spec.counts import (
     memory_bytes,
     params_if_known,
 )
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.model import ModelSpec, OtherModel
 from scaling_law.spec.recipe import recipe_names
-from scaling_law.spec.run import ModelSpec, OtherModel, run_spec_from_json, to_json
+from scaling_law.spec.to_json import to_json
 from tests.fakes import cpu_profile, record_of, tiny_model, tiny_spec
 
 MLP = OtherModel(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from scaling_law import parts
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.plan.table import parts_words, render_plan
 from scaling_law.spec.chosen import chosen_parts, parts_of
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import OtherModel, TaskSpec
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.model import OtherModel
 from tests.fakes import config_of, cpu_profile, tiny_spec
 
 CONFIG = """

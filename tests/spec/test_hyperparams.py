@@ -26,7 +26,7 @@ from scaling_law.spec.hyperparams import (
     round_batch,
     rule_for,
 )
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.model import ModelSpec
 from tests.fakes import tiny_model
 
 TEMPLATE = tiny_model(vocab_size=1024, n_ctx=128)

@@ -13,10 +13,13 @@ import pytest
 from scaling_law.config.schema import FlopsLadder
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
-from scaling_law.plan.plan import make_plan
+from scaling_law.plan.make import make_plan
 from scaling_law.spec.component import Component
+from scaling_law.spec.fields import Axis, axis_of, of_axis
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.spec.recipe import cells, recipe_differences, recipe_names, recipes
-from scaling_law.spec.run import Axis, ModelSpec, OptimSpec, RunSpec, axis_of, of_axis
+from scaling_law.spec.run import RunSpec
 from tests.fakes import cpu_profile, ladder_config, tiny_spec
 
 

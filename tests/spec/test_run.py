@@ -9,19 +9,11 @@ import pytest
 from scaling_law.decode import build, build_shared
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
-from scaling_law.spec.run import (
-    Branch,
-    EarlyStop,
-    Growth,
-    OptimSpec,
-    RuleOverrides,
-    RunSpec,
-    SpikeSpec,
-    canonical_json,
-    derive_seed,
-    run_spec_from_json,
-    to_json,
-)
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.optim import OptimSpec, RuleOverrides
+from scaling_law.spec.run import EarlyStop, RunSpec, SpikeSpec, derive_seed
+from scaling_law.spec.start import Branch, Growth
+from scaling_law.spec.to_json import canonical_json, to_json
 from tests.fakes import tiny_spec
 
 

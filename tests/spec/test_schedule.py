@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from scaling_law.spec.run import ScheduleSpec
-from scaling_law.spec.schedule import lr_factor, lr_phase
+from scaling_law.spec.schedule import ScheduleSpec, lr_factor, lr_phase
 
 WSD = ScheduleSpec(shape="wsd", warmup_steps=10, decay_steps=20)
 

@@ -6,7 +6,7 @@ import pytest
 
 from scaling_law.data.prepare import prepare
 from scaling_law.data.text import open_dataset
-from scaling_law.spec.run import DataSpec
+from scaling_law.spec.data import DataSpec
 from tests.fakes import write_text
 
 

@@ -14,7 +14,8 @@ from scaling_law.parts import Reference
 from scaling_law.spec.architectures import Architecture, Template, sized
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import OptimSpec, OtherModel
+from scaling_law.spec.model import OtherModel
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.train import architectures
 from scaling_law.train.architectures import build, module_of, weights_of
 from scaling_law.train.forward import Tensors, Trainable

@@ -9,7 +9,7 @@ import torch
 
 from scaling_law.errors import RunFailed
 from scaling_law.files.layout import RunDir
-from scaling_law.spec.run import Resources
+from scaling_law.spec.resources import Resources
 from scaling_law.train import compiled
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.compiled import compiled_loss

@@ -24,7 +24,8 @@ from scaling_law.files.record import write_record
 from scaling_law.run.export import export_run
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import DataSpec, ModelSpec, OtherModel
+from scaling_law.spec.data import DataSpec
+from scaling_law.spec.model import ModelSpec, OtherModel
 from scaling_law.train import checkpoint
 from scaling_law.train.architectures import build
 from scaling_law.train.architectures.gpt import GPT

@@ -10,7 +10,7 @@ import torch
 from scaling_law.files.record import read_curve
 from scaling_law.plan.growth import growth_from
 from scaling_law.spec.counts import train_flops
-from scaling_law.spec.run import Resources
+from scaling_law.spec.resources import Resources
 from scaling_law.train import loop
 from scaling_law.train.loop import train_run
 from scaling_law.train.state import State

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.model import ModelSpec
 from scaling_law.train import kernels
 from scaling_law.train.architectures.gpt import GPT
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from scaling_law.files.record import CurvePoint
-from scaling_law.spec.run import Branch, RunSpec, ScheduleSpec
-from scaling_law.spec.schedule import lr_factor
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.schedule import ScheduleSpec, lr_factor
+from scaling_law.spec.start import Branch
 from scaling_law.train.learning_curve import Finished, predict_final
 from tests.fakes import tiny_spec
 

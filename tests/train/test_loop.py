@@ -12,7 +12,11 @@ import torch
 from scaling_law.errors import RunFailed
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import CurvePoint, RunRecord, read_curve
-from scaling_law.spec.run import Branch, OptimSpec, Resources, RunSpec, ScheduleSpec
+from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.schedule import ScheduleSpec
+from scaling_law.spec.start import Branch
 from scaling_law.train import checkpoint, loop, stack_loop
 from scaling_law.train.loop import Job, evaluation_steps, train_run
 from scaling_law.train.stack import StackedGPT

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from scaling_law.spec.counts import count_params, flops_per_token
-from scaling_law.spec.run import ModelSpec, OptimSpec
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.train.architectures.gpt import GPT, alibi_bias, rotary_tables, rotate
 from scaling_law.train.optim import make_optimizer
 

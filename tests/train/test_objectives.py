@@ -17,7 +17,7 @@ from scaling_law.data.batch import Batch
 from scaling_law.errors import RunFailed
 from scaling_law.parts import Reference
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import Resources
+from scaling_law.spec.resources import Resources
 from scaling_law.train import loop
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.evaluate import evaluate

@@ -14,7 +14,8 @@ from scaling_law.parts import Reference
 from scaling_law.plan.stacking import gain
 from scaling_law.spec.architectures.gpt import stack_gain
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import ModelSpec, OptimSpec, OtherModel
+from scaling_law.spec.model import ModelSpec, OtherModel
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.train.architectures import build
 from scaling_law.train.hf import hf_model
 from scaling_law.train.optim import make_optimizer, set_lr

@@ -21,7 +21,10 @@ from scaling_law.files.record import (
     write_record,
 )
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import Resources, RunSpec, SpikeSpec, run_spec_from_json, to_json
+from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.run import RunSpec, SpikeSpec
+from scaling_law.spec.to_json import to_json
 from scaling_law.train import checkpoint, loop
 from scaling_law.train.loop import train_run
 from scaling_law.train.stack_loop import train_stack

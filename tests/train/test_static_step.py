@@ -8,7 +8,8 @@ import math
 import pytest
 import torch
 
-from scaling_law.spec.run import ModelSpec, OptimSpec
+from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
 from scaling_law.train.stack import StackedGPT

@@ -13,7 +13,9 @@ import torch
 from scaling_law.errors import RunFailed
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import read_curve
-from scaling_law.spec.run import Resources, RunSpec, ScheduleSpec
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.train import checkpoint, loop, writer
 from scaling_law.train.loop import Job, train_run
 from scaling_law.train.provenance import describe

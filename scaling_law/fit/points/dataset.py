@@ -18,8 +18,8 @@ from scaling_law.fit.points.points import FitPoints, points_from_records
 from scaling_law.fit.points.table import TableSettings, chosen_rows, read_table
 from scaling_law.spec.arms import arms_of, by_options, value_text, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
+from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.recipe import cells, listed_recipes
-from scaling_law.spec.run import DataSpec, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,8 @@ from scaling_law.fit.points.dataset import from_records
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.recipes.efficiency import Multiplier, Pair, fit_multiplier
 from scaling_law.fit.result import finite_json
-from scaling_law.spec.run import TaskSpec, to_json
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.to_json import to_json
 
 _SAME_TOKENS_LOG = 0.01
 _TELLING_FLOPS = 0.01

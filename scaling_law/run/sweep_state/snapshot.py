@@ -24,8 +24,8 @@ from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.warnings import RunWarning, log_warnings, newest
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import params_if_known
-from scaling_law.spec.run import to_json
 from scaling_law.spec.schedule import lr_phase
+from scaling_law.spec.to_json import to_json
 
 SCHEMA_VERSION = 1
 # In the order in which counts are shown.

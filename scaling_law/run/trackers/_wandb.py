@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from scaling_law.files.record import CurvePoint, RunRecord
-from scaling_law.spec.run import RunSpec, to_json
+from scaling_law.spec.run import RunSpec
+from scaling_law.spec.to_json import to_json
 
 _SUMMARY = (
     "status", "kind", "params_total", "params_non_embedding", "params_matmul", "tokens",

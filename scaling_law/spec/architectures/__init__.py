@@ -16,7 +16,7 @@ from scaling_law.errors import ConfigError
 from scaling_law.parts import NoSettings
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import ParamCounts, count_params
-from scaling_law.spec.run import Model, OtherModel
+from scaling_law.spec.model import Model, OtherModel
 from scaling_law.units import format_count
 
 if TYPE_CHECKING:

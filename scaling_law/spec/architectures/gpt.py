@@ -10,7 +10,7 @@ from typing import Annotated
 
 from scaling_law.spec.architectures import Architecture, Template, counted, template_of
 from scaling_law.spec.counts import ParamCounts, count_params
-from scaling_law.spec.run import ACTIVATIONS, NORMS, POSITIONS, ModelSpec
+from scaling_law.spec.model import ACTIVATIONS, NORMS, POSITIONS, ModelSpec
 from scaling_law.spec.values import MAX_TABLE, MAX_WIDTH, Number, Text
 
 MAX_HEAD_SIZE = 64

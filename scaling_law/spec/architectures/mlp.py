@@ -11,7 +11,7 @@ from typing import Annotated
 
 from scaling_law.spec.architectures import Architecture, Template, counted, other_model
 from scaling_law.spec.counts import ParamCounts, count_params
-from scaling_law.spec.run import OtherModel
+from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import MAX_TABLE, Number, Text
 
 ACTIVATIONS = ("quadratic", "relu", "gelu")

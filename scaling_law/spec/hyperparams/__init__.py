@@ -18,7 +18,7 @@ from typing import Any
 from scaling_law import parts
 from scaling_law.parts import NoSettings, Reference
 from scaling_law.spec.counts import count_params
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 
 MIN_BATCH_SEQS = 8
 MAX_BATCH_TOKENS = 2**20

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scaling_law.parts import NoSettings
 
 if TYPE_CHECKING:
-    from scaling_law.spec.run import ScheduleSpec
+    from scaling_law.spec.schedule import ScheduleSpec
 
 
 @dataclass(frozen=True, kw_only=True)

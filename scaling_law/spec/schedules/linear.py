@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scaling_law.parts import NoSettings
 from scaling_law.spec.cooldowns import linear
-from scaling_law.spec.run import ScheduleSpec
+from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.schedules import Schedule
 
 

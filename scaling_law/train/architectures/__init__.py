@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scaling_law.errors import ConfigError
 from scaling_law.spec.architectures import architecture_of
-from scaling_law.spec.run import Model
+from scaling_law.spec.model import Model
 from scaling_law.train.parametrisations import Role
 
 if TYPE_CHECKING:

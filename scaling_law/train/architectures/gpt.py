@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from scaling_law.spec.run import ModelSpec
+from scaling_law.spec.model import ModelSpec
 from scaling_law.train import kernels
 from scaling_law.train.architectures import Module, State, Weight
 from scaling_law.train.parametrisations import Role, multipliers

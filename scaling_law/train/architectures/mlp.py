@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from torch import Tensor, nn
 
 from scaling_law.spec.architectures.mlp import Settings, Shape
-from scaling_law.spec.run import OtherModel
+from scaling_law.spec.model import OtherModel
 from scaling_law.train.architectures import Module, Weight
 from scaling_law.train.parametrisations import Role, multipliers
 

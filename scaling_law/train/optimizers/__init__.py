@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.parts import NoSettings
-from scaling_law.spec.run import OptimSpec
+from scaling_law.spec.optim import OptimSpec
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from scaling_law.spec.run import OptimSpec
+from scaling_law.spec.optim import OptimSpec
 from scaling_law.spec.values import Number
 from scaling_law.train.optimizers import Optimizer
 

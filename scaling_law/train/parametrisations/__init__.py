@@ -17,7 +17,7 @@ from typing import Any, Literal
 from scaling_law import parts
 from scaling_law.parts import NoSettings
 from scaling_law.spec.component import Component
-from scaling_law.spec.run import DEFAULT_PARAMETRISATION
+from scaling_law.spec.model import DEFAULT_PARAMETRISATION
 
 Role = Literal["input", "hidden", "output"]
 

@@ -131,7 +131,7 @@ def arm():
     role = "worker" if "scaling_law.run.worker" in words else "runner"
     if "scaling_law" not in words or not os.environ.get("SLAW_FAULTS"):
         return
-    from scaling_law.spec.run import Resources
+    from scaling_law.spec.resources import Resources
 
     # runs of a second are to write checkpoints of their own as well
     defaults = Resources.__init__.__kwdefaults__ or {}

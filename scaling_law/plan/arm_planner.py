@@ -1,0 +1,258 @@
+"""Turn the size plans of one arm into runs: trunks, branches and single runs, with their cost.
+
+Each size and seed trains one trunk at a constant learning rate, and each horizon's cooldown
+branches off it (WSD: arXiv 2404.06395, 2405.18392), so the tokens before the longest branch
+point are trained once. A single horizon, or another schedule, is a single run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scaling_law.config.load import Arm
+from scaling_law.errors import PlanError
+from scaling_law.plan.device_profile import DeviceProfile
+from scaling_law.plan.grid import Horizon, SizePlan, expand
+from scaling_law.plan.growth import growth_from, linked
+from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
+from scaling_law.plan.packing import Task
+from scaling_law.plan.plan import PlannedRun
+from scaling_law.spec.arms import arm_digest, arm_label, arm_tags
+from scaling_law.spec.component import Component
+from scaling_law.spec.counts import train_flops
+from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.resources import Resources
+from scaling_law.spec.run import (
+    DEFAULT_OBJECTIVE,
+    LEAST_SIBLINGS,
+    MAX_LABEL,
+    STAGE_TAG,
+    EarlyStop,
+    RunSpec,
+)
+from scaling_law.spec.start import Branch, Growth
+
+RUN_START_SECONDS = 0.5  # to open the run's folder, build its model and write its files
+RECOMPUTE = 4 / 3  # gradient checkpointing runs the forward pass a second time
+
+
+@dataclass(frozen=True)
+class FittedSize:
+    """A size plan of an arm, and the micro-batch that fits a slot."""
+
+    planner: ArmPlanner
+    size_plan: SizePlan
+    fit: SlotFit
+
+
+class ArmPlanner:
+    """Turn size plans into runs for one arm of a config and a device."""
+
+    def __init__(
+        self,
+        arm: Arm,
+        profile: DeviceProfile,
+        slot_bytes: int,
+        train_tokens: int | None,
+    ) -> None:
+        self.arm, self.config = arm.values, arm.config
+        asked = arm.config.precision
+        self.precision = profile.precision if asked == "auto" else asked
+        self.precision_reason = profile.precision_reason if asked == "auto" else "asked for"
+        self.profile = profile.at(self.precision)
+        self.slot_bytes = slot_bytes
+        self.train_tokens = train_tokens
+        self.data, self.eval = self.config.data_spec, self.config.eval.spec()
+        objective = self.config.choice("objective").component
+        self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
+        self.probes = tuple(choice.component for choice in self.config.choices["probe"]) or None
+
+    def size_plans(self) -> list[SizePlan]:
+        """Return the grid's size plans, parents first. Raises ``PlanError``."""
+        shares_trunk = self.config.choice("schedule").part.shares_trunk
+        return linked(expand(self.config, self.train_tokens), shares_trunk)
+
+    def label(self, size_plan: SizePlan, horizon: Horizon | None) -> str:
+        """Return a run's label, unique within a sweep.
+
+        For example ``nano55k-seed0-h4.19M`` or ``nano55k-seed0-trunk``; the arm comes after the
+        size: ``nano55k-weight_decay0.3-seed0-h4.19M``.
+        """
+        last = "trunk" if horizon is None else size_plan.horizon_names[horizon.index]
+        stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
+        tail = f"seed{size_plan.seed}-{last}{stage}"
+        if not self.arm:
+            return f"{size_plan.size}-{tail}"
+        label = f"{size_plan.size}-{arm_label(self.arm)}-{tail}"
+        if len(label) <= MAX_LABEL:
+            return label
+        return f"{size_plan.size}-{arm_digest(self.arm)}-{tail}"
+
+    @property
+    def stage_tag(self) -> tuple[tuple[str, str], ...]:
+        """The tag of runs of a later stage; those of the first stage have none."""
+        stage = self.config.stage
+        return () if stage is None else ((STAGE_TAG, str(stage)),)
+
+    def fit(self, size_plan: SizePlan) -> SlotFit | str:
+        """Return the largest micro-batch that fits a slot, or the reason why none does."""
+        return fit_slot(
+            size_plan.model,
+            size_plan.batch_tokens // size_plan.model.n_ctx,
+            self.precision,
+            gradient_checkpointing=self.config.model.gradient_checkpointing,
+            fixed_bytes=self.profile.runtime_bytes + data_bytes(size_plan.model, self.train_tokens),
+            slot_bytes=self.slot_bytes,
+        )
+
+    def seconds(self, size_plan: SizePlan, fit: SlotFit, start: int, stop: int) -> float:
+        """Estimate the seconds of training from ``start`` to ``stop`` and of the evaluations."""
+        training = self.profile.seconds(size_plan.model, size_plan.batch_tokens * (stop - start))
+        training *= RECOMPUTE if fit.gradient_checkpointing else 1
+        # a branch has a quarter of the curve's points, as in train.loop
+        points = self.eval.curve_points // (4 if start else 1)
+        scored = self.eval.val_tokens + points * self.eval.curve_tokens
+        # a forward pass is a third of a training step
+        return RUN_START_SECONDS + training + self.profile.seconds(size_plan.model, scored) / 3
+
+    def tasks(self, size_plan: SizePlan, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
+        """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""
+        saved = self.trunk_steps(size_plan, horizons)
+        if not saved:
+            return [Task(self.seconds(size_plan, fit, 0, h.steps)) for h in horizons]
+        last = saved[-1]
+        trunk = self.seconds(size_plan, fit, 0, last)
+        branches = [
+            Task(
+                self.seconds(size_plan, fit, h.branch_step, h.steps),
+                0,
+                h.branch_step / last * trunk,
+            )
+            for h in horizons
+        ]
+        return [Task(trunk), *branches]
+
+    def trunk_steps(self, size_plan: SizePlan, horizons: Sequence[Horizon]) -> tuple[int, ...]:
+        """Return the steps that the trunk must save for these horizons and for what grows from it.
+
+        () where there is no trunk.
+        """
+        shares_trunk = self.config.choice("schedule").part.shares_trunk
+        if not shares_trunk or len(horizons) + len(size_plan.grow_steps) < 2:
+            return size_plan.grow_steps
+        return tuple(sorted({*(h.branch_step for h in horizons), *size_plan.grow_steps}))
+
+    def run(
+        self,
+        size_plan: SizePlan,
+        fit: SlotFit,
+        horizon: Horizon | None,
+        total_steps: int,
+        branch: Branch | None = None,
+        save_steps: tuple[int, ...] = (),
+        early_stop: EarlyStop | None = None,
+        growth: Growth | None = None,
+    ) -> PlannedRun:
+        """Return one run of a size plan; ``horizon`` None for its trunk."""
+        spec = _checked_spec(
+            label=self.label(size_plan, horizon),
+            model=size_plan.model,
+            data=self.data,
+            schedule=size_plan.schedule(self.config, horizon.decay_steps if horizon else None),
+            optim=size_plan.optim,
+            eval=self.eval,
+            batch_tokens=size_plan.batch_tokens,
+            total_steps=total_steps,
+            precision=self.precision,
+            seed=size_plan.seed,
+            branch=branch,
+            tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(self.arm)),
+            early_stop=early_stop,
+            growth=growth,
+            spikes=self.config.spike_spec(),
+            start_from=size_plan.start_from,
+            objective=self.objective,
+            probes=self.probes,
+        )
+        resources = Resources(
+            device=self.profile.kind,
+            micro_seqs=fit.micro_seqs,
+            gradient_checkpointing=fit.gradient_checkpointing,
+            save_steps=save_steps,
+            **self.config.checkpoints.resources(),
+        )
+        own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
+        return PlannedRun(
+            spec=spec,
+            resources=resources,
+            seconds=self.seconds(size_plan, fit, spec.start_step, total_steps),
+            memory_bytes=fit.memory_bytes,
+            flops_spent=train_flops(size_plan.model, own_tokens),
+            flops_alone=train_flops(size_plan.model, spec.tokens),
+            epochs=self.epochs(spec.tokens),
+        )
+
+    def epochs(self, tokens: int) -> float | None:
+        """Return the passes over the training split.
+
+        0 where a task's examples have no end, None where the length of the text is not known yet.
+        """
+        if self.train_tokens:
+            return tokens / self.train_tokens
+        return 0.0 if isinstance(self.data, TaskSpec) else None
+
+    def runs(
+        self,
+        size_plan: SizePlan,
+        fit: SlotFit,
+        horizons: Sequence[Horizon],
+        parent: PlannedRun | None = None,
+    ) -> list[PlannedRun]:
+        """Return the trunk and a branch per horizon, or one run per horizon without a trunk.
+
+        ``parent`` is the trunk that a grown size plan starts from.
+        """
+        growth = growth_from(parent.spec, size_plan.grow_step) if parent else None
+        saved = self.trunk_steps(size_plan, horizons)
+        if not saved:
+            return [self.run(size_plan, fit, h, h.steps, growth=growth) for h in horizons]
+        trunk = self.run(size_plan, fit, None, saved[-1], save_steps=saved, growth=growth)
+        branches: list[PlannedRun] = []
+        for h in horizons:
+            branch = Branch(trunk_id=trunk.run_id, at_step=h.branch_step)
+            stop = self.early_stop(h, branches)
+            branches.append(
+                self.run(size_plan, fit, h, h.steps, branch, early_stop=stop, growth=growth)
+            )
+        return [trunk, *branches]
+
+    def early_stop(self, horizon: Horizon, before: Sequence[PlannedRun]) -> EarlyStop | None:
+        """Return the rule that may end a branch early.
+
+        None for a branch with too few shorter ones: it is then the same run as in a sweep without
+        early stopping.
+        """
+        within = self.config.early_stop
+        shorter = tuple(r.run_id for r in before if r.spec.total_steps < horizon.steps)
+        if within is None or len(shorter) < LEAST_SIBLINGS:
+            return None
+        return EarlyStop(within=within, siblings=shorter)
+
+
+def _tags(size_plan: SizePlan, horizon: Horizon | None) -> tuple[tuple[str, str], ...]:
+    tags = [("size", size_plan.size), ("seed", str(size_plan.seed))]
+    tags += [("root", size_plan.root)] if size_plan.root else []
+    if horizon is not None:
+        tags.append(("horizon", str(horizon.index)))
+        tags += [("cell", f"{horizon.cell:.6g}")] if horizon.cell is not None else []
+    return tuple(tags)
+
+
+def _checked_spec(**fields: Any) -> RunSpec:
+    """Build the spec. What it refuses (a label too long, say) is an error of the grid."""
+    try:
+        return RunSpec(**fields)
+    except ValueError as problem:
+        raise PlanError(f"{fields['label']}: {problem}") from None

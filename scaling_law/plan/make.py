@@ -1,0 +1,130 @@
+"""Plan a sweep: its runs, their cost, and what does not fit; without torch or pydantic."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from scaling_law.config.load import Arm, SweepConfig
+from scaling_law.errors import PlanError
+from scaling_law.plan.arm_planner import ArmPlanner, FittedSize
+from scaling_law.plan.device_profile import DeviceProfile
+from scaling_law.plan.grid import refuse_too_many
+from scaling_law.plan.plan import LeftOut, Plan, PlannedRun
+from scaling_law.plan.time_limit import within_time
+from scaling_law.spec.arms import Values, arm_name, arm_of
+from scaling_law.spec.counts import count_params
+from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.run import RunSpec
+
+CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
+RUN_FILES_BYTES = 30_000
+# The length of the training split, or that of each arm's data; None while unknown, or where a
+# task's examples have no end.
+TrainTokens: TypeAlias = int | Mapping[DataSpec | TaskSpec, int | None] | None
+
+
+def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: TrainTokens) -> Plan:
+    """Expand the grid, fit it to the device and the limits, and estimate its cost.
+
+    Raises ``PlanError`` when the grid cannot run as the config asks, or when no point fits.
+    """
+    refuse_too_many(config)
+    limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
+    slot_bytes = limit_bytes // profile.slots
+    planners = [
+        ArmPlanner(arm, profile, slot_bytes, _tokens_of(arm, train_tokens)) for arm in config.arms
+    ]
+    left_out: list[LeftOut] = []
+    size_plans: list[FittedSize] = []
+    problems: dict[str, None] = {}
+    for planner in planners:
+        try:
+            of_arm = planner.size_plans()
+        except PlanError as refused:
+            problems.update(dict.fromkeys(refused.lines))
+            continue
+        for size_plan in of_arm:
+            fit = planner.fit(size_plan)
+            if isinstance(fit, str):
+                left_out += [
+                    LeftOut(label=planner.label(size_plan, h), reason=fit)
+                    for h in size_plan.horizons
+                ]
+            else:
+                size_plans.append(FittedSize(planner, size_plan, fit))
+    if problems:
+        raise PlanError(*problems)
+    runs, seconds, cut = within_time(size_plans, profile.slots, config.limits.time)
+    left_out += cut
+    if not runs:
+        raise PlanError(f"nothing of the grid fits: {left_out[0].label}: {left_out[0].reason}")
+    _refuse_same_arms(config, runs)
+    return Plan(
+        name=config.name,
+        device_kind=profile.kind,
+        device_name=profile.name,
+        slots=profile.slots,
+        precision=_joined(planner.precision for planner in planners),
+        precision_reason=_joined(planner.precision_reason for planner in planners),
+        runs=tuple(runs),
+        left_out=tuple(left_out),
+        seconds_estimate=seconds,
+        disk_bytes=_disk_bytes(runs, profile.slots),
+        train_tokens=_only(planner.train_tokens for planner in planners),
+        time_limit_seconds=config.limits.time,
+        memory_limit_bytes=limit_bytes,
+    )
+
+
+def _tokens_of(arm: Arm, train_tokens: TrainTokens) -> int | None:
+    if isinstance(train_tokens, Mapping):
+        return train_tokens[arm.config.data_spec]
+    return train_tokens
+
+
+def _only(numbers: Iterable[int | None]) -> int | None:
+    """Return the number that all are; None where they differ."""
+    different = set(numbers)
+    return different.pop() if len(different) == 1 else None
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
+
+
+def _refuse_same_arms(config: SweepConfig, runs: Sequence[PlannedRun]) -> None:
+    """Raise ``PlanError`` for arms with the same runs: their axis changes nothing that trains."""
+    by_arm: dict[Values, set[RunSpec]] = defaultdict(set)
+    for run in runs if config.crossed else ():
+        plain = dataclasses.replace(
+            run.spec, label="run", tags=(), branch=None, growth=None, early_stop=None
+        )
+        by_arm[arm_of(run.spec)].add(plain)
+    first: dict[frozenset[RunSpec], Values] = {}
+    for values, specs in by_arm.items():
+        other = first.setdefault(frozenset(specs), values)
+        if other is values:
+            continue
+        key = next(key for key, value in values if dict(other)[key] != value)
+        where = next(
+            config.where(*path, "axes", key)
+            for path in ((), *(("grid", number) for number in range(len(config.grid))))
+            if (*path, "axes", key) in config.marks
+        )
+        raise PlanError(
+            f"{where}: {arm_name(other)} and {arm_name(values)} are the same runs: this varies"
+            " nothing that training depends on; leave the axis out"
+        )
+
+
+def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
+    """Estimate the bytes of the trunks' saved states, of the running ones and of small files."""
+    states = [count_params(r.spec.model).total * CHECKPOINT_BYTES_PER_PARAM for r in runs]
+    saved = sum(size * len(r.resources.save_steps) for size, r in zip(states, runs, strict=True))
+    flying = 1 + max(run.resources.keep_checkpoints for run in runs)
+    # two more states to go back to after a loss spike
+    flying *= 3 if any(run.spec.spikes for run in runs) else 1
+    return saved + slots * flying * max(states) + RUN_FILES_BYTES * len(runs)

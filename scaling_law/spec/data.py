@@ -1,0 +1,71 @@
+"""Specify what a run trains on: a text and its tokenizer, or a task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from scaling_law.spec.component import Component
+from scaling_law.spec.fields import at_least, chosen_by, of_axis, one_of
+from scaling_law.spec.to_json import SpecPart
+
+TOKENIZERS = ("bytes", "bpe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec(SpecPart):
+    """A text and its tokenizer.
+
+    ``corpus``: a named source or a path.
+    ``tokenizer``: its kind.
+    ``vocab_size``: tokens of the vocabulary.
+    ``domains``: the only domains that are read; all when empty.
+    ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
+    ``val_fraction``: share of documents held out by hash.
+    """
+
+    corpus: str
+    tokenizer: str = "bpe"
+    vocab_size: int = 1024
+    domains: tuple[str, ...] = ()
+    max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
+    val_fraction: float = 0.02
+
+    def __post_init__(self) -> None:
+        one_of("tokenizer", self.tokenizer, TOKENIZERS)
+        # 256 bytes and the document separator are the smallest vocabulary either can have
+        at_least(257, vocab_size=self.vocab_size)
+        if self.tokenizer == "bytes" and self.vocab_size != 257:
+            raise ValueError(f"vocab_size is {self.vocab_size}, expected 257 with bytes")
+        at_least(1, max_bytes=self.max_bytes)
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
+
+    @property
+    def name(self) -> str:
+        """What the examples come from, in a word."""
+        return self.corpus
+
+    @property
+    def coding(self) -> str:
+        """What a target is, beside the size of the vocabulary: losses of two codings differ."""
+        return self.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec(SpecPart):
+    """A task that makes its own examples.
+
+    ``source``: the task, with its settings.
+    """
+
+    source: Component = field(metadata=chosen_by("data.source", None))
+
+    @property
+    def name(self) -> str:
+        """What the examples come from, in a word."""
+        return self.source.name
+
+    @property
+    def coding(self) -> str:
+        """What a target is, beside the size of the vocabulary: losses of two codings differ."""
+        return f"task {self.source.name}"
