@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 
-from scaling_law.cli.options import Commands, add_config_options, config_of
+from scaling_law.cli.options import Commands, add_config_options, add_json_option, config_of
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK
 from scaling_law.spec.data import DataSpec, TaskSpec
@@ -15,15 +16,18 @@ def _data(options: argparse.Namespace) -> int:
     from scaling_law.data import describe
 
     if options.action == "list":
+        if options.json:
+            print(
+                json.dumps([dataclasses.asdict(row) for row in describe.list_corpora()], indent=1)
+            )
+            return EXIT_OK
         print(f"{describe.format_corpora(describe.list_corpora())}\n\n{describe.format_tasks()}")
         return EXIT_OK
     from scaling_law.data.corpus import corpus_problem
 
     spec = _loaded(options, corpus_problem).data_spec
-    if options.action == "prepare":
-        print(_prepared(spec))
-    else:
-        print(describe.inspect(spec))
+    words = _prepared(spec) if options.action == "prepare" else describe.inspect(spec)
+    print(json.dumps(describe.facts(spec), indent=1) if options.json else words)
     return EXIT_OK
 
 
@@ -71,6 +75,7 @@ def add(commands: Commands) -> None:
     )
     data.add_argument("action", choices=("list", "prepare", "inspect"), help="what to do")
     add_config_options(data)
+    add_json_option(data)
     data.set_defaults(handler=_data)
     load = commands.add_parser(
         "config",

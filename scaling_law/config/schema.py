@@ -65,6 +65,9 @@ class DataSection:
     domains: tuple[Annotated[str, Text("a domain of the corpus")], ...] = ()
     max_bytes: Annotated[int | None, Number("bytes of text to read", "bytes")] = None
     val_fraction: Annotated[float, Number("share of documents held out", above=0, below=1)] = 0.02
+    text_key: Annotated[
+        str | None, Text("key of JSON rows or column of parquet with the text; a.b for b under a")
+    ] = None
     max_epochs: Annotated[
         float, Number("times the training text may be read", above=0, high=1e6)
     ] = 4.0
@@ -81,6 +84,7 @@ class DataSection:
             domains=self.domains,
             max_bytes=self.max_bytes,
             val_fraction=self.val_fraction,
+            text_key=self.text_key,
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scaling_law import parts
+from scaling_law.data.corpus import load_corpus
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.prepare import META, Progress, dataset_folder, prepare
 from scaling_law.data.task import TaskDataset
@@ -15,18 +16,26 @@ from scaling_law.spec.data import DataSpec, TaskSpec
 DataOf = DataSpec | TaskSpec
 
 
-def known_train_tokens(spec: DataOf) -> int | None:
-    """Return the tokens of the training split, without preparing or making any.
-
-    None for text that is not prepared, and for a task whose training examples have no end.
-    """
+def known_data(spec: DataOf) -> Dataset | None:
+    """Open the data without preparing any; None for text that is not prepared."""
     if isinstance(spec, TaskSpec):
-        return open_task(spec).train_tokens
+        return open_task(spec)
     try:
         folder = dataset_folder(spec)
     except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
         return None
-    return open_dataset(folder).train_tokens if (folder / META).is_file() else None
+    return open_dataset(folder) if (folder / META).is_file() else None
+
+
+def check_ready(spec: DataSpec) -> None:
+    """Raise ``ConfigError`` where text that is not prepared could not be prepared now.
+
+    A corpus of the hub is asked for over the network, for a few seconds.
+    """
+    corpus = load_corpus(spec.corpus)
+    corpus.check_ready(spec.text_key)
+    if problem := corpus.unreachable():
+        raise ConfigError(f"data.corpus: {corpus.name}: {problem}")
 
 
 def open_task(spec: TaskSpec) -> TaskDataset:

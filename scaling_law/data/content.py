@@ -7,10 +7,10 @@ import gzip
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from scaling_law.errors import ConfigError
 from scaling_law.units import format_bytes
@@ -39,7 +39,11 @@ _CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 _MOST_CONTROLS = 1 / 20  # of the characters; a log with terminal colours has fewer
 HEAD_BYTES = 64_000
 # How files are unpacked, by suffix, and the errors of damaged ones.
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
+    ".gz": lambda file: cast("IO[bytes]", gzip.GzipFile(file)),
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
 PACKED = frozenset(_OPENERS)
 DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 LARGEST_BYTES = 2_000_000_000  # of a file that is read whole, unpacked
@@ -101,6 +105,10 @@ def kind_suffix(name: str) -> str:
     return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
 
 
+def _plain(file: Path) -> IO[bytes]:
+    return file.open("rb")
+
+
 @contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacked where its suffix says that it is packed.
@@ -108,8 +116,7 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     What cannot be read while it is open is a ``ConfigError`` too, which names the file.
     """
     try:
-        opener = _OPENERS.get(file.suffix.lower())
-        with file.open("rb") if opener is None else opener(file, "rb") as stream:
+        with _OPENERS.get(file.suffix.lower(), _plain)(file) as stream:
             yield stream
     except DAMAGED as problem:
         raise ConfigError(

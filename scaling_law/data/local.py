@@ -134,9 +134,9 @@ def _rows(file: Path, request: ReadRequest) -> Iterator[Document] | None:
         )
         return None
     if rows == "lines":
-        tally.read[f"{suffix or 'plain'} file of JSON lines"] += 1
+        tally.read[f"{suffix or 'plain'} JSON-lines file"] += 1
         return _documents(file, json_lines(file, key, tally))
-    tally.read[f"{suffix or 'plain'} file of JSON rows"] += 1
+    tally.read[f"{suffix or 'plain'} JSON-rows file"] += 1
     return _documents(file, json_array(file, rows, key, tally))
 
 

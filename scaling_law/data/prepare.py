@@ -24,23 +24,28 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from scaling_law.data.corpus import Corpus, load_corpus, state_digest
-from scaling_law.data.shards import shard_hash, token_dtype, write_shard
+from scaling_law.data.near_duplicates import PIECE_BYTES, SAMPLED, near_duplicates
+from scaling_law.data.shards import open_shard, shard_hash, token_dtype, write_shard
+from scaling_law.data.sources import Tally
 from scaling_law.data.tokenizer import BpeTokenizer, ByteTokenizer, Tokenizer, available_threads
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.process import tag_is_dead, this_process
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.to_json import to_json
-from scaling_law.units import format_bytes, format_count, format_seconds
+from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 from scaling_law.versions import DATASET
 
 if TYPE_CHECKING:
     from scaling_law.data.tokenizer import TokenIds
 
 META, TOKENIZER = "meta.json", "tokenizer.json"
+# The key in meta.json of what was read and left out, and of what was counted; absent in older ones.
+CHECKS = "checks"
 SPLITS = ("train", "val")
 _BPE_SAMPLE_BYTES = 8_000_000
 _ENCODE_BYTES = 4_000_000  # text that the threads get at a time
+_COUNTED_TOKENS = 4_000_000  # tokens that are counted at a time
 _STALE_SECONDS = 24 * 3600
 
 Progress = Callable[[str], None]
@@ -220,7 +225,7 @@ def _near_duplicates(
 
 
 def _ids_in_use(shard: Path, vocab_size: int, first: int = 0) -> int:
-    """Count the ids from ``first`` on, separator left out, that a shard holds."""
+    """Count the ids from ``first`` on that a shard holds."""
     import numpy as np
 
     tokens = open_shard(shard)

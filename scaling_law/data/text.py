@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_law.data.batch import Batch
 from scaling_law.data.dataset import drawn, shuffled, spread
-from scaling_law.data.prepare import META, SPLITS, TOKENIZER
+from scaling_law.data.prepare import CHECKS, META, SPLITS, TOKENIZER
 from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_tokens
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
@@ -160,6 +160,26 @@ class TextDataset:
             f" {format_count(self.n_tokens('train'))} training tokens of"
             f" {self.bytes_per_token('train'):.2f} bytes, vocabulary {self.vocab_size}"
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was read, left out and noticed while the text was prepared, a line each."""
+        return tuple(map(str, self.meta["notes"]))
+
+    @property
+    def ids_in_use(self) -> int | None:
+        """Ids that the training split holds; None where an older slaw did not count them."""
+        return self._check("ids_in_use")
+
+    @property
+    def merges_in_use(self) -> int | None:
+        """Those of them that stand for several bytes, or for the separator."""
+        return self._check("merges_in_use")
+
+    def _check(self, name: str) -> int | None:
+        checks = self.meta.get(CHECKS)
+        value = checks.get(name) if isinstance(checks, dict) else None
+        return value if isinstance(value, int) else None
 
     @property
     def pin(self) -> dict[str, Any]:

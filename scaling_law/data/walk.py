@@ -28,7 +28,7 @@ def files_below(path: Path, takes: Callable[[str], bool], tally: Tally) -> list[
         raise ConfigError(f"{problem.filename}: not readable ({problem.strerror})")
 
     for folder, folders, names in os.walk(path, onerror=unreadable, followlinks=True):
-        place = os.stat(folder)
+        place = Path(folder).stat()
         if (place.st_dev, place.st_ino) in read:
             tally.leave_out("folder", "a link to a folder that is read already", folder)
             folders.clear()

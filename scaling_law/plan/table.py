@@ -96,7 +96,7 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         ("  " if spec.branch else "") + spec.label,
         *_params(spec.model),
         format_count(spec.tokens),
-        "?" if run.epochs is None else _epochs(run.epochs),
+        epochs_text(run.epochs),
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
         f"{spec.optim.lr:.3g}",
@@ -108,7 +108,10 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
     )
 
 
-def _epochs(epochs: float) -> str:
+def epochs_text(epochs: float | None) -> str:
+    """Passes over the training text as the tables show them; ``?`` while they are unknown."""
+    if epochs is None:
+        return "?"
     return f"{epochs:.0f}" if epochs >= 100 else f"{epochs:.2g}"
 
 

@@ -9,17 +9,17 @@ import os
 import secrets
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
-from scaling_law.data.access import DataOf, known_train_tokens
+from scaling_law.data.access import DataOf, check_ready, known_data
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import ConfigError, Preempted, SlawError
+from scaling_law.errors import ConfigError, PlanError, Preempted, SlawError
 from scaling_law.experiment.analysis import named_by
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -33,6 +33,7 @@ from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
 from scaling_law.plan.weights import with_kept_weights
 from scaling_law.run import engines, starts
+from scaling_law.run.data_checks import check_data, unknown_yet
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.spec.data import DataSpec
 from scaling_law.units import count_of, format_seconds
@@ -170,24 +171,50 @@ def resumed(request: Request) -> Request:
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """Config and plan; nothing is written and no data are prepared.
 
-    Epochs and the corpus's size are checked only if the data are already prepared.
+    Epochs, splits and the vocabulary in use are checked only if the data are already prepared.
+    Raises ``ConfigError`` for a corpus that could not be prepared now.
     """
     config, profile = _config_and_profile(request, say)
-    tokens = _known_tokens(config)
-    plan = planned(config, profile, tokens)
-    if any(known is None and isinstance(data, DataSpec) for data, known in tokens.items()):
-        say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
-    return config, plan
+    datasets = _known(request, config, say)
+    return config, planned(config, profile, _tokens(datasets))
+
+
+def _known(request: Request, config: SweepConfig, say: Say) -> dict[DataOf, Dataset | None]:
+    """The data as far as they are prepared; what a user should know of them is said.
+
+    Raises ``ConfigError`` for a corpus that could not be prepared now, unless the sweep has its
+    tokens already, and ``PlanError`` as ``check_data``.
+    """
+    datasets = {spec: known_data(spec) for spec in config.data_specs}
+    for spec, dataset in datasets.items():
+        has_tokens = dataset is not None or sweep_of(request, config).data.is_file()
+        if isinstance(spec, DataSpec) and not has_tokens:
+            check_ready(spec)
+    for line in check_data(config, datasets):
+        say(line)
+    if unknown_yet(config, datasets):
+        say(
+            "data not prepared yet: epochs, the size of the splits and the ids in use are unknown"
+            " until `slaw data prepare` or `slaw run`"
+        )
+    return datasets
+
+
+def _tokens(datasets: Mapping[DataOf, Dataset | None]) -> dict[DataOf, int | None]:
+    return {
+        spec: None if dataset is None else dataset.train_tokens
+        for spec, dataset in datasets.items()
+    }
 
 
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
     """What a plan needs: config, device, and training tokens if they are known by now."""
     config, profile = _config_and_profile(request, say)
-    return config, profile, known_train_tokens(config.data_spec)
+    return config, profile, _tokens(_known(request, config, say))[config.data_spec]
 
 
 def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
-    return {data: known_train_tokens(data) for data in config.data_specs}
+    return _tokens({spec: known_data(spec) for spec in config.data_specs})
 
 
 def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens) -> Plan:
@@ -211,7 +238,9 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = _config_and_profile(request, say)
         sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            make_plan(config, profile, train_tokens=_known_tokens(config))
+            datasets_known = {spec: known_data(spec) for spec in config.data_specs}
+            check_data(config, datasets_known)
+            make_plan(config, profile, train_tokens=_tokens(datasets_known))
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
         try:
@@ -220,7 +249,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             if is_new:
                 _remove_empty(sweep)
             raise
-        say(_opening(plan, datasets, sweep))
+        say(_opening(config, plan, datasets, sweep))
         executor = engines.start(config.choice("engine"), sweep, plan.slots)
         runner = Runner(plan, sweep, executor)
         trackers = chosen_trackers(config.choices["tracker"])
@@ -299,8 +328,8 @@ def _prepared(
             if sweep.stages.is_file():
                 news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
-        tokens = {data: datasets[data].train_tokens for data in config.data_specs}
-        plan = planned(config, profile, tokens)
+        check_data(config, datasets)
+        plan = planned(config, profile, _tokens(datasets))
         keep_plan(plan, config, sweep)
     return datasets, plan
 
@@ -336,7 +365,7 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
+def _opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
     """What the sweep will do, in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
     points = len(plan.runs) - trunks
@@ -345,6 +374,7 @@ def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
         f"precision: {plan.precision} ({plan.precision_reason})",
         *(f"data: {dataset.summary}" for dataset in datasets.values()),
+        *(f"  {line}" for line in _data_lines(config, datasets)),
         f"plan: {count_of(points, 'annealed point')} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
@@ -353,6 +383,14 @@ def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
     lines += [*arm_lines(plan), *early_stop_words(plan), *growth_words(plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
+
+
+def _data_lines(config: SweepConfig, datasets: Datasets) -> list[str]:
+    """What a user should know of the data; nothing of a begun sweep that would be refused now."""
+    try:
+        return check_data(config, datasets)
+    except PlanError:
+        return []
 
 
 def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = True) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from scaling_law.spec.component import Component
-from scaling_law.spec.fields import at_least, chosen_by, of_axis, one_of
+from scaling_law.spec.fields import OMIT_EMPTY, at_least, chosen_by, of_axis, one_of
 from scaling_law.spec.to_json import SpecPart
 
 TOKENIZERS = ("bytes", "bpe")
@@ -21,6 +21,8 @@ class DataSpec(SpecPart):
     ``domains``: the only domains that are read; all when empty.
     ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
     ``val_fraction``: share of documents held out by hash.
+    ``text_key``: the key of a row of JSON, or the column of parquet, that holds the text; None for
+    the corpus's own.
     """
 
     corpus: str
@@ -29,6 +31,7 @@ class DataSpec(SpecPart):
     domains: tuple[str, ...] = ()
     max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
+    text_key: str | None = field(default=None, metadata=OMIT_EMPTY)
 
     def __post_init__(self) -> None:
         one_of("tokenizer", self.tokenizer, TOKENIZERS)

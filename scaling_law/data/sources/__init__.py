@@ -51,15 +51,18 @@ class Tally:
     def left_out_lines(self) -> list[str]:
         """Say what is left out, one line a reason."""
         return [
-            f"left out {count_of(count, kind)}: {reason} (first: {one_line(self.first[kind, reason])})"
+            f"left out {count_of(count, kind)}: {reason}{self._example(kind, reason)}"
             for (kind, reason), count in sorted(self.left_out.items())
         ]
+
+    def _example(self, kind: str, reason: str) -> str:
+        return f" (first: {one_line(self.first[kind, reason])})"
 
     def lines(self) -> list[str]:
         """Say what is read and what is left out, one line a kind and reason."""
         read = ", ".join(count_of(count, kind) for kind, count in sorted(self.read.items()))
         remarks = [
-            f"{count_of(count, kind)} {how} (first: {one_line(self.first[kind, how])})"
+            f"{count_of(count, kind)} {how}{self._example(kind, how)}"
             for (kind, how), count in sorted(self.remarks.items())
         ]
         return [*([f"read {read}"] if read else []), *remarks, *self.left_out_lines()]
