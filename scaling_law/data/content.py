@@ -23,6 +23,7 @@ _BEGINNINGS = (
     (b"BZh91AY&SY", "compressed with bzip2"),
     (b"\xfd7zXZ\0", "compressed with xz"),
     (b"PK\x03\x04", "a zip archive or an office document"),
+    (b"PK\x05\x06", "a zip archive or an office document"),
     (b"PAR1", "a parquet file"),
     (b"ARROW1", "an Arrow file"),
     (b"%PDF-", "a PDF"),

@@ -123,9 +123,10 @@ def _rows(file: Path, request: ReadRequest) -> Iterator[Document] | None:
     if suffix in _NEVER_ROWS:
         return None
     rows = rows_in(file)
-    if rows is None:
+    if rows is None and suffix != ".json":
         return None
-    if not holds_text(first_row(file) if rows == "lines" else rows[0], key):
+    first = first_row(file) if rows == "lines" else rows[0] if rows else None
+    if not holds_text(first, key):
         tally.remark(
             "file",
             f'of JSON without a string under "{key or TEXT_KEY}" in the first row, read as it is,'

@@ -27,8 +27,8 @@ TEXT_KEY = "text"
 _ABSENT = object()
 _LARGEST_LINE = 512_000_000  # bytes
 _LARGEST_ARRAY = 256_000_000  # bytes of a JSON file that is not JSON lines
-# Rows of parquet are read together up to both of these; a row beyond them alone.
-_BATCH_ROWS, _BATCH_BYTES = 1024, 16_000_000
+# Rows of parquet are read together in a column of a row group up to this size.
+_BATCH_ROWS, _WHOLE_BYTES = 1024, 64_000_000
 _STRINGS = frozenset(
     ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 )
@@ -163,16 +163,20 @@ def _other_key(row: Any) -> str:
         return ""
     texts = [key for key, value in row.items() if isinstance(value, str)]
     texts.sort(key=lambda key: -len(row[key]))
-    return f"; name the key, as in data.text_key: {texts[0]}" if texts else "; set data.text_key"
+    return (
+        f"; name the key, as in data.text_key: {texts[0]}"
+        if texts
+        else "; name the key, as in data.text_key: a.b"
+    )
 
 
 def parquet_texts(file: Path, key: str | None, tally: Tally) -> Iterator[str | None]:
     """Yield the text of every row of a parquet file; None for a null or for bytes not UTF-8.
 
-    These are counted. Rows are read in batches of about 16 MB, and a value that many rows share
-    once, so that memory does not grow with the file: beyond a batch it holds the pages of one
-    row group that are unpacked, and its largest row. Raises ``ConfigError`` without pyarrow, on a
-    damaged file, or where there is no such column of strings.
+    These are counted. Memory does not grow with the file: the column of a row group is unpacked
+    whole up to 64 MB, where a text that many rows share is held once, and beyond that page by page
+    (a page may be as large as its writer made it) and row by row. Raises ``ConfigError`` without
+    pyarrow, on a damaged file, or where there is no such column of strings.
     """
     if package_folder("pyarrow") is None:
         raise ConfigError(
@@ -185,15 +189,14 @@ def parquet_texts(file: Path, key: str | None, tally: Tally) -> Iterator[str | N
     number = 0
     try:
         path = _column(file, pyarrow.parquet.read_schema(file), name)
-        with pyarrow.parquet.ParquetFile(file, read_dictionary=[name]) as table:
-            for batch in table.iter_batches(batch_size=_batch_rows(table, name), columns=[name]):
-                for text in _texts(batch.column(0), path[1:]):
-                    if text is None or isinstance(text, bytes):
-                        reason = _NULL if text is None else _NOT_UTF8
-                        tally.leave_out("row", reason, f"{file}:{number}")
-                        text = None
-                    yield text
-                    number += 1
+        for batch in _batches(file, name):
+            for text in _texts(batch.column(0), path[1:]):
+                if text is None or isinstance(text, bytes):
+                    reason = _NULL if text is None else _NOT_UTF8
+                    tally.leave_out("row", reason, f"{file}:{number}")
+                    text = None
+                yield text
+                number += 1
     except (OSError, KeyError, pyarrow.ArrowException, MemoryError) as problem:
         raise ConfigError(f"{file}: not readable as parquet ({problem})") from None
 
@@ -227,15 +230,20 @@ def _column(file: Path, schema: pyarrow.Schema, name: str) -> list[str]:
     return path
 
 
-def _batch_rows(table: pyarrow.parquet.ParquetFile, name: str) -> int:
-    """The rows of a batch of at most about ``_BATCH_BYTES``, by the largest mean of a row group."""
-    largest = 1.0
-    for group in range(table.metadata.num_row_groups):
-        held = table.metadata.row_group(group)
-        columns = map(held.column, range(held.num_columns))
-        size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == name)
-        largest = max(largest, size / max(held.num_rows, 1))
-    return max(1, min(_BATCH_ROWS, int(_BATCH_BYTES // largest)))
+def _batches(file: Path, name: str) -> Iterator[Any]:
+    """Yield the column's rows in batches, by the size of each row group."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(file) as rows, ParquetFile(file, read_dictionary=[name]) as shared:
+        for group in range(rows.metadata.num_row_groups):
+            held = rows.metadata.row_group(group)
+            columns = map(held.column, range(held.num_columns))
+            size = sum(one.total_uncompressed_size for one in columns if one.path_in_schema == name)
+            # a dictionary of shared texts grows with each batch, up to the size of the column
+            small = size <= _WHOLE_BYTES
+            yield from (shared if small else rows).iter_batches(
+                batch_size=_BATCH_ROWS if small else 1, columns=[name], row_groups=[group]
+            )
 
 
 def _texts(column: Any, fields: list[str]) -> Iterator[str | bytes | None]:
