@@ -88,7 +88,8 @@ def _decodes(raw: bytes) -> bool:
 
 def _with_nuls(raw: bytes) -> str:
     """Say what bytes with NULs among them look like."""
-    if b"\0" not in raw.strip(b"\0"):
+    inside = raw.strip(b"\0")
+    if b"\0" not in inside and _decodes(inside):
         return "padded with NUL bytes"
     head = raw[:HEAD_BYTES]
     # of Western text in UTF-16, nearly every second byte is NUL; in UTF-32, three of four

@@ -30,6 +30,7 @@ MAX_BYTES = 1_000_000_000
 _SHORTEST = 2 * PIECE_BYTES
 # Of a longer one, the beginning stands for the whole.
 _LONGEST = 4_000_000
+_NEAR = 1 / 2
 _BLOCK_BYTES = 1_000_000
 _TABLE_BITS = 24
 _FACTOR = 0x9E3779B97F4A7C15
@@ -43,14 +44,12 @@ class NearDuplicates:
     ``count``: those documents.
     ``compared``: the validation documents that were compared; the others are too short, or too
     many.
-    ``searched_bytes``: bytes of text that were searched.
-    ``first``: the places of the first few in the list of validation documents.
+    ``searched_bytes``: bytes of training text that were searched.
     """
 
     count: int
     compared: int
     searched_bytes: int
-    first: tuple[int, ...] = ()
 
 
 def near_duplicates(
@@ -59,22 +58,18 @@ def near_duplicates(
     """Compare the splits; each document is its offset and size in ``spool``, in bytes."""
     import numpy as np
 
-    owners: list[int] = []
-    samples: list[Hashes] = []
-    for place, (offset, size) in enumerate(val[:MAX_DOCUMENTS]):
-        if size >= _SHORTEST:
-            raw = spool[offset : offset + min(size, _LONGEST)]
-            owners.append(place)
-            samples.append(np.unique(_hashes(raw))[:SAMPLED])
-    if not owners:
+    samples = [
+        np.unique(_hashes(spool[offset : offset + min(size, _LONGEST)]))[:SAMPLED]
+        for offset, size in val[:MAX_DOCUMENTS]
+        if size >= _SHORTEST
+    ]
+    if not samples:
         return NearDuplicates(count=0, compared=0, searched_bytes=0)
     wanted = np.unique(np.concatenate(samples))
     is_there, searched = _found_in(spool, train, wanted)
     shares = [is_there[np.searchsorted(wanted, sample)].mean() for sample in samples]
-    near = [owner for owner, share in zip(owners, shares, strict=True) if share >= 1 / 2]
-    return NearDuplicates(
-        count=len(near), compared=len(owners), searched_bytes=searched, first=tuple(near[:3])
-    )
+    near = sum(share >= _NEAR for share in shares)
+    return NearDuplicates(count=int(near), compared=len(samples), searched_bytes=searched)
 
 
 def _hashes(raw: memoryview | bytes) -> Hashes:

@@ -182,7 +182,7 @@ def _build(corpus: Corpus, spec: DataSpec, work: Path, say: Progress) -> None:
                 f"{spec.corpus}: {split} has {format_count(tokens[split])} tokens, "
                 f"{_since(encoding)}"
             )
-        near = _near_duplicates(texts, splits, say)
+        near = _near_duplicates(spec, texts, splits, say)
         if texts.spool is not None:
             texts.spool.close()
     meta = _meta(corpus, spec, texts, splits, tokens)
@@ -199,7 +199,7 @@ def _build(corpus: Corpus, spec: DataSpec, work: Path, say: Progress) -> None:
 
 
 def _near_duplicates(
-    texts: _Texts, splits: dict[str, list[_Entry]], say: Progress
+    spec: DataSpec, texts: _Texts, splits: dict[str, list[_Entry]], say: Progress
 ) -> dict[str, int]:
     """Count validation documents that nearly stand in the training split, and say so."""
     assert texts.spool is not None
@@ -211,9 +211,10 @@ def _near_duplicates(
         near = near_duplicates(spool, places["train"], places["val"])
     if near.count:
         line = (
-            f"{near.count} of {count_of(near.compared, 'validation document')} nearly stand in the"
-            f" training split: at least half of {SAMPLED} sampled pieces of {PIECE_BYTES} bytes are"
-            " there, so the validation loss is partly one of training text; remove near duplicates"
+            f"{spec.corpus}: {near.count} of {count_of(near.compared, 'validation document')} nearly"
+            f" stand in the training split: at least half of {SAMPLED} sampled pieces of"
+            f" {PIECE_BYTES} bytes are there, so the validation loss is partly one of training text;"
+            " remove near duplicates"
         )
         texts.notes.append(line)
         say(line)

@@ -104,7 +104,7 @@ def test_a_prepared_folder_is_reused(folder: Path) -> None:
     lines: list[str] = []
     first = prepare(_spec(folder), progress=lines.append)
     written = (first / "meta.json").stat().st_mtime_ns
-    assert len(lines) == 3  # read, train, val
+    assert len(lines) == 4  # files, documents, train, val
     second = prepare(_spec(folder), progress=lines.append)
     assert first == second == dataset_folder(_spec(folder))
     assert "prepared already" in lines[-1]
@@ -186,7 +186,7 @@ def test_empty_and_tiny_corpora_are_refused(tmp_path: Path, cache: Path) -> None
 
 
 def test_max_bytes_below_every_document_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="too small"):
+    with pytest.raises(ConfigError, match=r"10 B hold no document .* has \d+ B; raise max_bytes"):
         prepare(_spec(folder, max_bytes=10))
 
 
@@ -234,6 +234,6 @@ def test_meta_is_plain_json(folder: Path) -> None:
     meta = json.loads((prepare(_spec(folder)) / "meta.json").read_text())
     assert meta["schema_version"] == 1
     sample = Path(__file__).parents[1] / "samples" / "dataset-1" / "meta.json"
-    known = {*json.loads(sample.read_text()), "digest"}
+    known = {*json.loads(sample.read_text()), "digest", "checks"}
     assert set(meta) == known, "a new version of datasets"
     assert meta["licence"] and meta["fingerprint"]
