@@ -211,10 +211,10 @@ def _near_duplicates(
         near = near_duplicates(spool, places["train"], places["val"])
     if near.count:
         line = (
-            f"{spec.corpus}: {near.count} of {count_of(near.compared, 'validation document')} nearly"
-            f" stand in the training split: at least half of {SAMPLED} sampled pieces of"
-            f" {PIECE_BYTES} bytes are there, so the validation loss is partly one of training text;"
-            " remove near duplicates"
+            f"{spec.corpus}: {near.count} of {count_of(near.compared, 'validation document')}"
+            f" nearly stand in the training split: at least half of {SAMPLED} sampled pieces of"
+            f" {PIECE_BYTES} bytes are there, so the validation loss is partly one of training"
+            " text; remove near duplicates"
         )
         texts.notes.append(line)
         say(line)

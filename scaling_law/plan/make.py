@@ -85,7 +85,7 @@ def _fewer_slots(planner: ArmPlanner, size_plan: SizePlan, slots: int, limit_byt
     """Name the most slots at which a size fits that does not fit now; "" where none is enough."""
     for fewer in range(slots - 1, 0, -1):
         if not isinstance(planner.fit(size_plan, limit_bytes // fewer), str):
-            return f"; it fits with {count_of(fewer, 'run')} at once: set limits.slots: {fewer}"
+            return f"; it fits with limits.slots: {fewer} ({count_of(fewer, 'run')} at once)"
     return ""
 
 

@@ -103,7 +103,7 @@ def _vocabulary(config: SweepConfig, dataset: TextDataset) -> list[str]:
     return [
         f"{config.where('data', 'vocab_size')}: {used:,} of {size:,} ids occur in the training"
         f" text: the head has {format_ratio(size / used)} times the rows that text can train, and"
-        f" params (matmul) counts them all; data.vocab_size: {least} or somewhat more holds the"
+        f" params (matmul) counts them all; take at most {least}, the single bytes and the"
         " merges that occur"
     ]
 

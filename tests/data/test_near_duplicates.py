@@ -15,7 +15,8 @@ def _text(seed: int, lines: int = 20) -> list[str]:
 
 def _compared(train: list[str], val: list[str]) -> NearDuplicates:
     """Compare two splits that lie in one spool, validation documents between the others."""
-    spool, places = b"", {"train": [], "val": []}  # type: dict[str, list[tuple[int, int]]]
+    spool = b""
+    places: dict[str, list[tuple[int, int]]] = {"train": [], "val": []}
     for number in range(max(len(train), len(val))):
         for split, texts in (("train", train), ("val", val)):
             if number < len(texts):

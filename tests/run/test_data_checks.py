@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -87,13 +88,16 @@ def test_ids_that_never_occur_are_counted_with_a_smaller_vocabulary(
     code, _, said = _slaw(capsys, "plan", vocab=8000)
     assert code == 0
     (line,) = (line for line in said.splitlines() if "ids occur" in line)
-    used, size = (int(word.replace(",", "")) for word in line.split()[1:4:2])
-    assert size == 8000 and 8 < used < 4000
-    assert f"the head has {size / used:.3g} times the rows" in line
-    better = int(
-        line.partition("data.vocab_size: ")[2].partition("data.vocab_size: ")[2].split()[0]
+    read = re.fullmatch(
+        r"t.yaml:2: data.vocab_size: ([\d,]+) of 8,000 .*; take at most (\d+), .*", line
     )
-    assert "ids occur" not in _slaw(capsys, "plan", vocab=better)[2]
+    assert read is not None
+    used, better = (int(figure.replace(",", "")) for figure in read.groups())
+    assert 8 < used < 4000 and f"the head has {8000 / used:.3g} times the rows" in line
+    _slaw(capsys, "plan", vocab=better)
+    assert main(["data", "prepare", "t.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ids_in_use"] / better > used / 8000
+    assert "ids occur" not in _slaw(capsys, "plan", vocab=300)[2]
 
 
 def test_what_was_left_out_is_said_again_by_a_plan(
@@ -137,8 +141,14 @@ def test_a_corpus_that_is_not_ready_is_no_plan(
 def test_a_size_that_fits_one_slot_alone_names_the_slots(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, plan, _ = _slaw(
-        capsys,
-        "run --dry-run --memory 0.9 --set grid.0.sizes=[nano14k,{n_layer:2,d_model:384,n_head:6}]",
+    sizes = "grid.0.sizes=[nano14k, {n_layer: 2, d_model: 768, n_head: 6}]"
+    Path("t.yaml").write_text(
+        CONFIG.format(vocab=300, n_ctx=32, tokens=4096, batch=1024, val_tokens=64)
     )
-    assert code == 0 and "it fits with 1 run at once: set limits.slots: 1" in plan
+    limit = ["--device", "cpu", "--memory", "0.9", "--set", sizes]
+    assert main(["plan", "t.yaml", *limit]) == 0
+    assert "a slot has 450 MB; it fits with limits.slots: 1 (1 run at once)" in (
+        capsys.readouterr().out
+    )
+    assert main(["plan", "t.yaml", *limit, "--set", "limits.slots=1"]) == 0
+    assert "left out: nothing" in capsys.readouterr().out
