@@ -36,7 +36,10 @@ _BEGINNINGS = (
     (b"\xff\xfe", "UTF-16"),
     (b"\xfe\xff", "UTF-16"),
 )
-_CONTROLS = re.compile(r"[\x01-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+# All but white space and the escape of a terminal's colours.
+_CONTROL_BYTES = bytes((*range(0x01, 0x09), *range(0x0E, 0x1B), *range(0x1C, 0x20), 0x7F))
+_CONTROLS = re.compile(f"[{re.escape(_CONTROL_BYTES.decode())}]")
+_FULL_OF_CONTROLS = "not text: full of control characters (UTF-16 without a mark, or binary)"
 _MOST_CONTROLS = 1 / 20  # of the characters; a log with terminal colours has fewer
 HEAD_BYTES = 64_000
 # How files are unpacked, by suffix, and the errors of damaged ones.
@@ -58,7 +61,8 @@ def why_not_text(raw: bytes) -> str:
         return f"not UTF-8 text but {_with_nuls(raw)}"
     if not _decodes(raw):
         return "not UTF-8 text (Latin-1 or another 8-bit code, or binary)"
-    return why_no_text(raw.decode("utf-8"))
+    controls = len(raw) - len(raw.translate(None, _CONTROL_BYTES))
+    return _FULL_OF_CONTROLS if controls > _MOST_CONTROLS * len(raw) else ""
 
 
 def why_not_beginning(head: bytes) -> str:
@@ -74,7 +78,7 @@ def why_no_text(text: str) -> str:
     if "\0" in text:
         return "not text: NUL characters"
     if text and len(_CONTROLS.findall(text)) > _MOST_CONTROLS * len(text):
-        return "not text: full of control characters (UTF-16 without a mark, or binary)"
+        return _FULL_OF_CONTROLS
     return ""
 
 

@@ -6,8 +6,9 @@ resemblance and containment of documents"). The training text is then searched f
 A document counts when at least half of its sample is there: a copy with a changed line does, two
 texts on one topic do not.
 
-At most ``MAX_DOCUMENTS`` validation documents are sampled, the first in the order of their hashes,
-and at most ``MAX_BYTES`` of text are searched: about 30 s and 100 MB of memory.
+At most ``MAX_DOCUMENTS`` validation documents of ``MAX_SAMPLED_BYTES`` together are sampled, the
+first in the order of their hashes, and at most ``MAX_BYTES`` of training text are searched: about
+40 s and 200 MB of memory.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # loaded where text is prepared: `slaw run --dry-run` prepare
 PIECE_BYTES = 32
 SAMPLED = 64
 MAX_DOCUMENTS = 20_000
+MAX_SAMPLED_BYTES = 200_000_000
 MAX_BYTES = 1_000_000_000
 # A shorter document has too few pieces to compare.
 _SHORTEST = 2 * PIECE_BYTES
@@ -58,11 +60,14 @@ def near_duplicates(
     """Compare the splits; each document is its offset and size in ``spool``, in bytes."""
     import numpy as np
 
-    samples = [
-        np.unique(_hashes(spool[offset : offset + min(size, _LONGEST)]))[:SAMPLED]
-        for offset, size in val[:MAX_DOCUMENTS]
-        if size >= _SHORTEST
-    ]
+    samples: list[Hashes] = []
+    sampled_bytes = 0
+    for offset, size in val[:MAX_DOCUMENTS]:
+        if size >= _SHORTEST and sampled_bytes < MAX_SAMPLED_BYTES:
+            samples.append(
+                np.unique(_hashes(spool[offset : offset + min(size, _LONGEST)]))[:SAMPLED]
+            )
+            sampled_bytes += min(size, _LONGEST)
     if not samples:
         return NearDuplicates(count=0, compared=0, searched_bytes=0)
     wanted = np.unique(np.concatenate(samples))

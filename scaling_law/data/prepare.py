@@ -46,6 +46,7 @@ SPLITS = ("train", "val")
 _BPE_SAMPLE_BYTES = 8_000_000
 _ENCODE_BYTES = 4_000_000  # text that the threads get at a time
 _COUNTED_TOKENS = 4_000_000  # tokens that are counted at a time
+_MANY_NEAR = 0.05  # near duplicates of the validation documents that its loss shows
 _STALE_SECONDS = 24 * 3600
 
 Progress = Callable[[str], None]
@@ -212,10 +213,11 @@ def _near_duplicates(
     if near.count:
         line = (
             f"{spec.corpus}: {near.count} of {count_of(near.compared, 'validation document')}"
-            f" nearly stand in the training split: at least half of {SAMPLED} sampled pieces of"
-            f" {PIECE_BYTES} bytes are there, so the validation loss is partly one of training"
-            " text; remove near duplicates"
+            f" nearly stand in the training split (at least half of {SAMPLED} sampled pieces of"
+            f" {PIECE_BYTES} bytes are there)"
         )
+        if near.count >= _MANY_NEAR * near.compared:
+            line += ": the validation loss is partly one of training text; remove near duplicates"
         texts.notes.append(line)
         say(line)
     return {

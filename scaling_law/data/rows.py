@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from scaling_law.data.content import opened
+from scaling_law.data.content import kind_suffix, opened
 from scaling_law.data.corpus import package_folder
 from scaling_law.data.sources import Tally
 from scaling_law.decode import json_problem
@@ -79,7 +79,8 @@ def json_array(
 def rows_in(file: Path) -> Any:
     """The rows of a file of JSON: "lines", a list of objects, or None where it is no such file.
 
-    An object alone is a list of one. Only the first two lines of JSON lines are read.
+    An object alone is a list of one. Only the first two lines of JSON lines are read. Raises
+    ``ConfigError`` for other JSON of more than 256 MB.
     """
     with opened(file) as stream:
         head = stream.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
@@ -93,7 +94,14 @@ def rows_in(file: Path) -> Any:
         return "lines" if second else [parsed]
     with opened(file) as stream:
         raw = stream.read(_LARGEST_ARRAY + 1)
-    value = _parsed(raw) if len(raw) <= _LARGEST_ARRAY else None
+    if len(raw) > _LARGEST_ARRAY:
+        if kind_suffix(file.name) != ".json":
+            return None
+        raise ConfigError(
+            f"{file}: not JSON lines and more than {format_bytes(_LARGEST_ARRAY)}, which would be"
+            " read whole; make it JSON lines, an object a line"
+        )
+    value = _parsed(raw)
     if isinstance(value, dict):
         return [value]
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):

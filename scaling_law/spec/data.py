@@ -40,6 +40,8 @@ class DataSpec(SpecPart):
         if self.tokenizer == "bytes" and self.vocab_size != 257:
             raise ValueError(f"vocab_size is {self.vocab_size}, expected 257 with bytes")
         at_least(1, max_bytes=self.max_bytes)
+        if self.text_key == "":
+            raise ValueError("text_key is empty, expected a key or column; leave it out for text")
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
 

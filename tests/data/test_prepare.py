@@ -15,6 +15,7 @@ from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec
+from scaling_law.spec.to_json import to_json
 from tests.data.conftest import write_files
 
 
@@ -237,3 +238,41 @@ def test_meta_is_plain_json(folder: Path) -> None:
     known = {*json.loads(sample.read_text()), "digest", "checks"}
     assert set(meta) == known, "a new version of datasets"
     assert meta["licence"] and meta["fingerprint"]
+
+
+def test_a_text_key_is_in_the_spec_only_where_it_is_set(tmp_path: Path, texts: list[str]) -> None:
+    assert "text_key" not in to_json(_spec("x"))
+    with pytest.raises(ValueError, match="text_key is empty"):
+        _spec("x", text_key="")
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    dataset = open_dataset(prepare(_spec(file, text_key="body")))
+    assert sorted(_documents(dataset, "train") + _documents(dataset, "val")) == sorted(
+        text.strip() for text in texts
+    )
+
+
+def test_a_corpus_of_nothing_but_bad_files_lists_why(tmp_path: Path) -> None:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.txt").write_bytes("words".encode("utf-16-le"))
+    with pytest.raises(ConfigError) as refused:
+        prepare(_spec(folder))
+    assert "holds no text" in refused.value.lines[0]
+    assert "left out 3 files: not UTF-8 text but UTF-16" in refused.value.lines[1]
+
+
+def test_what_is_left_out_is_counted_in_the_dataset(folder: Path) -> None:
+    with open(os.fsencode(folder) + b"/\xff\x1b.txt", "wb") as file:  # noqa: PTH123
+        file.write(b"caf\xe9")
+    rows = [{"text": " \n"}, {"text": "a row of its own"}]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    dataset = open_dataset(prepare(_spec(folder)))
+    checks = dataset.meta["checks"]
+    assert checks["read"] == {".jsonl file": 1, ".txt file": 200}
+    assert {(row["what"], row["count"]) for row in checks["left_out"]} == {
+        ("document", 1), ("file", 1),
+    }  # fmt: skip
+    assert all(note.isprintable() for note in dataset.notes)
+    assert dataset.ids_in_use == len(set(dataset.tokens("train").tolist()))

@@ -41,12 +41,12 @@ class Tally:
     def leave_out(self, kind: str, reason: str, example: object, count: int = 1) -> None:
         """Count ``count`` things of a kind that are left out for ``reason``."""
         self.left_out[kind, reason] += count
-        self.first.setdefault((kind, reason), str(example))
+        self.first.setdefault((kind, reason), one_line(str(example)))
 
     def remark(self, kind: str, how: str, example: object) -> None:
         """Count a thing that is read, but in a way that a user may not expect."""
         self.remarks[kind, how] += 1
-        self.first.setdefault((kind, how), str(example))
+        self.first.setdefault((kind, how), one_line(str(example)))
 
     def left_out_lines(self) -> list[str]:
         """Say what is left out, one line a reason."""
@@ -56,7 +56,7 @@ class Tally:
         ]
 
     def _example(self, kind: str, reason: str) -> str:
-        return f" (first: {one_line(self.first[kind, reason])})"
+        return f" (first: {self.first[kind, reason]})"
 
     def lines(self) -> list[str]:
         """Say what is read and what is left out, one line a kind and reason."""
