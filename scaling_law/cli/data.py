@@ -8,7 +8,7 @@ import json
 
 from scaling_law.cli.options import Commands, add_config_options, add_json_option, config_of
 from scaling_law.console import say
-from scaling_law.errors import EXIT_OK
+from scaling_law.errors import EXIT_OK, one_line
 from scaling_law.spec.data import DataSpec, TaskSpec
 
 
@@ -40,8 +40,19 @@ def _prepared(spec: DataSpec | TaskSpec) -> str:
         task.check()
         return f"{task.summary}; made as they are needed, nothing to prepare"
     from scaling_law.data.prepare import prepare
+    from scaling_law.data.text import open_dataset
 
-    return str(prepare(spec, progress=say))
+    said: list[str] = []
+
+    def progress(line: str) -> None:
+        said.append(line)
+        say(line)
+
+    folder = prepare(spec, progress=progress)
+    for note in open_dataset(folder).notes:
+        if note not in said:  # the text was prepared before
+            say(one_line(note))
+    return str(folder)
 
 
 def _loaded(options: argparse.Namespace, corpus_problem=None):  # type: ignore[no-untyped-def]
@@ -70,8 +81,9 @@ def add(commands: Commands) -> None:
     data = commands.add_parser(
         "data",
         help="list, prepare or inspect the data of a config",
-        description="Name the corpora and tasks there are, prepare the text of a config as tokens,"
-        " or show the data: what was prepared, or what a task makes.",
+        description="Name the corpora and tasks there are, prepare the text of a config as tokens"
+        " (with what was read and left out, by reason), or show the data: what was prepared, or"
+        " what a task makes.",
     )
     data.add_argument("action", choices=("list", "prepare", "inspect"), help="what to do")
     add_config_options(data)

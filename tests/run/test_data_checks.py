@@ -114,7 +114,9 @@ def test_what_was_left_out_is_said_again_by_a_plan(
     )
     assert "nearly stand in the training split" in said
     assert main(["data", "prepare", "t.yaml", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    prepared = capsys.readouterr()
+    assert "left out 1 file: not UTF-8" in prepared.err, "said again of text prepared before"
+    facts = json.loads(prepared.out)
     assert facts["read"] == {".txt file": 90} and facts["left_out"][0]["count"] == 1
     assert 0 < facts["near_duplicates"]["documents"] < facts["near_duplicates"]["compared"]
 
