@@ -25,6 +25,7 @@ from scaling_law.files.lease import BEAT_SECONDS, Leases
 from scaling_law.files.record import RunRecord, load_records, read_curve
 from scaling_law.spec.resources import Resources
 from scaling_law.train import loop
+from scaling_law.train.begin import Job, begin
 
 STEPS = 5
 
@@ -50,7 +51,7 @@ def saving(record: RunRecord, saves: int, folder: Path) -> tuple[float, float, i
         lease = leases.take(run_dir.lease)
         run_dir = RunDir(run_dir.path, guard=lease.check)
         asked = iter([False] * (STEPS - 1) + [True])
-        job = loop.Job(
+        job = Job(
             spec=record.spec,
             resources=Resources(),
             run_dir=run_dir,
@@ -58,7 +59,7 @@ def saving(record: RunRecord, saves: int, folder: Path) -> tuple[float, float, i
             should_stop=lambda: next(asked),
         )
         loop.train_run(job)  # moments, so that what is saved is of its full size
-        state = loop.begin(job)
+        state = begin(job)
         cpu, wall = timed(saves, lambda: loop.save(job, state))
     return cpu, wall, run_dir.checkpoint(state.step).stat().st_size
 

@@ -309,8 +309,10 @@ class TrainerRunner(Runner):
         from scaling_law.spec.run import EvalSpec, RunSpec
         from scaling_law.spec.schedule import ScheduleSpec
         from scaling_law.train import loop
+        from scaling_law.train.begin import Job, trainable_of
         from scaling_law.train.evaluate import Examples
         from scaling_law.train.measure import Meter
+        from scaling_law.train.state import State
 
         assert shape.device == "cpu", "its clock is the process's"
         self.loop = loop
@@ -328,12 +330,12 @@ class TrainerRunner(Runner):
             seed=0,
         )
         run_dir = RunDir(Path(tempfile.mkdtemp()))
-        self.job = loop.Job(
+        self.job = Job(
             spec=spec, resources=Resources(), run_dir=run_dir, dataset=_Batches(self.ids)
         )
-        trainable = loop.trainable_of(spec, self.model)
+        trainable = trainable_of(spec, self.model)
         examples = Examples(spec=spec, dataset=self.job.dataset, trainable=trainable)
-        self.state = loop.State(
+        self.state = State(
             model=self.model,
             trainable=trainable,
             meter=Meter(examples, "cpu", contextlib.nullcontext, self.job.log),

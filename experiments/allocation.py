@@ -15,9 +15,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean
 
 from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import figure, log_axis, number
 from scaling_law.experiment.findings import (
     Axis,
     Claim,
@@ -28,6 +31,7 @@ from scaling_law.experiment.findings import (
     Series,
     Table,
 )
+from scaling_law.experiment.seeds import SeedNoise, pooled_noise
 from scaling_law.spec.architectures.gpt import Shape, heads_for, model_of
 from scaling_law.spec.counts import count_params, flops_per_token, train_flops
 from scaling_law.spec.model import ModelSpec
@@ -36,8 +40,8 @@ from scaling_law.units import format_count
 
 BUDGETS, SEEDS = (3e11, 1.2e12, 4.8e12), (0, 1)
 # The coupled law as fitted to the reference sweep (results/reference/quick-cpu; N counts matmul
-# parameters), and the scatter of that sweep's repeats: squares of log loss and their degrees of
-# freedom. A test holds both against the sweep.
+# parameters), and the noise of log loss in that sweep's repeats. A test holds both against the
+# sweep.
 LAW = {
     "A": 144895.667482408,
     "B": 139975.67980756026,
@@ -45,7 +49,7 @@ LAW = {
     "beta": 0.5124903257211169,
     "gamma": 0.256079635936185,
 }
-REPEATS = (3.6360037062304544e-05, 8)
+REPEATS = SeedNoise(squares=3.6360037062304544e-05, freedom=8)
 ANCHOR_FLOPS = 1e11  # Kaplan's slope starts from our optimum here, the reference's smallest cell
 PETAFLOP_DAY = 8.64e19
 # widths tried: multiples of 4, of 8 from 64 on
@@ -134,16 +138,12 @@ def grid() -> str:
     lines = []
     for width in sorted(wanted):
         budgets, heads = wanted[width], model(width).n_head
-        listed = ", ".join(_budget(flops) for flops in sorted(budgets))
+        listed = ", ".join(map(number, sorted(budgets)))
         lines.append(
             f"  - {{sizes: [{{n_layer: 2, d_model: {width}, n_head: {heads}}}], flops: [{listed}],"
             f" seeds: {list(SEEDS)}}}"
         )
     return "\n".join(["grid:", *lines])
-
-
-def _budget(flops: float) -> str:
-    return f"{flops:g}".replace("e+", "e")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ class Row:
     @property
     def mean(self) -> float:
         """The mean of the log losses."""
-        return sum(self.log_losses) / len(self.log_losses)
+        return fmean(self.log_losses)
 
     @property
     def sure(self) -> float:
@@ -179,8 +179,8 @@ class Row:
         return self.excess / self.error if self.error else 0.0
 
 
-def compare(runs: Sequence[Run]) -> tuple[list[Row], float]:
-    """Every rule at every budget that was trained, and the seed noise (sd of log loss).
+def compare(runs: Sequence[Run]) -> tuple[list[Row], SeedNoise]:
+    """Return every rule at every budget that was trained, and the seed noise of log loss.
 
     The noise is pooled over these seeds and the reference sweep's: the few runs here alone would
     be too sure of a difference.
@@ -191,11 +191,7 @@ def compare(runs: Sequence[Run]) -> tuple[list[Row], float]:
         for key, rule in RULES.items()
         if (row := _row(runs, key, rule.width(flops), flops)) is not None
     ]
-    squares, freedom = REPEATS
-    for row in rows:
-        squares += sum((x - row.mean) ** 2 for x in row.log_losses)
-        freedom += len(row.log_losses) - 1
-    noise = math.sqrt(squares / freedom)
+    noise = pooled_noise([row.log_losses for row in rows], REPEATS)
     return [_against_best(row, rows, noise) for row in rows], noise
 
 
@@ -218,39 +214,39 @@ def _row(runs: Sequence[Run], rule: str, width: int, flops: float) -> Row | None
     )
 
 
-def _against_best(row: Row, rows: Sequence[Row], noise: float) -> Row:
+def _against_best(row: Row, rows: Sequence[Row], noise: SeedNoise) -> Row:
     rivals = [other for other in rows if other.flops == row.flops]
     best = min(rivals, key=lambda other: other.mean)
-    each = 1 / len(row.log_losses) + 1 / len(best.log_losses)
+    same = row.width == best.width
     return dataclasses.replace(
         row,
         excess=row.mean - best.mean,
-        error=0.0 if row.width == best.width else noise * math.sqrt(each),
+        error=0.0 if same else noise.error(len(row.log_losses), len(best.log_losses)),
         expected=predicted(row.width, row.flops) - predicted(best.width, row.flops),
     )
 
 
 def analyse(evidence: Evidence) -> Findings:
-    """Which rule has the lowest loss at each budget, and by how much."""
+    """Return which rule has the lowest loss at each budget, and by how much."""
     rows, noise = compare(evidence.ended)
     claims = (
         _claim(rows, "ours", BUDGETS, wins=True),
         _claim(rows, "chinchilla", BUDGETS[:2], wins=False),
         _claim(rows, "kaplan", BUDGETS[:2], wins=False),
     )
-    measures: dict[str, float | None] = {"seed_noise": noise if rows else None}
+    measures: dict[str, float | None] = {"seed_noise": noise.deviation if rows else None}
     for key, rule in RULES.items():
         for flops in rule.budgets:
             mine = [row for row in rows if row.rule == key and row.flops == flops]
-            measures[f"excess.{key}.{_budget(flops)}"] = mine[0].excess if mine else None
-    return Findings(
-        verdict=_verdict(claims),
-        claims=claims,
+            measures[f"excess.{key}.{number(flops)}"] = mine[0].excess if mine else None
+    return answer(
+        claims,
+        lambda: _words(claims),
         measures=measures,
-        tables=(_table(rows, noise),) if rows else (),
-        figures=_figures(rows, noise) if rows else (),
+        tables=(_table(rows, noise) if rows else None,),
+        figures=(_losses(rows, noise), _sizes(rows)),
         literature=_literature(rows),
-        notes=tuple(_sentence(rows, flops) for flops in BUDGETS),
+        notes=(_sentence(rows, flops) for flops in BUDGETS),
     )
 
 
@@ -262,21 +258,24 @@ def _claim(rows: Sequence[Row], rule: str, budgets: Sequence[float], *, wins: bo
         if wins
         else f"{RULES[rule].name}: more than three standard errors above the best at {listed} FLOPs"
     )
-    mine = [row for row in rows if row.rule == rule and row.flops in budgets]
-    rivals = [flops for flops in budgets if sum(row.flops == flops for row in rows) > 1]
-    name = f"{rule}_{'within' if wins else 'beyond'}_noise"
-    if len(mine) < len(budgets) or len(rivals) < len(budgets):
-        because = "it needs runs of this rule and of another at each of these budgets"
-        return Claim(name=name, says=says, established=None, because=because)
-    holds = all(row.sure < 2 for row in mine) if wins else all(row.sure > 3 for row in mine)
-    because = ", ".join(f"{100 * row.excess:+.2f} ±{100 * row.error:.2f}%" for row in mine)
-    return Claim(name=name, says=says, established=holds, because=because)
+
+    def decide() -> Decision:
+        mine = [row for row in rows if row.rule == rule and row.flops in budgets]
+        compared = [row for row in mine if sum(other.flops == row.flops for other in rows) > 1]
+        need(
+            len(compared) == len(budgets),
+            f"at {len(compared)} of these {len(budgets)} budgets there are finished runs of this"
+            " rule and of another",
+            "it needs them at each: slaw run allocation trains those that are missing",
+        )
+        holds = all(row.sure < 2 for row in mine) if wins else all(row.sure > 3 for row in mine)
+        return holds, ", ".join(f"{100 * row.excess:+.2f} ±{100 * row.error:.2f}%" for row in mine)
+
+    return claim(f"{rule}_{'within' if wins else 'beyond'}_noise", says, decide)
 
 
-def _verdict(claims: Sequence[Claim]) -> str:
-    ours_wins, chinchilla_loses, _ = (claim.established for claim in claims)
-    if ours_wins is None:
-        return "Not established: not every rule has finished runs at every budget."
+def _words(claims: Sequence[Claim]) -> str:
+    ours_wins, chinchilla_loses, _ = (one.established for one in claims)
     words = "within the noise of the best" if ours_wins else "beyond the noise of the best"
     more = (
         "; 20 tokens a parameter loses beyond the noise at the two smaller ones"
@@ -286,11 +285,11 @@ def _verdict(claims: Sequence[Claim]) -> str:
     return f"At equal compute our law's split is {words} at every budget{more}."
 
 
-def _table(rows: Sequence[Row], noise: float) -> Table:
+def _table(rows: Sequence[Row], noise: SeedNoise) -> Table:
     return Table(
         caption="Each rule at each budget. Params: all; FLOPs: exact; seed noise"
-        f" {100 * noise:.2f}% of loss (standard deviation, pooled with the reference sweep's);"
-        " ± one standard error of the difference",
+        f" {100 * noise.deviation:.2f}% of loss (standard deviation, pooled with the reference"
+        " sweep's); ± one standard error of the difference",
         head=(
             "rule", "FLOPs", "width", "params", "tokens", "tokens a param", "seeds", "loss",
             "above the best", "by the law",
@@ -332,20 +331,17 @@ def _sentence(rows: Sequence[Row], flops: float) -> str:
 def _literature(rows: Sequence[Row]) -> tuple[Published, ...]:
     def excess(rule: str) -> str:
         mine = [row for row in rows if row.rule == rule]
-        return (
-            ", ".join(f"{100 * row.excess:+.1f}% at {row.flops:.2g}" for row in mine)
-            or "not measured"
-        )
+        return ", ".join(f"{100 * row.excess:+.1f}% at {row.flops:.2g}" for row in mine)
 
     return (
-        Published(
-            what="20 tokens a parameter: loss above the best",
+        beside(
+            "20 tokens a parameter: loss above the best",
             theirs="0: their best split (6e18 to 3e21 FLOPs)",
             ours=excess("chinchilla"),
             source="Hoffmann 2022, arXiv 2203.15556",
         ),
-        Published(
-            what="size as compute to the .73: loss above the best",
+        beside(
+            "size as compute to the .73: loss above the best",
             theirs="0: their best split (up to 1e20 FLOPs)",
             ours=excess("kaplan_slope"),
             source="Kaplan 2020, arXiv 2001.08361",
@@ -353,52 +349,52 @@ def _literature(rows: Sequence[Row]) -> tuple[Published, ...]:
     )
 
 
-def _figures(rows: Sequence[Row], noise: float) -> tuple[Figure, ...]:
-    losses, sizes = [], []
-    for key, rule in RULES.items():
-        mine = [row for row in rows if row.rule == key]
-        percents = [(100 * (r.excess - r.error), 100 * (r.excess + r.error)) for r in mine]
-        losses.append(
-            Series(
-                label=rule.name,
-                points=tuple((row.flops, 100 * row.excess) for row in mine),
-                intervals=tuple(percents),
-            )
-        )
-        points = tuple((row.flops, float(row.params_total)) for row in mine)
-        sizes.append(Series(label=rule.name, points=points))
-    budget = Axis(
-        label="budget (exact FLOPs)",
-        scale="log",
-        values={_budget(flops): flops for flops in BUDGETS},
-    )
+def _by_rule(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each rule, by its name."""
+    return {rule.name: [r for r in rows if r.rule == key] for key, rule in RULES.items()}
+
+
+def _losses(rows: Sequence[Row], noise: SeedNoise) -> Figure | None:
     ticks = {f"{value:g}": value for value in (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)}
-    return (
-        Figure(
-            name="allocation_loss",
-            title="Loss above the best rule at equal compute",
-            caption="Bars: one standard error of the difference. Grey: one seed's noise.",
-            panels=(
-                Panel(
-                    x=budget,
-                    y=Axis(label="% of loss", scale="symlog", low=-0.2, values=ticks),
-                    series=tuple(losses),
-                    bands=(("one seed's noise", 0.0, 100 * noise),),
-                ),
+    series = (
+        Series(
+            label=name,
+            points=tuple((row.flops, 100 * row.excess) for row in mine),
+            intervals=tuple(
+                (100 * (row.excess - row.error), 100 * (row.excess + row.error)) for row in mine
             ),
-        ),
-        Figure(
-            name="allocation_size",
-            title="The size each rule gives a budget",
-            caption="All parameters, embeddings included.",
-            panels=(
-                Panel(
-                    x=budget,
-                    y=Axis(label="parameters (all)", scale="log"),
-                    series=tuple(sizes),
-                ),
-            ),
-        ),
+        )
+        for name, mine in _by_rule(rows).items()
+    )
+    panel = Panel(
+        x=log_axis("budget (exact FLOPs)", BUDGETS),
+        y=Axis(label="% of loss", scale="symlog", low=-0.2, values=ticks),
+        series=tuple(series),
+        bands=(("one seed's noise", 0.0, 100 * noise.deviation),),
+    )
+    return figure(
+        "allocation_loss",
+        "Loss above the best rule at equal compute",
+        "Bars: one standard error of the difference. Grey: one seed's noise.",
+        (panel,),
+    )
+
+
+def _sizes(rows: Sequence[Row]) -> Figure | None:
+    series = (
+        Series(label=name, points=tuple((row.flops, float(row.params_total)) for row in mine))
+        for name, mine in _by_rule(rows).items()
+    )
+    panel = Panel(
+        x=log_axis("budget (exact FLOPs)", BUDGETS),
+        y=log_axis("parameters (all)"),
+        series=tuple(series),
+    )
+    return figure(
+        "allocation_size",
+        "The size each rule gives a budget",
+        "All parameters, embeddings included.",
+        (panel,),
     )
 
 

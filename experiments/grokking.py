@@ -15,11 +15,12 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 from scaling_law.data.tasks.modular_addition import Settings as Task
 from scaling_law.experiment import Experiment, Outcome, Planted
+from scaling_law.experiment.answer import Decision, answer, beside, claim, need
 from scaling_law.experiment.evidence import Evidence, Run
+from scaling_law.experiment.figures import curve_series, figure, log_axis, time_series
 from scaling_law.experiment.findings import (
     Axis,
     Claim,
@@ -29,6 +30,14 @@ from scaling_law.experiment.findings import (
     Published,
     Series,
     Table,
+)
+from scaling_law.experiment.seeds import (
+    Time,
+    first_time,
+    median_over,
+    median_time,
+    range_text,
+    ratio,
 )
 from scaling_law.files.record import CurvePoint
 from scaling_law.spec.data import TaskSpec
@@ -63,15 +72,24 @@ class Setting:
 class Seen:
     """What one run did.
 
-    ``memorised`` and ``generalised`` are the first measured steps at these accuracies, None for
-    never; ``train`` and ``val`` are its last accuracies; ``steps`` is how long it was trained.
+    ``memorised`` and ``generalised`` are when it did so; ``train`` and ``val`` are its last
+    accuracies.
     """
 
-    memorised: int | None
-    generalised: int | None
+    memorised: Time
+    generalised: Time
     train: float
     val: float
-    steps: int
+
+    @property
+    def steps(self) -> int:
+        """The steps that it was trained for."""
+        return self.generalised.within
+
+    @property
+    def ratio(self) -> float | None:
+        """Steps to generalise over steps to memorise; None where it did not do both."""
+        return ratio(self.generalised, self.memorised)
 
 
 def setting_of(spec: RunSpec) -> Setting | None:
@@ -82,53 +100,49 @@ def setting_of(spec: RunSpec) -> Setting | None:
     return Setting(spec.model.architecture.name, spec.optim.weight_decay, task.train_frac)
 
 
-def groups_of(evidence: Evidence) -> dict[Setting, list[Run]]:
-    """The runs of each setting, settings in order."""
+Runs = Mapping[Setting, Sequence[Run]]
+Group = Mapping[Setting, Sequence[Seen]]
+
+
+def groups_of(evidence: Evidence) -> Runs:
+    """The runs of each setting that measured accuracy, settings in order."""
     groups: dict[Setting, list[Run]] = {}
     for run in evidence.ended:
-        if (setting := setting_of(run.spec)) is not None:
+        if (setting := setting_of(run.spec)) is not None and seen(run) is not None:
             groups.setdefault(setting, []).append(run)
     return dict(sorted(groups.items()))
 
 
 def seen(run: Run) -> Seen | None:
     """What a run did; None where it did not measure accuracy."""
-    points = [point for point in run.curve if "accuracy.val" in point.metrics]
-    if not points:
+    memorised = first_time(run, "accuracy.train", MEMORISED)
+    generalised = first_time(run, "accuracy.val", GENERALISED)
+    if memorised is None or generalised is None:
         return None
-    last = points[-1]
-    return Seen(
-        memorised=_first(points, "accuracy.train", MEMORISED),
-        generalised=_first(points, "accuracy.val", GENERALISED),
-        train=last.metrics.get("accuracy.train", 0.0),
-        val=last.metrics["accuracy.val"],
-        steps=last.step,
+    train, val = (
+        [p.metrics[name] for p in run.curve if name in p.metrics][-1]
+        for name in ("accuracy.train", "accuracy.val")
     )
-
-
-def _first(points: Sequence[CurvePoint], name: str, level: float) -> int | None:
-    return next((p.step for p in points if p.metrics.get(name, 0.0) >= level), None)
+    return Seen(memorised, generalised, train, val)
 
 
 def analyse(evidence: Evidence) -> Findings:
-    """Steps to memorise and to generalise of every setting, over seeds."""
-    runs = {
-        setting: [one for run in group if (one := seen(run)) is not None]
-        for setting, group in groups_of(evidence).items()
-    }
-    runs = {setting: group for setting, group in runs.items() if group}
+    """Return the steps to memorise and to generalise of every setting, over seeds."""
+    groups = groups_of(evidence)
+    runs = {s: [one for run in group if (one := seen(run))] for s, group in groups.items()}
     claims = (_late(runs), _needs_decay(runs), _by_decay(runs), _by_share(runs))
-    return Findings(
-        verdict=_verdict(claims, runs),
-        claims=claims,
+    others = len(evidence.ended) - sum(map(len, groups.values()))
+    return answer(
+        claims,
+        lambda: _words(claims, runs),
         measures=_measures(runs),
-        tables=(_table(runs),) if runs else (),
-        figures=_figures(evidence, runs),
+        tables=(_table(runs) if runs else None,),
+        figures=(_accuracies(groups), _times(runs)),
         literature=_literature(runs),
+        notes=(f"runs left out, of another task or without accuracies: {others}",)
+        if others
+        else (),
     )
-
-
-Group = Mapping[Setting, Sequence[Seen]]
 
 
 def _model(settings: Iterable[Setting]) -> str:
@@ -147,54 +161,66 @@ def _at(runs: Group, *, decay: float | None = None, share: float | None = None) 
     }
 
 
-def _unlearnt(runs: Group) -> str:
-    """What is missing for claims about these runs; "" where all have memorised."""
-    low = [one.train for group in runs.values() for one in group if one.memorised is None]
-    if not low:
-        return ""
-    return (
-        f"{len(low)} of the runs predict {min(low):.2f} of their training pairs at least; it needs"
-        f" {MEMORISED:g} in each: more steps, or another learning rate"
+def _need_memorised(runs: Group) -> None:
+    """The precondition of every claim: runs that do not learn say nothing about generalising."""
+    low = [one.train for group in runs.values() for one in group if one.memorised.step is None]
+    need(
+        not low,
+        f"{len(low)} of the runs have not memorised (one predicts {min(low, default=0):.2f} of its"
+        " training pairs)",
+        f"each must predict {MEMORISED:g} of them: more steps, or another learning rate",
     )
 
 
-def _open(name: str, says: str, because: str) -> Claim:
-    return Claim(name=name, says=says, established=None, because=because)
+def _need_seeds(ones: Sequence[Seen], setting: str) -> None:
+    need(
+        len(ones) > 1,
+        f"{len(ones)} seeds {setting} have finished",
+        "it needs at least 2: slaw run grokking trains those that are missing",
+    )
 
 
 def _late(runs: Group) -> Claim:
-    name = "generalises_late"
-    says = (
-        f"with weight decay {DECAY:g} and {SHARE:.0%} of the pairs, every seed generalises after"
-        f" at least {LATE:g} times the steps it takes to memorise"
-    )
     mine = _at(runs, decay=DECAY, share=SHARE)
     ones = [one for group in mine.values() for one in group]
-    if len(ones) < 2:
-        return _open(name, says, "it needs at least 2 finished seeds of this setting")
-    if why := _unlearnt(mine):
-        return _open(name, says, why)
-    ratios = [_ratio(one) for one in ones]
-    if None in ratios:
-        steps = max(one.steps for one in ones)
-        return _open(name, says, f"a seed has not generalised in {steps} steps: train for longer")
-    numbers = sorted(ratio for ratio in ratios if ratio is not None)
-    because = f"{', '.join(f'{ratio:.1f}' for ratio in numbers)} times"
-    return Claim(name=name, says=says, established=numbers[0] >= LATE, because=because)
+
+    def decide() -> Decision:
+        _need_seeds(ones, "of this setting")
+        _need_memorised(mine)
+        ratios = [one.ratio for one in ones if one.ratio is not None]
+        need(
+            len(ratios) == len(ones),
+            f"{len(ones) - len(ratios)} of {len(ones)} seeds have not generalised in"
+            f" {max(one.steps for one in ones):,} steps",
+            "train for longer",
+        )
+        words = ", ".join(f"{value:.1f}" for value in sorted(ratios))
+        return min(ratios) >= LATE, f"{words} times"
+
+    return claim(
+        "generalises_late",
+        f"with weight decay {DECAY:g} and {SHARE:.0%} of the pairs, every seed generalises after"
+        f" at least {LATE:g} times the steps it takes to memorise",
+        decide,
+    )
 
 
 def _needs_decay(runs: Group) -> Claim:
-    name = "needs_weight_decay"
-    says = f"without weight decay no seed generalises (validation accuracy below {NOT_GENERALISED})"
     mine = _at(runs, decay=0.0, share=SHARE)
     ones = [one for group in mine.values() for one in group]
-    if len(ones) < 2:
-        return _open(name, says, "it needs at least 2 finished seeds without weight decay")
-    if why := _unlearnt(mine):
-        return _open(name, says, why)
-    highest = max(one.val for one in ones)
-    because = f"at most {highest:.3f} after {min(one.steps for one in ones)} steps"
-    return Claim(name=name, says=says, established=highest < NOT_GENERALISED, because=because)
+
+    def decide() -> Decision:
+        _need_seeds(ones, "without weight decay")
+        _need_memorised(mine)
+        highest = max(one.val for one in ones)
+        because = f"at most {highest:.3f} after {min(one.steps for one in ones)} steps"
+        return highest < NOT_GENERALISED, because
+
+    return claim(
+        "needs_weight_decay",
+        f"without weight decay no seed generalises (validation accuracy below {NOT_GENERALISED})",
+        decide,
+    )
 
 
 def _by_decay(runs: Group) -> Claim:
@@ -211,48 +237,44 @@ def _by_share(runs: Group) -> Claim:
 
 def _falls(name: str, says: str, runs: Group, values: Sequence[str], what: str) -> Claim:
     """Whether the median steps to generalise fall along the settings, which are in order."""
-    if len(runs) < 2:
-        return _open(name, says, f"it needs finished runs of at least two values of {what}")
-    if why := _unlearnt(runs):
-        return _open(name, says, why)
-    steps = [_median([one.generalised for one in group]) for group in runs.values()]
-    if any(number is None for number in steps[1:]):
-        return _open(name, says, "half of a setting's seeds have not generalised: train for longer")
-    numbers = [math.inf if number is None else number for number in steps]
-    falling = all(later < earlier for earlier, later in itertools.pairwise(numbers))
-    because = ", ".join(
-        f"{'never' if number == math.inf else f'{number:g}'} at {value}"
-        for value, number in zip(values, numbers, strict=True)
-    )
-    return Claim(name=name, says=says, established=falling, because=because)
+
+    def decide() -> Decision:
+        need(
+            len(runs) > 1,
+            f"finished runs have {len(runs)} values of {what}",
+            "it needs at least two: slaw run grokking trains those that are missing",
+        )
+        _need_memorised(runs)
+        times = [_median(group, "generalised") for group in runs.values()]
+        never = sum(time.step is None for time in times[1:])
+        need(
+            not never,
+            f"half of the seeds at {never} of the settings have not generalised",
+            "train for longer",
+        )
+        steps = [math.inf if time.step is None else time.step for time in times]
+        falling = all(later < earlier for earlier, later in itertools.pairwise(steps))
+        listed = (f"{time.text} at {value}" for value, time in zip(values, times, strict=True))
+        return falling, ", ".join(listed)
+
+    return claim(name, says, decide)
 
 
-def _ratio(one: Seen) -> float | None:
-    if one.generalised is None or one.memorised is None:
-        return None
-    return one.generalised / one.memorised
+def _median(group: Sequence[Seen], what: str) -> Time:
+    """The median over seeds of when they ``memorised`` or ``generalised``."""
+    middle = median_time([getattr(one, what) for one in group])
+    assert middle is not None, "a setting has at least one run"
+    return middle
 
 
-def _median(values: Sequence[float | None]) -> float | None:
-    """The median, None where that many have none: a run that never did comes after all others."""
-    middle = median([math.inf if value is None else value for value in values])
-    return None if middle == math.inf else float(middle)
-
-
-def _verdict(claims: Sequence[Claim], runs: Group) -> str:
-    late, needs, *_ = claims
-    if late.established is None:
-        return f"Not established: {late.because}."
+def _words(claims: Sequence[Claim], runs: Group) -> str:
     mine = [one for group in _at(runs, decay=DECAY, share=SHARE).values() for one in group]
-    memorised, generalised = (
-        _median([one.memorised for one in mine]),
-        _median([one.generalised for one in mine]),
-    )
     words = (
         f"With weight decay {DECAY:g} the network memorises its training set after"
-        f" {memorised:g} steps and generalises after {generalised:g}"
+        f" {_median(mine, 'memorised').text} steps and generalises after"
+        f" {_median(mine, 'generalised').text}"
     )
-    if needs.established:
+    if claims[1].established:
         return f"{words}; without weight decay it does not generalise at all."
     return f"{words}."
 
@@ -261,13 +283,13 @@ def _measures(runs: Group) -> dict[str, float | None]:
     measures: dict[str, float | None] = {}
     for setting, group in runs.items():
         name = setting.name
-        measures[f"memorise_steps.{name}"] = _median([one.memorised for one in group])
-        measures[f"generalise_steps.{name}"] = _median([one.generalised for one in group])
-        measures[f"ratio.{name}"] = _median([_ratio(one) for one in group])
+        measures[f"memorise_steps.{name}"] = _median(group, "memorised").step
+        measures[f"generalise_steps.{name}"] = _median(group, "generalised").step
+        measures[f"ratio.{name}"] = median_over([one.ratio for one in group])
         measures[f"generalised_share.{name}"] = sum(
-            one.generalised is not None for one in group
+            one.generalised.step is not None for one in group
         ) / len(group)
-        measures[f"val_accuracy.{name}"] = float(median([one.val for one in group]))
+        measures[f"val_accuracy.{name}"] = median_over([one.val for one in group])
     return measures
 
 
@@ -286,11 +308,11 @@ def _table(runs: Group) -> Table:
                 f"{setting.decay:g}",
                 f"{setting.share:g}",
                 len(group),
-                _steps(_median([one.memorised for one in group])),
-                _steps(_median([one.generalised for one in group])),
-                "–" if (r := _median([_ratio(one) for one in group])) is None else f"{r:.1f}",
-                ", ".join(f"{_steps(one.memorised)}/{_steps(one.generalised)}" for one in group),
-                f"{median([one.val for one in group]):.3f}",
+                _median(group, "memorised").text,
+                _median(group, "generalised").text,
+                "–" if (r := median_over([one.ratio for one in group])) is None else f"{r:.1f}",
+                ", ".join(f"{_step(one.memorised)}/{_step(one.generalised)}" for one in group),
+                f"{median_over([one.val for one in group]):.3f}",
                 max(one.steps for one in group),
             )
             for setting, group in runs.items()
@@ -298,75 +320,59 @@ def _table(runs: Group) -> Table:
     )  # fmt: skip
 
 
-def _steps(value: float | None) -> str:
-    return "never" if value is None else f"{value:g}"
+def _step(time: Time) -> str:
+    return "never" if time.step is None else time.text
 
 
-def _figures(evidence: Evidence, runs: Group) -> tuple[Figure, ...]:
-    if not runs:
-        return ()
-    figures = [_times(runs)]
-    if accuracies := _accuracies(evidence):
-        figures.insert(0, accuracies)
-    return tuple(figures)
-
-
-def _accuracies(evidence: Evidence) -> Figure | None:
+def _accuracies(groups: Runs) -> Figure | None:
     """Accuracy against steps at each weight decay: training dashed, validation solid."""
     panels = []
-    groups = groups_of(evidence)
     for setting, group in groups.items():
         if setting.model != _model(groups) or setting.share != SHARE:
             continue
-        series = []
-        for run in group:
-            for split, label, dashed in (
-                ("train", "training pairs", True),
-                ("val", "all other pairs (validation)", False),
-            ):
-                points = tuple(
-                    (float(point.step), point.metrics[f"accuracy.{split}"])
-                    for point in run.curve
-                    if f"accuracy.{split}" in point.metrics and point.step > 0
-                )
-                series.append(Series(label=label, points=points, marks=False, dashed=dashed))
+        series = [
+            curve_series(label, run, f"accuracy.{split}", dashed=split == "train")
+            for run in group
+            for split, label in (
+                ("train", "training pairs"),
+                ("val", "all other pairs (validation)"),
+            )
+        ]
         panels.append(
             Panel(
                 title=f"weight decay {setting.decay:g}",
-                x=Axis(label="steps", scale="log"),
+                x=log_axis("steps"),
                 y=Axis(label="accuracy", low=-0.02, high=1.02),
                 series=tuple(series),
             )
         )
-    if not panels:
-        return None
-    return Figure(
-        name="grokking_accuracy",
-        title="Accuracy on the training pairs and on all others",
-        caption="Each line is a seed.",
-        panels=tuple(panels),
+    return figure(
+        "grokking_accuracy",
+        "Accuracy on the training pairs and on all others",
+        "Each line is a seed.",
+        panels,
     )
 
 
-def _times(runs: Group) -> Figure:
+def _times(runs: Group) -> Figure | None:
     """Steps to memorise and to generalise against weight decay and against the share of pairs."""
     by_decay, by_share = _at(runs, share=SHARE), _at(runs, decay=DECAY)
-    return Figure(
-        name="grokking_time",
-        title="Steps to memorise the training pairs and to generalise to all others",
-        caption="Points: median over seeds; bars: the fastest and the slowest seed that got there."
+    return figure(
+        "grokking_time",
+        "Steps to memorise the training pairs and to generalise to all others",
+        "Points: median over seeds; bars: the fastest and the slowest seed that got there."
         " A setting without a point never got there.",
-        panels=(
+        (
             Panel(
                 title=f"{SHARE:.0%} of the pairs",
                 x=Axis(label="weight decay"),
-                y=Axis(label="steps", scale="log"),
+                y=log_axis("steps"),
                 series=_time_series({s.decay: group for s, group in by_decay.items()}),
             ),
             Panel(
                 title=f"weight decay {DECAY:g}",
                 x=Axis(label="share of pairs trained on"),
-                y=Axis(label="steps", scale="log"),
+                y=log_axis("steps"),
                 series=_time_series({s.share: group for s, group in by_share.items()}),
             ),
         ),
@@ -374,40 +380,28 @@ def _times(runs: Group) -> Figure:
 
 
 def _time_series(groups: Mapping[float, Sequence[Seen]]) -> tuple[Series, ...]:
-    series = []
-    for label, attribute in (("to memorise", "memorised"), ("to generalise", "generalised")):
-        points, intervals = [], []
-        for x, group in groups.items():
-            steps = [getattr(one, attribute) for one in group]
-            middle = _median(steps)
-            if middle is None:
-                continue
-            there = [float(step) for step in steps if step is not None]
-            points.append((x, middle))
-            intervals.append((min(there), max(there)))
-        series.append(Series(label=label, points=tuple(points), intervals=tuple(intervals)))
-    return tuple(series)
+    memorised = {x: [one.memorised for one in group] for x, group in groups.items()}
+    generalised = {x: [one.generalised for one in group] for x, group in groups.items()}
+    return time_series("to memorise", memorised), time_series("to generalise", generalised)
 
 
 def _literature(runs: Group) -> tuple[Published, ...]:
-    ratios = [_ratio(one) for group in _at(runs, decay=DECAY).values() for one in group]
-    numbers = sorted(ratio for ratio in ratios if ratio is not None)
-    ours = "not measured"
-    if numbers:
-        ours = f"{numbers[0]:.1f} to {numbers[-1]:.1f}, by seed and share of pairs"
+    ones = [one for group in _at(runs, decay=DECAY).values() for one in group]
+    measured = range_text(one.ratio for one in ones)
+    where = f", by seed and share of pairs ({_model(runs)}, weight decay {DECAY:g})"
     return (
-        Published(
-            what="steps to generalise over steps to memorise",
+        beside(
+            "steps to generalise over steps to memorise",
             theirs="about 1,000 (modular division, transformer, half of the pairs)",
-            ours=f"{ours} ({_model(runs)}, weight decay {DECAY:g})",
+            ours=measured and measured + where,
             source="Power 2022, arXiv 2201.02177, figure 1",
         ),
-        Published(
-            what="an MLP with quadratic activation groks modular addition",
+        beside(
+            "an MLP with quadratic activation groks modular addition",
             theirs="yes, even without weight decay (squared error, plain gradient descent)",
             ours="yes, with weight decay (cross-entropy, AdamW)"
-            if numbers and _model(runs) == "mlp"
-            else "not measured",
+            if measured and _model(runs) == "mlp"
+            else None,
             source="Gromov 2023, arXiv 2301.02679",
         ),
     )

@@ -38,9 +38,9 @@ def build(kind: type[T], data: Any) -> T:
     for name, plain, numeric, fits in shape.checks:
         if name in data:
             value = data[name]
-            found = type(value)
+            its_type = type(value)
             # most values are of a type that needs no call to be sure of
-            if found in plain or (found in numeric and -_LARGEST <= value <= _LARGEST):
+            if its_type in plain or (its_type in numeric and -_LARGEST <= value <= _LARGEST):
                 continue
             if not fits(value):
                 hint = _hints(kind)[name]  # type: ignore[arg-type]
@@ -116,8 +116,8 @@ def _plain(hint: Any) -> frozenset[type]:
 
 
 def _numeric(hint: Any) -> frozenset[type]:
-    found = _classes(hint) & {int, float}
-    return found | {int} if float in found else found
+    classes = _classes(hint) & {int, float}
+    return classes | {int} if float in classes else classes
 
 
 def _fits(hint: Any) -> Fits:

@@ -44,11 +44,11 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Let each command refuse unknown arguments itself, so that the error names its help."""
         words = sys.argv[1:] if args is None else list(args)
-        found, unknown = super().parse_known_args(words, namespace)
+        known, unknown = super().parse_known_args(words, namespace)
         if unknown:
             hint = self._meant(unknown[0], words)
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
-        return found, unknown
+        return known, unknown
 
     def _meant(self, word: str, words: Sequence[str]) -> str:
         if not word.startswith("-"):

@@ -33,12 +33,14 @@ def _report(options: argparse.Namespace) -> int:
         raise ConfigError(f"--out {options.out}: one page, but {len(sweeps)} sweeps: {names}")
     for sweep in sweeps:
         out = Path(options.out) if options.out else None
-        found = analysed(sweep, options.experiment)
-        if found is not None:
-            print(findings_text(found.findings) + "\n")
+        result = analysed(sweep, options.experiment)
+        if result is not None:
+            print(findings_text(result.findings) + "\n")
+            if result.left_out:
+                say(result.left_out)
         elif named_by(sweep) is not None:
             say(_no_findings(sweep, named_by(sweep)))
-        print(write_report(sweep, out=out, target_params=options.params, analysed=found))
+        print(write_report(sweep, out=out, target_params=options.params, analysed=result))
     return EXIT_OK
 
 
@@ -50,9 +52,9 @@ def _json(options: argparse.Namespace) -> int:
     from scaling_law.report.arms import gather_arms
 
     sweep = only_sweep(Path(*options.folders))
-    found = analysed(sweep, options.experiment)
-    if found is not None:
-        print(json.dumps(found.document, indent=1, allow_nan=False))
+    result = analysed(sweep, options.experiment)
+    if result is not None:
+        print(json.dumps(result.document, indent=1, allow_nan=False))
         return EXIT_OK
     plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
     arms = None

@@ -257,12 +257,14 @@ def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict
     if not slot.several:
         return _named_item((slot.section,), section)
     if isinstance(section, dict):
-        found = [_named_key((slot.section, key), key, item) for key, item in section.items()]
+        entries = [_named_key((slot.section, key), key, item) for key, item in section.items()]
     elif isinstance(section, list):
-        found = [_named_item((slot.section, number), item) for number, item in enumerate(section)]
+        entries = [_named_item((slot.section, number), item) for number, item in enumerate(section)]
     else:
-        found = [([], [_misspelled((slot.section,), "a list or a mapping", section)])]
-    return [one for named, _ in found for one in named], [e for _, errors in found for e in errors]
+        entries = [([], [_misspelled((slot.section,), "a list or a mapping", section)])]
+    return [one for named, _ in entries for one in named], [
+        e for _, errors in entries for e in errors
+    ]
 
 
 def _named_item(

@@ -275,7 +275,7 @@ def _take_variants(document: Document) -> dict[str, Document]:
     if not isinstance(given, dict):
         known = ", ".join(DEVICE_KINDS)
         raise ConfigError(f"{mark}: expected any of {known} as keys, found {described(given)}")
-    found = {}
+    variants = {}
     for kind, section in given.items():
         path: Path_ = ("variants", kind)
         mark = document.mark(path)
@@ -285,8 +285,8 @@ def _take_variants(document: Document) -> dict[str, Document]:
         if not isinstance(section, dict):
             raise ConfigError(f"{mark}: expected keys and values, found {described(section)}")
         marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == path}
-        found[kind] = Document(section, marks)
-    return found
+        variants[kind] = Document(section, marks)
+    return variants
 
 
 def _merged(document: Document, variant: Document | None) -> Document:

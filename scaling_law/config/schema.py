@@ -300,8 +300,8 @@ class GridEntry:
             raise ValueError("grow_at says where in grow_from's trunk; grow_from is missing")
         given = [name for name in HORIZONS if getattr(self, name) is not None]
         if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"expected exactly one of {', '.join(HORIZONS)}; found {found}")
+            named = " and ".join(given) or "none"
+            raise ValueError(f"expected exactly one of {', '.join(HORIZONS)}; found {named}")
         if not getattr(self, given[0]):
             raise ValueError(f"{given[0]} is empty")
         if not self.sizes or not self.seeds:

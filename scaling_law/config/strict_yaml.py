@@ -54,8 +54,8 @@ class Document:
     def mark(self, path: Path_) -> Mark:
         """The mark of ``path``, or of the nearest enclosing value, with the whole key."""
         for length in range(len(path), -1, -1):
-            if (found := self.marks.get(path[:length])) is not None:
-                return Mark(found.place, dotted((found.key, *path[length:])))
+            if (nearest := self.marks.get(path[:length])) is not None:
+                return Mark(nearest.place, dotted((nearest.key, *path[length:])))
         return Mark("", dotted(path))
 
     def forget(self, path: Path_) -> None:
@@ -125,11 +125,11 @@ def read_document(text: str, name: str) -> Document:
 def read_file(path: Path, name: str) -> Document:
     """``read_document`` of a file. Raises ``ConfigError`` when it cannot be read."""
     try:
-        found = path.stat()
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             # a pipe or device may never end
             raise ConfigError(f"{name}: a pipe or device; expected a YAML file")
-        if found.st_size > MAX_BYTES:
+        if status.st_size > MAX_BYTES:
             raise ConfigError(f"{name}: larger than {MAX_BYTES} bytes, not a config")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -241,7 +241,7 @@ class _Builder:
             return None
 
     def _mapping(self, events: Iterator[Any], path: Path_) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for event in events:
             if isinstance(event, yaml.MappingEndEvent):
                 break
@@ -253,21 +253,21 @@ class _Builder:
             if not is_text(key):
                 self._problem(line, path, f"expected Unicode text as a key, found {quoted(key)}")
                 raise ConfigError(*self.problems)
-            if key in found:
+            if key in mapping:
                 first = self.marks[(*path, key)].place.rpartition(":")[2]
                 self._problem(line, (*path, key), f"written twice (first on line {first})")
             else:
                 self.marks[(*path, key)] = Mark(self._at(line), dotted((*path, key)))
-            found[key] = self._node(next(events), events, (*path, key))
-        return found
+            mapping[key] = self._node(next(events), events, (*path, key))
+        return mapping
 
     def _sequence(self, events: Iterator[Any], path: Path_) -> list[Any]:
-        found: list[Any] = []
+        items: list[Any] = []
         for event in events:
             if isinstance(event, yaml.SequenceEndEvent):
                 break
-            found.append(self._node(event, events, (*path, len(found))))
-        return found
+            items.append(self._node(event, events, (*path, len(items))))
+        return items
 
     def _problem(self, line: int, path: Path_, what: str) -> None:
         where = f"{dotted(path)}: " if path else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from scaling_law import parts
 from scaling_law.config import compose
-from scaling_law.errors import ConfigError, quoted
+from scaling_law.errors import ConfigError, listed, quoted
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.evidence import Evidence, gather, written_config
 from scaling_law.experiment.findings import Findings
@@ -30,6 +30,16 @@ class Analysed:
     experiment: Experiment
     evidence: Evidence
     findings: Findings
+
+    @property
+    def left_out(self) -> str:
+        """A sentence on the runs that the findings do not rest on; "" where there are none."""
+        missing = self.evidence.missing
+        if not missing:
+            return ""
+        count = f"{len(missing)} {'run is' if len(missing) == 1 else 'runs are'}"
+        named = listed([f"{run} ({why})" for run, why in missing])
+        return f"{count} not among these findings: {named}"
 
     @property
     def document(self) -> dict[str, Any]:

@@ -44,6 +44,11 @@ class Run:
         return self.record.spec
 
     @property
+    def lost(self) -> bool:
+        """Whether it should have ended with a loss and did not: it diverged, or stopped early."""
+        return self.record.kind != "trunk" and self.record.val_loss_nats is None
+
+    @property
     def arm(self) -> dict[str, str]:
         """The values of the config's axes, by key, as text; {} in a sweep without axes."""
         return dict(arm_of(self.spec))
@@ -61,7 +66,7 @@ class Evidence:
     ``runs`` are the finished ones, by run id, trunks among them;
     ``config`` is the sweep's config as plain values, every key written;
     ``settings`` are the experiment's own, as the config sets them;
-    ``missing`` are the labels of runs without a record, each with the reason.
+    ``missing`` are the labels of runs without a record or without a loss, each with the reason.
     """
 
     runs: tuple[Run, ...]
@@ -72,11 +77,7 @@ class Evidence:
     @property
     def ended(self) -> tuple[Run, ...]:
         """The runs that ended with a loss, trunks left out."""
-        return tuple(
-            run
-            for run in self.runs
-            if run.record.kind != "trunk" and run.record.val_loss_nats is not None
-        )
+        return tuple(run for run in self.runs if run.record.kind != "trunk" and not run.lost)
 
     @property
     def stage(self) -> int:
@@ -97,8 +98,11 @@ def gather(sweep: SweepDir, settings: Any) -> Evidence:
         if record is not None
     )
     labels = {run.run_id: run.spec.label for run in plan.runs} if plan else {}
-    missing = tuple((labels.get(run_id, run_id), why) for run_id, why in unfinished(sweep, plan))
-    return Evidence(runs=runs, config=written_config(sweep), settings=settings, missing=missing)
+    missing = [(labels.get(run_id, run_id), why) for run_id, why in unfinished(sweep, plan)]
+    missing += [(run.spec.label, f"no loss: {run.record.status}") for run in runs if run.lost]
+    return Evidence(
+        runs=runs, config=written_config(sweep), settings=settings, missing=tuple(missing)
+    )
 
 
 def written_config(sweep: SweepDir) -> dict[str, Any]:

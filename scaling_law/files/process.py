@@ -21,7 +21,7 @@ class Process:
     boot: str  # changes whenever the machine starts
     space: str  # the namespace that ``pid`` belongs to; containers have their own
     pid: int
-    started: str  # tells it from a later process with the same pid
+    started: str  # distinguishes it from a later process with the same pid
 
     @property
     def description(self) -> str:

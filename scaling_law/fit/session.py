@@ -105,7 +105,7 @@ def validate_sources(
 ) -> tuple[Validation, FitPoints]:
     """Run every check of ``law`` (None: the one that best predicts held-out runs).
 
-    Raises ``FitError`` for runs that do not identify the law: holding some out then tells nothing.
+    Raises ``FitError`` for runs that do not identify the law: holding some out then shows nothing.
     """
     settings = settings or FitSettings(resamples=_VALIDATION_RESAMPLES)
     data = gather_fit_data(

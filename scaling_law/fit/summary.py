@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+from scaling_law.errors import listed
 from scaling_law.fit.approaches.parametric import MAX_CONDITION
 from scaling_law.fit.result import FitResult, bound_words, status_words
 from scaling_law.fit.suite import FitSuite
@@ -32,7 +34,7 @@ def format_suite(suite: FitSuite) -> str:
             *_allocation_lines(suite),
             "",
             *_other_lines(suite),
-            *_dropped_lines(suite),
+            *left_out_lines(suite.points.dropped),
         ]
     )
 
@@ -184,12 +186,9 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
     return lines
 
 
-def _dropped_lines(suite: FitSuite) -> list[str]:
+def left_out_lines(dropped: Iterable[tuple[str, str]], what: str = "left out") -> list[str]:
+    """Return a line a reason with the runs that it holds for; ``dropped`` are (run id, reason)."""
     reasons: dict[str, list[str]] = {}
-    for run_id, reason in suite.points.dropped:
+    for run_id, reason in dropped:
         reasons.setdefault(reason, []).append(run_id)
-    lines = []
-    for reason, runs in reasons.items():
-        shown = ", ".join(runs[:4]) + (f" and {len(runs) - 4} more" if len(runs) > 4 else "")
-        lines.append(f"left out, {reason}: {shown}")
-    return lines
+    return [f"{what}, {reason}: {listed(runs)}" for reason, runs in reasons.items()]

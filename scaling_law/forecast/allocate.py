@@ -19,7 +19,7 @@ from scaling_law.forecast import optima
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.hardware import Cost, Hardware, training_cost
-from scaling_law.forecast.optima import Choice, Loss
+from scaling_law.forecast.optima import Choice, Loss, choice_at
 from scaling_law.forecast.published import exponent_error, law_name
 from scaling_law.forecast.repeats import Repeats, repeats_under
 from scaling_law.forecast.scenario import Scenario
@@ -263,15 +263,7 @@ class _Solver:
     def at(self, params: float | None, tokens: float | None, kind: str) -> Choice:
         """A choice at a point of the law itself, with nothing repeated."""
         assert params is not None and tokens is not None, "a law of both has both"
-        loss = self.surface.log_loss(params, tokens)
-        return Choice(
-            params=params,
-            tokens=tokens,
-            flops=6 * params * tokens,
-            loss_nats=math.exp(loss),
-            tokens_per_param=tokens / params,
-            kind=kind,
-        )
+        return choice_at(params, tokens, self.surface.log_loss(params, tokens), kind)
 
     def answer(self, plain: Choice, most: float | None) -> Choice:
         """``plain`` where nothing forbids it, else the best that is allowed."""

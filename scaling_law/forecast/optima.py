@@ -8,7 +8,7 @@ then refined. ``surface.Surface`` has the closed form of the simple laws; the te
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,6 +51,25 @@ class Choice:
     tokens_per_param: float
     kind: str
     extra: dict[str, float] = field(default_factory=dict)
+
+
+def choice_at(
+    params: float,
+    tokens: float,
+    log_loss: float,
+    kind: str,
+    extra: Mapping[str, float] | None = None,
+) -> Choice:
+    """Return the choice of these parameters and tokens; ``log_loss`` is the law's there."""
+    return Choice(
+        params=params,
+        tokens=tokens,
+        flops=6 * params * tokens,
+        loss_nats=math.exp(log_loss),
+        tokens_per_param=tokens / params,
+        kind=kind,
+        extra=dict(extra or {}),
+    )
 
 
 def _log_loss(log_loss: Loss, log_params: float, log_tokens: float) -> float:
@@ -104,15 +123,7 @@ def _choice(
     params, tokens = math.exp(log_params), math.exp(log_tokens)
     if abs(logged) >= _UNREACHABLE:
         raise FitError(f"the law gives no finite loss at {params:.3g} params, {tokens:.3g} tokens")
-    return Choice(
-        params=params,
-        tokens=tokens,
-        flops=6 * params * tokens,
-        loss_nats=math.exp(logged),
-        tokens_per_param=tokens / params,
-        kind=kind,
-        extra=extra,
-    )
+    return choice_at(params, tokens, logged, kind, extra)
 
 
 def compute_optimal(log_loss: Loss, flops: float) -> Choice:

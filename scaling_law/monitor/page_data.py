@@ -18,10 +18,12 @@ from scaling_law.run.sweep_state.text import (
     loss_text,
     loss_unit_text,
     phase_text,
+    run_left_text,
     speed_text,
     state_text,
+    step_text,
+    throughput_text,
 )
-from scaling_law.units import format_count, format_seconds
 
 MOST_ROWS, MOST_CURVES = 300, 400
 # "" is the unit of the losses.
@@ -101,20 +103,24 @@ def row(run: RunState) -> list[str]:
         note = end_text(run).partition(": ")[2]
     elif run.kind == "trunk":
         note = "trunk: not annealed"
-    left = "" if run.seconds_left is None else format_seconds(run.seconds_left)
     speed = speed_text(run.tokens_per_second).removesuffix("/s")
-    step = f"{run.step}/{run.total_steps}"
-    phase = run.lr_phase or ""
-    return [run.label, state_text(run.state), loss_text(run), step, phase, speed, left, note]
+    return [
+        run.label,
+        state_text(run.state),
+        loss_text(run),
+        step_text(run),
+        run.lr_phase or "",
+        speed,
+        run_left_text(run),
+        note,
+    ]
 
 
 def _headline(snapshot: Snapshot) -> str:
     if snapshot.phase == "no_plan":
         return phase_text(snapshot)
-    parts = [f"{snapshot.flops_done_frac:.0%} of the FLOPs", left_text(snapshot)]
-    if snapshot.tokens_per_second:
-        parts.append(f"{format_count(snapshot.tokens_per_second)} tokens/s")
-    return "; ".join(part for part in parts if part)
+    done = f"{snapshot.flops_done_frac:.0%} of the FLOPs"
+    return "; ".join(filter(None, (done, left_text(snapshot), throughput_text(snapshot))))
 
 
 def _points(snapshot: Snapshot) -> list[dict[str, Any]]:

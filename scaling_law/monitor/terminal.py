@@ -24,10 +24,12 @@ from scaling_law.run.sweep_state.text import (
     loss_text,
     loss_unit_text,
     phase_text,
+    run_left_text,
     speed_text,
     state_text,
+    step_text,
+    throughput_text,
 )
-from scaling_law.units import format_seconds
 
 # Bold as well as colour: many people cannot tell red from green.
 _STYLES = {
@@ -131,8 +133,8 @@ def _counts(snapshot: Snapshot) -> Text:
     for index, (state, number) in enumerate(snapshot.counts.items()):
         name = state_text(state)
         line.append("  " if index else "").append(f"{number} {name}", style=_STYLES[name])
-    if snapshot.tokens_per_second:
-        line.append(f"  {speed_text(snapshot.tokens_per_second)[:-2]} tokens/s")
+    if throughput := throughput_text(snapshot):
+        line.append(f"  {throughput}")
     return line
 
 
@@ -164,11 +166,11 @@ def _cells(run: RunState, curve: Curve, size: Size) -> dict[str, str]:
             16 if size.width >= _WIDE else 8,
             BLOCKS if size.unicode else ASCII_BLOCKS,
         ),
-        "step": f"{run.step}/{run.total_steps}",
+        "step": step_text(run),
         "done": f"{run.share:.0%}",
         "phase": run.lr_phase or "",
         "tokens": speed_text(run.tokens_per_second),
-        "left": "" if run.seconds_left is None else format_seconds(run.seconds_left),
+        "left": run_left_text(run),
     }
 
 
@@ -206,10 +208,8 @@ def plain_line(snapshot: Snapshot) -> str:
     parts = [count_text(snapshot), f"{snapshot.flops_done_frac:.0%} of the FLOPs"]
     if snapshot.arms:
         parts.append(f"arms done: {arms_text(snapshot)}")
-    if snapshot.tokens_per_second:
-        parts.append(f"{speed_text(snapshot.tokens_per_second)[:-2]} tokens/s")
-    parts += [part for part in (left_text(snapshot), phase_text(snapshot)) if part]
-    return one_line(f"{snapshot.name}: {'; '.join(parts)}")
+    parts += [throughput_text(snapshot), left_text(snapshot), phase_text(snapshot)]
+    return one_line(f"{snapshot.name}: {'; '.join(filter(None, parts))}")
 
 
 def news(before: Snapshot | None, now: Snapshot) -> list[str]:

@@ -27,10 +27,10 @@ def linked(size_plans: Sequence[SizePlan], shares_trunk: bool) -> list[SizePlan]
     """
     by_name = {(size_plan.size, size_plan.seed): size_plan for size_plan in size_plans}
     problems: dict[str, None] = {}
-    found: list[SizePlan] = []
+    plans: list[SizePlan] = []
     for size_plan in size_plans:
         if size_plan.grow_from is None:
-            found.append(size_plan)
+            plans.append(size_plan)
             continue
         parent = by_name.get((size_plan.grow_from, size_plan.seed))
         problem = _problem(size_plan, parent, size_plans, shares_trunk)
@@ -41,10 +41,10 @@ def linked(size_plans: Sequence[SizePlan], shares_trunk: bool) -> list[SizePlan]
                 size_plan, grow_step=_step(size_plan, parent), root=parent.root or parent.size
             )
             by_name[size_plan.size, size_plan.seed] = grown
-            found.append(grown)
+            plans.append(grown)
     if problems:
         raise PlanError(*problems)
-    return found
+    return plans
 
 
 def _step(size_plan: SizePlan, parent: SizePlan) -> int:
@@ -88,17 +88,17 @@ def needed(size_plans: Sequence[SizePlan], has_points: Sequence[bool]) -> list[S
     that grow from them.
     """
     steps: dict[tuple[str, int], set[int]] = {}
-    found: list[SizePlan | None] = []
+    still: list[SizePlan | None] = []
     for size_plan, own in zip(reversed(size_plans), reversed(has_points), strict=True):
         grow_steps = tuple(sorted(steps.get((size_plan.size, size_plan.seed), ())))
         if not own and not grow_steps:
-            found.append(None)
+            still.append(None)
             continue
         same = grow_steps == size_plan.grow_steps
-        found.append(size_plan if same else dataclasses.replace(size_plan, grow_steps=grow_steps))
+        still.append(size_plan if same else dataclasses.replace(size_plan, grow_steps=grow_steps))
         if size_plan.grow_from is not None:
             steps.setdefault((size_plan.grow_from, size_plan.seed), set()).add(size_plan.grow_step)
-    return found[::-1]
+    return still[::-1]
 
 
 def growth_from(trunk: RunSpec, step: int) -> Growth:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from scaling_law import text_columns
 from scaling_law.plan.compiling import compiled_words
 from scaling_law.plan.plan import Plan, PlannedRun
-from scaling_law.plan.weights import kept_words
+from scaling_law.plan.weights import saved_weights_text
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.chosen import chosen_parts
@@ -139,7 +139,7 @@ def _totals(plan: Plan) -> list[str]:
         f" memory: at most {format_bytes(_peak_bytes(plan))}"
         f" (limit {format_bytes(plan.memory_limit_bytes)});"
         f" disk: {format_bytes(plan.disk_bytes)}",
-        kept_words(plan),
+        saved_weights_text(plan),
     ]
 
 

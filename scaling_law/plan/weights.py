@@ -17,7 +17,7 @@ LITTLE_BYTES = 10**9
 _BYTES_PER_PARAM = 4  # fp32, whatever the precision of the products
 
 
-def with_kept_weights(plan: Plan, policy: str) -> Plan:
+def with_saved_weights(plan: Plan, policy: str) -> Plan:
     """Return the plan whose runs save the weights that ``policy`` (auto, all, largest, none) says.
 
     The run ids do not change.
@@ -27,8 +27,8 @@ def with_kept_weights(plan: Plan, policy: str) -> Plan:
         return plan
     if policy == "largest" or (policy == "auto" and _bytes(annealed) > LITTLE_BYTES):
         annealed = [max(annealed, key=lambda run: run.flops_alone)]
-    kept = {run.run_id for run in annealed}
-    runs = tuple(_keeping(run, run.run_id in kept) for run in plan.runs)
+    chosen = {run.run_id for run in annealed}
+    runs = tuple(_keeping(run, run.run_id in chosen) for run in plan.runs)
     return dataclasses.replace(plan, runs=runs, disk_bytes=plan.disk_bytes + _bytes(annealed))
 
 
@@ -42,10 +42,10 @@ def _bytes(runs: Sequence[PlannedRun]) -> int:
     return sum(_BYTES_PER_PARAM * count_params(run.spec.model).total for run in runs)
 
 
-def kept_words(plan: Plan) -> str:
+def saved_weights_text(plan: Plan) -> str:
     """Say for the dry run which runs' weights are saved."""
-    kept = [run for run in plan.runs if run.resources.keep_weights]
-    if not kept:
+    saved = [run for run in plan.runs if run.resources.keep_weights]
+    if not saved:
         return "final weights: none saved (keep_weights: all or largest, for `slaw export`)"
-    whose = f"{len(kept)} annealed runs" if len(kept) > 1 else kept[0].spec.label
-    return f"final weights: of {whose} saved, {format_bytes(_bytes(kept))} (keep_weights)"
+    whose = f"{len(saved)} annealed runs" if len(saved) > 1 else saved[0].spec.label
+    return f"final weights: of {whose} saved, {format_bytes(_bytes(saved))} (keep_weights)"

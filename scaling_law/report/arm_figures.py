@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from scaling_law.fit.recipes.compare_arms import ArmComparison
 from scaling_law.report import style
+from scaling_law.report.charts import loss_against_compute
 from scaling_law.report.style import BLUE, GREEN, INK, MARKERS, ORANGE, PURPLE, RED, SKY
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
@@ -71,9 +72,9 @@ def comparison_figure(comparisons: Sequence[ArmComparison], names: Sequence[str]
     losses, compute = figure.subplots(1, 2, sharey=True)
     places = list(range(len(pairs)))[::-1]
     for place, (versus, _) in zip(places, pairs, strict=True):
-        found, multiplier = versus.difference, versus.multiplier
-        ends = [_percent(x) for x in (found.low_log, found.high_log) if x is not None]
-        _mark(losses, place, _percent(found.mean_log), ends)
+        difference, multiplier = versus.difference, versus.multiplier
+        ends = [_percent(x) for x in (difference.low_log, difference.high_log) if x is not None]
+        _mark(losses, place, _percent(difference.mean_log), ends)
         if multiplier is not None and not multiplier.changes:
             ends = [x for x in (multiplier.low, multiplier.high) if x is not None]
             _mark(compute, place, multiplier.value, ends)
@@ -121,13 +122,7 @@ def document(arms: Sequence[ArmPoints], comparison: dict[str, Any], unit: str) -
              "colour": themed, "titles": list(arm.labels), "x": list(arm.flops),
              "y": list(arm.losses), "notes": {}}
         )  # fmt: skip
-    chart = {
-        "title": "Loss against compute, arm by arm",
-        "x": {"label": "compute: 6 × parameters × tokens (FLOPs)", "short": "FLOPs", "log": True,
-              "words": "flops"},
-        "y": {"label": f"validation loss ({unit})", "log": True, "words": "loss"},
-        "layers": layers, "views": {},
-    }  # fmt: skip
+    chart = loss_against_compute("Loss against compute, arm by arm", unit, layers)
     return {
         "schema_version": 1,
         "points": [],

@@ -36,12 +36,12 @@ from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
 from scaling_law.report import arm_figures, curves, style, tables
 from scaling_law.report.arm_figures import ArmPoints
+from scaling_law.report.charts import live_charts
 from scaling_law.report.compare_figures import multiplier_words
 from scaling_law.report.compare_recipes import difference_words, multiplier_range_words
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.exports import write_table, write_tables
 from scaling_law.report.page import (
-    Live,
     Section,
     bullets,
     card,
@@ -56,7 +56,6 @@ from scaling_law.report.page import (
 from scaling_law.spec.arms import by_options, short_names
 from scaling_law.units import format_count
 
-_SCRIPT = Path(__file__).with_name("explore.js")
 _MOST_CARDS = 6
 _LINE_POINTS = 24
 
@@ -122,7 +121,7 @@ def write_arms(
     drawn = ""
     with style.applied():
         if losses_compare(arms.runs):
-            svg = style.kept(
+            svg = style.save(
                 arm_figures.loss_figure(points, loss_unit(arms.runs)), figures, "arms_loss"
             )
             shows = "Validation loss against training compute, arm by arm"
@@ -138,9 +137,9 @@ def write_arms(
             " pairs of trunks. Right: the compute an arm needs for the reference's loss; arms"
             " without a mark have too few runs for it."
         )
-        svg = style.kept(figure, figures, "arms_compared")
+        svg = style.save(figure, figures, "arms_compared")
         drawn += _drawing(svg, "arms_compared", shows, caption, wide=True)
-        svg = style.kept(curves.training_curves(evidence), figures, "training_curves")
+        svg = style.save(curves.training_curves(evidence), figures, "training_curves")
         shows = "Validation loss against training tokens for every run"
         caption = (
             "Thin lines are trunks at constant learning rate; thick lines end in one point each."
@@ -191,11 +190,11 @@ def _comparison_rows(arms: Arms) -> list[dict[str, Any]]:
         row |= {"runs": len(comparison.arm.records), "why_not": comparison.why_not}
         versus = comparison.versus
         if versus is not None:
-            found, multiplier = versus.difference, versus.multiplier
+            difference, multiplier = versus.difference, versus.multiplier
             row |= {
-                "unit": versus.unit, "level": versus.level, "pairs": found.pairs,
-                "mean_log_ratio": found.mean_log, "low_log": found.low_log,
-                "high_log": found.high_log,
+                "unit": versus.unit, "level": versus.level, "pairs": difference.pairs,
+                "mean_log_ratio": difference.mean_log, "low_log": difference.low_log,
+                "high_log": difference.high_log,
                 "multiplier": multiplier.value if multiplier else None,
                 "multiplier_low": multiplier.low if multiplier else None,
                 "multiplier_high": multiplier.high if multiplier else None,
@@ -213,10 +212,7 @@ def _page(
     drawn: str,
 ) -> str:
     drawn, rules = style.classed(drawn)
-    live = Live(
-        script=_SCRIPT.read_text(),
-        values=arm_figures.document(points, arms.to_json(), loss_unit(arms.runs)),
-    )
+    live = live_charts(arm_figures.document(points, arms.to_json(), loss_unit(arms.runs)))
     theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
     sections = [
         _answer(arms),

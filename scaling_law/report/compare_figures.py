@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison
 from scaling_law.fit.recipes.efficiency import AtLoss, Pair
 from scaling_law.report import style
+from scaling_law.report.charts import loss_against_compute
 from scaling_law.report.style import BLUE, FAINT, INK, MARKERS, ORANGE
 from scaling_law.units import format_count
 
@@ -43,7 +44,7 @@ def difference_figure(versus: RecipeComparison) -> Figure:
     figure, axes = style.new_figure(f"Loss of {_short(versus, 1)} over {_short(versus, 0)}")
     axes.axhline(0, color=INK, linewidth=1)
     entries: list[Line2D | Patch] = []
-    noise, found = noise_percent(versus), versus.difference
+    noise, difference = noise_percent(versus), versus.difference
     if noise:
         axes.axhspan(-2 * noise, 2 * noise, color=FAINT, alpha=0.15, linewidth=0)
     groups = by_size(versus)
@@ -54,11 +55,11 @@ def difference_figure(versus: RecipeComparison) -> Figure:
         axes.plot([p.tokens for p in pairs], [percent(p) for p in pairs], marker, color=colour)
         label = f"{size}: {format_count(pairs[0].params[0])}"
         entries.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=label))
-    mean = 100 * math.expm1(found.mean_log)
+    mean = 100 * math.expm1(difference.mean_log)
     axes.axhline(mean, color=BLUE, linewidth=1.4)
     entries.append(Line2D([], [], color=BLUE, label="mean over pairs of trunks"))
-    if found.low_log is not None and found.high_log is not None:
-        ends = [100 * math.expm1(x) for x in (found.low_log, found.high_log)]
+    if difference.low_log is not None and difference.high_log is not None:
+        ends = [100 * math.expm1(x) for x in (difference.low_log, difference.high_log)]
         axes.axhspan(ends[0], ends[1], color=BLUE, alpha=0.16, linewidth=0)
         words = f"its {100 * versus.level:g}% interval"
         entries.append(Patch(color=BLUE, alpha=0.3, label=words))
@@ -75,10 +76,12 @@ def difference_figure(versus: RecipeComparison) -> Figure:
 
 def frontier_figure(versus: RecipeComparison) -> Figure | None:
     """Both recipes' runs and compute-optimal losses; None without a multiplier."""
-    found = versus.multiplier
-    if found is None:
+    multiplier = versus.multiplier
+    if multiplier is None:
         return None
-    words = "and it changes with scale" if found.changes else f"{multiplier_words(versus)} of it"
+    words = (
+        "and it changes with scale" if multiplier.changes else f"{multiplier_words(versus)} of it"
+    )
     figure, axes = style.new_figure(f"Compute for the same loss, B against A: {words}")
     entries: list[Line2D | Patch] = []
     losses = [p.losses[i] for p in versus.pairs for i in (0, 1)]
@@ -89,31 +92,31 @@ def frontier_figure(versus: RecipeComparison) -> Figure | None:
             flops, [p.losses[i] for p in versus.pairs], marker, color=colour, markersize=4,
             alpha=0.8,
         )  # fmt: skip
-        axes.plot(found.frontier_flops, found.frontier_losses[i], color=colour)
-        losses += found.frontier_losses[i]
+        axes.plot(multiplier.frontier_flops, multiplier.frontier_losses[i], color=colour)
+        losses += multiplier.frontier_losses[i]
         entries.append(
             Line2D([], [], color=colour, marker=marker, label=f"{'AB'[i]}: {_short(versus, i)}")
         )
-    axes.set_xlim(found.frontier_flops[0] / 1.3, found.frontier_flops[-1] * 1.3)
+    axes.set_xlim(multiplier.frontier_flops[0] / 1.3, multiplier.frontier_flops[-1] * 1.3)
     style.flops_axis(axes, "x", "compute: 6 × parameters × tokens (FLOPs)")
     style.loss_axis(axes, min(losses), max(losses))
     axes.set_ylabel(f"validation loss ({versus.unit})")
-    entries.append(Line2D([], [], color=INK, label=f"least loss for a budget ({found.law})"))
+    entries.append(Line2D([], [], color=INK, label=f"least loss for a budget ({multiplier.law})"))
     style.legend_below(figure, entries, 3)
     return figure
 
 
 def multiplier_words(versus: RecipeComparison) -> str:
     """``0.81x [0.76, 0.87]``; where it changes with scale, at the highest and lowest loss."""
-    found = versus.multiplier
-    if found is None:
+    multiplier = versus.multiplier
+    if multiplier is None:
         return "not told"
-    if found.changes:
-        least, most = found.ends
+    if multiplier.changes:
+        least, most = multiplier.ends
         return f"{at_loss_words(most)}, {at_loss_words(least)}"
-    if found.low is None or found.high is None:
-        return f"{found.value:.3g}x (no interval)"
-    return f"{found.value:.2f}x [{found.low:.2f}, {found.high:.2f}]"
+    if multiplier.low is None or multiplier.high is None:
+        return f"{multiplier.value:.3g}x (no interval)"
+    return f"{multiplier.value:.2f}x [{multiplier.low:.2f}, {multiplier.high:.2f}]"
 
 
 def at_loss_words(one: AtLoss) -> str:
@@ -159,14 +162,14 @@ def _difference(versus: RecipeComparison) -> dict[str, Any]:
             zip(style.ramp(len(groups)), groups.items(), strict=True)
         )
     ]  # fmt: skip
-    found, tokens = versus.difference, sorted({p.tokens for p in versus.pairs})
+    difference, tokens = versus.difference, sorted({p.tokens for p in versus.pairs})
     mean: dict[str, Any] = {
         "kind": "line", "name": "mean over pairs of trunks", "colour": style.themed(BLUE),
-        "x": tokens, "y": [100 * math.expm1(found.mean_log)] * len(tokens),
+        "x": tokens, "y": [100 * math.expm1(difference.mean_log)] * len(tokens),
     }  # fmt: skip
-    if found.low_log is not None and found.high_log is not None:
-        mean["low"] = [100 * math.expm1(found.low_log)] * len(tokens)
-        mean["high"] = [100 * math.expm1(found.high_log)] * len(tokens)
+    if difference.low_log is not None and difference.high_log is not None:
+        mean["low"] = [100 * math.expm1(difference.low_log)] * len(tokens)
+        mean["high"] = [100 * math.expm1(difference.high_log)] * len(tokens)
     layers.append(mean)
     noise = noise_percent(versus)
     chart: dict[str, Any] = {
@@ -184,16 +187,16 @@ def _difference(versus: RecipeComparison) -> dict[str, Any]:
 
 
 def _frontier(versus: RecipeComparison) -> dict[str, Any]:
-    found = versus.multiplier
-    assert found is not None
+    multiplier = versus.multiplier
+    assert multiplier is not None
     layers: list[dict[str, Any]] = []
     pairs = list(versus.pairs)
     for i, colour in enumerate(RECIPES):
         themed, name = style.themed(colour), f"{'AB'[i]}: {versus.names[i]}"
         layers.append(
             {"kind": "line", "name": f"{name}, least loss for a budget", "legend": name,
-             "colour": themed, "x": list(found.frontier_flops),
-             "y": list(found.frontier_losses[i])}
+             "colour": themed, "x": list(multiplier.frontier_flops),
+             "y": list(multiplier.frontier_losses[i])}
         )  # fmt: skip
         layers.append(
             {"kind": "marks", "name": name, "marker": _SHAPES[i], "colour": themed,
@@ -201,10 +204,4 @@ def _frontier(versus: RecipeComparison) -> dict[str, Any]:
              "x": [6 * p.params[i] * p.tokens for p in pairs], "y": [p.losses[i] for p in pairs],
              "notes": {"tokens": [f"{p.tokens:,.0f}" for p in pairs]}}
         )  # fmt: skip
-    return {
-        "title": "Loss against compute, both recipes",
-        "x": {"label": "compute: 6 × parameters × tokens (FLOPs)", "short": "FLOPs", "log": True,
-              "words": "flops"},
-        "y": {"label": f"validation loss ({versus.unit})", "log": True, "words": "loss"},
-        "layers": layers, "views": {},
-    }  # fmt: skip
+    return loss_against_compute("Loss against compute, both recipes", versus.unit, layers)

@@ -14,7 +14,9 @@ from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir, atomic_write, check_folder
 from scaling_law.files.record import load_records
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
+from scaling_law.fit.summary import left_out_lines
 from scaling_law.report import compare_figures, style
+from scaling_law.report.charts import live_charts
 from scaling_law.report.compare_figures import (
     at_loss_words,
     by_size,
@@ -24,7 +26,6 @@ from scaling_law.report.compare_figures import (
 )
 from scaling_law.report.exports import write_table
 from scaling_law.report.page import (
-    Live,
     Section,
     bullets,
     card,
@@ -37,8 +38,6 @@ from scaling_law.report.page import (
     sentence,
     table,
 )
-
-_SCRIPT = Path(__file__).with_name("explore.js")
 
 
 def write_versus(
@@ -105,7 +104,7 @@ _PLOTS: dict[str, tuple[Callable[[RecipeComparison], Figure | None], str, str]] 
 
 def _draw(versus: RecipeComparison, folder: Path, stem: str, name: str) -> str:
     make, shows, caption = _PLOTS[name]
-    svg = style.kept(make(versus), folder, f"{stem}-{name}")
+    svg = style.save(make(versus), folder, f"{stem}-{name}")
     if svg is None:
         return ""
     return drawing(style.inline_svg(svg, name, shows), caption, shows, chart=name)
@@ -114,13 +113,13 @@ def _draw(versus: RecipeComparison, folder: Path, stem: str, name: str) -> str:
 def headline(versus: RecipeComparison) -> list[str]:
     """The comparison in a few lines, the answer first."""
     ours, theirs = versus.names
-    found, difference = versus.multiplier, versus.difference
+    multiplier, difference = versus.multiplier, versus.difference
     lines = []
-    if found is None:
+    if multiplier is None:
         lines.append(f"no compute multiplier: {versus.why_no_multiplier}")
     else:
         compute = f"with {multiplier_words(versus)} the compute"
-        if found.changes:
+        if multiplier.changes:
             compute = f"with this much of the compute: {multiplier_words(versus)}"
         lines.append(f"{theirs} reaches the loss of {ours} {compute}")
         lines.append(multiplier_range_words(versus))
@@ -134,39 +133,37 @@ def headline(versus: RecipeComparison) -> list[str]:
 
 
 def _left_out_lines(versus: RecipeComparison) -> list[str]:
-    lines = []
-    for which, runs in zip("AB", versus.left_out, strict=True):
-        reasons: dict[str, list[str]] = {}
-        for run_id, why in runs:
-            reasons.setdefault(why, []).append(run_id)
-        for why, ids in reasons.items():
-            shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-            lines.append(f"left out of {which}, {why}: {shown}")
-    return lines
+    return [
+        line
+        for which, runs in zip("AB", versus.left_out, strict=True)
+        for line in left_out_lines(runs, f"left out of {which}")
+    ]
 
 
 def difference_words(versus: RecipeComparison) -> str:
     """``-0.91% [-1.10%, -0.72%]``: B's mean loss over A's, with its interval."""
-    found = versus.difference
-    mean = 100 * math.expm1(found.mean_log)
-    if found.low_log is None or found.high_log is None:
+    difference = versus.difference
+    mean = 100 * math.expm1(difference.mean_log)
+    if difference.low_log is None or difference.high_log is None:
         return f"{mean:+.2f}% (one pair of trunks: no interval)"
-    low, high = (100 * math.expm1(x) for x in (found.low_log, found.high_log))
+    low, high = (100 * math.expm1(x) for x in (difference.low_log, difference.high_log))
     return f"{mean:+.2f}% [{low:+.2f}%, {high:+.2f}%]"
 
 
 def multiplier_range_words(versus: RecipeComparison) -> str:
     """Over which losses it holds, and whether it changes with scale."""
-    found = versus.multiplier
-    assert found is not None
-    low, high = found.loss_range
-    words = f"from loss {high:.3g} to {low:.3g} ({versus.unit}), law {found.law}"
-    if found.changes is None:
+    multiplier = versus.multiplier
+    assert multiplier is not None
+    low, high = multiplier.loss_range
+    words = f"from loss {high:.3g} to {low:.3g} ({versus.unit}), law {multiplier.law}"
+    if multiplier.changes is None:
         return f"{words}; whether it changes with scale could not be told"
-    if found.changes:
-        ends = "" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]"
-        return f"{words}; it changes with scale: {found.value:.2f}x{ends} for all would mislead"
-    least, most = found.ends
+    if multiplier.changes:
+        ends = "" if multiplier.low is None else f" [{multiplier.low:.2f}, {multiplier.high:.2f}]"
+        return (
+            f"{words}; it changes with scale: {multiplier.value:.2f}x{ends} for all would mislead"
+        )
+    least, most = multiplier.ends
     return (
         f"{words}; no change with scale is seen (with slopes of each one's own"
         f" {at_loss_words(most)}, {at_loss_words(least)})"
@@ -174,8 +171,8 @@ def multiplier_range_words(versus: RecipeComparison) -> str:
 
 
 def _noise(versus: RecipeComparison) -> str:
-    noise, found, (ours, theirs) = noise_percent(versus), versus.difference, versus.names
-    alone = [f"{100 * x:.2f}%" if x is not None else "unknown" for x in found.seed_noise_log]
+    noise, difference, (ours, theirs) = noise_percent(versus), versus.difference, versus.names
+    alone = [f"{100 * x:.2f}%" if x is not None else "unknown" for x in difference.seed_noise_log]
     words = f"seed noise of a run: {alone[0]} in {ours}, {alone[1]} in {theirs}"
     words += " (standard deviation of loss)"
     if noise is None:
@@ -185,7 +182,7 @@ def _noise(versus: RecipeComparison) -> str:
 
 def _page(versus: RecipeComparison, sweeps: tuple[SweepDir, SweepDir], drawn: str) -> str:
     drawn, rules = style.classed(drawn)
-    live = Live(script=_SCRIPT.read_text(), values=compare_figures.document(versus))
+    live = live_charts(compare_figures.document(versus))
     theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
     figures = f'<div class="figures">{drawn}</div>\n'
     sections = [
@@ -207,18 +204,18 @@ def _page(versus: RecipeComparison, sweeps: tuple[SweepDir, SweepDir], drawn: st
 
 def _answer(versus: RecipeComparison) -> Section:
     level = f"{100 * versus.level:g}%"
-    found = versus.multiplier
-    if found is None:
+    multiplier = versus.multiplier
+    if multiplier is None:
         compute = card(
             "Compute for the same loss", "not told", [sentence(versus.why_no_multiplier)]
         )
     else:
-        words = [f"Interval at {level}, {found.method}.", multiplier_range_words(versus)]
+        words = [f"Interval at {level}, {multiplier.method}.", multiplier_range_words(versus)]
         words = [sentence(line) for line in words]
-        words += [f"By the {name} law {x:.2f}x." for name, x in found.others.items()]
+        words += [f"By the {name} law {x:.2f}x." for name, x in multiplier.others.items()]
         big = multiplier_words(versus)
-        if found.changes:
-            big = f"{found.ends[1].value:.2f}x to {found.ends[0].value:.2f}x"
+        if multiplier.changes:
+            big = f"{multiplier.ends[1].value:.2f}x to {multiplier.ends[0].value:.2f}x"
             words.insert(0, sentence(multiplier_words(versus)))
         compute = card("Compute B needs for A’s loss", big, words)
     difference = card(
@@ -232,24 +229,24 @@ def _answer(versus: RecipeComparison) -> Section:
         words.append(f"and {len(differs) - 5} more, below")
     what = card("What differs, A → B", f"{len(differs)} settings", words)
     body = f'<div class="cards">{compute}{difference}{what}</div>\n'
-    notes = list(versus.notes) + (list(found.notes) if found else [])
+    notes = list(versus.notes) + (list(multiplier.notes) if multiplier else [])
     body += bullets([sentence(words) for words in notes])
     if not versus.differs:
         body += note("The specs of the matched runs do not differ: this measures noise.")
-    if found is not None and found.changes:
+    if multiplier is not None and multiplier.changes:
         body += paragraph(
             "With slopes of its own, each recipe has its own law: the multiplier is the ratio of "
             "the least compute with which each reaches a loss, at both ends of the losses that "
             "both have runs at. What lies beyond them is not measured, and a trend seldom goes "
             "on."
         )
-    elif found is not None:
+    elif multiplier is not None:
         body += paragraph(
             "The multiplier is 1 / (u v), where a parameter under B is worth u and a token v of "
-            f"A’s (here u = {found.gains[0]:.2f}, v = {found.gains[1]:.2f}; their product is "
-            "known better than either): both recipes then follow one law, and their best losses "
-            "for a budget differ by a constant factor of compute. It is measured on the sizes "
-            "and horizons of these sweeps and claims nothing beyond them."
+            f"A’s (here u = {multiplier.gains[0]:.2f}, v = {multiplier.gains[1]:.2f}; their "
+            "product is known better than either): both recipes then follow one law, and their "
+            "best losses for a budget differ by a constant factor of compute. It is measured on "
+            "the sizes and horizons of these sweeps and claims nothing beyond them."
         )
     return Section(anchor="answer", heading="The answer", body=body)
 

@@ -13,9 +13,9 @@ from scaling_law.experiment.evidence import unfinished
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, RunRecord, load_records, read_curve
-from scaling_law.fit.approaches.envelope import PowerLine
 from scaling_law.fit.approaches.isoflop import IsoflopCell
 from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.approaches.power_line import PowerLine
 from scaling_law.fit.laws import joint_laws
 from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints
@@ -155,7 +155,7 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
     else:  # a folder that cannot be written
         summary = fit_sources([sweep.path])[0].to_json()
     settings = summary["settings"]
-    material = from_records(
+    data = from_records(
         records,
         convention=settings["convention"],
         flops=settings["flops"],
@@ -175,9 +175,9 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
     except FitError as problem:
         why = str(problem)
     return Fitted(
-        points=material.points,
-        counted=material.counted,
-        fits=_joint_fits(material, known, settings),
+        points=data.points,
+        counted=data.counted,
+        fits=_joint_fits(data, known, settings),
         known=known,
         summary=summary,
         forecast=forecast,
@@ -186,14 +186,14 @@ def _fit(sweep: SweepDir, records: tuple[RunRecord, ...], target_params: float) 
 
 
 def _joint_fits(
-    material: FitData, known: KnownLaws, settings: dict[str, Any]
+    data: FitData, known: KnownLaws, settings: dict[str, Any]
 ) -> dict[str, dict[str, FitResult]]:
     """The joint laws under each way of counting, the one to forecast with first."""
     names = [name for name in (known.best_law, *joint_laws()) if name in known.laws]
     objective = Objective(loss=settings["loss"], delta=settings["huber_delta"])
     fits: dict[str, dict[str, FitResult]] = {}
-    for convention, points in material.counted.items():
-        mine = points is material.points
+    for convention, points in data.counted.items():
+        mine = points is data.points
         fits[convention] = {
             name: known.laws[name] if mine else fit_law(points, name, objective=objective)
             for name in dict.fromkeys(names)

@@ -37,9 +37,8 @@ def section(analysed: Analysed, drawn: str) -> Section:
         asked += f" Reproduces {analysed.experiment.reproduces}."
     body += paragraph(asked)
     body += bullets([_claim(claim) for claim in findings.claims])
-    if analysed.evidence.missing:
-        count = len(analysed.evidence.missing)
-        body += note(f"{count} {'run has' if count == 1 else 'runs have'} no record yet.")
+    if analysed.left_out:
+        body += note(sentence(analysed.left_out))
     body += f'<div class="figures">{drawn}</div>\n' if drawn else ""
     for rows in findings.tables:
         body += table(rows.caption, rows.head, rows.rows, rows.text_columns)

@@ -298,10 +298,10 @@ def _allocation(fitted: Fitted) -> Layer:
         y = np.array([split.params(flops) for flops in x])
         bottom = top = np.full_like(y, math.nan)
         draws = [allocation_of(fit, dict(zip(fit.params, s, strict=True))) for s in fit.samples]
-        found = [[one.params(flops) for flops in x] for one in draws if one]
-        if found:
+        curves = [[one.params(flops) for flops in x] for one in draws if one]
+        if curves:
             share = 0.5 - fitted.level / 2
-            bottom, top = np.quantile(np.array(found), [share, 1 - share], axis=0)
+            bottom, top = np.quantile(np.array(curves), [share, 1 - share], axis=0)
         name = f"{fit.law.name}: slope {split.exponent:.2f}"
         return [_line(name, style.BLUE, x, y, bottom, top)]
 

@@ -269,35 +269,36 @@ def checks(evidence: Evidence) -> Section | None:
     """Held-out runs, rollouts, seed noise and order."""
     if evidence.fitted is None:
         return None
-    found = evidence.fitted.summary["validation"]
-    body = paragraph(sentence(found["verdict"])) + _folds(found)
-    noise = found["seed_noise_log"]
+    validation = evidence.fitted.summary["validation"]
+    body = paragraph(sentence(validation["verdict"])) + _folds(validation)
+    noise = validation["seed_noise_log"]
     items = [] if noise is None else [
         f"Seed noise: {100 * noise:.2f}% of loss (one standard deviation, "
-        f"{found['seed_groups']} groups of repeats)."
+        f"{validation['seed_groups']} groups of repeats)."
     ]  # fmt: skip
     items.append(
-        f"Loss rose where it should fall in {len(found['rises'])} of {found['pairs_compared']} "
-        "comparisons of neighbours."
+        f"Loss rose where it should fall in {len(validation['rises'])} of"
+        f" {validation['pairs_compared']} comparisons of neighbours."
     )
     items += [
         f"{rise['higher']} is {100 * math.expm1(rise['rise_log']):.2f}% above {rise['lower']} "
         f"(noise explains {100 * math.expm1(rise['allowed_log']):.2f}%)."
-        for rise in found["rises"]
+        for rise in validation["rises"]
     ]
     items += [
-        sentence(words) for words in dict.fromkeys([*found["reasons"].values(), *found["notes"]])
+        sentence(words)
+        for words in dict.fromkeys([*validation["reasons"].values(), *validation["notes"]])
     ]
     return Section(anchor="checks", heading="Checks", body=body + bullets(items))
 
 
-def _folds(found: dict[str, Any]) -> str:
+def _folds(validation: dict[str, Any]) -> str:
     """The runs held out of a fit of the law, and how well it predicts them."""
     rows = []
     for kind, words in (
         ("leave_size_out", "left out"), ("rollout_params", "rollout"), ("rollout_flops", "rollout"),
     ):  # fmt: skip
-        for fold in found[kind]:
+        for fold in validation[kind]:
             why = fold["status"] + (f": {fold['reason']}" if fold["reason"] else "")
             factor = fold["factors"].get("flops")
             errors = [percent(fold[k]) for k in ("median_abs_error", "p90_abs_error")]
@@ -317,7 +318,7 @@ def _folds(found: dict[str, Any]) -> str:
         "median error", "90% within", "mean, signed", "status",
     )  # fmt: skip
     caption = (
-        f"The {found['law']} law fitted without some runs, and asked for them: measured over "
+        f"The {validation['law']} law fitted without some runs, and asked for them: measured over "
         "predicted loss − 1"
     )
     return table(caption, head, rows, (0, 7)) if rows else ""

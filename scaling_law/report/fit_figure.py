@@ -63,9 +63,9 @@ def fit_figure(suite: FitSuite) -> Figure:
     shades = ListedColormap([style.ramp_over(0, 255)(i) for i in range(256)])
     norm = LogNorm(points.params.min(), points.params.max())
     axes.scatter(_flops(points), points.loss_nats, c=points.params, cmap=shades, norm=norm, s=16)
-    found = _frontier(suite, best)
-    entries = _draw_frontier(axes, suite, found)
-    losses_seen = [*points.loss_nats.tolist(), *(one.loss_nats for one in found)]
+    frontier = _frontier(suite, best)
+    entries = _draw_frontier(axes, suite, frontier)
+    losses_seen = [*points.loss_nats.tolist(), *(one.loss_nats for one in frontier)]
     counted = counted_words(points)
     style.flops_axis(axes, "x", f"training compute (FLOPs, 6 × {counted} parameters × tokens)")
     style.loss_axis(axes, min(losses_seen) * 0.98, max(losses_seen) * 1.02)
@@ -85,7 +85,7 @@ def _flops(points: FitPoints) -> Floats:
 def _frontier(suite: FitSuite, best: FitResult) -> list[Prediction]:
     """The best split of budgets from the smallest run's to well beyond the largest's."""
     budgets = _flops(suite.points)
-    found = []
+    frontier = []
     for flops in np.geomspace(budgets.min(), budgets.max() * _BEYOND, _STEPS):
         try:
             one = extrapolate(
@@ -97,21 +97,21 @@ def _frontier(suite: FitSuite, best: FitResult) -> list[Prediction]:
             )
         except FitError:
             continue
-        found.append(one)
-    return found
+        frontier.append(one)
+    return frontier
 
 
-def _draw_frontier(axes: Axes, suite: FitSuite, found: list[Prediction]) -> list[Line2D | Patch]:
+def _draw_frontier(axes: Axes, suite: FitSuite, frontier: list[Prediction]) -> list[Line2D | Patch]:
     run = Line2D([], [], marker="o", linestyle="", color=INK, label="run")
     entries: list[Line2D | Patch] = [run]
-    if not found:
+    if not frontier:
         return entries
-    budgets = np.array([one.flops for one in found], dtype=float)
+    budgets = np.array([one.flops for one in frontier], dtype=float)
     low, high = (
-        np.array([getattr(one, end) for one in found], dtype=float)
+        np.array([getattr(one, end) for one in frontier], dtype=float)
         for end in ("low_nats", "high_nats")
     )
-    axes.plot(budgets, [one.loss_nats for one in found], color=BLUE)
+    axes.plot(budgets, [one.loss_nats for one in frontier], color=BLUE)
     axes.fill_between(budgets, low, high, color=BLUE, alpha=0.18, linewidth=0)
     axes.axvline(_flops(suite.points).max(), color=FAINT, linestyle="--", linewidth=1)
     level = f"{100 * suite.settings.level:g}%"

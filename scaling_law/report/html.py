@@ -24,15 +24,14 @@ from scaling_law.report import (
     tables,
 )
 from scaling_law.report.arms import gather_arms, write_arms
+from scaling_law.report.charts import live_charts
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
 from scaling_law.report.held_out import held_out_figure
 from scaling_law.report.metric_curves import metric_curves
-from scaling_law.report.page import Live, Section, choices, drawing, embedded, page, paragraph
+from scaling_law.report.page import Section, choices, drawing, embedded, page, paragraph
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.units import format_count
-
-_SCRIPT = Path(__file__).with_name("explore.js")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,7 @@ def write_report(
 
 def _draw(plot: _Plot, folder: Path) -> str:
     """Save a figure twice and return it for the page; one that cannot be drawn leaves no file."""
-    svg = style.kept(plot.make(), folder, plot.name)
+    svg = style.save(plot.make(), folder, plot.name)
     if svg is None:
         return ""
     inline = style.inline_svg(svg, plot.name, plot.shows)
@@ -139,16 +138,16 @@ def _page(
         tables.environment(evidence),
         tables.reproduce(evidence),
     ]
-    kept = [section for section in sections if section is not None]
+    shown = [section for section in sections if section is not None]
     footer = (
         "Made by slaw (scaling_law). This file needs no network; without scripts its figures are "
         "as drawn."
     )
     what = "The experiment" if analysed else "Scaling law of the sweep"
     title = f"{what} “{evidence.name}”"
-    live = Live(script=_SCRIPT.read_text(), values=explore.document(evidence))
+    live = live_charts(explore.document(evidence))
     theme = rules + style.theme_css(f"{rules}{findings_drawn}{drawn}{embedded(live.values)}")
-    return page(title, tables.size_words(evidence), kept, footer, theme, live)
+    return page(title, tables.size_words(evidence), shown, footer, theme, live)
 
 
 def _choices(evidence: Evidence) -> str:

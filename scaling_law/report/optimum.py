@@ -246,7 +246,7 @@ def _draw_published(axes: Axes, sizes: Floats) -> list[Line2D]:
 
 def published_lines(sizes: Floats) -> list[tuple[str, str, Floats]]:
     """(words, colour, loss in nats per token) of the published laws at each size's best tokens."""
-    found = []
+    lines = []
     for name, words, colour in (
         ("besiroglu2024", "besiroglu2024*", PURPLE),
         ("kaplan2020", "kaplan2020*", ORANGE),
@@ -256,8 +256,8 @@ def published_lines(sizes: Floats) -> list[tuple[str, str, Floats]]:
             losses = [extrapolate(law, Target(params=float(size))).loss_nats for size in sizes]
         except FitError:
             continue
-        found.append((words, colour, np.array(losses)))
-    return found
+        lines.append((words, colour, np.array(losses)))
+    return lines
 
 
 def _frame_forecast(axes: Axes, fitted: Fitted, known: list[Prediction]) -> None:

@@ -83,8 +83,8 @@ def _policy(styles: str, live: Live | None) -> str:
 
 
 def _digest(content: str) -> str:
-    found = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-    return f"'sha256-{found}'"
+    digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
 
 
 def embedded(values: Any) -> str:
@@ -141,7 +141,7 @@ def table(
     rows: Sequence[Sequence[object]],
     words: int | Collection[int],
 ) -> str:
-    """A table that scrolls on its own; a cell's lines are kept.
+    """A table that scrolls on its own; a cell's lines stay lines.
 
     The columns ``words``, or so many first ones, are text, the rest numbers.
     """

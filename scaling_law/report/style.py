@@ -88,7 +88,7 @@ def render(figure: Figure) -> tuple[bytes, bytes]:
     return files[0], files[1]
 
 
-def kept(figure: Figure | None, folder: Path, name: str) -> bytes | None:
+def save(figure: Figure | None, folder: Path, name: str) -> bytes | None:
     """Save a figure as ``name.svg`` and ``.png`` and return the SVG; None leaves no file."""
     files = [folder / f"{name}.{kind}" for kind in ("svg", "png")]
     if figure is None:
@@ -204,8 +204,8 @@ def classed(page: str) -> tuple[str, str]:
     """
     names: dict[str, str] = {}
 
-    def name(found: re.Match[str]) -> str:
-        return f' class="{names.setdefault(found[1], f"d{len(names)}")}"'
+    def name(match: re.Match[str]) -> str:
+        return f' class="{names.setdefault(match[1], f"d{len(names)}")}"'
 
     text = re.sub(r' style="([^"]*)"', name, page)
     return text, "".join(f".{short}{{{rules}}}" for rules, short in names.items())

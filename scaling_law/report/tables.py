@@ -198,7 +198,7 @@ def setup(evidence: Evidence) -> Section | None:
 
 
 def environment(evidence: Evidence) -> Section:
-    """Where and on what the runs were made; more than one value in a line is a mixture."""
+    """Where and on what the runs were made; more than one value in a line: the runs differ."""
     records = evidence.records
     versions = sorted({(name, v) for r in records for name, v in r.versions.items()})
     data = [r.spec.data for r in records]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
-from scaling_law.errors import EXIT_USAGE, ConfigError, EngineError, quoted
+from scaling_law.errors import ConfigError, quoted
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import find_sweeps, read_record
-from scaling_law.run.engines import worker_environment
+from scaling_law.run.torch_process import run_module
 from scaling_law.units import format_bytes
 
 FORMATS = ("safetensors", "hf")
@@ -31,18 +29,13 @@ def export_run(source: Path, wanted: str | None, to: Path, form: str) -> str:
         )
     if importlib.util.find_spec("safetensors") is None:
         raise ConfigError("export needs safetensors: pip install 'scaling-law[export]'")
-    done = subprocess.run(
-        [sys.executable, "-m", "scaling_law.train.export", str(run_dir.path), str(to), form],
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        env=worker_environment(),
+    run_module(
+        "scaling_law.train.export",
+        str(run_dir.path),
+        str(to),
+        form,
+        doing=f"exporting {record.spec.label}",
     )
-    message = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    if done.returncode == EXIT_USAGE:
-        raise ConfigError(message)
-    if done.returncode:
-        raise EngineError(f"exporting {record.spec.label} failed: {message}")
     loss = "" if record.val_loss_nats is None else f", {record.val_loss_nats:.4f} nats/token"
     size = sum(path.stat().st_size for path in to.iterdir())
     return (

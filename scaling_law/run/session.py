@@ -31,7 +31,7 @@ from scaling_law.plan.make import TrainTokens, make_plan
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
-from scaling_law.plan.weights import with_kept_weights
+from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines, starts
 from scaling_law.run.data_checks import check_data, unknown_yet
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
@@ -218,11 +218,11 @@ def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
 
 
 def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens) -> Plan:
-    """The plan of a config on a device: stacks, compilation and kept weights decided as well."""
+    """The plan of a config on a device: stacks, compilation and saved weights decided as well."""
     plan = make_plan(config, profile, train_tokens=train_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
-    return with_kept_weights(plan, config.keep_weights)
+    return with_saved_weights(plan, config.keep_weights)
 
 
 def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:

@@ -57,7 +57,8 @@ from scaling_law.run.starts import start_file
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources, resources_from_json
 from scaling_law.spec.run import RunSpec
-from scaling_law.train.loop import Job, train_run
+from scaling_law.train.begin import Job
+from scaling_law.train.loop import train_run
 from scaling_law.train.stack_loop import train_stack
 
 _PROGRESS_EVERY_SECONDS = 0.5

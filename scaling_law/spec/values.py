@@ -165,8 +165,8 @@ class Switch(Number):
         return super().read(value, whole)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        found = super().__get_pydantic_json_schema__(schema, handler)
-        return {**found, "type": ["boolean", *found["type"]]}
+        described = super().__get_pydantic_json_schema__(schema, handler)
+        return {**described, "type": ["boolean", *described["type"]]}
 
 
 @dataclass(frozen=True)
@@ -218,13 +218,13 @@ class Either:
 
     def members(self, source: Any) -> dict[str, Any]:
         """The union's members by ``kind_of``."""
-        found = {}
+        members = {}
         for member in get_args(source):
             bare = get_args(member)[0] if get_origin(member) is Annotated else member
             origin = get_origin(bare) or bare
             kind = "<list>" if origin is tuple else "<text>" if origin is str else "<mapping>"
-            found[kind] = member
-        return found
+            members[kind] = member
+        return members
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -272,8 +272,8 @@ class ByKey(Either):
 
     def _refuse(self, value: dict[str, Any]) -> Any:
         expected = " or ".join(f"{key} ({meaning})" for key, meaning in self.keys)
-        found = " and ".join(self._there(value)) or "neither"
-        raise ValueError(f"expected either {expected}; found {found}")
+        there = " and ".join(self._there(value)) or "neither"
+        raise ValueError(f"expected either {expected}; found {there}")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema

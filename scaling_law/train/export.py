@@ -51,9 +51,9 @@ def export(run_dir: RunDir, to: Path, form: str) -> None:
 def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer | None]:
     """Read the weights and the tokenizer; the tokenizer is None for a run on a task."""
     try:
-        kept = checkpoint.load_checkpoint(run_dir.weights)
-        known = kept.get("tokenizer")
-        return kept["model"], tokenizer_from_json(known) if known is not None else None
+        saved = checkpoint.load_checkpoint(run_dir.weights)
+        known = saved.get("tokenizer")
+        return saved["model"], tokenizer_from_json(known) if known is not None else None
     except checkpoint.DamagedCheckpoint as problem:
         raise ConfigError(f"{problem}; delete the run's folder to train it again") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:

@@ -72,23 +72,23 @@ class _Widener:
     def state(self, small: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return every tensor of the large model."""
         tied = self.small.tied
-        found = {"embedding.weight": small["embedding.weight"][:, self.stream]}
+        large = {"embedding.weight": small["embedding.weight"][:, self.stream]}
         if "position.weight" in small:
-            found["position.weight"] = small["position.weight"][:, self.stream]
+            large["position.weight"] = small["position.weight"][:, self.stream]
         taken = [index * self.small.n_layer // self.large.n_layer for index in range(self._depth)]
         for index, old in enumerate(taken):
             is_new = index > 0 and taken[index - 1] == old
             for name, weight in self._block(small, f"blocks.{old}.", is_new).items():
-                found[f"blocks.{index}.{name}"] = weight
+                large[f"blocks.{index}.{name}"] = weight
         gain = small["norm.weight"]
         if tied:
             # the head is the copied embedding table, so the norm before it divides the weight
-            found["norm.weight"] = self._reads(gain[None], self.stream)[0]
-            found["head.weight"] = found["embedding.weight"]
+            large["norm.weight"] = self._reads(gain[None], self.stream)[0]
+            large["head.weight"] = large["embedding.weight"]
         else:
-            found["norm.weight"] = gain[self.stream]
-            found["head.weight"] = self._reads(small["head.weight"], self.stream)
-        return {name: weight.clone() for name, weight in found.items()}
+            large["norm.weight"] = gain[self.stream]
+            large["head.weight"] = self._reads(small["head.weight"], self.stream)
+        return {name: weight.clone() for name, weight in large.items()}
 
     @property
     def _depth(self) -> int:

@@ -126,19 +126,19 @@ def _rotary_config(spec: ModelSpec) -> dict[str, Any]:
 def _outer(
     spec: ModelSpec, state: dict[str, Tensor], embedding: str, norm: str
 ) -> dict[str, Tensor]:
-    found = {embedding: state["embedding.weight"], norm: state["norm.weight"]}
+    tensors = {embedding: state["embedding.weight"], norm: state["norm.weight"]}
     if not spec.tied:
-        found["lm_head.weight"] = state["head.weight"]
-    return found
+        tensors["lm_head.weight"] = state["head.weight"]
+    return tensors
 
 
 def _gpt2_tensors(spec: ModelSpec, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    found = _outer(spec, state, "transformer.wte.weight", "transformer.ln_f.weight")
-    found["transformer.wpe.weight"] = state["position.weight"]
+    tensors = _outer(spec, state, "transformer.wte.weight", "transformer.ln_f.weight")
+    tensors["transformer.wpe.weight"] = state["position.weight"]
     for layer in range(spec.n_layer):
         ours, theirs = f"blocks.{layer}.", f"transformer.h.{layer}."
         for name, there in (("norm_attention", "ln_1"), ("norm_mlp", "ln_2")):
-            found[f"{theirs}{there}.weight"] = state[f"{ours}{name}.weight"]
+            tensors[f"{theirs}{there}.weight"] = state[f"{ours}{name}.weight"]
         for name, there in (
             ("attention.qkv", "attn.c_attn"),
             ("attention.out", "attn.c_proj"),
@@ -146,39 +146,39 @@ def _gpt2_tensors(spec: ModelSpec, state: dict[str, Tensor]) -> dict[str, Tensor
             ("mlp.out", "mlp.c_proj"),
         ):
             # GPT-2's matrices multiply from the right
-            found[f"{theirs}{there}.weight"] = state[f"{ours}{name}.weight"].T
+            tensors[f"{theirs}{there}.weight"] = state[f"{ours}{name}.weight"].T
     # it has a bias everywhere but in its tables and its head
     plain = ("transformer.wte.weight", "transformer.wpe.weight", "lm_head.weight")
-    for name, weight in list(found.items()):
+    for name, weight in list(tensors.items()):
         if name not in plain:
-            found[name.replace(".weight", ".bias")] = torch.zeros(weight.shape[-1])
-    return found
+            tensors[name.replace(".weight", ".bias")] = torch.zeros(weight.shape[-1])
+    return tensors
 
 
 def _rotary_tensors(spec: ModelSpec, state: dict[str, Tensor]) -> dict[str, Tensor]:
     gated = spec.activation == "swiglu"
     norms = _ROTARY[gated, spec.qk_norm][2:]
-    found = _outer(spec, state, "model.embed_tokens.weight", "model.norm.weight")
+    tensors = _outer(spec, state, "model.embed_tokens.weight", "model.norm.weight")
     kv_width = spec.n_kv_head * spec.head_size
     for layer in range(spec.n_layer):
         ours, theirs = f"blocks.{layer}.", f"model.layers.{layer}."
         for name, there in zip(("norm_attention", "norm_mlp"), norms, strict=True):
-            found[f"{theirs}{there}.weight"] = state[f"{ours}{name}.weight"]
+            tensors[f"{theirs}{there}.weight"] = state[f"{ours}{name}.weight"]
         qkv = torch.split(state[f"{ours}attention.qkv.weight"], [spec.d_model, kv_width, kv_width])
         for name, weight in zip("qkv", qkv, strict=True):
             scale = _qk_scale() if spec.qk_norm and name in "qk" else 1.0
-            found[f"{theirs}self_attn.{name}_proj.weight"] = weight * scale
-        found[f"{theirs}self_attn.o_proj.weight"] = state[f"{ours}attention.out.weight"]
+            tensors[f"{theirs}self_attn.{name}_proj.weight"] = weight * scale
+        tensors[f"{theirs}self_attn.o_proj.weight"] = state[f"{ours}attention.out.weight"]
         up = state[f"{ours}mlp.up.weight"]
         if gated:
             gate, up = up.chunk(2)
-            found[f"{theirs}mlp.gate_proj.weight"] = gate
-        found[f"{theirs}mlp.up_proj.weight"] = up
-        found[f"{theirs}mlp.down_proj.weight"] = state[f"{ours}mlp.out.weight"]
+            tensors[f"{theirs}mlp.gate_proj.weight"] = gate
+        tensors[f"{theirs}mlp.up_proj.weight"] = up
+        tensors[f"{theirs}mlp.down_proj.weight"] = state[f"{ours}mlp.out.weight"]
         if spec.qk_norm:
             for name in ("q_norm", "k_norm"):
-                found[f"{theirs}self_attn.{name}.weight"] = torch.ones(spec.head_size)
-    return found
+                tensors[f"{theirs}self_attn.{name}.weight"] = torch.ones(spec.head_size)
+    return tensors
 
 
 def _qk_scale() -> float:

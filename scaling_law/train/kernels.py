@@ -236,7 +236,7 @@ class _BlockedAttention(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, block: int) -> Tensor:
         batch, heads, time, size = q.shape
         q, k, v = _flat(q, size**-0.5), _flat(k), _flat(v)
-        keys, kept = k.transpose(1, 2), []
+        keys, saved = k.transpose(1, 2), []
         y = torch.empty((batch, time, heads, size), dtype=q.dtype)
         for start in range(0, time, block):
             end = min(start + block, time)
@@ -245,23 +245,23 @@ class _BlockedAttention(torch.autograd.Function):
             shares = _overwrite(scores) if _OVERWRITES else torch.softmax(scores, dim=-1)
             values = torch.bmm(shares, v[:, :end]).view(batch, heads, -1, size)
             y[:, start:end] = values.transpose(1, 2)
-            kept.append(shares)
-        ctx.save_for_backward(q, k, v, *kept)
+            saved.append(shares)
+        ctx.save_for_backward(q, k, v, *saved)
         ctx.block = block
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, v, *kept = ctx.saved_tensors
+        q, k, v, *saved = ctx.saved_tensors
         batch, time, heads, size = grad.shape
         grad_y, values = _flat(grad.transpose(1, 2)), v.transpose(1, 2)
         grad_q = torch.empty_like(grad)
         grad_k = grad_v = torch.empty(0)
         # The last block comes first because it reads every key; the others' products are added to
         # its own. Torch multiplies batches into part of a tensor one by one.
-        for index in reversed(range(len(kept))):
-            start, shares = index * ctx.block, kept[index]
+        for index in reversed(range(len(saved))):
+            start, shares = index * ctx.block, saved[index]
             end = start + shares.shape[1]
             some = grad_y[:, start:end]
             of_v = torch.bmm(shares.transpose(1, 2), some)

@@ -158,13 +158,13 @@ def _log_curve(
     The last evaluation of a finished run is its final one, on other tokens: left out.
     """
     start, own = spec.start_step, spec.total_steps - spec.start_step
-    found = [(0.0, stable.at(start))]
-    found += [
+    points = [(0.0, stable.at(start))]
+    points += [
         ((p.step - start) / own, math.log(p.val_loss_nats))
         for p in curve
         if start < p.step < spec.total_steps and p.val_loss_nats
     ]
-    progress, logs = np.array(found).T
+    progress, logs = np.array(points).T
     return progress, logs
 
 

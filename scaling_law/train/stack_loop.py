@@ -18,7 +18,8 @@ from scaling_law.files.lease import LeaseLost
 from scaling_law.files.record import RunRecord
 from scaling_law.train import device, loop
 from scaling_law.train.architectures import module_of
-from scaling_law.train.loop import Job, Pace
+from scaling_law.train.begin import Job, begin
+from scaling_law.train.loop import Pace
 from scaling_law.train.optim import set_lr
 from scaling_law.train.stack import StackedGPT
 from scaling_law.train.state import State, keep_snapshot, went_back
@@ -141,7 +142,7 @@ def _batches(active: Sequence[Member]) -> tuple[torch.Tensor, torch.Tensor]:
 def _begun(job: Job, over: Over) -> list[Member]:
     """Return the member, unless its lease is lost or its final evaluation was stopped."""
     try:
-        state = loop.begin(job)
+        state = begin(job)
         if state.step < job.spec.total_steps:
             return [(job, state)]
         over(job, loop.finish(job, state))
@@ -299,5 +300,5 @@ def _gradients(active: Sequence[Member], stack: StackedGPT) -> list[float]:
         torch.stack(scaled).sum().backward()  # type: ignore[no-untyped-call]
         total += weighted.detach()
     stack.share_gradients()
-    found: list[float] = total.tolist()
-    return found
+    values: list[float] = total.tolist()
+    return values

@@ -9,6 +9,7 @@ import pytest
 
 from scaling_law import parts
 from scaling_law.experiment.analysis import analysed
+from scaling_law.experiment.seeds import pooled_noise
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
 from scaling_law.fit.approaches.parametric import fit_law
@@ -50,10 +51,9 @@ def test_its_law_and_noise_are_the_reference_sweeps(allocation):
         if record.kind != "trunk" and record.val_loss_nats is not None:
             key = (record.params_total, record.tokens)
             groups.setdefault(key, []).append(allocation.math.log(record.val_loss_nats))
-    repeats = [group for group in groups.values() if len(group) > 1]
-    squares = sum((x - sum(group) / len(group)) ** 2 for group in repeats for x in group)
-    freedom = sum(len(group) - 1 for group in repeats)
-    assert (squares, freedom) == pytest.approx(allocation.REPEATS)
+    noise = pooled_noise(groups.values())
+    assert noise.squares == pytest.approx(allocation.REPEATS.squares)
+    assert noise.freedom == allocation.REPEATS.freedom
 
 
 def test_the_reference_sweep_says_what_the_readme_quotes():

@@ -20,7 +20,8 @@ from scaling_law.plan.make import make_plan
 from scaling_law.report import style
 from scaling_law.report.experiment import draw
 from scaling_law.spec.data import DataSpec
-from scaling_law.train.loop import Job, train_run
+from scaling_law.train.begin import Job
+from scaling_law.train.loop import train_run
 from tests.fakes import cpu_profile, planted_runs
 
 NAMES = parts.names("experiment")

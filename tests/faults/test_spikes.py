@@ -21,7 +21,8 @@ from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.start import Branch
 from scaling_law.spec.to_json import to_json
 from scaling_law.train import loop, stack_loop
-from scaling_law.train.loop import Job, train_run
+from scaling_law.train.begin import Job
+from scaling_law.train.loop import train_run
 from scaling_law.train.spikes import SpikeDetector
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.state import State

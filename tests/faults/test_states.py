@@ -13,7 +13,8 @@ from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import RunDir
 from scaling_law.spec.resources import Resources
 from scaling_law.train import checkpoint
-from scaling_law.train.loop import Job, train_run
+from scaling_law.train.begin import Job
+from scaling_law.train.loop import train_run
 from tests.fakes import text_spec
 from tests.faults.world import begin_sweep, results, write_text
 from tests.inline_engine import InlineExecutor

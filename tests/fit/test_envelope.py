@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from scaling_law.errors import FitError
-from scaling_law.fit.approaches.envelope import envelope_rows, fit_envelope, power_line
+from scaling_law.fit.approaches.envelope import envelope_rows, fit_envelope
+from scaling_law.fit.approaches.power_line import power_line
 from scaling_law.fit.points.points import points_from_arrays
 
 

@@ -7,7 +7,7 @@ import pytest
 from scaling_law.plan import weights
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
-from scaling_law.plan.weights import kept_words, with_kept_weights
+from scaling_law.plan.weights import saved_weights_text, with_saved_weights
 from scaling_law.spec.counts import count_params
 from tests.fakes import cpu_profile, small_config
 
@@ -25,20 +25,20 @@ def test_annealed_runs_are_kept_while_that_is_little(plan, monkeypatch):
     annealed = [run for run in plan.runs if run.spec.kind != "trunk"]
     size = 4 * sum(count_params(run.spec.model).total for run in annealed)
     for policy in ("auto", "all"):
-        found = with_kept_weights(plan, policy)
+        found = with_saved_weights(plan, policy)
         assert kept(found) == [run.spec.label for run in annealed]
         assert found.disk_bytes == plan.disk_bytes + size
         assert [run.run_id for run in found.runs] == [run.run_id for run in plan.runs]
-        assert "of 6 annealed runs saved" in kept_words(found)
+        assert "of 6 annealed runs saved" in saved_weights_text(found)
     monkeypatch.setattr(weights, "LITTLE_BYTES", size - 1)
     largest = max(annealed, key=lambda run: run.flops_alone).spec.label
-    assert kept(with_kept_weights(plan, "auto")) == [largest]
-    assert len(kept(with_kept_weights(plan, "all"))) == 6
+    assert kept(with_saved_weights(plan, "auto")) == [largest]
+    assert len(kept(with_saved_weights(plan, "all"))) == 6
 
 
 def test_the_largest_alone_or_none(plan):
-    (one,) = kept(with_kept_weights(plan, "largest"))
+    (one,) = kept(with_saved_weights(plan, "largest"))
     assert one.startswith("2x16") and one.endswith("h8K")
-    assert one in kept_words(with_kept_weights(plan, "largest"))
-    assert with_kept_weights(plan, "none") == plan
-    assert "none saved" in kept_words(plan)
+    assert one in saved_weights_text(with_saved_weights(plan, "largest"))
+    assert with_saved_weights(plan, "none") == plan
+    assert "none saved" in saved_weights_text(plan)

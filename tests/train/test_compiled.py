@@ -12,8 +12,9 @@ from scaling_law.files.layout import RunDir
 from scaling_law.spec.resources import Resources
 from scaling_law.train import compiled
 from scaling_law.train.architectures.gpt import GPT
+from scaling_law.train.begin import Job
 from scaling_law.train.compiled import compiled_loss
-from scaling_law.train.loop import Job, train_run
+from scaling_law.train.loop import train_run
 from tests.fakes import tiny_model, tiny_spec
 
 COMPILED = Resources(compiled=True)

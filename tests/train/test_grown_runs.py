@@ -12,6 +12,7 @@ from scaling_law.plan.growth import growth_from
 from scaling_law.spec.counts import train_flops
 from scaling_law.spec.resources import Resources
 from scaling_law.train import loop
+from scaling_law.train.begin import begin
 from scaling_law.train.loop import train_run
 from scaling_law.train.state import State
 from tests.fakes import tiny_model, tiny_spec
@@ -26,7 +27,7 @@ def test_a_grown_run_begins_where_its_parent_was_and_resumes_to_the_same_bits(da
     wide = tiny_model(d_model=32, n_head=4, n_kv_head=4, d_ff=64, n_layer=2)
     spec = tiny_spec(label="wide", model=wide, growth=growth_from(small, 40))
     whole = job(dataset, tmp_path / "a", spec, trunk=parent.run_dir)
-    state = loop.begin(whole)
+    state = begin(whole)
     measured = loop.measure(whole, state, final=True)
     assert measured is not None
     assert measured.val.loss_nats == pytest.approx(last.val_loss_nats, abs=2e-6)

@@ -18,7 +18,8 @@ from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.start import Branch
 from scaling_law.train import checkpoint, loop, stack_loop
-from scaling_law.train.loop import Job, evaluation_steps, train_run
+from scaling_law.train.begin import Job, begin
+from scaling_law.train.loop import evaluation_steps, train_run
 from scaling_law.train.stack import StackedGPT
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.static_step import StaticStep
@@ -453,7 +454,7 @@ def test_final_weights_are_kept_where_asked_and_give_the_recorded_loss(dataset, 
     assert record is not None
     kept = checkpoint.load_checkpoint(this.run_dir.weights)
     assert kept["tokenizer"] == dataset.tokenizer.to_json()
-    state = loop.begin(this)
+    state = begin(this)
     state.model.load_state_dict(kept["model"])
     measured = loop.measure(this, state, final=True)
     assert measured is not None

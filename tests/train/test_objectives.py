@@ -20,6 +20,7 @@ from scaling_law.spec.component import Component
 from scaling_law.spec.resources import Resources
 from scaling_law.train import loop
 from scaling_law.train.architectures.gpt import GPT
+from scaling_law.train.begin import begin
 from scaling_law.train.evaluate import evaluate
 from scaling_law.train.forward import Trainable, tensors_of
 from scaling_law.train.loop import train_run
@@ -98,7 +99,7 @@ class Weighing:
 def gradients(dataset, folder, micro_seqs: int) -> tuple[float, dict[str, torch.Tensor]]:
     resources = Resources(micro_seqs=micro_seqs)
     this = job(dataset, folder, tiny_spec(batch_tokens=80), resources=resources)
-    state = loop.begin(this)
+    state = begin(this)
     loss = loop._accumulate_gradients(this, state)
     weights = state.model.named_parameters()
     return loss, {name: w.grad.clone() for name, w in weights if w.grad is not None}
@@ -155,7 +156,7 @@ def test_a_run_of_weighted_targets_ends_with_their_mean_loss(dataset, tmp_path):
     this = job(Weighing(dataset, last), tmp_path, tiny_spec(), resources=Resources())
     record = train_run(this)
     assert record is not None and record.val_bits_per_byte is None
-    state = loop.begin(this)
+    state = begin(this)
     losses, weights = [], []
     for batch in state.meter.examples.measured("val", this.spec.eval.val_tokens):
         with torch.no_grad():
@@ -252,7 +253,7 @@ def test_full_attention_sees_what_comes_after(tmp_path, position):
 def test_a_view_is_drawn_anew_each_step_and_the_same_for_every_run_when_measured(dataset, tmp_path):
     def states(seed: int) -> State:
         spec = tiny_spec(objective=masked(tmp_path), seed=seed)
-        return loop.begin(job(dataset, tmp_path / str(seed), spec))
+        return begin(job(dataset, tmp_path / str(seed), spec))
 
     one, other = states(0).meter.examples, states(1).meter.examples
     for split in ("train", "val"):

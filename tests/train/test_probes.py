@@ -25,7 +25,8 @@ from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import RunSpec, SpikeSpec
 from scaling_law.spec.to_json import to_json
-from scaling_law.train import checkpoint, loop
+from scaling_law.train import checkpoint
+from scaling_law.train.begin import begin
 from scaling_law.train.loop import train_run
 from scaling_law.train.stack_loop import train_stack
 from tests.fakes import tiny_spec
@@ -123,7 +124,7 @@ def test_what_the_shipped_probes_measure(dataset, tmp_path):
     weights = checkpoint.load_checkpoint(this.run_dir.weights)["model"]
     squares = math.fsum(float(w.double().square().sum()) for w in weights.values())
     assert record.metrics["weight_norm"] == pytest.approx(math.sqrt(squares), rel=1e-6)
-    state = loop.begin(this)
+    state = begin(this)
     state.model.load_state_dict(weights)
     right = total = 0
     for batch in state.meter.examples.measured("val", this.spec.eval.val_tokens):

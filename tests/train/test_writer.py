@@ -16,8 +16,9 @@ from scaling_law.files.record import read_curve
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import ScheduleSpec
-from scaling_law.train import checkpoint, loop, writer
-from scaling_law.train.loop import Job, train_run
+from scaling_law.train import begin, checkpoint, loop, writer
+from scaling_law.train.begin import Job
+from scaling_law.train.loop import train_run
 from scaling_law.train.provenance import describe
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.writer import Writer, on_host, with_tensors
@@ -29,7 +30,7 @@ OFTEN = Resources(checkpoint_every_steps=5, save_steps=(12, 32))
 
 @pytest.fixture()
 def beside(monkeypatch):
-    monkeypatch.setattr(loop, "writes_beside", lambda kind: True)
+    monkeypatch.setattr(begin, "writes_beside", lambda kind: True)
 
 
 def job(dataset, folder, spec: RunSpec, **changes) -> Job:
@@ -57,7 +58,7 @@ def test_states_written_beside_are_those_written_in_place(dataset, tmp_path, mon
     spec = tiny_spec(schedule=TRUNK)
     found: list[tuple[list[int], object, object]] = []
     for way in (False, True):
-        monkeypatch.setattr(loop, "writes_beside", lambda kind, way=way: way)
+        monkeypatch.setattr(begin, "writes_beside", lambda kind, way=way: way)
         this = job(dataset, tmp_path / str(way), spec)
         record = train_run(this)
         assert record is not None

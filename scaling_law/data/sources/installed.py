@@ -180,14 +180,14 @@ def _read(request: ReadRequest) -> Iterator[Document]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name, _ in _roots()[1:]:
         distribution = PACKAGES[name]
         try:
-            found[distribution] = importlib.metadata.version(distribution)
+            versions[distribution] = importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:  # on the path without its metadata
-            found[distribution] = "unknown"
-    return found
+            versions[distribution] = "unknown"
+    return versions
 
 
 def _state() -> object:

@@ -71,8 +71,8 @@ def sample_documents(first: int, count: int) -> list[str]:
     text = np.empty((count, DOCUMENT_CHARS), dtype=np.uint8)
     text[:, 0], text[:, 1] = np.divmod(pair, letters)
     for place in range(2, DOCUMENT_CHARS):
-        found = np.searchsorted(table, pair + draws[:, place], side="right") - pair * letters
-        letter = found.clip(0, letters - 1)
+        drawn = np.searchsorted(table, pair + draws[:, place], side="right") - pair * letters
+        letter = drawn.clip(0, letters - 1)
         text[:, place] = letter
         pair = pair % letters * letters + letter
     codes = np.frombuffer(ALPHABET.encode(), dtype=np.uint8)[text]

@@ -18,17 +18,20 @@ import dataclasses
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 from scaling_law.errors import FitError
-from scaling_law.fit.approaches.envelope import PowerLine, check_level, exponents, power_line
+from scaling_law.fit.approaches.power_line import (
+    LinesResult,
+    PowerLine,
+    check_level,
+    power_line,
+)
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
-from scaling_law.fit.result import finite_json
 from scaling_law.fit.solver.bootstrap import interval
+from scaling_law.fit.solver.student import t_over_normal
 
 LEAST_CELLS = 3
 # A parabola through three sizes is exact: it cannot tell noise from curvature.
@@ -91,7 +94,7 @@ class IsoflopCell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IsoflopResult:
+class IsoflopResult(LinesResult):
     """IsoFLOP cells and the lines through their optima.
 
     ``status``: ``fitted`` or ``refused``.
@@ -118,16 +121,6 @@ class IsoflopResult:
     outside: tuple[str, ...]
     convention: dict[str, str]
     notes: tuple[str, ...] = ()
-
-    @property
-    def exponents(self) -> dict[str, float]:
-        """``a`` of params ~ flops^a and ``b`` of tokens ~ flops^b; empty when refused."""
-        return exponents(self.lines)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, non-finite numbers as null."""
-        plain: dict[str, Any] = finite_json(self)
-        return plain | {"exponents": self.exponents}
 
 
 @dataclass(frozen=True)
@@ -395,8 +388,7 @@ def _lines(
         notes.append(f"{lost} of {resamples} resamples left fewer than 2 cells with a minimum")
     if lost > resamples // 2:
         return lines, notes
-    quantile = 0.5 + level / 2
-    widen = float(stdtrit(free, quantile) / ndtri(quantile))
+    widen = t_over_normal(free, level)
     method = f"wild bootstrap by cluster of {len(cells)} cells, Student's t({free})"
     for i, (name, line) in enumerate(lines.items()):
         bounds = interval(slopes[i], line.exponent, level, widen)

@@ -174,7 +174,7 @@ def chosen_records(
 
 
 def source_key(runs: Iterable[tuple[str, float | None]]) -> str:
-    """A key of finished runs and their losses, which tells whether a stored fit is stale."""
+    """A key of finished runs and their losses, which shows whether a stored fit is stale."""
     lines = sorted(f"{run_id} {loss!r}" for run_id, loss in runs)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
@@ -245,8 +245,8 @@ def _conditions(recipe: str, *, of_table: bool) -> str:
 
 
 def _same_runs(points: FitPoints, like: FitPoints) -> FitPoints:
-    kept = set(like.run_id)
-    mask = np.array([run_id in kept for run_id in points.run_id])
+    ids = set(like.run_id)
+    mask = np.array([run_id in ids for run_id in points.run_id])
     return dataclasses.replace(points.take(mask), dropped=like.dropped, notes=like.notes)
 
 

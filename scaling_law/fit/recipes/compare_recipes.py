@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
 
 from scaling_law.errors import FitError
 from scaling_law.files.record import NATS, RunRecord, loss_families
@@ -23,6 +22,7 @@ from scaling_law.fit.points.dataset import from_records
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.recipes.efficiency import Multiplier, Pair, fit_multiplier
 from scaling_law.fit.result import finite_json
+from scaling_law.fit.solver.student import t_reach
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.to_json import to_json
 
@@ -309,7 +309,7 @@ def _difference(pairs: Sequence[Pair], sides: Sequence[FitPoints], level: float)
     mean, low, high = float(means.mean()), None, None
     if len(means) > 1:
         error = float(means.std(ddof=1)) / math.sqrt(len(means))
-        reach = float(stdtrit(len(means) - 1, 0.5 + level / 2)) * error
+        reach = t_reach(len(means) - 1, level) * error
         low, high = mean - reach, mean + reach
     several = [np.array(values) for values in repeats.values() if len(values) > 1]
     free = sum(len(values) - 1 for values in several)

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
 
 from scaling_law.errors import ConfigError
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.solve import Problem
+from scaling_law.fit.solver.student import t_over_normal
 
 MANY_CLUSTERS = 30
 _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
@@ -109,8 +109,7 @@ def bootstrap(
     if pairs:
         method = f"pairs bootstrap over {groups} clusters"
     else:
-        quantile = 0.5 + level / 2
-        widen = float(stdtrit(groups - 1, quantile) / ndtri(quantile))
+        widen = t_over_normal(groups - 1, level)
         method = f"wild cluster bootstrap over {groups} trunks, Student's t({groups - 1})"
         if groups < VERY_FEW:
             notes.append(

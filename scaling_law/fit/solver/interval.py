@@ -19,11 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
 from scaling_law.fit.laws import Law
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.bootstrap import MANY_CLUSTERS, interval
+from scaling_law.fit.solver.student import t_over_normal
 from scaling_law.fit.split import Split, bounded_exp
 from scaling_law.fit.surface import split_of
 
@@ -217,8 +218,7 @@ def _widening(fit: FitResult, level: float) -> float:
     """Student's t over the normal quantile with few clusters, as in the fit's own intervals."""
     if fit.n_clusters >= MANY_CLUSTERS:
         return 1.0
-    quantile = 0.5 + level / 2
-    return float(stdtrit(max(fit.n_clusters - 1, 1), quantile) / ndtri(quantile))
+    return t_over_normal(max(fit.n_clusters - 1, 1), level)
 
 
 def _orders_beyond(fit: FitResult, target: Mapping[str, float]) -> float:

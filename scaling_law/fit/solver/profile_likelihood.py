@@ -15,7 +15,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.fit.approaches.parametric import problem_of
@@ -25,6 +24,7 @@ from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import bound_words
 from scaling_law.fit.solver.bootstrap_t import covariances
 from scaling_law.fit.solver.solve import Objective, Problem
+from scaling_law.fit.solver.student import t_reach
 
 _STEPS = 41
 _REACH = 4.0
@@ -95,7 +95,7 @@ def profile(points: FitPoints, law: Law, param: str, *, level: float = 0.9) -> P
     error, inflation = _error(problem, points, optimum, place, least)
     grid = _grid(problem, optimum, place, error)
     free = max(len(points) - problem.n_params, 1)
-    quantile = float(stdtrit(max(points.n_clusters - 1, 1), 0.5 + level / 2))
+    quantile = t_reach(max(points.n_clusters - 1, 1), level)
     allowed = quantile**2 * inflation / free
     walk = _Walk(problem, optimum, place)
     rises = walk.along(grid) / max(least, 1e-300) - 1

@@ -109,6 +109,23 @@ def speed_text(tokens_per_second: float | None) -> str:
     return "" if tokens_per_second is None else f"{format_count(tokens_per_second)}/s"
 
 
+def throughput_text(snapshot: Snapshot) -> str:
+    """Tokens per second of the whole sweep: ``50K tokens/s``; "" if unknown."""
+    if not snapshot.tokens_per_second:
+        return ""
+    return f"{format_count(snapshot.tokens_per_second)} tokens/s"
+
+
+def step_text(run: RunState) -> str:
+    """The run's step of all its steps: ``120/500``."""
+    return f"{run.step}/{run.total_steps}"
+
+
+def run_left_text(run: RunState) -> str:
+    """The time that a run still takes; "" if unknown."""
+    return "" if run.seconds_left is None else format_seconds(run.seconds_left)
+
+
 def news_line(snapshot: Snapshot) -> str:
     """The sweep as one line of a log: what is finished, how long the rest takes, what runs."""
     line = f"{snapshot.n_over} of {len(snapshot.runs)} runs finished,"

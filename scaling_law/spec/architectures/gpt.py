@@ -280,10 +280,10 @@ def activation_bytes(
     """
     width = 2 if precision in ("bf16", "fp16") else 4
     tokens = micro_seqs * model.n_ctx
-    kept_widths = 14 * model.d_model + 3 * model.d_ff
+    stored_widths = 14 * model.d_model + 3 * model.d_ff
     layers = 1 if gradient_checkpointing else model.n_layer
     boundaries = model.n_layer * model.d_model if gradient_checkpointing else 0
-    activations = tokens * width * (layers * kept_widths + boundaries)
+    activations = tokens * width * (layers * stored_widths + boundaries)
     logits = tokens * model.vocab_size * 4 * 3
     shortest, longest = BLOCKED_TIMES
     blocked = precision == "fp32" and model.position != "alibi"

@@ -62,8 +62,8 @@ def activation_bytes(
     """
     number = 2 if precision in ("bf16", "fp16") else 4
     inputs = model.n_ctx * model.vocab_size
-    kept = (inputs + 3 * model.values_as(Shape).width) * number
-    return micro_seqs * (kept + model.vocab_size * 4 * 3 + inputs * 8)
+    stored = (inputs + 3 * model.values_as(Shape).width) * number
+    return micro_seqs * (stored + model.vocab_size * 4 * 3 + inputs * 8)
 
 
 def size_name(model: OtherModel) -> str:

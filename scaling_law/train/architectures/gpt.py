@@ -273,13 +273,13 @@ class GPT(nn.Module):
 
     def sequence_losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean nats per token of each sequence, [B], with the logits of a few sequences at once."""
-        hidden, found = self.hidden(tokens), []
+        hidden, means = self.hidden(tokens), []
         seqs = max(1, _EVAL_LOGITS // (tokens.shape[1] * self.spec.vocab_size))
         for rows, wanted in zip(torch.split(hidden, seqs), torch.split(targets, seqs), strict=True):
             logits = self.head(rows).float()
             losses = F.cross_entropy(logits.transpose(1, 2), wanted, reduction="none")
-            found.append(losses.mean(dim=1))
-        return torch.cat(found)
+            means.append(losses.mean(dim=1))
+        return torch.cat(means)
 
 
 def _stack(modules: Sequence[GPT]) -> StackedGPT:

@@ -1,0 +1,68 @@
+"""Make the figures that most experiments have: numbers over seeds, times, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from scaling_law.experiment.evidence import Run
+from scaling_law.experiment.findings import Axis, Figure, Panel, Series
+from scaling_law.experiment.seeds import Time, mean_over, median_time
+
+
+def log_axis(label: str, ticks: Iterable[float] | None = None) -> Axis:
+    """Return a logarithmic axis, with ticks at these values alone where they are given."""
+    values = None if ticks is None else {number(value): value for value in ticks}
+    return Axis(label=label, scale="log", values=values)
+
+
+def number(value: float) -> str:
+    """``1.2e12``, ``300``: the name of a value on an axis and in measures."""
+    return f"{value:g}".replace("e+", "e")
+
+
+def mean_series(label: str, values: Mapping[float, Sequence[float]], **looks: Any) -> Series:
+    """Return the mean over seeds at each x, with its interval, which one seed does not have.
+
+    An x without values has no point.
+    """
+    means = [(x, mean) for x, group in values.items() if (mean := mean_over(group)) is not None]
+    return Series(
+        label=label,
+        points=tuple((x, mean.value) for x, mean in means),
+        intervals=tuple(mean.interval or (mean.value, mean.value) for _, mean in means),
+        **looks,
+    )
+
+
+def time_series(label: str, times: Mapping[float, Sequence[Time]], **looks: Any) -> Series:
+    """Return the median step over seeds at each x, with the fastest and the slowest seed.
+
+    Where half of the seeds or more never got there, there is no point.
+    """
+    points, intervals = [], []
+    for x, group in times.items():
+        middle = median_time(group)
+        if middle is None or middle.step is None:
+            continue
+        steps = [time.step for time in group if time.step is not None]
+        points.append((x, middle.step))
+        intervals.append((min(steps), max(steps)))
+    return Series(label=label, points=tuple(points), intervals=tuple(intervals), **looks)
+
+
+def curve_series(label: str, run: Run, metric: str, **looks: Any) -> Series:
+    """Return a metric of a run against its steps, from step 1 on, which a log axis can show."""
+    points = tuple(
+        (float(point.step), point.metrics[metric])
+        for point in run.curve
+        if metric in point.metrics and point.step > 0
+    )
+    return Series(label=label, points=points, marks=False, **looks)
+
+
+def figure(name: str, title: str, caption: str, panels: Sequence[Panel]) -> Figure | None:
+    """Return a figure of these panels; None where none has a point."""
+    if not any(series.points for panel in panels for series in panel.series):
+        return None
+    return Figure(name=name, title=title, caption=caption, panels=tuple(panels))
