@@ -175,12 +175,26 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     Raises ``ConfigError`` for a corpus that could not be prepared now.
     """
     config, profile = _config_and_profile(request, say)
-    datasets = _known(request, config, say)
-    return config, planned(config, profile, _tokens(datasets))
+    datasets = _known(request, config)
+    plan = planned(config, profile, _tokens(datasets))
+    say_of_data(config, say)
+    return config, plan
 
 
-def _known(request: Request, config: SweepConfig, say: Say) -> dict[DataOf, Dataset | None]:
-    """The data as far as they are prepared; what a user should know of them is said.
+def say_of_data(config: SweepConfig, say: Say) -> None:
+    """Say what a user should know of the data, as far as they are prepared."""
+    datasets = {spec: known_data(spec) for spec in config.data_specs}
+    for line in check_data(config, datasets):
+        say(line)
+    if unknown_yet(config, datasets):
+        say(
+            "data not prepared yet: epochs, the size of the splits and the ids in use are unknown"
+            " until `slaw data prepare` or `slaw run`"
+        )
+
+
+def _known(request: Request, config: SweepConfig) -> dict[DataOf, Dataset | None]:
+    """The data as far as they are prepared.
 
     Raises ``ConfigError`` for a corpus that could not be prepared now, unless the sweep has its
     tokens already, and ``PlanError`` as ``check_data``.
@@ -190,13 +204,7 @@ def _known(request: Request, config: SweepConfig, say: Say) -> dict[DataOf, Data
         has_tokens = dataset is not None or sweep_of(request, config).data.is_file()
         if isinstance(spec, DataSpec) and not has_tokens:
             check_ready(spec)
-    for line in check_data(config, datasets):
-        say(line)
-    if unknown_yet(config, datasets):
-        say(
-            "data not prepared yet: epochs, the size of the splits and the ids in use are unknown"
-            " until `slaw data prepare` or `slaw run`"
-        )
+    check_data(config, datasets)
     return datasets
 
 
@@ -210,7 +218,7 @@ def _tokens(datasets: Mapping[DataOf, Dataset | None]) -> dict[DataOf, int | Non
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
     """What a plan needs: config, device, and training tokens if they are known by now."""
     config, profile = _config_and_profile(request, say)
-    return config, profile, _tokens(_known(request, config, say))[config.data_spec]
+    return config, profile, _tokens(_known(request, config))[config.data_spec]
 
 
 def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
