@@ -42,6 +42,7 @@ from scaling_law.experiment.seeds import (
 from scaling_law.files.record import CurvePoint
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.run import RunSpec
+from scaling_law.units import count_of
 
 MEMORISED, GENERALISED = 0.99, 0.95
 # A run that has not generalised is near chance, which is 1 in 59, and not half way there.
@@ -175,7 +176,7 @@ def _need_memorised(runs: Group) -> None:
 def _need_seeds(ones: Sequence[Seen], setting: str) -> None:
     need(
         len(ones) > 1,
-        f"{len(ones)} seeds {setting} have finished",
+        f"{count_of(len(ones), 'seed')} {setting} finished",
         "it needs at least 2: slaw run grokking trains those that are missing",
     )
 
@@ -241,7 +242,7 @@ def _falls(name: str, says: str, runs: Group, values: Sequence[str], what: str) 
     def decide() -> Decision:
         need(
             len(runs) > 1,
-            f"finished runs have {len(runs)} values of {what}",
+            f"finished runs have {count_of(len(runs), 'value')} of {what}",
             "it needs at least two: slaw run grokking trains those that are missing",
         )
         _need_memorised(runs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,10 @@ class Analysed:
         if not missing:
             return ""
         count = f"{len(missing)} {'run is' if len(missing) == 1 else 'runs are'}"
-        named = listed([f"{run} ({why})" for run, why in missing])
+        labels: dict[str, list[str]] = defaultdict(list)
+        for label, why in missing:
+            labels[why].append(label)
+        named = "; ".join(f"{listed(of_reason)} ({why})" for why, of_reason in labels.items())
         return f"{count} not among these findings: {named}"
 
     @property

@@ -66,7 +66,8 @@ class Evidence:
     ``runs`` are the finished ones, by run id, trunks among them;
     ``config`` is the sweep's config as plain values, every key written;
     ``settings`` are the experiment's own, as the config sets them;
-    ``missing`` are the labels of runs without a record or without a loss, each with the reason.
+    ``missing`` are the labels of runs without a record or without a loss, and of points that the
+    plan left out, each with the reason.
     """
 
     runs: tuple[Run, ...]
@@ -100,6 +101,7 @@ def gather(sweep: SweepDir, settings: Any) -> Evidence:
     labels = {run.run_id: run.spec.label for run in plan.runs} if plan else {}
     missing = [(labels.get(run_id, run_id), why) for run_id, why in unfinished(sweep, plan)]
     missing += [(run.spec.label, f"no loss: {run.record.status}") for run in runs if run.lost]
+    missing += [(point.label, point.reason) for point in plan.left_out] if plan else []
     return Evidence(
         runs=runs, config=written_config(sweep), settings=settings, missing=tuple(missing)
     )

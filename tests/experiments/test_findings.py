@@ -130,3 +130,14 @@ def test_values_that_no_page_can_show_are_refused_where_they_are_made():
     with pytest.raises(ValueError, match="has no panel"):
         Figure(name="a", title="", caption="", panels=())
     assert Axis(label="x").scale == "linear"
+
+
+def test_what_the_findings_do_not_rest_on_is_named_with_the_reason(sweep, capsys):
+    name_in(sweep, "allocation")
+    run_dir = sorted((sweep / "runs").iterdir())[0]
+    (run_dir / "record.json").unlink()
+    assert main(["report", str(sweep)]) == EXIT_OK
+    (line,) = [row for row in capsys.readouterr().err.splitlines() if "not among" in row]
+    assert line.startswith("23 runs are not among these findings: ")
+    assert f"{run_dir.name.rpartition('-')[0]} (not finished)" in line
+    assert "and 18 more (planned, not finished)" in line
