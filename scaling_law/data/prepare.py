@@ -273,9 +273,13 @@ def _read(corpus: Corpus, spec: DataSpec, spool: IO[bytes], say: Progress) -> _T
         offset += len(raw)
     if not texts.entries:
         raise ConfigError(
-            f"data.corpus: {spec.corpus} holds no text; "
-            "expected .txt, .md, .jsonl, .parquet or source files in UTF-8",
-            *(f"{spec.corpus}: {line}" for line in texts.tally.left_out_lines()),
+            "; ".join(
+                (
+                    f"data.corpus: {spec.corpus} holds no text",
+                    "expected .txt, .md, .jsonl, .parquet or source files in UTF-8",
+                    *texts.tally.left_out_lines(),
+                )
+            )
         )
     spool.flush()
     texts.spool = mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)

@@ -257,10 +257,8 @@ def test_a_corpus_of_nothing_but_bad_files_lists_why(tmp_path: Path) -> None:
     folder.mkdir()
     for number in range(3):
         (folder / f"{number}.txt").write_bytes("words".encode("utf-16-le"))
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError, match=r"no text; .*; left out 3 files: not UTF-8 .* UTF-16"):
         prepare(_spec(folder))
-    assert "holds no text" in refused.value.lines[0]
-    assert "left out 3 files: not UTF-8 text but UTF-16" in refused.value.lines[1]
 
 
 def test_what_is_left_out_is_counted_in_the_dataset(folder: Path) -> None:
