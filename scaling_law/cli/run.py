@@ -53,7 +53,7 @@ def _plan(options: argparse.Namespace) -> int:
     config, plan = session.plan_only(_request(options), say)
     # not both: the JSON of 10,000 runs takes longer than planning them
     if options.json:
-        print(json.dumps(plan.to_json(), indent=1))
+        print(json.dumps(session.plan_json(config, plan), indent=1))
     else:
         print(session.dry_run_text(config, plan, design.chosen_words(options)))
     return EXIT_OK

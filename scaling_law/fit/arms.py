@@ -13,7 +13,7 @@ from scaling_law import text_columns
 from scaling_law.errors import ConfigError, FitError, did_you_mean, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import NATS, RunRecord, loss_families, only_sweep
+from scaling_law.files.record import RunRecord, loss_families, loss_unit, only_sweep
 from scaling_law.fit.points.dataset import (
     chosen_records,
     from_records,
@@ -219,10 +219,9 @@ def losses_compare(arms: Sequence[ArmRuns]) -> bool:
     return len(texts) < 2 and len(loss_families(records)) < 2
 
 
-def loss_unit(arms: Sequence[ArmRuns]) -> str:
+def loss_unit_of(arms: Sequence[ArmRuns]) -> str:
     """The unit of the arms' losses."""
-    units = dict.fromkeys(r.loss_unit or NATS for arm in arms for r in arm.records)
-    return " or ".join(units)
+    return loss_unit(record for arm in arms for record in arm.records)
 
 
 HEADINGS = (
@@ -235,7 +234,7 @@ def format_fits(fits: Sequence[ArmFit]) -> str:
     level = next(100 * fit.summary["settings"]["level"] for fit in fits if fit.summary is not None)
     lines = [
         f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the one that best predicts"
-        f" held-out runs; intervals at {level:g}%; loss: {loss_unit([fit.arm for fit in fits])}",
+        f" held-out runs; intervals at {level:g}%; loss: {loss_unit_of([fit.arm for fit in fits])}",
         "",
         *text_columns.numbers([HEADINGS, *law_rows(fits)], words=(0, 3)),
     ]

@@ -133,6 +133,10 @@ class FitSuite:
             "trunks": self.points.n_clusters,
             "dropped": [{"run_id": r, "reason": why} for r, why in self.points.dropped],
             "convention": dict(self.points.convention),
+            "metrics": [
+                {"name": name, "unit": unit or None, "points": count}
+                for name, unit, count in self.points.metrics
+            ],
             "settings": finite_json(self.settings),
             "laws": {name: self._law_json(fit) for name, fit in self.laws.items()},
             "by_convention": finite_json(list(self.by_convention)),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from scaling_law.errors import listed
+from scaling_law.files.record import unit_in_full
 from scaling_law.fit.approaches.parametric import MAX_CONDITION
 from scaling_law.fit.result import FitResult, bound_words, status_words
 from scaling_law.fit.suite import FitSuite
@@ -62,8 +63,8 @@ def _head(suite: FitSuite) -> list[str]:
 def _fitted(suite: FitSuite) -> str:
     """What the laws describe, with its unit."""
     if suite.settings.metric is None:
-        return "loss: nats per token, natural logarithm"
-    return f"fitted in place of the loss: {suite.points.convention['loss']}"
+        return f"loss: {unit_in_full(suite.points.loss_unit)}"
+    return f"fitted in place of the loss: {suite.points.loss_unit}"
 
 
 def _answer_lines(suite: FitSuite) -> list[str]:

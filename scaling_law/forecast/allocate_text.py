@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scaling_law import text_columns
+from scaling_law.files.record import unit_in_full
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.allocate import AllocationAnswer
 from scaling_law.forecast.hardware import energy_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.target import Target
-from scaling_law.forecast.text import loss_words
+from scaling_law.forecast.text import loss_unit, loss_words
 from scaling_law.units import (
     format_bytes,
     format_count,
@@ -70,7 +71,7 @@ def allocation_json(answer: AllocationAnswer) -> dict[str, Any]:
         "conventions": {
             **prediction.convention,
             "flops": "6nd: 6 x params x tokens, training",
-            "loss": "nats per token, natural logarithm",
+            "loss": unit_in_full(loss_unit(prediction)),
             "count_intervals": answer.interval_method,
         },
         "beyond_data": finite_json(prediction.beyond_data),
@@ -140,7 +141,7 @@ def format_allocation(answer: AllocationAnswer) -> str:
 
 def _loss_line(answer: AllocationAnswer) -> str:
     figure, interval = loss_words(answer.prediction)
-    return f"loss {figure} nats per token ({interval})"
+    return f"loss {figure} {loss_unit(answer.prediction)} ({interval})"
 
 
 def _range(ends: tuple[float, float]) -> str:
@@ -325,8 +326,8 @@ def _smaller_row(row: Mapping[str, float | None]) -> tuple[str, ...]:
 def _convention_line(answer: AllocationAnswer) -> str:
     counted = answer.prediction.convention.get("params", "").replace("_", "-") or "unstated"
     return (
-        f"conventions: params {counted}; FLOPs 6 x params x tokens; loss in nats per token,"
-        " natural logarithm"
+        f"conventions: params {counted}; FLOPs 6 x params x tokens; loss in"
+        f" {unit_in_full(loss_unit(answer.prediction))}"
     )
 
 
@@ -349,7 +350,8 @@ def format_comparison(answers: Sequence[AllocationAnswer], refused: Sequence[str
     notes = [f"note: {COMPARISON_CAVEAT}", *(f"refused: {words}" for words in refused)]
     cost = answers[0].cost
     default = " (the default)" if answers[0].hardware.gpu is None else ""
-    notes.insert(0, "FLOPs 6 x params x tokens, for training; loss in nats per token")
+    units = dict.fromkeys(loss_unit(answer.prediction) for answer in answers)
+    notes.insert(0, f"FLOPs 6 x params x tokens, for training; loss in {' or '.join(units)}")
     notes.insert(
         0, f"on {cost.count} {cost.accelerator}{default}; ask for one law to see its answer in full"
     )

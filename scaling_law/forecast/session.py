@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
-from scaling_law.files.record import load_records, only_sweep
+from scaling_law.files.record import NATS, load_records, only_sweep
 from scaling_law.fit.laws import law_names
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import FitResult, Prediction, finite_json
@@ -118,7 +118,8 @@ def _refuse_above_chance(prediction: Prediction, source: SourcedLaw) -> None:
             if name in prediction.below_data
         )
         where = f"below the smallest run ({smallest}); ask for a target nearer to it"
-    if vocab is None or prediction.loss_nats <= math.log(vocab):
+    in_nats = prediction.convention.get("loss", NATS) == NATS
+    if vocab is None or not in_nats or prediction.loss_nats <= math.log(vocab):
         return
     raise FitError(
         f"law {law_name(source.fit)} gives {prediction.loss_nats:.3g} nats per token there, above"

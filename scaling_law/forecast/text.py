@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaling_law import text_columns
+from scaling_law.files.record import NATS, unit_in_full
 from scaling_law.fit.result import FitResult, Prediction, finite_json, status_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
 from scaling_law.units import count_of, format_count, outward_range, rounded_count
@@ -91,7 +92,12 @@ def loss_words(prediction: Prediction) -> tuple[str, str]:
 def _loss_text(prediction: Prediction) -> str:
     figure, interval = loss_words(prediction)
     lead = "loss somewhere in" if prediction.refused and " to " in figure else "loss"
-    return f"{lead} {figure} nats per token ({interval})"
+    return f"{lead} {figure} {loss_unit(prediction)} ({interval})"
+
+
+def loss_unit(prediction: Prediction) -> str:
+    """The unit of the loss that a law was fitted to."""
+    return prediction.convention.get("loss", NATS)
 
 
 def _target_text(prediction: Prediction) -> str:
@@ -197,7 +203,7 @@ def _convention_text(prediction: Prediction, fit: FitResult) -> str:
     if fit.convention.get("flops") == "exact":
         text += " (the fit's own are exact: attention and"
         text += " what the parameter count leaves out make little difference at scale)"
-    return f"{text}; loss in nats per token, natural logarithm"
+    return f"{text}; loss in {unit_in_full(loss_unit(prediction))}"
 
 
 def comparison_cells(

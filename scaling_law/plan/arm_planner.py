@@ -68,6 +68,13 @@ class ArmPlanner:
         objective = self.config.choice("objective").component
         self.objective = None if objective == Component(name=DEFAULT_OBJECTIVE) else objective
         self.probes = tuple(choice.component for choice in self.config.choices["probe"]) or None
+        sizes = self.config.task_sizes
+        # the tokens of each split: of a text's as many as are asked for
+        self.split_tokens = (
+            {"train": None, "val": None}
+            if sizes is None
+            else {name: count and count * sizes.n_ctx for name, count in sizes.splits.items()}
+        )
 
     def size_plans(self) -> list[SizePlan]:
         """Return the grid's size plans, parents first. Raises ``PlanError``."""
@@ -116,9 +123,27 @@ class ArmPlanner:
         training *= RECOMPUTE if fit.gradient_checkpointing else 1
         # a branch has a quarter of the curve's points, as in train.loop
         points = self.eval.curve_points // (4 if start else 1)
-        scored = self.eval.val_tokens + points * self.eval.curve_tokens
+        scored = self.scored(self.eval.val_tokens, final=True)
+        scored += points * self.scored(self.eval.curve_tokens, final=False)
         # a forward pass is a third of a training step
         return RUN_START_SECONDS + training + self.profile.seconds(size_plan.model, scored) / 3
+
+    def scored(self, max_tokens: int, *, final: bool) -> float:
+        """Return the tokens that the forward passes of one measurement take.
+
+        Every validation split is scored on about ``max_tokens``; each probe adds its own passes.
+        """
+        tokens = {
+            name: max_tokens if own is None else min(max_tokens, own)
+            for name, own in self.split_tokens.items()
+        }
+        total = float(sum(tokens.values()) - tokens["train"])
+        for choice in self.config.choices["probe"]:
+            probe = choice.part
+            if final or probe.when == "curve":
+                passes = probe.passes
+                total += sum(tokens.values()) if passes is None else passes * tokens["val"]
+        return total
 
     def tasks(self, size_plan: SizePlan, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
         """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""

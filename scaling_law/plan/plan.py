@@ -19,6 +19,7 @@ from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources, resources_from_json
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.to_json import to_json
+from scaling_law.units import count_of
 from scaling_law.versions import PLAN, NewerVersion
 
 
@@ -53,7 +54,7 @@ class PlannedArm:
     """The runs of one arm and their cost.
 
     ``values`` are the axes' values, by key;
-    ``points`` counts the annealed runs;
+    ``points`` counts the runs that are no trunks;
     ``trunks`` counts the trunks;
     ``flops_spent`` are the exact FLOPs of all its runs;
     ``seconds`` is the time of all its runs on one slot.
@@ -134,13 +135,19 @@ class Plan:
         )
 
     @property
+    def points_words(self) -> str:
+        """The runs that are no trunks, by how their schedules end: ``18 annealed points``."""
+        ends = [run.spec.schedule.end for run in self.runs if run.spec.kind != "trunk"]
+        return points_words(ends)
+
+    @property
     def flops_total(self) -> float:
         """Exact FLOPs the sweep spends."""
         return sum(run.flops_spent for run in self.runs)
 
     @property
     def flops_if_from_scratch(self) -> float:
-        """Exact FLOPs of the same annealed points, each trained from step 0."""
+        """Exact FLOPs of the same points, each trained from step 0."""
         return sum(run.flops_alone for run in self.runs if run.spec.kind != "trunk")
 
     @property
@@ -212,6 +219,19 @@ def read_plan(path: Path) -> Plan:
         return plan_from_json(data)
     except PlanError as problem:
         raise PlanError(f"{path}: {problem}") from None
+
+
+def points_words(ends: Sequence[str]) -> str:
+    """Say how many points there are and how their learning rates end, from ``ScheduleSpec.end``.
+
+    Only an annealed point is one of a law.
+    """
+    annealed = sum(end == "annealed" for end in ends)
+    hot = len(ends) - annealed
+    if not hot:
+        return count_of(annealed, "annealed point")
+    words = f"{count_of(hot, 'point')} that {'does' if hot == 1 else 'do'} not anneal"
+    return f"{count_of(annealed, 'annealed point')}, {words}" if annealed else words
 
 
 def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:

@@ -27,12 +27,13 @@ _HEAD = (
 _WIDTH = 120
 
 
-def render_plan(plan: Plan) -> str:
+def render_plan(plan: Plan, beside: Sequence[str] = ()) -> str:
     """Format the plan as a table of 120 to 140 columns, trunks above their branches, with totals.
 
-    The runs of an arm are together, under its name.
+    The runs of an arm are together, under its name. ``beside`` are lines about what a plan does
+    not hold, such as the engine.
     """
-    lines = [*_table(plan), "", *_totals(plan), *_left_out(plan), "", *_notes(plan)]
+    lines = [*_table(plan), "", *_totals(plan), *beside, *_left_out(plan), "", *_notes(plan)]
     return "\n".join(lines) + "\n"
 
 
@@ -116,13 +117,12 @@ def epochs_text(epochs: float | None) -> str:
 
 
 def _totals(plan: Plan) -> list[str]:
-    points = sum(run.spec.kind != "trunk" for run in plan.runs)
-    trunks = len(plan.runs) - points
+    trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
     limit = ""
     if plan.time_limit_seconds is not None:
         limit = f" (limit {format_seconds(plan.time_limit_seconds)})"
     return [
-        f"{plan.name}: {count_of(len(plan.runs), 'run')}: {count_of(points, 'annealed point')},"
+        f"{plan.name}: {count_of(len(plan.runs), 'run')}: {plan.points_words},"
         f" {count_of(trunks, 'trunk')}; {_train_split(plan)}",
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",

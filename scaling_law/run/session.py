@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
 from scaling_law.data.access import DataOf, check_ready, known_data
@@ -35,6 +35,7 @@ from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines, starts
 from scaling_law.run.data_checks import check_data, unknown_yet
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
+from scaling_law.spec.chosen import part_text
 from scaling_law.spec.data import DataSpec
 from scaling_law.units import count_of, format_seconds
 
@@ -376,14 +377,14 @@ def _check_writable(folder: Path) -> None:
 def _opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
     """What the sweep will do, in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
-    points = len(plan.runs) - trunks
     lines = [
         f"sweep {plan.name} -> {sweep.path}",
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
+        engine_words(config),
         f"precision: {plan.precision} ({plan.precision_reason})",
         *(f"data: {dataset.summary}" for dataset in datasets.values()),
         *(f"  {line}" for line in _data_lines(config, datasets)),
-        f"plan: {count_of(points, 'annealed point')} from {count_of(trunks, 'trunk')},"
+        f"plan: {plan.points_words} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
@@ -435,4 +436,20 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
 def dry_run_text(config: SweepConfig, plan: Plan, note: str = "") -> str:
     """The plan's table under the config's name and a ``note``."""
     head = f"sweep {config.name} (dry run: nothing is written)" + (f"\n{note}" if note else "")
-    return f"{head}\n\n{render_plan(plan)}"
+    return f"{head}\n\n{render_plan(plan, [engine_words(config)])}"
+
+
+def engine_words(config: SweepConfig) -> str:
+    """Where the runs are executed, and where their curves are shown besides."""
+    trackers = ", ".join(part_text(choice.component) for choice in config.choices["tracker"])
+    engine = part_text(config.choice("engine").component)
+    return f"engine: {engine}; trackers: {trackers or 'none'}"
+
+
+def plan_json(config: SweepConfig, plan: Plan) -> dict[str, Any]:
+    """The document of ``slaw plan --json``: plan.json, and what no run's identity depends on."""
+    return {
+        **plan.to_json(),
+        "engine": part_text(config.choice("engine").component),
+        "trackers": [part_text(choice.component) for choice in config.choices["tracker"]],
+    }

@@ -55,6 +55,11 @@ class DataSpec(SpecPart):
         """What a target is, beside the size of the vocabulary: losses of two codings differ."""
         return self.tokenizer
 
+    @property
+    def repeats_by_design(self) -> bool:
+        """Whether the data are few on purpose: a text is not, and repeating it costs loss."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec(SpecPart):
@@ -74,3 +79,8 @@ class TaskSpec(SpecPart):
     def coding(self) -> str:
         """What a target is, beside the size of the vocabulary: losses of two codings differ."""
         return f"task {self.source.name}"
+
+    @property
+    def repeats_by_design(self) -> bool:
+        """Whether the data are few on purpose: a task's examples are what is to be learnt."""
+        return True

@@ -214,6 +214,11 @@ def _canonical(spec: RunSpec) -> str:
     return "{" + ",".join(words) + "}"
 
 
+def stage_of(spec: RunSpec) -> int:
+    """The stage of a staged experiment that a run belongs to, from 1."""
+    return int(dict(spec.tags).get(STAGE_TAG, 1))
+
+
 def derive_seed(seed: int, purpose: str) -> int:
     """Derive a 63-bit seed for one purpose (``"init"``, ``"data"``, ...) from a run's seed."""
     digest = hashlib.sha256(f"{seed}:{purpose}".encode()).digest()

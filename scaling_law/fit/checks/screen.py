@@ -40,7 +40,7 @@ RULES = {
     "recipes": "refused: runs of several recipes, of which a law describes one",
     "grown": "began as a smaller trained model, whose tokens and FLOPs are not in its own",
     "duplicates": "the same params, tokens and loss as an earlier row",
-    "repeats": f"data seen more than {MAX_EPOCHS:g} times",
+    "repeats": f"text seen more than {MAX_EPOCHS:g} times (a task repeats its examples by design)",
     "batch": f"batch more than {BATCH_FACTOR:g}x off the other runs' trend in size and tokens",
     "plateau": f"loss over {100 * ODD_LOG:g}% above the laws, among the smaller budgets",
     "spike": f"loss over {100 * ODD_LOG:g}% above the laws, among the larger budgets",
@@ -110,9 +110,11 @@ def _duplicates(points: FitPoints) -> dict[int, str]:
 
 def _repeats(points: FitPoints) -> dict[int, str]:
     epochs = points.tokens / points.tokens_unique
+    by_design = points.repeats_by_design or (False,) * len(points)
     return {
         int(row): f"repeats: saw its data {epochs[row]:.1f} times (more than {MAX_EPOCHS:g})"
         for row in np.flatnonzero(epochs > MAX_EPOCHS * (1 + 1e-9))
+        if not by_design[row]
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from scaling_law.decode import build
 from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import RunRecord, short_unit
 from scaling_law.spec.run import RunSpec
 from scaling_law.units import format_bytes, format_count, format_seconds
 
@@ -45,10 +45,10 @@ def describe_end(record: RunRecord) -> str:
     if record.status == "stopped_early":
         return f"{spec.label}: STOPPED EARLY ({record.message}); left out of fits by default"
     assert record.val_loss_nats is not None
-    loss = f"{record.val_loss_nats:.4f} {record.loss_unit or 'nats/token'}"
+    loss = f"{record.val_loss_nats:.4f} {short_unit(record.loss_unit)}"
     if record.val_bits_per_byte is not None:
         loss += f" ({record.val_bits_per_byte:.3f} bits/byte)"
-    if record.kind == "trunk":
+    if record.spec.schedule.end != "annealed":
         loss += ", not annealed"
     if skipped := record.metrics.get("batches_skipped"):
         loss += f", {skipped:.0f} batches skipped"
