@@ -5,11 +5,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, add_config_options, add_json_option, config_of
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK, one_line
 from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.units import format_count
+
+if TYPE_CHECKING:
+    from scaling_law.config.load import SweepConfig
+    from scaling_law.data.dataset import Dataset
 
 
 def _data(options: argparse.Namespace) -> int:
@@ -25,14 +31,18 @@ def _data(options: argparse.Namespace) -> int:
         return EXIT_OK
     from scaling_law.data.corpus import corpus_problem
 
-    spec = _loaded(options, corpus_problem).data_spec
-    words = _prepared(spec) if options.action == "prepare" else describe.inspect(spec)
+    config = _loaded(options, corpus_problem)
+    spec = config.data_spec
+    words = _prepared(spec, config) if options.action == "prepare" else describe.inspect(spec)
     print(json.dumps(describe.facts(spec), indent=1) if options.json else words)
     return EXIT_OK
 
 
-def _prepared(spec: DataSpec | TaskSpec) -> str:
-    """Return the folder of the prepared text; for a task, its summary."""
+def _prepared(spec: DataSpec | TaskSpec, config: SweepConfig) -> str:
+    """Return the folder of the prepared text; for a task, its summary.
+
+    The text of a mixture has its components checked as well.
+    """
     if isinstance(spec, TaskSpec):
         from scaling_law.data.access import open_task
 
@@ -49,9 +59,19 @@ def _prepared(spec: DataSpec | TaskSpec) -> str:
         say(line)
 
     folder = prepare(spec, progress=progress)
-    for note in open_dataset(folder).notes:
+    dataset = open_dataset(folder)
+    for note in dataset.notes:
         if note not in said:  # the text was prepared before
             say(one_line(note))
+    if any(arm.config.mix for arm in config.arms):
+        from scaling_law.run.components import components_of
+
+        datasets: dict[DataSpec | TaskSpec, Dataset] = {spec: dataset}
+        one_text = dataclasses.replace(
+            config, crossed=tuple(arm for arm in config.crossed if arm.config.data_spec == spec)
+        )
+        for name, tokens in components_of(one_text, datasets, say)[spec].items():
+            say(f"component {name}: {format_count(tokens)} training tokens")
     return str(folder)
 
 

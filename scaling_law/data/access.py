@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from scaling_law import parts
-from scaling_law.data.corpus import load_corpus
+from scaling_law.data.corpus import text_of
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.prepare import META, Progress, dataset_folder, prepare
 from scaling_law.data.task import TaskDataset
-from scaling_law.data.text import open_dataset
+from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError, quoted
+from scaling_law.files import layout
 from scaling_law.spec.data import DataSpec, TaskSpec
 
 DataOf = DataSpec | TaskSpec
@@ -24,7 +25,7 @@ def known_data(spec: DataOf) -> Dataset | None:
         folder = dataset_folder(spec)
     except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
         return None
-    return open_dataset(folder) if (folder / META).is_file() else None
+    return open_dataset(folder) if layout.is_file(folder / META) else None
 
 
 def check_ready(spec: DataSpec) -> None:
@@ -32,10 +33,17 @@ def check_ready(spec: DataSpec) -> None:
 
     A corpus of the hub is asked for over the network, for a few seconds.
     """
-    corpus = load_corpus(spec.corpus)
-    corpus.check_ready(spec.text_key)
-    if problem := corpus.unreachable():
-        raise ConfigError(f"data.corpus: {corpus.name}: {problem}")
+    text_of(spec).check_ready()
+
+
+def known_components(dataset: Dataset | None) -> dict[str, int] | None:
+    """Return the training tokens of each component of a text.
+
+    None for a task, for text that is not prepared, and where an older slaw did not write them.
+    """
+    if not isinstance(dataset, TextDataset) or not dataset.has_components:
+        return None
+    return {name: row["train"] for name, row in dataset.components.items()}
 
 
 def open_task(spec: TaskSpec) -> TaskDataset:
@@ -55,7 +63,7 @@ def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
     """
     if isinstance(spec, TaskSpec):
         return open_task(spec)
-    if folder is None or not (folder / META).is_file():
+    if folder is None or not layout.is_file(folder / META):
         folder = dataset_folder(spec)
     return open_dataset(folder)
 

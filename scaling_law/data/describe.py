@@ -127,7 +127,8 @@ def facts(target: DataSpec | TaskSpec) -> dict[str, Any]:
         }
     dataset = open_dataset(dataset_folder(target))
     meta = {key: value for key, value in dataset.meta.items() if key not in (CHECKS, "digest")}
-    return {"folder": str(dataset.folder), **meta, **dataset.meta.get(CHECKS, {})}
+    components = {"components": dataset.components} if dataset.has_components else {}
+    return {"folder": str(dataset.folder), **meta, **components, **dataset.meta.get(CHECKS, {})}
 
 
 def _inspect_task(spec: TaskSpec) -> str:
@@ -161,8 +162,12 @@ def _split_lines(dataset: TextDataset, split: str) -> list[str]:
         f"{split:<10} {format_count(held['tokens'])} tokens, {format_bytes(held['bytes'])} of "
         f"text, {held['documents']} documents, {dataset.bytes_per_token(split):.3f} bytes a token"
     ]
+    known = dataset.components if dataset.has_components else {}
     for domain, row in held["domains"].items():
-        lines.append(f"  {domain:<8} {format_bytes(row['bytes'])}, {row['documents']} documents")
+        tokens = f"{format_count(known[domain][split])} tokens, " if domain in known else ""
+        lines.append(
+            f"  {domain:<8} {tokens}{format_bytes(row['bytes'])}, {row['documents']} documents"
+        )
     return lines
 
 

@@ -37,8 +37,9 @@ from scaling_law.data.rows import (
 from scaling_law.data.sources import Tally
 from scaling_law.data.walk import files_below
 from scaling_law.errors import ConfigError
+from scaling_law.spec.mix import FILES_DOMAINS
 
-DOMAIN = "text"
+(DOMAIN,) = FILES_DOMAINS
 _PROSE = frozenset((".txt", ".md", ".rst", ".tex"))
 _CODE = frozenset(
     (

@@ -61,7 +61,7 @@ def design(request: Request, goal: DesignGoal, say: Say) -> Proposal:
         # it needs a folder of its own: under the config's name it would replace that sweep's plan
         config = dataclasses.replace(config, name=f"{config.name}-design")
         proposal = propose(config, profile, goal, train_tokens=tokens)
-        say_of_data(config, say)
+        say_of_data(request, config, say)
         return proposal
     sweep = begun_sweep(Path(request.config))
     return next_batch(request, goal, sweep, fit_so_far(sweep), say)
@@ -107,7 +107,7 @@ def fit_so_far(sweep: SweepDir) -> FitSoFar:
 
 def write(proposal: Proposal, path: Path) -> None:
     """Write the chosen sweep as YAML. Raises ``ConfigError`` when it cannot be written."""
-    layout.check_folder(path.parent)
+    layout.check_folder(path.parent, "name another place with --write")
     if path.is_dir():
         raise ConfigError(f"{path}: a folder, expected the name of a YAML file")
     try:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from scaling_law.config.load import SweepConfig
 from scaling_law.data.access import DataOf
 from scaling_law.data.dataset import Dataset
+from scaling_law.data.mixture import components_problem
 from scaling_law.data.text import TextDataset
 from scaling_law.errors import PlanError, one_line
 from scaling_law.spec.data import DataSpec
@@ -29,7 +30,7 @@ def check_data(config: SweepConfig, datasets: Mapping[DataOf, Dataset | None]) -
     """Say what one should know of the text of every arm, one line each.
 
     ``datasets`` holds None for text that is not prepared yet, of which nothing is said. Raises
-    ``PlanError`` where a split has not one sequence of the context.
+    ``PlanError`` where a split, or a component of a mixture, has not one sequence of the context.
     """
     problems: dict[str, None] = {}
     lines: dict[str, None] = {}
@@ -61,7 +62,15 @@ def _too_short(config: SweepConfig, dataset: TextDataset) -> list[str]:
             f" {dataset.meta['spec']['corpus']} has {tokens:,} tokens, fewer than one sequence and"
             f" the token after it; {remedy}"
         )
-    return lines
+    return lines or _component_problem(config, dataset)
+
+
+def _component_problem(config: SweepConfig, dataset: TextDataset) -> list[str]:
+    """Say why the config's mixture cannot be read or scored, as far as components are known."""
+    if config.mix is None or not dataset.has_components:
+        return []
+    problem = components_problem(dataset, config.mix, config.n_ctx)
+    return [f"{config.mix_place}: {problem}"] if problem else []
 
 
 def _hold_out_more(config: SweepConfig, dataset: TextDataset, tokens: int) -> str:
@@ -82,15 +91,34 @@ def _notable(config: SweepConfig, dataset: TextDataset) -> list[str]:
     name = dataset.meta["spec"]["corpus"]
     lines = [one_line(note) for note in dataset.notes]
     asked = config.eval.val_tokens
+    asks = f"{config.where('eval', 'val_tokens')} asks for {format_count(asked)}"
     there = dataset.n_seqs("val", config.n_ctx) * config.n_ctx
     if there < _SMALL_SPLIT * asked:
         lines.append(
             f"{name}: the validation split has {format_count(there)} tokens in whole sequences,"
-            f" {config.where('eval', 'val_tokens')} asks for {format_count(asked)}: losses are as"
-            f" noisy as so few tokens make them; {_hold_out_more(config, dataset, asked)}, or lower"
-            " eval.val_tokens"
+            f" {asks}: losses are as noisy as so few tokens make them;"
+            f" {_hold_out_more(config, dataset, asked)}, or lower eval.val_tokens"
+        )
+    small = {} if config.mix is None else _small_components(config, dataset)
+    if small:
+        each = ", ".join(f"{component} {format_count(count)}" for component, count in small.items())
+        lines.append(
+            f"{name}: components with few tokens of validation text: {each}; {asks} of each: the"
+            " losses of these components are as noisy as so few tokens make them"
         )
     return [*lines, *_vocabulary(config, dataset)]
+
+
+def _small_components(config: SweepConfig, dataset: TextDataset) -> dict[str, int]:
+    """The validation tokens in whole sequences of each component far below what is asked for."""
+    if not dataset.has_components:
+        return {}
+    there = {
+        component: dataset.n_seqs(f"val:{component}", config.n_ctx) * config.n_ctx
+        for component in dataset.components
+    }
+    least = _SMALL_SPLIT * config.eval.val_tokens
+    return {component: count for component, count in there.items() if count < least}
 
 
 def _vocabulary(config: SweepConfig, dataset: TextDataset) -> list[str]:

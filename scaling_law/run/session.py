@@ -7,16 +7,15 @@ import dataclasses
 import functools
 import os
 import secrets
-import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
-from scaling_law.data.access import DataOf, check_ready, known_data
+from scaling_law.data.access import DataOf, check_ready, known_components
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, PlanError, Preempted, SlawError
@@ -27,13 +26,20 @@ from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftove
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
-from scaling_law.plan.make import TrainTokens, make_plan
+from scaling_law.plan.make import ComponentTokens, TrainTokens, make_plan
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.plan.stacking import with_stacks
-from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
+from scaling_law.plan.table import (
+    arm_lines,
+    early_stop_words,
+    growth_words,
+    mix_lines,
+    render_plan,
+)
 from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines, starts
 from scaling_law.run.data_checks import check_data, unknown_yet
+from scaling_law.run.signals import stop_caught
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.spec.chosen import part_text
 from scaling_law.spec.data import DataSpec
@@ -177,14 +183,14 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """
     config, profile = _config_and_profile(request, say)
     datasets = _known(request, config)
-    plan = planned(config, profile, _tokens(datasets))
-    say_of_data(config, say)
+    plan = planned(config, profile, _tokens(datasets), _components(config, datasets))
+    say_of_data(request, config, say)
     return config, plan
 
 
-def say_of_data(config: SweepConfig, say: Say) -> None:
+def say_of_data(request: Request, config: SweepConfig, say: Say) -> None:
     """Say what a user should know of the data, as far as they are prepared."""
-    datasets = {spec: known_data(spec) for spec in config.data_specs}
+    datasets = _begun_data(config, sweep_of(request, config))
     for line in check_data(config, datasets):
         say(line)
     if unknown_yet(config, datasets):
@@ -200,13 +206,21 @@ def _known(request: Request, config: SweepConfig) -> dict[DataOf, Dataset | None
     Raises ``ConfigError`` for a corpus that could not be prepared now, unless the sweep has its
     tokens already, and ``PlanError`` as ``check_data``.
     """
-    datasets = {spec: known_data(spec) for spec in config.data_specs}
+    sweep = sweep_of(request, config)
+    datasets = _begun_data(config, sweep)
     for spec, dataset in datasets.items():
-        has_tokens = dataset is not None or sweep_of(request, config).data.is_file()
+        has_tokens = dataset is not None or sweep.data.is_file()
         if isinstance(spec, DataSpec) and not has_tokens:
             check_ready(spec)
     check_data(config, datasets)
     return datasets
+
+
+def _begun_data(config: SweepConfig, sweep: SweepDir) -> dict[DataOf, Dataset | None]:
+    """The data that the sweep began with, else those of this machine; nothing is prepared."""
+    from scaling_law.run.pins import begun_data
+
+    return {spec: begun_data(spec, sweep) for spec in config.data_specs}
 
 
 def _tokens(datasets: Mapping[DataOf, Dataset | None]) -> dict[DataOf, int | None]:
@@ -222,13 +236,20 @@ def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int 
     return config, profile, _tokens(_known(request, config))[config.data_spec]
 
 
-def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
-    return _tokens({spec: known_data(spec) for spec in config.data_specs})
+def _components(config: SweepConfig, datasets: Mapping[DataOf, Dataset | None]) -> ComponentTokens:
+    """The training tokens of each component of the texts that are read in a mixture."""
+    mixed = dict.fromkeys(arm.config.data_spec for arm in config.arms if arm.config.mix)
+    return {spec: known_components(datasets[spec]) for spec in mixed}
 
 
-def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens) -> Plan:
+def planned(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
+) -> Plan:
     """The plan of a config on a device: stacks, compilation and saved weights decided as well."""
-    plan = make_plan(config, profile, train_tokens=train_tokens)
+    plan = make_plan(config, profile, train_tokens=train_tokens, component_tokens=component_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
     return with_saved_weights(plan, config.keep_weights)
@@ -247,16 +268,21 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = _config_and_profile(request, say)
         sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            datasets_known = {spec: known_data(spec) for spec in config.data_specs}
-            check_data(config, datasets_known)
-            make_plan(config, profile, train_tokens=_tokens(datasets_known))
-        is_new = not sweep.path.exists()
+            known = _begun_data(config, sweep)
+            check_data(config, known)
+            make_plan(
+                config,
+                profile,
+                train_tokens=_tokens(known),
+                component_tokens=_components(config, known),
+            )
+        made = [folder for folder in (sweep.path, *sweep.path.parents) if not folder.exists()]
         _check_writable(sweep.path)
         try:
             datasets, plan = _agreed(config, profile, sweep, leases, say)
         except SlawError:
-            if is_new:
-                _remove_empty(sweep)
+            if made:
+                _remove_empty(sweep, made)
             raise
         say(_opening(config, plan, datasets, sweep))
         executor = engines.start(config.choice("engine"), sweep, plan.slots)
@@ -267,7 +293,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             if outcome.stopped_by is not None:
                 patience.seconds = HURRY_SECONDS
     runner.dashboard.write()  # once more, now that this process no longer works on the sweep
-    _remove_empty(sweep)
+    _remove_empty(sweep, made)
     return sweep, plan, outcome
 
 
@@ -304,31 +330,30 @@ def _agreed(
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGUSR1 raise ``Preempted``; a running runner stops its runs first."""
+    """Stop signals raise ``Preempted``; a running runner stops its runs first."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Preempted("stopped; run the same command again to resume")
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
+    with stop_caught(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Datasets, Plan]:
     """Data and plan of a leased sweep folder: those it began with, or new ones."""
+    from scaling_law.run.components import components_of
     from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
     from scaling_law.run.pins import pinned_datasets
 
     plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
     if plan is None:
         _refuse_beside_others(sweep)
-        refuse_other_recipe(planned(config, profile, _known_tokens(config)), sweep)
+        known = _tokens(_begun_data(config, sweep))
+        refuse_other_recipe(planned(config, profile, known), sweep)
     datasets = pinned_datasets(config.data_specs, sweep, say)
+    components = components_of(config, datasets, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             news = "the config differs from the one its runs began with; adding new runs"
@@ -338,7 +363,7 @@ def _prepared(
                 news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
         check_data(config, datasets)
-        plan = planned(config, profile, _tokens(datasets))
+        plan = planned(config, profile, _tokens(datasets), components)
         keep_plan(plan, config, sweep)
     return datasets, plan
 
@@ -355,9 +380,9 @@ def _refuse_beside_others(sweep: SweepDir) -> None:
             )
 
 
-def _remove_empty(sweep: SweepDir) -> None:
-    """Remove the folders of a sweep that are empty."""
-    for folder in (sweep.runners, sweep.path, sweep.path.parent):
+def _remove_empty(sweep: SweepDir, made: Sequence[Path]) -> None:
+    """Remove what is empty of ``sweep.runners`` and the folders that were made for the sweep."""
+    for folder in (sweep.runners, *made):
         with contextlib.suppress(OSError):  # not empty: other files are there
             folder.rmdir()
 
@@ -389,7 +414,7 @@ def _opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDi
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
-    lines += [*arm_lines(plan), *early_stop_words(plan), *growth_words(plan)]
+    lines += [*arm_lines(plan), *mix_lines(plan), *early_stop_words(plan), *growth_words(plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
 

@@ -25,14 +25,14 @@ def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, ada
     layout.atomic_write(sweep.config, "name: before")
     if adaptive:
         layout.atomic_write(sweep.adaptive, "{}")
-    nothing: Any = SimpleNamespace(data_specs=(None,), train_tokens=1)
+    nothing: Any = SimpleNamespace(data_specs=(None,), arms=(), train_tokens=1)
     for module, name, value in (
         (pinned, "begun_plan", None),
         (pinned, "refuse_other_recipe", None),
         (pins, "pinned_datasets", {None: nothing}),
         (pinned, "keep_plan", None),
         (session, "planned", None),
-        (session, "known_data", None),
+        (session, "_begun_data", {}),
         (session, "check_data", []),
     ):
         monkeypatch.setattr(module, name, lambda *given, value=value: value)

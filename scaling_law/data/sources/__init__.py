@@ -1,6 +1,7 @@
 """Corpora, one file each: ``data: {corpus: pile}`` is ``sources/pile.py``.
 
-Files that begin with ``_`` are shared code.
+A user's own corpus is named by the path of its file: ``data: {corpus: mine.py}``. Files that begin
+with ``_`` are shared code.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaling_law.errors import ConfigError, one_line
+from scaling_law.parts import NoSettings
 from scaling_law.units import count_of
 
 
@@ -93,6 +95,7 @@ class ReadRequest:
     ``note``: takes one line of news.
     ``text_key``: the key or column that holds the text; None for the source's own.
     ``tally``: counts what is read and what is left out.
+    ``settings``: an instance of the corpus's ``settings``.
     """
 
     domains: frozenset[str]
@@ -100,6 +103,7 @@ class ReadRequest:
     note: Callable[[str], None] = print
     text_key: str | None = None
     tally: Tally = field(default_factory=Tally)
+    settings: Any = field(default_factory=NoSettings)
 
 
 def nothing_missing() -> None:
@@ -123,6 +127,7 @@ class Corpus:
     ``unreachable``: says why the text cannot be had now, None where it can; it may ask the network
     for a few seconds.
     ``versions``: gives the versions of the packages that the text is from.
+    ``settings``: the dataclass of the keys that a config may give beside the corpus's name.
     ``has_keys``: whether the documents are rows, whose text ``data.text_key`` may name.
     """
 
@@ -136,6 +141,7 @@ class Corpus:
     missing: Callable[[], str | None] = field(default=nothing_missing, repr=False)
     unreachable: Callable[[], str | None] = field(default=nothing_missing, repr=False)
     versions: Callable[[], dict[str, str]] = field(default=no_versions, repr=False)
+    settings: type = NoSettings
     has_keys: bool = False
 
     def check_ready(self, text_key: str | None = None) -> None:
@@ -156,6 +162,7 @@ class Corpus:
         note: Callable[[str], None] = print,
         text_key: str | None = None,
         tally: Tally | None = None,
+        settings: Any = None,
     ) -> Iterator[Document]:
         """Yield the documents of ``domains`` (all when empty), in any order, with duplicates.
 
@@ -174,6 +181,7 @@ class Corpus:
             max_bytes=max_bytes,
             note=note,
             text_key=text_key,
+            settings=self.settings() if settings is None else settings,
             tally=tally if tally is not None else Tally(),
         )
         return self.read(request)
