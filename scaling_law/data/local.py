@@ -1,7 +1,7 @@
 """Read the user's own files: a file, or a folder with its subfolders and what is linked into it.
 
 A line of JSON lines, a row of a JSON array and a row of parquet are a document each (key or column
-``text``, or the one that ``data.text_key`` names); a source file is one document; long prose
+``text``, or the one that ``text_key`` names); a source file is one document; long prose
 (``.txt``, ``.md``, ``.rst``, ``.tex``) is cut into documents at blank lines, so that a book in one
 file can be split into training and validation. Files packed with gzip, bzip2 or xz are unpacked.
 What a file holds decides how it is read, not only its suffix; everything that is left out is
@@ -104,7 +104,7 @@ def _read(path: Path, request: ReadRequest) -> Iterator[Document]:
             request.tally.leave_out("file", reason, file)
     if request.text_key is not None and not has_rows:
         raise ConfigError(
-            f"data.text_key: {request.text_key}, and no file of {path} holds rows (JSON lines, a"
+            f"text_key: {request.text_key}, and no file of {path} holds rows (JSON lines, a"
             " JSON array of objects, or parquet); leave it out"
         )
 
@@ -131,7 +131,7 @@ def _rows(file: Path, request: ReadRequest) -> Iterator[Document] | None:
         tally.remark(
             "file",
             f'of JSON without a string under "{key or TEXT_KEY}" in the first row, read as it is,'
-            " with keys and braces; data.text_key names the key of the text",
+            " with keys and braces; text_key, beside the corpus, names the key of the text",
             file,
         )
         return None

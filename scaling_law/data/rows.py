@@ -172,9 +172,9 @@ def _other_key(row: Any) -> str:
     texts = [key for key, value in row.items() if isinstance(value, str)]
     texts.sort(key=lambda key: -len(row[key]))
     return (
-        f"; name the key, as in data.text_key: {texts[0]}"
+        f"; name the key beside the corpus, as in text_key: {texts[0]}"
         if texts
-        else "; name the key, as in data.text_key: a.b"
+        else "; name the key beside the corpus, as in text_key: a.b"
     )
 
 
@@ -223,17 +223,17 @@ def _column(file: Path, schema: pyarrow.Schema, name: str) -> list[str]:
             twice = f"; {len(of_name)} are called {part}" if of_name else ""
             raise ConfigError(
                 f"{file}: found columns {listed}{twice}; expected one called {name}"
-                "; data.text_key names the column with the text"
+                "; text_key, beside the corpus, names the column with the text"
             )
         kind = of_name[0].type
         fields = list(kind) if pyarrow.types.is_struct(kind) else []
     held = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
     if str(held) not in _STRINGS and not pyarrow.types.is_fixed_size_binary(held):
         inside = [f"{name}.{each.name}" for each in fields]
-        hint = f"; data.text_key may name {', '.join(inside)}" if inside else ""
+        hint = f"; text_key, beside the corpus, may name {', '.join(inside)}" if inside else ""
         raise ConfigError(
             f"{file}: column {name} is of type {kind}; expected strings, or bytes in UTF-8"
-            f"{hint or '; data.text_key names another column'}"
+            f"{hint or '; text_key, beside the corpus, names another column'}"
         )
     return path
 

@@ -68,9 +68,7 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
 def test_parquet_problems_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "part.parquet"
     write_parquet(file, {"body": ["x"]}, rows_per_group=10)
-    with pytest.raises(
-        ConfigError, match=r"columns body; expected one called text; data\.text_key"
-    ):
+    with pytest.raises(ConfigError, match=r"columns body; expected one called text; text_key"):
         _texts(file)
     file.write_bytes(b"PAR1 not really PAR1")
     with pytest.raises(ConfigError, match="not readable as parquet"):
@@ -115,7 +113,11 @@ def test_bytes_in_parquet_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
         ("list", [["a"]], "of type list<.*expected strings"),
         ("int64", [1], "of type int64; expected strings"),
         ("null", [None], "of type null; expected strings"),
-        ("struct", [{"body": "a"}], "of type struct.*data.text_key may name text.body"),
+        (
+            "struct",
+            [{"body": "a"}],
+            "of type struct.*text_key, beside the corpus, may name text.body",
+        ),
     ],
 )
 def test_a_column_of_no_strings_is_refused_by_its_type(
@@ -220,16 +222,18 @@ def test_the_key_may_be_named_and_nested(tmp_path: Path) -> None:
     assert tally.to_json()["left_out"] == [
         {"what": "row", "why": "its text is null", "count": 1, "first": f"{file}:2"}
     ]
-    with pytest.raises(ConfigError, match=r"found keys 'doc'; .*name the key, as in data.text_key"):
+    with pytest.raises(
+        ConfigError, match=r"found keys 'doc'; .*name the key beside the corpus, as in text_key"
+    ):
         _texts(file)
     plain = tmp_path / "plain.txt"
     plain.write_text("no rows here")
-    with pytest.raises(ConfigError, match=r"data.text_key: body, and no file .* holds rows"):
+    with pytest.raises(ConfigError, match=r"text_key: body, and no file .* holds rows"):
         _documents(plain, "body")
 
 
 def test_a_named_corpus_has_no_keys() -> None:
-    with pytest.raises(ConfigError, match=r"data.text_key: the documents of synthetic are not"):
+    with pytest.raises(ConfigError, match=r"text_key: the documents of synthetic are not"):
         load_corpus("synthetic").documents(text_key="body")
 
 

@@ -154,3 +154,110 @@ def test_a_size_that_fits_one_slot_alone_names_the_slots(
     )
     assert main(["plan", "t.yaml", *limit, "--set", "limits.slots=1"]) == 0
     assert "left out: nothing" in capsys.readouterr().out
+
+
+MIXED = """\
+name: m
+data:
+  sources: {{a: {{corpus: a, text_key: body}}, b: {{corpus: b, text_key: doc.body}}}}
+  vocab_size: 300
+  val_fraction: 0.1
+  max_epochs: 100
+  mix: {{a: 0.5, b: 0.5}}
+model: {{n_ctx: {n_ctx}}}
+grid: [{{sizes: [nano14k], tokens: [40960]}}]
+optim: {{batch_tokens: 4096}}
+eval: {{val_tokens: {val_tokens}, curve_tokens: 64, curve_points: 1}}
+"""
+
+
+@pytest.fixture
+def two_sources(here: Path) -> Path:
+    """Rows of JSON with the text under another key in each of two folders, of which b is short."""
+    rng = random.Random(4)
+    for name, rows in (("a", 200), ("b", 60)):
+        (here / name).mkdir()
+        texts = [" ".join("".join(rng.choices("stuvw", k=4)) for _ in range(40))
+                 for _ in range(rows)]  # fmt: skip
+        made = [{"body": text} if name == "a" else {"doc": {"body": text}} for text in texts]
+        (here / name / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    (here / "b" / "old.txt").write_bytes("some words".encode("utf-16-le"))
+    Path("t.yaml").write_text(MIXED.format(n_ctx=32, val_tokens=1024))
+    return here
+
+
+def test_sources_are_read_by_keys_of_their_own_and_counted_together(
+    capsys: pytest.CaptureFixture[str], two_sources: Path
+) -> None:
+    assert main(["data", "prepare", "t.yaml", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["read"] == {".jsonl file": 2} and facts["left_out"][0]["count"] == 1
+    assert facts["components"]["a"]["train"] > facts["components"]["b"]["train"] > 0
+    assert main(["run", "--dry-run", "t.yaml", "--device", "cpu"]) == 0
+    assert "a+b: left out 1 file: not UTF-8 text but UTF-16" in capsys.readouterr().err
+
+
+def test_components_that_are_short_of_validation_text_are_named(
+    capsys: pytest.CaptureFixture[str], two_sources: Path
+) -> None:
+    assert main(["data", "prepare", "t.yaml", "--json"]) == 0
+    val = json.loads(capsys.readouterr().out)["components"]["b"]["val"]
+    Path("t.yaml").write_text(MIXED.format(n_ctx=32, val_tokens=3 * val))
+    assert main(["plan", "t.yaml", "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert f"components with few tokens of validation text: b {(val - 1) // 32 * 32}" in said
+
+
+@pytest.mark.parametrize("command", ["run --dry-run", "plan", "run"])
+def test_a_context_longer_than_a_component_is_refused(
+    capsys: pytest.CaptureFixture[str], two_sources: Path, command: str
+) -> None:
+    assert main(["data", "prepare", "t.yaml"]) == 0
+    Path("t.yaml").write_text(MIXED.format(n_ctx=1024, val_tokens=1024))
+    capsys.readouterr()
+    assert main([*command.split(), "t.yaml", "--device", "cpu"]) == 2
+    assert "t.yaml:7: data.mix: b has" in capsys.readouterr().err
+    assert not Path("results").exists()
+
+
+def test_a_source_that_could_not_be_prepared_is_no_plan(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, two_sources: Path
+) -> None:
+    monkeypatch.setattr(_hub, "package_folder", lambda _: None)
+    hub = ["--set", "data.sources.b={corpus: pile}", "--device", "cpu"]
+    assert main(["plan", "t.yaml", *hub]) == 2
+    assert "data.corpus: pile: needs the hub extra: pip install" in capsys.readouterr().err
+
+
+def test_a_source_without_a_document_is_named(
+    capsys: pytest.CaptureFixture[str], two_sources: Path
+) -> None:
+    (two_sources / "b" / "x.jsonl").unlink()
+    no_key = ["--set", "data.sources.b={corpus: b}"]
+    assert main(["data", "prepare", "t.yaml", *no_key]) == 2
+    assert "a+b: no document is of b" in capsys.readouterr().err
+    (two_sources / "b" / "one.txt").write_text("words " * 90)
+    small = ["--set", "data.sources.b={corpus: b, max_bytes: 9}"]
+    assert main(["data", "prepare", "t.yaml", *small]) == 2
+    assert "data.sources.b.max_bytes: 9 B hold no document of b" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_a_begun_folder_looks_at_the_text_it_began_with(
+    capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    code, _, _ = _slaw(capsys, "run --out sweep")
+    assert code == 0
+    (here / "text" / "more.txt").write_text("more words")
+    code, plan, said = _slaw(capsys, "run --dry-run --out sweep", prepare=False)
+    assert code == 0 and "not prepared" not in plan + said
+    code, plan, said = _slaw(capsys, "run --dry-run --out other", prepare=False)
+    assert code == 0 and "not prepared yet" in plan
+
+
+def test_a_refused_run_leaves_the_folders_that_were_there(
+    capsys: pytest.CaptureFixture[str], here: Path
+) -> None:
+    (here / "mine").mkdir()
+    asked = {"prepare": False, "n_ctx": 8192, "batch": 8192, "tokens": 81920}
+    assert _slaw(capsys, "run --out mine/new/sweep", **asked)[0] == 2  # type: ignore[arg-type]
+    assert (here / "mine").is_dir() and not (here / "mine" / "new").exists()

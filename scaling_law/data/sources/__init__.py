@@ -128,7 +128,7 @@ class Corpus:
     for a few seconds.
     ``versions``: gives the versions of the packages that the text is from.
     ``settings``: the dataclass of the keys that a config may give beside the corpus's name.
-    ``has_keys``: whether the documents are rows, whose text ``data.text_key`` may name.
+    ``has_keys``: whether the documents are rows, whose text ``text_key`` may name.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Corpus:
             raise ConfigError(f"data.corpus: {self.name}: {lacking}")
         if text_key is not None and not self.has_keys:
             raise ConfigError(
-                f"data.text_key: the documents of {self.name} are not rows with keys; leave it out"
+                f"text_key: the documents of {self.name} are not rows with keys; leave it out"
             )
 
     def documents(
