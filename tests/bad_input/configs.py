@@ -226,6 +226,8 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("axis-of-no-part", GOOD + "axes: {optim.name: [adamw, sdg]}\n", "s.yaml:6: axes.optim.name: no optimizer is named 'sdg' (did you mean sgd?)", 1),
     ("axes-nothing", GOOD + "axes:\n", "s.yaml:6: axes: expected config keys with lists of values, found nothing", 1),
     ("axes-a-list", GOOD + "axes: [1]\n", "s.yaml:6: axes: expected config keys with lists of values, found a list", 1),
+    ("axis-of-an-entry-varies-nothing", GOOD + "    axes: {schedule.cooldown: [linear, cosine]}\nschedule: {shape: cosine}\n", "s.yaml:6: grid.0.axes.schedule.cooldown: schedule.cooldown=linear and schedule.cooldown=cosine are the same runs", 1),
+    ("axis-of-an-entry-has-other-sizes", GOOD + "    axes: {model.architecture: [mlp]}\n", "found 'nano14k'; this architecture has sizes by width only",2),
     ("axes-too-many", GOOD + f"axes: {{optim.lr: {list(range(1, 300))}}}\n", "s.yaml:6: axes: 299 arms (combinations of values), expected at most 256", 1),
     ("mix-of-no-component", _with("corpus: text.txt", "corpus: installed, mix: {pydocs: 1}"), "s.yaml:2: data.mix.pydocs: no component has this name (did you mean py-docs?); the components are py-code, py-docs, cpp", 1),
     ("mix-of-files", _with("vocab_size: 512", "vocab_size: 512, mix: {web: 1}"), "s.yaml:2: data.mix.web: no component has this name; files at a path are one component, text: name several under data.sources", 1),
