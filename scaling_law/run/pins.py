@@ -7,6 +7,7 @@ and a list of pins under ``datasets`` where there are several.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import shutil
@@ -16,7 +17,7 @@ from typing import Any, TypeAlias
 
 from scaling_law.config.load import SweepConfig
 from scaling_law.config.schema import DataSection
-from scaling_law.data.access import DataOf, open_data, prepared_data
+from scaling_law.data.access import DataOf, known_data, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.prepare import META, dataset_folder
 from scaling_law.errors import ConfigError, RunFailed
@@ -64,6 +65,20 @@ def mend_pins(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> None:
     pins, whole = _usable_pins(sweep, list(dict.fromkeys(specs)), say)
     if not whole and sweep.data.exists():
         write_pins(sweep, pins)
+
+
+def begun_data(spec: DataOf, sweep: SweepDir) -> Dataset | None:
+    """The data that this sweep began with, else those of this machine; nothing is prepared.
+
+    None for text that this machine does not have.
+    """
+    if sweep.data.is_file():
+        with contextlib.suppress(ConfigError):  # damaged, or gone: `pinned_datasets` says so
+            pin = _of_spec(read_pins(sweep, ""), spec)
+            if pin is not None and isinstance(spec, DataSpec):
+                spec = dataclasses.replace(spec, places=tuple(_places_of(pin).items()))
+                return open_data(spec, Path(pin["folder"]))
+    return known_data(spec)
 
 
 def pin_of(spec: DataOf, dataset: Dataset) -> Pin:

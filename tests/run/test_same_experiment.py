@@ -129,7 +129,9 @@ def test_a_finished_sweep_needs_no_text(home, tmp_path):
     shutil.rmtree(tmp_path / "cache")
     datasets, plan, _ = agreed(sweep.config, sweep)
     assert datasets == {}
-    assert "data: not read; every run has finished" in session._opening(plan, datasets, sweep, "")
+    config = session._config(Request(config=str(sweep.config), out=str(sweep.path)), "cpu")
+    said = session._opening(config, plan, datasets, sweep)
+    assert "data: not read; every run has finished" in said
     sweep.run(plan.runs[0].run_id).record.unlink()
     with pytest.raises(ConfigError, match="neither a corpus"):
         agreed(sweep.config, sweep)
