@@ -62,6 +62,11 @@ Weights = Annotated[
 ]
 
 
+TextKey = Annotated[
+    str | None, Text("key of JSON rows or column of parquet with the text; a.b for b under a")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhaseSection:
     """A part of a run with one mixture."""
@@ -96,6 +101,10 @@ class TextSection:
         float,
         Number("times the training text, or a component of a mix, may be read", above=0, high=1e6),
     ] = 4.0
+    unique_tokens: Annotated[
+        int | None,
+        Number("tokens of the training text to use; validation text stays", "count", low=2),
+    ] = None
     mix: Weights | None = None
     mix_temperature: Annotated[
         float | None,
@@ -110,6 +119,11 @@ class TextSection:
         weights: list[Any] = [phase.mix for phase in self.phases or ()] or [self.mix or NATURAL]
         if self.mix_temperature is not None and NATURAL not in weights:
             raise ValueError("mix_temperature flattens natural shares; expected mix: natural")
+        if self.unique_tokens is not None and self.mix_spec() is not None:
+            raise ValueError(
+                "unique_tokens cuts the training text as a whole, and a mix reads it by component;"
+                " leave one of them out, or cap a component by its source's max_bytes"
+            )
 
     def spec(self, parts_of: Mapping[str, Component]) -> DataSpec:
         """What a run records of this section.
@@ -124,6 +138,7 @@ class TextSection:
             domains=self.domains,
             max_bytes=self.max_bytes,
             val_fraction=self.val_fraction,
+            unique_tokens=self.unique_tokens,
             corpus_part=parts_of.get(""),
         )
 
@@ -149,6 +164,11 @@ class DataSection(TextSection):
     """
 
     corpus: Annotated[str, Text("a named corpus, a path to files, or a corpus's own .py")]
+    text_key: TextKey = None
+
+    def spec(self, parts_of: Mapping[str, Component]) -> DataSpec:
+        """What a run records of this section."""
+        return dataclasses.replace(super().spec(parts_of), text_key=self.text_key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +183,7 @@ class SourceSection:
     corpus: Annotated[str, Text("a named corpus, a path to files, or a corpus's own .py")]
     domains: tuple[Annotated[str, Text("a domain of the corpus")], ...] = ()
     max_bytes: Annotated[int | None, Number("bytes of text to read", "bytes")] = None
+    text_key: TextKey = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +206,7 @@ class SourcesSection(TextSection):
                 corpus=parts_of[name].name if name in parts_of else section.corpus,
                 domains=section.domains,
                 max_bytes=section.max_bytes,
+                text_key=section.text_key,
                 corpus_part=parts_of.get(name),
             )
             for name, section in sorted(self.sources.items())

@@ -90,6 +90,18 @@ class FitSoFar:
     origin: str
 
     @property
+    def batches(self) -> dict[Model, set[float]]:
+        """The batches that each size was trained with, in tokens."""
+        known = self.points.batch_tokens
+        if known is None:
+            return {}
+        each: dict[Model, set[float]] = {}
+        for size, tokens in zip(self.points.size, known.tolist(), strict=True):
+            if size in self.models:
+                each.setdefault(self.models[size], set()).add(tokens)
+        return each
+
+    @property
     def fit(self) -> FitResult:
         """The law to forecast with. Raises ``FitError`` when none may be extrapolated."""
         name = self.known.best_law
@@ -115,6 +127,8 @@ class ChosenRun:
     ``tokens_per_param``: tokens over the parameters that the law counts.
     ``flops``: exact FLOPs of the run alone.
     ``seconds``: estimated seconds.
+    ``epochs``: passes over the training text; None while its length is unknown, 0 where a task's
+    examples have no end.
     ``gain_frac``: how much larger the forecast's variance would be without it, as a share.
     """
 
@@ -128,6 +142,7 @@ class ChosenRun:
     flops: float
     seconds: float
     gain_frac: float
+    epochs: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,6 +236,7 @@ def propose(
         goal.budget,
         train_tokens=train_tokens,
         models=tuple(so_far.models.values()) if so_far else (),
+        batches=so_far.batches if so_far else None,
     )
     convention = _convention(so_far)
     catalog = catalog_of(
@@ -421,6 +437,7 @@ def _chosen(
                     flops=spec.flops_alone,
                     seconds=spec.seconds,
                     gain_frac=gains[trunk, run],
+                    epochs=spec.epochs,
                 )
             )
     return chosen
