@@ -227,7 +227,9 @@ def _needs_decay(runs: Group) -> Claim:
 def _by_decay(runs: Group) -> Claim:
     mine = {s: group for s, group in _at(runs, share=SHARE).items() if s.decay > 0}
     says = "the more weight decay, the fewer steps to generalise"
-    return _falls("faster_with_decay", says, mine, [f"{s.decay:g}" for s in mine], "weight decay")
+    return _falls(
+        "faster_with_decay", says, mine, [f"{s.decay:g}" for s in mine], "weight decay above 0"
+    )
 
 
 def _by_share(runs: Group) -> Claim:
