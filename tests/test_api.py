@@ -41,7 +41,7 @@ def test_a_frame_and_arrays_give_the_same(columns, laws):
     assert "24 runs" in repr(laws)
 
 
-def test_it_predicts_allocates_and_writes(laws, tmp_path):
+def test_the_result_predicts_allocates_and_writes_json(laws, tmp_path):
     prediction = laws.predict(params=1e6, tokens=2e7)
     assert prediction.low_nats < prediction.loss_nats < prediction.high_nats
     best = laws.optimal(flops=1e14)
@@ -60,7 +60,7 @@ def test_a_prediction_prints_in_three_lines(laws):
     assert str(far).startswith("loss somewhere in ") and "quote the range" in str(far)
 
 
-def test_what_cannot_be_read_is_said(columns, laws):
+def test_unreadable_input_is_a_config_error(columns, laws):
     with pytest.raises(ConfigError, match="give arrays"):
         fit()
     with pytest.raises(ConfigError, match="lossy"):

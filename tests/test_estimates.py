@@ -68,7 +68,7 @@ def test_runs_in_fp32_are_timed_in_fp32():
     assert cpu_profile().at("fp32") == cpu_profile()
 
 
-def test_an_unmeasured_machine_is_told_how_to_get_a_cost(tmp_path, monkeypatch, capsys):
+def test_an_unmeasured_machine_says_how_to_get_a_cost(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
     assert main(["experiments"]) == 0
     assert "`slaw plan grokking` measures it and prints the cost" in capsys.readouterr().out
@@ -77,7 +77,7 @@ def test_an_unmeasured_machine_is_told_how_to_get_a_cost(tmp_path, monkeypatch, 
     assert "  18 runs, about " in capsys.readouterr().out
 
 
-def test_a_calibration_is_kept_and_shown(tmp_path, monkeypatch):
+def test_a_calibration_is_saved_and_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
     assert "not measured yet" in format_profiles()
     save_profile(PROFILE, "cpu")

@@ -75,7 +75,7 @@ def test_bad_input_is_one_clear_line(case: Case, places, tmp_path, monkeypatch, 
         (".", "plan s.yaml --device cpu"),
     ],
 )
-def test_what_may_not_be_read_is_said_in_a_line(closed, words, tmp_path, monkeypatch, capsys):
+def test_an_unreadable_file_is_reported_in_one_line(closed, words, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text(GOOD)
@@ -92,7 +92,7 @@ def test_what_may_not_be_read_is_said_in_a_line(closed, words, tmp_path, monkeyp
     assert (code, out) == (2, "") and "Permission denied" in err and err.count("\n") == 1
 
 
-def test_the_table_is_long_and_covers_every_command():
+def test_the_table_of_bad_input_covers_every_command():
     assert len(CASES) >= 120
     assert not [name for name, times in Counter(case.id for case in CASES).items() if times > 1]
     assert {case.words[0] for case in CASES if case.words} >= SUBCOMMANDS

@@ -349,12 +349,14 @@ def harmless(monkeypatch, tmp_path):
 
 @fuzz(200)
 @given(st.sampled_from(COMMANDS), st.lists(arguments, max_size=6))
-def test_any_command_line_ends_plainly(harmless, capsys, command, rest):
+def test_any_command_line_ends_without_a_traceback(harmless, capsys, command, rest):
     _ends_plainly([*command.split(), *rest], capsys, harmless)
 
 
 @fuzz(100)
 @given(st.sampled_from(LAWS), st.lists(targets, min_size=1, max_size=3), st.booleans())
-def test_any_target_of_a_published_law_ends_plainly(harmless, capsys, law, asked, as_json):
+def test_any_target_of_a_published_law_ends_without_a_traceback(
+    harmless, capsys, law, asked, as_json
+):
     vector = ["extrapolate", "--law", law, *(word for pair in asked for word in pair)]
     _ends_plainly([*vector, *["--json"] * as_json], capsys, harmless)

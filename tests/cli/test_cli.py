@@ -31,7 +31,7 @@ def run(capsys, *words: str) -> tuple[int, str, str]:
     return code, out, err
 
 
-def test_fit_json_is_one_document_and_nothing_else(sweep, capsys):
+def test_fit_json_prints_exactly_one_document(sweep, capsys):
     code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "100", "--json")
     document = json.loads(out)
     assert code == 0
@@ -39,14 +39,14 @@ def test_fit_json_is_one_document_and_nothing_else(sweep, capsys):
     assert document["laws"]["chinchilla"]["params"]["E"] == pytest.approx(PLANTED["E"], rel=0.1)
 
 
-def test_fit_text_tells_where_it_is_kept(sweep, capsys):
+def test_fit_says_where_it_is_saved(sweep, capsys):
     code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "100")
     assert code == 0
     assert "32 annealed points from 8 independent trunks" in out
     assert f"saved in {sweep.fits / 'fit.json'}" in out
 
 
-def test_extrapolate_uses_the_kept_fit_and_names_it(sweep, capsys):
+def test_extrapolate_uses_the_saved_fit_and_names_it(sweep, capsys):
     run(capsys, "fit", str(sweep.path), "--resamples", "100")
     words = ("extrapolate", "--params", "175e9", "--results", str(sweep.path))
     code, out, _ = run(capsys, *words)
@@ -106,7 +106,7 @@ def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
         (["fit", "gone.csv"], 2, "gone.csv"),
     ],
 )
-def test_bad_input_is_a_line_and_an_exit_code(
+def test_bad_input_gives_one_line_and_an_exit_code(
     sweep, capsys, tmp_path, monkeypatch, words, code, said
 ):
     monkeypatch.chdir(tmp_path)
@@ -127,7 +127,7 @@ def test_bad_input_is_a_line_and_an_exit_code(
         ["walk"],
     ],
 )
-def test_bad_flags_end_with_a_line_that_names_the_help_and_2(capsys, words):
+def test_bad_flags_exit_with_2_and_name_the_help(capsys, words):
     with pytest.raises(SystemExit) as ended:
         main(words)
     err = capsys.readouterr().err
@@ -156,7 +156,7 @@ def test_fish_completes_every_command_option_and_choice(capsys):
     assert any("Student\\'s t" in line for line in lines), "a quote in a help text is escaped"
 
 
-def test_a_forecast_for_a_size_says_which_tokens_it_is_for(sweep, capsys):
+def test_a_forecast_for_a_size_states_its_tokens(sweep, capsys):
     run(capsys, "fit", str(sweep.path), "--resamples", "100")
     words = ("extrapolate", "--results", str(sweep.path), "--params", "3e6")
     alone = run(capsys, *words)[1]
@@ -166,7 +166,7 @@ def test_a_forecast_for_a_size_says_which_tokens_it_is_for(sweep, capsys):
     assert "are for exactly" not in run(capsys, *words, "--tokens", "1e7")[1]
 
 
-def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
+def test_a_table_is_fitted_forecast_and_validated(sweep, capsys, tmp_path):
     path = tmp_path / "runs.csv"
     rows = ["N,D,val,trunk"]
     for size in range(6):
@@ -212,7 +212,7 @@ def _grid(sizes: int, horizons: int, iso: bool = False) -> list[str]:
         (["many,rows,of"] * 3, 2, "expected numbers"),
     ],
 )
-def test_a_table_that_no_law_fits_is_refused_in_a_line(capsys, tmp_path, rows, code, said):
+def test_a_table_that_no_law_fits_is_refused_in_one_line(capsys, tmp_path, rows, code, said):
     path = tmp_path / "t.csv"
     path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
     found, out, err = run(capsys, "fit", str(path))
@@ -230,7 +230,7 @@ def test_a_table_that_no_law_fits_is_refused_in_a_line(capsys, tmp_path, rows, c
          "params and tokens move together: vary them apart"),
     ],
 )  # fmt: skip
-def test_what_a_table_cannot_tell_is_a_status_with_what_to_add(capsys, tmp_path, rows, said):
+def test_unidentified_laws_of_a_table_say_which_runs_to_add(capsys, tmp_path, rows, said):
     path = tmp_path / "t.csv"
     path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0", "--json")
@@ -295,7 +295,7 @@ def test_help_explains_every_option_of_every_command():
         (["status", "a", "b"], "unrecognized arguments: b; see `slaw status --help`"),
     ],
 )
-def test_an_unknown_argument_names_its_commands_help_and_what_was_meant(capsys, words, said):
+def test_an_unknown_argument_suggests_the_nearest_and_the_help(capsys, words, said):
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2
@@ -315,7 +315,7 @@ def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
     assert code == 0 and out.startswith("law chinchilla"), "the command that it suggests works"
 
 
-def test_next_commands_hold_what_a_table_needs(capsys, tmp_path):
+def test_suggested_commands_repeat_the_tables_options(capsys, tmp_path):
     path = tmp_path / "my runs.csv"
     path.write_text("N,D,val\n" + "\n".join(_grid(6, 4)) + "\n")
     told = ["--columns", "params=N,tokens=D,loss=val", "--params-are", "non-embedding"]
@@ -326,7 +326,7 @@ def test_next_commands_hold_what_a_table_needs(capsys, tmp_path):
     assert code == 0 and out.startswith("law ")
 
 
-def test_a_multiple_is_of_the_largest_that_the_law_was_fitted_to(sweep, capsys):
+def test_distances_are_multiples_of_the_largest_fitted_run(sweep, capsys):
     results = ("--results", str(sweep.path), "--json")
     run(capsys, "fit", str(sweep.path), "--resamples", "100")
     for flag, name in (("--params", "params"), ("--tokens", "tokens"), ("--flops", "flops")):
@@ -338,7 +338,7 @@ def test_a_multiple_is_of_the_largest_that_the_law_was_fitted_to(sweep, capsys):
     assert code == 2 and "expected one of --flops, --target-loss, --dollars" in err
 
 
-def test_the_json_names_the_figures_that_the_text_refuses(sweep, capsys):
+def test_the_json_marks_the_figures_that_the_text_omits(sweep, capsys):
     run(capsys, "fit", str(sweep.path), "--resamples", "100")
     words = ("--results", str(sweep.path), "--json")
     near = json.loads(run(capsys, "extrapolate", "--params", "2x", *words)[1])
@@ -354,7 +354,7 @@ def test_the_json_names_the_figures_that_the_text_refuses(sweep, capsys):
     assert "flops" not in far["figures_refused"], "a budget is exact"
 
 
-def test_without_results_a_published_law_is_pointed_at(capsys, tmp_path, monkeypatch):
+def test_without_results_the_message_suggests_a_published_law(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words in (("allocate", "--flops", "1e18"), ("extrapolate", "--params", "1e9")):
         code, _, err = run(capsys, *words)

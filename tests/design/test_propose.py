@@ -62,7 +62,7 @@ def so_far(finished):
     return fit_so_far(finished)
 
 
-def test_the_design_is_whole_and_within_its_budget(proposal):
+def test_the_design_is_valid_and_within_its_budget(proposal):
     runs = proposal.chosen
     assert proposal.plan.flops_total <= FLOPS.amount * 1.001
     assert proposal.plan.flops_total > 0.5 * FLOPS.amount
@@ -88,7 +88,7 @@ def test_the_yaml_gives_the_chosen_runs_and_their_flops(proposal, tmp_path):
     assert not plan.left_out
 
 
-def test_candidates_cost_what_the_plan_says():
+def test_a_candidates_cost_equals_the_plans():
     offer = candidates(ladder_config(), cpu_profile(), FLOPS, train_tokens=10**8)
     model = offer.runs[0].model
     mine = [run for run in offer.runs if run.model == model][1:4]
@@ -100,7 +100,7 @@ def test_candidates_cost_what_the_plan_says():
 
 
 @pytest.mark.slow
-def test_runs_are_chosen_for_one_arm(tmp_path):
+def test_a_design_is_for_one_arm(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text(config_yaml(ladder_config()) + "axes: {optim.weight_decay: [0, .3]}\n")
     config = load_config(path, device_kind="cpu")
@@ -110,13 +110,13 @@ def test_runs_are_chosen_for_one_arm(tmp_path):
     assert candidates(config, cpu_profile(), FLOPS, train_tokens=None).runs
 
 
-def test_a_budget_in_seconds_holds():
+def test_a_budget_in_seconds_is_respected():
     budget = Budget(unit="seconds", amount=240.0)
     found = propose(ladder_config(), cpu_profile(), goal(budget), train_tokens=10**8)
     assert found.plan.seconds_estimate <= 240.3
 
 
-def test_the_next_batch_takes_seeds_that_are_free(finished, so_far, cached):
+def test_the_next_batch_takes_unused_seeds(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
     found = next_batch(request, goal(), finished, so_far, lambda line: None)
     known = {(r.spec.model, r.spec.seed) for r in planted_records()}
@@ -128,7 +128,7 @@ def test_the_next_batch_takes_seeds_that_are_free(finished, so_far, cached):
     assert sizes & {"nano14k", "nano25k"}, "sizes that are there keep their names"
 
 
-def test_what_is_expected_after_is_of_the_same_laws_and_counts_as_before(finished, so_far, cached):
+def test_the_expected_interval_has_the_same_laws_and_counts_as_before(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
     found = next_batch(request, goal(params=3e6), finished, so_far, lambda line: None)
     largest = so_far.points.data_range["flops"][1]
@@ -149,7 +149,7 @@ def test_what_is_expected_after_is_of_the_same_laws_and_counts_as_before(finishe
             assert all(name in words or name == far.after.law for words in counted)
 
 
-def test_an_interval_that_widens_says_by_what(finished, so_far, cached):
+def test_an_interval_that_widens_names_the_cause(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
     found = next_batch(request, goal(), finished, so_far, lambda line: None)
     low, high = found.after.low_nats, found.after.high_nats
@@ -163,7 +163,7 @@ def test_an_interval_that_widens_says_by_what(finished, so_far, cached):
     assert "part for laws:" in line and "-9.5% +639% after" in line
 
 
-def test_next_to_no_gain_is_about_0(proposal):
+def test_a_tiny_gain_prints_as_about_0(proposal):
     runs = proposal.chosen
     less = (dataclasses.replace(runs[0], gain_frac=-0.004), *runs[1:])
     none = (dataclasses.replace(runs[0], gain_frac=-0.0004), *runs[1:])
@@ -173,7 +173,7 @@ def test_next_to_no_gain_is_about_0(proposal):
     assert "about 0" in text and "-0.0%" not in text and "below 0" not in text
 
 
-def test_targets_that_need_no_plan_are_refused(finished, so_far, cached):
+def test_targets_within_the_data_are_refused(finished, so_far, cached):
     with pytest.raises(FitError, match="within the budget"):
         propose(ladder_config(), cpu_profile(), goal(params=1e5), train_tokens=10**8)
     request = Request(config="", device="cpu")
@@ -194,7 +194,7 @@ def test_targets_that_need_no_plan_are_refused(finished, so_far, cached):
         next_batch(request, goal(), finished, bound, lambda line: None)
 
 
-def test_one_budget_is_expected():
+def test_exactly_one_budget_is_required():
     with pytest.raises(ConfigError, match="no budget given"):
         budget_of(time=None, flops=None)
     with pytest.raises(ConfigError, match="--time and --flops given"):
@@ -205,7 +205,7 @@ def test_one_budget_is_expected():
         DesignGoal(target=Target(), budget=FLOPS)
 
 
-def test_the_command_prints_and_keeps_the_design(cached, capsys):
+def test_the_command_prints_and_saves_the_design(cached, capsys):
     words = ["plan", "--device", "cpu", "--target", "1e9", "--flops", "5e12"]
     assert main([*words, "--write", "mine.yaml"]) == 0
     out = capsys.readouterr().out
@@ -226,7 +226,7 @@ def test_the_command_prints_and_keeps_the_design(cached, capsys):
     assert {run["label"] for run in found["runs"]}
 
 
-def test_a_plan_says_what_it_rests_on_where_config_or_target_are_left_out(cached, capsys):
+def test_a_plan_states_the_default_config_and_target(cached, capsys):
     assert main(["plan", "--device", "cpu", "--time", "4h"]) == 0
     out = capsys.readouterr().out
     assert "no config given: quick; a YAML file or --mode names another\n" in out
@@ -240,14 +240,14 @@ def test_a_plan_says_what_it_rests_on_where_config_or_target_are_left_out(cached
     assert target.startswith("1B params on ") and f" nats at the target, {target}; by" in out
 
 
-def test_a_duration_is_refused_by_the_flag_it_was_typed_after(cached, capsys):
+def test_a_bad_duration_is_refused_with_the_name_of_its_flag(cached, capsys):
     with pytest.raises(SystemExit) as end:
         main(["plan", "--target", "1e9", "--time", "soon"])
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("slaw: argument --time: expected a duration")
 
 
-def test_a_target_of_run_needs_adaptive_and_a_width(cached, capsys):
+def test_targets_of_slaw_run_need_adaptive_and_a_width(cached, capsys):
     assert main(["run", "--target", "1e9", "--device", "cpu"]) == 2
     assert "--target: with --adaptive only" in capsys.readouterr().err
     words = ["run", "--adaptive", "--target", "1e9", "--flops", "1e13", "--device", "cpu"]
@@ -266,7 +266,7 @@ def test_a_target_of_run_needs_adaptive_and_a_width(cached, capsys):
         (["--target", "1e9", "--dollars", "5", "--time", "2h"], 2, "--time and --dollars given"),
     ],
 )
-def test_what_cannot_be_planned_is_said(words, code, said, cached, capsys):
+def test_impossible_designs_are_refused(words, code, said, cached, capsys):
     assert main(["plan", "--device", "cpu", *words]) == code
     lines = capsys.readouterr().err.strip().splitlines()
     assert said in lines[-1]

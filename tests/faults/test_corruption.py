@@ -140,14 +140,14 @@ def cases_of(seeds: range, every: int = 1) -> list[tuple[Kind, str, int]]:
     return [case for number, case in enumerate(found) if number % every == 0]
 
 
-def test_damaged_files_are_read_as_they_were_or_recovered_or_refused(world):
+def test_damaged_files_are_read_correctly_recovered_or_refused(world):
     counts = tried(world, cases_of(range(1), every=3))
     assert sum(counts.values()) > 90
     assert {kind for kind, _ in counts} == {kind.name for kind in KINDS}
 
 
 @pytest.mark.slow
-def test_at_least_500_damaged_files(world, capsys):
+def test_at_least_500_damaged_files_are_tried(world, capsys):
     counts = tried(world, cases_of(range(4)))
     with capsys.disabled():
         print(f"\n{sum(counts.values())} damaged files")
@@ -183,7 +183,7 @@ def test_a_digit_changed_in_a_record_is_refused_by_the_commands(world, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["train.bin", "val.bin", "tokenizer.json", "meta.json"])
-def test_damaged_text_is_named_and_prepared_again_to_the_same_results(
+def test_damaged_data_is_named_and_prepared_again_with_the_same_results(
     world, tmp_path, monkeypatch, name
 ):
     base = world.sweep.dir.path.parent
@@ -221,7 +221,7 @@ def test_a_worker_does_not_train_on_damaged_text(world, tmp_path):
     assert results(hurt.dir) == results(world.sweep.dir)
 
 
-def test_records_of_before_digests_are_read_and_those_of_now_must_have_theirs(world):
+def test_old_records_need_no_digest_and_new_ones_do(world):
     path: Path = world.run.record
     kept = path.read_bytes()
     content = {k: v for k, v in json.loads(kept).items() if k != "digest"}

@@ -62,7 +62,7 @@ def test_without_noise_the_planted_multiplier_is_exact(law):
     assert found.low is None and found.changes is None
 
 
-def test_compute_at_equal_loss_is_what_a_search_finds():
+def test_compute_at_equal_loss_matches_a_search():
     surface = surface_of(load_law("chinchilla"), PLANTED)
     assert surface is not None
     params = np.geomspace(1e3, 1e9, 200_001)
@@ -81,7 +81,7 @@ def test_the_multiplier_of_one_shape_is_the_same_at_every_loss():
     assert math.isnan(log_multiplier(first, second, 1.7))
 
 
-def test_its_interval_holds_the_planted_one_and_no_change_is_seen():
+def test_the_interval_covers_the_planted_multiplier_and_no_change_is_one():
     found = fit_multiplier(planted_pairs(1), resamples=200)
     assert found.low is not None and found.high is not None
     assert found.low < 1 / (U * V) < found.high
@@ -90,13 +90,13 @@ def test_its_interval_holds_the_planted_one_and_no_change_is_seen():
     assert len(found.ends) == 2 and found.ends[0].loss < found.ends[1].loss
 
 
-def test_a_gain_that_grows_with_scale_is_told():
+def test_a_gain_that_grows_with_scale_is_reported():
     found = fit_multiplier(planted_pairs(2, steeper=0.4), resamples=200)
     assert found.changes is True and found.trend is not None and found.trend[1] < 1
     assert found.ends[0].value < found.ends[1].value
 
 
-def test_too_few_pairs_and_losses_apart_are_refused():
+def test_too_few_pairs_and_disjoint_losses_are_refused():
     pairs = planted_pairs(0)
     with pytest.raises(FitError, match="2 sizes"):
         fit_multiplier([p for p in pairs if p.size in ("40000", "60000")])
@@ -118,7 +118,7 @@ def recipes(**changes):
     return first, second
 
 
-def test_differences_and_what_differs_are_read_from_the_records():
+def test_differences_between_recipes_are_read_from_the_records():
     first, second = recipes()
     found = compare_sweeps(first, second, ("a", "b"), resamples=0)
     assert found.unit == "nats per token" and not found.unmatched[0]
@@ -129,7 +129,7 @@ def test_differences_and_what_differs_are_read_from_the_records():
     assert found.difference.trunks == len(trunks) < found.difference.pairs == len(found.pairs)
 
 
-def test_every_key_of_a_recipe_that_differs_is_listed_and_no_label_or_horizon():
+def test_every_differing_key_of_the_recipe_is_listed_without_labels_and_horizons():
     first, second = recipes()
     second = [
         dataclasses.replace(
@@ -149,7 +149,7 @@ def test_every_key_of_a_recipe_that_differs_is_listed_and_no_label_or_horizon():
     assert found.differs["model.position"] == ("rotary", "alibi")
 
 
-def test_the_interval_counts_pairs_of_trunks_not_runs():
+def test_the_interval_counts_pairs_of_trunks():
     first, second = recipes()
     moved = [
         dataclasses.replace(r, val_loss_nats=(r.val_loss_nats or 0) * (1 + 0.01 * r.spec.seed))
@@ -173,7 +173,7 @@ def test_a_run_without_a_partner_is_named():
     assert found.unmatched == ((lost.run_id,), ())
 
 
-def test_other_text_other_grids_and_other_tokenizers_are_refused():
+def test_different_texts_grids_and_tokenizers_are_refused():
     first, second = recipes(corpus_fingerprint="f" * 16)
     with pytest.raises(FitError, match="different validation text"):
         compare_sweeps(first, second, ("a", "b"))
@@ -203,7 +203,7 @@ def of_other_tokens(records):
     ]
 
 
-def test_other_tokenizers_compare_in_bits_per_byte_and_it_is_said():
+def test_different_tokenizers_are_compared_in_bits_per_byte_with_a_note():
     first, second = recipes(val_bits_per_byte=1.9)
     found = compare_sweeps(first, of_other_tokens(second), ("a", "b"), resamples=0)
     assert found.unit == BITS
@@ -213,7 +213,7 @@ def test_other_tokenizers_compare_in_bits_per_byte_and_it_is_said():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("law", "seeds"), [(additive, 2), (coupled, 2), (additive, 1)])
-def test_intervals_hold_the_planted_multiplier_about_as_often_as_they_say(law, seeds):
+def test_intervals_cover_the_planted_multiplier_at_their_level(law, seeds):
     held = changed = 0
     for number in range(60):
         found = fit_multiplier(planted_pairs(number, law, seeds=seeds), resamples=200)

@@ -38,7 +38,7 @@ def sweep(seed: int, noise: float = 0.003, trunk_noise: float = 0.003) -> FitPoi
 
 
 @pytest.mark.parametrize("delta", [1e-3, 0.01])
-def test_intervals_from_eight_trunks_hold_the_truth(delta):
+def test_intervals_from_eight_trunks_cover_the_truth(delta):
     # Residuals scaled for degrees of freedom alone (CR1), alpha came to 70% where 90% was said;
     # with a threshold inside the noise and residuals of 0 left at 0, beta to 80%.
     hits = dict.fromkeys(("E", "alpha", "beta", "a"), 0)
@@ -54,7 +54,7 @@ def test_intervals_from_eight_trunks_hold_the_truth(delta):
     assert min(hits.values()) >= 24, hits
 
 
-def test_studentised_intervals_stand_around_the_estimate():
+def test_bootstrap_t_intervals_are_centred_on_the_estimate():
     points = sweep(1)
     plain, own = (
         fit_law(points, "chinchilla", objective=Objective(loss="mse_log"), resamples=200,
@@ -72,7 +72,7 @@ def test_studentised_intervals_stand_around_the_estimate():
     assert 0 < low < own.optimum.figures["G"] < high
 
 
-def test_cluster_robust_errors_are_those_of_the_linear_model():
+def test_cluster_robust_errors_equal_those_of_the_linear_model():
     # for a law linear in its parameters (K N^-a in logs) the sandwich has a closed form
     points = sweep(2)
     problem = problem_of(load_law("kaplan_n"), points, Objective(loss="mse_log"))
@@ -91,7 +91,7 @@ def test_cluster_robust_errors_are_those_of_the_linear_model():
     np.testing.assert_allclose(found, bread @ meat @ bread, rtol=1e-8)
 
 
-def test_a_profile_bounds_what_the_data_bound_and_says_where_they_do_not():
+def test_a_profile_bounds_identified_parameters_and_reports_open_ends():
     points = sweep(3)
     fit = fit_law(points, "chinchilla", objective=Objective(loss="mse_log"))
     for name in ("E", "alpha", "beta"):

@@ -45,7 +45,7 @@ def width(prediction: Prediction) -> float:
     return math.log(high / low)
 
 
-def test_published_laws_answer_without_any_run():
+def test_published_laws_answer_without_runs():
     found = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
     assert found.loss_nats == pytest.approx(
         1.8172 + 482.01 / 70e9**0.3478 + 2085.43 / 1.4e12**0.3658
@@ -57,7 +57,7 @@ def test_published_laws_answer_without_any_run():
 
 
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
-def test_targets_go_round(name):
+def test_targets_print_and_read_back(name):
     fit = published_law(name)
     by_flops = extrapolate(fit, Target(flops=1e22))
     assert by_flops.params and by_flops.tokens
@@ -82,7 +82,7 @@ def test_targets_go_round(name):
         assert again.tokens_for_params == pytest.approx(by_flops.tokens, rel=1e-6)
 
 
-def test_a_size_alone_gets_the_tokens_that_make_it_the_best_size(fit):
+def test_a_size_alone_gets_the_tokens_for_which_it_is_optimal(fit):
     found = extrapolate(fit, Target(params=175e9))
     best = minimize_scalar(
         lambda x: extrapolate(fit, Target(params=math.exp(x), flops=found.flops)).loss_nats,
@@ -92,7 +92,7 @@ def test_a_size_alone_gets_the_tokens_that_make_it_the_best_size(fit):
     assert best.x == pytest.approx(math.log(175e9), abs=0.02)
 
 
-def test_the_cheapest_way_to_a_loss_is_its_closed_form():
+def test_the_cheapest_run_for_a_loss_has_its_closed_form():
     fit = published_law("hoffmann2022")
     scale = (0.34 * 406.4 / (0.28 * 410.7)) ** (1 / 0.62)
     height = 406.4 * scale**-0.34 + 410.7 * scale**0.28
@@ -100,7 +100,7 @@ def test_the_cheapest_way_to_a_loss_is_its_closed_form():
     assert extrapolate(fit, Target(target_loss=2.0)).flops == pytest.approx(flops, rel=1e-9)
 
 
-def test_single_variable_laws_take_their_own_variable():
+def test_single_variable_laws_use_their_own_variable():
     assert extrapolate(
         published_law("kaplan2020_n"), Target(params=1e9)
     ).loss_nats == pytest.approx(2.38, abs=0.005)
@@ -115,7 +115,7 @@ def test_single_variable_laws_take_their_own_variable():
     assert "flops" not in format_prediction(back, compute, []).split("\n")[0]
 
 
-def test_the_interval_widens_with_distance_and_with_every_cause(fit, fits):
+def test_the_interval_widens_with_distance_and_with_each_source_of_error(fit, fits):
     widths = [width(extrapolate(fit, Target(flops=1e14 * 10**i))) for i in range(0, 9, 2)]
     assert widths == sorted(widths)
     plain = extrapolate(fit, Target(flops=1e16))
@@ -130,7 +130,7 @@ def test_the_interval_widens_with_distance_and_with_every_cause(fit, fits):
     assert max(wide.interval_parts["laws"]) > abs(math.log(other / wide.loss_nats))
 
 
-def test_a_rival_that_fits_worse_amid_the_data_still_counts_far_beyond_them(fit, fits):
+def test_a_rival_that_fits_worse_within_the_data_still_counts_far_beyond_it(fit, fits):
     worse = dataclasses.replace(fits["coupled"], rms_log_residual=2 * fit.rms_log_residual)
     near, far = 0.05 * fit.data_range["flops"][1], 1e20
     assert width(extrapolate(fit, Target(flops=near), alternatives=[worse])) == width(
@@ -141,7 +141,7 @@ def test_a_rival_that_fits_worse_amid_the_data_still_counts_far_beyond_them(fit,
     )
 
 
-def test_the_interval_far_beyond_the_data_holds_the_laws_it_says_cannot_be_excluded(fits):
+def test_far_beyond_the_data_the_interval_covers_the_laws_not_excluded(fits):
     """Of a law without a floor among laws with one: they counted in words and not in the range."""
     fit, floor = fits["coupled"], fits["chinchilla"]
     worse = dataclasses.replace(floor, rms_log_residual=3 * fit.rms_log_residual)
@@ -178,7 +178,7 @@ def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
     assert tops == sorted(tops, reverse=True)
 
 
-def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
+def test_worse_or_incomparable_laws_do_not_widen_the_interval(fit, fits):
     plain = extrapolate(fit, Target(flops=1e20))
     rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
     for other in (
@@ -191,7 +191,7 @@ def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
         assert width(extrapolate(fit, Target(flops=1e20), alternatives=[other])) == width(plain)
 
 
-def test_the_order_of_samples_does_not_matter_and_bad_ones_are_counted(fit):
+def test_the_order_of_resamples_does_not_matter_and_bad_ones_are_counted(fit):
     shuffled = list(fit.samples)
     random.Random(0).shuffle(shuffled)
     mixed = dataclasses.replace(fit, samples=tuple(shuffled))
@@ -204,7 +204,7 @@ def test_the_order_of_samples_does_not_matter_and_bad_ones_are_counted(fit):
     assert bare.low_nats is None and any("no bootstrap samples" in w for w in bare.warnings)
 
 
-def test_distance_is_stated_and_a_figure_far_away_refused(fit):
+def test_the_distance_is_stated_and_a_figure_too_far_away_is_refused(fit):
     near = extrapolate(fit, Target(params=1e6, tokens=2e6))
     assert near.refused == "" and not any("beyond" in words for words in near.warnings)
     far = extrapolate(fit, Target(params=175e9))
@@ -221,7 +221,7 @@ def test_distance_is_stated_and_a_figure_far_away_refused(fit):
     assert f"{near.loss_nats:.4f}" not in shown and f"{near.loss_nats:.2f}" in shown
 
 
-def test_the_comparison_holds_kaplan_and_chinchilla_beside_ours(fit):
+def test_the_comparison_lists_kaplan_and_chinchilla_beside_ours(fit):
     found = extrapolate(fit, Target(params=1e9, tokens=2e10))
     rows = {row["law"]: row for row in comparison(found)}
     assert list(rows) == ["chinchilla (this forecast)", *PUBLISHED_SURFACES, "20 tokens/param"]
@@ -246,7 +246,7 @@ def test_a_published_law_keeps_its_name(fit):
 
 
 @pytest.mark.parametrize("params", [10, 2e6, 1e9, 1e13])
-def test_the_comparison_shows_no_loss_that_a_law_cannot_know(fit, params):
+def test_the_comparison_omits_losses_that_a_law_does_not_give(fit, params):
     found = extrapolate(fit, Target(params=params, tokens=20.0 * params))
     rows = {row["law"]: row for row in comparison(found)}
     text = format_prediction(found, fit, list(rows.values()))
@@ -263,7 +263,7 @@ def test_the_comparison_shows_no_loss_that_a_law_cannot_know(fit, params):
     assert ("note: loss -:" in text) == bool(outside)
 
 
-def test_one_rounding_and_the_best_split_said_once(fit):
+def test_figures_are_rounded_once_and_the_best_split_is_stated_once(fit):
     best = extrapolate(fit, Target(params=1e6))
     text = format_prediction(best, fit, comparison(best))
     assert text.count("this is the best split of these FLOPs") == 1
@@ -319,7 +319,7 @@ def test_the_json_is_strict_and_complete(fit):
         ({"flops": 1e200}, "at most 1e"),
     ],
 )
-def test_targets_that_cannot_be_read(fit, target, words):
+def test_unreadable_targets_are_refused(fit, target, words):
     with pytest.raises(ConfigError, match=words):
         extrapolate(fit, Target(**target))
 
@@ -342,7 +342,7 @@ def test_a_loss_out_of_reach_is_refused(fit):
         extrapolate(fit, Target(target_loss=1e9))
 
 
-def test_a_fit_that_cannot_answer_says_what_is_missing(fit):
+def test_a_fit_without_a_joint_law_says_what_is_missing(fit):
     for change in ({"beta": 1e-5}, {"B": 1e-9}):
         flat = dataclasses.replace(
             fit,
@@ -376,20 +376,20 @@ def test_no_target_overflows():
 @pytest.mark.parametrize(
     "words", [["extrapolate", "--params"], ["plan", "--time", "1h", "--target"]]
 )
-def test_less_than_one_parameter_is_no_model(words, capsys):
+def test_less_than_one_parameter_is_refused(words, capsys):
     law = ["--law", "besiroglu2024"] if words[0] == "extrapolate" else []
     for size in ("1e-300", "0.5"):
         assert main([*words, size, *law]) == 2
         assert "expected at least 1" in capsys.readouterr().err
 
 
-def test_a_law_without_interval_is_not_said_to_have_one(capsys):
+def test_a_law_without_an_interval_prints_none(capsys):
     assert main(["extrapolate", "--law", "besiroglu2024", "--params", "1e9"]) == 0
     assert "; the loss is for exactly 22.7B tokens" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("target", [["--params", "10"], ["--params", "1e9", "--tokens", "5"]])
-def test_a_published_law_gives_no_loss_above_that_of_guessing(target, capsys):
+def test_a_published_law_refuses_a_loss_above_that_of_guessing(target, capsys):
     assert main(["extrapolate", "--law", "besiroglu2024", *target]) == 4
     said = capsys.readouterr().err
     assert "law besiroglu2024 gives" in said and "ln(" in said and "outside its runs" in said

@@ -21,7 +21,7 @@ from scaling_law.forecast.target import Target
 FIT = published_law("besiroglu2024")
 
 
-def test_dollars_buy_the_flops_of_the_named_device():
+def test_dollars_become_the_flops_of_the_named_device():
     dollars = Budget(unit="dollars", amount=1e6)
     hardware = Hardware(gpu="h100", dollars_per_hour=2.0, utilisation=0.5)
     target = spend(Target(), dollars, hardware)
@@ -54,7 +54,7 @@ def test_over_training_says_what_it_costs():
     assert exact["over_training"]["compute_ratio"] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_what_is_served_makes_the_model_smaller():
+def test_serving_makes_the_model_smaller():
     scenario = Scenario(tokens_served=1e13)
     settled, choice = settle(FIT, Target(target_loss=2.1), scenario)
     plain = extrapolate(FIT, Target(target_loss=2.1))
@@ -65,7 +65,7 @@ def test_what_is_served_makes_the_model_smaller():
     assert "serving 10T tokens" in lines
 
 
-def test_the_shape_is_of_the_size():
+def test_the_shape_has_the_size():
     prediction = extrapolate(FIT, Target(params=175e9))
     shape = consequences(FIT, prediction, Scenario(), None)["shape"]
     assert shape["n_layer"] == 96 and shape["d_model"] == 12288
@@ -89,7 +89,7 @@ def test_the_shape_is_of_the_size():
         (Target(params=1e9), Scenario(memory_bytes=1e9), "slaw allocate takes it"),
     ],
 )
-def test_contradictions_are_refused(target, scenario, said):
+def test_contradictory_options_are_refused(target, scenario, said):
     with pytest.raises(ConfigError, match=said):
         settle(FIT, target, scenario)
 
@@ -116,12 +116,12 @@ def test_a_price_needs_a_device():
     assert named_hardware(Hardware(), dollars=None) is None
 
 
-def test_a_loss_below_the_floor_cannot_be_served():
+def test_a_loss_below_the_laws_minimum_is_refused():
     with pytest.raises(FitError, match=r"no model reaches 1\.5"):
         settle(FIT, Target(target_loss=1.5), Scenario(tokens_served=1e12))
 
 
-def test_repeats_are_worth_as_much_as_to_allocate():
+def test_repeats_count_as_in_allocate():
     source = find_law("muennighoff2023", None)
     budget = Budget(unit="flops", amount=1e22)
     made = allocate(source, budget, scenario=Scenario(tokens_unique=25e9))
@@ -141,7 +141,7 @@ def test_repeats_are_worth_as_much_as_to_allocate():
     assert rows["besiroglu2024"]["loss_nats"] == pytest.approx(expected)
 
 
-def test_repeats_are_told_under_any_law():
+def test_repeats_are_reported_under_any_law():
     short, target = Scenario(tokens_unique=100e9), Target(params=7e9, tokens=1e12)
     found = forecast(law="besiroglu2024", results=None, target=target, scenario=short)
     assert "1T tokens (10 epochs of 100B)" in found.text
@@ -183,7 +183,7 @@ def test_the_shape_has_the_sweeps_vocabulary_and_context():
     assert shape["params_non_embedding"] > 0.7 * 2e6
 
 
-def test_costs_below_a_cent_and_energys_constant_are_said():
+def test_costs_below_a_cent_and_the_constant_of_energy_are_printed():
     small = extrapolate(FIT, Target(params=1e5, tokens=1e6))
     lines = "\n".join(
         decision_lines(consequences(FIT, small, Scenario(), None, hardware=Hardware(gpu="h100")))

@@ -21,7 +21,7 @@ def kept(plan: Plan) -> list[str]:
     return [run.spec.label for run in plan.runs if run.resources.keep_weights]
 
 
-def test_annealed_runs_are_kept_while_that_is_little(plan, monkeypatch):
+def test_weights_of_all_annealed_runs_are_saved_while_small(plan, monkeypatch):
     annealed = [run for run in plan.runs if run.spec.kind != "trunk"]
     size = 4 * sum(count_params(run.spec.model).total for run in annealed)
     for policy in ("auto", "all"):
@@ -36,7 +36,7 @@ def test_annealed_runs_are_kept_while_that_is_little(plan, monkeypatch):
     assert len(kept(with_saved_weights(plan, "all"))) == 6
 
 
-def test_the_largest_alone_or_none(plan):
+def test_only_the_largest_or_none_are_saved(plan):
     (one,) = kept(with_saved_weights(plan, "largest"))
     assert one.startswith("2x16") and one.endswith("h8K")
     assert one in saved_weights_text(with_saved_weights(plan, "largest"))

@@ -43,7 +43,7 @@ def page(sweep) -> str:
     return write_report(sweep).read_text()
 
 
-def test_the_page_says_what_its_json_says(sweep, page, capsys):
+def test_the_page_agrees_with_its_json(sweep, page, capsys):
     assert main(["report", str(sweep.path), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     # the first value in the config is the reference, not the smallest
@@ -66,7 +66,7 @@ def test_the_page_says_what_its_json_says(sweep, page, capsys):
     assert float(rows[1]["multiplier"]) == found["value"]
 
 
-def test_losses_stand_side_by_side(page):
+def test_losses_are_printed_side_by_side(page):
     records = {
         (r.spec.optim.weight_decay, dict(r.spec.tags)["size"], r.tokens): r.val_loss_nats
         for r in arm_records()
@@ -78,7 +78,7 @@ def test_losses_stand_side_by_side(page):
     assert row in page
 
 
-def test_arms_of_different_texts_are_told_apart(tmp_path):
+def test_losses_of_arms_on_different_texts_are_not_compared(tmp_path):
     text = SWEEP.replace(f"{KEY}: [0.3, 0]", "data.corpus: [installed, synthetic]")
     text = text.replace("500K, ", "")
     sweep = SweepDir(tmp_path / "texts")
@@ -92,7 +92,7 @@ def test_arms_of_different_texts_are_told_apart(tmp_path):
     assert not (sweep.figures / "arms_loss.png").exists(), "no common axis for their losses"
 
 
-def test_a_sweep_of_one_arm_has_no_comparison_to_print(tmp_path, capsys):
+def test_a_sweep_of_one_arm_prints_no_comparison(tmp_path, capsys):
     text = SWEEP.replace("[0.3, 0]", "[0.3]")
     sweep = write_sweep(tmp_path / "one", text)
     assert main(["report", str(sweep.path), "--json"]) == EXIT_USAGE

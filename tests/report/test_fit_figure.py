@@ -15,7 +15,7 @@ from scaling_law.report.style import FAINT, applied
 from tests.fit.test_parametric import planted
 
 
-def test_runs_and_law_share_a_count_of_flops_that_the_axis_names():
+def test_runs_and_law_count_flops_alike_and_the_axis_says_how():
     points = planted(0.002)
     material = FitData(points=points, counted={"total": points}, repeated=None, key="k", origin="")
     suite = fit_data(material, FitSettings(resamples=100, convention="total"))
@@ -33,7 +33,7 @@ def test_runs_and_law_share_a_count_of_flops_that_the_axis_names():
     assert len(shown) >= 3 and counted in bar.get_ylabel()
 
 
-def test_values_stand_beside_the_panel_not_on_the_published_lines():
+def test_values_are_printed_beside_the_panel():
     found = [
         Approach(
             name="IsoFLOP", params="total", flops="exact", exponent=a, interval=ends, reason=""

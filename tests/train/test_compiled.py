@@ -26,7 +26,7 @@ def fresh_compiler():
     torch.compiler.reset()
 
 
-def test_a_compiled_run_takes_the_steps_of_one_that_is_not(dataset, tmp_path, monkeypatch):
+def test_a_compiled_run_takes_the_same_steps(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
     found = []
     said: list[str] = []
@@ -57,7 +57,7 @@ def test_a_run_that_cannot_be_compiled_fails_and_says_what_to_do(dataset, tmp_pa
     assert said.endswith("set compile: off")
 
 
-def test_every_run_of_a_worker_is_compiled_however_many_came_before(monkeypatch):
+def test_a_worker_compiles_every_run(monkeypatch):
     built = []
 
     def noting(graph, inputs):
@@ -109,7 +109,7 @@ def test_a_batch_too_large_is_halved_until_it_fits_and_its_remainder_is_compiled
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_card_the_compiled_loss_is_the_models():
+def test_on_a_gpu_the_compiled_loss_equals_the_models():
     said: list[str] = []
     model = GPT(tiny_model(), seed=0).to("cuda")
     loss, _ = compiled_loss(model, 2, 2, contextlib.nullcontext, said.append)

@@ -88,7 +88,7 @@ def kept_run(folder: Path, model: ModelSpec, tokenizer: Tokenizer) -> tuple[RunD
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_safetensors_come_back_to_the_same_bits(tmp_path, bpe, tied):
+def test_safetensors_are_read_back_bit_for_bit(tmp_path, bpe, tied):
     from safetensors.torch import load_file
 
     run_dir, gpt = kept_run(tmp_path, model_of(bpe, tied=tied), bpe)
@@ -106,7 +106,7 @@ def test_safetensors_come_back_to_the_same_bits(tmp_path, bpe, tied):
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_merges_and_ranks_cut_text_as_ours_do(bpe):
+def test_exported_merges_and_ranks_tokenize_like_ours(bpe):
     """Byte-level BPE by the exported merges alone, as the library's own formula has it."""
     ranks = {pair: rank for rank, pair in enumerate(merges_of(bpe.pieces))}
     content = tokenizer_json(bpe)
@@ -154,7 +154,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("said", REFUSED)
-def test_what_no_architecture_computes_is_refused_in_a_line(said):
+def test_a_model_that_no_transformers_architecture_computes_is_one_line(said):
     spec = model_of(ByteTokenizer(), **REFUSED[said])
     with pytest.raises(ConfigError) as problem:
         hf_model(spec, GPT(spec).state_dict())
@@ -206,7 +206,7 @@ def test_a_model_without_a_counterpart_is_exported_as_safetensors_only(tmp_path,
     assert json.loads(out.config.read_text())["shape"] == {"width": 8}
 
 
-def test_what_cannot_be_exported_leaves_nothing(tmp_path, bpe):
+def test_a_refused_export_writes_nothing(tmp_path, bpe):
     run_dir, _ = kept_run(tmp_path, model_of(bpe, position="alibi"), bpe)
     with pytest.raises(ConfigError, match="position is alibi"):
         export(run_dir, tmp_path / "out", "hf")

@@ -74,7 +74,7 @@ def test_trunk_and_branch_equal_the_straight_run_loss_for_loss(dataset, tmp_path
 
 
 @pytest.mark.parametrize("stop_at", [3, 17, 39])
-def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, stop_at):
+def test_a_stopped_run_resumes_to_the_same_bits(dataset, tmp_path, stop_at):
     spec = tiny_spec()
     undisturbed = job(dataset, tmp_path / "a", spec)
     expected = train_run(undisturbed)
@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, stop_at):
 
 @pytest.mark.parametrize("written", [False, True], ids=["in its midst", "after its curve point"])
 @pytest.mark.parametrize("stacked", [False, True])
-def test_a_run_cut_off_in_its_final_evaluation_ends_as_if_never(
+def test_a_run_interrupted_in_its_final_evaluation_ends_with_the_same_record(
     dataset, tmp_path, monkeypatch, written, stacked
 ):
     spec = tiny_spec(schedule=TRUNK)
@@ -127,7 +127,7 @@ def test_a_run_cut_off_in_its_final_evaluation_ends_as_if_never(
     assert points[0] == points[1]
 
 
-def test_a_crash_between_checkpoints_loses_no_curve_point_and_doubles_none(dataset, tmp_path):
+def test_a_crash_between_checkpoints_neither_loses_nor_repeats_curve_points(dataset, tmp_path):
     spec = tiny_spec()
     undisturbed = job(dataset, tmp_path / "a", spec)
     train_run(undisturbed)
@@ -176,7 +176,9 @@ def test_accumulated_gradients_equal_the_whole_batch(dataset, tmp_path, micro):
     assert parts.val_loss_nats == pytest.approx(whole.val_loss_nats, abs=2e-4)
 
 
-def test_out_of_memory_halves_the_micro_batch_and_goes_on(dataset, tmp_path, monkeypatch):
+def test_out_of_memory_halves_the_micro_batch_and_training_continues(
+    dataset, tmp_path, monkeypatch
+):
     original = loop._micro_batches
 
     def short_of_memory(job, state, ids):
@@ -320,7 +322,7 @@ def test_stacked_runs_are_those_trained_alone_within_rounding(dataset, tmp_path)
         assert [p.step for p in curve] == [p.step for p in read_curve(this.run_dir)]
 
 
-def test_a_stacked_run_stopped_goes_on_in_other_company_to_the_same_bits(dataset, tmp_path):
+def test_a_stopped_stack_member_resumes_in_another_stack_to_the_same_bits(dataset, tmp_path):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1, 2]))
     asked = 0
 
@@ -343,7 +345,7 @@ def test_a_stacked_run_stopped_goes_on_in_other_company_to_the_same_bits(dataset
         assert losses(read_curve(next(folders))) == losses(read_curve(next(folders)))
 
 
-def test_one_that_diverges_leaves_the_others_as_they_were(dataset, tmp_path, monkeypatch):
+def test_a_diverging_stack_member_leaves_the_others_unchanged(dataset, tmp_path, monkeypatch):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 2]))
     original = stack_loop._gradients
 
@@ -367,9 +369,7 @@ def test_one_that_diverges_leaves_the_others_as_they_were(dataset, tmp_path, mon
         assert ours.val_loss_nats == theirs.val_loss_nats
 
 
-def test_the_static_program_takes_the_ordinary_steps_to_the_last_bit(
-    dataset, tmp_path, monkeypatch
-):
+def test_the_static_program_takes_the_same_steps_bit_for_bit(dataset, tmp_path, monkeypatch):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1, 2]))
     monkeypatch.setattr(stack_loop, "records_steps", lambda active: True)
     taken: list[int] = []
@@ -399,7 +399,7 @@ def test_the_static_program_takes_the_ordinary_steps_to_the_last_bit(
     assert taken == [3] * 40
 
 
-def test_a_program_that_finds_no_memory_leaves_the_steps_to_the_ordinary_way(
+def test_a_static_program_without_memory_falls_back_to_ordinary_steps(
     dataset, tmp_path, monkeypatch
 ):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1]))
@@ -419,9 +419,7 @@ def test_a_program_that_finds_no_memory_leaves_the_steps_to_the_ordinary_way(
         assert ours.val_loss_nats == theirs.val_loss_nats
 
 
-def test_memory_running_out_halves_the_micro_batch_of_the_whole_stack(
-    dataset, tmp_path, monkeypatch
-):
+def test_out_of_memory_halves_the_micro_batch_of_the_whole_stack(dataset, tmp_path, monkeypatch):
     original, tried = StackedGPT.losses, []
 
     def tight(self, tokens, targets):
@@ -436,7 +434,7 @@ def test_memory_running_out_halves_the_micro_batch_of_the_whole_stack(
     assert [record and record.micro_seqs for record in found.values()] == [1, 1]
 
 
-def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
+def test_a_stack_members_checkpoint_is_as_large_as_a_lone_runs(dataset, tmp_path):
     sizes = []
     for name, seeds in (("one", [0]), ("four", [0, 1, 2, 3])):
         jobs = seeds_of(dataset, tmp_path / name, seeds, resources=Resources(stack="s"))
@@ -447,7 +445,7 @@ def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
     assert sizes[0] == sizes[1]
 
 
-def test_final_weights_are_kept_where_asked_and_give_the_recorded_loss(dataset, tmp_path):
+def test_final_weights_are_saved_on_request_and_give_the_recorded_loss(dataset, tmp_path):
     resources = Resources(keep_weights=True)
     this = job(dataset, tmp_path, tiny_spec(), resources=resources)
     record = train_run(this)

@@ -51,7 +51,7 @@ def _train(
 
 
 @pytest.mark.parametrize("spec", VARIANTS, ids=lambda s: f"{s.norm}-{s.position}-{s.activation}")
-def test_losses_and_gradients_are_those_of_each_model_alone(spec):
+def test_losses_and_gradients_equal_those_of_each_model_alone(spec):
     ids = _batch(3)
     alone = [GPT(spec, seed) for seed in range(3)]
     expected = [m.loss(x[:, :-1], x[:, 1:]) for m, x in zip(alone, ids, strict=True)]
@@ -68,7 +68,7 @@ def test_losses_and_gradients_are_those_of_each_model_alone(spec):
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_a_member_s_bits_do_not_depend_on_who_is_stacked_with_it():
+def test_a_members_bits_do_not_depend_on_the_other_members():
     whole, some, one = _train([1, 2, 3, 4]), _train([3, 2]), _train([3])
     for losses, weights in (some[3], one[3]):
         assert losses == whole[3][0]
@@ -77,7 +77,7 @@ def test_a_member_s_bits_do_not_depend_on_who_is_stacked_with_it():
     assert whole[1][0] != whole[2][0]
 
 
-def test_a_state_loaded_into_a_member_is_the_stack_s():
+def test_a_state_loaded_into_a_member_enters_the_stack():
     members = [GPT(BASE, seed) for seed in (1, 2)]
     stack, other, ids = StackedGPT(members), GPT(BASE, 7), _batch(2)
     members[1].load_state_dict(other.state_dict())

@@ -45,7 +45,7 @@ def pairs(number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return ids(number)[..., :-1].contiguous(), ids(number)[..., 1:].contiguous()
 
 
-def test_norms_are_clipped_as_the_ordinary_step_clips_them():
+def test_norms_are_clipped_as_in_the_ordinary_step():
     stacks = [StackedGPT([GPT(SPEC, seed) for seed in range(3)]) for _ in range(2)]
     for stack in stacks:
         stack.losses(ids(0)[..., :-1], ids(0)[..., 1:]).sum().backward()
@@ -61,7 +61,7 @@ def test_norms_are_clipped_as_the_ordinary_step_clips_them():
         assert torch.equal(ours, theirs)
 
 
-def test_a_program_that_cannot_be_recorded_is_run_as_it_is_and_says_so_once(monkeypatch):
+def test_a_program_that_cannot_be_recorded_runs_unrecorded_with_one_message(monkeypatch):
     said: list[str] = []
     plain, expected = step_of("cpu", said)
     for number in range(6):
@@ -87,7 +87,7 @@ def test_a_program_that_cannot_be_recorded_is_run_as_it_is_and_says_so_once(monk
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
-def test_recorded_steps_are_those_started_one_by_one():
+def test_recorded_steps_equal_ordinary_ones():
     said: list[str] = []
     recorded, stack = step_of("cuda", said)
     plain, expected = step_of("cuda", said)
