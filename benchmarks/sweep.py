@@ -162,7 +162,7 @@ def cost(shared: Sweep, scratch: Sweep, slots: int) -> dict[str, Any]:
     ours, theirs = rows["shared"], rows["from scratch"]
     keys = ("flops", "seconds", "run_seconds", "cpu_seconds")
     rows["ratio"] = {key: ours[key] / theirs[key] for key in keys}
-    head = ("runs", "FLOPs", "wall s", "runs' s", "CPU s", "packing", "cores had")
+    head = ("runs", "FLOPs", "wall s", "runs' s", "CPU s", "packing", "cores used")
     print(f"\n{'':<14}" + "".join(f"{h:>11}" for h in head))
     for name in ("shared", "from scratch"):
         row = rows[name]

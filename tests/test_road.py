@@ -109,7 +109,7 @@ BAD = {
     "no such config": (["--mode", "slow"], "slow: neither a file nor a shipped config"),
     "no file": (["missing.yaml"], "missing.yaml"),
     "unwritable": (["--out", "/proc/slaw"], "/proc/slaw: cannot be written"),
-    "no cuda": (["--device", "cuda"], "device 'cuda' was asked for"),
+    "no cuda": (["--device", "cuda"], "device 'cuda' was requested"),
     "bad time": (["--time", "soon"], "soon"),
     "bad memory": (["--memory", "lots"], "lots"),
 }

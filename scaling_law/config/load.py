@@ -184,7 +184,7 @@ def load_config(
     """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
 
     ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
-    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device;
+    ``corpus_problem`` says why a corpus is not available here ("" where it is), for this device;
     ``beside`` is the sweep's folder, which has copies of a user's own files.
     Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
     """
@@ -490,7 +490,7 @@ def _validated(
 def _missing_corpora(
     document: Document, corpus_problem: Callable[[str], str]
 ) -> list[tuple[int, str]]:
-    """Corpora that cannot be had here; a user's own file is looked for with the other parts."""
+    """Corpora that are not available here; a user's own file is looked for with the other parts."""
     section = document.data.get("data")
     given = section if isinstance(section, dict) else {}
     sources = given.get("sources")

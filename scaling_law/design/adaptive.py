@@ -146,7 +146,7 @@ class _Loop:
         if (slow := self._slowness(number)) > _NOTED:
             self.say(
                 f"the runs took {slow:.2g} times as long as planned (a busy machine, or one that"
-                " was measured idle): the current round goes on to its end, and later ones are"
+                " was measured idle): the current round continues to its end, and later ones are"
                 " planned at this pace"
             )
         if now.refused:

@@ -366,7 +366,7 @@ def _fitting(
         if spent <= budget.amount * (1 + _SAME):
             return design, config, plan
         allowance *= 0.98 * budget.amount / spent
-    raise FitError(f"no design keeps within {budget.text}; raise the budget")
+    raise FitError(f"no design stays within {budget.text}; raise the budget")
 
 
 def _entries(design: Design, catalog: Catalog) -> list[tuple[Model, list[float], list[int]]]:

@@ -127,7 +127,7 @@ class Figure:
     """What the report draws.
 
     ``name`` names its files;
-    ``title`` says what is to be seen in it;
+    ``title`` says what it shows;
     ``caption`` says how to read it;
     ``panels`` stand side by side.
     """

@@ -17,7 +17,7 @@ LARGEST = 1e60
 class Target:
     """Where to forecast. One variable alone is completed compute-optimally; None: not given.
 
-    Raises ``ConfigError`` for figures that cannot be, and for more than a forecast can hold.
+    Raises ``ConfigError`` for impossible figures, and for larger ones than a forecast supports.
 
     ``params``: parameters, counted as the law counts them.
     ``tokens``: training tokens.

@@ -82,7 +82,7 @@ def held_out_figure(fitted: Fitted) -> Figure | None:
     panels[0].set_ylim(-reach, reach)
     entries = [
         Line2D([], [], color=BLUE, marker="o", linestyle="", label="run of the size left out"),
-        Line2D([], [], color=ORANGE, marker="o", linestyle="", label="run dearer than the fitted"),
+        Line2D([], [], color=ORANGE, marker="o", linestyle="", label="run beyond the fitted FLOPs"),
         Line2D([], [], color=INK, marker="_", markersize=11, linestyle="", label="mean"),
     ]
     if noise:

@@ -1,7 +1,7 @@
 """Make the page around the report: one file without network requests, light and dark.
 
-Its policy lets only its own style sheet and script apply, named by their hashes: whatever a run
-or a sweep is called, nothing else runs.
+Its policy lets only its own style sheet and script apply, named by their hashes: nothing else runs,
+even if a run's name contains a script.
 """
 
 from __future__ import annotations
@@ -88,13 +88,13 @@ def _digest(content: str) -> str:
 
 
 def embedded(values: Any) -> str:
-    """JSON that can stand in a script element: no sign that HTML could read as its end."""
+    """JSON for a script element, without any sign that HTML could read as the element's end."""
     plain = json.dumps(values, allow_nan=False, separators=(",", ":"))
     return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def text(value: object) -> str:
-    """Anything as text of a page: whatever a run is called, it stays text."""
+    """Escape a value as text of a page, so that a run's name never becomes HTML."""
     return html.escape(str(value), quote=True)
 
 
@@ -119,7 +119,7 @@ def paragraph(words: object) -> str:
 
 
 def note(words: object) -> str:
-    """A paragraph that must not be overlooked."""
+    """A paragraph that is set apart as a note."""
     return f'<p class="note" role="note">{text(words)}</p>\n'
 
 

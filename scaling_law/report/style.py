@@ -66,13 +66,13 @@ _SETTINGS = {
 
 
 def applied() -> AbstractContextManager[Any]:
-    """The settings, within a ``with`` block; whatever the user's matplotlibrc says."""
+    """Apply the settings within a ``with`` block, independent of the user's matplotlibrc."""
     settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **_SETTINGS}
     return mpl.rc_context(settings)
 
 
 def new_figure(title: str, *, width: float = WIDE, height: float = TALL) -> tuple[Figure, Axes]:
-    """A figure of one panel; ``title`` says what is to be seen in it."""
+    """A figure of one panel; ``title`` says what it shows."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)

@@ -78,7 +78,7 @@ class DataSpec(SpecPart):
 
     @property
     def name(self) -> str:
-        """What the examples come from, in a word."""
+        """The name of the text or the task that the examples come from."""
         return self.corpus
 
     @property
@@ -88,7 +88,7 @@ class DataSpec(SpecPart):
 
     @property
     def repeats_by_design(self) -> bool:
-        """Whether the data are few on purpose: a text is not, and repeating it costs loss."""
+        """Whether repeating the data is intended: for text it is not, because it costs loss."""
         return False
 
 
@@ -108,7 +108,7 @@ class TaskSpec(SpecPart):
 
     @property
     def name(self) -> str:
-        """What the examples come from, in a word."""
+        """The name of the text or the task that the examples come from."""
         return self.source.name
 
     @property
@@ -118,5 +118,5 @@ class TaskSpec(SpecPart):
 
     @property
     def repeats_by_design(self) -> bool:
-        """Whether the data are few on purpose: a task's examples are what is to be learnt."""
+        """Whether repeating the data is intended: a task's examples are what the model learns."""
         return True

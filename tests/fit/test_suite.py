@@ -62,7 +62,7 @@ def test_the_text_names_conventions_counts_and_the_verdict(suite):
     assert "starts agree" in text
     assert f"verdict (chinchilla): {suite.validation.verdict}" in text
     assert "left out, not_annealed: a trunk" in text
-    answer = text.index("forecasts use this law, which best predicts runs held out:\nchinchilla: ")
+    answer = text.index("forecasts use this law, which best predicts held-out runs:\nchinchilla: ")
     order = [
         answer,
         *map(text.index, ("condition: how", "verdict (", "seed noise: ", "joint laws")),

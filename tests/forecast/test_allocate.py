@@ -345,7 +345,7 @@ def test_a_law_is_called_by_the_requested_name(name):
     [
         ({"target_loss": 1.5}, "irreducible loss E"),
         ({"flops": 1.0}, "no such model"),
-        ({"flops": 1e22, "memory_bytes": 1e6}, "hold no model to train"),
+        ({"flops": 1e22, "memory_bytes": 1e6}, "no model fits into 1 MB to train"),
         ({"target_loss": 2.0, "memory_bytes": 24e9}, "no number of tokens brings"),
         ({"flops": 1e20, "tokens_served": 1e30}, "do not pay for any model"),
         ({"target_loss": 2.0, "tokens_unique": 1e9}, "with 1B different tokens"),

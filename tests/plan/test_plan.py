@@ -203,7 +203,7 @@ def test_the_time_limit_leaves_out_the_longest_points(plan_of):
     assert "nano220k-seed0-h8M" in {item.label for item in plan.left_out}
     assert "over limits.time" in plan.left_out[0].reason
     assert {dict(run.spec.tags)["size"] for run in points} >= {"nano14k", "nano55k"}
-    # no point that stays would be dearer alone than one that goes
+    # no point that stays would be more expensive alone than one that goes
     assert "nano14k-seed0-h8M" in {run.spec.label for run in points}
     assert "nothing of the grid fits" in refusal(plan_of, sizes, "limits.time=1s")[0]
 

@@ -107,7 +107,7 @@ def test_copies_of_one_sweep_compare_as_equal(sweeps, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["{a}", "{a}"], "twice the same sweep"),
+        (["{a}", "{a}"], "the same sweep twice"),
         (["{a}", "{b}", "{a}"], "3 folders: expected two sweeps"),
         (["{a}", "--json"], "names no experiment; expected two sweeps"),
         (["{a}", "{up}"], "2 sweeps there; name one"),

@@ -288,7 +288,7 @@ VARIABLES = ("params", "tokens", "flops", "tokens_unique")
 def why_broken(law: Law) -> str:
     """Say what in a law, which may be a user's own, breaks the contract of ``Law``; "" if nothing.
 
-    It is evaluated at a few points, and its slopes are held against differences.
+    It is evaluated at a few points, and its slopes are compared with differences.
     """
     if not law.terms or not all(isinstance(term, Term) for term in law.terms):
         return f"LAW.terms is {law.terms!r:.60}, expected Terms"

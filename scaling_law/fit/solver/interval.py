@@ -58,7 +58,7 @@ class PredictionInterval:
 
 
 def log_loss(law: Law, params: Mapping[str, float], target: Mapping[str, float]) -> float:
-    """log L at a target {variable: value}; NaN where the parameters are beyond floats."""
+    """log L at a target {variable: value}; NaN where the parameters overflow."""
     variables = {name: np.array([target[name]]) for name in law.variables}
     try:
         with np.errstate(all="ignore"):
