@@ -1,4 +1,4 @@
-"""Do 90% intervals hold the truth 90% of the time? Planted surfaces, simulated sweeps.
+"""Do 90% intervals cover the truth 90% of the time? Planted surfaces, simulated sweeps.
 
     python benchmarks/coverage.py [--draws 60] [--json FILE]
 
@@ -174,7 +174,7 @@ def main() -> None:
             print(what + cells, flush=True)
     print(f"{'all':<32}" + "".join(_cell(*_pooled(rows, name)) for name in FIGURES))
     print(
-        f"shares of {LEVEL:.0%} intervals that hold the truth; () where fewer than half the"
+        f"shares of {LEVEL:.0%} intervals that cover the truth; () where fewer than half the"
         " sweeps gave one"
     )
     if options.json:

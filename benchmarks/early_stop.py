@@ -26,7 +26,7 @@ from scaling_law.fit.points.points import FitPoints, points_from_records
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.train.learning_curve import Finished, Forecast, predict_final
 
-# The law the reference sweep is forecast with, and how far beyond its dearest run.
+# The law to forecast the reference sweep with, and the distance from its largest run.
 LAW, BEYOND = "coupled", 10.0
 WITHIN = (0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02)
 
@@ -79,7 +79,8 @@ def finished(record: RunRecord, curve: list[CurvePoint]) -> Finished:
 
 
 def replay(family: Family, within: float) -> list[Stop]:
-    """The branches of a trunk one after another: a stopped one teaches the next nothing."""
+    """The branches of a trunk one after another; a stopped one does not help to predict the
+    next."""
     siblings: list[Finished] = []
     stops = []
     for number, (record, curve) in enumerate(family.branches):
@@ -176,7 +177,7 @@ def fitted(points: FitPoints, at: dict[str, np.ndarray]) -> tuple[float, float, 
 
 
 def by_fit(known: list[Family]) -> None:
-    """What the law makes of it, stopped runs left out or kept with their predicted losses."""
+    """The fitted law with stopped runs left out, and with their predicted losses."""
     records = [record for family in known for record, _ in family.branches]
     whole = points_from_records(records)
     last = int(np.argmax(whole.flops))

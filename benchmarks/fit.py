@@ -1,4 +1,4 @@
-"""The fitter's speed and accuracy beside other people's, on one core, in one run.
+"""Speed and accuracy of our fitter and of others, on one core, in one run.
 
     python benchmarks/fit.py [--json FILE] [--peer-python N=P] [--peer-path N=F]
 

@@ -1,4 +1,4 @@
-"""All that GPU.md leaves open, in four calls of at most ten minutes each, records included.
+"""Run the measurements of GPU.md in four calls of at most ten minutes each.
 
     python benchmarks/gpu_session.py OUT --part steps|quick|dev|dev-again [--rehearse]
 
@@ -57,7 +57,7 @@ class Step:
 
 
 class Session:
-    """Runs one part's steps and keeps what came of them."""
+    """Runs one part's steps and records their results."""
 
     def __init__(self, out: Path, part: str, rehearse: bool) -> None:
         self.out, self.part, self.rehearse = out, part, rehearse
@@ -107,7 +107,7 @@ class Session:
         return process.returncode
 
     def note(self, name: str, **values: Any) -> None:
-        """Keep figures under a name; the file is whole after each."""
+        """Record figures under a name; the file is complete after each call."""
         self.found.append({"name": name, **values})
         content = {"part": self.part, "rehearsal": self.rehearse, "steps": self.found}
         (self.out / f"{self.part}.json").write_text(json.dumps(content, indent=1) + "\n")
@@ -199,7 +199,7 @@ def quick(session: Session) -> None:
     for seconds in KILL_AFTER_SECONDS:
         after = 12.0 if session.rehearse else seconds
         session.slaw("killed", *words, "--out", "killed", *small, seconds=60, kill_after=after)
-        # nothing begun, or all over: then going on proves nothing
+        # nothing has started, or all has ended: then resuming proves nothing
         runs = session.folder / "killed" / "runs"
         over, begun = (len([*runs.glob(f"*/{n}.json")]) for n in ("record", "progress"))
         session.note("when killed", runs_over=over, runs_begun=begun)

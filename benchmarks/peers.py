@@ -1,4 +1,4 @@
-"""Other people's fitters, and ours, behind one question: fit these runs, predict those.
+"""Ask other fitters and ours the same question: fit these runs, predict those.
 
 A peer runs in a process of its own (its interpreter may differ), which reads one JSON job a
 line and answers one JSON line: ``python peers.py --serve NAME``. Units everywhere: parameters
@@ -281,7 +281,7 @@ CHINCHILLA_PEERS: dict[str, Callable[[Runs, Mapping[str, Any]], tuple[dict[str, 
     "vpnls": _vpnls,
 }
 PEERS = (*CHINCHILLA_PEERS, "simple-scaling-laws")
-# What must import for a peer to be there; vpnls is nothing without its compiled solver.
+# The modules that a peer needs; vpnls also needs its compiled solver.
 _MODULES = {"chinchilla": "chinchilla", "vpnls": "vpnls._core"}
 _MODULES["simple-scaling-laws"] = "simple_scaling_laws"
 
@@ -365,7 +365,7 @@ def serve(name: str) -> None:
         try:
             found = answer(name, Runs(**job["runs"]), Runs(**job["at"]), job["options"])
             print(json.dumps(dataclasses.asdict(found)), file=out)
-        except Exception as problem:  # whatever a stranger's code does, the benchmark goes on
+        except Exception as problem:  # the benchmark continues after any error in foreign code
             print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), file=out)
 
 
@@ -380,7 +380,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def start(options: argparse.Namespace) -> list[Peer]:
-    """Every peer, those that cannot be imported said and left out."""
+    """Every peer; those that cannot be imported are named and left out."""
     pythons = dict(pair.split("=", 1) for pair in options.peer_python)
     paths = dict(pair.split("=", 1) for pair in options.peer_path)
     found = []

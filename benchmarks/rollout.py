@@ -1,4 +1,5 @@
-"""Fit the cheap runs of other groups' tables and predict the expensive ones: we and our peers.
+"""Fit the cheap runs of published tables and predict the expensive ones, with our fitter and
+others.
 
     python benchmarks/rollout.py [--data ../shared/data] [--json FILE] [--peer-python N=P] ...
 

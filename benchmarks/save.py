@@ -1,4 +1,4 @@
-"""How long a state's saving holds up training: in place, and beside it.
+"""How long saving a state delays training, in place and in the background.
 
     python benchmarks/save.py [--device cuda] [--saves 7] [--json FILE]
 

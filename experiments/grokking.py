@@ -147,7 +147,7 @@ def analyse(evidence: Evidence) -> Findings:
 
 
 def _model(settings: Iterable[Setting]) -> str:
-    """The model that claims are made of: the last by name, the MLP where there are several."""
+    """The model that the claims are about: the last by name, the MLP where there are several."""
     return max((setting.model for setting in settings), default="")
 
 

@@ -1,4 +1,4 @@
-"""The notebook's five lines, and that they load no torch."""
+"""The API of a notebook works and loads no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scaling_law.fit import fit
 
 
 class Frame(dict[str, list[float]]):
-    """As much of a DataFrame as is asked of one: columns by name."""
+    """The part of a DataFrame that the API uses: columns by name."""
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The change drills of CONTRIBUTING.md: each kind of part is added to a copy of the package.
 
-One file a part (two for an architecture and an experiment); no file that is there is touched. Each
+Each part is one file (two for an architecture and an experiment); no existing file is changed. Each
 part is found by its name, runs end to end, and shows in the plan and the report.
 """
 
@@ -291,7 +291,7 @@ optim: {batch_tokens: 64, lr: 0.004, warmup_tokens: 640}
 eval: {val_tokens: 512, curve_tokens: 256, curve_points: 4}
 precision: fp32
 """
-# Every part of a text sweep at once; the experiment's own config has the others.
+# All parts of a text sweep together; the experiment's own config has the others.
 SWEEP = """
 name: drills
 data: {corpus: drill_corpus, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50}

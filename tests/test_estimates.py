@@ -1,4 +1,4 @@
-"""What a plan estimates against what the reference sweep took, on the machine it ran on."""
+"""The estimates of a plan against the measured time and memory of the reference sweep."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from scaling_law.plan.make import make_plan
 from tests.fakes import cpu_profile
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference" / "quick-cpu"
-# That machine calibrated in fp32, by CPU seconds; and in bf16, which its calibration prefers, as
-# plans for fp32 runs used to be made.
+# Calibrations of that machine, in CPU seconds: in fp32, and in bf16, which its calibration prefers
+# and
+# which plans for fp32 runs used to have.
 FP32 = ((38400, 1.63e10), (57344, 2.25e10), (163840, 3.59e10), (524288, 5.25e10))
 BF16 = ((38400, 1.543e10), (57344, 2.257e10), (163840, 5.71e10), (524288, 8.44e10))
 

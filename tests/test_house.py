@@ -1,4 +1,4 @@
-"""The house rules of docs/architecture.md: who may import whom, the drawn tree, quick start-up."""
+"""The rules of docs/architecture.md: who may import whom, the documented tree, quick start-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The road end to end, as a user walks it: `slaw run`, killed and run again, to records."""
+"""`slaw run` end to end, as a user runs it: planned, killed, resumed, finished."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of texts as aligned lines."""
+"""Rows of text become aligned lines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every version of every file that ever was is read, or refused for what it is.
+"""Files of every version are read, or refused with their version.
 
-``tests/samples/NAME-VERSION`` is one small file of each, made by the slaw of its time.
+``tests/samples/NAME-VERSION`` is one small file of each, written by the slaw of its time.
 """
 
 from __future__ import annotations

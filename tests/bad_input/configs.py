@@ -1,4 +1,4 @@
-"""Bad configs. Each is read by ``slaw plan``; the line that is said names file, line and key."""
+"""Bad configs. ``slaw plan`` reads each; its message names file, line and key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _with(old: str, new: str) -> str:
 
 _DIGITS = "9" * 90_000
 
-# id, the file, what is said, how many lines
+# id, the file, expected message, number of lines
 # fmt: off
 _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     # no YAML, or YAML that is not read

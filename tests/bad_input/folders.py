@@ -38,7 +38,7 @@ def _write(path: Path, content: str | bytes) -> None:
 
 
 def _edit(path: Path, change: Callable[[Any], Any], *, sealed_again: bool = True) -> None:
-    """Other content under a good digest: what the checks behind it say."""
+    """Other content under a valid digest, so that the later checks have to detect it."""
     content = json.loads(path.read_text())
     content = change(content) or content
     if sealed_again and isinstance(content, dict) and "digest" in content:
@@ -80,7 +80,7 @@ def _planned(change: Callable[[Any], Any] | None = None) -> Build:
 
 
 def _kept(change: Callable[[Any], Any]) -> Build:
-    """A fit kept by ``slaw fit``, damaged by ``change``."""
+    """A fit saved by ``slaw fit``, damaged by ``change``."""
 
     def build(folder: Path) -> None:
         path = SweepDir(folder / "sweep").fits / "fit.json"
@@ -99,7 +99,7 @@ def _kept_fit() -> str:
 
 
 def _begun(folder: Path) -> None:
-    """The sweep as ``slaw run s.yaml`` began it: plan and config beside its records."""
+    """The sweep as ``slaw run s.yaml`` starts it: plan and config beside its records."""
     _planned()(folder)
     config = config_yaml(load_config(folder / "s.yaml", device_kind="cpu"))
     _write(folder / "sweep" / "sweep.yaml", config)
@@ -283,7 +283,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("corpus-empty-folder", ("data", "prepare", "s.yaml", "--set", "data.corpus=d"), lambda f: (f / "d").mkdir(), "data.corpus: d holds no text; expected .txt, .md, .jsonl, .parquet or source files"),
     ("several-sweeps", ("extrapolate", "--params", "1e9", "--results", "."), _two_sweeps, ".: 3 sweeps there; name one with --results: one, sweep, two"),
     ("one-page-for-several", ("report", ".", "--out", "r.html"), _two_sweeps, "--out r.html: one page, but 3 sweeps: one, sweep, two"),
-    # a sweep that cannot go on
+    # a sweep that cannot continue
     ("run-plan-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("plan.json", "{")), "sweep/plan.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
     ("run-data-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "{")), "sweep/data.json: damaged, and no record says which text the runs began with; delete it if nothing here has been trained yet, else start a new sweep with --out"),
     ("run-data-a-list", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "[]")), "sweep/data.json: damaged, and no record says which text the runs began with; delete it if nothing here has been trained yet, else start a new sweep with --out"),

@@ -1,4 +1,4 @@
-"""Every bad input ends in its plain line and exit code: no traceback, no result, no file."""
+"""Every bad input gives its one line and exit code: no traceback, no result, no file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ SUBCOMMANDS = {
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> tuple[Path, Path]:
-    """A finished sweep, and a cache that knows the CPU: no case may wait for a calibration."""
+    """A finished sweep, and a cache with the CPU's profile, so that no case waits for a
+    calibration."""
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLAW_CACHE", str(cache))

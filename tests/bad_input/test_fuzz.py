@@ -1,4 +1,4 @@
-"""Hypothesis: whatever comes in, a value or a plain refusal comes out, and no file is written.
+"""Hypothesis: any input gives a value or a clear refusal, and no file is written.
 
 Derandomised and bounded, so that a run is the same everywhere. ``SLAW_FUZZ=20`` tries twenty
 times as many examples, at random: for a search by hand.
@@ -71,7 +71,7 @@ def test_yaml_is_read_or_refused(text):
     except ConfigError as problem:
         assert problem.lines
     else:
-        # what is read is plain: nothing but JSON's types, no number that is not one
+        # what is read is plain: only JSON's types, and only finite numbers
         json.dumps(document.data, allow_nan=False).encode()
 
 

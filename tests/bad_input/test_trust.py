@@ -1,4 +1,4 @@
-"""What the product trusts: no pickle but its own tensors, no YAML constructor, no HTML as given."""
+"""What slaw trusts: no pickle except its own tensors, no YAML constructor, no unescaped HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folder a bad input is typed in, and what must not change in it."""
+"""The folder of a bad input, and its content, which must not change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD_TABLE = "params,tokens,loss\n" + "".join(
 
 
 def good_sweep(folder: Path) -> Path:
-    """A finished sweep without a plan or a kept fit."""
+    """A finished sweep without a plan or a saved fit."""
     sweep = SweepDir(folder)
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)

@@ -1,4 +1,4 @@
-"""The fixture itself: what it promises to tell, it tells."""
+"""The browser fixture reports what it promises to report."""
 
 from __future__ import annotations
 

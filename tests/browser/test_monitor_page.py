@@ -48,7 +48,7 @@ def served(tmp_path):
 
 
 def until(condition, seconds=15.0):
-    """Waits for what the page's next polls should bring."""
+    """Wait until one of the page's next polls makes a condition true."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, "the page never showed it"

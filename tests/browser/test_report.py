@@ -32,7 +32,7 @@ def sweep(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def known(sweep):
-    """What ``slaw fit --json`` says of it."""
+    """The document of ``slaw fit --json`` for the sweep."""
     return layout.read_json(sweep.fits / "fit.json")["summary"]
 
 

@@ -1,4 +1,4 @@
-"""Commands on a finished sweep: what they print where, and their exit codes."""
+"""Commands on a finished sweep: their output on each stream, and their exit codes."""
 
 from __future__ import annotations
 

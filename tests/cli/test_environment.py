@@ -1,4 +1,4 @@
-"""``slaw`` where the environment is unkind: no home, closed streams, dumb terminals, umasks."""
+"""``slaw`` in a restricted environment: no home, closed streams, dumb terminals, umasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.fakes import cpu_profile
 
 @pytest.fixture
 def measured(monkeypatch):
-    """A measurement that takes no time; returns what was said."""
+    """A measurement that takes no time; returns the messages."""
     profile = cpu_profile(torch_version=importlib.metadata.version("torch"))
     document = json.dumps(to_json(profile))
     monkeypatch.setattr(local, "_measure", lambda command, say: (0, document, []))

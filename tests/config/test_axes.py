@@ -1,4 +1,4 @@
-"""Axes of a config: what is crossed with what, what an arm is, and what cannot be an axis."""
+"""Axes of a config: their combinations, their arms, and invalid axes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON schema of a config: what an editor completes and refuses, by the part that is named."""
+"""The JSON schema of a config: what an editor completes and refuses, by the chosen part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose, train, fit, choose again: with a trainer that plants losses."""
+"""The adaptive loop (choose, train, fit, choose again) with a trainer that plants losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a target and a budget to a sweep: costs, YAML, refusals, and what `slaw plan` says."""
+"""From a target and a budget to a sweep: costs, YAML, refusals, and the text of `slaw plan`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def proposal():
 
 @pytest.fixture
 def cached(monkeypatch, tmp_path):
-    """A measured device, and a folder to be in."""
+    """A measured device, and an empty working folder."""
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
     save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "cpu")
     monkeypatch.chdir(tmp_path)
@@ -49,7 +49,7 @@ def cached(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder of planted runs with the config they began with."""
+    """A folder of planted runs with the config of their sweep."""
     sweep = SweepDir(tmp_path_factory.mktemp("finished") / "ladder")
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)
@@ -218,7 +218,7 @@ def test_the_command_prints_and_saves_the_design(cached, capsys):
     ):
         assert said in out
     kept = load_config("mine.yaml", device_kind="cpu")
-    assert kept.grid and kept.name == "quick-design"  # not amid a quick sweep's runs
+    assert kept.grid and kept.name == "quick-design"  # not within a quick sweep's runs
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["flops"] <= 5.005e12

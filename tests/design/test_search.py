@@ -118,7 +118,8 @@ def test_coordinates_whiten_the_anchors():
 
 @pytest.mark.parametrize("name", ["coupled", "skaling", "chinchilla"])
 def test_expected_fits_forecast_like_refits(name):
-    """Also where the points hardly tell a floor: its linearised errors are many e-folds wide."""
+    """This also holds where the points hardly determine the floor, whose linearised error is
+    huge."""
     here, runs, trunks = planted("coupled"), grid(), trunks_of()
     counts = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
     flops = 7 * runs.params * runs.tokens

@@ -1,4 +1,4 @@
-"""The grid of ``allocation`` is its rules', and its constants are the reference sweep's."""
+"""The grid of ``allocation`` follows its rules, and its constants those of the reference sweep."""
 
 from __future__ import annotations
 

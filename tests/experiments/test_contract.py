@@ -128,13 +128,13 @@ def test_no_claim_is_established_without_runs(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_analysis_reads_an_unfinished_sweep(name):
-    """Whatever has finished so far, the analysis says what it can."""
+    """With any part of the runs finished, the analysis gives what it can."""
     experiment, evidence = experiment_of(name), planted_evidence(name)
     count = len(evidence.runs)
     for kept in {1, 2, count // 3, count // 2, count - 1}:
         for runs in (evidence.runs[:kept], evidence.runs[-kept:]):
             findings = experiment.analyse(dataclasses.replace(evidence, runs=runs))
             assert findings_text(findings)
-    # runs that recorded a loss and nothing else
+    # runs that recorded only a loss
     bare = tuple(dataclasses.replace(run, curve=()) for run in evidence.runs)
     experiment.analyse(dataclasses.replace(evidence, runs=bare))

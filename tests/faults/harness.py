@@ -1,4 +1,4 @@
-"""A small sweep that is killed again and again, and what must be true of it afterwards."""
+"""A small sweep that is killed again and again, and the checks of its results."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class World:
         return process.returncode, output, errors
 
     def run_with_kills(self, out: str, kills: Sequence[dict[str, Any]]) -> tuple[int, list[str]]:
-        """``run`` while ``kills`` happen (see ``killer``); which of them did."""
+        """``run`` with ``kills`` (see ``killer``); returns those that took place."""
         folder = self.path / "faults"
         folder.mkdir(exist_ok=True)
         for old in folder.iterdir():

@@ -72,7 +72,7 @@ def world(tmp_path_factory):
 
 
 def outcome(kind: Kind, world: World, expected: Any) -> str:
-    """How the reader of a damaged file fared; anything but these words is a defect."""
+    """The result of reading a damaged file; any other result is a defect."""
     path = kind.path(world)
     try:
         found = kind.read(world)
@@ -117,7 +117,7 @@ def tried(world: World, cases: list[tuple[Kind, str, int]]) -> Counter[tuple[str
     return counts
 
 
-# A file that is not there is no damage to these: the run or the fit has not got that far.
+# For these a missing file is not damage: the run or the fit has not reached that point.
 _MAY_BE_MISSING = {
     "record.json (fit)",
     "record.json (status)",
@@ -155,7 +155,7 @@ def test_at_least_500_damaged_files_are_tried(world, capsys):
             words = {how: n for (name, how), n in sorted(counts.items()) if name == kind.name}
             print(f"  {kind.name:<26}{words}")
     assert sum(counts.values()) >= 500
-    # what reads as if nothing had happened was damaged in its blanks or its spelling
+    # a file that is read unchanged was damaged only in its blanks or formatting
     harmless = sum(n for (_, how), n in counts.items() if how == "as before")
     assert harmless < 0.1 * sum(counts.values())
 

@@ -66,7 +66,7 @@ class FullDisk:
                 self.write(temporary)
 
         def append_curve(run_dir: layout.RunDir, point: records.CurvePoint) -> None:
-            if self.count >= self.first:  # half a line got there
+            if self.count >= self.first:  # half a line was written
                 with run_dir.curve.open("a") as file:
                     file.write('{"step": 1')
             self.write(run_dir.curve)
@@ -82,7 +82,8 @@ class FullDisk:
 
 
 def fill(base, tmp_path: Path, first: int) -> int:
-    """A sweep whose disk is full from write ``first`` on, then freed; the number of writes."""
+    """Run a sweep whose disk is full from write ``first`` on, then freed; return the number of
+    writes."""
     folder, expected = base
     sweep = begin_sweep(tmp_path / f"full{first}", folder / "text")
     with pytest.MonkeyPatch.context() as patch:

@@ -115,7 +115,7 @@ def test_a_worker_that_slept_before_starting_leaves_its_run_to_another(tmp_path,
     listed = temporary_files
 
     def asleep(run_dir: RunDir) -> list[Path]:
-        """Another process takes the run over between the lease and the first look at the folder."""
+        """Another process takes over the run between the lease and the first look at the folder."""
         monkeypatch.setattr(worker, "temporary_files", listed)
         holder = read_lease(run_dir.lease)
         assert holder is not None and remove_lease(run_dir.lease, holder.token)

@@ -1,4 +1,4 @@
-"""Loss spikes and what is not finite: gone back over with other batches, to the same bits."""
+"""Loss spikes and non-finite losses: rolled back with other batches, to the same bits."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def dataset(tmp_path_factory) -> TextDataset:
 
 
 class Bad:
-    """Batches whose loss is not what it should be, by step; a spare batch is well."""
+    """Batches with a wrong loss, by step; replacement batches are good."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.factors: dict[tuple[int, int], float] = {}  # by seed and step
-        self.always: set[int] = set()  # steps bad with whatever batch
+        self.always: set[int] = set()  # steps that are bad with any batch
         alone, together = loop._accumulate_gradients, stack_loop._gradients
         monkeypatch.setattr(
             loop, "_accumulate_gradients", lambda j, s: self.times(j, s) * alone(j, s)
@@ -204,7 +204,7 @@ def test_a_branch_inherits_replaced_batches_and_never_rolls_back_past_its_start(
     assert ended.metrics == {"batches_skipped": 2.0, "rollbacks": 2.0, "steps_repeated": 9.0}
     spec = spec_of(branch=Branch(trunk_id=trunk.run_id, at_step=32))
     branch = train(dataset, tmp_path, spec, trunk=parent.run_dir)
-    # step 33 is the branch's own to stumble at: it starts from the state at 32
+    # step 33 is the branch's own: it starts from the state at 32
     assert branch.metrics == {"batches_skipped": 2.0, "rollbacks": 1.0, "steps_repeated": 1.0}
     assert branch.message == "loss spikes: other batches at steps 23, 33"
 

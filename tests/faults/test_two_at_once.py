@@ -1,4 +1,4 @@
-"""Several `slaw run` on one folder train each run once, whichever of them join, leave or die."""
+"""Several `slaw run` on one folder train each run once, even if some join, stop or die."""
 
 from __future__ import annotations
 

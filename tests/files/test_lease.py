@@ -193,7 +193,7 @@ def test_a_frozen_observers_pause_does_not_count():
     clock = Clock()
     still = Stillness(clock)
     assert still.seconds("x") == 0
-    clock.now += 10_000  # a laptop asleep, with all that ran on it
+    clock.now += 10_000  # a sleeping laptop with all its processes
     assert still.seconds("x") < 10
     for _ in range(200):
         clock.now += 1
@@ -276,7 +276,7 @@ def test_the_slower_taker_puts_back_the_live_lease_it_moved(path):
     with Leases() as leases:
         assert remove_lease(path, "stale")
         mine = leases.take(path)
-        assert not remove_lease(path, "stale")  # the slower one, with what it had judged
+        assert not remove_lease(path, "stale")  # the slower one acts on its outdated judgement
         mine.check()
         mine.beat()  # still the same file: its counter moves
         seen = read_lease(path)
@@ -346,11 +346,11 @@ def _holds(lease) -> bool:
     return True
 
 
-# a holder that was stopped in the middle of a write, and wakes when its run is another's
+# a holder that is stopped in the middle of a write and wakes when another process has its run
 
 
 def taken_over(path: Path, leases: Leases) -> RunDir:
-    """What a taker does who believes the holder dead: see ``run.worker``."""
+    """Take over the run of a holder that is believed dead, as ``run.worker`` does."""
     seen = read_lease(path)
     assert seen is not None
     remove_lease(path, seen.token)

@@ -1,4 +1,4 @@
-"""Sweeps that support little or nothing: a status or one clear line, never a made-up number."""
+"""Sweeps that support no law: a status or one clear line, never an invented number."""
 
 from __future__ import annotations
 

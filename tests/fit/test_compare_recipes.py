@@ -1,4 +1,4 @@
-"""Two recipes on planted surfaces: the multiplier that was planted is found, and refusals."""
+"""Two recipes on planted surfaces: the planted multiplier is recovered; refusals."""
 
 from __future__ import annotations
 

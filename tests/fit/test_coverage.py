@@ -1,4 +1,4 @@
-"""Do 90% intervals hold what they promise? Planted sweeps of the quick grid's shape."""
+"""Do 90% intervals have 90% coverage? Planted sweeps of the quick grid's shape."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def sweep(seed: int, noise: float = 0.003, trunk_noise: float = 0.003) -> FitPoi
 
 @pytest.mark.parametrize("delta", [1e-3, 0.01])
 def test_intervals_from_eight_trunks_cover_the_truth(delta):
-    # Residuals scaled for degrees of freedom alone (CR1), alpha came to 70% where 90% was said;
+    # Residuals scaled for degrees of freedom alone (CR1), alpha had a coverage of 70% instead of
+    # 90%;
     # with a threshold inside the noise and residuals of 0 left at 0, beta to 80%.
     hits = dict.fromkeys(("E", "alpha", "beta", "a"), 0)
     for seed in range(DRAWS):

@@ -1,4 +1,4 @@
-"""Approach 2: cells, their refusals, the exponents, and the bias it is known for."""
+"""Approach 2: cells, their refusals, the exponents, and the method's known bias."""
 
 from __future__ import annotations
 

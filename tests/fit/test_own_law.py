@@ -57,7 +57,7 @@ def mine(tmp_path) -> Path:
 
 
 def forget() -> None:
-    """As in another process: no file of a user's has been executed."""
+    """Forget all users' files, as in a new process."""
     laws._OWN.clear()
 
 

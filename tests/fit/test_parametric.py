@@ -74,7 +74,7 @@ def test_the_published_bootstrap_errors_are_reproduced_and_every_resample_conver
 
 
 def test_a_tiny_objective_still_converges(published):
-    # the objective's scale stops nothing early: 1e-6 of it still converges to the same point
+    # a tiny objective does not stop the solver early: at 1e-6 of the scale it still converges
     tiny = fit_law(published, "chinchilla", objective=Objective(delta=1e-5))
     assert tiny.status == "converged"
     assert tiny.n_starts_agreeing >= 0.5 * tiny.n_starts
@@ -154,7 +154,7 @@ def test_the_work_of_a_fit_is_linear_in_the_rows():
 
 
 def test_resamples_that_overflow_are_left_out_and_counted():
-    # six nearly flat points: resampled slopes near 0 send the scale (1 / slope) past floats
+    # six nearly flat points: resampled slopes near 0 make the scale (1 / slope) overflow
     generator = np.random.default_rng(3)
     tokens = np.repeat(np.geomspace(1e6, 4e6, 5), 2)
     losses = 4.0 * (tokens / 1e6) ** -0.004 * np.exp(0.01 * generator.normal(size=10))

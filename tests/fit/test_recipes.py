@@ -1,4 +1,4 @@
-"""Sweeps of several recipes, and folders of several sweeps: never one law without a word."""
+"""Sweeps of several recipes, and folders of several sweeps, are never silently fitted as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that do not belong: each rule finds its own, says why, and can be turned off."""
+"""Runs that do not belong to a fit: each rule finds its own, says why, and can be disabled."""
 
 from __future__ import annotations
 

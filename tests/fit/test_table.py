@@ -1,4 +1,4 @@
-"""Anybody's table: what is read, what is dropped with a reason, what is refused in one line."""
+"""Tables of other programs: what is read, left out with a reason, or refused in one line."""
 
 from __future__ import annotations
 

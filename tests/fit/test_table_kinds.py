@@ -1,4 +1,4 @@
-"""What a table's numbers can be: spellings that are read, units, states, histories, refusals."""
+"""Formats of a table: spellings of numbers, units, states, training curves, refusals."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_trust_ends_where_runs_of_two_sizes_were_tested():
     near, far = held(2, 4, 3.9), held(1, 3, 17.9)
     verdict, trust = _verdict([far, near], {})
     assert trust == 3.9 and "(4 runs, 2 sizes, 2 trunks; 3.9x the fitted FLOPs" in verdict
-    # one size alone, or two runs, tell too little, however well they are predicted
+    # one size, or two runs, are too little evidence, however well they are predicted
     verdict, trust = _verdict([far], {})
     assert trust is None and "not validated" in verdict and "(3 runs, 1 size, 1 trunk" in verdict
     assert _verdict([held(2, 2, 4.0)], {})[1] is None

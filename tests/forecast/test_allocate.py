@@ -253,7 +253,7 @@ def test_intervals_cover_the_planted_answer(fitted):
 @pytest.mark.parametrize("flops", [1.3e20, 1e24])
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
 def test_published_laws_give_no_interval_of_the_split(name, flops):
-    # the error of a alone is none amid the data, where all of it is in the other parameter
+    # the error of a alone is zero within the data, where all of it is in the other parameter
     made = ask(name, flops=flops)
     assert made.params_interval is None and made.tokens_interval is None
     text = allocate_text.format_allocation(made)
@@ -275,13 +275,13 @@ def test_far_beyond_its_data_a_fitted_law_gives_only_ranges(fitted):
     assert "the fewest" not in text and "no figures so far beyond the data" in text
     rows = allocate_text.format_comparison([made], [])
     assert f"{low} to {high}" in rows and format_count(choice.params) not in rows
-    # what it takes is then a range as well
+    # the cost is then a range as well
     expensive = allocate(fitted, Target(target_loss=1.96))
     assert expensive.prediction.refused and expensive.prediction.flops_interval
     assert re.search(
         r"peak: \S+ to \S+ device-hours at", allocate_text.format_allocation(expensive)
     )
-    # and near the data figures stand
+    # and near the data single figures are given
     near = allocate_text.format_allocation(allocate(fitted, flops(1e14)))
     assert "from smaller models:" in near and "90% interval:" in near
 

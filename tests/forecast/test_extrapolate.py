@@ -142,7 +142,7 @@ def test_a_rival_that_fits_worse_within_the_data_still_counts_far_beyond_it(fit,
 
 
 def test_far_beyond_the_data_the_interval_covers_the_laws_not_excluded(fits):
-    """Of a law without a floor among laws with one: they counted in words and not in the range."""
+    """A law without a floor: the range must also cover the laws with one."""
     fit, floor = fits["coupled"], fits["chinchilla"]
     worse = dataclasses.replace(floor, rms_log_residual=3 * fit.rms_log_residual)
     worse = dataclasses.replace(worse, rollout_rms_log=math.nan)
@@ -163,7 +163,7 @@ def test_far_beyond_the_data_the_interval_covers_the_laws_not_excluded(fits):
 
 
 def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
-    """A loss falls with scale: quadrature about an ever lower centre may not raise its end."""
+    """A loss falls with scale, so the upper end of its interval must not rise."""
     fit = fits["coupled"]
     rival = dataclasses.replace(fits["chinchilla"], rms_log_residual=fit.rms_log_residual)
     spread = [(*values[:-1], values[-1] * factor) for values in fit.samples for factor in (0.6, 1)]

@@ -106,7 +106,7 @@ def test_a_loss_that_no_law_reaches_is_refused(laws, capsys):
     assert all(f"no compute reaches it under law {law}" in found.err for law in laws)
     # one law that reaches it is an answer
     assert main([*words, "--law", "kaplan2020", "--target-loss", "1.2"]) == 0
-    # and nobody asked for the loss taken by default
+    # and the user did not ask for the default loss
     assert main(words) == 0
 
 

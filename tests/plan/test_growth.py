@@ -1,4 +1,4 @@
-"""A sweep in which sizes grow from smaller ones: who waits for whom, and what is refused."""
+"""A sweep in which sizes grow from smaller ones: which run waits for which, and refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs are put together, and that the sweep is never thought to last longer by it."""
+"""Which runs are stacked; stacking never lengthens the estimated time of a sweep."""
 
 import dataclasses
 from collections import Counter
@@ -103,7 +103,7 @@ def test_runs_that_cannot_share_a_program_are_not_stacked():
 
 @pytest.mark.parametrize("limit", [None, "12s", "15s", "18s", "21s", "24s"])
 def test_seeds_with_other_horizons_are_planned_too(limit):
-    """A trunk of another length is no member, and its cooldowns follow it out of the stack."""
+    """A trunk of another length is not stacked, and neither are its cooldowns."""
     text = (
         SEEDS.split("grid:")[0]
         + """grid:

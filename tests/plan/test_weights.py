@@ -1,4 +1,4 @@
-"""Whose final weights a plan keeps."""
+"""Which runs' final weights a plan saves."""
 
 from __future__ import annotations
 

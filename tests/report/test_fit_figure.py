@@ -1,4 +1,4 @@
-"""Figures of ``slaw fit``: one count on the axis, values where nothing lies over them."""
+"""Figures of ``slaw fit``: one count on the axis, and values that nothing covers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page from a planted sweep on disk: whole, self-contained, equal to the fit's own JSON."""
+"""The page of a planted sweep on disk: complete, self-contained, equal to the fit's JSON."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def planted_loss(params: int, tokens: int) -> float:
 
 
 def plant(folder, config, *, noise=0.003) -> SweepDir:
-    """A finished sweep on disk; the dearest run diverged and was called something nasty."""
+    """A finished sweep on disk; the most expensive run diverged and has a hostile name."""
     sweep = SweepDir(folder)
     plan = make_plan(config, cpu_profile(), train_tokens=10**9)
     layout.write_json(sweep.plan, plan.to_json())
@@ -104,7 +104,7 @@ def files_of(sweep) -> dict[str, bytes]:
 
 
 class Nesting(HTMLParser):
-    """Tags that do not match, ids given twice, attributes that a strict policy would not let by."""
+    """Tags that do not match, duplicate ids, attributes that a strict policy would block."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Which runs are of one recipe, and what is said of those that are not."""
+"""Which runs are of one recipe, and how the differences between recipes are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs through torch.compile, by the backends of it that need no compiler: the step is the same."""
+"""Runs through torch.compile with backends that need no compiler: the step is the same."""
 
 from __future__ import annotations
 

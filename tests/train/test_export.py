@@ -1,4 +1,4 @@
-"""Exports: read back to the same bits, and the same logits from transformers where it is."""
+"""Exports: read back to the same bits, and with the same logits in transformers, if installed."""
 
 from __future__ import annotations
 

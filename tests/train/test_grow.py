@@ -1,4 +1,4 @@
-"""A grown model computes what the smaller one did, and its copies part company."""
+"""A grown model computes what the smaller one did, and its copies diverge in training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIANTS = [
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As a worker has it; several, on a busy machine, wait for each other all the time."""
+    """Use one thread, as a worker does; several threads wait for each other on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -120,7 +120,7 @@ def test_growing_in_depth_alone_copies_the_old_blocks_bit_for_bit():
 
 
 def parting(model: GPT, width: int) -> dict[str, float]:
-    """How far the first two copies have parted, over their size: 0 for copies still alike."""
+    """The difference of the first two copies, relative to their size: 0 for equal copies."""
     state, half = model.state_dict(), model.spec.d_model // width
     table = state["embedding.weight"]
     unit = state["blocks.0.mlp.up.weight"].sum(1).view(width, -1)

@@ -1,4 +1,4 @@
-"""The predictor against planted curves: recovered, covered, and refused where it must be."""
+"""The predictor on planted curves: recovery, coverage, refusals."""
 
 from __future__ import annotations
 

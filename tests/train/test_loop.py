@@ -25,7 +25,7 @@ from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.static_step import StaticStep
 from tests.fakes import tiny_spec
 
-# what two trainings of one run may differ in: rounding, and the clock
+# two trainings of one run may differ only in rounding and in times
 CHANGING = (
     *("val_loss_nats", "val_loss_sem_nats", "val_bits_per_byte", "curve_sha256"),
     *("run_id", "spec", "seconds", "tokens_per_second", "peak_memory_bytes", "finished_at"),
@@ -333,7 +333,7 @@ def test_a_stopped_stack_member_resumes_in_another_stack_to_the_same_bits(datase
 
     stopped = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2], should_stop=stop_from_13))
     assert stopped == dict.fromkeys((0, 1, 2))
-    # one goes on alone, the others with it behind them
+    # one continues alone, the others start after it has ended
     one = stacked(seeds_of(dataset, tmp_path / "b", [1]))
     rest = stacked(seeds_of(dataset, tmp_path / "b", [2, 0]))
     for seed, record in {**one, **rest}.items():

@@ -1,4 +1,4 @@
-"""What is predicted and what counts: objectives, weights, and their losses in runs."""
+"""Objectives: targets, weights, and the losses of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured beside the loss changes no bit of the training, and fails alone."""
+"""Probes change no bit of the training, and a failing probe does not fail its run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that are solved in closed form: the solution, its costs, and that nothing is half done."""
+"""Runs that are solved in closed form: the solution, its cost, interruptions and refusals."""
 
 from __future__ import annotations
 

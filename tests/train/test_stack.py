@@ -1,4 +1,4 @@
-"""Stacked members train as they would alone, and do not feel each other."""
+"""Stacked members train as they would alone and do not affect each other."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""The step as one program: what it does where recording fails, and its bits where it does not."""
+"""The step as one program: its bits when recorded, and the fallback when recording fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States written beside training: fixed when handed over, on the disk before a record is."""
+"""States written in the background: copied when handed over, on the disk before the record."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def job(dataset, folder, spec: RunSpec, **changes) -> Job:
 
 
 def same(one: object, other: object) -> bool:
-    """Plain values and tensors alike, but for the clock."""
+    """Whether plain values and tensors are equal, except for times."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
