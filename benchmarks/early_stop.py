@@ -53,13 +53,13 @@ def families(sweep: SweepDir) -> list[Family]:
     """Every trunk of a sweep whose branches are done."""
     records = load_records(sweep)
     curves = {record.run_id: read_curve(sweep.run(record.run_id)) for record in records}
-    found = []
+    of_trunks = []
     for trunk in (record for record in records if record.kind == "trunk"):
         mine = [r for r in records if r.kind == "branch" and r.cluster == trunk.run_id]
         mine = sorted((r for r in mine if r.status == "done"), key=lambda r: r.tokens)
         branches = [(record, curves[record.run_id]) for record in mine]
-        found.append(Family(trunk, curves[trunk.run_id], branches))
-    return found
+        of_trunks.append(Family(trunk, curves[trunk.run_id], branches))
+    return of_trunks
 
 
 def forecasts(
@@ -185,7 +185,7 @@ def by_fit(known: list[Family]) -> None:
     at = {"params": whole.params[[last]] * grown, "tokens": whole.tokens[[last]] * grown}
     truth, alpha, beta = fitted(whole, at)
     print(f"{LAW}, {len(whole)} measured: alpha {alpha:.3f} beta {beta:.3f}, {BEYOND:g} times the"
-          f" dearest run's FLOPs: {truth:.4f} nats")  # fmt: skip
+          f" largest run's FLOPs: {truth:.4f} nats")  # fmt: skip
     for within in WITHIN:
         left = [as_recorded(stop) for family in known for stop in replay(family, within)]
         for keep in ((), ("stopped_early",)):

@@ -66,7 +66,7 @@ class Session:
         self.folder = SWEEPS / ("rehearsal" if rehearse else "sweeps")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = (out / f"{part}.log").open("a")
-        self.found: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         if rehearse:
             _write_text(self.folder)
@@ -108,8 +108,8 @@ class Session:
 
     def note(self, name: str, **values: Any) -> None:
         """Record figures under a name; the file is complete after each call."""
-        self.found.append({"name": name, **values})
-        content = {"part": self.part, "rehearsal": self.rehearse, "steps": self.found}
+        self.results.append({"name": name, **values})
+        content = {"part": self.part, "rehearsal": self.rehearse, "steps": self.results}
         (self.out / f"{self.part}.json").write_text(json.dumps(content, indent=1) + "\n")
 
     def slaw(self, name: str, *words: str, seconds: float, kill_after: float | None = None) -> int:
@@ -250,10 +250,10 @@ def main() -> None:
     for part in [options.part] if options.part else PARTS:
         session = Session(options.out, part, options.rehearse)
         PARTS[part](session)
-        for found in session.found:
-            code = found.get("exit_code")
-            end = f"exit {code}, {found['seconds']} s" if code is not None else "compared"
-            print(f"  {found['name']}: {end}")
+        for step_result in session.results:
+            code = step_result.get("exit_code")
+            end = f"exit {code}, {step_result['seconds']} s" if code is not None else "compared"
+            print(f"  {step_result['name']}: {end}")
 
 
 if __name__ == "__main__":

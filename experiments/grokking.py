@@ -361,8 +361,8 @@ def _times(runs: Group) -> Figure | None:
     return figure(
         "grokking_time",
         "Steps to memorise the training pairs and to generalise to all others",
-        "Points: median over seeds; bars: the fastest and the slowest seed that got there."
-        " A setting without a point never got there.",
+        "Points: median over seeds; bars: the fastest and the slowest seed that did."
+        " A setting without a point never did.",
         (
             Panel(
                 title=f"{SHARE:.0%} of the pairs",

@@ -29,9 +29,9 @@ def columns() -> dict[str, list[float]]:
 
 @pytest.fixture(scope="module")
 def laws(columns: dict[str, list[float]]) -> Laws:
-    found = fit(params=columns["N"], tokens=columns["D"], loss=columns["val"], resamples=100)
-    assert isinstance(found, Laws)
-    return found
+    from_arrays = fit(params=columns["N"], tokens=columns["D"], loss=columns["val"], resamples=100)
+    assert isinstance(from_arrays, Laws)
+    return from_arrays
 
 
 def test_a_frame_and_arrays_give_the_same(columns, laws):

@@ -193,8 +193,8 @@ def test_device_profiles_are_read_or_measured_again(tmp_path, monkeypatch):
     shutil.copy(SAMPLES / "profile-1.json", path)
     assert load_profile("cpu") is None
     shutil.copy(SAMPLES / "profile-2.json", path)
-    found = load_profile("cpu")
-    assert found is not None and found.slots == 2
+    profile = load_profile("cpu")
+    assert profile is not None and profile.slots == 2
     layout.write_json(path, {**layout.read_json(path), "schema_version": 3})
     assert load_profile("cpu") is None
 

@@ -32,14 +32,14 @@ FORBIDDEN_CALLS = {
 
 def calls(path: Path) -> list[tuple[str, str, ast.Call]]:
     """(object, name, node) of every call in a source file."""
-    found = []
+    found_calls = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-                found.append((node.func.value.id, node.func.attr, node))
+                found_calls.append((node.func.value.id, node.func.attr, node))
             elif isinstance(node.func, ast.Name):
-                found.append(("", node.func.id, node))
-    return found
+                found_calls.append(("", node.func.id, node))
+    return found_calls
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: p.name)

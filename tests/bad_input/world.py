@@ -43,8 +43,8 @@ def lay_out(case: Case, folder: Path, sweep: Path) -> list[str]:
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file, folder and link below ``folder`` with its content."""
-    found = {}
+    content = {}
     for path in sorted(folder.rglob("*")):
         plain = path.is_file() and not path.is_symlink()
-        found[str(path.relative_to(folder))] = path.read_bytes() if plain else b""
-    return found
+        content[str(path.relative_to(folder))] = path.read_bytes() if plain else b""
+    return content

@@ -28,10 +28,10 @@ _FLAGS = (
 
 
 def _program(*names: str) -> str:
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
+    program = next((path for name in names if (path := shutil.which(name))), None)
+    if program is None:
         pytest.skip(f"no {names[0]} here: apt-get install chromium chromium-driver runs this test")
-    return found
+    return program
 
 
 class Browser:
@@ -82,8 +82,8 @@ class Browser:
 
     def every(self, selector: str) -> list[Any]:
         """All elements that a CSS selector finds."""
-        found: list[Any] = self.driver.find_elements("css selector", selector)
-        return found
+        elements: list[Any] = self.driver.find_elements("css selector", selector)
+        return elements
 
     def text(self, selector: str) -> str:
         """What a reader sees of the first element."""

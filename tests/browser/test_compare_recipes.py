@@ -51,8 +51,10 @@ def test_the_page_and_its_tooltips_show_the_comparison(browser: Browser, written
     browser.open(page)
     data = json.loads(browser.run("return document.getElementById('slaw-data').textContent"))
     assert data["versus"] == versus.to_json()
-    found = versus.multiplier
-    assert f"{found.value:.2f}x [{found.low:.2f}, {found.high:.2f}]" in browser.text(".card .big")
+    multiplier = versus.multiplier
+    assert f"{multiplier.value:.2f}x [{multiplier.low:.2f}, {multiplier.high:.2f}]" in browser.text(
+        ".card .big"
+    )
     marks = browser.every(f"{CHART} > svg g[clip-path] path[transform]")
     assert len(marks) == len(versus.pairs)
     browser.run("document.querySelector(arguments[0]).focus()", f"{CHART} > svg")

@@ -50,10 +50,10 @@ def served(tmp_path):
 def until(condition, seconds=15.0):
     """Wait until one of the page's next polls makes a condition true."""
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < deadline, "the page never showed it"
         time.sleep(0.1)
-    return found
+    return value
 
 
 def data_of(server):
@@ -63,10 +63,10 @@ def data_of(server):
 
 def cells(browser: Browser, body: str) -> list[list[str]]:
     rows = "return [...document.querySelectorAll(arguments[0] + ' tr')].map"
-    found: list[list[str]] = browser.run(
+    table: list[list[str]] = browser.run(
         rows + "(r => [...r.children].map(c => c.textContent))", body
     )
-    return found
+    return table
 
 
 def test_the_page_shows_the_values_of_its_data(browser, served):

@@ -110,8 +110,8 @@ def test_bad_input_gives_one_line_and_an_exit_code(
     sweep, capsys, tmp_path, monkeypatch, words, code, said
 ):
     monkeypatch.chdir(tmp_path)
-    found, out, err = run(capsys, *[w.replace("@", str(sweep.path)) for w in words])
-    assert found == code
+    exit_code, out, err = run(capsys, *[w.replace("@", str(sweep.path)) for w in words])
+    assert exit_code == code
     assert out == ""
     assert all(line.startswith("slaw: ") for line in err.splitlines())
     assert said in err
@@ -215,8 +215,8 @@ def _grid(sizes: int, horizons: int, iso: bool = False) -> list[str]:
 def test_a_table_that_no_law_fits_is_refused_in_one_line(capsys, tmp_path, rows, code, said):
     path = tmp_path / "t.csv"
     path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
-    found, out, err = run(capsys, "fit", str(path))
-    assert (found, out) == (code, "")
+    exit_code, out, err = run(capsys, "fit", str(path))
+    assert (exit_code, out) == (code, "")
     assert said in err and err.count("\n") == 1
 
 

@@ -43,7 +43,7 @@ def test_a_config_without_axes_is_its_only_arm(read):
 
 def test_axes_cross_each_other_and_the_whole_grid(read):
     config = read("axes: {optim.weight_decay: [0, .1], model.position: [rotary, alibi]}\n")
-    found = [
+    arms = [
         (
             dict(arm.values),
             arm.config.optim.weight_decay,
@@ -51,7 +51,7 @@ def test_axes_cross_each_other_and_the_whole_grid(read):
         )
         for arm in config.arms
     ]
-    assert found == [
+    assert arms == [
         ({"model.position": position, "optim.weight_decay": text}, decay, position)
         for text, decay in (("0", 0.0), ("0.1", 0.1))
         for position in ("rotary", "alibi")
@@ -62,12 +62,12 @@ def test_axes_cross_each_other_and_the_whole_grid(read):
 
 def test_axes_of_an_entry_apply_to_that_entry_alone(read):
     config = read("    axes: {optim.lr_mult: [.3, 1, 3]}\n")
-    found = [
+    arms = [
         (dict(arm.values)["optim.lr_mult"], [entry.sizes for entry in arm.config.grid])
         for arm in config.arms
     ]
     # the first entry has the config's own value, 1, and so joins the second entry's arm
-    assert found == [
+    assert arms == [
         ("1", [("nano14k",), ("nano25k",)]), ("0.3", [("nano25k",)]), ("3", [("nano25k",)])
     ]  # fmt: skip
     alone = config.arms[1].config

@@ -64,8 +64,8 @@ def lines_of(
     ],
 )
 def test_scalars_follow_yaml_1_2(text, value):
-    found = strict_yaml.read_value(text)
-    assert found == value and type(found) is type(value)
+    scalar = strict_yaml.read_value(text)
+    assert scalar == value and type(scalar) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_all_yaml_problems_at_once():
 
 
 def test_every_error_at_once_with_file_line_and_key(write):
-    found = lines_of(
+    lines = lines_of(
         write("""\
 name: 3
 grid:
@@ -114,7 +114,7 @@ model: {qk_norm: no}
 precision: f32
 """)
     )
-    assert found == [
+    assert lines == [
         "s.yaml:1: data: missing",
         "s.yaml:1: name: expected text, found 3",
         "s.yaml:3: grid.0.sizes.1: found 'tinny' (did you mean tiny?)",
@@ -132,14 +132,14 @@ precision: f32
 
 
 def test_impossible_values_name_their_section(write):
-    found = lines_of(
+    lines = lines_of(
         write(
             SWEEP.replace("vocab_size: 512", "tokenizer: bytes").replace(
                 "[nano14k]", "[{n_layer: 2, d_model: 30, n_head: 4}]"
             )
         )
     )
-    assert found == [
+    assert lines == [
         "s.yaml:2: data: vocab_size is 1024, expected 257 with bytes",
         "s.yaml:4: grid.0.sizes.0: d_model 30 is not a multiple of n_head 4",
     ]

@@ -112,31 +112,34 @@ def test_a_design_is_for_one_arm(tmp_path):
 
 def test_a_budget_in_seconds_is_respected():
     budget = Budget(unit="seconds", amount=240.0)
-    found = propose(ladder_config(), cpu_profile(), goal(budget), train_tokens=10**8)
-    assert found.plan.seconds_estimate <= 240.3
+    design = propose(ladder_config(), cpu_profile(), goal(budget), train_tokens=10**8)
+    assert design.plan.seconds_estimate <= 240.3
 
 
 def test_the_next_batch_takes_unused_seeds(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, goal(), finished, so_far, lambda line: None)
+    next_round = next_batch(request, goal(), finished, so_far, lambda line: None)
     known = {(r.spec.model, r.spec.seed) for r in planted_records()}
-    new = {(r.spec.model, r.spec.seed) for r in found.plan.runs}
+    new = {(r.spec.model, r.spec.seed) for r in next_round.plan.runs}
     assert not known & new
-    assert found.before == (found.now.low_nats, found.now.high_nats)
-    assert found.alone[1] - found.alone[0] < found.before_alone[1] - found.before_alone[0]
-    sizes = {dict(run.spec.tags)["size"] for run in found.plan.runs}
+    assert next_round.before == (next_round.now.low_nats, next_round.now.high_nats)
+    assert (
+        next_round.alone[1] - next_round.alone[0]
+        < next_round.before_alone[1] - next_round.before_alone[0]
+    )
+    sizes = {dict(run.spec.tags)["size"] for run in next_round.plan.runs}
     assert sizes & {"nano14k", "nano25k"}, "sizes that are there keep their names"
 
 
 def test_the_expected_interval_has_the_same_laws_and_counts_as_before(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, goal(params=3e6), finished, so_far, lambda line: None)
+    next_round = next_batch(request, goal(params=3e6), finished, so_far, lambda line: None)
     largest = so_far.points.data_range["flops"][1]
-    for prediction in (found.now, found.after):
+    for prediction in (next_round.now, next_round.after):
         assert prediction.flops is not None
         assert prediction.flops / prediction.beyond_data["flops"] == pytest.approx(largest)
-    assert found.after.convention == found.now.convention
-    text = render(found, None, finished.path)
+    assert next_round.after.convention == next_round.now.convention
+    text = render(next_round, None, finished.path)
     assert "FLOPs of runs: exact; of the target: 6 x params x tokens" in text
     far = next_batch(request, goal(params=1e12), finished, so_far, lambda line: None)
     counted = [
@@ -151,14 +154,14 @@ def test_the_expected_interval_has_the_same_laws_and_counts_as_before(finished, 
 
 def test_an_interval_that_widens_names_the_cause(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, goal(), finished, so_far, lambda line: None)
-    low, high = found.after.low_nats, found.after.high_nats
+    next_round = next_batch(request, goal(), finished, so_far, lambda line: None)
+    low, high = next_round.after.low_nats, next_round.after.high_nats
     assert low is not None and high is not None
-    assert high - low < found.before[1] - found.before[0]
-    assert "wider after" not in render(found, None, None)
-    parts = {**found.after.interval_parts, "laws": (0.1, 2.0)}
-    wide = dataclasses.replace(found.after, interval_parts=parts, high_nats=3 * high)
-    text = render(dataclasses.replace(found, after=wide), None, None)
+    assert high - low < next_round.before[1] - next_round.before[0]
+    assert "wider after" not in render(next_round, None, None)
+    parts = {**next_round.after.interval_parts, "laws": (0.1, 2.0)}
+    wide = dataclasses.replace(next_round.after, interval_parts=parts, high_nats=3 * high)
+    text = render(dataclasses.replace(next_round, after=wide), None, None)
     (line,) = [line for line in text.splitlines() if line.startswith("wider after")]
     assert "part for laws:" in line and "-9.5% +639% after" in line
 
@@ -220,10 +223,10 @@ def test_the_command_prints_and_saves_the_design(cached, capsys):
     kept = load_config("mine.yaml", device_kind="cpu")
     assert kept.grid and kept.name == "quick-design"  # not within a quick sweep's runs
     assert main([*words, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["flops"] <= 5.005e12
-    assert found["before_nats"][0] < found["after_nats"][0] < found["after_nats"][1]
-    assert {run["label"] for run in found["runs"]}
+    document = json.loads(capsys.readouterr().out)
+    assert document["flops"] <= 5.005e12
+    assert document["before_nats"][0] < document["after_nats"][0] < document["after_nats"][1]
+    assert {run["label"] for run in document["runs"]}
 
 
 def test_a_plan_states_the_default_config_and_target(cached, capsys):

@@ -79,10 +79,10 @@ def test_the_predicted_variance_matches_refits():
     draws = np.log(losses) + noise.run_log * generator.standard_normal((600, len(losses)))
     for trunk in trunks:
         draws[:, trunk] += noise.trunk_log * generator.standard_normal((600, 1))
-    found = problem.solve(np.tile(optimum, (600, 1)), targets=draws)
+    solution = problem.solve(np.tile(optimum, (600, 1)), targets=draws)
     logs = {"params": np.log([target[0]]), "tokens": np.log([target[1]])}
     basis = law.basis({v: logs[v] - problem.centres[v] for v in law.variables})
-    there = law.log_loss(found.internal, basis)[0][:, 0]
+    there = law.log_loss(solution.internal, basis)[0][:, 0]
     assert float(there.std()) == pytest.approx(predicted, rel=0.1)
     # without the shared noise it would be far off: the test can tell
     alone = posterior_of([here], runs, target, Noise(run_log=0.002, trunk_log=0, misfit_log=0))
@@ -166,9 +166,9 @@ def test_the_search_comes_near_brute_force():
         if trunks and sum(map(costs.of, trunks)) <= budget:
             information = search.posterior.whole(trunks)
             best = min(best, float(search.posterior.score(search.posterior.variance(information))))
-    found = search.run(budget)
-    assert found.cost <= budget * (1 + 1e-6)
-    assert found.score <= best + 0.02
+    chosen = search.run(budget)
+    assert chosen.cost <= budget * (1 + 1e-6)
+    assert chosen.score <= best + 0.02
 
 
 def test_the_search_respects_minimums_and_is_deterministic():
@@ -198,10 +198,10 @@ def test_pruning_drops_runs_that_add_no_information():
     costs = Costs(single=flops, trunk=0.8 * flops, branch=0.2 * flops)
     of_size = tuple(tuple(range(6 * i, 6 * i + 6)) for i in range(8))
     search = Search(posterior, costs, SearchSpace(of_size, tuple(range(6)) * 8))
-    found = search._pruned(search.design({size: (of_size[size],) * 3 for size in range(8)}))
-    assert sum(len(trunk) for _, trunk in found.trunks) < 8 * 3 * 6
-    scores = [search.design(some).score for some in search._fewer(found) if search.whole(some)]
-    assert min(scores) > found.score
+    pruned = search._pruned(search.design({size: (of_size[size],) * 3 for size in range(8)}))
+    assert sum(len(trunk) for _, trunk in pruned.trunks) < 8 * 3 * 6
+    scores = [search.design(some).score for some in search._fewer(pruned) if search.whole(some)]
+    assert min(scores) > pruned.score
 
 
 def test_a_fit_that_does_not_extrapolate_is_not_used_as_a_prior():

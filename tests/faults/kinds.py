@@ -91,10 +91,10 @@ def _points(world: World) -> list[Any]:
 
 def _state(world: World) -> Any:
     told: list[str] = []
-    found = checkpoint.newest_valid(world.states, told.append)
-    assert found is not None
-    assert found[0] == 2 or len(told) == 1
-    return found[0], float(found[1]["w"].sum())
+    newest = checkpoint.newest_valid(world.states, told.append)
+    assert newest is not None
+    assert newest[0] == 2 or len(told) == 1
+    return newest[0], float(newest[1]["w"].sum())
 
 
 def _dataset(dataset: TextDataset) -> Any:

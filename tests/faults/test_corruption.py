@@ -75,7 +75,7 @@ def outcome(kind: Kind, world: World, expected: Any) -> str:
     """The result of reading a damaged file; any other result is a defect."""
     path = kind.path(world)
     try:
-        found = kind.read(world)
+        content = kind.read(world)
     except SlawError as refusal:
         assert refusal.exit_code in (2, 3, 4)
         assert len(refusal.lines) == 1
@@ -84,9 +84,11 @@ def outcome(kind: Kind, world: World, expected: Any) -> str:
     except OSError as refusal:  # the command line says the same of every one
         assert refusal.filename == str(path)
         return "refused"
-    if found == expected:
+    if content == expected:
         return "recovered" if kind.mends else "as before"
-    assert kind.instead is not NOTHING and found == kind.instead, f"a wrong answer: {found!r:.500}"
+    assert kind.instead is not NOTHING and content == kind.instead, (
+        f"a wrong answer: {content!r:.500}"
+    )
     return "recovered"
 
 
@@ -132,12 +134,12 @@ _MAY_BE_MISSING = {
 
 def cases_of(seeds: range, every: int = 1) -> list[tuple[Kind, str, int]]:
     damages = [*DAMAGES, *OTHER_THINGS]
-    found = [(kind, damage, seed) for kind in KINDS for damage in damages for seed in seeds]
+    chosen = [(kind, damage, seed) for kind in KINDS for damage in damages for seed in seeds]
     gone = ("missing", "dangling link")
-    found = [c for c in found if not (c[1] in gone and c[0].name in _MAY_BE_MISSING)]
+    chosen = [c for c in chosen if not (c[1] in gone and c[0].name in _MAY_BE_MISSING)]
     single = ("empty", "another file", *OTHER_THINGS)
-    found = [c for c in found if c[2] == seeds[0] or c[1] not in single]
-    return [case for number, case in enumerate(found) if number % every == 0]
+    chosen = [c for c in chosen if c[2] == seeds[0] or c[1] not in single]
+    return [case for number, case in enumerate(chosen) if number % every == 0]
 
 
 def test_damaged_files_are_read_correctly_recovered_or_refused(world):

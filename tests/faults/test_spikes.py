@@ -177,9 +177,9 @@ def test_stacked_runs_roll_back_independently(dataset, tmp_path, bad):
             )
             for seed in seeds
         ]
-        found: dict[int, RunRecord | None] = {}
-        train_stack(jobs, lambda job, record: found.update({job.spec.seed: record}))
-        return found
+        records: dict[int, RunRecord | None] = {}
+        train_stack(jobs, lambda job, record: records.update({job.spec.seed: record}))
+        return records
 
     together = stacked(tmp_path / "all", [0, 1, 2])
     alone = {seed: stacked(tmp_path / "alone", [seed])[seed] for seed in (0, 1, 2)}

@@ -67,24 +67,24 @@ def fits(sweep):
 
 
 def test_each_arm_has_the_law_of_its_own_runs(fits):
-    found, saved = fits
-    assert [fit.arm.values for fit in found] == [((KEY, "0"),), ((KEY, "0.3"),)]
-    for fit in found:
+    arm_fits, saved = fits
+    assert [fit.arm.values for fit in arm_fits] == [((KEY, "0"),), ((KEY, "0.3"),)]
+    for fit in arm_fits:
         alone = from_records(fit.arm.records, convention="matmul", flops="exact")
         assert fit.summary["points"] == len(alone.points) == 9
         assert {r.spec.optim.weight_decay for r in fit.arm.records} == {float(fit.arm.values[0][1])}
-    laws = [fit.known.laws["chinchilla"].params["E"] for fit in found]
+    laws = [fit.known.laws["chinchilla"].params["E"] for fit in arm_fits]
     assert laws[0] != laws[1]
     assert saved is not None
 
 
 def test_an_arms_saved_fit_is_reused_for_forecasts(sweep, fits):
-    found, saved = fits
+    arm_fits, saved = fits
     assert saved == sweep.fits
     folder = sweep.fits / "weight_decay0.3"
-    assert known_laws(folder).best_law == found[1].known.best_law
-    again = stored_or_fitted_arm(found[1].arm, sweep)
-    assert again.suite is None and again.summary == json.loads(json.dumps(found[1].summary))
+    assert known_laws(folder).best_law == arm_fits[1].known.best_law
+    again = stored_or_fitted_arm(arm_fits[1].arm, sweep)
+    assert again.suite is None and again.summary == json.loads(json.dumps(arm_fits[1].summary))
 
 
 def test_arms_are_refused_as_one_law_with_the_options(sweep, capsys):

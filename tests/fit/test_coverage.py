@@ -80,7 +80,9 @@ def test_cluster_robust_errors_equal_those_of_the_linear_model():
     solution = problem.solve(problem.starts())
     optimum = solution.internal[solution.objective.argmin()]
     ones = np.ones((1, len(points)))
-    found = covariances(problem, optimum[None], ones, problem.target[None], points.cluster_index)[0]
+    covariance = covariances(
+        problem, optimum[None], ones, problem.target[None], points.cluster_index
+    )[0]
     x = np.log(points.params) - np.log(points.params).mean()
     design = np.stack([np.ones(len(x)), -x], axis=1)
     residual = design @ optimum - problem.target
@@ -89,24 +91,24 @@ def test_cluster_robust_errors_equal_those_of_the_linear_model():
     scores = [design[points.cluster_index == g].T @ residual[points.cluster_index == g]
               for g in range(groups)]  # fmt: skip
     meat = sum(np.outer(score, score) for score in scores) * groups / (groups - 1)
-    np.testing.assert_allclose(found, bread @ meat @ bread, rtol=1e-8)
+    np.testing.assert_allclose(covariance, bread @ meat @ bread, rtol=1e-8)
 
 
 def test_a_profile_bounds_identified_parameters_and_reports_open_ends():
     points = sweep(3)
     fit = fit_law(points, "chinchilla", objective=Objective(loss="mse_log"))
     for name in ("E", "alpha", "beta"):
-        found = profile(points, load_law("chinchilla"), name)
-        assert found.estimate == pytest.approx(fit.params[name], rel=1e-6)
-        assert min(found.rises) > -1e-6
-        assert found.high is not None and found.high > found.estimate
+        profiled = profile(points, load_law("chinchilla"), name)
+        assert profiled.estimate == pytest.approx(fit.params[name], rel=1e-6)
+        assert min(profiled.rises) > -1e-6
+        assert profiled.high is not None and profiled.high > profiled.estimate
         # at its ends the objective has risen by just what is allowed
         pinned = problem_of(load_law("chinchilla"), points, Objective(loss="mse_log"))
         place = pinned.law.names.index(name)
-        value = np.log(found.high) if name == "E" else found.high
+        value = np.log(profiled.high) if name == "E" else profiled.high
         start = pinned.solve(pinned.starts()).internal
         end = pinned.solve(start, pinned={place: float(value)}).objective.min()
-        assert end / fit.objective - 1 == pytest.approx(found.allowed, rel=0.02)
+        assert end / fit.objective - 1 == pytest.approx(profiled.allowed, rel=0.02)
     loose = profile(sweep(3).take(sweep(3).params < 2e5), load_law("chinchilla"), "E")
     assert loose.low is None
     assert "profile [no bound" in loose.text

@@ -25,9 +25,9 @@ CONVENTION = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
 @pytest.fixture(scope="module")
 def fits() -> dict[str, FitResult]:
     points = dataclasses.replace(planted(0.002, trunk_noise=0.002), convention=CONVENTION)
-    found = {name: fit_law(points, name, resamples=100) for name in ("chinchilla", "coupled")}
-    assert found["chinchilla"].status == "converged"
-    return found
+    fit_of = {name: fit_law(points, name, resamples=100) for name in ("chinchilla", "coupled")}
+    assert fit_of["chinchilla"].status == "converged"
+    return fit_of
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def width(prediction: Prediction) -> float:
 
 
 def test_published_laws_answer_without_runs():
-    found = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
-    assert found.loss_nats == pytest.approx(
+    prediction = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
+    assert prediction.loss_nats == pytest.approx(
         1.8172 + 482.01 / 70e9**0.3478 + 2085.43 / 1.4e12**0.3658
     )
-    assert found.flops == 6 * 70e9 * 1.4e12
-    assert found.low_nats is None and found.level is None
-    assert any("no interval" in words for words in found.warnings)
-    assert "arXiv 2404.10102" in found.source
+    assert prediction.flops == 6 * 70e9 * 1.4e12
+    assert prediction.low_nats is None and prediction.level is None
+    assert any("no interval" in words for words in prediction.warnings)
+    assert "arXiv 2404.10102" in prediction.source
 
 
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
@@ -83,9 +83,9 @@ def test_targets_print_and_read_back(name):
 
 
 def test_a_size_alone_gets_the_tokens_for_which_it_is_optimal(fit):
-    found = extrapolate(fit, Target(params=175e9))
+    prediction = extrapolate(fit, Target(params=175e9))
     best = minimize_scalar(
-        lambda x: extrapolate(fit, Target(params=math.exp(x), flops=found.flops)).loss_nats,
+        lambda x: extrapolate(fit, Target(params=math.exp(x), flops=prediction.flops)).loss_nats,
         bounds=(math.log(1e9), math.log(1e13)),
         options={"xatol": 1e-6},
     )
@@ -146,16 +146,17 @@ def test_far_beyond_the_data_the_interval_covers_the_laws_not_excluded(fits):
     fit, floor = fits["coupled"], fits["chinchilla"]
     worse = dataclasses.replace(floor, rms_log_residual=3 * fit.rms_log_residual)
     worse = dataclasses.replace(worse, rollout_rms_log=math.nan)
-    found = extrapolate(fit, Target(flops=1e40), alternatives=[worse])
+    prediction = extrapolate(fit, Target(flops=1e40), alternatives=[worse])
     assert any(
-        f"{floor.law.name} (3x the residuals) fit worse but cannot" in w for w in found.warnings
+        f"{floor.law.name} (3x the residuals) fit worse but cannot" in w
+        for w in prediction.warnings
     )
-    theirs = extrapolate(floor, Target(params=found.params, tokens=found.tokens))
-    assert ends(found)[0] < theirs.loss_nats < ends(found)[1]
+    theirs = extrapolate(floor, Target(params=prediction.params, tokens=prediction.tokens))
+    assert ends(prediction)[0] < theirs.loss_nats < ends(prediction)[1]
     # the parts are the interval, unless a warning says what caps it
-    for side, end in zip((0, 1), ends(found), strict=True):
-        total = math.hypot(*(part[side] for part in found.interval_parts.values()))
-        assert abs(math.log(end / found.loss_nats)) == pytest.approx(total, rel=5e-3)
+    for side, end in zip((0, 1), ends(prediction), strict=True):
+        total = math.hypot(*(part[side] for part in prediction.interval_parts.values()))
+        assert abs(math.log(end / prediction.loss_nats)) == pytest.approx(total, rel=5e-3)
     # a law that counts in part is not said to be held
     nearer = extrapolate(fit, Target(flops=fit.data_range["flops"][1] * 1e5), alternatives=[worse])
     (words,) = [words for words in nearer.warnings if "choice of law" in words]
@@ -170,11 +171,11 @@ def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
     unsure = dataclasses.replace(fit, samples=tuple(spread))
     tops = []
     for flops in (1e30, 1e40, 1e50):
-        found = extrapolate(unsure, Target(flops=flops), alternatives=[rival])
-        tops.append(ends(found)[1])
-        above = math.hypot(*(part[1] for part in found.interval_parts.values()))
-        assert found.loss_nats * math.exp(above) > 1.01 * tops[-1]
-        assert any("the parts add up to" in words for words in found.warnings)
+        prediction = extrapolate(unsure, Target(flops=flops), alternatives=[rival])
+        tops.append(ends(prediction)[1])
+        above = math.hypot(*(part[1] for part in prediction.interval_parts.values()))
+        assert prediction.loss_nats * math.exp(above) > 1.01 * tops[-1]
+        assert any("the parts add up to" in words for words in prediction.warnings)
     assert tops == sorted(tops, reverse=True)
 
 
@@ -222,24 +223,24 @@ def test_the_distance_is_stated_and_a_figure_too_far_away_is_refused(fit):
 
 
 def test_the_comparison_lists_kaplan_and_chinchilla_beside_ours(fit):
-    found = extrapolate(fit, Target(params=1e9, tokens=2e10))
-    rows = {row["law"]: row for row in comparison(found)}
+    prediction = extrapolate(fit, Target(params=1e9, tokens=2e10))
+    rows = {row["law"]: row for row in comparison(prediction)}
     assert list(rows) == ["chinchilla (this forecast)", *PUBLISHED_SURFACES, "20 tokens/param"]
     assert rows["kaplan2020"]["params_exponent"] == 0.73
     assert rows["20 tokens/param"]["tokens_for_params"] == pytest.approx(20e9)
     assert rows["20 tokens/param"]["params_optimal"] == pytest.approx(math.sqrt(1.2e20 / 120))
     expected = 1.69 + 406.4 / 1e9**0.34 + 410.7 / 2e10**0.28
     assert rows["hoffmann2022"]["loss_nats"] == pytest.approx(expected)
-    text = format_prediction(found, fit, comparison(found))
+    text = format_prediction(prediction, fit, comparison(prediction))
     assert "do not compare across tokenizers" in text and "matmul" in text
 
 
 def test_a_published_law_keeps_its_name(fit):
-    found = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
-    assert (found.law, found.form) == ("besiroglu2024", "chinchilla")
-    names = [row["law"] for row in comparison(found)]
+    prediction = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
+    assert (prediction.law, prediction.form) == ("besiroglu2024", "chinchilla")
+    names = [row["law"] for row in comparison(prediction)]
     assert names[0] == "besiroglu2024 (this forecast)" and "besiroglu2024" not in names[1:]
-    text = format_prediction(found, published_law("besiroglu2024"), comparison(found))
+    text = format_prediction(prediction, published_law("besiroglu2024"), comparison(prediction))
     assert "law: besiroglu2024 (of the form chinchilla)" in text
     with pytest.raises(FitError, match="under law besiroglu2024"):
         extrapolate(published_law("besiroglu2024"), Target(target_loss=1.5))
@@ -247,9 +248,9 @@ def test_a_published_law_keeps_its_name(fit):
 
 @pytest.mark.parametrize("params", [10, 2e6, 1e9, 1e13])
 def test_the_comparison_omits_losses_that_a_law_does_not_give(fit, params):
-    found = extrapolate(fit, Target(params=params, tokens=20.0 * params))
-    rows = {row["law"]: row for row in comparison(found)}
-    text = format_prediction(found, fit, list(rows.values()))
+    prediction = extrapolate(fit, Target(params=params, tokens=20.0 * params))
+    rows = {row["law"]: row for row in comparison(prediction)}
+    text = format_prediction(prediction, fit, list(rows.values()))
     for name in PUBLISHED_SURFACES:
         line = next(line for line in text.splitlines() if line.startswith(name))
         shown = line.split()[1]
@@ -282,30 +283,40 @@ def test_figures_are_rounded_once_and_the_best_split_is_stated_once(fit):
 
 
 def test_a_refused_forecast_gives_the_split_as_ranges(fit):
-    found = extrapolate(fit, Target(params=7e9, tokens=1e12))
-    assert found.refused and found.params_optimal_interval and found.tokens_optimal_interval
-    low, high = found.params_optimal_interval
-    assert found.params_optimal and low < found.params_optimal < high
+    prediction = extrapolate(fit, Target(params=7e9, tokens=1e12))
+    assert (
+        prediction.refused
+        and prediction.params_optimal_interval
+        and prediction.tokens_optimal_interval
+    )
+    low, high = prediction.params_optimal_interval
+    assert prediction.params_optimal and low < prediction.params_optimal < high
     # under C = 6ND the fewest params go with the most tokens
-    assert found.flops and low * found.tokens_optimal_interval[1] * 6 == pytest.approx(found.flops)
-    text = format_prediction(found, fit, comparison(found))
+    assert prediction.flops and low * prediction.tokens_optimal_interval[1] * 6 == pytest.approx(
+        prediction.flops
+    )
+    text = format_prediction(prediction, fit, comparison(prediction))
     line = next(line for line in text.splitlines() if line.startswith("best split of"))
     assert f"{rounded_count(low, 2)} to {rounded_count(high, 2)} params on" in line
     own = next(line for line in text.splitlines() if line.startswith("chinchilla (this"))
-    for figure in (found.params_optimal, found.tokens_optimal, found.tokens_for_params):
+    for figure in (
+        prediction.params_optimal,
+        prediction.tokens_optimal,
+        prediction.tokens_for_params,
+    ):
         assert figure and format_count(figure) not in line + own
 
 
 def test_the_json_is_strict_and_complete(fit):
-    for found in (
+    for prediction in (
         extrapolate(fit, Target(params=175e9)),
         extrapolate(published_law("kaplan2020_c"), Target(flops=1)),
     ):
-        document = prediction_json(found, comparison(found))
+        document = prediction_json(prediction, comparison(prediction))
         again = json.loads(json.dumps(document, allow_nan=False))
         required = "law params tokens flops loss_nats low_nats high_nats level beyond_data warnings"
         assert set(required.split()) <= again.keys()
-        assert again["loss_nats"] == found.loss_nats
+        assert again["loss_nats"] == prediction.loss_nats
 
 
 @pytest.mark.parametrize(
@@ -368,9 +379,9 @@ def test_no_target_overflows():
         variable = fit.law.variables[0]
         for value in (1.0, 1e59):
             target: dict[str, Any] = {variable: value}
-            found = extrapolate(fit, Target(**target))
-            assert np.isfinite(found.loss_nats)
-            format_prediction(found, fit, comparison(found))
+            prediction = extrapolate(fit, Target(**target))
+            assert np.isfinite(prediction.loss_nats)
+            format_prediction(prediction, fit, comparison(prediction))
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,10 @@ def test_over_training_costs_loss_and_compute():
 def test_cheapest_for_loss_is_the_dual_of_compute_optimal(name):
     law = published(name)
     best = compute_optimal(law, 1e21)
-    found = cheapest_for_loss(law, best.loss_nats)
-    assert found.flops == pytest.approx(1e21, rel=1e-9)
-    assert found.params == pytest.approx(best.params, rel=1e-6)
-    assert found.loss_nats == pytest.approx(best.loss_nats, rel=1e-12)
+    cheapest = cheapest_for_loss(law, best.loss_nats)
+    assert cheapest.flops == pytest.approx(1e21, rel=1e-9)
+    assert cheapest.params == pytest.approx(best.params, rel=1e-6)
+    assert cheapest.loss_nats == pytest.approx(best.loss_nats, rel=1e-12)
 
 
 def test_more_serving_gives_a_smaller_model_trained_for_longer():
@@ -197,18 +197,18 @@ def test_the_inference_aware_choice_is_the_cheapest_on_its_contour():
         tokens = (2085.43 / rest) ** (1 / 0.3658)
         return 6 * params * tokens + 2 * params * served
 
-    found = inference_aware(chinchilla, target, served)
-    assert total(found.params) == pytest.approx(found.extra["total_flops"], rel=1e-10)
-    slope = (total(found.params * 1.0001) - total(found.params / 1.0001)) / 0.0002
-    assert abs(slope) / total(found.params) < 1e-5
+    choice = inference_aware(chinchilla, target, served)
+    assert total(choice.params) == pytest.approx(choice.extra["total_flops"], rel=1e-10)
+    slope = (total(choice.params * 1.0001) - total(choice.params / 1.0001)) / 0.0002
+    assert abs(slope) / total(choice.params) < 1e-5
     for factor in (0.8, 0.95, 1.05, 1.3):
-        assert total(found.params * factor) > total(found.params)
+        assert total(choice.params * factor) > total(choice.params)
 
 
 def test_extreme_serving_still_gives_a_size_that_reaches_the_loss():
-    found = inference_aware(chinchilla, 2.1, 1e22)
+    choice = inference_aware(chinchilla, 2.1, 1e22)
     smallest = (482.01 / (2.1 - 1.8172)) ** (1 / 0.3478)
-    assert smallest < found.params < 1.01 * smallest
+    assert smallest < choice.params < 1.01 * smallest
 
 
 def test_a_loss_below_the_laws_minimum_is_refused_with_that_minimum():

@@ -68,13 +68,13 @@ def test_the_closed_form_split_is_the_numeric_minimum(name, flops):
     fit = published_law(name)
     surface = surface_of(fit.law, fit.params)
     assert surface is not None and surface.split is not None
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda x: loss(name, params=math.exp(x), tokens=flops / 6 / math.exp(x)),
         bounds=(math.log(10), math.log(flops / 60)),
         options={"xatol": 1e-9},
     )
     params = surface.split.params(flops)
-    assert math.log(params) == pytest.approx(found.x, abs=1e-4)
+    assert math.log(params) == pytest.approx(minimum.x, abs=1e-4)
     tokens = surface.split.tokens(flops)
     assert 6 * params * tokens == pytest.approx(flops, rel=1e-12)
     assert surface.split.tokens_for_params(params) == pytest.approx(tokens, rel=1e-9)

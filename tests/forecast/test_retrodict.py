@@ -100,10 +100,10 @@ def test_published_laws_print_no_intervals(capsys):
 def test_a_loss_that_no_law_reaches_is_refused(laws, capsys):
     words = ["retrodict", *(word for law in laws for word in ("--law", law))]
     assert main([*words, "--target-loss", "1.2"]) == 4
-    found = capsys.readouterr()
-    assert found.out == "" and len(found.err.splitlines()) == 1
-    assert "1.2 nats per token are out of reach (besiroglu2024: " in found.err
-    assert all(f"no compute reaches it under law {law}" in found.err for law in laws)
+    printed = capsys.readouterr()
+    assert printed.out == "" and len(printed.err.splitlines()) == 1
+    assert "1.2 nats per token are out of reach (besiroglu2024: " in printed.err
+    assert all(f"no compute reaches it under law {law}" in printed.err for law in laws)
     # one law that reaches it is an answer
     assert main([*words, "--law", "kaplan2020", "--target-loss", "1.2"]) == 0
     # and the user did not ask for the default loss

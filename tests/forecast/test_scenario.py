@@ -26,15 +26,15 @@ def test_dollars_become_the_flops_of_the_named_device():
     hardware = Hardware(gpu="h100", dollars_per_hour=2.0, utilisation=0.5)
     target = spend(Target(), dollars, hardware)
     assert target.flops == pytest.approx(1e6 / 2.0 * 3600 * 989.4e12 * 0.5)
-    found = forecast(
+    answer = forecast(
         law="besiroglu2024",
         results=None,
         target=Target(),
         budget=dollars,
         hardware=Hardware(dollars_per_hour=2.0),
     )
-    assert found.decision["cost"]["dollars"] == pytest.approx(1e6)
-    assert "$1,000,000" in found.text and "H100" in found.text
+    assert answer.decision["cost"]["dollars"] == pytest.approx(1e6)
+    assert "$1,000,000" in answer.text and "H100" in answer.text
 
 
 @pytest.mark.parametrize("target", [Target(flops=6e20), Target(params=1e9), Target(tokens=1e11)])
@@ -46,9 +46,9 @@ def test_a_ratio_of_tokens_completes_any_target(target):
 def test_over_training_says_what_it_costs():
     settled, _ = settle(FIT, Target(params=7e9), Scenario(tokens_per_param=200.0))
     prediction = extrapolate(FIT, settled)
-    found = consequences(FIT, prediction, Scenario(), None)
-    assert found["over_training"]["compute_ratio"] > 1.3
-    assert "not the compute-optimal split" in "\n".join(decision_lines(found))
+    decision = consequences(FIT, prediction, Scenario(), None)
+    assert decision["over_training"]["compute_ratio"] > 1.3
+    assert "not the compute-optimal split" in "\n".join(decision_lines(decision))
     best = extrapolate(FIT, Target(flops=1e23))
     exact = consequences(FIT, best, Scenario(), None)
     assert exact["over_training"]["compute_ratio"] == pytest.approx(1.0, abs=1e-6)
@@ -143,11 +143,11 @@ def test_repeats_count_as_in_allocate():
 
 def test_repeats_are_reported_under_any_law():
     short, target = Scenario(tokens_unique=100e9), Target(params=7e9, tokens=1e12)
-    found = forecast(law="besiroglu2024", results=None, target=target, scenario=short)
-    assert "1T tokens (10 epochs of 100B)" in found.text
-    assert "with nothing repeated, best split" in found.text
-    assert found.decision["over_training"] is None
-    assert any("not this law's" in words for words in found.prediction.warnings)
+    answer = forecast(law="besiroglu2024", results=None, target=target, scenario=short)
+    assert "1T tokens (10 epochs of 100B)" in answer.text
+    assert "with nothing repeated, best split" in answer.text
+    assert answer.decision["over_training"] is None
+    assert any("not this law's" in words for words in answer.prediction.warnings)
     ample = Scenario(tokens_unique=1e15)
     once = forecast(law="besiroglu2024", results=None, target=target, scenario=ample)
     assert "1T tokens, all different, 4.2e+22 FLOPs" in once.text

@@ -134,8 +134,8 @@ def test_an_arm_grows_from_its_own_trunks():
 
 def test_a_stack_asks_the_optimizer():
     plan = plan_of("axes: {optim.name: [adamw, sgd]}\noptim: {batch_tokens: 512}\n")
-    found = {(run.spec.optim.component.name, stackable(run, "cpu")) for run in plan.runs}
-    assert found == {("adamw", True), ("sgd", False)}
+    stacks = {(run.spec.optim.component.name, stackable(run, "cpu")) for run in plan.runs}
+    assert stacks == {("adamw", True), ("sgd", False)}
 
 
 def test_a_sweep_folder_reads_its_own_config_again():

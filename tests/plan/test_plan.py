@@ -142,8 +142,8 @@ def test_sizes_are_given_by_range_and_shape(plan_of):
 def test_seeds_are_given_for_one_size(plan_of):
     plan = plan_of("grid.0.sizes=[nano14k, nano25k]", "grid.0.seeds={nano25k: [0, 1, 2]}")
     trunks = [run.spec for run in plan.runs if run.spec.kind == "trunk"]
-    found = [(dict(spec.tags)["size"], spec.seed) for spec in trunks]
-    assert found == [("nano14k", 0), ("nano25k", 0), ("nano25k", 1), ("nano25k", 2)]
+    sizes_and_seeds = [(dict(spec.tags)["size"], spec.seed) for spec in trunks]
+    assert sizes_and_seeds == [("nano14k", 0), ("nano25k", 0), ("nano25k", 1), ("nano25k", 2)]
 
 
 def test_overrides_win_and_are_named_in_the_rule(plan_of):
@@ -179,10 +179,10 @@ def test_impossible_grids_are_one_clear_line(plan_of, overrides, said):
 
 
 def test_every_problem_at_once_with_file_and_line(plan_of):
-    found = refusal(plan_of, "optim.warmup_tokens=2M", train_tokens=1_000_000)
-    assert found[0].startswith("s.yaml:6: grid.0.tokens: size nano14k: the warm-up of 1250 steps")
-    found = refusal(plan_of, train_tokens=1_000_000)
-    assert found == [
+    message = refusal(plan_of, "optim.warmup_tokens=2M", train_tokens=1_000_000)
+    assert message[0].startswith("s.yaml:6: grid.0.tokens: size nano14k: the warm-up of 1250 steps")
+    message = refusal(plan_of, train_tokens=1_000_000)
+    assert message == [
         "s.yaml:6: grid.0.tokens: the longest horizon, 8M tokens, is 8 epochs of the corpus's 1M"
         " training tokens, more than data.max_epochs 4; shorten the horizon, take a larger"
         " corpus or raise data.max_epochs"
@@ -259,9 +259,9 @@ def test_a_larger_grid_does_not_change_run_ids(plan_of):
 
 def test_reference_runs_keep_their_names():
     folder = Path(__file__).parents[2] / "results" / "reference" / "quick-cpu" / "runs"
-    found = sorted(folder.glob("*/spec.json"))
-    assert len(found) == 40
-    for path in found:
+    specs = sorted(folder.glob("*/spec.json"))
+    assert len(specs) == 40
+    for path in specs:
         assert run_spec_from_json(json.loads(path.read_text())).run_id == path.parent.name
 
 
@@ -348,11 +348,11 @@ def test_shipped_modes_give_a_grid_on_every_device(mode, kind):
 
 
 def _seeds(points: list[PlannedRun]) -> dict[str, frozenset[int]]:
-    found: dict[str, frozenset[int]] = {}
+    sizes: dict[str, frozenset[int]] = {}
     for run in points:
         size = dict(run.spec.tags)["size"]
-        found[size] = found.get(size, frozenset()) | {run.spec.seed}
-    return found
+        sizes[size] = sizes.get(size, frozenset()) | {run.spec.seed}
+    return sizes
 
 
 def test_the_estimates_of_runs_add_up(plan_of):

@@ -25,11 +25,11 @@ def test_weights_of_all_annealed_runs_are_saved_while_small(plan, monkeypatch):
     annealed = [run for run in plan.runs if run.spec.kind != "trunk"]
     size = 4 * sum(count_params(run.spec.model).total for run in annealed)
     for policy in ("auto", "all"):
-        found = with_saved_weights(plan, policy)
-        assert kept(found) == [run.spec.label for run in annealed]
-        assert found.disk_bytes == plan.disk_bytes + size
-        assert [run.run_id for run in found.runs] == [run.run_id for run in plan.runs]
-        assert "of 6 annealed runs saved" in saved_weights_text(found)
+        saved_plan = with_saved_weights(plan, policy)
+        assert kept(saved_plan) == [run.spec.label for run in annealed]
+        assert saved_plan.disk_bytes == plan.disk_bytes + size
+        assert [run.run_id for run in saved_plan.runs] == [run.run_id for run in plan.runs]
+        assert "of 6 annealed runs saved" in saved_weights_text(saved_plan)
     monkeypatch.setattr(weights, "LITTLE_BYTES", size - 1)
     largest = max(annealed, key=lambda run: run.flops_alone).spec.label
     assert kept(with_saved_weights(plan, "auto")) == [largest]

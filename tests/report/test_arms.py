@@ -49,10 +49,10 @@ def test_the_page_agrees_with_its_json(sweep, page, capsys):
     # the first value in the config is the reference, not the smallest
     assert document["reference"] == f"{KEY}=0.3"
     assert [arm["arm"] for arm in document["arms"]] == [f"{KEY}=0.3", f"{KEY}=0"]
-    found = document["arms"][1]["comparison"]["multiplier"]
-    assert found["low"] < found["value"] < found["high"] < 1
+    multiplier = document["arms"][1]["comparison"]["multiplier"]
+    assert multiplier["low"] < multiplier["value"] < multiplier["high"] < 1
     assert values_of(page)["arms"] == document
-    assert f"{found['value']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]" in page
+    assert f"{multiplier['value']:.2f}x [{multiplier['low']:.2f}, {multiplier['high']:.2f}]" in page
     assert "weight_decay 0" in page and "<b>arms" not in page
     assert [layer["name"] for layer in values_of(page)["charts"]["arms_loss"][0]["layers"]][
         -1
@@ -63,7 +63,7 @@ def test_the_page_agrees_with_its_json(sweep, page, capsys):
     with (sweep.tables / "arms.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row[KEY] for row in rows] == ["0.3", "0"]
-    assert float(rows[1]["multiplier"]) == found["value"]
+    assert float(rows[1]["multiplier"]) == multiplier["value"]
 
 
 def test_losses_are_printed_side_by_side(page):

@@ -43,9 +43,9 @@ def test_the_page_agrees_with_its_json(sweeps, capsys):
     assert f"page: {page}" in err
     text = page.read_text()
     assert values_of(text)["versus"] == document
-    found = document["multiplier"]
-    assert found["low"] < found["value"] < found["high"]
-    assert f"{found['value']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]" in text
+    multiplier = document["multiplier"]
+    assert multiplier["low"] < multiplier["value"] < multiplier["high"]
+    assert f"{multiplier['value']:.2f}x [{multiplier['low']:.2f}, {multiplier['high']:.2f}]" in text
     assert document["difference"]["mean_log"] < 0 and "optim.lr" in text
     assert "<b>new" not in text and "&lt;b&gt;new &amp; odd" in text
     for pair in document["pairs"]:

@@ -34,14 +34,14 @@ def test_runs_and_law_count_flops_alike_and_the_axis_says_how():
 
 
 def test_values_are_printed_beside_the_panel():
-    found = [
+    texts = [
         Approach(
             name="IsoFLOP", params="total", flops="exact", exponent=a, interval=ends, reason=""
         )
         for a, ends in ((0.41, (0.3, 0.49)), (0.7, None))
     ]
     with applied():
-        axes = comparison_figure(found).axes[0]
+        axes = comparison_figure(texts).axes[0]
     words = {text.get_text(): text for text in axes.texts}
     assert set(words) == {"0.41 (0.30 to 0.49)", "0.70"}
     for text in words.values():

@@ -42,8 +42,8 @@ VOID = {"meta", "link", "input", "br", "hr", "img", "use", "path", "rect", "stop
 
 def planted_loss(params: int, tokens: int) -> float:
     law = load_law("chinchilla")
-    found = law.predict(TRUE, {"params": np.array([params]), "tokens": np.array([tokens])})
-    return float(found[0])
+    loss = law.predict(TRUE, {"params": np.array([params]), "tokens": np.array([tokens])})
+    return float(loss[0])
 
 
 def plant(folder, config, *, noise=0.003) -> SweepDir:

@@ -170,8 +170,8 @@ def test_swiglu_keeps_the_parameters_of_the_mlp():
 @pytest.mark.parametrize("params", [7e4, 1e6, 3e7, 1e9])
 def test_shapes_come_near_the_requested_parameters(params, convention, aspect_ratio):
     scale = shape_for(params, convention, template_of(TEMPLATE), aspect_ratio)
-    found = count_params(model_of(scale, TEMPLATE)).by(convention)
-    assert found == pytest.approx(params, rel=0.14)
+    count = count_params(model_of(scale, TEMPLATE)).by(convention)
+    assert count == pytest.approx(params, rel=0.14)
     if aspect_ratio and scale.n_layer > 4:
         assert scale.d_model / scale.n_layer == pytest.approx(aspect_ratio, rel=0.25)
 

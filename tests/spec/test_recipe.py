@@ -87,8 +87,8 @@ def test_one_batch_beside_the_rules_own_is_one_recipe_until_it_is_far_off():
 )
 def test_differences_between_recipes_use_the_names_of_the_config(section, changes, said):
     changed = specs_of(**{section: changes})
-    found = names(specs_of(), changed)
-    assert len(found) == 2 and said in found
+    recipe_texts = names(specs_of(), changed)
+    assert len(recipe_texts) == 2 and said in recipe_texts
     key, _, value = said.partition("=")
     phrases = recipe_differences(changed, specs_of())
     assert len(phrases) == 1 and phrases[0].startswith(f"{key} {value} here, ")

@@ -14,10 +14,10 @@ def test_states_are_read_back_and_listed_newest_first(tmp_path):
     run_dir = RunDir(tmp_path)
     save(run_dir, 5, 30, 10)
     assert checkpoint.checkpoint_steps(run_dir) == [30, 10, 5]
-    found = checkpoint.newest_valid(run_dir, pytest.fail)
-    assert found is not None
-    assert found[0] == 30
-    assert torch.equal(found[1]["w"], torch.full((3,), 30))
+    newest = checkpoint.newest_valid(run_dir, pytest.fail)
+    assert newest is not None
+    assert newest[0] == 30
+    assert torch.equal(newest[1]["w"], torch.full((3,), 30))
 
 
 @pytest.mark.parametrize("place", [0, 12, 90, -1])
@@ -29,9 +29,9 @@ def test_a_flipped_bit_is_detected_and_an_older_state_used(tmp_path, place):
     content[place] ^= 0x10
     path.write_bytes(content)
     told: list[str] = []
-    found = checkpoint.newest_valid(run_dir, told.append)
-    assert found is not None
-    assert found[0] == 1
+    newest = checkpoint.newest_valid(run_dir, told.append)
+    assert newest is not None
+    assert newest[0] == 1
     assert len(told) == 1
     assert path.name in told[0]
 

@@ -28,16 +28,16 @@ def fresh_compiler():
 
 def test_a_compiled_run_takes_the_same_steps(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
-    found = []
+    losses = []
     said: list[str] = []
     for resources in (Resources(), COMPILED):
         run_dir = RunDir(tmp_path / str(resources.compiled))
         run_dir.path.mkdir()
         spec = tiny_spec(total_steps=12)
         job = Job(spec=spec, resources=resources, run_dir=run_dir, dataset=dataset, log=said.append)
-        found.append(train_run(job))
-    assert found[0] is not None and found[1] is not None
-    assert found[1].val_loss_nats == pytest.approx(found[0].val_loss_nats, rel=1e-6)
+        losses.append(train_run(job))
+    assert losses[0] is not None and losses[1] is not None
+    assert losses[1].val_loss_nats == pytest.approx(losses[0].val_loss_nats, rel=1e-6)
     assert [line.split(" in ")[0] for line in said] == ["loss compiled"]
 
 
@@ -114,6 +114,6 @@ def test_on_a_gpu_the_compiled_loss_equals_the_models():
     model = GPT(tiny_model(), seed=0).to("cuda")
     loss, _ = compiled_loss(model, 2, 2, contextlib.nullcontext, said.append)
     ids = torch.randint(0, model.spec.vocab_size, (2, model.spec.n_ctx + 1), device="cuda")
-    found = float(loss(ids[:, :-1], ids[:, 1:]))
-    assert found == pytest.approx(float(model.loss(ids[:, :-1], ids[:, 1:])), rel=1e-4)
+    computed = float(loss(ids[:, :-1], ids[:, 1:]))
+    assert computed == pytest.approx(float(model.loss(ids[:, :-1], ids[:, 1:])), rel=1e-4)
     assert said[0].startswith("loss compiled")

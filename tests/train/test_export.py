@@ -254,8 +254,8 @@ def test_transformers_computes_the_same_logits_and_ids(tmp_path, bpe, kind):
         capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    for (architecture, separator), one in zip(expected.values(), found, strict=True):
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for (architecture, separator), one in zip(expected.values(), results, strict=True):
         assert one["architecture"] == architecture
         assert one["worst"] < 2e-5, one  # logits of about unit variance, in fp32
         assert one["loose"] == [], one

@@ -66,9 +66,9 @@ def train(model: GPT, steps: int, seed: int = 0) -> None:
 
 
 def grown(model: GPT, large: ModelSpec, seed: int = 0) -> GPT:
-    found = GPT(large, 5)
-    found.load_state_dict(grown_state(model.state_dict(), model.spec, large, seed))
-    return found
+    module = GPT(large, 5)
+    module.load_state_dict(grown_state(model.state_dict(), model.spec, large, seed))
+    return module
 
 
 def logits(model: GPT) -> torch.Tensor:
@@ -90,8 +90,8 @@ def test_growing_by_width_or_depth_or_both_preserves_the_logits(spec):
         larger(spec, layers=1),
         larger(spec, width=2, layers=3),
     ):
-        found = logits(grown(small, large))
-        assert float((found - expected).abs().max()) < 1e-5 * scale, large
+        grown_logits = logits(grown(small, large))
+        assert float((grown_logits - expected).abs().max()) < 1e-5 * scale, large
 
 
 def test_a_wrong_share_changes_the_logits():

@@ -304,9 +304,9 @@ def seeds_of(dataset, folder, seeds, **changes) -> list[Job]:
 
 
 def stacked(jobs: list[Job]) -> dict[int, RunRecord | None]:
-    found: dict[int, RunRecord | None] = {}
-    train_stack(jobs, lambda job, record: found.update({job.spec.seed: record}))
-    return found
+    records: dict[int, RunRecord | None] = {}
+    train_stack(jobs, lambda job, record: records.update({job.spec.seed: record}))
+    return records
 
 
 def test_stacked_runs_are_those_trained_alone_within_rounding(dataset, tmp_path):
@@ -350,20 +350,20 @@ def test_a_diverging_stack_member_leaves_the_others_unchanged(dataset, tmp_path,
     original = stack_loop._gradients
 
     def break_seed_1(active, stack):
-        found = original(active, stack)
+        step_losses = original(active, stack)
         for index, (job, state) in enumerate(active):
             if job.spec.seed == 1 and state.step == 9:
                 next(iter(stack.weights.values())).grad[index] = math.nan
-        return found
+        return step_losses
 
     monkeypatch.setattr(stack_loop, "_gradients", break_seed_1)
-    found = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2]))
-    broken = found[1]
+    records = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2]))
+    broken = records[1]
     assert broken is not None
     assert (broken.status, broken.message) == ("diverged", "gradient norm is nan at step 9")
     assert broken.tokens == 9 * 32
     for seed in (0, 2):
-        ours, theirs = found[seed], expected[seed]
+        ours, theirs = records[seed], expected[seed]
         assert ours is not None
         assert theirs is not None
         assert ours.val_loss_nats == theirs.val_loss_nats
@@ -410,10 +410,10 @@ def test_a_static_program_without_memory_falls_back_to_ordinary_steps(
 
     monkeypatch.setattr(StaticStep, "take", no_room)
     said: list[str] = []
-    found = stacked(seeds_of(dataset, tmp_path / "b", [0, 1], log=said.append))
+    records = stacked(seeds_of(dataset, tmp_path / "b", [0, 1], log=said.append))
     assert sum("no longer recorded" in line for line in said) == 1
     for seed in (0, 1):
-        ours, theirs = found[seed], expected[seed]
+        ours, theirs = records[seed], expected[seed]
         assert ours is not None
         assert theirs is not None
         assert ours.val_loss_nats == theirs.val_loss_nats
@@ -429,9 +429,9 @@ def test_out_of_memory_halves_the_micro_batch_of_the_whole_stack(dataset, tmp_pa
         return original(self, tokens, targets)
 
     monkeypatch.setattr(StackedGPT, "losses", tight)
-    found = stacked(seeds_of(dataset, tmp_path, [0, 1]))
+    records = stacked(seeds_of(dataset, tmp_path, [0, 1]))
     assert tried[:2] == [2, 1]
-    assert [record and record.micro_seqs for record in found.values()] == [1, 1]
+    assert [record and record.micro_seqs for record in records.values()] == [1, 1]
 
 
 def test_a_stack_members_checkpoint_is_as_large_as_a_lone_runs(dataset, tmp_path):

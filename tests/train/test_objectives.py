@@ -115,18 +115,20 @@ def uneven(shape):
 def test_the_loss_is_the_weighted_mean_for_any_micro_batch(dataset, tmp_path, micro_seqs):
     weighing = Weighing(dataset, uneven)
     whole, expected = gradients(weighing, tmp_path / "whole", 5)
-    loss, found = gradients(weighing, tmp_path / "cut", micro_seqs)
+    loss, weight_gradients = gradients(weighing, tmp_path / "cut", micro_seqs)
     assert loss == pytest.approx(whole, rel=1e-6)
-    assert found.keys() == expected.keys()
-    for name, gradient in found.items():
+    assert weight_gradients.keys() == expected.keys()
+    for name, gradient in weight_gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
 
 
 def test_equal_weights_equal_no_weights(dataset, tmp_path):
     plain, expected = gradients(dataset, tmp_path / "plain", 2)
-    loss, found = gradients(Weighing(dataset, lambda s: np.full(s, 0.5)), tmp_path / "w", 2)
+    loss, weight_gradients = gradients(
+        Weighing(dataset, lambda s: np.full(s, 0.5)), tmp_path / "w", 2
+    )
     assert loss == pytest.approx(plain, rel=1e-6)
-    for name, gradient in found.items():
+    for name, gradient in weight_gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
 
 
@@ -177,13 +179,13 @@ def test_mean_and_standard_error_use_the_weights():
         targets=np.array([[0.0], [0.0], [0.0]]),
         weights=np.array([[1.0], [1.0], [2.0]], np.float32),
     )
-    found = evaluate(
+    evaluation = evaluate(
         Trainable(model, squared), [tensors_of(batch)], "cpu", contextlib.nullcontext, at_once=2
     )
-    assert found is not None
-    assert found.loss_nats == pytest.approx((1 + 4 + 2 * 9) / 4)
-    assert found.tokens == 3
-    assert 0 < found.sem_nats < 4
+    assert evaluation is not None
+    assert evaluation.loss_nats == pytest.approx((1 + 4 + 2 * 9) / 4)
+    assert evaluation.tokens == 3
+    assert 0 < evaluation.sem_nats < 4
 
 
 def test_the_models_own_loss_equals_the_objectives():

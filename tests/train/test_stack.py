@@ -37,14 +37,14 @@ def _train(
     stack, losses = StackedGPT(models), []
     for step in range(steps):
         ids = torch.stack([_batch(1, 100 * seed + step)[0] for seed in seeds])
-        found = stack.losses(ids[..., :-1], ids[..., 1:])
-        found.sum().backward()
+        stack_losses = stack.losses(ids[..., :-1], ids[..., 1:])
+        stack_losses.sum().backward()
         stack.share_gradients()
         stack.clip_gradients([1.0] * len(seeds))
         for optimizer in optim:
             optimizer.step()
         stack.drop_gradients()
-        losses.append(found.detach().tolist())
+        losses.append(stack_losses.detach().tolist())
     curves = zip(*losses, strict=True)
     states = [{k: v.clone() for k, v in m.state_dict().items()} for m in models]
     return {s: (list(c), w) for s, c, w in zip(seeds, curves, states, strict=True)}
@@ -96,8 +96,8 @@ def test_each_member_is_clipped_to_its_own_norm():
     stack.losses(ids[..., :-1], ids[..., 1:]).sum().backward()
     stack.share_gradients()
     before = [_norm(member) for member in members]
-    found = stack.clip_gradients([0.1, 1e9])
-    assert found == pytest.approx([float(norm) for norm in before], rel=1e-5)
+    norms = stack.clip_gradients([0.1, 1e9])
+    assert norms == pytest.approx([float(norm) for norm in before], rel=1e-5)
     after = [_norm(member) for member in members]
     assert float(after[0]) == pytest.approx(0.1, rel=1e-4)
     assert torch.equal(after[1], before[1])

@@ -51,8 +51,8 @@ def test_norms_are_clipped_as_in_the_ordinary_step():
         stack.losses(ids(0)[..., :-1], ids(0)[..., 1:]).sum().backward()
     limits = [1.0, 0.1, math.inf]
     norms = stacks[0].clip_gradients(limits)
-    found = stacks[1].scale_gradients(torch.tensor(limits, dtype=torch.float64))
-    assert found.tolist() == pytest.approx(norms, rel=1e-12)
+    scaled_norms = stacks[1].scale_gradients(torch.tensor(limits, dtype=torch.float64))
+    assert scaled_norms.tolist() == pytest.approx(norms, rel=1e-12)
     assert min(norms) > 0.1
     for name, weight in stacks[0].weights.items():
         ours, theirs = weight.grad, stacks[1].weights[name].grad
@@ -93,9 +93,9 @@ def test_recorded_steps_equal_ordinary_ones():
     plain, expected = step_of("cuda", said)
     plain._warm_steps_left = -1
     for number in range(WARM_STEPS + 5):
-        found, wanted = recorded.take(*pairs(number)), plain.take(*pairs(number))
-        assert found[0] == pytest.approx(wanted[0], rel=1e-5)
-        assert found[1] == pytest.approx(wanted[1], rel=1e-4)
+        recorded_step, wanted = recorded.take(*pairs(number)), plain.take(*pairs(number))
+        assert recorded_step[0] == pytest.approx(wanted[0], rel=1e-5)
+        assert recorded_step[1] == pytest.approx(wanted[1], rel=1e-4)
     assert said == ["a step of 3 models recorded as one CUDA graph"]
     for name, weight in stack.weights.items():
         torch.testing.assert_close(weight, expected.weights[name], rtol=1e-4, atol=1e-5)

@@ -58,7 +58,7 @@ def test_states_written_in_the_background_equal_those_written_in_place(
     dataset, tmp_path, monkeypatch
 ):
     spec = tiny_spec(schedule=TRUNK)
-    found: list[tuple[list[int], object, object]] = []
+    written_states: list[tuple[list[int], object, object]] = []
     for way in (False, True):
         monkeypatch.setattr(begin, "writes_beside", lambda kind, way=way: way)
         this = job(dataset, tmp_path / str(way), spec)
@@ -66,9 +66,9 @@ def test_states_written_in_the_background_equal_those_written_in_place(
         assert record is not None
         steps = checkpoint.checkpoint_steps(this.run_dir)
         states = [checkpoint.load_checkpoint(this.run_dir.checkpoint(step)) for step in steps]
-        found.append((steps, states, record.val_loss_nats))
-    assert found[0][0] == [35, 32, 30, 12]
-    assert same(*found)
+        written_states.append((steps, states, record.val_loss_nats))
+    assert written_states[0][0] == [35, 32, 30, 12]
+    assert same(*written_states)
 
 
 def test_stacked_members_states_written_in_the_background_are_their_own(dataset, tmp_path, beside):
