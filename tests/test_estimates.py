@@ -83,5 +83,5 @@ def test_a_calibration_is_saved_and_shown(tmp_path, monkeypatch):
     assert "not measured yet" in format_profiles()
     save_profile(PROFILE, "cpu")
     assert load_profile("cpu") == PROFILE
-    told = format_profiles()
-    assert "16.3 at 38.4K" in told and "in bf16" in told and str(tmp_path) in told
+    printed = format_profiles()
+    assert "16.3 at 38.4K" in printed and "in bf16" in printed and str(tmp_path) in printed

@@ -175,10 +175,10 @@ def test_a_table_is_fitted_forecast_and_validated(sweep, capsys, tmp_path):
             noise = 1 + 0.002 * ((7 * size + 3 * horizon) % 5 - 2)
             rows.append(f"{n},{d},{(1.8 + 480 * n**-0.35 + 2100 * d**-0.37) * noise},t{size}")
     path.write_text("\n".join(rows))
-    told = ("--columns", "params=N,tokens=D,loss=val,cluster=trunk", "--params-are", "total")
+    options = ("--columns", "params=N,tokens=D,loss=val,cluster=trunk", "--params-are", "total")
     kept, figure = tmp_path / "kept", tmp_path / "fit.png"
     code, out, err = run(
-        capsys, "fit", str(path), *told, "--resamples", "100", "--out", str(kept),
+        capsys, "fit", str(path), *options, "--resamples", "100", "--out", str(kept),
         "--figure", str(figure), "--law", "saturating:params", "--full",
     )  # fmt: skip
     assert code == 0 and "24 points from 6 independent trunks" in out
@@ -187,7 +187,7 @@ def test_a_table_is_fitted_forecast_and_validated(sweep, capsys, tmp_path):
     code, out, _ = run(capsys, "extrapolate", "--params", "1e6", "--results", str(kept), "--json")
     assert code == 0 and json.loads(out)["low_nats"] < json.loads(out)["high_nats"]
     code, again, _ = run(
-        capsys, "extrapolate", "--params", "1e6", "--results", str(path), *told, "--json"
+        capsys, "extrapolate", "--params", "1e6", "--results", str(path), *options, "--json"
     )
     assert json.loads(again)["law"] == json.loads(out)["law"]
 
@@ -318,8 +318,8 @@ def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
 def test_suggested_commands_repeat_the_tables_options(capsys, tmp_path):
     path = tmp_path / "my runs.csv"
     path.write_text("N,D,val\n" + "\n".join(_grid(6, 4)) + "\n")
-    told = ["--columns", "params=N,tokens=D,loss=val", "--params-are", "non-embedding"]
-    code, out, _ = run(capsys, "fit", str(path), *told, "--resamples", "0")
+    options = ["--columns", "params=N,tokens=D,loss=val", "--params-are", "non-embedding"]
+    code, out, _ = run(capsys, "fit", str(path), *options, "--resamples", "0")
     assert code == 0 and "params: non_embedding" in out
     (command,) = re.findall(r"next: slaw (extrapolate .*)\n", out)
     code, out, _ = run(capsys, *shlex.split(command))

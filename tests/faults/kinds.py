@@ -90,10 +90,10 @@ def _points(world: World) -> list[Any]:
 
 
 def _state(world: World) -> Any:
-    told: list[str] = []
-    newest = checkpoint.newest_valid(world.states, told.append)
+    messages: list[str] = []
+    newest = checkpoint.newest_valid(world.states, messages.append)
     assert newest is not None
-    assert newest[0] == 2 or len(told) == 1
+    assert newest[0] == 2 or len(messages) == 1
     return newest[0], float(newest[1]["w"].sum())
 
 

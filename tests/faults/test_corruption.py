@@ -194,9 +194,9 @@ def test_damaged_data_is_named_and_prepared_again_with_the_same_results(
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    told: list[str] = []
-    dataset = pinned_text(again.config, again.dir, told.append)
-    assert name in told[0] and "preparing the text again" in told[0]
+    messages: list[str] = []
+    dataset = pinned_text(again.config, again.dir, messages.append)
+    assert name in messages[0] and "preparing the text again" in messages[0]
     dataset.check()
     if name == "train.bin":
         assert again.run().exit_code == 0

@@ -464,10 +464,10 @@ def test_leases_work_without_hard_links(path, monkeypatch):
 def test_waiting_names_the_holder_once_and_continues_when_it_is_free(path):
     foreign(path, **of_this_machine())
     threading.Timer(0.3, path.unlink).start()
-    told: list[LeaseHolder] = []
+    holders: list[LeaseHolder] = []
     with Leases() as leases:
-        wait_for(path, leases, told.append).check()
-    assert len(told) == 1
+        wait_for(path, leases, holders.append).check()
+    assert len(holders) == 1
 
 
 @pytest.mark.parametrize("name", ["SLAW_STALE_SECONDS", "SLAW_HUNG_SECONDS"])

@@ -46,9 +46,9 @@ def test_an_export_gives_the_points_of_its_folder(sweep, columns):
     assert list(points.loss_nats) == list(folder.loss_nats)
     assert list(points.flops) == list(folder.flops)
     assert points.convention == folder.convention and points.annealed
-    told, known = dict(points.dropped), dict(folder.dropped)
-    assert told == known and len(told) == 9
-    assert "diverged: nan" in told.values()
+    dropped, known = dict(points.dropped), dict(folder.dropped)
+    assert dropped == known and len(dropped) == 9
+    assert "diverged: nan" in dropped.values()
 
 
 def test_convention_and_exclusions_of_an_export_can_be_chosen(sweep):

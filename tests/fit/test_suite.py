@@ -69,7 +69,7 @@ def test_the_text_names_conventions_counts_and_the_verdict(suite):
     ]
     assert order == sorted(order), "the answer stands before the tables"
     assert text.index("joint laws") < text.index("\nother laws\n") < text.index("\nprofile (")
-    assert text.count("\nchinchilla: ") == 1, "no law is told twice"
+    assert text.count("\nchinchilla: ") == 1, "no law is printed twice"
     assert "values that fit nearly as well with the other parameters fitted again" in text
 
 

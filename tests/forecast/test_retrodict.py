@@ -144,5 +144,5 @@ def test_a_fitted_laws_arrival_has_its_interval(planted_folder):
     assert near.flops_interval[0] < near.flops < near.flops_interval[1]
     assert "FLOPs (interval" in format_arrivals([near], 2.9, 1e-9, hardware)
     far = dataclasses.replace(near, far=True, flops_interval=(1e15, 1e20))
-    told = format_arrivals([far], 2.9, 1e-9, hardware)
-    assert "1e+15 to 1e+20 FLOPs" in told and f"{near.flops:.3g} FLOPs" not in told
+    printed = format_arrivals([far], 2.9, 1e-9, hardware)
+    assert "1e+15 to 1e+20 FLOPs" in printed and f"{near.flops:.3g} FLOPs" not in printed

@@ -125,18 +125,18 @@ def test_repeats_count_as_in_allocate():
     source = find_law("muennighoff2023", None)
     budget = Budget(unit="flops", amount=1e22)
     made = allocate(source, budget, scenario=Scenario(tokens_unique=25e9))
-    told = extrapolate(
+    prediction = extrapolate(
         source.fit, Target(params=made.choice.params, tokens=made.choice.tokens), tokens_unique=25e9
     )
-    assert told.loss_nats == pytest.approx(made.choice.loss_nats, rel=1e-9)
-    assert told.tokens == made.choice.tokens and told.tokens_unique == 25e9
-    plain = extrapolate(source.fit, Target(params=told.params, tokens=told.tokens))
-    assert plain.loss_nats < told.loss_nats
+    assert prediction.loss_nats == pytest.approx(made.choice.loss_nats, rel=1e-9)
+    assert prediction.tokens == made.choice.tokens and prediction.tokens_unique == 25e9
+    plain = extrapolate(source.fit, Target(params=prediction.params, tokens=prediction.tokens))
+    assert plain.loss_nats < prediction.loss_nats
     # Muennighoff 2023, equation 5, written out: 10 epochs of 100B tokens, which fill 4e9 parameters
     worth = 100e9 * (1 + 15.39 * (1 - math.exp(-9 / 15.39)))
-    told = extrapolate(source.fit, Target(params=4e9, tokens=1e12), tokens_unique=100e9)
-    assert told.loss_nats == pytest.approx(1.87 + 521 / 4e9**0.353 + 1488 / worth**0.353)
-    rows = {row["law"]: row for row in comparison(told)}
+    prediction = extrapolate(source.fit, Target(params=4e9, tokens=1e12), tokens_unique=100e9)
+    assert prediction.loss_nats == pytest.approx(1.87 + 521 / 4e9**0.353 + 1488 / worth**0.353)
+    rows = {row["law"]: row for row in comparison(prediction)}
     expected = 1.8172 + 482.01 / 4e9**0.3478 + 2085.43 / worth**0.3658
     assert rows["besiroglu2024"]["loss_nats"] == pytest.approx(expected)
 

@@ -138,8 +138,8 @@ def test_the_plan_names_the_engine_and_the_trackers():
     config = config_of(text)
     made = make_plan(config, cpu_profile(), train_tokens=48)
     assert "engine: local; trackers: tensorboard\n" in dry_run_text(config, made)
-    told = plan_json(config, made)
-    assert told["engine"] == "local" and told["trackers"] == ["tensorboard"]
+    document = plan_json(config, made)
+    assert document["engine"] == "local" and document["trackers"] == ["tensorboard"]
 
 
 def test_a_task_may_be_limited_in_epochs():

@@ -28,12 +28,12 @@ def test_a_flipped_bit_is_detected_and_an_older_state_used(tmp_path, place):
     content = bytearray(path.read_bytes())
     content[place] ^= 0x10
     path.write_bytes(content)
-    told: list[str] = []
-    newest = checkpoint.newest_valid(run_dir, told.append)
+    messages: list[str] = []
+    newest = checkpoint.newest_valid(run_dir, messages.append)
     assert newest is not None
     assert newest[0] == 1
-    assert len(told) == 1
-    assert path.name in told[0]
+    assert len(messages) == 1
+    assert path.name in messages[0]
 
 
 def test_a_truncated_file_is_detected(tmp_path):

@@ -67,7 +67,7 @@ def model_of(tokenizer: Tokenizer, **changes) -> ModelSpec:
     return tiny_model(vocab_size=tokenizer.vocab_size, **{**shape, **changes})
 
 
-def kept_run(folder: Path, model: ModelSpec, tokenizer: Tokenizer) -> tuple[RunDir, GPT]:
+def saved_run(folder: Path, model: ModelSpec, tokenizer: Tokenizer) -> tuple[RunDir, GPT]:
     """A finished run whose weights are random, of a scale that training comes to."""
     data = DataSpec(corpus="x", tokenizer=tokenizer.kind, vocab_size=tokenizer.vocab_size)
     spec = tiny_spec(model=model, data=data)
@@ -91,7 +91,7 @@ def kept_run(folder: Path, model: ModelSpec, tokenizer: Tokenizer) -> tuple[RunD
 def test_safetensors_are_read_back_bit_for_bit(tmp_path, bpe, tied):
     from safetensors.torch import load_file
 
-    run_dir, gpt = kept_run(tmp_path, model_of(bpe, tied=tied), bpe)
+    run_dir, gpt = saved_run(tmp_path, model_of(bpe, tied=tied), bpe)
     said = export_run(tmp_path, "tiny", tmp_path / "out", "safetensors")
     out = ExportDir(tmp_path / "out")
     tensors = load_file(out.weights)
@@ -207,7 +207,7 @@ def test_a_model_without_a_counterpart_is_exported_as_safetensors_only(tmp_path,
 
 
 def test_a_refused_export_writes_nothing(tmp_path, bpe):
-    run_dir, _ = kept_run(tmp_path, model_of(bpe, position="alibi"), bpe)
+    run_dir, _ = saved_run(tmp_path, model_of(bpe, position="alibi"), bpe)
     with pytest.raises(ConfigError, match="position is alibi"):
         export(run_dir, tmp_path / "out", "hf")
     (tmp_path / "full").mkdir()
@@ -238,7 +238,7 @@ def test_transformers_computes_the_same_logits_and_ids(tmp_path, bpe, kind):
     tokenizer: Tokenizer = bpe if kind == "bpe" else ByteTokenizer()
     expected = {}
     for name, changes in ARCHITECTURES.items():
-        run_dir, gpt = kept_run(tmp_path / name, model_of(tokenizer, **changes), tokenizer)
+        run_dir, gpt = saved_run(tmp_path / name, model_of(tokenizer, **changes), tokenizer)
         out = tmp_path / name / "out"
         export(run_dir, out, "hf")
         generator = torch.Generator().manual_seed(3)

@@ -187,12 +187,12 @@ def test_out_of_memory_halves_the_micro_batch_and_training_continues(
         return original(job, state, ids)
 
     monkeypatch.setattr(loop, "_micro_batches", short_of_memory)
-    told: list[str] = []
-    this = job(dataset, tmp_path, tiny_spec(batch_tokens=16 * 8), log=told.append)
+    messages: list[str] = []
+    this = job(dataset, tmp_path, tiny_spec(batch_tokens=16 * 8), log=messages.append)
     record = train_run(this)
     assert record is not None
     assert record.micro_seqs == 2
-    assert told == [f"out of memory: micro-batch halved to {n} sequences" for n in (4, 2)]
+    assert messages == [f"out of memory: micro-batch halved to {n} sequences" for n in (4, 2)]
     monkeypatch.setattr(
         loop, "_micro_batches", lambda *a: (_ for _ in ()).throw(torch.OutOfMemoryError("no"))
     )

@@ -76,7 +76,7 @@ def test_flops_formula_equals_torchs_count():
     forward = counter.get_total_flops()
     assert logits.shape == (2, spec.n_ctx, spec.vocab_size)
     # torch counts no attention on CPUs' fused kernel in every release: the matrices are exact,
-    # and what is over, if anything, is the attention term
+    # and the excess, if any, is the attention term
     tokens = 2 * spec.n_ctx
     matrices = 2 * count_params(spec).matmul * tokens
     attention = flops_per_token(spec) * tokens // 3 - matrices
