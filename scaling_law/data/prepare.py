@@ -277,7 +277,7 @@ def _build(text: Text, spec: DataSpec, work: Path, say: Progress) -> None:
 def _near_duplicates(
     spec: DataSpec, texts: _Texts, splits: dict[str, list[_Entry]], say: Progress
 ) -> dict[str, int]:
-    """Count validation documents that nearly stand in the training split, and say so."""
+    """Count validation documents that are nearly in the training split, and report them."""
     assert texts.spool is not None
     places = {
         split: [(entry.offset, entry.size) for entry in entries]
