@@ -288,7 +288,7 @@ def _near_duplicates(
     if near.count:
         line = (
             f"{spec.corpus}: {near.count} of {count_of(near.compared, 'validation document')}"
-            f" nearly stand in the training split (at least half of {SAMPLED} sampled pieces of"
+            f" are nearly in the training split (at least half of {SAMPLED} sampled pieces of"
             f" {PIECE_BYTES} bytes are there)"
         )
         if near.count >= _MANY_NEAR * near.compared:

@@ -337,7 +337,7 @@ def _refuse_within(
     if within:
         raise FitError(
             f"the target, {words}, lies inside the data: `slaw extrapolate` reads it off the fit,"
-            " there is nothing to plan"
+            " no new runs are needed"
         )
     if goal.budget.unit == "flops":
         price = now.flops

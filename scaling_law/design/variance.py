@@ -28,7 +28,7 @@ from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.solve import Objective, Problem
 
 # The prior on any law before the first run: at nine places spread over the affordable runs its
-# log loss is known to this standard deviation. It stands in place of a prior on parameters, whose
+# log loss is known to this standard deviation. It replaces a prior on parameters, whose
 # units differ between laws.
 PRIOR_LOG = 0.1
 # Planted laws are drawn about a law as if its losses there had been read to this much.

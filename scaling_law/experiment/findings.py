@@ -40,7 +40,7 @@ class Claim:
 
     @property
     def standing(self) -> str:
-        """The claim's standing in two words at most."""
+        """The claim's standing: established, contradicted or not established."""
         return {True: "established", False: "contradicted", None: "not established"}[
             self.established
         ]

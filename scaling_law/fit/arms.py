@@ -180,7 +180,7 @@ def stored_or_fitted_arm(arm: ArmRuns, sweep: SweepDir) -> ArmFit:
 
 
 def _fit(arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None) -> ArmFit:
-    """Fit one arm; where its runs allow no law the reason stands in its place.
+    """Fit one arm, or give the reason why its runs allow no law.
 
     ``folders`` is each run's, by run id, for messages.
     """

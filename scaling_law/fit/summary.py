@@ -1,4 +1,4 @@
-"""The text of a suite for a terminal: every figure with its convention, the verdict in words."""
+"""The text of a suite for a terminal: every figure with its convention, and the verdict."""
 
 from __future__ import annotations
 

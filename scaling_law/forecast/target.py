@@ -1,4 +1,4 @@
-"""What a forecast is asked for: a size, tokens, compute, a loss, or two of them."""
+"""The target of a forecast: a size, tokens, compute, a loss, or two of them."""
 
 from __future__ import annotations
 

@@ -567,7 +567,7 @@ def _impossible(
         )
     for earlier, later in itertools.pairwise(horizons):
         if earlier.steps == later.steps:
-            return f"two horizons come to the same {later.steps} steps of {batch_tokens} tokens"
+            return f"two horizons become the same {later.steps} steps of {batch_tokens} tokens"
     if warmup_steps >= shortest.branch_step:
         return (
             f"the warm-up of {warmup_steps} steps leaves nothing before the shortest horizon"

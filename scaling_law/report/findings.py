@@ -162,7 +162,7 @@ def law(evidence: Evidence) -> Section | None:
     body += paragraph(
         f"N: parameters, {counted}. D: tokens. FLOPs: {convention['flops']}. Loss:"
         f" {unit_in_full(fitted.points.loss_unit)}. Intervals at {100 * fitted.level:g}%"
-        f"{': ' + best.interval_method if best.interval_method else ' could not be had'}."
+        f"{': ' + best.interval_method if best.interval_method else ' are not available'}."
     )
     body += bullets(
         [sentence(words) for words in dict.fromkeys([*fitted.points.notes, *best.notes])]
@@ -328,7 +328,8 @@ def _folds(validation: dict[str, Any]) -> str:
         "median error", "90% within", "mean, signed", "status",
     )  # fmt: skip
     caption = (
-        f"The {validation['law']} law fitted without some runs, and asked for them: measured over "
+        f"The {validation['law']} law fitted without some runs, which it then predicts: measured "
+        f"over "
         "predicted loss − 1"
     )
     return table(caption, head, rows, (0, 7)) if rows else ""

@@ -16,7 +16,8 @@ from scaling_law.report.style import BLUE, FAINT, INK, ORANGE, RESIDUAL
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Runs held out together: where they stand, and measured over predicted loss - 1, percent."""
+    """Runs held out together: their place on the axis, and measured over predicted loss - 1,
+    percent."""
 
     name: str
     place: float

@@ -30,7 +30,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """What makes a page more than a document: a script and the values it draws.
+    """The live part of a page: a script and the values it draws.
 
     ``values`` lie in the page as JSON under the id ``slaw-data``.
     """

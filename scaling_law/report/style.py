@@ -229,7 +229,7 @@ def theme_css(page: str) -> str:
 
 
 def dark_partner(colour: str) -> str:
-    """The colour of the same hue with its lightness turned round, for dark paper."""
+    """The colour of the same hue with inverted lightness, for a dark background."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
     turned = colorsys.hls_to_rgb(hue, 0.09 + 0.84 * (1 - light), saturation)

@@ -303,7 +303,7 @@ def _distinct(values: Iterable[object]) -> str:
 def reproduce(evidence: Evidence, commands: Sequence[str] | None = None) -> Section:
     """The commands that make this page again, and the config they read.
 
-    ``commands`` stand in place of those of a sweep of one recipe, behind the run's.
+    ``commands`` replace those of a sweep of one recipe; they follow the run's.
     """
     folder = shlex.quote(f"results/{evidence.name}")
     commits = {r.git_commit for r in evidence.records if r.git_commit}

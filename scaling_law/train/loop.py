@@ -374,7 +374,7 @@ def _add_curve_point(job: Job, state: State, measured: Measured) -> None:
 def make_record(job: Job, state: State, final: Measured | None, problem: str) -> RunRecord:
     """Make the record of the run; without ``final`` it has diverged, because of ``problem``.
 
-    States and curve are on the disk before it, because a record vouches for them.
+    States and curve are on the disk before the record, because it certifies them.
     """
     state.writer.settle()
     kind = job.resources.device

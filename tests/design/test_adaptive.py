@@ -170,7 +170,7 @@ def test_the_loop_stops_at_the_requested_width(place):
     said: list[str] = []
     assert run_adaptive(request, goal(50.0), said.append, train=trainer) == 0
     assert len(trainer.rounds) == 1
-    assert any("as narrow as wanted" in line for line in said)
+    assert any("as narrow as requested" in line for line in said)
 
 
 def test_an_unrelated_folder_is_refused_and_left_unchanged(place):
@@ -178,7 +178,7 @@ def test_an_unrelated_folder_is_refused_and_left_unchanged(place):
     sweep.path.mkdir()
     sweep.plan.write_text("{}")
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
-    with pytest.raises(ConfigError, match="not begun with --adaptive"):
+    with pytest.raises(ConfigError, match="not started with --adaptive"):
         run_adaptive(request, goal(1.0), lambda text: None, train=Trainer())
     with pytest.raises(ConfigError, match="--width"):
         goal(-1.0)

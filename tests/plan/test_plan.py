@@ -166,7 +166,7 @@ def test_overrides_win_and_are_named_in_the_rule(plan_of):
         (["optim.warmup_tokens=2M"], "the warm-up of 1250 steps leaves nothing before"),
         (["optim.batch_tokens=1000"], "1000 is not a multiple of model.n_ctx 64; nearest: 960 and"),
         (["grid.0.sizes=[nano14k, nano14k]"], "size nano14k with seed 0 is in the grid twice"),
-        (["grid.0.tokens=[1M, 1M]"], "two horizons come to the same 625 steps"),
+        (["grid.0.tokens=[1M, 1M]"], "two horizons become the same 625 steps"),
         (["grid.0.seeds={tiny: [0]}"], "no size of this entry has that name; it has nano14k"),
         (["grid.0.sizes={params: [10k, 11k], count: 5}"], "5 sizes are too many"),
         (["grid.0.sizes={params: [1k, 2k], count: 2, convention: total}"], "no shape has 1e+03"),

@@ -29,7 +29,7 @@ _STEP = 1e-5
 
 
 def root(value: float, exponent: float) -> float:
-    """value^(1 / exponent), infinite where that passes the largest float."""
+    """value^(1 / exponent), infinite where that overflows."""
     if value <= 0 or exponent <= 0:
         return 0.0 if value <= 0 else math.inf
     power = math.log(value) / exponent

@@ -123,7 +123,7 @@ def check_counts(
     stated: Collection[str],
     given: Collection[str],
 ) -> None:
-    """Gives a reason to each row whose params or tokens are too few, or too many, to be counts.
+    """Gives a reason to each row whose params or tokens are too few or too many for a count.
 
     ``stated`` roles have a unit from the user; those not ``given`` come from FLOPs. Raises
     ``ConfigError`` where a column has many such rows: it is in another unit.
