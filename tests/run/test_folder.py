@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_resumed_is_refused(place, capsys):
         resumed(Request(config="results/mine"))
 
 
-def test_no_sweep_yet_is_no_error(tmp_path, monkeypatch, capsys):
+def test_a_folder_without_a_sweep_is_no_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["status"]) == 0

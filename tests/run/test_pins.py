@@ -84,7 +84,7 @@ def test_runs_on_several_data_are_verified_together(tmp_path):
     assert found.exit_code == 0 and len(found.comparisons) == 2
 
 
-def test_data_join_those_that_finished_runs_have(tmp_path):
+def test_new_data_is_added_to_that_of_finished_runs(tmp_path):
     sweep = SweepDir(tmp_path / "sweep")
     first, second = (run.spec for run in fractions(0.3, 0.6).runs)
     pinned_datasets([first.data], sweep, quiet)
@@ -99,7 +99,7 @@ def test_data_join_those_that_finished_runs_have(tmp_path):
     assert len(read_pins(sweep, "")) == 2
 
 
-def test_text_and_a_task_may_lie_side_by_side(tmp_path):
+def test_text_and_a_task_may_share_a_folder(tmp_path):
     text = write_text(tmp_path / "text")
     plan = joined(
         f"corpus: {text}, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2", model="n_ctx: 16"
@@ -113,7 +113,7 @@ def test_text_and_a_task_may_lie_side_by_side(tmp_path):
         assert opened.fingerprint == datasets[run.spec.data].fingerprint
 
 
-def test_another_task_behind_the_same_name_is_refused(tmp_path):
+def test_a_changed_task_of_the_same_name_is_refused(tmp_path):
     sweep = SweepDir(tmp_path / "sweep")
     spec = fractions(0.5).runs[0].spec.data
     pinned_datasets([spec], sweep, quiet)

@@ -29,7 +29,7 @@ def watched(news, seconds: int) -> SweepProgress:
     return progress
 
 
-def test_a_log_gets_a_line_every_minute(capsys):
+def test_a_log_gets_one_line_per_minute(capsys):
     watched(lambda: "half done", int(2.5 * NEWS_SECONDS))
     lines = capsys.readouterr().err.splitlines()
     assert [line[9:] for line in lines] == ["half done", "half done"]
@@ -38,7 +38,7 @@ def test_a_log_gets_a_line_every_minute(capsys):
     assert capsys.readouterr().err.splitlines()[0][9:] == "1 of 2 runs finished"
 
 
-def test_a_terminal_gets_bars_and_no_such_lines(capsys, monkeypatch):
+def test_a_terminal_gets_bars_instead_of_lines(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     watched(lambda: "half done", int(2.5 * NEWS_SECONDS))
@@ -64,7 +64,7 @@ def test_a_runs_bar_shows_its_newest_loss(tmp_path, capsys, monkeypatch):
     assert "| loss 5.0000, " in err and "tok/s" in err
 
 
-def test_the_line_says_how_far_the_sweep_is_what_runs_and_its_loss(tmp_path):
+def test_the_line_shows_progress_running_runs_and_losses(tmp_path):
     sweep, plan = half_way(tmp_path / "sweep")
     run = trunk_after(plan, DONE).spec
     with at_work(sweep):
@@ -100,7 +100,7 @@ def test_a_finished_run_shows_the_same_time_left_as_the_monitor(tmp_path, capsys
     ]  # fmt: skip
 
 
-def test_what_cannot_be_read_is_no_news(tmp_path):
+def test_an_unreadable_folder_gives_no_line(tmp_path):
     sweep, _ = half_way(tmp_path / "sweep")
     sweep.plan.write_text("{")
     assert Dashboard(sweep).snapshot() is None

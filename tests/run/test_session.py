@@ -35,7 +35,7 @@ grid:
         (39, signal.SIGINT, "40 of 40 runs done in 2m00s\nstopped; run the same command again"),
     ],
 )
-def test_a_finished_sweep_is_not_said_to_have_been_trained(tmp_path, before, stopped, said):
+def test_a_finished_sweep_is_not_reported_as_trained_now(tmp_path, before, stopped, said):
     sweep, plan = half_way(tmp_path / "sweep")
     outcome = SweepOutcome(done=[run.run_id for run in plan.runs], seconds=120.0)
     outcome.done_before, outcome.stopped_by = before, stopped

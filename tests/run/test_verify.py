@@ -75,7 +75,7 @@ def contents(sweep: SweepDir) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_a_branch_and_its_trunk_come_out_the_same_and_the_sweep_is_left_alone(trained):
+def test_a_branch_and_its_trunk_are_equal_and_the_sweep_is_unchanged(trained):
     sweep, _, _ = trained
     before = contents(sweep)
     said: list[str] = []
@@ -87,7 +87,7 @@ def test_a_branch_and_its_trunk_come_out_the_same_and_the_sweep_is_left_alone(tr
     assert contents(sweep) == before
 
 
-def test_it_trains_on_the_engine_that_is_asked_for(trained):
+def test_verify_trains_on_the_requested_engine(trained):
     sweep, _, branch = trained
     engine = engine_named(str(Path(inline_engine.__file__)))
     verification = verify(sweep, "branch", "auto", lambda line: None, engine)
@@ -120,7 +120,7 @@ class Repeater:
     def close(self): ...
 
 
-def test_files_changed_afterwards_are_noticed(trained, tmp_path, monkeypatch):
+def test_files_changed_afterwards_are_detected(trained, tmp_path, monkeypatch):
     sweep, trunk, branch = trained
     monkeypatch.setattr(engines, "start", lambda engine, again, slots: Repeater(sweep, again))
     changed = SweepDir(tmp_path)
@@ -153,7 +153,7 @@ def test_files_changed_afterwards_are_noticed(trained, tmp_path, monkeypatch):
     assert "the saved files were changed" in found.text  # the trunk's surroundings are the same
 
 
-def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch):
+def test_a_trunk_is_trained_only_up_to_the_requested_branch(trained, monkeypatch):
     sweep, trunk, _ = trained
     cancelled: list[str] = []
 
@@ -225,7 +225,7 @@ def test_every_field_of_a_record_is_compared_or_known_to_change():
     assert sorted(["step", "seconds", *POINT_COMPARED]) == sorted(points)
 
 
-def test_the_clock_alone_is_no_difference_and_a_missing_point_is_one(trained):
+def test_times_are_no_difference_and_a_missing_point_is_one(trained):
     sweep, trunk, _ = trained
     record, curve = record_of(trunk), read_curve(sweep.run(trunk.run_id))
     later = dataclasses.replace(record, seconds=9.0, finished_at="later", peak_memory_bytes=1)
@@ -246,7 +246,7 @@ def test_the_loss_has_the_unit_of_its_record(unit, said):
     assert said in compare(record, [], record, [], origin="from its first step").text
 
 
-def test_the_same_bits_from_one_worker_or_three_in_either_order(data, tmp_path):
+def test_one_or_three_workers_in_either_order_give_the_same_bits(data, tmp_path):
     spec, folder = data
     config = config_of(f"""
 name: orders
