@@ -309,8 +309,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         action="append",
         metavar="PARAM",
         help="also print the profile likelihood of E or an exponent, by least squares in log loss "
-        "(default: "
-        "E)",
+        "(default: E)",
     )
     fit.add_argument(
         "--resamples",

@@ -1,4 +1,5 @@
-"""What happened: ``RunRecord`` and the training curve. Workers write them, all others read."""
+"""The results of a run: ``RunRecord`` and the training curve. Workers write them, all others
+read."""
 
 from __future__ import annotations
 
@@ -117,12 +118,12 @@ def loss_unit(records: Iterable[RunRecord]) -> str:
 
 
 def short_unit(unit: str | None) -> str:
-    """A loss's unit as it stands behind a number, ``nats/token``; None is nats per token."""
+    """A loss's unit as written after a number, ``nats/token``; None is nats per token."""
     return (NATS if unit is None else unit).replace(" per ", "/")
 
 
 def amount_unit(unit: str) -> str:
-    """The unit of a loss as an amount of it has it: ``nats`` of nats per token."""
+    """The unit of an amount of loss: ``nats`` for nats per token."""
     return unit.partition(" per ")[0]
 
 

@@ -16,7 +16,7 @@ from scaling_law.units import count_of, format_count
 
 # Explains the last line of every law.
 _LEGEND = (
-    "    (starts agree: searches begun apart that ended at this optimum; rms residual: the typical"
+    "    (starts agree: independent searches that ended at this optimum; rms residual: the typical"
     " miss;",
     "    condition: how far parameters trade off against each other: 1 not at all, above"
     f" {MAX_CONDITION:g} refused)",

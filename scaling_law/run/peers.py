@@ -1,4 +1,4 @@
-"""Watches other ``slaw run``s on the same folder: what they train, and what they finished."""
+"""Watches other ``slaw run``s on the same folder: the runs they train and have finished."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[
     kept = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
     kept = [pin for pin in kept if any(_is_of(pin, spec) for spec in _finished(sweep))]
     fresh = [pin_of(spec, dataset) for spec, dataset in datasets.items()]
-    # the folder may differ on another machine that works on the sweep
+    # the folder may differ on another machine of the sweep
     if not whole or _without_folders([*fresh, *kept]) != _without_folders(pins):
         write_pins(sweep, [*fresh, *kept])
     return datasets

@@ -109,7 +109,7 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     # the same line once more has nothing left to do
     assert run_adaptive(request, goal(1e-6), said.append, train=trainer) == 0
     assert not sweep.round_config(3).exists()
-    with pytest.raises(ConfigError, match="begun with another width"):
+    with pytest.raises(ConfigError, match="started with another width"):
         run_adaptive(request, goal(0.5), said.append, train=trainer)
 
 

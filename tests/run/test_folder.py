@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_resumed_is_refused(place, capsys):
     with pytest.raises(ConfigError, match=r"damaged.*give the config.*--out results/mine"):
         resumed(Request(config="results/mine"))
     layout.write_json(place.adaptive, {})
-    with pytest.raises(ConfigError, match="begun with --adaptive; run the command"):
+    with pytest.raises(ConfigError, match="started with --adaptive; run the command"):
         resumed(Request(config="results/mine"))
 
 

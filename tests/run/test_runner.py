@@ -131,7 +131,9 @@ def test_a_diverged_trunk_is_a_result_and_its_branches_are_reported_as_blocked(w
         r.run_id for r in plan.runs if r.spec.branch and r.spec.branch.trunk_id == trunk.run_id
     ]
     assert sorted(outcome.blocked) == sorted(branches)
-    assert all("its trunk did not get there" in reason for reason in outcome.blocked.values())
+    assert all(
+        "its trunk did not reach the branch point" in reason for reason in outcome.blocked.values()
+    )
 
 
 def test_a_dead_worker_gets_one_more_try(world):

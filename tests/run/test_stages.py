@@ -131,7 +131,7 @@ def test_a_bisection_ends_when_it_proposes_nothing(here, capsys):
         assert "the best learning rate is" in capsys.readouterr().out
         assert records_of() == done
     assert main([*line, "--set", "optim.lr=1e-3"]) == EXIT_USAGE
-    assert "begun with another config" in capsys.readouterr().err
+    assert "started with another config" in capsys.readouterr().err
 
 
 def test_a_sweep_killed_between_or_within_stages_resumes(here, capsys):
