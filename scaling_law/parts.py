@@ -337,7 +337,7 @@ def _exported(kind: Kind, module: types.ModuleType, where: str) -> Any:
 def _why_unlike(contract: type, part: Any) -> str:
     """Say which field of a part is of another kind than its contract says; "" for none.
 
-    Functions, texts, switches and dataclasses are told apart, by the annotations.
+    Functions, texts, switches and dataclasses are distinguished by the annotations.
     """
     for field_ in dataclasses.fields(contract):
         wanted, value = str(field_.type), getattr(part, field_.name)

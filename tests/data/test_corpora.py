@@ -110,15 +110,15 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_installed_leaves_out_tests_vendored_and_generated_files_and_tables(packages: Path) -> None:
-    found = {d.id: d for d in installed.CORPUS.documents()}
-    assert sorted(found) == [
+    documents = {d.id: d for d in installed.CORPUS.documents()}
+    assert sorted(documents) == [
         "lib/ast.py", "numpy/copy.py", "numpy/core.py", "numpy/documented.py",
         "numpy/documented.py#docs", "numpy/windows.py", "torch/include/ATen/Tensor.h",
         "torch/nn.py",
     ]  # fmt: skip
-    assert {d.domain for d in found.values()} == {"py-code", "py-docs", "cpp"}
-    assert "Some docs" not in found["numpy/documented.py"].text
-    assert "\r" not in found["numpy/windows.py"].text
+    assert {d.domain for d in documents.values()} == {"py-code", "py-docs", "cpp"}
+    assert "Some docs" not in documents["numpy/documented.py"].text
+    assert "\r" not in documents["numpy/windows.py"].text
     assert [d.id for d in installed.CORPUS.documents(("cpp",))] == ["torch/include/ATen/Tensor.h"]
 
 

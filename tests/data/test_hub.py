@@ -37,8 +37,8 @@ def _write(path: Path, texts: list[str]) -> None:
 
 
 def _texts(corpus: Corpus, max_bytes: int | None = None) -> list[str]:
-    found = corpus.documents(max_bytes=max_bytes, note=lambda _: None)
-    return [document.text for document in found]
+    documents = corpus.documents(max_bytes=max_bytes, note=lambda _: None)
+    return [document.text for document in documents]
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_a_local_copy_needs_neither_library_nor_network(monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     _write(_hub.copy_folder("wikitext2") / "raw v1" / "train-00000-of-00001.parquet", LINES)
     notes: list[str] = []
-    found = list(wikitext2.CORPUS.documents(note=notes.append))
-    assert [d.text.strip()[:10] for d in found if d.text] == ["= Valkyria", "= Tower Bu"]
+    documents = list(wikitext2.CORPUS.documents(note=notes.append))
+    assert [d.text.strip()[:10] for d in documents if d.text] == ["= Valkyria", "= Tower Bu"]
     assert "local copy" in notes[0]
     assert wikitext2.CORPUS.missing() is None
 

@@ -202,13 +202,13 @@ def test_only_the_pages_own_script_may_run_despite_hostile_names(server):
     nonces = set()
     for _ in range(2):
         _, headers, body = ask(server)
-        found = Scripts()
-        found.feed(body.decode())
-        assert len(found.nonces) == 2 and len(set(found.nonces)) == 1 and found.loose == []
+        parser = Scripts()
+        parser.feed(body.decode())
+        assert len(parser.nonces) == 2 and len(set(parser.nonces)) == 1 and parser.loose == []
         policy = headers["Content-Security-Policy"]
-        assert f"script-src 'nonce-{found.nonces[0]}'" in policy
+        assert f"script-src 'nonce-{parser.nonces[0]}'" in policy
         assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
-        nonces.add(found.nonces[0])
+        nonces.add(parser.nonces[0])
         assert body.count(b"<script") == 1 and b'<h1 id="name">&lt;/script&gt;' in body
         assert b"&lt;/script&gt;&lt;script&gt;" in body
         assert not re.search(rb"(src|href)\s*=\s*[\"']?(https?:)?//", body)
@@ -262,8 +262,12 @@ def test_a_law_is_fitted_again_only_after_new_points(tmp_path, monkeypatch):
         sweep.run(run.run_id).record.unlink()
     watch, started = LawFitter(sweep), []
     monkeypatch.setattr(watch, "_start", lambda key: started.append(key))
-    found = watch.read(SweepReader(sweep).read())
-    assert found["status"] == "too_few" and "2 annealed points" in found["message"] and not started
+    law_json = watch.read(SweepReader(sweep).read())
+    assert (
+        law_json["status"] == "too_few"
+        and "2 annealed points" in law_json["message"]
+        and not started
+    )
     for run in plan.runs[3:DONE]:
         write_record(sweep.run(run.run_id), record_of(run.spec))
     assert watch.read(SweepReader(sweep).read())["status"] == "fitting" and len(started) == 1
@@ -279,8 +283,8 @@ def test_the_law_comes_from_a_separate_process_that_never_ends_the_monitor(tmp_p
     assert watch.read(snapshot)["status"] == "fitting"
     assert watch._child is not None
     watch._child.wait(10)
-    found = watch.read(snapshot)
-    assert found["status"] == "failed" and "without an answer" in law_text(found)
+    law_json = watch.read(snapshot)
+    assert law_json["status"] == "failed" and "without an answer" in law_text(law_json)
     watch.close()
 
 
@@ -288,14 +292,16 @@ def test_the_law_of_the_page_is_that_of_slaw_fit(tmp_path):
     sweep = SweepDir(tmp_path)
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)
-    found = fitted_law(tmp_path)
+    law_json = fitted_law(tmp_path)
     points = from_records(load_records(sweep), convention="matmul", flops="exact").points
-    assert found["params"] == fit_law(points, found["law"], resamples=0).params
-    assert found["points"] == len(points) and set(found["intervals"]) == set(found["params"])
-    assert found["run_ids"] == list(points.run_id)
-    losses = [point["loss_nats"] for point in found["frontier"]]
+    assert law_json["params"] == fit_law(points, law_json["law"], resamples=0).params
+    assert law_json["points"] == len(points) and set(law_json["intervals"]) == set(
+        law_json["params"]
+    )
+    assert law_json["run_ids"] == list(points.run_id)
+    losses = [point["loss_nats"] for point in law_json["frontier"]]
     assert losses == sorted(losses, reverse=True) and len(losses) == 24
-    assert all(p["low_nats"] < p["loss_nats"] < p["high_nats"] for p in found["frontier"])
+    assert all(p["low_nats"] < p["loss_nats"] < p["high_nats"] for p in law_json["frontier"])
 
 
 def test_the_page_shows_a_law_for_each_arm(tmp_path, monkeypatch):

@@ -262,14 +262,14 @@ def test_the_machine_is_described_without_unknown_figures(tmp_path, monkeypatch)
     smi.chmod(0o755)
     meter = HostMeter(proc)
     (proc / "stat").write_text("cpu 40 0 10 150 0 0 0 0 0 0\n")
-    found = meter.read()
-    assert found.cpu_busy_frac == pytest.approx(0.3)
-    assert (found.memory_used_bytes, found.memory_total_bytes) == (750 * 1024, 1000 * 1024)
+    reading = meter.read()
+    assert reading.cpu_busy_frac == pytest.approx(0.3)
+    assert (reading.memory_used_bytes, reading.memory_total_bytes) == (750 * 1024, 1000 * 1024)
     mib = 2**20
-    assert found.gpus == (
+    assert reading.gpus == (
         Gpu(name="NVIDIA H200", busy_frac=0.37, used_bytes=1024 * mib, total_bytes=2048 * mib),
     )
-    assert "NVIDIA H200 37%, 1.07 GB of 2.15 GB" in host_text(found)
+    assert "NVIDIA H200 37%, 1.07 GB of 2.15 GB" in host_text(reading)
     smi.unlink()
     nothing = HostMeter(tmp_path / "no proc").read()
     assert nothing.cpu_busy_frac is None and nothing.memory_total_bytes is None

@@ -71,9 +71,9 @@ def swept(text, tmp_path_factory):
 
 
 def stopped(sweep: SweepDir) -> RunRecord:
-    found = [r for r in load_records(sweep) if r.status == "stopped_early"]
-    assert len(found) == 1
-    return found[0]
+    early = [r for r in load_records(sweep) if r.status == "stopped_early"]
+    assert len(early) == 1
+    return early[0]
 
 
 def losses(sweep: SweepDir):

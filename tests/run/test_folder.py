@@ -107,8 +107,8 @@ def test_the_status_counts_runs_of_earlier_plans(place):
 
 @pytest.mark.parametrize("folder", ["results/mine", "results"])
 def test_a_folder_resumes_its_sweep(place, folder):
-    found = resumed(Request(config=folder, overrides=("limits.time=3h",)))
-    assert found == Request(
+    resumed_request = resumed(Request(config=folder, overrides=("limits.time=3h",)))
+    assert resumed_request == Request(
         config="results/mine/sweep.yaml",
         device="cpu",
         overrides=("limits.time=3h",),

@@ -80,8 +80,8 @@ def test_runs_on_several_data_are_verified_together(tmp_path):
     pinned_datasets([run.spec.data for run in plan.runs], sweep, quiet)
     layout.write_json(sweep.plan, plan.to_json())
     assert Runner(plan, sweep, InlineExecutor(sweep)).run().exit_code == 0
-    found = verify(sweep, "all", "auto", quiet)
-    assert found.exit_code == 0 and len(found.comparisons) == 2
+    verified = verify(sweep, "all", "auto", quiet)
+    assert verified.exit_code == 0 and len(verified.comparisons) == 2
 
 
 def test_new_data_is_added_to_that_of_finished_runs(tmp_path):
@@ -138,10 +138,10 @@ def test_a_damaged_file_is_written_again_from_the_records(tmp_path):
         write_record(sweep.run(run.run_id), record)
     before = read_pins(sweep, "")
     sweep.data.write_text('{"datasets": [3]}')
-    told: list[str] = []
-    pinned_datasets(specs, sweep, told.append)
+    messages: list[str] = []
+    pinned_datasets(specs, sweep, messages.append)
     assert read_pins(sweep, "") == before
-    assert told == [f"{sweep.data}: damaged (it names no data); written again"]
+    assert messages == [f"{sweep.data}: damaged (it names no data); written again"]
 
 
 def test_a_damaged_file_that_no_record_explains_is_refused(tmp_path):

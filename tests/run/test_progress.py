@@ -68,13 +68,13 @@ def test_the_line_shows_progress_running_runs_and_losses(tmp_path):
     sweep, plan = half_way(tmp_path / "sweep")
     run = trunk_after(plan, DONE).spec
     with at_work(sweep):
-        found = Dashboard(sweep).snapshot()
-    assert found is not None and found.seconds_left is not None
-    line = news_line(found)
+        snapshot = Dashboard(sweep).snapshot()
+    assert snapshot is not None and snapshot.seconds_left is not None
+    line = news_line(snapshot)
     assert line.startswith(
-        f"{found.n_over} of 40 runs finished, {found.flops_done_frac:.0%} of the FL"
+        f"{snapshot.n_over} of 40 runs finished, {snapshot.flops_done_frac:.0%} of the FL"
     )
-    assert f", {left_text(found)}; running: {run.label} step " in line and "left" in line
+    assert f", {left_text(snapshot)}; running: {run.label} step " in line and "left" in line
     assert line.endswith(f"step {run.total_steps // 2}/{run.total_steps}, loss 5.0000 nats/token")
     idle = SweepReader(sweep).read()
     assert news_line(idle).endswith("running: no run has taken a step yet")
@@ -86,8 +86,8 @@ def test_a_finished_run_shows_the_same_time_left_as_the_monitor(tmp_path, capsys
     assert dashboard.seconds_left() is None
     with at_work(sweep):
         dashboard.write()
-    found = SweepReader(sweep).read().seconds_left
-    assert found is not None and dashboard.seconds_left() is not None
+    seconds_left = SweepReader(sweep).read().seconds_left
+    assert seconds_left is not None and dashboard.seconds_left() is not None
     flops = {"a": 1.0, "b": 1.0, "c": 1.0}
     left = iter([3 * 3600.0, None])  # nothing is guessed where the plan's time is unknown
     progress = SweepProgress(flops, set(), 1, seconds_left=lambda: next(left), clock=clock)

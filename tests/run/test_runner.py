@@ -193,12 +193,12 @@ def test_runs_of_other_processes_are_left_alone_and_their_results_are_noted(
 
         tell = peers.Peers.report_waiting
 
-        def told(self, say) -> None:  # twice, to see that it says it once
+        def report_twice(self, say) -> None:  # twice, to see that it says it once
             tell(self, say)
             tell(self, say)
             they_end_it()
 
-        monkeypatch.setattr(peers.Peers, "report_waiting", told)
+        monkeypatch.setattr(peers.Peers, "report_waiting", report_twice)
         outcome, engine = go()
     assert theirs.spec.label not in engine.submitted
     assert len(engine.submitted) == len(plan.runs) - 1

@@ -163,17 +163,17 @@ def events(folder: Path) -> list[tuple[str, int, float, float]]:
     """(tag, step, value, time) of every scalar, by the format's own framing."""
     from tensorboardX.proto.event_pb2 import Event
 
-    found = []
+    values = []
     for path in sorted(folder.glob("*tfevents*")):
         raw, at = path.read_bytes(), 0
         while at < len(raw):
             (size,) = struct.unpack_from("<Q", raw, at)
             event = Event.FromString(raw[at + 12 : at + 12 + size])
-            found += [
+            values += [
                 (v.tag, event.step, v.simple_value, event.wall_time) for v in event.summary.value
             ]
             at += 12 + size + 4
-    return found
+    return values
 
 
 @pytest.mark.skipif(
@@ -182,10 +182,10 @@ def events(folder: Path) -> list[tuple[str, int, float, float]]:
 def test_event_files_hold_the_curve(tmp_path):
     board = TensorBoard(tmp_path)
     board.points(SPEC, 1000.0, [point(5), point(10, None)])
-    found = events(tmp_path / SPEC.run_id)  # written at once, not at the end
-    assert ("val_loss_nats", 5, 2.5, 1000.5) in found
-    assert not [row for row in found if row[:2] == ("val_loss_nats", 10)]
-    assert [row[1] for row in found if row[0] == "train_loss_nats"] == [5, 10]
+    sent = events(tmp_path / SPEC.run_id)  # written at once, not at the end
+    assert ("val_loss_nats", 5, 2.5, 1000.5) in sent
+    assert not [row for row in sent if row[:2] == ("val_loss_nats", 10)]
+    assert [row[1] for row in sent if row[0] == "train_loss_nats"] == [5, 10]
     board.end(SPEC, record_of(SPEC))
     board.close()
 

@@ -79,10 +79,10 @@ def test_a_branch_and_its_trunk_are_equal_and_the_sweep_is_unchanged(trained):
     sweep, _, _ = trained
     before = contents(sweep)
     said: list[str] = []
-    found = verify(sweep, "all", "auto", said.append)
-    assert found.exit_code == 0, found.text
-    assert "2 of 2 runs equal to the last bit" in found.text
-    assert re.search(r"^branch: equal.*from its trunk's first step$", found.text, re.M)
+    outcome = verify(sweep, "all", "auto", said.append)
+    assert outcome.exit_code == 0, outcome.text
+    assert "2 of 2 runs equal to the last bit" in outcome.text
+    assert re.search(r"^branch: equal.*from its trunk's first step$", outcome.text, re.M)
     assert "training 2 of the sweep's runs again, in a temporary folder" in said[0]
     assert contents(sweep) == before
 
@@ -144,13 +144,13 @@ def test_files_changed_afterwards_are_detected(trained, tmp_path, monkeypatch):
         changed.run(branch.run_id).record,
         {**record, "val_loss_nats": 1.0, "versions": {**record["versions"], "torch": "0.1"}},
     )
-    found = verify(changed, "all", "auto", lambda line: None)
-    assert found.exit_code == 3
-    assert "2 of 2 runs are NOT" in found.text
-    assert f"starts at step {point['step']}: train_loss_nats" in found.text
-    assert "val_loss_nats (record): 1.0 saved" in found.text
-    assert "may explain it: torch 0.1 then" in found.text
-    assert "the saved files were changed" in found.text  # the trunk's surroundings are the same
+    outcome = verify(changed, "all", "auto", lambda line: None)
+    assert outcome.exit_code == 3
+    assert "2 of 2 runs are NOT" in outcome.text
+    assert f"starts at step {point['step']}: train_loss_nats" in outcome.text
+    assert "val_loss_nats (record): 1.0 saved" in outcome.text
+    assert "may explain it: torch 0.1 then" in outcome.text
+    assert "the saved files were changed" in outcome.text  # the trunk's surroundings are the same
 
 
 def test_a_trunk_is_trained_only_up_to_the_requested_branch(trained, monkeypatch):
@@ -175,9 +175,9 @@ def test_a_trunk_is_trained_only_up_to_the_requested_branch(trained, monkeypatch
 
     monkeypatch.setattr(engines, "start", lambda engine, again, slots: Endless(sweep, again))
     said: list[str] = []
-    found = verify(sweep, "branch", "auto", said.append)
-    assert found.exit_code == 0
-    assert [one.label for one in found.comparisons] == ["branch"]
+    outcome = verify(sweep, "branch", "auto", said.append)
+    assert outcome.exit_code == 0
+    assert [one.label for one in outcome.comparisons] == ["branch"]
     assert cancelled == [trunk.run_id]
     assert "with 1 more that they depend on" in said[0]
 
@@ -261,7 +261,7 @@ eval: {{val_tokens: 512, curve_tokens: 256, curve_points: 8}}
 precision: fp32
 """)
     plan = make_plan(config, cpu_profile(), train_tokens=10**5)
-    found = []
+    results = []
     for name, slots, step in (("one", 1, 1), ("three", 3, 1), ("backwards", 2, -1)):
         sweep = SweepDir(tmp_path / name)
         pin(sweep, spec, folder)
@@ -271,7 +271,7 @@ precision: fp32
         if step < 0:
             order.__dict__["priority"] = {k: -v for k, v in plan.priority.items()}
         assert Runner(order, sweep, start(engine_named(), sweep, slots)).run().exit_code == 0
-        found.append(
+        results.append(
             {
                 record.run_id: (
                     record.val_loss_nats,
@@ -283,4 +283,4 @@ precision: fp32
                 for record in load_records(sweep)
             }
         )
-    assert found[0] == found[1] == found[2]
+    assert results[0] == results[1] == results[2]
