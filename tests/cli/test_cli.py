@@ -147,7 +147,7 @@ def test_fish_completes_every_command_option_and_choice(capsys):
     assert lines[1] == "complete -c slaw -f"
     assert all(line.startswith(("#", "complete -c slaw ")) for line in lines)
     inside = "complete -c slaw -n '__fish_seen_subcommand_from"
-    assert f"{inside} export' -l format -x -a 'safetensors hf' -d 'how to write them" in "\n".join(
+    assert f"{inside} export' -l format -x -a 'safetensors hf' -d 'format of the weights" in "\n".join(
         lines
     )
     assert f"{inside} completion' -a 'bash zsh fish tcsh'" in lines
@@ -306,7 +306,7 @@ def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
     words = ("fit", str(sweep.path), "--resamples", "100")
     brief, full = run(capsys, *words)[1], run(capsys, *words, "--full")[1]
     assert len(brief.splitlines()) <= 25 < len(full.splitlines())
-    assert "forecasts use: chinchilla\n    E = " in brief
+    assert "used for forecasts: chinchilla\n    E = " in brief
     assert "\nverdict: trust forecasts up to " in brief and "x the compute of the largest" in brief
     assert "left out, not_annealed: a trunk (its branches are the points): 8 runs" in brief
     assert "other laws" in full and "joint laws: rms residual" not in brief
