@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scaling_law.errors import visible
+
 _STYLE = Path(__file__).with_name("page.css").read_text()
 
 
@@ -94,8 +96,8 @@ def embedded(values: Any) -> str:
 
 
 def text(value: object) -> str:
-    """Escape a value as text of a page, so that a run's name never becomes HTML."""
-    return html.escape(str(value), quote=True)
+    """Escape a value as visible text of a page, so that a run's name never becomes HTML."""
+    return html.escape(visible(str(value)), quote=True)
 
 
 def sentence(words: str) -> str:
