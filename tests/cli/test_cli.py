@@ -314,7 +314,7 @@ def commanding(text: str) -> set[str]:
     return {c for c in text if ord(c) < 32 or 127 <= ord(c) < 160} - {"\n", "\t"}
 
 
-def test_a_folders_name_commands_no_terminal(tmp_path, capsys):
+def test_control_characters_in_a_folders_name_never_reach_the_terminal(tmp_path, capsys):
     folder = tmp_path / "a\x1b[31mred\x07"
     half_way(folder)
     for words in (["status"], ["monitor", "--once"]):

@@ -223,7 +223,7 @@ def test_uniforms_and_permutations_are_reproducible() -> None:
     assert permutation(2**63 - 1, 0).shape == (0,)
 
 
-def test_a_cap_on_training_tokens_leaves_validation_and_tokenizer_as_they_are(spec):
+def test_a_cap_on_training_tokens_changes_neither_validation_nor_tokenizer(spec):
     whole, folder = open_dataset(prepare(spec)), prepare(spec)
     cap = whole.train_tokens // 3
     assert prepare(dataclasses.replace(spec, unique_tokens=cap)) == folder, "prepared once"

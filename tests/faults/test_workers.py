@@ -53,7 +53,7 @@ def test_a_worker_without_a_sign_of_life_is_killed(tmp_path, monkeypatch):
     executor.close()
 
 
-def test_the_last_words_of_a_worker_that_dies_are_in_the_message(tmp_path, monkeypatch):
+def test_the_last_output_of_a_dead_worker_is_in_the_message(tmp_path, monkeypatch):
     dies = "import sys; sys.exit('no module\\x1b[31m called randbits')"
     monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", dies))
     sweep = begin_sweep(tmp_path / "sweep", write_text(tmp_path / "text"))

@@ -489,7 +489,7 @@ def test_a_tag_in_a_file_name_shows_whether_its_process_lives(path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "x" * 50])
-def test_a_file_that_is_no_lease_is_stale_once_it_is_old(path, content):
+def test_an_old_file_that_is_not_a_lease_is_stale(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
     assert module.who_has([path]), "it may be one that is being written"
@@ -504,7 +504,7 @@ def test_a_file_that_is_no_lease_is_stale_once_it_is_old(path, content):
         lease.check()
 
 
-def test_a_watch_that_removes_nothing_still_sees_a_lease_go_stale(path):
+def test_a_watch_without_removal_still_sees_a_lease_go_stale(path):
     with Leases():
         path.parent.mkdir(parents=True, exist_ok=True)
         elsewhere = dataclasses.replace(this_process(), host="other/1")
@@ -520,7 +520,7 @@ def test_a_watch_that_removes_nothing_still_sees_a_lease_go_stale(path):
     assert path.exists()
 
 
-def test_a_lease_in_a_folder_that_is_gone_makes_no_folder(tmp_path):
+def test_a_lease_in_a_removed_folder_makes_no_folder(tmp_path):
     gone = tmp_path / "moved" / "run" / "claim"
     with Leases() as leases, pytest.raises(FileNotFoundError):
         leases.take(gone, new_folder=False)

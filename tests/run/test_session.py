@@ -61,7 +61,7 @@ def test_a_sweep_that_has_its_tokens_resumes_without_its_text(tmp_path):
     assert len(refused.value.lines) == 2, "reported beside another mistake"
 
 
-def test_an_unknown_device_is_refused_in_a_line(tmp_path):
+def test_an_unknown_device_is_refused_in_one_line(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(CONFIG)
     with pytest.raises(DeviceError, match="device 'tpu': expected one of auto, cpu, mps, cuda"):

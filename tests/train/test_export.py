@@ -306,7 +306,7 @@ def _of_another_run(state: dict[str, Any]) -> None:
     ],
 )
 def test_weights_that_are_not_the_runs_are_refused_by_name(tmp_path, bpe, spoil, said):
-    run_dir, _ = kept_run(tmp_path, model_of(bpe), bpe)
+    run_dir, _ = saved_run(tmp_path, model_of(bpe), bpe)
     state = checkpoint.load_checkpoint(run_dir.weights)
     spoil(state)
     checkpoint._write(run_dir.weights, state, lambda: None)
