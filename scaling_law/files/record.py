@@ -116,7 +116,7 @@ class RunRecord:
 
 
 def specs_of(records: Iterable[RunRecord]) -> list[RunSpec]:
-    """The specs of ``records``, in which one text has one name, whatever its path was.
+    """The specs of ``records``, in which one text has one name, independent of its path.
 
     A text is known by its fingerprint; one that is read in a mixture by its sources as well, since
     the fingerprint does not tell which document is of which.

@@ -88,7 +88,7 @@ def pin_of(spec: DataOf, dataset: Dataset) -> Pin:
 
 
 def pinned_places(sweep: SweepDir) -> dict[str, str]:
-    """Where the corpora of a begun sweep were, by how its config spells them; none if unknown."""
+    """Where the corpora of a started sweep were, by the spelling in its config; none if unknown."""
     try:
         pins = read_pins(sweep, "") if sweep.data.is_file() else []
     except (ConfigError, OSError):  # reported where the data are opened

@@ -205,7 +205,7 @@ class Runner:
         while "signal" not in caught:
             if place is None or _place(self.sweep) != place:
                 raise RunFailed(
-                    f"{self.sweep.path}: moved or removed while its runs trained; go on from the"
+                    f"{self.sweep.path}: moved or removed while its runs trained; resume from the"
                     " checkpoints where it is now: slaw run FOLDER"
                 )
             self._collect(progress)

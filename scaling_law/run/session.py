@@ -450,7 +450,7 @@ def _opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDi
 
 
 def _data_lines(config: SweepConfig, datasets: Datasets) -> list[str]:
-    """What a user should know of the data; nothing of a begun sweep that would be refused now."""
+    """Notes on the data for the user; nothing that a started sweep would be refused for now."""
     try:
         return check_data(config, datasets)
     except PlanError:
