@@ -638,7 +638,7 @@ def _check_task(document: Document, choices: Choices, n_ctx: int | None) -> None
 def _settings_twice(
     document: Document, sections: Mapping[str, Any], choices: Choices
 ) -> list[tuple[int, str]]:
-    """Settings of parts that are keys of their section too, of which one would be lost."""
+    """Settings of parts with the name of a key of their section; one of the two would be lost."""
     lines = []
     for slot in compose.SLOTS:
         for choice in choices.get(slot.word, ()) if slot.key and slot.section in sections else ():

@@ -140,7 +140,7 @@ class TaskDataset:
         return len(spread(self.n_seqs(split, n_ctx), n_ctx, max_tokens)) * n_ctx
 
     def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> int | None:
-        """None: no text."""
+        """None, because a task has no text."""
         return None
 
     def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
@@ -148,7 +148,7 @@ class TaskDataset:
         return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
 
     def repeats(self, *, n_ctx: int, batch_tokens: int, steps: int) -> dict[str, float]:
-        """Nothing: a task has no components."""
+        """{}, because a task has no components."""
         return {}
 
     def epochs(self, *, n_ctx: int, tokens: int) -> float:

@@ -293,7 +293,7 @@ def format_fits(fits: Sequence[ArmFit]) -> str:
 
 
 def law_rows(fits: Sequence[ArmFit]) -> list[Sequence[str]]:
-    """Of each fitted arm the law that best predicts held-out runs, under ``HEADINGS``."""
+    """Rows under ``HEADINGS``: each fitted arm's law that best predicts held-out runs."""
     return [
         _law_row(fit.arm, fit.known, fit.summary)
         for fit in fits

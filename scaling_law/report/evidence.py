@@ -53,7 +53,7 @@ class Fitted:
 
     @property
     def level(self) -> float:
-        """Of every interval."""
+        """The confidence level of every interval."""
         return float(self.summary["settings"]["level"])
 
     @property

@@ -76,7 +76,7 @@ def page(
 
 
 def _policy(styles: str, live: Live | None) -> str:
-    """Nothing loads, and only this style sheet and this script apply (CSP level 3)."""
+    """A policy under which nothing loads, and only this style sheet and script apply (CSP 3)."""
     scripts = f"script-src {_digest(live.script)}; " if live is not None else ""
     return (
         f"default-src 'none'; {scripts}style-src {_digest(styles)}; img-src data:; "

@@ -164,7 +164,7 @@ def pinned_data_of(
     if pin is None:
         named = " and ".join(pin["fingerprint"] for pin in pins)
         raise RunFailed(
-            f"{sweep.data}: names data {named}, but none of {spec.name} as this run has it; start"
+            f"{sweep.data}: names data {named}, but not the {spec.name} of this run; start"
             " a new sweep with --out"
         )
     if isinstance(spec, DataSpec):
@@ -264,7 +264,7 @@ def _check_same_text(sweep: SweepDir, pin: Pin, dataset: Dataset) -> None:
     hashes = dataset.pin["tokens_sha256"]
     if pin.get("tokens_sha256", hashes) != hashes:
         raise ConfigError(
-            f"{sweep.path}: its text is there, but the installed versions cut it into other tokens;"
+            f"{sweep.path}: its text is there, but the installed versions tokenize it differently;"
             " install those that its records name, or start a new sweep with --out"
         )
 

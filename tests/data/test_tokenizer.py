@@ -151,7 +151,7 @@ def test_a_panic_of_a_library_is_one_line(
     bpe: BpeTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class PanicException(BaseException):
-        """As the bindings of Rust raise it."""
+        """An error like that of Rust's bindings."""
 
     class Panics:
         def encode_to_numpy(self, *_: object, **__: object) -> None:

@@ -65,7 +65,7 @@ def test_each_config_names_its_experiment_and_chooses_its_parts(name):
 
 @pytest.mark.parametrize("name", [p.stem for p in parts.shipped_files("experiments", "*.yaml")])
 def test_each_plan_has_runs_and_leaves_nothing_out(name):
-    """Also of a further config that an experiment reads."""
+    """The same holds for a further config that an experiment reads."""
     plan = plan_of(name)
     assert load_config(name, device_kind="cpu").choice("experiment").reference.name in NAMES
     assert plan.runs and not plan.left_out

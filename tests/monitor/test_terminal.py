@@ -184,7 +184,7 @@ def test_lines_end_when_no_process_works_on_the_sweep(tmp_path):
 
         session._lines(SweepReader(sweep), False, 30.0, said.append, sleep)
     assert 20 < len(rests) < 30, "it has patience, and not without end"
-    assert said[-1].endswith(f"nothing works on {sweep.path}; no longer watching it")
+    assert said[-1].endswith(f"no process works on {sweep.path}; no longer watching it")
     assert any("run the same command again to resume" in line for line in said)
 
 

@@ -124,7 +124,7 @@ def test_a_changed_task_of_the_same_name_is_refused(tmp_path):
     with pytest.raises(RunFailed, match="names corpus 0123456789abcdef, but this run's data are"):
         pinned_data_of(spec, sweep, "", worker._open_data)
     other = fractions(0.7).runs[0].spec.data
-    with pytest.raises(RunFailed, match="but none of modular_addition as this run has it"):
+    with pytest.raises(RunFailed, match="but not the modular_addition of this run"):
         pinned_data_of(other, sweep, "", worker._open_data)
 
 
