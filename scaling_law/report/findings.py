@@ -328,8 +328,7 @@ def _folds(validation: dict[str, Any]) -> str:
         "median error", "90% within", "mean, signed", "status",
     )  # fmt: skip
     caption = (
-        f"The {validation['law']} law fitted without some runs, which it then predicts: measured "
-        f"over "
-        "predicted loss − 1"
+        f"The {validation['law']} law fitted without some runs, which it then predicts: measured"
+        " over predicted loss − 1"
     )
     return table(caption, head, rows, (0, 7)) if rows else ""

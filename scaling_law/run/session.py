@@ -174,9 +174,8 @@ def resumed(request: Request) -> Request:
         return dataclasses.replace(request, config=first, device=device, out=str(sweep.path))
     if sweep.adaptive.is_file():
         raise ConfigError(
-            f"{sweep.path}: started with --adaptive; run the command that started it again, with "
-            f"its"
-            " config and target"
+            f"{sweep.path}: started with --adaptive; run the command that started it"
+            " again, with its config and target"
         )
     try:
         checksum.read_text(sweep.config, begun_config_key(sweep))
