@@ -74,7 +74,7 @@ def test_a_dry_run_loads_no_torch_and_writes_nothing(place):
     slaw("data", "prepare", "road.yaml")
     assert loaded_by("plan", "road.yaml", "--device", "cpu")[1].endswith("[]")
     out, loaded = loaded_by("run", "road.yaml", "--device", "cpu", "--dry-run")
-    assert loaded == "[]"
+    assert loaded.endswith("[]")
     assert "branching saves" in out
     assert not Path("results").exists()
 
