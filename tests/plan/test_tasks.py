@@ -183,7 +183,7 @@ def test_settings_that_do_not_fit_a_task_are_refused(horizon, batch, more, words
     ("data", "more", "words"),
     [
         ("source: copy", "model: {n_ctx: 8}", "model.n_ctx: found 8, and an example of the task"),
-        ("source: copy", "optim: {batch_examples: all}", "the data are a task's unlimited examples"),
+        ("source: copy", "optim: {batch_examples: all}", "a task's unlimited examples"),
         ("source: copi", "", "no source is named 'copi' (did you mean copy?)"),
         ("source: other.py", "", "no file 'other.py' for the source"),
         ("source: copy, longer: [4]", "", "longer holds 4, expected different lengths above"),
@@ -206,5 +206,5 @@ def test_invalid_data_is_refused_in_one_line(data, more, words):
 
 def test_unlimited_examples_have_no_epochs():
     config = config_of("name: t\ndata: {source: copy}\ngrid: [{sizes: [nano14k], epochs: [1]}]\n")
-    with pytest.raises(PlanError, match=r"examples are unlimited.*; give examples, tokens or steps"):
+    with pytest.raises(PlanError, match=r"are unlimited.*; give examples, tokens or steps"):
         make_plan(config, cpu_profile(), train_tokens=None)
