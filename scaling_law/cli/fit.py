@@ -83,7 +83,7 @@ def _fit_by(options: argparse.Namespace) -> int:
     for name in ("compare", "figure"):
         if getattr(options, name):
             raise ConfigError(
-                f"--{name} is of one fit; choose an arm with --where in place of --by"
+                f"--{name} is for one fit; choose an arm with --where instead of --by"
             )
     fits, saved = fit_by(
         [Path(f) for f in options.sources],

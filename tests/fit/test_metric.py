@@ -124,7 +124,7 @@ def test_repeated_examples_of_a_task_are_not_left_out(records):
         (["--metric", "loss.val:length-23"], f"no run has it (did you mean {NAME}"),
         (["--metric", "zzz"], f"no run has it; expected one of {NAME}"),
         (["--metric", NAME, "--out", "there"], "--metric with --out: forecasts read"),
-        (["--metric", NAME, "--by", "precision"], "--metric is of one fit"),
+        (["--metric", NAME, "--by", "precision"], "--metric is for one fit"),
     ],
 )
 def test_a_metric_that_cannot_be_fitted_is_one_line(folder, capsys, more, said):
