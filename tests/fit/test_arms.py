@@ -123,8 +123,8 @@ def test_the_json_has_an_entry_per_arm(fits):
     [
         (["--by", "optim.weigh_decay"], "no run has it (did you mean optim.weight_decay?); the"
          " runs' axes: optim.weight_decay"),
-        (["--by", KEY, "--figure", "x.png"], "--figure is of one fit"),
-        (["--by", KEY, "--compare"], "--compare is of one fit"),
+        (["--by", KEY, "--figure", "x.png"], "--figure is for one fit"),
+        (["--by", KEY, "--compare"], "--compare is for one fit"),
     ],
 )  # fmt: skip
 def test_invalid_questions_about_arms_are_one_line(sweep, capsys, more, said):
