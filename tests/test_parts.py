@@ -24,7 +24,7 @@ def test_parts_load_and_their_settings_are_dataclasses(word):
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_a_part_that_is_not_there_is_named_with_those_that_are(word):
+def test_an_unknown_part_is_refused_with_the_list_of_known_ones(word):
     with pytest.raises(ConfigError, match=f"no {word} is named '_none'; expected one of"):
         parts.load(word, Reference(name="_none"))
 

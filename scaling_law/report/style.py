@@ -68,13 +68,13 @@ _SETTINGS = {
 
 
 def applied() -> AbstractContextManager[Any]:
-    """The settings, within a ``with`` block; whatever the user's matplotlibrc says."""
+    """Apply the settings within a ``with`` block, independent of the user's matplotlibrc."""
     settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **_SETTINGS}
     return mpl.rc_context(settings)
 
 
 def new_figure(title: str, *, width: float = WIDE, height: float = TALL) -> tuple[Figure, Axes]:
-    """A figure of one panel; ``title`` says what is to be seen in it."""
+    """A figure of one panel; ``title`` says what it shows."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)
@@ -244,7 +244,7 @@ def theme_css(page: str) -> str:
 
 
 def dark_partner(colour: str) -> str:
-    """The colour of the same hue with its lightness turned round, for dark paper."""
+    """The colour of the same hue with inverted lightness, for a dark background."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
     turned = colorsys.hls_to_rgb(hue, 0.09 + 0.84 * (1 - light), saturation)

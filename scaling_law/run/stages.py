@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 # The key of a proposal that asks for texts drawn from a run.
 SAMPLES = "samples"
-# An experiment that still proposes after so many stages does not come to an end.
+# An experiment that still proposes after this many stages never ends.
 MOST_STAGES = 100
 
 
@@ -61,7 +61,7 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     )
     asked = {"experiment": choice.spelled, "config": config_yaml(config.each(what_is_trained))}
     begun = rounds.begun(
-        asked, "a sweep that was not begun in stages; choose another folder with --out"
+        asked, "a sweep that was not started in stages; choose another folder with --out"
     )
     if begun is None:
         rounds.begin(asked)

@@ -19,11 +19,11 @@ def drawn() -> tuple[bytes, bytes]:
         return style.render(figure)
 
 
-def test_a_figure_is_the_same_bytes_every_time():
+def test_a_figure_has_the_same_bytes_every_time():
     assert drawn() == drawn()
 
 
-def test_an_inlined_figure_keeps_no_foreign_id_and_no_fixed_colour():
+def test_an_inlined_figure_has_no_foreign_id_and_no_fixed_colour():
     text = style.inline_svg(drawn()[0], "loss", "loss against size")
     ids = re.findall(r'\bid="([^"]+)"', text)
     assert ids and all(name.startswith("loss-") for name in ids)
@@ -48,10 +48,10 @@ def test_a_legend_has_the_columns_that_the_figure_has_room_for(letters, columns)
 @pytest.mark.parametrize(
     ("value", "words"), [(1e12, "10¹²"), (3.9e11, "3.9×10¹¹"), (120, "1.2×10²"), (1, "10⁰")]
 )
-def test_powers_of_ten(value, words):
+def test_powers_of_ten_are_formatted(value, words):
     assert style.power_of_ten(value) == words
 
 
-def test_a_dark_partner_turns_lightness_and_keeps_hue():
+def test_a_dark_colour_inverts_lightness_and_preserves_hue():
     assert style.dark_partner("#ffffff") == "#171717"
     assert style.dark_partner("#000000") == "#ededed"

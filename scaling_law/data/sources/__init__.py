@@ -125,7 +125,8 @@ class Corpus:
     ``read``: yields documents in any order, duplicates allowed.
     ``state``: gives a cheap JSON value that changes when the documents change.
     ``missing``: says what must be installed first, None for nothing.
-    ``unreachable``: says why the text cannot be had now, None where it can; it may ask the network
+    ``unreachable``: says why the text is not available now, None where it is; it may ask the
+    network
     for a few seconds.
     ``versions``: gives the versions of the packages that the text is from.
     ``settings``: the dataclass of the keys that a config may give beside the corpus's name.

@@ -160,7 +160,7 @@ def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
     records: dict[str, RunRecord] = {}
     places: dict[str, str] = {}
     for folder in folders:
-        sweep = only_sweep(folder, "name one, or one by one those to fit together")
+        sweep = only_sweep(folder, "name one, or each of those to fit together")
         for record in load_records(sweep):
             records[record.run_id] = record
             places.setdefault(record.run_id, str(sweep.path))
