@@ -114,7 +114,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("entry-is-text", GOOD[: GOOD.index("grid")] + "grid: [tiny]\n", "s.yaml:3: grid.0: expected keys and values, found 'tiny'", 1),
     ("sizes-is-text", _with("[nano14k, nano25k]", "nano14k"), "s.yaml:4: grid.0.sizes: expected a list or a mapping, found 'nano14k'", 1),
     ("sizes-is-empty", _with("[nano14k, nano25k]", "[]"), "s.yaml:4: grid.0: sizes or seeds is empty", 1),
-    ("size-is-a-number", _with("nano25k]", "25000]"), "s.yaml:4: grid.0.sizes.1: expected a text or a mapping, found 25000", 1),
+    ("size-is-true", _with("nano25k]", "true]"), "s.yaml:4: grid.0.sizes.1: expected a text or a mapping, found true", 1),
     ("size-is-unknown", _with("nano25k]", "nano25]"), "s.yaml:4: grid.0.sizes.1: found 'nano25' (did you mean nano25k?)", 1),
     ("seeds-is-text", GOOD + "    seeds: all\n", "s.yaml:6: grid.0.seeds: expected a list or a mapping, found 'all'", 1),
     ("seed-is-negative", GOOD + "    seeds: [-1]\n", "s.yaml:6: grid.0.seeds.0: expected at least 0, found -1", 1),
