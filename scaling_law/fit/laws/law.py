@@ -26,6 +26,12 @@ Bend = Callable[[Floats, Variables], Floats]
 BendSlopes = Callable[[Floats, Variables], Floats]
 BendCurvature = Callable[[Floats, Variables, Floats], Floats]
 _STEP = 1e-5
+_MOST_POWER = 700.0
+
+
+def exp_within_floats(power: float) -> float:
+    """e^power, or the largest or smallest such number that is a float above 0."""
+    return math.exp(max(-_MOST_POWER, min(power, _MOST_POWER)))
 
 
 def root(value: float, exponent: float) -> float:
@@ -33,7 +39,7 @@ def root(value: float, exponent: float) -> float:
     if value <= 0 or exponent <= 0:
         return 0.0 if value <= 0 else math.inf
     power = math.log(value) / exponent
-    return math.exp(power) if power < 700 else math.inf
+    return math.exp(power) if power < _MOST_POWER else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from scaling_law.fit.laws.law import Floats, Law, Term, Variables
+from scaling_law.fit.laws.law import Floats, Law, Term, Variables, exp_within_floats
 
 # Internally (E, K, alpha, beta, k, r): L = E + K (e^(-r/2) N^-alpha + e^(r/2) D^-beta)^k.
 _ALPHA, _BETA, _K, _R = 2, 3, 4, 5
@@ -76,8 +76,8 @@ def _to_public(form: dict[str, float]) -> dict[str, float]:
     scale = math.log(form["K"]) / form["k"] if form["K"] > 0 else -700.0
     return {
         "E": form["E"],
-        "A": math.exp(min(scale - form["r"] / 2, 700.0)),
-        "B": math.exp(min(scale + form["r"] / 2, 700.0)),
+        "A": exp_within_floats(scale - form["r"] / 2),
+        "B": exp_within_floats(scale + form["r"] / 2),
         "alpha": form["alpha"],
         "beta": form["beta"],
         "k": form["k"],
