@@ -300,9 +300,9 @@ def test_repeated_rows_and_a_second_loss_are_noted(tmp_path):
     twice = lines("params,tokens,loss,val_loss", PARAMS * 2, TOKENS * 2, LOSSES * 2, LOSSES * 2)
     notes = read(tmp_path, twice).notes
     assert any("4 rows with the params, tokens and loss of an earlier one" in n for n in notes)
-    assert any("--columns loss=val_loss reads that one instead" in n for n in notes)
+    assert any("--columns loss=val_loss reads another" in n for n in notes)
     settled = read(tmp_path, PLAIN.replace("loss", "val_loss"), columns={"loss": "val_loss"}).notes
-    assert not any("earlier one" in n or "instead" in n for n in settled)
+    assert not any("earlier one" in n or "another" in n for n in settled)
 
 
 def test_stated_units_are_converted_and_said(tmp_path):

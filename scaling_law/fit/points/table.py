@@ -403,11 +403,8 @@ def _other_losses(rows: Rows, column: str, settings: TableSettings) -> tuple[str
     ]
     if not others or "loss" in settings.columns:
         return ()
-    option = shlex.quote(f"loss={others[0]}")
-    return (
-        f"column {one_line(column)} is the loss; --columns {one_line(option)} reads"
-        " that one instead",
-    )
+    option = one_line(shlex.quote(f"loss={others[0]}"))
+    return (f"losses are read from column {one_line(column)}; --columns {option} reads another",)
 
 
 def _repeats(points: FitPoints) -> tuple[str, ...]:
@@ -707,6 +704,7 @@ def _refuse_missing(missing: Sequence[str], rows: Rows, origin: str) -> None:
 def _guess(role: str, names: Sequence[str]) -> str:
     """The column that a role may be: one of its usual names, or else the one that has its word."""
     lowered = {name.strip().lower(): name for name in names}
+    lowered.pop(role, None)  # an option ignores the column of this name
     for alias in _ALIASES.get(role, ()):
         if alias in lowered:
             return lowered[alias]
