@@ -749,6 +749,8 @@ def _above_zero(
         elif needed and not reasons[row]:
             cell = cells[row]
             shown = cell.strip() if isinstance(cell, str) else "" if cell is None else repr(cell)
+            if value is not None and math.isnan(value):
+                shown = "missing"
             reasons[row] = (
                 f"{role} is {one_line(f'{shown:.40}') or 'empty'}, expected a number above 0"
             )
