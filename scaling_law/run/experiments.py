@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scaling_law import parts
 from scaling_law.config.load import load_config
 from scaling_law.errors import SlawError
-from scaling_law.parts import Reference
+from scaling_law.parts import shipped_files
 from scaling_law.plan.device_profile import load_profile, refreshed, shared_by
 from scaling_law.run.session import planned
 
@@ -17,15 +16,19 @@ _NOT_MEASURED = (
 
 
 def described() -> list[dict[str, Any]]:
-    """Each experiment as plain values, by name; ``seconds`` is None where nothing can be said."""
+    """Each experiment as plain values, by name; ``seconds`` is None where nothing can be said.
+
+    A file that reads its results as another experiment does is an entry of its own.
+    """
     profile = load_profile("auto")
     entries = []
-    for name in parts.names("experiment"):
-        experiment = parts.load("experiment", Reference(name=name))
+    for path in sorted(shipped_files("experiments", "*.yaml"), key=lambda path: path.stem):
+        name = path.stem
+        config = load_config(name, device_kind="cpu" if profile is None else profile.kind)
+        experiment = config.choice("experiment").part
         runs, seconds, why = None, None, _NOT_MEASURED.format(name)
         if profile is not None:
             try:
-                config = load_config(name, device_kind=profile.kind)
                 here = shared_by(refreshed(profile), config.limits.slots)
                 plan = planned(config, here, None)
                 runs, seconds, why = len(plan.runs), plan.seconds_estimate, ""
@@ -34,7 +37,7 @@ def described() -> list[dict[str, Any]]:
         entries.append(
             {
                 "name": name,
-                "question": experiment.question,
+                "question": config.question or experiment.question,
                 "reproduces": experiment.reproduces,
                 "stages": experiment.propose is not None,
                 "runs": runs,

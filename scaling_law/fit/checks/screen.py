@@ -102,7 +102,9 @@ def _without(points: FitPoints, reasons: dict[int, str]) -> FitPoints:
         return points
     rows = [row for row in range(len(points)) if row not in reasons]
     if not rows:
-        raise FitError(f"every run is left out; first: {next(iter(reasons.values()))}")
+        first = next(iter(reasons.values()))
+        rule = first.partition(":")[0]
+        raise FitError(f"every run is left out; first: {first}; --keep {rule} takes them")
     listed = ((points.run_id[row], reason) for row, reason in sorted(reasons.items()))
     return dataclasses.replace(points.take(rows), dropped=(*points.dropped, *listed))
 

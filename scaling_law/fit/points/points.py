@@ -29,6 +29,7 @@ from scaling_law.units import format_count
 Floats = NDArray[np.float64]
 
 FLOPS_COUNTS = ("exact", "6nd")
+_KEEPABLE = frozenset(("not_annealed", "stopped_early", "grown"))  # rules that ``keep`` turns off
 _SEMS_IN_INTERVAL = 2 * 1.6449  # standard errors in an interval at 90%
 VARIABLES = ("params", "tokens", "flops", "tokens_unique")
 
@@ -213,7 +214,9 @@ def _usable(
     if not seen:
         raise FitError("no finished runs to fit; run `slaw run` to the end first")
     if not kept:
-        raise FitError(f"none of {len(dropped)} runs can be fitted: {listed(dropped)}")
+        rules = sorted({reason.partition(":")[0] for _, reason in dropped} & _KEEPABLE)
+        remedy = "".join(f"; --keep {rule} takes them" for rule in rules)
+        raise FitError(f"none of {len(dropped)} runs can be fitted: {listed(dropped)}{remedy}")
     return kept, dropped
 
 
