@@ -348,7 +348,7 @@ class TrainerRunner(Runner):
     def step(self) -> float:
         began = time.process_time()
         with self.state.clock():
-            loss = self.loop._accumulate_gradients(self.job, self.state)
+            loss = self.loop.accumulate_gradients(self.job, self.state)
             problem = self.loop.apply_gradients(self.job, self.state, loss)
         assert not problem, problem
         self.loop.between_steps(self.job, self.state)

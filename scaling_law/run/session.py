@@ -19,7 +19,7 @@ from scaling_law.config.load import SweepConfig, begun_config_key, load_config
 from scaling_law.data.access import DataOf, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import ConfigError, Preempted, SlawError
+from scaling_law.errors import ConfigError, Preempted, SlawError, quoted
 from scaling_law.experiment.analysis import named_by
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -27,7 +27,7 @@ from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftove
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
-from scaling_law.plan.make import TrainTokens, make_plan
+from scaling_law.plan.make import TrainTokens, make_plan, step_shapes
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
@@ -54,6 +54,10 @@ class Request:
 
 Say = Callable[[str], None]
 Datasets = dict[DataOf, Dataset]
+# How the kernels of new runs on a CPU are chosen: measured, or by the thresholds in train.kernels.
+_KERNELS, _MEASURED, _THRESHOLDS = "SLAW_KERNELS", "measured", "thresholds"
+# A shorter sweep gains less by measured kernels than measuring takes.
+_LEAST_SECONDS = 60.0
 
 
 def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
@@ -174,7 +178,7 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """
     config, profile = _config_and_profile(request, say)
     tokens = _known_tokens(config)
-    plan = planned(config, profile, tokens)
+    plan = planned(config, _with_steps(config, profile, tokens, say, request.device), tokens)
     if any(known is None and isinstance(data, DataSpec) for data, known in tokens.items()):
         say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
     return config, plan
@@ -188,6 +192,27 @@ def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int 
 
 def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
     return {data: known_train_tokens(data) for data in config.data_specs}
+
+
+def _with_steps(
+    config: SweepConfig, profile: DeviceProfile, tokens: TrainTokens, say: Say, device: str
+) -> DeviceProfile:
+    """``profile`` with the training steps of the grid, measured on first use.
+
+    Not for a sweep so short that measuring would take longer than it saves, nor where
+    ``SLAW_KERNELS`` is ``thresholds``.
+    """
+    policy = os.environ.get(_KERNELS) or _MEASURED
+    if policy not in (_MEASURED, _THRESHOLDS):
+        raise ConfigError(f"{_KERNELS} is {quoted(policy)}, expected {_MEASURED} or {_THRESHOLDS}")
+    if policy == _THRESHOLDS:
+        return dataclasses.replace(profile, steps=())
+    shapes = step_shapes(config, profile, tokens)
+    if all(shape in profile.step_of for shape in shapes):
+        return profile
+    if make_plan(config, profile, train_tokens=tokens).seconds_estimate < _LEAST_SECONDS:
+        return profile
+    return engines.with_steps(config.choice("engine"), device, profile, shapes, say)
 
 
 def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens) -> Plan:
@@ -215,7 +240,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
         try:
-            datasets, plan = _agreed(config, profile, sweep, leases, say)
+            datasets, plan = _agreed(config, profile, sweep, leases, say, request.device)
         except SlawError:
             if is_new:
                 _remove_empty(sweep)
@@ -234,7 +259,12 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
 
 def _agreed(
-    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, leases: Leases, say: Say
+    config: SweepConfig,
+    profile: DeviceProfile,
+    sweep: SweepDir,
+    leases: Leases,
+    say: Say,
+    device: str,
 ) -> tuple[Datasets, Plan]:
     """Data and plan of the sweep; one ``slaw run`` at a time decides on them.
 
@@ -255,7 +285,7 @@ def _agreed(
             raise Preempted(f"{lost}; run the same command again") from None
         began = sweep.data.exists()
         try:
-            agreed = _prepared(config, profile, sweep, say)
+            agreed = _prepared(config, profile, sweep, say, device)
         except SlawError:
             if not (began or sweep.plan.exists()):
                 sweep.data.unlink(missing_ok=True)
@@ -280,10 +310,15 @@ def _stoppable() -> Iterator[None]:
 
 
 def _prepared(
-    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
+    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say, device: str = "auto"
 ) -> tuple[Datasets, Plan]:
     """Data and plan of a leased sweep folder: those it began with, or new ones."""
-    from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
+    from scaling_law.run.pinned import (
+        begun_plan,
+        keep_plan,
+        refuse_other_recipe,
+        with_begun_kernels,
+    )
     from scaling_law.run.pins import pinned_datasets
 
     plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
@@ -300,7 +335,8 @@ def _prepared(
                 news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
         tokens = {data: datasets[data].train_tokens for data in config.data_specs}
-        plan = planned(config, profile, tokens)
+        measured = _with_steps(config, profile, tokens, say, device)
+        plan = with_begun_kernels(planned(config, measured, tokens), sweep)
         keep_plan(plan, config, sweep)
     return datasets, plan
 

@@ -36,7 +36,8 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
     for a run whose lease is lost: that run leaves the stack, and the others continue. Runs resumed
     at different steps wait for the last of them. Raises as ``loop.train_run`` does.
     """
-    device.prepare_process(jobs[0].resources.device, jobs[0].resources.threads)
+    resources = jobs[0].resources
+    device.prepare_process(resources.device, resources.threads, resources.kernels)
     jobs[0].dataset.keep_orders(len(jobs))
     going = [member for job in jobs for member in _begun(job, over)]
     paces = {job.spec.run_id: Pace(state.step) for job, state in going}

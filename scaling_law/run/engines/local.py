@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -23,8 +24,9 @@ from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Stillness, hung_seconds, read_lease, stale_seconds
 from scaling_law.parts import NoSettings
-from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed
+from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed, save_profile
 from scaling_law.plan.plan import PlannedRun
+from scaling_law.plan.steps import StepShape, step_from_json
 from scaling_law.run.engines import (
     EnginePart,
     Say,
@@ -32,6 +34,8 @@ from scaling_law.run.engines import (
     Workplace,
     worker_environment,
 )
+from scaling_law.spec.to_json import to_json
+from scaling_law.units import count_of
 
 # The pid of the process that the worker serves follows.
 WORKER = (sys.executable, "-m", "scaling_law.run.worker", "--serve")
@@ -39,6 +43,8 @@ WORKER = (sys.executable, "-m", "scaling_law.run.worker", "--serve")
 _LOOK_SECONDS = 1.0
 # How long close() waits for each worker to end before it kills it.
 _CLOSE_SECONDS = 10.0
+# The most shapes that are measured for one plan, and the most that are saved.
+_MOST_SHAPES, _MOST_STEPS = 40, 400
 
 
 def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
@@ -75,6 +81,49 @@ def _measure(command: list[str], say: Say) -> tuple[int, list[str]]:
             else:
                 lines.append(line)
     return process.returncode, lines
+
+
+def measure_steps(
+    settings: NoSettings,
+    device: str,
+    known: DeviceProfile,
+    shapes: Sequence[StepShape],
+    say: Say,
+) -> DeviceProfile:
+    """The profile with steps of ``shapes`` measured in a process of their own, and cached.
+
+    Where measuring fails, the runs take the kernels of the thresholds; a line says so.
+    """
+    missing = [shape for shape in shapes if shape not in known.step_of]
+    if not missing:
+        return known
+    most = missing[:_MOST_SHAPES]
+    rest = f"; {len(missing) - len(most)} more are planned without" if most != missing else ""
+    say(
+        f"measuring the training steps of {count_of(len(most), 'shape')} to choose their kernels,"
+        f" a few seconds each; saved for the next time{rest}"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "scaling_law.train.step_speed", str(known.slots)],
+        input=json.dumps([to_json(shape) for shape in most]),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=worker_environment(),
+    )
+    steps = tuple(step_from_json(json.loads(line)) for line in done.stdout.splitlines())
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        say(f"{len(most) - len(steps)} shapes could not be measured ({last}); planned without")
+    cached = load_profile(device)
+    if cached is not None and steps:
+        others = tuple(step for step in cached.steps if step.shape not in missing)
+        kept = (*others, *steps)[-_MOST_STEPS:]
+        try:
+            save_profile(dataclasses.replace(cached, steps=kept), device)
+        except OSError as problem:
+            say(f"{layout.cache_dir()}: cannot be written ({problem.strerror}); not saved")
+    return dataclasses.replace(known, steps=(*known.steps, *steps))
 
 
 def environment() -> dict[str, str]:
@@ -225,4 +274,6 @@ class LocalExecutor:
         self._busy.clear()
 
 
-ENGINE = EnginePart(start=LocalExecutor, profile=profile, environment=environment)
+ENGINE = EnginePart(
+    start=LocalExecutor, profile=profile, environment=environment, measure_steps=measure_steps
+)
