@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from scaling_law.cli.main import main
 from scaling_law.config.load import load_config
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
@@ -65,6 +66,15 @@ def test_runs_in_fp32_are_timed_in_fp32():
     assert PROFILE.at("fp32").speed == _speed(FP32)
     assert PROFILE.at("bf16").speed == _speed(BF16)
     assert cpu_profile().at("fp32") == cpu_profile()
+
+
+def test_an_unmeasured_machine_is_told_how_to_get_a_cost(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
+    assert main(["experiments"]) == 0
+    assert "`slaw plan grokking` measures it and prints the cost" in capsys.readouterr().out
+    save_profile(cpu_profile(), "auto")
+    assert main(["experiments"]) == 0
+    assert "  18 runs, about " in capsys.readouterr().out
 
 
 def test_a_calibration_is_kept_and_shown(tmp_path, monkeypatch):

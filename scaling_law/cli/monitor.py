@@ -18,11 +18,16 @@ def _monitor(options: argparse.Namespace) -> int:
         if options.serve:
             from scaling_law.monitor.server import serve
 
-            serve(folder, port=options.port or 0, interval=options.interval)
+            serve(
+                folder,
+                port=options.port or 0,
+                interval=options.interval,
+                metric=options.metric,
+            )
         else:
             from scaling_law.monitor.session import watch
 
-            watch(folder, once=options.once, interval=options.interval)
+            watch(folder, once=options.once, interval=options.interval, metric=options.metric)
     except KeyboardInterrupt:
         print()  # leaving is no failure, and the sweep continues
     return EXIT_OK
@@ -49,8 +54,10 @@ def add(commands: Commands) -> None:
         "monitor",
         help="watch a sweep: a live screen, or a local web page",
         description="Watch a sweep from another terminal, before, while and after it runs: its "
-        "running runs with loss, phase, speed and time left, counts, warnings. Ctrl-C leaves (exit "
-        "code 0) and the sweep continues. It ends by itself when the sweep has finished.",
+        "running runs with loss, metrics, phase, speed and time left, counts, warnings. Ctrl-C "
+        "leaves (exit code 0) and the sweep continues. It ends by itself when the sweep has "
+        "finished; where it prints lines (a pipe, a log), also when no `slaw run` works on the "
+        "folder.",
     )
     monitor.add_argument(
         "folder",
@@ -71,6 +78,13 @@ def add(commands: Commands) -> None:
         type=_seconds,
         metavar="S",
         help="seconds between updates (2; 30 when printing lines)",
+    )
+    monitor.add_argument(
+        "--metric",
+        type=given,
+        metavar="NAME",
+        help="of what the runs measured beside the loss, show this (all that fits); with --serve,"
+        " what the page's charts show first",
     )
     monitor.add_argument("--port", type=_port, metavar="N", help="port of --serve (any free one)")
     monitor.set_defaults(handler=_monitor)

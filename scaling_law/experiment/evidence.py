@@ -20,12 +20,7 @@ from scaling_law.files.record import (
 from scaling_law.parts import NoSettings
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.spec.arms import arm_of
-from scaling_law.spec.run import STAGE_TAG, RunSpec
-
-
-def stage_of(spec: RunSpec) -> int:
-    """The stage of a staged experiment that a run belongs to, from 1."""
-    return int(dict(spec.tags).get(STAGE_TAG, 1))
+from scaling_law.spec.run import RunSpec, stage_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ PREDICTED = (
     "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
     "stopped_at_step", "flops_saved", "planned_tokens_unique",
 )  # fmt: skip
+# The metrics that say how a run was trained.
+_OF_TRAINING = frozenset(
+    (*PREDICTED, "parent_tokens", "parent_flops", "batches_skipped", "rollbacks", "steps_repeated")
+)
 _COUNTED = (
     "params_total", "params_non_embedding", "params_matmul", "tokens", "tokens_unique",
     "flops_exact", "flops_6nd",
@@ -108,6 +112,45 @@ class RunRecord:
     def cluster(self) -> str:
         """The trunk whose initial weights and data order this run shares; its own id if alone."""
         return self.spec.branch.trunk_id if self.spec.branch else self.run_id
+
+
+def loss_unit(records: Iterable[RunRecord]) -> str:
+    """The unit of the losses of ``records``: ``nats per token``; several are joined by "or"."""
+    return " or ".join(dict.fromkeys(record.loss_unit or NATS for record in records)) or NATS
+
+
+def short_unit(unit: str | None) -> str:
+    """A loss's unit as it stands behind a number, ``nats/token``; None is nats per token."""
+    return (NATS if unit is None else unit).replace(" per ", "/")
+
+
+def amount_unit(unit: str) -> str:
+    """The unit of a loss as an amount of it has it: ``nats`` of nats per token."""
+    return unit.partition(" per ")[0]
+
+
+def unit_in_full(unit: str) -> str:
+    """The unit of a loss with its logarithm, where it has one: nats are natural logarithms."""
+    return f"{unit}, natural logarithm" if unit.startswith("nats ") else unit
+
+
+def measured_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What was measured of a run, without the figures of how it was trained."""
+    return {name: value for name, value in metrics.items() if name not in _OF_TRAINING}
+
+
+def metric_units(records: Iterable[RunRecord]) -> dict[str, str]:
+    """The unit of each metric that the records have one for; several are joined by "or"."""
+    units: dict[str, dict[str, None]] = {}
+    for record in records:
+        for name, unit in record.metric_units.items():
+            units.setdefault(name, {})[unit] = None
+    return {name: " or ".join(own) for name, own in units.items()}
+
+
+def metric_label(name: str, units: Mapping[str, str]) -> str:
+    """``accuracy.val (fraction)``: a metric with its unit where it has one."""
+    return f"{name} ({units[name]})" if units.get(name) else name
 
 
 def loss_families(records: Iterable[RunRecord]) -> list[str]:

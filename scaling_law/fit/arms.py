@@ -13,7 +13,7 @@ from scaling_law import text_columns
 from scaling_law.errors import ConfigError, FitError, did_you_mean, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import NATS, RunRecord, loss_families, only_sweep
+from scaling_law.files.record import RunRecord, loss_families, loss_unit, only_sweep
 from scaling_law.fit.points.dataset import (
     chosen_records,
     from_records,
@@ -174,7 +174,8 @@ def _saved(fits: Sequence[ArmFit], folder: Path) -> Path:
 def split_by(records: Sequence[RunRecord], keys: Sequence[str], origin: str) -> list[ArmRuns]:
     """The runs by their values of ``keys``, numbers rising and words in order.
 
-    Raises ``ConfigError`` for a key that no run has.
+    A trunk is with its branches, and so in every arm that branches from it. Raises ``ConfigError``
+    for a key that no run has.
     """
     rows = cells([record.spec for record in records])
     known = dict.fromkeys(name for row in rows for name in row)
@@ -185,10 +186,17 @@ def split_by(records: Sequence[RunRecord], keys: Sequence[str], origin: str) -> 
             raise ConfigError(
                 f"{origin}: --by {key}: no run has it{did_you_mean(key, known)}{there}"
             )
+    each = [
+        tuple((key, value_text(row[key]) if key in row else ABSENT) for key in keys) for row in rows
+    ]
+    of_branches: dict[str, dict[Values, None]] = {}
+    for record, values in zip(records, each, strict=True):
+        if record.spec.branch is not None:
+            of_branches.setdefault(record.spec.branch.trunk_id, {})[values] = None
     by_values: dict[Values, list[RunRecord]] = {}
-    for record, row in zip(records, rows, strict=True):
-        values = tuple((key, value_text(row[key]) if key in row else ABSENT) for key in keys)
-        by_values.setdefault(values, []).append(record)
+    for record, values in zip(records, each, strict=True):
+        for own in of_branches.get(record.run_id, {values: None}):
+            by_values.setdefault(own, []).append(record)
     return [
         ArmRuns(values=values, records=tuple(by_values[values]))
         for values in sorted(by_values, key=_order)
@@ -219,10 +227,9 @@ def losses_compare(arms: Sequence[ArmRuns]) -> bool:
     return len(texts) < 2 and len(loss_families(records)) < 2
 
 
-def loss_unit(arms: Sequence[ArmRuns]) -> str:
+def loss_unit_of(arms: Sequence[ArmRuns]) -> str:
     """The unit of the arms' losses."""
-    units = dict.fromkeys(r.loss_unit or NATS for arm in arms for r in arm.records)
-    return " or ".join(units)
+    return loss_unit(record for arm in arms for record in arm.records)
 
 
 HEADINGS = (
@@ -235,7 +242,7 @@ def format_fits(fits: Sequence[ArmFit]) -> str:
     level = next(100 * fit.summary["settings"]["level"] for fit in fits if fit.summary is not None)
     lines = [
         f"{count_of(len(fits), 'arm')}, each fitted on its own; law: the one that best predicts"
-        f" held-out runs; intervals at {level:g}%; loss: {loss_unit([fit.arm for fit in fits])}",
+        f" held-out runs; intervals at {level:g}%; loss: {loss_unit_of([fit.arm for fit in fits])}",
         "",
         *text_columns.numbers([HEADINGS, *law_rows(fits)], words=(0, 3)),
     ]

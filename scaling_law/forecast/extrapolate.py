@@ -13,6 +13,7 @@ from typing import Any
 from scipy import optimize
 
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.files.record import NATS, amount_unit
 from scaling_law.fit.result import FitResult, Prediction, bound_words, status_words
 from scaling_law.fit.solver.interval import (
     PredictionInterval,
@@ -288,6 +289,7 @@ def _resolve_single(fit: FitResult, given: Mapping[str, float], name: str) -> Va
         value = _solve(
             lambda x: log_loss(fit.law, fit.params, {name: x}),
             given["target_loss"],
+            _amount(fit, given["target_loss"]),
             f"any {name}",
         )
         return {name: value}
@@ -301,19 +303,20 @@ def _resolve_single(fit: FitResult, given: Mapping[str, float], name: str) -> Va
 
 def _refuse_floor(fit: FitResult, loss: float) -> None:
     """Raises ``FitError`` for a loss at or below the irreducible loss, or within its interval."""
+    unit = amount_unit(fit.convention.get("loss", NATS))
     for name in ("E", "L_inf"):
         if name not in fit.params:
             continue
         if loss <= fit.params[name]:
             raise FitError(
-                f"a loss of {loss:.6g} nats is at or below the irreducible loss {name} = "
+                f"a loss of {loss:.6g} {unit} is at or below the irreducible loss {name} = "
                 f"{fit.params[name]:.6g}: no compute reaches it under law {law_name(fit)}"
             )
         low, high = fit.intervals.get(name, (0.0, 0.0))
         if loss <= high:
             raise FitError(
-                f"a loss of {loss:g} nats lies within the interval of the irreducible loss {name} "
-                f"({bound_words(low, '.3g')} to {bound_words(high, '.3g')}): the data cannot say "
+                f"a loss of {loss:g} {unit} lies within the interval of the irreducible loss {name}"
+                f" ({bound_words(low, '.3g')} to {bound_words(high, '.3g')}): the data cannot say "
                 "whether it can be reached"
             )
 
@@ -331,19 +334,26 @@ def _reach(
         return log_loss(fit.law, fit.params, {**point, "tokens_unique": point["tokens"]})
 
     fixed = [f"{format_count(value)} {name} and " for name, value in known.items()]
-    return _complete({**known, free: _solve(at, loss, f"{''.join(fixed)}any {free}")}, split)
+    solved = _solve(at, loss, _amount(fit, loss), f"{''.join(fixed)}any {free}")
+    return _complete({**known, free: solved}, split)
 
 
-def _solve(log_loss_at: Callable[[float], float], loss: float, where: str) -> float:
-    """The value at which a falling log loss is log(loss). Raises ``FitError`` if there is none."""
+def _amount(fit: FitResult, loss: float) -> str:
+    """A loss with its unit."""
+    return f"{loss:.12g} {amount_unit(fit.convention.get('loss', NATS))}"
+
+
+def _solve(log_loss_at: Callable[[float], float], loss: float, amount: str, where: str) -> float:
+    """The value at which a falling log loss is log(loss), ``amount`` with its unit.
+
+    Raises ``FitError`` if there is none.
+    """
     low, high, goal = 0.0, math.log(LARGEST), math.log(loss)
     if log_loss_at(LARGEST) >= goal:
         least = bounded_exp(log_loss_at(LARGEST))
-        raise FitError(
-            f"a loss of {loss:.12g} nats is out of reach at {where}: at best {least:.9g}"
-        )
+        raise FitError(f"a loss of {amount} is out of reach at {where}: at best {least:.9g}")
     if log_loss_at(1.0) <= goal:
-        raise FitError(f"a loss of {loss:g} nats is above what the law gives at {where}")
+        raise FitError(f"a loss of {amount} is above what the law gives at {where}")
     root = optimize.brentq(lambda x: log_loss_at(math.exp(x)) - goal, low, high, xtol=1e-12)
     return math.exp(root)
 

@@ -30,7 +30,7 @@ _EVERY_SECONDS, _EVERY_TIMES = 20.0, 10.0
 
 def annealed(snapshot: Snapshot) -> list[RunState]:
     """The runs that a law is fitted to, before rules leave any out."""
-    return [run for run in snapshot.in_state("done") if run.kind != "trunk"]
+    return [run for run in snapshot.in_state("done") if run.annealed]
 
 
 class LawFitter:

@@ -43,6 +43,31 @@
     }));
   }
 
+  function heads(columns) {
+    const key = JSON.stringify(columns);
+    if ($("runs-head").dataset.key === key) return;
+    $("runs-head").dataset.key = key;
+    $("runs-head").replaceChildren(...columns.map((words) => {
+      const made = html("th", "", words);
+      made.scope = "col";
+      return made;
+    }));
+  }
+  // New metrics become choices; what is chosen stays.
+  function choose(choices) {
+    const key = JSON.stringify(choices);
+    const list = $("shown");
+    if (list.dataset.key === key) return;
+    list.dataset.key = key;
+    const chosen = list.value;
+    list.replaceChildren(...[["", "validation loss"], ...choices].map(([name, words]) => {
+      const made = html("option", "", words);
+      made.value = name;
+      return made;
+    }));
+    list.value = choices.some(([name]) => name === chosen) ? chosen : "";
+  }
+
   function mix(one, two, share) {
     const part = (code, i) => parseInt(code.slice(i, i + 2), 16);
     const blend = (i) => Math.round(part(one, i) * (1 - share) + part(two, i) * share);
@@ -86,7 +111,19 @@
     return choices.map(made).find((found) => found.every((v, i) => !i || far(found[i - 1], v))) || made([1]).filter((_, i) => i % 2 === 0);
   }
 
-  // A chart with logarithmic axes. `what` has lines, points, band, frontier and the axes' labels; a
+  // Round numbers from `low` to `high`, at most about `most`.
+  function steps(low, high, most) {
+    const rough = (high - low) / most;
+    const power10 = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 2.5, 5, 10].map((m) => m * power10).find((s) => s >= rough * 0.999);
+    const values = [];
+    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) values.push(Number((i * step).toPrecision(6)));
+    return values;
+  }
+  const figure = (value) => Number(value.toPrecision(5)).toString();
+
+  // A chart with a logarithmic x axis; the y axis is logarithmic where `what.yLog` is true and all
+  // values are above 0. `what` has lines, points, band, frontier and the axes' labels; a
   // point {x, y, colour, words} can be pointed at, or reached with the arrow keys.
   function chart(host, what) {
     const width = Math.max(host.clientWidth, 280);
@@ -106,9 +143,10 @@
       const pad = Math.max((high / low) ** 0.04, 1.01);
       return [low / pad, high * pad];
     };
-    const [[x0, x1], [y0, y1]] = [range(0), range(1)];
+    const yLog = what.yLog && every.every((p) => p[1] > 0);
+    const [[x0, x1], [y0, y1]] = [range(0), yLog ? range(1) : evenRange(every.map((p) => p[1]))];
     const px = (x) => left + inner[0] * Math.log(x / x0) / Math.log(x1 / x0);
-    const py = (y) => top + inner[1] * (1 - Math.log(y / y0) / Math.log(y1 / y0));
+    const py = (y) => top + inner[1] * (1 - (yLog ? Math.log(y / y0) / Math.log(y1 / y0) : (y - y0) / (y1 - y0)));
     const path = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${px(x).toFixed(1)},${py(y).toFixed(1)}`).join("");
     const picture = node("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: "0", role: "img",
       "aria-label": `${what.label}; arrow keys read out its points` });
@@ -116,21 +154,21 @@
       picture.append(node("line", { class: "grid", x1: px(tick), x2: px(tick), y1: top, y2: top + inner[1] }),
         node("text", { x: px(tick), y: height - 26, "text-anchor": "middle" }, what.xTick(tick)));
     }
-    for (const tick of ticks(y0, y1, inner[1], 20)) {
+    for (const tick of yLog ? ticks(y0, y1, inner[1], 20) : steps(y0, y1, Math.max(2, inner[1] / 40))) {
       picture.append(node("line", { class: "grid", x1: left, x2: width - right, y1: py(tick), y2: py(tick) }),
         node("text", { x: left - 6, y: py(tick) + 4, "text-anchor": "end" }, String(tick)));
     }
     picture.append(
       node("text", { x: left + inner[0] / 2, y: height - 6, "text-anchor": "middle" }, what.xWords),
       node("text", { x: 12, y: top + inner[1] / 2, "text-anchor": "middle",
-        transform: `rotate(-90 12 ${top + inner[1] / 2})` }, "loss (nats per token)"),
+        transform: `rotate(-90 12 ${top + inner[1] / 2})` }, what.yWords),
       node("path", { class: "axis", fill: "none", d: `M${left},${top}V${top + inner[1]}H${width - right}` }));
     const clip = `clip-${host.id}`;
     picture.append(node("clipPath", { id: clip }, node("rect", { x: left, y: top, width: inner[0], height: inner[1] })));
     const plot = node("g", { "clip-path": `url(#${clip})` });
     picture.append(plot);
     if (what.band) plot.append(node("path", { class: "band", d: path(what.band) + "Z" }));
-    if (what.frontier) plot.append(node("path", { class: "frontier", d: path(what.frontier) }));
+    if (what.frontier && what.frontier.length) plot.append(node("path", { class: "frontier", d: path(what.frontier) }));
     for (const line of what.lines) {
       plot.append(node("path", { class: `curve${line.dashed ? " trunk" : ""}`, stroke: line.colour, d: path(line.points) }));
     }
@@ -148,6 +186,12 @@
     host.replaceChildren(picture, legend(what.legend), readout);
     host.dataset.points = String(what.points.length);
     if (focused) picture.focus({ preventScroll: true });
+  }
+
+  function evenRange(values) {
+    const [low, high] = [Math.min(...values), Math.max(...values)];
+    const pad = 0.04 * (high - low) || 0.05 * Math.abs(high) || 1;
+    return [low - pad, high + pad];
   }
 
   function follow(host, picture, near, readout, points, width) {
@@ -196,19 +240,25 @@
       .map((size) => ({ colour: colour.get(size), words: `${count(size)} params` }));
   }
 
+  function valueWords(data, value) {
+    const { metric, unit } = data.shown;
+    return `${metric === null ? value.toFixed(4) : `${metric} ${figure(value)}`}${unit && ` ${unit}`}`;
+  }
+
   function drawCurves(data) {
     const colour = colours(data.sizes);
     const byFlops = $("curves-x").value === "flops";
     const along = (c, tokens) => byFlops ? 6 * c.params * tokens : tokens;
     const drawn = data.curves.filter((c) => c.kind !== "trunk" || $("trunks").checked);
     const lines = drawn.map((c) => ({ colour: colour.get(c.params), dashed: c.kind === "trunk",
-      points: c.points.map(([tokens, loss]) => [along(c, tokens), loss]) }));
-    const points = drawn.flatMap((c) => c.points.map(([tokens, loss], i) => ({
-      x: along(c, tokens), y: loss, colour: colour.get(c.params), within: i < c.points.length - 1,
+      points: c.points.map(([tokens, value]) => [along(c, tokens), value]) }));
+    const points = drawn.flatMap((c) => c.points.map(([tokens, value], i) => ({
+      x: along(c, tokens), y: value, colour: colour.get(c.params), within: i < c.points.length - 1,
       hollow: c.state !== "done",
-      words: `${c.label} (${c.state}): ${loss.toFixed(4)} nats per token at ${count(tokens)} tokens, ${power(6 * c.params * tokens)} FLOPs`,
+      words: `${c.label} (${c.state}): ${valueWords(data, value)} at ${count(tokens)} tokens, ${power(6 * c.params * tokens)} FLOPs`,
     })));
-    chart($("curves"), { lines, points, label: "Validation loss of every run",
+    chart($("curves"), { lines, points, label: `${data.shown.label} of every run`, yWords: data.shown.label,
+      yLog: data.shown.metric === null,
       xTick: byFlops ? power : count, xWords: byFlops ? "training compute, 6 N D (FLOPs)" : "training tokens",
       empty: "No run has been evaluated yet.",
       legend: sizesIn(data, drawn, colour) });
@@ -217,10 +267,11 @@
   function drawLaw(data) {
     const colour = colours(data.sizes);
     const used = new Set(data.law.run_ids || []);
-    const frontier = data.law.frontier || [];
-    const points = data.points.map((p) => ({ x: p.flops_6nd, y: p.loss_nats, params: p.params, colour: colour.get(p.params),
+    // the law is one of the loss
+    const frontier = data.shown.metric === null ? data.law.frontier || [] : [];
+    const points = data.points.map((p) => ({ x: p.flops_6nd, y: p.value, params: p.params, colour: colour.get(p.params),
       hollow: frontier.length > 0 && !used.has(p.run_id),
-      words: `${p.label}: ${p.loss_nats.toFixed(4)} nats per token, ${count(p.params)} params, ${count(p.tokens)} tokens, ${power(p.flops_6nd)} FLOPs` }));
+      words: `${p.label}: ${valueWords(data, p.value)}, ${count(p.params)} params, ${count(p.tokens)} tokens, ${power(p.flops_6nd)} FLOPs` }));
     points.sort((a, b) => a.x - b.x);
     const banded = frontier.filter((f) => f.low_nats !== null && f.high_nats !== null);
     const legend = sizesIn(data, points, colour);
@@ -230,8 +281,9 @@
     chart($("frontier"), { lines: [], points, legend,
       frontier: frontier.map((f) => [f.flops, f.loss_nats]),
       band: banded.length ? [...banded.map((f) => [f.flops, f.low_nats]), ...banded.map((f) => [f.flops, f.high_nats]).reverse()] : null,
-      label: "Final loss of every annealed run against compute, and the law",
-      xTick: power, xWords: "training compute, 6 N D, matmul params (FLOPs)", empty: "No annealed run has ended yet." });
+      label: `${data.shown.label} at the end of every run against compute${frontier.length ? ", and the law" : ""}`,
+      yWords: data.shown.label, yLog: data.shown.metric === null,
+      xTick: power, xWords: "training compute, 6 N D, matmul params (FLOPs)", empty: "No run has ended yet." });
   }
 
   function show(data) {
@@ -239,9 +291,13 @@
     say("name", data.name);
     say("sweep", data.sweep);
     say("read", data.read_at);
-    say("more", data.rows_left_out ? `and ${data.rows_left_out} more runs; slaw status lists all` : "");
+    const more = [[data.rows_left_out, "runs"], [data.metrics_left_out, "metrics"]]
+      .filter(([number]) => number).map(([number, what]) => `${number} more ${what}`).join(" and ");
+    say("more", more ? `and ${more}; slaw status lists all` : "");
     $("bar").value = data.flops_done_frac;
     document.title = `${Math.round(100 * data.flops_done_frac)}% ${data.name}: slaw monitor`;
+    heads(data.columns);
+    choose(data.choices);
     fill("runs", data.rows);
     fill("law-params", data.words.law_params);
     $("law-params").closest(".scroll").hidden = !data.words.law_params.length;
@@ -251,7 +307,7 @@
     shown = data;
   }
   function draw(data) {
-    const key = JSON.stringify([data.curves, data.points, data.law, data.sizes, $("curves-x").value,
+    const key = JSON.stringify([data.curves, data.points, data.law, data.sizes, data.shown, $("curves-x").value,
       $("trunks").checked, dark.matches, $("curves").clientWidth]);
     if (key === last) return;
     last = key;
@@ -259,25 +315,32 @@
     drawLaw(data);
   }
 
-  async function poll() {
+  async function load() {
     let wait = 2;
     try {
-      const answer = await fetch("/data.json", { cache: "no-store" });
+      const metric = $("shown").value;
+      const query = metric ? `?metric=${encodeURIComponent(metric)}` : "";
+      const answer = await fetch(`/data.json${query}`, { cache: "no-store" });
       if (!answer.ok) throw new Error(String(answer.status));
       const data = await answer.json();
       wait = data.interval_seconds;
+      if (metric !== $("shown").value) return wait; // another was chosen meanwhile
       $("lost").hidden = true;
       show(data);
     } catch (problem) {
       $("lost").hidden = false;
       say("lost", `slaw monitor does not answer (${problem.message}); this page shows ${$("read").textContent}`);
     }
-    setTimeout(poll, 1000 * wait);
+    return wait;
+  }
+  async function poll() {
+    setTimeout(poll, 1000 * await load());
   }
   const again = () => { if (shown) draw(shown); };
   for (const tools of document.querySelectorAll(".needs-script")) tools.hidden = false;
   $("curves-x").addEventListener("change", again);
   $("trunks").addEventListener("change", again);
+  $("shown").addEventListener("change", load);
   dark.addEventListener("change", again);
   addEventListener("resize", again);
   poll();

@@ -34,9 +34,10 @@ def _head(cells: Iterable[object]) -> str:
 
 
 def left_out_text(document: dict[str, Any]) -> str:
-    """How many runs the table leaves out; "" for none."""
-    number = document["rows_left_out"]
-    return f"and {number} more runs; slaw status lists all" if number else ""
+    """How many runs and metrics the table leaves out; "" for none."""
+    numbers = ((document["rows_left_out"], "runs"), (document["metrics_left_out"], "metrics"))
+    more = " and ".join(f"{number} more {what}" for number, what in numbers if number)
+    return f"and {more}; slaw status lists all" if more else ""
 
 
 def render_page(document: dict[str, Any], nonce: str) -> str:
@@ -51,7 +52,7 @@ def render_page(document: dict[str, Any], nonce: str) -> str:
 <body>{_header(document)}<main>
 <noscript><p class="note">Without scripts this page reloads every {_REFRESH_SECONDS}
 seconds and has no figures.</p></noscript>
-{_figures(document["words"])}{_lists(document)}</main>
+{_figures(document)}{_lists(document)}</main>
 <footer><p id="host">{_text(document["words"]["host"])}</p>
 <p>Read <span id="read">{_text(document["read_at"])}</span>. This page only reads the folder;
 dashboard.json there holds the same.</p></footer>
@@ -74,9 +75,17 @@ def _header(document: dict[str, Any]) -> str:
 </header>"""
 
 
-def _figures(words: dict[str, Any]) -> str:
+def _figures(document: dict[str, Any]) -> str:
     """The places where the script draws, and the law in words."""
-    return f"""<div class="figures">
+    words, shown = document["words"], document["shown"]["metric"]
+    choices = "".join(
+        f'<option value="{_text(name)}"{" selected" if name == shown else ""}>{_text(label)}'
+        "</option>"
+        for name, label in (("", "validation loss"), *document["choices"])
+    )
+    return f"""<p class="tools needs-script" hidden><label>charts of
+<select id="shown">{choices}</select></label></p>
+<div class="figures">
 <section aria-labelledby="h-curves"><h2 id="h-curves">Training curves</h2>
 <p class="tools needs-script" hidden><label>against <select id="curves-x">
 <option value="tokens">tokens</option><option value="flops">FLOPs (6 N D)</option></select></label>
@@ -100,7 +109,7 @@ def _lists(document: dict[str, Any]) -> str:
     )
     return f"""<section aria-labelledby="h-runs"><h2 id="h-runs">Runs</h2>
 <div class="scroll" tabindex="0" role="region" aria-labelledby="h-runs">
-<table><thead><tr>{_head(document["columns"])}</tr></thead>
+<table><thead><tr id="runs-head">{_head(document["columns"])}</tr></thead>
 <tbody id="runs">{_rows(document["rows"])}</tbody></table></div>
 <p id="more" class="faint">{_text(left_out_text(document))}</p></section>
 <section aria-labelledby="h-warnings"><h2 id="h-warnings">Last warnings (UTC)</h2>

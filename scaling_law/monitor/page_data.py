@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from scaling_law.files.layout import SweepDir
 from scaling_law.fit.result import bound_words
-from scaling_law.monitor.host import HostMeter, host_text
 from scaling_law.monitor.law import LawFitter
+from scaling_law.run.sweep_state.host import HostMeter, host_text
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot, SweepReader
 from scaling_law.run.sweep_state.text import (
     arms_text,
@@ -20,16 +21,18 @@ from scaling_law.run.sweep_state.text import (
     phase_text,
     run_left_text,
     speed_text,
+    stage_text,
     state_text,
     step_text,
     throughput_text,
 )
 
-MOST_ROWS, MOST_CURVES = 300, 400
+MOST_ROWS, MOST_CURVES, MOST_METRICS = 300, 400, 6
 # "" is the unit of the losses.
 HEADINGS = (
     "run", "state", "", "step", "LR phase", "tokens/s", "time left", "note",
 )  # fmt: skip
+_LOSS = 3  # the metrics come behind the loss
 # The states in the order in which the table lists them.
 _ORDER = ("started", "failed", "damaged", "diverged", "blocked", "stopped", "done",
           "stopped_early", "waiting")  # fmt: skip
@@ -43,9 +46,11 @@ class PageData:
         self.law = LawFitter(sweep)
         self._host = HostMeter()
 
-    def read(self) -> dict[str, Any]:
-        """The document of /data.json."""
+    def read(self, metric: str | None = None) -> dict[str, Any]:
+        """The document of /data.json; its charts show ``metric``, the loss where no run has it."""
         snapshot = self.reader.read()
+        metric = metric if metric in snapshot.metric_names else None
+        columns = snapshot.metric_names[:MOST_METRICS]
         rows = sorted(snapshot.runs, key=_rank)
         drawn = [run for run in rows if run.state not in ("waiting", "blocked")][:MOST_CURVES]
         law = self.law.read(snapshot)
@@ -63,27 +68,30 @@ class PageData:
                 "law": law_text(law),
                 "law_params": law_rows(law),
             },
-            "columns": [name or loss_unit_text(snapshot) for name in HEADINGS],
-            "rows": [row(run) for run in rows[:MOST_ROWS]],
+            "columns": head(snapshot, columns),
+            "rows": [row(run, columns) for run in rows[:MOST_ROWS]],
+            "metrics_left_out": len(snapshot.metric_names) - len(columns),
+            "shown": _shown(snapshot, metric),
+            "choices": [[name, snapshot.metric_label(name)] for name in snapshot.metric_names],
             "rows_left_out": max(len(rows) - MOST_ROWS, 0),
-            "curves": [curve for run in drawn if (curve := self._curve(run))["points"]],
+            "curves": [curve for run in drawn if (curve := self._curve(run, metric))["points"]],
             "law": law,
-            "points": _points(snapshot),
+            "points": _points(snapshot, metric),
             "sizes": sorted({run.params_matmul for run in snapshot.runs}),
         }
 
-    def _curve(self, run: RunState) -> dict[str, Any]:
+    def _curve(self, run: RunState, metric: str | None) -> dict[str, Any]:
+        values = (
+            (point.tokens, point.val_loss_nats if metric is None else point.metrics.get(metric))
+            for point in self.reader.curve(run.run_id)
+        )
         return {
             "run_id": run.run_id,
             "label": run.label,
             "kind": run.kind,
             "state": run.state,
             "params": run.params_matmul,
-            "points": [
-                [point.tokens, point.val_loss_nats]
-                for point in self.reader.curve(run.run_id)
-                if point.val_loss_nats is not None and point.tokens > 0
-            ],
+            "points": [[tokens, v] for tokens, v in values if v is not None and tokens > 0],
         }
 
 
@@ -96,18 +104,36 @@ def _descending(time: str) -> str:
     return "".join(chr(0x10FFFF - ord(letter)) for letter in time)
 
 
-def row(run: RunState) -> list[str]:
-    """A run as the cells under ``HEADINGS``."""
+def head(snapshot: Snapshot, metrics: Sequence[str]) -> list[str]:
+    """The headings of the table: the metrics come behind the loss."""
+    names = [name or loss_unit_text(snapshot) for name in HEADINGS]
+    return [*names[:_LOSS], *map(snapshot.metric_label, metrics), *names[_LOSS:]]
+
+
+def _shown(snapshot: Snapshot, metric: str | None) -> dict[str, Any]:
+    """What the charts show: the metric (None: the loss), its label and the unit of its values."""
+    if metric is None:
+        unit = loss_unit_text(snapshot)
+        label = "validation loss" + ("" if unit == "loss" else f" ({unit})")
+        return {"metric": None, "label": label, "unit": "" if unit == "loss" else unit}
+    unit = snapshot.metric_units.get(metric, "")
+    return {"metric": metric, "label": snapshot.metric_label(metric), "unit": unit}
+
+
+def row(run: RunState, metrics: Sequence[str] = ()) -> list[str]:
+    """A run as the cells under ``head``."""
     note = ""
     if run.state in ("diverged", "failed", "damaged", "blocked"):
         note = end_text(run).partition(": ")[2]
-    elif run.kind == "trunk":
-        note = "trunk: not annealed"
+    elif not run.annealed:
+        note = "trunk: not annealed" if run.kind == "trunk" else "not annealed"
     speed = speed_text(run.tokens_per_second).removesuffix("/s")
+    values = run.metrics or {}
     return [
         run.label,
         state_text(run.state),
         loss_text(run),
+        *(f"{values[name]:.4g}" if name in values else "" for name in metrics),
         step_text(run),
         run.lr_phase or "",
         speed,
@@ -119,15 +145,21 @@ def row(run: RunState) -> list[str]:
 def _headline(snapshot: Snapshot) -> str:
     if snapshot.phase == "no_plan":
         return phase_text(snapshot)
-    done = f"{snapshot.flops_done_frac:.0%} of the FLOPs"
-    return "; ".join(filter(None, (done, left_text(snapshot), throughput_text(snapshot))))
+    parts = (
+        f"{snapshot.flops_done_frac:.0%} of the FLOPs",
+        left_text(snapshot),
+        stage_text(snapshot),
+        throughput_text(snapshot),
+    )
+    return "; ".join(filter(None, parts))
 
 
-def _points(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """The annealed points, with the FLOPs (6 N D, matmul parameters) of the figure's axis."""
+def _points(snapshot: Snapshot, metric: str | None) -> list[dict[str, Any]]:
+    """The ends of runs, with the FLOPs (6 N D, matmul parameters) of the figure's axis."""
     points = []
     for run in snapshot.in_state("done"):
-        if run.kind == "trunk" or run.val_loss_nats is None:
+        value = run.val_loss_nats if metric is None else (run.metrics or {}).get(metric)
+        if run.kind == "trunk" or value is None:
             continue
         tokens = run.step * run.batch_tokens
         points.append(
@@ -137,7 +169,7 @@ def _points(snapshot: Snapshot) -> list[dict[str, Any]]:
                 "params": run.params_matmul,
                 "tokens": tokens,
                 "flops_6nd": 6.0 * run.params_matmul * tokens,
-                "loss_nats": run.val_loss_nats,
+                "value": value,
             }
         )
     return points

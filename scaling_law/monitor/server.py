@@ -11,6 +11,7 @@ import json
 import secrets
 import threading
 import time
+import urllib.parse
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from scaling_law.console import say
 from scaling_law.errors import ConfigError
 from scaling_law.monitor.page import render_page
 from scaling_law.monitor.page_data import PageData
-from scaling_law.monitor.session import SCREEN_SECONDS, sweep_to_watch
+from scaling_law.monitor.session import SCREEN_SECONDS, check_metric, sweep_to_watch
 
 ADDRESS = "127.0.0.1"
 _REQUEST_SECONDS = 10.0  # a client that is silent for so long is disconnected
@@ -42,16 +43,21 @@ def policy(nonce: str) -> str:
     )
 
 
+_OF_METRIC = "/data.json?metric="
+
+
 class Server(http.server.ThreadingHTTPServer):
     """Serves one sweep; it reads the folder at most once in ``interval`` seconds."""
 
     daemon_threads = True
 
-    def __init__(self, data: PageData, port: int, interval: float) -> None:
-        self.data, self.interval = data, interval
+    def __init__(
+        self, data: PageData, port: int, interval: float, metric: str | None = None
+    ) -> None:
+        self.data, self.interval, self.metric = data, interval, metric
         self._lock = threading.Lock()
         self._read_at = -interval
-        self._document: dict[str, Any] = {}
+        self._documents: dict[str | None, dict[str, Any]] = {}
         super().__init__((ADDRESS, port), Handler)
         self.hosts = hosts_of(self.server_port)
 
@@ -60,13 +66,18 @@ class Server(http.server.ThreadingHTTPServer):
         """The address of the page."""
         return f"http://{ADDRESS}:{self.server_port}/"
 
-    def document(self) -> dict[str, Any]:
-        """The content of /data.json."""
+    def document(self, metric: str | None = None) -> dict[str, Any]:
+        """The content of /data.json, with the charts of ``metric``; None: of the loss."""
         with self._lock:
             if time.monotonic() - self._read_at >= self.interval:
-                self._document = {**self.data.read(), "interval_seconds": self.interval}
+                self._documents = {}
                 self._read_at = time.monotonic()
-            return self._document
+            if metric not in self._documents:
+                document = {**self.data.read(metric), "interval_seconds": self.interval}
+                # a metric that no run has is shown as the loss, and not stored under its name
+                metric = document["shown"]["metric"]
+                self._documents[metric] = document
+            return self._documents[metric]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore a browser that disconnected before its answer."""
@@ -104,11 +115,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _get(self) -> None:
         if self.path == "/":
             nonce = secrets.token_urlsafe(16)
-            page = render_page(self.server.document(), nonce)
+            page = render_page(self.server.document(self.server.metric), nonce)
             headers = {"Content-Security-Policy": policy(nonce)}
             self._answer(HTTPStatus.OK, "text/html", page, headers)
-        elif self.path == "/data.json":
-            text = json.dumps(self.server.document(), allow_nan=False)
+        elif self.path == "/data.json" or self.path.startswith(_OF_METRIC):
+            name = urllib.parse.unquote_plus(self.path.removeprefix(_OF_METRIC))
+            metric = None if self.path == "/data.json" else name
+            text = json.dumps(self.server.document(metric), allow_nan=False)
             self._answer(HTTPStatus.OK, "application/json", text)
         else:
             self._refuse(HTTPStatus.NOT_FOUND, "expected / or /data.json")
@@ -152,11 +165,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Log no requests: the terminal shows the address only."""
 
 
-def make_server(folder: Path, *, port: int = 0, interval: float | None = None) -> Server:
-    """A listening server of the sweep in ``folder``. Raises ``ConfigError`` for a taken port."""
+def make_server(
+    folder: Path,
+    *,
+    port: int = 0,
+    interval: float | None = None,
+    metric: str | None = None,
+) -> Server:
+    """A listening server of the sweep in ``folder``, whose charts show ``metric`` first.
+
+    Raises ``ConfigError`` for a taken port, and a metric that no run has.
+    """
     data = PageData(sweep_to_watch(folder, once=False))
+    check_metric(data.reader.read(logs=False), metric, must=False)
     try:
-        return Server(data, port, interval or SCREEN_SECONDS)
+        return Server(data, port, interval or SCREEN_SECONDS, metric)
     except OSError as problem:
         raise ConfigError(
             f"port {port} on {ADDRESS} cannot be used ({problem.strerror}); choose another"
@@ -164,9 +187,15 @@ def make_server(folder: Path, *, port: int = 0, interval: float | None = None) -
         ) from None
 
 
-def serve(folder: Path, *, port: int = 0, interval: float | None = None) -> None:
+def serve(
+    folder: Path,
+    *,
+    port: int = 0,
+    interval: float | None = None,
+    metric: str | None = None,
+) -> None:
     """Print the page's address and serve it until interrupted."""
-    server = make_server(folder, port=port, interval=interval)
+    server = make_server(folder, port=port, interval=interval, metric=metric)
     say(f"{server.data.reader.sweep.path} on {server.url} (Ctrl-C ends the page, not the sweep)")
     try:
         server.serve_forever()

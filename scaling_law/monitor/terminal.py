@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from scaling_law.errors import one_line
 from scaling_law.files.record import CurvePoint
-from scaling_law.monitor.host import Host, host_text
+from scaling_law.run.sweep_state.host import Host, host_text
 from scaling_law.run.sweep_state.snapshot import OVER, RunState, Snapshot
 from scaling_law.run.sweep_state.text import (
     arms_text,
@@ -23,9 +23,11 @@ from scaling_law.run.sweep_state.text import (
     left_text,
     loss_text,
     loss_unit_text,
+    metrics_text,
     phase_text,
     run_left_text,
     speed_text,
+    stage_text,
     state_text,
     step_text,
     throughput_text,
@@ -37,8 +39,11 @@ _STYLES = {
     "damaged": "bold red", "blocked": "yellow", "running": "bold cyan", "stopped": "magenta",
     "waiting": "dim",
 }  # fmt: skip
+_NUMBERS = frozenset(("loss", "train", "step", "done", "left"))
 _WIDE, _MIDDLE, _NARROW = 100, 70, 56
 _MOST_WARNINGS, _MOST_ENDED = 5, 6
+_MOST_MEASURED = 4  # runs whose metrics one line names
+_LABEL, _NOTE, _VALUE = 38, 24, 8  # columns of a run's label, of its loss and note, of a number
 _FRAME_ROWS = 8  # head, bar, counts, headings and blanks
 
 BLOCKS, ASCII_BLOCKS = "▁▂▃▄▅▆▇█", "_.-=+*#@"
@@ -55,8 +60,10 @@ class Size:
     unicode: bool = True  # more than ASCII
 
 
-def screen(snapshot: Snapshot, curve: Curve, host: Host | None, size: Size) -> RenderableType:
-    """The whole screen."""
+def screen(
+    snapshot: Snapshot, curve: Curve, host: Host | None, size: Size, metric: str | None = None
+) -> RenderableType:
+    """The whole screen; of the metrics, ``metric`` alone where one is chosen."""
     parts: list[RenderableType] = [_line(f"{snapshot.name}: {snapshot.sweep}", "bold")]
     if snapshot.phase == "no_plan":
         return Group(*parts, Text(one_line(phase_text(snapshot))))
@@ -76,12 +83,17 @@ def screen(snapshot: Snapshot, curve: Curve, host: Host | None, size: Size) -> R
         if len(running) > room:
             parts.append(_line(f"and {len(running) - room} more running", "dim"))
         room -= len(running) + 2
+        measured = [run for run in running if run.metrics]
+        if measured and room > len(measured) + 2:
+            names = _columns(snapshot, metric, size.width - _LABEL)
+            parts += [Text(), _measured(measured, names)]
+            room -= len(measured) + 2
     ended = snapshot.in_state("done", "stopped_early")
     ended.sort(key=lambda run: run.ended_at or "")
     if ended and room > 2:
         parts += [
             Text(),
-            _ended(ended[-min(_MOST_ENDED, room - 2) :], size, loss_unit_text(snapshot)),
+            _ended(ended[-min(_MOST_ENDED, room - 2) :], size, snapshot, metric),
         ]
     if warnings:
         parts += [Text(), *warnings]
@@ -133,8 +145,8 @@ def _counts(snapshot: Snapshot) -> Text:
     for index, (state, number) in enumerate(snapshot.counts.items()):
         name = state_text(state)
         line.append("  " if index else "").append(f"{number} {name}", style=_STYLES[name])
-    if throughput := throughput_text(snapshot):
-        line.append(f"  {throughput}")
+    for words in (throughput_text(snapshot), stage_text(snapshot)):
+        line.append(f"  {words}" if words else "")
     return line
 
 
@@ -146,11 +158,13 @@ def _running(runs: Sequence[RunState], curve: Curve, size: Size) -> Table:
     shown = [name for name, least in columns if size.width >= least]
     if not _NARROW <= size.width < _WIDE:  # else the step column shows it
         shown.insert(-1, "done")
+    cells_of = [_cells(run, curve, size) for run in runs]
     for name in shown:
         left = name in ("curve", "phase")
-        table.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for run in runs:
-        cells = _cells(run, curve, size)
+        # a number is never cut, a label may be
+        least = max(len(row[name]) for row in cells_of) if name in _NUMBERS else None
+        table.add_column(name, justify="left" if left else "right", no_wrap=True, min_width=least)
+    for run, cells in zip(runs, cells_of, strict=True):
         table.add_row(Text(run.label), *(Text(cells[name]) for name in shown))
     return table
 
@@ -174,17 +188,55 @@ def _cells(run: RunState, curve: Curve, size: Size) -> dict[str, str]:
     }
 
 
-def _ended(runs: Sequence[RunState], size: Size, unit: str) -> Table:
+def _columns(snapshot: Snapshot, metric: str | None, room: int) -> dict[str, str]:
+    """The metrics that fit into ``room`` columns, by name with their heads: with units if so."""
+    names = [name for name in snapshot.metric_names if metric in (None, name)]
+    for head in (snapshot.metric_label, str):
+        heads = {name: head(name) for name in names}
+        if sum(max(len(words), _VALUE) + 1 for words in heads.values()) <= room:
+            return heads
+    fitting: dict[str, str] = {}
+    for name in names:
+        room -= max(len(name), _VALUE) + 1
+        if room < 0 and fitting:
+            break
+        fitting[name] = name
+    return fitting
+
+
+def _measured(runs: Sequence[RunState], heads: Mapping[str, str]) -> Table:
+    """The newest metrics of the running runs."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("measured", no_wrap=True, overflow="ellipsis", min_width=8)
+    for head in heads.values():
+        table.add_column(head, justify="right", no_wrap=True)
+    for run in runs:
+        table.add_row(Text(run.label), *_values(run, heads))
+    return table
+
+
+def _values(run: RunState, heads: Mapping[str, str]) -> list[Text]:
+    values = run.metrics or {}
+    return [Text(f"{values[name]:.4g}" if name in values else "-") for name in heads]
+
+
+def _ended(runs: Sequence[RunState], size: Size, snapshot: Snapshot, metric: str | None) -> Table:
+    unit = loss_unit_text(snapshot)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column("last done", no_wrap=True, overflow="ellipsis", min_width=8)
     table.add_column(unit, justify="right", no_wrap=True)
+    heads: dict[str, str] = {}
+    if size.width >= _MIDDLE and any(run.metrics for run in runs):
+        heads = _columns(snapshot, metric, size.width - _LABEL - _NOTE)
+    for head in heads.values():
+        table.add_column(head, justify="right", no_wrap=True)
     if size.width >= _MIDDLE:
         table.add_column("", no_wrap=True)
     for run in runs:
         note = "stopped early" if run.state == "stopped_early" else ""
-        cells = [Text(run.label), Text(loss_text(run))]
+        cells = [Text(run.label), Text(loss_text(run)), *_values(run, heads)]
         if size.width >= _MIDDLE:
-            cells.append(Text(note or ("not annealed" if run.kind == "trunk" else "")))
+            cells.append(Text(note or ("" if run.annealed else "not annealed")))
         table.add_row(*cells)
     return table
 
@@ -201,29 +253,43 @@ def sparkline(values: Sequence[float], width: int, blocks: str = BLOCKS) -> str:
     return "".join(blocks[round((value - low) * scale)] for value in shown)
 
 
+def metric_line(snapshot: Snapshot, metric: str | None) -> str:
+    """The newest values of the running runs, "" where none has any; ``metric`` where chosen."""
+    runs = [run for run in snapshot.in_state("started") if metrics_text(run, metric)]
+    said = [f"{run.label} {metrics_text(run, metric)}" for run in runs[:_MOST_MEASURED]]
+    if len(runs) > _MOST_MEASURED:
+        said.append(f"and {len(runs) - _MOST_MEASURED} more")
+    return one_line(f"measured: {'; '.join(said)}") if said else ""
+
+
 def plain_line(snapshot: Snapshot) -> str:
     """The sweep in one line, for logs and pipes."""
     if snapshot.phase == "no_plan":
         return one_line(f"{snapshot.name}: {phase_text(snapshot)}")
-    parts = [count_text(snapshot), f"{snapshot.flops_done_frac:.0%} of the FLOPs"]
+    parts = [stage_text(snapshot)] if snapshot.stage is not None else []
+    parts += [count_text(snapshot), f"{snapshot.flops_done_frac:.0%} of the FLOPs"]
     if snapshot.arms:
         parts.append(f"arms done: {arms_text(snapshot)}")
     parts += [throughput_text(snapshot), left_text(snapshot), phase_text(snapshot)]
     return one_line(f"{snapshot.name}: {'; '.join(filter(None, parts))}")
 
 
-def news(before: Snapshot | None, now: Snapshot) -> list[str]:
-    """A line for each run that ended and each warning since ``before``; none on first reading."""
+def news(before: Snapshot | None, now: Snapshot, metric: str | None = None) -> list[str]:
+    """A line for each run that ended and each warning since ``before``; none on first reading.
+
+    Of what the runs measured, ``metric`` alone where one is chosen.
+    """
     if before is None:
         return []
     known = {run.run_id: run.state for run in before.runs}
     lines = [
         f"{run.label}: {end_text(run)}"
+        + (f", {said}" if (said := metrics_text(run, metric)) else "")
         for run in now.runs
         if run.state in OVER and known.get(run.run_id) != run.state
     ]
     old = {(warning.label, warning.text) for warning in before.warnings}
     new = [warning for warning in now.warnings if (warning.label, warning.text) not in old]
     texts = [f"{warning.label}: {warning.text}" for warning in new]
-    lines += [text for text in texts if text not in lines]
+    lines += [text for text in texts if not any(line.startswith(text) for line in lines)]
     return [one_line(line) for line in lines]

@@ -26,15 +26,25 @@ RUN_FILES_BYTES = 30_000
 # task's examples have no end.
 TrainTokens: TypeAlias = int | Mapping[DataSpec | TaskSpec, int | None] | None
 
+# The training tokens of each component, by the data; None while unknown.
+ComponentTokens: TypeAlias = Mapping[DataSpec | TaskSpec, Mapping[str, int] | None]
 
-def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: TrainTokens) -> Plan:
+
+def make_plan(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    *,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
+) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
-    Raises ``PlanError`` when the grid cannot run as the config asks, or when no point fits.
+    ``component_tokens`` are asked for data that arms read in a mixture. Raises ``PlanError`` when
+    the grid cannot run as the config asks, or when no point fits.
     """
     refuse_too_many(config)
     limit_bytes = _limit_bytes(config, profile)
-    planners = _planners(config, profile, train_tokens)
+    planners = _planners(config, profile, train_tokens, component_tokens)
     left_out: list[LeftOut] = []
     size_plans: list[FittedSize] = []
     problems: dict[str, None] = {}
@@ -78,7 +88,11 @@ def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: Trai
 
 
 def step_shapes(
-    config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens
+    config: SweepConfig,
+    profile: DeviceProfile,
+    *,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
 ) -> tuple[StepShape, ...]:
     """Return the shapes of the grid's training steps that can be measured, each once.
 
@@ -86,7 +100,7 @@ def step_shapes(
     """
     refuse_too_many(config)
     shapes: dict[StepShape, None] = {}
-    for planner in _planners(config, profile, train_tokens):
+    for planner in _planners(config, profile, train_tokens, component_tokens):
         for size_plan in planner.size_plans():
             fit = planner.fit(size_plan)
             shape = None if isinstance(fit, str) else planner.shape(size_plan, fit)
@@ -100,11 +114,21 @@ def _limit_bytes(config: SweepConfig, profile: DeviceProfile) -> int:
 
 
 def _planners(
-    config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens
+    config: SweepConfig,
+    profile: DeviceProfile,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None,
 ) -> list[ArmPlanner]:
     slot_bytes = _limit_bytes(config, profile) // profile.slots
     return [
-        ArmPlanner(arm, profile, slot_bytes, _tokens_of(arm, train_tokens)) for arm in config.arms
+        ArmPlanner(
+            arm,
+            profile,
+            slot_bytes,
+            _tokens_of(arm, train_tokens),
+            (component_tokens or {}).get(arm.config.data_spec),
+        )
+        for arm in config.arms
     ]
 
 

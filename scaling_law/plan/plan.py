@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,12 @@ from scaling_law.errors import PlanError
 from scaling_law.files import checksum
 from scaling_law.plan.packing import Task, chain_seconds
 from scaling_law.spec.arms import Values, arm_of
+from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources, resources_from_json
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.to_json import to_json
+from scaling_law.units import count_of
 from scaling_law.versions import PLAN, NewerVersion
 
 
@@ -31,7 +33,10 @@ class PlannedRun:
     ``flops_spent`` are the exact FLOPs of this run only;
     ``flops_alone`` are its exact FLOPs as if it trained from step 0;
     ``epochs`` are its passes over the training split: None while the length of a text is unknown,
-    0 where a task's examples have no end.
+    0 where a task's examples have no end; in a mixture, those over the component that it repeats
+    most;
+    ``component_epochs`` are its passes over each component of a mixture, by name; {} without one or
+    while the components' lengths are unknown.
     """
 
     spec: RunSpec
@@ -41,6 +46,7 @@ class PlannedRun:
     flops_spent: float
     flops_alone: float
     epochs: float | None
+    component_epochs: dict[str, float] = field(default_factory=dict, metadata=OMIT_EMPTY)
 
     @property
     def run_id(self) -> str:
@@ -53,7 +59,7 @@ class PlannedArm:
     """The runs of one arm and their cost.
 
     ``values`` are the axes' values, by key;
-    ``points`` counts the annealed runs;
+    ``points`` counts the runs that are no trunks;
     ``trunks`` counts the trunks;
     ``flops_spent`` are the exact FLOPs of all its runs;
     ``seconds`` is the time of all its runs on one slot.
@@ -134,13 +140,19 @@ class Plan:
         )
 
     @property
+    def points_words(self) -> str:
+        """The runs that are no trunks, by how their schedules end: ``18 annealed points``."""
+        ends = [run.spec.schedule.end for run in self.runs if run.spec.kind != "trunk"]
+        return points_words(ends)
+
+    @property
     def flops_total(self) -> float:
         """Exact FLOPs the sweep spends."""
         return sum(run.flops_spent for run in self.runs)
 
     @property
     def flops_if_from_scratch(self) -> float:
-        """Exact FLOPs of the same annealed points, each trained from step 0."""
+        """Exact FLOPs of the same points, each trained from step 0."""
         return sum(run.flops_alone for run in self.runs if run.spec.kind != "trunk")
 
     @property
@@ -212,6 +224,19 @@ def read_plan(path: Path) -> Plan:
         return plan_from_json(data)
     except PlanError as problem:
         raise PlanError(f"{path}: {problem}") from None
+
+
+def points_words(ends: Sequence[str]) -> str:
+    """Say how many points there are and how their learning rates end, from ``ScheduleSpec.end``.
+
+    Only an annealed point is one of a law.
+    """
+    annealed = sum(end == "annealed" for end in ends)
+    hot = len(ends) - annealed
+    if not hot:
+        return count_of(annealed, "annealed point")
+    words = f"{count_of(hot, 'point')} that {'does' if hot == 1 else 'do'} not anneal"
+    return f"{count_of(annealed, 'annealed point')}, {words}" if annealed else words
 
 
 def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:

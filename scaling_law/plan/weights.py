@@ -47,5 +47,8 @@ def saved_weights_text(plan: Plan) -> str:
     saved = [run for run in plan.runs if run.resources.keep_weights]
     if not saved:
         return "final weights: none saved (keep_weights: all or largest, for `slaw export`)"
-    whose = f"{len(saved)} annealed runs" if len(saved) > 1 else saved[0].spec.label
+    whose = saved[0].spec.label
+    if len(saved) > 1:
+        hot = any(run.spec.schedule.end != "annealed" for run in saved)
+        whose = f"{len(saved)} runs" if hot else f"{len(saved)} annealed runs"
     return f"final weights: of {whose} saved, {format_bytes(_bytes(saved))} (keep_weights)"

@@ -56,8 +56,7 @@ def loss_figure(arms: Sequence[ArmPoints], unit: str) -> Figure | None:
             losses += [loss for _, loss in arm.line]
         entries.append(Line2D([], [], color=colour, marker=marker, label=arm.name))
     style.flops_axis(axes, "x", "compute: 6 × parameters × tokens (FLOPs)")
-    style.loss_axis(axes, min(losses), max(losses))
-    axes.set_ylabel(f"validation loss ({unit})")
+    style.loss_axis(axes, min(losses), max(losses), unit)
     style.legend_below(figure, entries, 3)
     return figure
 

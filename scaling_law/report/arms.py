@@ -25,7 +25,7 @@ from scaling_law.fit.arms import (
     ArmRuns,
     axis_keys,
     law_rows,
-    loss_unit,
+    loss_unit_of,
     losses_compare,
     split_by,
     stored_or_fitted_arm,
@@ -41,6 +41,7 @@ from scaling_law.report.compare_figures import multiplier_words
 from scaling_law.report.compare_recipes import difference_words, multiplier_range_words
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.exports import write_table, write_tables
+from scaling_law.report.metric_figures import metric_plots
 from scaling_law.report.page import (
     Section,
     bullets,
@@ -53,6 +54,7 @@ from scaling_law.report.page import (
     sentence,
     table,
 )
+from scaling_law.report.plot import saved
 from scaling_law.spec.arms import by_options, short_names
 from scaling_law.units import format_count
 
@@ -122,7 +124,7 @@ def write_arms(
     with style.applied():
         if losses_compare(arms.runs):
             svg = style.save(
-                arm_figures.loss_figure(points, loss_unit(arms.runs)), figures, "arms_loss"
+                arm_figures.loss_figure(points, loss_unit_of(arms.runs)), figures, "arms_loss"
             )
             shows = "Validation loss against training compute, arm by arm"
             caption = (
@@ -141,10 +143,9 @@ def write_arms(
         drawn += _drawing(svg, "arms_compared", shows, caption, wide=True)
         svg = style.save(curves.training_curves(evidence), figures, "training_curves")
         shows = "Validation loss against training tokens for every run"
-        caption = (
-            "Thin lines are trunks at constant learning rate; thick lines end in one point each."
-        )
-        drawn += _drawing(svg, "training_curves", shows, caption)
+        drawn += _drawing(svg, "training_curves", shows, curves.caption(evidence))
+        for plot in metric_plots(evidence):
+            drawn += saved(plot, figures)
     write_tables(evidence, numbers)
     write_table(_comparison_rows(arms), numbers / "arms.csv")
     atomic_write(path, _page(sweep, evidence, arms, points, drawn))
@@ -212,7 +213,7 @@ def _page(
     drawn: str,
 ) -> str:
     drawn, rules = style.classed(drawn)
-    live = live_charts(arm_figures.document(points, arms.to_json(), loss_unit(arms.runs)))
+    live = live_charts(arm_figures.document(points, arms.to_json(), loss_unit_of(arms.runs)))
     theme = rules + style.theme_css(f"{rules}{drawn}{embedded(live.values)}")
     sections = [
         _answer(arms),
@@ -310,7 +311,7 @@ def _laws(arms: Arms) -> Section:
     if rows:
         caption = (
             "The law of each arm alone, the one that best predicts its held-out runs; loss in"
-            f" {loss_unit(arms.runs)}, parameters: matmul, intervals at 90%"
+            f" {loss_unit_of(arms.runs)}, parameters: matmul, intervals at 90%"
         )
         body += table(caption, ("arm", *HEADINGS[1:]), rows, (0, 3))
         body += paragraph(
@@ -337,22 +338,18 @@ def _losses(arms: Arms) -> Section:
         (
             size,
             f"{tokens:,}",
-            *(_mean_words(cells[params, size, tokens].get(fit.arm.name)) for fit in arms.fits),
+            *(
+                tables.mean_and_spread(cells[params, size, tokens].get(fit.arm.name, []), ".4f")
+                for fit in arms.fits
+            ),
         )
         for params, size, tokens in sorted(cells)
     ]
     caption = (
-        f"Final validation loss, {loss_unit(arms.runs)}, mean over seeds (± standard deviation)"
+        f"Final validation loss, {loss_unit_of(arms.runs)}, mean over seeds (± standard deviation)"
     )
     body = table(caption, ("size", "tokens", *arms.names), rows, 1)
     return Section(anchor="losses", heading="Losses side by side", body=body)
-
-
-def _mean_words(losses: list[float] | None) -> str:
-    if not losses:
-        return "–"
-    spread = f" ± {np.std(losses, ddof=1):.4f}" if len(losses) > 1 else ""
-    return f"{np.mean(losses):.4f}{spread}"
 
 
 def _settings(arms: Arms) -> Section:

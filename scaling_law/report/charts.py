@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scaling_law.report import style
 from scaling_law.report.page import Live
 
 
@@ -20,7 +21,7 @@ def loss_against_compute(title: str, unit: str, layers: Sequence[dict[str, Any]]
     return {
         "title": title,
         "x": {"label": compute, "short": "FLOPs", "log": True, "words": "flops"},
-        "y": {"label": f"validation loss ({unit})", "log": True, "words": "loss"},
+        "y": {"label": style.loss_label(unit), "log": True, "words": "loss"},
         "layers": list(layers),
         "views": {},
     }

@@ -99,8 +99,7 @@ def frontier_figure(versus: RecipeComparison) -> Figure | None:
         )
     axes.set_xlim(multiplier.frontier_flops[0] / 1.3, multiplier.frontier_flops[-1] * 1.3)
     style.flops_axis(axes, "x", "compute: 6 × parameters × tokens (FLOPs)")
-    style.loss_axis(axes, min(losses), max(losses))
-    axes.set_ylabel(f"validation loss ({versus.unit})")
+    style.loss_axis(axes, min(losses), max(losses), versus.unit)
     entries.append(Line2D([], [], color=INK, label=f"least loss for a budget ({multiplier.law})"))
     style.legend_below(figure, entries, 3)
     return figure

@@ -5,19 +5,31 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import RunRecord, loss_unit
 from scaling_law.report import style
 from scaling_law.report.evidence import Evidence
-from scaling_law.report.figures import size_label, sizes_title
-from scaling_law.spec.counts import CONVENTIONS
-from scaling_law.units import format_count
+from scaling_law.report.groups import groups_of
 
 # Losses of the first steps would press all that matters into the bottom of the panel.
 _HEADROOM = 1.35
 
 
+def caption(evidence: Evidence) -> str:
+    """How to read the training curves."""
+    trunks = ""
+    if any(record.kind == "trunk" for record in evidence.records):
+        trunks = (
+            "Thin lines are trunks at constant learning rate, which are no points of the fit; thick"
+            " lines their cooldowns, which end in one point each. "
+        )
+    return (
+        f"{trunks}A cross marks a run that diverged, a bar one that stopped early. Evaluated on"
+        " fewer tokens than the final loss."
+    )
+
+
 def training_curves(evidence: Evidence) -> Figure | None:
-    """Trunks faint, cooldown branches strong, coloured by size; None without any curve."""
+    """Trunks faint, cooldown branches strong, coloured by arm or size; None without any curve."""
     lines = {r.run_id: curve_line(evidence, r) for r in evidence.records}
     lines = {name: line for name, line in lines.items() if len(line[0]) > 1}
     if not lines:
@@ -25,50 +37,32 @@ def training_curves(evidence: Evidence) -> Figure | None:
     figure, axes = style.new_figure("Cooldowns branch off one trunk per size and seed")
     if all(r.kind == "single" for r in evidence.records):
         axes.set_title("Validation loss along training")
-    sizes = sizes_of(evidence)
-    size_of = {r.run_id: size_name(r) for r in evidence.records}
-    colours = dict(zip(sizes, style.ramp(len(sizes)), strict=True))
+    groups = groups_of(evidence)
     for record in evidence.records:
         if record.run_id not in lines:
             continue
         faint = record.kind == "trunk"
         tokens, losses = lines[record.run_id]
         axes.plot(
-            tokens, losses, color=colours[size_of[record.run_id]],
+            tokens, losses, color=groups.colour(record),
             alpha=0.45 if faint else 1.0, linewidth=0.9 if faint else 1.6,
         )  # fmt: skip
         if not faint:
             marker = {"diverged": "x", "stopped_early": "|"}.get(record.status, "o")
-            colour = colours[size_of[record.run_id]]
-            axes.plot(tokens[-1], losses[-1], marker, color=colour, markersize=4)
+            axes.plot(tokens[-1], losses[-1], marker, color=groups.colour(record), markersize=4)
     every = [loss for line in lines.values() for loss in line[1]]
     ends = [line[1][-1] for line in lines.values()]
     tokens = [count for line in lines.values() for count in line[0]]
     axes.set_xlim(max(min(tokens), max(tokens) / 100) / 1.1, max(tokens) * 1.1)
     style.count_axis(axes, "x", "training tokens seen")
-    style.loss_axis(axes, min(every), min(max(every), _HEADROOM * max(ends)))
-    entries = [
-        Line2D([], [], color=colours[name], label=size_label(name, counts[evidence.counted]))
-        for name, counts in sizes.items()
-    ]
-    entries.append(Line2D([], [], color=style.FAINT, alpha=0.6, linewidth=0.9, label="trunk"))
-    entries.append(Line2D([], [], color=style.FAINT, marker="o", label="cooldown and its end"))
-    style.legend_below(figure, entries, 3, title=sizes_title(evidence.counted))
+    top = min(max(every), _HEADROOM * max(ends))
+    style.loss_axis(axes, min(every), top, loss_unit(evidence.records))
+    entries = groups.entries(marks=False)
+    if any(r.kind == "trunk" for r in evidence.records):
+        entries.append(Line2D([], [], color=style.FAINT, alpha=0.6, linewidth=0.9, label="trunk"))
+        entries.append(Line2D([], [], color=style.FAINT, marker="o", label="cooldown and its end"))
+    style.legend_below(figure, entries, groups.columns, title=groups.title)
     return figure
-
-
-def size_name(record: RunRecord) -> str:
-    """The run's size as the points of a fit name it."""
-    return dict(record.spec.tags).get("size", format_count(record.params_total))
-
-
-def sizes_of(evidence: Evidence) -> dict[str, dict[str, int]]:
-    """Each size's parameters by what is counted, the smallest first."""
-    ordered = sorted(evidence.records, key=lambda r: int(getattr(r, f"params_{evidence.counted}")))
-    return {
-        size_name(r): {name: int(getattr(r, f"params_{name}")) for name in CONVENTIONS}
-        for r in ordered
-    }
 
 
 def curve_line(evidence: Evidence, record: RunRecord) -> tuple[list[int], list[float]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from scaling_law.config.load import begun_config_key
 from scaling_law.errors import FitError
-from scaling_law.experiment.evidence import unfinished
+from scaling_law.experiment.evidence import unfinished, written_config
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import CurvePoint, RunRecord, load_records, read_curve
@@ -79,6 +79,7 @@ class Fitted:
 class Evidence:
     """A sweep as the report sees it.
 
+    ``engine`` and ``trackers`` are those of the config, as it names them;
     ``unfinished`` are (run_id, why) of runs without a record; ``fitted`` is None when the
     records support no fit, for the reason ``why_no_fit``; ``config_text`` is ``sweep.yaml``,
     ``round_texts`` are the configs of an adaptive loop's rounds (none for any other sweep).
@@ -90,6 +91,8 @@ class Evidence:
     curves: dict[str, list[CurvePoint]]
     plan: Plan | None
     unfinished: tuple[tuple[str, str], ...]
+    engine: str
+    trackers: str
     config_text: str
     round_texts: tuple[str, ...]
     fitted: Fitted | None
@@ -116,6 +119,7 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
     # all that may be damaged before the fit, which leaves a file
     curves = {r.run_id: read_curve(sweep.run(r.run_id), r) for r in records}
     plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
+    config = written_config(sweep)
     fitted, why_no_fit = None, ""
     try:
         fitted = _fit(sweep, records, target_params)
@@ -128,6 +132,8 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
         curves=curves,
         plan=plan,
         unfinished=tuple(unfinished(sweep, plan)),
+        engine=_part_words(config.get("engine", "local")),
+        trackers=", ".join(map(_part_words, config.get("trackers") or [])) or "none",
         config_text=_text(sweep),
         round_texts=tuple(_round_texts(sweep)),
         fitted=fitted,
@@ -199,6 +205,20 @@ def _joint_fits(
             for name in dict.fromkeys(names)
         }
     return fits
+
+
+def _part_words(chosen: Any) -> str:
+    """A part as a config chooses it, ``slurm (partition=gpu)``: its name and its settings."""
+    if not isinstance(chosen, dict):
+        return str(chosen)
+    settings = {key: value for key, value in chosen.items() if key != "name"}
+    if "name" not in chosen and len(chosen) == 1:  # a name as a key that holds the settings
+        ((name, inner),) = chosen.items()
+        settings = inner if isinstance(inner, dict) else {}
+    else:
+        name = chosen.get("name", "")
+    said = ", ".join(f"{key}={value}" for key, value in settings.items())
+    return f"{name} ({said})" if said else str(name)
 
 
 def _text(sweep: SweepDir) -> str:

@@ -28,8 +28,11 @@ from scaling_law.report.page import (
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY)
 
 
-def section(analysed: Analysed, drawn: str) -> Section:
-    """Question, verdict, claims, figures (``drawn``), numbers, and the literature beside ours."""
+def section(analysed: Analysed, drawn: str, why_no_law: str = "") -> Section:
+    """Question, verdict, claims, figures (``drawn``), numbers, and the literature beside ours.
+
+    ``why_no_law`` says why no law was fitted to the runs.
+    """
     findings = analysed.findings
     body = f'<p class="lead">{text(sentence(findings.verdict))}</p>\n'
     asked = analysed.experiment.question
@@ -51,6 +54,7 @@ def section(analysed: Analysed, drawn: str) -> Section:
         head = ("what", "theirs", "ours", "source")
         body += table("Beside the literature", head, published, 4)
     body += bullets([sentence(words) for words in findings.notes])
+    body += paragraph(sentence(f"no scaling law: {why_no_law}")) if why_no_law else ""
     body += "<details><summary>The measures that scripts read</summary>"
     body += listing("\n".join(f"{name} = {value}" for name, value in measures)) + "</details>\n"
     return Section(anchor="findings", heading="Findings", body=body)
@@ -63,7 +67,7 @@ def _claim(claim: Claim) -> str:
 def draw(figure: Figure) -> Drawing:
     """The figure with its panels side by side and one legend below."""
     count = len(figure.panels)
-    width = style.WIDE if count == 1 else 0.75 * style.WIDE * count
+    width = 0.75 * style.WIDE * max(count, 2)  # a figure fills the page's width
     drawing = Drawing(figsize=(width, style.TALL), layout="constrained")
     drawing.suptitle(figure.title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
     labels = dict.fromkeys(s.label for panel in figure.panels for s in panel.series)
@@ -114,8 +118,3 @@ def _set_axis(axes: Axes, which: str, axis: Axis) -> None:
         ticks.set_major_locator(FixedLocator(list(axis.values.values())))
         ticks.set_major_formatter(FixedFormatter(list(axis.values)))
         ticks.set_minor_locator(NullLocator())
-
-
-def is_wide(figure: Figure) -> bool:
-    """Whether a figure has a row of the page to itself."""
-    return len(figure.panels) > 1

@@ -75,10 +75,10 @@
       ["params", `${whole(run.params[chosen.convention])} (${data.conventions[chosen.convention]})`],
       ["tokens", whole(run.tokens)],
       ["FLOPs", flops(run.flops[chosen.convention])],
-      ["loss", `${run.loss_nats.toFixed(4)} nats/token`],
+      ["loss", `${run.loss_nats.toFixed(4)} ${data.loss_unit}`],
     ];
     if (law && law.predicted_nats) {
-      lines.push(["law", `${law.predicted_nats[row].toFixed(4)} nats/token`]);
+      lines.push(["law", `${law.predicted_nats[row].toFixed(4)} ${data.loss_unit}`]);
       lines.push(["residual", percent(residual(row))]);
     }
     return { title: run.run_id, lines };
@@ -234,7 +234,7 @@
       const { spec, svg, area } = this, [x0, x1, y0, y1] = this.domain;
       const back = (axis, value) => (axis.log ? 10 ** value : value);
       const ticks = (axis, low, high, most) =>
-        axis.log && axis.words !== "loss" && axis.words !== "ratio"
+        axis.log && ((axis.words !== "loss" && axis.words !== "ratio") || high - low > 1.5)
           ? decades(back(axis, low), back(axis, high), most)
           : steps(back(axis, low), back(axis, high), most);
       const grid = make("g", { class: "grid", "aria-hidden": "true" }, svg);

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from scaling_law.files.record import NATS, loss_unit, short_unit
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, finite_json
 from scaling_law.report import style
-from scaling_law.report.curves import curve_line, size_name, sizes_of
+from scaling_law.report.curves import curve_line
 from scaling_law.report.evidence import Evidence, Fitted, rows_by_size
 from scaling_law.report.figures import flops_label, law_curve, params_label, spread_out
+from scaling_law.report.groups import groups_of, sizes_of
 from scaling_law.report.held_out import rollouts, sizes_left_out
 from scaling_law.report.optimum import (
     FORECAST_STEPS,
@@ -34,10 +36,18 @@ SCHEMA_VERSION = 1
 _STEPS = 40  # of a curve
 _LEVELS = 5  # curves of equal tokens
 _MARKERS = ("circle", "square", "up", "diamond", "down", "plus", "cross")
-_LOSS = {"label": "validation loss (nats per token)", "log": True, "words": "loss"}
 _TOKENS = {"label": "training tokens", "log": True, "words": "count"}
 
 Layer = dict[str, Any]
+
+
+def _loss(unit: str) -> dict[str, Any]:
+    """The axis of losses in ``unit``."""
+    return {"label": style.loss_label(unit), "log": True, "words": "loss"}
+
+
+def _loss_axis(points: FitPoints) -> dict[str, Any]:
+    return _loss(points.loss_unit)
 
 
 def document(evidence: Evidence) -> dict[str, Any]:
@@ -54,6 +64,7 @@ def document(evidence: Evidence) -> dict[str, Any]:
         "convention": evidence.counted,
         "conventions": {name: name.replace("_", "-") for name in CONVENTIONS},
         "sizes": sizes_of(evidence),
+        "loss_unit": short_unit(loss_unit(evidence.records)),
         "points": [],
         "fits": {},
         "charts": charts,
@@ -105,7 +116,7 @@ def _points(fitted: Fitted) -> list[dict[str, Any]]:
 
 
 def predicted(fit: FitResult, points: FitPoints) -> Floats | None:
-    """The law at each point, nats per token [n]; None for a fit that cannot be used."""
+    """The law at each point [n], in the points' unit; None for a fit that cannot be used."""
     if not fit.usable:
         return None
     law = fit.law
@@ -168,7 +179,7 @@ def _loss_tokens(fitted: Fitted) -> Layer:
         return layers
 
     points = fitted.points
-    chart = _chart("Loss against training tokens, a curve per size", _TOKENS, _LOSS,
+    chart = _chart("Loss against training tokens, a curve per size", _TOKENS, _loss_axis(points),
                    _runs(points, "tokens", "loss"))  # fmt: skip
     return chart | {"views": _views(fitted, draw)}
 
@@ -193,7 +204,8 @@ def _loss_flops(fitted: Fitted) -> Layer:
         x = _spread(*points.data_range["flops"], 1.3)
         middle, low, high = law_curve(envelope, {"flops": x}, fitted.level)
         layers.append(_line("lower envelope", style.INK, x, middle, low, high, dashed=True))
-    chart = _chart("Loss against training compute, a curve per size", axis, _LOSS, layers)
+    chart = _chart("Loss against training compute, a curve per size", axis, _loss_axis(points),
+                   layers)  # fmt: skip
     return chart | {"views": _views(fitted, draw)}
 
 
@@ -215,7 +227,7 @@ def _loss_params(fitted: Fitted) -> Layer:
     for layer in layers:
         layer["colours"] = [style.themed(shade(math.log(points.tokens[r]))) for r in layer["runs"]]
     chart = _chart("Loss against model size, a curve per number of tokens", _params_axis(fitted),
-                   _LOSS, layers)  # fmt: skip
+                   _loss_axis(points), layers)  # fmt: skip
     return chart | {"views": _views(fitted, draw)}
 
 
@@ -243,22 +255,22 @@ def _residuals(fitted: Fitted, x: str) -> Layer:
 
 
 def _training(evidence: Evidence) -> Layer:
-    sizes = sizes_of(evidence)
-    colours = {s: style.themed(c) for s, c in zip(sizes, style.ramp(len(sizes)), strict=True)}
+    groups = groups_of(evidence)
     layers, lines = [], []
     for record in evidence.records:
         tokens, losses = curve_line(evidence, record)
         if len(tokens) < 2:
             continue
         lines.append(losses)
-        size = size_name(record)
         layers.append(
-            {"kind": "line", "name": record.run_id, "legend": size,
-             "colour": colours[size], "faint": record.kind == "trunk",
+            {"kind": "line", "name": record.run_id, "legend": groups.of_run[record.run_id],
+             "colour": style.themed(groups.colour(record)), "faint": record.kind == "trunk",
              "x": tokens, "y": _digits(losses)}
         )  # fmt: skip
     axis = {**_TOKENS, "label": "training tokens seen"}
-    chart = _chart("Validation loss along training", axis, _LOSS, layers)
+    chart = _chart(
+        "Validation loss along training", axis, _loss(loss_unit(evidence.records)), layers
+    )
     ends = [line[-1] for line in lines]
     return chart | {"headroom": 1.35 * max(ends)} if ends else chart
 
@@ -284,7 +296,9 @@ def _isoflop(fitted: Fitted) -> Layer:
                  "x": [cell.params_optimal], "y": [cell.loss_min_nats]}
             )  # fmt: skip
     axis = {"label": params_label(fitted.points), "log": True, "words": "count"}
-    return _chart("Loss at equal compute, one parabola per budget", axis, _LOSS, layers)
+    return _chart(
+        "Loss at equal compute, one parabola per budget", axis, _loss_axis(fitted.points), layers
+    )
 
 
 def _allocation(fitted: Fitted) -> Layer:
@@ -352,6 +366,7 @@ def _forecast(fitted: Fitted, target_params: float) -> list[Layer]:
     layers += [
         _line(words, colour, sizes, losses, dashed=True)
         for words, colour, losses in published_lines(sizes)
+        if points.loss_unit == NATS
     ]
     layers.append(
         {"kind": "marks", "name": "runs", "titles": list(points.run_id), "marker": "circle",
@@ -360,7 +375,10 @@ def _forecast(fitted: Fitted, target_params: float) -> list[Layer]:
     )  # fmt: skip
     axis = {"label": params_label(points), "log": True, "words": "count"}
     title = f"Forecast to {format_count(target_params)} parameters, at compute-optimal tokens"
-    return [_chart(title, axis, _LOSS | {"log": False}, layers) | {"floor": 0, "wide": True}]
+    return [
+        _chart(title, axis, _loss_axis(fitted.points) | {"log": False}, layers)
+        | {"floor": 0, "wide": True}
+    ]
 
 
 def _held_out(fitted: Fitted) -> list[Layer]:

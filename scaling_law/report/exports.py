@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.files.layout import atomic_file, atomic_write
-from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.files.record import CurvePoint, RunRecord, metric_label, metric_units
 from scaling_law.fit.result import finite_json
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
@@ -91,20 +91,6 @@ def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
         "fits": _fits(evidence),
         "predictions": _predictions(evidence),
     }
-
-
-def metric_units(records: Sequence[RunRecord]) -> dict[str, str]:
-    """The unit of each metric that the records have one for; several are joined by "or"."""
-    units: dict[str, dict[str, None]] = {}
-    for record in records:
-        for name, unit in record.metric_units.items():
-            units.setdefault(name, {})[unit] = None
-    return {name: " or ".join(own) for name, own in units.items()}
-
-
-def metric_label(name: str, units: Mapping[str, str]) -> str:
-    """``accuracy.val (fraction)``: a metric with its unit where it has one."""
-    return f"{name} ({units[name]})" if units.get(name) else name
 
 
 def _metrics(metrics: Mapping[str, float], units: Mapping[str, str]) -> Row:

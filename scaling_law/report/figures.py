@@ -137,7 +137,7 @@ def loss_against_params(fitted: Fitted) -> Figure:
             _draw_points(axes, fitted, "params", [row], colour, marker)
     _draw_predictions(axes, fitted, colours)
     style.count_axis(axes, "x", params_label(points))
-    style.loss_axis(axes, *_loss_range(points))
+    style.loss_axis(axes, *_loss_range(points), points.loss_unit)
     axes.autoscale(enable=False)
     entries = [
         _entry(f"{format_count(tokens)} tokens", colours(math.log(tokens))) for tokens in levels
@@ -177,7 +177,7 @@ def loss_against_tokens(fitted: Fitted) -> Figure:
         _draw_law(axes, fitted, x, variables, colour)
         _draw_points(axes, fitted, "tokens", rows, colour, marker)
     style.count_axis(axes, "x", "training tokens")
-    style.loss_axis(axes, *_loss_range(points))
+    style.loss_axis(axes, *_loss_range(points), points.loss_unit)
     _size_legend(figure, _size_entries(groups, points), points)
     return figure
 
@@ -208,7 +208,7 @@ def loss_against_flops(fitted: Fitted) -> Figure:
         exponent = envelope.params["a_C"]
         entries.append(_entry(f"lower envelope: FLOPs$^{{-{exponent:.3f}}}$", INK, dashed=True))
     style.flops_axis(axes, "x", flops_label(points))
-    style.loss_axis(axes, *_loss_range(points))
+    style.loss_axis(axes, *_loss_range(points), points.loss_unit)
     _size_legend(figure, entries, points)
     return figure
 

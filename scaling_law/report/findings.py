@@ -7,10 +7,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from scaling_law.files.record import NATS, short_unit, unit_in_full
 from scaling_law.fit.checks.select_law import CLEARLY_BETTER
+from scaling_law.fit.prediction_text import loss_words
 from scaling_law.fit.result import FitResult, Prediction, bound_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
-from scaling_law.forecast.text import comparison_cells, loss_words
+from scaling_law.forecast.text import comparison_cells
 from scaling_law.report.evidence import Evidence, Fitted
 from scaling_law.report.page import (
     Section,
@@ -56,7 +58,7 @@ def answer(evidence: Evidence) -> Section:
         body += note(sentence(prediction.refused))
     body += "<h3>Why the interval is this wide</h3>\n"
     body += bullets([sentence(warning) for warning in prediction.warnings])
-    body += _comparison(prediction, fitted.forecast.rows)
+    body += _comparison(prediction, fitted.forecast.rows, fitted.points.loss_unit)
     body += "<details><summary>As slaw extrapolate tells it</summary>"
     body += listing(fitted.forecast.text) + "</details>\n"
     return Section(anchor="answer", heading="The answer", body=body)
@@ -70,7 +72,9 @@ def _forecast_card(fitted: Fitted, target_params: float) -> str:
     prediction = fitted.forecast.prediction
     words = [f"At its compute-optimal tokens, about {_tokens_words(prediction)}."]
     figure, interval = loss_words(prediction)
-    return card(heading, f"{figure} nats/token", [sentence(interval), *words])
+    return card(
+        heading, f"{figure} {short_unit(fitted.points.loss_unit)}", [sentence(interval), *words]
+    )
 
 
 def _tokens_words(prediction: Prediction) -> str:
@@ -122,13 +126,16 @@ def _trust_card(fitted: Fitted) -> str:
     return card("How far to trust it", big, words)
 
 
-def _comparison(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> str:
+def _comparison(prediction: Prediction, rows: Sequence[dict[str, Any]], unit: str) -> str:
     body = [
         (words, loss, counted, *figures)
         for words, loss, *figures, counted in comparison_cells(prediction, rows, "–")
     ]
+    loss = f"loss ({short_unit(unit)})"
+    if unit != NATS:
+        loss = f"loss (ours: {short_unit(unit)}; published: {short_unit(NATS)})"
     head = (
-        "law", "loss (nats/token)", "parameters counted", "optimal tokens for this size",
+        "law", loss, "parameters counted", "optimal tokens for this size",
         "best size for this compute", "best tokens for this compute", "exponent a",
     )  # fmt: skip
     caption = f"Beside the published laws at the same target. {sentence(COMPARISON_CAVEAT)}"
@@ -153,8 +160,8 @@ def law(evidence: Evidence) -> Section | None:
         )
     )
     body += paragraph(
-        f"N: parameters, {counted}. D: tokens. FLOPs: {convention['flops']}. Loss: nats per "
-        f"token, natural logarithm. Intervals at {100 * fitted.level:g}%"
+        f"N: parameters, {counted}. D: tokens. FLOPs: {convention['flops']}. Loss:"
+        f" {unit_in_full(fitted.points.loss_unit)}. Intervals at {100 * fitted.level:g}%"
         f"{': ' + best.interval_method if best.interval_method else ' could not be had'}."
     )
     body += bullets(

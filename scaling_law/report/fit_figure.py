@@ -68,9 +68,9 @@ def fit_figure(suite: FitSuite) -> Figure:
     losses_seen = [*points.loss_nats.tolist(), *(one.loss_nats for one in frontier)]
     counted = counted_words(points)
     style.flops_axis(axes, "x", f"training compute (FLOPs, 6 × {counted} parameters × tokens)")
-    style.loss_axis(axes, min(losses_seen) * 0.98, max(losses_seen) * 1.02)
-    fitted = points.convention["loss"]
-    axes.set_ylabel(f"loss ({fitted})" if suite.settings.metric is None else fitted)
+    style.loss_axis(axes, min(losses_seen) * 0.98, max(losses_seen) * 1.02, points.loss_unit)
+    if suite.settings.metric is not None:
+        axes.set_ylabel(points.loss_unit)
     bar = figure.colorbar(ScalarMappable(norm, shades), ax=axes, label=params_label(points))
     style.log_ticks(bar.ax.yaxis, *points.data_range["params"], format_count)
     style.legend_below(figure, entries, 2)

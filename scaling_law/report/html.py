@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.analysis import Analysed
-from scaling_law.files.layout import SweepDir, atomic_write, check_folder
+from scaling_law.files.layout import OUT_REMEDY, SweepDir, atomic_write, check_folder
+from scaling_law.files.record import NATS
 from scaling_law.forecast.target import LARGEST
 from scaling_law.report import (
     curves,
@@ -28,24 +25,11 @@ from scaling_law.report.charts import live_charts
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
 from scaling_law.report.held_out import held_out_figure
-from scaling_law.report.metric_curves import metric_curves
-from scaling_law.report.page import Section, choices, drawing, embedded, page, paragraph
+from scaling_law.report.metric_figures import metric_plots
+from scaling_law.report.page import Section, choices, embedded, page, paragraph
+from scaling_law.report.plot import Plot, saved
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.units import format_count
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plot:
-    """A figure: file name, what it shows (for those who cannot see it), how to read it.
-
-    ``wide`` where it has two panels.
-    """
-
-    name: str
-    shows: str
-    caption: str
-    make: Callable[[], Figure | None]
-    wide: bool = False
 
 
 def write_report(
@@ -66,7 +50,7 @@ def write_report(
     path = out or sweep.report
     if path.is_dir():
         raise ConfigError(f"{path}: a folder; expected the name of a file for the page")
-    check_folder(path.parent)
+    check_folder(path.parent, OUT_REMEDY)
     if not 1 <= target_params <= LARGEST:
         raise ConfigError(f"params is {target_params:g}: expected 1 to {LARGEST:g}")
     evidence = gather_evidence(sweep, target_params)
@@ -80,33 +64,24 @@ def write_report(
             return path
         with style.applied():
             for plot in _experiment_plots(analysed):
-                findings_drawn += _draw(plot, folder)
+                findings_drawn += saved(plot, folder)
             for plot in _plots(evidence):
-                drawn += _draw(plot, folder)
+                drawn += saved(plot, folder)
         write_tables(evidence, numbers)
         atomic_write(path, _page(evidence, drawn, analysed, findings_drawn))
     except OSError as problem:
-        raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
+        raise ConfigError(f"{path}: cannot be written ({problem.strerror}); {OUT_REMEDY}") from None
     return path
 
 
-def _draw(plot: _Plot, folder: Path) -> str:
-    """Save a figure twice and return it for the page; one that cannot be drawn leaves no file."""
-    svg = style.save(plot.make(), folder, plot.name)
-    if svg is None:
-        return ""
-    inline = style.inline_svg(svg, plot.name, plot.shows)
-    return drawing(inline, plot.caption, plot.shows, chart=plot.name, wide=plot.wide)
-
-
-def _experiment_plots(analysed: Analysed | None) -> list[_Plot]:
+def _experiment_plots(analysed: Analysed | None) -> list[Plot]:
     return [
-        _Plot(
+        Plot(
             name=figure.name,
             shows=figure.title,
             caption=figure.caption,
             make=functools.partial(experiment.draw, figure),
-            wide=experiment.is_wide(figure),
+            wide=True,
         )
         for figure in (analysed.findings.figures if analysed else ())
     ]
@@ -124,19 +99,21 @@ def _page(
     findings_drawn, _, drawn = classed.partition(_BETWEEN)
     if drawn:
         body = f'{_choices(evidence)}<div class="figures">{drawn}</div>\n'
+    # an experiment need not have a law: its findings are the answer
+    without_law = analysed is not None and evidence.fitted is None
     sections = [
-        experiment.section(analysed, findings_drawn) if analysed else None,
-        findings.answer(evidence),
+        experiment.section(analysed, findings_drawn, evidence.why_no_fit) if analysed else None,
+        None if without_law else findings.answer(evidence),
         Section(anchor="figures", heading="Figures", body=body),
         findings.law(evidence),
         findings.checks(evidence),
         tables.runs(evidence),
         tables.metrics(evidence),
-        tables.exclusions(evidence),
+        None if without_law and not tables.has_gaps(evidence) else tables.exclusions(evidence),
         tables.cost(evidence),
         tables.setup(evidence),
         tables.environment(evidence),
-        tables.reproduce(evidence),
+        tables.reproduce(evidence, tables.report_commands(evidence) if without_law else None),
     ]
     shown = [section for section in sections if section is not None]
     footer = (
@@ -166,36 +143,27 @@ def _choices(evidence: Evidence) -> str:
     )
 
 
-def _plots(evidence: Evidence) -> list[_Plot]:
-    training = _Plot(
+def _plots(evidence: Evidence) -> list[Plot]:
+    training = Plot(
         name="training_curves",
         shows="Validation loss against training tokens for every run",
-        caption="Thin lines are trunks at constant learning rate, which are no points of the "
-        "fit; thick lines their cooldowns, which end in one point each. A cross marks a run "
-        "that diverged, a bar one that stopped early. Evaluated on fewer tokens than the final "
-        "loss.",
+        caption=curves.caption(evidence),
         make=lambda: curves.training_curves(evidence),
     )
-    metrics = _Plot(
-        name="metric_curves",
-        shows="Each metric against training tokens for every run",
-        caption="What was measured beside the loss along training, a line a run.",
-        make=lambda: metric_curves(evidence),
-        wide=True,
-    )
+    metrics = metric_plots(evidence)
     fitted = evidence.fitted
     if fitted is None:
-        return [training, metrics]
+        return [training, *metrics]
     against, residuals = _law_plots(fitted)[:3], _law_plots(fitted)[3:]
     optima = _optimum_plots(fitted, evidence.target_params)
     # the answer first, then in pairs, as the page sets them
     return [
-        optima[-1], *against, training, metrics, *residuals, *optima[:-1], _held_out_plot(fitted)
+        optima[-1], *against, training, *metrics, *residuals, *optima[:-1], _held_out_plot(fitted)
     ]  # fmt: skip
 
 
-def _held_out_plot(fitted: Fitted) -> _Plot:
-    return _Plot(
+def _held_out_plot(fitted: Fitted) -> Plot:
+    return Plot(
         name="held_out",
         shows="Errors of predictions for runs held out of the fit",
         caption="Left: each size predicted from all others. Right: rollouts, expensive or large "
@@ -206,7 +174,7 @@ def _held_out_plot(fitted: Fitted) -> _Plot:
     )
 
 
-def _law_plots(fitted: Fitted) -> list[_Plot]:
+def _law_plots(fitted: Fitted) -> list[Plot]:
     bars = "" if fitted.known.seed_noise_log is None else " Bars: one deviation between seeds."
     usable = fitted.best.usable
     level = f"{100 * fitted.level:g}%"
@@ -217,25 +185,25 @@ def _law_plots(fitted: Fitted) -> list[_Plot]:
             f" interval.{bars}"
         )
     return [
-        _Plot(
+        Plot(
             name="loss_params",
             shows="Validation loss against model size",
             caption=f"A curve per number of tokens; points in the colour of theirs. {band}",
             make=lambda: figures.loss_against_params(fitted),
         ),
-        _Plot(
+        Plot(
             name="loss_tokens",
             shows="Validation loss against training tokens",
             caption=f"A curve per size. {band}",
             make=lambda: figures.loss_against_tokens(fitted),
         ),
-        _Plot(
+        Plot(
             name="loss_flops",
             shows="Validation loss against training compute",
             caption=f"A curve per size; the lower envelope is what compute buys. {band}",
             make=lambda: figures.loss_against_flops(fitted),
         ),
-        _Plot(
+        Plot(
             name="residuals",
             shows="Residuals of the fitted law against size and against tokens",
             caption="A trend would mean that the law has the wrong shape; scatter within the "
@@ -246,9 +214,9 @@ def _law_plots(fitted: Fitted) -> list[_Plot]:
     ]
 
 
-def _optimum_plots(fitted: Fitted, target_params: float) -> list[_Plot]:
+def _optimum_plots(fitted: Fitted, target_params: float) -> list[Plot]:
     return [
-        _Plot(
+        Plot(
             name="isoflop",
             shows="Loss against size at equal compute, one parabola per budget",
             caption="Seeds are averaged and points moved to their cell's exact compute. Hollow "
@@ -256,7 +224,7 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[_Plot]:
             "cross-check of the fitted law, not an estimate.",
             make=lambda: optimum.isoflop_cells(fitted),
         ),
-        _Plot(
+        Plot(
             name="allocation",
             shows="Compute-optimal model size against compute, by three approaches",
             caption="The fitted law's split spends 6 × parameters × tokens. Kaplan's slope is "
@@ -264,13 +232,18 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[_Plot]:
             "the rule of 20 tokens per parameter as published.",
             make=lambda: optimum.allocation(fitted),
         ),
-        _Plot(
+        Plot(
             name="forecast",
             shows=f"Forecast loss from the data out to {format_count(target_params)} parameters",
             caption="Every size at its compute-optimal tokens. The line ends where the fit no "
             "longer supports a figure; beyond it only the range may be quoted. Dots off the "
             "line are runs on other than the optimal tokens: above it on fewer, below it on "
-            "more. * Other text and tokenizers: their nats do not compare.",
+            "more."
+            + (
+                " * Other text and tokenizers: their nats do not compare."
+                if fitted.points.loss_unit == NATS
+                else ""
+            ),
             make=lambda: optimum.forecast_figure(fitted, target_params),
         ),
     ]

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from scaling_law.errors import FitError
+from scaling_law.files.record import NATS
 from scaling_law.fit.approaches.isoflop import IsoflopCell
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult, Prediction
@@ -88,7 +89,7 @@ def _frame_cells(axes: Axes, fitted: Fitted, cells: list[IsoflopCell]) -> None:
     losses += [cell.loss_min_nats for cell in cells if cell.loss_min_nats]
     axes.set_xlim(min(params) / 1.25, max(params) * 1.25)
     style.count_axis(axes, "x", params_label(fitted.points))
-    style.loss_axis(axes, min(losses), max(losses))
+    style.loss_axis(axes, min(losses), max(losses), fitted.points.loss_unit)
 
 
 def allocation(fitted: Fitted) -> Figure | None:
@@ -217,7 +218,8 @@ def forecast_figure(fitted: Fitted, target_params: float) -> Figure | None:
     if within:
         label = "fitted law, where a figure is given"
         entries.append(Line2D([], [], color=BLUE, label=label))
-    entries += _draw_published(axes, sizes)
+    if fitted.points.loss_unit == NATS:
+        entries += _draw_published(axes, sizes)
     _frame_forecast(axes, fitted, known)
     style.legend_below(figure, entries, 2, title=OFF_THE_LINE if within else None)
     return figure
@@ -266,4 +268,4 @@ def _frame_forecast(axes: Axes, fitted: Fitted, known: list[Prediction]) -> None
     axes.set_xlim(min(sizes) / 1.5, max(sizes) * 1.5)
     axes.set_ylim(0, 1.08 * max(*losses, float(fitted.points.loss_nats.max())))
     style.count_axis(axes, "x", params_label(fitted.points))
-    axes.set_ylabel("validation loss (nats per token)")
+    axes.set_ylabel(style.loss_label(fitted.points.loss_unit))

@@ -26,6 +26,7 @@ from scaling_law.units import format_count
 _Words = Callable[[float], str]
 WIDE, TALL = 6.8, 4.6  # inches
 PNG_DPI = 150
+_WIDE_RANGE = 30.0  # of losses, highest over lowest: beyond it even steps leave no room
 INK, FAINT, GRID, PAPER = "#1f2328", "#6a737d", "#d8dee4", "#ffffff"
 # Okabe and Ito's palette: distinct for every common kind of colour vision.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = (
@@ -153,16 +154,24 @@ def log_ticks(axis: Any, low: float, high: float, words: _Words) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def loss_axis(axes: Axes, low: float, high: float) -> None:
-    """The vertical axis as loss in nats per token, logarithmic, with evenly numbered ticks."""
+def loss_label(unit: str) -> str:
+    """The label of an axis of losses."""
+    return f"validation loss ({unit})"
+
+
+def loss_axis(axes: Axes, low: float, high: float, unit: str) -> None:
+    """The vertical axis as loss in ``unit``, logarithmic, with evenly numbered ticks."""
     axes.set_yscale("log")
     margin = (high / low) ** 0.05
     axes.set_ylim(low / margin, high * margin)
+    axes.set_ylabel(loss_label(unit))
+    if high / low > _WIDE_RANGE:
+        log_ticks(axes.yaxis, low, high, lambda value: f"{value:g}")
+        return
     ticks = MaxNLocator(nbins=7, steps=[1, 2, 2.5, 5, 10]).tick_values(low / margin, high * margin)
     axes.yaxis.set_major_locator(FixedLocator([t for t in ticks if t > 0]))
     axes.yaxis.set_minor_locator(FixedLocator([]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_ylabel("validation loss (nats per token)")
 
 
 def legend_below(

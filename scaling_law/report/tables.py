@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, stdev
 
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import (
+    RunRecord,
+    loss_unit,
+    measured_metrics,
+    metric_label,
+    metric_units,
+    short_unit,
+)
 from scaling_law.fit.suite import FitSettings
-from scaling_law.plan.plan import Plan
+from scaling_law.plan.plan import Plan, points_words
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
-from scaling_law.report.exports import NO_PARQUET, has_parquet, metric_label, metric_units
+from scaling_law.report.exports import NO_PARQUET, has_parquet
+from scaling_law.report.groups import size_name
 from scaling_law.report.page import (
     Section,
     bullets,
@@ -22,11 +31,12 @@ from scaling_law.report.page import (
     text,
 )
 from scaling_law.report.style import power_of_ten
+from scaling_law.spec.arms import arm_name, arm_of
 from scaling_law.spec.chosen import chosen_parts
 from scaling_law.units import format_bytes, format_count, format_seconds, parse_count
 
 _RUNS_HEAD = (
-    "run", "loss ± s.e. (nats/token)", "law (nats/token)", "residual", "kind", "status",
+    "run", "loss ± s.e. (UNIT)", "law (UNIT)", "residual", "kind", "status",
     "bits/byte", "tokens", "steps",
     "params non-embedding", "params matmul", "params total", "peak LR", "FLOPs exact",
     "FLOPs 6ND", "FLOPs spent", "time", "tokens/s", "memory",
@@ -43,8 +53,8 @@ def runs(evidence: Evidence) -> Section:
         "the run's own. s.e.: of the mean over held-out sequences. Law: what the forecasting law "
         "says of a run it was fitted to; residual: the measured loss over that − 1."
     )
-    unit = _distinct(r.loss_unit or "nats/token" for r in evidence.records)
-    head = [name.replace("nats/token", unit) for name in _RUNS_HEAD]
+    unit = short_unit(loss_unit(evidence.records))
+    head = [name.replace("UNIT", unit) for name in _RUNS_HEAD]
     return Section(anchor="runs", heading="All runs", body=table(caption, head, rows, (0, 4, 5)))
 
 
@@ -59,13 +69,54 @@ def metrics(evidence: Evidence) -> Section | None:
         (record.run_id, *(_number(record.metrics.get(name), ".6g") for name in names))
         for record in records
     ]
-    head = ("run", *(metric_label(name, units) for name in names))
+    labels = tuple(metric_label(name, units) for name in names)
+    body = _metrics_by_arm(records)
     caption = "What was measured beside the loss, at the end of each run"
-    return Section(anchor="metrics", heading="Metrics", body=table(caption, head, rows, 1))
+    body += table(caption, ("run", *labels), rows, 1)
+    return Section(anchor="metrics", heading="Metrics", body=body)
+
+
+def _metrics_by_arm(records: Sequence[RunRecord]) -> str:
+    """Mean and spread over seeds of each metric, by arm, size and tokens; "" without any."""
+    groups: dict[tuple[str, int, str, int], list[RunRecord]] = {}
+    ended = [r for r in records if r.kind != "trunk" and r.status == "done"]
+    names = list(dict.fromkeys(name for r in ended for name in measured_metrics(r.metrics)))
+    for record in ended:
+        key = arm_name(arm_of(record.spec)), record.params_total, size_name(record), record.tokens
+        groups.setdefault(key, []).append(record)
+    if not names or len(groups) == len(ended):
+        return ""
+    units = metric_units(ended)
+    has_arms = any(arm for arm, *_ in groups)
+    rows = [
+        (
+            *((arm,) if has_arms else ()),
+            size,
+            f"{tokens:,}",
+            str(len(own)),
+            *(
+                mean_and_spread([r.metrics[name] for r in own if name in r.metrics], "#.4g")
+                for name in names
+            ),
+        )
+        for (arm, _, size, tokens), own in groups.items()
+    ]
+    head = ("size", "tokens", "runs", *(metric_label(name, units) for name in names))
+    by = "by arm, size and tokens" if has_arms else "by size and tokens"
+    caption = f"At the end, {by}: mean over seeds (± standard deviation between seeds)"
+    return table(caption, ("arm", *head) if has_arms else head, rows, 2 if has_arms else 1)
+
+
+def mean_and_spread(values: Sequence[float], digits: str) -> str:
+    """The mean, with the standard deviation where there are several values."""
+    if not values:
+        return "–"
+    spread = f" ± {stdev(values):{digits}}" if len(values) > 1 else ""
+    return f"{fmean(values):{digits}}{spread}"
 
 
 def _expected(evidence: Evidence) -> dict[str, float]:
-    """What the law that forecasts says of each point, nats per token, by run."""
+    """What the law that forecasts says of each point, by run."""
     fitted = evidence.fitted
     losses = predicted(fitted.best, fitted.points) if fitted else None
     if fitted is None or losses is None:
@@ -102,6 +153,16 @@ def _number(value: float | None, digits: str) -> str:
     return "–" if value is None else f"{value:{digits}}"
 
 
+def has_gaps(evidence: Evidence) -> bool:
+    """Whether a run has no result, or a point of the grid was not planned."""
+    return bool(evidence.unfinished or (evidence.plan and evidence.plan.left_out))
+
+
+def report_commands(evidence: Evidence) -> list[str]:
+    """The command that makes the page of a sweep without a law again."""
+    return [f"slaw report {shlex.quote(f'results/{evidence.name}')}"]
+
+
 def exclusions(evidence: Evidence, of_arms: Mapping[str, Sequence[str]] | None = None) -> Section:
     """What is no point of the fit, and why; ``of_arms``: the runs by reason, of fits to arms."""
     reasons: dict[str, list[str]] = {}
@@ -132,7 +193,7 @@ def cost(evidence: Evidence) -> Section:
     records, plan = evidence.records, evidence.plan
     spent = sum(r.flops_spent for r in records)
     alone = sum(r.flops_exact for r in records if r.kind != "trunk")
-    points = sum(r.kind != "trunk" for r in records)
+    ends = [r.spec.schedule.end for r in records if r.kind != "trunk"]
     measured = (
         str(len(records)),
         power_of_ten(spent),
@@ -159,7 +220,7 @@ def cost(evidence: Evidence) -> Section:
         )
     if alone:
         body += paragraph(
-            f"{points} annealed points took {power_of_ten(spent)} FLOPs, against "
+            f"{points_words(ends)} took {power_of_ten(spent)} FLOPs, against "
             f"{power_of_ten(alone)} with each trained from its first step: "
             f"{100 * spent / alone:.0f}% of the compute."
         )
@@ -213,6 +274,8 @@ def environment(evidence: Evidence) -> Section:
                 for r in records
             ),
         ),
+        ("engine", evidence.engine),
+        ("trackers", evidence.trackers),
         ("threads a run", _distinct(r.threads for r in records)),
         ("corpus", _distinct(d.name for d in data)),
         ("corpus fingerprint", _distinct(r.corpus_fingerprint for r in records)),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.files.record import CurvePoint, RunRecord
+from scaling_law.files.record import CurvePoint, RunRecord, short_unit
 from scaling_law.spec.to_json import to_json
 
 # Fields in which two equal trainings may differ: time and memory ...
@@ -59,7 +59,8 @@ class RunComparison:
     label: str
     origin: str  # where the second training began, in words
     points: int  # of the saved curve
-    loss_nats: float | None  # final, per token
+    loss_nats: float | None  # final
+    loss_unit: str  # of the loss, as it stands behind the number
     differences: tuple[ValueDifference, ...]
     surroundings: tuple[str, ...]  # what else differs and may explain them
 
@@ -72,7 +73,7 @@ class RunComparison:
     def text(self) -> str:
         """One line if all is equal; else what differs, where it starts, what may explain it."""
         if self.equal:
-            loss = "no loss" if self.loss_nats is None else f"{self.loss_nats!r} nats/token"
+            loss = "no loss" if self.loss_nats is None else f"{self.loss_nats!r} {self.loss_unit}"
             return (
                 f"{self.label}: equal to the last bit ({loss}, {self.points} curve points,"
                 f" {len(COMPARED)} fields of the record), {self.origin}"
@@ -119,6 +120,7 @@ def compare(
         origin=origin,
         points=len(saved_curve),
         loss_nats=saved.val_loss_nats,
+        loss_unit=short_unit(saved.loss_unit),
         differences=(*_curve_differences(saved_curve, curve), *_record_differences(saved, again)),
         surroundings=tuple(_surroundings(saved, again)),
     )

@@ -11,7 +11,9 @@ from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import load_profile, refreshed, shared_by
 from scaling_law.run.session import planned
 
-_NOT_MEASURED = "cost unknown until slaw has measured this machine (slaw plan NAME)"
+_NOT_MEASURED = (
+    "cost unknown: this machine is not measured yet; `slaw plan {}` measures it and prints the cost"
+)
 
 
 def described() -> list[dict[str, Any]]:
@@ -20,7 +22,7 @@ def described() -> list[dict[str, Any]]:
     entries = []
     for name in parts.names("experiment"):
         experiment = parts.load("experiment", Reference(name=name))
-        runs, seconds, why = None, None, _NOT_MEASURED
+        runs, seconds, why = None, None, _NOT_MEASURED.format(name)
         if profile is not None:
             try:
                 config = load_config(name, device_kind=profile.kind)

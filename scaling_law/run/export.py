@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.files.layout import RunDir
-from scaling_law.files.record import find_sweeps, read_record
+from scaling_law.files.record import find_sweeps, read_record, short_unit
 from scaling_law.run.torch_process import run_module
 from scaling_law.units import format_bytes
 
@@ -36,7 +36,9 @@ def export_run(source: Path, wanted: str | None, to: Path, form: str) -> str:
         form,
         doing=f"exporting {record.spec.label}",
     )
-    loss = "" if record.val_loss_nats is None else f", {record.val_loss_nats:.4f} nats/token"
+    loss = ""
+    if record.val_loss_nats is not None:
+        loss = f", {record.val_loss_nats:.4f} {short_unit(record.loss_unit)}"
     size = sum(path.stat().st_size for path in to.iterdir())
     return (
         f"{to}: {record.spec.label}{loss}, {record.params_total:,} parameters in fp32,"

@@ -7,16 +7,15 @@ import dataclasses
 import functools
 import os
 import secrets
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
-from scaling_law.data.access import DataOf, known_train_tokens
+from scaling_law.data.access import DataOf, known_components, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, Preempted, SlawError, quoted
@@ -27,13 +26,21 @@ from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftove
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
-from scaling_law.plan.make import TrainTokens, make_plan, step_shapes
+from scaling_law.plan.make import ComponentTokens, TrainTokens, make_plan, step_shapes
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.plan.stacking import with_stacks
-from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
+from scaling_law.plan.table import (
+    arm_lines,
+    early_stop_words,
+    growth_words,
+    mix_lines,
+    render_plan,
+)
 from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines, starts
+from scaling_law.run.signals import stop_caught
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
+from scaling_law.spec.chosen import part_text
 from scaling_law.spec.data import DataSpec
 from scaling_law.units import count_of, format_seconds
 
@@ -178,7 +185,9 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """
     config, profile = _config_and_profile(request, say)
     tokens = _known_tokens(config)
-    plan = planned(config, _with_steps(config, profile, tokens, say, request.device), tokens)
+    components = _known_components(config)
+    profile = _with_steps(config, profile, tokens, components, say, request.device)
+    plan = planned(config, profile, tokens, components)
     if any(known is None and isinstance(data, DataSpec) for data, known in tokens.items()):
         say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
     return config, plan
@@ -194,8 +203,19 @@ def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
     return {data: known_train_tokens(data) for data in config.data_specs}
 
 
+def _known_components(config: SweepConfig) -> ComponentTokens:
+    """The training tokens of each component of the texts that are read in a mixture."""
+    mixed = dict.fromkeys(arm.config.data_spec for arm in config.arms if arm.config.mix)
+    return {data: known_components(data) for data in mixed}
+
+
 def _with_steps(
-    config: SweepConfig, profile: DeviceProfile, tokens: TrainTokens, say: Say, device: str
+    config: SweepConfig,
+    profile: DeviceProfile,
+    tokens: TrainTokens,
+    components: ComponentTokens,
+    say: Say,
+    device: str,
 ) -> DeviceProfile:
     """``profile`` with the training steps of the grid, measured on first use.
 
@@ -207,17 +227,23 @@ def _with_steps(
         raise ConfigError(f"{_KERNELS} is {quoted(policy)}, expected {_MEASURED} or {_THRESHOLDS}")
     if policy == _THRESHOLDS:
         return dataclasses.replace(profile, steps=())
-    shapes = step_shapes(config, profile, tokens)
+    known: dict[str, Any] = {"train_tokens": tokens, "component_tokens": components}
+    shapes = step_shapes(config, profile, **known)
     if all(shape in profile.step_of for shape in shapes):
         return profile
-    if make_plan(config, profile, train_tokens=tokens).seconds_estimate < _LEAST_SECONDS:
+    if make_plan(config, profile, **known).seconds_estimate < _LEAST_SECONDS:
         return profile
     return engines.with_steps(config.choice("engine"), device, profile, shapes, say)
 
 
-def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens) -> Plan:
+def planned(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
+) -> Plan:
     """The plan of a config on a device: stacks, compilation and saved weights decided as well."""
-    plan = make_plan(config, profile, train_tokens=train_tokens)
+    plan = make_plan(config, profile, train_tokens=train_tokens, component_tokens=component_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
     return with_saved_weights(plan, config.keep_weights)
@@ -236,7 +262,8 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = _config_and_profile(request, say)
         sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            make_plan(config, profile, train_tokens=_known_tokens(config))
+            tokens, components = _known_tokens(config), _known_components(config)
+            make_plan(config, profile, train_tokens=tokens, component_tokens=components)
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
         try:
@@ -245,7 +272,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             if is_new:
                 _remove_empty(sweep)
             raise
-        say(_opening(plan, datasets, sweep))
+        say(_opening(plan, datasets, sweep, engine_words(config)))
         executor = engines.start(config.choice("engine"), sweep, plan.slots)
         runner = Runner(plan, sweep, executor)
         trackers = chosen_trackers(config.choices["tracker"])
@@ -296,23 +323,20 @@ def _agreed(
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGUSR1 raise ``Preempted``; a running runner stops its runs first."""
+    """Stop signals raise ``Preempted``; a running runner stops its runs first."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Preempted("stopped; run the same command again to resume")
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
+    with stop_caught(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say, device: str = "auto"
 ) -> tuple[Datasets, Plan]:
     """Data and plan of a leased sweep folder: those it began with, or new ones."""
+    from scaling_law.run.components import components_of
     from scaling_law.run.pinned import (
         begun_plan,
         keep_plan,
@@ -326,6 +350,7 @@ def _prepared(
         _refuse_beside_others(sweep)
         refuse_other_recipe(planned(config, profile, _known_tokens(config)), sweep)
     datasets = pinned_datasets(config.data_specs, sweep, say)
+    components = components_of(config, datasets, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             news = "the config differs from the one its runs began with; adding new runs"
@@ -335,8 +360,8 @@ def _prepared(
                 news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
         tokens = {data: datasets[data].train_tokens for data in config.data_specs}
-        measured = _with_steps(config, profile, tokens, say, device)
-        plan = with_begun_kernels(planned(config, measured, tokens), sweep)
+        measured = _with_steps(config, profile, tokens, components, say, device)
+        plan = with_begun_kernels(planned(config, measured, tokens, components), sweep)
         keep_plan(plan, config, sweep)
     return datasets, plan
 
@@ -372,21 +397,21 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
+def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir, engine: str) -> str:
     """What the sweep will do, in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
-    points = len(plan.runs) - trunks
     lines = [
         f"sweep {plan.name} -> {sweep.path}",
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
+        engine,
         f"precision: {plan.precision} ({plan.precision_reason})",
         *(f"data: {dataset.summary}" for dataset in datasets.values()),
-        f"plan: {count_of(points, 'annealed point')} from {count_of(trunks, 'trunk')},"
+        f"plan: {plan.points_words} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
-    lines += [*arm_lines(plan), *early_stop_words(plan), *growth_words(plan)]
+    lines += [*arm_lines(plan), *mix_lines(plan), *early_stop_words(plan), *growth_words(plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
 
@@ -425,4 +450,20 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
 def dry_run_text(config: SweepConfig, plan: Plan, note: str = "") -> str:
     """The plan's table under the config's name and a ``note``."""
     head = f"sweep {config.name} (dry run: nothing is written)" + (f"\n{note}" if note else "")
-    return f"{head}\n\n{render_plan(plan)}"
+    return f"{head}\n\n{render_plan(plan, [engine_words(config)])}"
+
+
+def engine_words(config: SweepConfig) -> str:
+    """Where the runs are executed, and where their curves are shown besides."""
+    trackers = ", ".join(part_text(choice.component) for choice in config.choices["tracker"])
+    engine = part_text(config.choice("engine").component)
+    return f"engine: {engine}; trackers: {trackers or 'none'}"
+
+
+def plan_json(config: SweepConfig, plan: Plan) -> dict[str, Any]:
+    """The document of ``slaw plan --json``: plan.json, and what no run's identity depends on."""
+    return {
+        **plan.to_json(),
+        "engine": part_text(config.choice("engine").component),
+        "trackers": [part_text(choice.component) for choice in config.choices["tracker"]],
+    }

@@ -5,8 +5,8 @@
 A shape's step is measured with the kernels that the thresholds choose, with torch's own, and with
 each choice turned, by turns in one process, so that what else the machine does falls on all alike.
 What is clearly faster is combined, measured again, and at the end held against both. A choice must
-win by ``MARGIN`` each time; else the thresholds' stays. As many steps run beside the measured one as will run
-beside a run of the sweep: they share caches and memory.
+win by ``MARGIN`` each time; else the thresholds' stays. As many steps run beside the measured one
+as will run beside a run of the sweep: they share caches and memory.
 """
 
 from __future__ import annotations

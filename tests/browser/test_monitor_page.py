@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 import time
@@ -9,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from scaling_law.files.record import write_record
+from scaling_law.files.record import read_curve, write_curve, write_record
 from scaling_law.monitor.law import LawFitter
 from scaling_law.monitor.server import make_server
 from tests.browser.conftest import PHONE, Browser
@@ -146,12 +147,12 @@ def test_points_are_read_out_by_mouse_and_by_keys(browser, served):
     browser.key(Keys.ARROW_RIGHT)
     first = browser.text("#frontier .readout")
     cheapest = min(data_of(server)["points"], key=lambda point: point["flops_6nd"])
-    assert first.startswith(f"{cheapest['label']}: {cheapest['loss_nats']:.4f} nats per token")
+    assert first.startswith(f"{cheapest['label']}: {cheapest['value']:.4f} nats/token")
     browser.key(Keys.ARROW_RIGHT)
     assert browser.text("#frontier .readout") not in ("", first)
     dot = browser.every("#curves svg circle")[0]
     browser.hover(dot)
-    assert "nats per token at" in browser.text("#curves .readout")
+    assert "nats/token at" in browser.text("#curves .readout")
     browser.one("#trunks").click()
     data = data_of(server)
     branches = sum(curve["kind"] != "trunk" for curve in data["curves"])
@@ -161,6 +162,35 @@ def test_points_are_read_out_by_mouse_and_by_keys(browser, served):
         "s.dispatchEvent(new Event('change'))"
     )
     assert "FLOPs" in browser.run("return document.querySelector('#curves svg').textContent")
+    assert browser.messages() == []
+
+
+def test_the_charts_show_the_metric_that_is_chosen(browser, served):
+    server, plan = served
+    sweep = server.data.reader.sweep
+    run_dir = sweep.run(plan.runs[1].run_id)
+    points = [
+        dataclasses.replace(point, metrics={"accuracy.val": number / 10})
+        for number, point in enumerate(read_curve(run_dir))
+    ]
+    write_curve(run_dir, points)
+    units = {"accuracy.val": "share of targets"}
+    record = record_of(plan.runs[1].spec)
+    write_record(
+        run_dir, dataclasses.replace(record, metrics={"accuracy.val": 0.9}, metric_units=units)
+    )
+    browser.open(server.url)
+    until(lambda: len(browser.every("#shown option")) == 2)
+    browser.run(
+        "const s = document.querySelector('#shown'); s.value = 'accuracy.val';"
+        "s.dispatchEvent(new Event('change'))"
+    )
+    drawn = "return document.querySelector('#curves svg').textContent"
+    until(lambda: "accuracy.val (share of targets)" in browser.run(drawn))
+    assert len(browser.every("#curves svg[role=img] path.curve")) == 1
+    assert "accuracy.val (share of targets)" in browser.text("#runs-head")
+    # the law is one of the loss
+    assert not browser.every("#frontier svg path.frontier")
     assert browser.messages() == []
 
 

@@ -49,9 +49,7 @@ def test_a_run_without_a_usable_loss_is_left_out_by_name(branches, loss):
     broken = dataclasses.replace(branches[0], val_loss_nats=loss, val_loss_sem_nats=None)
     points = points_from_records([broken, *branches[1:]])
     assert len(points) == len(branches) - 1
-    assert dict(points.dropped)[broken.run_id] == (
-        f"loss is {loss}, expected above 0 nats and finite"
-    )
+    assert dict(points.dropped)[broken.run_id] == (f"loss is {loss}, expected above 0 and finite")
 
 
 def test_a_run_given_twice_counts_once(branches):

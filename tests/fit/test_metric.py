@@ -14,7 +14,10 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.fit.points.dataset import from_records
 from scaling_law.fit.result import finite_json
-from scaling_law.fit.suite import FitSettings
+from scaling_law.fit.suite import FitSettings, fit_suite
+from scaling_law.fit.summary import format_suite
+from scaling_law.spec.component import Component
+from scaling_law.spec.data import TaskSpec
 from tests.fakes import planted_records
 
 NAME = "loss.val:length-32"
@@ -86,6 +89,33 @@ def test_the_json_names_the_metric(folder, capsys):
     assert content["settings"]["metric"] == NAME
     assert content["convention"]["loss"] == f"{NAME} (bits per token)"
     assert "metric" not in finite_json(FitSettings())
+
+
+def test_the_json_lists_what_may_be_fitted(folder, records, capsys):
+    assert main(["fit", str(folder), "--resamples", "0", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["metrics"] == [
+        {"name": NAME, "unit": "bits per token", "points": content["points"]}
+    ]
+
+
+def test_a_loss_is_named_by_its_own_unit(records):
+    squares = [dataclasses.replace(record, loss_unit="squared errors") for record in records]
+    suite = fit_suite(squares, FitSettings(resamples=0))
+    assert "; loss: squared errors; intervals" in format_suite(suite)
+    assert suite.to_json()["convention"]["loss"] == "squared errors"
+    plain = fit_suite(records, FitSettings(resamples=0))
+    assert "; loss: nats per token, natural logarithm; intervals" in format_suite(plain)
+
+
+def test_a_task_repeats_its_examples_by_design(records):
+    seen = [dataclasses.replace(r, tokens_unique=max(1, r.tokens // 9)) for r in records]
+    with pytest.raises(FitError, match="every run is left out; first: repeats: saw its data 9"):
+        from_records(seen, **COUNTED)
+    task = TaskSpec(source=Component(name="modular_addition"))
+    learning = [dataclasses.replace(r, spec=dataclasses.replace(r.spec, data=task)) for r in seen]
+    points = from_records(learning, **COUNTED).points
+    assert not [reason for _, reason in points.dropped if "repeats" in reason]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import re
@@ -15,7 +16,13 @@ import pytest
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import load_records, write_record
+from scaling_law.files.record import (
+    load_records,
+    read_curve,
+    read_record,
+    write_curve,
+    write_record,
+)
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.points.dataset import from_records
 from scaling_law.monitor.law import LawFitter, fitted_law
@@ -104,6 +111,47 @@ def test_port_80_may_go_unsaid():
 def test_it_is_to_be_read_only(server, method):
     status, headers, _ = ask(server, "/data.json", method=method)
     assert status == 405 and headers["Allow"] == "GET, HEAD"
+
+
+def test_the_charts_show_the_metric_that_is_asked_for(tmp_path):
+    sweep, plan = half_way(tmp_path / "s")
+    run = next(run for run in plan.runs[:DONE] if run.spec.kind == "branch")
+    run_dir = sweep.run(run.run_id)
+    points = [
+        dataclasses.replace(point, metrics={"accuracy.val": number / 10})
+        for number, point in enumerate(read_curve(run_dir))
+    ]
+    write_curve(run_dir, points)
+    record = dataclasses.replace(
+        read_record(run_dir.record),
+        metrics={"accuracy.val": 0.9},
+        metric_units={"accuracy.val": "share of targets"},
+        curve_sha256=None,
+    )
+    write_record(run_dir, record)
+    data = PageData(sweep)
+    data.law = StillLaw(sweep)
+    document = data.read("accuracy.val")
+    assert document["shown"] == {
+        "metric": "accuracy.val",
+        "label": "accuracy.val (share of targets)",
+        "unit": "share of targets",
+    }
+    (curve,) = document["curves"]
+    assert [value for _, value in curve["points"]] == [number / 10 for number in range(10)]
+    assert [point["value"] for point in document["points"]] == [0.9]
+    assert "accuracy.val (share of targets)" in document["columns"]
+    assert len(document["columns"]) == len(document["rows"][0])
+    # what no run measured is shown as the loss
+    for other in (None, "nothing"):
+        assert data.read(other)["shown"]["metric"] is None
+    page = render_page(document, "n")
+    assert '<option value="accuracy.val" selected>' in page
+
+
+def test_a_metric_is_asked_for_by_its_address(server):
+    _, _, body = ask(server, "/data.json?metric=loss.val%3Alength-32")
+    assert json.loads(body)["shown"]["label"] == "validation loss (nats/token)"
 
 
 @pytest.mark.parametrize(

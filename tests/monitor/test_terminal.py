@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import os
 import pty
@@ -17,23 +19,24 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from scaling_law.cli.main import main
-from scaling_law.errors import ConfigError
+from scaling_law.errors import EXIT_USAGE, ConfigError
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import write_record
+from scaling_law.files.record import read_curve, read_record, write_curve, write_record
 from scaling_law.monitor import session
-from scaling_law.monitor.host import Gpu, Host, HostMeter, host_text
 from scaling_law.monitor.terminal import (
     ASCII_BLOCKS,
     BLOCKS,
     Size,
+    metric_line,
     news,
     plain_line,
     screen,
     sparkline,
 )
+from scaling_law.run.sweep_state.host import Gpu, Host, HostMeter, host_text
 from scaling_law.run.sweep_state.snapshot import SweepReader
 from tests.fakes import record_of
-from tests.monitor.half_way import DONE, at_work, half_way
+from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
 
 ROOT = Path(__file__).parents[2]
 HOST = Host(cpus=2, cpu_busy_frac=0.5, memory_used_bytes=1e9, memory_total_bytes=8e9)
@@ -44,10 +47,10 @@ def halved(tmp_path_factory):
     return half_way(tmp_path_factory.mktemp("m") / "s")
 
 
-def drawn(snapshot, curve, width, height):
+def drawn(snapshot, curve, width, height, metric=None):
     file = io.StringIO()
     console = Console(file=file, width=width, height=height, force_terminal=True)
-    console.print(screen(snapshot, curve, HOST, Size(width=width, height=height)))
+    console.print(screen(snapshot, curve, HOST, Size(width=width, height=height), metric))
     return re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
 
 
@@ -86,6 +89,57 @@ def test_plain_lines_hold_no_control_codes_and_report_news_once(halved, tmp_path
     assert "no worker is running" in words and words.isprintable()
 
 
+@pytest.fixture
+def measuring(tmp_path):
+    """A sweep half-way whose running trunk and first finished run measure two metrics."""
+    sweep, plan = half_way(tmp_path / "s")
+    values = {"accuracy.val": 0.25, "weight_norm": 12.5}
+    working = sweep.run(trunk_after(plan, DONE).run_id)
+    points = read_curve(working)
+    write_curve(working, [*points[:-1], dataclasses.replace(points[-1], metrics=values)])
+    done = sweep.run(plan.runs[1].run_id)
+    record = dataclasses.replace(
+        read_record(done.record),
+        metrics=values,
+        metric_units={"accuracy.val": "share"},
+        finished_at="2030-01-01T00:00:00+00:00",
+    )
+    write_record(done, record)
+    return sweep
+
+
+def test_the_screen_has_a_column_a_metric_where_it_fits(measuring):
+    watch = SweepReader(measuring)
+    with at_work(measuring):
+        snapshot = watch.read()
+    wide = drawn(snapshot, watch.curve, 120, 40)
+    assert wide.count("accuracy.val (share)") == 2 and wide.count("12.5") == 2
+    chosen = drawn(snapshot, watch.curve, 120, 40, metric="weight_norm")
+    assert "accuracy" not in chosen and chosen.count("12.5") == 2
+    narrow = drawn(snapshot, watch.curve, 80, 40)
+    assert max(map(cell_len, narrow.splitlines())) <= 80 and "accuracy.val" in narrow
+
+
+def test_lines_name_the_newest_metrics(measuring):
+    watch = SweepReader(measuring)
+    with at_work(measuring):
+        before = watch.read()
+    assert metric_line(before, None).endswith("accuracy.val 0.25, weight_norm 12.5")
+    assert metric_line(before, "weight_norm").endswith(" weight_norm 12.5")
+    measured = next(run for run in before.in_state("done") if run.metrics)
+    others = tuple(run for run in before.runs if run is not measured)
+    (line,) = news(dataclasses.replace(before, runs=others), before)
+    assert line.endswith("nats/token, accuracy.val 0.25, weight_norm 12.5")
+
+
+def test_a_metric_that_no_run_has_is_one_line(measuring, capsys):
+    words = ["monitor", str(measuring.path), "--once", "--metric", "accuracy.vl"]
+    assert main(words) == EXIT_USAGE
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert "did you mean accuracy.val?); expected one of accuracy.val, weight_norm" in said.err
+
+
 def test_lines_are_printed_until_the_sweep_has_finished(tmp_path):
     sweep, plan = half_way(tmp_path / "s")
     said: list[str] = []
@@ -113,6 +167,25 @@ def test_it_waits_for_a_sweep_that_has_not_begun_and_says_so(tmp_path):
 
     session._lines(reader, False, 30.0, said.append, sleep)
     assert "waiting: no such folder yet" in said[0] and "40 done" in said[-1]
+
+
+def test_lines_end_once_nothing_works_on_the_sweep(tmp_path):
+    sweep, _ = half_way(tmp_path / "s")
+    said: list[str] = []
+    rests: list[float] = []
+
+    with contextlib.ExitStack() as work:
+        work.enter_context(at_work(sweep))
+
+        def sleep(seconds):
+            rests.append(seconds)
+            if len(rests) == 20:
+                work.close()
+
+        session._lines(SweepReader(sweep), False, 30.0, said.append, sleep)
+    assert 20 < len(rests) < 30, "it has patience, and not without end"
+    assert said[-1].endswith(f"nothing works on {sweep.path}; no longer watching it")
+    assert any("run the same command again to resume" in line for line in said)
 
 
 def test_a_typo_does_not_wait_silently(tmp_path, monkeypatch):

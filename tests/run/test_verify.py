@@ -237,6 +237,15 @@ def test_the_clock_alone_is_no_difference_and_a_missing_point_is_one(trained):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("unit", "said"),
+    [(None, "(4.0 nats/token, 0 curve points"), ("squared errors", "(4.0 squared errors, 0")],
+)
+def test_the_loss_has_the_unit_of_its_record(unit, said):
+    record = dataclasses.replace(record_of(tiny_spec()), loss_unit=unit)
+    assert said in compare(record, [], record, [], origin="from its first step").text
+
+
 def test_the_same_bits_from_one_worker_or_three_in_either_order(data, tmp_path):
     spec, folder = data
     config = config_of(f"""

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean, quoted
-from scaling_law.files.record import PREDICTED, RunRecord
+from scaling_law.files.record import RunRecord, measured_metrics
 
 
 def measured_by(records: Sequence[RunRecord], metric: str) -> list[RunRecord]:
@@ -14,7 +14,7 @@ def measured_by(records: Sequence[RunRecord], metric: str) -> list[RunRecord]:
 
     Raises ``ConfigError`` for a metric that no run has, with the names that there are.
     """
-    names = sorted({name for r in records for name in r.metrics if name not in PREDICTED})
+    names = sorted({name for r in records for name in measured_metrics(r.metrics)})
     if metric not in names:
         there = f"expected one of {', '.join(names)}" if names else "they have no metrics"
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.files.record import RunRecord
+from scaling_law.files.record import NATS, RunRecord, loss_unit, measured_metrics, metric_units
 from scaling_law.fit.points.metric import measured_by, metric_words
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import listed_recipes, recipe_names
@@ -33,7 +33,7 @@ class FitPoints:
     ``params``: parameters, as ``convention`` counts them.
     ``tokens``: training tokens.
     ``flops``: training FLOPs, as ``convention`` counts them.
-    ``loss_nats``: validation loss in nats per token.
+    ``loss_nats``: validation loss, in the unit that ``convention`` names.
     ``loss_sem_nats``: its standard error; NaN where unknown.
     ``tokens_unique``: the different tokens among ``tokens``.
     ``run_id``: run ids.
@@ -44,6 +44,10 @@ class FitPoints:
     ``batch_tokens``: tokens an optimiser step; None: not known.
     ``recipe``: in what each point's recipe differs from others'; "" for all of one, empty where not
         known.
+    ``repeats_by_design``: whether each point's data are few on purpose, so that repeating them is
+        no reason to leave it out; empty where no point's are.
+    ``metrics``: what the runs measured beside the loss: name, unit ("" for none), how many points
+        have it.
     ``annealed``: whether every run is known to have ended with its learning rate decayed.
     ``dropped``: (run_id, reason) of the runs left out.
     ``notes``: what a reader should know.
@@ -62,6 +66,8 @@ class FitPoints:
     convention: dict[str, str]
     batch_tokens: Floats | None = None
     recipe: tuple[str, ...] = ()
+    repeats_by_design: tuple[bool, ...] = ()
+    metrics: tuple[tuple[str, str, int], ...] = ()
     annealed: bool = False
     dropped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
@@ -79,6 +85,11 @@ class FitPoints:
         """Cluster number of each row, [n], counted from 0 in order of appearance."""
         number = {name: i for i, name in enumerate(dict.fromkeys(self.cluster))}
         return np.array([number[name] for name in self.cluster], dtype=np.int64)
+
+    @property
+    def loss_unit(self) -> str:
+        """The unit of the losses, or what is fitted in their place."""
+        return self.convention.get("loss", NATS)
 
     @property
     def called(self) -> str:
@@ -108,8 +119,9 @@ class FitPoints:
         changes |= {name: tuple(getattr(self, name)[i] for i in index) for name in tuples}
         if self.batch_tokens is not None:
             changes["batch_tokens"] = self.batch_tokens[index]
-        if self.recipe:
-            changes["recipe"] = tuple(self.recipe[i] for i in index)
+        for name in ("recipe", "repeats_by_design"):
+            if column := getattr(self, name):
+                changes[name] = tuple(column[i] for i in index)
         return dataclasses.replace(self, **changes)
 
 
@@ -135,9 +147,9 @@ def points_from_records(
             f"convention {convention!r} with FLOPs {flops!r}: expected one of "
             f"{', '.join(CONVENTIONS)} and one of {', '.join(FLOPS_COUNTS)}"
         )
-    loss = "nats per token"
+    records = list(records)
+    loss = loss_unit(records)
     if metric is not None:
-        records = list(records)
         loss = metric_words(records, metric)
         records = measured_by(records, metric)
     kept, dropped = _usable(records, keep, metric)
@@ -159,10 +171,20 @@ def points_from_records(
         convention={"params": convention, "flops": flops, "loss": loss},
         batch_tokens=np.array([r.spec.batch_tokens for r in kept], dtype=np.float64),
         recipe=tuple(differing),
+        repeats_by_design=tuple(r.spec.data.repeats_by_design for r in kept),
+        metrics=tuple(_metrics(kept)),
         annealed="not_annealed" not in keep,
         dropped=tuple(dropped),
         notes=tuple(_mixture_notes(kept, differing)),
     )
+
+
+def _metrics(records: Sequence[RunRecord]) -> Iterator[tuple[str, str, int]]:
+    """The name, unit and number of records of each metric that was measured."""
+    counted = Counter(name for record in records for name in measured_metrics(record.metrics))
+    units = metric_units(records)
+    for name, number in sorted(counted.items()):
+        yield name, units.get(name, ""), number
 
 
 def _usable(
@@ -222,7 +244,7 @@ def _why_not(record: RunRecord, keep: Collection[str], metric: str | None) -> st
     loss = record.val_loss_nats
     if loss is None or not (math.isfinite(loss) and loss > 0):
         if metric is None:
-            return f"loss is {loss}, expected above 0 nats and finite"
+            return f"loss is {loss}, expected above 0 and finite"
         if loss is None:
             return f"{metric} was not measured"
         return f"{metric} is {loss}, expected above 0 and finite"
@@ -331,6 +353,6 @@ def points_from_arrays(
         convention={
             "params": convention,
             "flops": "6nd" if flops is None else "as given",
-            "loss": "nats per token",
+            "loss": NATS,
         },
     )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from scaling_law.errors import FitError
-from scaling_law.files.record import NATS, RunRecord, loss_families
+from scaling_law.files.record import RunRecord, loss_families, loss_unit
 from scaling_law.fit.checks.monotone import seed_noise
 from scaling_law.fit.points.dataset import from_records
 from scaling_law.fit.points.points import FitPoints
@@ -182,7 +182,7 @@ def _unit(
     if sizes[0] != sizes[1]:
         notes.append(f"scored on {min(sizes[0])} and {min(sizes[1])} validation tokens")
     if tokens[0] == tokens[1]:
-        return next((r.loss_unit for r in first if r.loss_unit), NATS), notes
+        return loss_unit(first), notes
     said = " and ".join(", ".join(sorted(names)) for names in tokens)
     if any(r.val_bits_per_byte is None for r in (*first, *second) if r.status == "done"):
         raise FitError(

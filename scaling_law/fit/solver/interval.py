@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from scaling_law.files.record import NATS, amount_unit
 from scaling_law.fit.laws import Law
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.bootstrap import MANY_CLUSTERS, interval
@@ -95,8 +96,9 @@ def prediction_interval(
         near = _parts(fit, nearer, near_draws, level, seed_noise_log, rivals, share)
         cap = _ends(fit, nearer, near)[1]
         if high > cap * (1 + _CAP_SHOWS):
+            unit = amount_unit(fit.convention.get("loss", NATS))
             doubts.append(
-                f"the parts add up to {high:.3g} nats; the upper end, {cap:.3g}, is that of the"
+                f"the parts add up to {high:.3g} {unit}; the upper end, {cap:.3g}, is that of the"
                 f" smaller model and data {FAR_ORDERS:g} orders of magnitude out on the way there"
             )
         low, high = min(low, cap), min(high, cap)

@@ -19,12 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from scaling_law.errors import DeviceError, EngineError
+from scaling_law.errors import ConfigError, DeviceError, EngineError
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Stillness, hung_seconds, read_lease, stale_seconds
 from scaling_law.parts import NoSettings
-from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed, save_profile
+from scaling_law.plan.device_profile import (
+    DeviceProfile,
+    load_profile,
+    profile_from_json,
+    refreshed,
+    save_profile,
+)
 from scaling_law.plan.plan import PlannedRun
 from scaling_law.plan.steps import StepShape, step_from_json
 from scaling_law.run.engines import (
@@ -55,7 +61,9 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     cached = load_profile(device)
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
-    code, lines = _measure([sys.executable, "-m", "scaling_law.train.device", device], say)
+    code, document, lines = _measure(
+        [sys.executable, "-m", "scaling_law.train.device", device], say
+    )
     last = lines[-1] if lines else "no message"
     if code == DeviceError.exit_code:
         raise DeviceError(last)
@@ -63,24 +71,44 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
         raise EngineError(f"measuring device {device!r} failed: {last}")
     if lines:
         say("\n".join(lines))
-    measured = load_profile(device)
-    if measured is None:
-        raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
+    measured = profile_from_json(json.loads(document))
+    _save(measured, device, say)
     return measured
 
 
-def _measure(command: list[str], say: Say) -> tuple[int, list[str]]:
-    """Exit code and standard error of a measurement; its first line is shown as it begins."""
+def _save(measured: DeviceProfile, device: str, say: Say) -> None:
+    """Save a measurement in the cache; say so where that is not possible."""
+    try:
+        save_profile(measured, device)
+    except (OSError, ConfigError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "no home folder is known"
+        say(
+            f"the measurement is used now and not saved ({reason}); to save it,"
+            f" {layout.CACHE_REMEDY}"
+        )
+
+
+def _measure(command: list[str], say: Say) -> tuple[int, str, list[str]]:
+    """Exit code, standard output and standard error of a measurement.
+
+    The first line of its standard error is shown as it begins.
+    """
     lines: list[str] = []
     environment = worker_environment()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None, "asked for"
-        for line in map(str.rstrip, process.stderr):
-            if line.startswith("calibrating"):
-                say(f"{line}; cached for the next time")
-            else:
-                lines.append(line)
-    return process.returncode, lines
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None, "asked for"
+        try:
+            for line in map(str.rstrip, process.stderr):
+                if line.startswith("calibrating"):
+                    say(line)
+                else:
+                    lines.append(line)
+            document = process.stdout.read()
+        except BaseException:
+            process.kill()  # a sweep that is stopped does not wait for it
+            raise
+    return process.returncode, document, lines
 
 
 def measure_steps(
@@ -114,15 +142,12 @@ def measure_steps(
     steps = tuple(step_from_json(json.loads(line)) for line in done.stdout.splitlines())
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        say(f"{len(most) - len(steps)} shapes could not be measured ({last}); planned without")
-    cached = load_profile(device)
-    if cached is not None and steps:
-        others = tuple(step for step in cached.steps if step.shape not in missing)
-        kept = (*others, *steps)[-_MOST_STEPS:]
-        try:
-            save_profile(dataclasses.replace(cached, steps=kept), device)
-        except OSError as problem:
-            say(f"{layout.cache_dir()}: cannot be written ({problem.strerror}); not saved")
+        say(f"{len(most) - len(steps)} of them could not be measured ({last}); planned without")
+    cached = load_profile(device) or known
+    others = tuple(step for step in cached.steps if step.shape not in missing)
+    if steps:
+        saved = dataclasses.replace(cached, steps=(*others, *steps)[-_MOST_STEPS:])
+        _save(saved, device, say)
     return dataclasses.replace(known, steps=(*known.steps, *steps))
 
 

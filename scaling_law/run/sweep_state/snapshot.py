@@ -5,25 +5,36 @@ The folder may be in any state: not begun, running, half-written, finished.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import difflib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError, PlanError, one_line
+from scaling_law.experiment.analysis import named_by
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.lease import who_has
-from scaling_law.files.record import CurvePoint, find_sweeps, read_curve, read_failure, read_record
+from scaling_law.files.record import (
+    CurvePoint,
+    find_sweeps,
+    measured_metrics,
+    metric_label,
+    read_curve,
+    read_failure,
+    read_record,
+)
 from scaling_law.plan.plan import Plan, PlannedRun, read_plan
 from scaling_law.run.sweep_state.eta import SweepPace, flops_done, measure_pace
 from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.warnings import RunWarning, log_warnings, newest
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import params_if_known
+from scaling_law.spec.run import RunSpec, stage_of
 from scaling_law.spec.schedule import lr_phase
 from scaling_law.spec.to_json import to_json
 
@@ -65,9 +76,12 @@ class RunState:
     last_train_loss_nats: float | None = None  # newest of the curve, while it runs
     tokens_per_second: float | None = None  # while it runs
     seconds_left: float | None = None  # by its own speed, while it runs
-    # newest of the curve while it runs, by the names of ``RunRecord.metrics``; None: none
+    # what was measured beside the loss, by the names of ``RunRecord.metrics``: at the end, or the
+    # newest of the curve while it runs; None: nothing
     metrics: dict[str, float] | None = None
     loss_unit: str | None = None  # of the losses above; None for nats per token
+    annealed: bool = True  # whether its schedule ends decayed: its loss may be a point of a law
+    stage: int | None = None  # of an experiment in stages, from 1; None in any other sweep
     arm: str = ""  # the values of the axes; "" in a sweep without axes
     error: str | None = None  # why it failed, diverged or is blocked
     ended_at: str | None = None  # UTC, ISO 8601
@@ -116,7 +130,11 @@ class Snapshot:
     seconds_left: float | None = None  # at the pace so far, packed on the slots; None: nothing left
     pace: float | None = None  # measured over planned seconds of the work done so far
     warnings: tuple[RunWarning, ...] = ()  # the newest, oldest first
-    runs: tuple[RunState, ...] = ()  # in the plan's order
+    # the unit of each metric that a record has one for; "A or B" where records differ
+    metric_units: dict[str, str] = dataclasses.field(default_factory=dict)
+    has_experiment: bool = False  # whether its config names an experiment, whose findings come next
+    stage: int | None = None  # the newest of an experiment in stages; None in any other sweep
+    runs: tuple[RunState, ...] = ()  # of earlier stages, then in the plan's order
     runs_beside: int = 0  # finished runs of earlier plans, which fits include
     read_at: str = ""  # UTC, ISO 8601
     schema_version: int = SCHEMA_VERSION
@@ -129,6 +147,15 @@ class Snapshot:
     def in_state(self, *states: str) -> list[RunState]:
         """The runs in any of ``states``, in the plan's order."""
         return [run for run in self.runs if run.state in states]
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The metrics that any run has, in the order of their first appearance."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.metrics or ()))
+
+    def metric_label(self, name: str) -> str:
+        """A metric with its unit, where a record has one."""
+        return metric_label(name, self.metric_units)
 
     @property
     def n_over(self) -> int:
@@ -157,7 +184,8 @@ def _mark(path: Path | str) -> Mark | None:
 class _Constant:
     """What never changes about a planned run, computed once."""
 
-    run: PlannedRun
+    spec: RunSpec
+    run_id: str
     run_dir: RunDir
     fields: dict[str, Any]
     arm: Values
@@ -171,6 +199,8 @@ class _Ended:
     mark: Mark
     state: RunState
     seconds: float
+    flops_spent: float
+    metric_units: dict[str, str]
 
 
 class SweepReader:
@@ -178,7 +208,8 @@ class SweepReader:
 
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
-        self._plan: tuple[Mark, Plan, list[_Constant]] | None = None
+        self._plan: tuple[Mark, Plan, list[_Constant], list[_Constant]] | None = None
+        self._experiment = False
         self._ends: dict[str, _Ended] = {}
         self._curves: dict[str, tuple[Mark, list[CurvePoint]]] = {}
         self._logs: dict[str, tuple[Mark, list[RunWarning]]] = {}
@@ -194,17 +225,23 @@ class SweepReader:
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         head: dict[str, Any] = {"sweep": str(self.sweep.path), "at_work": at_work, "read_at": now}
         try:
-            plan, constants = self._read_plan()
+            plan, constants, earlier = self._read_plan()
         except (ConfigError, PlanError) as problem:
             if strict:
                 raise
             note = self._nothing_yet(at_work, problem)
             return Snapshot(name=self.sweep.path.name, phase="no_plan", note=note, **head)
         runs = self._blocked(constants, [self._state(one, at_work, strict) for one in constants])
-        seconds = {run_id: end.seconds for run_id, end in self._ends.items()}
+        before = [self._state(one, at_work, strict) for one in earlier]
+        seconds = {run.run_id: self._ends[run.run_id].seconds for run in runs if _has_record(run)}
         pace = measure_pace(plan, runs, seconds)
-        states = [run.state for run in runs]
-        arms = [constant.arm for constant in constants]
+        flops_before = sum(self._ends[run.run_id].flops_spent for run in before if _has_record(run))
+        flops_total = plan.flops_total + flops_before
+        flops_now = flops_done(plan, runs) * plan.flops_total + flops_before
+        everyone = [*earlier, *constants]
+        runs = self._with_time_left(runs, pace)
+        states = [run.state for run in (*before, *runs)]
+        arms = [constant.arm for constant in everyone]
         left = len(states) - sum(state in OVER for state in states)
         return Snapshot(
             name=plan.name,
@@ -215,17 +252,27 @@ class SweepReader:
             slots=plan.slots,
             counts=_counts(states),
             arms=tuple(_arms(arms, states)),
-            flops_total=plan.flops_total,
-            flops_done_frac=flops_done(plan, runs),
+            flops_total=flops_total,
+            flops_done_frac=flops_now / flops_total,
             tokens_per_second=sum(run.tokens_per_second or 0.0 for run in runs),
             seconds_planned=plan.seconds_estimate,
             seconds_left=pace.seconds_left,
             pace=pace.ratio,
             warnings=newest(self._warnings(constants, runs), _MOST_WARNINGS) if logs else (),
-            runs=tuple(self._with_time_left(runs, pace)),
-            runs_beside=self._beside(constants),
+            metric_units=self._metric_units(),
+            has_experiment=self._experiment,
+            stage=max((run.stage for run in runs if run.stage is not None), default=None),
+            runs=(*before, *runs),
+            runs_beside=self._beside(everyone),
             **head,
         )
+
+    def _metric_units(self) -> dict[str, str]:
+        units: dict[str, dict[str, None]] = {}
+        for end in self._ends.values():
+            for name, unit in end.metric_units.items():
+                units.setdefault(name, {})[unit] = None
+        return {name: " or ".join(own) for name, own in units.items()}
 
     def curve(self, run_id: str) -> list[CurvePoint]:
         """The curve of a run so far; empty if there is none or it cannot be read."""
@@ -242,14 +289,32 @@ class SweepReader:
             self._curves[run_id] = cached
         return cached[1]
 
-    def _read_plan(self) -> tuple[Plan, list[_Constant]]:
-        """The plan, and what never changes about each of its runs."""
+    def _read_plan(self) -> tuple[Plan, list[_Constant], list[_Constant]]:
+        """The plan, and what never changes about each of its runs and of earlier stages'."""
         mark = _mark(self.sweep.plan)
         if self._plan is None or mark is None or self._plan[0] != mark:
             plan = read_plan(self.sweep.plan)
-            constants = [_constant(run, self.sweep.run(run.run_id)) for run in plan.runs]
-            self._plan = mark or (0, 0, 0), plan, constants
-        return self._plan[1], self._plan[2]
+            staged = self.sweep.stages.is_file()
+            constants = [
+                _constant(run.spec, _params_matmul(run), self.sweep.run(run.run_id), staged=staged)
+                for run in plan.runs
+            ]
+            earlier = self._earlier_stages(plan) if staged else []
+            with contextlib.suppress(ConfigError, OSError):  # the config may be damaged
+                self._experiment = named_by(self.sweep) is not None
+            self._plan = mark or (0, 0, 0), plan, constants, earlier
+        return self._plan[1:]
+
+    def _earlier_stages(self, plan: Plan) -> list[_Constant]:
+        """The finished runs of the stages before the plan's, by stage and label."""
+        constants = []
+        for run_dir in self.sweep.run_dirs():
+            if run_dir.path.name in plan.by_id or not run_dir.record.is_file():
+                continue
+            with contextlib.suppress(ConfigError):  # damaged: its stage is not known
+                record = read_record(run_dir.record)
+                constants.append(_constant(record.spec, record.params_matmul, run_dir, staged=True))
+        return sorted(constants, key=lambda one: (one.fields["stage"], one.spec.label))
 
     def _nothing_yet(self, at_work: bool, problem: Exception) -> str:
         if self.sweep.plan.exists():
@@ -264,11 +329,11 @@ class SweepReader:
         return "no plan yet; `slaw run` makes it"
 
     def _state(self, one: _Constant, at_work: bool, strict: bool) -> RunState:
-        run_id, run_dir, spec = one.run.run_id, one.run_dir, one.run.spec
+        run_id, run_dir, spec = one.run_id, one.run_dir, one.spec
         mark = _mark(one.record)
         if mark is not None:
             try:
-                return self._end(one, mark)
+                return self._end(one, mark).state
             except ConfigError as problem:
                 if _mark(one.record) is not None:  # else its trunk was reopened meanwhile
                     if strict:
@@ -292,28 +357,35 @@ class SweepReader:
             tokens_per_second=beat.tokens_per_second,
             last_val_loss_nats=points[-1].val_loss_nats if points else None,
             last_train_loss_nats=points[-1].train_loss_nats if points else None,
-            metrics=next((dict(p.metrics) for p in reversed(points) if p.metrics), None),
+            metrics=next((_plain(p.metrics) for p in reversed(points) if p.metrics), None),
             # the objective's file, which may be a user's own, is not executed here
             loss_unit=f"(objective {spec.objective.name})" if spec.objective else None,
         )
 
-    def _end(self, one: _Constant, mark: Mark) -> RunState:
-        """The state of a run with a record. Raises ``ConfigError`` if it cannot be read."""
-        cached = self._ends.get(one.run.run_id)
+    def _end(self, one: _Constant, mark: Mark) -> _Ended:
+        """The end of a run with a record. Raises ``ConfigError`` if it cannot be read."""
+        cached = self._ends.get(one.run_id)
         if cached is None or cached.mark != mark:
             record = read_record(one.run_dir.record)
             state = RunState(
                 **one.fields,
                 state=record.status,
-                step=record.tokens // one.run.spec.batch_tokens,
+                step=record.tokens // one.spec.batch_tokens,
                 val_loss_nats=record.val_loss_nats,
                 predicted_loss_nats=record.metrics.get("predicted_loss_nats"),
+                metrics=_plain(record.metrics),
                 loss_unit=one_line(record.loss_unit) if record.loss_unit else None,
                 error=one_line(record.message) if record.status == "diverged" else None,
                 ended_at=one_line(record.finished_at),
             )
-            cached = self._ends[one.run.run_id] = _Ended(mark, state, record.seconds)
-        return cached.state
+            cached = self._ends[one.run_id] = _Ended(
+                mark,
+                state,
+                record.seconds,
+                record.flops_spent,
+                {one_line(name): one_line(unit) for name, unit in record.metric_units.items()},
+            )
+        return cached
 
     def _blocked(self, constants: list[_Constant], runs: list[RunState]) -> list[RunState]:
         """``runs``, with those marked that wait for a state their trunk will never save."""
@@ -322,7 +394,7 @@ class SweepReader:
             return runs
         marked = []
         for one, run in zip(constants, runs, strict=True):
-            parent = one.run.spec.parent
+            parent = one.spec.parent
             if run.state == "waiting" and parent is not None and parent.trunk_id in lost:
                 saved = self.sweep.run(parent.trunk_id).checkpoint(parent.at_step)
                 if not saved.is_file():
@@ -333,12 +405,12 @@ class SweepReader:
         return marked
 
     def _beside(self, constants: list[_Constant]) -> int:
-        """How many finished runs are not in the plan."""
+        """How many finished runs are neither in the plan nor of an earlier stage."""
         try:
             there = set(os.listdir(self.sweep.runs))  # noqa: PTH208 - 10,000 Paths cost more
         except OSError:
             return 0
-        others = there.difference(one.run.run_id for one in constants)
+        others = there.difference(one.run_id for one in constants)
         return sum(self.sweep.run(name).record.is_file() for name in others)
 
     @staticmethod
@@ -380,6 +452,10 @@ def sweep_status(sweep: SweepDir) -> dict[str, Any]:
     return SweepReader(sweep).read(strict=True, logs=False).to_json()
 
 
+def _has_record(run: RunState) -> bool:
+    return run.state in ("done", "stopped_early", "diverged")
+
+
 def _counts(states: Sequence[str]) -> dict[str, int]:
     return {state: states.count(state) for state in STATES if state in states}
 
@@ -413,17 +489,31 @@ def _params_matmul(run: PlannedRun) -> int:
     return params.matmul if params else round(run.flops_alone / run.spec.tokens / 6)
 
 
-def _constant(run: PlannedRun, run_dir: RunDir) -> _Constant:
-    spec, arm = run.spec, arm_of(run.spec)
+def _plain(metrics: Mapping[str, float]) -> dict[str, float] | None:
+    """What was measured, with names that a terminal may show; None for nothing."""
+    return {one_line(name): value for name, value in measured_metrics(metrics).items()} or None
+
+
+def _constant(spec: RunSpec, params_matmul: int, run_dir: RunDir, *, staged: bool) -> _Constant:
+    arm = arm_of(spec)
     fields = {
         "run_id": spec.run_id,
         "label": spec.label,
         "kind": spec.kind,
         "trunk_id": spec.branch.trunk_id if spec.branch else None,
-        "params_matmul": _params_matmul(run),
+        "params_matmul": params_matmul,
         "start_step": spec.start_step,
         "total_steps": spec.total_steps,
         "batch_tokens": spec.batch_tokens,
+        "annealed": spec.schedule.end == "annealed",
+        "stage": stage_of(spec) if staged else None,
         "arm": one_line(arm_name(arm)),
     }
-    return _Constant(run=run, run_dir=run_dir, fields=fields, arm=arm, record=str(run_dir.record))
+    return _Constant(
+        spec=spec,
+        run_id=spec.run_id,
+        run_dir=run_dir,
+        fields=fields,
+        arm=arm,
+        record=str(run_dir.record),
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from scaling_law.errors import one_line
+from scaling_law.files.record import metric_label, short_unit
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 from scaling_law.spec.arms import by_options, short_names, varying_keys
 from scaling_law.units import format_count, format_seconds
@@ -13,6 +15,8 @@ _STATE_TEXT = {"started": "running", "stopped_early": "stopped early"}
 NOT_RUNNING = "no worker is running; run the same command again to resume"
 # How many running runs a log line names.
 _MOST_NAMED = 4
+# How many metrics of a run one line names.
+_MOST_SHOWN = 4
 # How many arms one line names.
 _MOST_ARMS = 8
 
@@ -27,7 +31,7 @@ def count_text(snapshot: Snapshot) -> str:
     return _counts(snapshot.counts) or "no runs"
 
 
-def _counts(counts: dict[str, int]) -> str:
+def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {state_text(state)}" for state, number in counts.items())
 
 
@@ -43,16 +47,14 @@ def arms_text(snapshot: Snapshot, most: int = _MOST_ARMS) -> str:
 
 def left_text(snapshot: Snapshot) -> str:
     """The time that is left: the plan's estimate at the pace measured so far; "" if unknown."""
-    if snapshot.seconds_left is None:
+    return _left(snapshot.seconds_left, snapshot.at_work, snapshot.pace)
+
+
+def _left(seconds: float | None, at_work: bool, pace: float | None) -> str:
+    if seconds is None:
         return ""
-    text = _left(snapshot.seconds_left, snapshot.at_work)
-    if snapshot.pace is not None:
-        text += f" ({snapshot.pace:.2g}x the planned time)"
-    return text
-
-
-def _left(seconds: float, at_work: bool) -> str:
-    return f"about {format_seconds(seconds)} " + ("left" if at_work else "of work left")
+    text = f"about {format_seconds(seconds)} " + ("left" if at_work else "of work left")
+    return text if pace is None else f"{text} ({pace:.2g}x the planned time)"
 
 
 def phase_text(snapshot: Snapshot) -> str:
@@ -64,6 +66,8 @@ def phase_text(snapshot: Snapshot) -> str:
     if snapshot.phase == "over":
         if failed := snapshot.counts.get("failed", 0) + snapshot.counts.get("damaged", 0):
             return f"finished, but {failed} failed; run the same command again to retry"
+        if snapshot.has_experiment:
+            return f"finished; next: slaw report {snapshot.sweep}"
         by = by_options(varying_keys([tuple(arm.values.items()) for arm in snapshot.arms]))
         return f"finished; next: slaw fit {snapshot.sweep}{by}"
     return ""
@@ -87,7 +91,20 @@ def loss_text(run: RunState) -> str:
 
 def unit_text(loss_unit: str | None) -> str:
     """The unit of a loss as it stands behind the number."""
-    return "nats/token" if loss_unit is None else loss_unit
+    return short_unit(loss_unit)
+
+
+def metrics_text(run: RunState, metric: str | None = None) -> str:
+    """What a run measured beside the loss, "" for nothing; ``metric`` alone where one is chosen.
+
+    ``accuracy.val 0.9513, weight_norm 68.2``: at most a few.
+    """
+    values = run.metrics or {}
+    names = [name for name in values if metric in (None, name)]
+    shown = [f"{name} {values[name]:.4g}" for name in names[:_MOST_SHOWN]]
+    if len(names) > _MOST_SHOWN:
+        shown.append(f"and {len(names) - _MOST_SHOWN} more metrics")
+    return ", ".join(shown)
 
 
 def loss_unit_text(snapshot: Snapshot) -> str:
@@ -99,7 +116,7 @@ def loss_unit_text(snapshot: Snapshot) -> str:
 def end_text(run: RunState) -> str:
     """How a run ended, in one line."""
     if run.state in ("done", "stopped_early"):
-        kind = ", not annealed" if run.kind == "trunk" else ""
+        kind = "" if run.annealed else ", not annealed"
         return f"{state_text(run.state)}, {loss_text(run)} {unit_text(run.loss_unit)}{kind}"
     return f"{state_text(run.state)}: {run.error or 'no reason given'}"
 
@@ -107,6 +124,11 @@ def end_text(run: RunState) -> str:
 def speed_text(tokens_per_second: float | None) -> str:
     """Tokens per second, short: ``50K/s``; "" if unknown."""
     return "" if tokens_per_second is None else f"{format_count(tokens_per_second)}/s"
+
+
+def stage_text(snapshot: Snapshot) -> str:
+    """Which stage of a staged experiment runs now; "" in any other sweep."""
+    return "" if snapshot.stage is None else f"stage {snapshot.stage}"
 
 
 def throughput_text(snapshot: Snapshot) -> str:
@@ -136,6 +158,7 @@ def news_line(snapshot: Snapshot) -> str:
     named = [
         f"{run.label} step {run.step}/{run.total_steps}, "
         + (f"loss {loss} {unit_text(run.loss_unit)}" if (loss := loss_text(run)) else "no loss yet")
+        + (f", {said}" if (said := metrics_text(run)) else "")
         for run in runs[:_MOST_NAMED]
     ]
     if len(runs) > _MOST_NAMED:
@@ -143,11 +166,21 @@ def news_line(snapshot: Snapshot) -> str:
     return f"{line}; running: {'; '.join(named) or 'no run has taken a step yet'}"
 
 
+def _stage_lines(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """How far each stage is: ``stage 1: 3 done``."""
+    for stage in sorted({run["stage"] for run in runs}):
+        states = Counter(run["state"] for run in runs if run["stage"] == stage)
+        yield f"stage {stage}: {_counts(states)}"
+
+
 def format_status(status: dict[str, Any]) -> str:
     """``sweep_status`` for a terminal: a summary line, then every run that is not waiting."""
     share = 100 * status["flops_done_frac"]
-    left = f", {_left(seconds, False)}" if (seconds := status["seconds_left"]) else ""
-    lines = [f"{status['sweep']}: {_counts(status['counts'])}; {share:.0f}% of the FLOPs{left}"]
+    left = _left(status["seconds_left"], status["at_work"], status["pace"])
+    lines = [
+        f"{status['sweep']}: {_counts(status['counts'])}; {share:.0f}% of the FLOPs"
+        + (f", {left}" if left else "")
+    ]
     if status["runs_beside"]:
         lines.append(
             f"also here: {status['runs_beside']} finished runs of earlier plans, which `slaw fit`"
@@ -160,11 +193,18 @@ def format_status(status: dict[str, Any]) -> str:
         rest = {k: v for k, v in arm["counts"].items() if k not in ("done", "stopped_early")}
         more = f"; {_counts(rest)}" if rest else ""
         lines.append(f"  arm {arm['name']}: {done} of {arm['runs']} done{more}")
+    names = dict.fromkeys(name for run in status["runs"] for name in run["metrics"] or ())
+    if names:
+        labels = (metric_label(name, status["metric_units"]) for name in names)
+        lines.append(f"  metrics: {', '.join(labels)}")
     width = max(9, *(len(state_text(state)) + 1 for state in status["counts"]))
+    if status["stage"] is not None:
+        lines += [f"  {said}" for said in _stage_lines(status["runs"])]
     shown = [run for run in status["runs"] if run["state"] != "waiting"]
     longest = max([32, *(len(run["label"]) for run in shown)])
     for run in shown:
-        line = f"  {state_text(run['state']):<{width}}{run['label']:<{longest}}  "
+        stage = "" if run["stage"] is None else f"stage {run['stage']}  "
+        line = f"  {state_text(run['state']):<{width}}{stage}{run['label']:<{longest}}  "
         line += f"step {run['step']}/{run['total_steps']}"
         for name, kind in (
             ("val_loss_nats", ""),
@@ -174,7 +214,7 @@ def format_status(status: dict[str, Any]) -> str:
             if run[name] is not None:
                 line += f"  {run[name]:.4f} {unit_text(run['loss_unit'])}{kind}"
         for name, value in (run["metrics"] or {}).items():
-            line += f"  {one_line(name)} {value:.4g}"
+            line += f"  {name} {value:.4g}"
         if run["tokens_per_second"] is not None:
             line += f"  {run['lr_phase']}  {format_count(run['tokens_per_second'])} tok/s"
         lines.append(line + (f"  {run['error']}" if run["error"] else ""))

@@ -28,19 +28,24 @@ class Probe:
     ``measure(subject, settings)`` gives a number, or numbers by key;
     ``unit`` is the unit of these numbers;
     ``when`` is ``curve`` for every point of the curve, the last included, or ``end``;
-    ``settings`` is a dataclass.
+    ``settings`` is a dataclass;
+    ``passes`` are the forward passes over the tokens of one split that a measurement takes, for the
+    plan's time: 0 where only weights are read, None for one pass over each split.
     """
 
     measure: Callable[[Subject, Any], float | Mapping[str, float]]
     unit: str
     when: str = "curve"
     settings: type = NoSettings
+    passes: float | None = None
 
     def __post_init__(self) -> None:
         if self.when not in TIMES:
             raise ValueError(f"when is {self.when!r}, expected {' or '.join(TIMES)}")
         if not self.unit:
             raise ValueError("unit is empty")
+        if self.passes is not None and not 0 <= self.passes < math.inf:
+            raise ValueError(f"passes is {self.passes!r}, expected a number of at least 0")
 
 
 def l2_norm(tensors: Iterable[Tensor]) -> float:

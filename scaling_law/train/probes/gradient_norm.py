@@ -17,4 +17,4 @@ def measure(subject: Subject, settings: NoSettings) -> float:
     return l2_norm(gradients.values())
 
 
-PROBE = Probe(measure=measure, unit="L2 norm")
+PROBE = Probe(measure=measure, unit="L2 norm", passes=1)
