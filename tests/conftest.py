@@ -12,8 +12,10 @@ os.environ["SLAW_KERNELS"] = "thresholds"
 
 
 @pytest.fixture(autouse=True)
-def denormals_as_they_were():
-    """A worker flushes denormals; what it was that trained in this process must not matter here."""
+def process_as_it_was():
+    """A worker flushes denormals and chooses kernels; what a test trained must not matter here."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+    if "scaling_law.train.kernels" in sys.modules:
+        sys.modules["scaling_law.train.kernels"].use(None)

@@ -165,13 +165,16 @@ def load_profile(requested: str) -> DeviceProfile | None:
         return None  # a cache that cannot be read is measured again
 
 
+def saved_profiles() -> dict[str, DeviceProfile]:
+    """Return this host's profiles by kind of device."""
+    profiles = {kind: load_profile(kind) for kind in ("cuda", "mps", "cpu")}
+    return {kind: profile for kind, profile in profiles.items() if profile is not None}
+
+
 def format_profiles() -> str:
     """List this host's profiles with their files; without any, say how to measure one."""
     lines = []
-    for requested in ("cuda", "mps", "cpu"):
-        profile = load_profile(requested)
-        if profile is None:
-            continue
+    for requested, profile in saved_profiles().items():
         lines += [
             f"this machine: {profile.name} ({profile.kind}), {profile.slots} at once,"
             f" {profile.precision} ({profile.precision_reason})",
