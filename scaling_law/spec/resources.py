@@ -1,6 +1,7 @@
 """Specify how a run is executed: device, threads, micro-batch, checkpoints.
 
-Resources change only the speed of a run. They are recorded but are not part of its identity.
+Resources change the speed of a run and at most the last bits of its losses. They are recorded but
+are not part of its identity.
 """
 
 from __future__ import annotations
