@@ -55,7 +55,9 @@ class MeasuredStep:
     ``over_plain`` is the same for torch's own operators;
     ``seconds`` are the CPU seconds of one step of a run, None where only a part of the model was
     measured;
-    ``eval_seconds`` are the CPU seconds of evaluating one token, None as for ``seconds``.
+    ``eval_seconds`` are the CPU seconds of evaluating one token, None as for ``seconds``;
+    ``stack_gain`` is the time of three runs' steps one after the other over that of their stack's,
+    None where no stack is worth trying.
     """
 
     shape: StepShape
@@ -64,12 +66,15 @@ class MeasuredStep:
     over_plain: float
     seconds: float | None = None
     eval_seconds: float | None = None
+    stack_gain: float | None = None
 
     def __str__(self) -> str:
         """Say the shape, the kernels, what they gain, and the speed."""
         speed = ""
         if self.seconds is not None:
             speed = f"; {format_count(self.shape.tokens / self.seconds)} tokens/s"
+        if self.stack_gain is not None:
+            speed += f", a stack of three {self.stack_gain:.2f}x"
         return (
             f"{self.shape}: {self.kernels} ({self.over_plain:.2f}x plain,"
             f" {self.over_thresholds:.2f}x the thresholds'){speed}"

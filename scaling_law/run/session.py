@@ -244,7 +244,7 @@ def planned(
 ) -> Plan:
     """The plan of a config on a device: stacks, compilation and saved weights decided as well."""
     plan = make_plan(config, profile, train_tokens=train_tokens, component_tokens=component_tokens)
-    plan = with_stacks(plan) if config.stacking == "auto" else plan
+    plan = with_stacks(plan, profile.step_of) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
     return with_saved_weights(plan, config.keep_weights)
 

@@ -152,6 +152,12 @@ def _begun(job: Job, over: Over) -> list[Member]:
     return []
 
 
+def stepping(active: Sequence[Member]) -> Callable[[], list[str]]:
+    """Return a function that takes a step of every member as one program."""
+    stack, optimizers = _stacked(active), _Optimizers(active)
+    return lambda: _step(active, stack, optimizers)
+
+
 def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) -> list[str]:
     """Take a step of every member; return why each has diverged, "" where it has not."""
     with _shared_clock(active):

@@ -29,6 +29,7 @@ import numpy as np
 
 from scaling_law.data.batch import Batch
 from scaling_law.files.layout import RunDir
+from scaling_law.plan.stacking import gain
 from scaling_law.plan.steps import (
     MOST_FLOPS,
     MeasuredStep,
@@ -45,7 +46,7 @@ from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import EvalSpec, RunSpec
 from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.to_json import to_json
-from scaling_law.train import device, kernels, loop
+from scaling_law.train import device, kernels, loop, stack_loop
 from scaling_law.train.begin import Job, begin
 from scaling_law.train.evaluate import EVAL_SEQS, evaluate
 from scaling_law.train.forward import tensors_of
@@ -55,6 +56,7 @@ from scaling_law.train.optim import make_optimizer
 MARGIN = 1.03
 # The CPU seconds of a comparison, unless the fewest rounds take longer, and its rounds.
 _SECONDS, _FEWEST, _MOST = 0.5, 5, 20
+_MEMBERS, _STACKED_ROUNDS = 3, 12
 # Turning one choice may make another pay.
 _PASSES = 3
 _WARM_STEPS = 2
@@ -264,8 +266,32 @@ def measure(shape: StepShape, beside: _Beside) -> MeasuredStep | None:
             return step
         times = [stepper.step(chosen) for _ in range(12)]
         return dataclasses.replace(
-            step, seconds=statistics.median(times[2:]), eval_seconds=stepper.evaluation()
+            step,
+            seconds=statistics.median(times[2:]),
+            eval_seconds=stepper.evaluation(),
+            stack_gain=_stack_gain(stepper, chosen),
         )
+
+
+def _stack_gain(alone: Stepper, chosen: Kernels) -> float | None:
+    """Return how many times as fast a stack of three is as its members; None for no stack."""
+    shape = alone.shape
+    if gain(shape.model, shape.tokens, "cpu") <= 1 or shape.recompute:
+        return None
+    with contextlib.ExitStack() as folders:
+        members = [folders.enter_context(Stepper(shape)) for _ in range(_MEMBERS)]
+        for member in members:
+            member.step(chosen)
+        step = stack_loop.stepping([(member.job, member.state) for member in members])
+        together: list[float] = []
+        in_turn: list[float] = []
+        for _ in range(_STACKED_ROUNDS):
+            batches = [alone.step(chosen) for _ in members]
+            began = time.process_time()
+            step()
+            together.append(time.process_time() - began)
+            in_turn.append(sum(batches))
+    return round(_careful_ratio(in_turn[1:], together[1:]), 3)
 
 
 class _Beside:
