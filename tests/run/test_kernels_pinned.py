@@ -26,7 +26,9 @@ from scaling_law.plan.device_profile import (
 )
 from scaling_law.plan.make import make_plan, step_shapes
 from scaling_law.plan.plan import Plan, plan_from_json
+from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.steps import MeasuredStep
+from scaling_law.plan.table import render_plan
 from scaling_law.run import session
 from scaling_law.run.engines import local
 from scaling_law.run.pinned import with_begun_kernels
@@ -87,6 +89,21 @@ def test_a_run_takes_the_kernels_and_the_time_of_its_own_shape():
     assert first.seconds == pytest.approx(0.5 + 0.01 * steps + 1e-6 * tokens)
     assert second.seconds == plan_of(cpu_profile()).runs[1].seconds
     assert [run.run_id for run in plan.runs] == [run.run_id for run in plan_of(cpu_profile()).runs]
+    assert "kernels: of 1 of 2 runs the fastest for their shape" in render_plan(plan)
+    assert "kernels" not in render_plan(plan_of(cpu_profile()))
+
+
+def test_a_stack_gains_what_was_measured():
+    seeds = TEXT.replace("tokens: [1M]", "tokens: [1M]\n    seeds: [0, 1, 2]")
+    for gain, stacks in ((2.0, True), (0.9, False), (None, True)):
+        known = profile_with(BLOCKED, BLOCKED, text=seeds)
+        steps = tuple(dataclasses.replace(step, stack_gain=gain) for step in known.steps)
+        known = dataclasses.replace(known, slots=1, steps=steps)
+        alone = plan_of(known, seeds)
+        together = with_stacks(alone, known.step_of)
+        assert all(bool(run.resources.stack) == stacks for run in together.runs)
+        if gain == 2:
+            assert together.runs[0].seconds == alone.runs[0].seconds / 2
 
 
 def test_files_hold_the_kernels_and_are_as_before_without():
