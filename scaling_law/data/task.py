@@ -188,6 +188,10 @@ def _why_broken(batch: Batch, count: int, dataset: TaskDataset) -> str:
             return f"{name} hold numbers that are not finite"
     if (inputs.dtype == np.int64) != (dataset.sizes.inputs == "ids"):
         return f"inputs are {inputs.dtype}, and the task says that they are {dataset.sizes.inputs}"
+    if (features := dataset.sizes.features) and inputs[0].size != features:
+        return f"an example's inputs are {inputs[0].size} numbers, expected {features} (features)"
+    if (outputs := dataset.sizes.outputs) and targets.shape != (count, outputs):
+        return f"targets are of shape {targets.shape}, expected {(count, outputs)} (outputs)"
     if inputs.dtype == np.int64 and inputs.shape != (count, n_ctx):
         return f"inputs are of shape {inputs.shape}, expected {(count, n_ctx)} (n_ctx {n_ctx})"
     if inputs.dtype == np.int64 and targets.shape[1] > n_ctx:

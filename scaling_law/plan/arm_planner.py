@@ -66,9 +66,12 @@ class ArmPlanner:
     ) -> None:
         self.arm, self.config = arm.values, arm.config
         self.mix, self.component_tokens = arm.config.mix, component_tokens
-        asked = arm.config.precision
+        asked, self.device_kind = arm.config.precision, profile.kind
         self.precision = profile.precision if asked == "auto" else asked
         self.precision_reason = profile.precision_reason if asked == "auto" else "asked for"
+        if arm.config.solves:
+            self.precision, self.device_kind = "fp32", "cpu"
+            self.precision_reason = "solved in closed form, in float64 on the CPU"
         self.profile = profile.at(self.precision)
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
@@ -101,7 +104,7 @@ class ArmPlanner:
         """Say whether the horizons of a size may branch from one trunk."""
         if self.mix is not None and not self.mix.shares_trunk:
             return False
-        return bool(self.config.choice("schedule").part.shares_trunk)
+        return self.config.shares_trunk
 
     def mix_problem(self, size_plan: SizePlan) -> str:
         """Say why a size cannot be trained in the mixture; "" where it can."""
@@ -190,15 +193,18 @@ class ArmPlanner:
         stage = self.config.stage
         return () if stage is None else ((STAGE_TAG, str(stage)),)
 
-    def fit(self, size_plan: SizePlan) -> SlotFit | str:
-        """Return the largest micro-batch that fits a slot, or the reason why none does."""
+    def fit(self, size_plan: SizePlan, slot_bytes: int | None = None) -> SlotFit | str:
+        """Return the largest micro-batch that fits a slot, or the reason why none does.
+
+        ``slot_bytes`` is the memory of another slot than the plan's.
+        """
         return fit_slot(
             size_plan.model,
             size_plan.batch_tokens // size_plan.model.n_ctx,
             self.precision,
             gradient_checkpointing=self.config.model.gradient_checkpointing,
             fixed_bytes=self.profile.runtime_bytes + data_bytes(size_plan.model, self.train_tokens),
-            slot_bytes=self.slot_bytes,
+            slot_bytes=self.slot_bytes if slot_bytes is None else slot_bytes,
         )
 
     def shape(self, size_plan: SizePlan, fit: SlotFit) -> StepShape | None:
@@ -245,8 +251,7 @@ class ArmPlanner:
             return RUN_START_SECONDS + training + scored * step.eval_seconds
         training = self.profile.seconds(size_plan.model, tokens)
         training *= RECOMPUTE if fit.gradient_checkpointing else 1
-        # a forward pass is a third of a training step
-        return RUN_START_SECONDS + training + self.profile.seconds(size_plan.model, scored) / 3
+        return RUN_START_SECONDS + training + self.profile.forward_seconds(size_plan.model, scored)
 
     def scored(self, max_tokens: int, *, final: bool) -> float:
         """Return the tokens that the forward passes of one measurement take.
@@ -317,7 +322,7 @@ class ArmPlanner:
             tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(arm)),
             early_stop=early_stop,
             growth=growth,
-            spikes=self.config.spike_spec(),
+            spikes=None if self.config.solves else self.config.spike_spec(),
             start_from=size_plan.start_from,
             objective=self.objective,
             probes=self.probes,
@@ -325,7 +330,7 @@ class ArmPlanner:
         )
         step = self.measured(size_plan, fit)
         resources = Resources(
-            device=self.profile.kind,
+            device=self.device_kind,
             kernels=step.kernels if step else None,
             micro_seqs=fit.micro_seqs,
             gradient_checkpointing=fit.gradient_checkpointing,

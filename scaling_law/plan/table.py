@@ -18,6 +18,7 @@ from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.mix import Mix
 from scaling_law.spec.model import Model
+from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (
@@ -109,7 +110,7 @@ def _component_epochs(run: PlannedRun) -> str:
     epochs = run.component_epochs
     if not epochs:
         return "epochs of its components unknown until the data are prepared"
-    each = ", ".join(f"{name} {_epochs(count)}" for name, count in epochs.items())
+    each = ", ".join(f"{name} {epochs_text(count)}" for name, count in epochs.items())
     return f"epochs at {format_count(run.spec.tokens)} tokens: {each}"
 
 
@@ -142,19 +143,28 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         ("  " if spec.branch else "") + spec.label,
         *_params(spec.model),
         format_count(spec.tokens),
-        "?" if run.epochs is None else _epochs(run.epochs),
+        epochs_text(run.epochs),
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
-        f"{spec.optim.lr:.3g}",
-        "-" if spec.optim.beta2 is None else f"{spec.optim.beta2:g}",
-        str(spec.schedule.warmup_steps),
+        *_rates(spec),
         f"{run.flops_spent:.2e}",
         format_bytes(run.memory_bytes),
         format_seconds(run.seconds),
     )
 
 
-def _epochs(epochs: float) -> str:
+def _rates(spec: RunSpec) -> tuple[str, str, str]:
+    """The peak learning rate, beta2 and the steps of the warm-up."""
+    if spec.is_solved:
+        return "-", "-", "-"
+    beta2 = "-" if spec.optim.beta2 is None else f"{spec.optim.beta2:g}"
+    return f"{spec.optim.lr:.3g}", beta2, str(spec.schedule.warmup_steps)
+
+
+def epochs_text(epochs: float | None) -> str:
+    """Passes over the training text as the tables show them; ``?`` while they are unknown."""
+    if epochs is None:
+        return "?"
     return f"{epochs:.0f}" if epochs >= 100 else f"{epochs:.2g}"
 
 
@@ -290,7 +300,10 @@ def _left_out(plan: Plan) -> list[str]:
 
 def _optim(plan: Plan) -> str:
     """Describe the rule of the runs, and the settings that all share or that arms vary."""
-    specs = [run.spec for run in plan.runs]
+    solved = [run.spec for run in plan.runs if run.spec.is_solved]
+    specs = [run.spec for run in plan.runs if not run.spec.is_solved]
+    if not specs:
+        return "optimiser: none; all runs are solved in closed form, without a schedule"
     rules = ", ".join(dict.fromkeys(spec.optim.rule_text for spec in specs))
     decay = _each(f"{spec.optim.weight_decay:g}" for spec in specs)
     clip = _each(
@@ -303,9 +316,10 @@ def _optim(plan: Plan) -> str:
         else spec.schedule.shape
         for spec in specs
     )
+    none = f"; none for {count_of(len(solved), 'run')} solved in closed form" if solved else ""
     return (
         f"optimiser: LR, beta2, warm-up by {rules}; weight decay {decay}, clip {clip};"
-        f" schedule {schedules}"
+        f" schedule {schedules}{none}"
     )
 
 

@@ -29,12 +29,16 @@ class TaskSizes:
     ``n_ctx``: positions of an example.
     ``splits``: examples of each split; None for a training split without end.
     ``inputs``: ``"ids"`` or ``"numbers"``.
+    ``features``: numbers of an example's inputs, 0 for ids.
+    ``outputs``: numbers of an example's targets, 0 for ids.
     """
 
     vocab_size: int
     n_ctx: int
     splits: Mapping[str, int | None]
     inputs: str = "ids"
+    features: int = 0
+    outputs: int = 0
 
     @property
     def train_seqs(self) -> int | None:
@@ -64,6 +68,8 @@ class Task:
     positions; its weights [B, T'] float32, or None.
     ``settings``: a dataclass, which refuses values that do not fit in its ``__post_init__``.
     ``inputs``: whether the inputs are ``"ids"`` or ``"numbers"``.
+    ``features(settings)``: how many numbers the inputs of an example are; 0 where they are ids.
+    ``outputs(settings)``: how many numbers the targets of an example are; 0 where they are ids.
     ``licence``: a line about whose examples these are.
     """
 
@@ -73,6 +79,8 @@ class Task:
     examples: Callable[[Any, str, NDArray[np.int64]], Batch]
     settings: type = NoSettings
     inputs: str = "ids"
+    features: Callable[[Any], int] = lambda settings: 0
+    outputs: Callable[[Any], int] = lambda settings: 0
     licence: str = "made by rule; no licence applies"
 
     def __post_init__(self) -> None:
@@ -84,7 +92,8 @@ class Task:
 
         The file may be a user's own.
         """
-        asked = {"vocab_size": self.vocab_size, "n_ctx": self.n_ctx, "splits": self.splits}
+        names = ("vocab_size", "n_ctx", "splits", "features", "outputs")
+        asked = {name: getattr(self, name) for name in names}
         answers: dict[str, Any] = {}
         for name, function in asked.items():
             try:
@@ -92,7 +101,7 @@ class Task:
             except Exception as problem:  # a user's own file may raise anything
                 why = f"{type(problem).__name__}: {one_line(str(problem))}"
                 raise ConfigError(f"the task's {name} fails ({why})") from None
-        for name, low in (("vocab_size", 0), ("n_ctx", 1)):
+        for name, low in (("vocab_size", 0), ("n_ctx", 1), ("features", 0), ("outputs", 0)):
             if not _is_count(answers[name], low):
                 raise ConfigError(
                     f"the task's {name} is {answers[name]!r}, expected a whole number of at least"
