@@ -16,7 +16,6 @@ import dataclasses
 import json
 import os
 import select
-import signal
 import statistics
 import sys
 import tempfile
@@ -326,11 +325,10 @@ class _Beside:
                 os.write(pipe, line)
 
     def close(self) -> None:
-        """End them."""
-        for pipe, pid in zip(self._pipes, self._pids, strict=True):
+        """End them; each stops after its step."""
+        for pipe in self._pipes:
             os.close(pipe)
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for pid in self._pids:
             os.waitpid(pid, 0)
 
 
