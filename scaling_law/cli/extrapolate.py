@@ -16,6 +16,7 @@ from scaling_law.cli.options import (
     given,
     hardware_of,
 )
+from scaling_law.console import show
 from scaling_law.errors import EXIT_OK
 
 
@@ -47,7 +48,7 @@ def _extrapolate(options: argparse.Namespace) -> int:
         level=options.level,
         table=table_settings(options),
     )
-    print(json.dumps(answer.to_json(), indent=1, allow_nan=False) if options.json else answer.text)
+    show(json.dumps(answer.to_json(), indent=1, allow_nan=False) if options.json else answer.text)
     return EXIT_OK
 
 
@@ -63,7 +64,7 @@ def _hardware(options: argparse.Namespace) -> int:
         }
         print(json.dumps(document, indent=1, allow_nan=False))
         return EXIT_OK
-    print(f"{format_hardware()}\n\n{format_profiles()}")
+    show(f"{format_hardware()}\n\n{format_profiles()}")
     return EXIT_OK
 
 

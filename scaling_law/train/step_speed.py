@@ -1,6 +1,6 @@
 """Measure training steps on this CPU as runs take them, and choose their kernels by it.
 
-    python -m scaling_law.train.step_speed SLOTS < shapes.json > steps.json
+    python -m scaling_law.train.step_speed SLOTS [PID] < shapes.json > steps.json
 
 A shape's step is measured with the kernels that the thresholds choose, with torch's own, and with
 each choice turned, by turns in one process, so that what else the machine does falls on all alike.
@@ -28,6 +28,7 @@ import numpy as np
 
 from scaling_law.data.batch import Batch
 from scaling_law.files.layout import RunDir
+from scaling_law.files.process import end_with
 from scaling_law.plan.stacking import gain
 from scaling_law.plan.steps import (
     MOST_FLOPS,
@@ -358,7 +359,12 @@ def measured(
 
 
 def main(arguments: list[str]) -> int:
-    """Measure the shapes on standard input; write a line of JSON for each that was measured."""
+    """Measure the shapes on standard input; write a line of JSON for each that was measured.
+
+    ``arguments`` are the slots and, optionally, the pid of the process with which to end.
+    """
+    if len(arguments) > 1:
+        end_with(int(arguments[1]))
     asked: list[Mapping[str, Any]] = json.load(sys.stdin)
     for _, step in measured([shape_from_json(dict(one)) for one in asked], int(arguments[0])):
         if step is not None:

@@ -170,7 +170,7 @@ def test_a_run_is_trained_and_verified_with_its_own_kernels(tmp_path, monkeypatc
     verification = verify(sweep, "all", "auto", lambda line: None)
     assert verification.exit_code == 0, verification.text
     assert used == [BLOCKED]
-    assert verification.comparisons[0].surroundings == ()
+    assert not any("attention_block" in each for each in verification.comparisons[0].surroundings)
 
 
 def steps_json(profile: DeviceProfile) -> str:
