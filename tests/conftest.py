@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ os.environ["SLAW_KERNELS"] = "thresholds"
 
 @pytest.fixture(autouse=True)
 def process_as_it_was():
-    """A worker flushes denormals and chooses kernels; what a test trained must not matter here."""
+    """Restore denormals and kernels, which a run trained in this process may have changed."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)

@@ -137,7 +137,7 @@ class Stepper:
         with state.clock():
             problem = loop.apply_gradients(job, state, loop.accumulate_gradients(job, state))
         loop.between_steps(job, state)
-        self._pace.tell(job, state.step)
+        self._pace.report(job, state.step)
         seconds = time.process_time() - began
         assert not problem, problem
         return seconds

@@ -56,7 +56,7 @@ _MOST_SHAPES, _MOST_STEPS = 40, 400
 
 
 def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
-    """The device of this machine: from the cache, or measured now in a process of its own.
+    """The device of this machine: from the cache, or measured now in a separate process.
 
     Raises ``DeviceError`` when the device is not there, ``EngineError`` when measuring fails.
     """
