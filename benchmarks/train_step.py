@@ -7,11 +7,12 @@ Each contender lives in a process of its own (``trainers.py``) with one thread; 
 a few steps, A B C A B C, so that what else the machine does falls on all alike. Times are CPU
 seconds of the process (wall seconds on a GPU); a contender's figure is its median step, a ratio
 the median over rounds of the two medians' ratio. Ours runs as a worker of ``slaw run`` does,
-allocator settings included; the others as their recipes do. ``--levers`` takes one of ours away
-at a time instead, ``--late N`` compares ours at step N with step 50. ``--peer-python`` is an
-interpreter with transformers and litgpt (without: those installed here). FLOPs a token:
-6 * 12 L d^2 + 6 d V + 6 L d T; the ceiling is the best square product of that dtype, measured in
-turn with the rest.
+allocator settings included, with the kernels that ``slaw run`` would choose here by measuring this
+shape, which are printed; beside it with those of the thresholds and with torch's own. The others
+run as their recipes do. ``--levers`` takes one of ours away at a time instead, ``--late N``
+compares ours at step N with step 50. ``--peer-python`` is an interpreter with transformers and
+litgpt (without: those installed here). FLOPs a token: 6 * 12 L d^2 + 6 d V + 6 L d T; the ceiling
+is the best square product of that dtype, measured in turn with the rest.
 """
 
 from __future__ import annotations
@@ -29,9 +30,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainers import LEVERS, TRAINER, Shape
+from trainers import BY_THRESHOLDS, LEVERS, PLAIN_KERNELS, TRAINER, Shape, our_model
 
+from scaling_law.plan.steps import StepShape, step_from_json
 from scaling_law.run.engines import worker_environment
+from scaling_law.spec.kernels import kernels_from_json
+from scaling_law.spec.to_json import to_json
 from scaling_law.train.device import device_name
 
 SHAPES = (
@@ -102,6 +106,23 @@ class Contender:
         self.process.wait(timeout=60)
 
 
+def with_kernels(shape: Shape) -> Shape:
+    """The shape with the kernels that ``slaw run`` would choose for it on this CPU."""
+    if shape.device != "cpu":
+        return shape
+    step = StepShape(model=our_model(shape), seqs=shape.batch, precision=shape.dtype)
+    done = subprocess.run(
+        [sys.executable, "-m", "scaling_law.train.step_speed", "1"],
+        input=json.dumps([to_json(step)]),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=worker_environment(),
+    )
+    chosen = step_from_json(json.loads(done.stdout)).kernels
+    return dataclasses.replace(shape, kernels=to_json(chosen))
+
+
 def measure(shape: Shape, names: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
     """All contenders in turns on one shape."""
     pythons = {n: options.peer_python if n in ("huggingface", "litgpt") else None for n in names}
@@ -158,6 +179,8 @@ def show(result: dict[str, Any]) -> None:
         f"ceiling {ceiling / 1e9:.0f} GFLOP/s"
         + (f", a late step takes {late:.2f}x the 50th" if late else "")
     )
+    if shape["kernels"] is not None:
+        print(f"kernels chosen here: {kernels_from_json(shape['kernels'])}")
     head = ("tokens/s", "GFLOP/s", "of ceiling", "ours v it", "faults/step")
     print(f"{'':<26}" + "".join(f"{h:>13}" for h in head))
     for row in result["rows"]:
@@ -193,6 +216,7 @@ def main() -> None:
     names = ("slaw", *(f"slaw without {lever}" for lever in LEVERS))
     if not options.levers:
         names = ("slaw", "slaw, own architecture", *PEERS)
+        names += (BY_THRESHOLDS, PLAIN_KERNELS) if options.device == "cpu" else ()
         names += (TRAINER,) if options.device == "cpu" else ()
     rows = []
     for shape in (s for s in shapes if s.name in wanted):
@@ -204,7 +228,8 @@ def main() -> None:
                 "dtype": options.dtype,
                 "compile": options.compile,
             }
-            rows.append(measure(dataclasses.replace(shape, **changed), names, options))
+            changed_shape = with_kernels(dataclasses.replace(shape, **changed))
+            rows.append(measure(changed_shape, names, options))
             show(rows[-1])
     if options.json:
         machine = {"device": device_name(options.device), "platform": platform.platform()}

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Shape:
     device: str = "cpu"
     dtype: str = "fp32"
     compile: bool = False
+    # ours: the kernels that were chosen for this shape, as JSON; None for those of the thresholds
+    kernels: dict[str, Any] | None = None
 
     @property
     def tokens(self) -> int:
@@ -191,32 +193,26 @@ def litgpt(shape: Shape) -> tuple[nn.Module, Loss, torch.optim.Optimizer]:
     return model, lambda ids: chunked_cross_entropy(called(ids[:, :-1]), ids[:, 1:]), optimizer
 
 
-# Each takes one lever away from ours; ``allocator`` is the environment, set by the caller.
-LEVERS = ("head", "attention", "products", "fused", "denormals", "allocator")
+# Each takes one lever away from ours, as it was chosen; ``allocator`` is the environment, which the
+# caller sets.
+LEVERS: dict[str, dict[str, Any]] = {
+    "head": {"head_rows": 0, "head_products": False},
+    "attention": {"attention_block": 0},
+    "products": {"linear": False, "gradients": False, "head_products": False},
+    "fused": {"fused": False},
+    "denormals": {},
+    "allocator": {},
+}
+BY_THRESHOLDS, PLAIN_KERNELS = "slaw by thresholds", "slaw with torch's kernels"
 
 
-def ours(
-    shape: Shape, without: str = "", own_architecture: bool = False
-) -> tuple[nn.Module, Loss, torch.optim.Optimizer]:
-    """``scaling_law.train``: GPT-2's architecture, or ours by default; ``without`` a lever."""
+def our_model(shape: Shape, own_architecture: bool = False) -> Any:
+    """The spec of our model of a shape: GPT-2's architecture, or ours by default."""
     from scaling_law.spec.model import ModelSpec
-    from scaling_law.spec.optim import OptimSpec
-    from scaling_law.train import device, kernels
-    from scaling_law.train.architectures.gpt import GPT
-    from scaling_law.train.optim import make_optimizer
 
-    if without == "head":
-        kernels.chunked_head_pays = lambda hidden, weight: False
-    elif without == "attention":
-        kernels.ATTENTION_TIMES = (sys.maxsize, 0)
-    elif without == "products":
-        kernels._ONEDNN = None
-    device.prepare_process(shape.device, threads=1)
-    if without == "denormals":
-        torch.set_flush_denormal(False)
     like_gpt2 = {"norm": "layernorm", "activation": "gelu", "position": "learned"}
     like_gpt2 |= {"tied": True, "qk_norm": False}
-    spec = ModelSpec(
+    return ModelSpec(
         vocab_size=shape.vocab,
         n_ctx=shape.n_ctx,
         n_layer=shape.n_layer,
@@ -226,11 +222,29 @@ def ours(
         d_ff=4 * shape.d_model,
         **({} if own_architecture else like_gpt2),
     )
+
+
+def ours(
+    shape: Shape, without: str = "", own_architecture: bool = False
+) -> tuple[nn.Module, Loss, torch.optim.Optimizer]:
+    """``scaling_law.train`` with the shape's kernels; ``without`` a lever."""
+    from scaling_law.spec.kernels import kernels_from_json
+    from scaling_law.spec.optim import OptimSpec
+    from scaling_law.train import device, kernels
+    from scaling_law.train.architectures.gpt import GPT
+    from scaling_law.train.optim import make_optimizer
+
+    spec = our_model(shape, own_architecture)
+    chosen = kernels_from_json(shape.kernels)
+    if without in LEVERS:
+        chosen = chosen or kernels.by_thresholds(spec, shape.tokens)
+        chosen = replace(chosen, **LEVERS[without])
+    device.prepare_process(shape.device, 1, chosen)
+    if without == "denormals":
+        torch.set_flush_denormal(False)
     model = GPT(spec, seed=0).to(shape.device)
     optim = OptimSpec(lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, rule="benchmark")
     optimizer = make_optimizer(model, optim, shape.device)
-    if without == "fused":
-        optimizer = _adamw(model, False)
     called = torch.compile(model.loss) if shape.compile else model.loss
     return model, lambda ids: called(ids[:, :-1], ids[:, 1:]), optimizer
 
@@ -241,6 +255,8 @@ CONTENDERS: dict[str, Callable[[Shape], tuple[nn.Module, Loss, torch.optim.Optim
     "nanogpt": nanogpt,
     "huggingface": huggingface,
     "litgpt": litgpt,
+    BY_THRESHOLDS: lambda shape: ours(replace(shape, kernels=None)),
+    PLAIN_KERNELS: lambda shape: ours(replace(shape, kernels={})),
     **{f"slaw without {name}": lambda s, n=name: ours(s, without=n) for name in LEVERS},  # type: ignore[misc]
 }
 
@@ -348,11 +364,11 @@ class TrainerRunner(Runner):
     def step(self) -> float:
         began = time.process_time()
         with self.state.clock():
-            loss = self.loop._accumulate_gradients(self.job, self.state)
+            loss = self.loop.accumulate_gradients(self.job, self.state)
             problem = self.loop.apply_gradients(self.job, self.state, loss)
         assert not problem, problem
         self.loop.between_steps(self.job, self.state)
-        self.pace.tell(self.job, self.state.step)
+        self.pace.report(self.job, self.state.step)
         return time.process_time() - began
 
 

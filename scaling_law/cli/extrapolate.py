@@ -10,6 +10,7 @@ from scaling_law.cli.options import (
     Commands,
     add_forecast_options,
     add_hardware_options,
+    add_json_option,
     count,
     count_or_times,
     given,
@@ -52,9 +53,17 @@ def _extrapolate(options: argparse.Namespace) -> int:
 
 
 def _hardware(options: argparse.Namespace) -> int:
-    from scaling_law.forecast.hardware import format_hardware
-    from scaling_law.plan.device_profile import format_profiles
+    from scaling_law.forecast.hardware import ACCELERATORS, format_hardware
+    from scaling_law.plan.device_profile import format_profiles, saved_profiles
+    from scaling_law.spec.to_json import to_json
 
+    if options.json:
+        document = {
+            "this_machine": [to_json(profile) for profile in saved_profiles().values()],
+            "accelerators": [to_json(device) for device in ACCELERATORS.values()],
+        }
+        print(json.dumps(document, indent=1, allow_nan=False))
+        return EXIT_OK
     show(f"{format_hardware()}\n\n{format_profiles()}")
     return EXIT_OK
 
@@ -112,6 +121,8 @@ def add(commands: Commands) -> None:
         "hardware",
         help="list devices with peaks, prices and sources, and the measurements of this machine",
         description="Print the devices that --gpu takes, with peaks, prices and sources, and the "
-        "measurements of this machine.",
+        "measurements of this machine: its speed by model size, and of each training step planned "
+        "so far the fastest kernels, their gain and the step's speed.",
     )
+    add_json_option(hardware)
     hardware.set_defaults(handler=_hardware)

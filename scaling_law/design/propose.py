@@ -377,7 +377,7 @@ def _fitting(
         design = search.run(allowance)
         config = offer.config_of(_entries(design, catalog))
         plan = make_plan(config, profile, train_tokens=train_tokens)
-        plan = with_stacks(plan) if config.stacking == "auto" else plan
+        plan = with_stacks(plan, profile.step_of) if config.stacking == "auto" else plan
         spent = plan.seconds_estimate if budget.unit == "seconds" else plan.flops_total
         if spent <= budget.amount * (1 + _SAME):
             return design, config, plan

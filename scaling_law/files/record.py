@@ -18,6 +18,7 @@ from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.fields import OMIT_EMPTY, check_run_id
 from scaling_law.spec.from_json import run_spec_from_json
+from scaling_law.spec.kernels import Kernels, kernels_from_json
 from scaling_law.spec.run import KINDS, RunSpec
 from scaling_law.spec.to_json import canonical_json, to_json
 from scaling_law.versions import RECORD, NewerVersion
@@ -107,6 +108,8 @@ class RunRecord:
     loss_family: str | None = field(default=None, metadata=OMIT_EMPTY)
     # where it ran, as its engine says; None in older records, and without an engine
     environment: dict[str, str] | None = field(default=None, metadata=OMIT_EMPTY)
+    # the operators of a step on a CPU; None for those of the thresholds in ``train.kernels``
+    kernels: Kernels | None = field(default=None, metadata=OMIT_EMPTY)
     schema_version: int = RECORD.current
 
     @property
@@ -193,7 +196,10 @@ def record_from_json(data: dict[str, Any]) -> RunRecord:
         raise ValueError(f"found {quoted(data)}, expected keys and values")
     version = RECORD.check(data.get("schema_version"))
     data = checksum.opened(data, required=version not in _VERSIONS_WITHOUT_DIGEST)
-    record = build(RunRecord, {**data, "spec": run_spec_from_json(data["spec"])})
+    nested: dict[str, Any] = {"spec": run_spec_from_json(data["spec"])}
+    if "kernels" in data:
+        nested["kernels"] = kernels_from_json(data["kernels"])
+    record = build(RunRecord, {**data, **nested})
     check_run_id(record.run_id)
     if version in _VERSIONS_WITHOUT_DIGEST and record.spec.run_id != record.run_id:
         raise ValueError(f"its spec is that of {quoted(record.spec.run_id)}")

@@ -19,11 +19,13 @@ from scaling_law.plan.growth import growth_from, linked
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task
 from scaling_law.plan.plan import PlannedRun
+from scaling_law.plan.steps import MeasuredStep, StepShape, measured_part
 from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_tags
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import train_flops
-from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.mix import Mix
+from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
@@ -205,14 +207,50 @@ class ArmPlanner:
             slot_bytes=self.slot_bytes if slot_bytes is None else slot_bytes,
         )
 
+    def shape(self, size_plan: SizePlan, fit: SlotFit) -> StepShape | None:
+        """Return the shape of the size plan's step; None where it cannot be measured beforehand.
+
+        That is so for data, objectives, optimizers and architectures other than the default ones,
+        which take the thresholds' kernels.
+        """
+        model = size_plan.model
+        is_usual = isinstance(self.data, DataSpec) and self.objective is None
+        if self.profile.kind != "cpu" or not is_usual or size_plan.optim.optimizer is not None:
+            return None
+        if not isinstance(model, ModelSpec) or model.parametrisation is not None:
+            return None
+        shape = StepShape(
+            model=model,
+            seqs=fit.micro_seqs or size_plan.batch_tokens // model.n_ctx,
+            precision=self.precision,
+            recompute=fit.gradient_checkpointing,
+        )
+        return None if measured_part(shape) is None else shape
+
+    def measured(self, size_plan: SizePlan, fit: SlotFit) -> MeasuredStep | None:
+        """Return the size plan's step as measured; None where it was not."""
+        if not self.profile.steps:
+            return None
+        shape = self.shape(size_plan, fit)
+        return None if shape is None else self.profile.step_of.get(shape)
+
     def seconds(self, size_plan: SizePlan, fit: SlotFit, start: int, stop: int) -> float:
-        """Estimate the seconds of training from ``start`` to ``stop`` and of the evaluations."""
-        training = self.profile.seconds(size_plan.model, size_plan.batch_tokens * (stop - start))
-        training *= RECOMPUTE if fit.gradient_checkpointing else 1
+        """Estimate the seconds of training from ``start`` to ``stop`` and of the evaluations.
+
+        By the measured step where there is one, else by the speeds that the device has for models
+        of other sizes.
+        """
+        tokens = size_plan.batch_tokens * (stop - start)
         # a branch has a quarter of the curve's points, as in train.loop
         points = self.eval.curve_points // (4 if start else 1)
         scored = self.scored(self.eval.val_tokens, final=True)
         scored += points * self.scored(self.eval.curve_tokens, final=False)
+        step = self.measured(size_plan, fit)
+        if step is not None and step.seconds is not None and step.eval_seconds is not None:
+            training = tokens / step.shape.tokens * step.seconds
+            return RUN_START_SECONDS + training + scored * step.eval_seconds
+        training = self.profile.seconds(size_plan.model, tokens)
+        training *= RECOMPUTE if fit.gradient_checkpointing else 1
         return RUN_START_SECONDS + training + self.profile.forward_seconds(size_plan.model, scored)
 
     def scored(self, max_tokens: int, *, final: bool) -> float:
@@ -290,8 +328,10 @@ class ArmPlanner:
             probes=self.probes,
             mix=mix,
         )
+        step = self.measured(size_plan, fit)
         resources = Resources(
             device=self.device_kind,
+            kernels=step.kernels if step else None,
             micro_seqs=fit.micro_seqs,
             gradient_checkpointing=fit.gradient_checkpointing,
             save_steps=save_steps,

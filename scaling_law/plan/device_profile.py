@@ -19,6 +19,7 @@ from typing import Any
 
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
+from scaling_law.plan.steps import MeasuredStep, StepShape, step_from_json
 from scaling_law.spec.counts import count_params, flops_per_token, train_flops
 from scaling_law.spec.model import Model
 from scaling_law.spec.to_json import to_json
@@ -50,7 +51,8 @@ class DeviceProfile:
     ``runtime_bytes`` is a worker's memory before it has a model;
     ``speed`` is the speed in ``precision``, rising in ``params_matmul``;
     ``torch_version`` is the version of torch that measured it, "" for unknown;
-    ``speed_fp32`` is the speed in fp32, empty where ``precision`` is fp32.
+    ``speed_fp32`` is the speed in fp32, empty where ``precision`` is fp32;
+    ``steps`` are the steps of planned runs that were measured since.
     """
 
     kind: str
@@ -63,12 +65,18 @@ class DeviceProfile:
     speed: tuple[SpeedPoint, ...]
     torch_version: str = ""
     speed_fp32: tuple[SpeedPoint, ...] = ()
+    steps: tuple[MeasuredStep, ...] = ()
 
     def at(self, precision: str) -> DeviceProfile:
         """Return the profile with the speed of ``precision``, where it was measured."""
         if precision != "fp32" or not self.speed_fp32:
             return self
         return dataclasses.replace(self, speed=self.speed_fp32)
+
+    @cached_property
+    def step_of(self) -> dict[StepShape, MeasuredStep]:
+        """The measured steps, by shape."""
+        return {step.shape: step for step in self.steps}
 
     @cached_property
     def _speeds(self) -> list[tuple[float, float]]:
@@ -144,6 +152,7 @@ def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
     fields = {key: value for key, value in data.items() if key != "schema_version"}
     for name in ("speed", "speed_fp32"):
         fields[name] = tuple(SpeedPoint(**point) for point in fields[name])
+    fields["steps"] = tuple(step_from_json(step) for step in fields.get("steps", ()))
     return DeviceProfile(**fields)
 
 
@@ -160,13 +169,16 @@ def load_profile(requested: str) -> DeviceProfile | None:
         return None  # a cache that cannot be read is measured again
 
 
+def saved_profiles() -> dict[str, DeviceProfile]:
+    """Return this host's profiles by kind of device."""
+    profiles = {kind: load_profile(kind) for kind in ("cuda", "mps", "cpu")}
+    return {kind: profile for kind, profile in profiles.items() if profile is not None}
+
+
 def format_profiles() -> str:
     """List this host's profiles with their files; without any, say how to measure one."""
     lines = []
-    for requested in ("cuda", "mps", "cpu"):
-        profile = load_profile(requested)
-        if profile is None:
-            continue
+    for requested, profile in saved_profiles().items():
         lines += [
             f"this machine: {profile.name} ({profile.kind}), {profile.slots} at once,"
             f" {profile.precision} ({profile.precision_reason})",
@@ -178,6 +190,7 @@ def format_profiles() -> str:
                 )
                 if points
             ),
+            *(f"  step of {step}" for step in profile.steps),
             f"  saved in {profile_path(requested)}; delete it to measure again",
         ]
     return "\n".join(lines) or "this machine: not measured yet; the first `slaw plan` does it"

@@ -13,6 +13,7 @@ from scaling_law.plan.arm_planner import ArmPlanner, FittedSize
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.grid import SizePlan, refuse_too_many
 from scaling_law.plan.plan import LeftOut, Plan, PlannedRun
+from scaling_law.plan.steps import StepShape
 from scaling_law.plan.time_limit import within_time
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import count_params
@@ -45,18 +46,8 @@ def make_plan(
     the grid cannot run as the config asks, or when no point fits.
     """
     refuse_too_many(config)
-    limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
-    slot_bytes = limit_bytes // profile.slots
-    planners = [
-        ArmPlanner(
-            arm,
-            profile,
-            slot_bytes,
-            _tokens_of(arm, train_tokens),
-            (component_tokens or {}).get(arm.config.data_spec),
-        )
-        for arm in config.arms
-    ]
+    limit_bytes = _limit_bytes(config, profile)
+    planners = _planners(config, profile, train_tokens, component_tokens)
     left_out: list[LeftOut] = []
     size_plans: list[FittedSize] = []
     problems: dict[str, None] = {}
@@ -98,6 +89,51 @@ def make_plan(
         time_limit_seconds=config.limits.time,
         memory_limit_bytes=limit_bytes,
     )
+
+
+def step_shapes(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    *,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
+) -> tuple[StepShape, ...]:
+    """Return the shapes of the grid's training steps that can be measured, each once.
+
+    Raises ``PlanError`` as ``make_plan`` does.
+    """
+    refuse_too_many(config)
+    shapes: dict[StepShape, None] = {}
+    for planner in _planners(config, profile, train_tokens, component_tokens):
+        for size_plan in planner.size_plans():
+            fit = planner.fit(size_plan)
+            shape = None if isinstance(fit, str) else planner.shape(size_plan, fit)
+            if shape is not None:
+                shapes[shape] = None
+    return tuple(shapes)
+
+
+def _limit_bytes(config: SweepConfig, profile: DeviceProfile) -> int:
+    return min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
+
+
+def _planners(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None,
+) -> list[ArmPlanner]:
+    slot_bytes = _limit_bytes(config, profile) // profile.slots
+    return [
+        ArmPlanner(
+            arm,
+            profile,
+            slot_bytes,
+            _tokens_of(arm, train_tokens),
+            (component_tokens or {}).get(arm.config.data_spec),
+        )
+        for arm in config.arms
+    ]
 
 
 def _fewer_slots(planner: ArmPlanner, size_plan: SizePlan, slots: int, limit_bytes: int) -> str:

@@ -1,26 +1,31 @@
 """Choose the planned runs that train in step as one program, and estimate the gain.
 
 Seeds of one size, and their cooldowns, run the same program. On a CPU the gain falls with the
-width, the tokens of a step and the vocabulary: a width of 64 and 512 tokens take a sixth of the
-time; at a width of 96, or at 4,096 tokens, there is no gain or a loss (benchmarks/stack.py). A
-stack occupies one slot, so it pays only where the sweep as a whole ends sooner.
+width, the tokens of a step and the vocabulary: at a width of 64 and 512 tokens it was a sixth of
+the time, at a width of 96, or at 4,096 tokens, nothing or a loss (benchmarks/stack.py). Where the
+step of a shape was measured on this machine, so was its gain, which then counts instead. A stack
+occupies one slot, so it pays only where the sweep as a whole ends sooner.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from scaling_law import parts
 from scaling_law.plan.packing import makespan_seconds
 from scaling_law.plan.plan import Plan, PlannedRun, tasks_of
+from scaling_law.plan.steps import MeasuredStep, StepShape
 from scaling_law.plan.time_limit import WORKER_START_SECONDS
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, memory_bytes
 from scaling_law.spec.data import DataSpec
-from scaling_law.spec.model import Model
+from scaling_law.spec.model import Model, ModelSpec
 from scaling_law.spec.run import RunSpec
 
+Steps: TypeAlias = Mapping[StepShape, MeasuredStep]
+NO_STEPS: Steps = {}
 # On a GPU, kernel launches dominate models below this; the gain is unmeasured and not estimated.
 GPU_PARAMS_MATMUL = 15_000_000
 MOST_MEMBERS = {"cpu": 16}
@@ -51,28 +56,39 @@ def _optimizer_stacks(spec: RunSpec) -> bool:
     return bool(optimizer.stacks)
 
 
-def stackable(run: PlannedRun, device_kind: str) -> bool:
+def _gain_of(run: PlannedRun, device_kind: str, steps: Steps) -> float:
+    """Return ``gain`` of a run's step, as measured where it was."""
+    model, spec = run.spec.model, run.spec
+    expected = gain(model, spec.batch_tokens, device_kind)
+    if not steps or not isinstance(model, ModelSpec) or expected <= 1:
+        return expected
+    shape = StepShape(model=model, seqs=spec.batch_seqs, precision=spec.precision)
+    step = steps.get(shape)
+    return expected if step is None or step.stack_gain is None else step.stack_gain
+
+
+def stackable(run: PlannedRun, device_kind: str, steps: Steps = NO_STEPS) -> bool:
     """Say whether ``run`` can share a program with others."""
     if run.resources.gradient_checkpointing or run.resources.micro_seqs is not None:
         return False  # it hardly fits a slot alone
     if not (has_fast_loss(run.spec) and _optimizer_stacks(run.spec)):
         return False
-    faster = gain(run.spec.model, run.spec.batch_tokens, device_kind)
+    faster = _gain_of(run, device_kind, steps)
     if device_kind == "cpu":
         return faster > 1
     return faster > 0 and count_params(run.spec.model).matmul < GPU_PARAMS_MATMUL
 
 
-def with_stacks(plan: Plan) -> Plan:
+def with_stacks(plan: Plan, steps: Steps = NO_STEPS) -> Plan:
     """Return the plan with runs stacked where the sweep is estimated to end sooner.
 
     All runs of a shape share one stack, or one stack a slot: the faster of the two. Run ids do not
-    change.
+    change. ``steps`` are those that were measured on the device.
     """
     if plan.device_kind != "cpu":
         # the gain is not measured, so each requested slot gets a stack
-        return _stacked(plan, plan.slots)
-    best = min((_stacked(plan, parts) for parts in (1, plan.slots)), key=_seconds)
+        return _stacked(plan, plan.slots, steps)
+    best = min((_stacked(plan, parts, steps) for parts in (1, plan.slots)), key=_seconds)
     return best if _seconds(best) <= _WORTHWHILE * plan.seconds_estimate else plan
 
 
@@ -80,21 +96,21 @@ def _seconds(plan: Plan) -> float:
     return plan.seconds_estimate
 
 
-def _stacked(plan: Plan, parts: int) -> Plan:
+def _stacked(plan: Plan, parts: int, steps: Steps) -> Plan:
     """Return the plan with every shape's runs in at least ``parts`` stacks."""
-    groups = _groups(plan, parts)
-    changed = {run.run_id: run for group in groups for run in _stack(group, plan)}
+    groups = _groups(plan, parts, steps)
+    changed = {run.run_id: run for group in groups for run in _stack(group, plan, steps)}
     runs = tuple(changed.get(run.run_id, run) for run in plan.runs)
     seconds = WORKER_START_SECONDS + makespan_seconds(tasks_of(runs)[0], plan.slots)
     return dataclasses.replace(plan, runs=runs, seconds_estimate=seconds)
 
 
-def _groups(plan: Plan, parts: int) -> list[list[PlannedRun]]:
+def _groups(plan: Plan, parts: int, measured: Steps) -> list[list[PlannedRun]]:
     """Group runs of one shape over the same steps, as many together as a slot's memory holds."""
     alike: dict[tuple[object, ...], list[PlannedRun]] = {}
     for run in plan.runs:
         spec = run.spec
-        if stackable(run, plan.device_kind):
+        if stackable(run, plan.device_kind, measured):
             shape = (spec.model, spec.data, spec.batch_tokens, spec.precision, spec.eval)
             steps = (spec.start_step, spec.total_steps)
             start = spec.parent.at_step if spec.parent else None
@@ -135,9 +151,8 @@ def _member_bytes(run: PlannedRun, plan: Plan) -> int:
     return memory_bytes(spec.model, spec.batch_seqs, spec.precision) + order
 
 
-def _stack(group: Sequence[PlannedRun], plan: Plan) -> list[PlannedRun]:
-    first = group[0].spec
-    faster = gain(first.model, first.batch_tokens, plan.device_kind)
+def _stack(group: Sequence[PlannedRun], plan: Plan, steps: Steps) -> list[PlannedRun]:
+    faster = _gain_of(group[0], plan.device_kind, steps)
     shared = (len(group) - 1) * _member_bytes(group[0], plan)
     return [
         dataclasses.replace(

@@ -168,6 +168,17 @@ def epochs_text(epochs: float | None) -> str:
     return f"{epochs:.0f}" if epochs >= 100 else f"{epochs:.2g}"
 
 
+def _kernels(plan: Plan) -> list[str]:
+    """Say on one line how many runs have measured kernels; no line where none has."""
+    count = sum(run.resources.kernels is not None for run in plan.runs)
+    if not count:
+        return []
+    return [
+        f"kernels: of {count} of {count_of(len(plan.runs), 'run')} the fastest for their shape, as"
+        " measured (slaw hardware)"
+    ]
+
+
 def _totals(plan: Plan) -> list[str]:
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
     limit = ""
@@ -188,6 +199,7 @@ def _totals(plan: Plan) -> list[str]:
         *growth_words(plan),
         *_stacks(plan),
         *compiled_words(plan),
+        *_kernels(plan),
         f"time: about {format_seconds(plan.seconds_estimate)}{limit};"
         f" memory: at most {format_bytes(_peak_bytes(plan))}"
         f" (limit {format_bytes(plan.memory_limit_bytes)});"

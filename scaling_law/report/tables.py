@@ -259,6 +259,13 @@ def setup(evidence: Evidence) -> Section | None:
     return Section(anchor="parts", heading="Parts of the runs", body=body)
 
 
+def _kernels(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """The row of the operators on a CPU; none where all runs took them by fixed thresholds."""
+    if not any(record.kernels for record in records):
+        return []
+    return [("kernels", _distinct(record.kernels or "by thresholds" for record in records))]
+
+
 def environment(evidence: Evidence) -> Section:
     """Where and on what the runs were made; more than one value in a line: the runs differ."""
     records = evidence.records
@@ -278,6 +285,7 @@ def environment(evidence: Evidence) -> Section:
         ("engine", evidence.engine),
         ("trackers", evidence.trackers),
         ("threads a run", _distinct(r.threads for r in records)),
+        *_kernels(records),
         ("corpus", _distinct(d.name for d in data)),
         ("corpus fingerprint", _distinct(r.corpus_fingerprint for r in records)),
         ("tokenizer", _distinct(

@@ -17,7 +17,7 @@ CLOCK = (
 # ... and where and how they ran, which may explain a difference in the other fields.
 SURROUNDINGS = (
     "device", "threads", "micro_seqs", "stacked", "versions", "environment", "git_commit",
-    "precision_reason",
+    "precision_reason", "kernels",
 )  # fmt: skip
 COMPARED = (
     "run_id", "spec", "status", "kind", "params_total", "params_non_embedding", "params_matmul",
@@ -101,8 +101,8 @@ class RunComparison:
             yield "  may explain it: " + "; ".join(self.surroundings)
         else:
             yield (
-                "  same machine, versions, threads and stacking: the saved files were changed, or"
-                " this machine does not compute the same bits twice"
+                "  same machine, versions, threads, stacking and kernels: the saved files were"
+                " changed, or this machine does not compute the same bits twice"
             )
 
 

@@ -23,7 +23,7 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there, specs_of
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.plan import Plan, read_plan
+from scaling_law.plan.plan import Plan, PlannedRun, read_plan
 from scaling_law.run.starts import keep_starts
 from scaling_law.spec.arms import arm_of, arms_of
 from scaling_law.spec.recipe import keys_that_differ, recipe_differences
@@ -79,6 +79,34 @@ def begun_plan(
         say(f"{damage}; written again")
         _write_config(config, sweep)
     return dataclasses.replace(plan, slots=profile.slots)
+
+
+def with_begun_kernels(plan: Plan, sweep: SweepDir) -> Plan:
+    """``plan`` with the kernels that a begun sweep has, shape by shape.
+
+    A sweep that began without measured kernels goes on without; shapes that are new to one that
+    began with them take those that were measured.
+    """
+    if sweep.plan.is_file():
+        begun = [(run.spec, run.resources.kernels) for run in read_plan(sweep.plan).runs]
+    else:
+        records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
+        begun = [(record.spec, record.kernels) for record in records if record is not None]
+    if not begun:
+        return plan
+    is_measured = any(kernels is not None for _, kernels in begun)
+    known = {_step_of(spec): kernels for spec, kernels in begun}
+
+    def as_begun(run: PlannedRun) -> PlannedRun:
+        own = known.get(_step_of(run.spec), run.resources.kernels if is_measured else None)
+        resources = dataclasses.replace(run.resources, kernels=own)
+        return dataclasses.replace(run, resources=resources)
+
+    return dataclasses.replace(plan, runs=tuple(map(as_begun, plan.runs)))
+
+
+def _step_of(spec: RunSpec) -> tuple[object, ...]:
+    return spec.model, spec.batch_tokens, spec.precision
 
 
 def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:

@@ -27,7 +27,7 @@ from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftove
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
-from scaling_law.plan.make import ComponentTokens, TrainTokens, make_plan
+from scaling_law.plan.make import ComponentTokens, TrainTokens, make_plan, step_shapes
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.table import (
@@ -66,6 +66,10 @@ class Request:
 _NO_DATA = "data: not read; every run has finished"
 Say = Callable[[str], None]
 Datasets = dict[DataOf, Dataset]
+# How the kernels of new runs on a CPU are chosen: measured, or by the thresholds in train.kernels.
+_KERNELS, _MEASURED, _THRESHOLDS = "SLAW_KERNELS", "measured", "thresholds"
+# A shorter sweep gains less by measured kernels than measuring takes.
+_LEAST_SECONDS = 60.0
 
 
 def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:
@@ -200,7 +204,9 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """
     config, profile = _config_and_profile(request, say)
     datasets = _known(request, config)
-    plan = planned(config, profile, _tokens(datasets), _components(config, datasets))
+    tokens, components = _tokens(datasets), _components(config, datasets)
+    profile = _with_steps(config, profile, tokens, components, say, request.device)
+    plan = planned(config, profile, tokens, components)
     say_of_data(request, config, say)
     return config, plan
 
@@ -264,6 +270,33 @@ def _components(config: SweepConfig, datasets: Mapping[DataOf, Dataset | None]) 
     return {spec: known_components(datasets[spec]) for spec in mixed}
 
 
+def _with_steps(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    tokens: TrainTokens,
+    components: ComponentTokens,
+    say: Say,
+    device: str,
+) -> DeviceProfile:
+    """``profile`` with the training steps of the grid, measured on first use.
+
+    Not for a sweep so short that measuring would take longer than it saves, nor where
+    ``SLAW_KERNELS`` is ``thresholds``.
+    """
+    policy = os.environ.get(_KERNELS) or _MEASURED
+    if policy not in (_MEASURED, _THRESHOLDS):
+        raise ConfigError(f"{_KERNELS} is {quoted(policy)}, expected {_MEASURED} or {_THRESHOLDS}")
+    if policy == _THRESHOLDS:
+        return dataclasses.replace(profile, steps=())
+    known: dict[str, Any] = {"train_tokens": tokens, "component_tokens": components}
+    shapes = step_shapes(config, profile, **known)
+    if all(shape in profile.step_of for shape in shapes):
+        return profile
+    if make_plan(config, profile, **known).seconds_estimate < _LEAST_SECONDS:
+        return profile
+    return engines.with_steps(config.choice("engine"), device, profile, shapes, say)
+
+
 def planned(
     config: SweepConfig,
     profile: DeviceProfile,
@@ -272,7 +305,7 @@ def planned(
 ) -> Plan:
     """The plan of a config on a device: stacks, compilation and saved weights decided as well."""
     plan = make_plan(config, profile, train_tokens=train_tokens, component_tokens=component_tokens)
-    plan = with_stacks(plan) if config.stacking == "auto" else plan
+    plan = with_stacks(plan, profile.step_of) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
     return with_saved_weights(plan, config.keep_weights)
 
@@ -301,7 +334,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         made = [folder for folder in (sweep.path, *sweep.path.parents) if not folder.exists()]
         _check_writable(sweep.path)
         try:
-            datasets, plan = _agreed(config, profile, sweep, leases, say)
+            datasets, plan = _agreed(config, profile, sweep, leases, say, request.device)
         except SlawError:
             if made:
                 _remove_empty(sweep, made)
@@ -320,7 +353,12 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
 
 
 def _agreed(
-    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, leases: Leases, say: Say
+    config: SweepConfig,
+    profile: DeviceProfile,
+    sweep: SweepDir,
+    leases: Leases,
+    say: Say,
+    device: str,
 ) -> tuple[Datasets, Plan]:
     """Data and plan of the sweep; one ``slaw run`` at a time decides on them.
 
@@ -341,7 +379,7 @@ def _agreed(
             raise Preempted(f"{lost}; run the same command again") from None
         began = sweep.data.exists()
         try:
-            agreed = _prepared(config, profile, sweep, say)
+            agreed = _prepared(config, profile, sweep, say, device)
         except SlawError:
             if not (began or sweep.plan.exists()):
                 sweep.data.unlink(missing_ok=True)
@@ -362,14 +400,19 @@ def _stoppable() -> Iterator[None]:
 
 
 def _prepared(
-    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
+    config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say, device: str = "auto"
 ) -> tuple[Datasets, Plan]:
     """Data and plan of a leased sweep folder: those it began with, or new ones.
 
     No data where every run has finished.
     """
     from scaling_law.run.components import components_of
-    from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
+    from scaling_law.run.pinned import (
+        begun_plan,
+        keep_plan,
+        refuse_other_recipe,
+        with_begun_kernels,
+    )
     from scaling_law.run.pins import mend_pins, pinned_datasets, spelled_as_begun
 
     config = spelled_as_begun(config, sweep, say)
@@ -392,7 +435,9 @@ def _prepared(
                 news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
         check_data(config, datasets)
-        plan = planned(config, profile, _tokens(datasets), components)
+        tokens = _tokens(datasets)
+        measured = _with_steps(config, profile, tokens, components, say, device)
+        plan = with_begun_kernels(planned(config, measured, tokens, components), sweep)
         keep_plan(plan, config, sweep)
     return datasets, plan
 

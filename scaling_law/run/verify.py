@@ -279,6 +279,7 @@ def _own_resources(
         base,
         device=kind,
         threads=record.threads,
+        kernels=record.kernels,
         micro_seqs=None if whole else record.micro_seqs,
         save_steps=tuple(sorted(save_steps)),
         keep_weights=False,

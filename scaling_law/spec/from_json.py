@@ -25,7 +25,7 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
     """
     fields = dict(data)
     SPEC.check(fields.pop("schema_version", 1))
-    fields["model"] = _model_from_json(fields["model"])
+    fields["model"] = model_from_json(fields["model"])
     fields["data"] = _data_from_json(fields["data"])
     fields["schedule"] = build_shared(
         ScheduleSpec, _with_components(fields["schedule"], "shape_part", "cooldown_part")
@@ -37,7 +37,7 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         siblings = tuple(stop["siblings"])
         fields["early_stop"] = build(EarlyStop, {**stop, "siblings": siblings})
     if growth := fields.get("growth"):
-        model = _model_from_json(growth["model"])
+        model = model_from_json(growth["model"])
         fields["growth"] = build(Growth, {**growth, "model": model})
     if spikes := fields.get("spikes"):
         fields["spikes"] = build(SpikeSpec, spikes)
@@ -71,7 +71,7 @@ def _source_from_json(data: Any) -> SourceSpec:
     return build(SourceSpec, {**fields, "domains": tuple(data["domains"])})
 
 
-def _model_from_json(data: Any) -> Model:
+def model_from_json(data: Any) -> Model:
     if not isinstance(data, Mapping) or not data.keys() & {"architecture", "parametrisation"}:
         return build_shared(ModelSpec, data)
     fields = _with_components(data, "architecture", "parametrisation")

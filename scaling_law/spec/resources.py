@@ -1,14 +1,17 @@
 """Specify how a run is executed: device, threads, micro-batch, checkpoints.
 
-Resources change only the speed of a run. They are recorded but are not part of its identity.
+Resources change the speed of a run and at most the last bits of its losses. They are recorded but
+are not part of its identity.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scaling_law.decode import build_shared
+from scaling_law.spec.fields import OMIT_EMPTY
+from scaling_law.spec.kernels import Kernels, kernels_from_json
 from scaling_law.versions import RESOURCES
 
 
@@ -26,6 +29,8 @@ class Resources:
     differs from that of a single run; None for a run that trains alone.
     ``keep_weights``: whether the final weights are saved in the run's folder.
     ``compiled``: whether the training loss goes through torch.compile.
+    ``kernels``: the operators of the step on a CPU, as measured; None for those that the thresholds
+    of ``train.kernels`` choose.
     """
 
     device: str = "cpu"
@@ -40,10 +45,13 @@ class Resources:
     stack: str | None = None
     keep_weights: bool = False
     compiled: bool = False
+    kernels: Kernels | None = field(default=None, metadata=OMIT_EMPTY)
 
 
 def resources_from_json(data: dict[str, Any]) -> Resources:
     """Build ``Resources`` from their JSON. Raises ``ValueError``."""
     fields = dict(data)
     RESOURCES.check(fields.pop("schema_version", 1))
+    if "kernels" in fields:
+        fields["kernels"] = kernels_from_json(fields["kernels"])
     return build_shared(Resources, {**fields, "save_steps": tuple(fields.get("save_steps", ()))})

@@ -23,9 +23,11 @@ from scaling_law.plan.device_profile import (
     usable_cores,
 )
 from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.kernels import Kernels
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.optim import OptimSpec
 from scaling_law.spec.to_json import to_json
+from scaling_law.train import kernels
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
 
@@ -93,8 +95,12 @@ def autocast(kind: str, precision: str) -> Callable[[], Any]:
     return lambda: torch.autocast(kind, dtype=_DTYPES[precision])
 
 
-def prepare_process(kind: str, threads: int) -> None:
-    """Fix the settings that change bits or speed: threads, denormals, matmul precision."""
+def prepare_process(kind: str, threads: int, chosen: Kernels | None = None) -> None:
+    """Fix the settings that change bits or speed: threads, denormals, precision, operators.
+
+    ``chosen`` are the operators on a CPU; None takes those of the thresholds.
+    """
+    kernels.use(chosen)
     torch.set_num_threads(threads)
     # Denormal optimiser state costs an order of magnitude on CPUs and carries no information.
     torch.set_flush_denormal(True)

@@ -1,8 +1,10 @@
 """Compute what torch's operators do, faster, on a CPU in fp32; no compiler needed.
 
-The shape alone chooses an operator, never a clock, so that the same spec always gives the same
-bits on one machine. Each operator equals torch's within rounding (tests) and is here for a
-measured gain (benchmarks/NOTES.md). Everywhere else torch's operators are used.
+``use`` says which operators a run takes: those that were measured to be the fastest for its shape
+(``train.step_speed``), as its plan has pinned them. A run without such a choice takes them by the
+thresholds below, which the shape alone decides, so that its bits stay the same for ever. Each
+operator equals torch's within rounding (tests) and is here for a measured gain
+(benchmarks/NOTES.md).
 
 Shapes: R rows (tokens), M width, V vocabulary, N sequences times heads, T time, K head size.
 """
@@ -19,6 +21,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from scaling_law.spec.architectures.gpt import ATTENTION_BLOCK, BLOCKED_TIMES
+from scaling_law.spec.kernels import Kernels
+from scaling_law.spec.model import ModelSpec
 
 # Logits computed at a time: more do not fit the cache, and with fewer rows than this the weight is
 # read too often; never more than the last, as the allocator returns larger blocks after every use.
@@ -34,6 +38,35 @@ ATTENTION_TIMES = BLOCKED_TIMES
 LEAST_LINEAR_ROWS, LEAST_LINEAR_WIDTH = 1024, 64
 # The narrower and the wider side of a weight above which its gradient is faster too.
 LEAST_GRADIENT = 256, 1024
+
+_chosen: Kernels | None = None
+
+
+def use(chosen: Kernels | None) -> None:
+    """Take these operators in this process from now on; None for those of the thresholds."""
+    global _chosen
+    _chosen = chosen
+
+
+def by_thresholds(model: ModelSpec, tokens: int) -> Kernels:
+    """Return the operators that the thresholds choose for a model and a step of so many tokens."""
+    shortest, longest = ATTENTION_TIMES
+    width, chunks = model.d_model, min(tokens, chunk_rows(model.vocab_size))
+    large = _enough(tokens, width)
+    blocked = model.position != "alibi" and shortest <= model.n_ctx <= longest
+    return Kernels(
+        attention_block=ATTENTION_BLOCK if blocked else 0,
+        linear=large and has_onednn(),
+        gradients=large and has_onednn(),
+        head_rows=chunks if model.vocab_size >= LEAST_VOCAB or large else 0,
+        head_products=has_onednn() and (model.vocab_size >= LEAST_VOCAB or large),
+        fused=True,
+    )
+
+
+def fused_adamw() -> bool:
+    """Say whether AdamW on a CPU is torch's fused one."""
+    return _chosen is None or _chosen.fused
 
 
 def _training_fp32_on_cpu(x: Tensor) -> bool:
@@ -66,6 +99,11 @@ def _find_onednn() -> Any:
 _ONEDNN = _find_onednn()
 
 
+def has_onednn() -> bool:
+    """Say whether torch has oneDNN's product."""
+    return _ONEDNN is not None
+
+
 def _product(x: Tensor, weight: Tensor) -> Tensor:
     """x [R, M] @ weight [W, M]^T without a graph, by oneDNN where torch has it."""
     if _ONEDNN is None or x.dtype is not torch.float32:
@@ -77,7 +115,8 @@ def _product(x: Tensor, weight: Tensor) -> Tensor:
 def _weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """grad [R, W]^T @ x [R, M] -> [W, M]; oneDNN wants the wider of the two as its weight."""
     narrow, wide = sorted((grad.shape[1], x.shape[1]))
-    if narrow < LEAST_GRADIENT[0] or wide < LEAST_GRADIENT[1]:
+    large = narrow >= LEAST_GRADIENT[0] and wide >= LEAST_GRADIENT[1]
+    if not large or not (_chosen is None or _chosen.gradients):
         return torch.mm(grad.t(), x)
     if wide == x.shape[1]:
         return _product(grad.t(), x.t())
@@ -109,7 +148,8 @@ def _enough(rows: int, narrower: int) -> bool:
 def linear(x: Tensor, weight: Tensor) -> Tensor:
     """x [..., M] @ weight [W, M]^T -> [..., W], by oneDNN where it beats torch's BLAS."""
     rows = x.numel() // x.shape[-1]
-    if _ONEDNN is None or not _enough(rows, min(weight.shape)) or not _training_fp32_on_cpu(x):
+    pays = _enough(rows, min(weight.shape)) if _chosen is None else _chosen.linear
+    if _ONEDNN is None or not pays or not _training_fp32_on_cpu(x):
         return F.linear(x, weight)
     y: Tensor = _OneDnnLinear.apply(x, weight)  # type: ignore[no-untyped-call]
     return y
@@ -138,12 +178,12 @@ class _HeadCrossEntropy(torch.autograd.Function):
         for start in range(0, count, rows):
             part = hidden[start : start + rows]
             wanted = targets[start : start + rows].unsqueeze(1)
-            errors, nats = _shares_and_nats(_product(part, weight), wanted)
+            errors, nats = _shares_and_nats(_head_product(part, weight), wanted)
             total += nats
             # the gradient of the logits: probabilities, less 1 at the target
             errors.scatter_add_(1, wanted, errors.new_full((len(wanted), 1), -1.0))
             torch.mul(
-                _product(errors, weight.t()), 1 / count, out=grad_hidden[start : start + rows]
+                _head_product(errors, weight.t()), 1 / count, out=grad_hidden[start : start + rows]
             )
             if grad_weight is None:
                 grad_weight = torch.empty_like(weight)
@@ -165,8 +205,23 @@ class _HeadCrossEntropy(torch.autograd.Function):
 def chunked_head_pays(hidden: Tensor, weight: Tensor) -> bool:
     """Say whether training through ``head_cross_entropy`` is faster than whole logits."""
     vocab, width = weight.shape
-    pays = vocab >= LEAST_VOCAB or _enough(hidden.numel() // width, width)
+    if _chosen is not None:
+        pays = _chosen.head_rows > 0
+    else:
+        pays = vocab >= LEAST_VOCAB or _enough(hidden.numel() // width, width)
     return pays and _training_fp32_on_cpu(hidden)
+
+
+def chunk_rows(vocab: int) -> int:
+    """Return the tokens whose logits are computed at a time where no choice says it."""
+    return max(1, min(MOST_LOGITS // vocab, max(HEAD_ROWS, HEAD_LOGITS // vocab)))
+
+
+def _head_product(x: Tensor, weight: Tensor) -> Tensor:
+    """The head's x [R, M] @ weight [W, M]^T without a graph."""
+    if _chosen is not None and not _chosen.head_products:
+        return x @ weight.t()
+    return _product(x, weight)
 
 
 def head_cross_entropy(
@@ -176,8 +231,7 @@ def head_cross_entropy(
 
     Only one chunk of logits exists at a time. Differentiable once, in ``hidden`` and ``weight``.
     """
-    vocab = weight.shape[0]
-    rows = rows or max(1, min(MOST_LOGITS // vocab, max(HEAD_ROWS, HEAD_LOGITS // vocab)))
+    rows = rows or (_chosen.head_rows if _chosen else 0) or chunk_rows(weight.shape[0])
     loss: Tensor = _HeadCrossEntropy.apply(hidden, weight, targets, rows)  # type: ignore[no-untyped-call]
     return loss
 
@@ -292,8 +346,11 @@ def blocked_attention(q: Tensor, k: Tensor, v: Tensor, block: int = ATTENTION_BL
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention of q, k, v [B, H, T, K] -> [B, H, T, K], by the faster operator."""
+    """Causal attention of q, k, v [B, H, T, K] -> [B, H, T, K], by torch or in blocks."""
     shortest, longest = ATTENTION_TIMES
-    if not _training_fp32_on_cpu(q) or not shortest <= q.shape[2] <= longest:
+    block = ATTENTION_BLOCK if shortest <= q.shape[2] <= longest else 0
+    if _chosen is not None:
+        block = _chosen.attention_block
+    if not block or not _training_fp32_on_cpu(q):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    return blocked_attention(q, k, v)
+    return blocked_attention(q, k, v, block)

@@ -62,7 +62,8 @@ def train_run(job: Job) -> RunRecord | None:
     None when ``job.should_stop`` says so, after a checkpoint is written. Raises ``RunFailed`` when
     one sequence does not fit in memory, or when a branch's trunk state is missing.
     """
-    device.prepare_process(job.resources.device, job.resources.threads)
+    resources = job.resources
+    device.prepare_process(resources.device, resources.threads, resources.kernels)
     job.dataset.keep_orders(1)
     state = begin(job)
     with nothing_pending([(job, state)]):
@@ -78,7 +79,7 @@ def _trained(job: Job, state: State) -> RunRecord | None:
     while state.step < job.spec.total_steps:
         with state.clock():
             keep_snapshot(state)
-            problem = apply_gradients(job, state, _accumulate_gradients(job, state))
+            problem = apply_gradients(job, state, accumulate_gradients(job, state))
         if problem:
             if went_back(state, problem, job.run_dir, job.log):
                 continue
@@ -297,7 +298,7 @@ def next_batch(job: Job, state: State) -> Tensors:
     return state.meter.examples.training(number)
 
 
-def _accumulate_gradients(job: Job, state: State) -> float:
+def accumulate_gradients(job: Job, state: State) -> float:
     """Return the mean loss of the step's batch; leave its gradients on the weights."""
     batch = next_batch(job, state)
     return halving_on_out_of_memory([(job, state)], lambda: _micro_batches(job, state, batch))

@@ -101,6 +101,7 @@ def describe(
         device=device_name,
         precision_reason=precision_reason,
         threads=resources.threads,
+        kernels=resources.kernels,
         micro_seqs=micro_seqs,
         stacked=resources.stack is not None,
         corpus_fingerprint=dataset.fingerprint,

@@ -37,7 +37,8 @@ def train_stack(jobs: Sequence[Job], on_end: OnEnd) -> None:
     for a run whose lease is lost: that run leaves the stack, and the others continue. Runs resumed
     at different steps wait for the last of them. Raises as ``loop.train_run`` does.
     """
-    device.prepare_process(jobs[0].resources.device, jobs[0].resources.threads)
+    resources = jobs[0].resources
+    device.prepare_process(resources.device, resources.threads, resources.kernels)
     jobs[0].dataset.keep_orders(len(jobs))
     going = [member for job in jobs for member in _begun(job, on_end)]
     paces = {job.spec.run_id: Pace(state.step) for job, state in going}
@@ -150,6 +151,12 @@ def _begun(job: Job, on_end: OnEnd) -> list[Member]:
     except LeaseLost as lost:
         job.log(f"stopped without writing: {lost}")
     return []
+
+
+def stepping(active: Sequence[Member]) -> Callable[[], list[str]]:
+    """Return a function that takes a step of every member as one program."""
+    stack, optimizers = _stacked(active), _Optimizers(active)
+    return lambda: _step(active, stack, optimizers)
 
 
 def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) -> list[str]:

@@ -48,9 +48,9 @@ class Bad:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.factors: dict[tuple[int, int], float] = {}  # by seed and step
         self.always: set[int] = set()  # steps that are bad with any batch
-        alone, together = loop._accumulate_gradients, stack_loop._gradients
+        alone, together = loop.accumulate_gradients, stack_loop._gradients
         monkeypatch.setattr(
-            loop, "_accumulate_gradients", lambda j, s: self.times(j, s) * alone(j, s)
+            loop, "accumulate_gradients", lambda j, s: self.times(j, s) * alone(j, s)
         )
         monkeypatch.setattr(
             stack_loop,

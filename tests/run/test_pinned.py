@@ -34,6 +34,8 @@ def test_a_further_round_is_not_reported_as_a_changed_config(tmp_path, monkeypat
         (session, "planned", None),
         (session, "_begun_data", {}),
         (session, "check_data", []),
+        (session, "_with_steps", None),
+        (pinned, "with_begun_kernels", None),
     ):
         monkeypatch.setattr(module, name, lambda *given, value=value: value)
     said: list[str] = []

@@ -46,14 +46,14 @@ def losses(points: list[CurvePoint]) -> list[tuple[int, float, float | None]]:
 
 def test_trunk_and_branch_equal_the_straight_run_loss_for_loss(dataset, tmp_path, monkeypatch):
     taken: list[tuple[int, float]] = []
-    original = loop._accumulate_gradients
+    original = loop.accumulate_gradients
 
     def noting(job, state):
         loss = original(job, state)
         taken.append((state.step, loss))
         return loss
 
-    monkeypatch.setattr(loop, "_accumulate_gradients", noting)
+    monkeypatch.setattr(loop, "accumulate_gradients", noting)
     straight = tiny_spec()
     whole = train_run(job(dataset, tmp_path, straight))
     straight_losses, taken[:] = list(taken), []
@@ -211,7 +211,7 @@ def test_other_runtime_errors_are_not_taken_for_memory(dataset, tmp_path, monkey
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_non_finite_loss_ends_the_run_before_the_update(dataset, tmp_path, monkeypatch, bad):
-    original = loop._accumulate_gradients
+    original = loop.accumulate_gradients
     seen = {}
 
     def poisoned(job, state):
@@ -222,7 +222,7 @@ def test_a_non_finite_loss_ends_the_run_before_the_update(dataset, tmp_path, mon
             return bad
         return loss
 
-    monkeypatch.setattr(loop, "_accumulate_gradients", poisoned)
+    monkeypatch.setattr(loop, "accumulate_gradients", poisoned)
     this = job(dataset, tmp_path, tiny_spec())
     record = train_run(this)
     assert record is not None
@@ -235,7 +235,7 @@ def test_a_non_finite_loss_ends_the_run_before_the_update(dataset, tmp_path, mon
 
 
 def test_a_non_finite_gradient_ends_the_run_too(dataset, tmp_path, monkeypatch):
-    original = loop._accumulate_gradients
+    original = loop.accumulate_gradients
 
     def poisoned(job, state):
         loss = original(job, state)
@@ -243,7 +243,7 @@ def test_a_non_finite_gradient_ends_the_run_too(dataset, tmp_path, monkeypatch):
             state.model.head.weight.grad[0, 0] = math.nan
         return loss
 
-    monkeypatch.setattr(loop, "_accumulate_gradients", poisoned)
+    monkeypatch.setattr(loop, "accumulate_gradients", poisoned)
     record = train_run(job(dataset, tmp_path, tiny_spec()))
     assert record is not None
     assert record.status == "diverged"

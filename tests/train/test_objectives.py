@@ -100,7 +100,7 @@ def gradients(dataset, folder, micro_seqs: int) -> tuple[float, dict[str, torch.
     resources = Resources(micro_seqs=micro_seqs)
     this = job(dataset, folder, tiny_spec(batch_tokens=80), resources=resources)
     state = begin(this)
-    loss = loop._accumulate_gradients(this, state)
+    loss = loop.accumulate_gradients(this, state)
     weights = state.model.named_parameters()
     return loss, {name: w.grad.clone() for name, w in weights if w.grad is not None}
 

@@ -25,6 +25,7 @@ from scaling_law.plan.device_profile import DeviceProfile
 
 if TYPE_CHECKING:
     from scaling_law.plan.plan import PlannedRun
+    from scaling_law.plan.steps import StepShape
 
 Say = Callable[[str], None]
 Handle = Any
@@ -94,12 +95,18 @@ class EnginePart:
     there on first use, then cached. It raises ``DeviceError`` for a device that is not there;
     ``environment()`` says where a worker runs, short texts by name, for the records of its runs;
     it is called in the worker itself;
+    ``measure_steps(settings, device, profile, shapes, say)`` is the profile with the training steps
+    of these shapes measured where they will train, kernels chosen; None for an engine whose runs
+    take their kernels by the thresholds of ``train.kernels``;
     ``settings`` is a dataclass.
     """
 
     start: Callable[[Any, Workplace], Executor]
     profile: Callable[[Any, str, Say], DeviceProfile]
     environment: Callable[[], dict[str, str]]
+    measure_steps: (
+        Callable[[Any, str, DeviceProfile, Sequence[StepShape], Say], DeviceProfile] | None
+    ) = None
     settings: type = NoSettings
 
 
@@ -122,6 +129,19 @@ def profile(engine: Choice, device: str, say: Say) -> DeviceProfile:
     """The profile of ``device`` where ``engine`` will train."""
     with _engine_errors(engine.spelled):
         measured: DeviceProfile = engine.part.profile(engine.settings, device, say)
+    return measured
+
+
+def with_steps(
+    engine: Choice, device: str, known: DeviceProfile, shapes: Sequence[StepShape], say: Say
+) -> DeviceProfile:
+    """``known`` with the training steps of ``shapes`` measured where ``engine`` will train."""
+    if engine.part.measure_steps is None:
+        return known
+    with _engine_errors(engine.spelled):
+        measured: DeviceProfile = engine.part.measure_steps(
+            engine.settings, device, known, shapes, say
+        )
     return measured
 
 

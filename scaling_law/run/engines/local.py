@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -31,6 +32,7 @@ from scaling_law.plan.device_profile import (
     save_profile,
 )
 from scaling_law.plan.plan import PlannedRun
+from scaling_law.plan.steps import StepShape, step_from_json
 from scaling_law.run.engines import (
     EnginePart,
     Say,
@@ -38,6 +40,8 @@ from scaling_law.run.engines import (
     Workplace,
     worker_environment,
 )
+from scaling_law.spec.to_json import to_json
+from scaling_law.units import count_of
 
 # The pid of the process that the worker serves follows.
 WORKER = tuple(module_command("scaling_law.run.worker", "--serve"))
@@ -47,6 +51,8 @@ _LOOK_SECONDS = 1.0
 _MOST_WORDS = 4096
 # How long close() waits for each worker to end before it kills it.
 _CLOSE_SECONDS = 10.0
+# The most shapes that are measured for one plan, and the most that are saved.
+_MOST_SHAPES, _MOST_STEPS = 40, 400
 
 
 def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
@@ -68,6 +74,12 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     if lines:
         say("\n".join(lines))
     measured = profile_from_json(json.loads(document))
+    _save(measured, device, say)
+    return measured
+
+
+def _save(measured: DeviceProfile, device: str, say: Say) -> None:
+    """Save a measurement in the cache; say so where that is not possible."""
     try:
         save_profile(measured, device)
     except (OSError, ConfigError) as problem:
@@ -76,7 +88,6 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
             f"the measurement is used now and not saved ({reason}); to save it,"
             f" {layout.CACHE_REMEDY}"
         )
-    return measured
 
 
 def _measure(command: list[str], say: Say) -> tuple[int, str, list[str]]:
@@ -100,6 +111,46 @@ def _measure(command: list[str], say: Say) -> tuple[int, str, list[str]]:
             process.kill()  # a sweep that is stopped does not wait for it
             raise
     return process.returncode, document, lines
+
+
+def measure_steps(
+    settings: NoSettings,
+    device: str,
+    known: DeviceProfile,
+    shapes: Sequence[StepShape],
+    say: Say,
+) -> DeviceProfile:
+    """The profile with steps of ``shapes`` measured in a process of their own, and cached.
+
+    Where measuring fails, the runs take the kernels of the thresholds; a line says so.
+    """
+    missing = [shape for shape in shapes if shape not in known.step_of]
+    if not missing:
+        return known
+    most = missing[:_MOST_SHAPES]
+    rest = f"; {len(missing) - len(most)} more are planned without" if most != missing else ""
+    say(
+        f"measuring the training steps of {count_of(len(most), 'shape')} to choose their kernels,"
+        f" a few seconds each; saved for the next time{rest}"
+    )
+    done = subprocess.run(
+        module_command("scaling_law.train.step_speed", str(known.slots), str(os.getpid())),
+        input=json.dumps([to_json(shape) for shape in most]),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=worker_environment(),
+    )
+    steps = tuple(step_from_json(json.loads(line)) for line in done.stdout.splitlines())
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        say(f"{len(most) - len(steps)} of them could not be measured ({last}); planned without")
+    cached = load_profile(device) or known
+    others = tuple(step for step in cached.steps if step.shape not in missing)
+    if steps:
+        saved = dataclasses.replace(cached, steps=(*others, *steps)[-_MOST_STEPS:])
+        _save(saved, device, say)
+    return dataclasses.replace(known, steps=(*known.steps, *steps))
 
 
 def environment() -> dict[str, str]:
@@ -265,4 +316,6 @@ class LocalExecutor:
         self._busy.clear()
 
 
-ENGINE = EnginePart(start=LocalExecutor, profile=profile, environment=environment)
+ENGINE = EnginePart(
+    start=LocalExecutor, profile=profile, environment=environment, measure_steps=measure_steps
+)

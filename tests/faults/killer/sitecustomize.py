@@ -26,7 +26,7 @@ PHASES = {
     "_take": "leasing",
     "release": "leasing",
     "begin": "resuming",
-    "_accumulate_gradients": "training",
+    "accumulate_gradients": "training",
     "apply_gradients": "training",
     "_gradients": "training",
     "prepare": "data",
