@@ -5,10 +5,12 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin
 STAMP = $(VENV)/.installed
+HOW = "the command is $(RUN)/slaw; after  . $(RUN)/activate  it is slaw"
 
 .PHONY: quick test slow lint install clean
 
 install: $(STAMP)
+	@echo $(HOW)
 
 $(STAMP): pyproject.toml constraints.txt tools/make_venv.py
 	$(PYTHON) tools/make_venv.py $(VENV)
@@ -20,6 +22,7 @@ quick: $(STAMP)
 	$(RUN)/slaw fit results/quick
 	$(RUN)/slaw extrapolate --params 175e9 --results results/quick
 	$(RUN)/slaw report results/quick
+	@echo $(HOW)
 
 test: $(STAMP)
 	$(RUN)/python -m pytest -n auto

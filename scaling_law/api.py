@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError
+from scaling_law.fit.points.column_units import parse_units
 from scaling_law.fit.points.dataset import from_points
 from scaling_law.fit.points.table import (
     TableSettings,
@@ -91,7 +92,9 @@ def fit(
     *,
     columns: str | Mapping[str, str] | None = None,
     params_are: str = "",
-    loss_unit: str = "nats",
+    loss_unit: str = "",
+    units: str | Mapping[str, str] | None = None,
+    history: str = "",
     settings: FitSettings | None = None,
     resamples: int | None = None,
     **arrays: Sequence[Any] | None,
@@ -102,11 +105,19 @@ def fit(
     trunk of each run), ``seed``, ``sem``, ``size``, ``run_id``. ``columns`` maps roles to the
     data's columns, as ``"params=N,tokens=D,loss=val_loss"`` or a mapping. ``params_are`` says
     what the parameters count (total, non_embedding, matmul), ``loss_unit`` the loss's unit
-    (nats, bits, bits-per-byte). Raises ``ConfigError`` for columns that cannot be read,
+    (nats, bits, bits-per-byte, perplexity), ``units`` those of the counts, as
+    ``"params=M,tokens=B,flops=PF-days"``; ``history`` takes the ``last`` row of each run, or
+    ``all``. Raises ``ConfigError`` for columns that cannot be read,
     ``FitError`` when the runs support no law.
     """
     roles = parse_columns(columns) if isinstance(columns, str) else dict(columns or {})
-    table = TableSettings(columns=roles, params_are=params_are, loss_unit=loss_unit)
+    table = TableSettings(
+        columns=roles,
+        params_are=params_are.replace("-", "_"),
+        loss_unit=loss_unit,
+        units=parse_units(units) if isinstance(units, str) else dict(units or {}),
+        history=history,
+    )
     given = {name: values for name, values in arrays.items() if values is not None}
     unknown = set(given) - {*_ROLES, "unique_tokens", "batch"}
     if unknown:

@@ -122,7 +122,7 @@ _KINDS = (
         key="probes", doc="a measurement beside the loss, on the curve or at the end",
         # other names among a record's metrics
         taken=(
-            "loss", "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
+            "loss", "epochs", "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
             "stopped_at_step", "flops_saved", "planned_tokens_unique", "parent_tokens",
             "parent_flops", "batches_skipped", "rollbacks", "steps_repeated",
         ),

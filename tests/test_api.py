@@ -23,7 +23,7 @@ def columns() -> dict[str, list[float]]:
     params = np.repeat(14e3 * 2.0 ** np.arange(6), 4)
     tokens = np.tile(4e5 * 2.0 ** np.arange(4), 6)
     noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(24))
-    losses = (1.8 + 480 * params**-0.35 + 2100 * tokens**-0.37) * noise
+    losses = (1.8 + 48 * params**-0.35 + 210 * tokens**-0.37) * noise
     return {"N": params.tolist(), "D": tokens.tolist(), "val": losses.tolist()}
 
 
@@ -49,6 +49,15 @@ def test_it_predicts_allocates_and_writes(laws, tmp_path):
     text = laws.to_json(tmp_path / "fit.json")
     assert json.loads(text) == json.loads((tmp_path / "fit.json").read_text())
     assert json.loads(text)["points"] == 24
+
+
+def test_a_prediction_prints_in_three_lines(laws):
+    near, far = laws.predict(params=1e5, tokens=1e6), laws.predict(params=175e9)
+    for prediction in (near, far):
+        assert len(str(prediction).splitlines()) == 3 and repr(prediction) == str(prediction)
+    assert str(near).startswith("loss ") and "90% interval" in str(near)
+    assert "at 100K params, 1M tokens" in str(near)
+    assert str(far).startswith("loss somewhere in ") and "quote the range" in str(far)
 
 
 def test_what_cannot_be_read_is_said(columns, laws):

@@ -251,6 +251,46 @@ probes: [drill_probe]
 precision: fp32
 """,
 }  # fmt: skip
+# A user's own corpus, named by its path, beside the config and outside the package.
+OWN_CORPUS = """
+from dataclasses import dataclass
+
+from scaling_law.data.sources import Corpus, Document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    step: int = 3
+
+
+def read(request):
+    for number in range(80):
+        text = " ".join(f"{number * k % 89}" for k in range(0, 120, request.settings.step))
+        yield Document(f"own/{number}", f"{number}: {text}", "own")
+
+
+CORPUS = Corpus(
+    name="drill_own", description="made up", licence="none", how="made by rule",
+    domains=("own",), read=read, state=lambda: 1, settings=Settings,
+)
+"""
+# Both corpora in a mixture that changes at the cooldown.
+MIXED = """
+name: mixed
+data:
+  sources: {own: {corpus: drill_own.py, step: 2}, drill: {corpus: drill_corpus}}
+  phases: [{mix: natural, until: cooldown}, {mix: {own: 0.75, drill: 0.25}}]
+  tokenizer: bytes
+  vocab_size: 257
+  val_fraction: 0.2
+model: {n_ctx: 16}
+grid:
+  - sizes: [{n_layer: 1, d_model: 8, n_head: 2}]
+    tokens: [4k, 8k]
+optim: {batch_tokens: 64, lr: 0.004, warmup_tokens: 640}
+eval: {val_tokens: 512, curve_tokens: 256, curve_points: 4}
+precision: fp32
+"""
 # Every part of a text sweep at once; the experiment's own config has the others.
 SWEEP = """
 name: drills
@@ -308,6 +348,8 @@ def copy(tmp_path_factory) -> Copy:
         assert not (folder / name).exists(), f"{name} is there already"
         (folder / name).write_text(text)
     (folder / "drills.yaml").write_text(SWEEP)
+    (folder / "mixed.yaml").write_text(MIXED)
+    (folder / "drill_own.py").write_text(OWN_CORPUS)
     return Copy(folder, before)
 
 
@@ -354,6 +396,23 @@ def test_a_sweep_of_new_parts_runs_and_shows_them(copy, cache):
     assert all(record["metrics"]["drill_probe"] > 0 for record in records)
     assert all(record["environment"] == {"engine": "drill"} for record in records)
     assert "ended" in next(folder.rglob("drill.txt")).read_text()
+
+
+@pytest.mark.slow
+def test_a_mixture_of_a_new_corpus_and_one_by_its_path_runs(copy, cache):
+    plan = copy.slaw("run", "mixed.yaml", "--device", "cpu", "--dry-run")
+    assert "corpus drill_corpus, drill_own (step=2, own file " in plan
+    assert "mixture: natural until cooldown then drill=0.25 own=0.75" in plan
+    copy.slaw("run", "mixed.yaml", "--device", "cpu")
+    folder = copy.folder / "results" / "mixed"
+    assert (folder / "parts" / "corpus" / "drill_own.py").read_text() == OWN_CORPUS
+    records = [json.loads(p.read_text()) for p in folder.glob("runs/*/record.json")]
+    assert len(records) == 3 and all(record["status"] == "done" for record in records)
+    for record in records:
+        assert {"loss.val:own", "loss.val:drill", "epochs.own"} <= record["metrics"].keys()
+    copy.slaw("report", str(folder))
+    page = (folder / "report.html").read_text()
+    assert "drill_own" in page and "loss.val:drill" in page
 
 
 @pytest.mark.slow

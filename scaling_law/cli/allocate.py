@@ -13,6 +13,7 @@ from scaling_law.cli.options import (
     add_hardware_options,
     add_json_option,
     count,
+    count_or_times,
     given,
     hardware_of,
     size,
@@ -29,17 +30,25 @@ if TYPE_CHECKING:
 def _allocate(options: argparse.Namespace) -> int:
     from scaling_law.forecast import allocate, allocate_text
     from scaling_law.forecast.session import find_laws
+    from scaling_law.forecast.target import Times
 
+    multiple = isinstance(options.flops, Times)  # each law has runs of its own
     asked = allocate.budget_or_loss(
-        flops=options.flops, target_loss=options.target_loss, dollars=options.dollars
+        flops=options.flops.factor if multiple else options.flops,
+        target_loss=options.target_loss,
+        dollars=options.dollars,
     )
     hardware, scenario = hardware_of(options), _scenario(options)
     laws = find_laws(options.law or [], options.results, table_settings(options))
 
     def ask(source: SourcedLaw) -> AllocationAnswer:
+        goal = asked
+        if multiple:
+            of = options.flops.of("flops", source.label, source.fit.data_range)
+            goal = allocate.budget_or_loss(flops=of)
         return allocate.allocate(
             source,
-            asked,
+            goal,
             hardware,
             scenario,
             template=source.template,
@@ -84,13 +93,18 @@ def add(commands: Commands) -> None:
         "at a given size, see `slaw extrapolate`.",
     )
     budget = parser.add_argument_group("the budget (one of these)")
-    budget.add_argument("--flops", type=count, metavar="C", help="training compute, as in 1e24")
+    budget.add_argument(
+        "--flops",
+        type=count_or_times,
+        metavar="C",
+        help="training compute, as in 1e24, or 10x the largest of the law's runs",
+    )
     budget.add_argument("--target-loss", type=count, metavar="L", help="cheapest way to L nats")
     budget.add_argument("--dollars", type=count, metavar="X", help="US dollars, on --gpu")
     _add_limits(parser.add_argument_group("what limits the answer"))
     hardware = parser.add_argument_group("on what hardware")
     add_hardware_options(hardware)
-    hardware.add_argument("--gpu-count", type=whole, default=1, metavar="N", help="devices (1)")
+    hardware.add_argument("--gpu-count", type=whole, metavar="N", help="devices (1)")
     parser.add_argument(
         "--law",
         type=given,
@@ -188,4 +202,4 @@ def _add_retrodict(commands: Commands) -> None:
         trend.add_argument(name, type=count, default=default, metavar=metavar, help=words)
     add_hardware_options(trend)
     add_json_option(parser)
-    parser.set_defaults(handler=_retrodict, gpu_count=1)
+    parser.set_defaults(handler=_retrodict)

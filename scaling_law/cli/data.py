@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, add_config_options, config_of
 from scaling_law.console import say
 from scaling_law.errors import EXIT_OK
 from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.units import format_count
+
+if TYPE_CHECKING:
+    from scaling_law.config.load import SweepConfig
+    from scaling_law.data.dataset import Dataset
 
 
 def _data(options: argparse.Namespace) -> int:
@@ -19,16 +26,20 @@ def _data(options: argparse.Namespace) -> int:
         return EXIT_OK
     from scaling_law.data.corpus import corpus_problem
 
-    spec = _loaded(options, corpus_problem).data_spec
+    config = _loaded(options, corpus_problem)
+    spec = config.data_spec
     if options.action == "prepare":
-        print(_prepared(spec))
+        print(_prepared(spec, config))
     else:
         print(describe.inspect(spec))
     return EXIT_OK
 
 
-def _prepared(spec: DataSpec | TaskSpec) -> str:
-    """Return the folder of the prepared text; for a task, its summary."""
+def _prepared(spec: DataSpec | TaskSpec, config: SweepConfig) -> str:
+    """Return the folder of the prepared text; for a task, its summary.
+
+    The text of a mixture has its components checked as well.
+    """
     if isinstance(spec, TaskSpec):
         from scaling_law.data.access import open_task
 
@@ -37,7 +48,18 @@ def _prepared(spec: DataSpec | TaskSpec) -> str:
         return f"{task.summary}; made as they are needed, nothing to prepare"
     from scaling_law.data.prepare import prepare
 
-    return str(prepare(spec, progress=say))
+    folder = prepare(spec, progress=say)
+    if any(arm.config.mix for arm in config.arms):
+        from scaling_law.data.text import open_dataset
+        from scaling_law.run.components import components_of
+
+        datasets: dict[DataSpec | TaskSpec, Dataset] = {spec: open_dataset(folder)}
+        one_text = dataclasses.replace(
+            config, crossed=tuple(arm for arm in config.crossed if arm.config.data_spec == spec)
+        )
+        for name, tokens in components_of(one_text, datasets, say)[spec].items():
+            say(f"component {name}: {format_count(tokens)} training tokens")
+    return str(folder)
 
 
 def _loaded(options: argparse.Namespace, corpus_problem=None):  # type: ignore[no-untyped-def]

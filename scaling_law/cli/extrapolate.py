@@ -11,6 +11,7 @@ from scaling_law.cli.options import (
     add_forecast_options,
     add_hardware_options,
     count,
+    count_or_times,
     given,
     hardware_of,
 )
@@ -22,18 +23,19 @@ def _extrapolate(options: argparse.Namespace) -> int:
     from scaling_law.forecast.budget import Budget
     from scaling_law.forecast.hardware import named_hardware
     from scaling_law.forecast.scenario import Scenario
-    from scaling_law.forecast.target import Target
+    from scaling_law.forecast.target import Target, Times
 
     dollars = options.dollars
+    asked = {name: getattr(options, name) for name in ("params", "tokens", "flops")}
+    times = {name: value for name, value in asked.items() if isinstance(value, Times)}
     answer = session.forecast(
         law=options.law,
         results=options.results,
         target=Target(
-            params=options.params,
-            tokens=options.tokens,
-            flops=options.flops,
             target_loss=options.target_loss,
+            **{name: value for name, value in asked.items() if name not in times},
         ),
+        times=times,
         budget=None if dollars is None else Budget(unit="dollars", amount=dollars),
         hardware=named_hardware(hardware_of(options), dollars=dollars),
         scenario=Scenario(
@@ -65,9 +67,17 @@ def add(commands: Commands) -> None:
         "interval and its distance from the data. With --params alone: at that size's "
         "compute-optimal tokens. For the size and tokens that a budget buys, see `slaw allocate`.",
     )
-    more.add_argument("--params", type=count, metavar="N", help="model size, as in 175e9")
-    more.add_argument("--tokens", type=count, metavar="D", help="training tokens, as in 1.4T")
-    more.add_argument("--flops", type=count, metavar="C", help="training compute, as in 1e21")
+    for name, metavar, words in (
+        ("--params", "N", "model size, as in 175e9"),
+        ("--tokens", "D", "training tokens, as in 1.4T"),
+        ("--flops", "C", "training compute, as in 1e21"),
+    ):
+        more.add_argument(
+            name,
+            type=count_or_times,
+            metavar=metavar,
+            help=f"{words}, or 10x the largest of the law's runs",
+        )
     more.add_argument("--target-loss", type=count, metavar="L", help="nats per token")
     group = more.add_argument_group("what to decide")
     for name, metavar, words in (

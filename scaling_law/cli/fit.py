@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from scaling_law.cli.options import Commands, add_fit_options, given, picture
@@ -19,8 +20,6 @@ def _fit(options: argparse.Namespace) -> int:
         raise ConfigError("--metric is of one fit; choose an arm with --where in place of --by")
     if options.by:
         return _fit_by(options)
-    if options.full:
-        raise ConfigError("--full prints the whole fit of each arm of --by; give --by KEY as well")
     suite, saved = session.fit_sources(
         [Path(f) for f in options.sources],
         _fit_settings(options),
@@ -35,16 +34,45 @@ def _fit(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(suite.to_json(), indent=1, allow_nan=False))
         return EXIT_OK
-    print(
-        session.format_suite(suite)
-        if approaches is None
-        else format_comparison(approaches, suite.settings.level)
-    )
+    if approaches is not None:
+        print(format_comparison(approaches, suite.settings.level))
+    else:
+        print(session.format_suite(suite) if options.full else session.format_brief(suite))
     if options.metric is None:
         print(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
     else:
         print("\nnot saved: forecasts read a saved fit as one of the loss")
+    trust = suite.validation.trust_flops_factor
+    print("\n".join(_next_lines(options, can_forecast=bool(suite.best_law), trust=trust)))
     return EXIT_OK
+
+
+def _next_lines(
+    options: argparse.Namespace, *, can_forecast: bool, trust: float | None
+) -> list[str]:
+    """The commands to run next: a forecast as far as this fit is trusted, and the whole of it."""
+    chosen = [
+        word
+        for flag, values in (
+            ("--columns", [options.columns]),
+            ("--params-are", [options.params_are]),
+            ("--loss-unit", [options.loss_unit if options.loss_unit != "nats" else None]),
+            ("--where", options.where or []),
+        )
+        for value in values
+        if value
+        for word in (flag, value)
+    ]
+    lines = []
+    # of several sources a forecast reads what --out saved
+    results = options.out or (options.sources[0] if len(options.sources) == 1 else None)
+    if can_forecast and results is not None and options.metric is None:
+        more = [] if options.out else chosen
+        target = f"--flops {trust:g}x" if trust else "--params 10x"
+        lines.append(f"slaw extrapolate {target} {shlex.join(['--results', results, *more])}")
+    if not options.full and not options.compare:
+        lines.append("the same with --full: every law and check, and every run left out")
+    return [f"{'next:' if i == 0 else '     '} {line}" for i, line in enumerate(lines)]
 
 
 def _fit_by(options: argparse.Namespace) -> int:
@@ -94,6 +122,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The settings that ``add_table_options`` reads."""
+    from scaling_law.fit.points.column_units import parse_units
     from scaling_law.fit.points.table import TableSettings, parse_columns
 
     return TableSettings(
@@ -101,6 +130,8 @@ def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         params_are=options.params_are,
         loss_unit=options.loss_unit,
         where=tuple(options.where or ()),
+        units=parse_units(options.units) if options.units else {},
+        history=options.history,
     )
 
 
@@ -154,7 +185,12 @@ def add(commands: Commands) -> None:
         metavar="KEY",
         help="fit each value of an axis, or of another config key, on its own; again for more keys",
     )
-    fit.add_argument("--full", action="store_true", help="with --by: print each fit in full")
+    fit.add_argument(
+        "--full",
+        action="store_true",
+        help="print everything that was fitted: every law, check and run left out; with --by of"
+        " each arm",
+    )
     fit.add_argument(
         "--out", type=given, metavar="DIR", help="save the fit there (the sweep's folder)"
     )

@@ -7,11 +7,14 @@ or pydantic.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import gc
-import os
+import platform
 import sys
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from scaling_law import __version__
 from scaling_law.cli import (
@@ -26,9 +29,17 @@ from scaling_law.cli import (
     report,
     run,
 )
-from scaling_law.cli.options import Commands, Parser
-from scaling_law.console import complain, say
+from scaling_law.cli.options import Commands, Parser, add_loudness_options
+from scaling_law.console import (
+    complain,
+    detail,
+    open_standard_streams,
+    say,
+    set_loudness,
+    silence,
+)
 from scaling_law.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, SlawError
+from scaling_law.files.layout import cache_dir
 
 _COMMANDS = (
     run,
@@ -67,6 +78,24 @@ def _add_completion(commands: Commands) -> None:
     completion.set_defaults(handler=_completion)
 
 
+def _help(options: argparse.Namespace) -> int:
+    """Print the help of a command, or of all; ends the process."""
+    make_parser().parse_args([*options.words, "--help"])
+    return EXIT_OK
+
+
+def _add_help(commands: Commands) -> None:
+    asked = commands.add_parser(
+        "help",
+        help="print this page, or the help of a command",
+        description="Print the help of a command, as its --help does, or the list of commands.",
+    )
+    asked.add_argument(
+        "words", nargs="*", default=[], metavar="COMMAND", help="which command (the list of all)"
+    )
+    asked.set_defaults(handler=_help)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = Parser(
@@ -77,10 +106,14 @@ def make_parser() -> argparse.ArgumentParser:
         "5 a worker could not be started, 75 stopped after a checkpoint, 130 interrupted",
     )
     parser.add_argument("--version", action="version", version=f"slaw {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for group in _COMMANDS:
         group.add(commands)
     _add_completion(commands)
+    _add_help(commands)
+    add_loudness_options(parser, default=False)
+    for command in commands.choices.values():
+        add_loudness_options(command, default=argparse.SUPPRESS)  # given before it, it stays
     return parser
 
 
@@ -89,18 +122,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # a plan of 10,000 runs has a million objects that live on: searching them for cycles, as
     # Python does after every 700 new ones, takes a tenth of the time
     gc.set_threshold(_NEW_OBJECTS)
-    options = make_parser().parse_args(arguments)
+    open_standard_streams()
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    set_loudness(quiet=options.quiet, verbose=options.verbose)
     try:
-        return int(options.handler(options))
+        if "handler" not in options:
+            parser.print_help()
+            return EXIT_OK
+        detail(_whereabouts())
+        code = int(options.handler(options))
+        sys.stdout.flush()  # here a full disk or a reader who left is still known
+        return code
     except SlawError as problem:
         complain(problem.lines)
+        detail(traceback.format_exc().rstrip())
         return problem.exit_code
     except KeyboardInterrupt:
         say("slaw: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader (head, less) left; nothing is wrong, and nothing more can be said
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return EXIT_OK
     except OSError as problem:
         # what no command foresaw: a name too long, a loop of links, a full disk
@@ -108,4 +151,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
         remedy = "free some and run the same command again" if full else "try another path"
         complain([f"{where}cannot be used ({problem.strerror or problem}); {remedy}"])
+        detail(traceback.format_exc().rstrip())
+        silence(sys.stdout)  # what it could not print, it cannot print at its end either
         return EXIT_USAGE
+
+
+def _whereabouts() -> str:
+    """What an answer may depend on: versions and places."""
+    try:
+        here = Path.cwd()
+    except OSError:
+        here = Path("a folder that was removed")
+    with contextlib.suppress(SlawError):
+        cache = f"cache in {cache_dir()}"
+        return f"slaw {__version__}, Python {platform.python_version()}, in {here}, {cache}"
+    return f"slaw {__version__}, Python {platform.python_version()}, in {here}, no cache"

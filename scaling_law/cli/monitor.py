@@ -56,7 +56,8 @@ def add(commands: Commands) -> None:
         description="Watch a sweep from another terminal, before, while and after it runs: its "
         "running runs with loss, metrics, phase, speed and time left, counts, warnings. Ctrl-C "
         "leaves (exit code 0) and the sweep continues. It ends by itself when the sweep has "
-        "finished.",
+        "finished; where it prints lines (a pipe, a log), also when no `slaw run` works on the "
+        "folder.",
     )
     monitor.add_argument(
         "folder",

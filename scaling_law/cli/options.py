@@ -13,6 +13,8 @@ from scaling_law.errors import EXIT_USAGE, ConfigError, did_you_mean, quoted
 from scaling_law.files.layout import RESULTS
 
 DEFAULT_MODE = "quick"
+# The configs that are shipped, with what they take on 2 cores.
+MODES = {"quick": "10 minutes", "dev": "a day", "full": "a week"}
 # What other commands call it: a size to forecast is a sweep's --target and a law's --params.
 _CALLED_HERE = {
     "--target": ("--params",),
@@ -97,6 +99,18 @@ def count(text: str) -> float:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
+def count_or_times(text: str):  # type: ignore[no-untyped-def]
+    """Read a positive number, or as in 10x a multiple of the law's largest."""
+    from scaling_law.forecast.target import Times
+
+    return Times(count(text[:-1])) if text[-1:] in ("x", "X") else count(text)
+
+
+def underscored(text: str) -> str:
+    """Read a choice such as non_embedding, which texts for people write non-embedding."""
+    return text.replace("-", "_")
+
+
 def size(text: str) -> int:
     """Read bytes such as 80GB or 512MiB."""
     from scaling_law.units import parse_bytes
@@ -161,6 +175,16 @@ def _read(text: str, parse: Callable[[str], float]) -> str:
     except ValueError as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
     return text
+
+
+def refuse_no_config(options: argparse.Namespace) -> None:
+    """Raise ``ConfigError`` for a command that trains and names no config."""
+    if options.config is None and options.mode is None:
+        modes = ", ".join(f"--mode {name} ({cost})" for name, cost in MODES.items())
+        raise ConfigError(
+            f"nothing to run was named: give a config (YAML file), an experiment, a sweep's folder,"
+            f" or {modes}"
+        )
 
 
 def config_of(options: argparse.Namespace) -> str:
@@ -250,6 +274,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
     add_table_options(fit)
     fit.add_argument(
         "--convention",
+        type=underscored,
         default="matmul",
         choices=("total", "non_embedding", "matmul"),
         help="which parameters count as the size (matmul: blocks and head)",
@@ -285,9 +310,20 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         action="append",
         metavar="RULE",
         help="leave no run out by this rule: not_annealed, stopped_early, grown, duplicates, "
-        "repeats, batch, plateau or spike; recipes: fit runs of several recipes as one",
+        "repeats, batch, plateau, spike or too_low; recipes: fit runs of several recipes as one",
     )
     add_json_option(fit)
+
+
+def add_loudness_options(parser: argparse.ArgumentParser, *, default: object) -> None:
+    """Add ``-q`` and ``-v``."""
+    group = parser.add_argument_group("how much is printed")
+    loudness = group.add_mutually_exclusive_group()
+    for short, name, words in (
+        ("-q", "--quiet", "no news of progress: results and errors alone"),
+        ("-v", "--verbose", "details as well: versions, places, and with an error its traceback"),
+    ):
+        loudness.add_argument(short, name, action="store_true", default=default, help=words)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
@@ -312,11 +348,12 @@ def add_forecast_options(parser: argparse.ArgumentParser) -> None:
 
 def hardware_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The devices that ``add_hardware_options`` and ``--gpu-count`` describe."""
-    from scaling_law.forecast.hardware import Hardware
+    from scaling_law.forecast.hardware import Hardware, gpu_and_count
 
+    gpu, count = gpu_and_count(options.gpu, getattr(options, "gpu_count", None))
     return Hardware(
-        gpu=options.gpu,
-        count=getattr(options, "gpu_count", 1),
+        gpu=gpu,
+        count=count,
         dollars_per_hour=options.gpu_price,
         utilisation=options.mfu,
     )
@@ -325,7 +362,10 @@ def hardware_of(options: argparse.Namespace):  # type: ignore[no-untyped-def]
 def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
     """Add the options for the device that training is counted in, with the user's own figures."""
     parser.add_argument(
-        "--gpu", type=given, metavar="NAME", help="a device of `slaw hardware` (H100)"
+        "--gpu",
+        type=given,
+        metavar="NAME",
+        help="a device of `slaw hardware`, or several, as in 8xH100 (H100)",
     )
     parser.add_argument(
         "--gpu-price",
@@ -346,19 +386,32 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         type=given,
         metavar="ROLE=COLUMN,...",
         help="as in params=N,tokens=D,loss=val_loss; also flops, cluster (the trunk), seed, sem, "
-        "size, run_id, unique_tokens, batch",
+        "size, run_id, unique_tokens, batch, state; ROLE= ignores a column",
     )
     group.add_argument(
         "--params-are",
+        type=underscored,
         default="",
         choices=("total", "non_embedding", "matmul", "active"),
         help="which parameters the column counts (not stated)",
     )
     group.add_argument(
         "--loss-unit",
-        default="nats",
-        choices=("nats", "bits", "bits-per-byte"),
-        help="of the loss column (nats per token)",
+        default="",
+        choices=("nats", "bits", "bits-per-byte", "perplexity", "other"),
+        help="of the loss column (nats per token, or what its name says)",
+    )
+    group.add_argument(
+        "--units",
+        type=given,
+        metavar="ROLE=UNIT,...",
+        help="as in params=M,tokens=B,flops=PF-days (plain, or what a column's name says)",
+    )
+    group.add_argument(
+        "--history",
+        default="",
+        choices=("last", "all"),
+        help="rows that count where a run has many: its last, or all as one trunk (refused)",
     )
     group.add_argument(
         "--where",

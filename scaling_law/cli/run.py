@@ -7,8 +7,15 @@ import json
 from pathlib import Path
 
 from scaling_law.cli import design
-from scaling_law.cli.options import Commands, add_json_option, add_sweep_options, config_of, given
-from scaling_law.console import say
+from scaling_law.cli.options import (
+    Commands,
+    add_json_option,
+    add_sweep_options,
+    config_of,
+    given,
+    refuse_no_config,
+)
+from scaling_law.console import answer, say
 from scaling_law.errors import EXIT_OK, ConfigError
 from scaling_law.files.layout import RESULTS, hides_shipped
 
@@ -16,7 +23,10 @@ from scaling_law.files.layout import RESULTS, hides_shipped
 def _run(options: argparse.Namespace) -> int:
     from scaling_law.run import session
 
-    if design.wants_rounds(options):
+    rounds = design.wants_rounds(options)
+    if not rounds and (options.verify is None or options.out is None):
+        refuse_no_config(options)
+    if rounds:
         return design.adapt(options, _request(options, timed=False))
     request = session.resumed(_request(options))
     if options.verify is not None:
@@ -29,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
 
         return run_stages(request, say)
     sweep, plan, outcome = session.run_sweep(request, say)
-    print(session.closing(sweep, plan, outcome))
+    answer(session.closing(sweep, plan, outcome))
     return outcome.exit_code
 
 
@@ -92,7 +102,9 @@ def _status(options: argparse.Namespace) -> int:
         # nothing is wrong before the first `slaw run`; a folder that was named is a typo
         if options.folder != RESULTS or folder.is_file():
             raise
-        print("[]" if options.json else f"{folder}: no sweep yet; `slaw run` starts one")
+        print(
+            "[]" if options.json else f"{folder}: no sweep yet; `slaw run --mode quick` starts one"
+        )
         return EXIT_OK
     states = [sweep_status(sweep) for sweep in sweeps]
     print(json.dumps(states, indent=1) if options.json else "\n".join(map(format_status, states)))

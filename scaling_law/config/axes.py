@@ -118,7 +118,10 @@ def text_of(key: str, chosen: Mapping[str, Any], written: Mapping[str, Any]) -> 
     """
     value: Any = written
     for word in key.split("."):
-        value = value.get(word, _usual(key)) if isinstance(value, dict) else None
+        if isinstance(value, list):
+            value = value[int(word)]
+        else:
+            value = value.get(word, _usual(key)) if isinstance(value, dict) else None
     if isinstance(value, dict) and key in chosen:
         value = chosen[key]
     return value_text(value)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,10 @@ class Slot:
     ``several`` says that the section is a list of parts, or a mapping of their names to settings;
     ``before`` is the key that what the part adds is written before: the settings within their
     section, or else the section;
-    ``always`` says that the key is written at its default too.
+    ``always`` says that the key is written at its default too;
+    ``others`` says that the key may hold something else than a part (a path to text, for a corpus),
+    which is then not a choice of one;
+    ``group`` is a key of the section whose items have the slot too, by name.
 
     With ``before`` and ``always`` a config is written as it was before parts could be chosen, so
     that folders know it again.
@@ -56,11 +59,17 @@ class Slot:
     several: bool = False
     before: str | None = None
     always: bool = False
+    others: bool = False
+    group: str | None = None
 
 
 DEFAULT_ENGINE = "local"
 SLOTS = (
     Slot(word="source", section="data", key="source", before="max_epochs"),
+    Slot(
+        word="corpus", section="data", key="corpus", before="max_epochs", others=True,
+        group="sources",
+    ),
     Slot(
         word="architecture", section="model", key="architecture", default=DEFAULT_ARCHITECTURE,
         before="gradient_checkpointing",
@@ -104,13 +113,15 @@ class Choice:
     ``word`` is its kind;
     ``reference`` says which part it is;
     ``settings`` is an instance of the part's ``Settings``;
-    ``is_key`` says that the config writes the name as a key that holds the settings.
+    ``is_key`` says that the config writes the name as a key that holds the settings;
+    ``item`` is the item of the slot's group that the part is chosen in, "" for the section itself.
     """
 
     word: str
     reference: Reference
     settings: Any
     is_key: bool = False
+    item: str = ""
 
     @property
     def part(self) -> Any:
@@ -173,7 +184,8 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
     known: dict[str, tuple[Any, ...]] = {}
     errors: list[dict[str, Any]] = []
     unsettled: set[str] = set()
-    settings_of: dict[str, set[str]] = {}  # by section: one key may belong to two parts of it
+    # by the place of a section: one key may belong to two parts of it
+    settings_of: dict[tuple[str | int, ...], set[str]] = {}
     for slot in SLOTS:
         made: list[Choice] = []
         named, misspelled = _named(slot, data)
@@ -191,7 +203,7 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
             known[slot.word] = (*known.get(slot.word, ()), part)
             own = {f.name for f in dataclasses.fields(part.settings)}
             values = {key: value for key, value in one.given.items() if key in own}
-            settings_of.setdefault(slot.section, set()).update(own)
+            settings_of.setdefault(one.where if slot.key else (slot.section,), set()).update(own)
             if slot.key is None:
                 strangers = sorted(one.given.keys() - own - ({"name"} - {*one.where}))
                 errors += [_unknown(one.where, key, one.given[key]) for key in strangers]
@@ -203,20 +215,24 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
                 ]
                 continue
             choice = Choice(
-                word=slot.word, reference=reference, settings=settings, is_key=one.is_key
+                word=slot.word,
+                reference=reference,
+                settings=settings,
+                is_key=one.is_key,
+                item=one.item,
             )
             if slot.several and any(choice.reference == other.reference for other in made):
                 twice = ConfigError(f"the {slot.word} {quoted(reference.name)} is there twice")
                 errors.append(_error(one.where, twice, one.name))
             made.append(choice)
             if slot.key is not None and slot.key in one.given:
-                rest[slot.section] = {**rest[slot.section], slot.key: choice.spelled}
+                key, spelled = slot.key, choice.spelled
+                rest = _changed(rest, one.where, lambda at, k=key, v=spelled: {**at, k: v})
         choices[slot.word] = tuple(made)
         if slot.key is None:
             rest.pop(slot.section, None)
-    for section, own in settings_of.items():
-        if isinstance(rest.get(section), dict):
-            rest[section] = {k: v for k, v in rest[section].items() if k not in own}
+    for where, own in settings_of.items():
+        rest = _changed(rest, where, lambda at, own=own: {k: at[k] for k in at if k not in own})
     return Composed(
         rest=rest,
         choices=choices,
@@ -226,6 +242,18 @@ def compose(data: Any, folders: Sequence[Path]) -> Composed:
     )
 
 
+def _changed(
+    data: dict[str, Any], where: tuple[str | int, ...], change: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a copy of ``data`` with the section at ``where``, if it is one, changed."""
+    if not where:
+        return change(data)
+    inner = data.get(str(where[0]))
+    if not isinstance(inner, dict):
+        return data
+    return {**data, str(where[0]): _changed(inner, where[1:], change)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Named:
     """A part by its name in a config.
@@ -233,13 +261,15 @@ class _Named:
     ``where`` is the path of what chooses it;
     ``name`` is a name, or the path of a file;
     ``given`` are the keys beside it, or under it;
-    ``is_key`` says that the name is a key itself.
+    ``is_key`` says that the name is a key itself;
+    ``item`` is the item of the slot's group that it is chosen in, "" for the section itself.
     """
 
     where: tuple[str | int, ...]
     name: str
     given: dict[str, Any] = field(default_factory=dict)
     is_key: bool = False
+    item: str = ""
 
 
 def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict[str, Any]]]:
@@ -247,10 +277,19 @@ def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict
     section = data.get(slot.section)
     if slot.key is not None:
         given = section if isinstance(section, dict) else {}
-        name = given.get(slot.key, slot.default)
-        if not isinstance(name, str):
-            return [], []  # refused with the rest of the section
-        return [_Named(where=(slot.section,), name=name, given=given)], []
+        places: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {"": ((slot.section,), given)}
+        group = given.get(slot.group) if slot.group is not None else None
+        for item, inner in group.items() if isinstance(group, dict) else ():
+            if isinstance(inner, dict):
+                places[item] = ((slot.section, str(slot.group), item), inner)
+        named = [
+            _Named(where=where, name=name, given=inner, item=item)
+            for item, (where, inner) in places.items()
+            # what is no text is refused with the rest of the section
+            if isinstance(name := inner.get(slot.key, slot.default), str)
+            and not (slot.others and _is_other(slot.word, name))
+        ]
+        return named, []
     if section is None and (slot.default is not None or slot.section not in data):
         absent = [] if slot.default is None else [_Named(where=(slot.section,), name=slot.default)]
         return absent, []
@@ -265,6 +304,11 @@ def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict
     return [one for named, _ in entries for one in named], [
         e for _, errors in entries for e in errors
     ]
+
+
+def _is_other(word: str, name: str) -> bool:
+    """Say whether a text names no part: neither one of the package nor a user's own file."""
+    return name not in parts.names(word) and not name.endswith(".py")
 
 
 def _named_item(
@@ -382,7 +426,10 @@ def written(values: dict[str, Any], choices: Choices) -> dict[str, Any]:
                 whole = _inserted(whole, slot.before, {slot.section: section})
             continue
         for choice in chosen:
-            whole[slot.section] = _with_part(whole[slot.section], slot, choice)
+            where = (slot.section, str(slot.group), choice.item) if choice.item else (slot.section,)
+            whole = _changed(
+                whole, where, lambda at, slot=slot, one=choice: _with_part(at, slot, one)
+            )
     return whole
 
 
@@ -453,6 +500,10 @@ def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
         if slot.key is not None:
             section = _resolved(schema, schema["properties"][slot.section], slot.key)
             section["properties"] |= {**properties, slot.key: choice}
+            if slot.group is not None:
+                top = _resolved(schema, schema["properties"][slot.section], slot.group)
+                (items,) = top["properties"][slot.group]["patternProperties"].values()
+                _resolved(schema, items, slot.key)["properties"] |= {**properties, slot.key: choice}
             continue
         keys = {"name": choice, **properties}
         either = {"anyOf": [choice, {"type": "object", "properties": keys, "required": ["name"]}]}

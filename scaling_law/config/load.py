@@ -23,8 +23,10 @@ from scaling_law.config.schema import (
     TEXT_N_CTX,
     DataSection,
     ShapeKeys,
+    SourcesSection,
     SweepFile,
     TaskSection,
+    TextSection,
     sweep_schema,
     validate,
 )
@@ -34,6 +36,7 @@ from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.spec.arms import Values
 from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.mix import FILES_DOMAINS, Mix, phases_problem, shares_problem
 from scaling_law.spec.to_json import to_json
 from scaling_law.spec.values import Either, optional
 
@@ -75,6 +78,8 @@ class SweepConfig(SweepFile):
         for slot in compose.SLOTS:
             for choice in self.choices.get(slot.word, ()) if slot.key is not None else ():
                 section = getattr(self, slot.section)
+                if choice.item:
+                    section = getattr(section, str(slot.group))[choice.item]
                 named = getattr(section, str(slot.key), choice.spelled)
                 assert named == choice.spelled, f"{slot.section}.{slot.key} is not the part chosen"
 
@@ -109,7 +114,24 @@ class SweepConfig(SweepFile):
         """What a run records of its data."""
         if isinstance(self.data, TaskSection):
             return TaskSpec(source=self.choice("source").component)
-        return self.data.spec()
+        corpora = {choice.item: choice.beyond_name for choice in self.choices.get("corpus", ())}
+        return self.data.spec({item: part for item, part in corpora.items() if part is not None})
+
+    @property
+    def mix(self) -> Mix | None:
+        """What a run records of its mixture; None without one."""
+        return self.data.mix_spec() if isinstance(self.data, TextSection) else None
+
+    @property
+    def mix_place(self) -> str:
+        """Where the config gives the mixture, for messages."""
+        phases = isinstance(self.data, TextSection) and self.data.phases is not None
+        return self.where("data", "phases" if phases else "mix")
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The components that a mixture of the text may weigh; () for a task."""
+        return _components(self.data, self.choices) if isinstance(self.data, TextSection) else ()
 
     @property
     def data_specs(self) -> tuple[DataSpec | TaskSpec, ...]:
@@ -119,14 +141,14 @@ class SweepConfig(SweepFile):
     @property
     def task_sizes(self) -> Any:
         """The task's ``TaskSizes``; None for text."""
-        if isinstance(self.data, DataSection):
+        if isinstance(self.data, TextSection):
             return None
         return _task_sizes(self.choices)
 
     @property
     def vocab_size(self) -> int:
         """Ids that a model reads and predicts: the tokenizer's, or the task's."""
-        if isinstance(self.data, DataSection):
+        if isinstance(self.data, TextSection):
             return self.data.vocab_size
         return int(self.task_sizes.vocab_size)
 
@@ -320,6 +342,11 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
                 raise ConfigError("expected key=value, as in eval.val_tokens=1M")
             if not strict_yaml.is_text(key):
                 raise ConfigError("expected Unicode text as a key")
+            if not strict_yaml.is_text(value):
+                raise ConfigError(
+                    "its bytes are not UTF-8, in which configs are written; of a file or folder,"
+                    " rename it or name a link to it"
+                )
             keys = axes.keys_of(key)
             if len(keys) > strict_yaml.MAX_DEPTH:
                 raise ConfigError(f"nested more than {strict_yaml.MAX_DEPTH} deep")
@@ -422,7 +449,7 @@ def _validated(
         (architecture,) = composed.known.get("architecture", (None,))
         file = validate(composed.rest, architecture)
         sections = {f.name: getattr(file, f.name) for f in dataclasses.fields(SweepFile)}
-        if isinstance(file.data, DataSection) and file.model.n_ctx is None:
+        if isinstance(file.data, TextSection) and file.model.n_ctx is None:
             sections["model"] = dataclasses.replace(file.model, n_ctx=TEXT_N_CTX)
         elif composed.choices["source"]:
             _check_task(document, composed.choices, file.model.n_ctx)
@@ -430,14 +457,84 @@ def _validated(
         errors += [error for error in refused.errors if not _unsettled(error, composed)]
     lines = [_line(document, error, composed.known) for error in errors]
     lines += _settings_twice(document, sections, composed.choices)
-    section = document.data.get("data")
-    corpus = section.get("corpus") if isinstance(section, dict) else None
-    if corpus_problem is not None and isinstance(corpus, str) and (why := corpus_problem(corpus)):
-        mark = document.mark(("data", "corpus"))
-        lines.append((_number(mark), f"{mark}: {why}"))
+    if corpus_problem is not None:
+        lines += _missing_corpora(document, corpus_problem)
+    if not lines and isinstance(data := sections.get("data"), TextSection):
+        lines += _mix_problems(document, data, composed.choices, sections["spikes"] is not None)
     if lines:
         raise ConfigError(*(text for _, text in sorted(lines)))
     return sections, composed.choices
+
+
+def _missing_corpora(
+    document: Document, corpus_problem: Callable[[str], str]
+) -> list[tuple[int, str]]:
+    """Corpora that cannot be had here; a user's own file is looked for with the other parts."""
+    section = document.data.get("data")
+    given = section if isinstance(section, dict) else {}
+    sources = given.get("sources")
+    places: dict[Path_, Any] = {("data", "corpus"): given.get("corpus")}
+    for name, source in sources.items() if isinstance(sources, dict) else ():
+        if isinstance(source, dict):
+            places["data", "sources", name, "corpus"] = source.get("corpus")
+    lines = []
+    for path, corpus in places.items():
+        own = isinstance(corpus, str) and corpus.endswith(".py")
+        if isinstance(corpus, str) and not own and (why := corpus_problem(corpus)):
+            mark = document.mark(path)
+            lines.append((_number(mark), f"{mark}: {why}"))
+    return lines
+
+
+def _mix_problems(
+    document: Document, data: TextSection, choices: Choices, spikes: bool
+) -> list[tuple[int, str]]:
+    """Weights that no mixture can have, or of components that the text does not have."""
+    lines: list[tuple[int, str]] = []
+
+    def add(path: Path_, said: str) -> None:
+        mark = document.mark(path)
+        lines.append((_number(mark), f"{mark}: {said}"))
+
+    known = _components(data, choices)
+    mixes: dict[Path_, Any] = {
+        ("data", "phases", n, "mix"): phase.mix for n, phase in enumerate(data.phases or ())
+    }
+    mixes |= {("data", "mix"): data.mix} if data.mix is not None else {}
+    for path, weights in mixes.items():
+        if not isinstance(weights, dict):
+            continue
+        unknown = [name for name in weights if name not in known]
+        for name in unknown:
+            components = f"; the components are {', '.join(known)}"
+            if isinstance(data, DataSection) and not choices.get("corpus"):
+                components = (
+                    f"; files at a path are one component, {known[0]}: name several under"
+                    " data.sources"
+                )
+            add((*path, name), f"no component has this name{did_you_mean(name, known)}{components}")
+        if not unknown and (why := shares_problem(weights)):
+            add(path, why)
+    if data.phases is not None:
+        if wrong := phases_problem([phase.until for phase in data.phases]):
+            add(("data", "phases", wrong[0]) if data.phases else ("data", "phases"), wrong[1])
+        elif spikes and len(data.phases) > 1:
+            add(
+                ("spikes",),
+                "a batch that replaces a spike's would be of another phase of data.phases; leave"
+                " one of them out",
+            )
+    return lines
+
+
+def _components(data: TextSection, choices: Choices) -> tuple[str, ...]:
+    """The components that a mixture of this text may weigh."""
+    if data.domains:
+        return data.domains
+    if isinstance(data, SourcesSection):
+        return tuple(data.sources)
+    domains = [choice.part.domains for choice in choices.get("corpus", ())]
+    return tuple(domains[0]) if domains else FILES_DOMAINS
 
 
 def _task_sizes(choices: Choices) -> Any:
@@ -465,8 +562,13 @@ def _settings_twice(
     lines = []
     for slot in compose.SLOTS:
         for choice in choices.get(slot.word, ()) if slot.key and slot.section in sections else ():
-            keys = {f.name for f in dataclasses.fields(sections[slot.section])}
-            mark = document.mark((slot.section, str(slot.key)))
+            section = sections[slot.section]
+            where: Path_ = (slot.section, str(slot.key))
+            if choice.item:
+                section = getattr(section, str(slot.group))[choice.item]
+                where = (slot.section, str(slot.group), choice.item, str(slot.key))
+            keys = {f.name for f in dataclasses.fields(section)}
+            mark = document.mark(where)
             lines += [
                 (
                     _number(mark),
@@ -505,6 +607,9 @@ def _line(document: Document, error: Mapping[str, Any], known: Known) -> tuple[i
 
 
 def _is_member(part: str | int) -> bool:
+    """Say whether a part of pydantic's path is none of the document's."""
+    if part == "[key]":
+        return True
     return isinstance(part, str) and part.startswith("<") and part.endswith(">")
 
 
@@ -558,4 +663,6 @@ def _keys_at(location: Path_, known: Known) -> list[str]:
             at = known["architecture"][0].shape
     bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
     depth = sum(not _is_member(part) for part in location)
-    return [f.name for f in dataclasses.fields(bare)] + (of_parts if depth < 2 else [])
+    of_group = depth == 3 and any(slot.group in location for slot in compose.SLOTS if slot.group)
+    own = of_parts if depth < 2 or of_group else []
+    return [f.name for f in dataclasses.fields(bare)] + own

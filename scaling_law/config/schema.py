@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -18,8 +19,10 @@ from scaling_law.config.compose import FORBID, Refused, read_settings, settings_
 from scaling_law.errors import quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.architectures import Architecture
+from scaling_law.spec.component import Component
 from scaling_law.spec.counts import CONVENTIONS
-from scaling_law.spec.data import TOKENIZERS, DataSpec
+from scaling_law.spec.data import TOKENIZERS, DataSpec, SourceSpec, joined
+from scaling_law.spec.mix import COOLDOWN, NATURAL, Mix, Phase, shares_from
 from scaling_law.spec.run import EvalSpec, SpikeSpec
 from scaling_law.spec.values import (
     MAX_PARAMS,
@@ -32,6 +35,7 @@ from scaling_law.spec.values import (
     Switch,
     Text,
 )
+from scaling_law.units import parse_count
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -51,37 +55,141 @@ SPIKE_SIGMAS = 6.0
 TEXT_N_CTX = 256
 
 
+Weights = Annotated[
+    dict[str, Annotated[float, Number("the component's share", low=0, high=1)]]
+    | Annotated[str, Text("the shares that the text has", (NATURAL,))],
+    Either("shares by component, which sum to 1, or natural"),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
-class DataSection:
-    """A text and its tokenizer."""
+class PhaseSection:
+    """A part of a run with one mixture."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
-    corpus: Annotated[str, Text("a named corpus or a path to files")]
+    mix: Weights
+    until: Annotated[
+        float | str | None,
+        NumberOr(
+            "where the phase ends: a share of the run's steps, or the start of the cooldown",
+            above=0, below=1, words=(COOLDOWN,), whole=False,
+        ),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSection:
+    """A text and its tokenizer, and the mixture in which its components are read."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    corpus: Annotated[str | None, Text("a named corpus, a path to files, or a corpus's own .py")]
     tokenizer: Annotated[str, Text("how text is cut into tokens", TOKENIZERS)] = "bpe"
     vocab_size: Annotated[
         int, Number("tokens in the vocabulary", "count", low=257, high=MAX_TABLE)
     ] = 1024
-    domains: tuple[Annotated[str, Text("a domain of the corpus")], ...] = ()
+    domains: tuple[Annotated[str, Text("a domain of the corpus, or a source")], ...] = ()
     max_bytes: Annotated[int | None, Number("bytes of text to read", "bytes")] = None
     val_fraction: Annotated[float, Number("share of documents held out", above=0, below=1)] = 0.02
     max_epochs: Annotated[
-        float, Number("times the training text may be read", above=0, high=1e6)
+        float,
+        Number("times the training text, or a component of a mix, may be read", above=0, high=1e6),
     ] = 4.0
+    mix: Weights | None = None
+    mix_temperature: Annotated[
+        float | None,
+        Number("T of natural shares n^(1/T); 1 keeps the text's own", low=0.01, high=1e6),
+    ] = None
+    phases: tuple[PhaseSection, ...] | None = None
 
     def __post_init__(self) -> None:
-        self.spec()
+        self.spec({})
+        if self.mix is not None and self.phases is not None:
+            raise ValueError("expected one of mix and phases; found both")
+        weights: list[Any] = [phase.mix for phase in self.phases or ()] or [self.mix or NATURAL]
+        if self.mix_temperature is not None and NATURAL not in weights:
+            raise ValueError("mix_temperature flattens natural shares; expected mix: natural")
 
-    def spec(self) -> DataSpec:
-        """What a run records of this section."""
+    def spec(self, parts_of: Mapping[str, Component]) -> DataSpec:
+        """What a run records of this section.
+
+        ``parts_of`` are the corpora that a name alone does not describe, by source; "" for the
+        corpus of the section.
+        """
         return DataSpec(
-            corpus=self.corpus,
+            corpus=parts_of[""].name if "" in parts_of else self.corpus or "",
             tokenizer=self.tokenizer,
             vocab_size=self.vocab_size,
             domains=self.domains,
             max_bytes=self.max_bytes,
             val_fraction=self.val_fraction,
+            corpus_part=parts_of.get(""),
         )
+
+    def mix_spec(self) -> Mix | None:
+        """What a run records of its mixture; None without one."""
+        temperature = 1.0 if self.mix_temperature is None else self.mix_temperature
+        if self.phases is not None:
+            phases = tuple(
+                Phase(shares=shares_from(phase.mix), until=phase.until) for phase in self.phases
+            )
+            return Mix(phases=phases, temperature=temperature)
+        if self.mix is None and self.mix_temperature is None:
+            return None
+        return Mix(phases=(Phase(shares=shares_from(self.mix or NATURAL)),),
+                   temperature=temperature)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection(TextSection):
+    """The text of one corpus, whose domains are its components.
+
+    The corpus's own settings stand beside these (``config.compose``).
+    """
+
+    corpus: Annotated[str, Text("a named corpus, a path to files, or a corpus's own .py")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSection:
+    """One of several sources of a text.
+
+    The corpus's own settings stand beside these (``config.compose``).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = FORBID
+
+    corpus: Annotated[str, Text("a named corpus, a path to files, or a corpus's own .py")]
+    domains: tuple[Annotated[str, Text("a domain of the corpus")], ...] = ()
+    max_bytes: Annotated[int | None, Number("bytes of text to read", "bytes")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourcesSection(TextSection):
+    """The text of several sources, each of which is a component; one tokenizer serves all."""
+
+    corpus: None = None
+    sources: dict[Annotated[str, Text("a component", pattern=NAME)], SourceSection]
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources is empty; expected corpora by name")
+        super().__post_init__()
+
+    def spec(self, parts_of: Mapping[str, Component]) -> DataSpec:
+        """What a run records of this section."""
+        sources = tuple(
+            SourceSpec(
+                name=name,
+                corpus=parts_of[name].name if name in parts_of else section.corpus,
+                domains=section.domains,
+                max_bytes=section.max_bytes,
+                corpus_part=parts_of.get(name),
+            )
+            for name, section in sorted(self.sources.items())
+        )
+        return dataclasses.replace(super().spec({}), corpus=joined(sources), sources=sources)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,18 +236,19 @@ class ModelSection:
 
 @dataclass(frozen=True)
 class ScaleName:
-    """The name of one of the architecture's scales; ``doc`` is its line in the JSON schema.
+    """The name of one of the architecture's scales, or a parameter count such as 1M.
 
-    The architecture is the context of the validation, None where it is not known.
+    ``doc`` is its line in the JSON schema. The architecture is the context of the validation, None
+    where it is not known.
     """
 
     doc: str
 
     def read(self, value: Any, info: Any) -> str:
-        """``value``, refused unless the architecture has a scale of that name."""
+        """``value``, refused unless it is a count or the architecture has a scale of that name."""
         part: Architecture | None = info.context
-        if part is None or value in part.scales:
-            return str(value)
+        if part is None or value in part.scales or (part.shape_for and is_count(value)):
+            return value if isinstance(value, str) else f"{value:.15g}"
         if not part.scales:
             keys = ", ".join(f.name for f in dataclasses.fields(part.shape))
             raise ValueError(f"found {quoted(value)}; this architecture has sizes by {keys} only")
@@ -155,7 +264,17 @@ class ScaleName:
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         names = [name for part in _architectures().values() for name in part.scales]
-        return {"enum": names, "type": "string", "description": self.doc}
+        count = {"type": "string", "pattern": r"^[0-9._eE+]+ *[KMBGTkmbgt]?$"}
+        named = {"enum": names, "type": "string"}
+        return {"anyOf": [named, count, {"type": "number"}], "description": self.doc}
+
+
+def is_count(value: Any) -> bool:
+    """Whether ``value`` is a parameter count, such as 1M."""
+    try:
+        return isinstance(value, str | int | float) and 1 <= parse_count(value) <= MAX_PARAMS
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -227,10 +346,10 @@ class FlopsLadder:
 
 
 Size = (
-    Annotated[str, ScaleName("a named model scale")]
+    Annotated[str, ScaleName("a named model scale, or non-embedding parameters, as in 1M")]
     | Annotated[Any, ShapeKeys("the keys of the architecture's shape")]
 )
-SizeList = tuple[Annotated[Size, Either("a named scale or a shape")], ...]
+SizeList = tuple[Annotated[Size, Either("a named scale, a count or a shape", numbers=True)], ...]
 Axes = dict[str, tuple[Any, ...]]
 Seed = Annotated[int, Number("seed of initial weights and data order", low=0, high=10**9)]
 HORIZONS = (
@@ -407,8 +526,11 @@ class SweepFile:
     name: Annotated[str, Text("names the results folder", pattern=NAME)]
     question: Annotated[str, Text("what the sweep is to answer")] = ""
     data: Annotated[
-        DataSection | TaskSection,
-        ByKey("text, or a task", keys=(("corpus", "text"), ("source", "a task"))),
+        DataSection | SourcesSection | TaskSection,
+        ByKey(
+            "text, text from several sources, or a task",
+            keys=(("corpus", "text"), ("sources", "several texts"), ("source", "a task")),
+        ),
     ]
     model: ModelSection = field(default_factory=ModelSection)
     grid: tuple[GridEntry, ...]

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from scaling_law import parts
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.prepare import META, Progress, dataset_folder, prepare
+from scaling_law.data.prepare import COMPONENTS, META, Progress, dataset_folder, prepare
 from scaling_law.data.task import TaskDataset
-from scaling_law.data.text import open_dataset
+from scaling_law.data.text import open_dataset, read_components
 from scaling_law.errors import ConfigError, quoted
+from scaling_law.files import layout
 from scaling_law.spec.data import DataSpec, TaskSpec
 
 DataOf = DataSpec | TaskSpec
@@ -26,7 +27,23 @@ def known_train_tokens(spec: DataOf) -> int | None:
         folder = dataset_folder(spec)
     except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
         return None
-    return open_dataset(folder).train_tokens if (folder / META).is_file() else None
+    return open_dataset(folder).train_tokens if layout.is_file(folder / META) else None
+
+
+def known_components(spec: DataOf) -> dict[str, int] | None:
+    """Return the training tokens of each component of a text, without preparing any.
+
+    None for a task, and for text that is not prepared.
+    """
+    if isinstance(spec, TaskSpec):
+        return None
+    try:
+        folder = dataset_folder(spec)
+    except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
+        return None
+    if not (folder / COMPONENTS).is_file():
+        return None
+    return {name: row["train"] for name, row in read_components(folder).items()}
 
 
 def open_task(spec: TaskSpec) -> TaskDataset:
@@ -46,7 +63,7 @@ def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
     """
     if isinstance(spec, TaskSpec):
         return open_task(spec)
-    if folder is None or not (folder / META).is_file():
+    if folder is None or not layout.is_file(folder / META):
         folder = dataset_folder(spec)
     return open_dataset(folder)
 

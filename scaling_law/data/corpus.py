@@ -1,19 +1,24 @@
-"""Find a corpus by its name or path.
+"""Find the text that a spec names: a corpus by its name or path, or several sources as one.
 
-A name is that of a file in ``sources/``; anything else is a path, read by ``local``.
+A name is that of a file in ``sources/``; a path that ends in ``.py`` is a user's own corpus;
+anything else is a path to text, read by ``local``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
 from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.errors import ConfigError, did_you_mean, quoted
+from scaling_law.spec.data import DataSpec, SourceSpec
 
 __all__ = ["Corpus", "Document", "ReadRequest", "load_corpus"]
 
@@ -75,3 +80,108 @@ def load_corpus(name_or_path: str) -> Corpus:
     from scaling_law.data.local import local_corpus
 
     return local_corpus(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A text to prepare: a corpus as a spec asks for it, or several sources one after the other.
+
+    ``name`` names its folder;
+    ``licence`` is one line;
+    ``components`` are the domains of its documents, or the names of its sources;
+    ``state`` is a JSON value that changes when the documents change;
+    ``versions`` gives those of the packages that the text is from;
+    ``documents`` yields the documents, the domain of each one of ``components``; it takes a
+    function for lines about documents that are left out.
+    """
+
+    name: str
+    licence: str
+    components: tuple[str, ...]
+    state: Any
+    versions: Callable[[], dict[str, str]]
+    documents: Callable[[Callable[[str], None]], Iterator[Document]]
+
+
+def text_of(spec: DataSpec) -> Text:
+    """Return the text of a spec. Raises ``ConfigError`` where there is no such corpus."""
+    if spec.sources is None:
+        return _one(spec)
+    texts = {source.name: _one(source) for source in spec.sources}
+    wanted = tuple(name for name in texts if not spec.domains or name in spec.domains)
+    if unknown := sorted(set(spec.domains) - set(texts)):
+        raise ConfigError(
+            f"data.domains: there is no source {', '.join(unknown)}; expected some of"
+            f" {', '.join(texts)}"
+        )
+
+    def documents(note: Callable[[str], None]) -> Iterator[Document]:
+        for name in wanted:
+            for document in texts[name].documents(note):
+                yield Document(f"{name}/{document.id}", document.text, name)
+
+    return Text(
+        name=spec.corpus,
+        licence="; ".join(f"{name}: {texts[name].licence}" for name in wanted),
+        components=wanted,
+        state=[[name, texts[name].state] for name in wanted],
+        versions=lambda: {
+            key: value for name in wanted for key, value in texts[name].versions().items()
+        },
+        documents=documents,
+    )
+
+
+def _one(spec: DataSpec | SourceSpec) -> Text:
+    """Return the text of one corpus."""
+    component = spec.corpus_part
+    if component is None:
+        corpus, settings = load_corpus(spec.corpus), None
+    else:
+        corpus = parts.load("corpus", component.reference)
+        try:
+            settings = component.settings_as(corpus.settings)
+        except ValueError as problem:
+            raise ConfigError(f"the corpus {quoted(spec.corpus)}: {problem}") from None
+
+    def documents(note: Callable[[str], None]) -> Iterator[Document]:
+        given = corpus.documents(
+            spec.domains, max_bytes=spec.max_bytes, note=note, settings=settings
+        )
+        if component is None:
+            return given
+        return _checked(component.reference, corpus.name, spec.domains or corpus.domains, given)
+
+    with _users_code(component.reference if component is not None else None):
+        return Text(
+            name=corpus.name,
+            licence=corpus.licence,
+            components=spec.domains or corpus.domains,
+            state=corpus.state(),
+            versions=corpus.versions,
+            documents=documents,
+        )
+
+
+def _users_code(reference: parts.Reference | None) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext() if reference is None else parts.users_code("corpus", reference)
+
+
+def _checked(
+    reference: parts.Reference, name: str, wanted: tuple[str, ...], documents: Iterator[Document]
+) -> Iterator[Document]:
+    """Yield the documents of a part, each held against the contract."""
+    with parts.users_code("corpus", reference):
+        for document in documents:
+            if not isinstance(document, Document) or not isinstance(document.text, str):
+                raise ConfigError(
+                    f"data.corpus: {name}: its read yields {quoted(document)}, expected a"
+                    " Document with text"
+                )
+            if document.domain not in wanted:
+                raise ConfigError(
+                    f"data.corpus: {name}: {quoted(document.id)} is of the domain"
+                    f" {quoted(document.domain)}, expected one of {', '.join(wanted)}, which it was"
+                    " asked for"
+                )
+            yield document

@@ -85,6 +85,9 @@ class Dataset(Protocol):
     def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
         """Distinct training tokens seen in ``steps`` steps: at most one epoch's."""
 
+    def repeats(self, *, n_ctx: int, batch_tokens: int, steps: int) -> dict[str, float]:
+        """Passes over the training text of each component in ``steps`` steps; {} without them."""
+
     def epochs(self, *, n_ctx: int, tokens: int) -> float:
         """Passes over the training split that ``tokens`` make."""
 

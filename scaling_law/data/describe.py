@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scaling_law.data.access import open_task
 from scaling_law.data.corpus import corpus_names, load_corpus
-from scaling_law.data.prepare import SPLITS, dataset_folder
+from scaling_law.data.prepare import COMPONENTS, SPLITS, dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.parts import described
 from scaling_law.spec.data import DataSpec, TaskSpec
@@ -139,8 +139,12 @@ def _split_lines(dataset: TextDataset, split: str) -> list[str]:
         f"{split:<10} {format_count(held['tokens'])} tokens, {format_bytes(held['bytes'])} of "
         f"text, {held['documents']} documents, {dataset.bytes_per_token(split):.3f} bytes a token"
     ]
+    known = dataset.components if (dataset.folder / COMPONENTS).is_file() else {}
     for domain, row in held["domains"].items():
-        lines.append(f"  {domain:<8} {format_bytes(row['bytes'])}, {row['documents']} documents")
+        tokens = f"{format_count(known[domain][split])} tokens, " if domain in known else ""
+        lines.append(
+            f"  {domain:<8} {tokens}{format_bytes(row['bytes'])}, {row['documents']} documents"
+        )
     return lines
 
 

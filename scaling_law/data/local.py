@@ -18,8 +18,9 @@ from typing import Any
 from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
 from scaling_law.decode import json_problem
 from scaling_law.errors import ConfigError, quoted
+from scaling_law.spec.mix import FILES_DOMAINS
 
-DOMAIN = "text"
+(DOMAIN,) = FILES_DOMAINS
 _PROSE = frozenset((".txt", ".md", ".rst", ".tex"))
 _CODE = frozenset(
     (

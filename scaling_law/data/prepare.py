@@ -1,16 +1,20 @@
 """Turn a corpus into a folder of token files, once per corpus and ``DataSpec``.
 
-    <cache>/data/<corpus>-<key>/{train.bin, val.bin, tokenizer.json, meta.json}
+    <cache>/data/<corpus>-<key>/{train.bin, val.bin, tokenizer.json, meta.json, components.json,
+                                 train.documents.bin, val.documents.bin}
 
 Documents are ordered by the hash of their text, never by their place on the disk; exact
 duplicates are dropped; the hash also decides the split of a document. The folder is built beside
-its final place and then renamed, so it is either complete or not there.
+its final place and then renamed, so it is either complete or not there. The last three files say
+which component (domain or source) each document is of, for mixtures; an older slaw did not write
+them, and ``add_components`` does.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import mmap
 import platform
 import re
@@ -23,8 +27,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from scaling_law.data.corpus import Corpus, load_corpus, state_digest
-from scaling_law.data.shards import shard_hash, token_dtype, write_shard
+from scaling_law.data.corpus import Text, state_digest, text_of
+from scaling_law.data.shards import open_shard, shard_hash, token_dtype, write_shard
 from scaling_law.data.tokenizer import BpeTokenizer, ByteTokenizer, Tokenizer, available_threads
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
@@ -37,7 +41,7 @@ from scaling_law.versions import DATASET
 if TYPE_CHECKING:
     from scaling_law.data.tokenizer import TokenIds
 
-META, TOKENIZER = "meta.json", "tokenizer.json"
+META, TOKENIZER, COMPONENTS = "meta.json", "tokenizer.json", "components.json"
 SPLITS = ("train", "val")
 _BPE_SAMPLE_BYTES = 8_000_000
 _ENCODE_BYTES = 4_000_000  # text that the threads get at a time
@@ -75,6 +79,11 @@ class _Texts:
         assert self.spool is not None
         return self.spool[entry.offset : entry.offset + entry.size].decode()
 
+    def close(self) -> None:
+        """Give the spool back."""
+        if self.spool is not None:
+            self.spool.close()
+
 
 def dataset_folder(spec: DataSpec) -> Path:
     """Return the folder in which ``prepare(spec)`` puts its result; it may not exist yet.
@@ -82,12 +91,12 @@ def dataset_folder(spec: DataSpec) -> Path:
     The name's key covers the spec and the corpus's state (for files: names, sizes and times),
     so a changed corpus gets a new folder. Raises ``ConfigError`` on an unknown corpus.
     """
-    return _folder(load_corpus(spec.corpus), spec)
+    return _folder(text_of(spec), spec)
 
 
-def _folder(corpus: Corpus, spec: DataSpec) -> Path:
-    state = {"schema": DATASET.current, "spec": to_json(spec), "state": corpus.state()}
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", corpus.name)[:40].lstrip(".") or "corpus"
+def _folder(text: Text, spec: DataSpec) -> Path:
+    state = {"schema": DATASET.current, "spec": to_json(spec), "state": text.state}
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", text.name)[:40].lstrip(".") or "corpus"
     return layout.cache_dir() / "data" / f"{name}-{state_digest(state)[:12]}"
 
 
@@ -99,29 +108,96 @@ def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
     when the cache cannot be written.
     """
     say = progress or _quiet
-    corpus = load_corpus(spec.corpus)
-    folder = _folder(corpus, spec)
-    if (folder / META).is_file():
+    text = text_of(spec)
+    folder = _folder(text, spec)
+    if layout.is_file(folder / META):
         say(f"{spec.corpus}: prepared already, {folder}")
         return folder
+    with _beside(folder, spec) as work:
+        _build(text, spec, work, say)
+        _publish(work, folder)
+    return folder
+
+
+@contextlib.contextmanager
+def _beside(folder: Path, spec: DataSpec) -> Iterator[Path]:
+    """Make a temporary folder next to ``folder``. Raises ``ConfigError`` for a full disk, say."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(folder)
-        mark = f".{folder.name}.{this_process().tag}."
-        work = Path(tempfile.mkdtemp(prefix=mark, suffix=".tmp", dir=folder.parent))
+        work = layout.temporary_folder(folder, f"{this_process().tag}.")
     except OSError as problem:
         raise ConfigError(
-            f"{folder.parent}: cannot be written ({problem.strerror}); "
-            "set SLAW_CACHE to a folder that can"
+            f"{folder.parent}: cannot be written ({problem.strerror}); {layout.CACHE_REMEDY}"
         ) from None
     try:
-        _build(corpus, spec, work, say)
-        _publish(work, folder)
+        yield work
     except OSError as problem:
-        raise ConfigError(f"preparing {spec.corpus} in {folder.parent}: {problem}") from None
+        raise ConfigError(
+            f"preparing {spec.corpus} in {folder.parent}: {problem.strerror or problem}; free some"
+            f" space or {layout.CACHE_REMEDY}"
+        ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return folder
+
+
+def documents_file(split: str) -> str:
+    """The name of the file with the component and the tokens of each document of a split."""
+    return f"{split}.documents.bin"
+
+
+def add_components(spec: DataSpec, folder: Path, say: Progress) -> None:
+    """Write which component each document is of, where an older slaw prepared the text.
+
+    The text is read again. Raises ``ConfigError`` where it is no longer the text of ``folder``.
+    """
+    if layout.is_file(folder / COMPONENTS):
+        return
+    say(f"{spec.corpus}: reading the text again for the components of its documents")
+    meta = checksum.read(folder / META, "delete the folder and prepare the data again")
+    tokenizer = checksum.read(folder / TOKENIZER, "delete the folder and prepare the data again")
+    with _beside(folder, spec) as work:
+        text = text_of(spec)
+        with tempfile.TemporaryFile(dir=work) as spool:
+            texts = _read(text, spec, spool, say)
+            splits = _split(texts.entries, spec)
+            texts.close()
+        if texts.fingerprint != meta["fingerprint"]:
+            raise ConfigError(
+                f"{folder}: an older slaw prepared this text without its components, and the text"
+                f" has changed since ({texts.fingerprint} now); start a new sweep with --out"
+            )
+        for split in SPLITS:
+            (work / f"{split}.bin").symlink_to(folder.resolve() / f"{split}.bin")
+        _write_components(work, text.components, splits, int(tokenizer["vocab_size"]) - 1)
+        for name in (*map(documents_file, SPLITS), COMPONENTS):  # the last vouches for the others
+            (work / name).replace(folder / name)
+
+
+def _write_components(
+    folder: Path, declared: Iterable[str], splits: dict[str, list[_Entry]], separator: int
+) -> None:
+    """Write each document's component and tokens, in order, next to the tokens in ``folder``."""
+    import numpy as np
+
+    domains = (entry.domain for entries in splits.values() for entry in entries)
+    names = sorted({*declared, *domains})
+    numbers = {name: number for number, name in enumerate(names)}
+    tokens: dict[str, dict[str, int]] = {name: {} for name in names}
+    for split, entries in splits.items():
+        ids = open_shard(folder / f"{split}.bin")
+        starts = np.flatnonzero(ids == separator)
+        assert len(starts) == len(entries), (
+            f"{len(starts)} documents of {split}, {len(entries)} read"
+        )
+        lengths = np.diff(np.append(starts, len(ids)))
+        of = np.array([numbers[entry.domain] for entry in entries])
+        rows = np.stack([of, lengths], axis=1).astype(np.uint32).ravel()
+        write_shard(folder / documents_file(split), [rows], np.dtype("<u4"))
+        for name, number in numbers.items():
+            tokens[name][split] = int(lengths[of == number].sum())
+    hashes = {split: shard_hash(folder / documents_file(split)) for split in splits}
+    checksum.write(folder / COMPONENTS, {"tokens": tokens, "sha256": hashes})
 
 
 def _quiet(line: str) -> None:
@@ -144,7 +220,6 @@ def _remove_stale(folder: Path) -> None:
 
 
 def _publish(work: Path, folder: Path) -> None:
-    work.chmod(0o755)  # mkdtemp makes it private
     try:
         work.rename(folder)
     except OSError:
@@ -153,10 +228,10 @@ def _publish(work: Path, folder: Path) -> None:
             raise
 
 
-def _build(corpus: Corpus, spec: DataSpec, work: Path, say: Progress) -> None:
+def _build(text: Text, spec: DataSpec, work: Path, say: Progress) -> None:
     started = time.monotonic()
     with tempfile.TemporaryFile(dir=work) as spool:
-        texts = _read(corpus, spec, spool, say)
+        texts = _read(text, spec, spool, say)
         splits = _split(texts.entries, spec)
         read = sum(entry.size for entry in texts.entries)
         say(
@@ -176,9 +251,9 @@ def _build(corpus: Corpus, spec: DataSpec, work: Path, say: Progress) -> None:
                 f"{spec.corpus}: {split} has {format_count(tokens[split])} tokens, "
                 f"{_since(encoding)}"
             )
-        if texts.spool is not None:
-            texts.spool.close()
-    meta = _meta(corpus, spec, texts, splits, tokens)
+        texts.close()
+    _write_components(work, text.components, splits, tokenizer.separator)
+    meta = _meta(text, spec, texts, splits, tokens)
     for split, row in meta["splits"].items():
         row["sha256"] = shard_hash(work / f"{split}.bin")
     checksum.write(work / TOKENIZER, tokenizer.to_json())
@@ -189,7 +264,7 @@ def _since(start: float) -> str:
     return format_seconds(time.monotonic() - start)
 
 
-def _read(corpus: Corpus, spec: DataSpec, spool: IO[bytes], say: Progress) -> _Texts:
+def _read(text: Text, spec: DataSpec, spool: IO[bytes], say: Progress) -> _Texts:
     texts = _Texts()
     seen: set[bytes] = set()
     offset = 0
@@ -198,7 +273,7 @@ def _read(corpus: Corpus, spec: DataSpec, spool: IO[bytes], say: Progress) -> _T
         texts.notes.append(line)
         say(line)
 
-    for document in corpus.documents(spec.domains, max_bytes=spec.max_bytes, note=note):
+    for document in text.documents(note):
         raw = document.text.strip().encode("utf-8", "replace")
         if not raw:
             continue
@@ -218,22 +293,29 @@ def _read(corpus: Corpus, spec: DataSpec, spool: IO[bytes], say: Progress) -> _T
     spool.flush()
     texts.spool = mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)
     texts.entries.sort(key=lambda entry: entry.digest)
-    _cap(texts.entries, spec.max_bytes)
+    texts.entries = _capped(texts.entries, spec)
     joined = b"".join(entry.digest for entry in texts.entries)
     texts.fingerprint = hashlib.sha256(joined).hexdigest()[:16]
     return texts
 
 
-def _cap(entries: list[_Entry], max_bytes: int | None) -> None:
-    """Keep the longest prefix of at most ``max_bytes`` of text."""
+def _capped(entries: list[_Entry], spec: DataSpec) -> list[_Entry]:
+    """Return the entries within ``max_bytes`` of text, of each source and of the whole."""
+    if spec.sources is not None:
+        of_source = (
+            _prefix([entry for entry in entries if entry.domain == source.name], source.max_bytes)
+            for source in spec.sources
+        )
+        entries = sorted(itertools.chain(*of_source), key=lambda entry: entry.digest)
+    return _prefix(entries, spec.max_bytes)
+
+
+def _prefix(entries: list[_Entry], max_bytes: int | None) -> list[_Entry]:
+    """Return the longest prefix of at most ``max_bytes`` of text."""
     if max_bytes is None:
-        return
-    total = 0
-    for index, entry in enumerate(entries):
-        total += entry.size
-        if total > max_bytes:
-            del entries[index:]
-            return
+        return entries
+    sizes = itertools.accumulate(entry.size for entry in entries)
+    return [entry for entry, total in zip(entries, sizes, strict=True) if total <= max_bytes]
 
 
 def _split(entries: list[_Entry], spec: DataSpec) -> dict[str, list[_Entry]]:
@@ -295,7 +377,7 @@ def _batches(entries: Iterable[_Entry], batch_bytes: int) -> Iterator[list[_Entr
 
 
 def _meta(
-    corpus: Corpus,
+    text: Text,
     spec: DataSpec,
     texts: _Texts,
     splits: dict[str, list[_Entry]],
@@ -318,8 +400,8 @@ def _meta(
     return {
         "schema_version": DATASET.current,
         "spec": to_json(spec),
-        "corpus": corpus.name,
-        "licence": corpus.licence,
+        "corpus": text.name,
+        "licence": text.licence,
         "fingerprint": texts.fingerprint,
         "duplicates_dropped": texts.duplicates,
         "notes": texts.notes,
@@ -328,6 +410,6 @@ def _meta(
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "rustbpe", "tiktoken")},
-            **corpus.versions(),
+            **text.versions(),
         },
     }

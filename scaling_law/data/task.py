@@ -147,6 +147,10 @@ class TaskDataset:
         """Distinct training positions seen in ``steps`` steps: at most one epoch's."""
         return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
 
+    def repeats(self, *, n_ctx: int, batch_tokens: int, steps: int) -> dict[str, float]:
+        """Nothing: a task has no components."""
+        return {}
+
     def epochs(self, *, n_ctx: int, tokens: int) -> float:
         """Passes over the training examples; 0 where they have no end."""
         seqs = self.sizes.train_seqs

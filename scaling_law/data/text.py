@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.data.batch import Batch
 from scaling_law.data.dataset import drawn, shuffled, spread
-from scaling_law.data.prepare import META, SPLITS, TOKENIZER
+from scaling_law.data.prepare import COMPONENTS, META, SPLITS, TOKENIZER, documents_file
 from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_tokens
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
@@ -29,6 +30,9 @@ class TextDataset:
 
     A split of n tokens holds ``(n - 1) // n_ctx`` sequences that share no target: sequence i
     is tokens ``i * n_ctx`` to ``(i + 1) * n_ctx``, both included (the last is only a target).
+
+    ``val:code`` and ``train:code`` are the documents of one component, one after the other; they
+    are not among ``splits``, which a run without a mixture measures.
     """
 
     def __init__(self, folder: Path, meta: dict[str, Any], tokenizer: Tokenizer) -> None:
@@ -69,8 +73,33 @@ class TextDataset:
 
     def n_tokens(self, split: str) -> int:
         """Tokens in the split, separators included."""
-        assert split in SPLITS, split
-        return self._counts[split]
+        if split in SPLITS:
+            return self._counts[split]
+        of, _, component = split.partition(":")
+        return self.components[component][of]
+
+    @cached_property
+    def components(self) -> dict[str, dict[str, int]]:
+        """The tokens of each component (a domain or a source), by its name and split.
+
+        Raises ``ConfigError`` where an older slaw prepared the text and did not write them.
+        """
+        return read_components(self.folder)
+
+    @cached_property
+    def _documents(self) -> dict[str, _Documents]:
+        """The documents of each component and split, by the split's name as in ``val:code``."""
+        import numpy as np
+
+        documents = {}
+        for split in SPLITS:
+            rows = open_shard(self.folder / documents_file(split)).reshape(-1, 2).astype(np.int64)
+            starts = np.cumsum(rows[:, 1]) - rows[:, 1]
+            for number, name in enumerate(self.components):
+                own = rows[:, 0] == number
+                bounds = np.concatenate([[0], np.cumsum(rows[own, 1])])
+                documents[f"{split}:{name}"] = _Documents(starts[own], bounds)
+        return documents
 
     @property
     def train_tokens(self) -> int:
@@ -100,8 +129,15 @@ class TextDataset:
         import numpy as np
 
         columns = np.arange(n_ctx + 1, dtype=np.int64)
-        gathered = self.tokens(split)[indices[:, None] * n_ctx + columns]
+        places = indices[:, None] * n_ctx + columns
+        if split not in SPLITS:
+            places, split = self._documents[split].places(places), split.partition(":")[0]
+        gathered = self.tokens(split)[places]
         return np.asarray(gathered, dtype=np.int64)
+
+    def sequences(self, split: str, indices: npt.NDArray[np.int64], n_ctx: int) -> Batch:
+        """Return sequences of a split, or of a component such as ``train:code``, by number."""
+        return _batch(self._sequences(split, indices, n_ctx))
 
     def batch(self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int) -> Batch:
         """Batch number ``step`` (from 0): inputs and targets [batch_seqs, n_ctx]; a pure function.
@@ -143,6 +179,10 @@ class TextDataset:
         """Distinct training targets seen in ``steps`` steps: at most one epoch's."""
         return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
 
+    def repeats(self, *, n_ctx: int, batch_tokens: int, steps: int) -> dict[str, float]:
+        """Nothing: without a mixture the components are not told apart."""
+        return {}
+
     def epochs(self, *, n_ctx: int, tokens: int) -> float:
         """Passes over the training split that ``tokens`` targets make."""
         return tokens / (self.n_seqs("train", n_ctx) * n_ctx)
@@ -174,11 +214,57 @@ class TextDataset:
         """Read every token and compare with the stored hashes. Raises ``ConfigError``."""
         for split in SPLITS:
             check_shard(self.folder / f"{split}.bin")
+            if (self.folder / COMPONENTS).is_file():
+                check_shard(self.folder / documents_file(split))
 
     @property
     def token_hashes(self) -> dict[str, str]:
         """The SHA-256 of each split's tokens, as their file's header has it."""
         return {split: shard_hash(self.folder / f"{split}.bin") for split in SPLITS}
+
+
+@dataclass(frozen=True)
+class _Documents:
+    """Documents of one component within the tokens of a split.
+
+    ``starts`` are the places of their first tokens in the split, [documents];
+    ``bounds`` are the places where they begin and end when they stand one after the other,
+    [documents + 1].
+    """
+
+    starts: npt.NDArray[np.int64]
+    bounds: npt.NDArray[np.int64]
+
+    def places(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the places in the split of ``positions`` in the documents put together."""
+        import numpy as np
+
+        document = np.searchsorted(self.bounds, positions, side="right") - 1
+        places: npt.NDArray[np.int64] = self.starts[document] + positions - self.bounds[document]
+        return places
+
+
+def read_components(folder: Path) -> dict[str, dict[str, int]]:
+    """Return the tokens of each component by its name and split. Raises ``ConfigError``."""
+    path = folder / COMPONENTS
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; `slaw data prepare` with this config writes it")
+    content = checksum.read(path, _REMEDY)
+    try:
+        tokens = {
+            name: {split: int(row[split]) for split in SPLITS}
+            for name, row in content["tokens"].items()
+        }
+        hashes = {split: content["sha256"][split] for split in SPLITS}
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise ConfigError(f"{path}: damaged ({problem!r}); {_REMEDY}") from None
+    for split in SPLITS:
+        if shard_hash(folder / documents_file(split)) != hashes[split]:
+            raise ConfigError(
+                f"{folder / documents_file(split)}: not the documents that {COMPONENTS} names;"
+                f" {_REMEDY}"
+            )
+    return tokens
 
 
 def _batch(ids: npt.NDArray[np.int64]) -> Batch:

@@ -105,7 +105,7 @@ def fit_so_far(sweep: SweepDir) -> FitSoFar:
 
 def write(proposal: Proposal, path: Path) -> None:
     """Write the chosen sweep as YAML. Raises ``ConfigError`` when it cannot be written."""
-    layout.check_folder(path.parent)
+    layout.check_folder(path.parent, "name another place with --write")
     if path.is_dir():
         raise ConfigError(f"{path}: a folder, expected the name of a YAML file")
     try:

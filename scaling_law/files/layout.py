@@ -20,7 +20,6 @@ import json
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +30,14 @@ from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.parts import shipped_files
 
 RESULTS = "results"  # where sweeps go without --out
+# What to do where the cache cannot be used.
+CACHE_REMEDY = "set SLAW_CACHE to a folder that can be written"
+# What to do where a result cannot be written.
+OUT_REMEDY = "name another place with --out"
+
+
+# The mode of new files before the umask takes bits away: users decide who may read their files.
+FILE_MODE = 0o666
 
 
 def anybody() -> None:
@@ -247,11 +254,28 @@ class SweepDir:
 
 
 def cache_dir() -> Path:
-    """``$SLAW_CACHE``, else ``$XDG_CACHE_HOME/slaw``, else ``~/.cache/slaw``."""
+    """``$SLAW_CACHE``, else ``$XDG_CACHE_HOME/slaw``, else ``~/.cache/slaw``.
+
+    Raises ``ConfigError`` where there is neither, nor a home folder.
+    """
     if named := os.environ.get("SLAW_CACHE"):
         return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "slaw"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "slaw"
+    try:
+        return Path.home() / ".cache" / "slaw"
+    except RuntimeError:  # no HOME, and a user id without a name (in a container, say)
+        raise ConfigError(
+            f"no home folder is known, where the cache would be; {CACHE_REMEDY}"
+        ) from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False too where the folder may not be entered."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def hides_shipped(name: str) -> bool:
@@ -282,6 +306,13 @@ def shipped(name: str) -> Path:
     )
 
 
+def temporary_folder(path: Path, mark: str = "") -> Path:
+    """Make a new temporary folder beside ``path``, to be renamed to it; ``mark`` is in its name."""
+    folder = path.with_name(f".{path.name}.{mark}{secrets.token_hex(8)}.tmp")
+    folder.mkdir()
+    return folder
+
+
 def temporary_sibling(path: Path) -> Path:
     """A new temporary name beside ``path``; ``leftovers`` lists it if it is never removed."""
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
@@ -300,14 +331,12 @@ def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Pat
     the temporary file, and so prevents the rename.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = temporary_sibling(path)
     try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, FILE_MODE))
         yield temporary
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o644)
         guard()
         temporary.replace(path)
         _sync_folder(path.parent)
@@ -331,10 +360,15 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def check_folder(folder: Path) -> None:
-    """Raise ``ConfigError`` if ``folder``, or a parent of it, exists and is not a folder."""
+def check_folder(folder: Path, remedy: str = OUT_REMEDY) -> None:
+    """Raise ``ConfigError`` if ``folder`` cannot be written, or a parent of it is no folder.
+
+    The message ends with the ``remedy``.
+    """
     for place in (folder, *folder.parents):
         if place.is_dir():
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise ConfigError(f"{folder}: cannot be written (no permission); {remedy}")
             return
         if place.exists() or place.is_symlink():
             raise ConfigError(f"{folder}: cannot be written ({place} is not a folder)")

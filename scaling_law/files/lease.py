@@ -248,7 +248,7 @@ def _create(path: Path) -> Lease:
 
 def _write_new(path: Path, content: bytes) -> int:
     """An open descriptor of a new file. Raises ``FileExistsError`` if there is one."""
-    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+    file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, layout.FILE_MODE)
     try:
         os.write(file, content)
         os.close(os.dup(file))

@@ -174,7 +174,8 @@ def _saved(fits: Sequence[ArmFit], folder: Path) -> Path:
 def split_by(records: Sequence[RunRecord], keys: Sequence[str], origin: str) -> list[ArmRuns]:
     """The runs by their values of ``keys``, numbers rising and words in order.
 
-    Raises ``ConfigError`` for a key that no run has.
+    A trunk is with its branches, and so in every arm that branches from it. Raises ``ConfigError``
+    for a key that no run has.
     """
     rows = cells([record.spec for record in records])
     known = dict.fromkeys(name for row in rows for name in row)
@@ -185,10 +186,17 @@ def split_by(records: Sequence[RunRecord], keys: Sequence[str], origin: str) -> 
             raise ConfigError(
                 f"{origin}: --by {key}: no run has it{did_you_mean(key, known)}{there}"
             )
+    each = [
+        tuple((key, value_text(row[key]) if key in row else ABSENT) for key in keys) for row in rows
+    ]
+    of_branches: dict[str, dict[Values, None]] = {}
+    for record, values in zip(records, each, strict=True):
+        if record.spec.branch is not None:
+            of_branches.setdefault(record.spec.branch.trunk_id, {})[values] = None
     by_values: dict[Values, list[RunRecord]] = {}
-    for record, row in zip(records, rows, strict=True):
-        values = tuple((key, value_text(row[key]) if key in row else ABSENT) for key in keys)
-        by_values.setdefault(values, []).append(record)
+    for record, values in zip(records, each, strict=True):
+        for own in of_branches.get(record.run_id, {values: None}):
+            by_values.setdefault(own, []).append(record)
     return [
         ArmRuns(values=values, records=tuple(by_values[values]))
         for values in sorted(by_values, key=_order)

@@ -131,7 +131,7 @@ class FitResult:
         return cls(**fields)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Prediction:
     """A loss forecast at a target.
 
@@ -190,6 +190,21 @@ class Prediction:
     flops_interval: tuple[float, float] | None = None
     warnings: tuple[str, ...] = ()
     refused: str = ""
+
+    def __str__(self) -> str:
+        from scaling_law.fit.prediction_text import three_lines
+
+        return three_lines(self)
+
+    __repr__ = __str__
+
+    @property
+    def figures_refused(self) -> tuple[str, ...]:
+        """The fields whose figures may not be quoted, so far beyond the data: only their ranges."""
+        if not self.refused or self.level is None:
+            return ()
+        names = ("loss_nats", "tokens_for_params", "params_optimal", "tokens_optimal")
+        return tuple(name for name in names if getattr(self, name) is not None)
 
     @property
     def is_best_split(self) -> bool:

@@ -14,12 +14,13 @@ from scaling_law.files.record import find_sweeps, load_records, only_sweep
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.checks.select_law import best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
+from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import gather_fit_data, refuse_table_settings, source_key
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_data, save_suite
-from scaling_law.fit.summary import format_suite
+from scaling_law.fit.summary import format_brief, format_suite
 from scaling_law.versions import FIT, NewerVersion
 
 _VALIDATION_RESAMPLES = 200
@@ -28,6 +29,7 @@ _OLD_VERSIONS = range(1, FIT.oldest)
 __all__ = [
     "KnownLaws",
     "fit_sources",
+    "format_brief",
     "format_suite",
     "known_laws",
     "stored_or_fitted",
@@ -116,18 +118,19 @@ def validate_sources(
         keep=settings.keep,
     )
     points = data.points
-    name = law or best_law(score_laws(points, settings.objective)[0]) or "chinchilla"
-    whole = fit_law(points, name, objective=settings.objective, resamples=0)
-    if not whole.params:
-        raise FitError(f"law {name} cannot be fitted: {whole.message}")
-    check = validate(
-        points,
-        objective=settings.objective,
-        law=name,
-        resamples=min(settings.resamples, _VALIDATION_RESAMPLES),
-        level=settings.level,
-        full=True,
-    )
+    with numerical_failures(points):
+        name = law or best_law(score_laws(points, settings.objective)[0]) or "chinchilla"
+        whole = fit_law(points, name, objective=settings.objective, resamples=0)
+        if not whole.params:
+            raise FitError(f"law {name} cannot be fitted: {whole.message}")
+        check = validate(
+            points,
+            objective=settings.objective,
+            law=name,
+            resamples=min(settings.resamples, _VALIDATION_RESAMPLES),
+            level=settings.level,
+            full=True,
+        )
     return check, points
 
 

@@ -23,6 +23,7 @@ from scaling_law.fit.checks.screen import check_rules
 from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
 from scaling_law.fit.laws import law_names, load_law
+from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints, listed
 from scaling_law.fit.result import FitResult, finite_json
@@ -184,8 +185,13 @@ def fit_suite(records: Sequence[RunRecord], settings: FitSettings | None = None)
 def fit_data(data: FitData, settings: FitSettings | None = None) -> FitSuite:
     """Fit every law that the points support. Raises ``FitError`` when none can be fitted."""
     settings = settings or FitSettings()
+    check_size(settings.resamples, len(data.points))
+    with numerical_failures(data.points):
+        return _fit_data(data, settings)
+
+
+def _fit_data(data: FitData, settings: FitSettings) -> FitSuite:
     points = data.points
-    check_size(settings.resamples, len(points))
     scores, best, refitters, laws = joint_fits(points, settings)
     fitted_on = dict.fromkeys(laws, f"all {points.called}")
     for name, (some, words) in _other_laws(points, data, settings.laws).items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 
 from scaling_law.errors import listed
 from scaling_law.files.record import unit_in_full
 from scaling_law.fit.approaches.parametric import MAX_CONDITION
+from scaling_law.fit.checks.text import plain_verdict
 from scaling_law.fit.result import FitResult, bound_words, status_words
 from scaling_law.fit.suite import FitSuite
 from scaling_law.units import count_of, format_count
@@ -19,6 +21,7 @@ _LEGEND = (
     "    condition: how far parameters trade off against each other: 1 not at all, above"
     f" {MAX_CONDITION:g} refused)",
 )
+_MOST_REASONS = 4  # lines of a screen
 _SCALES = frozenset(("A", "B", "N_c", "D_c", "C_c", "K"))
 
 
@@ -38,6 +41,71 @@ def format_suite(suite: FitSuite) -> str:
             *left_out_lines(suite.points.dropped),
         ]
     )
+
+
+def format_brief(suite: FitSuite) -> str:
+    """One screen: the law that forecasts use, how far it may be trusted, and what was left out."""
+    best = suite.laws.get(suite.best_law)
+    lines = [*_head(suite), ""]
+    if best is None or not best.params:
+        lines.append("no joint law could be fitted:")
+        lines += [
+            f"    {name}: {status_words(fit.status)}; {fit.message}"
+            for name, fit in suite.laws.items()
+            if not fit.params
+        ]
+    else:
+        lines += [
+            f"the law that best predicts runs held out, and that forecasts use: {suite.best_law}",
+            *(f"    {words}" for words in _params(best)),
+            f"it misses its own points by {100 * best.rms_log_residual:.2f}% of loss (rms)"
+            f"{_beside_noise(suite)}",
+        ]
+        lines += [f"note: {note}" for note in best.notes if note not in suite.notes]
+    lines += ["", f"verdict: {plain_verdict(suite.validation, suite.points)}"]
+    lines += _exponent_lines(suite)
+    others = [
+        f"{score.law} {100 * score.rms_log_residual:.2f}%"
+        for score in suite.scores
+        if score.law != suite.best_law and math.isfinite(score.rms_log_residual)
+    ]
+    if others:
+        lines.append(f"other joint laws, by their rms miss: {', '.join(others)}")
+    return "\n".join([*lines, *_dropped_counts(suite)])
+
+
+def _beside_noise(suite: FitSuite) -> str:
+    noise = suite.validation.seed_noise_log
+    return "" if noise is None else f"; seeds of one run differ by {100 * noise:.2f}%"
+
+
+def _exponent_lines(suite: FitSuite) -> list[str]:
+    """The exponent of the compute-optimal size under the law that forecasts use."""
+    count = suite.points.convention["params"]
+    for row in suite.by_convention:
+        if (row["law"], row["params"]) == (suite.best_law, count) and row["a"] is not None:
+            words = f"{row['a']:.2f}"
+            if row["a_low"] is not None:
+                words += f" [{row['a_low']:.2f}, {row['a_high']:.2f}]"
+            return [
+                f"compute-optimal size ~ compute^a: a = {words} (Kaplan 2020: .73, Chinchilla 2022:"
+                " .50)"
+            ]
+    return []
+
+
+def _dropped_counts(suite: FitSuite) -> list[str]:
+    """How many runs were left out, by reason: a line each, the rest in one."""
+    counts = Counter(reason for _, reason in suite.points.dropped).most_common()
+    lines = [
+        f"left out, {reason}: {count_of(number, 'run')}"
+        for reason, number in counts[:_MOST_REASONS]
+    ]
+    rest = counts[_MOST_REASONS:]
+    if rest:
+        number = count_of(sum(number for _, number in rest), "run")
+        lines.append(f"left out, for {count_of(len(rest), 'other reason')}: {number}")
+    return lines
 
 
 def _head(suite: FitSuite) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.solver.interval import count_interval
 from scaling_law.fit.surface import Surface, surface_of
@@ -102,6 +103,7 @@ def budget_or_loss(
     return Budget(unit=name, amount=value)
 
 
+@numerical_failures()
 def allocate(
     source: SourcedLaw,
     asked: Budget | Target,
@@ -379,19 +381,19 @@ class _Solver:
 
 
 def _published_error(fit: FitResult) -> str:
-    """Why a law without samples gives no interval, and what is known of its error.
+    """What is known of the error of a law without samples; "" for nothing.
 
     The error of the exponent a alone does not make an interval: within the data the split's
     uncertainty is all in its other parameter, and no paper states that error and its covariance
     with a.
     """
     if fit.n_points:
-        return "none: the fit has no bootstrap samples"
+        return ""
     error = exponent_error(fit)
     if error is None or fit.optimum is None:
-        return "none: no errors of this law's parameters are known"
+        return ""
     return (
-        "none: of the split's error only that of a in params ~ flops^a was published:"
+        "of the split's error only that of a in params ~ flops^a was published:"
         f" {fit.optimum.exponent:.3f} +- {error:.3f} (one standard error)"
     )
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from scaling_law import text_columns
 from scaling_law.files.record import unit_in_full
+from scaling_law.fit.prediction_text import loss_unit, loss_words, warning_lines
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.allocate import AllocationAnswer
 from scaling_law.forecast.hardware import energy_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.target import Target
-from scaling_law.forecast.text import loss_unit, loss_words
 from scaling_law.units import (
     format_bytes,
     format_count,
@@ -72,12 +72,26 @@ def allocation_json(answer: AllocationAnswer) -> dict[str, Any]:
             **prediction.convention,
             "flops": "6nd: 6 x params x tokens, training",
             "loss": unit_in_full(loss_unit(prediction)),
-            "count_intervals": answer.interval_method,
+            "count_intervals": answer.interval_method or "none",
         },
         "beyond_data": finite_json(prediction.beyond_data),
         "refused": prediction.refused,
+        "figures_refused": _refused_figures(answer),
         "warnings": list(answer.warnings),
     }
+
+
+def _refused_figures(answer: AllocationAnswer) -> list[str]:
+    """The figures that the text gives as ranges or in one digit; those asked for are exact."""
+    if not only_ranges(answer):
+        return []
+    if _is_decided(answer):
+        return ["loss_nats", "compute_optimal", "smaller"]
+    names = ["params", "tokens", "loss_nats", "tokens_per_param", "compute_optimal", "smaller"]
+    if answer.of_a_loss:
+        names = [name for name in names if name != "loss_nats"]
+        names += ["flops", "gpu_hours", "days", "dollars"]
+    return names
 
 
 def _question(answer: AllocationAnswer) -> dict[str, Any]:
@@ -136,7 +150,7 @@ def format_allocation(answer: AllocationAnswer) -> str:
     if answer.source.fit.n_points == 0:
         lines += [f"source: {answer.source.fit.source}"]
         lines += [f"note: {note}" for note in answer.source.fit.notes]
-    return "\n".join([*lines, *(f"warning: {words}" for words in answer.warnings)])
+    return "\n".join([*lines, *warning_lines(answer.warnings)])
 
 
 def _loss_line(answer: AllocationAnswer) -> str:
@@ -153,6 +167,12 @@ def only_ranges(answer: AllocationAnswer) -> bool:
     return bool(answer.prediction.refused) and answer.prediction.level is not None
 
 
+def _is_decided(answer: AllocationAnswer) -> bool:
+    """Whether a budget, which is exact, fixes the tokens of the size that the memory holds."""
+    limited = answer.choice.kind == "memory_limited" and answer.scenario.tokens_served is None
+    return limited and not answer.of_a_loss
+
+
 def answer_words(answer: AllocationAnswer) -> tuple[str, str, str, str]:
     """(params, tokens, tokens a param, FLOPs) in words.
 
@@ -160,10 +180,8 @@ def answer_words(answer: AllocationAnswer) -> tuple[str, str, str, str]:
     """
     choice, served = answer.choice, answer.scenario.tokens_served
     params, tokens = answer.params_interval, answer.tokens_interval
-    # a budget is exact, and fixes the tokens of the size that the memory holds
-    decided = not answer.of_a_loss and choice.kind == "memory_limited" and served is None
     flops = format_count(choice.flops)
-    if not only_ranges(answer) or decided:
+    if not only_ranges(answer) or _is_decided(answer):
         ratio = format_ratio(choice.tokens_per_param)
         return format_count(choice.params), format_count(choice.tokens), ratio, flops
     if answer.of_a_loss or served is not None:
@@ -196,8 +214,8 @@ def _interval_lines(answer: AllocationAnswer) -> list[str]:
             lines.append(f"both as {level}s: {answer.interval_method}")
         else:
             lines.append(f"{level}: {ends} ({answer.interval_method})")
-    else:
-        lines.append(f"interval of params and tokens: {answer.interval_method}")
+    elif answer.interval_method:
+        lines.append(answer.interval_method)
     if (flops := _flops_range(answer)) and not only_ranges(answer):
         lines.append(f"compute for this loss: {flops} FLOPs")
     return lines

@@ -249,6 +249,20 @@ class Hardware:
         return self.count * self.device.memory_bytes
 
 
+def gpu_and_count(gpu: str | None, count: int | None = None) -> tuple[str | None, int]:
+    """The device's name and how many: ``8xH100`` or ``8 x H100`` are 8 of them.
+
+    Raises ``ConfigError`` for another ``count`` beside it.
+    """
+    several = re.fullmatch(r"\s*(\d{1,9})\s*[xX\u00d7*]\s*(\S.*)", gpu) if gpu is not None else None
+    if several is None:
+        return gpu, 1 if count is None else count
+    number = int(several[1])
+    if count not in (None, number):
+        raise ConfigError(f"{gpu} and a count of {count}: expected one number of devices")
+    return several[2], number
+
+
 def named_hardware(hardware: Hardware, *, dollars: float | None) -> Hardware | None:
     """``hardware`` where its device is named or implied by ``dollars``; None where it is not.
 

@@ -173,7 +173,7 @@ def published_law(name: str) -> FitResult:
         data_range=dict(paper.data_range),
         optimum=split,
         optimum_intervals=_exponent_interval(split, paper.exponent_error),
-        notes=("published values, no interval of the loss available", *paper.notes),
+        notes=paper.notes,
         source=paper.source,
     )
 

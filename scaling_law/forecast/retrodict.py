@@ -12,6 +12,7 @@ from typing import Any
 
 from scaling_law import text_columns
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.prediction_text import loss_words
 from scaling_law.fit.result import Prediction, finite_json
 from scaling_law.fit.surface import surface_of
 from scaling_law.forecast.allocate import AllocationAnswer, allocate
@@ -23,7 +24,6 @@ from scaling_law.forecast.optima import cheapest_for_loss
 from scaling_law.forecast.published import COMPARISON_CAVEAT
 from scaling_law.forecast.session import SourcedLaw
 from scaling_law.forecast.target import Target
-from scaling_law.forecast.text import loss_words
 from scaling_law.units import format_count, format_dollars, format_ratio, rounded_count
 
 DEFAULT_LAWS = ("besiroglu2024", "hoffmann2022", "muennighoff2023", "kaplan2020")

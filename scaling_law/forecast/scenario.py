@@ -21,7 +21,7 @@ from scaling_law.forecast.optima import Choice, Loss, inference_aware, over_trai
 from scaling_law.forecast.shape import concrete_shape
 from scaling_law.forecast.target import Target
 from scaling_law.spec.model import Model
-from scaling_law.units import format_count, format_dollars
+from scaling_law.units import format_count, format_dollars, format_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +129,9 @@ def consequences(
     if params is not None:
         decision["shape"] = _shape(params, prediction.convention.get("params", ""), template)
     if flops is not None and hardware is not None:
-        decision["cost"] = dataclasses.asdict(training_cost(flops, hardware.device))
+        decision["cost"] = dataclasses.asdict(
+            training_cost(flops, hardware.device, count=hardware.count)
+        )
     if flops is not None and tokens is not None and params is not None:
         limited = prediction.tokens_unique is not None
         decision["over_training"] = _over_training(fit, flops, tokens / params, limited)
@@ -193,8 +195,11 @@ def decision_lines(decision: Mapping[str, Any], *, refused: bool = False) -> lis
         energy = ""
         if cost["energy_kwh"] is not None:
             energy = f", {energy_words(cost['energy_kwh'], cost['gpu_hours'], cost['pue'])}"
+        several = f"{cost['count']} " if cost["count"] > 1 else ""
+        days = f", {format_seconds(cost['days'] * 86400)}" if several else ""
         lines.append(
-            f"on {cost['accelerator']} ({cost['dtype']}, {100 * cost['utilisation']:.0f}% of peak):"
-            f" {format_count(cost['gpu_hours'])} device-hours, {money}{energy}"
+            f"on {several}{cost['accelerator']} ({cost['dtype']},"
+            f" {100 * cost['utilisation']:.0f}% of peak):"
+            f" {format_count(cost['gpu_hours'])} device-hours{days}, {money}{energy}"
         )
     return lines

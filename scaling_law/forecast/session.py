@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
-from scaling_law.files.record import NATS, load_records, only_sweep
+from scaling_law.files.record import NATS, find_sweeps, load_records, only_sweep
 from scaling_law.fit.laws import law_names
+from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws, known_laws
@@ -25,7 +27,7 @@ from scaling_law.forecast.published import (
     published_vocabulary,
 )
 from scaling_law.forecast.scenario import Scenario, consequences, decision_lines, settle, spend
-from scaling_law.forecast.target import Target
+from scaling_law.forecast.target import Target, Times
 from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.spec.model import Model
 from scaling_law.units import format_count
@@ -74,15 +76,18 @@ def forecast(
     scenario: Scenario | None = None,
     level: float = 0.9,
     table: TableSettings | None = None,
+    times: Mapping[str, Times] | None = None,
 ) -> ForecastAnswer:
     """Forecast with a published law, or with the fit of a sweep or of a table of runs.
 
-    Without ``law`` the sweep's best law is used; without ``results`` the only sweep under
+    ``times`` are further variables of the target, as multiples of the law's largest. Without
+    ``law`` the sweep's best law is used; without ``results`` the only sweep under
     ``results/``. ``hardware``: what the target costs there. Raises ``ConfigError`` when the law or
     the results are missing or not unique, ``FitError`` when the data cannot answer, or the answer
     is a loss that no trained model has.
     """
-    if budget is None and not target.given:
+    times = times or {}
+    if budget is None and not target.given and not times:
         raise ConfigError(
             "nothing to forecast: give --params, --tokens, --flops, --target-loss or --dollars"
         )
@@ -92,6 +97,9 @@ def forecast(
         target = spend(target, budget, hardware)
     check_level(level)
     source = find_law(law, results, table)
+    name, data_range = law_name(source.fit), source.fit.data_range
+    figures = {variable: one.of(variable, name, data_range) for variable, one in times.items()}
+    target = dataclasses.replace(target, **figures)
     answer = _at(
         source.fit,
         source.origin,
@@ -199,9 +207,28 @@ def find_laws(
             origin = f"law {name}, published; no results used"
             laws.append(SourcedLaw(fit=published_law(name), origin=origin))
             continue
-        known = known or known_laws(source, table)
+        known = known or _known_laws(source, table, published=results is None)
         laws.append(_fitted(known, name, source))
     return laws
+
+
+def _known_laws(source: Path, table: TableSettings | None, *, published: bool) -> KnownLaws:
+    """The laws of ``source``; where it has no runs, ``published`` ones are pointed at."""
+    try:
+        return known_laws(source, table)
+    except ConfigError as problem:
+        if not published or _has_sweeps(source):
+            raise
+        raise ConfigError(
+            f"{problem}; or take a published law, which needs no results, as in --law besiroglu2024"
+        ) from None
+
+
+def _has_sweeps(source: Path) -> bool:
+    try:
+        return bool(find_sweeps(source))
+    except ConfigError:
+        return False
 
 
 def _fitted(known: KnownLaws, asked: str, source: Path) -> SourcedLaw:
@@ -246,12 +273,15 @@ def _at(
     template: Model | None = None,
 ) -> ForecastAnswer:
     scenario = scenario or Scenario()
-    settled, choice = settle(fit, target, scenario)
-    beside = known.beside(fit) if known else {}
-    prediction = extrapolate(
-        fit, settled, tokens_unique=scenario.tokens_unique, level=level, **beside
-    )
-    decision = consequences(fit, prediction, scenario, choice, hardware=hardware, template=template)
+    with numerical_failures():
+        settled, choice = settle(fit, target, scenario)
+        beside = known.beside(fit) if known else {}
+        prediction = extrapolate(
+            fit, settled, tokens_unique=scenario.tokens_unique, level=level, **beside
+        )
+        decision = consequences(
+            fit, prediction, scenario, choice, hardware=hardware, template=template
+        )
     return ForecastAnswer(
         prediction=prediction,
         fit=fit,

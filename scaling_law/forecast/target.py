@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -52,6 +52,25 @@ class Target:
             "target_loss": self.target_loss,
         }
         return {name: float(value) for name, value in every.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Times:
+    """A figure given as a multiple of the largest one that the law was fitted to: ``10x``.
+
+    ``factor``: how many times the largest.
+    """
+
+    factor: float
+
+    def of(self, name: str, law: str, data_range: Mapping[str, tuple[float, float]]) -> float:
+        """The figure. Raises ``ConfigError`` where the law has no largest one."""
+        if name not in data_range:
+            raise ConfigError(
+                f"{name} {self.factor:g}x: law {law} does not say how far its data reach in {name};"
+                " give a figure"
+            )
+        return self.factor * data_range[name][1]
 
 
 def refuse_together(given: Collection[str]) -> NoReturn:

@@ -7,16 +7,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from scaling_law import text_columns
-from scaling_law.files.record import NATS, unit_in_full
+from scaling_law.files.record import unit_in_full
+from scaling_law.fit.prediction_text import (
+    distance_text,
+    loss_text,
+    loss_unit,
+    loss_words,
+    target_text,
+    warning_lines,
+)
 from scaling_law.fit.result import FitResult, Prediction, finite_json, status_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
-from scaling_law.units import count_of, format_count, outward_range, rounded_count
+from scaling_law.units import count_of, format_count, rounded_count
 
 
 def prediction_json(prediction: Prediction, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One strict JSON document: every field of the prediction, and the comparison's ``rows``."""
+    """One strict JSON document: every field of the prediction, and the comparison's ``rows``.
+
+    ``figures_refused`` names the fields whose figures the text does not give, but their ranges.
+    """
     fields: dict[str, Any] = finite_json(prediction)
-    return {**fields, "comparison": finite_json(list(rows)), "caveat": COMPARISON_CAVEAT}
+    refused = list(prediction.figures_refused)
+    return {
+        **fields,
+        "figures_refused": refused,
+        "comparison": finite_json(list(rows)),
+        "caveat": COMPARISON_CAVEAT,
+    }
 
 
 def format_prediction(
@@ -26,11 +43,11 @@ def format_prediction(
     decision: Sequence[str] = (),
 ) -> str:
     """The forecast for a terminal, the answer first."""
-    lines = [f"{_loss_text(prediction)} at {_target_text(prediction)}"]
+    lines = [f"{loss_text(prediction)} at {target_text(prediction)}"]
     if prediction.refused:
         lines.append(prediction.refused)
     if prediction.beyond_data:
-        lines.append(_distance_text(prediction))
+        lines.append(distance_text(prediction))
     lines += ["", *_optimum_lines(prediction), *decision]
     if prediction.interval_parts:
         causes = ", ".join(
@@ -49,69 +66,12 @@ def format_prediction(
         lines.append(f"note: {COMPARISON_CAVEAT}")
     if fit.n_points == 0:
         lines += [f"note: {note}" for note in fit.notes]
-    return "\n".join([*lines, *(f"warning: {words}" for words in prediction.warnings)])
-
-
-def _distance_text(prediction: Prediction) -> str:
-    words = []
-    for name, ratio in prediction.beyond_data.items():
-        below = prediction.below_data.get(name, 0.0)
-        if ratio > 1:
-            words.append(f"{name} {math.log10(ratio):.1f}")
-        elif below > 1:
-            words.append(f"{name} {math.log10(below):.1f} below the smallest")
-        else:
-            words.append(f"{name} within")
-    return f"orders of magnitude beyond the largest fitted: {', '.join(words)}"
+    return "\n".join([*lines, *warning_lines(prediction.warnings)])
 
 
 def _percent(log_change: float) -> str:
     change = 100 * math.expm1(min(log_change, 20.0))
     return f"{change:+.1f}%" if abs(change) < 10 else f"{change:+.0f}%"
-
-
-def loss_words(prediction: Prediction) -> tuple[str, str]:
-    """The loss in nats per token and its interval, with the digits that the interval supports.
-
-    A forecast that is refused, far beyond the data, has only the range, rounded outwards. Without
-    an interval the second text says so.
-    """
-    low, high = prediction.low_nats, prediction.high_nats
-    if low is None or high is None or prediction.level is None:
-        return f"about {prediction.loss_nats:.{2 if prediction.refused else 3}f}", "no interval"
-    level = f"{100 * prediction.level:g}% interval"
-    if max(prediction.interval_parts.get("laws", (0.0, 0.0))) > 0:
-        level += " stretched over the laws"
-    if prediction.refused:
-        return " to ".join(outward_range(low, high)), level
-    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
-    ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
-    return f"{prediction.loss_nats:.{decimals}f}", f"{level} {ends}"
-
-
-def _loss_text(prediction: Prediction) -> str:
-    figure, interval = loss_words(prediction)
-    lead = "loss somewhere in" if prediction.refused and " to " in figure else "loss"
-    return f"{lead} {figure} {loss_unit(prediction)} ({interval})"
-
-
-def loss_unit(prediction: Prediction) -> str:
-    """The unit of the loss that a law was fitted to."""
-    return prediction.convention.get("loss", NATS)
-
-
-def _target_text(prediction: Prediction) -> str:
-    parts = (
-        (prediction.params, "params"),
-        (prediction.tokens, "tokens"),
-        (prediction.flops, "FLOPs"),
-    )
-    words = [f"{format_count(value)} {name}" for value, name in parts if value is not None]
-    if prediction.tokens and prediction.tokens_unique:
-        epochs = prediction.tokens / prediction.tokens_unique
-        seen = format_count(prediction.tokens_unique)
-        words[1] += f" ({epochs:.3g} epochs of {seen})" if epochs > 1 else ", all different"
-    return ", ".join(words)
 
 
 def _optimum_lines(prediction: Prediction) -> list[str]:
@@ -179,7 +139,7 @@ def best_words(prediction: Prediction, name: str) -> str:
     value, interval = getattr(prediction, name), getattr(prediction, f"{name}_interval")
     if value is None:
         return "-"
-    if prediction.refused and prediction.level is not None:
+    if prediction.figures_refused:
         return _range(interval) if interval else "unknown"
     return format_count(value)
 

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scaling_law.console import is_screen
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.files.layout import RESULTS, SweepDir
+from scaling_law.files.lease import who_has
 from scaling_law.files.record import find_sweeps
-from scaling_law.monitor.host import HostMeter
+from scaling_law.run.sweep_state.host import HostMeter
 from scaling_law.run.sweep_state.snapshot import Snapshot, SweepReader, is_at_work
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 SCREEN_SECONDS, LINE_SECONDS = 2.0, 30.0
 _READ_SECONDS = 2.0  # between readings, so that the end shows soon
+# How long nothing may work on the folder before lines end: a `slaw run` of the same script has time
+# to begin.
+_PATIENCE_SECONDS = 10.0
 
 
 def sweep_to_watch(folder: Path, *, once: bool) -> SweepDir:
@@ -80,14 +85,15 @@ def watch(
     Of what the runs measured it shows ``metric``, or all that fits.
 
     On a terminal it redraws a screen every ``interval`` seconds (2). Elsewhere it prints a line
-    every ``interval`` seconds (30), and one for each run that ends and each warning.
+    every ``interval`` seconds (30), and one for each run that ends and each warning; there it also
+    ends once no ``slaw run`` has worked on the folder for a while, since nobody is there to end it.
     """
     from rich.console import Console
 
     reader = SweepReader(sweep_to_watch(folder, once=once))
     check_metric(reader.read(logs=False), metric, must=once)
     console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal or console.is_dumb_terminal:
+    if not is_screen(sys.stdout):
         _lines(reader, once, interval or LINE_SECONDS, _say, metric=metric)
     elif once:
         console.print(_Screen(reader, console, metric).draw()[1])
@@ -114,23 +120,30 @@ def _lines(
     from scaling_law.monitor.terminal import metric_line, news, plain_line
 
     before: Snapshot | None = None
-    last, due = "", 0.0
+    last, due, idle_seconds = "", 0.0, 0.0
+    rest = min(interval, _READ_SECONDS)
     while True:
         now = reader.read()
         clock = time.strftime("%H:%M:%S")
         for line in news(before, now, metric):
             say(f"{clock} {line}")
         line, finished = plain_line(now), _finished(now)
+        working = now.at_work or bool(who_has([reader.sweep.lease]))  # it runs, or is planned
+        idle_seconds = 0.0 if working else idle_seconds + rest
+        left_alone = not finished and idle_seconds > _PATIENCE_SECONDS + rest
         # an unchanged line is not repeated
-        if (time.monotonic() >= due or finished) and line != last:
+        if (time.monotonic() >= due or finished or left_alone) and line != last:
             say(f"{clock} {line}")
             if measured := metric_line(now, metric):
                 say(f"{clock} {measured}")
             last, due = line, time.monotonic() + interval
         if once or finished:
             return
+        if left_alone:
+            say(f"{clock} {now.name}: nothing works on {now.sweep}; no longer watching it")
+            return
         before = now
-        sleep(min(interval, _READ_SECONDS))
+        sleep(rest)
 
 
 class _Screen:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from scaling_law.errors import one_line
 from scaling_law.files.record import CurvePoint
-from scaling_law.monitor.host import Host, host_text
+from scaling_law.run.sweep_state.host import Host, host_text
 from scaling_law.run.sweep_state.snapshot import OVER, RunState, Snapshot
 from scaling_law.run.sweep_state.text import (
     arms_text,

@@ -7,7 +7,7 @@ point are trained once. A single horizon, or another schedule, is a single run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,11 @@ from scaling_law.plan.growth import growth_from, linked
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task
 from scaling_law.plan.plan import PlannedRun
-from scaling_law.spec.arms import arm_digest, arm_label, arm_tags
+from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_tags
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import train_flops
 from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.mix import Mix
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
@@ -33,8 +34,11 @@ from scaling_law.spec.run import (
     RunSpec,
 )
 from scaling_law.spec.start import Branch, Growth
+from scaling_law.units import format_count
 
 RUN_START_SECONDS = 0.5  # to open the run's folder, build its model and write its files
+# The keys of a config that say in what mixture the text is read.
+_MIX_KEYS = ("data.mix", "data.phases")
 RECOMPUTE = 4 / 3  # gradient checkpointing runs the forward pass a second time
 
 
@@ -56,8 +60,10 @@ class ArmPlanner:
         profile: DeviceProfile,
         slot_bytes: int,
         train_tokens: int | None,
+        component_tokens: Mapping[str, int] | None,
     ) -> None:
         self.arm, self.config = arm.values, arm.config
+        self.mix, self.component_tokens = arm.config.mix, component_tokens
         asked = arm.config.precision
         self.precision = profile.precision if asked == "auto" else asked
         self.precision_reason = profile.precision_reason if asked == "auto" else "asked for"
@@ -75,11 +81,66 @@ class ArmPlanner:
             if sizes is None
             else {name: count and count * sizes.n_ctx for name, count in sizes.splits.items()}
         )
+        if self.mix is not None:  # each component is scored as well
+            components = self.component_tokens or self.config.components
+            self.split_tokens |= {f"val:{name}": None for name in components}
 
     def size_plans(self) -> list[SizePlan]:
         """Return the grid's size plans, parents first. Raises ``PlanError``."""
-        shares_trunk = self.config.choice("schedule").part.shares_trunk
-        return linked(expand(self.config, self.train_tokens), shares_trunk)
+        size_plans = linked(expand(self.config, self.train_tokens), self.shares_trunk)
+        if self.mix is not None:
+            problems = (self.mix_problem(size_plan) for size_plan in size_plans)
+            if lines := list(dict.fromkeys(filter(None, problems))):
+                raise PlanError(lines[0])
+        return size_plans
+
+    @property
+    def shares_trunk(self) -> bool:
+        """Say whether the horizons of a size may branch from one trunk."""
+        if self.mix is not None and not self.mix.shares_trunk:
+            return False
+        return bool(self.config.choice("schedule").part.shares_trunk)
+
+    def mix_problem(self, size_plan: SizePlan) -> str:
+        """Say why a size cannot be trained in the mixture; "" where it can."""
+        assert self.mix is not None
+        where = f"{self.config.mix_place}: size {size_plan.size}"
+        known = self.component_tokens or {}
+        for horizon in size_plan.horizons:
+            tokens = format_count(horizon.steps * size_plan.batch_tokens)
+            try:
+                epochs = self.component_epochs(
+                    self.mix, size_plan.batch_tokens, horizon.steps, horizon.decay_steps
+                )
+            except ValueError as problem:
+                return f"{where}: the horizon of {tokens} tokens: {problem}"
+            allowed = self.config.data.max_epochs
+            most = max(epochs, key=lambda name: epochs[name], default="")
+            if most and allowed is not None and epochs[most] > allowed:
+                return (
+                    f"{where}: the horizon of {tokens} tokens reads the"
+                    f" {format_count(known[most])} training tokens of {most} {epochs[most]:.3g}"
+                    f" times, more than data.max_epochs {allowed:g}; shorten the"
+                    f" horizon, give {most} a smaller share, or raise data.max_epochs"
+                )
+        return ""
+
+    def component_epochs(
+        self, mix: Mix, batch_tokens: int, steps: int, decay_steps: int | None
+    ) -> dict[str, float]:
+        """Return the passes over each component in a run of so many steps; {} while unknown.
+
+        Raises ``ValueError`` where a phase has no step, or a component no tokens.
+        """
+        firsts = mix.first_steps(steps, decay_steps)
+        known = self.component_tokens
+        if known is None:
+            return {}
+        read = dict.fromkeys(known, 0.0)
+        for phase, first, end in zip(mix.phases, firsts, (*firsts[1:], steps), strict=True):
+            for name, share in mix.shares_of(phase, known):
+                read[name] += share * (end - first) * batch_tokens
+        return {name: tokens / known[name] if tokens else 0.0 for name, tokens in read.items()}
 
     def label(self, size_plan: SizePlan, horizon: Horizon | None) -> str:
         """Return a run's label, unique within a sweep.
@@ -90,12 +151,36 @@ class ArmPlanner:
         last = "trunk" if horizon is None else size_plan.horizon_names[horizon.index]
         stage = f"-stage{self.config.stage}" if self.config.stage is not None else ""
         tail = f"seed{size_plan.seed}-{last}{stage}"
-        if not self.arm:
+        arm = self.trunks_arm if horizon is None else self.arm
+        if not arm:
             return f"{size_plan.size}-{tail}"
-        label = f"{size_plan.size}-{arm_label(self.arm)}-{tail}"
+        label = f"{size_plan.size}-{arm_label(arm)}-{tail}"
         if len(label) <= MAX_LABEL:
             return label
-        return f"{size_plan.size}-{arm_digest(self.arm)}-{tail}"
+        return f"{size_plan.size}-{arm_digest(arm)}-{tail}"
+
+    @property
+    def switches_at_cooldown(self) -> bool:
+        """Say whether arms that differ in the mixture of the cooldown have one trunk."""
+        return bool(self.arm) and self.mix is not None and self.mix.of_trunk != self.mix
+
+    @property
+    def trunks_arm(self) -> Values:
+        """The values that a trunk's label has: those of its arm, but only its own mixture.
+
+        They do not say how the mixture changes at the cooldown, which arms with this trunk vary.
+        """
+        if not self.switches_at_cooldown:
+            return self.arm
+        assert self.mix is not None
+        own = tuple(pair for pair in self.arm if not pair[0].startswith(_MIX_KEYS))
+        return (*own, ("data.mix", self.mix.of_trunk.text))
+
+    def trunk_key(self, size_plan: SizePlan) -> object:
+        """Return what size plans with one trunk have in common."""
+        if not (self.switches_at_cooldown and self.shares_trunk):
+            return self, size_plan.size, size_plan.seed
+        return self.label(size_plan, None), size_plan.model, size_plan.seed
 
     @property
     def stage_tag(self) -> tuple[tuple[str, str], ...]:
@@ -142,9 +227,14 @@ class ArmPlanner:
                 total += sum(tokens.values()) if passes is None else passes * tokens["val"]
         return total
 
-    def tasks(self, size_plan: SizePlan, fit: SlotFit, horizons: Sequence[Horizon]) -> list[Task]:
+    def tasks(
+        self,
+        size_plan: SizePlan,
+        fit: SlotFit,
+        horizons: Sequence[Horizon],
+        saved: tuple[int, ...],
+    ) -> list[Task]:
         """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""
-        saved = self.trunk_steps(size_plan, horizons)
         if not saved:
             return [Task(self.seconds(size_plan, fit, 0, h.steps)) for h in horizons]
         last = saved[-1]
@@ -159,16 +249,6 @@ class ArmPlanner:
         ]
         return [Task(trunk), *branches]
 
-    def trunk_steps(self, size_plan: SizePlan, horizons: Sequence[Horizon]) -> tuple[int, ...]:
-        """Return the steps that the trunk must save for these horizons and for what grows from it.
-
-        () where there is no trunk.
-        """
-        shares_trunk = self.config.choice("schedule").part.shares_trunk
-        if not shares_trunk or len(horizons) + len(size_plan.grow_steps) < 2:
-            return size_plan.grow_steps
-        return tuple(sorted({*(h.branch_step for h in horizons), *size_plan.grow_steps}))
-
     def run(
         self,
         size_plan: SizePlan,
@@ -181,6 +261,9 @@ class ArmPlanner:
         growth: Growth | None = None,
     ) -> PlannedRun:
         """Return one run of a size plan; ``horizon`` None for its trunk."""
+        mix, arm = self.mix, self.arm
+        if horizon is None and mix is not None:
+            mix, arm = mix.of_trunk, () if self.switches_at_cooldown else arm
         spec = _checked_spec(
             label=self.label(size_plan, horizon),
             model=size_plan.model,
@@ -193,13 +276,14 @@ class ArmPlanner:
             precision=self.precision,
             seed=size_plan.seed,
             branch=branch,
-            tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(self.arm)),
+            tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(arm)),
             early_stop=early_stop,
             growth=growth,
             spikes=self.config.spike_spec(),
             start_from=size_plan.start_from,
             objective=self.objective,
             probes=self.probes,
+            mix=mix,
         )
         resources = Resources(
             device=self.profile.kind,
@@ -209,6 +293,11 @@ class ArmPlanner:
             **self.config.checkpoints.resources(),
         )
         own_tokens = spec.batch_tokens * (total_steps - spec.start_step)
+        by_component = {}
+        if mix is not None:
+            by_component = self.component_epochs(
+                mix, spec.batch_tokens, total_steps, spec.schedule.decay_steps
+            )
         return PlannedRun(
             spec=spec,
             resources=resources,
@@ -216,16 +305,18 @@ class ArmPlanner:
             memory_bytes=fit.memory_bytes,
             flops_spent=train_flops(size_plan.model, own_tokens),
             flops_alone=train_flops(size_plan.model, spec.tokens),
-            epochs=self.epochs(spec.tokens),
+            epochs=max(by_component.values()) if by_component else self.epochs(spec),
+            component_epochs=by_component,
         )
 
-    def epochs(self, tokens: int) -> float | None:
+    def epochs(self, spec: RunSpec) -> float | None:
         """Return the passes over the training split.
 
-        0 where a task's examples have no end, None where the length of the text is not known yet.
+        0 where a task's examples have no end, None where the length of the text, or of the
+        components of a mixture, is not known yet.
         """
-        if self.train_tokens:
-            return tokens / self.train_tokens
+        if self.train_tokens and spec.mix is None:
+            return spec.tokens / self.train_tokens
         return 0.0 if isinstance(self.data, TaskSpec) else None
 
     def runs(
@@ -233,14 +324,15 @@ class ArmPlanner:
         size_plan: SizePlan,
         fit: SlotFit,
         horizons: Sequence[Horizon],
+        saved: tuple[int, ...],
         parent: PlannedRun | None = None,
     ) -> list[PlannedRun]:
         """Return the trunk and a branch per horizon, or one run per horizon without a trunk.
 
-        ``parent`` is the trunk that a grown size plan starts from.
+        ``saved`` are the steps that the trunk saves, () for no trunk; ``parent`` is the trunk that
+        a grown size plan starts from.
         """
         growth = growth_from(parent.spec, size_plan.grow_step) if parent else None
-        saved = self.trunk_steps(size_plan, horizons)
         if not saved:
             return [self.run(size_plan, fit, h, h.steps, growth=growth) for h in horizons]
         trunk = self.run(size_plan, fit, None, saved[-1], save_steps=saved, growth=growth)

@@ -145,10 +145,10 @@ def profile_from_json(data: dict[str, Any]) -> DeviceProfile:
 
 def load_profile(requested: str) -> DeviceProfile | None:
     """Return the cached profile, or None where this version can read none."""
-    path = profile_path(requested)
-    if not path.is_file():
-        return None
     try:
+        path = profile_path(requested)
+        if not layout.is_file(path):
+            return None
         data = checksum.read(path, "it is measured again")
         PROFILE.check(data.get("schema_version"))
         return profile_from_json(data)

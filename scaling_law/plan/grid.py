@@ -29,7 +29,7 @@ from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model
 from scaling_law.spec.optim import DEFAULT_OPTIMIZER, OptimSpec, RuleOverrides
 from scaling_law.spec.schedule import ScheduleSpec, check_rates
 from scaling_law.spec.start import StartFrom
-from scaling_law.units import format_count
+from scaling_law.units import format_count, parse_count
 
 MAX_POINTS = 10_000
 
@@ -225,7 +225,14 @@ def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str
     problems = []
     for position, size in enumerate(entry.sizes):
         try:
-            if isinstance(size, str):
+            if isinstance(size, str) and size not in part.scales:
+                model = sized(parse_count(size), "non_embedding", template)
+                if any(model == other for _, other in sizes):
+                    raise ValueError(
+                        f"{size}: the model nearest to it, {size_name(model)}, is listed already"
+                    )
+                sizes.append((size_name(model), model))
+            elif isinstance(size, str):
                 sizes.append((size, part.make(template, part.scales[size])))
             else:
                 model = part.make(template, size)

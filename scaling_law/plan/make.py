@@ -25,17 +25,34 @@ RUN_FILES_BYTES = 30_000
 # task's examples have no end.
 TrainTokens: TypeAlias = int | Mapping[DataSpec | TaskSpec, int | None] | None
 
+# The training tokens of each component, by the data; None while unknown.
+ComponentTokens: TypeAlias = Mapping[DataSpec | TaskSpec, Mapping[str, int] | None]
 
-def make_plan(config: SweepConfig, profile: DeviceProfile, *, train_tokens: TrainTokens) -> Plan:
+
+def make_plan(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    *,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
+) -> Plan:
     """Expand the grid, fit it to the device and the limits, and estimate its cost.
 
-    Raises ``PlanError`` when the grid cannot run as the config asks, or when no point fits.
+    ``component_tokens`` are asked for data that arms read in a mixture. Raises ``PlanError`` when
+    the grid cannot run as the config asks, or when no point fits.
     """
     refuse_too_many(config)
     limit_bytes = min(config.limits.memory or profile.memory_bytes, profile.memory_bytes)
     slot_bytes = limit_bytes // profile.slots
     planners = [
-        ArmPlanner(arm, profile, slot_bytes, _tokens_of(arm, train_tokens)) for arm in config.arms
+        ArmPlanner(
+            arm,
+            profile,
+            slot_bytes,
+            _tokens_of(arm, train_tokens),
+            (component_tokens or {}).get(arm.config.data_spec),
+        )
+        for arm in config.arms
     ]
     left_out: list[LeftOut] = []
     size_plans: list[FittedSize] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from scaling_law.errors import PlanError
 from scaling_law.files import checksum
 from scaling_law.plan.packing import Task, chain_seconds
 from scaling_law.spec.arms import Values, arm_of
+from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources, resources_from_json
 from scaling_law.spec.run import RunSpec
@@ -32,7 +33,10 @@ class PlannedRun:
     ``flops_spent`` are the exact FLOPs of this run only;
     ``flops_alone`` are its exact FLOPs as if it trained from step 0;
     ``epochs`` are its passes over the training split: None while the length of a text is unknown,
-    0 where a task's examples have no end.
+    0 where a task's examples have no end; in a mixture, those over the component that it repeats
+    most;
+    ``component_epochs`` are its passes over each component of a mixture, by name; {} without one or
+    while the components' lengths are unknown.
     """
 
     spec: RunSpec
@@ -42,6 +46,7 @@ class PlannedRun:
     flops_spent: float
     flops_alone: float
     epochs: float | None
+    component_epochs: dict[str, float] = field(default_factory=dict, metadata=OMIT_EMPTY)
 
     @property
     def run_id(self) -> str:

@@ -13,9 +13,10 @@ from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.weights import saved_weights_text
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.arms import Values, arm_name, arm_of
-from scaling_law.spec.chosen import chosen_parts
+from scaling_law.spec.chosen import chosen_parts, parts_of
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.mix import Mix
 from scaling_law.spec.model import Model
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
@@ -41,11 +42,11 @@ def _table(plan: Plan) -> list[str]:
     rows: list[Sequence[str]] = [*_HEAD, *(_row(run) for run in plan.runs)]
     lines = text_columns.numbers(rows)
     table: list[str] = lines[: len(_HEAD)]
-    before: Values = ()
+    before: Values | None = () if not plan.arms else None
     for run, line in zip(plan.runs, lines[len(_HEAD) :], strict=True):
         arm = arm_of(run.spec)
         if arm != before:
-            table.append(f"arm {arm_name(arm)}")
+            table.append(f"arm {arm_name(arm)}" if arm else "of several arms")
             before = arm
         table.append(line)
     return table
@@ -65,7 +66,51 @@ def arm_lines(plan: Plan) -> list[str]:
         )
         for arm in plan.arms
     ]
-    return [f"arms: {len(rows)}", *text_columns.numbers(rows, words=(0, 4))]
+    lines = [f"arms: {len(rows)}", *text_columns.numbers(rows, words=(0, 4))]
+    if shared := [run for run in plan.runs if not arm_of(run.spec)]:
+        spent = sum(run.flops_spent for run in shared)
+        lines.append(
+            f"  several arms together: {count_of(len(shared), 'trunk')}, {spent:.2e} FLOPs,"
+            f" {format_seconds(sum(run.seconds for run in shared))} on one slot"
+        )
+    return lines
+
+
+def mix_lines(plan: Plan) -> list[str]:
+    """Say in what mixtures the text is read, and how often each component is; none without one.
+
+    Of a mixture the run that repeats its text most stands for the others.
+    """
+    longest: dict[Mix, PlannedRun] = {}
+    for run in plan.runs:
+        mix = run.spec.mix
+        if mix is None or run.spec.kind == "trunk":
+            continue
+        other = longest.setdefault(mix, run)
+        if run.spec.tokens > other.spec.tokens:
+            longest[mix] = run
+    if not longest:
+        return []
+    lines = [f"mixture: {mix.text}; {_component_epochs(run)}" for mix, run in longest.items()]
+    if any(not mix.shares_trunk for mix in longest):
+        lines.append(
+            "  a mixture that changes at a share of the run gives every horizon other sequences:"
+            " each is trained from step 0, none from a trunk"
+        )
+    elif any(mix.of_trunk != mix for mix in longest):
+        lines.append(
+            "  a mixture that changes at the start of the cooldown leaves the trunk as it is: all"
+            " horizons, and arms that differ in the cooldown's mixture alone, branch from one"
+        )
+    return lines
+
+
+def _component_epochs(run: PlannedRun) -> str:
+    epochs = run.component_epochs
+    if not epochs:
+        return "epochs of its components unknown until the data are prepared"
+    each = ", ".join(f"{name} {_epochs(count)}" for name, count in epochs.items())
+    return f"epochs at {format_count(run.spec.tokens)} tokens: {each}"
 
 
 def _notes(plan: Plan) -> list[str]:
@@ -124,6 +169,7 @@ def _totals(plan: Plan) -> list[str]:
         f"device: {plan.device_name} ({plan.device_kind}), {plan.slots} at once,"
         f" {plan.precision} ({plan.precision_reason})",
         *arm_lines(plan),
+        *mix_lines(plan),
         _optim(plan),
         *parts_words(plan),
         *early_stop_words(plan),
@@ -176,9 +222,12 @@ def parts_words(plan: Plan) -> list[str]:
     chosen = chosen_parts(run.spec for run in plan.runs)
     if not chosen:
         return []
-    # a run has every probe, and one part of any other kind
+    # a run has every probe, and the corpus of every source; of the other kinds one part
+    together = {
+        word for run in plan.runs for word, own in parts_of(run.spec).items() if len(own) > 1
+    }
     each = [
-        f"{word} {(', ' if word == 'probe' else ' or ').join(names)}"
+        f"{word} {(', ' if word in together else ' or ').join(names)}"
         for word, names in chosen.items()
     ]
     return [f"parts: {'; '.join(each)}"]

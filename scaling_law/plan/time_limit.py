@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -51,15 +52,19 @@ def within_time(
         )
         for _, number, index in points[count:]
     ]
-    runs: list[PlannedRun] = []
+    runs: dict[str, PlannedRun] = {}
     trunks: dict[_Start, PlannedRun] = {}
-    for one, horizons in _with_points(size_plans, points[:count]):
+    for one, horizons, saved in _with_points(size_plans, points[:count]):
         parent = trunks.get(_start(one, one.size_plan.grow_from))
-        made = one.planner.runs(one.size_plan, one.fit, horizons, parent)
+        made = one.planner.runs(one.size_plan, one.fit, horizons, saved, parent)
         trunks[_start(one, one.size_plan.size)] = made[0]
-        runs += made
+        for number, run in enumerate(made):
+            # arms may have one trunk
+            if not (number == 0 and saved and run.run_id in runs):
+                assert run.run_id not in runs, f"{run.run_id} is planned twice"
+                runs[run.run_id] = run
     seconds = whole if not cut else _packed_seconds(size_plans, points[:count], slots)
-    return runs, seconds, cut
+    return list(runs.values()), seconds, cut
 
 
 # A trunk that others may grow from: its arm, size and seed.
@@ -72,8 +77,11 @@ def _start(one: FittedSize, size: str | None) -> _Start:
 
 def _with_points(
     size_plans: Sequence[FittedSize], points: Sequence[tuple[float, int, int]]
-) -> list[tuple[FittedSize, list[Horizon]]]:
-    """Return the size plans with any of ``points``, and those that such a size plan grows from."""
+) -> list[tuple[FittedSize, list[Horizon], tuple[int, ...]]]:
+    """Return the size plans with any of ``points``, and those that such a size plan grows from.
+
+    Each has its horizons, and the steps that its trunk must save; () where there is no trunk.
+    """
     horizons: list[list[Horizon]] = [[] for _ in size_plans]
     for _, number, index in sorted(points, key=lambda point: point[1:]):
         horizons[number].append(size_plans[number].size_plan.horizons[index])
@@ -87,7 +95,26 @@ def _with_points(
             for one, size_plan, some in zip(ones, still, own, strict=True)
             if size_plan is not None
         ]
-    return fitted
+    return [(*one, saved) for one, saved in zip(fitted, _trunk_steps(fitted), strict=True)]
+
+
+def _trunk_steps(fitted: Sequence[tuple[FittedSize, list[Horizon]]]) -> list[tuple[int, ...]]:
+    """Return the steps that each trunk must save for its horizons and for what grows from it.
+
+    A trunk of several arms saves the steps of all. () where there is no trunk.
+    """
+    steps: dict[object, set[int]] = defaultdict(set)
+    branches: dict[object, int] = defaultdict(int)
+    for one, horizons in fitted:
+        key = one.planner.trunk_key(one.size_plan)
+        steps[key] |= {*(h.branch_step for h in horizons), *one.size_plan.grow_steps}
+        branches[key] += len(horizons) + len(one.size_plan.grow_steps)
+    saved = []
+    for one, _ in fitted:
+        key = one.planner.trunk_key(one.size_plan)
+        has_trunk = one.planner.shares_trunk and branches[key] > 1
+        saved.append(tuple(sorted(steps[key])) if has_trunk else one.size_plan.grow_steps)
+    return saved
 
 
 def _packed_seconds(
@@ -95,15 +122,20 @@ def _packed_seconds(
 ) -> float:
     tasks: list[Task] = []
     trunks: dict[_Start, tuple[int, int]] = {}  # place and steps
-    for one, horizons in _with_points(size_plans, points):
+    places: dict[object, int] = {}
+    for one, horizons, saved in _with_points(size_plans, points):
         size_plan, first = one.size_plan, len(tasks)
         start: tuple[int | None, float] = (None, 0.0)
         if size_plan.grow_from is not None:
             place, steps = trunks[_start(one, size_plan.grow_from)]
             start = (place, size_plan.grow_step / steps * tasks[place].seconds)
-        for task in one.planner.tasks(size_plan, one.fit, horizons):
-            parent = start if task.parent is None else (first + task.parent, task.after_seconds)
+        own = one.planner.tasks(size_plan, one.fit, horizons, saved)
+        trunk = places.setdefault(one.planner.trunk_key(size_plan), first)
+        if saved and trunk != first:  # another arm's, which this one branches from too
+            own = own[1:]
+        for task in own:
+            parent = start if task.parent is None else (trunk, task.after_seconds)
             tasks.append(Task(task.seconds, *parent))
-        if saved := one.planner.trunk_steps(size_plan, horizons):
-            trunks[_start(one, size_plan.size)] = (first, saved[-1])
+        if saved:
+            trunks[_start(one, size_plan.size)] = (trunk, saved[-1])
     return WORKER_START_SECONDS + makespan_seconds(tasks, slots)

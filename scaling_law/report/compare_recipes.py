@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from scaling_law.errors import ConfigError
-from scaling_law.files.layout import SweepDir, atomic_write, check_folder
+from scaling_law.files.layout import OUT_REMEDY, SweepDir, atomic_write, check_folder
 from scaling_law.files.record import load_records
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
 from scaling_law.fit.summary import left_out_lines
@@ -54,7 +54,7 @@ def write_versus(
     path = out or second.versus(first)
     if path.is_dir():
         raise ConfigError(f"{path}: a folder; expected the name of a file for the page")
-    check_folder(path.parent)
+    check_folder(path.parent, OUT_REMEDY)
     versus = compare_sweeps(
         load_records(first), load_records(second), _names(first, second), convention=convention
     )
@@ -66,7 +66,7 @@ def write_versus(
         write_table(_rows(versus), tables / f"{path.stem}.csv")
         atomic_write(path, _page(versus, (first, second), drawn))
     except OSError as problem:
-        raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
+        raise ConfigError(f"{path}: cannot be written ({problem.strerror}); {OUT_REMEDY}") from None
     return path, versus
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from scaling_law.files.record import NATS, short_unit, unit_in_full
 from scaling_law.fit.checks.select_law import CLEARLY_BETTER
+from scaling_law.fit.prediction_text import loss_words
 from scaling_law.fit.result import FitResult, Prediction, bound_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
-from scaling_law.forecast.text import comparison_cells, loss_words
+from scaling_law.forecast.text import comparison_cells
 from scaling_law.report.evidence import Evidence, Fitted
 from scaling_law.report.page import (
     Section,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.analysis import Analysed
-from scaling_law.files.layout import SweepDir, atomic_write, check_folder
+from scaling_law.files.layout import OUT_REMEDY, SweepDir, atomic_write, check_folder
 from scaling_law.files.record import NATS
 from scaling_law.forecast.target import LARGEST
 from scaling_law.report import (
@@ -50,7 +50,7 @@ def write_report(
     path = out or sweep.report
     if path.is_dir():
         raise ConfigError(f"{path}: a folder; expected the name of a file for the page")
-    check_folder(path.parent)
+    check_folder(path.parent, OUT_REMEDY)
     if not 1 <= target_params <= LARGEST:
         raise ConfigError(f"params is {target_params:g}: expected 1 to {LARGEST:g}")
     evidence = gather_evidence(sweep, target_params)
@@ -70,7 +70,7 @@ def write_report(
         write_tables(evidence, numbers)
         atomic_write(path, _page(evidence, drawn, analysed, findings_drawn))
     except OSError as problem:
-        raise ConfigError(f"{path}: cannot be written ({problem.strerror})") from None
+        raise ConfigError(f"{path}: cannot be written ({problem.strerror}); {OUT_REMEDY}") from None
     return path
 
 

@@ -16,7 +16,7 @@ from scaling_law.data.access import DataOf, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.prepare import META, dataset_folder
 from scaling_law.errors import ConfigError, RunFailed
-from scaling_law.files import checksum
+from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there
 from scaling_law.spec.data import DataSpec, TaskSpec
@@ -132,7 +132,7 @@ def _pinned(spec: DataOf, pin: Pin | None, sweep: SweepDir, say: Say) -> Dataset
 
 def _pinned_text(spec: DataSpec, pin: Pin | None, sweep: SweepDir, say: Say) -> Dataset:
     folder = Path(pin["folder"]) if pin else dataset_folder(spec)
-    dataset = _sound(spec, folder, say) if (folder / META).is_file() else None
+    dataset = _sound(spec, folder, say) if layout.is_file(folder / META) else None
     if dataset is None:
         fresh = dataset_folder(spec)
         if fresh == folder and folder.is_dir():

@@ -30,6 +30,7 @@ from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.run.cleanup import clean_up_run
 from scaling_law.run.engines import Executor, Handle, SubmissionState
 from scaling_law.run.peers import Peers
+from scaling_law.run.signals import stop_caught
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import SweepProgress, describe_end
 from scaling_law.run.sweep_state.text import news_line
@@ -80,13 +81,8 @@ def _signals() -> Iterator[dict[str, int]]:
     def note(number: int, frame: FrameType | None) -> None:
         caught.setdefault("signal", number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
+    with stop_caught(note, signal.SIGINT):
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Runner:
@@ -123,6 +119,7 @@ class Runner:
             self.executor.slots,
             news=self._news,
             seconds_left=self.dashboard.seconds_left,
+            loss=self.dashboard.loss,
         )
         self.outcome.done_before = len(finished)
         if finished:

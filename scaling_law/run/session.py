@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import os
 import secrets
-import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
-from scaling_law.data.access import DataOf, known_train_tokens
+from scaling_law.data.access import DataOf, known_components, known_train_tokens
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, Preempted, SlawError
@@ -27,12 +26,19 @@ from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftove
 from scaling_law.files.record import only_sweep
 from scaling_law.plan.compiling import with_compiled
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
-from scaling_law.plan.make import TrainTokens, make_plan
+from scaling_law.plan.make import ComponentTokens, TrainTokens, make_plan
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.plan.stacking import with_stacks
-from scaling_law.plan.table import arm_lines, early_stop_words, growth_words, render_plan
+from scaling_law.plan.table import (
+    arm_lines,
+    early_stop_words,
+    growth_words,
+    mix_lines,
+    render_plan,
+)
 from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines, starts
+from scaling_law.run.signals import stop_caught
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.spec.chosen import part_text
 from scaling_law.spec.data import DataSpec
@@ -175,7 +181,7 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """
     config, profile = _config_and_profile(request, say)
     tokens = _known_tokens(config)
-    plan = planned(config, profile, tokens)
+    plan = planned(config, profile, tokens, _known_components(config))
     if any(known is None and isinstance(data, DataSpec) for data, known in tokens.items()):
         say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
     return config, plan
@@ -191,9 +197,20 @@ def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
     return {data: known_train_tokens(data) for data in config.data_specs}
 
 
-def planned(config: SweepConfig, profile: DeviceProfile, train_tokens: TrainTokens) -> Plan:
+def _known_components(config: SweepConfig) -> ComponentTokens:
+    """The training tokens of each component of the texts that are read in a mixture."""
+    mixed = dict.fromkeys(arm.config.data_spec for arm in config.arms if arm.config.mix)
+    return {data: known_components(data) for data in mixed}
+
+
+def planned(
+    config: SweepConfig,
+    profile: DeviceProfile,
+    train_tokens: TrainTokens,
+    component_tokens: ComponentTokens | None = None,
+) -> Plan:
     """The plan of a config on a device: stacks, compilation and saved weights decided as well."""
-    plan = make_plan(config, profile, train_tokens=train_tokens)
+    plan = make_plan(config, profile, train_tokens=train_tokens, component_tokens=component_tokens)
     plan = with_stacks(plan) if config.stacking == "auto" else plan
     plan = with_compiled(plan, config.compile)
     return with_saved_weights(plan, config.keep_weights)
@@ -212,7 +229,8 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = _config_and_profile(request, say)
         sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            make_plan(config, profile, train_tokens=_known_tokens(config))
+            tokens, components = _known_tokens(config), _known_components(config)
+            make_plan(config, profile, train_tokens=tokens, component_tokens=components)
         is_new = not sweep.path.exists()
         _check_writable(sweep.path)
         try:
@@ -267,23 +285,20 @@ def _agreed(
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGUSR1 raise ``Preempted``; a running runner stops its runs first."""
+    """Stop signals raise ``Preempted``; a running runner stops its runs first."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Preempted("stopped; run the same command again to resume")
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
+    with stop_caught(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Datasets, Plan]:
     """Data and plan of a leased sweep folder: those it began with, or new ones."""
+    from scaling_law.run.components import components_of
     from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
     from scaling_law.run.pins import pinned_datasets
 
@@ -292,6 +307,7 @@ def _prepared(
         _refuse_beside_others(sweep)
         refuse_other_recipe(planned(config, profile, _known_tokens(config)), sweep)
     datasets = pinned_datasets(config.data_specs, sweep, say)
+    components = components_of(config, datasets, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
             news = "the config differs from the one its runs began with; adding new runs"
@@ -301,7 +317,7 @@ def _prepared(
                 news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
         tokens = {data: datasets[data].train_tokens for data in config.data_specs}
-        plan = planned(config, profile, tokens)
+        plan = planned(config, profile, tokens, components)
         keep_plan(plan, config, sweep)
     return datasets, plan
 
@@ -351,7 +367,7 @@ def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir, engine: str) -> st
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
         f" about {format_seconds(plan.seconds_estimate)}",
     ]
-    lines += [*arm_lines(plan), *early_stop_words(plan), *growth_words(plan)]
+    lines += [*arm_lines(plan), *mix_lines(plan), *early_stop_words(plan), *growth_words(plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
 

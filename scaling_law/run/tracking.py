@@ -226,7 +226,7 @@ def _apart(log: Path) -> Say:
     """Send the libraries' output to ``log``; the returned function prints there and here."""
     terminal = os.fdopen(os.dup(2), "w", buffering=1)
     try:
-        place = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        place = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, layout.FILE_MODE)
     except OSError:
         place = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):

@@ -27,6 +27,7 @@ from types import FrameType
 from scaling_law import parts
 from scaling_law.data.access import DataOf, open_data
 from scaling_law.data.dataset import Dataset
+from scaling_law.data.mixture import dataset_of
 from scaling_law.errors import (
     EXIT_ELSEWHERE,
     EXIT_INTERRUPTED,
@@ -53,6 +54,7 @@ from scaling_law.run.cleanup import clean_up_run, temporary_files
 from scaling_law.run.early_stop import known_enough
 from scaling_law.run.engines import own_environment
 from scaling_law.run.pins import pinned_data_of
+from scaling_law.run.signals import catch_stop
 from scaling_law.run.starts import start_file
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources, resources_from_json
@@ -71,8 +73,7 @@ class _Stop:
     def __init__(self, parent: int | None = None) -> None:
         self.signal: int | None = None
         self._parent = os.getppid() if parent is None else parent
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-            signal.signal(number, self._on_signal)
+        catch_stop(self._on_signal, signal.SIGINT)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
@@ -173,7 +174,7 @@ def _job(run_dir: RunDir, stop: Callable[[], bool]) -> Job:
         spec=spec,
         resources=_resources_of(run_dir),
         run_dir=run_dir,
-        dataset=pinned_data_of(spec.data, sweep, WRITTEN_AGAIN, _open_data),
+        dataset=dataset_of(spec, pinned_data_of(spec.data, sweep, WRITTEN_AGAIN, _open_data)),
         trunk=sweep.run(spec.parent.trunk_id) if spec.parent else None,
         first_weights=start_file(spec, sweep),
         should_stop=stop,

@@ -15,6 +15,8 @@ Values: TypeAlias = tuple[tuple[str, str], ...]
 _TAG = "axis:"
 _MOST_LABEL = 44  # characters, which leave room for a run's size, seed and horizon
 _LABEL_TEXT = re.compile(r"[A-Za-z0-9._-]+")
+# The last word of a key whose values are shares by name. The labels of other mappings are digests.
+_SHARES = "mix"
 _NUMBER = re.compile(r"[0-9.]+(?:e[+-]?[0-9]+)?")
 
 
@@ -70,12 +72,25 @@ def arm_label(values: Values) -> str:
     """
     words = []
     for key, value in values:
+        if _word(key) == _SHARES and (shares := _shares(value)):
+            words.append(f"{_SHARES}-{shares}")
+            continue
         if not _LABEL_TEXT.fullmatch(value) or not _LABEL_TEXT.fullmatch(_word(key)):
             return arm_digest(values)
         number = _NUMBER.fullmatch(value) is not None
         words.append(f"{_word(key)}{'' if number else '-'}{value}")
     label = "-".join(words)
     return label if len(label) <= _MOST_LABEL else arm_digest(values)
+
+
+def _shares(value: str) -> str:
+    """``code=0.7 docs=0.3`` as part of a label, ``code0.7-docs0.3``; "" where that is not clear."""
+    pairs = [word.partition("=") for word in value.split(" ")]
+    clear = all(
+        _LABEL_TEXT.fullmatch(name) and _NUMBER.fullmatch(share) and not name[-1].isdecimal()
+        for name, _, share in pairs
+    )
+    return "-".join(f"{name}{share}" for name, _, share in pairs) if clear else ""
 
 
 def arm_digest(values: Values) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from scaling_law.errors import one_line
 from scaling_law.spec.arms import value_text
 from scaling_law.spec.component import Component
-from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.data import DataSpec, SourceSpec, TaskSpec
 from scaling_law.spec.model import DEFAULT_ARCHITECTURE, DEFAULT_PARAMETRISATION
 from scaling_law.spec.optim import DEFAULT_OPTIMIZER
 from scaling_law.spec.run import DEFAULT_OBJECTIVE, RunSpec
@@ -28,13 +28,7 @@ DEFAULTS: Mapping[str, str] = {
 def parts_of(spec: RunSpec) -> dict[str, tuple[Component, ...]]:
     """The parts of a run by the kind's word; several of one kind where a run may have several."""
     model, schedule, optim = spec.model, spec.schedule, spec.optim
-    source = (
-        {"source": spec.data.source}
-        if isinstance(spec.data, TaskSpec)
-        else {"corpus": Component(name=spec.data.corpus)}
-    )
     one_each = {
-        **source,
         "architecture": model.architecture,
         "parametrisation": model.parametrisation or Component(name=DEFAULT_PARAMETRISATION),
         "objective": spec.objective_component,
@@ -43,7 +37,19 @@ def parts_of(spec: RunSpec) -> dict[str, tuple[Component, ...]]:
         "cooldown": schedule.cooldown_part or Component(name=schedule.cooldown),
         "rule": optim.rule_part or Component(name=optim.rule),
     }
-    return {word: (part,) for word, part in one_each.items()} | {"probe": spec.probes or ()}
+    return {
+        **_data_parts(spec.data),
+        **{word: (part,) for word, part in one_each.items()},
+        "probe": spec.probes or (),
+    }
+
+
+def _data_parts(data: DataSpec | TaskSpec) -> dict[str, tuple[Component, ...]]:
+    """The task, or the corpus of each source."""
+    if isinstance(data, TaskSpec):
+        return {"source": (data.source,)}
+    sources: Iterable[DataSpec | SourceSpec] = (data,) if data.sources is None else data.sources
+    return {"corpus": tuple(one.corpus_part or Component(name=one.corpus) for one in sources)}
 
 
 def chosen_parts(specs: Iterable[RunSpec]) -> dict[str, list[str]]:

@@ -1,26 +1,58 @@
-"""Specify what a run trains on: a text and its tokenizer, or a task."""
+"""Specify what a run trains on: a text, from one corpus or several sources, or a task."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from scaling_law.errors import quoted
 from scaling_law.spec.component import Component
-from scaling_law.spec.fields import at_least, chosen_by, of_axis, one_of
+from scaling_law.spec.fields import OMIT_EMPTY, at_least, chosen_by, of_axis, one_of
 from scaling_law.spec.to_json import SpecPart
 
 TOKENIZERS = ("bytes", "bpe")
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceSpec(SpecPart):
+    """One of several sources of a text, each of which is a component that mixtures weigh.
+
+    ``name``: the component's name.
+    ``corpus``: a named corpus or a path.
+    ``domains``: the only domains that are read; all when empty.
+    ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
+    ``corpus_part``: the corpus, where it has settings that are not at their default or is a user's
+    own file; else None.
+    """
+
+    name: str
+    corpus: str
+    domains: tuple[str, ...] = ()
+    max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
+    corpus_part: Component | None = field(default=None, metadata=OMIT_EMPTY)
+
+    def __str__(self) -> str:
+        """The source in a recipe, where the amount of text is no part of it."""
+        words = [f"{self.name}={self.corpus}", *self.domains]
+        if self.corpus_part is not None:
+            words += [f"{key}={value}" for key, value in self.corpus_part.settings]
+            words += [(self.corpus_part.source_sha256 or "")[:12]]
+        return " ".join(filter(None, words))
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSpec(SpecPart):
     """A text and its tokenizer.
 
-    ``corpus``: a named source or a path.
+    ``corpus``: a named source or a path; the names of several sources, joined by ``+``.
     ``tokenizer``: its kind.
     ``vocab_size``: tokens of the vocabulary.
     ``domains``: the only domains that are read; all when empty.
     ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
     ``val_fraction``: share of documents held out by hash.
+    ``corpus_part``: the corpus, where it has settings that are not at their default or is a user's
+    own file; else None.
+    ``sources``: the sources of a text from several; None for one corpus.
     """
 
     corpus: str
@@ -29,6 +61,8 @@ class DataSpec(SpecPart):
     domains: tuple[str, ...] = ()
     max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
+    corpus_part: Component | None = field(default=None, metadata=chosen_by("data.corpus", None))
+    sources: tuple[SourceSpec, ...] | None = field(default=None, metadata=OMIT_EMPTY)
 
     def __post_init__(self) -> None:
         one_of("tokenizer", self.tokenizer, TOKENIZERS)
@@ -39,6 +73,8 @@ class DataSpec(SpecPart):
         at_least(1, max_bytes=self.max_bytes)
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
+        if self.sources is not None and self.corpus != joined(self.sources):
+            raise ValueError(f"corpus is {quoted(self.corpus)}, expected {joined(self.sources)!r}")
 
     @property
     def name(self) -> str:
@@ -54,6 +90,11 @@ class DataSpec(SpecPart):
     def repeats_by_design(self) -> bool:
         """Whether the data are few on purpose: a text is not, and repeating it costs loss."""
         return False
+
+
+def joined(sources: Iterable[SourceSpec]) -> str:
+    """The name of a text from several sources: ``code+web``."""
+    return "+".join(source.name for source in sources)
 
 
 @dataclass(frozen=True, kw_only=True)

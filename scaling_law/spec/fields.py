@@ -40,6 +40,11 @@ def chosen_by(config_key: str, default: str | None) -> dict[str, Any]:
     return {**OMIT_EMPTY, "config_key": config_key, "default_part": default}
 
 
+def written_as(config_key: str) -> dict[str, Any]:
+    """Return the metadata of a later field that a recipe lists as text, under ``config_key``."""
+    return {**OMIT_EMPTY, "text_key": config_key}
+
+
 def axis_of(spec_field: dataclasses.Field[Any]) -> str:
     """The axis that a field of a spec belongs to."""
     axis: str = spec_field.metadata.get("axis", "recipe")

@@ -8,7 +8,8 @@ from typing import Any
 from scaling_law.decode import build, build_shared
 from scaling_law.errors import quoted
 from scaling_law.spec.component import component_from_json
-from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.data import DataSpec, SourceSpec, TaskSpec
+from scaling_law.spec.mix import mix_from_json
 from scaling_law.spec.model import Model, ModelSpec, OtherModel
 from scaling_law.spec.optim import OptimSpec, RuleOverrides
 from scaling_law.spec.run import EarlyStop, EvalSpec, RunSpec, SpikeSpec
@@ -46,6 +47,8 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
         fields["objective"] = component_from_json(fields["objective"])
     if "probes" in fields:
         fields["probes"] = tuple(component_from_json(probe) for probe in fields["probes"])
+    if "mix" in fields:
+        fields["mix"] = mix_from_json(fields["mix"])
     fields["tags"] = tuple((str(k), str(v)) for k, v in fields.get("tags", ()))
     return build(RunSpec, fields)
 
@@ -53,7 +56,19 @@ def run_spec_from_json(data: dict[str, Any]) -> RunSpec:
 def _data_from_json(data: dict[str, Any]) -> DataSpec | TaskSpec:
     if "source" in data:
         return build(TaskSpec, _with_components(data, "source"))
-    return build_shared(DataSpec, {**data, "domains": tuple(data["domains"])})
+    return build_shared(DataSpec, data, _text_from_json)
+
+
+def _text_from_json(data: Any) -> DataSpec:
+    fields = {**_with_components(data, "corpus_part"), "domains": tuple(data["domains"])}
+    if "sources" in fields:
+        fields["sources"] = tuple(map(_source_from_json, fields["sources"]))
+    return build(DataSpec, fields)
+
+
+def _source_from_json(data: Any) -> SourceSpec:
+    fields = _with_components(data, "corpus_part")
+    return build(SourceSpec, {**fields, "domains": tuple(data["domains"])})
 
 
 def _model_from_json(data: Any) -> Model:

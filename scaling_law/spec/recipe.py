@@ -150,7 +150,7 @@ def _settings(spec: RunSpec, known: dict[tuple[str, int], Recipe]) -> Recipe:
     for field in _recipe_fields(kind):
         value = getattr(spec, field.name)
         if field.kind is None:
-            settings[field.name] = value_text(value)
+            settings[field.config_key or field.name] = value_text(value)
             continue
         key = field.name, id(value)
         if key not in known:
@@ -194,9 +194,10 @@ def _of_component(config_key: str, component: Component) -> Recipe:
 class _RecipeField:
     """A field of the axis ``recipe``.
 
-    ``kind`` is its class where that is a part of a spec, else None;
+    ``kind`` is its class where that is a part of a spec whose fields are listed, else None;
     ``default`` is its value where the part that holds it is off (False, where it has none);
-    ``config_key`` and ``default_part`` are those of a chosen part (``spec.fields.chosen_by``).
+    ``config_key`` and ``default_part`` are those of a chosen part (``spec.fields.chosen_by``), or
+    the key of a field that is listed as text (``spec.fields.written_as``).
     """
 
     name: str
@@ -212,9 +213,9 @@ def _recipe_fields(kind: type) -> tuple[_RecipeField, ...]:
     return tuple(
         _RecipeField(
             field.name,
-            _part_kind(hints[field.name]),
+            None if "text_key" in field.metadata else _part_kind(hints[field.name]),
             False if field.default is dataclasses.MISSING else field.default,
-            field.metadata.get("config_key"),
+            field.metadata.get("config_key") or field.metadata.get("text_key"),
             field.metadata.get("default_part"),
         )
         for field in dataclasses.fields(kind)

@@ -13,7 +13,8 @@ from functools import cache, cached_property
 
 from scaling_law.spec.component import Component
 from scaling_law.spec.data import DataSpec, TaskSpec
-from scaling_law.spec.fields import OMIT_EMPTY, at_least, chosen_by, of_axis, one_of
+from scaling_law.spec.fields import OMIT_EMPTY, at_least, chosen_by, of_axis, one_of, written_as
+from scaling_law.spec.mix import Mix
 from scaling_law.spec.model import Model
 from scaling_law.spec.optim import OptimSpec
 from scaling_law.spec.schedule import ScheduleSpec
@@ -111,6 +112,7 @@ class RunSpec:
     starts from random weights.
     ``objective``: the targets and their loss; None is the next token.
     ``probes``: what is measured besides the loss; None for nothing.
+    ``mix``: the mixture of the text's components; None reads the text as a whole, shuffled.
     """
 
     label: str = field(metadata=of_axis("label"))
@@ -136,6 +138,7 @@ class RunSpec:
     probes: tuple[Component, ...] | None = field(
         default=None, metadata=OMIT_EMPTY | of_axis("label")
     )
+    mix: Mix | None = field(default=None, metadata=written_as("data.mix"))
 
     def __post_init__(self) -> None:
         one_of("precision", self.precision, PRECISIONS)
@@ -150,6 +153,10 @@ class RunSpec:
             raise ValueError(
                 f"branch at step {self.branch.at_step} is outside (0, {self.total_steps})"
             )
+        if self.mix is not None:
+            if isinstance(self.data, TaskSpec):
+                raise ValueError("mix: a task has no components to mix")
+            self.mix_steps()
 
     @property
     def objective_component(self) -> Component:
@@ -180,6 +187,15 @@ class RunSpec:
     def data_step(self) -> int:
         """The batch, in the order of the data, that step 0 takes; above 0 for a grown run."""
         return -(-self.growth.parent_tokens // self.batch_tokens) if self.growth else 0
+
+    def mix_steps(self) -> tuple[int, ...]:
+        """Return the first step of every phase of the mixture; () without a mixture.
+
+        Raises ``ValueError`` where a phase has no step.
+        """
+        if self.mix is None:
+            return ()
+        return self.mix.first_steps(self.total_steps, self.schedule.decay_steps)
 
     @property
     def kind(self) -> str:

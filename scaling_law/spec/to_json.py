@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from scaling_law.spec.component import Component
+from scaling_law.spec.mix import Mix
 
 _SCALARS = frozenset((str, int, float, bool, type(None)))
 
@@ -35,7 +36,7 @@ def to_json(value: Any) -> Any:
     """Return a frozen spec (or tuple, dict, scalar) as plain JSON values."""
     if type(value) in _SCALARS:  # most values are, and this is the cheapest question
         return value
-    if isinstance(value, Component):
+    if isinstance(value, (Component, Mix)):
         return value.plain()
     if isinstance(value, SpecPart):
         return value.json_fields()

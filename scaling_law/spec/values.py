@@ -181,23 +181,30 @@ class Described:
 
 @dataclass(frozen=True)
 class NumberOr(Number):
-    """A whole number, or one of ``words``; absent otherwise."""
+    """A number (a whole one unless ``whole`` is off), or one of ``words``; absent otherwise."""
 
     words: tuple[str, ...] = ()
+    whole: bool = True
 
     def read(self, value: Any, whole: bool) -> Any:
         if isinstance(value, str) and value in self.words:
             return value
-        return super().read(value, True)
+        if self.unit is None and isinstance(value, str):
+            raise ValueError(f"expected {self.forms()}, found {quoted(value)}")
+        return super().read(value, self.whole)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
 
         # optional() sees a union of three as none of its own
         reads = core_schema.no_info_plain_validator_function(
-            lambda value: self.read(value, True), metadata={"whole": True}
+            lambda value: self.read(value, self.whole), metadata={"whole": self.whole}
         )
         return core_schema.nullable_schema(reads)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        plain = super().__get_pydantic_json_schema__(schema, handler)
+        return {**plain, "type": list(dict.fromkeys([*plain["type"], "string"]))}
 
     def forms(self) -> str:
         """How the value may be written."""
@@ -212,9 +219,13 @@ def kind_of(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class Either:
-    """A union whose member the YAML kind of the value picks, so that one member's errors show."""
+    """A union whose member the YAML kind of the value picks, so that one member's errors show.
+
+    With ``numbers`` the member for texts takes numbers as well.
+    """
 
     doc: str
+    numbers: bool = False
 
     def members(self, source: Any) -> dict[str, Any]:
         """The union's members by ``kind_of``."""
@@ -233,10 +244,14 @@ class Either:
         names = " or a ".join(kind.strip("<>") for kind in inner)
         return core_schema.tagged_union_schema(
             {kind: handler.generate_schema(member) for kind, member in inner.items()},
-            discriminator=kind_of,
+            discriminator=self._kind,
             custom_error_type="either",
             custom_error_message=f"expected a {names}",
         )
+
+    def _kind(self, value: Any) -> str | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return "<text>" if self.numbers and is_number else kind_of(value)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
         return {**handler(schema), "description": self.doc}

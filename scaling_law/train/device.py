@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 import resource
 import statistics
@@ -18,12 +19,12 @@ from scaling_law.plan.device_profile import (
     DeviceProfile,
     SpeedPoint,
     available_memory_bytes,
-    save_profile,
     usable_cores,
 )
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.optim import OptimSpec
+from scaling_law.spec.to_json import to_json
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
 
@@ -236,14 +237,14 @@ def _measured_speed(kind: str, precision: str) -> tuple[SpeedPoint, ...]:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure a device and cache its profile; exit code 2 where there is no such device."""
+    """Measure a device and print its profile as JSON; exit code 2 where there is no such device."""
     requested = arguments[0] if len(arguments) == 1 else ""
     try:
         profile = calibrate(requested, say=lambda line: print(line, file=sys.stderr))
     except DeviceError as problem:
         print(problem, file=sys.stderr)
         return problem.exit_code
-    save_profile(profile, requested)
+    print(json.dumps(to_json(profile)))
     return 0
 
 

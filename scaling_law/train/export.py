@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +38,9 @@ def export(run_dir: RunDir, to: Path, form: str) -> None:
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
         raise ConfigError(f"{to}: exists and is not an empty folder; choose another with --out")
     to.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".tmp", dir=to.parent))
+    work = layout.temporary_folder(to)
     try:
         _write(ExportDir(work), record, state, tokenizer, form)
-        work.chmod(0o755)  # mkdtemp makes it private
         work.replace(to)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -71,6 +71,12 @@ def describe(
     """Make the record of a run that took ``steps_done`` steps; diverged when ``final`` is None."""
     params, own = count_params(spec.model), steps_done - spec.start_step
     tokens, own_tokens = steps_done * spec.batch_tokens, own * spec.batch_tokens
+    repeats = {
+        f"epochs.{name}": epochs
+        for name, epochs in dataset.repeats(
+            n_ctx=spec.model.n_ctx, batch_tokens=spec.batch_tokens, steps=steps_done
+        ).items()
+    }
     return RunRecord(
         run_id=spec.run_id,
         spec=spec,
@@ -102,8 +108,8 @@ def describe(
         git_commit=git_commit(),
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         message=message,
-        metrics={**(final.metrics if final else {}), **_of_parents(spec)},
-        metric_units=final.units if final else {},
+        metrics={**(final.metrics if final else {}), **repeats, **_of_parents(spec)},
+        metric_units={**(final.units if final else {}), **dict.fromkeys(repeats, "epochs")},
         loss_unit=None if objective.unit == NATS else objective.unit,
         loss_family=None if objective.comparable == NEXT_TOKEN else objective.comparable,
     )

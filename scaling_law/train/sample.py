@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from torch import nn
 from scaling_law.data.tokenizer import tokenizer_from_json
 from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line
+from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import read_record
 from scaling_law.spec.run import derive_seed
@@ -44,11 +44,10 @@ def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
         ) from None
     ids = sample_ids(model, tokenizer.separator, record.spec.model.n_ctx, draw)
     to.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{to.name}.", suffix=".tmp", dir=to.parent))
+    work = layout.temporary_folder(to)
     try:
         for number, row in enumerate(ids.tolist()):
             (work / f"{number:06d}.txt").write_text(tokenizer.decode(row))
-        work.chmod(0o755)  # mkdtemp makes it private
         work.replace(to)
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 
@@ -123,7 +125,6 @@ def test_bad_input_is_a_line_and_an_exit_code(
         ["fit", "--loss", "l1"],
         ["fit", "--figure", "fit.pdf"],
         ["walk"],
-        [],
     ],
 )
 def test_bad_flags_end_with_a_line_that_names_the_help_and_2(capsys, words):
@@ -178,7 +179,7 @@ def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
     kept, figure = tmp_path / "kept", tmp_path / "fit.png"
     code, out, err = run(
         capsys, "fit", str(path), *told, "--resamples", "100", "--out", str(kept),
-        "--figure", str(figure), "--law", "saturating:params",
+        "--figure", str(figure), "--law", "saturating:params", "--full",
     )  # fmt: skip
     assert code == 0 and "24 points from 6 independent trunks" in out
     assert "params: total" in out and "saturating:params: converged" in out
@@ -299,3 +300,64 @@ def test_an_unknown_argument_names_its_commands_help_and_what_was_meant(capsys, 
         main(words)
     assert end.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
+    words = ("fit", str(sweep.path), "--resamples", "100")
+    brief, full = run(capsys, *words)[1], run(capsys, *words, "--full")[1]
+    assert len(brief.splitlines()) <= 25 < len(full.splitlines())
+    assert "forecasts use: chinchilla\n    E = " in brief
+    assert "\nverdict: trust forecasts up to " in brief and "x the compute of the largest" in brief
+    assert "left out, not_annealed: a trunk (its branches are the points): 8 runs" in brief
+    assert "other laws" in full and "joint laws: rms residual" not in brief
+    target, results = re.findall(r"next: slaw extrapolate (.*x) (--results .*)\n", brief)[0]
+    code, out, _ = run(capsys, "extrapolate", *target.split(), *results.split())
+    assert code == 0 and out.startswith("law chinchilla"), "the command that it suggests works"
+
+
+def test_next_commands_hold_what_a_table_needs(capsys, tmp_path):
+    path = tmp_path / "my runs.csv"
+    path.write_text("N,D,val\n" + "\n".join(_grid(6, 4)) + "\n")
+    told = ["--columns", "params=N,tokens=D,loss=val", "--params-are", "non-embedding"]
+    code, out, _ = run(capsys, "fit", str(path), *told, "--resamples", "0")
+    assert code == 0 and "params: non_embedding" in out
+    (command,) = re.findall(r"next: slaw (extrapolate .*)\n", out)
+    code, out, _ = run(capsys, *shlex.split(command))
+    assert code == 0 and out.startswith("law ")
+
+
+def test_a_multiple_is_of_the_largest_that_the_law_was_fitted_to(sweep, capsys):
+    results = ("--results", str(sweep.path), "--json")
+    run(capsys, "fit", str(sweep.path), "--resamples", "100")
+    for flag, name in (("--params", "params"), ("--tokens", "tokens"), ("--flops", "flops")):
+        document = json.loads(run(capsys, "extrapolate", flag, "10x", *results)[1])
+        assert document["beyond_data"][name] == pytest.approx(10)
+    document = json.loads(run(capsys, "allocate", "--flops", "10x", *results)[1])
+    assert document["beyond_data"]["flops"] == pytest.approx(10)
+    code, _, err = run(capsys, "allocate", "--flops", "10x", "--dollars", "5")
+    assert code == 2 and "expected one of --flops, --target-loss, --dollars" in err
+
+
+def test_the_json_names_the_figures_that_the_text_refuses(sweep, capsys):
+    run(capsys, "fit", str(sweep.path), "--resamples", "100")
+    words = ("--results", str(sweep.path), "--json")
+    near = json.loads(run(capsys, "extrapolate", "--params", "2x", *words)[1])
+    far = json.loads(run(capsys, "extrapolate", "--params", "175e9", *words)[1])
+    assert near["figures_refused"] == []
+    assert far["figures_refused"] == [
+        "loss_nats", "tokens_for_params", "params_optimal", "tokens_optimal",
+    ]  # fmt: skip
+    near = json.loads(run(capsys, "allocate", "--flops", "2x", *words)[1])
+    far = json.loads(run(capsys, "allocate", "--flops", "1e24", *words)[1])
+    assert near["figures_refused"] == []
+    assert {"params", "tokens", "loss_nats"} <= set(far["figures_refused"]) <= far.keys()
+    assert "flops" not in far["figures_refused"], "a budget is exact"
+
+
+def test_without_results_a_published_law_is_pointed_at(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (("allocate", "--flops", "1e18"), ("extrapolate", "--params", "1e9")):
+        code, _, err = run(capsys, *words)
+        assert code == 2 and "results: no such folder" in err
+        assert "published law, which needs no results, as in --law besiroglu2024" in err
+    assert "--law" not in run(capsys, "allocate", "--flops", "1e18", "--results", "gone")[2]

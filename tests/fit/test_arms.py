@@ -124,7 +124,6 @@ def test_the_json_has_an_entry_an_arm(fits):
          " runs' axes: optim.weight_decay"),
         (["--by", KEY, "--figure", "x.png"], "--figure is of one fit"),
         (["--by", KEY, "--compare"], "--compare is of one fit"),
-        (["--full"], "give --by KEY as well"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_of_arms_is_one_line(sweep, capsys, more, said):

@@ -12,6 +12,7 @@ from scaling_law.forecast.hardware import (
     flops_for_dollars,
     flops_for_hours,
     format_hardware,
+    gpu_and_count,
     training_cost,
 )
 
@@ -173,3 +174,24 @@ def test_the_table_prints_a_line_for_each():
     assert len({line.index(date) for date, line in dates}) == 1
     assert max(map(len, lines)) <= 100
     assert "dense" in lines[-2] and "2025" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8xH100", ("H100", 8)),
+        ("8 x H100", ("H100", 8)),
+        ("16×RTX 4090", ("RTX 4090", 16)),
+        ("RTX 4090", ("RTX 4090", 1)),
+        ("4090", ("4090", 1)),
+        (None, (None, 1)),
+    ],
+)
+def test_a_number_of_devices_may_stand_before_the_name(text, expected):
+    assert gpu_and_count(text) == expected
+
+
+def test_two_numbers_of_devices_are_refused():
+    assert gpu_and_count("8xH100", 8) == ("H100", 8)
+    with pytest.raises(ConfigError, match="8xH100 and a count of 4"):
+        gpu_and_count("8xH100", 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import os
@@ -22,7 +23,6 @@ from scaling_law.errors import EXIT_USAGE, ConfigError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import read_curve, read_record, write_curve, write_record
 from scaling_law.monitor import session
-from scaling_law.monitor.host import Gpu, Host, HostMeter, host_text
 from scaling_law.monitor.terminal import (
     ASCII_BLOCKS,
     BLOCKS,
@@ -33,6 +33,7 @@ from scaling_law.monitor.terminal import (
     screen,
     sparkline,
 )
+from scaling_law.run.sweep_state.host import Gpu, Host, HostMeter, host_text
 from scaling_law.run.sweep_state.snapshot import SweepReader
 from tests.fakes import record_of
 from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
@@ -166,6 +167,25 @@ def test_it_waits_for_a_sweep_that_has_not_begun_and_says_so(tmp_path):
 
     session._lines(reader, False, 30.0, said.append, sleep)
     assert "waiting: no such folder yet" in said[0] and "40 done" in said[-1]
+
+
+def test_lines_end_once_nothing_works_on_the_sweep(tmp_path):
+    sweep, _ = half_way(tmp_path / "s")
+    said: list[str] = []
+    rests: list[float] = []
+
+    with contextlib.ExitStack() as work:
+        work.enter_context(at_work(sweep))
+
+        def sleep(seconds):
+            rests.append(seconds)
+            if len(rests) == 20:
+                work.close()
+
+        session._lines(SweepReader(sweep), False, 30.0, said.append, sleep)
+    assert 20 < len(rests) < 30, "it has patience, and not without end"
+    assert said[-1].endswith(f"nothing works on {sweep.path}; no longer watching it")
+    assert any("run the same command again to resume" in line for line in said)
 
 
 def test_a_typo_does_not_wait_silently(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from scaling_law.config.load import load_config
 from scaling_law.config.schema import DEVICE_KINDS
-from scaling_law.errors import PlanError
+from scaling_law.errors import ConfigError, PlanError
 from scaling_law.plan.device_profile import DeviceProfile, SpeedPoint
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
@@ -386,3 +386,22 @@ precision: fp32
         for more in ("", "spikes: true\n")
     )
     assert 1.5 * plain < watched < 3 * plain
+
+
+@pytest.mark.parametrize("size", ["1M", "1e6", "1_000_000", "1000000"])
+def test_a_size_may_be_given_by_its_parameters(plan_of, size):
+    (run,) = plan_of(f"grid.0={{sizes: [{size}], tokens: [1M]}}").runs
+    assert count_params(run.spec.model).non_embedding == pytest.approx(1e6, rel=0.1)
+    both = plan_of(f"grid.0={{sizes: [nano14k, {size}], tokens: [1M]}}")
+    assert len({run.spec.model for run in both.runs}) == 2
+
+
+def test_two_counts_of_one_model_are_refused_by_name(plan_of):
+    with pytest.raises(PlanError, match=r"sizes.*1.001M: the model nearest to it, .* is listed"):
+        plan_of("grid.0={sizes: [1M, 1.001M], tokens: [1M]}")
+
+
+@pytest.mark.parametrize("size", ["0.5", "tinny", "-1M", "1e30"])
+def test_what_is_neither_a_scale_nor_a_count_is_refused(plan_of, size):
+    with pytest.raises(ConfigError, match=r"grid\.0\.sizes\.0: found"):
+        plan_of(f"grid.0={{sizes: [{size}], tokens: [1M]}}")

@@ -164,7 +164,7 @@ def test_a_config_of_a_task_reads_back():
     [
         ("steps: [50]", "rule: slaw_small", "", "grid.0.steps: the batch, and so the length of a"),
         ("epochs: [1]", ALL, ", modulos: 3", "data.modulos: unknown key (did you mean modulus?)"),
-        ("epochs: [1]", ALL, ", corpus: sotu", "data: expected either corpus (text) or source (a"),
+        ("epochs: [1]", ALL, ", corpus: sotu", "data: expected either corpus (text) or sources ("),
         ("epochs: [1]", ALL, ", tokenizer: bpe", "data.tokenizer: unknown key"),
         ("epochs: [1]", ALL + ", batch_tokens: 4", "", "optim: expected one of batch_tokens and"),
         ("epochs: [1]", "batch_examples: most", "", "optim.batch_examples: expected a count such"),
@@ -188,7 +188,11 @@ def test_what_does_not_fit_a_task_is_refused(horizon, batch, more, words):
         ("source: other.py", "", "no file 'other.py' for the source"),
         ("source: copy, longer: [4]", "", "longer holds 4, expected different lengths above"),
         ("corpus: synthetic", "optim: {batch_examples: all}", "found all, and the data are text"),
-        ("max_epochs: 3", "", "expected either corpus (text) or source (a task); found neither"),
+        (
+            "max_epochs: 3",
+            "",
+            "(text) or sources (several texts) or source (a task); found neither",
+        ),
     ],
 )
 def test_data_that_cannot_be_are_refused_in_a_line(data, more, words):

@@ -147,7 +147,9 @@ def test_no_sweep_yet_is_no_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["status"]) == 0
-        assert capsys.readouterr().out == "results: no sweep yet; `slaw run` starts one\n"
+        assert (
+            capsys.readouterr().out == "results: no sweep yet; `slaw run --mode quick` starts one\n"
+        )
         assert main(["status", "--json"]) == 0
         assert capsys.readouterr().out == "[]\n"
         Path("results").mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, ada
     layout.atomic_write(sweep.config, "name: before")
     if adaptive:
         layout.atomic_write(sweep.adaptive, "{}")
-    nothing: Any = SimpleNamespace(data_specs=(None,), train_tokens=1)
+    nothing: Any = SimpleNamespace(data_specs=(None,), arms=(), train_tokens=1)
     for module, name, value in (
         (pinned, "begun_plan", None),
         (pinned, "refuse_other_recipe", None),

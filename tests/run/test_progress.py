@@ -40,9 +40,28 @@ def test_a_log_gets_a_line_every_minute(capsys):
 
 def test_a_terminal_gets_bars_and_no_such_lines(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     watched(lambda: "half done", int(2.5 * NEWS_SECONDS))
     err = capsys.readouterr().err
     assert "sweep" in err and "half done" not in err
+
+
+def test_a_runs_bar_shows_its_newest_loss(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("LINES", "24")
+    monkeypatch.setenv("COLUMNS", "110")
+    sweep, plan = half_way(tmp_path / "sweep")
+    spec = trunk_after(plan, DONE).spec
+    dashboard = Dashboard(sweep)
+    assert dashboard.loss(spec.run_id) == "5.0000"
+    flops = {spec.run_id: 1.0}
+    progress = SweepProgress(flops, set(), 1, loss=dashboard.loss)
+    progress.started(spec, sweep.run(spec.run_id))
+    progress.refresh()
+    progress.close()
+    err = capsys.readouterr().err
+    assert "| loss 5.0000, " in err and "tok/s" in err
 
 
 def test_the_line_says_how_far_the_sweep_is_what_runs_and_its_loss(tmp_path):
@@ -70,14 +89,14 @@ def test_a_finished_run_shows_the_same_time_left_as_the_monitor(tmp_path, capsys
     found = SweepReader(sweep).read().seconds_left
     assert found is not None and dashboard.seconds_left() is not None
     flops = {"a": 1.0, "b": 1.0, "c": 1.0}
-    left = iter([3 * 3600.0, None])
+    left = iter([3 * 3600.0, None])  # nothing is guessed where the plan's time is unknown
     progress = SweepProgress(flops, set(), 1, seconds_left=lambda: next(left), clock=clock)
     clock.now += 100
     for run_id in flops:
         progress.ended(run_id, "over")
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "[1/3] over, about 3h00m left", "[2/3] over, about 50s left", "[3/3] over",
+        "[1/3] over, about 3h00m left", "[2/3] over", "[3/3] over",
     ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from scaling_law.plan.plan import Plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.run import peers
 from scaling_law.run.runner import Runner
+from scaling_law.run.signals import stop_caught
 from scaling_law.spec.run import RunSpec
 from scaling_law.train.provenance import versions
 from tests.fakes import config_of, cpu_profile, record_of, small_config
@@ -226,7 +227,14 @@ def test_a_run_leased_by_others_meanwhile_is_no_death(world, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 75),
+        (signal.SIGUSR1, 75),
+        (signal.SIGUSR2, 75),
+        (signal.SIGHUP, 75),
+    ],
 )
 def test_a_signal_cancels_what_runs_and_says_so_by_exit_code(world, number, code):
     _, _, go = world
@@ -243,6 +251,16 @@ def test_a_signal_cancels_what_runs_and_says_so_by_exit_code(world, number, code
     assert outcome.exit_code == code
     assert len(engine.cancelled) == len(engine.submitted) == 2
     assert signal.getsignal(number) == before
+
+
+def test_a_hang_up_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_caught(lambda number, frame: None):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            assert signal.getsignal(signal.SIGUSR2) != signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_records_name_the_versions_that_can_change_a_loss():

@@ -165,6 +165,9 @@ def test_the_dashboard_is_the_snapshot_and_a_full_disk_does_not_end_a_sweep(halv
     expected = json.loads(json.dumps(SweepReader(sweep).read().to_json()))
     for document in (content, expected):
         document.pop("read_at")
+    host = content.pop("host")
+    assert host["cpus"] >= 1 and "cpu_busy_frac" in host and "memory_used_bytes" in host
+    assert host["gpus"] == [] or host["gpus"][0]["name"]
     assert content == expected and content["schema_version"] == SCHEMA_VERSION
 
     def refuse(path, content):

@@ -1,6 +1,7 @@
 """Corpora, one file each: ``data: {corpus: pile}`` is ``sources/pile.py``.
 
-Files that begin with ``_`` are shared code.
+A user's own corpus is named by the path of its file: ``data: {corpus: mine.py}``. Files that begin
+with ``_`` are shared code.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaling_law.errors import ConfigError
+from scaling_law.parts import NoSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +30,14 @@ class ReadRequest:
     ``domains`` are the domains to yield, never empty;
     ``max_bytes`` is the text that the caller needs, in bytes, so that a streamed source can stop;
     None for all;
-    ``note`` takes one line about documents that are left out.
+    ``note`` takes one line about documents that are left out;
+    ``settings`` is an instance of the corpus's ``settings``.
     """
 
     domains: frozenset[str]
     max_bytes: int | None = None
     note: Callable[[str], None] = print
+    settings: Any = field(default_factory=NoSettings)
 
 
 def nothing_missing() -> None:
@@ -54,7 +58,8 @@ class Corpus:
     ``read`` yields documents in any order, duplicates allowed;
     ``state`` gives a cheap JSON value that changes when the documents change;
     ``missing`` says what must be installed first, None for nothing;
-    ``versions`` gives the versions of the packages that the text is from.
+    ``versions`` gives the versions of the packages that the text is from;
+    ``settings`` is the dataclass of the keys that a config may give beside the corpus's name.
     """
 
     name: str
@@ -66,6 +71,7 @@ class Corpus:
     state: Callable[[], Any] = field(repr=False)
     missing: Callable[[], str | None] = field(default=nothing_missing, repr=False)
     versions: Callable[[], dict[str, str]] = field(default=no_versions, repr=False)
+    settings: type = NoSettings
 
     def documents(
         self,
@@ -73,6 +79,7 @@ class Corpus:
         *,
         max_bytes: int | None = None,
         note: Callable[[str], None] = print,
+        settings: Any = None,
     ) -> Iterator[Document]:
         """Yield the documents of ``domains`` (all when empty), in any order, with duplicates.
 
@@ -89,4 +96,7 @@ class Corpus:
         if lacking is not None:
             raise ConfigError(f"data.corpus: {self.name}: {lacking}")
         wanted = frozenset(domains or self.domains)
-        return self.read(ReadRequest(domains=wanted, max_bytes=max_bytes, note=note))
+        given = self.settings() if settings is None else settings
+        return self.read(
+            ReadRequest(domains=wanted, max_bytes=max_bytes, note=note, settings=given)
+        )

@@ -3,9 +3,9 @@
 A law describes annealed runs of one recipe on fresh data; ``RULES`` says what breaks that. The
 rules ``not_annealed``, ``stopped_early`` and ``grown`` apply where records become points. Where
 records of several recipes are gathered no recipe is the odd one, so ``recipes`` refuses the fit
-(``points.dataset``). Rules that judge losses (``plateau``, ``spike``) need a law to judge by: a run
-is odd when it lies above two laws, each fitted to the runs left in. When many runs are odd the laws
-are wrong, and none is left out.
+(``points.dataset``). Rules that judge losses (``plateau``, ``spike``, ``too_low``) need a law to
+judge by: a run is odd when it lies off two laws, each fitted to the runs left in. When many runs
+are odd the laws are wrong, and none is left out.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.numerics import plane_residuals
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.spec.recipe import BATCH_FACTOR
 
 # Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
 MAX_EPOCHS = 4.0
-# A run is odd when it lies above the law by both: robust standard deviations, and log loss.
+# A run is odd when it lies off the law by both: robust standard deviations, and log loss. Below a
+# law lie good runs too, so that it takes more to be odd there.
 ODD_SIGMAS = 8.0
-ODD_LOG = 0.05
+ODD_LOG, ODD_BELOW_FRAC = 0.05, 0.3
 # With more odd runs than this share, it is the law that does not describe the runs.
 MOST_ODD = 0.1
 _LEAST_POINTS = 10
@@ -44,6 +46,7 @@ RULES = {
     "batch": f"batch more than {BATCH_FACTOR:g}x off the other runs' trend in size and tokens",
     "plateau": f"loss over {100 * ODD_LOG:g}% above the laws, among the smaller budgets",
     "spike": f"loss over {100 * ODD_LOG:g}% above the laws, among the larger budgets",
+    "too_low": f"loss over {100 * ODD_BELOW_FRAC:g}% below the laws, as by a decimal slip",
 }
 """The name of each rule -> what it leaves out."""
 
@@ -67,22 +70,29 @@ def screen(points: FitPoints, *, keep: Collection[str] = ()) -> FitPoints:
     for rule, find in (("duplicates", _duplicates), ("repeats", _repeats), ("batch", _batch)):
         if rule not in keep:
             points = _without(points, find(points))
-    if {"plateau", "spike"} <= set(keep):
+    if {"plateau", "spike", "too_low"} <= set(keep):
         return points
     odd = _odd(points)
+    above = sum(off > 0 for off in odd.values())
     if len(odd) > MOST_ODD * len(points):
-        note = (
-            f"{len(odd)} of {len(points)} runs lie over {100 * ODD_LOG:g}% above the laws:"
-            " the laws do not describe these runs; none was left out for it"
-        )
+        lie = f"{above} of {len(points)} runs lie over {100 * ODD_LOG:g}% above the laws"
+        if above < len(odd):
+            lie += f" and {len(odd) - above} over {100 * ODD_BELOW_FRAC:g}% below"
+        note = f"{lie}: the laws do not describe these runs; none was left out for it"
         return dataclasses.replace(points, notes=(*points.notes, note))
     middle = float(np.median(points.flops))
     reasons = {}
-    for row, above in odd.items():
-        rule = "plateau" if points.flops[row] <= middle else "spike"
-        guess = "still on the early plateau?" if rule == "plateau" else "spike or wrong settings?"
+    for row, off in odd.items():
+        if off < 0:
+            rule, guess = "too_low", "a decimal slip, or another loss?"
+        elif points.flops[row] <= middle:
+            rule, guess = "plateau", "still on the early plateau?"
+        else:
+            rule, guess = "spike", "spike or wrong settings?"
         if rule not in keep:
-            reasons[row] = f"{rule}: {100 * math.expm1(above):.3g}% above the law; {guess}"
+            side = "above" if off > 0 else "below"
+            share = abs(100 * math.expm1(off))
+            reasons[row] = f"{rule}: {share:.3g}% {side} the law; {guess}"
     return _without(points, reasons)
 
 
@@ -126,15 +136,7 @@ def _batch(points: FitPoints) -> dict[int, str]:
     if known.sum() < _LEAST_POINTS:
         return {}
     rows = np.flatnonzero(known)
-    goal = np.log(points.batch_tokens[rows])
-    logs = np.stack([np.log(points.params[rows]), np.log(points.tokens[rows])], axis=1)
-    design = np.hstack([np.ones((len(rows), 1)), logs - logs.mean(axis=0)])
-    weights = np.ones(len(rows))
-    for _ in range(50):
-        root = np.sqrt(weights)
-        plane = np.linalg.lstsq(design * root[:, None], goal * root, rcond=None)[0]
-        weights = 1 / np.maximum(np.abs(goal - design @ plane), 1e-3)
-    off = goal - design @ plane
+    off = plane_residuals(points.take(rows), np.log(points.batch_tokens[rows]))
     reasons = {}
     for place in np.flatnonzero(np.abs(off) > math.log(BATCH_FACTOR)):
         way = "above" if off[place] > 0 else "below"
@@ -147,27 +149,33 @@ def _batch(points: FitPoints) -> dict[int, str]:
 
 
 def _odd(points: FitPoints) -> dict[int, float]:
-    """Rows above every judging law, refitted without them, and by how much in log loss."""
+    """Rows above or below every judging law, refitted without them, and how far in log loss."""
     odd: dict[int, float] = {}
     for _ in range(_ROUNDS):
         kept = np.ones(len(points), dtype=bool)
         kept[list(odd)] = False
         if kept.sum() < _LEAST_POINTS:
             return {}
-        above = np.full(len(points), math.inf)
+        above, below = np.full(len(points), math.inf), np.full(len(points), -math.inf)
         for name in _JUDGES:
-            above = np.minimum(above, _above(points, kept, name))
-            if not (above > 0).any():
+            off = _off(points, kept, name)
+            above = np.minimum(above, np.maximum(off, 0.0))
+            below = np.maximum(below, np.minimum(off, 0.0))
+            if not (above - below > 0).any():
                 return odd
-        fresh = {int(row): float(above[row]) for row in np.flatnonzero(above > 0)}
+        off = above + below
+        fresh = {int(row): float(off[row]) for row in np.flatnonzero(off)}
         if fresh.keys() <= odd.keys():
             return odd
         odd |= fresh
     return odd
 
 
-def _above(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.float64]:
-    """Log loss above law ``name``, fitted to the ``kept`` rows [n]; 0 where that is not odd."""
+def _off(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.float64]:
+    """Log loss above law ``name`` (negative: below), fitted to the ``kept`` rows [n].
+
+    0 where that is not odd.
+    """
     none = np.zeros(len(points))
     try:
         fit = fit_law(points.take(kept), name, objective=Objective())
@@ -179,4 +187,6 @@ def _above(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.
     residual = np.log(points.loss_nats / fit.law.predict(fit.params, inputs))
     middle = float(np.median(residual[kept]))
     sigma = 1.4826 * float(np.median(np.abs(residual[kept] - middle)))
-    return np.where(residual > max(ODD_LOG, ODD_SIGMAS * sigma), residual, none)
+    high = residual > max(ODD_LOG, ODD_SIGMAS * sigma)
+    low = residual < -max(-math.log1p(-ODD_BELOW_FRAC), ODD_SIGMAS * sigma)
+    return np.where(high | low, residual, none)

@@ -14,7 +14,7 @@ from scaling_law.fit.checks.hold_out import (
 )
 from scaling_law.fit.checks.validate import Validation
 from scaling_law.fit.points.points import FitPoints
-from scaling_law.units import count_of
+from scaling_law.units import count_of, format_count
 
 _TITLES = (
     ("leave_size_out", "each size left out"),
@@ -25,6 +25,27 @@ _TITLES = (
     ("expanding", "expanding window: each block of FLOPs from all before it"),
 )
 _HEAD = ("held out", "fitted", "scored", "FLOPs", "median", "90%", "worst", "mean", "coverage")
+
+
+def plain_verdict(check: Validation, points: FitPoints) -> str:
+    """The verdict in plain words: how far forecasts may be trusted, and what says so."""
+    trust = check.trust_flops_factor
+    if trust is None:
+        return check.verdict
+    rollouts = (*check.rollout_params, *check.rollout_flops)
+    # the check rounds the factor down: the nearest rollout that passed is the one it rests on
+    shown = min(
+        (rollout for rollout in rollouts if rollout.passed),
+        key=lambda rollout: abs(rollout.factors["flops"] - trust),
+    )
+    largest = points.data_range["flops"][1]
+    share = "all" if shown.n_held_out < LEAST_HELD_OUT else "nine in ten"
+    return (
+        f"trust forecasts up to {trust:g}x the compute of the largest run"
+        f" ({format_count(trust * largest)} FLOPs), no further: fitted without the"
+        f" {count_of(shown.n_held_out, 'run')} that far beyond the rest, the law predicts {share}"
+        f" of them within {100 * (shown.p90_abs_error or 0.0):.2g}%"
+    )
 
 
 def format_validation(check: Validation, points: FitPoints) -> str:

@@ -1,45 +1,32 @@
-"""Reads tables as rows of cells: CSV, TSV, JSON, JSONL, parquet, with any delimiter or marks."""
+"""Reads tables as rows of cells: CSV, TSV, JSON, JSONL, parquet."""
 
 from __future__ import annotations
 
 import csv
-import io
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from scaling_law.decode import json_problem
 from scaling_law.errors import ConfigError
+from scaling_law.fit.points.delimited import read_delimited, repeated
+from scaling_law.fit.points.rows import Rows, check_count
 
-ROLES = (
-    "params", "tokens", "loss", "flops", "cluster", "seed", "sem", "run_id", "size",
-    "unique_tokens", "batch",
-)  # fmt: skip
 MAX_BYTES = 2 * 10**9
+# A JSON document is in memory as a whole, at ten times its size.
+_MAX_DOCUMENT_BYTES = 10**8
+_LONGEST = 2**24  # characters of a line of JSON
+_BATCH_ROWS = 2**16
+
+Wanted = Callable[[str], bool]
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The cells of a table.
+def read_rows(path: Path, wanted: Wanted = lambda name: True) -> Rows:
+    """The rows of a table by its suffix, of the columns whose name is ``wanted``.
 
-    ``columns``: name -> cells.
-    ``lines``: the line of each row in the file.
-    ``notes``: what was changed in reading.
-    ``twice``: names that several columns have; their cells are not read.
+    Raises ``ConfigError`` naming file and line.
     """
-
-    columns: dict[str, list[Any]]
-    lines: Sequence[int]
-    notes: tuple[str, ...] = ()
-    twice: frozenset[str] = frozenset()
-
-
-def read_rows(path: Path) -> Rows:
-    """The rows of a table by its suffix. Raises ``ConfigError`` naming file and line."""
     name = str(path)
     if "\0" in name:
         raise ConfigError(f"{name}: no path; expected the name of a file")
@@ -54,11 +41,14 @@ def read_rows(path: Path) -> Rows:
         reader = _READERS.get(path.suffix.lower())
         if reader is None:
             raise ConfigError(f"{name}: expected a file {', '.join(_READERS)}")
-        rows = reader(path)
+        rows = reader(path, wanted)
     except UnicodeDecodeError as problem:
+        encoding = "UTF-16" if problem.encoding.startswith("utf-16") else "UTF-8"
         raise ConfigError(
-            f"{name}: cannot be read (not UTF-8 text, byte {problem.start}: {problem.reason})"
+            f"{name}: cannot be read (not {encoding} text, byte {problem.start}: {problem.reason})"
         ) from None
+    except UnicodeError as problem:  # UTF-16 that is cut off, say
+        raise ConfigError(f"{name}: cannot be read (not text: {problem})") from None
     except (OSError, csv.Error, RecursionError) as problem:
         raise ConfigError(f"{name}: cannot be read ({json_problem(problem)})") from None
     if not rows.lines:
@@ -66,83 +56,156 @@ def read_rows(path: Path) -> Rows:
     return rows
 
 
-def _read_delimited(path: Path) -> Rows:
-    text = path.read_text(encoding="utf-8-sig")
-    if "\0" in text:
-        raise ConfigError(f"{path}: not a text table (it holds NUL bytes)")
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max((",", ";", "\t"), key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    header: list[str] = []
-    body, lines = [], []
-    following = 1
-    for cells in reader:
-        # a quoted cell may hold newlines: a row's line is the one where it begins
-        line, following = following, reader.line_num + 1
-        if not any(cell.strip() for cell in cells):
-            continue
-        if not header:
-            header = [cell.strip() for cell in cells]
-            continue
-        if len(cells) != len(header):
-            raise ConfigError(f"{path}:{line}: {len(cells)} cells, the header has {len(header)}")
-        body.append(cells)
-        lines.append(line)
-    twice = _repeated(header)
-    columns = {name: [row[i] for row in body] for i, name in enumerate(header) if name not in twice}
-    notes = _undo_decimal_commas(columns) if delimiter == ";" else ()
-    return Rows(columns, lines, notes, twice)
+class _Objects:
+    """Rows put together from JSON objects, a column for each wanted name."""
 
+    def __init__(self, path: Path, wanted: Wanted) -> None:
+        self.path, self.wanted = path, wanted
+        self.columns: dict[str, list[Any]] = {}
+        self.names: dict[str, bool] = {}
+        self.lines: list[int] = []
 
-def _repeated(names: Sequence[str]) -> frozenset[str]:
-    return frozenset(name for name, times in Counter(names).items() if times > 1)
-
-
-def _undo_decimal_commas(columns: dict[str, list[Any]]) -> tuple[str, ...]:
-    comma = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
-    changed = []
-    for name, cells in columns.items():
-        if any(comma.fullmatch(cell) for cell in cells):
-            columns[name] = [c.replace(",", ".") if comma.fullmatch(c) else c for c in cells]
-            changed.append(name)
-    return (f"decimal commas read in {', '.join(changed)}",) if changed else ()
-
-
-def _from_objects(path: Path, objects: list[tuple[int, Any]]) -> Rows:
-    for line, row in objects:
+    def add(self, line: int, row: Any) -> None:
+        """Add one object; what is within it gets names with dots, as in ``config.params``."""
         if not isinstance(row, dict):
             kind = type(row).__name__
-            raise ConfigError(f"{path}:{line}: a JSON {kind}, expected an object for each run")
-    names = list(dict.fromkeys(str(name) for _, row in objects for name in row))
-    columns = {name: [row.get(name) for _, row in objects] for name in names}
-    return Rows(columns, [line for line, _ in objects])
+            raise ConfigError(f"{self.path}:{line}: a JSON {kind}, expected an object for each run")
+        for name, cell in _flat(row):
+            if name not in self.names:
+                self.names[name] = self.wanted(name)
+            if not self.names[name]:
+                continue
+            column = self.columns.setdefault(name, [])
+            column += [None] * (len(self.lines) - len(column))
+            column.append(cell)
+        self.lines.append(line)
+        check_count(self.path, len(self.lines))
+
+    def rows(self, *notes: str) -> Rows:
+        """The rows so far."""
+        count = len(self.lines)
+        # one name may come from two places, as "a.b" and as b in a: the first of them counts
+        columns = {
+            name: (column + [None] * (count - len(column)))[:count]
+            for name, column in self.columns.items()
+        }
+        return Rows(columns, self.lines, notes, names=tuple(self.names))
 
 
-def _read_jsonl(path: Path) -> Rows:
-    objects = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if line.strip():
+def _flat(row: Mapping[str, Any], before: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        name = f"{before}{key}"
+        if isinstance(value, dict) and value and depth < 3:
+            yield from _flat(value, f"{name}.", depth + 1)
+        else:
+            yield name, value
+
+
+def _read_jsonl(path: Path, wanted: Wanted) -> Rows:
+    objects = _Objects(path, wanted)
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        number = 0
+        while line := file.readline(_LONGEST):
+            number += 1
+            if len(line) == _LONGEST:
+                raise ConfigError(
+                    f"{path}:{number}: a line of over {_LONGEST // 2**20} million characters;"
+                    " expected one run a line"
+                )
+            if not line.strip():
+                continue
             try:
-                objects.append((number, json.loads(line)))
+                row = json.loads(line.strip())
             except ValueError as problem:
+                if not objects.lines and line.lstrip()[0] == "[":
+                    return _read_json(path, wanted)
                 why = json_problem(problem)
                 raise ConfigError(f"{path}:{number}: not JSON ({why})") from None
-    return _from_objects(path, objects)
+            if isinstance(row, list) and not objects.lines:
+                return _read_json(path, wanted)
+            objects.add(number, row)
+    return objects.rows()
 
 
-def _read_json(path: Path) -> Rows:
+def _read_json(path: Path, wanted: Wanted) -> Rows:
+    if _holds_lines(path):
+        rows = _read_jsonl(path, wanted)
+        notes = (*rows.notes, "read as JSON lines, an object a line")
+        return Rows(rows.columns, rows.lines, notes, names=rows.names)
+    if path.stat().st_size > _MAX_DOCUMENT_BYTES:
+        raise ConfigError(
+            f"{path}: a JSON document of {path.stat().st_size / 1e6:.0f} MB; save it as JSON lines"
+            f" or CSV, which are read in parts (at most {_MAX_DOCUMENT_BYTES / 1e6:.0f})"
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
         raise
     except ValueError as problem:
         raise ConfigError(f"{path}: not JSON ({json_problem(problem)})") from None
-    if not isinstance(content, list):
-        raise ConfigError(f"{path}: expected a JSON list of objects, one a run")
-    return _from_objects(path, list(enumerate(content, 1)))
+    objects = _Objects(path, wanted)
+    for line, row in enumerate(_objects_in(path, content, wanted), 1):
+        objects.add(line, row)
+    return objects.rows()
 
 
-def _read_parquet(path: Path) -> Rows:
+def _holds_lines(path: Path) -> bool:
+    """Whether the first line with text is an object of its own and another follows."""
+    with path.open(encoding="utf-8-sig") as file:
+        first = ""
+        while line := file.readline(_LONGEST):
+            if not line.strip():
+                continue
+            if first:
+                return line.lstrip().startswith("{")
+            first = line.strip()
+            if not (first.startswith("{") and first.endswith("}")):
+                return False
+            try:
+                json.loads(first)
+            except (ValueError, RecursionError):
+                return False
+    return False
+
+
+def _objects_in(path: Path, content: Any, wanted: Wanted) -> list[Any]:
+    """The objects of a document: a list of them, columns, or a list under some key."""
+    if isinstance(content, list):
+        return content
+    if isinstance(content, dict) and content:
+        names, data = content.get("columns"), content.get("data")
+        if isinstance(names, list) and isinstance(data, list):
+            if all(isinstance(row, list) and len(row) == len(names) for row in data):
+                return [dict(zip(map(str, names), row, strict=True)) for row in data]
+        elif all(isinstance(cells, list) for cells in content.values()):
+            if any(isinstance(cell, dict) for cells in content.values() for cell in cells[:1]):
+                if len(content) == 1:
+                    return list(next(iter(content.values())))
+            else:
+                return _from_columns(path, content)
+        elif all(isinstance(cells, dict) for cells in content.values()):
+            if sum(map(wanted, content)) > 1:
+                keys = dict.fromkeys(key for cells in content.values() for key in cells)
+                return [{n: cells.get(key) for n, cells in content.items()} for key in keys]
+            return [{"run_id": name, **row} for name, row in content.items()]
+        lists = [x for x in content.values() if isinstance(x, list) and x]
+        if len(lists) == 1 and isinstance(lists[0][0], dict):
+            return lists[0]
+    raise ConfigError(
+        f"{path}: expected a JSON list of objects, one a run, or an object of columns"
+    )
+
+
+def _from_columns(path: Path, content: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    counts = {name: len(cells) for name, cells in content.items()}
+    if len(set(counts.values())) > 1:
+        words = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:12])
+        raise ConfigError(f"{path}: columns of different lengths: {words}")
+    names = list(content)
+    return [dict(zip(names, row, strict=True)) for row in zip(*content.values(), strict=True)]
+
+
+def _read_parquet(path: Path, wanted: Wanted) -> Rows:
     try:
         import pyarrow.lib
         import pyarrow.parquet
@@ -151,13 +214,20 @@ def _read_parquet(path: Path) -> Rows:
             f"{path}: parquet needs pyarrow: pip install 'scaling-law[parquet]'"
         ) from None
     try:
-        table = pyarrow.parquet.read_table(path)
-        pairs = zip(table.column_names, table.columns, strict=True)
-        columns = {name: _arrow_cells(column) for name, column in pairs}
-    except pyarrow.lib.ArrowException as problem:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            twice = repeated(names)
+            count = file.metadata.num_rows
+            check_count(path, count)
+            chosen = [name for name in names if wanted(name) and name not in twice]
+            columns: dict[str, list[Any]] = {name: [] for name in chosen}
+            for batch in file.iter_batches(_BATCH_ROWS, columns=chosen):
+                for name in chosen:
+                    columns[name] += _arrow_cells(batch.column(name))
+    except (pyarrow.lib.ArrowException, OSError) as problem:
         first = str(problem).splitlines()[0]
         raise ConfigError(f"{path}: not a parquet table ({first})") from None
-    return Rows(columns, range(1, table.num_rows + 1))
+    return Rows(columns, range(1, count + 1), twice=twice, names=tuple(names))
 
 
 def _arrow_cells(column: Any) -> list[Any]:
@@ -168,10 +238,10 @@ def _arrow_cells(column: Any) -> list[Any]:
         return list(column.cast("string").to_pylist())
 
 
-_READERS: dict[str, Callable[[Path], Rows]] = {
-    ".csv": _read_delimited,
-    ".tsv": _read_delimited,
-    ".txt": _read_delimited,
+_READERS: dict[str, Callable[[Path, Wanted], Rows]] = {
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
+    ".txt": read_delimited,
     ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,

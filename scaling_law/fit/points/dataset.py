@@ -13,8 +13,9 @@ import numpy as np
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import RunRecord, load_records, loss_families, only_sweep
 from scaling_law.fit.checks.screen import screen
-from scaling_law.fit.points.cells import Rows
+from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.points import FitPoints, points_from_records
+from scaling_law.fit.points.rows import Rows
 from scaling_law.fit.points.table import TableSettings, chosen_rows, read_table
 from scaling_law.spec.arms import arms_of, by_options, value_text, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
@@ -62,7 +63,8 @@ def from_records(
     )
     if "recipes" not in keep:
         _refuse_recipes(whole, folders, varying_keys(arms_of([r.spec for r in records])))
-    points = screen(whole, keep=keep)
+    with numerical_failures(whole):
+        points = screen(whole, keep=keep)
     counted = {convention: points}
     for other in CONVENTIONS:
         if other != convention:
@@ -85,7 +87,8 @@ def from_points(
     """The data of given points. Raises ``FitError`` when none can be fitted."""
     if "recipes" not in keep:
         _refuse_recipes(points, None, [])
-    screened = screen(points, keep=keep)
+    with numerical_failures(points):
+        screened = screen(points, keep=keep)
     return FitData(
         points=screened,
         counted={points.convention["params"]: screened},
@@ -144,7 +147,9 @@ def gather_fit_data(
 def refuse_table_settings(origin: str, table: TableSettings | None) -> None:
     """Raises ``ConfigError`` for settings of a table where ``origin`` is a results folder."""
     if table is not None and dataclasses.replace(table, where=()) != TableSettings():
-        raise ConfigError(f"{origin}: --columns, --params-are and --loss-unit are for tables")
+        raise ConfigError(
+            f"{origin}: --columns, --params-are, --loss-unit, --units and --history are for tables"
+        )
 
 
 def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
@@ -166,6 +171,8 @@ def chosen_records(
     records: Sequence[RunRecord], where: Sequence[str], origin: str
 ) -> list[RunRecord]:
     """The records whose recipe or spec meets the conditions."""
+    if not where:
+        return list(records)
     rows = cells([record.spec for record in records])
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
@@ -254,4 +261,5 @@ def _repeated(points: FitPoints, keep: Collection[str]) -> FitPoints | None:
     """All points, for laws of repeated data; None where no data were seen twice."""
     if float((points.tokens / points.tokens_unique).max()) < 2:
         return None
-    return screen(points, keep=[*keep, "repeats"])
+    with numerical_failures(points):
+        return screen(points, keep=[*keep, "repeats"])

@@ -22,18 +22,35 @@ from typing import Any
 import numpy as np
 
 from scaling_law.errors import ConfigError, one_line, quoted
-from scaling_law.fit.points.cells import ROLES, Rows, read_rows
+from scaling_law.fit.points import plausible
+from scaling_law.fit.points.cells import read_rows
+from scaling_law.fit.points.column_units import (
+    COUNTS,
+    LOSS_UNITS,
+    Unit,
+    base_name,
+    check_units,
+    in_name,
+    loss_unit_in_name,
+    small_enough,
+    unit_of,
+)
+from scaling_law.fit.points.numbers import conversions, decimal_marks, is_missing, number
 from scaling_law.fit.points.points import FitPoints, Floats
-from scaling_law.units import format_count, parse_count
+from scaling_law.fit.points.rows import ROLES, Rows
+from scaling_law.units import format_count
 
 PARAMS_ARE = ("total", "non_embedding", "matmul", "active")
-LOSS_UNITS = ("nats", "bits", "bits-per-byte")
-_COUNTS = ("params", "tokens", "flops", "unique_tokens", "batch")
+# A law needs far fewer points; the resamples of so many fill the memory of a laptop.
+MOST_POINTS = 100_000
+_NUMERIC = ("params", "tokens", "loss", "flops", "unique_tokens", "batch", "sem")
+_COUNTED = (*COUNTS, "flops")
 _ALIASES = {
     "params": ("n", "n_params", "num_params", "parameters", "model_size", "nparams"),
     "tokens": ("d", "n_tokens", "num_tokens", "train_tokens", "training_tokens", "data"),
-    "loss": ("val_loss", "validation_loss", "eval_loss", "test_loss", "l", "final_loss"),
-}
+    "loss": ("val_loss", "validation_loss", "eval_loss", "test_loss", "l", "final_loss",
+             "perplexity", "ppl", "val_ppl", "bpb", "bits_per_byte", "nll", "cross_entropy"),
+}  # fmt: skip
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "=": operator.eq,
     "<": operator.lt, ">": operator.gt,
@@ -49,6 +66,7 @@ _EXPORTED_ROLES = {
     "tokens": "tokens", "loss": "val_loss_nats", "flops": "flops_exact",
     "sem": "val_loss_sem_nats", "unique_tokens": "tokens_unique", "batch": "batch_tokens",
 }  # fmt: skip
+_EXPORTED_ALSO = frozenset(("corpus_fingerprint", "recipe"))
 _PARAMS = "params_"
 
 
@@ -58,22 +76,32 @@ class TableSettings:
 
     ``columns``: role -> name of its column; "" ignores a column of the role's own name.
     ``params_are``: what the parameters count, one of ``PARAMS_ARE``; "": not stated.
-    ``loss_unit``: the unit of the losses, one of ``LOSS_UNITS``.
+    ``loss_unit``: the unit of the losses, one of ``LOSS_UNITS``; "": nats, or what the column's
+        name says.
     ``where``: conditions on columns, as ``epochs<=4``.
+    ``units``: role -> the unit of its numbers, as in M or PF-days.
+    ``history``: which rows of a run with many count, one of ``plausible.HISTORIES``; "": such a
+        table is refused.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     params_are: str = ""
-    loss_unit: str = "nats"
+    loss_unit: str = ""
     where: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
+    history: str = ""
 
     def __post_init__(self) -> None:
         for role in self.columns:
             _check_role(role)
         if self.params_are and self.params_are not in PARAMS_ARE:
             raise ConfigError(f"params are {self.params_are!r}: expected {', '.join(PARAMS_ARE)}")
-        if self.loss_unit not in LOSS_UNITS:
+        if self.loss_unit and self.loss_unit not in LOSS_UNITS:
             raise ConfigError(f"loss unit {self.loss_unit!r}: expected {', '.join(LOSS_UNITS)}")
+        if self.history and self.history not in plausible.HISTORIES:
+            known = ", ".join(plausible.HISTORIES)
+            raise ConfigError(f"history {self.history!r}: expected {known}")
+        check_units(self.units)
 
 
 def _check_role(role: str) -> None:
@@ -112,11 +140,43 @@ def read_table(
     be read or has fewer than two usable rows.
     """
     try:
-        rows = read_rows(path)
+        rows = read_rows(path, _wanted(settings or TableSettings()))
         return _known_points(rows, settings or TableSettings(), str(path), keep, convention)
     except ConfigError as problem:
         # the message quotes paths, headers and cells: a newline in one would break the line
         raise ConfigError(one_line(str(problem))) from None
+
+
+def _wanted(settings: TableSettings) -> Callable[[str], bool]:
+    """Which columns are read: those of a role, those that conditions name, a report's own."""
+    exact = {*settings.columns.values(), *(_condition(where)[0] for where in settings.where)}
+    low = {
+        *ROLES, *_EXPORTED, *_EXPORTED_ROLES.values(), *_EXPORTED_ALSO, *plausible.STATE_COLUMNS,
+        *plausible.FLAGS, *plausible.RUN_NAMES, *plausible.STEPS,
+    }  # fmt: skip
+
+    def wanted(name: str) -> bool:
+        plain = name.strip().lower()
+        if name in exact or plain in low or plain.startswith(_PARAMS):
+            return True
+        return _role_of(name) is not None
+
+    return wanted
+
+
+def _role_of(name: str) -> str | None:
+    """The role that a column's name says, with or without a unit: ``tokens (B)`` are tokens."""
+    for plain in (name.strip().lower(), base_name(name)):
+        if plain in ROLES:
+            return plain
+    for role in _COUNTED:
+        base, unit = in_name(role, name)
+        if unit is not None and base.strip().lower() == role:
+            return role
+    base = re.sub(r"[\s_\-]+", " ", name.strip().lower())
+    if base.startswith("loss ") and loss_unit_in_name(base):
+        return "loss"
+    return None
 
 
 def points_from_columns(
@@ -151,7 +211,7 @@ def _known_points(
     rows, notes = _filtered(rows, settings, origin)
     settings = dataclasses.replace(settings, where=())
     points = _points(rows, settings, origin, _why_left_out(rows, keep))
-    ids = _run_ids(_roles(rows, settings, origin).get("run_id"), rows.lines)
+    ids = _run_ids(rows.columns.get(_roles(rows, settings, origin).get("run_id", "")), rows.lines)
     recipes = dict(zip(ids, _cells(rows, "recipe"), strict=True))
     counted = dict(points.convention)
     if columns.get("flops") == "flops_exact":
@@ -238,40 +298,206 @@ def _cells(rows: Rows, name: str) -> list[str]:
 
 
 def _points(
-    rows: Rows, settings: TableSettings, origin: str, known: Sequence[str] = ()
+    rows: Rows, settings: TableSettings, origin: str, known: Sequence[str] | None = None
 ) -> FitPoints:
-    """``known``: a reason against each row, or "", before any row is read."""
+    """``known``: a reason against each row of a report's table, or "", which was checked before."""
     rows, notes = _filtered(rows, settings, origin)
-    columns = _roles(rows, settings, origin)
-    count = len(rows.lines)
+    names = _roles(rows, settings, origin)
+    columns = {role: rows.columns[name] for role, name in names.items()}
     ids = _run_ids(columns.get("run_id"), rows.lines)
-    numbers: dict[str, Floats] = {}
-    reasons = list(known) or [""] * count
-    for role in ("params", "tokens", "loss", "flops", "unique_tokens", "batch"):
-        if role in columns:
-            needed = role not in ("unique_tokens", "batch")
-            numbers[role] = _numbers(role, columns[role], reasons, needed)
-            _refuse_text(role, columns[role], numbers[role], rows, origin)
+    reasons = list(known or [""] * len(rows.lines))
+    if known is None:
+        notes += _without_unfinished(rows, settings, reasons)
+    numbers, more = _read_numbers(columns, reasons, rows, origin)
+    numbers, units, loss_unit = _in_plain_units(numbers, names, settings)
+    losses = _losses(numbers["loss"], loss_unit, reasons)
     with np.errstate(over="ignore"):
-        numbers, more = _complete(numbers)
-    usable = np.array([not reason for reason in reasons])
+        filled, filled_notes = _complete(numbers)
+    if known is None:
+        _refuse_implausible(filled, losses, loss_unit, reasons, settings, names, origin)
+        if "given" in filled:
+            unit = plausible.flops_unit(
+                filled, reasons, origin=origin, stated="flops" in settings.units
+            )
+            if unit is not None:
+                filled["flops"] = filled["flops"] * unit.factor
+                units.append(f"flops read in {unit.words}: so they are 6 * params * tokens")
+    names_of_runs, history = _histories(rows, filled, columns, settings, reasons, origin, known)
+    usable = np.array([not reason for reason in reasons], dtype=bool)
     for role in ("params", "tokens", "flops"):
-        usable &= np.isfinite(numbers[role]) & (numbers[role] > 0)
+        usable &= np.isfinite(filled[role]) & (filled[role] > 0)
     dropped = [
         (ids[i], reasons[i] or "params, tokens or FLOPs beyond floats")
         for i in np.flatnonzero(~usable)
+        if reasons[i] != _EARLIER
     ]
-    if usable.sum() < 2:
+    _check_number(int(usable.sum()), len(rows.lines), dropped, origin)
+    filled["loss"] = losses
+    points = _assemble(
+        columns, filled, np.flatnonzero(usable), ids, settings, loss_unit, names_of_runs
+    )
+    stated = _stated(columns, settings, loss_unit, bool(names_of_runs))
+    return dataclasses.replace(
+        points,
+        dropped=tuple(dropped),
+        notes=(*rows.notes, *notes, *more, *filled_notes, *units, *history, *stated),
+    )
+
+
+def _without_unfinished(rows: Rows, settings: TableSettings, reasons: list[str]) -> tuple[str, ...]:
+    """Adds the reasons against runs that did not finish; returns what a reader should know."""
+    unfinished, notes = plausible.unfinished(rows, settings.columns.get("state"))
+    for row, reason in enumerate(unfinished):
+        reasons[row] = reasons[row] or reason
+    count = sum(map(bool, unfinished))
+    if count:
+        notes.append(
+            f"{count} of {len(rows.lines)} rows are of runs that did not finish (--columns state="
+            " takes them for finished)"
+        )
+    return tuple(notes)
+
+
+def _read_numbers(
+    columns: Mapping[str, list[Any]], reasons: list[str], rows: Rows, origin: str
+) -> tuple[dict[str, Floats], list[str]]:
+    """The numeric columns, and what was read in another way than a program would."""
+    cells = {role: columns[role] for role in _NUMERIC if role in columns}
+    marks = decimal_marks(cells, origin)
+    numbers = {}
+    for role, texts in cells.items():
+        needed = role not in ("unique_tokens", "batch", "sem")
+        values = [number(cell, count=role in _COUNTED, mark=marks[role]) for cell in texts]
+        numbers[role] = _above_zero(role, texts, values, reasons, needed)
+        if needed:
+            _refuse_text(role, texts, values, rows, origin)
+    return numbers, conversions(cells, marks)
+
+
+def _in_plain_units(
+    numbers: Mapping[str, Floats], names: Mapping[str, str], settings: TableSettings
+) -> tuple[dict[str, Floats], list[str], str]:
+    """The numbers in their plain units, what was converted, and the unit of the losses.
+
+    An option says more than a column's name.
+    """
+    plain, notes = dict(numbers), []
+    for role in _COUNTED:
+        if role not in plain:
+            continue
+        stated = settings.units.get(role)
+        unit: Unit | None
+        if stated is not None:
+            unit = unit_of(role, stated)
+        else:
+            _, unit = in_name(role, names[role])
+            known = plain[role][np.isfinite(plain[role])]
+            median = float(np.median(known)) if len(known) else math.nan
+            if unit is not None and not small_enough(unit, median):
+                notes.append(
+                    f"column {one_line(names[role])!r} has {role} of {median:.3g}: read as plain"
+                    f" counts, not in {unit.words}"
+                )
+                unit = None
+        if unit is not None and unit.factor != 1:
+            with np.errstate(over="ignore"):
+                plain[role] = plain[role] * unit.factor
+            where = f"column {one_line(names[role])!r}" if stated is None else "--units"
+            notes.append(f"{role} read in {unit.words} ({where})")
+    loss_unit = settings.loss_unit
+    if not loss_unit:
+        loss_unit = loss_unit_in_name(names["loss"]) or "nats"
+        if loss_unit != "nats":
+            notes.append(
+                f"column {one_line(names['loss'])!r} read as {loss_unit} by its name (--loss-unit"
+                " says otherwise)"
+            )
+    return plain, notes, loss_unit
+
+
+def _losses(values: Floats, unit: str, reasons: list[str]) -> Floats:
+    """The losses in nats; a perplexity of 1 or less has none above 0."""
+    if unit != "perplexity":
+        return values * (math.log(2) if unit in ("bits", "bits-per-byte") else 1.0)
+    with np.errstate(invalid="ignore"):
+        low = np.isfinite(values) & (values <= 1)
+        losses = np.log(np.where(low, math.nan, values))
+    for row in np.flatnonzero(low):
+        reasons[row] = reasons[row] or f"loss is {values[row]:.6g}, expected a perplexity above 1"
+    return losses
+
+
+def _refuse_implausible(
+    numbers: Mapping[str, Floats],
+    losses: Floats,
+    loss_unit: str,
+    reasons: list[str],
+    settings: TableSettings,
+    given: Collection[str],
+    origin: str,
+) -> None:
+    """Raises ``ConfigError`` for columns that cannot be what they are called.
+
+    Single rows get a reason. ``given``: the roles that have a column.
+    """
+    plausible.check_counts(
+        numbers, reasons, origin=origin, stated=settings.units.keys(), given=given
+    )
+    if not {"params", "tokens"} & settings.units.keys():
+        plausible.check_ratio(numbers, reasons, origin)
+    plausible.check_losses(losses, reasons, origin=origin, unit=loss_unit, shown=numbers["loss"])
+
+
+_EARLIER = "an earlier row of its run"
+
+
+def _histories(
+    rows: Rows,
+    numbers: Mapping[str, Floats],
+    columns: Mapping[str, list[Any]],
+    settings: TableSettings,
+    reasons: list[str],
+    origin: str,
+    known: Sequence[str] | None,
+) -> tuple[list[str], list[str]]:
+    """The run of each row where rows are the histories of runs (else empty), and what was done.
+
+    Raises ``ConfigError`` for histories where the settings do not say which rows count.
+    """
+    if known is not None:
+        return [], []
+    clusters = [_text(cell) for cell in columns["cluster"]] if "cluster" in columns else None
+    groups = plausible.histories(rows, numbers, clusters)
+    if not groups:
+        return [], []
+    if not settings.history:
+        plausible.refuse_history(origin, groups, len(rows.lines))
+    runs = [""] * len(rows.lines)
+    left = 0
+    for place, group in enumerate(groups, 1):
+        usable = [row for row in group if not reasons[row]]
+        for row in group:
+            runs[row] = f"run {place}"
+            if settings.history == "last" and row in usable[:-1]:
+                reasons[row] = _EARLIER
+                left += 1
+    if settings.history == "last":
+        return [], [f"the last usable row of each of {len(groups)} runs; {left} earlier left out"]
+    return runs, [f"every row of {len(groups)} training histories; a trunk a run"]
+
+
+def _check_number(usable: int, count: int, dropped: Sequence[tuple[str, str]], origin: str) -> None:
+    """Raises ``ConfigError`` for too few or too many points."""
+    if usable < 2:
         first = f"; first: {dropped[0][0]}: {dropped[0][1]}" if dropped else ""
         raise ConfigError(
-            f"{origin}: {int(usable.sum())} of {count} rows can be used, expected at least 2{first}"
+            f"{origin}: {usable} of {count} rows can be used, expected at least 2{first}"
         )
-    index = np.flatnonzero(usable)
-    points = _assemble(columns, numbers, index, ids, settings)
-    stated = _stated(columns, settings)
-    return dataclasses.replace(
-        points, dropped=tuple(dropped), notes=(*rows.notes, *notes, *more, *stated)
-    )
+    if usable > MOST_POINTS:
+        raise ConfigError(
+            f"{origin}: {usable:,} runs; at most {MOST_POINTS:,} are fitted: choose some with"
+            " --where"
+        )
 
 
 def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, tuple[str, ...]]:
@@ -280,7 +506,8 @@ def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, t
         return rows, ()
     columns = {name: [cells[i] for i in index] for name, cells in rows.columns.items()}
     note = f"{len(index)} of {len(rows.lines)} rows chosen by {', '.join(settings.where)}"
-    return Rows(columns, [rows.lines[i] for i in index], rows.notes, rows.twice), (note,)
+    lines = [rows.lines[i] for i in index]
+    return Rows(columns, lines, rows.notes, rows.twice, rows.known), (note,)
 
 
 def chosen_rows(rows: Rows, where: Sequence[str], origin: str, called: str) -> list[int]:
@@ -291,38 +518,41 @@ def chosen_rows(rows: Rows, where: Sequence[str], origin: str, called: str) -> l
     """
     keep = np.ones(len(rows.lines), dtype=bool)
     for condition in where:
-        match = _SIGN.search(condition.strip(), 1)  # a column has at least one character
-        if match is None:
-            raise ConfigError(f"where {quoted(condition)}: expected COLUMN=VALUE (or != < <= > >=)")
-        name, sign, value = (part.strip() for part in _parts(match))
+        name, sign, value = _condition(condition)
         _check_column(name, rows, f"{origin}: where")
-        keep &= [_holds(cell, sign, value) for cell in rows.columns[name]]
+        cells = rows.columns[name]
+        mark = decimal_marks({name: cells}, f"{origin}: where")[name]
+        keep &= [_holds(cell, sign, value, mark) for cell in cells]
     index: list[int] = np.flatnonzero(keep).tolist()
     if not index:
         raise ConfigError(f"{origin}: no {called} has {' and '.join(where)}")
     return index
 
 
-def _parts(match: re.Match[str]) -> tuple[str, str, str]:
-    """The text before a match, the match, and the text after it."""
-    return match.string[: match.start()], match[0], match.string[match.end() :]
+def _condition(text: str) -> tuple[str, str, str]:
+    """The column, the sign and the value of a condition."""
+    plain = text.strip()
+    match = _SIGN.search(plain, 1)  # a column has at least one character
+    if match is None:
+        raise ConfigError(f"where {quoted(text)}: expected COLUMN=VALUE (or != < <= > >=)")
+    return plain[: match.start()].strip(), match[0], plain[match.end() :].strip()
 
 
 def _check_column(name: str, rows: Rows, place: str) -> None:
     if name in rows.twice:
         raise ConfigError(f"{place}: column {name!r} is there twice; rename one in the table")
     if name not in rows.columns:
-        raise ConfigError(f"{place}: no column {name!r}; {_listed(rows.columns)}")
+        raise ConfigError(f"{place}: no column {name!r}; {_listed(rows.known)}")
 
 
-def _holds(cell: Any, sign: str, value: str) -> bool:
-    number, text = _number(value, False), _text(cell)
-    if number is not None:
-        known = float(cell) if isinstance(cell, bool) else _number(cell, False)
+def _holds(cell: Any, sign: str, value: str, mark: str) -> bool:
+    wanted, text = number(value), _text(cell)
+    if wanted is not None:
+        known = float(cell) if isinstance(cell, bool) else number(cell, mark=mark)
         if known is not None:
-            return _COMPARE[sign](known, number)
+            return _COMPARE[sign](known, wanted)
     # an empty cell is neither below nor above: as text it would come before every number
-    if sign not in ("=", "!=") and (number is not None or not text):
+    if sign not in ("=", "!=") and (wanted is not None or not text):
         return False
     return _COMPARE[sign](text, value)
 
@@ -333,43 +563,58 @@ def _text(cell: Any) -> str:
     return "" if missing else str(cell).strip()
 
 
-def _roles(rows: Rows, settings: TableSettings, origin: str) -> dict[str, list[Any]]:
-    """{role: cells}, from the columns that the settings name or those of the role's own name."""
+def _roles(rows: Rows, settings: TableSettings, origin: str) -> dict[str, str]:
+    """{role: column}, from the columns that the settings name or those of the role's own name."""
     named: dict[str, list[str]] = {}
     for name in (*rows.columns, *rows.twice, *rows.twice):
-        named.setdefault(name.strip().lower(), []).append(name)
-    lowered = {low: names[0] for low, names in named.items()}
-    cells = {}
+        role = _role_of(name)
+        named.setdefault(role or name.strip().lower(), []).append(name)
+    roles = {}
     for role in ROLES:
         if role in settings.columns:
             name = settings.columns[role]
-            if not name:
-                continue
-            _check_column(name, rows, origin)
-            cells[role] = rows.columns[name]
-        elif len(named.get(role, ())) > 1:
+            if name:
+                _check_column(name, rows, origin)
+                roles[role] = name
+            continue
+        own = named.get(role, [])
+        plain = [name for name in own if name.strip().lower() == role]
+        if len(plain or own) > 1:
             raise ConfigError(
-                f"{origin}: column {role} is there twice ({', '.join(named[role])}); name one of"
+                f"{origin}: column {role} is there twice ({', '.join(plain or own)}); name one of"
                 f" its own with --columns {role}=..."
             )
-        elif role in lowered:
-            cells[role] = rows.columns[lowered[role]]
-    missing = [role for role in ("params", "tokens", "loss") if role not in cells]
-    if missing and not ("flops" in cells and missing in (["params"], ["tokens"])):
-        guesses = {
-            role: next((lowered[a] for a in aliases if a in lowered), "...")
-            for role, aliases in _ALIASES.items()
-            if role in missing
-        }
-        line = ",".join(f"{role}={name}" for role, name in guesses.items())
+        if own:
+            roles[role] = (plain or own)[0]
+    missing = [role for role in ("params", "tokens", "loss") if role not in roles]
+    if missing and not ("flops" in roles and missing in (["params"], ["tokens"])):
+        _refuse_missing(missing, rows, origin)
+    return roles
+
+
+def _refuse_missing(missing: Sequence[str], rows: Rows, origin: str) -> None:
+    """Raises ``ConfigError`` for roles without a column."""
+    lowered = {name.strip().lower(): name for name in rows.known}
+    if any(name.endswith("__MIN") for name in rows.known) or (
+        {"wall time", "step", "value"} <= lowered.keys()
+    ):
         raise ConfigError(
-            f"{origin}: no column {', '.join(missing)}; {_listed(rows.columns)}; name them with "
-            f"--columns {line}"
+            f"{origin}: no column {', '.join(missing)}; this is an export of training curves"
+            f" ({_listed(rows.known)}); expected one run a row, with its params, tokens and loss"
         )
-    return cells
+    guesses = {
+        role: next((lowered[a] for a in aliases if a in lowered), "...")
+        for role, aliases in _ALIASES.items()
+        if role in missing
+    }
+    line = ",".join(f"{role}={name}" for role, name in guesses.items())
+    raise ConfigError(
+        f"{origin}: no column {', '.join(missing)}; {_listed(rows.known)}; name them with "
+        f"--columns {line}"
+    )
 
 
-def _listed(columns: Mapping[str, object]) -> str:
+def _listed(columns: Collection[str]) -> str:
     names = list(columns)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"found {', '.join(names[:_SHOWN])}{more}"
@@ -388,51 +633,42 @@ def _run_ids(cells: list[Any] | None, lines: Sequence[int]) -> list[str]:
     return ids
 
 
-def _numbers(role: str, cells: Sequence[Any], reasons: list[str], needed: bool) -> Floats:
-    """The cells as numbers above 0; NaN for the others, whose row gets a reason."""
+def _above_zero(
+    role: str,
+    cells: Sequence[Any],
+    values: Sequence[float | None],
+    reasons: list[str],
+    needed: bool,
+) -> Floats:
+    """The values above 0 (a standard error may be 0); NaN for others, whose row gets a reason."""
     numbers = np.full(len(cells), math.nan)
-    for row, cell in enumerate(cells):
-        value = _number(cell, role in _COUNTS)
-        if value is not None and math.isfinite(value) and value > 0:
+    for row, value in enumerate(values):
+        least = -math.ulp(0.0) if role == "sem" else 0.0
+        if value is not None and least < value < math.inf:
             numbers[row] = value
         elif needed and not reasons[row]:
-            shown = (cell.strip() or "empty") if isinstance(cell, str) else repr(cell)
-            reasons[row] = f"{role} is {one_line(f'{shown!s:.40}')}, expected a number above 0"
-            if role == "flops" and value is not None and value < 0:
-                reasons[row] += " (an overflow? --columns flops= ignores the column)"
+            cell = cells[row]
+            shown = cell.strip() if isinstance(cell, str) else "" if cell is None else repr(cell)
+            reasons[row] = (
+                f"{role} is {one_line(f'{shown:.40}') or 'empty'}, expected a number above 0"
+            )
+            if role in _COUNTED and value is not None and value < 0:
+                bits = 32 if value >= -(2.0**31) else 64
+                ignore = " --columns flops= ignores the column" if role == "flops" else ""
+                reasons[row] += f" (an overflow of {bits} bits?{ignore})"
     return numbers
 
 
-def _number(cell: Any, count: bool) -> float | None:
-    if cell is None or isinstance(cell, bool):
-        return None
-    try:
-        return float(cell)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    if not count or not isinstance(cell, str):
-        return None
-    try:
-        return parse_count(cell)
-    except ValueError:
-        return None
-
-
 def _refuse_text(
-    role: str,
-    cells: Sequence[Any],
-    numbers: Floats,
-    rows: Rows,
-    origin: str,
+    role: str, cells: Sequence[Any], values: Sequence[float | None], rows: Rows, origin: str
 ) -> None:
     """Raises ``ConfigError`` for a column of mostly text: it is the wrong column."""
-    bad = np.flatnonzero(~np.isfinite(numbers))
-    text = [i for i in bad.tolist() if _number(cells[i], role in _COUNTS) is None]
-    if len(text) > len(numbers) / 2:
-        first = text[0]
+    given = [row for row, cell in enumerate(cells) if not is_missing(cell)]
+    text = [row for row in given if values[row] is None]
+    if len(text) > len(given) / 2:
         raise ConfigError(
-            f"{origin}:{rows.lines[first]}: column for {role} has {str(cells[first])[:40]!r},"
-            " expected numbers; name the column with --columns"
+            f"{origin}:{rows.lines[text[0]]}: column for {role} has"
+            f" {str(cells[text[0]])[:40]!r}, expected numbers; name the column with --columns"
         )
 
 
@@ -455,9 +691,9 @@ def _assemble(
     index: np.typing.NDArray[np.int64],
     ids: Sequence[str],
     settings: TableSettings,
+    loss_unit: str,
+    runs: Sequence[str],
 ) -> FitPoints:
-    scale = 1.0 if settings.loss_unit == "nats" else math.log(2)
-    per = "byte" if settings.loss_unit == "bits-per-byte" else "token"
 
     def text(role: str, otherwise: Sequence[str]) -> tuple[str, ...]:
         if role not in columns:
@@ -469,35 +705,46 @@ def _assemble(
     tokens, params = numbers["tokens"][index], numbers["params"][index]
     unique = numbers["unique_tokens"][index] if "unique_tokens" in numbers else tokens
     unique = np.where(np.isfinite(unique), np.minimum(unique, tokens), tokens)
-    sem = np.full(len(index), math.nan)
-    if "sem" in columns:
-        cells = (_number(columns["sem"][i], False) for i in index)
-        sem = np.array(
-            [x * scale if x is not None and 0 <= x < math.inf else math.nan for x in cells]
-        )
+    trunks = text("cluster", names)
+    if runs and "cluster" not in columns:
+        trunks = tuple(runs[i] for i in index)
     points = FitPoints(
         params=params,
         tokens=tokens,
         flops=numbers["flops"][index],
-        loss_nats=numbers["loss"][index] * scale,
-        loss_sem_nats=sem,
+        loss_nats=numbers["loss"][index],
+        loss_sem_nats=_errors_in_nats(numbers, loss_unit)[index],
         tokens_unique=unique,
         run_id=names,
         # a row without a trunk's name is its own trunk: rows without one do not share it
-        cluster=text("cluster", names),
+        cluster=trunks,
         size=text("size", [format_count(count) for count in params]),
         seed=_seeds(text("seed", [""] * len(index))) if "seed" in columns else (0,) * len(index),
         convention={
             "params": settings.params_are or "not stated",
             "flops": "as given" if "given" in numbers else "6nd",
-            "loss": f"nats per {per}",
+            "loss": _LOSS_IN_WORDS.get(loss_unit, "nats per token"),
         },
         batch_tokens=numbers["batch"][index] if "batch" in numbers else None,
     )
     return points
 
 
-def _stated(columns: Mapping[str, list[Any]], settings: TableSettings) -> list[str]:
+_LOSS_IN_WORDS = {"bits-per-byte": "nats per byte", "other": "as given, in a unit not stated"}
+
+
+def _errors_in_nats(numbers: Mapping[str, Floats], loss_unit: str) -> Floats:
+    """The standard errors of the losses, NaN where unknown."""
+    if "sem" not in numbers:
+        return np.full(len(numbers["loss"]), math.nan)
+    if loss_unit == "perplexity":  # d ln x = dx / x
+        return np.asarray(numbers["sem"] / np.exp(numbers["loss"]))
+    return numbers["sem"] * (math.log(2) if loss_unit in ("bits", "bits-per-byte") else 1.0)
+
+
+def _stated(
+    columns: Mapping[str, list[Any]], settings: TableSettings, loss_unit: str, of_runs: bool
+) -> list[str]:
     """What was assumed or converted, in words."""
     stated = []
     if not settings.params_are:
@@ -505,9 +752,11 @@ def _stated(columns: Mapping[str, list[Any]], settings: TableSettings) -> list[s
             "which parameters were counted is not stated: say --params-are total, non_embedding"
             " or matmul"
         )
-    if settings.loss_unit != "nats":
-        stated.append(f"losses converted from {settings.loss_unit} to nats by ln 2")
-    if "cluster" not in columns:
+    if loss_unit == "perplexity":
+        stated.append("losses are the natural logarithms of the perplexities, nats per token")
+    elif loss_unit in ("bits", "bits-per-byte"):
+        stated.append(f"losses converted from {loss_unit} to nats by ln 2")
+    if "cluster" not in columns and not of_runs:
         stated.append(
             "no cluster column: every row counts as an independent run; rows that share one"
             " make the intervals too narrow (--columns cluster=...)"

@@ -118,10 +118,12 @@ def bootstrap(
             )
         elif groups < 12:
             notes.append(f"only {groups} independent trunks: intervals are themselves uncertain")
+    if not good.all():  # a copy of all would take as much memory again
+        weights, targets = weights[good], targets[good]
     return Bootstrap(
         internal[good],
-        weights[good],
-        targets[good],
+        weights,
+        targets,
         method,
         widen,
         int((~good).sum()),
@@ -167,7 +169,9 @@ def _leverage_corrected(
     """
     fitted, shares, log_sum = problem.law.log_loss(optimum[None], problem.basis)
     jacobian = problem.jacobian(optimum[None], shares, log_sum)[0]
-    basis, _ = np.linalg.qr(jacobian / np.linalg.norm(jacobian, axis=0))
+    lengths = np.linalg.norm(jacobian, axis=0)
+    effective = lengths > 0  # a term that is missing leaves its exponent without any effect
+    basis, _ = np.linalg.qr(jacobian[:, effective] / lengths[effective])
     residual = problem.target - fitted[0]
     for group in range(points.n_clusters):
         rows = np.flatnonzero(points.cluster_index == group)
@@ -195,16 +199,19 @@ def _check(
     sample = np.linspace(0, len(internal) - 1, checked).astype(int)
     failed = np.flatnonzero(~good)[:_MOST_FAILURES]
     rows = np.unique(np.concatenate([failed, sample]))
-    each = np.repeat(rows, len(starts))
-    solution = problem.solve(np.tile(starts, (len(rows), 1)), weights[each], targets[each])
-    mine = problem.evaluate(internal[rows], weights[rows], targets[rows], derivatives=False)[0]
+    size = max(1, _BATCH_CELLS // (len(starts) * len(problem.target)))
     moved = 0
-    for number, row in enumerate(rows):
-        here = slice(number * len(starts), (number + 1) * len(starts))
-        best = here.start + int(solution.objective[here].argmin())
-        if not good[row] or solution.objective[best] < mine[number] * (1 - _AGREE):
-            moved += int(good[row])
-            internal[row], good[row] = solution.internal[best], solution.converged[best]
+    for first in range(0, len(rows), size):
+        some = rows[first : first + size]
+        each = np.repeat(some, len(starts))
+        solution = problem.solve_from(np.tile(starts, (len(some), 1)), weights[each], targets[each])
+        mine = problem.evaluate(internal[some], weights[some], targets[some], derivatives=False)[0]
+        for number, row in enumerate(some):
+            here = slice(number * len(starts), (number + 1) * len(starts))
+            best = here.start + int(solution.objective[here].argmin())
+            if not good[row] or solution.objective[best] < mine[number] * (1 - _AGREE):
+                moved += int(good[row])
+                internal[row], good[row] = solution.internal[best], solution.converged[best]
     return moved
 
 

@@ -18,12 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from scaling_law.errors import DeviceError, EngineError
+from scaling_law.errors import ConfigError, DeviceError, EngineError
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Stillness, hung_seconds, read_lease, stale_seconds
 from scaling_law.parts import NoSettings
-from scaling_law.plan.device_profile import DeviceProfile, load_profile, refreshed
+from scaling_law.plan.device_profile import (
+    DeviceProfile,
+    load_profile,
+    profile_from_json,
+    refreshed,
+    save_profile,
+)
 from scaling_law.plan.plan import PlannedRun
 from scaling_law.run.engines import (
     EnginePart,
@@ -49,7 +55,9 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     cached = load_profile(device)
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
-    code, lines = _measure([sys.executable, "-m", "scaling_law.train.device", device], say)
+    code, document, lines = _measure(
+        [sys.executable, "-m", "scaling_law.train.device", device], say
+    )
     last = lines[-1] if lines else "no message"
     if code == DeviceError.exit_code:
         raise DeviceError(last)
@@ -57,24 +65,39 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
         raise EngineError(f"measuring device {device!r} failed: {last}")
     if lines:
         say("\n".join(lines))
-    measured = load_profile(device)
-    if measured is None:
-        raise EngineError(f"measuring device {device!r} left no profile in {layout.cache_dir()}")
+    measured = profile_from_json(json.loads(document))
+    try:
+        save_profile(measured, device)
+    except (OSError, ConfigError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "no home folder is known"
+        say(
+            f"the measurement is used now and not saved ({reason}); to save it,"
+            f" {layout.CACHE_REMEDY}"
+        )
     return measured
 
 
-def _measure(command: list[str], say: Say) -> tuple[int, list[str]]:
-    """Exit code and standard error of a measurement; its first line is shown as it begins."""
+def _measure(command: list[str], say: Say) -> tuple[int, str, list[str]]:
+    """Exit code, standard output and standard error of a measurement.
+
+    The first line of its standard error is shown as it begins.
+    """
     lines: list[str] = []
     environment = worker_environment()
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None, "asked for"
-        for line in map(str.rstrip, process.stderr):
-            if line.startswith("calibrating"):
-                say(f"{line}; cached for the next time")
-            else:
-                lines.append(line)
-    return process.returncode, lines
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stdout is not None and process.stderr is not None, "asked for"
+        try:
+            for line in map(str.rstrip, process.stderr):
+                if line.startswith("calibrating"):
+                    say(line)
+                else:
+                    lines.append(line)
+            document = process.stdout.read()
+        except BaseException:
+            process.kill()  # a sweep that is stopped does not wait for it
+            raise
+    return process.returncode, document, lines
 
 
 def environment() -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from scaling_law import console
 from scaling_law.decode import build
 from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir
@@ -60,8 +62,9 @@ def describe_end(record: RunRecord) -> str:
 class SweepProgress:
     """Progress of a whole sweep, weighted by FLOPs, and of each running run.
 
-    On a terminal it draws bars; elsewhere it prints one line per finished run on standard error,
-    and every minute what ``news`` says of the sweep. ``flops`` maps run id -> FLOPs of its steps.
+    On a terminal it draws bars with each run's ``loss`` so far; elsewhere it prints one line per
+    finished run on standard error, and every minute what ``news`` says of the sweep. ``flops`` maps
+    run id -> FLOPs of its steps.
     """
 
     def __init__(
@@ -72,23 +75,22 @@ class SweepProgress:
         *,
         news: Callable[[], str | None] = lambda: None,
         seconds_left: Callable[[], float | None] = lambda: None,
+        loss: Callable[[str], str] = lambda run_id: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._flops = flops
         self._done = set(done)
         self._running: dict[str, tuple[RunSpec, RunDir]] = {}
-        self._news, self._seconds_left, self._clock = news, seconds_left, clock
-        self._began = clock()
-        self._last_line = self._began
-        self._before = sum(flops[run_id] for run_id in done)
+        self._news, self._seconds_left, self._loss, self._clock = news, seconds_left, loss, clock
+        self._last_line = clock()
         self._bars: list[Any] = []
-        if sys.stderr.isatty():
+        if console.is_screen(sys.stderr) and not console.is_quiet():
             self._open_bars(slots)
 
     def _open_bars(self, slots: int) -> None:
         from tqdm import tqdm
 
-        layout_text = "{desc} {percentage:3.0f}% |{bar}| {postfix}"
+        layout_text = "{desc} {percentage:3.0f}% |{bar}| {unit}"
         self._bars = [
             tqdm(total=1.0, position=i, leave=i == 0, bar_format=layout_text, file=sys.stderr)
             for i in range(slots + 1)
@@ -97,6 +99,8 @@ class SweepProgress:
     def started(self, spec: RunSpec, run_dir: RunDir) -> None:
         """Note that a run was handed to a worker."""
         self._running[spec.run_id] = (spec, run_dir)
+        if console.is_verbose():
+            self.say(f"{spec.label}: started, {run_dir.path}")
 
     def ended(self, run_id: str, line: str) -> None:
         """Note that a run has ended; ``line`` says how."""
@@ -107,9 +111,10 @@ class SweepProgress:
     def say(self, line: str) -> None:
         """Print a line without tearing the bars."""
         if self._bars:
-            self._bars[0].write(line, file=sys.stderr)
+            with contextlib.suppress(OSError):  # the terminal was closed
+                self._bars[0].write(line, file=sys.stderr)
         else:
-            print(line, file=sys.stderr, flush=True)
+            console.say(line)
 
     def _fraction(self, run_id: str) -> tuple[float, float]:
         """The fraction of the run's own steps that are done, and its tokens per second."""
@@ -121,17 +126,8 @@ class SweepProgress:
         return min(1.0, max(0, beat.step - spec.start_step) / own), beat.tokens_per_second
 
     def _left_text(self) -> str:
-        total = sum(self._flops.values())
-        now = sum(self._flops[r] for r in self._done)
-        now += sum(self._flops[r] * self._fraction(r)[0] for r in self._running)
-        elapsed = self._clock() - self._began
-        if now <= self._before or elapsed < 5:
-            return ""
-        if len(self._done) == len(self._flops):
-            return ""
-        # the plan knows that small models need more time per FLOP; without a plan, by FLOPs
-        left = self._seconds_left() or (total - now) * elapsed / (now - self._before)
-        return f", about {format_seconds(left)} left" if left > 1 else ""
+        left = None if len(self._done) == len(self._flops) else self._seconds_left()
+        return f", about {format_seconds(left)} left" if left and left > 1 else ""
 
     def refresh(self) -> None:
         """Redraw the bars; without bars, print a line now and then."""
@@ -146,8 +142,9 @@ class SweepProgress:
             now += self._flops[run_id] * share
             rate_sum += rate
             if (bar := next(bars, None)) is not None:
-                label = self._running[run_id][0].label
-                self._draw(bar, share, label, f"{format_count(rate)} tok/s")
+                label, loss = self._running[run_id][0].label, self._loss(run_id)
+                text = f"{format_count(rate)} tok/s"
+                self._draw(bar, share, label, f"loss {loss}, {text}" if loss else text)
         for bar in self._bars[1 + len(self._running) :]:
             self._draw(bar, 0.0, "idle", "")
         text = f"{len(self._done)}/{len(self._flops)} runs, {format_count(rate_sum)} tok/s"
@@ -165,11 +162,13 @@ class SweepProgress:
     def _draw(bar: Any, share: float, name: str, text: str) -> None:
         bar.n = round(share, 4)
         bar.set_description_str(f"{name:<24.24}", refresh=False)
-        bar.set_postfix_str(text, refresh=False)
-        bar.refresh()
+        bar.unit = text  # its own postfix begins with a comma
+        with contextlib.suppress(OSError):
+            bar.refresh()
 
     def close(self) -> None:
         """Remove the bars of runs and leave the sweep's."""
-        for bar in reversed(self._bars):
-            bar.close()
+        with contextlib.suppress(OSError):
+            for bar in reversed(self._bars):
+                bar.close()
         self._bars = []

@@ -47,16 +47,14 @@ def arms_text(snapshot: Snapshot, most: int = _MOST_ARMS) -> str:
 
 def left_text(snapshot: Snapshot) -> str:
     """The time that is left: the plan's estimate at the pace measured so far; "" if unknown."""
-    if snapshot.seconds_left is None:
+    return _left(snapshot.seconds_left, snapshot.at_work, snapshot.pace)
+
+
+def _left(seconds: float | None, at_work: bool, pace: float | None) -> str:
+    if seconds is None:
         return ""
-    text = _left(snapshot.seconds_left, snapshot.at_work)
-    if snapshot.pace is not None:
-        text += f" ({snapshot.pace:.2g}x the planned time)"
-    return text
-
-
-def _left(seconds: float, at_work: bool) -> str:
-    return f"about {format_seconds(seconds)} " + ("left" if at_work else "of work left")
+    text = f"about {format_seconds(seconds)} " + ("left" if at_work else "of work left")
+    return text if pace is None else f"{text} ({pace:.2g}x the planned time)"
 
 
 def phase_text(snapshot: Snapshot) -> str:
@@ -178,8 +176,11 @@ def _stage_lines(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def format_status(status: dict[str, Any]) -> str:
     """``sweep_status`` for a terminal: a summary line, then every run that is not waiting."""
     share = 100 * status["flops_done_frac"]
-    left = f", {_left(seconds, False)}" if (seconds := status["seconds_left"]) else ""
-    lines = [f"{status['sweep']}: {_counts(status['counts'])}; {share:.0f}% of the FLOPs{left}"]
+    left = _left(status["seconds_left"], status["at_work"], status["pace"])
+    lines = [
+        f"{status['sweep']}: {_counts(status['counts'])}; {share:.0f}% of the FLOPs"
+        + (f", {left}" if left else "")
+    ]
     if status["runs_beside"]:
         lines.append(
             f"also here: {status['runs_beside']} finished runs of earlier plans, which `slaw fit`"

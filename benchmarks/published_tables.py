@@ -1,0 +1,102 @@
+"""Published tables of runs: what the fitter concludes from them, beside what their authors did.
+
+    python benchmarks/published_tables.py --data FOLDER
+
+FOLDER holds chinchilla_epoch245.csv, datablations_c4.csv, gemstones_hot.csv, olmo_ladder_c4.csv and
+overtrain_gadre104.csv; a table that is not there is named and left out. The 240 points of
+Besiroglu 2024 are tested in every clone (tests/fit/test_parametric.py).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scaling_law.fit.approaches.parametric import fit_law  # noqa: E402  (this checkout's)
+from scaling_law.fit.checks.screen import screen  # noqa: E402
+from scaling_law.fit.points.points import FitPoints  # noqa: E402
+from scaling_law.fit.points.table import TableSettings, read_table  # noqa: E402
+from scaling_law.fit.solver.solve import Objective  # noqa: E402
+
+
+def table(path: Path, *where: str, history: str = "", **roles: str) -> FitPoints:
+    """The points of one table."""
+    settings = TableSettings(where=where, columns=roles, params_are="total", history=history)
+    return read_table(path, settings)
+
+
+def left_out(path: Path) -> tuple[str, bool]:
+    """The five points that the replication left out are those that the screen finds odd."""
+    whole, excluded = table(path), table(path, "epoch_excluded=1")
+    odd = {name for name, _ in screen(whole).dropped}
+    good = 0 < len(odd) <= 5 and odd <= set(excluded.run_id)
+    return f"{len(odd)} of the 5 points that Besiroglu 2024 leaves out are odd, no others", good
+
+
+def coupled(path: Path) -> tuple[str, bool]:
+    """Videau 2026: measured surfaces have a coupling below 1."""
+    points = table(path)
+    fit, additive = fit_law(points, "skaling"), fit_law(points, "chinchilla")
+    good = fit.params["k"] < 1 and fit.objective < additive.objective
+    return f"k = {fit.params['k']:.3f}, expected below 1", good
+
+
+def repeated(path: Path) -> tuple[str, bool]:
+    """Muennighoff 2023: R_D* = 15.39 repeats after which another is worth 1/e of new data."""
+    points = table(path, "epochs<=60", unique_tokens="unique_tokens")
+    squares = Objective(loss="mse_log")
+    fit = fit_law(points, "muennighoff", objective=squares)
+    plain = fit_law(points, "chinchilla", objective=squares)
+    good = 8 < fit.params["R_D"] < 30 and fit.objective < 0.6 * plain.objective
+    return f"R_D = {fit.params['R_D']:.2f}, published 15.39", good
+
+
+def over_trained(path: Path) -> tuple[str, bool]:
+    """Gadre 2024: one exponent for both terms fits about as well as two."""
+    points = table(path, "dataset=c4_original")
+    one, two = (fit_law(points, name).objective for name in ("gadre", "chinchilla"))
+    return (
+        f"objective {one / two:.3f} of that with two exponents, expected below 1.1",
+        one < 1.1 * two,
+    )
+
+
+def overflowed(path: Path) -> tuple[str, bool]:
+    """FLOPs that wrapped around 64 bits are left out by name, or the column ignored."""
+    points = table(path, flops="", history="all")
+    return f"{len(points)} of 220 rows without the FLOPs, expected over 200", len(points) > 200
+
+
+CHECKS: dict[str, Callable[[Path], tuple[str, bool]]] = {
+    "chinchilla_epoch245": left_out,
+    "olmo_ladder_c4": coupled,
+    "datablations_c4": repeated,
+    "overtrain_gadre104": over_trained,
+    "gemstones_hot": overflowed,
+}
+
+
+def main() -> None:
+    """Check every table and print a line each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the tables")
+    folder: Path = parser.parse_args().data
+    failed = 0
+    for name, check in CHECKS.items():
+        path = folder / f"{name}.csv"
+        if not path.is_file():
+            print(f"{name:<22}not there")
+            continue
+        words, good = check(path)
+        failed += not good
+        print(f"{name:<22}{'as published' if good else 'NOT as published'}: {words}")
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Turns the failure of a computation into one clear line: the runs are at fault, and one is named.
+
+The solver expects numbers that break it (an exponent at 0, a loss a tenth of what it should be) and
+says so by a status. What it does not expect ends here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from scaling_law.errors import FitError, one_line
+from scaling_law.fit.points.points import FitPoints, Floats
+
+_ROUNDS = 50
+
+
+@contextlib.contextmanager
+def numerical_failures(points: FitPoints | None = None) -> Iterator[None]:
+    """Raise ``FitError`` where numbers cannot be computed with, naming the oddest of ``points``.
+
+    Within, overflows and the like give infinity and NaN without a warning.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except (np.linalg.LinAlgError, ArithmeticError) as problem:
+        where = "" if points is None else f"; look first at {_oddest(points)}"
+        raise FitError(
+            f"the numbers of these runs cannot be computed with ({problem}): some are far off the"
+            f" others{where}"
+        ) from None
+
+
+def _oddest(points: FitPoints) -> str:
+    off = np.abs(plane_residuals(points, np.log(points.loss_nats)))
+    row = int(np.argmax(off))
+    figures = f"{points.params[row]:.6g} params, {points.tokens[row]:.6g} tokens"
+    return f"{one_line(points.run_id[row])} ({figures}, loss {points.loss_nats[row]:.6g})"
+
+
+def plane_residuals(points: FitPoints, goal: Floats) -> Floats:
+    """How far ``goal`` [n] lies off a plane in log params and log tokens.
+
+    The plane has the least absolute deviations, so that a few odd rows do not move it.
+    """
+    logs = np.stack([np.log(points.params), np.log(points.tokens)], axis=1)
+    design = np.hstack([np.ones((len(points), 1)), logs - logs.mean(axis=0)])
+    weights = np.ones(len(points))
+    for _ in range(_ROUNDS):
+        root = np.sqrt(weights)
+        plane = np.linalg.lstsq(design * root[:, None], goal * root, rcond=None)[0]
+        weights = 1 / np.maximum(np.abs(goal - design @ plane), 1e-3)
+    return np.asarray(goal - design @ plane)

@@ -1,0 +1,98 @@
+"""A prediction in words: the answer first, in the digits that its interval supports."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from scaling_law.files.record import NATS
+from scaling_law.units import count_of, format_count, outward_range
+
+if TYPE_CHECKING:
+    from scaling_law.fit.result import Prediction
+
+# How a warning begins that there is no interval; the figure itself says so.
+NO_INTERVAL = "no interval"
+
+
+def loss_words(prediction: Prediction) -> tuple[str, str]:
+    """The loss in nats per token and its interval, with the digits that the interval supports.
+
+    A forecast that is refused, far beyond the data, has only the range, rounded outwards. Without
+    an interval the second text says so.
+    """
+    low, high = prediction.low_nats, prediction.high_nats
+    if low is None or high is None or prediction.level is None:
+        said = [words for words in prediction.warnings if words.startswith(NO_INTERVAL)]
+        figure = f"about {prediction.loss_nats:.{2 if prediction.refused else 3}f}"
+        return figure, (said or [NO_INTERVAL])[0]
+    level = f"{100 * prediction.level:g}% interval"
+    if max(prediction.interval_parts.get("laws", (0.0, 0.0))) > 0:
+        level += " stretched over the laws"
+    if prediction.figures_refused:
+        return " to ".join(outward_range(low, high)), level
+    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
+    ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
+    return f"{prediction.loss_nats:.{decimals}f}", f"{level} {ends}"
+
+
+def loss_text(prediction: Prediction) -> str:
+    """The loss with its interval, as a sentence begins."""
+    figure, interval = loss_words(prediction)
+    lead = "loss somewhere in" if prediction.figures_refused else "loss"
+    return f"{lead} {figure} {loss_unit(prediction)} ({interval})"
+
+
+def loss_unit(prediction: Prediction) -> str:
+    """The unit of the loss that a law was fitted to."""
+    return prediction.convention.get("loss", NATS)
+
+
+def target_text(prediction: Prediction) -> str:
+    """The target: params, tokens and FLOPs."""
+    parts = (
+        (prediction.params, "params"),
+        (prediction.tokens, "tokens"),
+        (prediction.flops, "FLOPs"),
+    )
+    words = [f"{format_count(value)} {name}" for value, name in parts if value is not None]
+    if prediction.tokens and prediction.tokens_unique:
+        epochs = prediction.tokens / prediction.tokens_unique
+        seen = format_count(prediction.tokens_unique)
+        words[1] += f" ({epochs:.3g} epochs of {seen})" if epochs > 1 else ", all different"
+    return ", ".join(words)
+
+
+def distance_text(prediction: Prediction) -> str:
+    """How far the target lies beyond the data, in orders of magnitude."""
+    words = []
+    for name, ratio in prediction.beyond_data.items():
+        below = prediction.below_data.get(name, 0.0)
+        if ratio > 1:
+            words.append(f"{name} {math.log10(ratio):.1f}")
+        elif below > 1:
+            words.append(f"{name} {math.log10(below):.1f} below the smallest")
+        else:
+            words.append(f"{name} within")
+    return f"orders of magnitude beyond the largest fitted: {', '.join(words)}"
+
+
+def warning_lines(warnings: tuple[str, ...] | list[str]) -> list[str]:
+    """``warnings`` a line each, without that of a missing interval, which the loss's line holds."""
+    return [f"warning: {words}" for words in warnings if not words.startswith(NO_INTERVAL)]
+
+
+def three_lines(prediction: Prediction) -> str:
+    """A prediction as Python prints it: the loss, the target and law, and what to doubt."""
+    doubt = prediction.refused or "; ".join(prediction.warnings[:1])
+    if prediction.beyond_data and not prediction.refused:
+        doubt = distance_text(prediction)
+    left = len(prediction.warnings)
+    more = f" ({count_of(left, 'warning')} in .warnings)" if left else ""
+    return "\n".join(
+        (
+            loss_text(prediction),
+            f"at {target_text(prediction)}, by law {prediction.law} ({prediction.source})",
+            (doubt or "within the data, without warnings") + more,
+        )
+    )

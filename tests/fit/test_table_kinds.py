@@ -1,0 +1,388 @@
+"""What a table's numbers can be: spellings that are read, units, states, histories, refusals."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scaling_law.errors import ConfigError, SlawError
+from scaling_law.fit.points import rows as bounds
+from scaling_law.fit.points.column_units import parse_units
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.points.table import TableSettings, read_table
+
+PARAMS = (12e6, 12e6, 34e6, 71e6)
+TOKENS = (6e7, 1.2e8, 1.7e8, 3.55e8)
+SIXTHS = (8.64e7, 1.728e8, 6.936e8, 3.0246e9)  # 6ND in units of 50 million
+LOSSES = (6.0117, 5.5259, 4.8372, 4.2091)
+
+
+def read(folder: Path, text: str, name: str = "t.csv", **settings: Any) -> FitPoints:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return read_table(path, TableSettings(**settings))
+
+
+def lines(header: str, *columns: Any, sign: str = ",") -> str:
+    """A table of these columns."""
+    rows = (sign.join(map(str, row)) for row in zip(*columns, strict=True))
+    return "\n".join([header, *rows]) + "\n"
+
+
+def counted(style: str, values: tuple[float, ...]) -> list[str]:
+    return [f"{value:,.0f}".replace(",", style) for value in values]
+
+
+def beside(table: str, name: str) -> str:
+    """A table with one more column, of text."""
+    head, *rows = table.splitlines()
+    return "\n".join([f"{head},{name}", *(f"{row},x" for row in rows)]) + "\n"
+
+
+PLAIN = lines("params,tokens,loss", PARAMS, TOKENS, LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sep.csv", "sep=;\n" + PLAIN.replace(",", ";")),
+        ("sep-tab.csv", '"sep=\t"\n' + PLAIN.replace(",", "\t")),
+        ("bars.csv", PLAIN.replace(",", "|")),
+        ("spaces.txt", PLAIN.replace(",", "   ")),
+        ("comments.csv", "# run by me\n\n" + PLAIN.replace("34000000.0,", "# again\n34000000.0,")),
+        ("savetxt.txt", "# " + PLAIN),
+        ("trailing.csv", PLAIN.replace("\n", ",,\n")),
+        ("delimiter.csv", beside(PLAIN, "n; a; b; c; d")),
+        ("quoted.csv", beside(PLAIN, '"a,b;c"')),
+        (
+            "commas.csv",
+            lines(
+                "params,tokens,loss",
+                [f'"{x}"' for x in counted(",", PARAMS)],
+                [f'"{x}"' for x in counted(",", TOKENS)],
+                LOSSES,
+            ),
+        ),
+        (
+            "apostrophes.csv",
+            lines("params,tokens,loss", counted("'", PARAMS), counted("\u2019", TOKENS), LOSSES),
+        ),
+        (
+            "narrow.csv",
+            lines("params,tokens,loss", counted("\u202f", PARAMS), counted("_", TOKENS), LOSSES),
+        ),
+        (
+            "german.csv",
+            lines(
+                "params;tokens;loss",
+                counted(".", PARAMS),
+                counted(".", TOKENS),
+                [str(x).replace(".", ",") for x in LOSSES],
+                sign=";",
+            ),
+        ),
+        (
+            "words.csv",
+            lines(
+                "params,tokens,loss",
+                ("12M", "12 million", "34mn", "71M"),
+                ("60M", ".12B", "0.17 billion", "355 million tokens"),
+                LOSSES,
+            ),
+        ),
+        (
+            "headers.csv",
+            lines(
+                "params_m,tokens (B),loss [nats]",
+                (12, 12, 34, 71),
+                (0.06, 0.12, 0.17, 0.355),
+                LOSSES,
+            ),
+        ),
+        (
+            "bits.csv",
+            lines("params,tokens,loss (bits)", PARAMS, TOKENS, [x / math.log(2) for x in LOSSES]),
+        ),
+        (
+            "lines.json",
+            lines(
+                "",
+                [
+                    json.dumps({"params": p, "tokens": t, "loss": x})
+                    for p, t, x in zip(PARAMS, TOKENS, LOSSES, strict=True)
+                ],
+            ),
+        ),
+        ("columns.json", json.dumps({"params": PARAMS, "tokens": TOKENS, "loss": LOSSES})),
+        (
+            "split.json",
+            json.dumps(
+                {
+                    "columns": ["params", "tokens", "loss"],
+                    "data": list(zip(PARAMS, TOKENS, LOSSES, strict=True)),
+                }
+            ),
+        ),
+        (
+            "runs.json",
+            json.dumps(
+                {
+                    "runs": [
+                        {"params": p, "tokens": t, "loss": x}
+                        for p, t, x in zip(PARAMS, TOKENS, LOSSES, strict=True)
+                    ]
+                }
+            ),
+        ),
+        (
+            "array.jsonl",
+            json.dumps(
+                [
+                    {"params": p, "tokens": t, "loss": x}
+                    for p, t, x in zip(PARAMS, TOKENS, LOSSES, strict=True)
+                ]
+            ),
+        ),
+    ],
+)
+def test_every_spelling_gives_the_same_points(tmp_path, name, text):
+    points = read(tmp_path, text, name)
+    np.testing.assert_allclose(points.params, PARAMS)
+    np.testing.assert_allclose(points.tokens, TOKENS)
+    np.testing.assert_allclose(points.loss_nats, LOSSES)
+
+
+def test_utf16_with_a_mark_and_a_long_cell_are_read(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(PLAIN.encode("utf-16"))
+    assert len(read_table(path)) == 4
+    path.write_text(lines("params,tokens,loss,config", PARAMS, TOKENS, LOSSES, ["x" * 200_000] * 4))
+    assert len(read_table(path)) == 4
+
+
+@pytest.mark.parametrize(
+    ("header", "columns", "given", "said"),
+    [
+        (
+            "params,tokens,loss",
+            ((12, 34, 71), (0.06, 0.17, 0.4), (6, 5, 4)),
+            {},
+            "params from 12 to 71",
+        ),
+        (
+            "params,tokens,loss",
+            ((12, 34, 71), (0.06, 0.17, 0.4), (6, 5, 4)),
+            {},
+            "params=M,tokens=B",
+        ),
+        (
+            "params,tokens,loss",
+            ((120, 340, 710), (6e9, 7e9, 8e9), (6, 5, 4)),
+            {},
+            "in different units",
+        ),
+        (
+            "params,tokens,loss",
+            (PARAMS, TOKENS, (408, 251, 170, 122)),
+            {},
+            "--loss-unit perplexity",
+        ),
+        (
+            "params,tokens,loss",
+            (PARAMS, TOKENS, (9, 8.5, 8.4, 8.3)),
+            {"loss_unit": "bits-per-byte"},
+            "8 bits",
+        ),
+        (
+            "params,tokens,loss,flops",
+            (PARAMS, TOKENS, LOSSES, (1e3, 1e9, 1e18, 7e22)),
+            {},
+            "not the training FLOPs",
+        ),
+        ("params,tokens,loss,flops", (PARAMS, TOKENS, LOSSES, SIXTHS), {}, "--units flops=UNIT"),
+        (
+            "params,flops,loss",
+            (PARAMS, (1e-6, 2e-6, 3e-6, 4e-6), LOSSES),
+            {},
+            "--units flops=PF-days",
+        ),
+        (
+            "params;tokens;loss",
+            (("12,000", "34,000"), ("60,000", "70,000"), ("6,012", "5,123")),
+            {},
+            "which is 12000 or 12.000",
+        ),
+        (
+            "params;tokens;loss",
+            (PARAMS, TOKENS, ("6,01", "5.01", "4,01", "3.01")),
+            {},
+            "decimal commas (6,01) and decimal points",
+        ),
+        ("Step,a - loss,a - loss__MIN", ((1, 2), (3, 4), (5, 6)), {}, "export of training curves"),
+        ("Wall time,Step,Value", ((1, 2), (3, 4), (5, 6)), {}, "export of training curves"),
+    ],
+)
+def test_numbers_that_cannot_be_what_they_are_called_are_refused(
+    tmp_path, header, columns, given, said
+):
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, lines(header, *columns, sign=";" if ";" in header else ","), **given)
+    assert said in str(caught.value) and len(caught.value.lines) == 1
+
+
+def test_stated_units_are_converted_and_said(tmp_path):
+    day = 86400e15
+    flops = [6 * p * t / day for p, t in zip(PARAMS, TOKENS, strict=True)]
+    text = lines(
+        "params,tokens,loss,flops",
+        (12, 12, 34, 71),
+        (0.06, 0.12, 0.17, 0.355),
+        [math.exp(x) for x in LOSSES],
+        flops,
+    )
+    points = read(tmp_path, text, units=parse_units("params=M,tokens=B"), loss_unit="perplexity")
+    np.testing.assert_allclose(points.loss_nats, LOSSES)
+    np.testing.assert_allclose(points.flops, 6 * points.params * points.tokens)
+    for words in ("tokens read in units of 1e+09", "PF-days", "logarithms of the perplexities"):
+        assert any(words in note for note in points.notes)
+    with pytest.raises(ConfigError, match="expected K, M, B, T or a number"):
+        parse_units("tokens=bushels")
+    with pytest.raises(ConfigError, match="--loss-unit"):
+        parse_units("loss=bits")
+
+
+@pytest.mark.parametrize("unit", ["GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP", "PF-days"])
+def test_one_factor_of_all_flops_is_read_as_their_unit(tmp_path, unit):
+    factor = {"GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21}
+    flops = [
+        1.1 * 6 * p * t / factor.get(unit, 8.64e19) for p, t in zip(PARAMS, TOKENS, strict=True)
+    ]
+    for header, said in (("flops", unit), (f"flops ({unit})", "flops read")):
+        points = read(
+            tmp_path, lines(f"params,tokens,loss,{header}", PARAMS, TOKENS, LOSSES, flops)
+        )
+        np.testing.assert_allclose(points.flops, 1.1 * 6 * points.params * points.tokens)
+        assert any(said in note for note in points.notes)
+
+
+def test_single_rows_are_left_out_with_their_reason(tmp_path):
+    params, tokens = np.repeat(PARAMS, 5), np.tile([6e7, 7e7, 8e7, 9e7, 1e8], 4)
+    losses = np.linspace(6, 4, 20)
+    flops = 6 * params * tokens
+    tokens[3], losses[7], flops[11], params[15] = 0.06, 45.0, flops[11] / 50, -1794967296
+    points = read(tmp_path, lines("params,tokens,loss,flops", params, tokens, losses, flops))
+    reasons = dict(points.dropped)
+    assert reasons.keys() == {"row 5", "row 9", "row 13", "row 17"}
+    assert "expected a whole number from 1" in reasons["row 5"]
+    assert "13.86 nats per token" in reasons["row 9"]
+    assert "times 6 * params * tokens" in reasons["row 13"]
+    assert "an overflow of 32 bits?" in reasons["row 17"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("State", ("finished", "crashed", "running", "finished")),
+        ("run_status", ("COMPLETED", "CANCELLED by 1000", "OUT_OF_MEMORY", "done")),
+        ("crashed", ("False", "True", "1", "no")),
+        ("finished", ("1", "0", "false", "true")),
+    ],
+)
+def test_runs_that_did_not_finish_are_left_out_and_listed(tmp_path, column, cells):
+    text = lines(f"params,tokens,loss,{column}", PARAMS, TOKENS, LOSSES, cells)
+    points = read(tmp_path, text)
+    assert [name for name, _ in points.dropped] == ["row 3", "row 4"]
+    assert any("2 of 4 rows are of runs that did not finish" in note for note in points.notes)
+    assert len(read(tmp_path, text, columns={"state": ""})) == 4
+
+
+def test_rows_without_a_loss_are_left_out_even_where_most_are(tmp_path):
+    losses = ("6.01", "5.5", "", "N/A", "-", "null", "inf", "#N/A")
+    text = lines("params,tokens,loss", PARAMS * 2, (*TOKENS, *(2 * t for t in TOKENS)), losses)
+    points = read(tmp_path, text)
+    assert len(points) == 2 and len(points.dropped) == 6
+
+
+def history(named: bool) -> str:
+    """Six runs of ten logged rows."""
+    rows = [
+        (f"run{run}", 100 * step, 12e6 * 2**run, 1e7 * step, 7 - 0.2 * step - 0.1 * run)
+        for run in range(6)
+        for step in range(1, 11)
+    ]
+    head = "run,step,params,tokens,loss" if named else "params,tokens,loss"
+    return lines(head, *list(zip(*rows, strict=True))[0 if named else 2 :])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_history_of_runs_is_no_table_of_runs(tmp_path, named):
+    with pytest.raises(ConfigError, match=r"60 rows of 6 runs.*--history last"):
+        read(tmp_path, history(named))
+    last = read(tmp_path, history(named), history="last")
+    assert len(last) == 6 and set(last.tokens) == {1e8} and not last.dropped
+    assert any("54 earlier left out" in note for note in last.notes)
+    every = read(tmp_path, history(named), history="all")
+    assert len(every) == 60 and every.n_clusters == 6
+
+
+def test_horizons_of_a_size_are_no_history(tmp_path):
+    sizes, horizons = np.repeat(PARAMS[1:], 4), np.tile([6e7, 1.2e8, 2.4e8, 4.8e8], 3)
+    names = [f"r{i}" for i in range(12)]
+    for header, columns in (("params,tokens,loss", ()), ("params,tokens,loss,name", (names,))):
+        text = lines(header, sizes, horizons, np.linspace(6, 4, 12), *columns)
+        assert len(read(tmp_path, text)) == 12
+
+
+def test_more_rows_than_are_read_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(bounds, "MOST_ROWS", 3)
+    for name, text in (
+        ("t.csv", PLAIN),
+        ("t.jsonl", '{"params": 1e4, "tokens": 1e6, "loss": 4}\n' * 4),
+    ):
+        with pytest.raises(ConfigError, match="more than 3 rows"):
+            read(tmp_path, text, name)
+
+
+_NUMBERS = st.sampled_from(
+    [
+        "12000",
+        "12.000",
+        "12,000",
+        "1.2e4",
+        "70B",
+        "N/A",
+        "",
+        "-",
+        "inf",
+        "-5",
+        "1'000",
+        "0.06",
+        "6,01",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.lists(_NUMBERS, min_size=4, max_size=4), min_size=2, max_size=12),
+    st.sampled_from([";", "\t", "|"]),
+    st.sampled_from(["flops", "State", "step", "flops (PF-days)", "unique_tokens"]),
+)
+def test_any_spelling_is_read_or_refused_in_a_line(tmp_path_factory, rows, sign, fourth):
+    path = tmp_path_factory.mktemp("any") / "t.csv"
+    header = sign.join(["params", "tokens", "loss", fourth])
+    path.write_text("\n".join([header, *(sign.join(row) for row in rows)]))
+    try:
+        points = read_table(path)
+    except SlawError as problem:
+        assert len(problem.lines) == 1 and str(problem).isprintable()
+    else:
+        assert (points.params >= 100).all() and (points.tokens >= 1).all()
+        assert (points.loss_nats < 13.9).all()
