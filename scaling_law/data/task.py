@@ -190,6 +190,8 @@ def _why_broken(batch: Batch, count: int, dataset: TaskDataset) -> str:
         return f"inputs are {inputs.dtype}, and the task says that they are {dataset.sizes.inputs}"
     if inputs.dtype == np.int64 and inputs.shape != (count, n_ctx):
         return f"inputs are of shape {inputs.shape}, expected {(count, n_ctx)} (n_ctx {n_ctx})"
+    if dataset.sizes.n_targets not in (None, targets.shape[1]):
+        return f"an example has {targets.shape[1]} targets, the task says {dataset.sizes.n_targets}"
     if inputs.dtype == np.int64 and targets.shape[1] > n_ctx:
         return f"{targets.shape[1]} targets for {n_ctx} positions"
     if weights is not None:

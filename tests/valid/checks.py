@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -16,15 +14,13 @@ from scaling_law import parts
 from scaling_law.config.load import config_key, config_yaml, load_config
 from scaling_law.data.access import open_data
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import SlawError
+from scaling_law.errors import EXIT_OK
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import RunRecord, read_curve, read_record
 from scaling_law.plan.plan import plan_from_json
-from scaling_law.run import worker
-from scaling_law.run.pinned import keep_plan
-from scaling_law.run.pins import pinned_datasets
-from scaling_law.run.runner import Runner
+from scaling_law.run.session import Request, run_sweep
+from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, flops_per_token, train_flops
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.model import Model
@@ -33,7 +29,6 @@ from scaling_law.spec.to_json import canonical_json, to_json
 from scaling_law.train import checkpoint
 from scaling_law.train.architectures import build
 from scaling_law.train.optim import make_optimizer
-from tests.inline_engine import InlineExecutor
 from tests.valid.draw import Drawn
 
 # What two trainings of one run may differ in: the clock, the memory of the process, the folder.
@@ -107,8 +102,6 @@ def _check_flops(spec: RunSpec, data: Dataset) -> None:
 
 def _check_memory(spec: RunSpec, data: Dataset) -> None:
     """Activations are planned within bounds; the optimizer's state is what its part says."""
-    from scaling_law.spec.architectures import architecture_of
-
     model = spec.model
     inputs, targets = _inputs(spec, data)
     module = build(model)
@@ -139,37 +132,32 @@ def _check_memory(spec: RunSpec, data: Dataset) -> None:
     assert numbers <= part.state_bytes_per_param * params
 
 
-class StoppedOnce(InlineExecutor):
-    """Stops every run after its first step, and resumes it."""
-
-    def submit(self, runs: Any) -> Any:
-        asked = 0
-
-        def stop() -> bool:
-            nonlocal asked
-            asked += 1
-            return asked == 1
-
-        run_dirs = [self.sweep.run(run.run_id) for run in runs]
-        worker.work_on(run_dirs, stop)
-        return super().submit(runs)
-
-
-def train(drawn: Drawn, folder: Path, engine: type[InlineExecutor]) -> SweepDir:
-    """Train every run of a plan in this process, as ``slaw run`` begins and ends it."""
-    sweep = SweepDir(folder)
-    sweep.path.mkdir()
-    pinned_datasets(drawn.config.data_specs, sweep, lambda line: None)
-    keep_plan(drawn.plan, drawn.config, sweep)
-    outcome = Runner(drawn.plan, sweep, engine(sweep)).run()
-    assert not (outcome.failed or outcome.blocked), {**outcome.failed, **outcome.blocked}
-    assert len(outcome.done) + len(outcome.diverged) == len(drawn.plan.runs)
+def train(drawn: Drawn, folder: Path, engine: Path) -> SweepDir:
+    """Train every run of a config in this process, as ``slaw run`` does."""
+    config = folder.with_suffix(".yaml")
+    config.write_text(drawn.text)
+    sweep, plan, outcome = run_sweep(
+        Request(
+            config=str(config),
+            device="cpu",
+            overrides=("trackers=[]",),
+            out=str(folder),
+            engine=str(engine),
+        ),
+        lambda line: None,
+    )
+    assert outcome.exit_code == EXIT_OK, {**outcome.failed, **outcome.blocked}
+    assert [run.spec for run in plan.runs] == [run.spec for run in drawn.plan.runs]
+    assert len(outcome.done) + len(outcome.diverged) + len(outcome.blocked) == len(plan.runs)
     return sweep
 
 
 def check_records(drawn: Drawn, straight: SweepDir, resumed: SweepDir) -> None:
     """Records hold what was planned, read back as equal, and are the same after a stop."""
     for run in drawn.plan.runs:
+        if not straight.run(run.run_id).record.is_file():  # its trunk diverged
+            assert not resumed.run(run.run_id).record.is_file()
+            continue
         one, other = (read_record(sweep.run(run.run_id).record) for sweep in (straight, resumed))
         _check_record(one, run.spec, straight.run(run.run_id))
         changing = dict.fromkeys(OF_THE_DAY)

@@ -28,15 +28,17 @@ from scaling_law.errors import SlawError
 from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import shared_by
 from scaling_law.plan.plan import Plan
+from scaling_law.run.components import components_of
 from scaling_law.run.session import planned
 from scaling_law.spec.counts import count_params
-from tests.fakes import cpu_profile
+from tests import inline_engine
 
 Schema = Mapping[str, Any]
 Node = dict[str, Any]
 # Parts that are drawn but not started, or that need what no test has: a network, an account.
 NOT_DRAWN = {
     "data.corpus": "text is at a path; named corpora have tests of their own",
+    "data.sources.<key>.corpus": "as data.corpus",
     "grid.*.start_from": "the weights of a run that has ended (test_start_from)",
 }
 # What one draw may cost.
@@ -101,7 +103,7 @@ def features(schema: Schema) -> frozenset[str]:
         at = resolved(schema, at)
         if path in NOT_DRAWN:
             return
-        for value in at.get("enum", at.get("examples", ())):
+        for value in (*at.get("enum", at.get("examples", ())), at.get("const")):
             if isinstance(value, str) and not path.endswith("sizes.*"):
                 names.add(f"{path}={value}")
         for member in (*at.get("anyOf", ()), *at.get("oneOf", ())):
@@ -113,8 +115,10 @@ def features(schema: Schema) -> frozenset[str]:
                 walk(value, name)
         if at.get("items"):
             walk(at["items"], f"{path}.*")
-        if isinstance(at.get("additionalProperties"), dict):
-            walk(at["additionalProperties"], f"{path}.<key>")
+        for named in ({"": at.get("additionalProperties")}, at.get("patternProperties", {})):
+            for member in named.values():
+                if isinstance(member, dict):
+                    walk(member, f"{path}.<key>")
 
     walk(schema, "")
     return frozenset(names)
@@ -240,13 +244,63 @@ def _of_parts(schema: Schema, chosen: set[str]) -> Schema | None:
 
 
 def _data(drawing: Drawing) -> Node:
-    task = next(
-        f"data.source={name}" for name in drawing.whole["$defs"]["TaskSection"]["properties"]
-        ["source"]["examples"]
-    )
-    is_task = drawing.chance(0.35, *(w for w in drawing.wanted if w.startswith("data.source")), task)
-    kind = "TaskSection" if is_task else "DataSection"
-    return section(drawing, drawing.whole["$defs"][kind], "data")
+    """A text, a text of several sources, or a task."""
+    kinds = [
+        ref["$ref"].rsplit("/", 1)[1] for ref in drawing.whole["properties"]["data"]["oneOf"]
+    ]
+    wanted = [kind for kind in kinds if drawing.wanted & _keys_of(drawing, kind)]
+    kind = drawing.one(wanted if wanted and drawing.chance(0.7) else kinds)
+    data = section(drawing, drawing.whole["$defs"][kind], "data")
+    if kind != "TaskSection":
+        _add_mixture(drawing, data)
+    return data
+
+
+def _keys_of(drawing: Drawing, kind: str) -> set[str]:
+    """The features that a kind of data has and the others may not have."""
+    keys = drawing.whole["$defs"][kind]["properties"]
+    return {want for want in drawing.wanted if want.split(".")[-1].partition("=")[0] in keys}
+
+
+def _add_mixture(drawing: Drawing, data: Node) -> None:
+    """Add domains, and a mixture of the components: for the whole run, or phase by phase."""
+    components = sorted(data.get("sources", {"text": None}))
+    if drawing.chance(0.2, "data.domains"):
+        data["domains"] = components[: drawing.rng.randint(1, len(components))]
+        components = data["domains"]
+        drawing.drawn.add("data.domains")
+
+    def weights(path: str) -> Any:
+        drawing.drawn.add(path)
+        if drawing.chance(0.4, f"{path}=natural"):
+            drawing.drawn.add(f"{path}=natural")
+            return "natural"
+        first = round(drawing.rng.uniform(0.1, 0.9), 3)
+        shares = [first, round(1 - first, 3)] if len(components) > 1 else [1]
+        return dict(zip(components, shares, strict=False))
+
+    if drawing.chance(0.3, *(want for want in drawing.wanted if want.startswith("data.phases"))):
+        until = drawing.one(("cooldown", 0.5))
+        data["phases"] = [
+            {"mix": weights("data.phases.*.mix"), "until": until},
+            {"mix": weights("data.phases.*.mix")},
+        ]
+        drawing.drawn |= {"data.phases", "data.phases.*.until"}
+        mixes = [phase["mix"] for phase in data["phases"]]
+    elif drawing.chance(0.3, "data.mix", "data.mix=natural"):
+        data["mix"] = weights("data.mix")
+        mixes = [data["mix"]]
+    else:
+        mixes = ["natural"]
+    if "natural" in mixes and drawing.chance(0.2, "data.mix_temperature"):
+        data["mix_temperature"] = drawing.one((1, 2.5, 100))
+        drawing.drawn.add("data.mix_temperature")
+
+
+def _sources(drawing: Drawing) -> Node:
+    """Two sources of text."""
+    at = resolved(drawing.whole, {"$ref": "#/$defs/SourceSection"})
+    return {name: section(drawing, at, "data.sources.<key>") for name in ("one", "two")}
 
 
 def _is_task(drawing: Drawing) -> bool:
@@ -386,7 +440,10 @@ def _seeds(drawing: Drawing) -> Any:
 
 def _axes(drawing: Drawing) -> Any:
     """One key of the recipe with two values, drawn as the key itself is."""
-    settled = {"data.source", "data.corpus", "model.architecture", "model.n_ctx"}
+    settled = {
+        "data.source", "data.sources", "data.corpus", "data.domains", "data.phases",
+        "model.architecture", "model.n_ctx",
+    }  # fmt: skip
     known: Node = {}
     for name in ("data", "model", "schedule", "optim"):
         chosen = {
@@ -410,7 +467,9 @@ def _axes(drawing: Drawing) -> Any:
 
 def _section_of(drawing: Drawing, name: str) -> Schema:
     if name == "data":
-        kind = "TaskSection" if _is_task(drawing) else "DataSection"
+        data = drawing.config["data"]
+        kind = "TaskSection" if "source" in data else "DataSection"
+        kind = "SourcesSection" if "sources" in data else kind
         return {"$ref": f"#/$defs/{kind}"}
     schema: Schema = drawing.whole["properties"][name]
     return schema
@@ -485,7 +544,12 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "data.corpus": lambda drawing: str(drawing.text),
     "data.tokenizer": lambda drawing: drawing.one(("bytes", "bpe")),
     "data.vocab_size": lambda drawing: drawing.one((257, 300, 320)),
-    "data.domains": lambda drawing: ["text"],
+    "data.sources": _sources,
+    "data.sources.<key>.corpus": lambda drawing: str(drawing.text / drawing.one(("", "more"))),
+    "data.sources.<key>.domains": lambda drawing: ["text"],
+    "data.sources.<key>.max_bytes": _number_of(8_000, 60_000),
+    "data.mix": lambda drawing: "natural",
+    "data.mix_temperature": lambda drawing: drawing.one((1, 2)),
     "data.max_bytes": _number_of(8_000, 60_000),
     "data.val_fraction": lambda drawing: drawing.one((0.2, 0.35, 0.5)),
     "data.max_epochs": lambda drawing: drawing.one((4.0, 50, 1e6)),
@@ -525,7 +589,10 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
 # Keys whose defaults take too long for a test.
 ALWAYS = ("eval", "eval.val_tokens", "eval.curve_tokens")
 # Keys that are drawn once the others are there.
-LATER = ("variants", *(f"grid.*.{name}" for name in (*HORIZONS, "grow_from", "grow_at")))
+LATER = (
+    "variants", "data.domains", "data.mix", "data.mix_temperature", "data.phases",
+    *(f"grid.*.{name}" for name in (*HORIZONS, "grow_from", "grow_at")),
+)  # fmt: skip
 _ORDER = ("data", "model", "optim", "grid")
 
 
@@ -548,7 +615,7 @@ def draw(rng: random.Random, wanted: frozenset[str], text: Path) -> tuple[Node, 
         if key == "optim" and BATCHES <= drawing.config.get("optim", {}).keys():
             del drawing.config["optim"][drawing.one(sorted(BATCHES))]
     config = drawing.config
-    if "corpus" in config["data"]:  # the tokenizer may have been drawn after it
+    if "source" not in config["data"]:  # the tokenizer may have been drawn after it
         is_bytes = config["data"].get("tokenizer") == "bytes"
         config["data"]["vocab_size"] = 257 if is_bytes else drawing.one((257, 300, 320))
     if drawing.chance(0.1):
@@ -580,8 +647,11 @@ def yaml_of(config: Node) -> str:
 
 
 def _planned(config: SweepConfig) -> Plan:
-    tokens = {spec: prepared_data(spec).train_tokens for spec in config.data_specs}
-    return planned(config, shared_by(cpu_profile(), config.limits.slots), tokens)
+    datasets = {spec: prepared_data(spec) for spec in config.data_specs}
+    components = components_of(config, datasets, lambda line: None)
+    tokens = {spec: dataset.train_tokens for spec, dataset in datasets.items()}
+    device = inline_engine.profile(inline_engine.Settings(), "cpu", lambda line: None)
+    return planned(config, shared_by(device, config.limits.slots), tokens, components)
 
 
 def _too_long(plan: Plan) -> bool:
