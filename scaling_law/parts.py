@@ -329,7 +329,30 @@ def _exported(kind: Kind, module: types.ModuleType, where: str) -> Any:
             f"{where}: {kind.export} is a {type(part).__name__}, expected"
             f" {kind.contract}(...) of {kind.package}"
         )
+    if why := _why_unlike(contract, part):
+        raise ConfigError(f"{where}: {kind.export}.{why}; see {kind.package}")
     return part
+
+
+def _why_unlike(contract: type, part: Any) -> str:
+    """Say which field of a part is of another kind than its contract says; "" for none.
+
+    Functions, texts, switches and dataclasses are told apart, by the annotations.
+    """
+    for field_ in dataclasses.fields(contract):
+        wanted, value = str(field_.type), getattr(part, field_.name)
+        if value is None and wanted.endswith("| None"):
+            continue
+        if wanted.startswith("Callable[") and not callable(value):
+            expected = "a function"
+        elif wanted == "type" and not (isinstance(value, type) and dataclasses.is_dataclass(value)):
+            expected = "a dataclass"
+        elif wanted in ("str", "bool") and type(value).__name__ != wanted:
+            expected = "a text" if wanted == "str" else "True or False"
+        else:
+            continue
+        return f"{field_.name} is {one_line(repr(value)):.60}, expected {expected}"
+    return ""
 
 
 def load(word: str, reference: Reference) -> Any:

@@ -310,6 +310,73 @@ precision: fp32
 limits: {time: 1h}
 """
 
+# Files of a user's own, named by their path.
+OWN_LAW = FILES["scaling_law/fit/laws/drill_law.py"]
+OWN_CLOSED_FORM = """
+from dataclasses import dataclass
+
+from scaling_law.spec.architectures import Architecture
+from scaling_law.spec.counts import ParamCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    inputs: int
+
+
+def counts(model):
+    inputs = dict(model.shape)["inputs"]
+    return ParamCounts(groups={"slopes": inputs}, non_embedding=inputs, matmul=inputs)
+
+
+def build(model, seed, gradient_checkpointing):
+    from torch import nn
+
+    inputs = dict(model.shape)["inputs"]
+
+    class Slopes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.line = nn.Linear(inputs, 1, bias=False)
+
+        def forward(self, numbers):
+            return self.line(numbers[:, :inputs])
+
+    return Slopes()
+
+
+def solve(module, batches):
+    import torch
+
+    inputs, targets = zip(*((b.inputs, b.targets) for b in batches()), strict=True)
+    known = torch.cat(inputs)[:, : module.line.in_features]
+    with torch.no_grad():
+        module.line.weight.copy_(torch.linalg.lstsq(known, torch.cat(targets)).solution.T)
+
+
+ARCHITECTURE = Architecture(
+    shape=Shape,
+    inputs="numbers",
+    one_output=True,
+    count_params=counts,
+    flops_per_token=lambda model: 6 * counts(model).matmul,
+    activation_bytes=lambda model, seqs, precision, checkpointing: 1000,
+    solves="squared_error",
+    solve_flops=lambda model, examples: 2 * counts(model).matmul ** 2 * examples,
+    build=build,
+    solve=solve,
+)
+"""
+CLOSED_FORM = """
+name: closed
+data: {source: teacher, dimension: 16, exponent: 1, val_examples: 256}
+model: {architecture: own_form.py}
+objective: squared_error
+grid:
+  - sizes: [{inputs: 2}, {inputs: 4}, {inputs: 8}]
+    examples: [32, 64, 128]
+"""
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -439,6 +506,34 @@ def test_a_new_law_is_fitted(copy):
     out = str(copy.folder / "fit.json")
     said = copy.slaw("fit", reference, "--law", "drill_law", "--out", out)
     assert "drill_law" in said
+
+
+@pytest.mark.slow
+def test_a_law_of_a_users_own_file_is_fitted(copy):
+    (copy.folder / "own_law.py").write_text(OWN_LAW)
+    reference = str(ROOT / "results" / "reference" / "quick-cpu")
+    out = str(copy.folder / "own_fit")
+    said = copy.slaw("fit", reference, "--law", "own_law.py", "--out", out, "--resamples", "0")
+    assert "own_law.py: converged" in said
+    forecast = copy.slaw(
+        "extrapolate", "--results", out, "--law", "own_law.py", "--params", "1e6",
+        "--tokens", "1e8",
+    )  # fmt: skip
+    assert "law own_law.py fitted to" in forecast
+
+
+@pytest.mark.slow
+def test_an_architecture_of_a_users_own_file_is_solved_in_closed_form(copy, cache):
+    (copy.folder / "own_form.py").write_text(OWN_CLOSED_FORM)
+    (copy.folder / "closed.yaml").write_text(CLOSED_FORM)
+    copy.slaw("run", "closed.yaml", "--device", "cpu")
+    folder = copy.folder / "results" / "closed"
+    records = [json.loads(p.read_text()) for p in folder.glob("runs/*/record.json")]
+    assert len(records) == 9 and all(record["status"] == "done" for record in records)
+    assert {record["loss_unit"] for record in records} == {"squared error"}
+    losses = {(r["params_total"], r["tokens"]): r["val_loss_nats"] for r in records}
+    assert losses[8, 128] < losses[4, 128] < losses[2, 128]
+    assert "loss: squared error" in copy.slaw("fit", str(folder), "--resamples", "0")
 
 
 def test_no_existing_file_was_touched(copy):

@@ -35,3 +35,25 @@ def test_laws_and_corpora_are_parts():
     assert tuple(corpus_names()) == parts.names("corpus")
     for name in corpus_names():
         assert load_corpus(name) is parts.load("corpus", Reference(name=name))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("measure=3, unit='x'", "PROBE.measure is 3, expected a function"),
+        ("measure=print, unit=3", "PROBE.unit is 3, expected a text"),
+        ("measure=print, unit='x', settings=3", "PROBE.settings is 3, expected a dataclass"),
+        ("measure=print, unit='x', settings=dict", "expected a dataclass"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_named(tmp_path, text, said):
+    path = tmp_path / "own.py"
+    path.write_text(f"from scaling_law.train.probes import Probe\nPROBE = Probe({text})\n")
+    with pytest.raises(ConfigError, match=said):
+        parts.read_file("probe", path)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_the_parts_of_the_package_have_fields_of_the_right_kinds(word):
+    for name in parts.names(word):
+        assert parts.load(word, Reference(name=name)) is not None

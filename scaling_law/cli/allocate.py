@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
-from scaling_law.cli.fit import table_settings
+from scaling_law.cli.fit import named_laws, table_settings
 from scaling_law.cli.options import (
     Commands,
     add_forecast_options,
@@ -39,7 +39,7 @@ def _allocate(options: argparse.Namespace) -> int:
         dollars=options.dollars,
     )
     hardware, scenario = hardware_of(options), _scenario(options)
-    laws = find_laws(options.law or [], options.results, table_settings(options))
+    laws = find_laws(named_laws(options.law or []), options.results, table_settings(options))
 
     def ask(source: SourcedLaw) -> AllocationAnswer:
         goal = asked
@@ -110,8 +110,8 @@ def add(commands: Commands) -> None:
         type=given,
         action="append",
         metavar="NAME",
-        help="published (besiroglu2024, ...) or of the fit; again for several side by side (the "
-        "fit's best)",
+        help="published (besiroglu2024, ...), of the fit, or your own file; again for several "
+        "side by side (the fit's best)",
     )
     parser.add_argument(
         "--rule", type=given, metavar="NAME", help="for LR and batch (the one measured nearest)"
@@ -152,7 +152,7 @@ def _retrodict(options: argparse.Namespace) -> int:
     from scaling_law.forecast import retrodict
     from scaling_law.forecast.session import find_laws
 
-    laws = find_laws(options.law or retrodict.DEFAULT_LAWS, options.results, None)
+    laws = find_laws(named_laws(options.law or retrodict.DEFAULT_LAWS), options.results, None)
     if options.results and not options.law:
         laws += find_laws([], options.results)  # the fit's best law besides the published ones
     hardware = hardware_of(options)

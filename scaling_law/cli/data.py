@@ -74,10 +74,10 @@ def _loaded(options: argparse.Namespace, corpus_problem=None):  # type: ignore[n
 
 
 def _config(options: argparse.Namespace) -> int:
-    from scaling_law.config import load
+    from scaling_law.config import editor_schema, load
 
     if options.schema:
-        print(json.dumps(load.json_schema(), indent=1))
+        print(json.dumps(editor_schema.json_schema(), indent=1))
         return EXIT_OK
     print(load.config_yaml(_loaded(options)), end="")
     return EXIT_OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from scaling_law.cli.fit import table_settings
+from scaling_law.cli.fit import named_laws, table_settings
 from scaling_law.cli.options import (
     Commands,
     add_forecast_options,
@@ -29,7 +29,7 @@ def _extrapolate(options: argparse.Namespace) -> int:
     asked = {name: getattr(options, name) for name in ("params", "tokens", "flops")}
     times = {name: value for name, value in asked.items() if isinstance(value, Times)}
     answer = session.forecast(
-        law=options.law,
+        law=named_laws([options.law])[0] if options.law else None,
         results=options.results,
         target=Target(
             target_loss=options.target_loss,
@@ -92,7 +92,7 @@ def add(commands: Commands) -> None:
         "--law",
         type=given,
         metavar="NAME",
-        help="published (besiroglu2024, ...) or of the fit (the fit's best)",
+        help="published (besiroglu2024, ...), of the fit, or your own file (the fit's best)",
     )
     add_forecast_options(more)
     more.set_defaults(handler=_extrapolate)

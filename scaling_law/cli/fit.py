@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from scaling_law.cli.options import Commands, add_fit_options, given, picture
@@ -111,13 +112,20 @@ def _validate(options: argparse.Namespace) -> int:
         [Path(f) for f in options.sources],
         _fit_settings(options),
         table=table_settings(options),
-        law=options.law,
+        law=named_laws([options.law])[0] if options.law else None,
     )
     if options.json:
         print(json.dumps(check.to_json(), indent=1, allow_nan=False))
     else:
         print(format_validation(check, points))
     return EXIT_OK
+
+
+def named_laws(names: Sequence[str]) -> list[str]:
+    """The laws that the command line names, after reading the users' own files among them."""
+    from scaling_law.fit.laws import read_law_file
+
+    return [read_law_file(name) for name in names]
 
 
 def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
@@ -149,7 +157,7 @@ def _fit_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
         keep=tuple(options.keep or ()),
         intervals=options.intervals,
         profiles=tuple(options.profile or ("E",)),
-        laws=tuple(getattr(options, "laws", None) or ()),
+        laws=tuple(named_laws(getattr(options, "laws", None) or ())),
         metric=getattr(options, "metric", None),
     )
 
@@ -170,7 +178,8 @@ def add(commands: Commands) -> None:
         action="append",
         dest="laws",
         metavar="NAME",
-        help="fit this law too, as in broken, saturating:tokens; repeat for more",
+        help="fit this law too, as in broken, saturating:tokens, or your own file mine.py; repeat"
+        " for more",
     )
     fit.add_argument(
         "--metric",
@@ -183,7 +192,8 @@ def add(commands: Commands) -> None:
         action="append",
         type=given,
         metavar="KEY",
-        help="fit each value of an axis, or of another config key, on its own; again for more keys",
+        help="fit each value of an axis, of another config key, or of a table's column, on its own;"
+        " again for more keys",
     )
     fit.add_argument(
         "--full",
@@ -214,6 +224,6 @@ def add(commands: Commands) -> None:
         "--law",
         type=given,
         metavar="NAME",
-        help="the law to score (the law that best predicts held-out runs)",
+        help="the law to score, or your own file (the law that best predicts held-out runs)",
     )
     check.set_defaults(handler=_validate)

@@ -18,7 +18,7 @@ from typing import Any
 
 from scaling_law.config import compose
 from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
-from scaling_law.config.strict_yaml import Document, Path_, described
+from scaling_law.config.strict_yaml import Document, Mark, Path_, described
 from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.spec.arms import value_text
 
@@ -44,7 +44,7 @@ class Axis:
 class Combination:
     """One value of each axis, for some entries of the grid.
 
-    ``document`` is the config with the values set and its whole grid;
+    ``document`` is the config with the values set and only those entries in its grid;
     ``chosen`` are the values by axis;
     ``entries`` are the numbers of the grid entries that are trained so.
     """
@@ -170,7 +170,7 @@ def _combinations(
         for entries in groups:
             for more in _product(own[entries[0]]):
                 yield Combination(
-                    document=_set_all(_copy(plain), [*chosen, *more]),
+                    document=_set_all(_cut(plain, entries), [*chosen, *more]),
                     chosen=(*chosen, *more),
                     entries=tuple(entries),
                 )
@@ -178,6 +178,28 @@ def _combinations(
 
 def _product(axes: Sequence[Axis]) -> Iterator[tuple[tuple[Axis, Any], ...]]:
     return itertools.product(*([(axis, value) for value in axis.values] for axis in axes))
+
+
+def _cut(document: Document, entries: Sequence[int]) -> Document:
+    """Return a copy with these entries of the grid; their marks keep the place in the file."""
+    cut = _copy(document)
+    grid = _entries(cut.data)
+    if len(entries) >= len(grid):
+        return cut
+    cut.data["grid"] = [grid[number] for number in entries]
+    cut.forget(("grid",))
+    cut.marks.update({path: m for path, m in document.marks.items() if path == ("grid",)})
+    for place, number in enumerate(entries):
+        cut.marks.update(entry_marks(document.marks, number, place))
+    return cut
+
+
+def entry_marks(marks: Mapping[Path_, Mark], number: int, place: int) -> dict[Path_, Mark]:
+    """The marks of grid entry ``number`` as those of the entry at ``place`` of another grid."""
+    entry = ("grid", number)
+    return {
+        (*entry[:1], place, *path[2:]): mark for path, mark in marks.items() if path[:2] == entry
+    }
 
 
 def _set_all(document: Document, chosen: Sequence[tuple[Axis, Any]]) -> Document:

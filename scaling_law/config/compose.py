@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -415,8 +415,14 @@ def keys_of(section: str, known: Mapping[str, tuple[Any, ...]]) -> list[str]:
     ]
 
 
-def written(values: dict[str, Any], choices: Choices) -> dict[str, Any]:
-    """A config's sections with the parts it chose and all their settings written in."""
+def written(
+    values: dict[str, Any], choices: Choices, varied: Collection[str] = ()
+) -> dict[str, Any]:
+    """A config's sections with the parts it chose and all their settings written in.
+
+    Of a part that an axis varies (``varied`` are the axes' keys) only the settings that are not at
+    their default: the axis may choose a part without them.
+    """
     whole = {key: value for key, value in values.items() if key not in PART_SECTIONS}
     for slot in SLOTS:
         chosen = choices.get(slot.word, ())
@@ -425,10 +431,15 @@ def written(values: dict[str, Any], choices: Choices) -> dict[str, Any]:
             if slot.always or (section if slot.several else section != slot.default):
                 whole = _inserted(whole, slot.before, {slot.section: section})
             continue
+        all_settings = not {slot.section, f"{slot.section}.{slot.key}"} & {*varied}
         for choice in chosen:
             where = (slot.section, str(slot.group), choice.item) if choice.item else (slot.section,)
             whole = _changed(
-                whole, where, lambda at, slot=slot, one=choice: _with_part(at, slot, one)
+                whole,
+                where,
+                lambda at, slot=slot, one=choice, full=all_settings: _with_part(
+                    at, slot, one, full
+                ),
             )
     return whole
 
@@ -446,10 +457,15 @@ def _section(slot: Slot, chosen: Sequence[Choice]) -> Any:
     return items if slot.several else next(iter(items), slot.default)
 
 
-def _with_part(section: dict[str, Any], slot: Slot, choice: Choice) -> dict[str, Any]:
-    """A section with a part's name, unless it is the default, and with its settings."""
+def _with_part(
+    section: dict[str, Any], slot: Slot, choice: Choice, all_settings: bool
+) -> dict[str, Any]:
+    """A section with a part's name, unless it is the default, and with its settings.
+
+    Without ``all_settings`` those at their default are left out.
+    """
     assert slot.key is not None
-    settings = to_json(choice.settings)
+    settings = to_json(choice.settings if all_settings else parts.set_fields(choice.settings))
     if slot.always:
         return _inserted({**section, slot.key: choice.spelled}, slot.before, settings)
     own = {key: value for key, value in section.items() if key != slot.key}
@@ -471,73 +487,3 @@ def own_files(choices: Iterable[Choice]) -> dict[Path, Path]:
         for choice, path in files
         if path is not None
     }
-
-
-def schema_of_parts(schema: dict[str, Any]) -> dict[str, Any]:
-    """The JSON schema of a config with the settings of every part that the package has.
-
-    Which of them belong to the part that is named is checked when a config is read.
-    """
-    for slot in SLOTS:
-        names = list(parts.names(slot.word))
-        forms: dict[str, list[dict[str, Any]]] = {}  # of a key, which several parts may have
-        for name in names:
-            part = parts.load(slot.word, Reference(name=name))
-            made = settings_adapter(part.settings).json_schema()
-            schema.setdefault("$defs", {}).update(made.pop("$defs", {}))
-            for key, value in made.get("properties", {}).items():
-                _add_form(forms.setdefault(key, []), value, name)
-        properties = {
-            key: given[0] if len(given) == 1 else {"anyOf": given} for key, given in forms.items()
-        }
-        choice: dict[str, Any] = {
-            "type": "string",
-            "description": parts.KINDS[slot.word].doc,
-            "examples": names,
-        }
-        if slot.default is not None:
-            choice["default"] = slot.default
-        if slot.key is not None:
-            section = _resolved(schema, schema["properties"][slot.section], slot.key)
-            section["properties"] |= {**properties, slot.key: choice}
-            if slot.group is not None:
-                top = _resolved(schema, schema["properties"][slot.section], slot.group)
-                (items,) = top["properties"][slot.group]["patternProperties"].values()
-                _resolved(schema, items, slot.key)["properties"] |= {**properties, slot.key: choice}
-            continue
-        keys = {"name": choice, **properties}
-        either = {"anyOf": [choice, {"type": "object", "properties": keys, "required": ["name"]}]}
-        by_name = {"type": "object", "properties": properties, "additionalProperties": False}
-        schema["properties"][slot.section] = (
-            {
-                "anyOf": [
-                    {"type": "array", "items": either},
-                    {"type": "object", "additionalProperties": by_name},
-                ]
-            }
-            if slot.several
-            else either
-        )
-    return schema
-
-
-def _add_form(forms: list[dict[str, Any]], form: dict[str, Any], name: str) -> None:
-    """Add a part's schema of a key; parts with the same schema share one."""
-    for other in forms:
-        if {key: value for key, value in other.items() if key != "x-of"} == form:
-            other["x-of"].append(name)
-            return
-    forms.append({**form, "x-of": [name]})
-
-
-def _resolved(schema: dict[str, Any], at: dict[str, Any], key: str) -> dict[str, Any]:
-    """The definition of the section at ``at``; of several kinds of section the one with ``key``."""
-    while "properties" not in at:
-        if "allOf" in at:
-            at = at["allOf"][0]
-        elif "oneOf" in at:
-            members = (_resolved(schema, member, key) for member in at["oneOf"])
-            at = next(member for member in members if key in member["properties"])
-        else:
-            at = schema["$defs"][at["$ref"].rsplit("/", 1)[1]]
-    return at

@@ -11,6 +11,7 @@ import json
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -22,12 +23,12 @@ from scaling_law.config.schema import (
     DEVICE_KINDS,
     TEXT_N_CTX,
     DataSection,
+    GridEntry,
     ShapeKeys,
     SourcesSection,
     SweepFile,
     TaskSection,
     TextSection,
-    sweep_schema,
     validate,
 )
 from scaling_law.config.strict_yaml import Document, Mark, Path_, described
@@ -145,6 +146,16 @@ class SweepConfig(SweepFile):
             return None
         return _task_sizes(self.choices)
 
+    @cached_property
+    def solves(self) -> str:
+        """The family of losses that the architecture minimises in closed form; "": it trains."""
+        return str(self.choice("architecture").part.solves)
+
+    @cached_property
+    def shares_trunk(self) -> bool:
+        """Whether the horizons of a size branch from one trunk."""
+        return not self.solves and bool(self.choice("schedule").part.shares_trunk)
+
     @property
     def vocab_size(self) -> int:
         """Ids that a model reads and predicts: the tokenizer's, or the task's."""
@@ -203,21 +214,6 @@ def load_config(
     return chosen
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON schema of a config file, for editors."""
-    schema = compose.schema_of_parts(sweep_schema())
-    # a variant is any part of the top level: the same sections, none of them required
-    partial = {"type": "object", "properties": dict(schema["properties"])}
-    schema["properties"]["variants"] = {
-        "type": "object",
-        "description": "sections to override by kind of device: mappings merge, lists replace",
-        "properties": dict.fromkeys(DEVICE_KINDS, partial),
-        "additionalProperties": False,
-    }
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    return schema
-
-
 def config_yaml(config: SweepConfig) -> str:
     """The config as YAML with every key written, its variant applied; reads back as equal."""
     body = yaml.dump(
@@ -243,7 +239,9 @@ def _written(config: SweepConfig) -> dict[str, Any]:
     values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(SweepFile)}
     if config.limits.memory is not None:
         values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
-    return compose.written(values, config.choices)
+    axes_of = (config.axes, *(entry.axes for entry in config.grid))
+    varied = {key for one in axes_of for key in one or ()}
+    return compose.written(values, config.choices, varied)
 
 
 def config_key(config: SweepConfig) -> str:
@@ -367,9 +365,9 @@ def _read(
     """The config of a document and its arms. Raises ``ConfigError`` with every problem."""
     problems: dict[str, None] = {}
 
-    def read(one: Document) -> SweepConfig | None:
+    def read(one: Document, sizes_known: bool = True) -> SweepConfig | None:
         try:
-            sections, choices = _validated(one, folders, corpus_problem)
+            sections, choices = _validated(one, folders, corpus_problem, sizes_known)
         except ConfigError as refused:
             problems.update(dict.fromkeys(refused.lines))
             return None
@@ -380,7 +378,8 @@ def _read(
     except ConfigError as refused:
         problems.update(dict.fromkeys(refused.lines))
         crossed = axes.Crossed(document=axes.without_axes(document))
-    config = read(crossed.document)
+    # an axis may vary the architecture of an entry, by which its sizes are read
+    config = read(crossed.document, sizes_known=not crossed.combinations)
     configs = [read(combination.document) for combination in crossed.combinations]
     arms = [
         (combination, arm)
@@ -389,7 +388,20 @@ def _read(
     ]
     if problems or config is None:
         raise ConfigError(*problems)
-    return dataclasses.replace(config, crossed=_arms(document, arms))
+    return dataclasses.replace(
+        config, grid=_whole_grid(config.grid, arms), crossed=_arms(document, arms)
+    )
+
+
+def _whole_grid(
+    grid: Sequence[GridEntry], read: Sequence[tuple[axes.Combination, SweepConfig]]
+) -> tuple[GridEntry, ...]:
+    """The grid with the sizes of each entry as the first arm that trains it has them."""
+    whole = list(grid)
+    for combination, config in reversed(read):
+        for number, entry in zip(combination.entries, config.grid, strict=True):
+            whole[number] = dataclasses.replace(entry, axes=grid[number].axes)
+    return tuple(whole)
 
 
 def _arms(
@@ -414,40 +426,49 @@ def _arms(
         raise ConfigError(*problems)
     arms = []
     for same in alike.values():
-        entries = sorted({number for combination, _ in same for number in combination.entries})
         chosen = {axis.key: value for combination, _ in same for axis, value in combination.chosen}
-        config = same[0][1]
+        config = _joined(same)
         values = tuple((key, axes.text_of(key, chosen, _written(config))) for key in keys)
-        arms.append(Arm(values=values, config=_cut(config, entries)))
+        arms.append(Arm(values=values, config=config))
     return tuple(arms)
 
 
-def _cut(config: SweepConfig, entries: Sequence[int]) -> SweepConfig:
-    """The config with these entries of its grid."""
-    if len(entries) in (0, len(config.grid)):
-        return config
-    places = {number: place for place, number in enumerate(entries)}
-    marks: dict[Path_, Mark] = {}
-    for path, mark in config.marks.items():
-        if path[:1] != ("grid",) or len(path) < 2:
-            marks[path] = mark
-        elif path[1] in places:
-            marks["grid", places[int(path[1])], *path[2:]] = mark
-    grid = tuple(config.grid[number] for number in entries)
-    return dataclasses.replace(config, grid=grid, marks=marks)
+def _joined(same: Sequence[tuple[axes.Combination, SweepConfig]]) -> SweepConfig:
+    """The config of combinations that are one arm, with the grid entries of all of them."""
+    first = same[0][1]
+    if len(same) == 1:
+        return first
+    entries = sorted(
+        (
+            (number, place, config)
+            for combination, config in same
+            for place, number in enumerate(combination.entries)
+        ),
+        key=lambda entry: entry[0],
+    )
+    marks = {path: mark for path, mark in first.marks.items() if path[:1] != ("grid",)}
+    for position, (_, place, config) in enumerate(entries):
+        marks.update(axes.entry_marks(config.marks, place, position))
+    grid = tuple(config.grid[place] for _, place, config in entries)
+    return dataclasses.replace(first, grid=grid, marks=marks)
 
 
 def _validated(
     document: Document,
     folders: Sequence[Path],
     corpus_problem: Callable[[str], str] | None = None,
+    sizes_known: bool = True,
 ) -> tuple[dict[str, Any], Choices]:
-    """The sections of a config, by name, and its parts. Raises ``ConfigError``."""
+    """The sections of a config, by name, and its parts. Raises ``ConfigError``.
+
+    Without ``sizes_known`` sizes stay as they are written, because an axis may choose the
+    architecture that reads them.
+    """
     composed = compose.compose(document.data, folders)
     errors, sections = list(composed.errors), {}
     try:
         (architecture,) = composed.known.get("architecture", (None,))
-        file = validate(composed.rest, architecture)
+        file = validate(composed.rest, architecture if sizes_known else None)
         sections = {f.name: getattr(file, f.name) for f in dataclasses.fields(SweepFile)}
         if isinstance(file.data, TextSection) and file.model.n_ctx is None:
             sections["model"] = dataclasses.replace(file.model, n_ctx=TEXT_N_CTX)

@@ -188,10 +188,15 @@ def _why_broken(batch: Batch, count: int, dataset: TaskDataset) -> str:
             return f"{name} hold numbers that are not finite"
     if (inputs.dtype == np.int64) != (dataset.sizes.inputs == "ids"):
         return f"inputs are {inputs.dtype}, and the task says that they are {dataset.sizes.inputs}"
+    if (features := dataset.sizes.features) and inputs[0].size != features:
+        return f"an example's inputs are {inputs[0].size} numbers, expected {features} (features)"
+    if (outputs := dataset.sizes.outputs) and targets.shape != (count, outputs):
+        return f"targets are of shape {targets.shape}, expected {(count, outputs)} (outputs)"
     if inputs.dtype == np.int64 and inputs.shape != (count, n_ctx):
         return f"inputs are of shape {inputs.shape}, expected {(count, n_ctx)} (n_ctx {n_ctx})"
-    if dataset.sizes.n_targets not in (None, targets.shape[1]):
-        return f"an example has {targets.shape[1]} targets, the task says {dataset.sizes.n_targets}"
+    said = dataset.sizes.n_targets
+    if said and targets.shape[1] != said:
+        return f"an example has {targets.shape[1]} targets, and the task says that it has {said}"
     if inputs.dtype == np.int64 and targets.shape[1] > n_ctx:
         return f"{targets.shape[1]} targets for {n_ctx} positions"
     if weights is not None:

@@ -27,7 +27,7 @@ from scaling_law.plan.grid import expand, rule_choice, size_name
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
 from scaling_law.spec.architectures import architecture_of, sized, template_of
-from scaling_law.spec.counts import count_params, flops_per_token, train_flops
+from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.model import Model
 from scaling_law.spec.values import MAX_PARAMS
 from scaling_law.units import format_count
@@ -181,7 +181,7 @@ def _cost(model: Model, tokens: float, profile: DeviceProfile, budget: Budget) -
     """The rough cost of a run, before there is a plan."""
     if budget.unit == "seconds":
         return profile.seconds(model, tokens)
-    return flops_per_token(model) * tokens
+    return train_flops(model, tokens)
 
 
 def _ladder(smallest_params: float, most_tokens: float) -> list[float]:

@@ -1,4 +1,6 @@
-"""Each value of an axis, or of any key of the recipe, fitted on its own; all side by side."""
+"""Each value of an axis, of any key of the recipe, or of a table's column, fitted on its own; all
+side by side.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,14 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, loss_families, loss_unit, only_sweep
 from scaling_law.fit.points.dataset import (
     chosen_records,
+    from_points,
     from_records,
     gather,
     refuse_table_settings,
     source_key,
 )
-from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.points.table import TableSettings, read_table_by
 from scaling_law.fit.recipes.compare_recipes import text_of
 from scaling_law.fit.result import status_words
 from scaling_law.fit.session import KnownLaws, check_out, known_laws, laws_of
@@ -50,11 +54,18 @@ class ArmRuns:
     """The finished runs of one arm.
 
     ``values`` are the keys that set it apart, with their values as text;
-    ``records`` are all its runs, trunks included.
+    ``records`` are all its runs, trunks included; none where it is of a table;
+    ``table`` are the points of a table's rows, None for runs, and where no row can be used.
     """
 
     values: Values
-    records: tuple[RunRecord, ...]
+    records: tuple[RunRecord, ...] = ()
+    table: FitPoints | None = None
+
+    @property
+    def count(self) -> int:
+        """Runs, or usable rows of a table."""
+        return len(self.records) if self.table is None else len(self.table)
 
     @property
     def name(self) -> str:
@@ -82,7 +93,7 @@ class ArmFit:
         return {
             "arm": self.arm.name,
             "values": dict(self.arm.values),
-            "runs": len(self.arm.records),
+            "runs": self.arm.count,
             "fit": self.summary,
             "why_no_fit": self.why_no_fit,
         }
@@ -96,24 +107,28 @@ def fit_by(
     table: TableSettings | None = None,
     out: Path | None = None,
 ) -> tuple[tuple[ArmFit, ...], Path | None]:
-    """Fit the runs of each combination of values of ``keys`` on their own.
+    """Fit the runs, or the rows of a table, of each combination of values of ``keys`` on their own.
 
     Each fit is saved in a folder of its own, ``out/LABEL``, or else ``fits/LABEL`` of the only
     sweep, from where forecasts can use it. Returns the fits, and where they were saved: None for
-    several sweeps or a choice of runs without ``out``, or where the sweep's folder cannot be
-    written. Raises ``ConfigError`` for a key that no run has and for a table, ``FitError`` where
+    a table, several sweeps or a choice of runs without ``out``, or where the sweep's folder cannot
+    be written. Raises ``ConfigError`` for a key that no run, or no column, has, ``FitError`` where
     no arm can be fitted.
     """
     settings = settings or FitSettings()
     origin = ", ".join(str(path) for path in sources)
-    if any(path.is_file() for path in sources):
-        raise ConfigError(f"{origin}: --by is for sweeps; choose a table's rows with --where")
-    refuse_table_settings(origin, table)
     if out is not None:
         check_out(out)
-    records, folders = gather(sources)
-    chosen = chosen_records(records, table.where, origin) if table is not None else records
-    fits = tuple(_fit(arm, settings, folders) for arm in split_by(chosen, keys, origin))
+    if tables := [path for path in sources if path.is_file()]:
+        if len(sources) > 1:
+            raise ConfigError(f"{tables[0]}: a table is fitted alone; give one table, or folders")
+        fits, all_runs = _fits_of_table(tables[0], keys, settings, table), False
+    else:
+        refuse_table_settings(origin, table)
+        records, folders = gather(sources)
+        chosen = chosen_records(records, table.where, origin) if table is not None else records
+        fits = tuple(_fit(arm, settings, folders) for arm in split_by(chosen, keys, origin))
+        all_runs = len(sources) == 1 and len(chosen) == len(records)
     if all(fit.known is None for fit in fits):
         raise FitError(*(f"{fit.arm.name}: {fit.why_no_fit}" for fit in fits))
     if out is not None:
@@ -121,12 +136,32 @@ def fit_by(
             return fits, _saved(fits, out)
         except OSError as problem:
             raise ConfigError(f"{out}: cannot be written ({problem.strerror})") from None
-    if len(sources) != 1 or len(chosen) < len(records):
+    if not all_runs:
         return fits, None
     try:
         return fits, _saved(fits, only_sweep(sources[0]).fits)
     except OSError:
         return fits, None
+
+
+def _fits_of_table(
+    path: Path, keys: Sequence[str], settings: FitSettings, table: TableSettings | None
+) -> tuple[ArmFit, ...]:
+    """Fit the rows of each combination of values of a table's columns ``keys``."""
+    fits = []
+    several = read_table_by(path, keys, table, keep=settings.keep, convention=settings.convention)
+    for texts, points in several:
+        values = tuple(zip(keys, texts, strict=True))
+        if isinstance(points, ConfigError):
+            fits.append(ArmFit(arm=ArmRuns(values=values), why_no_fit=str(points)))
+            continue
+        arm = ArmRuns(values=values, table=points)
+        try:
+            data = from_points(points, keep=settings.keep, origin=f"{path}, {arm.name}")
+            fits.append(_fitted(arm, fit_data(data, settings)))
+        except FitError as problem:
+            fits.append(ArmFit(arm=arm, why_no_fit=str(problem)))
+    return tuple(sorted(fits, key=lambda fit: _order(fit.arm.values)))
 
 
 def stored_or_fitted_arm(arm: ArmRuns, sweep: SweepDir) -> ArmFit:
@@ -161,6 +196,10 @@ def _fit(arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None)
         suite = fit_data(data, settings)
     except FitError as problem:
         return ArmFit(arm=arm, why_no_fit=str(problem))
+    return _fitted(arm, suite)
+
+
+def _fitted(arm: ArmRuns, suite: FitSuite) -> ArmFit:
     return ArmFit(arm=arm, known=laws_of(suite), summary=suite.to_json(), suite=suite)
 
 
@@ -229,7 +268,8 @@ def losses_compare(arms: Sequence[ArmRuns]) -> bool:
 
 def loss_unit_of(arms: Sequence[ArmRuns]) -> str:
     """The unit of the arms' losses."""
-    return loss_unit(record for arm in arms for record in arm.records)
+    units = dict.fromkeys(a.table.convention["loss"] for a in arms if a.table is not None)
+    return " or ".join(units) or loss_unit(record for arm in arms for record in arm.records)
 
 
 HEADINGS = (
@@ -275,6 +315,9 @@ def _law_row(arm: ArmRuns, known: KnownLaws, summary: Mapping[str, Any]) -> tupl
         exponent += f" [{split['a_low']:.3f}, {split['a_high']:.3f}]"
     left_out = {item["run_id"] for item in summary["dropped"]}
     losses = [r.val_loss_nats for r in arm.records if r.run_id not in left_out and r.val_loss_nats]
+    if arm.table is not None:
+        rows = zip(arm.table.run_id, arm.table.loss_nats.tolist(), strict=True)
+        losses = [loss for run_id, loss in rows if run_id not in left_out]
     rms = best.rms_log_residual if best is not None else math.nan
     return (
         arm.name,

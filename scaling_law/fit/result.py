@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from scaling_law.errors import ConfigError
 from scaling_law.fit.split import Split
 from scaling_law.spec.to_json import to_json
 
@@ -29,7 +30,8 @@ STATUS_REMEDY = {
 class FitResult:
     """One law fitted to points, or a published one.
 
-    JSON holds the law's name, and the split as ``Split.figures``.
+    JSON holds the law's name, the hash of the user's own file that it comes from (``law_sha256``),
+    and the split as ``Split.figures``.
 
     ``law``: the law.
     ``params``: its parameters by name, as published, in full precision; empty when refused.
@@ -101,6 +103,8 @@ class FitResult:
         """Plain values, non-finite numbers as null."""
         fields = {one.name: getattr(self, one.name) for one in dataclasses.fields(self)}
         fields["law"] = self.law.name
+        if self.law.file_sha256 is not None:
+            fields["law_sha256"] = self.law.file_sha256
         fields["optimum"] = self.optimum.figures if self.optimum else {}
         plain: dict[str, Any] = finite_json(fields)
         return plain
@@ -117,7 +121,13 @@ class FitResult:
         )
 
         fields = dict(data)
-        fields["law"] = load_law(fields["law"])
+        digest = fields.pop("law_sha256", None)
+        fields["law"] = law = load_law(fields["law"])
+        if law.file_sha256 != digest:
+            raise ConfigError(
+                f"the law {law.name} was fitted with another file (SHA-256 {str(digest)[:12]}...,"
+                f" now {str(law.file_sha256)[:12]}...); run `slaw fit` with --law again"
+            )
         for name in ("objective", "rms_log_residual", "residual_scatter_log", "rollout_rms_log"):
             fields[name] = _real(fields[name])
         fields["params"] = {key: _real(value) for key, value in fields["params"].items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +143,14 @@ class KnownLaws:
     ``seed_noise_log``: standard deviation of log loss between seeds; None: not measured.
     ``trust_flops_factor``: how many times beyond the largest FLOPs held-out runs support that law;
         None: not at all.
+    ``unread``: laws of users' own files that were fitted too -> why they are not in ``laws``.
     """
 
     laws: dict[str, FitResult]
     best_law: str
     seed_noise_log: float | None
     trust_flops_factor: float | None
+    unread: Mapping[str, str] = field(default_factory=dict)
 
     def beside(self, fit: FitResult) -> dict[str, Any]:
         """What the other laws and the repeats add to a forecast with ``fit``.
@@ -172,27 +174,34 @@ def laws_of(suite: FitSuite) -> KnownLaws:
     )
 
 
-def known_laws(source: Path, table: TableSettings | None = None) -> KnownLaws:
+def known_laws(
+    source: Path, table: TableSettings | None = None, extra: Sequence[str] = ()
+) -> KnownLaws:
     """The laws of a sweep, of a folder that ``slaw fit --out`` made, or of a table.
 
-    With conditions (``table.where``) they are fitted again, to the chosen runs.
+    With conditions (``table.where``) they are fitted again, to the chosen runs. What is fitted here
+    has the laws ``extra`` too.
     """
+    settings = FitSettings(laws=tuple(extra))
     stored = SweepDir(source).fits / "fit.json"
     if source.is_dir() and stored.is_file() and not _holds_sweeps(source):
         if table is not None and table.where:
             raise ConfigError(f"{source}: holds a fit and no runs to choose from with --where")
         return _read_laws(stored, layout.read_json(stored))
     if source.is_file():
-        return laws_of(fit_sources([source], table=table)[0])
+        return laws_of(fit_sources([source], settings, table=table)[0])
     refuse_table_settings(str(source), table)
     sweep = only_sweep(source, "name one with --results")
     if table is not None and table.where:
-        return laws_of(fit_sources([sweep.path], table=table)[0])
-    return stored_or_fitted(sweep)
+        return laws_of(fit_sources([sweep.path], settings, table=table)[0])
+    return stored_or_fitted(sweep, settings)
 
 
-def stored_or_fitted(sweep: SweepDir) -> KnownLaws:
-    """The laws in ``fits/fit.json``, or fitted now if there are none or the runs have changed."""
+def stored_or_fitted(sweep: SweepDir, settings: FitSettings | None = None) -> KnownLaws:
+    """The laws in ``fits/fit.json``, or fitted now if there are none or the runs have changed.
+
+    ``settings`` are those of a fit made now.
+    """
     path = sweep.fits / "fit.json"
     if path.is_file():
         content = layout.read_json(path)
@@ -202,7 +211,7 @@ def stored_or_fitted(sweep: SweepDir) -> KnownLaws:
             known = _read_laws(path, content)
             if content["source_key"] == now:
                 return known
-    return laws_of(fit_sources([sweep.path])[0])
+    return laws_of(fit_sources([sweep.path], settings)[0])
 
 
 def _read_laws(path: Path, content: Any) -> KnownLaws:
@@ -212,8 +221,17 @@ def _read_laws(path: Path, content: Any) -> KnownLaws:
             raise ValueError(f"found {quoted(content)}, expected keys and values")
         FIT.check(content.get("schema_version"))
         content = checksum.opened(content, required=True)
+        laws, unread = {}, {}
+        for name, fit in content["laws"].items():
+            try:
+                laws[name] = FitResult.from_json(fit)
+            except ConfigError as problem:
+                if "law_sha256" not in fit:
+                    raise
+                unread[name] = str(problem)
         return KnownLaws(
-            laws={name: FitResult.from_json(fit) for name, fit in content["laws"].items()},
+            laws=laws,
+            unread=unread,
             best_law=content["best_law"],
             seed_noise_log=content["seed_noise_log"],
             trust_flops_factor=content["trust_flops_factor"],

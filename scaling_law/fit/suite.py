@@ -22,7 +22,7 @@ from scaling_law.fit.approaches.parametric import INTERVALS, Refitter, Resamplin
 from scaling_law.fit.checks.screen import check_rules
 from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
-from scaling_law.fit.laws import law_names, load_law
+from scaling_law.fit.laws import is_own, law_names, load_law
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints, listed
@@ -71,7 +71,8 @@ class FitSettings:
     def __post_init__(self) -> None:
         check_rules(self.keep)
         for name in self.laws:
-            load_law(name)
+            if not is_own(name):  # a user's own file is needed only where it is fitted
+                load_law(name)
         check_profiled(self.profiles)
         if self.seed < 0:
             raise ConfigError(f"seed {self.seed}: expected at least 0")

@@ -44,7 +44,10 @@ def format_suite(suite: FitSuite) -> str:
 
 
 def format_brief(suite: FitSuite) -> str:
-    """One screen: the law that forecasts use, how far it may be trusted, and what was left out."""
+    """One screen: the law that forecasts use, how far it may be trusted, and what was left out.
+
+    Laws that the settings name are shown too.
+    """
     best = suite.laws.get(suite.best_law)
     lines = [*_head(suite), ""]
     if best is None or not best.params:
@@ -62,6 +65,9 @@ def format_brief(suite: FitSuite) -> str:
             f"{_beside_noise(suite)}",
         ]
         lines += [f"note: {note}" for note in best.notes if note not in suite.notes]
+    for name in suite.settings.laws:
+        if name != suite.best_law:
+            lines += ["", *_law(suite, name, suite.laws[name])]
     lines += ["", f"verdict: {plain_verdict(suite.validation, suite.points)}"]
     lines += _exponent_lines(suite)
     others = [

@@ -11,7 +11,7 @@ from typing import Any
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.files.record import NATS, find_sweeps, load_records, only_sweep
-from scaling_law.fit.laws import law_names
+from scaling_law.fit.laws import is_own, law_names
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.table import TableSettings
 from scaling_law.fit.result import FitResult, Prediction, finite_json
@@ -193,12 +193,14 @@ def find_laws(
     Without ``results`` the only sweep under ``results/`` is used. Raises ``ConfigError`` when a law
     or the results are missing or not unique, ``FitError`` when nothing could be fitted.
     """
+    own = [name for name in names if is_own(name)]
     for name in names:
-        if name not in PUBLISHED and name not in law_names():
+        if name not in PUBLISHED and name not in law_names() and name not in own:
             hint = did_you_mean(name, (*law_names(), *PUBLISHED))
             raise ConfigError(
                 f"law {name!r}{hint}: expected a law that can be fitted, {', '.join(law_names())},"
-                f" or a published one, {', '.join(PUBLISHED)}"
+                f" a published one,"
+                f" {', '.join(PUBLISHED)}, or the path of a .py file"
             )
     source, known = Path(results or DEFAULT_RESULTS), None
     laws = []
@@ -207,15 +209,17 @@ def find_laws(
             origin = f"law {name}, published; no results used"
             laws.append(SourcedLaw(fit=published_law(name), origin=origin))
             continue
-        known = known or _known_laws(source, table, published=results is None)
+        known = known or _known_laws(source, table, own, published=results is None)
         laws.append(_fitted(known, name, source))
     return laws
 
 
-def _known_laws(source: Path, table: TableSettings | None, *, published: bool) -> KnownLaws:
+def _known_laws(
+    source: Path, table: TableSettings | None, own: Sequence[str], *, published: bool
+) -> KnownLaws:
     """The laws of ``source``; where it has no runs, ``published`` ones are pointed at."""
     try:
-        return known_laws(source, table)
+        return known_laws(source, table, own)
     except ConfigError as problem:
         if not published or _has_sweeps(source):
             raise
@@ -235,6 +239,13 @@ def _fitted(known: KnownLaws, asked: str, source: Path) -> SourcedLaw:
     name = asked or known.best_law
     if not name:
         raise FitError(f"{source}: no joint law could be fitted; see slaw fit")
+    if name in known.unread:
+        raise ConfigError(f"{source}: {known.unread[name]}")
+    if name not in known.laws and is_own(name):
+        raise ConfigError(
+            f"{source}: was not fitted with the law {name}; run `slaw fit {source} --law"
+            f" PATH/{name}` first"
+        )
     if name not in known.laws:
         raise ConfigError(
             f"law {name!r}{did_you_mean(name, known.laws)}: expected one of the fit's,"

@@ -13,12 +13,16 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from scaling_law.errors import SlawError, one_line
 from scaling_law.files.layout import SweepDir
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
+
+if TYPE_CHECKING:
+    from scaling_law.files.record import RunRecord
 
 LEAST_POINTS = 6  # Chinchilla's law has five parameters
 _RESAMPLES = 200
@@ -44,7 +48,7 @@ class LawFitter:
         self._law: dict[str, Any] = {}
 
     def read(self, snapshot: Snapshot) -> dict[str, Any]:
-        """The newest law: ``status`` (too_few, fitting, fitted or failed) and ``message``."""
+        """The newest law: ``status`` (too_few, fitting, fitted, by_arm, failed), ``message``."""
         self._collect()
         points = annealed(snapshot)
         if len(points) < LEAST_POINTS:
@@ -106,16 +110,37 @@ def _failed(reason: str) -> dict[str, Any]:
 def fitted_law(folder: Path) -> dict[str, Any]:
     """The law that best predicts held-out runs of the sweep in ``folder``, as JSON values.
 
+    Of a sweep with arms, ``arms`` has the law of each, or why it has none. Raises ``SlawError`` if
+    the runs do not support a law.
+    """
+    from scaling_law.files.record import load_records
+    from scaling_law.fit.arms import axis_keys, split_by
+
+    records = load_records(SweepDir(folder))
+    keys = axis_keys(records)
+    if not keys:
+        return _law_of(records)
+    laws = []
+    for arm in split_by(records, keys, str(folder)):
+        try:
+            law = _law_of(arm.records)
+        except SlawError as problem:
+            law = _failed(str(problem))
+        laws.append({"arm": arm.name, **law})
+    return {"status": "by_arm", "message": "", "arms": laws}
+
+
+def _law_of(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """The law of runs of one recipe.
+
     ``frontier`` is its loss at the compute-optimal split of each compute (FLOPs, 6 N D), with the
     interval of a new run there. Raises ``SlawError`` if the runs do not support a law.
     """
-    from scaling_law.files.record import load_records
     from scaling_law.fit.points.dataset import from_records
     from scaling_law.fit.result import finite_json
     from scaling_law.fit.suite import FitSettings, joint_fits
 
     settings = FitSettings(resamples=_RESAMPLES)
-    records = load_records(SweepDir(folder))
     points = from_records(records, convention=settings.convention, flops=settings.flops).points
     _, best, _, laws = joint_fits(points, settings)
     fit = laws.get(best)

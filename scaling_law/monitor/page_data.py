@@ -176,7 +176,9 @@ def _points(snapshot: Snapshot, metric: str | None) -> list[dict[str, Any]]:
 
 
 def law_text(law: dict[str, Any]) -> str:
-    """The law in a sentence, or why there is none yet."""
+    """The law in a sentence, or why there is none yet; of each arm, where there are arms."""
+    if law["status"] == "by_arm":
+        return " ".join(f"{arm['arm']}: {law_text(arm)}" for arm in law["arms"])
     if law["status"] != "fitted":
         return f"No law yet: {law['message']}."
     return (
@@ -186,7 +188,11 @@ def law_text(law: dict[str, Any]) -> str:
 
 
 def law_rows(law: dict[str, Any]) -> list[list[str]]:
-    """Each parameter and its interval, to four digits."""
+    """Each parameter and its interval, to four digits; of each arm, by its name."""
+    if law["status"] == "by_arm":
+        return [
+            [f"{arm['arm']}: {name}", *rest] for arm in law["arms"] for name, *rest in law_rows(arm)
+        ]
     if law["status"] != "fitted":
         return []
     rows = []

@@ -64,9 +64,12 @@ class ArmPlanner:
     ) -> None:
         self.arm, self.config = arm.values, arm.config
         self.mix, self.component_tokens = arm.config.mix, component_tokens
-        asked = arm.config.precision
+        asked, self.device_kind = arm.config.precision, profile.kind
         self.precision = profile.precision if asked == "auto" else asked
         self.precision_reason = profile.precision_reason if asked == "auto" else "asked for"
+        if arm.config.solves:
+            self.precision, self.device_kind = "fp32", "cpu"
+            self.precision_reason = "solved in closed form, in float64 on the CPU"
         self.profile = profile.at(self.precision)
         self.slot_bytes = slot_bytes
         self.train_tokens = train_tokens
@@ -99,7 +102,7 @@ class ArmPlanner:
         """Say whether the horizons of a size may branch from one trunk."""
         if self.mix is not None and not self.mix.shares_trunk:
             return False
-        return bool(self.config.choice("schedule").part.shares_trunk)
+        return self.config.shares_trunk
 
     def mix_problem(self, size_plan: SizePlan) -> str:
         """Say why a size cannot be trained in the mixture; "" where it can."""
@@ -207,8 +210,7 @@ class ArmPlanner:
         points = self.eval.curve_points // (4 if start else 1)
         scored = self.scored(self.eval.val_tokens, final=True)
         scored += points * self.scored(self.eval.curve_tokens, final=False)
-        # a forward pass is a third of a training step
-        return RUN_START_SECONDS + training + self.profile.seconds(size_plan.model, scored) / 3
+        return RUN_START_SECONDS + training + self.profile.forward_seconds(size_plan.model, scored)
 
     def scored(self, max_tokens: int, *, final: bool) -> float:
         """Return the tokens that the forward passes of one measurement take.
@@ -279,14 +281,14 @@ class ArmPlanner:
             tags=(*_tags(size_plan, horizon), *self.stage_tag, *arm_tags(arm)),
             early_stop=early_stop,
             growth=growth,
-            spikes=self.config.spike_spec(),
+            spikes=None if self.config.solves else self.config.spike_spec(),
             start_from=size_plan.start_from,
             objective=self.objective,
             probes=self.probes,
             mix=mix,
         )
         resources = Resources(
-            device=self.profile.kind,
+            device=self.device_kind,
             micro_seqs=fit.micro_seqs,
             gradient_checkpointing=fit.gradient_checkpointing,
             save_steps=save_steps,

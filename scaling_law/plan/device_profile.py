@@ -19,7 +19,7 @@ from typing import Any
 
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
-from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.counts import count_params, flops_per_token, train_flops
 from scaling_law.spec.model import Model
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import format_count
@@ -99,7 +99,11 @@ class DeviceProfile:
 
     def seconds(self, model: Model, tokens: float) -> float:
         """Estimate the seconds of training ``tokens`` on one slot."""
-        return flops_per_token(model) * tokens / self.flops_per_second(model)
+        return train_flops(model, tokens) / self.flops_per_second(model)
+
+    def forward_seconds(self, model: Model, tokens: float) -> float:
+        """Estimate the seconds of a forward pass, a third of a training step, over ``tokens``."""
+        return flops_per_token(model) * tokens / self.flops_per_second(model) / 3
 
 
 def shared_by(profile: DeviceProfile, slots: int | None) -> DeviceProfile:

@@ -21,9 +21,15 @@ from scaling_law.config.schema import (
 )
 from scaling_law.decode import build_shared
 from scaling_law.errors import ConfigError, PlanError
-from scaling_law.spec.architectures import Architecture, Template, architecture_of, sized
+from scaling_law.spec.architectures import (
+    Architecture,
+    Template,
+    architecture_of,
+    sized,
+    why_broken,
+)
 from scaling_law.spec.component import Component
-from scaling_law.spec.counts import count_params, flops_per_token
+from scaling_law.spec.counts import count_params, tokens_for, train_flops
 from scaling_law.spec.hyperparams import RuleChoice, Sizing, beta2_for
 from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model
 from scaling_law.spec.optim import DEFAULT_OPTIMIZER, OptimSpec, RuleOverrides
@@ -193,6 +199,8 @@ def _template(config: SweepConfig) -> Template:
         vocab_size=config.vocab_size,
         n_ctx=config.n_ctx,
         parametrisation=None if usual else parametrisation,
+        features=config.task_sizes.features if config.task_sizes else 0,
+        outputs=config.task_sizes.outputs if config.task_sizes else 0,
     )
 
 
@@ -208,12 +216,30 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
             f" of {config.vocab_size}; the architecture {architecture.spelled} reads"
             f" {part.inputs}{ids}"
         )
+    if part.solves:
+        objective = config.choice("objective")
+        if objective.part.comparable != part.solves:
+            return (
+                f"{config.where('objective')}: {architecture.spelled} is solved in closed form,"
+                f" which minimises {part.solves.replace('_', ' ')}; found"
+                f" {objective.spelled}, expected objective: {part.solves}"
+            )
+    lacking = [
+        name
+        for name, needed in (("features", inputs == "numbers"), ("outputs", bool(part.solves)))
+        if needed and not getattr(task, name)
+    ]
+    if lacking:
+        return (
+            f"{config.where('data', 'source')}: the task does not say how many numbers an example"
+            f" has; expected {'=... and '.join(lacking)}=... in its TASK"
+        )
     if part.one_output and not task:
         return (
             f"{config.where('model', 'architecture')}: {architecture.spelled} gives one output for"
             " an example, and text has a target at every position; take a task (data.source)"
         )
-    if part.one_output and task.n_targets not in (None, 1):
+    if part.one_output and task.n_targets > 1:
         return (
             f"{config.where('data', 'source')}: an example of the task has {task.n_targets}"
             f" targets; the architecture {architecture.spelled} gives one output for an example"
@@ -222,6 +248,22 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
 
 
 def _sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
+    architecture = config.choice("architecture")
+    if architecture.reference.source_sha256 is None:
+        return _made_sizes(config, number, entry)
+    where = config.where("model", "architecture")
+    try:
+        with parts.users_code(architecture.word, architecture.reference):
+            sizes = _made_sizes(config, number, entry)
+            broken = [why for _, model in sizes if (why := why_broken(model))]
+    except ConfigError as problem:
+        raise PlanError(f"{where}: {problem}") from None
+    if broken:
+        raise PlanError(f"{where}: {architecture.spelled}: {broken[0]}")
+    return sizes
+
+
+def _made_sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
     template = _template(config)
     if isinstance(entry.sizes, SizeRange):
         return _range(config.where("grid", number, "sizes"), entry.sizes, template)
@@ -299,9 +341,7 @@ def _size_plan(
 ) -> SizePlan:
     wanted = _horizons(config, number, entry, model, train_tokens)
     tokens = [horizon for horizon, _ in wanted]
-    choice = _overridden(config, rule_choice(config, model, tokens), model)
-    batch = choice.batch_tokens
-    warmup_steps = max(1, round(choice.warmup_tokens / batch))
+    batch, warmup_steps, optim = _steps_and_optim(config, model, tokens)
     horizons = tuple(
         _in_steps(config, index, horizon, cell, batch)
         for index, (horizon, cell) in enumerate(wanted)
@@ -311,6 +351,12 @@ def _size_plan(
         where = config.where("grid", number, _given(entry))
         raise PlanError(f"{where}: size {name}: {refusal}")
     _check_schedule(config, warmup_steps, horizons)
+    if config.solves and (entry.grow_from is not None or entry.start_from is not None):
+        key = "grow_from" if entry.grow_from is not None else "start_from"
+        raise PlanError(
+            f"{config.where('grid', number, key)}: {config.choice('architecture').spelled} is"
+            " solved in closed form, from no first weights; leave it out"
+        )
     if entry.grow_from is not None:
         name += f"-from-{entry.grow_from}"
         name += f"-{format_count(entry.grow_at)}" if entry.grow_at is not None else ""
@@ -321,7 +367,7 @@ def _size_plan(
         size=name,
         model=model,
         seed=0,
-        optim=_optim(config, choice),
+        optim=optim,
         batch_tokens=batch,
         warmup_steps=warmup_steps,
         horizons=horizons,
@@ -330,6 +376,20 @@ def _size_plan(
         grow_tokens=entry.grow_at,
         start_from=start,
     )
+
+
+def _steps_and_optim(
+    config: SweepConfig, model: Model, tokens: Sequence[float]
+) -> tuple[int, int, OptimSpec]:
+    """Return a size's tokens of a step, steps of warm-up, and optimizer.
+
+    What is solved in closed form has none; it counts each example as a step.
+    """
+    if config.solves:
+        return model.n_ctx, 0, OptimSpec.solved()
+    choice = _overridden(config, rule_choice(config, model, tokens), model)
+    warmup_steps = max(1, round(choice.warmup_tokens / choice.batch_tokens))
+    return choice.batch_tokens, warmup_steps, _optim(config, choice)
 
 
 def start_of(entry: GridEntry) -> StartFrom | None:
@@ -356,7 +416,7 @@ def rule_choice(config: SweepConfig, model: Model, tokens: Sequence[float]) -> R
         model=model,
         shortest_tokens=tokens[0],
         longest_tokens=tokens[-1],
-        shares_trunk=config.choice("schedule").part.shares_trunk,
+        shares_trunk=config.shares_trunk,
     )
     try:
         with parts.users_code(rule.word, rule.reference):
@@ -390,6 +450,8 @@ def _check_schedule(config: SweepConfig, warmup_steps: int, horizons: Sequence[H
 
 def _schedule(config: SweepConfig, warmup_steps: int, decay_steps: int | None) -> ScheduleSpec:
     """Return the schedule of a run with ``decay_steps`` of cooldown."""
+    if config.solves:
+        return ScheduleSpec(shape="constant", recorded_end="annealed")
     shape, cooldown = config.choice("schedule"), config.choice("cooldown")
     fields = {
         "shape": shape.reference.name,
@@ -438,15 +500,14 @@ def _horizons(
     if entry.tokens_per_param is not None:
         params = count_params(model).by(entry.convention)
         return [(ratio * params, None) for ratio in sorted(entry.tokens_per_param)]
-    per_token = flops_per_token(model)
     if entry.flops is not None:
-        return [(budget / per_token, budget) for budget in sorted(entry.flops)]
+        return [(tokens_for(model, budget), budget) for budget in sorted(entry.flops)]
     ladder = entry.flops_ladder
     assert ladder is not None  # GridEntry holds exactly one of them
-    distance = math.log(ladder.tokens_near * per_token / ladder.base_flops)
+    distance = math.log(train_flops(model, ladder.tokens_near) / ladder.base_flops)
     first = round(distance / math.log(ladder.ratio))
     budgets = [ladder.base_flops * ladder.ratio**i for i in range(first, first + ladder.count)]
-    return [(budget / per_token, budget) for budget in budgets]
+    return [(tokens_for(model, budget), budget) for budget in budgets]
 
 
 def _epoch_tokens(config: SweepConfig, where: str, n_ctx: int, train_tokens: int | None) -> int:
@@ -470,6 +531,8 @@ def _epoch_tokens(config: SweepConfig, where: str, n_ctx: int, train_tokens: int
 def _fixed_batch(config: SweepConfig, n_ctx: int) -> int | None:
     """Return the tokens of a step where the config sets them itself, else None."""
     examples = config.optim.batch_examples
+    if config.solves:
+        return n_ctx
     if examples is None:
         return config.optim.batch_tokens
     if examples != "all":
@@ -488,8 +551,9 @@ def _in_steps(
     config: SweepConfig, index: int, tokens: float, cell: float | None, batch_tokens: int
 ) -> Horizon:
     steps = round(tokens / batch_tokens)
-    cools_down = config.choice("schedule").part.shares_trunk
-    decay_steps = max(1, round(config.schedule.decay_frac * steps)) if cools_down else None
+    decay_steps = None
+    if config.shares_trunk:
+        decay_steps = max(1, round(config.schedule.decay_frac * steps))
     return Horizon(index=index, steps=steps, decay_steps=decay_steps, cell=cell)
 
 

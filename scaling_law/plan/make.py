@@ -17,7 +17,9 @@ from scaling_law.plan.time_limit import within_time
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import DataSpec, TaskSpec
+from scaling_law.spec.optim import RuleOverrides
 from scaling_law.spec.run import RunSpec
+from scaling_law.spec.schedule import lr_factor
 
 CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
 RUN_FILES_BYTES = 30_000
@@ -114,23 +116,21 @@ def _joined(words: Iterable[str]) -> str:
 
 def _refuse_same_arms(config: SweepConfig, runs: Sequence[PlannedRun]) -> None:
     """Raise ``PlanError`` for arms with the same runs: their axis changes nothing that trains."""
-    by_arm: dict[Values, set[RunSpec]] = defaultdict(set)
+    by_arm: dict[Values, set[tuple[RunSpec, tuple[float, ...]]]] = defaultdict(set)
     for run in runs if config.crossed else ():
-        plain = dataclasses.replace(
-            run.spec, label="run", tags=(), branch=None, growth=None, early_stop=None
-        )
-        by_arm[arm_of(run.spec)].add(plain)
-    first: dict[frozenset[RunSpec], Values] = {}
+        by_arm[arm_of(run.spec)].add(_as_trained(run.spec))
+    first: dict[frozenset[tuple[RunSpec, tuple[float, ...]]], Values] = {}
     for values, specs in by_arm.items():
         other = first.setdefault(frozenset(specs), values)
         if other is values:
             continue
         key = next(key for key, value in values if dict(other)[key] != value)
-        where = next(
-            config.where(*path, "axes", key)
+        places = [
+            (*path, "axes", key)
             for path in ((), *(("grid", number) for number in range(len(config.grid))))
             if (*path, "axes", key) in config.marks
-        )
+        ]
+        where = config.where(*(places[0] if places else ("axes", key)))  # from --set axes={...}
         raise PlanError(
             f"{where}: {arm_name(other)} and {arm_name(values)} are the same runs: this varies"
             " nothing that training depends on; leave the axis out"
@@ -145,3 +145,38 @@ def _disk_bytes(runs: Sequence[PlannedRun], slots: int) -> int:
     # two more states to go back to after a loss spike
     flying *= 3 if any(run.spec.spikes for run in runs) else 1
     return saved + slots * flying * max(states) + RUN_FILES_BYTES * len(runs)
+
+
+_COMPARED_STEPS = 64
+
+
+def _as_trained(spec: RunSpec) -> tuple[RunSpec, tuple[float, ...]]:
+    """What training depends on: the spec without its names, and its learning rate by step.
+
+    The rule is a name for the values that the spec holds, and a schedule may leave a setting out of
+    account, such as its cooldown.
+    """
+    last = spec.total_steps - 1
+    steps = sorted({round(last * i / _COMPARED_STEPS) for i in range(_COMPARED_STEPS + 1)})
+    rates = tuple(lr_factor(spec.schedule, step, spec.total_steps) for step in steps)
+    schedule = dataclasses.replace(
+        spec.schedule,
+        shape="constant",
+        shape_part=None,
+        cooldown="linear",
+        cooldown_part=None,
+        final_frac=0.0,
+        recorded_end=spec.schedule.end,
+    )
+    optim = dataclasses.replace(spec.optim, rule="", overrides=RuleOverrides(), rule_part=None)
+    plain = dataclasses.replace(
+        spec,
+        label="run",
+        tags=(),
+        branch=None,
+        growth=None,
+        early_stop=None,
+        schedule=schedule,
+        optim=optim,
+    )
+    return plain, rates

@@ -18,6 +18,7 @@ from scaling_law.spec.counts import count_params
 from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.mix import Mix
 from scaling_law.spec.model import Model
+from scaling_law.spec.run import RunSpec
 from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 
 _HEAD = (
@@ -145,13 +146,19 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         "?" if run.epochs is None else _epochs(run.epochs),
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
-        f"{spec.optim.lr:.3g}",
-        "-" if spec.optim.beta2 is None else f"{spec.optim.beta2:g}",
-        str(spec.schedule.warmup_steps),
+        *_rates(spec),
         f"{run.flops_spent:.2e}",
         format_bytes(run.memory_bytes),
         format_seconds(run.seconds),
     )
+
+
+def _rates(spec: RunSpec) -> tuple[str, str, str]:
+    """The peak learning rate, beta2 and the steps of the warm-up."""
+    if spec.is_solved:
+        return "-", "-", "-"
+    beta2 = "-" if spec.optim.beta2 is None else f"{spec.optim.beta2:g}"
+    return f"{spec.optim.lr:.3g}", beta2, str(spec.schedule.warmup_steps)
 
 
 def _epochs(epochs: float) -> str:
@@ -278,7 +285,10 @@ def _left_out(plan: Plan) -> list[str]:
 
 def _optim(plan: Plan) -> str:
     """Describe the rule of the runs, and the settings that all share or that arms vary."""
-    specs = [run.spec for run in plan.runs]
+    solved = [run.spec for run in plan.runs if run.spec.is_solved]
+    specs = [run.spec for run in plan.runs if not run.spec.is_solved]
+    if not specs:
+        return "optimiser: none; all runs are solved in closed form, without a schedule"
     rules = ", ".join(dict.fromkeys(spec.optim.rule_text for spec in specs))
     decay = _each(f"{spec.optim.weight_decay:g}" for spec in specs)
     clip = _each(
@@ -291,9 +301,10 @@ def _optim(plan: Plan) -> str:
         else spec.schedule.shape
         for spec in specs
     )
+    none = f"; none for {count_of(len(solved), 'run')} solved in closed form" if solved else ""
     return (
         f"optimiser: LR, beta2, warm-up by {rules}; weight decay {decay}, clip {clip};"
-        f" schedule {schedules}"
+        f" schedule {schedules}{none}"
     )
 
 

@@ -207,6 +207,9 @@ def _law_table(fitted: Fitted) -> str:
         words = [_parameter(fit, parameter) for parameter in fit.params]
         status = fit.status + (f": {fit.message}" if fit.message else "")
         rows.append((_HEADS.get(name, name), "\n".join(words) or "–", where, status))
+    for name, why in fitted.known.unread.items():
+        where = str(fitted.summary["laws"][name]["fitted_on"])
+        rows.append((name, "–", where, f"not read: {why}"))
     return table(
         "Every law that was fitted, its parameters with their intervals; no bound: the data set "
         "none on that side, the law's own limit ended it (0 for an irreducible loss). Full "

@@ -25,6 +25,10 @@ DEFAULTS: Mapping[str, str] = {
 }
 
 
+# The parts that a run solved in closed form does not have.
+_NOT_SOLVED = ("optimizer", "schedule", "cooldown", "rule")
+
+
 def parts_of(spec: RunSpec) -> dict[str, tuple[Component, ...]]:
     """The parts of a run by the kind's word; several of one kind where a run may have several."""
     model, schedule, optim = spec.model, spec.schedule, spec.optim
@@ -37,6 +41,8 @@ def parts_of(spec: RunSpec) -> dict[str, tuple[Component, ...]]:
         "cooldown": schedule.cooldown_part or Component(name=schedule.cooldown),
         "rule": optim.rule_part or Component(name=optim.rule),
     }
+    if spec.is_solved:
+        one_each = {w: p for w, p in one_each.items() if w not in _NOT_SOLVED}
     return {
         **_data_parts(spec.data),
         **{word: (part,) for word, part in one_each.items()},

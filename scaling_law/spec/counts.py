@@ -6,10 +6,10 @@ counted in full (causality not halved). The tests compare every count with the b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scaling_law import parts
 from scaling_law.errors import ConfigError
@@ -58,7 +58,12 @@ def count_params(model: Model) -> ParamCounts:
 
     Raises ``ConfigError`` where the architecture is a user's own file that was not read.
     """
-    return _part(model).count_params(model)
+    counts = _part(model).count_params(model)
+    if not isinstance(counts, ParamCounts):  # of a user's own file
+        raise ConfigError(
+            f"{model.architecture.name}: count_params gives {counts!r:.60}, expected ParamCounts"
+        )
+    return counts
 
 
 def params_if_known(model: Model) -> ParamCounts | None:
@@ -71,13 +76,38 @@ def params_if_known(model: Model) -> ParamCounts | None:
 
 @lru_cache(maxsize=4096)
 def flops_per_token(model: Model) -> float:
-    """Exact training FLOPs per token, forward and backward; a whole number for a GPT."""
+    """Exact training FLOPs per token, forward and backward; a whole number for a GPT.
+
+    Of an architecture that is solved in closed form, three forward passes (``train_flops`` counts
+    solving).
+    """
     return _part(model).flops_per_token(model)
+
+
+@lru_cache(maxsize=4096)
+def _solve_flops(model: Model) -> Callable[[Any, float], float] | None:
+    """``Architecture.solve_flops``; None where a model is trained."""
+    return _part(model).solve_flops
 
 
 def train_flops(model: Model, tokens: float) -> float:
     """Exact training FLOPs for ``tokens`` tokens; evaluation is not counted."""
+    solve_flops = _solve_flops(model)
+    if solve_flops is not None:
+        return solve_flops(model, tokens / model.n_ctx)
     return flops_per_token(model) * tokens
+
+
+def tokens_for(model: Model, flops: float) -> float:
+    """Return the tokens that exact training FLOPs pay for: the inverse of ``train_flops``."""
+    if _solve_flops(model) is None:
+        return flops / flops_per_token(model)
+    low, high = 0.0, 1.0
+    while train_flops(model, high) < flops:
+        low, high = high, 2 * high
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if train_flops(model, middle) < flops else (low, middle)
+    return high
 
 
 def flops_6nd(params: float, tokens: float) -> float:

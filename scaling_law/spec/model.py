@@ -100,6 +100,8 @@ class OtherModel(SpecPart):
     ``vocab_size``: tokens of the vocabulary; 0 where examples have none.
     ``n_ctx``: tokens of an example, 1 where it is not a sequence.
     ``parametrisation``: the part, None for ``standard``.
+    ``features``: numbers of an example's inputs, 0 where they are ids.
+    ``outputs``: numbers of an example's targets, 0 where they are ids.
     """
 
     architecture: Component = field(metadata=chosen_by("model.architecture", DEFAULT_ARCHITECTURE))
@@ -109,10 +111,12 @@ class OtherModel(SpecPart):
     parametrisation: Component | None = field(
         default=None, metadata=chosen_by("model.parametrisation", DEFAULT_PARAMETRISATION)
     )
+    features: int = 0
+    outputs: int = 0
 
     def __post_init__(self) -> None:
         at_least(1, n_ctx=self.n_ctx)
-        at_least(0, vocab_size=self.vocab_size)
+        at_least(0, vocab_size=self.vocab_size, features=self.features, outputs=self.outputs)
 
     def values_as(self, kind: type[S]) -> S:
         """The settings and sizes that ``kind`` has fields for, as an instance of it.
@@ -134,7 +138,8 @@ class OtherModel(SpecPart):
         plain |= {"vocab_size": self.vocab_size, "n_ctx": self.n_ctx}
         if self.parametrisation is not None:
             plain["parametrisation"] = self.parametrisation.plain()
-        return plain
+        numbers = {"features": self.features, "outputs": self.outputs}
+        return plain | {name: count for name, count in numbers.items() if count}
 
 
 Model: TypeAlias = ModelSpec | OtherModel

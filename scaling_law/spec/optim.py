@@ -55,7 +55,7 @@ _NO_OVERRIDES = RuleOverrides()
 
 @dataclass(frozen=True, kw_only=True)
 class OptimSpec(SpecPart):
-    """The optimizer and its learning rate.
+    """The optimizer and its learning rate; of a run that is solved in closed form, ``solved()``.
 
     ``lr``: peak learning rate.
     ``rule``: name of the rule that sets lr, batch, beta2 and warm-up.
@@ -92,6 +92,11 @@ class OptimSpec(SpecPart):
             if beta is not None and not 0 <= beta < 1:
                 raise ValueError(f"{name} is {beta}, expected in [0, 1)")
         at_least(0, weight_decay=self.weight_decay)
+
+    @classmethod
+    def solved(cls) -> OptimSpec:
+        """What a run that is solved in closed form records: it has no optimizer."""
+        return cls(lr=1.0, rule="closed_form", weight_decay=0.0, grad_clip=None)
 
     @property
     def component(self) -> Component:

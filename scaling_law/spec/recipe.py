@@ -125,6 +125,22 @@ def recipe_differences(
     return phrases
 
 
+def size_values(spec: Any, head: str = "") -> dict[str, Any]:
+    """The fields of the axis ``size``, as plain values: the shape, and what a rule sets by it.
+
+    ``spec`` is a ``RunSpec``, or a part of one, whose keys begin with ``head``.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(spec):
+        value, name = getattr(spec, field.name), f"{head}{field.name}"
+        if axis_of(field) == "size":
+            plain = dict(value) if field.name == "shape" else to_json(value)
+            values |= _flat({name: plain})
+        elif axis_of(field) == "recipe" and dataclasses.is_dataclass(value):
+            values |= size_values(value, f"{name}.")
+    return values
+
+
 def cells(specs: Sequence[RunSpec]) -> list[dict[str, Any]]:
     """Return the keys that ``--where`` may select by: a run's arm, recipe, ``size`` and spec."""
     return [

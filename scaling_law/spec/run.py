@@ -164,6 +164,11 @@ class RunSpec:
         return self.objective or Component(name=DEFAULT_OBJECTIVE)
 
     @property
+    def is_solved(self) -> bool:
+        """Whether the run is solved in closed form, without an optimizer or a schedule."""
+        return self.optim == OptimSpec.solved()
+
+    @property
     def batch_seqs(self) -> int:
         """Sequences per optimiser step."""
         return self.batch_tokens // self.model.n_ctx

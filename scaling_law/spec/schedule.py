@@ -33,8 +33,9 @@ class ScheduleSpec(SpecPart):
     ``final_frac``: fraction of the peak that the decay ends at.
     ``shape_part``, ``cooldown_part``: the parts, where they have settings that are not at their
     default or are a user's own file; else None.
-    ``recorded_end``: how the learning rate ends under a user's own schedule, one of ``ENDS``. The
-    plan records it, so that reading a record does not execute that file.
+    ``recorded_end``: how the learning rate ends under a user's own schedule, one of ``ENDS``; the
+    plan records it, so that reading a record does not execute that file. A run that is solved in
+    closed form has no learning rate and ends ``annealed``.
     """
 
     shape: str = "wsd"

@@ -17,6 +17,8 @@ from scaling_law.train.forward import Tensors, Trainable, tensors_of
 from scaling_law.train.objectives import ViewOf
 
 EVAL_SEQS = 32
+# Examples of one batch of those that a closed form is solved for.
+SOLVE_SEQS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,22 @@ class Examples:
         )
         return self._viewed(batch, "train", spec.seed, f"view:{number}")
 
+    def trained_on(self) -> Iterator[Tensors]:
+        """Yield all examples of the run in their order, at most ``SOLVE_SEQS`` a batch."""
+        spec = self.spec
+        count = spec.total_steps * spec.batch_seqs
+        at_once = min(count, SOLVE_SEQS)
+        for number in range(-(-count // at_once)):
+            batch = self.dataset.batch(
+                "train",
+                number,
+                batch_seqs=at_once,
+                n_ctx=spec.model.n_ctx,
+                seed=derive_seed(spec.seed, "data"),
+            )
+            rows = slice(0, count - number * at_once)
+            yield self._viewed(_rows(batch, rows), "train", spec.seed, f"view:{number}")
+
     def measured(self, split: str, max_tokens: int) -> Iterator[Tensors]:
         """Yield examples of about ``max_tokens`` targets, at most ``EVAL_SEQS`` a batch.
 
@@ -92,12 +110,7 @@ class Examples:
             )
         whole = self.of_train[count]
         for start in range(0, count, EVAL_SEQS):
-            rows = slice(start, start + EVAL_SEQS)
-            yield Batch(
-                inputs=whole.inputs[rows],
-                targets=whole.targets[rows],
-                weights=None if whole.weights is None else whole.weights[rows],
-            )
+            yield _rows(whole, slice(start, start + EVAL_SEQS))
 
     def _viewed(self, batch: Batch, split: str, seed: int, purpose: str) -> Tensors:
         view = self.trainable.objective.view
@@ -109,6 +122,14 @@ class Examples:
             return tensors_of(batch)
         except ValueError as problem:
             raise RunFailed(f"a batch of {split} cannot be used: {problem}") from None
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    return Batch(
+        inputs=batch.inputs[rows],
+        targets=batch.targets[rows],
+        weights=None if batch.weights is None else batch.weights[rows],
+    )
 
 
 @torch.no_grad()

@@ -23,7 +23,9 @@ from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import lr_factor
 from scaling_law.spec.to_json import to_json
 from scaling_law.train import checkpoint, device
+from scaling_law.train.architectures import module_of
 from scaling_law.train.begin import Job, begin
+from scaling_law.train.evaluate import evaluate
 from scaling_law.train.forward import Tensors
 from scaling_law.train.measure import Measured
 from scaling_law.train.optim import set_lr
@@ -68,6 +70,10 @@ def train_run(job: Job) -> RunRecord | None:
 
 
 def _trained(job: Job, state: State) -> RunRecord | None:
+    solve = module_of(job.spec.model).solve
+    if solve is not None and state.step < job.spec.total_steps and not _solved(job, state, solve):
+        stop(job, state)
+        return None
     pace = Pace(state.step)
     while state.step < job.spec.total_steps:
         with state.clock():
@@ -85,6 +91,35 @@ def _trained(job: Job, state: State) -> RunRecord | None:
             stop(job, state)
             return None
     return finish(job, state)
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error
+    """The run must stop while its examples are read."""
+
+
+def _solved(job: Job, state: State, solve: Callable[..., None]) -> bool:
+    """Solve the run in closed form, all its steps at once; False, with nothing done, to stop."""
+
+    def batches() -> Iterator[Tensors]:
+        for batch in state.meter.examples.trained_on():
+            if job.should_stop():
+                raise _Stopped
+            yield batch
+
+    first = {name: tensor.clone() for name, tensor in state.model.state_dict().items()}
+    try:
+        with state.clock():
+            solve(state.model, batches)
+            fitted = evaluate(
+                state.trainable, batches(), job.resources.device, contextlib.nullcontext
+            )
+    except _Stopped:
+        state.model.load_state_dict(first)
+        return False
+    assert fitted is not None
+    state.step = job.spec.total_steps
+    state.loss_sum, state.loss_count = fitted.loss_nats, 1
+    return True
 
 
 class Pace:

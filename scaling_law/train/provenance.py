@@ -91,7 +91,7 @@ def describe(
         ),
         flops_exact=train_flops(spec.model, tokens),
         flops_6nd=flops_6nd(params.total, tokens),
-        flops_spent=float(flops_per_token(spec.model) * own_tokens),
+        flops_spent=float(train_flops(spec.model, own_tokens)),
         val_loss_nats=final.val.loss_nats if final else None,
         val_loss_sem_nats=final.val.sem_nats if final else None,
         val_bits_per_byte=_bits_per_byte(spec, dataset, objective, final),

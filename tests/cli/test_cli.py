@@ -173,7 +173,7 @@ def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
         for horizon in range(4):
             n, d = 14e3 * 2**size, 4e5 * 2**horizon
             noise = 1 + 0.002 * ((7 * size + 3 * horizon) % 5 - 2)
-            rows.append(f"{n},{d},{(1.8 + 480 * n**-0.35 + 2100 * d**-0.37) * noise},t{size}")
+            rows.append(f"{n},{d},{(1.8 + 80 * n**-0.35 + 350 * d**-0.37) * noise},t{size}")
     path.write_text("\n".join(rows))
     told = ("--columns", "params=N,tokens=D,loss=val,cluster=trunk", "--params-are", "total")
     kept, figure = tmp_path / "kept", tmp_path / "fit.png"
@@ -198,7 +198,7 @@ def _grid(sizes: int, horizons: int, iso: bool = False) -> list[str]:
         for j in range(horizons):
             n = 1e5 * 2**i
             d = 1e12 / n if iso else 1e6 * 2**j
-            rows.append(f"{n},{d},{1.8 + 480 * n**-0.35 + 2100 * d**-0.37}")
+            rows.append(f"{n},{d},{1.8 + 80 * n**-0.35 + 350 * d**-0.37}")
     return rows
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from scaling_law.config.load import SweepConfig, config_yaml, load_config
+from scaling_law.config.schema import GridEntry
 from scaling_law.errors import ConfigError
 
 SWEEP = """\
@@ -163,3 +164,49 @@ def test_every_other_mistake_is_said_beside_that_of_an_axis(read):
     with pytest.raises(ConfigError) as caught:
         read("axes: {limits.time: [1h]}\nmodel: {n_ctx: x}\n")
     assert len(caught.value.lines) == 2
+
+
+MIXED = """\
+name: test
+data: {source: modular_addition}
+grid:
+  - sizes: [nano14k]
+    steps: [10]
+    axes: {model: [{position: rotary}, {position: learned}]}
+  - sizes: [{width: 8}, {width: 16}]
+    steps: [10]
+    axes: {model.architecture: [mlp]}
+"""
+
+
+def sizes_of(entry: GridEntry) -> int:
+    """How many sizes an entry lists."""
+    assert isinstance(entry.sizes, tuple)
+    return len(entry.sizes)
+
+
+def test_an_entry_may_have_an_architecture_of_its_own_with_sizes_by_its_keys(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(MIXED)
+    config = load_config(path, device_kind="cpu")
+    chosen = [
+        (arm.config.choice("architecture").reference.name, sizes_of(arm.config.grid[0]))
+        for arm in config.arms
+    ]
+    assert chosen == [("gpt", 1), ("gpt", 1), ("mlp", 2)]
+    assert config.arms[2].config.where("grid", 0, "sizes") == f"{path}:7: grid.1.sizes"
+    # the whole grid has each entry as its arm reads it, and is written and read back
+    assert [sizes_of(entry) for entry in config.grid] == [1, 2]
+    again = tmp_path / "again.yaml"
+    again.write_text(config_yaml(config))
+    assert config_yaml(load_config(again, device_kind="cpu")) == config_yaml(config)
+
+
+def test_a_size_of_another_architecture_is_refused_where_it_stands(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(MIXED.replace("{width: 8}", "nano14k"))
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, device_kind="cpu")
+    assert caught.value.lines == (
+        f"{path}:7: grid.1.sizes.0: found 'nano14k'; this architecture has sizes by width only",
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scaling_law.cli.main import main
-from scaling_law.errors import EXIT_FIT, EXIT_USAGE, ConfigError, FitError
+from scaling_law.errors import EXIT_FIT, EXIT_USAGE, FitError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.arms import (
@@ -21,6 +21,7 @@ from scaling_law.fit.arms import (
     stored_or_fitted_arm,
 )
 from scaling_law.fit.points.dataset import from_records
+from scaling_law.fit.points.table import TableSettings, read_table_by
 from scaling_law.fit.recipes.compare_arms import compare_arms
 from scaling_law.fit.session import known_laws
 from scaling_law.fit.suite import FitSettings
@@ -132,11 +133,47 @@ def test_what_cannot_be_asked_of_arms_is_one_line(sweep, capsys, more, said):
     assert said in line
 
 
-def test_a_table_is_not_fitted_by_arms(tmp_path):
+def table_of_kinds() -> str:
+    """Rows of two kinds whose irreducible losses are 1.5 and 1.7, and one of a third kind."""
+    rows = [
+        f"{n:g},{d:g},{floor + 3 * (n / 1e4) ** -0.4 + 2 * (d / 1e5) ** -0.3:.6f},{kind}"
+        for kind, floor in (("b", 1.7), ("a", 1.5))
+        for n in (1e5, 3e5, 1e6)
+        for d in (1e6, 3e6, 1e7)
+    ]
+    return "\n".join(["params,tokens,loss,kind", *rows, "1e5,1e6,2.0,c"]) + "\n"
+
+
+def test_a_table_is_fitted_by_the_values_of_a_column(tmp_path):
     table = tmp_path / "t.csv"
-    table.write_text("params,tokens,loss\n1,2,3\n")
-    with pytest.raises(ConfigError, match="--by is for sweeps"):
-        fit_by([table], ["size"])
+    table.write_text(table_of_kinds())
+    fits, saved = fit_by([table], ["kind"], QUICK, out=tmp_path / "out")
+    assert [(fit.arm.name, fit.arm.count) for fit in fits] == [
+        ("kind=a", 9), ("kind=b", 9), ("kind=c", 0)
+    ]  # fmt: skip
+    floors = [fit.known.laws["chinchilla"].params["E"] for fit in fits if fit.known is not None]
+    assert floors == pytest.approx([1.5, 1.7], abs=0.01)
+    assert "1 of 1 rows can be used, expected at least 2" in fits[2].why_no_fit
+    # what is saved serves forecasts
+    assert saved == tmp_path / "out" and known_laws(tmp_path / "out" / "kind-a").best_law
+    assert fits_json(fits)["arms"][0]["runs"] == 9
+    chosen = read_table_by(table, ["kind"], TableSettings(where=("kind!=c",)))
+    assert [values for values, _ in chosen] == [("b",), ("a",)]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--by", "kin"], "--by: no column 'kin'; found params, tokens, loss, kind"),
+        (["--by", "kind", "--where", "kind=z"], "no row has kind=z"),
+    ],
+)
+def test_a_column_that_is_not_there_is_one_line(tmp_path, capsys, more, said):
+    table = tmp_path / "t.csv"
+    table.write_text(table_of_kinds())
+    assert main(["fit", str(table), *more]) == EXIT_USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
 
 
 def test_any_key_of_the_recipe_may_tell_runs_apart():

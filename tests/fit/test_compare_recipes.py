@@ -129,6 +129,26 @@ def test_differences_and_what_differs_are_read_from_the_records():
     assert found.difference.trunks == len(trunks) < found.difference.pairs == len(found.pairs)
 
 
+def test_every_key_of_a_recipe_that_differs_is_listed_and_no_label_or_horizon():
+    first, second = recipes()
+    second = [
+        dataclasses.replace(
+            r,
+            spec=dataclasses.replace(
+                r.spec,
+                label="other",
+                tags=(*r.spec.tags, ("note", "x")),
+                model=dataclasses.replace(r.spec.model, position="alibi", d_ff=8),
+                eval=dataclasses.replace(r.spec.eval, curve_points=3),
+            ),
+        )
+        for r in second
+    ]
+    found = compare_sweeps(first, second, ("a", "b"), resamples=0)
+    assert set(found.differs) == {"model.position", "model.d_ff", "optim.lr"}
+    assert found.differs["model.position"] == ("rotary", "alibi")
+
+
 def test_the_interval_counts_pairs_of_trunks_not_runs():
     first, second = recipes()
     moved = [

@@ -27,11 +27,12 @@ from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.points.dataset import from_records
 from scaling_law.monitor.law import LawFitter, fitted_law
 from scaling_law.monitor.page import render_page
-from scaling_law.monitor.page_data import PageData, law_text
+from scaling_law.monitor.page_data import PageData, law_rows, law_text
 from scaling_law.monitor.server import hosts_of, make_server
 from scaling_law.plan.plan import read_plan
 from scaling_law.run.sweep_state.snapshot import SweepReader
 from tests.fakes import planted_records, record_of
+from tests.fit.test_arms import KEY, arm_records
 from tests.monitor.half_way import DONE, at_work, half_way
 
 
@@ -295,6 +296,20 @@ def test_the_law_of_the_page_is_the_law_that_slaw_fit_forecasts_with(tmp_path):
     losses = [point["loss_nats"] for point in found["frontier"]]
     assert losses == sorted(losses, reverse=True) and len(losses) == 24
     assert all(p["low_nats"] < p["loss_nats"] < p["high_nats"] for p in found["frontier"])
+
+
+def test_each_arm_has_a_law_of_its_own_on_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr("scaling_law.monitor.law._RESAMPLES", 0)
+    sweep = SweepDir(tmp_path)
+    for record in arm_records():
+        write_record(sweep.run(record.run_id), record)
+    law = fitted_law(tmp_path)
+    assert law["status"] == "by_arm"
+    assert [arm["arm"] for arm in law["arms"]] == [f"{KEY}=0", f"{KEY}=0.3"]
+    for arm in law["arms"]:
+        assert arm["status"] == "fitted" and arm["points"] == 9
+        assert f"{arm['arm']}: {arm['law']}" in law_text(law)
+    assert law_rows(law)[0][0].startswith(f"{KEY}=0: ")
 
 
 def test_a_sweep_at_work_is_served_as_at_work(server):

@@ -141,3 +141,35 @@ def test_a_stack_asks_the_optimizer():
 def test_a_sweep_folder_reads_its_own_config_again():
     config = config_of(SWEEP + "axes: {optim.weight_decay: [0, .3]}\n")
     assert config_of(config_yaml(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (
+            "axes: {optim.rule: [slaw_small, steplaw]}\n"
+            "optim: {lr: 0.001, batch_examples: 8, warmup_tokens: 4096}\n",
+            "optim.rule",
+        ),
+        (
+            "axes: {schedule.cooldown: [linear, cosine]}\nschedule: {shape: cosine}\n",
+            "schedule.cooldown",
+        ),
+        ("axes: {schedule.decay_frac: [0.1, 0.2]}\nschedule: {shape: linear}\n", "decay_frac"),
+    ],
+)
+def test_arms_with_the_same_steps_and_rates_are_the_same_runs(text, key):
+    with pytest.raises(PlanError, match="are the same runs") as caught:
+        plan_of(text)
+    assert key in str(caught.value)
+
+
+def test_schedules_that_differ_in_their_rates_are_arms():
+    assert len(plan_of("axes: {schedule.shape: [linear, cosine, wsd]}\n").arms) == 3
+    assert len(plan_of("axes: {schedule.cooldown: [linear, cosine]}\n").arms) == 2
+
+
+def test_axes_from_the_command_line_that_vary_nothing_are_refused():
+    key = "axes={model.gradient_checkpointing: [true, false]}"
+    with pytest.raises(PlanError, match="are the same runs"):
+        make_plan(config_of(SWEEP, key), cpu_profile(), train_tokens=None)

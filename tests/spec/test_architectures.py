@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,12 +108,21 @@ def planned(path, *overrides):
     return make_plan(config, cpu_profile(), train_tokens=10**7)
 
 
+def template_for(name: str, vocab_size: int = 300, n_ctx: int = 8) -> Template:
+    """What models of an architecture share, on data that it reads."""
+    part: Architecture = parts.load("architecture", Reference(name=name))
+    sizes: dict[str, Any] = (
+        {"vocab_size": vocab_size, "n_ctx": n_ctx}
+        if part.inputs == "ids"
+        else {"vocab_size": 0, "n_ctx": 1, "features": 6, "outputs": 2}
+    )
+    return Template(architecture=Component(name=name), settings=part.settings(), **sizes)
+
+
 @pytest.mark.parametrize("name", parts.names("architecture"))
 def test_every_architecture_keeps_its_contract(name):
     part: Architecture = parts.load("architecture", Reference(name=name))
-    template = Template(
-        architecture=Component(name=name), settings=part.settings(), vocab_size=300, n_ctx=8
-    )
+    template = template_for(name)
     assert part.shape_for is not None
     model = sized(60_000, "total", template)
     counts = count_params(model)
@@ -120,7 +130,9 @@ def test_every_architecture_keeps_its_contract(name):
     assert all(0 < counts.by(convention) <= counts.total for convention in CONVENTIONS)
     assert flops_per_token(model) > 0
     assert memory_bytes(model, 4, "fp32") > 16 * counts.total
-    assert memory_bytes(model, 8, "fp32") > memory_bytes(model, 4, "fp32")
+    more = memory_bytes(model, 8, "fp32") - memory_bytes(model, 4, "fp32")
+    # what is solved reads its examples a fixed number at a time
+    assert more == 0 if part.solves else more > 0
     # a model is its template and its shape
     assert template_of(model) == template
     assert part.make(template, model.values_as(part.shape)) == model

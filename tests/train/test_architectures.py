@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scaling_law import parts
 from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.parts import Reference
-from scaling_law.spec.architectures import Architecture, Template, sized
+from scaling_law.spec.architectures import sized, template_of
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import count_params, flops_per_token
 from scaling_law.spec.model import OtherModel
@@ -21,17 +21,13 @@ from scaling_law.train.architectures import build, module_of, weights_of
 from scaling_law.train.forward import Tensors, Trainable
 from scaling_law.train.optim import make_optimizer, set_lr
 from tests.fakes import tiny_model
-from tests.spec.test_architectures import OWN
+from tests.spec.test_architectures import OWN, template_for
 
 MLP = OtherModel(architecture=Component(name="mlp"), shape=(("width", 24),), vocab_size=11, n_ctx=3)
 
 
 def small(name):
-    part: Architecture = parts.load("architecture", Reference(name=name))
-    template = Template(
-        architecture=Component(name=name), settings=part.settings(), vocab_size=50, n_ctx=8
-    )
-    return sized(20_000, "total", template)
+    return sized(20_000, "total", template_for(name, vocab_size=50))
 
 
 @pytest.mark.parametrize("name", parts.names("architecture"))
@@ -43,10 +39,14 @@ def test_every_architecture_is_built_as_it_is_counted(name):
     assert sum(p.numel() for p in module.parameters()) == count_params(model).total
     for name, weight in module.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name])
-    pairs = zip(module.parameters(), other.parameters(), strict=True)
+    pairs = zip(module.state_dict().values(), other.state_dict().values(), strict=True)
     assert any(not torch.equal(one, two) for one, two in pairs)
-    outputs = module(torch.zeros((2, model.n_ctx), dtype=torch.int64))
-    assert outputs.shape[0] == 2 and outputs.shape[-1] == model.vocab_size
+    features, outputs_wanted = template_of(model).features, template_of(model).outputs
+    inputs = torch.zeros(
+        (2, features or model.n_ctx), dtype=torch.float32 if features else torch.int64
+    )
+    outputs = module(inputs)
+    assert outputs.shape[0] == 2 and outputs.shape[-1] == (model.vocab_size or outputs_wanted)
     weights = weights_of(module)
     assert {id(w.parameter) for w in weights} == {id(p) for p in module.parameters()}
     assert all(w.lr_mult == 1 for w in weights)

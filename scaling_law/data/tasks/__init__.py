@@ -29,14 +29,18 @@ class TaskSizes:
     ``n_ctx``: positions of an example.
     ``splits``: examples of each split; None for a training split without end.
     ``inputs``: ``"ids"`` or ``"numbers"``.
-    ``n_targets``: targets of an example; None where the task does not say.
+    ``features``: numbers of an example's inputs, 0 for ids.
+    ``outputs``: numbers of an example's targets, 0 for ids.
+    ``n_targets``: positions of an example that have a target, 0 where the task does not say.
     """
 
     vocab_size: int
     n_ctx: int
     splits: Mapping[str, int | None]
     inputs: str = "ids"
-    n_targets: int | None = None
+    features: int = 0
+    outputs: int = 0
+    n_targets: int = 0
 
     @property
     def train_seqs(self) -> int | None:
@@ -66,8 +70,10 @@ class Task:
     positions; its weights [B, T'] float32, or None.
     ``settings``: a dataclass, which refuses values that do not fit in its ``__post_init__``.
     ``inputs``: whether the inputs are ``"ids"`` or ``"numbers"``.
-    ``n_targets(settings)``: targets of an example (T'), with which a plan refuses an architecture
-    that has fewer outputs. None: not known before examples are made.
+    ``features(settings)``: how many numbers the inputs of an example are; 0 where they are ids.
+    ``outputs(settings)``: how many numbers the targets of an example are; 0 where they are ids.
+    ``n_targets(settings)``: targets of an example (T'), by which a plan refuses an architecture that
+    has fewer outputs; 0 where that is not known before examples are made.
     ``licence``: a line about whose examples these are.
     """
 
@@ -77,7 +83,9 @@ class Task:
     examples: Callable[[Any, str, NDArray[np.int64]], Batch]
     settings: type = NoSettings
     inputs: str = "ids"
-    n_targets: Callable[[Any], int] | None = None
+    features: Callable[[Any], int] = lambda settings: 0
+    outputs: Callable[[Any], int] = lambda settings: 0
+    n_targets: Callable[[Any], int] = lambda settings: 0
     licence: str = "made by rule; no licence applies"
 
     def __post_init__(self) -> None:
@@ -89,9 +97,8 @@ class Task:
 
         The file may be a user's own.
         """
-        asked = {"vocab_size": self.vocab_size, "n_ctx": self.n_ctx, "splits": self.splits}
-        if self.n_targets is not None:
-            asked["n_targets"] = self.n_targets
+        names = ("vocab_size", "n_ctx", "splits", "features", "outputs", "n_targets")
+        asked = {name: getattr(self, name) for name in names}
         answers: dict[str, Any] = {}
         for name, function in asked.items():
             try:
@@ -99,8 +106,9 @@ class Task:
             except Exception as problem:  # a user's own file may raise anything
                 why = f"{type(problem).__name__}: {one_line(str(problem))}"
                 raise ConfigError(f"the task's {name} fails ({why})") from None
-        for name, low in (("vocab_size", 0), ("n_ctx", 1), ("n_targets", 1)):
-            if name in answers and not _is_count(answers[name], low):
+        counts = {"vocab_size": 0, "n_ctx": 1, "features": 0, "outputs": 0, "n_targets": 0}
+        for name, low in counts.items():
+            if not _is_count(answers[name], low):
                 raise ConfigError(
                     f"the task's {name} is {answers[name]!r}, expected a whole number of at least"
                     f" {low}"

@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from scaling_law.errors import listed, one_line
+
 Floats = NDArray[np.float64]
 Variables = Mapping[str, Floats]
 # (internal [R, k], logarithms {variable: [n]}) -> what is added to the terms' logarithms
@@ -90,6 +92,7 @@ class Law:
         repeated data), ``params`` or ``tokens`` (the runs that this alone limits), ``envelope``
         (the best for their compute), or "" for only when asked.
     ``rank``: place in the order of preference among the laws of ``all``, the lowest first.
+    ``file_sha256``: the hash of the user's own file that it comes from; None: the package's.
     """
 
     name: str
@@ -113,6 +116,7 @@ class Law:
     surface: Callable[[Mapping[str, float]], dict[str, float]] | None = None
     fitted_on: str = ""
     rank: int = 0
+    file_sha256: str | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -276,3 +280,76 @@ class Law:
         if not self.power:
             return inner
         return np.concatenate([internal[:, None, -1:] * inner, log_sum[:, :, None]], axis=2)
+
+
+VARIABLES = ("params", "tokens", "flops", "tokens_unique")
+
+
+def why_broken(law: Law) -> str:
+    """Say what in a law, which may be a user's own, breaks the contract of ``Law``; "" if nothing.
+
+    It is evaluated at a few points, and its slopes are held against differences.
+    """
+    if not law.terms or not all(isinstance(term, Term) for term in law.terms):
+        return f"LAW.terms is {law.terms!r:.60}, expected Terms"
+    for name in law.variables:
+        if name not in VARIABLES:
+            return f"LAW has a term in {name!r}, expected one of {', '.join(VARIABLES)}"
+    if not law.variables:
+        return f"LAW has no variable, expected terms in one of {', '.join(VARIABLES)}"
+    used = [exponent for term in law.terms for _, _, exponent in term.slopes if exponent]
+    for name in used:
+        if name not in law.exponents:
+            there = listed(tuple(law.exponents))
+            return f"LAW.exponents lacks {name!r}, which a term has; it has {there}"
+    twice = [name for name in law.names if law.names.count(name) > 1]
+    if twice:
+        return f"LAW has two parameters of the name {twice[0]!r}; rename one"
+    for name, bounds in {**law.exponents, "power_bounds": law.power_bounds}.items():
+        if not (len(bounds) == 2 and -math.inf < bounds[0] < bounds[1] < math.inf):
+            return (
+                f"the bounds of {name!r} are {bounds!r}, expected (low, high) with low below high"
+            )
+    if (law.bend is None) != (law.bend_slopes is None):
+        return "LAW has one of bend and bend_slopes, expected both, or neither"
+    if law.fitted_on not in ("", "all", "repeated", "params", "tokens", "envelope"):
+        return (
+            f"LAW.fitted_on is {law.fitted_on!r}, expected all, repeated, params, tokens, envelope"
+            ' or ""'
+        )
+    try:
+        return _why_not_evaluated(law)
+    except Exception as problem:  # a user's own file may raise anything
+        return f"LAW cannot be evaluated ({type(problem).__name__}: {one_line(str(problem))})"
+
+
+def _why_not_evaluated(law: Law) -> str:
+    """``why_broken`` at two parameter vectors and three points."""
+    logs = {name: np.array([0.0, 0.7, 1.9]) for name in law.variables}
+    basis = law.basis(logs)
+    bounds = [*law.exponents.values(), *([law.power_bounds] if law.power else [])]
+    vectors = np.array(
+        [
+            [0.3] * len(law.terms) + [low + t * (high - low) for low, high in bounds]
+            for t in (0.4, 0.6)
+        ]
+    )
+    log_loss, shares, log_sum = law.log_loss(vectors, basis)
+    if log_loss.shape != (2, 3) or not np.isfinite(log_loss).all():
+        return "LAW gives no finite loss within its bounds"
+    slopes = law.slopes(vectors, basis, shares, log_sum)
+    for column, name in enumerate(law.names):
+        step = np.zeros(vectors.shape[1])
+        step[column] = _STEP
+        ends = [law.log_loss(vectors + side * step, basis)[0] for side in (1, -1)]
+        by_difference = (ends[0] - ends[1]) / (2 * _STEP)
+        if not np.allclose(slopes[:, :, column], by_difference, rtol=1e-3, atol=1e-5):
+            return f"LAW.bend_slopes of {name!r} are not the slopes of bend"
+    values = {**{t.coefficient: 1.3 for t in law.terms}}
+    values |= dict(
+        zip(law.names[len(law.terms) :], vectors[0, len(law.terms) :].tolist(), strict=True)
+    )
+    again = law.from_public(law.to_public(dict(values)))
+    if any(not math.isclose(again[name], value, rel_tol=1e-6) for name, value in values.items()):
+        return "LAW.from_public does not undo to_public"
+    return ""

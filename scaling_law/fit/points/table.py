@@ -147,6 +147,44 @@ def read_table(
         raise ConfigError(one_line(str(problem))) from None
 
 
+def read_table_by(
+    path: Path,
+    keys: Sequence[str],
+    settings: TableSettings | None = None,
+    *,
+    keep: Collection[str] = (),
+    convention: str = "matmul",
+) -> list[tuple[tuple[str, ...], FitPoints | ConfigError]]:
+    """The points of the rows of each combination of values of the columns ``keys``.
+
+    Each comes with its values as text, in the order of the table; where its rows cannot be used,
+    with the reason. Raises ``ConfigError`` for a table or a column that is not there.
+    """
+    settings = settings or TableSettings()
+    wanted = _wanted(settings)
+    try:
+        rows = read_rows(path, lambda name: name in keys or wanted(name))
+        rows, notes = _filtered(rows, settings, str(path))
+        for key in keys:
+            _check_column(key, rows, f"{path}: --by")
+    except ConfigError as problem:
+        raise ConfigError(one_line(str(problem))) from None
+    rows = dataclasses.replace(rows, notes=(*rows.notes, *notes))
+    plain = dataclasses.replace(settings, where=())
+    of_values: dict[tuple[str, ...], list[int]] = {}
+    for row in range(len(rows.lines)):
+        values = tuple(one_line(_text(rows.columns[key][row])) or "empty" for key in keys)
+        of_values.setdefault(values, []).append(row)
+    several: list[tuple[tuple[str, ...], FitPoints | ConfigError]] = []
+    for values, index in of_values.items():
+        try:
+            points = _known_points(_taken(rows, index), plain, str(path), keep, convention)
+            several.append((values, points))
+        except ConfigError as problem:
+            several.append((values, ConfigError(one_line(str(problem)))))
+    return several
+
+
 def _wanted(settings: TableSettings) -> Callable[[str], bool]:
     """Which columns are read: those of a role, those that conditions name, a report's own."""
     exact = {*settings.columns.values(), *(_condition(where)[0] for where in settings.where)}
@@ -504,10 +542,15 @@ def _filtered(rows: Rows, settings: TableSettings, origin: str) -> tuple[Rows, t
     index = chosen_rows(rows, settings.where, origin, "row")
     if len(index) == len(rows.lines):
         return rows, ()
-    columns = {name: [cells[i] for i in index] for name, cells in rows.columns.items()}
     note = f"{len(index)} of {len(rows.lines)} rows chosen by {', '.join(settings.where)}"
+    return _taken(rows, index), (note,)
+
+
+def _taken(rows: Rows, index: Sequence[int]) -> Rows:
+    """The rows of these numbers."""
+    columns = {name: [cells[i] for i in index] for name, cells in rows.columns.items()}
     lines = [rows.lines[i] for i in index]
-    return Rows(columns, lines, rows.notes, rows.twice, rows.known), (note,)
+    return dataclasses.replace(rows, columns=columns, lines=lines)
 
 
 def chosen_rows(rows: Rows, where: Sequence[str], origin: str, called: str) -> list[int]:

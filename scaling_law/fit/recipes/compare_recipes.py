@@ -24,7 +24,7 @@ from scaling_law.fit.recipes.efficiency import Multiplier, Pair, fit_multiplier
 from scaling_law.fit.result import finite_json
 from scaling_law.fit.solver.student import t_reach
 from scaling_law.spec.data import TaskSpec
-from scaling_law.spec.to_json import to_json
+from scaling_law.spec.recipe import recipes, size_values
 
 _SAME_TOKENS_LOG = 0.01
 _TELLING_FLOPS = 0.01
@@ -265,29 +265,25 @@ def _flops_ratio(matched: Sequence[tuple[RunRecord, RunRecord]], convention: str
 
 
 def _differs(matched: Sequence[tuple[RunRecord, RunRecord]]) -> dict[str, tuple[str, str]]:
-    """The keys of the spec that the recipes do not share, with values, or ranges over the runs."""
-    values: dict[str, tuple[list[Any], list[Any]]] = {}
-    for a, b in matched:
-        ours, theirs = _flat(to_json(a.spec)), _flat(to_json(b.spec))
-        for key in dict.fromkeys([*ours, *theirs]):
-            if ours.get(key) != theirs.get(key):
-                values.setdefault(key, ([], []))
-        for key, (left, right) in values.items():
-            left.append(ours.get(key))
-            right.append(theirs.get(key))
-    return {key: (_span(left), _span(right)) for key, (left, right) in values.items()}
+    """The keys of the recipe, and of what a size sets, that the two do not share.
 
-
-def _flat(value: Any, head: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {head: value}
-    flat: dict[str, Any] = {}
-    for key, one in value.items():
-        name = f"{head}.{key}" if head else key
-        if name in ("label", "tags", "seed", "branch", "early_stop"):
-            continue
-        flat |= _flat(one, name)
-    return flat
+    Each has its values, or their range over the runs, in A and in B.
+    """
+    specs = [record.spec for pair in matched for record in pair]
+    each = [
+        {**recipe, **size_values(spec)} for recipe, spec in zip(recipes(specs), specs, strict=True)
+    ]
+    sides = each[::2], each[1::2]
+    keys = dict.fromkeys(
+        key
+        for ours, theirs in zip(*sides, strict=True)
+        for key in [*ours, *theirs]
+        if ours.get(key) != theirs.get(key)
+    )
+    return {
+        key: (_span([row.get(key) for row in sides[0]]), _span([row.get(key) for row in sides[1]]))
+        for key in keys
+    }
 
 
 def _span(values: Sequence[Any]) -> str:

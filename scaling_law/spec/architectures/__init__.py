@@ -7,7 +7,8 @@ of the same name in ``train/architectures``. A user's own file has both.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ class Template:
     ``vocab_size``: tokens of the vocabulary; 0 where examples have none.
     ``n_ctx``: tokens of an example.
     ``parametrisation``: the part, None for ``standard``.
+    ``features``: numbers of an example's inputs, 0 where they are ids.
+    ``outputs``: numbers of an example's targets, 0 where they are ids.
     """
 
     architecture: Component
@@ -39,6 +42,8 @@ class Template:
     vocab_size: int
     n_ctx: int
     parametrisation: Component | None = None
+    features: int = 0
+    outputs: int = 0
 
 
 def other_model(template: Template, shape: Any) -> OtherModel:
@@ -49,6 +54,8 @@ def other_model(template: Template, shape: Any) -> OtherModel:
         vocab_size=template.vocab_size,
         n_ctx=template.n_ctx,
         parametrisation=template.parametrisation,
+        features=template.features,
+        outputs=template.outputs,
     )
 
 
@@ -95,8 +102,13 @@ class Architecture:
     ``compiles``: whether its module has a ``loss`` of its own that goes through torch.compile.
     ``why_not_grown(small, large)``: why a large model cannot start as a small one that is
     trained, "" where it can. None: it never can.
+    ``solves``: the family of losses (``Objective.comparable``) that its module minimises in closed
+    form (``Module.solve``); such a run has no steps, optimizer or schedule. "": it is trained.
+    ``solve_flops(model, examples)``: exact FLOPs of solving for so many examples; it rises with
+    them. Only where it ``solves``; ``flops_per_token`` is then three forward passes.
     ``build(model, seed, gradient_checkpointing)``: the module, of a user's own file, which
     imports torch within; None: ``train/architectures`` has it.
+    ``solve``: as ``Module.solve``, of a user's own file.
     """
 
     shape: type
@@ -117,13 +129,48 @@ class Architecture:
     stack_gain: Callable[[Any, int, str], float] | None = None
     compiles: bool = False
     why_not_grown: Callable[[Any, Any], str] | None = None
+    solves: str = ""
+    solve_flops: Callable[[Any, float], float] | None = None
     build: Callable[[Any, int, bool], nn.Module] | None = None
+    solve: Callable[[Any, Callable[[], Iterator[Any]]], None] | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.solves) != (self.solve_flops is not None):
+            raise ValueError("solves and solve_flops: expected both, or neither")
 
 
 def architecture_of(model: Model) -> Architecture:
     """The part of a model. Raises ``ConfigError`` where this installation, or folder, lacks it."""
     part: Architecture = parts.load("architecture", model.architecture.reference)
     return part
+
+
+def why_broken(model: Model) -> str:
+    """Say which function of a model's architecture, a user's own file, gives no usable answer.
+
+    "" where all do. A function that raises is the caller's to name (``parts.users_code``).
+    """
+    part = architecture_of(model)
+    counts = count_params(model)
+    numbers = {
+        "count_params": min(counts.total, counts.non_embedding, counts.matmul),
+        "flops_per_token": part.flops_per_token(model),
+        "activation_bytes": part.activation_bytes(model, 1, "fp32", False),
+    }
+    if part.solve_flops is not None:
+        numbers["solve_flops"] = part.solve_flops(model, 1.0)
+    for name, number in numbers.items():
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            return f"{name} gives {number!r:.60}, expected a number"
+        if not 0 <= number < math.inf or (number == 0 and name != "activation_bytes"):
+            return f"{name} gives {number!r:.60}, expected a finite number above 0"
+    for name, text in (
+        ("size_name", part.size_name(model)),
+        ("shape_text", part.shape_text(model)),
+    ):
+        if not isinstance(text, str) or not text:
+            return f"{name} gives {text!r:.60}, expected a text"
+    return ""
 
 
 def template_of(model: Model) -> Template:
@@ -134,6 +181,8 @@ def template_of(model: Model) -> Template:
         vocab_size=model.vocab_size,
         n_ctx=model.n_ctx,
         parametrisation=model.parametrisation,
+        features=getattr(model, "features", 0),  # a GPT reads ids
+        outputs=getattr(model, "outputs", 0),
     )
 
 

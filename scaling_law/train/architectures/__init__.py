@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from scaling_law.spec.model import Model
 from scaling_law.train.parametrisations import Role
 
 if TYPE_CHECKING:
+    from scaling_law.train.forward import Tensors
     from scaling_law.train.stack import StackedGPT
 
 State = dict[str, Tensor]
@@ -38,6 +39,9 @@ class Module:
     small one of ``state`` does; None where the architecture cannot grow;
     ``to_hf(model, state)`` gives ``config.json`` and the tensors of a Hugging Face architecture;
     None where there is none;
+    ``solve(module, batches)`` sets the weights of a module on the CPU to those that minimise the
+    loss on the training examples, which every call of ``batches`` yields again as tensors of a
+    few examples; None where the architecture is trained in steps;
     ``repeated(model)`` gives the names of tensors in its state that repeat another.
     """
 
@@ -45,6 +49,7 @@ class Module:
     stack: Callable[[Sequence[Any]], StackedGPT] | None = None
     grow: Callable[[State, Any, Any, int], State] | None = None
     to_hf: Callable[[Any, State], tuple[dict[str, Any], State]] | None = None
+    solve: Callable[[Any, Callable[[], Iterator[Tensors]]], None] | None = None
     repeated: Callable[[Any], tuple[str, ...]] = lambda model: ()
 
 
@@ -52,7 +57,7 @@ def module_of(model: Model) -> Module:
     """Return the module of a model's architecture. Raises ``ConfigError`` where it has none."""
     part = architecture_of(model)
     if part.build is not None:
-        return Module(build=part.build)
+        return Module(build=part.build, solve=part.solve)
     name = model.architecture.name
     where = f"{__name__}.{name}"
     if model.architecture.source_sha256 is not None or importlib.util.find_spec(where) is None:
