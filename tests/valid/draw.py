@@ -21,17 +21,20 @@ import yaml
 
 from scaling_law import parts
 from scaling_law.config import compose
-from scaling_law.config.load import SweepConfig, json_schema, load_config
+from scaling_law.config.load import SweepConfig, load_config
 from scaling_law.config.schema import HORIZONS, OUTSIDE_RECIPE, TEXT_N_CTX
 from scaling_law.data.access import prepared_data
 from scaling_law.errors import SlawError
+from scaling_law.files.record import NEXT_TOKEN
 from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import shared_by
 from scaling_law.plan.plan import Plan
 from scaling_law.run.components import components_of
 from scaling_law.run.session import planned
 from scaling_law.spec.counts import count_params
+from scaling_law.spec.model import DEFAULT_ARCHITECTURE
 from tests import inline_engine
+from tests.valid.keys import every_key
 
 Schema = Mapping[str, Any]
 Node = dict[str, Any]
@@ -210,6 +213,8 @@ def section(drawing: Drawing, at: Schema, path: str, share: float = 0.3) -> Node
         needed = key in at.get("required", ())
         if name in LATER or (name in NOT_DRAWN and not needed):
             continue
+        if name == "model.architecture" and _needs(drawing, "model"):
+            needed = True
         schema = _of_parts(known[key], chosen if slots else {drawn.get("name", "")})
         if schema is None:
             continue
@@ -461,8 +466,9 @@ def _axes(drawing: Drawing) -> Any:
         if name not in (*OUTSIDE_RECIPE, "data", "model", "schedule", "optim", "variants")
     }
     key = drawing.one(sorted(known))
-    values = [value_of(drawing, known[key], key) for _ in range(2)]
-    return {key: values} if ABSENT not in values else ABSENT
+    values = [value_of(drawing, known[key], key) for _ in range(8)]
+    different = list({json.dumps(v): v for v in values if v is not ABSENT}.values())[:2]
+    return {key: different} if different else ABSENT
 
 
 def _section_of(drawing: Drawing, name: str) -> Schema:
@@ -532,10 +538,37 @@ def _longer(drawing: Drawing) -> Any:
 
 
 def _architecture(drawing: Drawing) -> Any:
+    return drawing.one(_fitting_architectures(drawing))
+
+
+def _fitting_architectures(drawing: Drawing) -> list[str]:
+    """The architectures that read what the data give."""
     names = drawing.whole["$defs"]["ModelSection"]["properties"]["architecture"]["examples"]
-    if not _is_task(drawing):
-        names = [name for name in names if name != "mlp"]
-    return drawing.one(names)
+    known = {name: parts.load("architecture", Reference(name=name)) for name in names}
+    source = drawing.config["data"].get("source")
+    if source is None:
+        return [name for name, part in known.items() if not part.one_output]
+    inputs = parts.load("source", Reference(name=source)).inputs
+    return [name for name, part in known.items() if part.inputs == inputs]
+
+
+def _solved_by(drawing: Drawing) -> str:
+    """The family of losses that the architecture minimises in closed form; "" where it trains."""
+    name = drawing.config.get("model", {}).get("architecture", DEFAULT_ARCHITECTURE)
+    return str(parts.load("architecture", Reference(name=name)).solves)
+
+
+def _objective(drawing: Drawing) -> Any:
+    """A loss of the family that the architecture needs, or of tokens."""
+    family = _solved_by(drawing) or NEXT_TOKEN
+    names = drawing.whole["properties"]["objective"]["anyOf"][0]["examples"]
+    known = {name: parts.load("objective", Reference(name=name)) for name in names}
+    name = drawing.one(name for name, part in known.items() if part.comparable == family)
+    drawing.drawn.add(f"objective={name}")
+    if drawing.chance(0.7):
+        return name
+    drawing.drawn |= {"objective.name", f"objective.name={name}"}
+    return {"name": name}
 
 
 # What is drawn for keys whose values must fit others or stay small.
@@ -556,6 +589,7 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "data.symbols": _number_of(2, 20),
     "data.length": _number_of(1, 6),
     "data.longer": _longer,
+    "data.dimension": _number_of(1, 12),
     "data.modulus": _number_of(3, 13),
     "data.train_frac": lambda drawing: drawing.one((0.2, 0.4, 0.75)),
     "data.train_examples": _number_of(8, 500),
@@ -567,10 +601,12 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "grid": _grid,
     "grid.*.sizes": _sizes,
     "grid.*.sizes.*.width": _number_of(1, 24),
+    "grid.*.sizes.*.features": _number_of(1, 24),
     "grid.*.seeds": _seeds,
     "grid.*.axes": _axes,
     "axes": _axes,
     "schedule.decay_frac": lambda drawing: drawing.one((0.1, 0.2, 0.5, 0.6)),
+    "objective": _objective,
     "optim.lr": lambda drawing: float(f"{drawing.log(1e-4, 0.05):.3g}"),
     "optim.lr_mult": lambda drawing: drawing.one((0.5, 1.0, 2)),
     "optim.batch_tokens": _batch_tokens,
@@ -596,18 +632,28 @@ LATER = (
 _ORDER = ("data", "model", "optim", "grid")
 
 
+def _needs(drawing: Drawing, key: str) -> bool:
+    """Whether the data need another architecture, or it another objective, than the default."""
+    if key == "model":
+        return DEFAULT_ARCHITECTURE not in _fitting_architectures(drawing)
+    return bool(_solved_by(drawing))
+
+
 def draw(rng: random.Random, wanted: frozenset[str], text: Path) -> tuple[Node, frozenset[str]]:
     """Draw a config that may be accepted, and name what it has."""
-    whole = json_schema()
+    whole = every_key()
     drawing = Drawing(rng=rng, wanted=wanted, text=text, whole=whole)
     known = whole["properties"]
     keys = sorted(known, key=lambda key: _ORDER.index(key) if key in _ORDER else len(_ORDER))
     for key in keys:
+        if key == "spikes" and "phases" in drawing.config["data"]:
+            continue
         inner = [want for want in wanted if want == key or want.startswith((f"{key}.", f"{key}="))]
         if key == "variants" or (
             key not in (*whole["required"], *ALWAYS) and not drawing.chance(0.25, *inner)
         ):
-            continue
+            if not (key in ("model", "objective") and _needs(drawing, key)):
+                continue
         value = value_of(drawing, known[key], key)
         if value is not ABSENT:
             drawing.config[key] = value
@@ -667,7 +713,7 @@ def _too_long(plan: Plan) -> bool:
 def draws(seed: int, count: int, text: Path, folder: Path) -> Iterator[Drawn]:
     """Draw ``count`` accepted configs; features that none had yet are drawn with preference."""
     rng = random.Random(seed)
-    missing = features(json_schema())
+    missing = features(every_key())
     for _ in range(count):
         refused: list[tuple[str, tuple[str, ...]]] = []
         while True:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scaling_law.config.load import json_schema
 from tests import inline_engine
 from tests.fakes import write_text
 from tests.valid import checks, stopping_engine
 from tests.valid.draw import draws, features
+from tests.valid.keys import every_key
 
 STRAIGHT, STOPPING = Path(inline_engine.__file__), Path(stopping_engine.__file__)
 
@@ -63,4 +63,4 @@ def test_drawn_configs_train_as_planned_and_resume_bit_for_bit(seed, text, tmp_p
 @pytest.mark.parametrize("seed", range(100, 106))
 def test_many_drawn_configs_train_as_planned_and_have_every_key_and_part(seed, text, tmp_path):
     seen = _train_as_planned(seed, 60, text, tmp_path)
-    assert seen >= features(json_schema())
+    assert seen >= features(every_key())
