@@ -7,9 +7,9 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from scaling_law.cli.options import Commands, add_config_options, config_of
+from scaling_law.cli.options import Commands, add_config_options, add_json_option, config_of
 from scaling_law.console import say
-from scaling_law.errors import EXIT_OK
+from scaling_law.errors import EXIT_OK, one_line
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.units import format_count
 
@@ -22,16 +22,19 @@ def _data(options: argparse.Namespace) -> int:
     from scaling_law.data import describe
 
     if options.action == "list":
+        if options.json:
+            print(
+                json.dumps([dataclasses.asdict(row) for row in describe.list_corpora()], indent=1)
+            )
+            return EXIT_OK
         print(f"{describe.format_corpora(describe.list_corpora())}\n\n{describe.format_tasks()}")
         return EXIT_OK
     from scaling_law.data.corpus import corpus_problem
 
     config = _loaded(options, corpus_problem)
     spec = config.data_spec
-    if options.action == "prepare":
-        print(_prepared(spec, config))
-    else:
-        print(describe.inspect(spec))
+    words = _prepared(spec, config) if options.action == "prepare" else describe.inspect(spec)
+    print(json.dumps(describe.facts(spec), indent=1) if options.json else words)
     return EXIT_OK
 
 
@@ -47,13 +50,23 @@ def _prepared(spec: DataSpec | TaskSpec, config: SweepConfig) -> str:
         task.check()
         return f"{task.summary}; made as they are needed, nothing to prepare"
     from scaling_law.data.prepare import prepare
+    from scaling_law.data.text import open_dataset
 
-    folder = prepare(spec, progress=say)
+    said: list[str] = []
+
+    def progress(line: str) -> None:
+        said.append(line)
+        say(line)
+
+    folder = prepare(spec, progress=progress)
+    dataset = open_dataset(folder)
+    for note in dataset.notes:
+        if note not in said:  # the text was prepared before
+            say(one_line(note))
     if any(arm.config.mix for arm in config.arms):
-        from scaling_law.data.text import open_dataset
         from scaling_law.run.components import components_of
 
-        datasets: dict[DataSpec | TaskSpec, Dataset] = {spec: open_dataset(folder)}
+        datasets: dict[DataSpec | TaskSpec, Dataset] = {spec: dataset}
         one_text = dataclasses.replace(
             config, crossed=tuple(arm for arm in config.crossed if arm.config.data_spec == spec)
         )
@@ -88,11 +101,13 @@ def add(commands: Commands) -> None:
     data = commands.add_parser(
         "data",
         help="list, prepare or inspect the data of a config",
-        description="Name the corpora and tasks there are, prepare the text of a config as tokens,"
-        " or show the data: what was prepared, or what a task makes.",
+        description="Name the corpora and tasks there are, prepare the text of a config as tokens"
+        " (with what was read and left out, by reason), or show the data: what was prepared, or"
+        " what a task makes.",
     )
     data.add_argument("action", choices=("list", "prepare", "inspect"), help="what to do")
     add_config_options(data)
+    add_json_option(data)
     data.set_defaults(handler=_data)
     load = commands.add_parser(
         "config",

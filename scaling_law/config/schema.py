@@ -62,6 +62,11 @@ Weights = Annotated[
 ]
 
 
+TextKey = Annotated[
+    str | None, Text("key of JSON rows or column of parquet with the text; a.b for b under a")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PhaseSection:
     """A part of a run with one mixture."""
@@ -149,6 +154,11 @@ class DataSection(TextSection):
     """
 
     corpus: Annotated[str, Text("a named corpus, a path to files, or a corpus's own .py")]
+    text_key: TextKey = None
+
+    def spec(self, parts_of: Mapping[str, Component]) -> DataSpec:
+        """What a run records of this section."""
+        return dataclasses.replace(super().spec(parts_of), text_key=self.text_key)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +173,7 @@ class SourceSection:
     corpus: Annotated[str, Text("a named corpus, a path to files, or a corpus's own .py")]
     domains: tuple[Annotated[str, Text("a domain of the corpus")], ...] = ()
     max_bytes: Annotated[int | None, Number("bytes of text to read", "bytes")] = None
+    text_key: TextKey = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +196,7 @@ class SourcesSection(TextSection):
                 corpus=parts_of[name].name if name in parts_of else section.corpus,
                 domains=section.domains,
                 max_bytes=section.max_bytes,
+                text_key=section.text_key,
                 corpus_part=parts_of.get(name),
             )
             for name, section in sorted(self.sources.items())

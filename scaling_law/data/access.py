@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from scaling_law import parts
+from scaling_law.data.corpus import text_of
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.prepare import COMPONENTS, META, Progress, dataset_folder, prepare
+from scaling_law.data.prepare import META, Progress, dataset_folder, prepare
 from scaling_law.data.task import TaskDataset
-from scaling_law.data.text import open_dataset, read_components
+from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.files import layout
 from scaling_law.spec.data import DataSpec, TaskSpec
@@ -16,34 +17,33 @@ from scaling_law.spec.data import DataSpec, TaskSpec
 DataOf = DataSpec | TaskSpec
 
 
-def known_train_tokens(spec: DataOf) -> int | None:
-    """Return the tokens of the training split, without preparing or making any.
-
-    None for text that is not prepared, and for a task whose training examples have no end.
-    """
+def known_data(spec: DataOf) -> Dataset | None:
+    """Open the data without preparing any; None for text that is not prepared."""
     if isinstance(spec, TaskSpec):
-        return open_task(spec).train_tokens
+        return open_task(spec)
     try:
         folder = dataset_folder(spec)
     except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
         return None
-    return open_dataset(folder).train_tokens if layout.is_file(folder / META) else None
+    return open_dataset(folder) if layout.is_file(folder / META) else None
 
 
-def known_components(spec: DataOf) -> dict[str, int] | None:
-    """Return the training tokens of each component of a text, without preparing any.
+def check_ready(spec: DataSpec) -> None:
+    """Raise ``ConfigError`` where text that is not prepared could not be prepared now.
 
-    None for a task, and for text that is not prepared.
+    A corpus of the hub is asked for over the network, for a few seconds.
     """
-    if isinstance(spec, TaskSpec):
+    text_of(spec).check_ready()
+
+
+def known_components(dataset: Dataset | None) -> dict[str, int] | None:
+    """Return the training tokens of each component of a text.
+
+    None for a task, for text that is not prepared, and where an older slaw did not write them.
+    """
+    if not isinstance(dataset, TextDataset) or not dataset.has_components:
         return None
-    try:
-        folder = dataset_folder(spec)
-    except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
-        return None
-    if not (folder / COMPONENTS).is_file():
-        return None
-    return {name: row["train"] for name, row in read_components(folder).items()}
+    return {name: row["train"] for name, row in dataset.components.items()}
 
 
 def open_task(spec: TaskSpec) -> TaskDataset:

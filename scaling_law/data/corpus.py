@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.data.sources import Corpus, Document, ReadRequest
+from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.spec.data import DataSpec, SourceSpec
 
@@ -91,8 +91,10 @@ class Text:
     ``components`` are the domains of its documents, or the names of its sources;
     ``state`` is a JSON value that changes when the documents change;
     ``versions`` gives those of the packages that the text is from;
+    ``check_ready`` raises ``ConfigError`` where the text could not be prepared now; it may ask the
+    network for a few seconds;
     ``documents`` yields the documents, the domain of each one of ``components``; it takes a
-    function for lines about documents that are left out.
+    function for lines of news, and counts what is read and left out in a tally.
     """
 
     name: str
@@ -100,7 +102,8 @@ class Text:
     components: tuple[str, ...]
     state: Any
     versions: Callable[[], dict[str, str]]
-    documents: Callable[[Callable[[str], None]], Iterator[Document]]
+    check_ready: Callable[[], None]
+    documents: Callable[[Callable[[str], None], Tally], Iterator[Document]]
 
 
 def text_of(spec: DataSpec) -> Text:
@@ -115,9 +118,13 @@ def text_of(spec: DataSpec) -> Text:
             f" {', '.join(texts)}"
         )
 
-    def documents(note: Callable[[str], None]) -> Iterator[Document]:
+    def check_ready() -> None:
         for name in wanted:
-            for document in texts[name].documents(note):
+            texts[name].check_ready()
+
+    def documents(note: Callable[[str], None], tally: Tally) -> Iterator[Document]:
+        for name in wanted:
+            for document in texts[name].documents(note, tally):
                 yield Document(f"{name}/{document.id}", document.text, name)
 
     return Text(
@@ -128,6 +135,7 @@ def text_of(spec: DataSpec) -> Text:
         versions=lambda: {
             key: value for name in wanted for key, value in texts[name].versions().items()
         },
+        check_ready=check_ready,
         documents=documents,
     )
 
@@ -144,9 +152,20 @@ def _one(spec: DataSpec | SourceSpec) -> Text:
         except ValueError as problem:
             raise ConfigError(f"the corpus {quoted(spec.corpus)}: {problem}") from None
 
-    def documents(note: Callable[[str], None]) -> Iterator[Document]:
+    def check_ready() -> None:
+        with _users_code(component.reference if component is not None else None):
+            corpus.check_ready(spec.text_key)
+            if problem := corpus.unreachable():
+                raise ConfigError(f"data.corpus: {corpus.name}: {problem}")
+
+    def documents(note: Callable[[str], None], tally: Tally) -> Iterator[Document]:
         given = corpus.documents(
-            spec.domains, max_bytes=spec.max_bytes, note=note, settings=settings
+            spec.domains,
+            max_bytes=spec.max_bytes,
+            note=note,
+            text_key=spec.text_key,
+            settings=settings,
+            tally=tally,
         )
         if component is None:
             return given
@@ -159,6 +178,7 @@ def _one(spec: DataSpec | SourceSpec) -> Text:
             components=spec.domains or corpus.domains,
             state=corpus.state(),
             versions=corpus.versions,
+            check_ready=check_ready,
             documents=documents,
         )
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from scaling_law.data.access import open_task
 from scaling_law.data.corpus import corpus_names, load_corpus
-from scaling_law.data.prepare import COMPONENTS, SPLITS, dataset_folder
+from scaling_law.data.prepare import CHECKS, SPLITS, dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
+from scaling_law.errors import one_line
 from scaling_law.parts import described
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.to_json import to_json
@@ -51,7 +52,7 @@ def list_corpora() -> list[CorpusRow]:
         )
     local = CorpusRow(
         name="PATH",
-        description="your file or folder: .txt .md .jsonl .parquet or source code",
+        description="your file or folder: .txt .md .jsonl .ndjson .json .parquet, code; .gz too",
         licence="whatever the files' owner grants",
         how="read in place",
         domains=("text",),
@@ -103,9 +104,31 @@ def inspect(target: DataSpec | TaskSpec | Path) -> str:
     ]
     for split in SPLITS:
         lines += _split_lines(dataset, split)
-    lines += [f"note       {note}" for note in meta["notes"]]
+    lines += [f"note       {one_line(note)}" for note in dataset.notes]
     versions = ", ".join(f"{name} {value}" for name, value in meta["versions"].items())
     return "\n".join([*lines, f"versions   {versions}", "", *_sample_lines(dataset)])
+
+
+def facts(target: DataSpec | TaskSpec) -> dict[str, Any]:
+    """Return what ``slaw data prepare`` and ``inspect`` say, as JSON values.
+
+    Raises ``ConfigError`` when text is not prepared, or a task breaks its contract.
+    """
+    if isinstance(target, TaskSpec):
+        task = open_task(target)
+        sizes = task.sizes
+        return {
+            "source": task.name,
+            "settings": to_json(task.settings),
+            "fingerprint": task.fingerprint,
+            "vocab_size": task.vocab_size,
+            "n_ctx": sizes.n_ctx,
+            "splits": dict(sizes.splits),
+        }
+    dataset = open_dataset(dataset_folder(target))
+    meta = {key: value for key, value in dataset.meta.items() if key not in (CHECKS, "digest")}
+    components = {"components": dataset.components} if dataset.has_components else {}
+    return {"folder": str(dataset.folder), **meta, **components, **dataset.meta.get(CHECKS, {})}
 
 
 def _inspect_task(spec: TaskSpec) -> str:
@@ -139,7 +162,7 @@ def _split_lines(dataset: TextDataset, split: str) -> list[str]:
         f"{split:<10} {format_count(held['tokens'])} tokens, {format_bytes(held['bytes'])} of "
         f"text, {held['documents']} documents, {dataset.bytes_per_token(split):.3f} bytes a token"
     ]
-    known = dataset.components if (dataset.folder / COMPONENTS).is_file() else {}
+    known = dataset.components if dataset.has_components else {}
     for domain, row in held["domains"].items():
         tokens = f"{format_count(known[domain][split])} tokens, " if domain in known else ""
         lines.append(

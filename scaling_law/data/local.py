@@ -1,23 +1,42 @@
-"""Read the user's own files: a file, or a folder with its subfolders.
+"""Read the user's own files: a file, or a folder with its subfolders and what is linked into it.
 
-A ``.jsonl`` line and a ``.parquet`` row are a document each (key or column ``text``); a source
-file is one document; long prose (``.txt``, ``.md``, ``.rst``, ``.tex``) is cut into documents
-at blank lines, so that a book in one file can be split into training and validation.
-Hidden files and folders are skipped.
+A line of JSON lines, a row of a JSON array and a row of parquet are a document each (key or column
+``text``, or the one that ``text_key`` names); a source file is one document; long prose
+(``.txt``, ``.md``, ``.rst``, ``.tex``) is cut into documents at blank lines, so that a book in one
+file can be split into training and validation. Files packed with gzip, bzip2 or xz are unpacked.
+What a file holds decides how it is read, not only its suffix; everything that is left out is
+counted, by reason.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
-from scaling_law.decode import json_problem
-from scaling_law.errors import ConfigError, quoted
+from scaling_law.data.content import (
+    HEAD_BYTES,
+    kind_suffix,
+    opened,
+    whole,
+    why_no_text,
+    why_not_beginning,
+    why_not_text,
+)
+from scaling_law.data.corpus import Corpus, Document, ReadRequest
+from scaling_law.data.rows import (
+    TEXT_KEY,
+    first_row,
+    holds_text,
+    json_array,
+    json_lines,
+    parquet_texts,
+    rows_in,
+)
+from scaling_law.data.sources import Tally
+from scaling_law.data.walk import files_below
+from scaling_law.errors import ConfigError
 from scaling_law.spec.mix import FILES_DOMAINS
 
 (DOMAIN,) = FILES_DOMAINS
@@ -30,7 +49,12 @@ _CODE = frozenset(
         *(".json", ".csv", ".tsv"),
     )
 )
-_TABLES = frozenset((".jsonl", ".parquet"))
+_JSON_LINES = frozenset((".jsonl", ".ndjson"))
+_PARQUET = ".parquet"
+_TABLES = frozenset((".csv", ".tsv"))
+_KINDS = _PROSE | _CODE | _JSON_LINES | {_PARQUET}
+# Files of these suffixes are documents whatever they look like.
+_NEVER_ROWS = _CODE - {".json"}
 # Prose longer than the first is cut into documents of about the second (characters).
 _CUT_ABOVE, _PIECE_CHARS = 64_000, 16_000
 
@@ -45,82 +69,108 @@ def local_corpus(path: Path) -> Corpus:
         domains=(DOMAIN,),
         read=lambda request: _read(path, request),
         state=lambda: _state(path),
+        has_keys=True,
     )
 
 
-def local_files(path: Path, suffixes: frozenset[str]) -> tuple[list[Path], int]:
-    """Return the files at or below ``path`` with one of ``suffixes``, and the number of others.
-
-    A ``path`` that is a file is always taken. Raises ``ConfigError`` when it cannot be read.
-    """
-
-    def unreadable(problem: OSError) -> None:
-        raise ConfigError(f"{problem.filename}: not readable ({problem.strerror})")
-
-    if path.is_file():
-        return [path], 0
-    if not path.is_dir():
-        raise ConfigError(f"{path}: neither a file nor a folder; point data.corpus at text")
-    taken: list[Path] = []
-    others = 0
-    for folder, folders, names in os.walk(path, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
-            file = Path(folder, name)
-            # is_file: a dangling link cannot be read, and a pipe would never end
-            if file.suffix.lower() in suffixes and file.is_file():
-                taken.append(file)
-            else:
-                others += 1
-    return taken, others
+def _takes(name: str) -> bool:
+    return kind_suffix(name) in _KINDS
 
 
 def _state(path: Path) -> Any:
-    files, _ = local_files(path, _PROSE | _CODE | _TABLES)
     stats = []
-    for file in files:
-        found = file.stat()
-        stats.append((os.fsdecode(file.resolve()), found.st_size, found.st_mtime_ns))
-    return {"reader": 1, "files": stats}
+    for file in files_below(path, _takes, Tally()):
+        held = file.stat()
+        stats.append((os.fsdecode(file.resolve()), held.st_size, held.st_mtime_ns))
+    return {"reader": 2, "files": stats}
 
 
 def _read(path: Path, request: ReadRequest) -> Iterator[Document]:
-    files, others = local_files(path, _PROSE | _CODE | _TABLES)
-    left_out: Counter[str] = Counter()
-    if others:
-        left_out["of an unknown kind"] = others
-    for file in files:
-        kind = file.suffix.lower()
-        if kind == ".jsonl":
-            yield from _jsonl(file)
-        elif kind == ".parquet":
-            for row, text in enumerate(parquet_texts(file)):
-                yield Document(f"{file}:{row}", text, DOMAIN)
+    """Yield the documents of all files; ``request.tally`` counts what is left out."""
+    has_rows = False
+    for file in files_below(path, _takes, request.tally):
+        rows = _rows(file, request)
+        if rows is not None:
+            has_rows = True
+            yield from _checked(rows, request.tally)
+            continue
+        raw = whole(file)
+        reason = why_not_text(raw) or ("" if raw.strip() else "empty or blank")
+        if not reason:
+            yield from _file_documents(file, raw, request.tally)
+        elif file == path and raw:
+            raise ConfigError(f"{file}: {reason}; convert it to UTF-8 text, or point at text files")
         else:
-            content = _content(file)
-            if content is not None:
-                yield from _file_documents(file, content)
-            elif file == path:
-                raise ConfigError(f"{file}: not UTF-8 text; convert it, or point at text files")
-            else:
-                left_out["not UTF-8 text"] += 1
-    for reason, count in sorted(left_out.items()):
-        request.note(f"{path}: left out {count} files {reason}")
+            request.tally.leave_out("file", reason, file)
+    if request.text_key is not None and not has_rows:
+        raise ConfigError(
+            f"text_key: {request.text_key}, and no file of {path} holds rows (JSON lines, a"
+            " JSON array of objects, or parquet); leave it out"
+        )
 
 
-def _content(file: Path) -> str | None:
-    try:
-        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError:
+def _rows(file: Path, request: ReadRequest) -> Iterator[Document] | None:
+    """The documents of a file of rows, or None for a file that is read as text."""
+    suffix, key, tally = kind_suffix(file.name), request.text_key, request.tally
+    if suffix == _PARQUET:
+        tally.read["parquet file"] += 1
+        return _documents(file, enumerate(parquet_texts(file, key, tally)))
+    if suffix in _JSON_LINES:
+        if reason := _not_json_lines(file):
+            tally.leave_out("file", reason, file)
+            return iter(())
+        tally.read[f"{suffix} file"] += 1
+        return _documents(file, json_lines(file, key, tally))
+    if suffix in _NEVER_ROWS:
         return None
-    except OSError as problem:
-        raise ConfigError(f"{file}: not readable ({problem.strerror})") from None
+    rows = rows_in(file)
+    if rows is None and suffix != ".json":
+        return None
+    first = first_row(file) if rows == "lines" else rows[0] if rows else None
+    if not holds_text(first, key):
+        tally.remark(
+            "file",
+            f'of JSON without a string under "{key or TEXT_KEY}" in the first row, read as it is,'
+            " with keys and braces; text_key, beside the corpus, names the key of the text",
+            file,
+        )
+        return None
+    if rows == "lines":
+        tally.read[f"{suffix or 'plain'} JSON-lines file"] += 1
+        return _documents(file, json_lines(file, key, tally))
+    tally.read[f"{suffix or 'plain'} JSON-rows file"] += 1
+    return _documents(file, json_array(file, rows, key, tally))
 
 
-def _file_documents(file: Path, text: str) -> Iterator[Document]:
-    if file.suffix.lower() in _CODE or len(text) <= _CUT_ABOVE:
+def _not_json_lines(file: Path) -> str:
+    """Say what a file of this name is where its first bytes are no text; "" where they are."""
+    with opened(file) as stream:
+        return why_not_beginning(stream.read(HEAD_BYTES))
+
+
+def _documents(file: Path, texts: Iterable[tuple[int, str | None]]) -> Iterator[Document]:
+    """A document for each row that has a text."""
+    for number, text in texts:
+        if text is not None:
+            yield Document(f"{file}:{number}", text, DOMAIN)
+
+
+def _checked(documents: Iterator[Document], tally: Tally) -> Iterator[Document]:
+    """The documents that are text; the others are counted."""
+    for document in documents:
+        if reason := why_no_text(document.text):
+            tally.leave_out("row", reason, document.id)
+        else:
+            yield document
+
+
+def _file_documents(file: Path, raw: bytes, tally: Tally) -> Iterator[Document]:
+    text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+    suffix = kind_suffix(file.name)
+    tally.read[f"{suffix or 'plain'} file"] += 1
+    if suffix in _TABLES:
+        tally.remark("table", "read as it is, with every column", file)
+    if suffix in _CODE or len(text) <= _CUT_ABOVE:
         yield Document(str(file), text, DOMAIN)
         return
     for number, piece in enumerate(cut_prose(text)):
@@ -137,60 +187,10 @@ def cut_prose(text: str) -> Iterator[str]:
         least, most = start + _PIECE_CHARS, start + 2 * _PIECE_CHARS
         stop = most
         for mark in ("\n\n", "\n"):
-            found = text.find(mark, least, most)
-            if found >= 0:
-                stop = found + len(mark)
+            place = text.find(mark, least, most)
+            if place >= 0:
+                stop = place + len(mark)
                 break
         yield text[start:stop]
         start = stop
     yield text[start:]
-
-
-def _jsonl(file: Path) -> Iterator[Document]:
-    try:
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield Document(f"{file}:{number}", _jsonl_text(file, number, line), DOMAIN)
-    except OSError as problem:
-        raise ConfigError(f"{file}: not readable ({problem.strerror})") from None
-
-
-def _jsonl_text(file: Path, number: int, line: bytes) -> str:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as problem:
-        raise ConfigError(f"{file}:{number}: not JSON ({json_problem(problem)})") from None
-    text = row.get("text") if isinstance(row, dict) else None
-    if not isinstance(text, str):
-        found = f"keys {', '.join(map(repr, row))}" if isinstance(row, dict) else "no object"
-        if text is not None:
-            found = f'"text": {quoted(text)}'
-        raise ConfigError(f'{file}:{number}: found {found}; expected a "text" key with a string')
-    return text
-
-
-def parquet_texts(file: Path) -> Iterator[str]:
-    """Yield column ``text`` of a parquet file, row by row; nulls count as empty.
-
-    Raises ``ConfigError`` without pyarrow, on a damaged file, or when there is no such column.
-    """
-    if package_folder("pyarrow") is None:
-        raise ConfigError(
-            f"{file}: reading parquet needs pyarrow; pip install 'scaling-law[parquet]'"
-        )
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            names = table.schema_arrow.names
-            if "text" not in names:
-                raise ConfigError(
-                    f"{file}: found columns {', '.join(names)}; expected one called text"
-                )
-            for batch in table.iter_batches(batch_size=1024, columns=["text"]):
-                for text in batch.column(0).to_pylist():
-                    yield text or ""
-    except (OSError, pyarrow.ArrowException) as problem:
-        raise ConfigError(f"{file}: not readable as parquet ({problem})") from None

@@ -28,23 +28,29 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from scaling_law.data.corpus import Text, state_digest, text_of
+from scaling_law.data.near_duplicates import PIECE_BYTES, SAMPLED, near_duplicates
 from scaling_law.data.shards import open_shard, shard_hash, token_dtype, write_shard
+from scaling_law.data.sources import Tally
 from scaling_law.data.tokenizer import BpeTokenizer, ByteTokenizer, Tokenizer, available_threads
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.process import tag_is_dead, this_process
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.to_json import to_json
-from scaling_law.units import format_bytes, format_count, format_seconds
+from scaling_law.units import count_of, format_bytes, format_count, format_seconds
 from scaling_law.versions import DATASET
 
 if TYPE_CHECKING:
     from scaling_law.data.tokenizer import TokenIds
 
 META, TOKENIZER, COMPONENTS = "meta.json", "tokenizer.json", "components.json"
+# The key in meta.json of what was read and left out, and of what was counted; absent in older ones.
+CHECKS = "checks"
 SPLITS = ("train", "val")
 _BPE_SAMPLE_BYTES = 8_000_000
 _ENCODE_BYTES = 4_000_000  # text that the threads get at a time
+_COUNTED_TOKENS = 4_000_000  # tokens that are counted at a time
+_MANY_NEAR = 0.05  # near duplicates of the validation documents that its loss shows
 _STALE_SECONDS = 24 * 3600
 
 Progress = Callable[[str], None]
@@ -72,6 +78,7 @@ class _Texts:
     entries: list[_Entry] = field(default_factory=list)
     duplicates: int = 0
     notes: list[str] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
     fingerprint: str = ""
     spool: mmap.mmap | None = None
 
@@ -251,13 +258,59 @@ def _build(text: Text, spec: DataSpec, work: Path, say: Progress) -> None:
                 f"{spec.corpus}: {split} has {format_count(tokens[split])} tokens, "
                 f"{_since(encoding)}"
             )
+        near = _near_duplicates(spec, texts, splits, say)
         texts.close()
     _write_components(work, text.components, splits, tokenizer.separator)
     meta = _meta(text, spec, texts, splits, tokens)
+    meta[CHECKS] = {
+        **texts.tally.to_json(),
+        "near_duplicates": near,
+        "ids_in_use": _ids_in_use(work / "train.bin", tokenizer.vocab_size),
+        "merges_in_use": _ids_in_use(work / "train.bin", tokenizer.vocab_size, 256),
+    }
     for split, row in meta["splits"].items():
         row["sha256"] = shard_hash(work / f"{split}.bin")
     checksum.write(work / TOKENIZER, tokenizer.to_json())
     checksum.write(work / META, meta)
+
+
+def _near_duplicates(
+    spec: DataSpec, texts: _Texts, splits: dict[str, list[_Entry]], say: Progress
+) -> dict[str, int]:
+    """Count validation documents that nearly stand in the training split, and say so."""
+    assert texts.spool is not None
+    places = {
+        split: [(entry.offset, entry.size) for entry in entries]
+        for split, entries in splits.items()
+    }
+    with memoryview(texts.spool) as spool:
+        near = near_duplicates(spool, places["train"], places["val"])
+    if near.count:
+        line = (
+            f"{spec.corpus}: {near.count} of {count_of(near.compared, 'validation document')}"
+            f" nearly stand in the training split (at least half of {SAMPLED} sampled pieces of"
+            f" {PIECE_BYTES} bytes are there)"
+        )
+        if near.count >= _MANY_NEAR * near.compared:
+            line += ": the validation loss is partly one of training text; remove near duplicates"
+        texts.notes.append(line)
+        say(line)
+    return {
+        "documents": near.count,
+        "compared": near.compared,
+        "searched_bytes": near.searched_bytes,
+    }
+
+
+def _ids_in_use(shard: Path, vocab_size: int, first: int = 0) -> int:
+    """Count the ids from ``first`` on that a shard holds."""
+    import numpy as np
+
+    tokens = open_shard(shard)
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for start in range(0, len(tokens), _COUNTED_TOKENS):
+        counts += np.bincount(tokens[start : start + _COUNTED_TOKENS], minlength=vocab_size)
+    return int(np.count_nonzero(counts[first:]))
 
 
 def _since(start: float) -> str:
@@ -273,9 +326,10 @@ def _read(text: Text, spec: DataSpec, spool: IO[bytes], say: Progress) -> _Texts
         texts.notes.append(line)
         say(line)
 
-    for document in text.documents(note):
+    for document in text.documents(note, texts.tally):
         raw = document.text.strip().encode("utf-8", "replace")
         if not raw:
+            texts.tally.leave_out("document", "blank", document.id)
             continue
         digest = hashlib.sha256(raw).digest()
         if digest in seen:
@@ -287,33 +341,60 @@ def _read(text: Text, spec: DataSpec, spool: IO[bytes], say: Progress) -> _Texts
         offset += len(raw)
     if not texts.entries:
         raise ConfigError(
-            f"data.corpus: {spec.corpus} holds no text; "
-            "expected .txt, .md, .jsonl, .parquet or source files"
+            "; ".join(
+                (
+                    f"data.corpus: {spec.corpus} holds no text",
+                    "expected .txt, .md, .jsonl, .parquet or source files in UTF-8",
+                    *texts.tally.left_out_lines(),
+                )
+            )
         )
     spool.flush()
     texts.spool = mmap.mmap(spool.fileno(), 0, access=mmap.ACCESS_READ)
     texts.entries.sort(key=lambda entry: entry.digest)
     texts.entries = _capped(texts.entries, spec)
+    for line in texts.tally.lines():
+        note(f"{spec.corpus}: {line}")
+    empty = sorted({*text.components} - {entry.domain for entry in texts.entries})
+    if empty:
+        note(
+            f"{spec.corpus}: no document is of {', '.join(empty)}: none was read, or all of them"
+            " are duplicates of others"
+        )
     joined = b"".join(entry.digest for entry in texts.entries)
     texts.fingerprint = hashlib.sha256(joined).hexdigest()[:16]
     return texts
 
 
 def _capped(entries: list[_Entry], spec: DataSpec) -> list[_Entry]:
-    """Return the entries within ``max_bytes`` of text, of each source and of the whole."""
+    """Return the entries within ``max_bytes`` of text, of each source and of the whole.
+
+    Raises ``ConfigError`` where there are documents, and none within ``max_bytes``.
+    """
     if spec.sources is not None:
         of_source = (
-            _prefix([entry for entry in entries if entry.domain == source.name], source.max_bytes)
+            _prefix(
+                [entry for entry in entries if entry.domain == source.name],
+                source.max_bytes,
+                f"data.sources.{source.name}.max_bytes",
+                source.corpus,
+            )
             for source in spec.sources
         )
         entries = sorted(itertools.chain(*of_source), key=lambda entry: entry.digest)
-    return _prefix(entries, spec.max_bytes)
+    return _prefix(entries, spec.max_bytes, "data.max_bytes", spec.corpus)
 
 
-def _prefix(entries: list[_Entry], max_bytes: int | None) -> list[_Entry]:
-    """Return the longest prefix of at most ``max_bytes`` of text."""
-    if max_bytes is None:
+def _prefix(entries: list[_Entry], max_bytes: int | None, key: str, corpus: str) -> list[_Entry]:
+    """Return the longest prefix of at most ``max_bytes`` of text, a limit that ``key`` sets."""
+    if max_bytes is None or not entries:
         return entries
+    if entries[0].size > max_bytes:
+        raise ConfigError(
+            f"{key}: {format_bytes(max_bytes)} hold no document of {corpus}: the first in the order"
+            f" of hashes has {format_bytes(entries[0].size)}; raise max_bytes, or cut the text into"
+            " smaller documents"
+        )
     sizes = itertools.accumulate(entry.size for entry in entries)
     return [entry for entry, total in zip(entries, sizes, strict=True) if total <= max_bytes]
 

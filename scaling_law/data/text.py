@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_law.data.batch import Batch
 from scaling_law.data.dataset import drawn, shuffled, spread
-from scaling_law.data.prepare import COMPONENTS, META, SPLITS, TOKENIZER, documents_file
+from scaling_law.data.prepare import (
+    CHECKS,
+    COMPONENTS,
+    META,
+    SPLITS,
+    TOKENIZER,
+    documents_file,
+)
 from scaling_law.data.shards import check_shard, open_shard, shard_hash, shard_tokens
 from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
 from scaling_law.errors import ConfigError
@@ -77,6 +84,11 @@ class TextDataset:
             return self._counts[split]
         of, _, component = split.partition(":")
         return self.components[component][of]
+
+    @property
+    def has_components(self) -> bool:
+        """Whether the components are written; an older slaw did not write them."""
+        return (self.folder / COMPONENTS).is_file()
 
     @cached_property
     def components(self) -> dict[str, dict[str, int]]:
@@ -202,6 +214,26 @@ class TextDataset:
         )
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was read, left out and noticed while the text was prepared, a line each."""
+        return tuple(map(str, self.meta["notes"]))
+
+    @property
+    def ids_in_use(self) -> int | None:
+        """Ids that the training split holds; None where an older slaw did not count them."""
+        return self._check("ids_in_use")
+
+    @property
+    def merges_in_use(self) -> int | None:
+        """Those of them that stand for several bytes, or for the separator."""
+        return self._check("merges_in_use")
+
+    def _check(self, name: str) -> int | None:
+        checks = self.meta.get(CHECKS)
+        value = checks.get(name) if isinstance(checks, dict) else None
+        return value if isinstance(value, int) else None
+
+    @property
     def pin(self) -> dict[str, Any]:
         """Return the tokens' folder, and the hashes of text and tokens."""
         return {
@@ -214,7 +246,7 @@ class TextDataset:
         """Read every token and compare with the stored hashes. Raises ``ConfigError``."""
         for split in SPLITS:
             check_shard(self.folder / f"{split}.bin")
-            if (self.folder / COMPONENTS).is_file():
+            if self.has_components:
                 check_shard(self.folder / documents_file(split))
 
     @property

@@ -10,9 +10,12 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+from scaling_law.errors import ConfigError
 
 if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes none
     import numpy as np
@@ -26,8 +29,11 @@ _PATTERN = (
     r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}|"""
     r""" ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"""
 )
-# tiktoken's regex fails on a run of a million blanks; longer texts are encoded in pieces
+# The libraries' regex fails on a run of a million blanks, so longer texts are encoded in pieces.
 _PIECE_CHARS = 200_000
+# Texts to train on are cut only within such runs, so that any other text gives the same merges.
+_RUN_CHARS = 50_000
+_PANIC_CHARS = 160
 
 
 def clean(text: str) -> str:
@@ -140,9 +146,12 @@ class BpeTokenizer(Tokenizer):
         import rustbpe
 
         trainer = rustbpe.Tokenizer()
-        trainer.train_from_iterator(
-            (clean(text) for text in texts), vocab_size - 1, pattern=_PATTERN
-        )
+        with _panics_named("training the tokenizer"):
+            trainer.train_from_iterator(
+                (piece for text in texts for piece in cut_runs(clean(text))),
+                vocab_size - 1,
+                pattern=_PATTERN,
+            )
         ranks = sorted(trainer.get_mergeable_ranks(), key=lambda item: item[1])
         return cls(vocab_size, [bytes(piece) for piece, _ in ranks])
 
@@ -153,7 +162,8 @@ class BpeTokenizer(Tokenizer):
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _encode_piece(self, piece: str) -> TokenIds:
-        ids: TokenIds = self._encoding.encode_to_numpy(piece, disallowed_special=())
+        with _panics_named("encoding a text"):
+            ids: TokenIds = self._encoding.encode_to_numpy(piece, disallowed_special=())
         return ids
 
     @property
@@ -175,6 +185,36 @@ def _pieces(text: str) -> Iterator[str]:
         return
     for start, stop in pairwise([*range(0, len(text), _PIECE_CHARS), len(text)]):
         yield text[start:stop]
+
+
+def cut_runs(text: str) -> Iterator[str]:
+    """Cut ``text`` within runs of white space that are longer than 50,000 characters.
+
+    No piece holds 100,000 in a run; the pieces joined give ``text`` again.
+    """
+    start = 0
+    was_blank = False
+    for place in range(0, len(text) - _RUN_CHARS, _RUN_CHARS):
+        is_blank = text[place : place + _RUN_CHARS].isspace()
+        if (is_blank or was_blank) and place > start:
+            yield text[start:place]
+            start = place
+        was_blank = is_blank
+    yield text[start:]
+
+
+@contextmanager
+def _panics_named(what: str) -> Iterator[None]:
+    """Turn a panic of a library in Rust, which is no ``Exception``, into a ``ConfigError``."""
+    try:
+        yield
+    except BaseException as problem:
+        if type(problem).__name__ != "PanicException":
+            raise
+        raise ConfigError(
+            f"{what} failed inside its library ({str(problem)[:_PANIC_CHARS]}); take the text that"
+            " is unlike the rest out of the corpus, or use data.tokenizer: bytes"
+        ) from None
 
 
 def tokenizer_from_json(value: Any) -> Tokenizer:

@@ -115,6 +115,8 @@ class ChosenRun:
     ``tokens_per_param``: tokens over the parameters that the law counts.
     ``flops``: exact FLOPs of the run alone.
     ``seconds``: estimated seconds.
+    ``epochs``: passes over the training text; None while its length is unknown, 0 where a task's
+    examples have no end.
     ``gain_frac``: how much larger the forecast's variance would be without it, as a share.
     """
 
@@ -128,6 +130,7 @@ class ChosenRun:
     flops: float
     seconds: float
     gain_frac: float
+    epochs: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,6 +424,7 @@ def _chosen(
                     flops=spec.flops_alone,
                     seconds=spec.seconds,
                     gain_frac=gains[trunk, run],
+                    epochs=spec.epochs,
                 )
             )
     return chosen

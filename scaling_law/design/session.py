@@ -15,7 +15,7 @@ from scaling_law.fit.points.dataset import gather_fit_data
 from scaling_law.fit.session import known_laws
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.hardware import Hardware
-from scaling_law.run.session import Request, inputs
+from scaling_law.run.session import Request, inputs, say_of_data
 from scaling_law.units import parse_seconds
 
 Say = Callable[[str], None]
@@ -60,7 +60,9 @@ def design(request: Request, goal: DesignGoal, say: Say) -> Proposal:
         config, profile, tokens = inputs(request, say)
         # it needs a folder of its own: under the config's name it would replace that sweep's plan
         config = dataclasses.replace(config, name=f"{config.name}-design")
-        return propose(config, profile, goal, train_tokens=tokens)
+        proposal = propose(config, profile, goal, train_tokens=tokens)
+        say_of_data(request, config, say)
+        return proposal
     sweep = begun_sweep(Path(request.config))
     return next_batch(request, goal, sweep, fit_so_far(sweep), say)
 

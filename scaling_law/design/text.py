@@ -8,12 +8,14 @@ from pathlib import Path
 from scaling_law import text_columns
 from scaling_law.design.propose import ChosenRun, Proposal
 from scaling_law.fit.result import Prediction
+from scaling_law.plan.table import epochs_text
 from scaling_law.units import count_of, format_count, format_seconds, outward_range
 
 _HEAD = (
-    ("run", "params", "params", "params", "tokens", "tokens", "FLOPs", "time", "variance"),
-    ("", "non-emb", "matmul", "total", "", "/param", "alone", "own", "without"),
-)
+    ("run", "params", "params", "params", "tokens", "tokens", "epochs", "FLOPs", "time",
+     "variance"),
+    ("", "non-emb", "matmul", "total", "", "/param", "", "alone", "own", "without"),
+)  # fmt: skip
 
 # A change of the variance that would print as 0.0%.
 _NO_GAIN = 5e-4
@@ -45,6 +47,7 @@ def render(proposal: Proposal, written: Path | None, sweep: Path | None) -> str:
             *_expectation(proposal),
             f"assumed: {proposal.prior.origin}; noise of a run {_percent(noise.run_log)}, of a"
             f" trunk {_percent(noise.trunk_log)}, misfit of the law {_percent(noise.misfit_log)}",
+            *_repeats(proposal),
             *(f"left out: {note}" for note in proposal.notes),
             *(f"warning: {words}" for words in proposal.after.warnings),
             "",
@@ -66,6 +69,7 @@ def _row(run: ChosenRun) -> tuple[str, ...]:
         format_count(run.params_total),
         format_count(run.tokens),
         f"{run.tokens_per_param:.3g}",
+        epochs_text(run.epochs),
         f"{run.flops:.2e}",
         format_seconds(run.seconds),
         "about 0" if abs(run.gain_frac) < _NO_GAIN else f"{100 * run.gain_frac:+.1f}%",
@@ -77,6 +81,21 @@ def _gain_words(proposal: Proposal) -> str:
     if min(run.gain_frac for run in proposal.chosen) > -_NO_GAIN:
         return words
     return f"{words}; below 0: bought as a seed, size or horizon that shows noise and misfit"
+
+
+def _repeats(proposal: Proposal) -> list[str]:
+    """Say which runs read their text more than once; repeated text teaches less than new text."""
+    epochs = {run.label: run.epochs for run in proposal.chosen}
+    if any(value is None for value in epochs.values()):
+        return ["epochs: unknown until `slaw data prepare`"]
+    again = [label for label, value in epochs.items() if value is not None and value > 1]
+    if not again:
+        return []
+    most = max(value for value in epochs.values() if value is not None)
+    return [
+        f"repeated text: {len(again)} of {count_of(len(epochs), 'run')} read the training text more"
+        f" than once, up to {epochs_text(most)} times"
+    ]
 
 
 def _percent(log: float) -> str:

@@ -191,15 +191,18 @@ class ArmPlanner:
         stage = self.config.stage
         return () if stage is None else ((STAGE_TAG, str(stage)),)
 
-    def fit(self, size_plan: SizePlan) -> SlotFit | str:
-        """Return the largest micro-batch that fits a slot, or the reason why none does."""
+    def fit(self, size_plan: SizePlan, slot_bytes: int | None = None) -> SlotFit | str:
+        """Return the largest micro-batch that fits a slot, or the reason why none does.
+
+        ``slot_bytes`` is the memory of another slot than the plan's.
+        """
         return fit_slot(
             size_plan.model,
             size_plan.batch_tokens // size_plan.model.n_ctx,
             self.precision,
             gradient_checkpointing=self.config.model.gradient_checkpointing,
             fixed_bytes=self.profile.runtime_bytes + data_bytes(size_plan.model, self.train_tokens),
-            slot_bytes=self.slot_bytes,
+            slot_bytes=self.slot_bytes if slot_bytes is None else slot_bytes,
         )
 
     def seconds(self, size_plan: SizePlan, fit: SlotFit, start: int, stop: int) -> float:

@@ -11,7 +11,7 @@ from scaling_law.config.load import Arm, SweepConfig
 from scaling_law.errors import PlanError
 from scaling_law.plan.arm_planner import ArmPlanner, FittedSize
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import refuse_too_many
+from scaling_law.plan.grid import SizePlan, refuse_too_many
 from scaling_law.plan.plan import LeftOut, Plan, PlannedRun
 from scaling_law.plan.time_limit import within_time
 from scaling_law.spec.arms import Values, arm_name, arm_of
@@ -20,6 +20,7 @@ from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.optim import RuleOverrides
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import lr_factor
+from scaling_law.units import count_of
 
 CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
 RUN_FILES_BYTES = 30_000
@@ -68,8 +69,9 @@ def make_plan(
         for size_plan in of_arm:
             fit = planner.fit(size_plan)
             if isinstance(fit, str):
+                fewer = _fewer_slots(planner, size_plan, profile.slots, limit_bytes)
                 left_out += [
-                    LeftOut(label=planner.label(size_plan, h), reason=fit)
+                    LeftOut(label=planner.label(size_plan, h), reason=fit + fewer)
                     for h in size_plan.horizons
                 ]
             else:
@@ -96,6 +98,14 @@ def make_plan(
         time_limit_seconds=config.limits.time,
         memory_limit_bytes=limit_bytes,
     )
+
+
+def _fewer_slots(planner: ArmPlanner, size_plan: SizePlan, slots: int, limit_bytes: int) -> str:
+    """Name the most slots at which a size fits that does not fit now; "" where none is enough."""
+    for fewer in range(slots - 1, 0, -1):
+        if not isinstance(planner.fit(size_plan, limit_bytes // fewer), str):
+            return f"; it fits with limits.slots: {fewer} ({count_of(fewer, 'run')} at once)"
+    return ""
 
 
 def _tokens_of(arm: Arm, train_tokens: TrainTokens) -> int | None:

@@ -110,7 +110,7 @@ def _component_epochs(run: PlannedRun) -> str:
     epochs = run.component_epochs
     if not epochs:
         return "epochs of its components unknown until the data are prepared"
-    each = ", ".join(f"{name} {_epochs(count)}" for name, count in epochs.items())
+    each = ", ".join(f"{name} {epochs_text(count)}" for name, count in epochs.items())
     return f"epochs at {format_count(run.spec.tokens)} tokens: {each}"
 
 
@@ -143,7 +143,7 @@ def _row(run: PlannedRun) -> tuple[str, ...]:
         ("  " if spec.branch else "") + spec.label,
         *_params(spec.model),
         format_count(spec.tokens),
-        "?" if run.epochs is None else _epochs(run.epochs),
+        epochs_text(run.epochs),
         format_count(spec.batch_tokens),
         str(spec.total_steps) if spec.branch is None else f"{spec.start_step}..{spec.total_steps}",
         *_rates(spec),
@@ -161,7 +161,10 @@ def _rates(spec: RunSpec) -> tuple[str, str, str]:
     return f"{spec.optim.lr:.3g}", beta2, str(spec.schedule.warmup_steps)
 
 
-def _epochs(epochs: float) -> str:
+def epochs_text(epochs: float | None) -> str:
+    """Passes over the training text as the tables show them; ``?`` while they are unknown."""
+    if epochs is None:
+        return "?"
     return f"{epochs:.0f}" if epochs >= 100 else f"{epochs:.2g}"
 
 

@@ -7,12 +7,13 @@ and a list of pins under ``datasets`` where there are several.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from scaling_law.data.access import DataOf, open_data, prepared_data
+from scaling_law.data.access import DataOf, known_data, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.prepare import META, dataset_folder
 from scaling_law.errors import ConfigError, RunFailed
@@ -45,6 +46,19 @@ def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[
     if not whole or _without_folders([*fresh, *kept]) != _without_folders(pins):
         write_pins(sweep, [*fresh, *kept])
     return datasets
+
+
+def begun_data(spec: DataOf, sweep: SweepDir) -> Dataset | None:
+    """The data that this sweep began with, else those of this machine; nothing is prepared.
+
+    None for text that this machine does not have.
+    """
+    if sweep.data.is_file():
+        with contextlib.suppress(ConfigError):  # damaged, or gone: `pinned_datasets` says so
+            pin = _of_spec(read_pins(sweep, ""), spec)
+            if pin is not None and "folder" in pin:
+                return open_data(spec, Path(pin["folder"]))
+    return known_data(spec)
 
 
 def pin_of(spec: DataOf, dataset: Dataset) -> Pin:

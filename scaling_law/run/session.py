@@ -8,17 +8,17 @@ import functools
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
-from scaling_law.data.access import DataOf, known_components, known_train_tokens
+from scaling_law.data.access import DataOf, check_ready, known_components
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import ConfigError, Preempted, SlawError
+from scaling_law.errors import ConfigError, PlanError, Preempted, SlawError
 from scaling_law.experiment.analysis import named_by
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -38,6 +38,7 @@ from scaling_law.plan.table import (
 )
 from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines, starts
+from scaling_law.run.data_checks import check_data, unknown_yet
 from scaling_law.run.signals import stop_caught
 from scaling_law.spec.arms import arms_of, by_options, varying_keys
 from scaling_law.spec.chosen import part_text
@@ -177,30 +178,68 @@ def resumed(request: Request) -> Request:
 def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     """Config and plan; nothing is written and no data are prepared.
 
-    Epochs and the corpus's size are checked only if the data are already prepared.
+    Epochs, splits and the vocabulary in use are checked only if the data are already prepared.
+    Raises ``ConfigError`` for a corpus that could not be prepared now.
     """
     config, profile = _config_and_profile(request, say)
-    tokens = _known_tokens(config)
-    plan = planned(config, profile, tokens, _known_components(config))
-    if any(known is None and isinstance(data, DataSpec) for data, known in tokens.items()):
-        say("data not prepared yet: epochs are unknown until `slaw data prepare` or `slaw run`")
+    datasets = _known(request, config)
+    plan = planned(config, profile, _tokens(datasets), _components(config, datasets))
+    say_of_data(request, config, say)
     return config, plan
+
+
+def say_of_data(request: Request, config: SweepConfig, say: Say) -> None:
+    """Say what a user should know of the data, as far as they are prepared."""
+    datasets = _begun_data(config, sweep_of(request, config))
+    for line in check_data(config, datasets):
+        say(line)
+    if unknown_yet(config, datasets):
+        say(
+            "data not prepared yet: epochs, the size of the splits and the ids in use are unknown"
+            " until `slaw data prepare` or `slaw run`"
+        )
+
+
+def _known(request: Request, config: SweepConfig) -> dict[DataOf, Dataset | None]:
+    """The data as far as they are prepared.
+
+    Raises ``ConfigError`` for a corpus that could not be prepared now, unless the sweep has its
+    tokens already, and ``PlanError`` as ``check_data``.
+    """
+    sweep = sweep_of(request, config)
+    datasets = _begun_data(config, sweep)
+    for spec, dataset in datasets.items():
+        has_tokens = dataset is not None or sweep.data.is_file()
+        if isinstance(spec, DataSpec) and not has_tokens:
+            check_ready(spec)
+    check_data(config, datasets)
+    return datasets
+
+
+def _begun_data(config: SweepConfig, sweep: SweepDir) -> dict[DataOf, Dataset | None]:
+    """The data that the sweep began with, else those of this machine; nothing is prepared."""
+    from scaling_law.run.pins import begun_data
+
+    return {spec: begun_data(spec, sweep) for spec in config.data_specs}
+
+
+def _tokens(datasets: Mapping[DataOf, Dataset | None]) -> dict[DataOf, int | None]:
+    return {
+        spec: None if dataset is None else dataset.train_tokens
+        for spec, dataset in datasets.items()
+    }
 
 
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
     """What a plan needs: config, device, and training tokens if they are known by now."""
     config, profile = _config_and_profile(request, say)
-    return config, profile, known_train_tokens(config.data_spec)
+    return config, profile, _tokens(_known(request, config))[config.data_spec]
 
 
-def _known_tokens(config: SweepConfig) -> dict[DataOf, int | None]:
-    return {data: known_train_tokens(data) for data in config.data_specs}
-
-
-def _known_components(config: SweepConfig) -> ComponentTokens:
+def _components(config: SweepConfig, datasets: Mapping[DataOf, Dataset | None]) -> ComponentTokens:
     """The training tokens of each component of the texts that are read in a mixture."""
     mixed = dict.fromkeys(arm.config.data_spec for arm in config.arms if arm.config.mix)
-    return {data: known_components(data) for data in mixed}
+    return {spec: known_components(datasets[spec]) for spec in mixed}
 
 
 def planned(
@@ -229,17 +268,23 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = _config_and_profile(request, say)
         sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            tokens, components = _known_tokens(config), _known_components(config)
-            make_plan(config, profile, train_tokens=tokens, component_tokens=components)
-        is_new = not sweep.path.exists()
+            known = _begun_data(config, sweep)
+            check_data(config, known)
+            make_plan(
+                config,
+                profile,
+                train_tokens=_tokens(known),
+                component_tokens=_components(config, known),
+            )
+        made = [folder for folder in (sweep.path, *sweep.path.parents) if not folder.exists()]
         _check_writable(sweep.path)
         try:
             datasets, plan = _agreed(config, profile, sweep, leases, say)
         except SlawError:
-            if is_new:
-                _remove_empty(sweep)
+            if made:
+                _remove_empty(sweep, made)
             raise
-        say(_opening(plan, datasets, sweep, engine_words(config)))
+        say(_opening(config, plan, datasets, sweep))
         executor = engines.start(config.choice("engine"), sweep, plan.slots)
         runner = Runner(plan, sweep, executor)
         trackers = chosen_trackers(config.choices["tracker"])
@@ -248,7 +293,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             if outcome.stopped_by is not None:
                 patience.seconds = HURRY_SECONDS
     runner.dashboard.write()  # once more, now that this process no longer works on the sweep
-    _remove_empty(sweep)
+    _remove_empty(sweep, made)
     return sweep, plan, outcome
 
 
@@ -305,7 +350,8 @@ def _prepared(
     plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
     if plan is None:
         _refuse_beside_others(sweep)
-        refuse_other_recipe(planned(config, profile, _known_tokens(config)), sweep)
+        known = _tokens(_begun_data(config, sweep))
+        refuse_other_recipe(planned(config, profile, known), sweep)
     datasets = pinned_datasets(config.data_specs, sweep, say)
     components = components_of(config, datasets, say)
     if plan is None:
@@ -316,8 +362,8 @@ def _prepared(
             if sweep.stages.is_file():
                 news = "a further stage of its experiment; adding new runs"
             say(f"{sweep.path}: {news}")
-        tokens = {data: datasets[data].train_tokens for data in config.data_specs}
-        plan = planned(config, profile, tokens, components)
+        check_data(config, datasets)
+        plan = planned(config, profile, _tokens(datasets), components)
         keep_plan(plan, config, sweep)
     return datasets, plan
 
@@ -334,9 +380,9 @@ def _refuse_beside_others(sweep: SweepDir) -> None:
             )
 
 
-def _remove_empty(sweep: SweepDir) -> None:
-    """Remove the folders of a sweep that are empty."""
-    for folder in (sweep.runners, sweep.path, sweep.path.parent):
+def _remove_empty(sweep: SweepDir, made: Sequence[Path]) -> None:
+    """Remove what is empty of ``sweep.runners`` and the folders that were made for the sweep."""
+    for folder in (sweep.runners, *made):
         with contextlib.suppress(OSError):  # not empty: other files are there
             folder.rmdir()
 
@@ -353,15 +399,16 @@ def _check_writable(folder: Path) -> None:
         ) from None
 
 
-def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir, engine: str) -> str:
+def _opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
     """What the sweep will do, in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
     lines = [
         f"sweep {plan.name} -> {sweep.path}",
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
-        engine,
+        engine_words(config),
         f"precision: {plan.precision} ({plan.precision_reason})",
         *(f"data: {dataset.summary}" for dataset in datasets.values()),
+        *(f"  {line}" for line in _data_lines(config, datasets)),
         f"plan: {plan.points_words} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"
         f" (exact; {100 * plan.saving_frac:.0f}% saved by branching),"
@@ -370,6 +417,14 @@ def _opening(plan: Plan, datasets: Datasets, sweep: SweepDir, engine: str) -> st
     lines += [*arm_lines(plan), *mix_lines(plan), *early_stop_words(plan), *growth_words(plan)]
     lines += [f"left out: {item.label}: {item.reason}" for item in plan.left_out]
     return "\n".join(lines)
+
+
+def _data_lines(config: SweepConfig, datasets: Datasets) -> list[str]:
+    """What a user should know of the data; nothing of a begun sweep that would be refused now."""
+    try:
+        return check_data(config, datasets)
+    except PlanError:
+        return []
 
 
 def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = True) -> str:

@@ -21,6 +21,8 @@ class SourceSpec(SpecPart):
     ``corpus``: a named corpus or a path.
     ``domains``: the only domains that are read; all when empty.
     ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
+    ``text_key``: the key of a row of JSON, or the column of parquet, that holds the text; None for
+    the corpus's own.
     ``corpus_part``: the corpus, where it has settings that are not at their default or is a user's
     own file; else None.
     """
@@ -29,11 +31,18 @@ class SourceSpec(SpecPart):
     corpus: str
     domains: tuple[str, ...] = ()
     max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
+    text_key: str | None = field(default=None, metadata=OMIT_EMPTY)
     corpus_part: Component | None = field(default=None, metadata=OMIT_EMPTY)
+
+    def __post_init__(self) -> None:
+        at_least(1, max_bytes=self.max_bytes)
+        _check_key(self.text_key)
 
     def __str__(self) -> str:
         """The source in a recipe, where the amount of text is no part of it."""
         words = [f"{self.name}={self.corpus}", *self.domains]
+        if self.text_key is not None:
+            words.append(f"text_key={self.text_key}")
         if self.corpus_part is not None:
             words += [f"{key}={value}" for key, value in self.corpus_part.settings]
             words += [(self.corpus_part.source_sha256 or "")[:12]]
@@ -50,6 +59,8 @@ class DataSpec(SpecPart):
     ``domains``: the only domains that are read; all when empty.
     ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
     ``val_fraction``: share of documents held out by hash.
+    ``text_key``: the key of a row of JSON, or the column of parquet, that holds the text; None for
+    the corpus's own.
     ``corpus_part``: the corpus, where it has settings that are not at their default or is a user's
     own file; else None.
     ``sources``: the sources of a text from several; None for one corpus.
@@ -61,6 +72,7 @@ class DataSpec(SpecPart):
     domains: tuple[str, ...] = ()
     max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
+    text_key: str | None = field(default=None, metadata=OMIT_EMPTY)
     corpus_part: Component | None = field(default=None, metadata=chosen_by("data.corpus", None))
     sources: tuple[SourceSpec, ...] | None = field(default=None, metadata=OMIT_EMPTY)
 
@@ -71,6 +83,7 @@ class DataSpec(SpecPart):
         if self.tokenizer == "bytes" and self.vocab_size != 257:
             raise ValueError(f"vocab_size is {self.vocab_size}, expected 257 with bytes")
         at_least(1, max_bytes=self.max_bytes)
+        _check_key(self.text_key)
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
         if self.sources is not None and self.corpus != joined(self.sources):
@@ -90,6 +103,11 @@ class DataSpec(SpecPart):
     def repeats_by_design(self) -> bool:
         """Whether the data are few on purpose: a text is not, and repeating it costs loss."""
         return False
+
+
+def _check_key(text_key: str | None) -> None:
+    if text_key == "":
+        raise ValueError("text_key is empty, expected a key or column; leave it out for text")
 
 
 def joined(sources: Iterable[SourceSpec]) -> str:

@@ -109,7 +109,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("data-no-corpus", ("data", "prepare", "s.yaml", "--set", "data.corpus=nowhere"), "data.corpus: 'nowhere' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2)"),
     ("data-not-prepared", ("data", "inspect", "s.yaml"), "/meta.json: no such file; make the dataset with `slaw data prepare`"),
     ("data-empty-corpus", ("data", "prepare", "s.yaml", "--set", "data.corpus=empty.txt"), "data.corpus: empty.txt holds no text; expected .txt, .md, .jsonl, .parquet or source files"),
-    ("data-binary-corpus", ("data", "prepare", "s.yaml", "--set", "data.corpus=binary.txt"), "binary.txt: not UTF-8 text; convert it, or point at text files"),
+    ("data-binary-corpus", ("data", "prepare", "s.yaml", "--set", "data.corpus=binary.txt"), "binary.txt: not UTF-8 text but UTF-16; convert it to UTF-8 text, or point at text files"),
     ("data-no-json", ("data", "prepare", "s.yaml", "--set", "data.corpus=bad.jsonl"), "bad.jsonl:2: found \"text\": 3; expected a \"text\" key with a string"),
     ("data-deep-json", ("data", "prepare", "s.yaml", "--set", "data.corpus=deep.jsonl"), "deep.jsonl:1: not JSON (nested too deep)"),
     ("data-no-parquet", ("data", "prepare", "s.yaml", "--set", "data.corpus=bad.parquet"), "bad.parquet: not readable as parquet ("),

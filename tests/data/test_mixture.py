@@ -220,7 +220,8 @@ def test_text_of_an_older_slaw_gets_its_components(tmp_path):
     said: list[str] = []
     add_components(spec, folder, said.append)
     assert {name: (folder / name).read_bytes() for name in names} == before
-    assert said == ["digits+letters: reading the text again for the components of its documents"]
+    again = "digits+letters: reading the text again for the components of its documents"
+    assert said == [again, "digits+letters: read 60 .txt files"]
     for name in names:
         (folder / name).unlink()
     (tmp_path / "digits" / "000.txt").write_text("another text")

@@ -16,6 +16,7 @@ from scaling_law.data.prepare import dataset_folder, prepare
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec
+from scaling_law.spec.to_json import to_json
 from tests.data.conftest import write_files
 
 
@@ -105,7 +106,7 @@ def test_a_prepared_folder_is_reused(folder: Path) -> None:
     lines: list[str] = []
     first = prepare(_spec(folder), progress=lines.append)
     written = (first / "meta.json").stat().st_mtime_ns
-    assert len(lines) == 3  # read, train, val
+    assert len(lines) == 4  # files, documents, train, val
     second = prepare(_spec(folder), progress=lines.append)
     assert first == second == dataset_folder(_spec(folder))
     assert "prepared already" in lines[-1]
@@ -187,7 +188,7 @@ def test_empty_and_tiny_corpora_are_refused(tmp_path: Path, cache: Path) -> None
 
 
 def test_max_bytes_below_every_document_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="too small"):
+    with pytest.raises(ConfigError, match=r"10 B hold no document .* has \d+ B; raise max_bytes"):
         prepare(_spec(folder, max_bytes=10))
 
 
@@ -235,6 +236,42 @@ def test_meta_is_plain_json(folder: Path) -> None:
     meta = json.loads((prepare(_spec(folder)) / "meta.json").read_text())
     assert meta["schema_version"] == 1
     sample = Path(__file__).parents[1] / "samples" / "dataset-1" / "meta.json"
-    known = {*json.loads(sample.read_text()), "digest"}
+    known = {*json.loads(sample.read_text()), "digest", "checks"}
     assert set(meta) == known, "a new version of datasets"
     assert meta["licence"] and meta["fingerprint"]
+
+
+def test_a_text_key_is_in_the_spec_only_where_it_is_set(tmp_path: Path, texts: list[str]) -> None:
+    assert "text_key" not in to_json(_spec("x"))
+    with pytest.raises(ValueError, match="text_key is empty"):
+        _spec("x", text_key="")
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"body": text}) + "\n" for text in texts))
+    dataset = open_dataset(prepare(_spec(file, text_key="body")))
+    assert sorted(_documents(dataset, "train") + _documents(dataset, "val")) == sorted(
+        text.strip() for text in texts
+    )
+
+
+def test_a_corpus_of_nothing_but_bad_files_lists_why(tmp_path: Path) -> None:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    for number in range(3):
+        (folder / f"{number}.txt").write_bytes("words".encode("utf-16-le"))
+    with pytest.raises(ConfigError, match=r"no text; .*; left out 3 files: not UTF-8 .* UTF-16"):
+        prepare(_spec(folder))
+
+
+def test_what_is_left_out_is_counted_in_the_dataset(folder: Path) -> None:
+    with open(os.fsencode(folder) + b"/\xff\x1b.txt", "wb") as file:  # noqa: PTH123
+        file.write(b"caf\xe9")
+    rows = [{"text": " \n"}, {"text": "a row of its own"}]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    dataset = open_dataset(prepare(_spec(folder)))
+    checks = dataset.meta["checks"]
+    assert checks["read"] == {".jsonl file": 1, ".txt file": 200}
+    assert {(row["what"], row["count"]) for row in checks["left_out"]} == {
+        ("document", 1), ("file", 1),
+    }  # fmt: skip
+    assert all(note.isprintable() for note in dataset.notes)
+    assert dataset.ids_in_use == len(set(dataset.tokens("train").tolist()))

@@ -121,7 +121,8 @@ optim: {batch_examples: all}
 """).data_spec
     text = inspect(spec)
     assert "modulus 5" in text and "train      10\n" in text and "no tokenizer" in text
-    assert access.known_train_tokens(spec) == 20
+    dataset = access.known_data(spec)
+    assert dataset is not None and dataset.train_tokens == 20
 
 
 def test_a_spec_with_a_task_reads_back():

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
 
 from scaling_law.data import tokenizer as module
 from scaling_law.data.tokenizer import BpeTokenizer, ByteTokenizer, Tokenizer, tokenizer_from_json
+from scaling_law.errors import ConfigError
 
 HOSTILE = [
     "",
@@ -120,3 +122,41 @@ def test_damaged_json_is_refused(bpe: BpeTokenizer) -> None:
 
 def test_available_threads_is_positive() -> None:
     assert module.available_threads() >= 1
+
+
+@pytest.mark.parametrize("blank", [" ", "\u2028\t"])
+def test_a_run_of_a_million_blanks_is_trained_on(blank: str) -> None:
+    texts = ["one table", blank * 550_000 + "end", "word" + blank * 1_000_000]
+    tokenizer = BpeTokenizer.train(texts, 300)
+    assert tokenizer.decode(tokenizer.encode(texts[1])) == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("words of a book, " * 40_000, 1),
+        ("x" * 2_000_000, 1),
+        ("a" + " " * 40_000 + "b", 1),
+        ("", 1),
+        (" " * 400_000 + "end", 8),
+    ],
+)
+def test_only_long_runs_of_blanks_are_cut(text: str, pieces: int) -> None:
+    cut = list(module.cut_runs(text))
+    assert "".join(cut) == text and len(cut) == pieces
+    assert max(map(len, re.findall(r"\s+", "\0".join(cut))), default=0) <= 100_000
+
+
+def test_a_panic_of_a_library_is_one_line(
+    bpe: BpeTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PanicException(BaseException):
+        """As the bindings of Rust raise it."""
+
+    class Panics:
+        def encode_to_numpy(self, *_: object, **__: object) -> None:
+            raise PanicException("called `Result::unwrap()` on an `Err` value")
+
+    monkeypatch.setattr(bpe, "_encoding", Panics())
+    with pytest.raises(ConfigError, match=r"encoding a text failed inside its library .*unwrap"):
+        bpe.encode("text")

@@ -271,3 +271,16 @@ def test_what_cannot_be_planned_is_said(words, code, said, cached, capsys):
     lines = capsys.readouterr().err.strip().splitlines()
     assert said in lines[-1]
     assert lines[-1].startswith("slaw: ")
+
+
+def test_repeated_text_shows_as_epochs(proposal):
+    again = propose(ladder_config(), cpu_profile(), goal(), train_tokens=10**6)
+    longest = max(run.tokens for run in again.chosen)
+    assert max(run.epochs or 0 for run in again.chosen) == pytest.approx(longest / 10**6)
+    words = render(again, None, None)
+    assert "epochs" in words.splitlines()[3]
+    count = sum((run.epochs or 0) > 1 for run in again.chosen)
+    assert f"repeated text: {count} of {len(again.chosen)} runs" in words
+    assert "repeated text" not in render(proposal, None, None)
+    unknown = propose(ladder_config(), cpu_profile(), goal(), train_tokens=None)
+    assert "epochs: unknown until `slaw data prepare`" in render(unknown, None, None)

@@ -32,7 +32,8 @@ def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, ada
         (pins, "pinned_datasets", {None: nothing}),
         (pinned, "keep_plan", None),
         (session, "planned", None),
-        (session, "known_train_tokens", None),
+        (session, "_begun_data", {}),
+        (session, "check_data", []),
     ):
         monkeypatch.setattr(module, name, lambda *given, value=value: value)
     said: list[str] = []

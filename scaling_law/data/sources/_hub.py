@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
-from scaling_law.data.local import local_files, parquet_texts
+from scaling_law.data.rows import parquet_texts
+from scaling_law.data.sources import Tally
+from scaling_law.data.walk import files_below
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 
@@ -60,6 +62,7 @@ def hub_corpus(name: str, source: HubSource, *, description: str, licence: str, 
         read=lambda request: _read(name, source, request),
         state=lambda: _state(name, source),
         missing=lambda: _missing(name),
+        unreachable=lambda: _unreachable(name),
         versions=_versions,
     )
 
@@ -71,7 +74,11 @@ def copy_folder(name: str) -> Path:
 
 def _copies(name: str) -> list[Path]:
     folder = copy_folder(name)
-    return local_files(folder, frozenset((".parquet",)))[0] if folder.is_dir() else []
+    return files_below(folder, _is_parquet, Tally()) if folder.is_dir() else []
+
+
+def _is_parquet(name: str) -> bool:
+    return name.lower().endswith(".parquet")
 
 
 def _remedy(name: str) -> str:
@@ -85,6 +92,17 @@ def _missing(name: str) -> str | None:
     if _copies(name) or package_folder("datasets") is not None:
         return None
     return f"needs the hub extra: pip install 'scaling-law[hub]'; or {_remedy(name)}"
+
+
+def _unreachable(name: str) -> str | None:
+    """Why the text cannot be had now; the hub is asked where there is no local copy."""
+    if _copies(name):
+        return None
+    try:
+        check_reachable(name)
+    except ConfigError as problem:
+        return problem.lines[0].removeprefix(f"data.corpus: {name}: ")
+    return None
 
 
 def _versions() -> dict[str, str]:
@@ -103,7 +121,10 @@ def _read(name: str, source: HubSource, request: ReadRequest) -> Iterator[Docume
     copies = _copies(name)
     if copies:
         request.note(f"{name}: reading the local copy in {copy_folder(name)}")
-        rows: Iterator[str] = (text for file in copies for text in parquet_texts(file))
+        request.tally.read["parquet file"] += len(copies)
+        rows: Iterator[str] = (
+            text or "" for file in copies for text in parquet_texts(file, None, request.tally)
+        )
     else:
         check_reachable(name)
         rows = _stream(name, source)
