@@ -30,6 +30,7 @@ from scaling_law.parts import Reference
 from scaling_law.plan.device_profile import shared_by
 from scaling_law.plan.plan import Plan
 from scaling_law.run.components import components_of
+from scaling_law.run.data_checks import check_data
 from scaling_law.run.session import planned
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.model import DEFAULT_ARCHITECTURE
@@ -483,7 +484,7 @@ def _trackers(drawing: Drawing) -> Any:
 
 def _several(drawing: Drawing, name: str) -> Any:
     """A list of parts, or a mapping of parts to settings."""
-    listed, mapped = drawing.whole["properties"][name]["anyOf"]
+    listed, _ = drawing.whole["properties"][name]["anyOf"]
     plain, with_settings = listed["items"]["anyOf"]
     names = drawing.rng.sample(plain["examples"], drawing.rng.randint(1, len(plain["examples"])))
     wanted = [part for part in plain["examples"] if f"{name}.*={part}" in drawing.wanted]
@@ -632,7 +633,7 @@ def _needs(drawing: Drawing, key: str) -> bool:
     """Whether the data need another architecture, or it another objective, than the default."""
     if key == "model":
         return DEFAULT_ARCHITECTURE not in _fitting_architectures(drawing)
-    return bool(_solved_by(drawing))
+    return key == "objective" and bool(_solved_by(drawing))
 
 
 def draw(rng: random.Random, wanted: frozenset[str], text: Path) -> tuple[Node, frozenset[str]]:
@@ -645,11 +646,9 @@ def draw(rng: random.Random, wanted: frozenset[str], text: Path) -> tuple[Node, 
         if key == "spikes" and "phases" in drawing.config["data"]:
             continue
         inner = [want for want in wanted if want == key or want.startswith((f"{key}.", f"{key}="))]
-        if key == "variants" or (
-            key not in (*whole["required"], *ALWAYS) and not drawing.chance(0.25, *inner)
-        ):
-            if not (key in ("model", "objective") and _needs(drawing, key)):
-                continue
+        needed = key in (*whole["required"], *ALWAYS) or _needs(drawing, key)
+        if key == "variants" or not (needed or drawing.chance(0.25, *inner)):
+            continue
         value = value_of(drawing, known[key], key)
         if value is not ABSENT:
             drawing.config[key] = value
@@ -691,6 +690,7 @@ def yaml_of(config: Node) -> str:
 def _planned(config: SweepConfig) -> Plan:
     datasets = {spec: prepared_data(spec) for spec in config.data_specs}
     components = components_of(config, datasets, lambda line: None)
+    check_data(config, datasets)
     tokens = {spec: dataset.train_tokens for spec, dataset in datasets.items()}
     device = inline_engine.profile(inline_engine.Settings(), "cpu", lambda line: None)
     return planned(config, shared_by(device, config.limits.slots), tokens, components)

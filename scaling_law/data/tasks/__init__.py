@@ -72,8 +72,8 @@ class Task:
     ``inputs``: whether the inputs are ``"ids"`` or ``"numbers"``.
     ``features(settings)``: how many numbers the inputs of an example are; 0 where they are ids.
     ``outputs(settings)``: how many numbers the targets of an example are; 0 where they are ids.
-    ``n_targets(settings)``: targets of an example (T'), by which a plan refuses an architecture that
-    has fewer outputs; 0 where that is not known before examples are made.
+    ``n_targets(settings)``: targets of an example (T'), by which a plan refuses an architecture
+    with fewer outputs; 0 where that is not known before examples are made.
     ``licence``: a line about whose examples these are.
     """
 
