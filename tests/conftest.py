@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import dataclasses
 import sys
 from typing import Any
 
@@ -26,10 +26,10 @@ def fits_of_equal_points_are_made_once():
     """
     from scaling_law.fit import arms, session, suite
 
-    known: dict[bytes, suite.FitSuite] = {}
+    known: dict[Any, suite.FitSuite] = {}
 
     def remembered(data: Any, settings: Any = None) -> suite.FitSuite:
-        key = pickle.dumps((data, settings))
+        key = _by_content((data, settings))
         if key not in known:
             known[key] = suite.fit_data(data, settings)
         return known[key]
@@ -38,3 +38,14 @@ def fits_of_equal_points_are_made_once():
         for module in (session, arms):
             patch.setattr(module, "fit_data", remembered)
         yield
+
+
+def _by_content(value: Any) -> Any:
+    """``value`` as a key that is equal for equal content."""
+    if dataclasses.is_dataclass(value):
+        return tuple(_by_content(getattr(value, f.name)) for f in dataclasses.fields(value))
+    if isinstance(value, dict):
+        return tuple((key, _by_content(item)) for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return tuple(map(_by_content, value))
+    return value.tobytes() if hasattr(value, "tobytes") else repr(value)
