@@ -1,4 +1,8 @@
-"""What a person reads: news and errors on standard error, results on standard output."""
+"""The one place that prints: results on standard output, news and errors on standard error.
+
+Names of folders and files, and whatever a file of the user's says, may hold escapes: nothing that
+commands a terminal is printed.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TextIO
 
-from scaling_law.errors import one_line
+from scaling_law.errors import one_line, visible
 
 _MOST_LINES = 30
 _HEAD, _TAIL = 900, 300  # characters shown of a line that is longer
@@ -41,22 +45,28 @@ def is_quiet() -> bool:
     return _Loudness.quiet
 
 
+def show(result: object, end: str = "\n") -> None:
+    """Print a result, on standard output."""
+    print(visible(str(result)), end=end)
+
+
 def say(text: str) -> None:
     """Print news for a person on standard error; standard output is for results."""
     if not _Loudness.quiet:
-        _to_stderr(text)
+        _to_stderr(visible(text))
 
 
 def detail(text: str) -> None:
     """Print on standard error what only ``-v`` asks for."""
     if _Loudness.verbose:
-        _to_stderr(text)
+        _to_stderr(visible(text))
 
 
 def answer(text: str) -> None:
-    """Print a result whose loss must not change the exit code: its reader may have left."""
+    """Show a result whose loss must not change the exit code: its reader may have left."""
     try:
-        print(text, flush=True)
+        show(text)
+        sys.stdout.flush()
     except OSError as problem:
         if problem.errno not in _NO_READER:
             raise

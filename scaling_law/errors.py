@@ -101,6 +101,13 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def visible(text: str) -> str:
+    """``text`` of several lines in which nothing commands a terminal; tabs stay."""
+    if text.isprintable():
+        return text
+    return "\n".join("\t".join(map(one_line, line.split("\t"))) for line in text.split("\n"))
+
+
 def listed(names: Sequence[str], most: int = 4) -> str:
     """Return the names, those beyond the first ``most`` only counted: ``a, b and 3 more``."""
     more = f" and {len(names) - most} more" if len(names) > most else ""

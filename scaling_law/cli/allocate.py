@@ -19,6 +19,7 @@ from scaling_law.cli.options import (
     size,
     whole,
 )
+from scaling_law.console import show
 from scaling_law.errors import EXIT_OK
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _allocate(options: argparse.Namespace) -> int:
         several = allocate.compare(laws, ask)
         document = allocate_text.comparison_json(*several)
         text = allocate_text.format_comparison(*several)
-    print(json.dumps(document, indent=1, allow_nan=False) if options.json else text)
+    show(json.dumps(document, indent=1, allow_nan=False) if options.json else text)
     return EXIT_OK
 
 
@@ -164,10 +165,10 @@ def _retrodict(options: argparse.Namespace) -> int:
         retrodict.refuse_unreachable(arrivals, target)
     if options.json:
         document = retrodict.retrodictions_json(models, arrivals)
-        print(json.dumps(document, indent=1, allow_nan=False))
+        show(json.dumps(document, indent=1, allow_nan=False))
     else:
-        print(retrodict.format_retrodictions(models))
-        print("\n" + retrodict.format_arrivals(arrivals, target, dollars, hardware))
+        show(retrodict.format_retrodictions(models))
+        show("\n" + retrodict.format_arrivals(arrivals, target, dollars, hardware))
     return EXIT_OK
 
 

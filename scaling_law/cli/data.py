@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, add_config_options, add_json_option, config_of
-from scaling_law.console import say
+from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, one_line
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.units import format_count
@@ -23,18 +23,17 @@ def _data(options: argparse.Namespace) -> int:
 
     if options.action == "list":
         if options.json:
-            print(
-                json.dumps([dataclasses.asdict(row) for row in describe.list_corpora()], indent=1)
-            )
+            rows = [dataclasses.asdict(row) for row in describe.list_corpora()]
+            show(json.dumps(rows, indent=1))
             return EXIT_OK
-        print(f"{describe.format_corpora(describe.list_corpora())}\n\n{describe.format_tasks()}")
+        show(f"{describe.format_corpora(describe.list_corpora())}\n\n{describe.format_tasks()}")
         return EXIT_OK
     from scaling_law.data.corpus import corpus_problem
 
     config = _loaded(options, corpus_problem)
     spec = config.data_spec
     words = _prepared(spec, config) if options.action == "prepare" else describe.inspect(spec)
-    print(json.dumps(describe.facts(spec), indent=1) if options.json else words)
+    show(json.dumps(describe.facts(spec), indent=1) if options.json else words)
     return EXIT_OK
 
 
@@ -90,9 +89,9 @@ def _config(options: argparse.Namespace) -> int:
     from scaling_law.config import editor_schema, load
 
     if options.schema:
-        print(json.dumps(editor_schema.json_schema(), indent=1))
+        show(json.dumps(editor_schema.json_schema(), indent=1))
         return EXIT_OK
-    print(load.config_yaml(_loaded(options)), end="")
+    show(load.config_yaml(_loaded(options)), end="")
     return EXIT_OK
 
 

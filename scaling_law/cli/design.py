@@ -15,7 +15,7 @@ from scaling_law.cli.options import (
     hardware_of,
     whole,
 )
-from scaling_law.console import say
+from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, ConfigError
 
 _TARGETS = ("target", "target_tokens", "target_flops", "target_loss")
@@ -119,10 +119,10 @@ def propose(options: argparse.Namespace, request: object) -> int:
     if written is not None:
         session.write(proposal, written)
     if options.json:
-        print(json.dumps(proposal.to_json(), indent=1, allow_nan=False))
+        show(json.dumps(proposal.to_json(), indent=1, allow_nan=False))
         return EXIT_OK
     sweep = Path(options.config) if _is_sweep(options.config) else None
-    print(
+    show(
         "\n".join(
             filter(None, [chosen_words(options), design_text.render(proposal, written, sweep)])
         )

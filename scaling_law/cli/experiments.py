@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from scaling_law.cli.options import Commands, add_json_option
+from scaling_law.console import show
 from scaling_law.errors import EXIT_OK
 
 
@@ -16,11 +17,11 @@ def _list(options: argparse.Namespace) -> int:
 
     experiments = described()
     if options.json:
-        print(json.dumps(experiments, indent=1, allow_nan=False))
+        show(json.dumps(experiments, indent=1, allow_nan=False))
         return EXIT_OK
     blocks = [_block(entry, format_seconds) for entry in experiments]
-    print("\n\n".join(blocks))
-    print("\nslaw run NAME trains one, slaw report results/NAME says what its runs show")
+    show("\n\n".join(blocks))
+    show("\nslaw run NAME trains one, slaw report results/NAME says what its runs show")
     return EXIT_OK
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from scaling_law.cli.options import Commands, given
+from scaling_law.console import show
 from scaling_law.errors import EXIT_OK
 from scaling_law.files.layout import RESULTS
 
@@ -13,7 +14,7 @@ from scaling_law.files.layout import RESULTS
 def _export(options: argparse.Namespace) -> int:
     from scaling_law.run.export import export_run
 
-    print(export_run(Path(options.source), options.run, Path(options.out), options.format))
+    show(export_run(Path(options.source), options.run, Path(options.out), options.format))
     return EXIT_OK
 
 

@@ -15,6 +15,7 @@ from scaling_law.cli.options import (
     given,
     hardware_of,
 )
+from scaling_law.console import show
 from scaling_law.errors import EXIT_OK
 
 
@@ -46,7 +47,7 @@ def _extrapolate(options: argparse.Namespace) -> int:
         level=options.level,
         table=table_settings(options),
     )
-    print(json.dumps(answer.to_json(), indent=1, allow_nan=False) if options.json else answer.text)
+    show(json.dumps(answer.to_json(), indent=1, allow_nan=False) if options.json else answer.text)
     return EXIT_OK
 
 
@@ -54,7 +55,7 @@ def _hardware(options: argparse.Namespace) -> int:
     from scaling_law.forecast.hardware import format_hardware
     from scaling_law.plan.device_profile import format_profiles
 
-    print(f"{format_hardware()}\n\n{format_profiles()}")
+    show(f"{format_hardware()}\n\n{format_profiles()}")
     return EXIT_OK
 
 

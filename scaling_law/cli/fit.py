@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scaling_law.cli.options import Commands, add_fit_options, given, picture
-from scaling_law.console import say
+from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, ConfigError
 
 
@@ -33,18 +33,18 @@ def _fit(options: argparse.Namespace) -> int:
 
         say(f"figure: {write_figure(suite, approaches, Path(options.figure))}")
     if options.json:
-        print(json.dumps(suite.to_json(), indent=1, allow_nan=False))
+        show(json.dumps(suite.to_json(), indent=1, allow_nan=False))
         return EXIT_OK
     if approaches is not None:
-        print(format_comparison(approaches, suite.settings.level))
+        show(format_comparison(approaches, suite.settings.level))
     else:
-        print(session.format_suite(suite) if options.full else session.format_brief(suite))
+        show(session.format_suite(suite) if options.full else session.format_brief(suite))
     if options.metric is None:
-        print(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
+        show(f"\nsaved in {saved}" if saved else "\nnot saved; pass --out DIR")
     else:
-        print("\nnot saved: forecasts read a saved fit as one of the loss")
+        show("\nnot saved: forecasts read a saved fit as one of the loss")
     trust = suite.validation.trust_flops_factor
-    print("\n".join(_next_lines(options, can_forecast=bool(suite.best_law), trust=trust)))
+    show("\n".join(_next_lines(options, can_forecast=bool(suite.best_law), trust=trust)))
     return EXIT_OK
 
 
@@ -93,14 +93,14 @@ def _fit_by(options: argparse.Namespace) -> int:
         out=Path(options.out) if options.out else None,
     )
     if options.json:
-        print(json.dumps(fits_json(fits), indent=1, allow_nan=False))
+        show(json.dumps(fits_json(fits), indent=1, allow_nan=False))
         return EXIT_OK
-    print(format_fits(fits))
+    show(format_fits(fits))
     if options.full:
         for fit in fits:
             if fit.suite is not None:
-                print(f"\n{fit.arm.name}\n{format_suite(fit.suite)}")
-    print(f"\nsaved in {saved}, a folder each" if saved else "\nnot saved; pass --out DIR")
+                show(f"\n{fit.arm.name}\n{format_suite(fit.suite)}")
+    show(f"\nsaved in {saved}, a folder each" if saved else "\nnot saved; pass --out DIR")
     return EXIT_OK
 
 
@@ -115,9 +115,9 @@ def _validate(options: argparse.Namespace) -> int:
         law=named_laws([options.law])[0] if options.law else None,
     )
     if options.json:
-        print(json.dumps(check.to_json(), indent=1, allow_nan=False))
+        show(json.dumps(check.to_json(), indent=1, allow_nan=False))
     else:
-        print(format_validation(check, points))
+        show(format_validation(check, points))
     return EXIT_OK
 
 

@@ -6,6 +6,7 @@ import argparse
 
 from scaling_law import parts
 from scaling_law.cli.options import Commands
+from scaling_law.console import show
 from scaling_law.errors import EXIT_OK
 from scaling_law.text_columns import left
 
@@ -17,11 +18,11 @@ def _list(options: argparse.Namespace) -> int:
             for kind in parts.KINDS.values()
             if parts.has_folder(kind.word)
         ]
-        print("\n".join(left([("kind", "in a config", "what it varies", "parts"), *rows])))
+        show("\n".join(left([("kind", "in a config", "what it varies", "parts"), *rows])))
         return EXIT_OK
     kind = parts.KINDS[options.kind]
-    print(f"{kind.word} ({kind.key}): {kind.doc}")
-    print("\n".join(left(parts.described(kind.word), "  ")))
+    show(f"{kind.word} ({kind.key}): {kind.doc}")
+    show("\n".join(left(parts.described(kind.word), "  ")))
     return EXIT_OK
 
 

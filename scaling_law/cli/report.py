@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling_law.cli.options import Commands, count, given
-from scaling_law.console import say
+from scaling_law.console import say, show
 from scaling_law.errors import EXIT_OK, ConfigError
 from scaling_law.files.layout import RESULTS, SweepDir
 
@@ -35,12 +35,12 @@ def _report(options: argparse.Namespace) -> int:
         out = Path(options.out) if options.out else None
         result = analysed(sweep, options.experiment)
         if result is not None:
-            print(findings_text(result.findings) + "\n")
+            show(findings_text(result.findings) + "\n")
             if result.left_out:
                 say(result.left_out)
         elif named_by(sweep) is not None:
             say(_no_findings(sweep, named_by(sweep)))
-        print(write_report(sweep, out=out, target_params=options.params, analysed=result))
+        show(write_report(sweep, out=out, target_params=options.params, analysed=result))
     return EXIT_OK
 
 
@@ -54,7 +54,7 @@ def _json(options: argparse.Namespace) -> int:
     sweep = only_sweep(Path(*options.folders))
     result = analysed(sweep, options.experiment)
     if result is not None:
-        print(json.dumps(result.document, indent=1, allow_nan=False))
+        show(json.dumps(result.document, indent=1, allow_nan=False))
         return EXIT_OK
     plan = read_plan(sweep.plan) if sweep.plan.is_file() else None
     arms = None
@@ -62,7 +62,7 @@ def _json(options: argparse.Namespace) -> int:
         arms = gather_arms(sweep, load_records(sweep), plan)
     if arms is None:
         raise ConfigError(_no_findings(sweep, named_by(sweep)))
-    print(json.dumps(arms.to_json(), indent=1, allow_nan=False))
+    show(json.dumps(arms.to_json(), indent=1, allow_nan=False))
     return EXIT_OK
 
 
@@ -85,9 +85,9 @@ def _versus(options: argparse.Namespace) -> int:
     first, second = two_sweeps([Path(folder) for folder in options.folders])
     path, versus = write_versus(first, second, out=Path(options.out) if options.out else None)
     if options.json:
-        print(json.dumps(versus.to_json(), indent=1, allow_nan=False))
+        show(json.dumps(versus.to_json(), indent=1, allow_nan=False))
     else:
-        print("\n".join(headline(versus)))
+        show("\n".join(headline(versus)))
     say(f"page: {path}")
     return EXIT_OK
 

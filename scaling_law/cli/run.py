@@ -15,7 +15,7 @@ from scaling_law.cli.options import (
     given,
     refuse_no_config,
 )
-from scaling_law.console import answer, say
+from scaling_law.console import answer, say, show
 from scaling_law.errors import EXIT_OK, ConfigError
 from scaling_law.files.layout import RESULTS, hides_shipped
 
@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.verify is not None:
         return _verify(options, request)
     if options.dry_run:
-        print(session.dry_run_text(*session.plan_only(request, say)))
+        show(session.dry_run_text(*session.plan_only(request, say)))
         return EXIT_OK
     if session.has_stages(request):
         from scaling_law.run.stages import run_stages
@@ -51,7 +51,7 @@ def _verify(options: argparse.Namespace, request) -> int:  # type: ignore[no-unt
     sweep = sweep_folder(request)
     engine = engine_named(options.engine) if options.engine is not None else None
     verification = verify(sweep, options.verify, options.device, say, engine)
-    print(verification.text)
+    show(verification.text)
     return verification.exit_code
 
 
@@ -63,9 +63,9 @@ def _plan(options: argparse.Namespace) -> int:
     config, plan = session.plan_only(_request(options), say)
     # not both: the JSON of 10,000 runs takes longer than planning them
     if options.json:
-        print(json.dumps(session.plan_json(config, plan), indent=1))
+        show(json.dumps(session.plan_json(config, plan), indent=1))
     else:
-        print(session.dry_run_text(config, plan, design.chosen_words(options)))
+        show(session.dry_run_text(config, plan, design.chosen_words(options)))
     return EXIT_OK
 
 
@@ -102,12 +102,12 @@ def _status(options: argparse.Namespace) -> int:
         # nothing is wrong before the first `slaw run`; a folder that was named is a typo
         if options.folder != RESULTS or folder.is_file():
             raise
-        print(
+        show(
             "[]" if options.json else f"{folder}: no sweep yet; `slaw run --mode quick` starts one"
         )
         return EXIT_OK
     states = [sweep_status(sweep) for sweep in sweeps]
-    print(json.dumps(states, indent=1) if options.json else "\n".join(map(format_status, states)))
+    show(json.dumps(states, indent=1) if options.json else "\n".join(map(format_status, states)))
     return EXIT_OK
 
 

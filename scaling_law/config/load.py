@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 import yaml
 
+from scaling_law import parts
 from scaling_law.config import axes, compose, strict_yaml
 from scaling_law.config.compose import Choice, Choices, Composed, Refused
 from scaling_law.config.schema import (
@@ -42,6 +43,7 @@ from scaling_law.spec.to_json import to_json
 from scaling_law.spec.values import Either, optional
 
 CONFIG_KEY = "config_sha256"
+SET = "--set"  # the place of a key that the command line sets
 Known = Mapping[str, tuple[Any, ...]]
 """The exports of the files of a config's parts, by kind."""
 
@@ -66,12 +68,14 @@ class SweepConfig(SweepFile):
     ``choices`` are the parts that the config chooses, by kind;
     ``crossed`` are the arms of its axes, none without axes; the config's own sections then have
     the first value of each axis of the whole grid;
+    ``places`` are the paths of the corpora that are files, by how the config spells them;
     ``marks`` knows where each key was written.
     """
 
     device_kind: str
     choices: Choices = field(default_factory=dict)
     crossed: tuple[Arm, ...] = ()
+    places: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     marks: Mapping[Path_, Mark] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -105,6 +109,11 @@ class SweepConfig(SweepFile):
             for choice in several
         )
 
+    @property
+    def all_places(self) -> dict[str, str]:
+        """The ``places`` of every arm."""
+        return {name: path for arm in self.arms for name, path in arm.config.places.items()}
+
     def each(self, change: Callable[[SweepConfig], SweepConfig]) -> SweepConfig:
         """Apply ``change`` to the config and to each of its arms."""
         arms = tuple(dataclasses.replace(arm, config=change(arm.config)) for arm in self.crossed)
@@ -116,7 +125,8 @@ class SweepConfig(SweepFile):
         if isinstance(self.data, TaskSection):
             return TaskSpec(source=self.choice("source").component)
         corpora = {choice.item: choice.beyond_name for choice in self.choices.get("corpus", ())}
-        return self.data.spec({item: part for item, part in corpora.items() if part is not None})
+        spec = self.data.spec({item: part for item, part in corpora.items() if part is not None})
+        return dataclasses.replace(spec, places=tuple(self.places.items()))
 
     @property
     def mix(self) -> Mix | None:
@@ -180,12 +190,14 @@ def load_config(
     device_kind: str,
     corpus_problem: Callable[[str], str] | None = None,
     beside: Path | None = None,
+    begun: Mapping[str, str] | None = None,
 ) -> SweepConfig:
     """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
 
     ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
     ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device;
-    ``beside`` is the sweep's folder, which has copies of a user's own files.
+    ``beside`` is the sweep's folder, which has copies of a user's own files;
+    ``begun`` says where that sweep's corpora were when it began, by how its config spells them.
     Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
     """
     assert device_kind in DEVICE_KINDS, device_kind
@@ -198,12 +210,15 @@ def load_config(
     chosen: SweepConfig | None = None
     # the path of a user's own file is relative to the config's folder
     folders = (source.parent, Path(), *([beside] if beside is not None else []))
+    finder = _CorpusFinder(folder=source.parent, begun=begun or {})
     for kind in (device_kind, *(k for k in variants if k != device_kind)):
         merged = _merged(document, variants.get(kind))
         if kind == device_kind:
             _apply(merged, overrides)
         try:
-            config = _read(merged, kind, folders, corpus_problem if kind == device_kind else None)
+            config = _read(
+                merged, kind, folders, finder, corpus_problem if kind == device_kind else None
+            )
         except ConfigError as refused:
             problems.update(dict.fromkeys(refused.lines))
             continue
@@ -212,6 +227,40 @@ def load_config(
     if problems or chosen is None:
         raise ConfigError(*problems)
     return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class _CorpusFinder:
+    """Finds the files of a corpus that a config names by a path.
+
+    ``folder`` is the config's own;
+    ``begun`` says where the corpora of the sweep's folder were when it began.
+    """
+
+    folder: Path
+    begun: Mapping[str, str]
+
+    def places(self, document: Document) -> dict[str, str]:
+        """The paths of the document's corpora, by spelling; none for a name or a missing file."""
+        places = {}
+        for path, corpus in _corpora(document).items():
+            if not corpus or corpus in parts.names("corpus") or corpus.endswith(".py"):
+                continue  # the file of a part is found with the other parts
+            place = self._place(corpus, from_shell=document.mark(path).place == SET)
+            if place is not None:
+                places[corpus] = place
+        return places
+
+    def _place(self, corpus: str, *, from_shell: bool) -> str | None:
+        """The absolute path of a corpus that a file names, or ``--set`` in the shell's folder."""
+        in_file, in_shell, begun = self.folder / corpus, Path(corpus), self.begun.get(corpus)
+        known = [] if begun is None else [Path(begun)]
+        order = (in_shell, in_file, *known) if from_shell else (in_file, *known, in_shell)
+        try:
+            paths = (path.expanduser() for path in order)
+            return next((str(path.resolve()) for path in paths if path.exists()), None)
+        except (OSError, RuntimeError, ValueError):  # a name too long, an unknown ~user
+            return None
 
 
 def config_yaml(config: SweepConfig) -> str:
@@ -348,7 +397,7 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
             keys = axes.keys_of(key)
             if len(keys) > strict_yaml.MAX_DEPTH:
                 raise ConfigError(f"nested more than {strict_yaml.MAX_DEPTH} deep")
-            document.set(keys, strict_yaml.read_value(value), "--set")
+            document.set(keys, strict_yaml.read_value(value), SET)
         except ConfigError as problem:
             shown = text if len(text) <= 60 else f"{text[:57]}..."
             problems.extend(f"--set {shown}: {line}" for line in problem.lines)
@@ -360,18 +409,22 @@ def _read(
     document: Document,
     kind: str,
     folders: Sequence[Path],
+    finder: _CorpusFinder,
     corpus_problem: Callable[[str], str] | None,
 ) -> SweepConfig:
     """The config of a document and its arms. Raises ``ConfigError`` with every problem."""
     problems: dict[str, None] = {}
 
     def read(one: Document, sizes_known: bool = True) -> SweepConfig | None:
+        places = finder.places(one) if isinstance(one.data, dict) else {}
         try:
-            sections, choices = _validated(one, folders, corpus_problem, sizes_known)
+            sections, choices = _validated(one, folders, places, corpus_problem, sizes_known)
         except ConfigError as refused:
             problems.update(dict.fromkeys(refused.lines))
             return None
-        return SweepConfig(**sections, device_kind=kind, choices=choices, marks=one.marks)
+        return SweepConfig(
+            **sections, device_kind=kind, choices=choices, places=places, marks=one.marks
+        )
 
     try:
         crossed = axes.cross(document)
@@ -456,6 +509,7 @@ def _joined(same: Sequence[tuple[axes.Combination, SweepConfig]]) -> SweepConfig
 def _validated(
     document: Document,
     folders: Sequence[Path],
+    places: Mapping[str, str],
     corpus_problem: Callable[[str], str] | None = None,
     sizes_known: bool = True,
 ) -> tuple[dict[str, Any], Choices]:
@@ -479,7 +533,7 @@ def _validated(
     lines = [_line(document, error, composed.known) for error in errors]
     lines += _settings_twice(document, sections, composed.choices)
     if corpus_problem is not None:
-        lines += _missing_corpora(document, corpus_problem)
+        lines += _missing_corpora(document, places, corpus_problem)
     if not lines and isinstance(data := sections.get("data"), TextSection):
         lines += _mix_problems(document, data, composed.choices, sections["spikes"] is not None)
     if lines:
@@ -488,23 +542,28 @@ def _validated(
 
 
 def _missing_corpora(
-    document: Document, corpus_problem: Callable[[str], str]
+    document: Document, places: Mapping[str, str], corpus_problem: Callable[[str], str]
 ) -> list[tuple[int, str]]:
     """Corpora that cannot be had here; a user's own file is looked for with the other parts."""
-    section = document.data.get("data")
-    given = section if isinstance(section, dict) else {}
-    sources = given.get("sources")
-    places: dict[Path_, Any] = {("data", "corpus"): given.get("corpus")}
-    for name, source in sources.items() if isinstance(sources, dict) else ():
-        if isinstance(source, dict):
-            places["data", "sources", name, "corpus"] = source.get("corpus")
     lines = []
-    for path, corpus in places.items():
-        own = isinstance(corpus, str) and corpus.endswith(".py")
-        if isinstance(corpus, str) and not own and (why := corpus_problem(corpus)):
+    for path, corpus in _corpora(document).items():
+        own = corpus in places or corpus.endswith(".py")
+        if not own and (why := corpus_problem(corpus)):
             mark = document.mark(path)
             lines.append((_number(mark), f"{mark}: {why}"))
     return lines
+
+
+def _corpora(document: Document) -> dict[Path_, str]:
+    """The corpora that a document names, by the key that names them."""
+    section = document.data.get("data")
+    given = section if isinstance(section, dict) else {}
+    sources = given.get("sources")
+    corpora: dict[Path_, Any] = {("data", "corpus"): given.get("corpus")}
+    for name, source in sources.items() if isinstance(sources, dict) else ():
+        if isinstance(source, dict):
+            corpora["data", "sources", name, "corpus"] = source.get("corpus")
+    return {path: corpus for path, corpus in corpora.items() if isinstance(corpus, str)}
 
 
 def _mix_problems(

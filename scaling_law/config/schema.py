@@ -101,6 +101,10 @@ class TextSection:
         float,
         Number("times the training text, or a component of a mix, may be read", above=0, high=1e6),
     ] = 4.0
+    unique_tokens: Annotated[
+        int | None,
+        Number("tokens of the training text to use; validation text stays", "count", low=2),
+    ] = None
     mix: Weights | None = None
     mix_temperature: Annotated[
         float | None,
@@ -115,6 +119,11 @@ class TextSection:
         weights: list[Any] = [phase.mix for phase in self.phases or ()] or [self.mix or NATURAL]
         if self.mix_temperature is not None and NATURAL not in weights:
             raise ValueError("mix_temperature flattens natural shares; expected mix: natural")
+        if self.unique_tokens is not None and self.mix_spec() is not None:
+            raise ValueError(
+                "unique_tokens cuts the training text as a whole, and a mix reads it by component;"
+                " leave one of them out, or cap a component by its source's max_bytes"
+            )
 
     def spec(self, parts_of: Mapping[str, Component]) -> DataSpec:
         """What a run records of this section.
@@ -129,6 +138,7 @@ class TextSection:
             domains=self.domains,
             max_bytes=self.max_bytes,
             val_fraction=self.val_fraction,
+            unique_tokens=self.unique_tokens,
             corpus_part=parts_of.get(""),
         )
 

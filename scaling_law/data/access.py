@@ -25,7 +25,9 @@ def known_data(spec: DataOf) -> Dataset | None:
         folder = dataset_folder(spec)
     except ConfigError:  # the text is gone; a sweep that has its tokens continues without it
         return None
-    return open_dataset(folder) if layout.is_file(folder / META) else None
+    if not layout.is_file(folder / META):
+        return None
+    return open_dataset(folder, spec.unique_tokens)
 
 
 def check_ready(spec: DataSpec) -> None:
@@ -65,11 +67,11 @@ def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
         return open_task(spec)
     if folder is None or not layout.is_file(folder / META):
         folder = dataset_folder(spec)
-    return open_dataset(folder)
+    return open_dataset(folder, spec.unique_tokens)
 
 
 def prepared_data(spec: DataOf, progress: Progress | None = None) -> Dataset:
     """Open the data, prepared first if need be. Raises ``ConfigError`` as ``prepare`` does."""
     if isinstance(spec, TaskSpec):
         return open_task(spec)
-    return open_dataset(prepare(spec, progress=progress))
+    return open_dataset(prepare(spec, progress=progress), spec.unique_tokens)

@@ -109,8 +109,8 @@ class Text:
 def text_of(spec: DataSpec) -> Text:
     """Return the text of a spec. Raises ``ConfigError`` where there is no such corpus."""
     if spec.sources is None:
-        return _one(spec)
-    texts = {source.name: _one(source) for source in spec.sources}
+        return _one(spec, spec.place(spec.corpus))
+    texts = {source.name: _one(source, spec.place(source.corpus)) for source in spec.sources}
     wanted = tuple(name for name in texts if not spec.domains or name in spec.domains)
     if unknown := sorted(set(spec.domains) - set(texts)):
         raise ConfigError(
@@ -140,11 +140,11 @@ def text_of(spec: DataSpec) -> Text:
     )
 
 
-def _one(spec: DataSpec | SourceSpec) -> Text:
-    """Return the text of one corpus."""
+def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
+    """Return the text of one corpus, which this machine has at ``place``."""
     component = spec.corpus_part
     if component is None:
-        corpus, settings = load_corpus(spec.corpus), None
+        corpus, settings = load_corpus(place), None
     else:
         corpus = parts.load("corpus", component.reference)
         try:

@@ -89,14 +89,16 @@ def inspect(target: DataSpec | TaskSpec | Path) -> str:
     """
     if isinstance(target, TaskSpec):
         return _inspect_task(target)
-    folder = dataset_folder(target) if isinstance(target, DataSpec) else target
-    dataset = open_dataset(folder)
+    if isinstance(target, DataSpec):
+        dataset = open_dataset(dataset_folder(target), target.unique_tokens)
+    else:
+        dataset = open_dataset(target)
     dataset.check()
     meta = dataset.meta
     spec = meta["spec"]
     lines = [
         f"{meta['corpus']}  fingerprint {dataset.fingerprint}",
-        f"folder     {folder}",
+        f"folder     {dataset.folder}",
         f"licence    {dataset.licence}",
         f"tokenizer  {spec['tokenizer']}, {dataset.vocab_size} ids, "
         f"{len(np.unique(dataset.tokens('train')))} of them in use",
@@ -162,6 +164,8 @@ def _split_lines(dataset: TextDataset, split: str) -> list[str]:
         f"{split:<10} {format_count(held['tokens'])} tokens, {format_bytes(held['bytes'])} of "
         f"text, {held['documents']} documents, {dataset.bytes_per_token(split):.3f} bytes a token"
     ]
+    if dataset.n_tokens(split) < held["tokens"]:
+        lines.append(f"  only the first {dataset.n_tokens(split):,} tokens (data.unique_tokens)")
     known = dataset.components if dataset.has_components else {}
     for domain, row in held["domains"].items():
         tokens = f"{format_count(known[domain][split])} tokens, " if domain in known else ""

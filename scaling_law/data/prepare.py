@@ -13,6 +13,7 @@ them, and ``add_components`` does.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import itertools
 import mmap
@@ -98,7 +99,12 @@ def dataset_folder(spec: DataSpec) -> Path:
     The name's key covers the spec and the corpus's state (for files: names, sizes and times),
     so a changed corpus gets a new folder. Raises ``ConfigError`` on an unknown corpus.
     """
-    return _folder(text_of(spec), spec)
+    return _folder(text_of(spec), _whole(spec))
+
+
+def _whole(spec: DataSpec) -> DataSpec:
+    """The spec without its cap on training tokens, which all caps of a text are prepared as."""
+    return dataclasses.replace(spec, unique_tokens=None)
 
 
 def _folder(text: Text, spec: DataSpec) -> Path:
@@ -115,6 +121,7 @@ def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
     when the cache cannot be written.
     """
     say = progress or _quiet
+    spec = _whole(spec)
     text = text_of(spec)
     folder = _folder(text, spec)
     if layout.is_file(folder / META):

@@ -37,16 +37,30 @@ class TextDataset:
 
     A split of n tokens holds ``(n - 1) // n_ctx`` sequences that share no target: sequence i
     is tokens ``i * n_ctx`` to ``(i + 1) * n_ctx``, both included (the last is only a target).
+    Of the training text only the first ``unique_tokens`` are used, None for all.
 
     ``val:code`` and ``train:code`` are the documents of one component, one after the other; they
     are not among ``splits``, which a run without a mixture measures.
     """
 
-    def __init__(self, folder: Path, meta: dict[str, Any], tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        meta: dict[str, Any],
+        tokenizer: Tokenizer,
+        unique_tokens: int | None = None,
+    ) -> None:
         self.folder = folder
         self.meta = meta
         self.tokenizer = tokenizer
-        self._counts = {split: shard_tokens(folder / f"{split}.bin") for split in SPLITS}
+        self._whole = {split: shard_tokens(folder / f"{split}.bin") for split in SPLITS}
+        if unique_tokens is not None and unique_tokens > self._whole["train"]:
+            raise ConfigError(
+                f"data.unique_tokens: {unique_tokens:,}, and the training text of"
+                f" {meta['spec']['corpus']} has {self._whole['train']:,} tokens; use fewer, or more"
+                " text"
+            )
+        self._counts = {**self._whole, "train": unique_tokens or self._whole["train"]}
         self.keep_orders(1)
 
     def keep_orders(self, seeds: int) -> None:
@@ -61,7 +75,8 @@ class TextDataset:
 
     @cached_property
     def _tokens(self) -> dict[str, npt.NDArray[np.unsignedinteger]]:
-        return {split: open_shard(self.folder / f"{split}.bin") for split in SPLITS}
+        shards = {split: open_shard(self.folder / f"{split}.bin") for split in SPLITS}
+        return {split: shard[: self._counts[split]] for split, shard in shards.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -120,7 +135,7 @@ class TextDataset:
 
     def bytes_per_token(self, split: str) -> float:
         """Mean text bytes per token over the whole split."""
-        return float(self.meta["splits"][split]["bytes"]) / self.n_tokens(split)
+        return float(self.meta["splits"][split]["bytes"]) / self._whole[split]
 
     def n_seqs(self, split: str, n_ctx: int) -> int:
         """Sequences of ``n_ctx`` targets in the split (one epoch).
@@ -304,10 +319,11 @@ def _batch(ids: npt.NDArray[np.int64]) -> Batch:
     return Batch(inputs=ids[:, :-1], targets=ids[:, 1:])
 
 
-def open_dataset(folder: Path) -> TextDataset:
+def open_dataset(folder: Path, unique_tokens: int | None = None) -> TextDataset:
     """Open the dataset in ``folder``. Cheap: headers and sizes are checked, tokens are not read.
 
-    Raises ``ConfigError``, which names the file that is missing, damaged or of another version.
+    ``unique_tokens`` caps the training text, None for all of it. Raises ``ConfigError``, which
+    names the file that is missing, damaged or of another version, or for a cap beyond the text.
     """
     path = folder / META
     if not path.is_file():
@@ -321,7 +337,7 @@ def open_dataset(folder: Path) -> TextDataset:
         raise ConfigError(f"{path}: {problem}; {_REMEDY}") from None
     try:
         tokenizer = tokenizer_from_json(checksum.read(folder / TOKENIZER, _REMEDY))
-        dataset = TextDataset(folder, meta, tokenizer)
+        dataset = TextDataset(folder, meta, tokenizer, unique_tokens)
         splits = meta["splits"]
         counted = {split: int(splits[split]["tokens"]) for split in SPLITS}
         hashes = {split: splits[split].get("sha256") for split in SPLITS}
@@ -330,9 +346,9 @@ def open_dataset(folder: Path) -> TextDataset:
         raise ConfigError(f"{folder}: {why}; {_REMEDY}") from None
     for split, count in counted.items():
         file = folder / f"{split}.bin"
-        if dataset.n_tokens(split) != count:
+        if shard_tokens(file) != count:
             raise ConfigError(
-                f"{file}: {dataset.n_tokens(split)} tokens where {META} counts {count}; {_REMEDY}"
+                f"{file}: {shard_tokens(file)} tokens where {META} counts {count}; {_REMEDY}"
             )
         if hashes[split] not in (None, shard_hash(file)):
             raise ConfigError(f"{file}: not the tokens that {META} names; {_REMEDY}")

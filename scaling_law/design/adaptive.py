@@ -71,7 +71,8 @@ class _Loop:
         self.request, self.goal, self.say, self.train = request, goal, say, train
         self.config, self.profile, self.tokens = inputs(request, say)
         self.sweep = SweepDir(Path(request.out or f"results/{self.config.name}"))
-        self.rounds = Rounds(sweep=self.sweep, asked=self.sweep.adaptive, base=request)
+        base = dataclasses.replace(request, places=self.config.all_places)
+        self.rounds = Rounds(sweep=self.sweep, asked=self.sweep.adaptive, base=base)
         self._fitted: tuple[int, FitSoFar] | None = None
         self._fixed: dict[str, float] | None = None  # the target, from the first round on
         self._check_goal()

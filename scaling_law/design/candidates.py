@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -94,13 +95,16 @@ def candidates(
     *,
     train_tokens: int | None,
     models: Sequence[Model] = (),
+    batches: Mapping[Model, Collection[float]] | None = None,
 ) -> Candidates:
     """The runs that the budget, the corpus and the memory allow.
 
     Sizes go from the config's smallest up, horizons from ``LEAST_RATIO`` to ``MOST_RATIO`` tokens a
-    parameter. ``models`` are offered as well: the sizes that are trained already. ``train_tokens``
-    is as in ``make_plan``. Raises ``PlanError`` for a config that cannot be planned, ``FitError``
-    when the budget allows no run.
+    parameter. ``models`` are offered as well: the sizes that are trained already, ``batches`` are
+    those that they were trained with, in tokens. A law describes one batch a size, so that a size
+    which has another one than the new runs is left out.
+    ``train_tokens`` is as in ``make_plan``. Raises ``PlanError`` for a config that cannot be
+    planned, ``FitError`` when the budget allows no run.
     """
     if config.crossed:
         raise ConfigError(
@@ -118,7 +122,17 @@ def candidates(
     base = dataclasses.replace(
         config, limits=Limits(memory=config.limits.memory), early_stop=None, question=""
     )
-    base = _one_batch(base, sizes, ladder)
+    base = _one_batch(base, sizes, ladder, batches or {})
+    batch = base.optim.batch_tokens
+    other = {model: had for model, had in (batches or {}).items() if set(had) != {batch}}
+    left = [
+        f"{size_name(model)}: trained with {_batch_words(had)} tokens a batch, and the new runs"
+        f" have {batch:,}"
+        for model, had in other.items()
+    ]
+    sizes = [model for model in sizes if model not in other]
+    if not sizes:
+        raise FitError(f"every size is trained with another batch than the new runs: {left[0]}")
     entries = []
     for model in sizes:
         horizons = _possible(base, model, list(_horizons(model, ladder)))
@@ -131,8 +145,13 @@ def candidates(
             f" {size_name(sizes[0])}, at {format_count(ladder[0])} tokens; raise it"
         )
     plan = make_plan(dataclasses.replace(base, grid=tuple(entries)), profile, train_tokens=None)
-    left = tuple(f"{item.label}: {item.reason}" for item in plan.left_out)
-    return Candidates(config=base, runs=tuple(_priced(plan, budget, ladder)), left_out=left)
+    left += [f"{item.label}: {item.reason}" for item in plan.left_out]
+    runs = tuple(_priced(plan, budget, ladder))
+    return Candidates(config=base, runs=runs, left_out=tuple(left))
+
+
+def _batch_words(batches: Collection[float]) -> str:
+    return " and ".join(f"{tokens:,.0f}" for tokens in sorted(set(batches)))
 
 
 def _bare(config: SweepConfig) -> SweepConfig:
@@ -206,16 +225,26 @@ def _horizons(model: Model, ladder: Sequence[float]) -> Iterator[float]:
     yield from within[:MOST_HORIZONS]
 
 
-def _one_batch(config: SweepConfig, sizes: Sequence[Model], ladder: Sequence[float]) -> SweepConfig:
+def _one_batch(
+    config: SweepConfig,
+    sizes: Sequence[Model],
+    ladder: Sequence[float],
+    batches: Mapping[Model, Collection[float]],
+) -> SweepConfig:
     """The config with one batch for all sizes, where it leaves the batch to its rule.
 
     A rule changes the batch from size to size and with the horizons, and the law would show it.
+    Beside trained sizes it is the batch that most of them have.
     """
     if config.optim.batch_tokens is not None:
         return config
-    middle = sizes[len(sizes) // 2]
-    near = list(_horizons(middle, ladder)) or list(ladder[:1])
-    batch_tokens = rule_choice(config, middle, near).batch_tokens
+    trained = Counter(int(tokens) for had in batches.values() for tokens in set(had))
+    if trained:
+        batch_tokens = max(trained, key=lambda tokens: (trained[tokens], tokens))
+    else:
+        middle = sizes[len(sizes) // 2]
+        near = list(_horizons(middle, ladder)) or list(ladder[:1])
+        batch_tokens = rule_choice(config, middle, near).batch_tokens
     optim = dataclasses.replace(config.optim, batch_tokens=batch_tokens)
     return dataclasses.replace(config, optim=optim)
 

@@ -90,6 +90,18 @@ class FitSoFar:
     origin: str
 
     @property
+    def batches(self) -> dict[Model, set[float]]:
+        """The batches that each size was trained with, in tokens."""
+        known = self.points.batch_tokens
+        if known is None:
+            return {}
+        each: dict[Model, set[float]] = {}
+        for size, tokens in zip(self.points.size, known.tolist(), strict=True):
+            if size in self.models:
+                each.setdefault(self.models[size], set()).add(tokens)
+        return each
+
+    @property
     def fit(self) -> FitResult:
         """The law to forecast with. Raises ``FitError`` when none may be extrapolated."""
         name = self.known.best_law
@@ -224,6 +236,7 @@ def propose(
         goal.budget,
         train_tokens=train_tokens,
         models=tuple(so_far.models.values()) if so_far else (),
+        batches=so_far.batches if so_far else None,
     )
     convention = _convention(so_far)
     catalog = catalog_of(

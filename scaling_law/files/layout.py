@@ -56,6 +56,11 @@ class RunDir:
     guard: Callable[[], None] = field(default=anybody, compare=False, repr=False)
 
     @property
+    def run_id(self) -> str:
+        """The run that the folder is for: its name (of a link, the link's)."""
+        return os.path.basename(os.path.abspath(self.path))  # noqa: PTH100, PTH119 - pathlib would follow the link
+
+    @property
     def spec(self) -> Path:
         return self.path / "spec.json"
 
@@ -327,9 +332,10 @@ def leftovers(*paths: Path) -> list[Path]:
 def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Path]:
     """A temporary file to write to, on success flushed to disk and renamed to ``path``.
 
-    ``guard`` is called right before the rename. A process that takes the folder's lease removes
-    the temporary file, and so prevents the rename.
+    ``guard`` is called before anything is made, and again right before the rename. A process that
+    takes the folder's lease removes the temporary file, and so prevents the rename.
     """
+    guard()  # else a folder that was moved away would be made again, empty
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(path)
     try:

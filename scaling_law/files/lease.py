@@ -9,7 +9,9 @@ agree without file system locks, which network mounts may lack:
 - A thread moves the counter while the work gives signs of life. It writes through the open file,
   so it reaches that file under whatever name it has, and never another process's lease.
 - A lease is stale once its process is known to be dead, or once its counter has not moved for
-  ``stale_seconds`` on the clock of the process that watches. No two machines' clocks are compared.
+  ``stale_seconds`` on the clock of the process that watches. No two machines' clocks are compared,
+  except for a file that is no lease (a crash of the machine may leave it empty): it is stale at
+  once when it was last written longer ago than that.
 - To take a stale lease, a process renames it and reads what it renamed. A token other than the one
   it judged means that another process was faster: it links the lease back or, if there is a new
   one already, that holder notices that it has lost its lease. Where the folder can be locked
@@ -140,6 +142,7 @@ class Lease:
         self.beats += 1
         with contextlib.suppress(OSError):  # then others see it stand still
             os.pwrite(self.file, b"%0*d" % (_DIGITS, self.beats), self.beat_at)
+            os.fdatasync(self.file)
             # NFS sends a file to its server when any descriptor of it is closed
             os.close(os.dup(self.file))
 
@@ -171,12 +174,15 @@ class Leases(contextlib.ExitStack):
         """Give a sign of life from the work that the leases are for."""
         self._last_sign = time.monotonic()
 
-    def take(self, path: Path) -> Lease:
+    def take(self, path: Path, *, new_folder: bool = True) -> Lease:
         """Take the lease ``path`` until the block ends, or ``drop``.
 
-        Raises ``LeasedElsewhere``, or ``OSError`` if nothing can be written.
+        With ``new_folder`` its folder is made if it is missing. Raises ``LeasedElsewhere``, or
+        ``OSError`` if nothing can be written.
         """
-        lease = _take(path)
+        if not new_folder and not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+        lease = _take(path, new_folder=new_folder)
         with self._lock:
             self._held.append(lease)
         if self._thread is None:
@@ -208,20 +214,31 @@ class Leases(contextlib.ExitStack):
             lease.release()
 
 
-def _take(path: Path) -> Lease:
+def _take(path: Path, *, new_folder: bool) -> Lease:
     holder = None
     for _ in range(_TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if new_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError, FileNotFoundError):
             return _create(path)
         holder = read_lease(path)
-        if holder is not None and holder.process is not None and holder.process.is_surely_dead():
+        if holder is not None and _is_dead(path, holder):
             remove_lease(path, holder.token)
         elif holder is not None:
             break
         else:
             time.sleep(_RETRY_SECONDS)  # released just now, or the folder is being removed
     raise LeasedElsewhere(holder or LeaseHolder(token="", process=None, beat=""))
+
+
+def _is_dead(path: Path, holder: LeaseHolder) -> bool:
+    """Whether one look is enough to tell that no process has the lease ``path``."""
+    if holder.process is not None:
+        return holder.process.is_surely_dead()
+    try:
+        return time.time() - path.lstat().st_mtime > stale_seconds()
+    except OSError:  # removed meanwhile
+        return False
 
 
 def _create(path: Path) -> Lease:
@@ -250,7 +267,9 @@ def _write_new(path: Path, content: bytes) -> int:
     """An open descriptor of a new file. Raises ``FileExistsError`` if there is one."""
     file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, layout.FILE_MODE)
     try:
-        os.write(file, content)
+        if os.write(file, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file)  # else a crash of the machine may leave an empty file under the name
         os.close(os.dup(file))
     except OSError:
         os.close(file)
@@ -350,10 +369,11 @@ class Stillness:
 
 @dataclass
 class LeaseWatch:
-    """Reads leases again and again, and removes those that are stale."""
+    """Reads leases again and again, and removes those that are stale, unless ``removes`` is off."""
 
     silent_seconds: float = field(default_factory=stale_seconds)  # how long until one is stale
     look_seconds: float = 0.5  # how long an answer is reused
+    removes: bool = True  # whether stale leases are removed
     clock: Callable[[], float] = time.monotonic  # in seconds
     _stillness: dict[Path, Stillness] = field(default_factory=dict)
     _last: dict[Path, tuple[LeaseHolder, float]] = field(default_factory=dict)
@@ -366,10 +386,12 @@ class LeaseWatch:
         holder = read_lease(path)
         if holder is not None:
             still = self._stillness.setdefault(path, Stillness(self.clock)).seconds(holder)
-            dead = holder.process is not None and holder.process.is_surely_dead()
-            if not dead and still < self.silent_seconds:
+            if not _is_dead(path, holder) and still < self.silent_seconds:
                 self._last[path] = (holder, now)
                 return holder
+            if not self.removes:
+                self._last.pop(path, None)
+                return None
             remove_lease(path, holder.token)
         self._stillness.pop(path, None)
         self._last.pop(path, None)
@@ -402,5 +424,5 @@ def wait_for(path: Path, leases: Leases, waiting: Callable[[LeaseHolder], None])
 
 def who_has(paths: list[Path]) -> list[LeaseHolder]:
     """The holders of the leases ``paths`` that are not known to be dead; nothing is written."""
-    holders = [holder for path in paths if (holder := read_lease(path)) is not None]
-    return [h for h in holders if h.process is None or not h.process.is_surely_dead()]
+    holders = [(path, holder) for path in paths if (holder := read_lease(path)) is not None]
+    return [holder for path, holder in holders if not _is_dead(path, holder)]

@@ -1,16 +1,53 @@
-"""Identifies a process across machines, reboots and reused pids."""
+"""Identifies a process across machines, reboots and reused pids; starts our own modules."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.machinery
 import os
 import socket
+import sys
+import threading
+import time
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
 # the start time of a live process on a system without /proc
 _ALIVE = "alive"
+_WATCH_SECONDS = 0.5
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our modules in a process of its own.
+
+    With ``-P`` Python does not look for modules in the current folder, where a user's ``random.py``
+    would take the place of the standard library's.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def make_importable() -> None:
+    """Let the modules that this process starts find the package, wherever it was found itself.
+
+    A checkout that is not installed may have been found in the current folder alone.
+    """
+    if importlib.machinery.PathFinder.find_spec("scaling_law", sys.path) is None:
+        root = str(Path(__file__).resolve().parents[2])
+        sys.path.append(root)
+        known = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = f"{known}{os.pathsep}{root}" if known else root
+
+
+def end_with(parent: int) -> None:
+    """End this process at once when the process ``parent``, which started it, has ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True, kw_only=True)

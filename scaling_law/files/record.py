@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from scaling_law.decode import build, json_problem
 from scaling_law.errors import ConfigError, one_line, quoted
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.spec.data import DataSpec
 from scaling_law.spec.fields import OMIT_EMPTY, check_run_id
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.run import KINDS, RunSpec
@@ -29,6 +31,7 @@ PREDICTED = (
     "predicted_loss_nats", "predicted_low_nats", "predicted_high_nats",
     "stopped_at_step", "flops_saved", "planned_tokens_unique",
 )  # fmt: skip
+_RUN = "run_id"  # of a curve's line: the run that it belongs to
 # The metrics that say how a run was trained.
 _OF_TRAINING = frozenset(
     (*PREDICTED, "parent_tokens", "parent_flops", "batches_skipped", "rollbacks", "steps_repeated")
@@ -111,6 +114,29 @@ class RunRecord:
         return self.spec.branch.trunk_id if self.spec.branch else self.run_id
 
 
+def specs_of(records: Iterable[RunRecord]) -> list[RunSpec]:
+    """The specs of ``records``, in which one text has one name, whatever its path was.
+
+    A text is known by its fingerprint; one that is read in a mixture by its sources as well, since
+    the fingerprint does not tell which document is of which.
+    """
+    known: dict[str, DataSpec] = {}
+    specs = []
+    for record in records:
+        spec = record.spec
+        if isinstance(spec.data, DataSpec) and spec.mix is None:
+            first = known.setdefault(record.corpus_fingerprint, spec.data)
+            data = dataclasses.replace(
+                spec.data,
+                corpus=first.corpus,
+                corpus_part=first.corpus_part,
+                sources=first.sources,
+            )
+            spec = spec if data == spec.data else dataclasses.replace(spec, data=data)
+        specs.append(spec)
+    return specs
+
+
 def loss_unit(records: Iterable[RunRecord]) -> str:
     """The unit of the losses of ``records``: ``nats per token``; several are joined by "or"."""
     return " or ".join(dict.fromkeys(record.loss_unit or NATS for record in records)) or NATS
@@ -187,15 +213,31 @@ def record_from_json(data: dict[str, Any]) -> RunRecord:
 
 
 def read_record(path: Path) -> RunRecord:
-    """One ``record.json``. Raises ``ConfigError`` with the file and what is wrong with it."""
+    """The ``record.json`` of the run whose folder it is in.
+
+    Raises ``ConfigError`` with the file and what is wrong with it: damaged, or another run's.
+    """
     data = layout.read_json(path)
     try:
-        return record_from_json(data)
+        record = record_from_json(data)
     except NewerVersion as problem:
         raise ConfigError(f"{path}: {problem}") from None
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         why = problem if isinstance(problem, ValueError) else repr(problem)
         raise ConfigError(f"{path}: not a run record ({why}); delete it to retrain") from None
+    try:
+        check_owner(record.run_id, RunDir(path.parent))
+    except ValueError as problem:
+        raise ConfigError(
+            f"{path}: not this run's record ({problem}); delete it to train the run again"
+        ) from None
+    return record
+
+
+def check_owner(run_id: Any, run_dir: RunDir) -> None:
+    """Raise ``ValueError`` for a file of the run ``run_id`` in the folder of another one."""
+    if run_id != run_dir.run_id:
+        raise ValueError(f"it is of the run {quoted(run_id)}, not of {quoted(run_dir.run_id)}")
 
 
 def record_if_there(run_dir: RunDir) -> RunRecord | None:
@@ -275,7 +317,11 @@ def append_curve(run_dir: RunDir, point: CurvePoint) -> None:
     with run_dir.curve.open("a") as file:
         # called with the file open: a process that takes the run first replaces the file
         run_dir.guard()
-        file.write(checksum.line(to_json(point)))
+        file.write(_curve_line(run_dir, point))
+
+
+def _curve_line(run_dir: RunDir, point: CurvePoint) -> str:
+    return checksum.line({**to_json(point), _RUN: run_dir.run_id})
 
 
 def curve_digest(points: Iterable[CurvePoint]) -> str:
@@ -291,11 +337,15 @@ def read_curve(run_dir: RunDir, record: RunRecord | None = None) -> list[CurvePo
     the one it was made with.
     """
     points: list[CurvePoint] = []
+    owners: set[Any] = set()
     text = run_dir.curve.read_text(errors="replace") if _is_file(run_dir.curve) else ""
     lines = text.splitlines()
     for number, line in enumerate(lines, 1):
         try:
-            point = build(CurvePoint, checksum.open_line(line))
+            content = checksum.open_line(line)
+            if (run_id := content.pop(_RUN, None)) is not None:  # absent from older files
+                owners.add(run_id)
+            point = build(CurvePoint, content)
             if points and point.step <= points[-1].step:
                 raise ValueError(f"step {point.step} after step {points[-1].step}")
             points.append(point)
@@ -304,6 +354,14 @@ def read_curve(run_dir: RunDir, record: RunRecord | None = None) -> list[CurvePo
                 break
             why = json_problem(problem)
             raise ConfigError(f"{run_dir.curve}:{number}: not a curve point ({why})") from None
+    for run_id in owners:
+        try:
+            check_owner(run_id, run_dir)
+        except ValueError as problem:
+            raise ConfigError(
+                f"{run_dir.curve}: not this run's ({problem}); delete it, and the run's record.json"
+                " if there is one, to train the run again"
+            ) from None
     if record is not None and record.curve_sha256 not in (None, curve_digest(points)):
         raise ConfigError(
             f"{run_dir.curve}: damaged (not the curve of its record);"
@@ -327,5 +385,5 @@ def cut_curve(run_dir: RunDir, step: int) -> list[CurvePoint]:
 
 def write_curve(run_dir: RunDir, points: Iterable[CurvePoint]) -> None:
     """Replace the curve by ``points``."""
-    lines = [checksum.line(to_json(p)) for p in points]
+    lines = [_curve_line(run_dir, p) for p in points]
     layout.atomic_write(run_dir.curve, "".join(lines), run_dir.guard)

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from scaling_law.errors import SlawError, one_line
 from scaling_law.files.layout import SweepDir
+from scaling_law.files.process import module_command
 from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class LawFitter:
         self._fitted, self._began = key, time.monotonic()
         try:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "scaling_law.monitor.law", str(self._sweep.path)],
+                module_command("scaling_law.monitor.law", str(self._sweep.path)),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -8,6 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from scaling_law.errors import visible
+
 _REFRESH_SECONDS = 10
 
 
@@ -17,8 +19,8 @@ def _asset(name: str) -> str:
 
 
 def _text(value: object) -> str:
-    """``value`` escaped, so that no name becomes markup."""
-    return html.escape(str(value), quote=True)
+    """``value`` escaped, so that no name becomes markup or holds a control character."""
+    return html.escape(visible(str(value)), quote=True)
 
 
 def _rows(rows: Iterable[Sequence[object]]) -> str:

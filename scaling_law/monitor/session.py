@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scaling_law.console import is_screen
-from scaling_law.errors import ConfigError, did_you_mean, quoted
+from scaling_law.errors import ConfigError, did_you_mean, quoted, visible
 from scaling_law.files.layout import RESULTS, SweepDir
 from scaling_law.files.lease import who_has
 from scaling_law.files.record import find_sweeps
@@ -102,7 +102,7 @@ def watch(
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    print(visible(line), flush=True)
 
 
 def _finished(snapshot: Snapshot) -> bool:

@@ -64,7 +64,7 @@ def screen(
     snapshot: Snapshot, curve: Curve, host: Host | None, size: Size, metric: str | None = None
 ) -> RenderableType:
     """The whole screen; of the metrics, ``metric`` alone where one is chosen."""
-    parts: list[RenderableType] = [_line(f"{snapshot.name}: {snapshot.sweep}", "bold")]
+    parts: list[RenderableType] = [_line(one_line(f"{snapshot.name}: {snapshot.sweep}"), "bold")]
     if snapshot.phase == "no_plan":
         return Group(*parts, Text(one_line(phase_text(snapshot))))
     if size.width >= _MIDDLE:

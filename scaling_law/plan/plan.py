@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law.config.load import CONFIG_KEY
+from scaling_law.config.schema import DEVICE_KINDS
 from scaling_law.decode import build
-from scaling_law.errors import PlanError
+from scaling_law.errors import PlanError, quoted
 from scaling_law.files import checksum
 from scaling_law.plan.packing import Task, chain_seconds
 from scaling_law.spec.arms import Values, arm_of
@@ -207,6 +208,11 @@ def plan_from_json(data: Mapping[str, Any]) -> Plan:
             runs.append(build(PlannedRun, {**run, "spec": spec, "resources": resources}))
         if not runs:
             raise ValueError("no runs")
+        if fields["device_kind"] not in DEVICE_KINDS:
+            raise ValueError(
+                f"device_kind is {quoted(fields['device_kind'])}, expected"
+                f" {' or '.join(DEVICE_KINDS)}"
+            )
         fields["runs"] = tuple(runs)
         fields["left_out"] = tuple(build(LeftOut, item) for item in fields["left_out"])
         return build(Plan, fields)

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scaling_law.errors import one_line
 from scaling_law.files.layout import atomic_file, atomic_write
-from scaling_law.files.record import CurvePoint, RunRecord, metric_label, metric_units
+from scaling_law.files.record import CurvePoint, RunRecord, metric_label, metric_units, specs_of
 from scaling_law.fit.result import finite_json
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.explore import predicted
@@ -49,6 +50,7 @@ def write_table(rows: Sequence[Row], path: Path) -> list[Path]:
         path.unlink(missing_ok=True)
         parquet.unlink(missing_ok=True)
         return []
+    rows = [{one_line(name): _cell(value) for name, value in row.items()} for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
@@ -67,6 +69,11 @@ def write_table(rows: Sequence[Row], path: Path) -> list[Path]:
     return [path, parquet]
 
 
+def _cell(value: Any) -> Any:
+    """A cell without characters that command a terminal or break a line."""
+    return one_line(value) if isinstance(value, str) else value
+
+
 def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
     """The rows of each table.
 
@@ -76,7 +83,7 @@ def tables_of(evidence: Evidence) -> dict[str, list[Row]]:
     ``predictions``: each joint law at each point under each convention.
     """
     reasons = dict(evidence.excluded)
-    recipes = recipe_names([r.spec for r in evidence.records])
+    recipes = recipe_names(specs_of(evidence.records))
     units = metric_units(evidence.records)
     return {
         "runs": [

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scaling_law.errors import visible
+
 _STYLE = Path(__file__).with_name("page.css").read_text()
 
 
@@ -94,8 +96,8 @@ def embedded(values: Any) -> str:
 
 
 def text(value: object) -> str:
-    """Anything as text of a page: whatever a run is called, it stays text."""
-    return html.escape(str(value), quote=True)
+    """Anything as text of a page: whatever a run is called, it is visible text."""
+    return html.escape(visible(str(value)), quote=True)
 
 
 def sentence(words: str) -> str:

@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from scaling_law.errors import visible
 from scaling_law.files.layout import atomic_write
 from scaling_law.units import format_count
 
@@ -197,7 +198,7 @@ def inline_svg(svg: bytes, name: str, description: str) -> str:
     text = re.sub(r"\s*\n\s*", "\n", text)
     size = re.match(r"<svg[^>]*viewBox=\"([^\"]+)\"", text)
     assert size, "matplotlib writes a viewBox"
-    head = f'<svg role="img" aria-label="{html.escape(description)}" viewBox="{size[1]}">'
+    head = f'<svg role="img" aria-label="{html.escape(visible(description))}" viewBox="{size[1]}">'
     return head + text[text.index(">") + 1 :]
 
 

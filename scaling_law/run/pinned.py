@@ -21,7 +21,7 @@ from scaling_law.config.load import (
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.files.record import record_if_there
+from scaling_law.files.record import record_if_there, specs_of
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.run.starts import keep_starts
@@ -88,7 +88,7 @@ def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
     config's axes.
     """
     records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
-    specs = [record.spec for record in records if record is not None]
+    specs = specs_of(record for record in records if record is not None)
     if not specs or sweep.stages.is_file():  # stages vary what they like
         return
     phrases = _differences([run.spec for run in plan.runs], specs)

@@ -8,11 +8,15 @@ and a list of pins under ``datasets`` where there are several.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from scaling_law.config.load import SweepConfig
+from scaling_law.config.schema import DataSection
 from scaling_law.data.access import DataOf, known_data, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.prepare import META, dataset_folder
@@ -20,12 +24,16 @@ from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import record_if_there
+from scaling_law.spec.arms import Values
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.to_json import to_json
 
 Say = Callable[[str], None]
 Pin: TypeAlias = dict[str, Any]
-"""``spec``, ``fingerprint``, and of text ``folder`` and ``tokens_sha256``."""
+"""``spec``, ``fingerprint``, and of text ``folder`` and ``tokens_sha256``.
+
+``places`` are the paths of corpora that are files, by how the spec spells them.
+"""
 
 _SEVERAL = "datasets"
 
@@ -42,10 +50,21 @@ def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[
     kept = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
     kept = [pin for pin in kept if any(_is_of(pin, spec) for spec in _finished(sweep))]
     fresh = [pin_of(spec, dataset) for spec, dataset in datasets.items()]
-    # the folder may differ on another machine that works on the sweep
-    if not whole or _without_folders([*fresh, *kept]) != _without_folders(pins):
+    # the places may differ on another machine that works on the sweep
+    moved = any(_places_of(pin) and not _is_there(pin) for pin in pins)
+    if not whole or moved or _without_places([*fresh, *kept]) != _without_places(pins):
         write_pins(sweep, [*fresh, *kept])
     return datasets
+
+
+def mend_pins(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> None:
+    """Write a damaged ``data.json`` again from the records, of a sweep that reads no data now.
+
+    Raises ``ConfigError`` where no record says which data the runs began with.
+    """
+    pins, whole = _usable_pins(sweep, list(dict.fromkeys(specs)), say)
+    if not whole and sweep.data.exists():
+        write_pins(sweep, pins)
 
 
 def begun_data(spec: DataOf, sweep: SweepDir) -> Dataset | None:
@@ -56,14 +75,66 @@ def begun_data(spec: DataOf, sweep: SweepDir) -> Dataset | None:
     if sweep.data.is_file():
         with contextlib.suppress(ConfigError):  # damaged, or gone: `pinned_datasets` says so
             pin = _of_spec(read_pins(sweep, ""), spec)
-            if pin is not None and "folder" in pin:
+            if pin is not None and isinstance(spec, DataSpec):
+                spec = dataclasses.replace(spec, places=tuple(_places_of(pin).items()))
                 return open_data(spec, Path(pin["folder"]))
     return known_data(spec)
 
 
 def pin_of(spec: DataOf, dataset: Dataset) -> Pin:
     """What ``data.json`` says of a run's data."""
-    return {"spec": to_json(spec), **dataset.pin}
+    places = dict(spec.places) if isinstance(spec, DataSpec) else {}
+    return {"spec": to_json(spec), **dataset.pin, **({"places": places} if places else {})}
+
+
+def pinned_places(sweep: SweepDir) -> dict[str, str]:
+    """Where the corpora of a begun sweep were, by how its config spells them; none if unknown."""
+    try:
+        pins = read_pins(sweep, "") if sweep.data.is_file() else []
+    except (ConfigError, OSError):  # reported where the data are opened
+        return {}
+    return {name: path for pin in pins for name, path in _places_of(pin).items()}
+
+
+def spelled_as_begun(config: SweepConfig, sweep: SweepDir, say: Say) -> SweepConfig:
+    """The config with its corpus spelled as the sweep began with it, if the text is the same.
+
+    Texts are compared by their fingerprints, so that a text which was moved is still the same; the
+    run ids are then those that are there. Prepares a text that is spelled in another way.
+    """
+    if not sweep.data.is_file() or any(_corpus_varies(arm.values) for arm in config.arms):
+        return config
+    try:
+        pins = read_pins(sweep, "")
+    except ConfigError:  # reported where the data are opened
+        return config
+    spec = config.data_spec
+    if not isinstance(spec, DataSpec) or _of_spec(pins, spec) is not None:
+        return config
+    for pin in pins:
+        corpus = pin["spec"].get("corpus")
+        if not isinstance(corpus, str) or pin["spec"] != {**to_json(spec), "corpus": corpus}:
+            continue
+        dataset = prepared_data(spec, say)
+        hashes = dataset.pin["tokens_sha256"]
+        if pin["fingerprint"] == dataset.fingerprint and pin.get("tokens_sha256") == hashes:
+            say(
+                f"{sweep.path}: data.corpus {spec.corpus} is the text {dataset.fingerprint} that it"
+                f" began with as {corpus}; its runs keep that name"
+            )
+            return config.each(functools.partial(_respelled, corpus=corpus))
+    return config
+
+
+def _corpus_varies(values: Values) -> bool:
+    return any(key == "data.corpus" for key, _ in values)
+
+
+def _respelled(config: SweepConfig, *, corpus: str) -> SweepConfig:
+    assert isinstance(config.data, DataSection), "a task has no corpus"
+    places = {corpus: config.places.get(config.data.corpus, config.data.corpus)}
+    data = dataclasses.replace(config.data, corpus=corpus)
+    return dataclasses.replace(config, data=data, places=places)
 
 
 def write_pins(sweep: SweepDir, pins: Sequence[Pin]) -> None:
@@ -96,6 +167,8 @@ def pinned_data_of(
             f"{sweep.data}: names data {named}, but none of {spec.name} as this run has it; start"
             " a new sweep with --out"
         )
+    if isinstance(spec, DataSpec):
+        spec = dataclasses.replace(spec, places=tuple(_places_of(pin).items()))
     dataset = opened(spec, Path(pin["folder"]) if "folder" in pin else None)
     if pin["fingerprint"] != dataset.fingerprint:
         raise RunFailed(
@@ -120,8 +193,18 @@ def _of_spec(pins: Iterable[Pin], spec: DataOf) -> Pin | None:
     return next((pin for pin in pins if _is_of(pin, spec)), None)
 
 
-def _without_folders(pins: Iterable[Pin]) -> list[Pin]:
-    return [{key: value for key, value in pin.items() if key != "folder"} for pin in pins]
+def _places_of(pin: Pin) -> dict[str, str]:
+    places = pin.get("places")  # absent from older files, and for a named corpus
+    known = places.items() if isinstance(places, dict) else ()
+    return {name: path for name, path in known if isinstance(path, str)}
+
+
+def _is_there(pin: Pin) -> bool:
+    return all(Path(path).exists() for path in _places_of(pin).values())
+
+
+def _without_places(pins: Iterable[Pin]) -> list[Pin]:
+    return [{key: pin[key] for key in pin if key not in ("folder", "places")} for pin in pins]
 
 
 def _finished(sweep: SweepDir) -> set[DataOf]:

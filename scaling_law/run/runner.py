@@ -21,6 +21,7 @@ from scaling_law.errors import (
     EXIT_PREEMPTED,
     EXIT_RUN_FAILED,
     ConfigError,
+    RunFailed,
 )
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
@@ -28,7 +29,7 @@ from scaling_law.files.lease import LeasedElsewhere, Leases, wait_for
 from scaling_law.files.record import RunRecord, read_failure, read_record, record_if_there
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.run.cleanup import clean_up_run
-from scaling_law.run.engines import Executor, Handle, SubmissionState
+from scaling_law.run.engines import Executor, Handle, SubmissionState, last_words
 from scaling_law.run.peers import Peers
 from scaling_law.run.signals import stop_caught
 from scaling_law.run.sweep_state.dashboard import Dashboard
@@ -96,6 +97,7 @@ class Runner:
         self.dashboard = Dashboard(sweep)
         self._busy: dict[str, Handle] = {}  # by run id; the runs of a stack share one
         self._deaths: dict[str, int] = {}  # how often a run's worker died or hung
+        self._words: dict[str, str] = {}  # what a run's worker wrote last if it died
         self._together: dict[str, int] = {}  # how many runs a run was last submitted with
         self._alone: set[str] = set()  # runs whose stack failed: each is tried on its own
         self._peers = Peers(sweep)
@@ -147,7 +149,8 @@ class Runner:
                 if self._has_what_branches_need(run, record) or not self._reopen(run):
                     self._note_record(record)
                     continue
-            spec, resources = SPEC.stamp(to_json(run.spec)), RESOURCES.stamp(to_json(run.resources))
+            spec = SPEC.stamp(to_json(run.spec))
+            resources = {**RESOURCES.stamp(to_json(run.resources)), "run_id": run.run_id}
             _write_if_new(run_dir.spec, spec, layout.read_json, layout.write_json)
             _write_if_new(run_dir.resources, resources, _read_checked, checksum.write)
         for run_id in self._ended():
@@ -196,7 +199,13 @@ class Runner:
                 self.outcome.stopped_early[record.run_id] = record.message
 
     def _loop(self, progress: SweepProgress, caught: dict[str, int]) -> None:
+        place = _place(self.sweep)
         while "signal" not in caught:
+            if place is None or _place(self.sweep) != place:
+                raise RunFailed(
+                    f"{self.sweep.path}: moved or removed while its runs trained; go on from the"
+                    " checkpoints where it is now: slaw run FOLDER"
+                )
             self._collect(progress)
             self._look_around(progress)
             ended = len(self._ended())
@@ -319,6 +328,7 @@ class Runner:
                 states[id(handle)] = self.executor.state(handle)
             if states[id(handle)] != "running":
                 del self._busy[run_id]
+                self._words[run_id] = last_words(self.executor, handle)
                 self._settle(run_id, states[id(handle)], progress)
 
     def _settle(self, run_id: str, state: SubmissionState, progress: SweepProgress) -> None:
@@ -329,6 +339,10 @@ class Runner:
             run_dir.failure.unlink(missing_ok=True)
         elif run_dir.record.is_file():
             self._note_finished(run_id, progress)
+        elif not run_dir.path.is_dir():
+            reason = f"{run_dir.path}: moved or removed while the run trained; bring it back"
+            self.outcome.failed[run_id] = reason
+            progress.ended(run_id, f"{label}: FAILED: {reason}")
         elif state == "elsewhere" and not run_dir.failure.is_file():
             pass  # the process that holds it finishes it, or leaves it to this one
         elif self._together.get(run_id, 1) > 1 and self.outcome.stopped_by is None:
@@ -341,12 +355,20 @@ class Runner:
         elif self.outcome.stopped_by is None:
             self._deaths[run_id] = self._deaths.get(run_id, 0) + 1
             if self._deaths[run_id] >= _MAX_DEATHS:
-                reason = _no_space(run_dir) or _DEATHS[state]
+                reason = _no_space(run_dir) or self._why_dead(run_id, state)
                 self.outcome.failed[run_id] = reason
                 progress.ended(run_id, f"{label}: FAILED: {self.outcome.failed[run_id]}")
             else:
                 how = "hung and was killed" if state == "hung" else "died"
                 progress.say(f"{label}: its worker {how}; trying once more")
+
+    def _why_dead(self, run_id: str, state: SubmissionState) -> str:
+        words = self._words.get(run_id)
+        if state == "hung" or not words:
+            return _DEATHS[state]
+        return (
+            f"its worker died twice; it wrote last: {words} (all of it: {self.sweep.workers_log})"
+        )
 
     def _trains_trunk_again(self, run_id: str, progress: SweepProgress) -> bool:
         """Whether a branch-point checkpoint is missing and its trunk trains again to write it.
@@ -410,6 +432,15 @@ class Runner:
 def _distinct(handles: Iterable[Handle]) -> list[Handle]:
     """Each submission once; the runs of a stack share one."""
     return list({id(handle): handle for handle in handles}.values())
+
+
+def _place(sweep: SweepDir) -> tuple[int, int] | None:
+    """What tells the sweep's folder from another one at its path; None if there is none."""
+    try:
+        stat = sweep.path.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _read_checked(path: Path) -> Any:

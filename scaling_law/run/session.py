@@ -15,10 +15,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
+from scaling_law.config.schema import DEVICE_KINDS
 from scaling_law.data.access import DataOf, check_ready, known_components
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
-from scaling_law.errors import ConfigError, PlanError, Preempted, SlawError
+from scaling_law.errors import ConfigError, DeviceError, PlanError, Preempted, SlawError, quoted
 from scaling_law.experiment.analysis import named_by
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -58,8 +59,11 @@ class Request:
     overrides: tuple[str, ...] = field(default=())  # the texts of --set
     out: str | None = None  # the sweep's folder; None for results/<name>
     engine: str | None = None  # its name or its file's path; None for the config's
+    # where corpora that are files were found before, by how the config spells them
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
+_NO_DATA = "data: not read; every run has finished"
 Say = Callable[[str], None]
 Datasets = dict[DataOf, Dataset]
 
@@ -76,8 +80,13 @@ def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, Device
 def _config(request: Request, kind: str) -> SweepConfig:
     """The config on a kind of device and on the engine that was asked for.
 
-    Its corpus must exist, unless the sweep has its tokens already.
+    Its corpus must exist, unless the sweep has its tokens already. Raises ``DeviceError`` for a
+    kind of device that there is not.
     """
+    if kind not in DEVICE_KINDS:
+        raise DeviceError(
+            f"device {quoted(kind)}: expected one of {', '.join(('auto', *DEVICE_KINDS))}"
+        )
     config = _config_with_corpus(request, kind)
     if request.engine in (None, config.choice("engine").spelled):
         return config
@@ -86,6 +95,8 @@ def _config(request: Request, kind: str) -> SweepConfig:
 
 
 def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
+    from scaling_law.run.pins import pinned_places
+
     read = functools.partial(
         load_config,
         request.config,
@@ -93,6 +104,12 @@ def _config_with_corpus(request: Request, kind: str) -> SweepConfig:
         device_kind=kind,
         beside=Path(request.out) if request.out is not None else None,
     )
+    # a config with other mistakes is refused with all of them below
+    with contextlib.suppress(ConfigError):
+        sweep = (
+            SweepDir(Path(request.out)) if request.out is not None else sweep_of(request, read())
+        )
+        read = functools.partial(read, begun={**request.places, **pinned_places(sweep)})
     return _with_starts(request, _readable(request, read))
 
 
@@ -225,9 +242,14 @@ def _begun_data(config: SweepConfig, sweep: SweepDir) -> dict[DataOf, Dataset | 
 
 def _tokens(datasets: Mapping[DataOf, Dataset | None]) -> dict[DataOf, int | None]:
     return {
-        spec: None if dataset is None else dataset.train_tokens
+        spec: _cap(spec) if dataset is None else dataset.train_tokens
         for spec, dataset in datasets.items()
     }
+
+
+def _cap(spec: DataOf) -> int | None:
+    """The training tokens of text that is not prepared, as far as its spec says."""
+    return spec.unique_tokens if isinstance(spec, DataSpec) else None
 
 
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
@@ -342,16 +364,23 @@ def _stoppable() -> Iterator[None]:
 def _prepared(
     config: SweepConfig, profile: DeviceProfile, sweep: SweepDir, say: Say
 ) -> tuple[Datasets, Plan]:
-    """Data and plan of a leased sweep folder: those it began with, or new ones."""
+    """Data and plan of a leased sweep folder: those it began with, or new ones.
+
+    No data where every run has finished.
+    """
     from scaling_law.run.components import components_of
     from scaling_law.run.pinned import begun_plan, keep_plan, refuse_other_recipe
-    from scaling_law.run.pins import pinned_datasets
+    from scaling_law.run.pins import mend_pins, pinned_datasets, spelled_as_begun
 
+    config = spelled_as_begun(config, sweep, say)
     plan = begun_plan(config, profile, sweep, say)  # report a damaged one before preparing data
     if plan is None:
         _refuse_beside_others(sweep)
         known = _tokens(_begun_data(config, sweep))
         refuse_other_recipe(planned(config, profile, known), sweep)
+    elif all(sweep.run(run.run_id).record.is_file() for run in plan.runs):
+        mend_pins(config.data_specs, sweep, say)
+        return {}, plan  # the text may be gone
     datasets = pinned_datasets(config.data_specs, sweep, say)
     components = components_of(config, datasets, say)
     if plan is None:
@@ -407,7 +436,7 @@ def _opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDi
         f"device: {plan.device_kind} ({plan.device_name}), {count_of(plan.slots, 'run')} at once",
         engine_words(config),
         f"precision: {plan.precision} ({plan.precision_reason})",
-        *(f"data: {dataset.summary}" for dataset in datasets.values()),
+        *([f"data: {dataset.summary}" for dataset in datasets.values()] or [_NO_DATA]),
         *(f"  {line}" for line in _data_lines(config, datasets)),
         f"plan: {plan.points_words} from {count_of(trunks, 'trunk')},"
         f" {plan.flops_total:.3g} FLOPs"

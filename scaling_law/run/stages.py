@@ -6,6 +6,7 @@ is the config itself.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from scaling_law import parts
 from scaling_law.config.compose import Choice, own_files
 from scaling_law.config.load import SweepConfig, config_yaml, load_config
+from scaling_law.console import show
 from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, quoted
 from scaling_law.experiment import Experiment
@@ -54,7 +56,9 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     assert choice is not None, "asked only for a config that names an experiment"
     experiment: Experiment = choice.part
     sweep = sweep_of(request, config)
-    rounds = Rounds(sweep=sweep, asked=sweep.stages, base=request)
+    rounds = Rounds(
+        sweep=sweep, asked=sweep.stages, base=dataclasses.replace(request, places=config.all_places)
+    )
     asked = {"experiment": choice.spelled, "config": config_yaml(config.each(what_is_trained))}
     begun = rounds.begun(
         asked, "a sweep that was not begun in stages; choose another folder with --out"
@@ -86,7 +90,7 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
         say(f"stage {number}: {json.dumps(changes)}")
     values = {} if choice.settings is None else parts.set_fields(choice.settings)
     result = analyse(sweep, choice.reference, experiment, values)
-    print(findings_text(result.findings))
+    show(findings_text(result.findings))
     say(f"next: slaw report {sweep.path}")
     return EXIT_OK
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 
 from scaling_law.errors import EXIT_USAGE, ConfigError, EngineError
+from scaling_law.files.process import module_command
 from scaling_law.run.engines import worker_environment
 
 
@@ -16,7 +16,7 @@ def run_module(module: str, *arguments: str, doing: str) -> None:
     it was ``doing``, where it fails.
     """
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        module_command(module, *arguments),
         stderr=subprocess.PIPE,
         text=True,
         check=False,

@@ -23,6 +23,7 @@ from scaling_law.config.compose import Choice
 from scaling_law.errors import EXIT_OK, ConfigError, one_line
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.process import module_command
 from scaling_law.files.record import read_curve, read_record
 from scaling_law.run.trackers import Tracker, TrackerPart
 from scaling_law.spec.component import Component, component_from_json
@@ -150,7 +151,7 @@ def tracked(sweep: SweepDir, name: str, trackers: Sequence[Chosen], say: Say) ->
         yield patience
         return
     options = _to_text(trackers)
-    command = [sys.executable, "-m", "scaling_law.run.tracking", str(sweep.path), name, options]
+    command = module_command("scaling_law.run.tracking", str(sweep.path), name, options)
     process: subprocess.Popen[bytes] | None = None
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)

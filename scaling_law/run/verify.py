@@ -24,7 +24,7 @@ from scaling_law.data.prepare import META
 from scaling_law.errors import EXIT_OK, EXIT_RUN_FAILED, ConfigError, RunFailed, SlawError, quoted
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir, SweepDir
-from scaling_law.files.record import RunRecord, read_curve, read_record
+from scaling_law.files.record import RunRecord, check_owner, read_curve, read_record
 from scaling_law.plan.device_profile import available_memory_bytes, usable_cores
 from scaling_law.plan.plan import Plan, PlannedRun, read_plan
 from scaling_law.run import engines
@@ -260,9 +260,9 @@ def _resources(sweep: SweepDir) -> dict[str, Resources]:
     for run_dir in sweep.run_dirs():
         if run_dir.resources.is_file():
             try:
-                resources[run_dir.path.name] = resources_from_json(
-                    layout.read_json(run_dir.resources)
-                )
+                content = layout.read_json(run_dir.resources)
+                check_owner(content.pop("run_id", run_dir.run_id), run_dir)
+                resources[run_dir.run_id] = resources_from_json(content)
             except (SlawError, TypeError, ValueError, AttributeError):
                 continue
     return resources

@@ -151,7 +151,7 @@ def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir])
     mine = []
     for run_dir in run_dirs:
         try:
-            lease = leases.take(run_dir.lease)
+            lease = leases.take(run_dir.lease, new_folder=False)
             # before anything is read: an earlier holder that was only slow must not finish a write
             clear_leftovers(lease, temporary_files(run_dir))
         except (LeasedElsewhere, LeaseLost):
@@ -199,6 +199,8 @@ def _spec_of(run_dir: RunDir) -> RunSpec:
 def _resources_of(run_dir: RunDir) -> Resources:
     data = checksum.read(run_dir.resources, WRITTEN_AGAIN)
     try:
+        if "run_id" in data:  # absent from older files
+            records.check_owner(data.pop("run_id"), run_dir)
         return resources_from_json(data)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise ConfigError(f"{run_dir.resources}: damaged ({problem!r}); {WRITTEN_AGAIN}") from None

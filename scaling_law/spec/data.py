@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from scaling_law.errors import quoted
 from scaling_law.spec.component import Component
-from scaling_law.spec.fields import OMIT_EMPTY, at_least, chosen_by, of_axis, one_of
+from scaling_law.spec.fields import OMIT_EMPTY, UNWRITTEN, at_least, chosen_by, of_axis, one_of
 from scaling_law.spec.to_json import SpecPart
 
 TOKENIZERS = ("bytes", "bpe")
@@ -59,11 +59,15 @@ class DataSpec(SpecPart):
     ``domains``: the only domains that are read; all when empty.
     ``max_bytes``: bytes of text to read, in the order of the content's hash; None for all.
     ``val_fraction``: share of documents held out by hash.
+    ``unique_tokens``: tokens at the beginning of the training text that are trained on, None for
+    all; validation text and tokenizer do not depend on it.
     ``text_key``: the key of a row of JSON, or the column of parquet, that holds the text; None for
     the corpus's own.
     ``corpus_part``: the corpus, where it has settings that are not at their default or is a user's
     own file; else None.
     ``sources``: the sources of a text from several; None for one corpus.
+    ``places``: where this machine has the corpora, (corpus as a config spells it, path) pairs; no
+    part of the identity, and not written.
     """
 
     corpus: str
@@ -72,9 +76,13 @@ class DataSpec(SpecPart):
     domains: tuple[str, ...] = ()
     max_bytes: int | None = field(default=None, metadata=of_axis("horizon"))
     val_fraction: float = 0.02
+    unique_tokens: int | None = field(default=None, metadata=OMIT_EMPTY | of_axis("horizon"))
     text_key: str | None = field(default=None, metadata=OMIT_EMPTY)
     corpus_part: Component | None = field(default=None, metadata=chosen_by("data.corpus", None))
     sources: tuple[SourceSpec, ...] | None = field(default=None, metadata=OMIT_EMPTY)
+    places: tuple[tuple[str, str], ...] = field(
+        default=(), compare=False, repr=False, metadata=UNWRITTEN | of_axis("label")
+    )
 
     def __post_init__(self) -> None:
         one_of("tokenizer", self.tokenizer, TOKENIZERS)
@@ -83,11 +91,16 @@ class DataSpec(SpecPart):
         if self.tokenizer == "bytes" and self.vocab_size != 257:
             raise ValueError(f"vocab_size is {self.vocab_size}, expected 257 with bytes")
         at_least(1, max_bytes=self.max_bytes)
+        at_least(2, unique_tokens=self.unique_tokens)
         _check_key(self.text_key)
         if not 0 < self.val_fraction < 1:
             raise ValueError(f"val_fraction is {self.val_fraction}, expected between 0 and 1")
         if self.sources is not None and self.corpus != joined(self.sources):
             raise ValueError(f"corpus is {quoted(self.corpus)}, expected {joined(self.sources)!r}")
+
+    def place(self, corpus: str) -> str:
+        """Where this machine has a corpus: its path, or its name."""
+        return dict(self.places).get(corpus, corpus)
 
     @property
     def name(self) -> str:

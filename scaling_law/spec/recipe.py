@@ -22,8 +22,6 @@ from scaling_law.spec.optim import RuleOverrides
 from scaling_law.spec.run import RunSpec
 from scaling_law.spec.to_json import to_json
 
-# A rule's batches differ by less than this factor; rounding to powers of two gives 1.4.
-BATCH_FACTOR = 3.0
 BY_RULE = "by rule"
 DEFAULT = "default"  # the value of a setting that only other runs' recipes have
 # What a config may set instead of its rule: the spec's field, and its value where it is not set.
@@ -46,7 +44,7 @@ def recipes(specs: Sequence[RunSpec]) -> list[Recipe]:
 
     All recipes have the same keys. They depend on each other: cooldowns of whole steps are one
     fraction where one explains them all, and a batch that a config fixed counts as the rule's
-    where both are alike.
+    where both are the same.
     """
     known: dict[tuple[str, int], Recipe] = {}  # thousands of runs share their parts
     each = [_settings(spec, known) for spec in specs]
@@ -290,8 +288,8 @@ def _shortest(low: float, high: float) -> str:
 def _batches(specs: Sequence[RunSpec], each: Sequence[Recipe]) -> list[str]:
     """Return the batch that each run's config sets.
 
-    One value for all where a config sets one and the rule's own batches, at the same sizes, are
-    near it: further runs of a sweep are planned with one batch.
+    One value for all where a config sets one that is the rule's own at every size that both have:
+    further runs of a sweep are planned with one batch.
     """
     named = [recipe["optim.batch_tokens"] for recipe in each]
     fixed = sorted({name for name in named if name != BY_RULE})
@@ -301,8 +299,6 @@ def _batches(specs: Sequence[RunSpec], each: Sequence[Recipe]) -> list[str]:
     for spec, name in zip(specs, named, strict=True):
         sizes[spec.model][name == BY_RULE].add(spec.batch_tokens)
     for ours, rules in sizes.values():
-        if ours and rules:
-            batches = ours | rules
-            if max(batches) > BATCH_FACTOR * min(batches):
-                return named
+        if ours and rules and ours != rules:
+            return named
     return fixed * len(named)

@@ -28,8 +28,12 @@ class SpecPart:
 
 @cache
 def fields_of(kind: type) -> tuple[tuple[str, bool], ...]:
-    """Return each field's name, and whether it is left out while None or empty."""
-    return tuple((f.name, "omit_empty" in f.metadata) for f in dataclasses.fields(kind))
+    """Return each written field's name, and whether it is left out while None or empty."""
+    return tuple(
+        (f.name, "omit_empty" in f.metadata)
+        for f in dataclasses.fields(kind)
+        if "unwritten" not in f.metadata
+    )
 
 
 def to_json(value: Any) -> Any:

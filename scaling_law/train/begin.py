@@ -151,7 +151,7 @@ def _parents_state(job: Job, step: int) -> dict[str, Any]:
     assert job.trunk is not None, "a branch or grown run needs its parent's folder"
     path = job.trunk.checkpoint(step)
     try:
-        return checkpoint.load_checkpoint(path)
+        return checkpoint.load_checkpoint(path, job.trunk.run_id)
     except (OSError, checkpoint.DamagedCheckpoint) as problem:
         with contextlib.suppress(OSError):
             checkpoint.discard(path)
@@ -180,7 +180,7 @@ def _start_from_weights(job: Job, state: State, start: StartFrom) -> None:
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != start.weights_sha256:
             raise RunFailed(f"{path}: not the weights that this run was planned with")
-        saved = checkpoint.load_checkpoint(path)
+        saved = checkpoint.load_checkpoint(path, start.run_id)
     except (OSError, checkpoint.DamagedCheckpoint) as problem:
         raise RunFailed(f"{path}: the weights cannot be read ({problem})") from None
     tokenizer = job.dataset.tokenizer

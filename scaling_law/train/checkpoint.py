@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, quoted
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.versions import CHECKPOINT, NewerVersion
 
+_RUN = "run_id"  # the key of the run that a state belongs to
 _WORD = b"SLAWCKPT"
 MAGIC = _WORD + str(CHECKPOINT.current).encode()
 
@@ -38,12 +39,16 @@ def save_checkpoint(run_dir: RunDir, step: int, state: dict[str, Any]) -> Path:
 
     The state is serialised to memory first, so that a full disk fails before a file is replaced.
     """
-    return _write(run_dir.checkpoint(step), state, run_dir.guard)
+    return _write(run_dir.checkpoint(step), _owned(run_dir, state), run_dir.guard)
 
 
 def save_weights(run_dir: RunDir, state: dict[str, Any]) -> Path:
     """Write the final weights, and the rest that ``slaw export`` needs, in the same form."""
-    return _write(run_dir.weights, state, run_dir.guard)
+    return _write(run_dir.weights, _owned(run_dir, state), run_dir.guard)
+
+
+def _owned(run_dir: RunDir, state: dict[str, Any]) -> dict[str, Any]:
+    return {**state, _RUN: run_dir.run_id}
 
 
 def _write(path: Path, state: dict[str, Any], guard: Callable[[], None]) -> Path:
@@ -58,11 +63,11 @@ def _write(path: Path, state: dict[str, Any], guard: Callable[[], None]) -> Path
     return path
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Load the state in ``path`` to the CPU.
+def load_checkpoint(path: Path, run_id: str | None = None) -> dict[str, Any]:
+    """Load the state in ``path``, which the run ``run_id`` wrote (None: any), to the CPU.
 
-    Raises ``DamagedCheckpoint``, ``OSError``, or ``ConfigError`` for a file of a later slaw:
-    skipping such a file would throw training away.
+    Raises ``DamagedCheckpoint``, also for the state of another run, ``OSError``, or ``ConfigError``
+    for a file of a later slaw: skipping such a file would throw training away.
     """
     if not path.is_file() and path.exists():  # a pipe may never end
         raise DamagedCheckpoint(f"{path}: not a file")
@@ -88,6 +93,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise DamagedCheckpoint(f"{path}: holds more than tensors and plain values") from None
     if not isinstance(state, dict):
         raise DamagedCheckpoint(f"{path}: holds a {type(state).__name__}, expected a dict")
+    owner = state.get(_RUN, run_id)  # absent from older files
+    if run_id not in (None, owner):
+        raise DamagedCheckpoint(f"{path}: of the run {quoted(owner)}, not of {quoted(run_id)}")
     return state
 
 
@@ -110,7 +118,7 @@ def newest_valid(
         if last is not None and step > last:
             continue
         try:
-            return step, load_checkpoint(run_dir.checkpoint(step))
+            return step, load_checkpoint(run_dir.checkpoint(step), run_dir.run_id)
         except (DamagedCheckpoint, OSError) as damage:
             warn(f"{damage}; using an older one")
     return None

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from scaling_law.errors import DeviceError
+from scaling_law.files.process import end_with
 from scaling_law.plan.device_profile import (
     DeviceProfile,
     SpeedPoint,
@@ -237,8 +238,13 @@ def _measured_speed(kind: str, precision: str) -> tuple[SpeedPoint, ...]:
 
 
 def main(arguments: list[str]) -> int:
-    """Measure a device and print its profile as JSON; exit code 2 where there is no such device."""
-    requested = arguments[0] if len(arguments) == 1 else ""
+    """Measure a device and print its profile as JSON; exit code 2 where there is no such device.
+
+    ``arguments`` are the device and, optionally, the pid of the process with which to end.
+    """
+    requested = arguments[0] if arguments else ""
+    if len(arguments) > 1:
+        end_with(int(arguments[1]))
     try:
         profile = calibrate(requested, say=lambda line: print(line, file=sys.stderr))
     except DeviceError as problem:

@@ -34,7 +34,7 @@ def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
     """
     record = read_record(run_dir.record)
     try:
-        saved = checkpoint.load_checkpoint(run_dir.weights)
+        saved = checkpoint.load_checkpoint(run_dir.weights, run_dir.run_id)
         tokenizer = tokenizer_from_json(saved["tokenizer"])
         model = architectures.build(record.spec.model)
         model.load_state_dict(saved["model"])

@@ -234,6 +234,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("mix-sum", _with("corpus: text.txt", "corpus: installed, mix: {cpp: .5, py-docs: .4}"), "s.yaml:2: data.mix: the weights sum to 0.9, expected 1", 1),
     ("mix-below-0", _with("corpus: text.txt", "corpus: installed, mix: {cpp: -1}"), "s.yaml:2: data.mix.cpp: expected at least 0, found -1", 1),
     ("mix-axis-of-no-component", _with("text.txt", "installed") + "axes: {data.mix: [natural, {cp: 1}]}\n", "s.yaml:6: axes.data.mix.cp: no component has this name (did you mean cpp?)", 1),
+    ("cap-and-mix", _with("corpus: text.txt", "corpus: installed, unique_tokens: 1M, mix: {cpp: 1}"), "s.yaml:2: data: unique_tokens cuts the training text as a whole, and a mix reads it by component; leave one of them out", 1),
     ("phases-out-of-order", _with("vocab_size: 512", "phases: [{mix: natural, until: .8}, {mix: natural, until: .3}, {mix: natural}]"), "s.yaml:2: data.phases.1: until is 0.3, expected above 0.8", 1),
     ("phases-and-spikes", _with("vocab_size: 512", "phases: [{mix: natural, until: .8}, {mix: natural}]") + "spikes: true\n", "s.yaml:6: spikes: a batch that replaces a spike's would be of another phase of data.phases", 1),
     ("task-with-mix", _with("corpus: text.txt, vocab_size: 512", "source: copy, mix: natural"), "s.yaml:2: data.mix: unknown key", 1),

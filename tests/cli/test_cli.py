@@ -7,14 +7,20 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from scaling_law import console
 from scaling_law.cli.main import main
+from scaling_law.console import say, show
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
+from scaling_law.report import page
+from scaling_law.report.exports import write_table
 from scaling_law.units import format_count
 from tests.fakes import PLANTED, planted_records
+from tests.monitor.half_way import half_way
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +306,41 @@ def test_an_unknown_argument_names_its_commands_help_and_what_was_meant(capsys, 
         main(words)
     assert end.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def commanding(text: str) -> set[str]:
+    """The characters of a text that may command a terminal."""
+    return {c for c in text if ord(c) < 32 or 127 <= ord(c) < 160} - {"\n", "\t"}
+
+
+def test_a_folders_name_commands_no_terminal(tmp_path, capsys):
+    folder = tmp_path / "a\x1b[31mred\x07"
+    half_way(folder)
+    for words in (["status"], ["monitor", "--once"]):
+        assert main([*words, str(folder)]) == 0
+        said = "".join(capsys.readouterr())
+        assert r"\x1b[31m" in said, words
+        assert not commanding(said), words
+    show(folder)
+    say(f"{folder}:\n\tnext")
+    printed = capsys.readouterr()
+    assert printed.out == f"{tmp_path}/" + r"a\x1b[31mred\x07" + "\n"
+    assert printed.err == f"{tmp_path}/" + r"a\x1b[31mred\x07" + ":\n\tnext\n"
+
+
+def test_no_command_prints_past_the_one_place_that_escapes():
+    commands = Path(console.__file__).parent / "cli"
+    prints = {p.name for p in commands.glob("*.py") if re.search(r"(?<!\w)print\(", p.read_text())}
+    assert prints == {"main.py", "monitor.py"}, "completion scripts, and an empty line"
+
+
+def test_reports_hold_no_control_characters(tmp_path):
+    name = "a\x1b[31m\x00\x9b\nb"
+    assert not commanding(page.text(name))
+    write_table([{name: name, "loss": 1.0}], tmp_path / "t.csv")
+    text = (tmp_path / "t.csv").read_text()
+    assert not commanding(text)
+    assert len(text.splitlines()) == 2
 
 
 def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):

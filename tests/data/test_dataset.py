@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -220,3 +221,20 @@ def test_uniforms_and_permutations() -> None:
     assert sorted(order) == list(range(1000))
     assert not np.array_equal(order, permutation(4, 1000))
     assert permutation(2**63 - 1, 0).shape == (0,)
+
+
+def test_a_cap_on_training_tokens_leaves_validation_and_tokenizer_as_they_are(spec):
+    whole, folder = open_dataset(prepare(spec)), prepare(spec)
+    cap = whole.train_tokens // 3
+    assert prepare(dataclasses.replace(spec, unique_tokens=cap)) == folder, "prepared once"
+    capped = open_dataset(folder, cap)
+    assert capped.fingerprint == whole.fingerprint
+    assert np.array_equal(capped.tokens("val"), whole.tokens("val"))
+    assert np.array_equal(capped.tokens("train"), whole.tokens("train")[:cap])
+    assert capped.train_tokens == cap
+    assert capped.n_seqs("train", CTX) == (cap - 1) // CTX
+    assert capped.bytes_per_token("train") == whole.bytes_per_token("train")
+    known = dataclasses.replace(spec, unique_tokens=cap)
+    assert f"only the first {cap:,} tokens" in inspect(known)
+    with pytest.raises(ConfigError, match=r"data\.unique_tokens: 1,000,000,000, and"):
+        open_dataset(folder, 10**9)

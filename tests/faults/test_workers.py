@@ -14,12 +14,16 @@ import pytest
 
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import read_lease
+from scaling_law.files.process import module_command
 from scaling_law.plan.make import make_plan
 from scaling_law.run.engines import engine_named, local, start
+from scaling_law.run.runner import Runner
 from tests.fakes import cpu_profile, small_config
 from tests.faults.harness import ROOT, assert_nothing_lost, sweep_of, wait_until
+from tests.faults.world import begin_sweep, write_text
 
 WILD_CLOCK = Path(__file__).resolve().parent / "wild_clock"
+CLI = (sys.executable, "-m", "scaling_law.cli")
 # a worker that leases its run and then gives no further sign of life
 HANGS = """
 import json, sys, time
@@ -47,6 +51,52 @@ def test_a_worker_without_a_sign_of_life_is_killed(tmp_path, monkeypatch):
     holder = read_lease(run_dir.lease)
     assert holder is not None and holder.process is not None and holder.process.is_surely_dead()
     executor.close()
+
+
+def test_the_last_words_of_a_worker_that_dies_are_in_the_message(tmp_path, monkeypatch):
+    dies = "import sys; sys.exit('no module\\x1b[31m called randbits')"
+    monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", dies))
+    sweep = begin_sweep(tmp_path / "sweep", write_text(tmp_path / "text"))
+    executor = start(engine_named(), sweep.dir, 1)
+    outcome = Runner(sweep.plan, sweep.dir, executor).run()
+    assert outcome.exit_code == 3
+    (reason,) = set(outcome.failed.values())
+    assert r"it wrote last: no module\x1b[31m called randbits" in reason
+    assert str(sweep.dir.workers_log) in reason
+
+
+def test_our_modules_start_without_the_current_folder_on_their_path(tmp_path):
+    """A user's own random.py takes no part in a worker, an export, a calibration or a fit."""
+    (tmp_path / "random.py").write_text("raise SystemExit('the user's random.py was run')")
+    for command in (module_command("scaling_law.cli", "--version"), [*CLI, "--version"]):
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+    package = ROOT / "scaling_law"
+    starts = [p for p in package.rglob("*.py") if "sys.executable" in p.read_text()]
+    assert starts == [package / "files" / "process.py"], "every module is started by module_command"
+
+
+def test_a_process_ends_with_the_one_that_started_it(tmp_path):
+    child = "import sys, time; from scaling_law.files.process import end_with;"
+    child += (
+        "end_with(int(sys.argv[1])); print('on', flush=True); time.sleep(20); print('outlived it')"
+    )
+    parent = "import os, subprocess, sys, time;"
+    parent += f"p = subprocess.Popen([sys.executable, '-c', {child!r}, str(os.getpid())]);"
+    parent += "print(p.pid, flush=True); time.sleep(600)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    with process.stdout as said:
+        assert "on\n" in {said.readline(), said.readline()}
+        process.kill()
+        process.wait()
+        assert said.read() == ""
 
 
 @pytest.mark.slow
@@ -98,7 +148,7 @@ def test_a_signal_while_planning_ends_with_75_and_one_line(number):
     code = (
         "import os, scaling_law.run.session as s\n"
         f"s._config_and_profile = lambda request, say: os.kill(os.getpid(), {int(number)})\n"
-        "from scaling_law.cli.main import main\nraise SystemExit(main(['run']))"
+        "from scaling_law.cli.main import main\nraise SystemExit(main(['run', '--mode', 'quick']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False

@@ -486,3 +486,42 @@ def test_a_tag_in_a_name_tells_the_dead_from_the_living(path):
     assert tag_is_dead(dataclasses.replace(mine, pid=2**22 - 3).tag)
     assert not tag_is_dead(dataclasses.replace(mine, host="elsewhere/1", pid=2**22 - 3).tag)
     assert not tag_is_dead("anything")
+
+
+@pytest.mark.parametrize("content", ["", "{", "x" * 50])
+def test_a_file_that_is_no_lease_is_stale_once_it_is_old(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    assert module.who_has([path]), "it may be one that is being written"
+    assert LeaseWatch().holder(path) is not None
+    old = time.time() - module.stale_seconds() - 1
+    os.utime(path, (old, old))
+    assert module.who_has([path]) == []
+    assert LeaseWatch(removes=False).holder(path) is None
+    assert path.exists(), "only looked at"
+    with Leases() as leases:
+        lease = leases.take(path)
+        lease.check()
+
+
+def test_a_watch_that_removes_nothing_still_sees_a_lease_go_stale(path):
+    with Leases():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        elsewhere = dataclasses.replace(this_process(), host="other/1")
+        head = {"token": "t", "process": dataclasses.asdict(elsewhere)}
+        path.write_text(json.dumps(head) + "\n000000000001\n")
+    now = [0.0]
+    watch = LeaseWatch(silent_seconds=10, look_seconds=0, clock=lambda: now[0], removes=False)
+    looks = []
+    for _ in range(8):
+        looks.append(watch.holder(path) is not None)
+        now[0] += 2.0
+    assert (looks[0], looks[-1]) == (True, False)
+    assert path.exists()
+
+
+def test_a_lease_in_a_folder_that_is_gone_makes_no_folder(tmp_path):
+    gone = tmp_path / "moved" / "run" / "claim"
+    with Leases() as leases, pytest.raises(FileNotFoundError):
+        leases.take(gone, new_folder=False)
+    assert not (tmp_path / "moved").exists()

@@ -6,8 +6,10 @@ import signal
 
 import pytest
 
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, DeviceError, PlanError
+from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
+from scaling_law.plan.plan import read_plan
 from scaling_law.run import session
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.session import Request, closing, inputs
@@ -57,3 +59,16 @@ def test_a_sweep_that_has_its_tokens_resumes_without_its_text(tmp_path):
     with pytest.raises(ConfigError) as refused:
         session._config(request, "cpu")
     assert len(refused.value.lines) == 2, "reported beside another mistake"
+
+
+def test_an_unknown_device_is_refused_in_a_line(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(CONFIG)
+    with pytest.raises(DeviceError, match="device 'tpu': expected one of auto, cpu, mps, cuda"):
+        inputs(Request(config=str(path), device="tpu"), print)
+    sweep, plan = half_way(tmp_path / "sweep")
+    content = {**checksum.read(sweep.plan, ""), "device_kind": "tpu"}
+    checksum.write(sweep.plan, content)
+    with pytest.raises(PlanError, match=r"plan\.json: not a plan .device_kind is 'tpu', expected"):
+        read_plan(sweep.plan)
+    assert plan.device_kind != "tpu"

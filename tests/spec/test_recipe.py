@@ -57,12 +57,12 @@ def test_a_rule_is_one_recipe_at_every_size_and_horizon(rule):
     assert recipe_differences(longer, first) == []
 
 
-def test_one_batch_beside_the_rules_own_is_one_recipe_until_it_is_far_off():
+def test_a_batch_that_a_config_sets_is_the_rules_recipe_only_where_it_is_the_rules_batch():
     by_rule = specs_of(optim={"batch_tokens": None})
     assert {spec.batch_tokens for spec in by_rule} == {2048}
-    assert names(by_rule, specs_of(optim={"batch_tokens": 4096})) == {""}
-    assert names(by_rule, specs_of(optim={"batch_tokens": 8192})) == {
-        "optim.batch_tokens=by rule", "optim.batch_tokens=8192",
+    assert names(by_rule, specs_of(optim={"batch_tokens": 2048})) == {""}
+    assert names(by_rule, specs_of(optim={"batch_tokens": 4096})) == {
+        "optim.batch_tokens=by rule", "optim.batch_tokens=4096",
     }  # fmt: skip
     two = names(specs_of(optim={"batch_tokens": 512}), specs_of(optim={"batch_tokens": 1024}))
     assert two == {"optim.batch_tokens=512", "optim.batch_tokens=1024"}

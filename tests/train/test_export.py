@@ -273,3 +273,43 @@ def test_a_weight_that_differs_shows_in_the_logits():
         for name in ("attention.qkv", "mlp.out"):
             gpt.get_parameter(f"blocks.0.{name}.weight").mul_(1.001)
     assert (gpt(ids) - before).abs().max() > 2e-4
+
+
+def _no_weights(state: dict[str, Any]) -> None:
+    state["model"] = {}
+
+
+def _another_shape(state: dict[str, Any]) -> None:
+    state["model"]["embedding.weight"] = state["model"]["embedding.weight"][:, :-1].clone()
+
+
+def _not_a_number(state: dict[str, Any]) -> None:
+    state["model"]["embedding.weight"][0, 0] = float("nan")
+
+
+def _one_missing(state: dict[str, Any]) -> None:
+    del state["model"]["embedding.weight"]
+
+
+def _of_another_run(state: dict[str, Any]) -> None:
+    state["run_id"] = "other-0123456789"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_no_weights, "it holds none"),
+        (_another_shape, r"'embedding.weight': found \(400, 31\), expected \(400, 32\)"),
+        (_not_a_number, "'embedding.weight' holds numbers that are not finite"),
+        (_one_missing, "'embedding.weight': found missing, expected"),
+        (_of_another_run, "of the run 'other-0123456789', not of 'tiny-"),
+    ],
+)
+def test_weights_that_are_not_the_runs_are_refused_by_name(tmp_path, bpe, spoil, said):
+    run_dir, _ = kept_run(tmp_path, model_of(bpe), bpe)
+    state = checkpoint.load_checkpoint(run_dir.weights)
+    spoil(state)
+    checkpoint._write(run_dir.weights, state, lambda: None)
+    with pytest.raises(ConfigError, match=said):
+        export(run_dir, tmp_path / "out", "safetensors")
+    assert not (tmp_path / "out").exists()

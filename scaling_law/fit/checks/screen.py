@@ -22,10 +22,11 @@ from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.numerics import plane_residuals
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.solve import Objective
-from scaling_law.spec.recipe import BATCH_FACTOR
 
 # Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
 MAX_EPOCHS = 4.0
+# A rule's batches lie within this factor of their trend; rounding to powers of two gives 1.4.
+BATCH_FACTOR = 3.0
 # A run is odd when it lies off the law by both: robust standard deviations, and log loss. Below a
 # law lie good runs too, so that it takes more to be odd there.
 ODD_SIGMAS = 8.0

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.files.record import NATS, RunRecord, loss_unit, measured_metrics, metric_units
+from scaling_law.files.record import (
+    NATS,
+    RunRecord,
+    loss_unit,
+    measured_metrics,
+    metric_units,
+    specs_of,
+)
 from scaling_law.fit.points.metric import measured_by, metric_words
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.recipe import listed_recipes, recipe_names
@@ -153,7 +160,7 @@ def points_from_records(
         loss = metric_words(records, metric)
         records = measured_by(records, metric)
     kept, dropped = _usable(records, keep, metric)
-    differing = recipe_names([r.spec for r in kept])
+    differing = recipe_names(specs_of(kept))
     params = np.array([getattr(r, f"params_{convention}") for r in kept], dtype=np.float64)
     tokens = np.array([r.tokens for r in kept], dtype=np.float64)
     counted = 6 * params * tokens if flops == "6nd" else np.array([r.flops_exact for r in kept])

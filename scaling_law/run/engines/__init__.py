@@ -44,7 +44,11 @@ _ALLOCATOR = {
 
 
 class Executor(Protocol):
-    """An engine at work on one sweep."""
+    """An engine at work on one sweep.
+
+    It may have a method ``last_words(handle)`` as well: the last line that the worker of an ended
+    submission wrote to its standard error, "" for none. A run's failure quotes it.
+    """
 
     @property
     def slots(self) -> int:
@@ -146,6 +150,10 @@ class _Checked:
         with _engine_errors(self._name):
             return self._executor.state(handle)
 
+    def last_words(self, handle: Handle) -> str:
+        with _engine_errors(self._name):
+            return last_words(self._executor, handle)
+
     def cancel(self, handle: Handle) -> None:
         with _engine_errors(self._name):
             self._executor.cancel(handle)
@@ -153,6 +161,12 @@ class _Checked:
     def close(self) -> None:
         with _engine_errors(self._name):
             self._executor.close()
+
+
+def last_words(executor: Executor, handle: Handle) -> str:
+    """The last line that a dead worker wrote to its standard error, "" where that is not known."""
+    ask = getattr(executor, "last_words", None)
+    return one_line(ask(handle)) if ask is not None else ""
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import platform
 import queue
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from scaling_law.errors import ConfigError, DeviceError, EngineError
+from scaling_law.errors import ConfigError, DeviceError, EngineError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
 from scaling_law.files.lease import Stillness, hung_seconds, read_lease, stale_seconds
+from scaling_law.files.process import module_command
 from scaling_law.parts import NoSettings
 from scaling_law.plan.device_profile import (
     DeviceProfile,
@@ -40,9 +40,11 @@ from scaling_law.run.engines import (
 )
 
 # The pid of the process that the worker serves follows.
-WORKER = (sys.executable, "-m", "scaling_law.run.worker", "--serve")
+WORKER = tuple(module_command("scaling_law.run.worker", "--serve"))
 # The pause between two looks at a running worker's leases.
 _LOOK_SECONDS = 1.0
+# How much of the end of a worker's log is read, in bytes.
+_MOST_WORDS = 4096
 # How long close() waits for each worker to end before it kills it.
 _CLOSE_SECONDS = 10.0
 
@@ -56,7 +58,7 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
     code, document, lines = _measure(
-        [sys.executable, "-m", "scaling_law.train.device", device], say
+        module_command("scaling_law.train.device", device, str(os.getpid())), say
     )
     last = lines[-1] if lines else "no message"
     if code == DeviceError.exit_code:
@@ -118,6 +120,7 @@ class _Worker:
 
     def __init__(self, log: Path, variables: Mapping[str, str]) -> None:
         self.log: IO[bytes] = log.open("ab")
+        self._log_path, self._log_start = log, self.log.seek(0, os.SEEK_END)
         self.stillness = Stillness()
         self.is_ending = False  # asked to end: it takes no further runs
         self.answers: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -160,6 +163,15 @@ class _Worker:
         own = [h for h in holders if h and h.process and h.process.pid == self.process.pid]
         limit_seconds = stale_seconds() if own else hung_seconds()
         return self.stillness.seconds(own) > limit_seconds
+
+    def last_words(self) -> str:
+        """The last line that was written to the log since this worker began, "" for none."""
+        with contextlib.suppress(OSError), self._log_path.open("rb") as log:
+            start = max(self._log_start, log.seek(0, os.SEEK_END) - _MOST_WORDS)
+            log.seek(start)
+            lines = log.read().decode(errors="replace").split("\n")
+            return next((one_line(line.strip()) for line in reversed(lines) if line.strip()), "")
+        return ""
 
     def close(self, seconds: float) -> None:
         assert self.process.stdin is not None
@@ -231,6 +243,11 @@ class LocalExecutor:
         worker.process.kill()
         worker.process.wait()
         return True
+
+    def last_words(self, submission: _Submission) -> str:
+        """The last line of standard error of the worker that had the runs."""
+        worker = self._workers.get(submission.slot)
+        return "" if worker is None or worker.process.poll() is None else worker.last_words()
 
     def cancel(self, submission: _Submission) -> None:
         """Send the worker SIGTERM: it writes a checkpoint and ends."""

@@ -57,6 +57,8 @@ class Dashboard:
         """Write it now. It raises nothing: a failed display must not end the sweep."""
         began = time.monotonic()
         with contextlib.suppress(OSError, SlawError):
+            if not self._reader.sweep.path.is_dir():  # moved: nothing is made at its old path
+                return
             self._last, self._read_at = self._reader.read(), time.monotonic()
             document = {**self._last.to_json(), "host": dataclasses.asdict(self._meter.read())}
             content = json.dumps(document, allow_nan=False)

@@ -11,6 +11,7 @@ from typing import Any
 
 from scaling_law import console
 from scaling_law.decode import build
+from scaling_law.errors import visible
 from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import RunRecord, short_unit
@@ -110,6 +111,7 @@ class SweepProgress:
 
     def say(self, line: str) -> None:
         """Print a line without tearing the bars."""
+        line = visible(line)
         if self._bars:
             with contextlib.suppress(OSError):  # the terminal was closed
                 self._bars[0].write(line, file=sys.stderr)

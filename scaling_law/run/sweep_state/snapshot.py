@@ -18,7 +18,7 @@ from typing import Any
 from scaling_law.errors import ConfigError, PlanError, one_line
 from scaling_law.experiment.analysis import named_by
 from scaling_law.files.layout import RunDir, SweepDir
-from scaling_law.files.lease import who_has
+from scaling_law.files.lease import LeaseWatch, who_has
 from scaling_law.files.record import (
     CurvePoint,
     find_sweeps,
@@ -208,6 +208,7 @@ class SweepReader:
 
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
+        self._runners = LeaseWatch(removes=False)
         self._plan: tuple[Mark, Plan, list[_Constant], list[_Constant]] | None = None
         self._experiment = False
         self._ends: dict[str, _Ended] = {}
@@ -221,7 +222,9 @@ class SweepReader:
         that is missing or cannot be read raises ``ConfigError`` or ``PlanError``; without it the
         snapshot says so.
         """
-        at_work = is_at_work(self.sweep)
+        # all are looked at each time: how long one has stood still shows over several readings
+        holders = [self._runners.holder(path) for path in self.sweep.runner_leases()]
+        at_work = any(holder is not None for holder in holders)
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         head: dict[str, Any] = {"sweep": str(self.sweep.path), "at_work": at_work, "read_at": now}
         try:

@@ -66,7 +66,7 @@ class Killer:
         self.entries = json.loads((folder / "kills.json").read_text())
         self.seen = 0
         self.asleep = threading.local()
-        self.place = folder.parent.name  # the world's name: paths may be relative to it
+        self.place = folder.parent.name  # the world's name, in every path that is there
         self.main = threading.main_thread().ident or 0
 
     def next(self):
@@ -80,7 +80,8 @@ class Killer:
     def on_event(self, event, args):
         if event not in WATCHED or getattr(self.asleep, "now", False):
             return
-        if not any(self.place in str(arg) for arg in args[:2]):
+        names = [str(arg) for arg in args[:2] if isinstance(arg, (str, os.PathLike))]
+        if not any(self.place in str(Path(name).absolute()) for name in names):
             return
         self.asleep.now = True
         try:
