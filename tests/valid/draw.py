@@ -581,6 +581,7 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "data.mix": lambda drawing: "natural",
     "data.mix_temperature": lambda drawing: drawing.one((1, 2)),
     "data.max_bytes": _number_of(8_000, 60_000),
+    "data.unique_tokens": _number_of(3_000, 30_000),
     "data.val_fraction": lambda drawing: drawing.one((0.2, 0.35, 0.5)),
     "data.max_epochs": lambda drawing: drawing.one((4.0, 50, 1e6)),
     "data.symbols": _number_of(2, 20),
