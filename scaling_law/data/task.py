@@ -194,11 +194,11 @@ def _why_broken(batch: Batch, count: int, dataset: TaskDataset) -> str:
         return f"targets are of shape {targets.shape}, expected {(count, outputs)} (outputs)"
     if inputs.dtype == np.int64 and inputs.shape != (count, n_ctx):
         return f"inputs are of shape {inputs.shape}, expected {(count, n_ctx)} (n_ctx {n_ctx})"
+    if inputs.dtype == np.int64 and targets.shape[1] > n_ctx:
+        return f"{targets.shape[1]} targets for {n_ctx} positions"
     said = dataset.sizes.n_targets
     if said and targets.shape[1] != said:
         return f"an example has {targets.shape[1]} targets, and the task says that it has {said}"
-    if inputs.dtype == np.int64 and targets.shape[1] > n_ctx:
-        return f"{targets.shape[1]} targets for {n_ctx} positions"
     if weights is not None:
         if not isinstance(weights, np.ndarray) or weights.dtype != np.float32:
             return "weights are not float32"
