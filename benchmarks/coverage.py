@@ -1,4 +1,4 @@
-"""Do 90% intervals hold the truth 90% of the time? Planted surfaces, simulated sweeps.
+"""Do 90% intervals cover the truth 90% of the time? Planted surfaces, simulated sweeps.
 
     python benchmarks/coverage.py [--draws 60] [--json FILE]
 
@@ -95,11 +95,11 @@ def covered(
     surface: Surface, points: FitPoints, noise: float, settings: FitSettings, seed: int
 ) -> dict[str, bool | None]:
     """Figure -> whether its interval held the truth; None where none was given."""
-    found: dict[str, bool | None] = dict.fromkeys(FIGURES)
+    hits: dict[str, bool | None] = dict.fromkeys(FIGURES)
     try:
         _, best, _, laws = joint_fits(points, settings)
     except SlawError:
-        return found
+        return hits
     plain = laws["chinchilla"]
     truth = {"alpha": surface.alpha, "beta": surface.beta}
     truth["a"] = surface.beta / (surface.alpha + surface.beta)
@@ -107,7 +107,7 @@ def covered(
         for name, value in truth.items():
             pair = plain.intervals.get(name) or plain.optimum_intervals.get(name)
             if pair and plain.status == "converged":
-                found[name] = pair[0] <= value <= pair[1]
+                hits[name] = pair[0] <= value <= pair[1]
     generator = np.random.default_rng([seed, 1])
     largest = float(points.flops.max())
     for times in BEYOND:
@@ -125,8 +125,8 @@ def covered(
         except (SlawError, KeyError):
             continue
         if one.low_nats is not None and one.high_nats is not None:
-            found[f"loss {times:g}x"] = one.low_nats <= new <= one.high_nats
-    return found
+            hits[f"loss {times:g}x"] = one.low_nats <= new <= one.high_nats
+    return hits
 
 
 def study(job: tuple[Surface, tuple[int, int, int], float, int, str]) -> dict[str, object]:
@@ -174,7 +174,7 @@ def main() -> None:
             print(what + cells, flush=True)
     print(f"{'all':<32}" + "".join(_cell(*_pooled(rows, name)) for name in FIGURES))
     print(
-        f"shares of {LEVEL:.0%} intervals that hold the truth; () where fewer than half the"
+        f"shares of {LEVEL:.0%} intervals that cover the truth; () where fewer than half the"
         " sweeps gave one"
     )
     if options.json:

@@ -100,11 +100,11 @@ def worlds(beyond: Sequence[float]) -> list[World]:
         "skaling, large": powered(1.5, 900, 0.42, 2500, 0.42, 0.8),
         "foreign, large": additive(1.7, 400, 0.34, 1500, 0.36, bend=1.5),
     }
-    found = []
+    all_worlds = []
     for times in beyond:
-        found += [World(n, f, 4e4, 4e6, 4.4e13, times) for n, f in small.items()]
-        found += [World(n, f, 1e7, 3e9, 1e20, times) for n, f in large.items()]
-    return found
+        all_worlds += [World(n, f, 4e4, 4e6, 4.4e13, times) for n, f in small.items()]
+        all_worlds += [World(n, f, 1e7, 3e9, 1e20, times) for n, f in large.items()]
+    return all_worlds
 
 
 def cost(design: Design) -> float:
@@ -163,12 +163,12 @@ def isoflop(world: World, budget: float) -> Design:
     """Five cells a factor of 3 apart, seven sizes each within a factor of 3.2 of the optimum."""
     cells = [3.0**-j for j in range(5)]
     top = budget / 7 / sum(cells)
-    found: Design = []
+    points: Design = []
     for cell in cells:
         middle = math.sqrt(top * cell / 120)
         for n in np.geomspace(max(middle / 3.2, world.smallest), middle * 3.2, 7):
-            found.append((float(n), [float(top * cell / 6 / n)]))
-    return found
+            points.append((float(n), [float(top * cell / 6 / n)]))
+    return points
 
 
 def pool(world: World) -> Runs:
@@ -241,7 +241,7 @@ def forecasts(
     """Log loss [draws, targets] by the law of the least BIC; NaN where none can be fitted."""
     variables = {"params": params, "tokens": tokens}
     best = np.full(len(logs), np.inf)
-    found = np.full((len(logs), len(at[0])), np.nan)
+    losses = np.full((len(logs), len(at[0])), np.nan)
     for name in LAWS:
         law = load_law(name)
         if len(params) < len(law.names) + 1:
@@ -260,8 +260,8 @@ def forecasts(
         basis = law.basis({v: np.log(where[v]) - problem.centres[v] for v in law.variables})
         there = law.log_loss(solved.internal, basis)[0]
         better = bic < best
-        found[better], best[better] = there[better], bic[better]
-    return found
+        losses[better], best[better] = there[better], bic[better]
+    return losses
 
 
 def scored(world: World, design: Design, draws: int, seed: int = 0) -> tuple[float, float]:
@@ -338,7 +338,7 @@ def text_of(row: dict) -> str:  # type: ignore[type-arg]
 
 def tables(folder: Path) -> dict[str, np.ndarray]:
     """(params, tokens, flops, loss) columns [n, 4] of each published sweep."""
-    found: dict[str, list[list[float]]] = {}
+    by_table: dict[str, list[list[float]]] = {}
 
     def rows(file: str) -> list[dict[str, str]]:
         with (folder / file).open() as lines:
@@ -346,7 +346,7 @@ def tables(folder: Path) -> dict[str, np.ndarray]:
 
     def put(name: str, row: dict[str, str]) -> None:
         values = [float(row[c]) for c in ("params", "tokens", "flops", "loss")]
-        found.setdefault(name, []).append(values)
+        by_table.setdefault(name, []).append(values)
 
     for row in rows("chinchilla_epoch245.csv"):
         if float(row["epoch_excluded"]) == 0:
@@ -360,7 +360,7 @@ def tables(folder: Path) -> dict[str, np.ndarray]:
             put("muennighoff", row)
     for row in rows("olmo_ladder_c4.csv"):
         put("olmo", row)
-    return {name: np.array(values) for name, values in found.items()}
+    return {name: np.array(values) for name, values in by_table.items()}
 
 
 def chosen_rows(data: np.ndarray, budget: float, target: tuple[float, float]) -> np.ndarray:
@@ -376,12 +376,12 @@ def chosen_rows(data: np.ndarray, budget: float, target: tuple[float, float]) ->
 
 
 def bought(order: Sequence[int], prices: np.ndarray, budget: float) -> np.ndarray:
-    left, found = budget, []
+    left, places = budget, []
     for place in order:
         if prices[place] <= left:
             left -= prices[place]
-            found.append(place)
-    return np.array(found, dtype=int)
+            places.append(place)
+    return np.array(places, dtype=int)
 
 
 def table_error(data: np.ndarray, rows: np.ndarray, held: np.ndarray) -> float:
@@ -442,13 +442,13 @@ def main() -> None:
     parser.add_argument("--tables", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found = {"planted": planted(options.draws, options.beyond)}
+    results = {"planted": planted(options.draws, options.beyond)}
     if options.tables:
-        found["tables"] = from_tables(options.tables)
-    for what, rows in found.items():
+        results["tables"] = from_tables(options.tables)
+    for what, rows in results.items():
         print(summary(what, rows))
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
+        options.json.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

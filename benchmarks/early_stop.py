@@ -26,7 +26,7 @@ from scaling_law.fit.points.points import FitPoints, points_from_records
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.train.learning_curve import Finished, Forecast, predict_final
 
-# The law the reference sweep is forecast with, and how far beyond its dearest run.
+# The law to forecast the reference sweep with, and the distance from its largest run.
 LAW, BEYOND = "coupled", 10.0
 WITHIN = (0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.02)
 
@@ -53,13 +53,13 @@ def families(sweep: SweepDir) -> list[Family]:
     """Every trunk of a sweep whose branches are done."""
     records = load_records(sweep)
     curves = {record.run_id: read_curve(sweep.run(record.run_id)) for record in records}
-    found = []
+    of_trunks = []
     for trunk in (record for record in records if record.kind == "trunk"):
         mine = [r for r in records if r.kind == "branch" and r.cluster == trunk.run_id]
         mine = sorted((r for r in mine if r.status == "done"), key=lambda r: r.tokens)
         branches = [(record, curves[record.run_id]) for record in mine]
-        found.append(Family(trunk, curves[trunk.run_id], branches))
-    return found
+        of_trunks.append(Family(trunk, curves[trunk.run_id], branches))
+    return of_trunks
 
 
 def forecasts(
@@ -79,7 +79,8 @@ def finished(record: RunRecord, curve: list[CurvePoint]) -> Finished:
 
 
 def replay(family: Family, within: float) -> list[Stop]:
-    """The branches of a trunk one after another: a stopped one teaches the next nothing."""
+    """The branches of a trunk one after another; a stopped one does not help to predict the
+    next."""
     siblings: list[Finished] = []
     stops = []
     for number, (record, curve) in enumerate(family.branches):
@@ -176,7 +177,7 @@ def fitted(points: FitPoints, at: dict[str, np.ndarray]) -> tuple[float, float, 
 
 
 def by_fit(known: list[Family]) -> None:
-    """What the law makes of it, stopped runs left out or kept with their predicted losses."""
+    """The fitted law with stopped runs left out, and with their predicted losses."""
     records = [record for family in known for record, _ in family.branches]
     whole = points_from_records(records)
     last = int(np.argmax(whole.flops))
@@ -184,7 +185,7 @@ def by_fit(known: list[Family]) -> None:
     at = {"params": whole.params[[last]] * grown, "tokens": whole.tokens[[last]] * grown}
     truth, alpha, beta = fitted(whole, at)
     print(f"{LAW}, {len(whole)} measured: alpha {alpha:.3f} beta {beta:.3f}, {BEYOND:g} times the"
-          f" dearest run's FLOPs: {truth:.4f} nats")  # fmt: skip
+          f" largest run's FLOPs: {truth:.4f} nats")  # fmt: skip
     for within in WITHIN:
         left = [as_recorded(stop) for family in known for stop in replay(family, within)]
         for keep in ((), ("stopped_early",)):

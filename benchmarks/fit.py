@@ -1,4 +1,4 @@
-"""The fitter's speed and accuracy beside other people's, on one core, in one run.
+"""Speed and accuracy of our fitter and of others, on one core, in one run.
 
     python benchmarks/fit.py [--json FILE] [--peer-python N=P] [--peer-path N=F]
 
@@ -51,12 +51,12 @@ RESAMPLES, CHECKED = 4000, 200
 
 def cpu(call: Callable[[], Any], repeats: int = 1) -> tuple[float, Any]:
     """Median CPU seconds of ``call`` and its last result."""
-    times, found = [], None
+    times, result = [], None
     for _ in range(repeats):
         began = time.process_time()
-        found = call()
+        result = call()
         times.append(time.process_time() - began)
-    return statistics.median(times), found
+    return statistics.median(times), result
 
 
 def published_points(folder: Path) -> tuple[peers.Runs, FitPoints]:
@@ -76,21 +76,21 @@ def objective_of(law: dict[str, float], runs: peers.Runs) -> float:
 def point_fits(runs: peers.Runs, points: FitPoints, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds and objective of every contender's fit to the 240 points."""
     seconds, fit = cpu(lambda: fit_law(points, "chinchilla"), 7)
-    found = {"ours": _row(seconds, dict(fit.params), runs, f"{fit.n_starts_agreeing} starts agree")}
+    rows = {"ours": _row(seconds, dict(fit.params), runs, f"{fit.n_starts_agreeing} starts agree")}
     for peer in peers.start(options):
         answer = peer.ask(runs, peers.Runs([7e10], [1.4e12], []), options.peer_timeout)
         if set(PUBLISHED) <= answer.law.keys():
-            found[peer.name] = _row(answer.cpu_s, answer.law, runs, answer.note)
+            rows[peer.name] = _row(answer.cpu_s, answer.law, runs, answer.note)
         else:
-            found[peer.name] = {"cpu_seconds": answer.cpu_s, "note": answer.note or "no law shown"}
-        found[peer.name]["version"] = peer.version
+            rows[peer.name] = {"cpu_seconds": answer.cpu_s, "note": answer.note or "no law shown"}
+        rows[peer.name]["version"] = peer.version
         peer.close()
     print(f"\n{'240 points':<22}{'CPU s':>9}{'v ours':>9}{'objective':>17}{'excess':>10}")
-    for name, row in found.items():
+    for name, row in rows.items():
         ratio = row["cpu_seconds"] / seconds
         tail = f"{row['objective']:>17.10e}{row['excess']:>10.1e}" if "objective" in row else ""
         print(f"{name:<22}{row['cpu_seconds']:>9.2f}{ratio:>9.0f}{tail}  {row['note']}")
-    return found
+    return rows
 
 
 def _row(seconds: float, law: dict[str, float], runs: peers.Runs, note: str) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def main() -> None:
     if not options.data.is_dir():
         raise SystemExit(f"{options.data}: no tables there; give --data DIR")
     runs, points = published_points(options.data)
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{_processor()}, one of {os.cpu_count()} cores",
         "versions": {
@@ -211,13 +211,17 @@ def main() -> None:
             "scipy": scipy.__version__, "scaling_law": scaling_law.__version__,
         },
     }  # fmt: skip
-    print(", ".join((found["date"], found["machine"], *map(" ".join, found["versions"].items()))))
-    found["point_fit"] = point_fits(runs, points, options)
-    found["bootstrap"] = bootstraps(runs, points, options)
-    found["rows"] = rows_cost(found["point_fit"]["ours"]["cpu_seconds"])
-    found["cold"] = cold_fit()
+    print(
+        ", ".join(
+            (results["date"], results["machine"], *map(" ".join, results["versions"].items()))
+        )
+    )
+    results["point_fit"] = point_fits(runs, points, options)
+    results["bootstrap"] = bootstraps(runs, points, options)
+    results["rows"] = rows_cost(results["point_fit"]["ours"]["cpu_seconds"])
+    results["cold"] = cold_fit()
     if options.json:
-        options.json.write_text(json.dumps(finite_json(found), indent=1) + "\n")
+        options.json.write_text(json.dumps(finite_json(results), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""All that GPU.md leaves open, in four calls of at most ten minutes each, records included.
+"""Run the measurements of GPU.md in four calls of at most ten minutes each.
 
     python benchmarks/gpu_session.py OUT --part steps|quick|dev|dev-again [--rehearse]
 
@@ -57,7 +57,7 @@ class Step:
 
 
 class Session:
-    """Runs one part's steps and keeps what came of them."""
+    """Runs one part's steps and records their results."""
 
     def __init__(self, out: Path, part: str, rehearse: bool) -> None:
         self.out, self.part, self.rehearse = out, part, rehearse
@@ -66,7 +66,7 @@ class Session:
         self.folder = SWEEPS / ("rehearsal" if rehearse else "sweeps")
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = (out / f"{part}.log").open("a")
-        self.found: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
         self.environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         if rehearse:
             _write_text(self.folder)
@@ -107,9 +107,9 @@ class Session:
         return process.returncode
 
     def note(self, name: str, **values: Any) -> None:
-        """Keep figures under a name; the file is whole after each."""
-        self.found.append({"name": name, **values})
-        content = {"part": self.part, "rehearsal": self.rehearse, "steps": self.found}
+        """Record figures under a name; the file is complete after each call."""
+        self.results.append({"name": name, **values})
+        content = {"part": self.part, "rehearsal": self.rehearse, "steps": self.results}
         (self.out / f"{self.part}.json").write_text(json.dumps(content, indent=1) + "\n")
 
     def slaw(self, name: str, *words: str, seconds: float, kill_after: float | None = None) -> int:
@@ -199,7 +199,7 @@ def quick(session: Session) -> None:
     for seconds in KILL_AFTER_SECONDS:
         after = 12.0 if session.rehearse else seconds
         session.slaw("killed", *words, "--out", "killed", *small, seconds=60, kill_after=after)
-        # nothing begun, or all over: then going on proves nothing
+        # nothing has started, or all has ended: then resuming proves nothing
         runs = session.folder / "killed" / "runs"
         over, begun = (len([*runs.glob(f"*/{n}.json")]) for n in ("record", "progress"))
         session.note("when killed", runs_over=over, runs_begun=begun)
@@ -250,10 +250,10 @@ def main() -> None:
     for part in [options.part] if options.part else PARTS:
         session = Session(options.out, part, options.rehearse)
         PARTS[part](session)
-        for found in session.found:
-            code = found.get("exit_code")
-            end = f"exit {code}, {found['seconds']} s" if code is not None else "compared"
-            print(f"  {found['name']}: {end}")
+        for step_result in session.results:
+            code = step_result.get("exit_code")
+            end = f"exit {code}, {step_result['seconds']} s" if code is not None else "compared"
+            print(f"  {step_result['name']}: {end}")
 
 
 if __name__ == "__main__":

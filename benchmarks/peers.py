@@ -1,4 +1,4 @@
-"""Other people's fitters, and ours, behind one question: fit these runs, predict those.
+"""Ask other fitters and ours the same question: fit these runs, predict those.
 
 A peer runs in a process of its own (its interpreter may differ), which reads one JSON job a
 line and answers one JSON line: ``python peers.py --serve NAME``. Units everywhere: parameters
@@ -90,16 +90,16 @@ def ours(runs: Runs, at: Runs, resamples: int) -> Answer:
     try:
         result = fit(resamples=resamples, **columns)
         targets = zip(at.params, at.tokens, strict=True)
-        found = [result.predict(params=n, tokens=d) for n, d in targets]
+        predictions = [result.predict(params=n, tokens=d) for n, d in targets]
     except SlawError as problem:
         return _silent(at, str(problem), time.process_time() - began)
-    refused = sum(bool(p.refused) for p in found)
+    refused = sum(bool(p.refused) for p in predictions)
     return Answer(
-        predicted=[p.loss_nats for p in found],
-        low=[float("nan") if p.low_nats is None else p.low_nats for p in found],
-        high=[float("nan") if p.high_nats is None else p.high_nats for p in found],
+        predicted=[p.loss_nats for p in predictions],
+        low=[float("nan") if p.low_nats is None else p.low_nats for p in predictions],
+        high=[float("nan") if p.high_nats is None else p.high_nats for p in predictions],
         cpu_s=time.process_time() - began,
-        note=f"law {found[0].law}" + (f"; {refused} with a range only" if refused else ""),
+        note=f"law {predictions[0].law}" + (f"; {refused} with a range only" if refused else ""),
     )
 
 
@@ -177,9 +177,9 @@ def _hoffmann(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float],
     logs, best = logs_of(runs), None
     for start in grid[np.sort(chosen)]:
         with np.errstate(all="ignore"):
-            found = minimize(published_objective, start, args=(logs,), method=method)
-        if np.isfinite(found.fun) and (best is None or found.fun < best.fun):
-            best = found
+            minimum = minimize(published_objective, start, args=(logs,), method=method)
+        if np.isfinite(minimum.fun) and (best is None or minimum.fun < best.fun):
+            best = minimum
     note = f"{wanted} of {len(grid)} starts"
     if best is None:
         return {}, f"nothing finite from {note}"
@@ -202,11 +202,11 @@ def _least_squares(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, fl
         scale = [rest * float(np.median(column)) ** exponent for column in x]
         start = (*scale, share * lowest, exponent, exponent)
         with contextlib.suppress(RuntimeError, ValueError, OptimizeWarning):
-            found, _ = curve_fit(
+            params, _ = curve_fit(
                 law, x, y, p0=start, bounds=(0, np.inf), x_scale=np.abs(start), max_nfev=5000
             )
-            cost = float(((law(x, *found) - y) ** 2).sum())
-            best = min(best, (cost, tuple(found.tolist())))
+            cost = float(((law(x, *params) - y) ** 2).sum())
+            best = min(best, (cost, tuple(params.tolist())))
     return dict(zip(NAMES, best[1], strict=bool(best[1]))), "6 starts"
 
 
@@ -239,8 +239,8 @@ def _vpnls(runs: Runs, options: Mapping[str, Any]) -> tuple[dict[str, float], st
 
     n, d = np.array(runs.params) / 1e6, np.array(runs.tokens) / 1e9
     method = options.get("method", "grid")
-    found = fit_vpnls(n, d, np.array(runs.loss), method=method, loss=huber(HUBER_DELTA))
-    law = {name: float(getattr(found, name)) for name in NAMES}
+    fitted = fit_vpnls(n, d, np.array(runs.loss), method=method, loss=huber(HUBER_DELTA))
+    law = {name: float(getattr(fitted, name)) for name in NAMES}
     law["A"] *= 1e6 ** law["alpha"]
     law["B"] *= 1e9 ** law["beta"]
     return law, f"method {method}, huber(1e-3)"
@@ -262,8 +262,8 @@ def _simple(runs: Runs, at: Runs, options: Mapping[str, Any]) -> Answer:
     model = fit(pl.DataFrame(frame), n_draws=int(options.get("resamples", 1000)))
     cuts = [0.5 - LEVEL / 2, 0.5, 0.5 + LEVEL / 2]
     points = {size: at.params, data: at.tokens}
-    found = model.predict(pl.DataFrame(points), kind="new-run", quantiles=cuts)
-    low, middle, high = (found[:, i].to_list() for i in (-3, -2, -1))
+    predicted = model.predict(pl.DataFrame(points), kind="new-run", quantiles=cuts)
+    low, middle, high = (predicted[:, i].to_list() for i in (-3, -2, -1))
     # it fits counts over a reference of its own
     reference = [model.manifest["predictors"][name]["reference"] for name in (size, data)]
     shown = model.fits[target].to_dict(model.law, np.array(reference))["params_raw_scale"]
@@ -281,7 +281,7 @@ CHINCHILLA_PEERS: dict[str, Callable[[Runs, Mapping[str, Any]], tuple[dict[str, 
     "vpnls": _vpnls,
 }
 PEERS = (*CHINCHILLA_PEERS, "simple-scaling-laws")
-# What must import for a peer to be there; vpnls is nothing without its compiled solver.
+# The modules that a peer needs; vpnls also needs its compiled solver.
 _MODULES = {"chinchilla": "chinchilla", "vpnls": "vpnls._core"}
 _MODULES["simple-scaling-laws"] = "simple_scaling_laws"
 
@@ -290,8 +290,8 @@ def answer(name: str, runs: Runs, at: Runs, options: Mapping[str, Any]) -> Answe
     """One peer's fit to ``runs`` and its forecast ``at`` others, in this process."""
     began = time.process_time()
     if name == "simple-scaling-laws":
-        found = _simple(runs, at, options)
-        return dataclasses.replace(found, cpu_s=time.process_time() - began)
+        reply = _simple(runs, at, options)
+        return dataclasses.replace(reply, cpu_s=time.process_time() - began)
     law, note = CHINCHILLA_PEERS[name](runs, options)
     took = time.process_time() - began
     if not law:
@@ -326,13 +326,13 @@ class Peer:
         job = {"runs": dataclasses.asdict(runs), "at": dataclasses.asdict(at), "options": options}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
-        found = self._line(timeout_s)
-        if found is None:
+        line = self._line(timeout_s)
+        if line is None:
             self.close()
             self._open()  # for the next question
             late = _silent(at, f"not within {timeout_s:g} s", timeout_s)
             return dataclasses.replace(late, cut_off=True)
-        return _silent(at, found["error"]) if "error" in found else Answer(**found)
+        return _silent(at, line["error"]) if "error" in line else Answer(**line)
 
     def _line(self, timeout_s: float) -> dict[str, Any] | None:
         assert self._process.stdout is not None
@@ -363,9 +363,9 @@ def serve(name: str) -> None:
     for line in sys.stdin:
         job = json.loads(line)
         try:
-            found = answer(name, Runs(**job["runs"]), Runs(**job["at"]), job["options"])
-            print(json.dumps(dataclasses.asdict(found)), file=out)
-        except Exception as problem:  # whatever a stranger's code does, the benchmark goes on
+            reply = answer(name, Runs(**job["runs"]), Runs(**job["at"]), job["options"])
+            print(json.dumps(dataclasses.asdict(reply)), file=out)
+        except Exception as problem:  # the benchmark continues after any error in foreign code
             print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), file=out)
 
 
@@ -380,18 +380,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def start(options: argparse.Namespace) -> list[Peer]:
-    """Every peer, those that cannot be imported said and left out."""
+    """Every peer; those that cannot be imported are named and left out."""
     pythons = dict(pair.split("=", 1) for pair in options.peer_python)
     paths = dict(pair.split("=", 1) for pair in options.peer_path)
-    found = []
+    peers = []
     for name in PEERS:
         peer = Peer(name, pythons.get(name, sys.executable), paths.get(name, ""))
         if peer.missing:
             print(f"{name}: {peer.missing}")
             peer.close()
         else:
-            found.append(peer)
-    return found
+            peers.append(peer)
+    return peers
 
 
 if __name__ == "__main__":

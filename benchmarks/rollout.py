@@ -1,4 +1,5 @@
-"""Fit the cheap runs of other groups' tables and predict the expensive ones: we and our peers.
+"""Fit the cheap runs of published tables and predict the expensive ones, with our fitter and
+others.
 
     python benchmarks/rollout.py [--data ../shared/data] [--json FILE] [--peer-python N=P] ...
 
@@ -116,15 +117,15 @@ class Tally:
 def score(answer: peers.Answer | None, rest: peers.Runs, factors: np.ndarray) -> list[tuple]:
     """One entry a held-out run."""
     unasked = answer is None or answer.cut_off
-    found = []
+    entries = []
     for row, loss in enumerate(rest.loss):
         value = math.nan if answer is None else answer.predicted[row]
         error = abs(value / loss - 1) if math.isfinite(value) else math.inf
         inside = None
         if answer and answer.low and answer.high and math.isfinite(answer.low[row]):
             inside = answer.low[row] <= loss <= answer.high[row]
-        found.append((float(factors[row]), math.nan if unasked else error, inside))
-    return found
+        entries.append((float(factors[row]), math.nan if unasked else error, inside))
+    return entries
 
 
 def run(options: argparse.Namespace) -> Tally:
@@ -196,7 +197,7 @@ def head_to_head(scores: Scores, first: str) -> dict[str, dict[str, float]]:
     """``first`` against each other contender, on the held-out runs both answered."""
     print(f"\n{first} against each, on the runs both answered (pooled as above)")
     print(f"{'':<24}{first:>12}{'the other':>12}{'better on':>12}{'runs':>8}{'tables':>8}")
-    found = {}
+    shares = {}
     for other in (name for name in scores if name != first):
         mine, theirs, wins, runs = {}, {}, 0, 0
         for table, rows in scores[first].items():
@@ -207,12 +208,12 @@ def head_to_head(scores: Scores, first: str) -> dict[str, dict[str, float]]:
                 medians = [np.median([row[1] for row in t[table]]) for t in (mine, theirs)]
                 wins, runs = wins + int(medians[0] < medians[1]), runs + len(both)
         ours, others = (median_of_tables(t, 0, math.inf)[0] for t in (mine, theirs))
-        found[other] = {"ours": ours, "theirs": others, "tables_won": wins, "runs": runs}
+        shares[other] = {"ours": ours, "theirs": others, "tables_won": wins, "runs": runs}
         print(
             f"{other:<24}{100 * ours:>11.2f}%{100 * others:>11.2f}%"
             f"{f'{wins}/{len(mine)}':>12}{runs:>8}{len(mine):>8}"
         )
-    return found
+    return shares
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How long a state's saving holds up training: in place, and beside it.
+"""How long saving a state delays training, in place and in the background.
 
     python benchmarks/save.py [--device cuda] [--saves 7] [--json FILE]
 
@@ -57,7 +57,7 @@ def measure(shape: Shape, device: str, saves: int, folder: Path) -> dict[str, An
     """Seconds of a save, either way."""
     state, run_dir = state_of(shape, device), RunDir(folder / shape.name)
     run_dir.path.mkdir()
-    found: dict[str, Any] = {"shape": shape.name}
+    results: dict[str, Any] = {"shape": shape.name}
     for beside in (False, True):
         held, whole = [], []
         writer = Writer(beside)
@@ -69,10 +69,10 @@ def measure(shape: Shape, device: str, saves: int, folder: Path) -> dict[str, An
             writer.settle()
             whole.append(time.perf_counter() - began)
         name = "beside" if beside else "in_place"
-        found[f"{name}_held_seconds"] = statistics.median(held[1:])
-        found[f"{name}_written_seconds"] = statistics.median(whole[1:])
-    found["bytes"] = run_dir.checkpoint(0).stat().st_size
-    return found
+        results[f"{name}_held_seconds"] = statistics.median(held[1:])
+        results[f"{name}_written_seconds"] = statistics.median(whole[1:])
+    results["bytes"] = run_dir.checkpoint(0).stat().st_size
+    return results
 
 
 def main() -> None:
@@ -82,11 +82,11 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=7)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found = []
+    results = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as place:
         for shape in SIZES[options.device]:
             row = measure(shape, options.device, options.saves, Path(place))
-            found.append(row)
+            results.append(row)
             print(
                 f"{row['shape']}: {row['bytes'] / 1e6:.0f} MB; training held up"
                 f" {row['in_place_held_seconds']:.3f} s in place,"
@@ -96,7 +96,7 @@ def main() -> None:
             )
     if options.json:
         machine = {"device": device_name(options.device), "platform": platform.platform()}
-        document = {"machine": machine, "torch": torch.__version__, "results": found}
+        document = {"machine": machine, "torch": torch.__version__, "results": results}
         options.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 

@@ -106,10 +106,10 @@ def _steps(options: argparse.Namespace, width: int, members: int, seqs: int) -> 
         joint.step()
         stack.drop_gradients()
 
-    found = {"stacked": stacked, "sequential": sequential}
+    steps = {"stacked": stacked, "sequential": sequential}
     if options.device == "cuda":
-        found["recorded"] = _recorded(options, spec, optim, ids, context)
-    return {**found, "nanogpt": lambda: [runner.step() for runner in plain]}
+        steps["recorded"] = _recorded(options, spec, optim, ids, context)
+    return {**steps, "nanogpt": lambda: [runner.step() for runner in plain]}
 
 
 def _recorded(
@@ -156,7 +156,7 @@ def measure(options: argparse.Namespace, width: int, members: int, seqs: int) ->
             if turn:  # the first is warm-up
                 times[name].append((clock() - began) / count)
     tokens = members * seqs * options.context
-    rates = {name: tokens / statistics.median(found) for name, found in times.items()}
+    rates = {name: tokens / statistics.median(seconds) for name, seconds in times.items()}
     pairs = {
         name: statistics.median(b / a for a, b in zip(times["stacked"], times[name], strict=True))
         for name in times

@@ -148,21 +148,21 @@ def cpu_seconds(case: Case, repeats: int, environment: dict[str, str]) -> list[f
 
 def measure(cases: Sequence[Case], repeats: int, environment: dict[str, str]) -> dict[str, Any]:
     """Each command's figures by its name, printed as they come."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     print(f"{'CPU seconds':<34}{'median':>8}{'least':>8}{'most':>8}{'target':>8}")
     for case in cases:
         times = cpu_seconds(case, repeats, environment)
         if isinstance(times, str):
-            found[case.name] = {"note": times}
+            results[case.name] = {"note": times}
             print(f"{case.name:<34}  {times}", flush=True)
             continue
         median = statistics.median(times)
-        found[case.name] = {"cpu_seconds": times, "median": median, "target": case.target}
+        results[case.name] = {"cpu_seconds": times, "median": median, "target": case.target}
         tail = "" if case.target is None else f"{case.target:>8.1f}"
         late = "  over" if case.target is not None and median > case.target else ""
         row = "".join(f"{value:>8.2f}" for value in (median, min(times), max(times)))
         print(f"{case.name:<34}{row}{tail}{late}", flush=True)
-    return found
+    return results
 
 
 def main() -> None:
@@ -183,11 +183,11 @@ def main() -> None:
               f" {options.repeats}, python {platform.python_version()}")  # fmt: skip
         cases = build(folder, environment)
         cases += [peer_case(words) for words in options.peer or (TORCH,)]
-        found = measure(cases, options.repeats, environment)
+        results = measure(cases, options.repeats, environment)
     if options.json:
         document = {
             "date": str(datetime.date.today()), "python": platform.python_version(),
-            "commands": found,
+            "commands": results,
         }  # fmt: skip
         options.json.write_text(json.dumps(document, indent=1) + "\n")
 

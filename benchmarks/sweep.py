@@ -69,12 +69,12 @@ class Sweep:
     @property
     def points(self) -> dict[Point, RunRecord]:
         """The annealed runs."""
-        found = {}
+        sweeps = {}
         for record in self.records:
             tags = dict(record.spec.tags)
             if record.kind != "trunk":
-                found[tags["size"], tags["seed"], record.tokens] = record
-        return found
+                sweeps[tags["size"], tags["seed"], record.tokens] = record
+        return sweeps
 
     @property
     def run_seconds(self) -> float:
@@ -162,7 +162,7 @@ def cost(shared: Sweep, scratch: Sweep, slots: int) -> dict[str, Any]:
     ours, theirs = rows["shared"], rows["from scratch"]
     keys = ("flops", "seconds", "run_seconds", "cpu_seconds")
     rows["ratio"] = {key: ours[key] / theirs[key] for key in keys}
-    head = ("runs", "FLOPs", "wall s", "runs' s", "CPU s", "packing", "cores had")
+    head = ("runs", "FLOPs", "wall s", "runs' s", "CPU s", "packing", "cores used")
     print(f"\n{'':<14}" + "".join(f"{h:>11}" for h in head))
     for name in ("shared", "from scratch"):
         row = rows[name]
@@ -197,8 +197,8 @@ def losses(shared: Sweep, scratch: Sweep, noise_log: float) -> dict[str, Any]:
     )
     print(f"seed noise {100 * noise_log:.2f}% of loss; from scratch less shared, in units of it:")
     rows = {}
-    for tokens, found in sorted(by_tokens.items()):
-        units = [value / noise_log for value in found]
+    for tokens, group in sorted(by_tokens.items()):
+        units = [value / noise_log for value in group]
         rows[tokens] = {
             "points": len(units), "mean": statistics.mean(units),
             "rms": math.sqrt(statistics.mean([u * u for u in units])),
@@ -234,11 +234,11 @@ def exponents(fits: dict[str, FitSuite]) -> dict[str, Any]:
     print(f"\n{'exponents':<18}" + "".join(f"{name:>24}" for name in fits))
     for law in LAWS:
         for key in ("alpha", "beta", "a"):
-            found = [_exponent(suite, law, key) for suite in fits.values()]
-            value, low, high = found[0]
-            inside = all(low <= v <= high and a <= value <= b for v, a, b in found[1:])
-            rows[f"{law} {key}"] = {**dict(zip(fits, found, strict=True)), "inside": inside}
-            cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in found]
+            intervals = [_exponent(suite, law, key) for suite in fits.values()]
+            value, low, high = intervals[0]
+            inside = all(low <= v <= high and a <= value <= b for v, a, b in intervals[1:])
+            rows[f"{law} {key}"] = {**dict(zip(fits, intervals, strict=True)), "inside": inside}
+            cells = [f"{v:.3f} [{a:.3f}, {b:.3f}]" for v, a, b in intervals]
             verdict = "  inside each other" if inside else "  OUTSIDE"
             print(f"{law + ' ' + key:<18}" + "".join(f"{c:>24}" for c in cells) + verdict)
     return rows
@@ -290,8 +290,8 @@ def shared_lr(sweeps: dict[float, Sweep], noise_log: float) -> dict[str, Any]:
 
 def jackknife(estimates: list[tuple[float, ...]]) -> list[float]:
     """Standard errors from estimates that each leave one out."""
-    found: list[float] = np.sqrt((len(estimates) - 1) * np.var(estimates, axis=0)).tolist()
-    return found
+    errors: list[float] = np.sqrt((len(estimates) - 1) * np.var(estimates, axis=0)).tolist()
+    return errors
 
 
 def best_lr(points: list[Point], logs: np.ndarray, table: np.ndarray) -> dict[str, Any]:
@@ -314,15 +314,15 @@ def best_lr(points: list[Point], logs: np.ndarray, table: np.ndarray) -> dict[st
         return tuple(np.linalg.lstsq(plane, at, rcond=None)[0].tolist())
 
     courses = sorted({point[:2] for point in points})
-    found = slopes(np.arange(len(points)))
+    slope = slopes(np.arange(len(points)))
     left = [[i for i, p in enumerate(points) if p[:2] != course] for course in courses]
     errors = jackknife([slopes(np.array(rows)) for rows in left])
     middle = math.exp(place.mean(axis=0)[0])
     print(
-        f"best LR: x{math.exp(found[0]):.2f} the rule's at {middle:.3g} tokens, and beyond the rule"
-        f" ~ tokens^({found[1]:.2f} ±{errors[1]:.2f}) params^({found[2]:.2f} ±{errors[2]:.2f})"
+        f"best LR: x{math.exp(slope[0]):.2f} the rule's at {middle:.3g} tokens, and beyond the rule"
+        f" ~ tokens^({slope[1]:.2f} ±{errors[1]:.2f}) params^({slope[2]:.2f} ±{errors[2]:.2f})"
     )
-    return {"middle_tokens": middle, "mult_tokens_params": found, "errors": errors}
+    return {"middle_tokens": middle, "mult_tokens_params": slope, "errors": errors}
 
 
 def vertex(logs: np.ndarray, values: np.ndarray) -> tuple[float, float]:
@@ -371,34 +371,34 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """All sweeps, then all tables."""
     config, plan = plan_only(request_for(overrides(options.tokens, MULTIPLES)), lambda line: None)
     prepare(config.data_spec)  # once for all sweeps, so it is in none of their times
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
         "machine": f"{_processor()}, {plan.slots} of {os.cpu_count()} cores",
     }
-    print(f"{found['date']}, {found['machine']}")
+    print(f"{results['date']}, {results['machine']}")
     shared = run(folder / "shared", overrides(options.tokens, MULTIPLES))
     scratch = run_from_scratch(folder / "scratch", options.tokens)
-    found["cost"] = cost(shared, scratch, plan.slots)
+    results["cost"] = cost(shared, scratch, plan.slots)
     fits = {
         "shared": fit_sources([shared.folder])[0],
         "from scratch": fit_sources([scratch.folder])[0],
     }
     noise_log = fits["shared"].validation.seed_noise_log
     assert noise_log is not None, "the grid repeats a size"
-    found["losses"] = losses(shared, scratch, noise_log)
+    results["losses"] = losses(shared, scratch, noise_log)
     sweeps = {1.0: shared}
     for mult in options.lr_mults:
         sets = overrides(options.tokens, MULTIPLES, mult)
         sweeps[mult] = run(folder / f"lr-{mult:g}", sets)
     if len(sweeps) > 2:
-        found["shared_lr"] = shared_lr(sweeps, noise_log)
+        results["shared_lr"] = shared_lr(sweeps, noise_log)
         with tempfile.TemporaryDirectory() as tuned:
             folder_of_best = tuned_points(sweeps, Path(tuned))
             # learning rates mixed on purpose: each horizon has its best
             settings = FitSettings(keep=("recipes",))
             fits["LR per horizon"] = fit_sources([folder_of_best], settings)[0]
-    found["exponents"] = exponents(fits)
-    return found
+    results["exponents"] = exponents(fits)
+    return results
 
 
 def main() -> None:
@@ -413,9 +413,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        found = measure(options.keep or Path(temporary), options)
+        results = measure(options.keep or Path(temporary), options)
     if options.json:
-        options.json.write_text(json.dumps(finite_json(found), indent=1) + "\n")
+        options.json.write_text(json.dumps(finite_json(results), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -133,8 +133,8 @@ def measure(shape: Shape, names: Sequence[str], options: argparse.Namespace) -> 
             "params": contender.params,
         }
         rows.append(row)
-    found = {"shape": dataclasses.asdict(shape), "ceiling_flops_per_second": ceiling}
-    return {**found, "rows": rows, "late_over_early": late}
+    results = {"shape": dataclasses.asdict(shape), "ceiling_flops_per_second": ceiling}
+    return {**results, "rows": rows, "late_over_early": late}
 
 
 def _late(first: Contender, step: int) -> float:
@@ -194,7 +194,7 @@ def main() -> None:
     if not options.levers:
         names = ("slaw", "slaw, own architecture", *PEERS)
         names += (TRAINER,) if options.device == "cpu" else ()
-    found = []
+    rows = []
     for shape in (s for s in shapes if s.name in wanted):
         for context in options.contexts.split(",") if options.contexts else [str(shape.n_ctx)]:
             changed = {
@@ -204,11 +204,11 @@ def main() -> None:
                 "dtype": options.dtype,
                 "compile": options.compile,
             }
-            found.append(measure(dataclasses.replace(shape, **changed), names, options))
-            show(found[-1])
+            rows.append(measure(dataclasses.replace(shape, **changed), names, options))
+            show(rows[-1])
     if options.json:
         machine = {"device": device_name(options.device), "platform": platform.platform()}
-        document = {"machine": machine, "rounds": options.rounds, "results": found}
+        document = {"machine": machine, "rounds": options.rounds, "results": rows}
         options.json.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 

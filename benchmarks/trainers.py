@@ -393,11 +393,11 @@ def matmul_flops(device: str, dtype: str, seconds: float = 0.5) -> float:
 
 def versions() -> dict[str, str]:
     """What is installed in this interpreter, of what matters here."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in ("torch", "transformers", "litgpt", "scaling_law"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
+            installed[name] = importlib.metadata.version(name)
+    return installed
 
 
 def serve(contender: str) -> None:

@@ -97,7 +97,7 @@ def kaplan_slope(flops: float) -> int:
 
 
 def kaplan(flops: float) -> int:
-    """Kaplan's law as it stands: 1.3e9 non-embedding params at a petaflop-day, ~ C^.73."""
+    """Kaplan's law as published: 1.3e9 non-embedding params at a petaflop-day, ~ C^.73."""
     return _nearest(1.3e9 * (flops / PETAFLOP_DAY) ** 0.73)
 
 

@@ -147,7 +147,7 @@ def analyse(evidence: Evidence) -> Findings:
 
 
 def _model(settings: Iterable[Setting]) -> str:
-    """The model that claims are made of: the last by name, the MLP where there are several."""
+    """The model that the claims are about: the last by name, the MLP where there are several."""
     return max((setting.model for setting in settings), default="")
 
 
@@ -227,7 +227,9 @@ def _needs_decay(runs: Group) -> Claim:
 def _by_decay(runs: Group) -> Claim:
     mine = {s: group for s, group in _at(runs, share=SHARE).items() if s.decay > 0}
     says = "the more weight decay, the fewer steps to generalise"
-    return _falls("faster_with_decay", says, mine, [f"{s.decay:g}" for s in mine], "weight decay")
+    return _falls(
+        "faster_with_decay", says, mine, [f"{s.decay:g}" for s in mine], "weight decay above 0"
+    )
 
 
 def _by_share(runs: Group) -> Claim:
@@ -361,8 +363,8 @@ def _times(runs: Group) -> Figure | None:
     return figure(
         "grokking_time",
         "Steps to memorise the training pairs and to generalise to all others",
-        "Points: median over seeds; bars: the fastest and the slowest seed that got there."
-        " A setting without a point never got there.",
+        "Points: median over seeds; bars: the fastest and the slowest seed that did."
+        " A setting without a point never did.",
         (
             Panel(
                 title=f"{SHARE:.0%} of the pairs",

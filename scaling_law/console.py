@@ -17,7 +17,7 @@ from scaling_law.errors import one_line, visible
 
 _MOST_LINES = 30
 _HEAD, _TAIL = 900, 300  # characters shown of a line that is longer
-# Terminals that show text and obey nothing; TERM is unset for what a scheduler starts.
+# Terminals that show text but cannot move the cursor; a scheduler starts jobs without TERM.
 _DUMB = ("", "dumb", "unknown")
 # A write to a pipe whose reader has left, or to a terminal that was closed.
 _NO_READER = (errno.EPIPE, errno.EIO)
@@ -26,12 +26,12 @@ _NO_READER = (errno.EPIPE, errno.EIO)
 class _Loudness:
     """How much news this process prints; ``-q`` and ``-v`` set it."""
 
-    quiet = False  # errors and results alone
+    quiet = False  # only errors and results
     verbose = False  # details as well
 
 
 def set_loudness(*, quiet: bool, verbose: bool) -> None:
-    """Print errors and results alone (``quiet``), or details as well (``verbose``)."""
+    """Print only errors and results (``quiet``), or details as well (``verbose``)."""
     _Loudness.quiet, _Loudness.verbose = quiet, verbose
 
 
@@ -80,10 +80,10 @@ def _to_stderr(text: str) -> None:
 
 
 def complain(lines: Sequence[str]) -> None:
-    """Print errors as plain lines: whatever they quote, one a line and not without end."""
+    """Print errors as plain lines, one line each and of limited length."""
     for line in lines[:_MOST_LINES]:
         plain = one_line(line)
-        if len(plain) > _HEAD + _TAIL:  # a path of 5000 letters must not hide what ails it
+        if len(plain) > _HEAD + _TAIL:  # a path of 5000 letters must not hide what is wrong with it
             plain = f"{plain[:_HEAD]} ... {plain[-_TAIL:]}"
         _to_stderr(f"slaw: {plain}")
     if len(lines) > _MOST_LINES:

@@ -1,6 +1,6 @@
-"""Values read from a file held against their dataclass: the file may be anybody's, or damaged.
+"""Check values read from a file against their dataclass: the file may be damaged or foreign.
 
-The same holds for what JSON itself cannot say no to: ``json_problem`` puts it in words.
+``json_problem`` gives Python's message about unreadable JSON in plain words.
 """
 
 from __future__ import annotations

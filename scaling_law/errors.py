@@ -42,7 +42,7 @@ class SlawError(Exception):
 
 
 class ConfigError(SlawError):
-    """A config, flag, path or table that cannot be used as given."""
+    """A config, flag, path or table that cannot be used as it is."""
 
 
 class PlanError(SlawError):

@@ -3,7 +3,7 @@
 A part is a value that a file exports: ``optimizers/sgd.py`` exports an ``Optimizer`` as
 ``OPTIMIZER``. There is no registry: a file in the folder of its kind is a part. A user's own
 file is named by its path and known by the SHA-256 of its content, which enters a run's identity;
-a sweep's folder has a copy, so that its runs go on from anywhere.
+a sweep's folder has a copy, so that its runs resume from anywhere.
 
 Nothing but the file that was asked for is imported, and a part's file imports torch only where
 it is used, so that plans, ``--help`` and the config's schema need no torch.
@@ -337,8 +337,10 @@ def _exported(kind: Kind, module: types.ModuleType, where: str) -> Any:
 def _why_unlike(contract: type, part: Any) -> str:
     """Say which field of a part is of another kind than its contract says; "" for none.
 
-    Functions, texts, switches and dataclasses are told apart, by the annotations.
+    Functions, texts, switches, dataclasses and the contract's own classes are distinguished by the
+    annotations.
     """
+    classes = vars(importlib.import_module(contract.__module__))
     for field_ in dataclasses.fields(contract):
         wanted, value = str(field_.type), getattr(part, field_.name)
         if value is None and wanted.endswith("| None"):
@@ -349,6 +351,8 @@ def _why_unlike(contract: type, part: Any) -> str:
             expected = "a dataclass"
         elif wanted in ("str", "bool") and type(value).__name__ != wanted:
             expected = "a text" if wanted == "str" else "True or False"
+        elif isinstance(kind := classes.get(wanted), type) and not isinstance(value, kind):
+            expected = f"{wanted}(...)"
         else:
             continue
         return f"{field_.name} is {one_line(repr(value)):.60}, expected {expected}"

@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def denormals_as_they_were():
-    """A worker flushes denormals; what it was that trained in this process must not matter here."""
+    """Restore denormals, which a worker that trained in this process may have switched off."""
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)

@@ -17,7 +17,7 @@ from scaling_law.spec.values import Number
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """``cores`` is what its profile says of the machine."""
+    """``cores`` is the number of cores in its profile."""
 
     cores: Annotated[int, Number("cores of the machine", low=1, high=64)] = 2
 
@@ -57,7 +57,7 @@ class InlineExecutor:
 
 
 def start(settings: Settings, workplace: Workplace) -> InlineExecutor:
-    """One slot, whatever the plan says."""
+    """Start one slot; the plan's number is ignored."""
     return InlineExecutor(workplace.sweep)
 
 

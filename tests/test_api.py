@@ -1,4 +1,4 @@
-"""The notebook's five lines, and that they load no torch."""
+"""The API of a notebook works and loads no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scaling_law.fit import fit
 
 
 class Frame(dict[str, list[float]]):
-    """As much of a DataFrame as is asked of one: columns by name."""
+    """The part of a DataFrame that the API uses: columns by name."""
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +29,9 @@ def columns() -> dict[str, list[float]]:
 
 @pytest.fixture(scope="module")
 def laws(columns: dict[str, list[float]]) -> Laws:
-    found = fit(params=columns["N"], tokens=columns["D"], loss=columns["val"], resamples=100)
-    assert isinstance(found, Laws)
-    return found
+    from_arrays = fit(params=columns["N"], tokens=columns["D"], loss=columns["val"], resamples=100)
+    assert isinstance(from_arrays, Laws)
+    return from_arrays
 
 
 def test_a_frame_and_arrays_give_the_same(columns, laws):
@@ -41,7 +41,7 @@ def test_a_frame_and_arrays_give_the_same(columns, laws):
     assert "24 runs" in repr(laws)
 
 
-def test_it_predicts_allocates_and_writes(laws, tmp_path):
+def test_the_result_predicts_allocates_and_writes_json(laws, tmp_path):
     prediction = laws.predict(params=1e6, tokens=2e7)
     assert prediction.low_nats < prediction.loss_nats < prediction.high_nats
     best = laws.optimal(flops=1e14)
@@ -60,7 +60,7 @@ def test_a_prediction_prints_in_three_lines(laws):
     assert str(far).startswith("loss somewhere in ") and "quote the range" in str(far)
 
 
-def test_what_cannot_be_read_is_said(columns, laws):
+def test_unreadable_input_is_a_config_error(columns, laws):
     with pytest.raises(ConfigError, match="give arrays"):
         fit()
     with pytest.raises(ConfigError, match="lossy"):

@@ -1,6 +1,6 @@
 """The change drills of CONTRIBUTING.md: each kind of part is added to a copy of the package.
 
-One file a part (two for an architecture and an experiment); no file that is there is touched. Each
+Each part is one file (two for an architecture and an experiment); no existing file is changed. Each
 part is found by its name, runs end to end, and shows in the plan and the report.
 """
 
@@ -291,7 +291,7 @@ optim: {batch_tokens: 64, lr: 0.004, warmup_tokens: 640}
 eval: {val_tokens: 512, curve_tokens: 256, curve_points: 4}
 precision: fp32
 """
-# Every part of a text sweep at once; the experiment's own config has the others.
+# All parts of a text sweep together; the experiment's own config has the others.
 SWEEP = """
 name: drills
 data: {corpus: drill_corpus, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2, max_epochs: 50}
@@ -483,7 +483,7 @@ def test_a_mixture_of_a_new_corpus_and_one_by_its_path_runs(copy, cache):
 
 
 @pytest.mark.slow
-def test_an_experiment_of_new_parts_runs_and_shows_what_it_finds(copy, cache):
+def test_an_experiment_of_new_parts_runs_and_shows_its_findings(copy, cache):
     assert "drill_experiment" in copy.slaw("experiments")
     plan = copy.slaw("run", "drill_experiment", "--device", "cpu", "--dry-run")
     copy.slaw("run", "drill_experiment", "--device", "cpu")
@@ -509,7 +509,7 @@ def test_a_new_law_is_fitted(copy):
 
 
 @pytest.mark.slow
-def test_a_law_of_a_users_own_file_is_fitted(copy):
+def test_a_law_from_a_users_own_file_is_fitted(copy):
     (copy.folder / "own_law.py").write_text(OWN_LAW)
     reference = str(ROOT / "results" / "reference" / "quick-cpu")
     out = str(copy.folder / "own_fit")
@@ -523,7 +523,7 @@ def test_a_law_of_a_users_own_file_is_fitted(copy):
 
 
 @pytest.mark.slow
-def test_an_architecture_of_a_users_own_file_is_solved_in_closed_form(copy, cache):
+def test_an_architecture_from_a_users_own_file_is_solved_in_closed_form(copy, cache):
     (copy.folder / "own_form.py").write_text(OWN_CLOSED_FORM)
     (copy.folder / "closed.yaml").write_text(CLOSED_FORM)
     copy.slaw("run", "closed.yaml", "--device", "cpu")

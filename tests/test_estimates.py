@@ -1,4 +1,4 @@
-"""What a plan estimates against what the reference sweep took, on the machine it ran on."""
+"""The estimates of a plan against the measured time and memory of the reference sweep."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from scaling_law.plan.make import make_plan
 from tests.fakes import cpu_profile
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference" / "quick-cpu"
-# That machine calibrated in fp32, by CPU seconds; and in bf16, which its calibration prefers, as
-# plans for fp32 runs used to be made.
+# Calibrations of that machine, in CPU seconds: in fp32, and in bf16, which its calibration prefers
+# and
+# which plans for fp32 runs used to have.
 FP32 = ((38400, 1.63e10), (57344, 2.25e10), (163840, 3.59e10), (524288, 5.25e10))
 BF16 = ((38400, 1.543e10), (57344, 2.257e10), (163840, 5.71e10), (524288, 8.44e10))
 
@@ -68,7 +69,7 @@ def test_runs_in_fp32_are_timed_in_fp32():
     assert cpu_profile().at("fp32") == cpu_profile()
 
 
-def test_an_unmeasured_machine_is_told_how_to_get_a_cost(tmp_path, monkeypatch, capsys):
+def test_an_unmeasured_machine_says_how_to_get_a_cost(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
     assert main(["experiments"]) == 0
     assert "`slaw plan grokking` measures it and prints the cost" in capsys.readouterr().out
@@ -77,10 +78,10 @@ def test_an_unmeasured_machine_is_told_how_to_get_a_cost(tmp_path, monkeypatch, 
     assert "  18 runs, about " in capsys.readouterr().out
 
 
-def test_a_calibration_is_kept_and_shown(tmp_path, monkeypatch):
+def test_a_calibration_is_saved_and_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
     assert "not measured yet" in format_profiles()
     save_profile(PROFILE, "cpu")
     assert load_profile("cpu") == PROFILE
-    told = format_profiles()
-    assert "16.3 at 38.4K" in told and "in bf16" in told and str(tmp_path) in told
+    printed = format_profiles()
+    assert "16.3 at 38.4K" in printed and "in bf16" in printed and str(tmp_path) in printed

@@ -1,4 +1,4 @@
-"""The house rules of docs/architecture.md: who may import whom, the drawn tree, quick start-up."""
+"""The rules of docs/architecture.md: who may import whom, the documented tree, quick start-up."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_each_library_is_imported_by_its_rooms_only():
     assert not strays, f"libraries outside their rooms: {sorted(strays)}"
 
 
-def test_the_drawn_tree_is_the_disk():
+def test_the_documented_tree_matches_the_disk():
     text = (ROOT / "docs" / "architecture.md").read_text()
     tree = re.search(r"```text tree\n(.*?)```", text, re.S)
     assert tree, "docs/architecture.md has no ```text tree block"

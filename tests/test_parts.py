@@ -24,7 +24,7 @@ def test_parts_load_and_their_settings_are_dataclasses(word):
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_a_part_that_is_not_there_is_named_with_those_that_are(word):
+def test_an_unknown_part_is_refused_with_the_list_of_known_ones(word):
     with pytest.raises(ConfigError, match=f"no {word} is named '_none'; expected one of"):
         parts.load(word, Reference(name="_none"))
 
@@ -51,6 +51,16 @@ def test_a_field_of_the_wrong_kind_is_named(tmp_path, text, said):
     path.write_text(f"from scaling_law.train.probes import Probe\nPROBE = Probe({text})\n")
     with pytest.raises(ConfigError, match=said):
         parts.read_file("probe", path)
+
+
+def test_a_field_that_is_no_value_of_its_class_is_named(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from scaling_law.experiment import Experiment\n"
+        "EXPERIMENT = Experiment(question='q', analyse=print, planted=print)\n"
+    )
+    with pytest.raises(ConfigError, match=r"EXPERIMENT.planted is .*, expected Planted\(\.\.\.\)"):
+        parts.read_file("experiment", path)
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -26,7 +26,7 @@ def slaw(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_quick_road_on_the_installed_corpus(tmp_path, monkeypatch):
+def test_quick_mode_runs_end_to_end_on_the_installed_corpus(tmp_path, monkeypatch):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     ran = slaw("run", "--mode", "quick", "--device", "cpu", *SMALLER, LADDER)

@@ -1,11 +1,11 @@
-"""Rows of texts as aligned lines."""
+"""Rows of text become aligned lines."""
 
 from __future__ import annotations
 
 from scaling_law import text_columns
 
 
-def test_the_last_cell_of_a_row_runs_on_and_widens_no_column():
+def test_the_last_cell_of_a_row_does_not_widen_its_column():
     rows = [("a", "b", "c"), ("long", "refused: a reason of many words"), ("x", "1", "2")]
     assert text_columns.left(rows, "  ") == [
         "  a     b  c",
@@ -15,7 +15,7 @@ def test_the_last_cell_of_a_row_runs_on_and_widens_no_column():
     assert text_columns.left([]) == []
 
 
-def test_figures_stand_on_their_right_and_words_on_their_left():
+def test_numbers_align_right_and_words_align_left():
     assert text_columns.numbers([("name", "n", "why"), ("b", "12", "x")], words=(0, 2)) == [
         "name   n  why",
         "b     12  x",

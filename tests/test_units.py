@@ -23,7 +23,7 @@ def test_counts_are_read_as_people_write_them(text, value):
 
 
 @pytest.mark.parametrize("text", ["", "-1", "5X", "1e999", "nan", "five", "0", "1e", True, -3])
-def test_what_is_no_count_is_refused(text):
+def test_invalid_counts_are_refused(text):
     with pytest.raises(ValueError, match=r"expected|too large"):
         units.parse_count(text)
 
@@ -31,12 +31,12 @@ def test_what_is_no_count_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "value"), [("2h", 7200), ("90m", 5400), ("1h30m", 5400), ("7d", 604800), (30, 30)]
 )
-def test_durations(text, value):
+def test_durations_are_read(text, value):
     assert units.parse_seconds(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "2 hours maybe", "1h30", "h", "-2h", "0s", False])
-def test_what_is_no_duration_is_refused(text):
+def test_invalid_durations_are_refused(text):
     with pytest.raises(ValueError, match="duration"):
         units.parse_seconds(text)
 
@@ -44,17 +44,17 @@ def test_what_is_no_duration_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "value"), [("4GB", 4 * 10**9), ("512MiB", 2**29), (4, 4 * 10**9), ("1.5kB", 1500)]
 )
-def test_sizes(text, value):
+def test_sizes_in_bytes_are_read(text, value):
     assert units.parse_bytes(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-4GB", "4 parsecs", "0", True])
-def test_what_is_no_size_is_refused(text):
+def test_invalid_sizes_are_refused(text):
     with pytest.raises(ValueError, match="size"):
         units.parse_bytes(text)
 
 
-def test_printing_rounds_without_lying_about_the_suffix():
+def test_rounding_a_count_may_change_its_suffix():
     assert units.format_count(12288) == "12.3K"
     assert units.format_count(999_999) == "1M"
     assert units.format_count(1.75e11) == "175B"
@@ -78,11 +78,11 @@ def test_printed_counts_read_back(value):
     ("dollars", "said"),
     [(0.0, "below $0.01"), (0.0099, "below $0.01"), (2.5, "$2.50"), (1234.5, "$1,234")],
 )
-def test_dollars(dollars, said):
+def test_dollars_are_printed(dollars, said):
     assert units.format_dollars(dollars) == said
 
 
-def test_bits_per_byte():
+def test_bits_per_byte_follow_from_nats_and_bytes():
     # one token per byte at ln 2 nats is one bit per byte
     assert units.bits_per_byte(math.log(2), 100, 100) == pytest.approx(1.0)
     assert units.bits_per_byte(2 * math.log(2), 100, 400) == pytest.approx(0.5)
@@ -97,7 +97,7 @@ def test_a_ratio_has_three_digits_and_no_exponent(value, said):
     assert units.format_ratio(value) == said
 
 
-def test_one_is_not_many():
+def test_a_noun_is_singular_for_one():
     assert units.count_of(1, "trunk") == "1 trunk"
     assert units.count_of(0, "run") == "0 runs"
     assert units.count_of(8, "trunk") == "8 trunks"

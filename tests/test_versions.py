@@ -1,6 +1,6 @@
-"""Every version of every file that ever was is read, or refused for what it is.
+"""Files of every version are read, or refused with their version.
 
-``tests/samples/NAME-VERSION`` is one small file of each, made by the slaw of its time.
+``tests/samples/NAME-VERSION`` is one small file of each, written by the slaw of its time.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def fields_of(kind: Any, seen: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_fields_do_not_change_without_their_version(name):
+def test_a_files_fields_change_only_with_its_version(name):
     seen: list[str] = []
     for kind in MADE_OF[name]:
         fields_of(kind, seen)
@@ -94,7 +94,7 @@ def test_fields_do_not_change_without_their_version(name):
     assert now == FROZEN[name], f"{name}: the version, a sample, and this table; fields:\n{listed}"
 
 
-def test_a_checkpoint_and_a_dataset_hold_what_their_version_holds():
+def test_a_checkpoint_and_a_dataset_have_the_keys_of_their_version():
     state = checkpoint.load_checkpoint(SAMPLES / "checkpoint-2.pt")
     # loop.save writes exactly these; a new one needs a new number in its magic word
     assert sorted(state) == [
@@ -110,7 +110,7 @@ def test_a_checkpoint_and_a_dataset_hold_what_their_version_holds():
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
-def test_only_whole_numbers_from_the_oldest_to_the_newest_are_read(schema):
+def test_only_known_version_numbers_are_read(schema):
     for version in range(schema.oldest, schema.current + 1):
         assert schema.check(version) == version
     for bad in (None, 0, -1, "1", 1.0, True, [1]):
@@ -128,7 +128,7 @@ RECORDS = {
 
 
 @pytest.mark.parametrize("version", RECORDS)
-def test_records_of_every_version_are_read_to_the_digit(version):
+def test_records_of_every_version_are_read_exactly(version):
     record = record_from_json(layout.read_json(SAMPLES / f"record-{version}.json"))
     run_id, loss, tokens, stacked = RECORDS[version]
     assert (record.run_id, record.spec.run_id, record.schema_version) == (run_id, run_id, version)
@@ -147,7 +147,7 @@ def curve_of(version: int) -> list[CurvePoint]:
     return read_curve(Here(SAMPLES))
 
 
-def test_a_first_record_that_already_said_stacked_is_read():
+def test_a_version_1_record_with_stacked_is_read():
     data = layout.read_json(SAMPLES / "record-1.json")
     assert record_from_json({**data, "stacked": True}).stacked
 
@@ -191,15 +191,15 @@ def test_checkpoints_and_datasets_of_every_version_are_read():
 HEAD_SUM = -16.815286793280393
 
 
-def test_profiles_are_read_or_measured_again(tmp_path, monkeypatch):
+def test_device_profiles_are_read_or_measured_again(tmp_path, monkeypatch):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path))
     path = profile_path("cpu")
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(SAMPLES / "profile-1.json", path)
     assert load_profile("cpu") is None
     shutil.copy(SAMPLES / "profile-2.json", path)
-    found = load_profile("cpu")
-    assert found is not None and found.slots == 2
+    profile = load_profile("cpu")
+    assert profile is not None and profile.slots == 2
     layout.write_json(path, {**layout.read_json(path), "schema_version": 3})
     assert load_profile("cpu") is None
 
@@ -210,7 +210,7 @@ def later(source: Path, to: Path) -> Path:
     return to
 
 
-def test_what_a_later_slaw_wrote_is_refused_as_such(tmp_path):
+def test_files_of_a_newer_slaw_are_refused_by_version(tmp_path):
     said: list[SlawError] = []
     for source, read in (
         ("record-2.json", read_record),
@@ -255,7 +255,7 @@ def test_an_older_fit_is_not_misread(tmp_path):
             known_laws(tmp_path / "kept")
 
 
-def test_every_form_that_is_kept_has_its_samples():
+def test_every_saved_file_schema_has_samples():
     there = {path.name.partition(".")[0] for path in SAMPLES.iterdir()}
     for name, schema in (
         ("record", versions.RECORD), ("spec", versions.SPEC), ("resources", versions.RESOURCES),

@@ -87,9 +87,9 @@ def add(commands: Commands) -> None:
     """Add the commands of this file."""
     parser = commands.add_parser(
         "allocate",
-        help="choose size and tokens for a budget, and say what they take",
+        help="choose size and tokens for a budget, with their cost",
         description="Choose size and tokens for a budget, under one law or several side by side: "
-        "the compute-optimal split, or the best that service, repeated data and memory allow; a "
+        "the compute-optimal split, or the best that serving, repeated data and memory allow; a "
         "concrete shape, batch and learning rate; device-hours, dollars and energy. For the loss "
         "at a given size, see `slaw extrapolate`.",
     )
@@ -100,8 +100,15 @@ def add(commands: Commands) -> None:
         metavar="C",
         help="training compute, as in 1e24, or 10x the largest of the law's runs",
     )
-    budget.add_argument("--target-loss", type=count, metavar="L", help="cheapest way to L nats")
-    budget.add_argument("--dollars", type=count, metavar="X", help="US dollars, on --gpu")
+    budget.add_argument(
+        "--target-loss",
+        type=count,
+        metavar="L",
+        help="the cheapest model with a loss of L nats per token",
+    )
+    budget.add_argument(
+        "--dollars", type=count, metavar="X", help="US dollars, as compute on --gpu"
+    )
     _add_limits(parser.add_argument_group("what limits the answer"))
     hardware = parser.add_argument_group("on what hardware")
     add_hardware_options(hardware)
@@ -111,11 +118,14 @@ def add(commands: Commands) -> None:
         type=given,
         action="append",
         metavar="NAME",
-        help="published (besiroglu2024, ...), of the fit, or your own file; again for several "
-        "side by side (the fit's best)",
+        help="a published law (besiroglu2024, ...), a law of the fit, or your own file; repeat to "
+        "compare several (default: the fit's best)",
     )
     parser.add_argument(
-        "--rule", type=given, metavar="NAME", help="for LR and batch (the one measured nearest)"
+        "--rule",
+        type=given,
+        metavar="NAME",
+        help="rule for LR and batch (default: the one measured nearest)",
     )
     add_forecast_options(parser)
     parser.set_defaults(handler=_allocate)
@@ -127,14 +137,15 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         "--tokens-served",
         type=count,
         metavar="T",
-        help="tokens served over the model's life: a budget then pays for training and serving, a "
-        "target loss is reached with the least of both",
+        help="tokens served over the model's life: a budget then pays for training and serving, "
+        "and a "
+        "target loss is reached with the least compute for both",
     )
     group.add_argument(
         "--unique-tokens",
         type=count,
         metavar="U",
-        help="different tokens at hand; more are repeats and worth less (Muennighoff 2023)",
+        help="different tokens available; more are repeats, which count less (Muennighoff 2023)",
     )
     group.add_argument(
         "--memory",
@@ -142,10 +153,13 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         nargs="?",
         const=0,
         metavar="SIZE",
-        help="memory that must hold the model; without SIZE: that of the devices",
+        help="memory that the model must fit into; without SIZE, the memory of the devices",
     )
     group.add_argument(
-        "--memory-for", default="train", choices=("train", "serve"), help="what must fit (train)"
+        "--memory-for",
+        default="train",
+        choices=("train", "serve"),
+        help="what must fit into memory (default: train)",
     )
 
 
@@ -175,30 +189,36 @@ def _retrodict(options: argparse.Namespace) -> int:
 def _add_retrodict(commands: Commands) -> None:
     parser = commands.add_parser(
         "retrodict",
-        help="compare known models with each law, and say when hardware reaches a loss",
+        help="compare known models with each law, and say when a budget reaches a loss",
         description="Compare GPT-3, Gopher, Chinchilla, PaLM and LLaMA with each law: what their "
         "compute would buy, and what their loss would need. Then say what a loss costs, and in how "
-        "many years a budget buys it if trends go on.",
+        "many years a budget buys it if trends continue.",
     )
     parser.add_argument(
         "--law",
         type=given,
         action="append",
         metavar="NAME",
-        help="published or of a fit; again for more (four published ones)",
+        help="a published law or one of a fit; repeat for more (default: four published laws)",
     )
     parser.add_argument(
         "--results",
         type=given,
         metavar="DIR",
-        help="the sweep, or table, of a fitted law (results); without --law its best law as well",
+        help="the sweep or table of a fitted law (default: results); without --law its best law "
+        "as well",
     )
     trend = parser.add_argument_group("the trend")
     for name, default, metavar, words in (
-        ("--target-loss", None, "L", "nats per token (1.9)"),
-        ("--dollars", 1e7, "X", "US dollars to spend (1e7)"),
-        ("--hardware-growth", 1.35, "F", "FLOPs per dollar, factor a year (1.35)"),
-        ("--budget-growth", 1.0, "F", "of the dollars, factor a year (1)"),
+        ("--target-loss", None, "L", "loss to reach, in nats per token (default: 1.9)"),
+        ("--dollars", 1e7, "X", "US dollars to spend (default: 1e7)"),
+        (
+            "--hardware-growth",
+            1.35,
+            "F",
+            "yearly growth factor of FLOPs per dollar (default: 1.35)",
+        ),
+        ("--budget-growth", 1.0, "F", "yearly growth factor of the dollars (default: 1)"),
     ):
         trend.add_argument(name, type=count, default=default, metavar=metavar, help=words)
     add_hardware_options(trend)

@@ -100,7 +100,7 @@ def add(commands: Commands) -> None:
     data = commands.add_parser(
         "data",
         help="list, prepare or inspect the data of a config",
-        description="Name the corpora and tasks there are, prepare the text of a config as tokens"
+        description="List the corpora and tasks, prepare the text of a config as tokens"
         " (with what was read and left out, by reason), or show the data: what was prepared, or"
         " what a task makes.",
     )
@@ -111,7 +111,7 @@ def add(commands: Commands) -> None:
     load = commands.add_parser(
         "config",
         help="show a config in full, or its JSON schema",
-        description="Print a config with every key as it applies, or the JSON schema of all.",
+        description="Print a config with every key and its value, or the JSON schema of configs.",
     )
     add_config_options(load)
     load.add_argument("--schema", action="store_true", help="the JSON schema, for editors")

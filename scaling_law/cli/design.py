@@ -153,16 +153,20 @@ def add_target_options(parser: argparse.ArgumentParser, title: str) -> None:
         "--target", type=count, metavar="N", help="parameters to forecast at, as in 175e9"
     )
     for name, metavar, words in (
-        ("--target-tokens", "D", "its training tokens (the compute-optimal ones)"),
-        ("--target-flops", "C", "training compute to forecast at, instead of or with N"),
-        ("--target-loss", "L", "the cheapest run with this loss in nats, instead"),
-        ("--flops", "C", "budget in exact FLOPs of all runs (or --time)"),
+        ("--target-tokens", "D", "training tokens of the target (default: compute-optimal)"),
+        ("--target-flops", "C", "training compute to forecast at, instead of N or with it"),
+        ("--target-loss", "L", "forecast at the cheapest run with this loss, in nats per token"),
+        ("--flops", "C", "budget of all runs in exact FLOPs (or --time)"),
         ("--dollars", "X", "budget in US dollars, as FLOPs on --gpu"),
     ):
         group.add_argument(name, type=count, metavar=metavar, help=words)
     add_hardware_options(group)
     group.add_argument(
-        "--level", type=fraction, default=0.9, metavar="P", help="of the interval (0.9)"
+        "--level",
+        type=fraction,
+        default=0.9,
+        metavar="P",
+        help="level of the interval (default: 0.9)",
     )
 
 
@@ -176,10 +180,17 @@ def add_adaptive_options(run: argparse.ArgumentParser) -> None:
         " interval is --width wide or the budget is spent",
     )
     run.add_argument(
-        "--width", type=count, metavar="W", help="nats per token from end to end, with --adaptive"
+        "--width",
+        type=count,
+        metavar="W",
+        help="with --adaptive: width of the interval to stop at, in nats per token",
     )
     run.add_argument(
-        "--rounds", type=whole, default=4, metavar="N", help="at most, with --adaptive (4)"
+        "--rounds",
+        type=whole,
+        default=4,
+        metavar="N",
+        help="with --adaptive: most rounds (default: 4)",
     )
 
 

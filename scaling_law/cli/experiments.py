@@ -40,9 +40,9 @@ def add(commands: Commands) -> None:
     """Declare the command."""
     experiments = commands.add_parser(
         "experiments",
-        help="list the experiments: question, cost here, what they reproduce",
-        description="List the experiments that slaw has, each with its question, what its first"
-        " stage costs on this machine, and the published results that it stands beside.",
+        help="list the experiments: question, cost here, papers reproduced",
+        description="List the shipped experiments, each with its question, the cost of its first"
+        " stage on this machine, and the published results that it reproduces.",
     )
     add_json_option(experiments)
     experiments.set_defaults(handler=_list)

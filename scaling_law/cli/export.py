@@ -22,23 +22,24 @@ def add(commands: Commands) -> None:
     """Declare the commands of this file."""
     export = commands.add_parser(
         "export",
-        help="a run's final weights as safetensors or a Hugging Face folder",
-        description="Write the final weights of a run that kept them (keep_weights) for other "
-        "programs.",
+        help="write a run's final weights as safetensors or a Hugging Face folder",
+        description="Write the final weights of a run, saved by keep_weights, for other programs.",
     )
     export.add_argument(
         "source",
         nargs="?",
         type=given,
         default=RESULTS,
-        help="a run's folder, or a sweep's (results)",
+        help="a run's folder, or a sweep's (default: results)",
     )
-    export.add_argument("--run", type=given, metavar="RUN", help="its id or label, of a sweep")
+    export.add_argument(
+        "--run", type=given, metavar="RUN", help="id or label of the run, for a sweep"
+    )
     export.add_argument("--out", type=given, required=True, metavar="DIR", help="a new folder")
     export.add_argument(
         "--format",
         default="safetensors",
         choices=("safetensors", "hf"),
-        help="how to write them (safetensors)",
+        help="format of the weights (default: safetensors)",
     )
     export.set_defaults(handler=_export)

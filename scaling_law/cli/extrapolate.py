@@ -79,13 +79,23 @@ def add(commands: Commands) -> None:
             metavar=metavar,
             help=f"{words}, or 10x the largest of the law's runs",
         )
-    more.add_argument("--target-loss", type=count, metavar="L", help="nats per token")
+    more.add_argument(
+        "--target-loss", type=count, metavar="L", help="loss to reach, in nats per token"
+    )
     group = more.add_argument_group("what to decide")
     for name, metavar, words in (
-        ("--dollars", "X", "budget in US dollars, on --gpu"),
-        ("--tokens-per-param", "R", "train at this ratio (over-trained, when above the optimum)"),
-        ("--tokens-served", "T", "with --target-loss: cheapest to train and to serve T tokens"),
-        ("--unique-tokens", "U", "different tokens at hand; more are repeats and worth less"),
+        ("--dollars", "X", "budget in US dollars, as compute on --gpu"),
+        (
+            "--tokens-per-param",
+            "R",
+            "train at this ratio (above the optimum the model is over-trained)",
+        ),
+        (
+            "--tokens-served",
+            "T",
+            "with --target-loss: the model that is cheapest to train and to serve T tokens",
+        ),
+        ("--unique-tokens", "U", "different tokens available; more are repeats, which count less"),
     ):
         group.add_argument(name, type=count, metavar=metavar, help=words)
     add_hardware_options(group)
@@ -93,13 +103,14 @@ def add(commands: Commands) -> None:
         "--law",
         type=given,
         metavar="NAME",
-        help="published (besiroglu2024, ...), of the fit, or your own file (the fit's best)",
+        help="a published law (besiroglu2024, ...), a law of the fit, or your own file (default: "
+        "the fit's best)",
     )
     add_forecast_options(more)
     more.set_defaults(handler=_extrapolate)
     hardware = commands.add_parser(
         "hardware",
-        help="devices, their peaks, prices and sources; this machine as measured",
+        help="list devices with peaks, prices and sources, and the measurements of this machine",
         description="Print the devices that --gpu takes, with peaks, prices and sources, and the "
         "measurements of this machine.",
     )

@@ -18,7 +18,7 @@ def _fit(options: argparse.Namespace) -> int:
     from scaling_law.fit.approaches.compare import compare, format_comparison
 
     if options.by and options.metric:
-        raise ConfigError("--metric is of one fit; choose an arm with --where in place of --by")
+        raise ConfigError("--metric is for one fit; choose an arm with --where instead of --by")
     if options.by:
         return _fit_by(options)
     suite, saved = session.fit_sources(
@@ -83,7 +83,7 @@ def _fit_by(options: argparse.Namespace) -> int:
     for name in ("compare", "figure"):
         if getattr(options, name):
             raise ConfigError(
-                f"--{name} is of one fit; choose an arm with --where in place of --by"
+                f"--{name} is for one fit; choose an arm with --where instead of --by"
             )
     fits, saved = fit_by(
         [Path(f) for f in options.sources],
@@ -178,7 +178,7 @@ def add(commands: Commands) -> None:
         action="append",
         dest="laws",
         metavar="NAME",
-        help="fit this law too, as in broken, saturating:tokens, or your own file mine.py; repeat"
+        help="also fit this law, as in broken, saturating:tokens, or your own file mine.py; repeat"
         " for more",
     )
     fit.add_argument(
@@ -192,22 +192,24 @@ def add(commands: Commands) -> None:
         action="append",
         type=given,
         metavar="KEY",
-        help="fit each value of an axis, of another config key, or of a table's column, on its own;"
-        " again for more keys",
+        help="fit the runs of each value of an axis, of another config key, or of a table's column"
+        " separately; repeat for more keys",
     )
     fit.add_argument(
         "--full",
         action="store_true",
-        help="print everything that was fitted: every law, check and run left out; with --by of"
-        " each arm",
+        help="print everything: every law, check and run left out; with --by for each arm",
     )
     fit.add_argument(
-        "--out", type=given, metavar="DIR", help="save the fit there (the sweep's folder)"
+        "--out",
+        type=given,
+        metavar="DIR",
+        help="folder to save the fit in (default: the sweep's folder)",
     )
     fit.add_argument(
         "--compare",
         action="store_true",
-        help="envelope, IsoFLOP and parametric side by side, under every parameter count",
+        help="compare envelope, IsoFLOP and parametric fits under every parameter count",
     )
     fit.add_argument(
         "--figure", type=picture, metavar="FILE", help="draw the fit, or --compare, as .png or .svg"
@@ -215,7 +217,7 @@ def add(commands: Commands) -> None:
     fit.set_defaults(handler=_fit)
     check = commands.add_parser(
         "validate",
-        help="hold runs out, predict them, and say how far a law may be trusted",
+        help="predict held-out runs, and say how far a law may be trusted",
         description="Hold out sizes, trunks, long runs and expensive runs in turn, predict them "
         "from the others, and score errors and the coverage of intervals.",
     )
@@ -224,6 +226,7 @@ def add(commands: Commands) -> None:
         "--law",
         type=given,
         metavar="NAME",
-        help="the law to score, or your own file (the law that best predicts held-out runs)",
+        help="the law to score, or your own file (default: the law that best predicts held-out "
+        "runs)",
     )
     check.set_defaults(handler=_validate)

@@ -64,7 +64,7 @@ def add(commands: Commands) -> None:
         nargs="?",
         type=given,
         default=RESULTS,
-        help="a sweep, or a folder with one (results)",
+        help="a sweep, or a folder with one (default: results)",
     )
     how = monitor.add_mutually_exclusive_group()
     how.add_argument("--once", action="store_true", help="show it once and exit")
@@ -77,14 +77,16 @@ def add(commands: Commands) -> None:
         "--interval",
         type=_seconds,
         metavar="S",
-        help="seconds between updates (2; 30 when printing lines)",
+        help="seconds between updates (default: 2, or 30 when printing lines)",
     )
     monitor.add_argument(
         "--metric",
         type=given,
         metavar="NAME",
-        help="of what the runs measured beside the loss, show this (all that fits); with --serve,"
-        " what the page's charts show first",
+        help="show only this metric of the runs (default: all that fit); with --serve, the metric"
+        " that the page's charts show first",
     )
-    monitor.add_argument("--port", type=_port, metavar="N", help="port of --serve (any free one)")
+    monitor.add_argument(
+        "--port", type=_port, metavar="N", help="port of --serve (default: any free one)"
+    )
     monitor.set_defaults(handler=_monitor)

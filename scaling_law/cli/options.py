@@ -210,19 +210,22 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         "sweep's folder",
     )
     parser.add_argument(
-        "--mode", type=given, metavar="NAME", help="shipped config: quick, dev or full (quick)"
+        "--mode",
+        type=given,
+        metavar="NAME",
+        help="shipped config: quick, dev or full (default: quick)",
     )
     parser.add_argument(
         "--device",
         default="auto",
         choices=("auto", "cuda", "mps", "cpu"),
-        help="(auto: cuda, else mps, else cpu)",
+        help="where to train (default: auto, which is cuda, else mps, else cpu)",
     )
     parser.add_argument(
         "--set",
         action="append",
         metavar="KEY=VALUE",
-        help="override a key, as in data.corpus=DIR; again for more",
+        help="override a key of the config, as in data.corpus=DIR; repeat for more keys",
     )
 
 
@@ -236,13 +239,14 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
         "--time", type=duration, metavar="T", help="time limit of the sweep, as in 2h"
     )
     parser.add_argument(
-        "--out", type=given, metavar="DIR", help="the sweep's folder (results/<name>)"
+        "--out", type=given, metavar="DIR", help="the sweep's folder (default: results/<name>)"
     )
     parser.add_argument(
         "--engine",
         type=given,
         metavar="NAME",
-        help="where to execute runs (the config's, else local); slaw parts engine lists them",
+        help="engine that executes the runs (default: the config's, else local); slaw parts "
+        "engine lists them",
     )
 
 
@@ -251,14 +255,14 @@ def _add_loss_options(fit: argparse.ArgumentParser) -> None:
         "--loss",
         default="huber_log",
         choices=("huber_log", "mse_log", "mse"),
-        help="what the fit minimises (huber_log: of residuals of log loss)",
+        help="what the fit minimises, over residuals of log loss or of loss (default: huber_log)",
     )
     fit.add_argument(
         "--huber-delta",
         type=count,
         default=1e-3,
         metavar="D",
-        help="of huber_log: where it changes from squares to absolute values (1e-3)",
+        help="residual at which huber_log changes from squares to absolute values (default: 1e-3)",
     )
 
 
@@ -269,7 +273,7 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         nargs="*",
         type=given,
         default=[RESULTS],
-        help="sweeps, each by name, or one table (results, with one sweep in it)",
+        help="sweeps, each by name, or one table (default: the only sweep in results)",
     )
     add_table_options(fit)
     fit.add_argument(
@@ -277,40 +281,53 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         type=underscored,
         default="matmul",
         choices=("total", "non_embedding", "matmul"),
-        help="which parameters count as the size (matmul: blocks and head)",
+        help="which parameters count as the size (default: matmul, those of blocks and head)",
     )
     fit.add_argument(
-        "--flops-count", default="exact", choices=("exact", "6nd"), help="which FLOPs count (exact)"
+        "--flops-count",
+        default="exact",
+        choices=("exact", "6nd"),
+        help="which FLOPs count (default: exact)",
     )
     _add_loss_options(fit)
     fit.add_argument(
-        "--level", type=fraction, default=0.9, metavar="P", help="of the intervals (0.9)"
+        "--level",
+        type=fraction,
+        default=0.9,
+        metavar="P",
+        help="level of the intervals (default: 0.9)",
     )
     fit.add_argument(
         "--intervals",
         default="percentile",
         choices=("percentile", "studentised"),
-        help="how they are made: percentile, widened by Student's t when trunks are few, or "
-        "studentised, by the bootstrap-t (percentile)",
+        help="method of the intervals: percentile, widened by Student's t when trunks are few, or "
+        "studentised, which is the bootstrap-t (default: percentile)",
     )
     fit.add_argument(
         "--profile",
         action="append",
         metavar="PARAM",
-        help="profile the likelihood of E or an exponent, by least squares in log loss (E)",
+        help="also print the profile likelihood of E or an exponent, by least squares in log loss "
+        "(default: E)",
     )
     fit.add_argument(
-        "--resamples", type=whole, default=1000, metavar="N", help="bootstrap resamples (1000)"
+        "--resamples",
+        type=whole,
+        default=1000,
+        metavar="N",
+        help="number of bootstrap resamples (default: 1000)",
     )
     fit.add_argument(
-        "--seed", type=whole, default=0, metavar="N", help="of the bootstrap's random numbers (0)"
+        "--seed", type=whole, default=0, metavar="N", help="seed of the bootstrap (default: 0)"
     )
     fit.add_argument(
         "--keep",
         action="append",
         metavar="RULE",
-        help="leave no run out by this rule: not_annealed, stopped_early, grown, duplicates, "
-        "repeats, batch, plateau, spike or too_low; recipes: fit runs of several recipes as one",
+        help="turn off a rule that leaves runs out: not_annealed, stopped_early, grown, "
+        "duplicates, "
+        "repeats, batch, plateau, spike or too_low; recipes fits runs of several recipes as one",
     )
     add_json_option(fit)
 
@@ -320,15 +337,17 @@ def add_loudness_options(parser: argparse.ArgumentParser, *, default: object) ->
     group = parser.add_argument_group("how much is printed")
     loudness = group.add_mutually_exclusive_group()
     for short, name, words in (
-        ("-q", "--quiet", "no news of progress: results and errors alone"),
-        ("-v", "--verbose", "details as well: versions, places, and with an error its traceback"),
+        ("-q", "--quiet", "print only results and errors"),
+        ("-v", "--verbose", "also print details: versions, places, and the traceback of an error"),
     ):
         loudness.add_argument(short, name, action="store_true", default=default, help=words)
 
 
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
-    parser.add_argument("--json", action="store_true", help="one JSON document and nothing else")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document and nothing else"
+    )
 
 
 def add_forecast_options(parser: argparse.ArgumentParser) -> None:
@@ -337,11 +356,15 @@ def add_forecast_options(parser: argparse.ArgumentParser) -> None:
         "--results",
         type=given,
         metavar="DIR",
-        help="the sweep, or table, whose fit is used (results, with one sweep in it)",
+        help="the sweep or table whose fit is used (default: the only sweep in results)",
     )
     add_table_options(parser)
     parser.add_argument(
-        "--level", type=fraction, default=0.9, metavar="P", help="of the intervals (0.9)"
+        "--level",
+        type=fraction,
+        default=0.9,
+        metavar="P",
+        help="level of the intervals (default: 0.9)",
     )
     add_json_option(parser)
 
@@ -365,16 +388,19 @@ def add_hardware_options(parser: argparse._ArgumentGroup) -> None:
         "--gpu",
         type=given,
         metavar="NAME",
-        help="a device of `slaw hardware`, or several, as in 8xH100 (H100)",
+        help="a device of `slaw hardware`, or several, as in 8xH100 (default: H100)",
     )
     parser.add_argument(
         "--gpu-price",
         type=count,
         metavar="X",
-        help="US dollars per device-hour, instead of the table's",
+        help="US dollars per device-hour (default: the table's price)",
     )
     parser.add_argument(
-        "--mfu", type=count, metavar="F", help="share of the device's peak, instead of the table's"
+        "--mfu",
+        type=count,
+        metavar="F",
+        help="share of the device's peak that training reaches (default: the table's)",
     )
 
 
@@ -385,37 +411,41 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         "--columns",
         type=given,
         metavar="ROLE=COLUMN,...",
-        help="as in params=N,tokens=D,loss=val_loss; also flops, cluster (the trunk), seed, sem, "
-        "size, run_id, unique_tokens, batch, state; ROLE= ignores a column",
+        help="names of the columns, as in params=N,tokens=D,loss=val_loss; further roles: flops, "
+        "cluster "
+        "(the trunk), seed, sem, size, run_id, unique_tokens, batch, state; ROLE= ignores a column",
     )
     group.add_argument(
         "--params-are",
         type=underscored,
         default="",
         choices=("total", "non_embedding", "matmul", "active"),
-        help="which parameters the column counts (not stated)",
+        help="which parameters the column counts (default: not stated)",
     )
     group.add_argument(
         "--loss-unit",
         default="",
         choices=("nats", "bits", "bits-per-byte", "perplexity", "other"),
-        help="of the loss column (nats per token, or what its name says)",
+        help="unit of the loss column (default: nats per token, or what its name says)",
     )
     group.add_argument(
         "--units",
         type=given,
         metavar="ROLE=UNIT,...",
-        help="as in params=M,tokens=B,flops=PF-days (plain, or what a column's name says)",
+        help="units of columns, as in params=M,tokens=B,flops=PF-days (default: plain counts, or "
+        "what a "
+        "column's name says)",
     )
     group.add_argument(
         "--history",
         default="",
         choices=("last", "all"),
-        help="rows that count where a run has many: its last, or all as one trunk (refused)",
+        help="rows to use where a run has many: its last, or all as one trunk (default: refuse)",
     )
     group.add_argument(
         "--where",
         action="append",
         metavar="COLUMN=VALUE",
-        help="use these rows; also != < <= > >=; of a sweep by config key, as in optim.lr_mult=0.3",
+        help="use only rows that meet this; also != < <= > >=; for a sweep a config key, as in "
+        "optim.lr_mult=0.3",
     )

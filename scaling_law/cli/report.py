@@ -108,22 +108,29 @@ def add(commands: Commands) -> None:
         type=given,
         default=[RESULTS],
         metavar="folder",
-        help="a sweep or a folder of them (results); or two sweeps to compare",
+        help="a sweep or a folder of sweeps (default: results); or two sweeps to compare",
     )
-    report.add_argument("--out", type=given, metavar="FILE", help="the page (<sweep>/report.html)")
     report.add_argument(
-        "--params", type=count, default=175e9, metavar="N", help="size to forecast (175e9)"
+        "--out", type=given, metavar="FILE", help="path of the page (default: <sweep>/report.html)"
+    )
+    report.add_argument(
+        "--params",
+        type=count,
+        default=175e9,
+        metavar="N",
+        help="size to forecast, in parameters (default: 175e9)",
     )
     report.add_argument(
         "--experiment",
         type=given,
         metavar="NAME",
-        help="whose analysis comes first: a shipped experiment or a file of your own (the one that"
-        " the sweep's config names)",
+        help="experiment whose findings come first: a shipped one or your own file (default: the "
+        "one"
+        " that the sweep's config names)",
     )
     report.add_argument(
         "--json",
         action="store_true",
-        help="print an experiment's findings or, of arms or of two sweeps, the comparison",
+        help="print the findings of an experiment, or the comparison of arms or of two sweeps",
     )
     report.set_defaults(handler=_report)

@@ -128,7 +128,8 @@ def add(commands: Commands) -> None:
         "--verify",
         type=given,
         metavar="RUN",
-        help="train a finished run (its id, its label, or all) again elsewhere and compare",
+        help="train a finished run (its id, its label, or all) again in a temporary folder and "
+        "compare",
     )
     design.add_adaptive_options(run)
     run.set_defaults(handler=_run)
@@ -143,8 +144,9 @@ def add(commands: Commands) -> None:
     plan.set_defaults(handler=_plan)
     status = commands.add_parser(
         "status",
-        help="show how far a sweep is",
-        description="Print how far each run of a sweep is, while it runs or after. For a folder "
+        help="show the progress of a sweep",
+        description="Print the progress of each run of a sweep, while it runs or after. For a "
+        "folder "
         "of several sweeps, print each.",
     )
     status.add_argument(
@@ -152,7 +154,7 @@ def add(commands: Commands) -> None:
         nargs="?",
         type=given,
         default=RESULTS,
-        help="a sweep or a folder of them (results)",
+        help="a sweep or a folder of sweeps (default: results)",
     )
     add_json_option(status)
     status.set_defaults(handler=_status)

@@ -76,7 +76,7 @@ def keys_of(text: str) -> list[str]:
 def cross(document: Document) -> Crossed:
     """Return every combination of the values of a config's axes.
 
-    Raises ``ConfigError`` with a line for each axis that cannot be.
+    Raises ``ConfigError`` with a line for each invalid axis.
     """
     problems: list[str] = []
     whole = _axes_at(document, (AXES,), problems)
@@ -128,7 +128,7 @@ def text_of(key: str, chosen: Mapping[str, Any], written: Mapping[str, Any]) -> 
 
 
 def _usual(key: str) -> str | None:
-    """The part of a config that names none."""
+    """The part that a config has at ``key`` if it names none."""
     slots = {f"{s.section}.{s.key}" if s.key else s.section: s.default for s in compose.SLOTS}
     return slots.get(key)
 

@@ -102,7 +102,7 @@ SLOTS = (
 )  # fmt: skip
 
 
-# Sections that are nothing but a part, or a list of parts.
+# Sections that hold only a part, or a list of parts.
 PART_SECTIONS = tuple(slot.section for slot in SLOTS if slot.key is None)
 
 
@@ -285,7 +285,7 @@ def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict
         named = [
             _Named(where=where, name=name, given=inner, item=item)
             for item, (where, inner) in places.items()
-            # what is no text is refused with the rest of the section
+            # a value that is not text is refused with the rest of the section
             if isinstance(name := inner.get(slot.key, slot.default), str)
             and not (slot.others and _is_other(slot.word, name))
         ]
@@ -307,7 +307,7 @@ def _named(slot: Slot, data: Mapping[str, Any]) -> tuple[list[_Named], list[dict
 
 
 def _is_other(word: str, name: str) -> bool:
-    """Say whether a text names no part: neither one of the package nor a user's own file."""
+    """Say whether a text names neither a part of the package nor a user's own file."""
     return name not in parts.names(word) and not name.endswith(".py")
 
 

@@ -120,7 +120,7 @@ def _with_parts(schema: Schema, at: Schema, slots: Sequence[Slot]) -> Schema:
 
 
 def _part_section(schema: Schema, slot: Slot) -> Schema:
-    """A section that is nothing but a part, or several."""
+    """The schema of a section that holds only a part, or several."""
     settings = dict(_settings(schema, slot))
     choice = _name(slot)
     rules = [

@@ -195,9 +195,9 @@ def load_config(
     """Read a YAML file, or the shipped ``configs/<name>.yaml``, as it applies to a device.
 
     ``overrides`` are ``key=value`` texts from ``--set``, applied after the device's variant;
-    ``corpus_problem`` says why a corpus cannot be had here (empty: it can), for this device;
+    ``corpus_problem`` says why a corpus is not available here ("" where it is), for this device;
     ``beside`` is the sweep's folder, which has copies of a user's own files;
-    ``begun`` says where that sweep's corpora were when it began, by how its config spells them.
+    ``begun`` says where that sweep's corpora were when it started, by the spelling in its config.
     Raises ``ConfigError`` with one line per problem, those of other devices' variants included.
     """
     assert device_kind in DEVICE_KINDS, device_kind
@@ -544,7 +544,7 @@ def _validated(
 def _missing_corpora(
     document: Document, places: Mapping[str, str], corpus_problem: Callable[[str], str]
 ) -> list[tuple[int, str]]:
-    """Corpora that cannot be had here; a user's own file is looked for with the other parts."""
+    """Corpora that are not available here; a user's own file is looked for with the other parts."""
     lines = []
     for path, corpus in _corpora(document).items():
         own = corpus in places or corpus.endswith(".py")
@@ -638,7 +638,7 @@ def _check_task(document: Document, choices: Choices, n_ctx: int | None) -> None
 def _settings_twice(
     document: Document, sections: Mapping[str, Any], choices: Choices
 ) -> list[tuple[int, str]]:
-    """Settings of parts that are keys of their section too, of which one would be lost."""
+    """Settings of parts with the name of a key of their section; one of the two would be lost."""
     lines = []
     for slot in compose.SLOTS:
         for choice in choices.get(slot.word, ()) if slot.key and slot.section in sections else ():

@@ -515,7 +515,9 @@ class CheckpointSection:
 
     every: Annotated[float, Number("seconds between two saves", "seconds")] = 60.0
     every_steps: Annotated[int | None, Number("steps between two, as well", low=1)] = None
-    keep: Annotated[int, Number("newest states kept; one is a spare", low=1, high=1000)] = 2
+    keep: Annotated[
+        int, Number("newest states that stay on the disk; one is a spare", low=1, high=1000)
+    ] = 2
 
     def resources(self) -> dict[str, Any]:
         """The fields of ``Resources`` that this section sets."""
@@ -528,7 +530,7 @@ class CheckpointSection:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What the sweep may take; what does not fit is left out, with its reason."""
+    """What the sweep may use; what does not fit is left out, with its reason."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = FORBID
 
@@ -614,7 +616,7 @@ class SweepFile:
 def validate(data: Any, architecture: Architecture | None) -> SweepFile:
     """The sections from plain values. Raises ``Refused`` with every error at once.
 
-    Sizes are held against the ``architecture``; None where it is not known.
+    Sizes are checked against the ``architecture``; None where it is not known.
     """
     from pydantic import ValidationError
 

@@ -34,7 +34,8 @@ NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value stands: ``place`` (``quick.yaml:11`` or ``--set``) and its dotted ``key``."""
+    """Where a value is written: ``place`` (``quick.yaml:11`` or ``--set``) and its dotted
+    ``key``."""
 
     place: str
     key: str

@@ -54,7 +54,7 @@ def _exists(path: str) -> bool:
 
 
 def corpus_problem(name_or_path: str) -> str:
-    """Say why there is no such corpus, without reading it; "" where there is."""
+    """Say why a corpus does not exist, without reading it; "" if it exists."""
     names = corpus_names()
     if name_or_path in names or _exists(name_or_path):
         return ""
@@ -190,7 +190,7 @@ def _users_code(reference: parts.Reference | None) -> contextlib.AbstractContext
 def _checked(
     reference: parts.Reference, name: str, wanted: tuple[str, ...], documents: Iterator[Document]
 ) -> Iterator[Document]:
-    """Yield the documents of a part, each held against the contract."""
+    """Yield the documents of a part, each checked against the contract."""
     with parts.users_code("corpus", reference):
         for document in documents:
             if not isinstance(document, Document) or not isinstance(document.text, str):

@@ -52,7 +52,7 @@ class Dataset(Protocol):
 
     @property
     def train_tokens(self) -> int | None:
-        """Tokens of the training split; None where its examples have no end."""
+        """Tokens of the training split; None where its examples are unlimited."""
 
     def n_seqs(self, split: str, n_ctx: int) -> int:
         """Sequences in the split (one epoch). Raises ``ConfigError`` when there is none."""
@@ -89,7 +89,7 @@ class Dataset(Protocol):
         """Passes over the training text of each component in ``steps`` steps; {} without them."""
 
     def epochs(self, *, n_ctx: int, tokens: int) -> float:
-        """Passes over the training split that ``tokens`` make."""
+        """Passes over the training split that give ``tokens``."""
 
     def check(self) -> None:
         """Compare the content with what is recorded of it. Raises ``ConfigError``."""

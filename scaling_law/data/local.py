@@ -53,7 +53,7 @@ _JSON_LINES = frozenset((".jsonl", ".ndjson"))
 _PARQUET = ".parquet"
 _TABLES = frozenset((".csv", ".tsv"))
 _KINDS = _PROSE | _CODE | _JSON_LINES | {_PARQUET}
-# Files of these suffixes are documents whatever they look like.
+# Files with these suffixes are documents, whatever their content.
 _NEVER_ROWS = _CODE - {".json"}
 # Prose longer than the first is cut into documents of about the second (characters).
 _CUT_ABOVE, _PIECE_CHARS = 64_000, 16_000

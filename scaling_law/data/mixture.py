@@ -1,7 +1,7 @@
 """Read the components of a text in the shares of a run's mixture.
 
-Every sequence of a run has a number. The mixture says which component a number takes; the
-component gives its next sequence, in an order of its own. So a batch depends on its number and the
+Every sequence of a run has a number. The mixture says which component a number takes; the component
+gives its next sequence, in its own order. So a batch depends on its number and the
 seed alone.
 
 Shares are held to the sequence: after any number of sequences from the start of a phase, a
@@ -31,9 +31,9 @@ if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes n
 
     from scaling_law.data.tokenizer import Tokenizer
 
-# Shares are whole numbers of this; the choice of components repeats after so many sequences.
+# Shares are multiples of one over this; the choice of components repeats after this many sequences.
 RESOLUTION = 1_000_000
-# The choice is made for so many sequences at a time, and counts are kept at these places.
+# The choice is made for this many sequences at a time, and counts are stored at these places.
 _STRIDE = 4096
 
 
@@ -104,7 +104,7 @@ def quota(shares: Shares) -> Quota:
     """Return the quota of shares that sum to 1, rounded to ``RESOLUTION``."""
     exact = [share * RESOLUTION for _, share in shares]
     parts = [max(1, int(value)) for value in exact]
-    # what rounding down leaves goes to the largest remainders
+    # the rest after rounding down goes to the largest remainders
     order = sorted(range(len(parts)), key=lambda k: parts[k] - exact[k])
     for place in range(RESOLUTION - sum(parts)):
         parts[order[place % len(parts)]] += 1
@@ -153,7 +153,7 @@ class MixedDataset:
 
     @property
     def fingerprint(self) -> str:
-        """That of the text: every mixture of it is scored on the same validation text."""
+        """The text's fingerprint: every mixture of it is scored on the same validation text."""
         return self.text.fingerprint
 
     @property
@@ -178,7 +178,7 @@ class MixedDataset:
 
     @property
     def pin(self) -> dict[str, Any]:
-        """That of the text."""
+        """The text's own pin."""
         return self.text.pin
 
     @property
@@ -199,7 +199,7 @@ class MixedDataset:
     def batch(self, split: str, step: int, *, batch_seqs: int, n_ctx: int, seed: int) -> Batch:
         """Batch number ``step`` of ``batch_seqs`` sequences; a pure function.
 
-        Each component is read in epochs of its own, each in an order drawn from ``seed``, the
+        Each component is read in its own epochs, each in an order drawn from ``seed``, the
         component and the epoch. A batch lies within one phase.
         """
         import numpy as np
@@ -273,7 +273,7 @@ class MixedDataset:
         }
 
     def epochs(self, *, n_ctx: int, tokens: int) -> float:
-        """Passes over the whole training split that ``tokens`` targets are as many as."""
+        """Passes over the whole training split that give ``tokens`` targets."""
         return self.text.epochs(n_ctx=n_ctx, tokens=tokens)
 
     def check(self) -> None:

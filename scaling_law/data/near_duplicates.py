@@ -1,4 +1,4 @@
-"""Count validation documents whose text largely stands in the training split too.
+"""Count validation documents whose text is largely in the training split too.
 
 Of each validation document up to 64 pieces of 32 bytes are sampled: those with the smallest
 hashes, so that equal texts give equal samples wherever they begin (Broder 1997, "On the
@@ -41,7 +41,7 @@ _MIX = 0xBF58476D1CE4E5B9
 
 @dataclass(frozen=True, kw_only=True)
 class NearDuplicates:
-    """How many validation documents largely stand in the training split.
+    """How many validation documents are largely in the training split.
 
     ``count``: those documents.
     ``compared``: the validation documents that were compared; the others are too short, or too

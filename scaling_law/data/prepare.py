@@ -284,7 +284,7 @@ def _build(text: Text, spec: DataSpec, work: Path, say: Progress) -> None:
 def _near_duplicates(
     spec: DataSpec, texts: _Texts, splits: dict[str, list[_Entry]], say: Progress
 ) -> dict[str, int]:
-    """Count validation documents that nearly stand in the training split, and say so."""
+    """Count validation documents that are nearly in the training split, and report them."""
     assert texts.spool is not None
     places = {
         split: [(entry.offset, entry.size) for entry in entries]
@@ -295,7 +295,7 @@ def _near_duplicates(
     if near.count:
         line = (
             f"{spec.corpus}: {near.count} of {count_of(near.compared, 'validation document')}"
-            f" nearly stand in the training split (at least half of {SAMPLED} sampled pieces of"
+            f" are nearly in the training split (at least half of {SAMPLED} sampled pieces of"
             f" {PIECE_BYTES} bytes are there)"
         )
         if near.count >= _MANY_NEAR * near.compared:

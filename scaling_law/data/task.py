@@ -19,14 +19,14 @@ if TYPE_CHECKING:  # loaded where an array is made: `slaw run --dry-run` makes n
 
 # The fingerprint covers this many examples of a split.
 _LOOKED_AT = 1024
-# Seeds start to read a split without end at this many places, this many examples apart.
+# Seeds start to read an unlimited split at this many places, this many examples apart.
 _STRETCHES, _STRETCH = 2**16, 2**30
 
 
 class TaskDataset:
     """The examples of a ``task`` called ``name`` with these ``settings``.
 
-    A training split without end is read from a place that the seed decides, every other split in
+    An unlimited training split is read from a place that the seed decides, every other split in
     epochs.
     """
 
@@ -95,11 +95,11 @@ class TaskDataset:
 
     @property
     def train_tokens(self) -> int | None:
-        """Positions of all training examples; None where they have no end."""
+        """Positions of all training examples; None where they are unlimited."""
         return self.sizes.train_tokens
 
     def n_seqs(self, split: str, n_ctx: int) -> int:
-        """Examples in the split; for a split without end, more than any run reads."""
+        """Examples in the split; for an unlimited split, more than any run reads."""
         return self.sizes.splits[split] or MAX_EXAMPLES
 
     def examples(self, split: str, indices: npt.NDArray[np.int64]) -> Batch:
@@ -140,7 +140,7 @@ class TaskDataset:
         return len(spread(self.n_seqs(split, n_ctx), n_ctx, max_tokens)) * n_ctx
 
     def val_bytes(self, split: str, n_ctx: int, max_tokens: int) -> int | None:
-        """None: no text."""
+        """None, because a task has no text."""
         return None
 
     def unique_tokens(self, *, n_ctx: int, batch_tokens: int, steps: int) -> int:
@@ -148,11 +148,11 @@ class TaskDataset:
         return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
 
     def repeats(self, *, n_ctx: int, batch_tokens: int, steps: int) -> dict[str, float]:
-        """Nothing: a task has no components."""
+        """{}, because a task has no components."""
         return {}
 
     def epochs(self, *, n_ctx: int, tokens: int) -> float:
-        """Passes over the training examples; 0 where they have no end."""
+        """Passes over the training examples; 0 where they are unlimited."""
         seqs = self.sizes.train_seqs
         return 0.0 if seqs is None else tokens / (seqs * n_ctx)
 

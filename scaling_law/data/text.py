@@ -80,7 +80,7 @@ class TextDataset:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the hashes of all documents, whatever the tokenizer."""
+        """16 hex digits over the hashes of all documents, independent of the tokenizer."""
         return str(self.meta["fingerprint"])
 
     @property
@@ -207,11 +207,11 @@ class TextDataset:
         return min(batch_tokens * steps, self.n_seqs("train", n_ctx) * n_ctx)
 
     def repeats(self, *, n_ctx: int, batch_tokens: int, steps: int) -> dict[str, float]:
-        """Nothing: without a mixture the components are not told apart."""
+        """{}, because without a mixture the components are not counted separately."""
         return {}
 
     def epochs(self, *, n_ctx: int, tokens: int) -> float:
-        """Passes over the training split that ``tokens`` targets make."""
+        """Passes over the training split that give ``tokens`` targets."""
         return tokens / (self.n_seqs("train", n_ctx) * n_ctx)
 
     @cached_property
@@ -240,7 +240,7 @@ class TextDataset:
 
     @property
     def merges_in_use(self) -> int | None:
-        """Those of them that stand for several bytes, or for the separator."""
+        """The ids among them that stand for several bytes, or for the separator."""
         return self._check("merges_in_use")
 
     def _check(self, name: str) -> int | None:

@@ -51,7 +51,7 @@ class Tokenizer(ABC):
 
     @property
     def separator(self) -> int:
-        """Id that stands before each document."""
+        """Id that precedes each document."""
         return self.vocab_size - 1
 
     @abstractmethod

@@ -97,7 +97,8 @@ class _Loop:
         """Raises ``ConfigError`` where the folder holds another sweep or a loop of another goal."""
         begun = self.rounds.begun(
             self._asked(),
-            "a sweep that was not begun with --adaptive; choose another folder with --out, or plan"
+            "a sweep that was not started with --adaptive; choose another folder with --out, or "
+            "plan"
             f" its next batch with slaw plan {self.sweep.path}",
         )
         if begun is not None:
@@ -147,13 +148,13 @@ class _Loop:
         if (slow := self._slowness(number)) > _NOTED:
             self.say(
                 f"the runs took {slow:.2g} times as long as planned (a busy machine, or one that"
-                " was measured idle): the current round goes on to its end, and later ones are"
+                " was measured idle): the current round continues to its end, and later ones are"
                 " planned at this pace"
             )
         if now.refused:
             self.say(now.refused)
         if enough is not None and width <= enough:
-            self.say(f"the interval is as narrow as wanted; next: slaw fit {self.sweep.path}")
+            self.say(f"the interval is as narrow as requested; next: slaw fit {self.sweep.path}")
             return None
         return now
 

@@ -1,7 +1,7 @@
-"""What is expected of the losses before the first run: laws of earlier sweeps, planted as true.
+"""The losses expected before the first run: laws of earlier sweeps, taken as true.
 
 A design depends on how losses change from run to run and hardly on their level, and laws measured
-on other text and with another vocabulary tell that change.
+on other text and with another vocabulary show that change.
 """
 
 from __future__ import annotations

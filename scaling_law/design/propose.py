@@ -350,7 +350,7 @@ def _refuse_within(
     if within:
         raise FitError(
             f"the target, {words}, lies inside the data: `slaw extrapolate` reads it off the fit,"
-            " there is nothing to plan"
+            " no new runs are needed"
         )
     if goal.budget.unit == "flops":
         price = now.flops
@@ -382,7 +382,7 @@ def _fitting(
         if spent <= budget.amount * (1 + _SAME):
             return design, config, plan
         allowance *= 0.98 * budget.amount / spent
-    raise FitError(f"no design keeps within {budget.text}; raise the budget")
+    raise FitError(f"no design stays within {budget.text}; raise the budget")
 
 
 def _entries(design: Design, catalog: Catalog) -> list[tuple[Model, list[float], list[int]]]:

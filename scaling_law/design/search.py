@@ -93,7 +93,7 @@ class Design:
 
     ``chosen``: the trunks by size.
     ``cost``: what they cost, in the budget's unit.
-    ``information``: what they tell, with the prior and the trunks that are trained already.
+    ``information``: theirs, with the prior's and that of the trunks that are already trained.
     ``score``: the posterior's score of it; lower is better.
     """
 
@@ -318,7 +318,7 @@ class Search:
         return design
 
     def _pruned(self, design: Design) -> Design:
-        """Drops the runs that tell next to nothing: each is a row to read and a file to store."""
+        """Drops the runs that add next to nothing: each is a row to read and a file to store."""
         while True:
             allowed = [fewer for fewer in self._fewer(design) if self.whole(fewer)]
             less = min(map(self.design, allowed), key=lambda each: each.score, default=design)

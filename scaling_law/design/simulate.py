@@ -4,7 +4,7 @@ The most likely planted law gives the runs' losses, and every other law is fitte
 resamples of each law are refits to those losses with new noise (a parametric bootstrap: Efron
 1993, "An introduction to the bootstrap", section 6.5). A forecast from such fits has the interval,
 by the same rules, that is expected of one from real fits. The linearisation that chooses the runs
-cannot be used here: where the points hardly tell an irreducible loss it gives it an error of many
+cannot be used here: where the points hardly determine an irreducible loss, its error is many
 e-folds, and interval ends that no refit comes near.
 """
 

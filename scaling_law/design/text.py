@@ -1,4 +1,4 @@
-"""What ``slaw plan --target`` prints: the runs and what each is for, what they are to tell."""
+"""The text of ``slaw plan --target``: the runs, what each is for, and the expected forecast."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.solve import Objective, Problem
 
 # The prior on any law before the first run: at nine places spread over the affordable runs its
-# log loss is known to this standard deviation. It stands in place of a prior on parameters, whose
+# log loss is known to this standard deviation. It replaces a prior on parameters, whose
 # units differ between laws.
 PRIOR_LOG = 0.1
 # Planted laws are drawn about a law as if its losses there had been read to this much.
@@ -117,7 +117,8 @@ Trunk = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Information:
-    """What runs tell about the target, under each of S planted laws; it adds up over trunks.
+    """The information of runs about the target, under each of S planted laws; it adds up over
+    trunks.
 
     ``gram``: G'G [..., S, k, k].
     ``scatter``: G'VG without the misfit [..., S, k, k].
@@ -175,7 +176,7 @@ class Posterior:
     _by_trunk: dict[Trunk, Information] = field(default_factory=dict)
 
     def information(self, trunk: Trunk) -> Information:
-        """What the runs of one trunk tell."""
+        """The information of the runs of one trunk."""
         if trunk not in self._by_trunk:
             rows = self.slopes[:, list(trunk)]
             across = np.swapaxes(rows, 1, 2)
@@ -188,7 +189,7 @@ class Posterior:
         return self._by_trunk[trunk]
 
     def whole(self, trunks: Iterable[Trunk]) -> Information:
-        """The prior and what these trunks tell.
+        """The prior and the information of these trunks.
 
         The prior is as good as one run's own noise on each coordinate: where there are runs it
         hardly counts, and where there are none it keeps the variance finite.

@@ -86,6 +86,18 @@ def named_by(sweep: SweepDir) -> Named | None:
     return None
 
 
+def report_command(sweep: SweepDir) -> str:
+    """The command that reports the findings of a sweep whose config names an experiment.
+
+    Of a user's own file it names the sweep's copy, because a report executes only what is named.
+    """
+    named = named_by(sweep)
+    if named is None or not named.is_own:
+        return f"slaw report {sweep.path}"
+    copy = sweep.path / parts.own_place(_WORD, Path(named.text).name)
+    return f"slaw report {sweep.path} --experiment {copy}"
+
+
 def find(text: str) -> Reference:
     """The experiment that ``text`` names: an existing file before a shipped name.
 

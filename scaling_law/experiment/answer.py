@@ -23,8 +23,7 @@ Decision: TypeAlias = tuple[bool, str]  # whether it holds, and the figures it r
 class PreconditionError(Exception):
     """A claim's precondition is not met.
 
-    ``why``: what is so instead.
-    ``needs``: what would meet it.
+    ``why``: what is the case instead. ``needs``: what would meet it.
     """
 
     def __init__(self, why: str, needs: str) -> None:

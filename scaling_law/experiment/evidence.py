@@ -112,7 +112,7 @@ def written_config(sweep: SweepDir) -> dict[str, Any]:
 
 
 def unfinished(sweep: SweepDir, plan: Plan | None) -> list[tuple[str, str]]:
-    """(run id, why) of runs that were begun or planned and have no record."""
+    """(run id, why) of runs that were started or planned and have no record."""
     reasons = {}
     for run in plan.runs if plan else ():
         if not sweep.run(run.run_id).record.is_file():

@@ -40,7 +40,7 @@ class Claim:
 
     @property
     def standing(self) -> str:
-        """The claim's standing in two words at most."""
+        """The claim's standing: established, contradicted or not established."""
         return {True: "established", False: "contradicted", None: "not established"}[
             self.established
         ]
@@ -127,7 +127,7 @@ class Figure:
     """What the report draws.
 
     ``name`` names its files;
-    ``title`` says what is to be seen in it;
+    ``title`` says what it shows;
     ``caption`` says how to read it;
     ``panels`` stand side by side.
     """

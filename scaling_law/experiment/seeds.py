@@ -1,4 +1,4 @@
-"""Put numbers over seeds together: means with intervals, noise, times that some never reach.
+"""Combine numbers over seeds: means with intervals, noise, times that some runs never reach.
 
 An experiment repeats each of its settings with several seeds; what it reports of a setting is one
 of these. None stands for what the runs do not give.
@@ -139,7 +139,7 @@ def median_time(times: Sequence[Time]) -> Time | None:
 
 
 def ratio(later: Time, earlier: Time) -> float | None:
-    """Return how many times as late the one is as the other; None where either never was."""
+    """Return the ratio of two times; None where either was never reached."""
     if later.step is None or not earlier.step:
         return None
     return later.step / earlier.step

@@ -30,9 +30,9 @@ from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.parts import shipped_files
 
 RESULTS = "results"  # where sweeps go without --out
-# What to do where the cache cannot be used.
+# The remedy where the cache cannot be used.
 CACHE_REMEDY = "set SLAW_CACHE to a folder that can be written"
-# What to do where a result cannot be written.
+# The remedy where a result cannot be written.
 OUT_REMEDY = "name another place with --out"
 
 
@@ -41,7 +41,7 @@ FILE_MODE = 0o666
 
 
 def anybody() -> None:
-    """The guard of a folder that no other process writes to."""
+    """The guard of a folder that only this process writes to."""
 
 
 @dataclass(frozen=True)
@@ -349,7 +349,8 @@ def atomic_file(path: Path, guard: Callable[[], None] = anybody) -> Iterator[Pat
     except OSError as problem:
         if isinstance(problem, FileNotFoundError):
             guard()  # another process that took the folder removed it
-        # name the file: a full disk names none, and a temporary name means nothing to a user
+        # name the file: the error of a full disk names none, and a user does not know the temporary
+        # name
         problem.filename = str(path)
         raise
     finally:
@@ -381,7 +382,7 @@ def check_folder(folder: Path, remedy: str = OUT_REMEDY) -> None:
 
 
 def atomic_write(path: Path, content: str | bytes, guard: Callable[[], None] = anybody) -> None:
-    """Replace ``path`` by ``content``, whole or not at all."""
+    """Replace ``path`` by ``content``, completely or not at all."""
     with atomic_file(path, guard) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 

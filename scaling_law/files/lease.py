@@ -16,7 +16,7 @@ agree without file system locks, which network mounts may lack:
   it judged means that another process was faster: it links the lease back or, if there is a new
   one already, that holder notices that it has lost its lease. Where the folder can be locked
   (``flock``), it is locked from the last look at the token to the rename, so that this cannot
-  happen between processes of one machine; a lock that cannot be had in time is done without.
+  happen between processes of one machine; without the lock in time, work continues without it.
 - The holder calls ``check`` after opening a file to write, or before the rename that makes a file
   count. The taker first takes the lease, then removes temporary files and replaces files that are
   appended to. So a holder that was only slow, and wakes at any point, writes nothing that counts.
@@ -50,7 +50,7 @@ _DIGITS = 12
 
 
 def stale_seconds() -> float:
-    """How long a lease's counter may stand still: ``$SLAW_STALE_SECONDS``, else two minutes."""
+    """How long a lease's counter may stay unchanged: ``$SLAW_STALE_SECONDS``, else two minutes."""
     return _seconds("SLAW_STALE_SECONDS", 120.0)
 
 
@@ -140,7 +140,7 @@ class Lease:
     def beat(self) -> None:
         """Move the counter."""
         self.beats += 1
-        with contextlib.suppress(OSError):  # then others see it stand still
+        with contextlib.suppress(OSError):  # then others see that it has stopped
             os.pwrite(self.file, b"%0*d" % (_DIGITS, self.beats), self.beat_at)
             os.fdatasync(self.file)
             # NFS sends a file to its server when any descriptor of it is closed
@@ -158,7 +158,7 @@ class Lease:
 class Leases(contextlib.ExitStack):
     """The leases of this process; their counters move until the block ends.
 
-    With ``hung_seconds`` they stand still once ``alive()`` has not been called for that long.
+    With ``hung_seconds`` they stop once ``alive()`` has not been called for that long.
     """
 
     def __init__(self, hung_seconds: float | None = None) -> None:

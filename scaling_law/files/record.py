@@ -1,4 +1,5 @@
-"""What happened: ``RunRecord`` and the training curve. Workers write them, all others read."""
+"""The results of a run: ``RunRecord`` and the training curve. Workers write them, all others
+read."""
 
 from __future__ import annotations
 
@@ -115,7 +116,7 @@ class RunRecord:
 
 
 def specs_of(records: Iterable[RunRecord]) -> list[RunSpec]:
-    """The specs of ``records``, in which one text has one name, whatever its path was.
+    """The specs of ``records``, in which one text has one name, independent of its path.
 
     A text is known by its fingerprint; one that is read in a mixture by its sources as well, since
     the fingerprint does not tell which document is of which.
@@ -143,12 +144,12 @@ def loss_unit(records: Iterable[RunRecord]) -> str:
 
 
 def short_unit(unit: str | None) -> str:
-    """A loss's unit as it stands behind a number, ``nats/token``; None is nats per token."""
+    """A loss's unit as written after a number, ``nats/token``; None is nats per token."""
     return (NATS if unit is None else unit).replace(" per ", "/")
 
 
 def amount_unit(unit: str) -> str:
-    """The unit of a loss as an amount of it has it: ``nats`` of nats per token."""
+    """The unit of an amount of loss: ``nats`` for nats per token."""
     return unit.partition(" per ")[0]
 
 

@@ -180,7 +180,7 @@ def stored_or_fitted_arm(arm: ArmRuns, sweep: SweepDir) -> ArmFit:
 
 
 def _fit(arm: ArmRuns, settings: FitSettings, folders: Mapping[str, str] | None) -> ArmFit:
-    """Fit one arm; where its runs allow no law the reason stands in its place.
+    """Fit one arm, or give the reason why its runs allow no law.
 
     ``folders`` is each run's, by run id, for messages.
     """
@@ -293,7 +293,7 @@ def format_fits(fits: Sequence[ArmFit]) -> str:
 
 
 def law_rows(fits: Sequence[ArmFit]) -> list[Sequence[str]]:
-    """Of each fitted arm the law that best predicts held-out runs, under ``HEADINGS``."""
+    """Rows under ``HEADINGS``: each fitted arm's law that best predicts held-out runs."""
     return [
         _law_row(fit.arm, fit.known, fit.summary)
         for fit in fits

@@ -1,4 +1,4 @@
-"""Turns the failure of a computation into one clear line: the runs are at fault, and one is named.
+"""Turns the failure of a computation into one clear line that names the run most likely at fault.
 
 The solver expects numbers that break it (an exponent at 0, a loss a tenth of what it should be) and
 says so by a status. What it does not expect ends here.
@@ -19,7 +19,7 @@ _ROUNDS = 50
 
 @contextlib.contextmanager
 def numerical_failures(points: FitPoints | None = None) -> Iterator[None]:
-    """Raise ``FitError`` where numbers cannot be computed with, naming the oddest of ``points``.
+    """Raise ``FitError`` where a computation fails, naming the most unusual of ``points``.
 
     Within, overflows and the like give infinity and NaN without a warning.
     """
@@ -29,7 +29,7 @@ def numerical_failures(points: FitPoints | None = None) -> Iterator[None]:
     except (np.linalg.LinAlgError, ArithmeticError) as problem:
         where = "" if points is None else f"; look first at {_oddest(points)}"
         raise FitError(
-            f"the numbers of these runs cannot be computed with ({problem}): some are far off the"
+            f"no law can be computed from these runs ({problem}): some are far off the"
             f" others{where}"
         ) from None
 

@@ -78,7 +78,8 @@ def distance_text(prediction: Prediction) -> str:
 
 
 def warning_lines(warnings: tuple[str, ...] | list[str]) -> list[str]:
-    """``warnings`` a line each, without that of a missing interval, which the loss's line holds."""
+    """``warnings``, a line each, without the missing interval, which the line of the loss
+    states."""
     return [f"warning: {words}" for words in warnings if not words.startswith(NO_INTERVAL)]
 
 

@@ -11,7 +11,7 @@ _LARGEST_LOG = 700.0
 
 
 def bounded_exp(value: float) -> float:
-    """exp(value), held within the range of floats."""
+    """exp(value), limited to the range of floats."""
     return math.exp(max(-_LARGEST_LOG, min(value, _LARGEST_LOG)))
 
 

@@ -1,4 +1,4 @@
-"""The text of a suite for a terminal: every figure with its convention, the verdict in words."""
+"""The text of a suite for a terminal: every figure with its convention, and the verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scaling_law.units import count_of, format_count
 
 # Explains the last line of every law.
 _LEGEND = (
-    "    (starts agree: searches begun apart that ended at this optimum; rms residual: the typical"
+    "    (starts agree: independent searches that ended at this optimum; rms residual: the typical"
     " miss;",
     "    condition: how far parameters trade off against each other: 1 not at all, above"
     f" {MAX_CONDITION:g} refused)",
@@ -59,7 +59,7 @@ def format_brief(suite: FitSuite) -> str:
         ]
     else:
         lines += [
-            f"the law that best predicts runs held out, and that forecasts use: {suite.best_law}",
+            f"the law that best predicts held-out runs, used for forecasts: {suite.best_law}",
             *(f"    {words}" for words in _params(best)),
             f"it misses its own points by {100 * best.rms_log_residual:.2f}% of loss (rms)"
             f"{_beside_noise(suite)}",
@@ -148,7 +148,7 @@ def _answer_lines(suite: FitSuite) -> list[str]:
         lines = ["no joint law could be fitted: each law below says what it lacks"]
     else:
         lines = [
-            "forecasts use this law, which best predicts runs held out:",
+            "forecasts use this law, which best predicts held-out runs:",
             *_law(suite, suite.best_law, best),
             *_LEGEND,
             f"intervals: {best.interval_method or 'none'}",

@@ -72,7 +72,7 @@ def surface_of(law: Law, params: Mapping[str, float]) -> Surface | None:
     """The surface of a law with these published parameters; None for single-variable laws.
 
     For a law of repeated data it is the surface where nothing is repeated.
-    Raises ``OverflowError`` for parameters that no float can hold in the terms' form.
+    Raises ``OverflowError`` for parameters that overflow in the terms' form.
     """
     if not {"params", "tokens"} <= set(law.variables):
         return None
@@ -95,7 +95,7 @@ def surface_of(law: Law, params: Mapping[str, float]) -> Surface | None:
 def split_of(law: Law, params: Mapping[str, float]) -> Split | None:
     """The compute-optimal split of a law with these parameters (Hoffmann 2022, equation 4).
 
-    None for a law without one, or where no float can hold its terms.
+    None for a law without one, or where its terms overflow.
     """
     try:
         surface = surface_of(law, params)

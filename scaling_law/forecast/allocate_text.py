@@ -134,7 +134,7 @@ def comparison_json(answers: Sequence[AllocationAnswer], refused: Sequence[str])
 
 
 def format_allocation(answer: AllocationAnswer) -> str:
-    """One law's answer for a terminal: what to train, what it takes, what else would do."""
+    """One law's answer for a terminal: what to train, its cost, and smaller models."""
     choice, (params, tokens, ratio, flops) = answer.choice, answer_words(answer)
     lines = [
         answer.source.origin,

@@ -1,4 +1,4 @@
-"""What may be spent, in seconds, FLOPs or dollars."""
+"""A budget in seconds, FLOPs or dollars."""
 
 from __future__ import annotations
 

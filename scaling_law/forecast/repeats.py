@@ -30,7 +30,7 @@ MOST_EPOCHS = 4.0  # up to this many epochs repeats are nearly as good as new da
 class Repeats:
     """How much repeats are worth.
 
-    ``unique``: different tokens at hand.
+    ``unique``: different tokens available.
     ``split``: the law's compute-optimal split where nothing is repeated.
     ``data``: R_D*, in repeats.
     ``size``: R_N*, in repeats.

@@ -30,7 +30,7 @@ class Scenario:
 
     ``tokens_per_param``: the ratio to train at.
     ``tokens_served``: tokens that the model serves over its life.
-    ``tokens_unique``: different tokens at hand; more are repeats.
+    ``tokens_unique``: different tokens available; more are repeats.
     ``memory_bytes``: memory that must hold the model.
     ``memory_for``: what must fit, ``train`` or ``serve``.
     """
@@ -181,7 +181,7 @@ def decision_lines(decision: Mapping[str, Any], *, refused: bool = False) -> lis
     if over and over["compute_ratio"] > 1.005 and not refused:
         lines.append(
             f"{over['tokens_per_param']:.3g} tokens per param is not the compute-optimal split:"
-            f" the same loss could be had for {100 / over['compute_ratio']:.0f}% of these FLOPs"
+            f" the same loss is possible for {100 / over['compute_ratio']:.0f}% of these FLOPs"
         )
     if serving := decision["serving"]:
         lines.append(

@@ -91,7 +91,7 @@ def forecast(
         raise ConfigError(
             "nothing to forecast: give --params, --tokens, --flops, --target-loss or --dollars"
         )
-    # what is wrong under any law is said before any folder is read
+    # mistakes under any law are reported before any folder is read
     if budget is not None:
         hardware = hardware or Hardware()
         target = spend(target, budget, hardware)

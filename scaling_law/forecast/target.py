@@ -1,4 +1,4 @@
-"""What a forecast is asked for: a size, tokens, compute, a loss, or two of them."""
+"""The target of a forecast: a size, tokens, compute, a loss, or two of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LARGEST = 1e60
 class Target:
     """Where to forecast. One variable alone is completed compute-optimally; None: not given.
 
-    Raises ``ConfigError`` for figures that cannot be, and for more than a forecast can hold.
+    Raises ``ConfigError`` for impossible figures, and for larger ones than a forecast supports.
 
     ``params``: parameters, counted as the law counts them.
     ``tokens``: training tokens.

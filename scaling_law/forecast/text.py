@@ -183,7 +183,7 @@ def comparison_cells(
         else:
             known = row["loss_nats"] is not None and not row["outside"]
             loss = f"{row['loss_nats']:.2f}" if known else dash
-            # there is no model of less than one parameter or token
+            # a model has at least one parameter and one token
             counts = [format_count(row[name]) if row[name] >= 1 else dash for name in names]
         exponent = row["params_exponent"]
         body.append(

@@ -188,5 +188,7 @@ def largest_that_fits(
         else:
             low, best = middle, max(best, size)
     if not best:
-        raise FitError(f"{format_bytes(limit_bytes)} hold no model to {purpose}: give more memory")
+        raise FitError(
+            f"no model fits into {format_bytes(limit_bytes)} to {purpose}: give more memory"
+        )
     return best

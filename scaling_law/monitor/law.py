@@ -1,4 +1,4 @@
-"""Fits a law to the points that a running sweep has so far, in a process of its own.
+"""Fits a law to the points that a running sweep has so far, in a separate process.
 
 ``python -m scaling_law.monitor.law SWEEP`` fits once and prints JSON. It runs at low priority, so
 that the sweep keeps the CPUs.
@@ -29,7 +29,7 @@ LEAST_POINTS = 6  # Chinchilla's law has five parameters
 _RESAMPLES = 200
 _FRONTIER_POINTS = 24
 _BEYOND = 4.0  # FLOPs at which the drawn frontier ends, over those of the largest run
-# The pause between two fits: at least so long, and so many times the length of the last fit.
+# The pause between two fits: at least this long, and this many times the length of the last fit.
 _EVERY_SECONDS, _EVERY_TIMES = 20.0, 10.0
 
 

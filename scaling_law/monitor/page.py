@@ -78,7 +78,7 @@ def _header(document: dict[str, Any]) -> str:
 
 
 def _figures(document: dict[str, Any]) -> str:
-    """The places where the script draws, and the law in words."""
+    """The places where the script draws, and the law as text."""
     words, shown = document["words"], document["shown"]["metric"]
     choices = "".join(
         f'<option value="{_text(name)}"{" selected" if name == shown else ""}>{_text(label)}'

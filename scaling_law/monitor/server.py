@@ -23,7 +23,7 @@ from scaling_law.monitor.page_data import PageData
 from scaling_law.monitor.session import SCREEN_SECONDS, check_metric, sweep_to_watch
 
 ADDRESS = "127.0.0.1"
-_REQUEST_SECONDS = 10.0  # a client that is silent for so long is disconnected
+_REQUEST_SECONDS = 10.0  # a client that is silent for this long is disconnected
 _HTTP_PORT = 80  # browsers leave this one out of Host
 
 

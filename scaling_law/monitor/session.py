@@ -140,7 +140,7 @@ def _lines(
         if once or finished:
             return
         if left_alone:
-            say(f"{clock} {now.name}: nothing works on {now.sweep}; no longer watching it")
+            say(f"{clock} {now.name}: no process works on {now.sweep}; no longer watching it")
             return
         before = now
         sleep(rest)

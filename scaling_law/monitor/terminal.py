@@ -57,7 +57,7 @@ class Size:
 
     width: int  # columns
     height: int  # rows
-    unicode: bool = True  # more than ASCII
+    unicode: bool = True  # whether it shows more than ASCII
 
 
 def screen(
@@ -254,7 +254,8 @@ def sparkline(values: Sequence[float], width: int, blocks: str = BLOCKS) -> str:
 
 
 def metric_line(snapshot: Snapshot, metric: str | None) -> str:
-    """The newest values of the running runs, "" where none has any; ``metric`` where chosen."""
+    """The newest values of the running runs, "" without any; only ``metric`` where one is
+    chosen."""
     runs = [run for run in snapshot.in_state("started") if metrics_text(run, metric)]
     said = [f"{run.label} {metrics_text(run, metric)}" for run in runs[:_MOST_MEASURED]]
     if len(runs) > _MOST_MEASURED:

@@ -276,7 +276,7 @@ def _made_sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tupl
                 model = sized(parse_count(size), "non_embedding", template)
                 if any(model == other for _, other in sizes):
                     raise ValueError(
-                        f"{size}: the model nearest to it, {size_name(model)}, is listed already"
+                        f"{size}: the model nearest to it, {size_name(model)}, is already listed"
                     )
                 sizes.append((size_name(model), model))
             elif isinstance(size, str):
@@ -355,7 +355,7 @@ def _size_plan(
         key = "grow_from" if entry.grow_from is not None else "start_from"
         raise PlanError(
             f"{config.where('grid', number, key)}: {config.choice('architecture').spelled} is"
-            " solved in closed form, from no first weights; leave it out"
+            " solved in closed form and has no first weights; leave it out"
         )
     if entry.grow_from is not None:
         name += f"-from-{entry.grow_from}"
@@ -516,7 +516,7 @@ def _epoch_tokens(config: SweepConfig, where: str, n_ctx: int, train_tokens: int
         train_tokens = config.task_sizes.train_tokens
         if train_tokens is None:
             raise PlanError(
-                f"{where}: the task's training examples have no end, nor do they an epoch; give"
+                f"{where}: the task's training examples are unlimited, so they have no epoch; give"
                 " examples, tokens or steps"
             )
         return train_tokens
@@ -539,7 +539,7 @@ def _fixed_batch(config: SweepConfig, n_ctx: int) -> int | None:
         return int(examples) * n_ctx
     tokens = config.task_sizes.train_tokens if config.task_sizes else None
     if tokens is None:
-        data = "a task's examples without end" if config.task_sizes else "text"
+        data = "a task's unlimited examples" if config.task_sizes else "text"
         raise PlanError(
             f"{config.where('optim', 'batch_examples')}: found all, and the data are {data};"
             " expected a number"
@@ -572,7 +572,7 @@ def _impossible(
         )
     for earlier, later in itertools.pairwise(horizons):
         if earlier.steps == later.steps:
-            return f"two horizons come to the same {later.steps} steps of {batch_tokens} tokens"
+            return f"two horizons become the same {later.steps} steps of {batch_tokens} tokens"
     if warmup_steps >= shortest.branch_step:
         return (
             f"the warm-up of {warmup_steps} steps leaves nothing before the shortest horizon"

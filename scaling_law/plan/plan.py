@@ -60,7 +60,7 @@ class PlannedArm:
     """The runs of one arm and their cost.
 
     ``values`` are the axes' values, by key;
-    ``points`` counts the runs that are no trunks;
+    ``points`` counts the runs that are not trunks;
     ``trunks`` counts the trunks;
     ``flops_spent`` are the exact FLOPs of all its runs;
     ``seconds`` is the time of all its runs on one slot.
@@ -142,7 +142,7 @@ class Plan:
 
     @property
     def points_words(self) -> str:
-        """The runs that are no trunks, by how their schedules end: ``18 annealed points``."""
+        """The runs that are not trunks, by how their schedules end: ``18 annealed points``."""
         ends = [run.spec.schedule.end for run in self.runs if run.spec.kind != "trunk"]
         return points_words(ends)
 

@@ -70,7 +70,7 @@ def with_stacks(plan: Plan) -> Plan:
     change.
     """
     if plan.device_kind != "cpu":
-        # no gain is measured, so each slot that the user asked for gets a stack
+        # the gain is not measured, so each requested slot gets a stack
         return _stacked(plan, plan.slots)
     best = min((_stacked(plan, parts) for parts in (1, plan.slots)), key=_seconds)
     return best if _seconds(best) <= _WORTHWHILE * plan.seconds_estimate else plan

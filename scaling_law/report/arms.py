@@ -365,7 +365,7 @@ def _settings(arms: Arms) -> Section:
 
 
 def _left_out(evidence: Evidence, arms: Arms) -> Section:
-    """Finished runs that are no points of their arm's law, and runs without a result."""
+    """Finished runs that are not points of their arm's law, and runs without a result."""
     reasons: dict[str, list[str]] = defaultdict(list)
     for fit in arms.fits:
         for item in fit.summary["dropped"] if fit.summary else ():

@@ -109,7 +109,7 @@ def multiplier_words(versus: RecipeComparison) -> str:
     """``0.81x [0.76, 0.87]``; where it changes with scale, at the highest and lowest loss."""
     multiplier = versus.multiplier
     if multiplier is None:
-        return "not told"
+        return "unknown"
     if multiplier.changes:
         least, most = multiplier.ends
         return f"{at_loss_words(most)}, {at_loss_words(least)}"

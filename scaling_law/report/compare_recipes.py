@@ -1,4 +1,4 @@
-"""``slaw report A B``: compare two recipes on one grid, as a page and in words."""
+"""``slaw report A B``: compare two recipes on one grid, as a page and as text."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write_versus(
     cannot be read or written.
     """
     if first.path.resolve() == second.path.resolve():
-        raise ConfigError(f"{second.path}: twice the same sweep; name two to compare")
+        raise ConfigError(f"{second.path}: the same sweep twice; name two to compare")
     path = out or second.versus(first)
     if path.is_dir():
         raise ConfigError(f"{path}: a folder; expected the name of a file for the page")
@@ -157,7 +157,7 @@ def multiplier_range_words(versus: RecipeComparison) -> str:
     low, high = multiplier.loss_range
     words = f"from loss {high:.3g} to {low:.3g} ({versus.unit}), law {multiplier.law}"
     if multiplier.changes is None:
-        return f"{words}; whether it changes with scale could not be told"
+        return f"{words}; whether it changes with scale is not known"
     if multiplier.changes:
         ends = "" if multiplier.low is None else f" [{multiplier.low:.2f}, {multiplier.high:.2f}]"
         return (
@@ -206,9 +206,7 @@ def _answer(versus: RecipeComparison) -> Section:
     level = f"{100 * versus.level:g}%"
     multiplier = versus.multiplier
     if multiplier is None:
-        compute = card(
-            "Compute for the same loss", "not told", [sentence(versus.why_no_multiplier)]
-        )
+        compute = card("Compute for the same loss", "unknown", [sentence(versus.why_no_multiplier)])
     else:
         words = [f"Interval at {level}, {multiplier.method}.", multiplier_range_words(versus)]
         words = [sentence(line) for line in words]
@@ -237,8 +235,8 @@ def _answer(versus: RecipeComparison) -> Section:
         body += paragraph(
             "With slopes of its own, each recipe has its own law: the multiplier is the ratio of "
             "the least compute with which each reaches a loss, at both ends of the losses that "
-            "both have runs at. What lies beyond them is not measured, and a trend seldom goes "
-            "on."
+            "both have runs at. What lies beyond them is not measured, and a trend seldom "
+            "continues."
         )
     elif multiplier is not None:
         body += paragraph(

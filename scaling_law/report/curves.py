@@ -19,7 +19,8 @@ def caption(evidence: Evidence) -> str:
     trunks = ""
     if any(record.kind == "trunk" for record in evidence.records):
         trunks = (
-            "Thin lines are trunks at constant learning rate, which are no points of the fit; thick"
+            "Thin lines are trunks at constant learning rate, which are not points of the fit; "
+            "thick"
             " lines their cooldowns, which end in one point each. "
         )
     return (

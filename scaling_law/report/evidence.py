@@ -53,7 +53,7 @@ class Fitted:
 
     @property
     def level(self) -> float:
-        """Of every interval."""
+        """The confidence level of every interval."""
         return float(self.summary["settings"]["level"])
 
     @property
@@ -106,7 +106,7 @@ class Evidence:
 
     @property
     def excluded(self) -> tuple[tuple[str, str], ...]:
-        """(run_id, reason) of finished runs that are no points of the fit."""
+        """(run_id, reason) of finished runs that are not points of the fit."""
         return self.fitted.points.dropped if self.fitted else ()
 
 

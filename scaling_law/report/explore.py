@@ -387,7 +387,7 @@ def _held_out(fitted: Fitted) -> list[Layer]:
     for folds, title, label, colour in (
         (sizes_left_out(fitted), "Sizes left out", params_label(fitted.points, "size left out"),
          style.BLUE),
-        (rollouts(fitted), "Dear runs predicted from cheap", "times the fitted FLOPs",
+        (rollouts(fitted), "Expensive runs predicted from cheap ones", "times the fitted FLOPs",
          style.ORANGE),
     ):  # fmt: skip
         layers = [

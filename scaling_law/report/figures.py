@@ -115,7 +115,7 @@ def _order(fitted: Fitted, along: str, words: str) -> str:
     rises = sum(rise["along"] == along for rise in check["rises"])
     if not check["pairs_compared"]:
         return f"Loss against {words}"
-    return f"Loss falls with {words}" + (f" (but for {rises} comparisons)" if rises else "")
+    return f"Loss falls with {words}" + (f" (except in {rises} comparisons)" if rises else "")
 
 
 def loss_against_params(fitted: Fitted) -> Figure:

@@ -59,7 +59,7 @@ def answer(evidence: Evidence) -> Section:
     body += "<h3>Why the interval is this wide</h3>\n"
     body += bullets([sentence(warning) for warning in prediction.warnings])
     body += _comparison(prediction, fitted.forecast.rows, fitted.points.loss_unit)
-    body += "<details><summary>As slaw extrapolate tells it</summary>"
+    body += "<details><summary>As slaw extrapolate prints it</summary>"
     body += listing(fitted.forecast.text) + "</details>\n"
     return Section(anchor="answer", heading="The answer", body=body)
 
@@ -107,7 +107,7 @@ def _shape_card(fitted: Fitted, target_params: float) -> str:
     middle = best.optimum.params(math.sqrt(low * high))
     tokens = math.sqrt(low * high) / 6 / middle
     words.append(
-        f"Amid the data about {rounded_count(tokens / middle, 2)} tokens per parameter"
+        f"Within the data about {rounded_count(tokens / middle, 2)} tokens per parameter"
         f" (parameters: {fitted.points.convention['params'].replace('_', '-')})."
     )
     return card(heading, "size grows as compute", words, raised=f"{best.optimum.exponent:.2f}")
@@ -162,7 +162,7 @@ def law(evidence: Evidence) -> Section | None:
     body += paragraph(
         f"N: parameters, {counted}. D: tokens. FLOPs: {convention['flops']}. Loss:"
         f" {unit_in_full(fitted.points.loss_unit)}. Intervals at {100 * fitted.level:g}%"
-        f"{': ' + best.interval_method if best.interval_method else ' could not be had'}."
+        f"{': ' + best.interval_method if best.interval_method else ' are not available'}."
     )
     body += bullets(
         [sentence(words) for words in dict.fromkeys([*fitted.points.notes, *best.notes])]
@@ -181,7 +181,7 @@ def _used(fitted: Fitted) -> str:
             "the first of the joint laws, in the order of their table, that none beats clearly "
             f"(by {100 * (1 - CLEARLY_BETTER):g}%) in {rollouts} "
             f"{'rollout' if rollouts == 1 else 'rollouts'}: fitted to the cheaper or smaller runs, "
-            "asked for the dearer or larger"
+            "asked to predict the more expensive or larger"
         )
     return (
         f"<p>Forecasts use the {text(best.law.name)} law, {_formula(best.law.latex)}, "
@@ -328,7 +328,7 @@ def _folds(validation: dict[str, Any]) -> str:
         "median error", "90% within", "mean, signed", "status",
     )  # fmt: skip
     caption = (
-        f"The {validation['law']} law fitted without some runs, and asked for them: measured over "
-        "predicted loss − 1"
+        f"The {validation['law']} law fitted without some runs, which it then predicts: measured"
+        " over predicted loss − 1"
     )
     return table(caption, head, rows, (0, 7)) if rows else ""

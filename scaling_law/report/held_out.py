@@ -16,7 +16,8 @@ from scaling_law.report.style import BLUE, FAINT, INK, ORANGE, RESIDUAL
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Runs held out together: where they stand, and measured over predicted loss - 1, percent."""
+    """Runs held out together: their place on the axis, and measured over predicted loss - 1,
+    percent."""
 
     name: str
     place: float
@@ -82,7 +83,7 @@ def held_out_figure(fitted: Fitted) -> Figure | None:
     panels[0].set_ylim(-reach, reach)
     entries = [
         Line2D([], [], color=BLUE, marker="o", linestyle="", label="run of the size left out"),
-        Line2D([], [], color=ORANGE, marker="o", linestyle="", label="run dearer than the fitted"),
+        Line2D([], [], color=ORANGE, marker="o", linestyle="", label="run beyond the fitted FLOPs"),
         Line2D([], [], color=INK, marker="_", markersize=11, linestyle="", label="mean"),
     ]
     if noise:

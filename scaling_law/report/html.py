@@ -228,7 +228,7 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[Plot]:
             name="allocation",
             shows="Compute-optimal model size against compute, by three approaches",
             caption="The fitted law's split spends 6 × parameters × tokens. Kaplan's slope is "
-            "drawn through the middle of the data, for its scale belongs to another tokenizer; "
+            "drawn through the middle of the data, because its scale belongs to another tokenizer; "
             "the rule of 20 tokens per parameter as published.",
             make=lambda: optimum.allocation(fitted),
         ),

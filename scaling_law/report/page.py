@@ -1,7 +1,7 @@
 """Make the page around the report: one file without network requests, light and dark.
 
-Its policy lets only its own style sheet and script apply, named by their hashes: whatever a run
-or a sweep is called, nothing else runs.
+Its policy lets only its own style sheet and script apply, named by their hashes: nothing else runs,
+even if a run's name contains a script.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """What makes a page more than a document: a script and the values it draws.
+    """The live part of a page: a script and the values it draws.
 
     ``values`` lie in the page as JSON under the id ``slaw-data``.
     """
@@ -76,7 +76,7 @@ def page(
 
 
 def _policy(styles: str, live: Live | None) -> str:
-    """Nothing loads, and only this style sheet and this script apply (CSP level 3)."""
+    """A policy under which nothing loads, and only this style sheet and script apply (CSP 3)."""
     scripts = f"script-src {_digest(live.script)}; " if live is not None else ""
     return (
         f"default-src 'none'; {scripts}style-src {_digest(styles)}; img-src data:; "
@@ -90,13 +90,13 @@ def _digest(content: str) -> str:
 
 
 def embedded(values: Any) -> str:
-    """JSON that can stand in a script element: no sign that HTML could read as its end."""
+    """JSON for a script element, without any sign that HTML could read as the element's end."""
     plain = json.dumps(values, allow_nan=False, separators=(",", ":"))
     return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def text(value: object) -> str:
-    """Anything as text of a page: whatever a run is called, it is visible text."""
+    """Escape a value as visible text of a page, so that a run's name never becomes HTML."""
     return html.escape(visible(str(value)), quote=True)
 
 
@@ -121,7 +121,7 @@ def paragraph(words: object) -> str:
 
 
 def note(words: object) -> str:
-    """A paragraph that must not be overlooked."""
+    """A paragraph that is set apart as a note."""
     return f'<p class="note" role="note">{text(words)}</p>\n'
 
 

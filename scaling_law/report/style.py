@@ -18,6 +18,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from scaling_law.errors import visible
@@ -67,13 +68,13 @@ _SETTINGS = {
 
 
 def applied() -> AbstractContextManager[Any]:
-    """The settings, within a ``with`` block; whatever the user's matplotlibrc says."""
+    """Apply the settings within a ``with`` block, independent of the user's matplotlibrc."""
     settings: dict[Any, Any] = {**mpl.rcParamsDefault, "backend": "agg", **_SETTINGS}
     return mpl.rc_context(settings)
 
 
 def new_figure(title: str, *, width: float = WIDE, height: float = TALL) -> tuple[Figure, Axes]:
-    """A figure of one panel; ``title`` says what is to be seen in it."""
+    """A figure of one panel; ``title`` says what it shows."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title)
@@ -178,10 +179,23 @@ def loss_axis(axes: Axes, low: float, high: float, unit: str) -> None:
 def legend_below(
     figure: Figure, handles: Sequence[Any], columns: int, title: str | None = None
 ) -> None:
-    """The legend under the panel, where it hides no data; a long one makes the figure taller."""
+    """The legend under the panel, where it hides no data; a long one makes the figure taller.
+
+    It has at most ``columns``, fewer where they are wider than the figure.
+    """
+
+    def drawn(ncols: int) -> Legend:
+        return figure.legend(
+            handles=list(handles), loc="outside lower center", ncols=ncols, title=title
+        )
+
+    legend = drawn(columns)
+    while columns > 1 and legend.get_window_extent().width > figure.bbox.width:
+        legend.remove()
+        columns -= 1
+        legend = drawn(columns)
     rows = -(-len(handles) // columns) + (title is not None)
     figure.set_figheight(figure.get_figheight() + 0.21 * max(rows - 2, 0))
-    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns, title=title)
 
 
 def inline_svg(svg: bytes, name: str, description: str) -> str:
@@ -230,7 +244,7 @@ def theme_css(page: str) -> str:
 
 
 def dark_partner(colour: str) -> str:
-    """The colour of the same hue with its lightness turned round, for dark paper."""
+    """The colour of the same hue with inverted lightness, for a dark background."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
     turned = colorsys.hls_to_rgb(hue, 0.09 + 0.84 * (1 - light), saturation)

@@ -164,13 +164,14 @@ def report_commands(evidence: Evidence) -> list[str]:
 
 
 def exclusions(evidence: Evidence, of_arms: Mapping[str, Sequence[str]] | None = None) -> Section:
-    """What is no point of the fit, and why; ``of_arms``: the runs by reason, of fits to arms."""
+    """The finished runs that are not points of the fit, and why; ``of_arms``: the same for fits to
+    arms."""
     reasons: dict[str, list[str]] = {}
     for run_id, reason in evidence.excluded:
         reasons.setdefault(reason, []).append(run_id)
     if of_arms is not None:
         reasons = {reason: list(runs) for reason, runs in of_arms.items()}
-    body = paragraph("Finished runs that are no points of the fit:") if reasons else ""
+    body = paragraph("Finished runs that are not points of the fit:") if reasons else ""
     for reason, names in reasons.items():
         body += f"<h3>{text(reason)} ({len(names)})</h3>\n" + bullets(names)
     if not reasons:
@@ -302,7 +303,7 @@ def _distinct(values: Iterable[object]) -> str:
 def reproduce(evidence: Evidence, commands: Sequence[str] | None = None) -> Section:
     """The commands that make this page again, and the config they read.
 
-    ``commands`` stand in place of those of a sweep of one recipe, behind the run's.
+    ``commands`` replace those of a sweep of one recipe; they follow the run's.
     """
     folder = shlex.quote(f"results/{evidence.name}")
     commits = {r.git_commit for r in evidence.records if r.git_commit}

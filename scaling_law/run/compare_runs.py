@@ -60,9 +60,9 @@ class RunComparison:
     origin: str  # where the second training began, in words
     points: int  # of the saved curve
     loss_nats: float | None  # final
-    loss_unit: str  # of the loss, as it stands behind the number
+    loss_unit: str  # of the loss, as written after the number
     differences: tuple[ValueDifference, ...]
-    surroundings: tuple[str, ...]  # what else differs and may explain them
+    surroundings: tuple[str, ...]  # other differences that may explain them
 
     @property
     def equal(self) -> bool:

@@ -9,7 +9,7 @@ from scaling_law.train.learning_curve import Finished, Forecast, predict_final
 
 
 def known_enough(sweep: SweepDir, run_dir: RunDir, spec: RunSpec) -> Forecast | None:
-    """The forecast of the run's final loss if it is as narrow as the spec asks, else None.
+    """The forecast of the run's final loss if it is as narrow as the spec requires, else None.
 
     A sibling that diverged, failed or stopped early itself has no final loss to learn from.
     """

@@ -1,4 +1,4 @@
-"""The experiments that slaw has, with what each would cost on this machine."""
+"""The shipped experiments, with the cost of each on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches other ``slaw run``s on the same folder: what they train, and what they finished."""
+"""Watches other ``slaw run``s on the same folder: the runs they train and have finished."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Peers:
         return any(h is not None and h.process != this_process() for h in holders)
 
     def finished(self, waiting: Iterable[str]) -> list[str]:
-        """Those of ``waiting`` that have a record now."""
+        """The runs of ``waiting`` that have a record now."""
         began = time.monotonic()
         finished = [run_id for run_id in waiting if self._sweep.run(run_id).record.is_file()]
         took_seconds = time.monotonic() - began
@@ -55,7 +55,8 @@ class Peers:
         self._old_failures = {run_id for run_id, run_dir in run_dirs if run_dir.failure.is_file()}
 
     def failed(self, waiting: Iterable[str]) -> dict[str, str]:
-        """Those of ``waiting`` that failed elsewhere since, and why: they are not tried again."""
+        """The runs of ``waiting`` that failed elsewhere since, and why: they are not tried
+        again."""
         reasons = {}
         for run_id in waiting:
             run_dir = self._sweep.run(run_id)

@@ -1,4 +1,4 @@
-"""Keeps what a sweep began with: its config and its plan.
+"""Stores the config and the plan that a sweep started with.
 
 A later calibration may cut the grid differently; all runs of one sweep must share the plan.
 """
@@ -89,7 +89,7 @@ def refuse_other_recipe(plan: Plan, sweep: SweepDir) -> None:
     """
     records = [record_if_there(run_dir) for run_dir in sweep.run_dirs()]
     specs = specs_of(record for record in records if record is not None)
-    if not specs or sweep.stages.is_file():  # stages vary what they like
+    if not specs or sweep.stages.is_file():  # stages may vary any key
         return
     phrases = _differences([run.spec for run in plan.runs], specs)
     if phrases:
@@ -126,6 +126,6 @@ def _means_the_same(config: SweepConfig, sweep: SweepDir, known: str | None) -> 
 
 
 def what_is_trained(config: SweepConfig) -> SweepConfig:
-    """The config without where runs are executed, where curves are shown and who reads records."""
+    """The config without its engine, trackers and experiment."""
     choices = {word: chosen for word, chosen in config.choices.items() if word not in NOT_TRAINED}
     return dataclasses.replace(config, choices=choices)

@@ -50,7 +50,7 @@ def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[
     kept = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
     kept = [pin for pin in kept if any(_is_of(pin, spec) for spec in _finished(sweep))]
     fresh = [pin_of(spec, dataset) for spec, dataset in datasets.items()]
-    # the places may differ on another machine that works on the sweep
+    # the places may differ on another machine of the sweep
     moved = any(_places_of(pin) and not _is_there(pin) for pin in pins)
     if not whole or moved or _without_places([*fresh, *kept]) != _without_places(pins):
         write_pins(sweep, [*fresh, *kept])
@@ -88,7 +88,7 @@ def pin_of(spec: DataOf, dataset: Dataset) -> Pin:
 
 
 def pinned_places(sweep: SweepDir) -> dict[str, str]:
-    """Where the corpora of a begun sweep were, by how its config spells them; none if unknown."""
+    """Where the corpora of a started sweep were, by the spelling in its config; none if unknown."""
     try:
         pins = read_pins(sweep, "") if sweep.data.is_file() else []
     except (ConfigError, OSError):  # reported where the data are opened
@@ -164,7 +164,7 @@ def pinned_data_of(
     if pin is None:
         named = " and ".join(pin["fingerprint"] for pin in pins)
         raise RunFailed(
-            f"{sweep.data}: names data {named}, but none of {spec.name} as this run has it; start"
+            f"{sweep.data}: names data {named}, but not the {spec.name} of this run; start"
             " a new sweep with --out"
         )
     if isinstance(spec, DataSpec):
@@ -264,7 +264,7 @@ def _check_same_text(sweep: SweepDir, pin: Pin, dataset: Dataset) -> None:
     hashes = dataset.pin["tokens_sha256"]
     if pin.get("tokens_sha256", hashes) != hashes:
         raise ConfigError(
-            f"{sweep.path}: its text is there, but the installed versions cut it into other tokens;"
+            f"{sweep.path}: its text is there, but the installed versions tokenize it differently;"
             " install those that its records name, or start a new sweep with --out"
         )
 

@@ -1,7 +1,7 @@
 """Rounds: a sweep whose next runs depend on what the earlier ones recorded.
 
 Each round's config is a file in the sweep's folder before its first run, so that a loop that was
-killed goes on where it was. Another file there says what the loop was asked for.
+killed resumes where it stopped. Another file there records the request of the loop.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REMEDY = "restore it from a copy, or start again in another folder (--out)"
 class Rounds:
     """The rounds of one folder.
 
-    ``asked`` is the file that says what the loop was asked for;
+    ``asked`` is the file with the request of the loop;
     ``base`` is the request that began it: its device and engine hold for every round.
     """
 
@@ -33,9 +33,9 @@ class Rounds:
     base: Request
 
     def begun(self, asked: Mapping[str, Any], otherwise: str) -> dict[str, Any] | None:
-        """What the folder's loop was asked for, equal to ``asked``; None before it has begun.
+        """The request of the folder's loop, equal to ``asked``; None before it has started.
 
-        Raises ``ConfigError`` for a loop that was asked for something else, and for a folder of
+        Raises ``ConfigError`` for a loop with another request, and for a folder of
         another kind of sweep, with what to do ``otherwise``.
         """
         if not self.asked.is_file():
@@ -46,13 +46,13 @@ class Rounds:
         other = [name for name in asked if known.get(name) != asked[name]]
         if other:
             raise ConfigError(
-                f"{self.sweep.path}: begun with another {', '.join(other)} ({self.asked.name});"
+                f"{self.sweep.path}: started with another {', '.join(other)} ({self.asked.name});"
                 " run the same command again, or choose another folder with --out"
             )
         return known
 
     def begin(self, asked: Mapping[str, Any]) -> None:
-        """Write down what the loop is asked for."""
+        """Record the loop's request."""
         checksum.write(self.asked, asked)
 
     def last(self) -> int:
@@ -76,7 +76,7 @@ class Rounds:
         )
 
     def decide(self, number: int, yaml: str, about: Mapping[str, Any]) -> bool:
-        """Write a round down, its YAML last: that is what decides it.
+        """Record a round, its YAML last: its presence decides the round.
 
         False where another process on the folder has decided it meanwhile, which holds then.
         """

@@ -1,4 +1,4 @@
-"""Trains a plan: hands ready runs to an engine and reads from the disk what became of them.
+"""Trains a plan: hands ready runs to an engine and reads their results from the disk.
 
 A runner that was stopped is resumed by running the same command again.
 """
@@ -61,7 +61,9 @@ class SweepOutcome:
     stopped_early: dict[str, str] = field(default_factory=dict)  # these are in ``done`` as well
     diverged: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    blocked: dict[str, str] = field(default_factory=dict)  # their trunk did not get there
+    blocked: dict[str, str] = field(
+        default_factory=dict
+    )  # their trunk did not reach the branch point
     done_before: int = 0  # runs that were done or diverged when this ``slaw run`` began
     stopped_by: int | None = None  # the number of the signal
     seconds: float = 0.0  # of this ``slaw run``
@@ -203,7 +205,7 @@ class Runner:
         while "signal" not in caught:
             if place is None or _place(self.sweep) != place:
                 raise RunFailed(
-                    f"{self.sweep.path}: moved or removed while its runs trained; go on from the"
+                    f"{self.sweep.path}: moved or removed while its runs trained; resume from the"
                     " checkpoints where it is now: slaw run FOLDER"
                 )
             self._collect(progress)
@@ -228,7 +230,7 @@ class Runner:
             time.sleep(_POLL_SECONDS)
 
     def _look_around(self, progress: SweepProgress) -> None:
-        """Note which runs other ``slaw run``s have finished or failed meanwhile."""
+        """Note which runs other ``slaw run``s have finished, or failed, in the meantime."""
         if not self._peers.is_time_to_look():
             return
         self._notice_changes(progress)
@@ -332,7 +334,7 @@ class Runner:
                 self._settle(run_id, states[id(handle)], progress)
 
     def _settle(self, run_id: str, state: SubmissionState, progress: SweepProgress) -> None:
-        """Read from its folder what became of a run whose submission has ended."""
+        """Read from its folder the result of a run whose submission has ended."""
         run_dir = self.sweep.run(run_id)
         label = self.plan.by_id[run_id].spec.label
         if self._trains_trunk_again(run_id, progress):
@@ -426,7 +428,9 @@ class Runner:
                 trunk = run.spec.parent.trunk_id
                 reason = self.outcome.diverged.get(trunk) or self.outcome.failed.get(trunk)
                 reason = reason or self.outcome.blocked.get(trunk, "")
-                self.outcome.blocked[run.run_id] = f"its trunk did not get there: {reason}"
+                self.outcome.blocked[run.run_id] = (
+                    f"its trunk did not reach the branch point: {reason}"
+                )
 
 
 def _distinct(handles: Iterable[Handle]) -> list[Handle]:

@@ -20,7 +20,7 @@ from scaling_law.data.access import DataOf, check_ready, known_components
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, DeviceError, PlanError, Preempted, SlawError, quoted
-from scaling_law.experiment.analysis import named_by
+from scaling_law.experiment.analysis import named_by, report_command
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import LeaseLost, Leases, LeaseWatch, clear_leftovers, wait_for
@@ -154,7 +154,7 @@ def resumed(request: Request) -> Request:
     """``request``, or if it names a sweep's folder, the request that resumes that sweep.
 
     It resumes on the kind of device it began on. Raises ``ConfigError`` for a folder without
-    exactly one sweep and its config, for a config that was changed there, and for a sweep begun
+    exactly one sweep and its config, for a config that was changed there, and for a sweep started
     with ``--adaptive``.
     """
     folder = Path(request.config)
@@ -174,8 +174,8 @@ def resumed(request: Request) -> Request:
         return dataclasses.replace(request, config=first, device=device, out=str(sweep.path))
     if sweep.adaptive.is_file():
         raise ConfigError(
-            f"{sweep.path}: begun with --adaptive; run the command that began it again, with its"
-            " config and target"
+            f"{sweep.path}: started with --adaptive; run the command that started it"
+            " again, with its config and target"
         )
     try:
         checksum.read_text(sweep.config, begun_config_key(sweep))
@@ -253,7 +253,7 @@ def _cap(spec: DataOf) -> int | None:
 
 
 def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
-    """What a plan needs: config, device, and training tokens if they are known by now."""
+    """The inputs of a plan: config, device, and training tokens if they are known."""
     config, profile = _config_and_profile(request, say)
     return config, profile, _tokens(_known(request, config))[config.data_spec]
 
@@ -278,7 +278,7 @@ def planned(
 
 
 def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]:
-    """Begin, resume or join a sweep; returns when it has ended or was stopped.
+    """Start, resume or join a sweep; return when it has ended or was stopped.
 
     Raises ``SlawError`` before anything is written if the sweep cannot be run as asked.
     """
@@ -314,7 +314,7 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
             outcome = runner.run()
             if outcome.stopped_by is not None:
                 patience.seconds = HURRY_SECONDS
-    runner.dashboard.write()  # once more, now that this process no longer works on the sweep
+    runner.dashboard.write()  # again, because this process no longer works on the sweep
     _remove_empty(sweep, made)
     return sweep, plan, outcome
 
@@ -429,7 +429,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDir) -> str:
-    """What the sweep will do, in a few lines."""
+    """The sweep's plan in a few lines."""
     trunks = sum(run.spec.kind == "trunk" for run in plan.runs)
     lines = [
         f"sweep {plan.name} -> {sweep.path}",
@@ -449,7 +449,7 @@ def _opening(config: SweepConfig, plan: Plan, datasets: Datasets, sweep: SweepDi
 
 
 def _data_lines(config: SweepConfig, datasets: Datasets) -> list[str]:
-    """What a user should know of the data; nothing of a begun sweep that would be refused now."""
+    """Notes on the data for the user; nothing that a started sweep would be refused for now."""
     try:
         return check_data(config, datasets)
     except PlanError:
@@ -457,7 +457,7 @@ def _data_lines(config: SweepConfig, datasets: Datasets) -> list[str]:
 
 
 def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = True) -> str:
-    """What happened and, after the ``last`` round, which command to run next."""
+    """The outcome and, after the ``last`` round, the command to run next."""
     by_id = plan.by_id
     counts = [f"{len(outcome.done)} of {count_of(len(plan.runs), 'run')} done"]
     for name, runs in (
@@ -480,8 +480,8 @@ def closing(sweep: SweepDir, plan: Plan, outcome: SweepOutcome, *, last: bool = 
         lines.append(f"logs: {sweep.runs}/<run>/log.txt; run the same command again to retry")
     elif last:
         by = by_options(varying_keys(arms_of([run.spec for run in plan.runs])))
-        following = f"fit {sweep.path}{by}" if named_by(sweep) is None else f"report {sweep.path}"
-        lines.append(f"next: slaw {following}")
+        fit = f"slaw fit {sweep.path}{by}"
+        lines.append(f"next: {fit if named_by(sweep) is None else report_command(sweep)}")
         if outcome.stopped_early:
             lines.append("      with --keep stopped_early to fit the predicted losses as well")
     return "\n".join(lines)

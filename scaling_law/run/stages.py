@@ -19,7 +19,7 @@ from scaling_law.console import show
 from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, quoted
 from scaling_law.experiment import Experiment
-from scaling_law.experiment.analysis import analyse
+from scaling_law.experiment.analysis import analyse, report_command
 from scaling_law.experiment.evidence import gather
 from scaling_law.experiment.findings import findings_text
 from scaling_law.files.layout import SweepDir
@@ -35,7 +35,7 @@ Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 # The key of a proposal that asks for texts drawn from a run.
 SAMPLES = "samples"
-# An experiment that still proposes after so many stages does not come to an end.
+# An experiment that still proposes after this many stages never ends.
 MOST_STAGES = 100
 
 
@@ -61,7 +61,7 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     )
     asked = {"experiment": choice.spelled, "config": config_yaml(config.each(what_is_trained))}
     begun = rounds.begun(
-        asked, "a sweep that was not begun in stages; choose another folder with --out"
+        asked, "a sweep that was not started in stages; choose another folder with --out"
     )
     if begun is None:
         rounds.begin(asked)
@@ -91,7 +91,7 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     values = {} if choice.settings is None else parts.set_fields(choice.settings)
     result = analyse(sweep, choice.reference, experiment, values)
     show(findings_text(result.findings))
-    say(f"next: slaw report {sweep.path}")
+    say(f"next: {report_command(sweep)}")
     return EXIT_OK
 
 

@@ -1,7 +1,7 @@
 """Runs that start from another run's final weights: which file that is, and a copy of it.
 
 The hash of the weights is part of a run's identity. Weights of another sweep are copied into the
-sweep's folder, so that its runs go on from anywhere.
+sweep's folder, so that its runs can resume on any machine.
 """
 
 from __future__ import annotations
@@ -75,8 +75,7 @@ def weights_file(run: str, sweep: SweepDir) -> Path:
     for folder in (Path(run), sweep.run(run_id).path):
         if RunDir(folder).record.is_file():
             raise ConfigError(
-                f"{folder} kept no final weights; train it with keep_weights: all, in another"
-                " folder"
+                f"{folder} has no final weights; train it with keep_weights: all, in another folder"
             )
     raise ConfigError(
         f"no finished run {run}; expected the folder of a run (results/SWEEP/runs/RUN), or the id"

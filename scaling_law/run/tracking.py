@@ -110,7 +110,8 @@ class Chosen:
     file: Path | None = None
 
     def open(self, folder: Path, sweep: str) -> Tracker:
-        """The tracker. Raises whatever it raises."""
+        """The tracker, which may write below ``folder``. Raises whatever it raises."""
+        folder.mkdir(parents=True, exist_ok=True)
         if self.file is not None:
             parts.read_file("tracker", self.file)
         part: TrackerPart = parts.load("tracker", self.component.reference)

@@ -147,7 +147,7 @@ def work_on(run_dirs: Sequence[RunDir], stop: Callable[[], bool]) -> list[RunDir
 
 
 def _leased(leases: Leases, run_dirs: Sequence[RunDir], elsewhere: list[RunDir]) -> list[RunDir]:
-    """Those of ``run_dirs`` that this process could lease; the others go to ``elsewhere``."""
+    """The runs of ``run_dirs`` that this process could lease; the others go to ``elsewhere``."""
     mine = []
     for run_dir in run_dirs:
         try:

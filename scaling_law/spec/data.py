@@ -104,7 +104,7 @@ class DataSpec(SpecPart):
 
     @property
     def name(self) -> str:
-        """What the examples come from, in a word."""
+        """The name of the text or the task that the examples come from."""
         return self.corpus
 
     @property
@@ -114,7 +114,7 @@ class DataSpec(SpecPart):
 
     @property
     def repeats_by_design(self) -> bool:
-        """Whether the data are few on purpose: a text is not, and repeating it costs loss."""
+        """Whether repeating the data is intended: for text it is not, because it costs loss."""
         return False
 
 
@@ -139,7 +139,7 @@ class TaskSpec(SpecPart):
 
     @property
     def name(self) -> str:
-        """What the examples come from, in a word."""
+        """The name of the text or the task that the examples come from."""
         return self.source.name
 
     @property
@@ -149,5 +149,5 @@ class TaskSpec(SpecPart):
 
     @property
     def repeats_by_design(self) -> bool:
-        """Whether the data are few on purpose: a task's examples are what is to be learnt."""
+        """Whether repeating the data is intended: a task's examples are what the model learns."""
         return True

@@ -16,7 +16,7 @@ from scaling_law.spec.component import Component
 
 # Metadata of a later field: it is written only when set, so that older runs keep their names.
 OMIT_EMPTY = {"omit_empty": True}
-# Metadata of a field that says where something lies on this machine: it is never written.
+# Metadata of a field that names a place on this machine: it is never written.
 UNWRITTEN = {"unwritten": True}
 
 Axis = Literal["recipe", "size", "horizon", "seed", "label"]

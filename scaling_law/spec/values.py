@@ -196,7 +196,7 @@ class NumberOr(Number):
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
 
-        # optional() sees a union of three as none of its own
+        # optional() does not take a union of three apart
         reads = core_schema.no_info_plain_validator_function(
             lambda value: self.read(value, self.whole), metadata={"whole": self.whole}
         )

@@ -54,7 +54,7 @@ def choose_device(requested: str) -> str:
         return next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
     if not there[requested]:
         raise DeviceError(
-            f"device {requested!r} was asked for, but torch {torch.__version__} finds none here; "
+            f"device {requested!r} was requested, but torch {torch.__version__} finds none here; "
             "use --device cpu, or install a torch build for it"
         )
     return requested
@@ -103,7 +103,7 @@ def prepare_process(kind: str, threads: int) -> None:
 
 
 def to_device(ids: torch.Tensor, kind: str) -> torch.Tensor:
-    """Move ``ids`` to the device; on CUDA from page-locked memory, so that the host goes on."""
+    """Move ``ids`` to the device; on CUDA from page-locked memory, so that the host continues."""
     if kind == "cuda":
         return ids.pin_memory().to(kind, non_blocking=True)
     return ids.to(kind)
@@ -111,7 +111,7 @@ def to_device(ids: torch.Tensor, kind: str) -> torch.Tensor:
 
 def is_out_of_memory(problem: BaseException) -> bool:
     """Say whether ``problem`` is torch's report that memory ran out."""
-    # CUDA has a class of its own; MPS and the CPU allocator only say so in words.
+    # CUDA raises its own class; MPS and the CPU allocator say so only in the message.
     text = str(problem).lower()
     return isinstance(problem, torch.OutOfMemoryError) or (
         isinstance(problem, RuntimeError)

@@ -72,7 +72,7 @@ def _weights_problem(record: RunRecord, state: Any) -> str:
         return "it holds none"
     for name, tensor in state.items():
         if not isinstance(tensor, Tensor):
-            return f"{quoted(name)} is no tensor"
+            return f"{quoted(name)} is not a tensor"
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             return f"{quoted(name)} holds numbers that are not finite"
     spec = record.spec.model

@@ -57,7 +57,8 @@ class _Widener:
         self.joint = self._rows(torch.cat([heads, first_key + pairs, first_value + pairs]))
         self.heard = torch.ones(large.d_model)
         if small.position == "alibi":
-            # old head h has the slope of new head times * (h + 1) - 1; no other is listened to yet
+            # old head h has the slope of new head times * (h + 1) - 1; the other heads are not read
+            # at first
             heard = (torch.arange(large.n_head) + 1) % times == 0
             self.heard = heard.float().repeat_interleave(small.head_size)
         self.units = torch.arange(large.d_ff) % small.d_ff

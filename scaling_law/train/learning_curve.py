@@ -175,7 +175,7 @@ def _lr_factor(spec: RunSpec, progress: float) -> float:
 
 
 def _covariance(progress: Floats, factor: Floats) -> Floats:
-    """Of one run's evaluations, in units of the hot trunk's scatter squared."""
+    """The covariance of one run's evaluations, in units of the hot trunk's squared scatter."""
     deviation = np.sqrt(_NOISE_FLOOR + (1 - _NOISE_FLOOR) * factor)
     together = np.exp(-np.abs(progress[:, None] - progress) / _TOGETHER)
     covariance: Floats = deviation[:, None] * together * deviation

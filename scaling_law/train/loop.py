@@ -86,7 +86,7 @@ def _trained(job: Job, state: State) -> RunRecord | None:
         early = between_steps(job, state)
         if early is not None:
             return early
-        pace.tell(job, state.step)
+        pace.report(job, state.step)
         if job.should_stop() and state.step < job.spec.total_steps:
             stop(job, state)
             return None
@@ -129,7 +129,7 @@ class Pace:
         self._first_step = first_step
         self._began = self._reported = time.monotonic()
 
-    def tell(self, job: Job, step: int) -> None:
+    def report(self, job: Job, step: int) -> None:
         """Report, if it is time, the speed after ``step`` steps."""
         now = time.monotonic()
         if now - self._reported > _PROGRESS_EVERY_SECONDS:
@@ -374,7 +374,7 @@ def _add_curve_point(job: Job, state: State, measured: Measured) -> None:
 def make_record(job: Job, state: State, final: Measured | None, problem: str) -> RunRecord:
     """Make the record of the run; without ``final`` it has diverged, because of ``problem``.
 
-    States and curve are on the disk before it, because a record vouches for them.
+    States and curve are on the disk before the record, because it certifies them.
     """
     state.writer.settle()
     kind = job.resources.device

@@ -1,4 +1,5 @@
-"""Train several runs of one shape in step, by one program; everything else stays each run's own.
+"""Train several runs of one shape in step, by one program; everything else stays separate for each
+run.
 
 Files, curve, checkpoints, learning rate, optimiser, clipping and record are those of ``loop``,
 run by run: a run can stop in one stack and resume in another, or alone, to the same bits (on a
@@ -26,19 +27,19 @@ from scaling_law.train.state import State, keep_snapshot, went_back
 from scaling_law.train.static_step import StaticStep
 
 Member = tuple[Job, State]
-Over = Callable[[Job, RunRecord | None], None]
+OnEnd = Callable[[Job, RunRecord | None], None]
 
 
-def train_stack(jobs: Sequence[Job], over: Over) -> None:
-    """Train ``jobs`` to their ends; call ``over`` with each record as soon as there is one.
+def train_stack(jobs: Sequence[Job], on_end: OnEnd) -> None:
+    """Train ``jobs`` to their ends; call ``on_end`` with each record as soon as there is one.
 
-    ``over`` gets None for a run that must stop, after its checkpoint is written. It is not called
+    ``on_end`` gets None for a run that must stop, after its checkpoint is written. It is not called
     for a run whose lease is lost: that run leaves the stack, and the others continue. Runs resumed
     at different steps wait for the last of them. Raises as ``loop.train_run`` does.
     """
     device.prepare_process(jobs[0].resources.device, jobs[0].resources.threads)
     jobs[0].dataset.keep_orders(len(jobs))
-    going = [member for job in jobs for member in _begun(job, over)]
+    going = [member for job in jobs for member in _begun(job, on_end)]
     paces = {job.spec.run_id: Pace(state.step) for job, state in going}
     stack: StackedGPT | None = None
     recorded: StaticStep | None = None
@@ -62,7 +63,7 @@ def train_stack(jobs: Sequence[Job], over: Over) -> None:
             for member, problem in zip(active, problems, strict=True):
                 job, state = member
                 try:
-                    ended = _settle(job, state, problem, paces[job.spec.run_id], over)
+                    ended = _settle(job, state, problem, paces[job.spec.run_id], on_end)
                 except LeaseLost as lost:
                     job.log(f"stopped without writing: {lost}")
                     ended = True
@@ -139,13 +140,13 @@ def _batches(active: Sequence[Member]) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs, torch.stack([batch.targets for batch in batches])
 
 
-def _begun(job: Job, over: Over) -> list[Member]:
-    """Return the member, unless its lease is lost or its final evaluation was stopped."""
+def _begun(job: Job, on_end: OnEnd) -> list[Member]:
+    """Start a member; [] where its lease is lost or its final evaluation was stopped."""
     try:
         state = begin(job)
         if state.step < job.spec.total_steps:
             return [(job, state)]
-        over(job, loop.finish(job, state))
+        on_end(job, loop.finish(job, state))
     except LeaseLost as lost:
         job.log(f"stopped without writing: {lost}")
     return []
@@ -250,24 +251,24 @@ class _Optimizers:
                             state.optimizer.state[weight] = joint.state[weight]
 
 
-def _settle(job: Job, state: State, problem: str, pace: Pace, over: Over) -> bool:
+def _settle(job: Job, state: State, problem: str, pace: Pace, on_end: OnEnd) -> bool:
     """Do what is due after a step; return whether the run has ended or must stop."""
     if problem:
         if went_back(state, problem, job.run_dir, job.log):
             return False
-        over(job, loop.make_record(job, state, None, problem))
+        on_end(job, loop.make_record(job, state, None, problem))
         return True
     early = loop.between_steps(job, state)
     if early is not None:
-        over(job, early)
+        on_end(job, early)
         return True
-    pace.tell(job, state.step)
+    pace.report(job, state.step)
     if state.step == job.spec.total_steps:
-        over(job, loop.finish(job, state))
+        on_end(job, loop.finish(job, state))
         return True
     if job.should_stop():
         loop.stop(job, state)
-        over(job, None)
+        on_end(job, None)
         return True
     return False
 

@@ -116,7 +116,7 @@ def went_back(state: State, problem: str, run_dir: RunDir, log: Callable[[str], 
     state.writer.settle()
     state.saved_step = -1
     state.optimizer.zero_grad(set_to_none=True)
-    # the optimiser would go on in the tensors it is given
+    # the optimiser would continue in the tensors it is given
     load(state, cloned(snapshot))
     state.loss_sum, state.loss_count = snapshot["loss_sum"], snapshot["loss_count"]
     state.curve = [point for point in state.curve if point.step <= state.step]

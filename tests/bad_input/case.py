@@ -1,4 +1,4 @@
-"""One bad input: what is typed, what lies in the folder, and what must be said about it."""
+"""One bad input: the command line, the files in the folder, and the expected message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad configs. Each is read by ``slaw plan``; the line that is said names file, line and key."""
+"""Bad configs. ``slaw plan`` reads each; its message names file, line and key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _with(old: str, new: str) -> str:
 
 _DIGITS = "9" * 90_000
 
-# id, the file, what is said, how many lines
+# id, the file, expected message, number of lines
 # fmt: off
 _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     # no YAML, or YAML that is not read
@@ -184,7 +184,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("no-horizons", _with("    tokens: [1M, 2M]\n", ""), "s.yaml:4: grid.0: expected exactly one of tokens, tokens_per_param, flops, flops_ladder, examples, epochs, steps; found none", 1),
     ("two-kinds-of-horizons", GOOD + "    flops: [1e12]\n", "s.yaml:4: grid.0: expected exactly one of tokens, tokens_per_param, flops, flops_ladder, examples, epochs, steps; found tokens and flops", 1),
     ("horizons-empty", _with("[1M, 2M]", "[]"), "s.yaml:4: grid.0: tokens is empty", 1),
-    ("horizons-equal", _with("1M, 2M", "1M, 1M"), ("s.yaml:5: grid.0.tokens: size nano14k: two horizons come to the same 488 steps of 2048 tokens", "s.yaml:5: grid.0.tokens: size nano25k: two horizons come to the same 488 steps of 2048 tokens"), 2),
+    ("horizons-equal", _with("1M, 2M", "1M, 1M"), ("s.yaml:5: grid.0.tokens: size nano14k: two horizons become the same 488 steps of 2048 tokens", "s.yaml:5: grid.0.tokens: size nano25k: two horizons become the same 488 steps of 2048 tokens"), 2),
     ("horizon-below-a-step", _with("1M, 2M", "10"), ("s.yaml:5: grid.0.tokens: size nano14k: a horizon of 10 tokens is below one step of 2.05K tokens", "s.yaml:5: grid.0.tokens: size nano25k: a horizon of 10 tokens is below one step of 2.05K tokens"), 2),
     ("size-twice", _with("nano25k]", "nano14k]"), "s.yaml:4: grid.0.sizes: size nano14k with seed 0 is in the grid twice", 1),
     ("seed-twice", GOOD + "    seeds: [0, 0]\n", ("s.yaml:4: grid.0.sizes: size nano14k with seed 0 is in the grid twice", "s.yaml:4: grid.0.sizes: size nano25k with seed 0 is in the grid twice"), 2),
@@ -207,7 +207,7 @@ _TEXTS: list[tuple[str, str | bytes, str | tuple[str, ...], int]] = [
     ("ladder-count", _with("tokens: [1M, 2M]", "flops_ladder: {base_flops: 1e11, tokens_near: 1M, count: 65}"), "s.yaml:5: grid.0.flops_ladder.count: expected at most 64, found 65", 1),
     ("ladder-overflows", _with("tokens: [1M, 2M]", "flops_ladder: {base_flops: 1e11, tokens_near: 1M, ratio: 1e300, count: 64}"), "s.yaml:5: grid.0.flops_ladder.ratio: expected at most 100, found 1e+300", 1),
     ("ladder-underflows", _with("tokens: [1M, 2M]", "flops_ladder: {base_flops: 1e-300, tokens_near: 1e300}"), ("s.yaml:5: grid.0.flops_ladder.base_flops: expected at least 1, found 1e-300", "s.yaml:5: grid.0.flops_ladder.tokens_near: expected at most 1e+40, found 1e+300"), 2),
-    ("ladder-ratio-just-above-one", _with("tokens: [1M, 2M]", "flops_ladder: {base_flops: 1e11, tokens_near: 1M, ratio: 1.0000000000000002}"), ("s.yaml:5: grid.0.flops_ladder: size nano14k: two horizons come to the same 488 steps of 2048 tokens", "s.yaml:5: grid.0.flops_ladder: size nano25k: two horizons come to the same 488 steps of 2048 tokens"), 2),
+    ("ladder-ratio-just-above-one", _with("tokens: [1M, 2M]", "flops_ladder: {base_flops: 1e11, tokens_near: 1M, ratio: 1.0000000000000002}"), ("s.yaml:5: grid.0.flops_ladder: size nano14k: two horizons become the same 488 steps of 2048 tokens", "s.yaml:5: grid.0.flops_ladder: size nano25k: two horizons become the same 488 steps of 2048 tokens"), 2),
     ("many-seeds", GOOD + f"    seeds: [{', '.join(map(str, range(12_000)))}]\n", "s.yaml:3: grid: up to 48000 points (sizes x seeds x horizons), expected at most 10000; shorten the lists, or make several sweeps of them", 1),
     ("batch-no-multiple", GOOD + "optim: {batch_tokens: 1000}\n", "s.yaml:6: optim.batch_tokens: 1000 is not a multiple of model.n_ctx 256; nearest: 768 and 1024", 1),
     ("batch-below-context", GOOD + "optim: {batch_tokens: 100}\n", "s.yaml:6: optim.batch_tokens: 100 is not a multiple of model.n_ctx 256; nearest: 256", 1),

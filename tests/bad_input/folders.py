@@ -38,7 +38,7 @@ def _write(path: Path, content: str | bytes) -> None:
 
 
 def _edit(path: Path, change: Callable[[Any], Any], *, sealed_again: bool = True) -> None:
-    """Other content under a good digest: what the checks behind it say."""
+    """Other content under a valid digest, so that the later checks have to detect it."""
     content = json.loads(path.read_text())
     content = change(content) or content
     if sealed_again and isinstance(content, dict) and "digest" in content:
@@ -79,19 +79,19 @@ def _planned(change: Callable[[Any], Any] | None = None) -> Build:
     return build
 
 
-def _kept(change: Callable[[Any], Any]) -> Build:
-    """A fit kept by ``slaw fit``, damaged by ``change``."""
+def _saved(change: Callable[[Any], Any]) -> Build:
+    """A fit saved by ``slaw fit``, damaged by ``change``."""
 
     def build(folder: Path) -> None:
         path = SweepDir(folder / "sweep").fits / "fit.json"
-        _write(path, _kept_fit())
+        _write(path, _saved_fit())
         _edit(path, change, sealed_again=False)
 
     return build
 
 
 @functools.cache
-def _kept_fit() -> str:
+def _saved_fit() -> str:
     """``fit.json`` of the good sweep's records."""
     with tempfile.TemporaryDirectory() as folder:
         suite = fit_suite(planted_records(), FitSettings(resamples=0))
@@ -99,7 +99,7 @@ def _kept_fit() -> str:
 
 
 def _begun(folder: Path) -> None:
-    """The sweep as ``slaw run s.yaml`` began it: plan and config beside its records."""
+    """The sweep as ``slaw run s.yaml`` starts it: plan and config beside its records."""
     _planned()(folder)
     config = config_yaml(load_config(folder / "s.yaml", device_kind="cpu"))
     _write(folder / "sweep" / "sweep.yaml", config)
@@ -245,26 +245,26 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("plan-a-folder", ("status", "sweep"), lambda f: (f / "sweep" / "plan.json").mkdir(), "sweep/plan.json: not a file; expected JSON"),
     ("status-record-cut", ("status", "sweep"), _both(_planned(), _record_is("{")), "record.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
     # fits/fit.json
-    ("kept-cut", MORE, _file("fits/fit.json", "{"), "sweep/fits/fit.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
-    ("kept-a-list", MORE, _file("fits/fit.json", "[]"), "sweep/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),
-    ("kept-null", MORE, _file("fits/fit.json", "null"), "sweep/fits/fit.json: damaged (found None, expected keys and values); run `slaw fit` again"),
-    ("kept-law-unknown", MORE, _kept(lambda c: c["laws"].update(newton=dict(c["laws"]["chinchilla"], law="newton")) or c.update(best_law="newton")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-best-not-there", MORE, _kept(lambda c: c.update(best_law="saturating")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-best-a-list", MORE, _kept(lambda c: c.update(best_law=["chinchilla"])), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-laws-a-list", MORE, _kept(lambda c: c.update(laws=[1])), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-params-text", MORE, _kept(lambda c: [law["params"].update(E="x") for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-params-missing", MORE, _kept(lambda c: [law.update(params={"E": 1.0}) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-params-a-list", MORE, _kept(lambda c: [law.update(params=[1, 2]) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-samples-ragged", MORE, _kept(lambda c: [law.update(samples=[[1.0], [2.0, 3.0]]) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-samples-text", MORE, _kept(lambda c: [law.update(samples=["x"] * 200) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-noise-text", MORE, _kept(lambda c: c.update(seed_noise_log="x")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-trust-text", MORE, _kept(lambda c: c.update(trust_flops_factor="x")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-range-short", MORE, _kept(lambda c: [law.update(data_range={"flops": [1]}) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-summary-missing", ("report", "sweep"), _kept(lambda c: c.pop("summary") and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-summary-a-list", ("report", "sweep"), _kept(lambda c: c.update(summary=[])), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-settings-text", ("report", "sweep"), _kept(lambda c: c["summary"]["settings"].update(level="x")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
-    ("kept-out-folder-version", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", '{"schema_version": 1}'), "kept/fits/fit.json: damaged (schema_version 1, expected 4); run `slaw fit` again"),
-    ("kept-out-folder-a-list", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", "[]"), "kept/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),
+    ("saved-cut", MORE, _file("fits/fit.json", "{"), "sweep/fits/fit.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
+    ("saved-a-list", MORE, _file("fits/fit.json", "[]"), "sweep/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),
+    ("saved-null", MORE, _file("fits/fit.json", "null"), "sweep/fits/fit.json: damaged (found None, expected keys and values); run `slaw fit` again"),
+    ("saved-law-unknown", MORE, _saved(lambda c: c["laws"].update(newton=dict(c["laws"]["chinchilla"], law="newton")) or c.update(best_law="newton")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-best-not-there", MORE, _saved(lambda c: c.update(best_law="saturating")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-best-a-list", MORE, _saved(lambda c: c.update(best_law=["chinchilla"])), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-laws-a-list", MORE, _saved(lambda c: c.update(laws=[1])), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-params-text", MORE, _saved(lambda c: [law["params"].update(E="x") for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-params-missing", MORE, _saved(lambda c: [law.update(params={"E": 1.0}) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-params-a-list", MORE, _saved(lambda c: [law.update(params=[1, 2]) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-samples-ragged", MORE, _saved(lambda c: [law.update(samples=[[1.0], [2.0, 3.0]]) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-samples-text", MORE, _saved(lambda c: [law.update(samples=["x"] * 200) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-noise-text", MORE, _saved(lambda c: c.update(seed_noise_log="x")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-trust-text", MORE, _saved(lambda c: c.update(trust_flops_factor="x")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-range-short", MORE, _saved(lambda c: [law.update(data_range={"flops": [1]}) for law in c["laws"].values()] and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-summary-missing", ("report", "sweep"), _saved(lambda c: c.pop("summary") and None), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-summary-a-list", ("report", "sweep"), _saved(lambda c: c.update(summary=[])), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-settings-text", ("report", "sweep"), _saved(lambda c: c["summary"]["settings"].update(level="x")), "sweep/fits/fit.json: damaged (its content does not match its digest); run `slaw fit` again"),
+    ("saved-out-folder-version", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", '{"schema_version": 1}'), "kept/fits/fit.json: damaged (schema_version 1, expected 4); run `slaw fit` again"),
+    ("saved-out-folder-a-list", ("extrapolate", "--params", "1e9", "--results", "kept"), lambda f: _write(f / "kept/fits/fit.json", "[]"), "kept/fits/fit.json: damaged (found [], expected keys and values); run `slaw fit` again"),
     # links, pipes, folders
     ("loop", ("fit", "a"), _loop, "a: no such folder; `slaw run --mode quick` makes results/quick"),
     ("loop-config", ("plan", "a"), _loop, "a: neither a file nor a shipped config; shipped are dev, full, quick, and the experiments"),
@@ -283,7 +283,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("corpus-empty-folder", ("data", "prepare", "s.yaml", "--set", "data.corpus=d"), lambda f: (f / "d").mkdir(), "data.corpus: d holds no text; expected .txt, .md, .jsonl, .parquet or source files"),
     ("several-sweeps", ("extrapolate", "--params", "1e9", "--results", "."), _two_sweeps, ".: 3 sweeps there; name one with --results: one, sweep, two"),
     ("one-page-for-several", ("report", ".", "--out", "r.html"), _two_sweeps, "--out r.html: one page, but 3 sweeps: one, sweep, two"),
-    # a sweep that cannot go on
+    # a sweep that cannot continue
     ("run-plan-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("plan.json", "{")), "sweep/plan.json: not readable as JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1))"),
     ("run-data-cut", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "{")), "sweep/data.json: damaged, and no record says which text the runs began with; delete it if nothing here has been trained yet, else start a new sweep with --out"),
     ("run-data-a-list", ("run", "s.yaml", "--device", "cpu", "--out", "sweep"), _both(_begun, _file("data.json", "[]")), "sweep/data.json: damaged, and no record says which text the runs began with; delete it if nothing here has been trained yet, else start a new sweep with --out"),

@@ -19,7 +19,7 @@ def _line(losses: object, count: int = 12) -> str:
     return json.dumps([{"params": 1e4 + i, "tokens": 1e6, "loss": losses} for i in range(count)])
 
 
-# id, file name, content, further words, what is said
+# id, file name, content, further arguments, expected message
 # fmt: off
 _TEXTS: list[tuple[str, str, str | bytes, tuple[str, ...], str]] = [
     ("empty", "t.csv", "", (), "t.csv: no rows; expected one run a row under a header"),

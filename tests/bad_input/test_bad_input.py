@@ -1,4 +1,4 @@
-"""Every bad input ends in its plain line and exit code: no traceback, no result, no file."""
+"""Every bad input gives its one line and exit code: no traceback, no result, no file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ SUBCOMMANDS = {
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory) -> tuple[Path, Path]:
-    """A finished sweep, and a cache that knows the CPU: no case may wait for a calibration."""
+    """A finished sweep, and a cache with the CPU's profile, so that no case waits for a
+    calibration."""
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLAW_CACHE", str(cache))
@@ -75,7 +76,7 @@ def test_bad_input_is_one_clear_line(case: Case, places, tmp_path, monkeypatch, 
         (".", "plan s.yaml --device cpu"),
     ],
 )
-def test_what_may_not_be_read_is_said_in_a_line(closed, words, tmp_path, monkeypatch, capsys):
+def test_an_unreadable_file_is_reported_in_one_line(closed, words, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_text(GOOD)
@@ -92,7 +93,7 @@ def test_what_may_not_be_read_is_said_in_a_line(closed, words, tmp_path, monkeyp
     assert (code, out) == (2, "") and "Permission denied" in err and err.count("\n") == 1
 
 
-def test_the_table_is_long_and_covers_every_command():
+def test_the_table_of_bad_input_covers_every_command():
     assert len(CASES) >= 120
     assert not [name for name, times in Counter(case.id for case in CASES).items() if times > 1]
     assert {case.words[0] for case in CASES if case.words} >= SUBCOMMANDS

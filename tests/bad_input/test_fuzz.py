@@ -1,4 +1,4 @@
-"""Hypothesis: whatever comes in, a value or a plain refusal comes out, and no file is written.
+"""Hypothesis: any input gives a value or a clear refusal, and no file is written.
 
 Derandomised and bounded, so that a run is the same everywhere. ``SLAW_FUZZ=20`` tries twenty
 times as many examples, at random: for a search by hand.
@@ -71,7 +71,7 @@ def test_yaml_is_read_or_refused(text):
     except ConfigError as problem:
         assert problem.lines
     else:
-        # what is read is plain: nothing but JSON's types, no number that is not one
+        # what is read is plain: only JSON's types, and only finite numbers
         json.dumps(document.data, allow_nan=False).encode()
 
 
@@ -349,12 +349,14 @@ def harmless(monkeypatch, tmp_path):
 
 @fuzz(200)
 @given(st.sampled_from(COMMANDS), st.lists(arguments, max_size=6))
-def test_any_command_line_ends_plainly(harmless, capsys, command, rest):
+def test_any_command_line_ends_without_a_traceback(harmless, capsys, command, rest):
     _ends_plainly([*command.split(), *rest], capsys, harmless)
 
 
 @fuzz(100)
 @given(st.sampled_from(LAWS), st.lists(targets, min_size=1, max_size=3), st.booleans())
-def test_any_target_of_a_published_law_ends_plainly(harmless, capsys, law, asked, as_json):
+def test_any_target_of_a_published_law_ends_without_a_traceback(
+    harmless, capsys, law, asked, as_json
+):
     vector = ["extrapolate", "--law", law, *(word for pair in asked for word in pair)]
     _ends_plainly([*vector, *["--json"] * as_json], capsys, harmless)

@@ -1,4 +1,4 @@
-"""The folder a bad input is typed in, and what must not change in it."""
+"""The folder of a bad input, and its content, which must not change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GOOD_TABLE = "params,tokens,loss\n" + "".join(
 
 
 def good_sweep(folder: Path) -> Path:
-    """A finished sweep without a plan or a kept fit."""
+    """A finished sweep without a plan or a saved fit."""
     sweep = SweepDir(folder)
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)
@@ -43,8 +43,8 @@ def lay_out(case: Case, folder: Path, sweep: Path) -> list[str]:
 
 def snapshot(folder: Path) -> dict[str, bytes]:
     """Every file, folder and link below ``folder`` with its content."""
-    found = {}
+    content = {}
     for path in sorted(folder.rglob("*")):
         plain = path.is_file() and not path.is_symlink()
-        found[str(path.relative_to(folder))] = path.read_bytes() if plain else b""
-    return found
+        content[str(path.relative_to(folder))] = path.read_bytes() if plain else b""
+    return content

@@ -22,16 +22,16 @@ _FLAGS = (
     "--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--force-device-scale-factor=1", "--font-render-hinting=none",
-    # no name resolves but this machine's: a page that asks for more is seen to fail
+    # only this machine's name resolves: any other request of a page fails visibly
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )  # fmt: skip
 
 
 def _program(*names: str) -> str:
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
+    program = next((path for name in names if (path := shutil.which(name))), None)
+    if program is None:
         pytest.skip(f"no {names[0]} here: apt-get install chromium chromium-driver runs this test")
-    return found
+    return program
 
 
 class Browser:
@@ -82,15 +82,15 @@ class Browser:
 
     def every(self, selector: str) -> list[Any]:
         """All elements that a CSS selector finds."""
-        found: list[Any] = self.driver.find_elements("css selector", selector)
-        return found
+        elements: list[Any] = self.driver.find_elements("css selector", selector)
+        return elements
 
     def text(self, selector: str) -> str:
         """What a reader sees of the first element."""
         return str(self.one(selector).text)
 
     def key(self, *keys: str) -> None:
-        """Type at whatever has the focus (``selenium.webdriver.Keys`` names the others)."""
+        """Type into the focused element (``selenium.webdriver.Keys`` names the special keys)."""
         from selenium.webdriver import ActionChains
 
         ActionChains(self.driver).send_keys(*keys).perform()
@@ -106,7 +106,7 @@ class Browser:
         return [f"{m['level']}: {m['message']}" for m in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """Addresses asked for since the last call, the page's own among them."""
+        """Addresses requested since the last call, including the page's own."""
         events = [json.loads(e["message"])["message"] for e in self.driver.get_log("performance")]
         return [
             event["params"]["request"]["url"]

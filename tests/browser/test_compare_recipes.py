@@ -32,7 +32,7 @@ def written(tmp_path_factory):
     return write_versus(first, second)
 
 
-def test_nothing_fails_or_is_fetched_and_it_fits_the_window(browser: Browser, written):
+def test_the_page_loads_without_errors_or_requests_and_fits_the_window(browser: Browser, written):
     page, _ = written
     for size in (DESKTOP, PHONE):
         for dark in (False, True):
@@ -44,15 +44,17 @@ def test_nothing_fails_or_is_fetched_and_it_fits_the_window(browser: Browser, wr
     assert len(browser.every("figure.on svg[role=application]")) == 2
 
 
-def test_what_is_shown_and_pointed_at_is_the_comparison(browser: Browser, written):
+def test_the_page_and_its_tooltips_show_the_comparison(browser: Browser, written):
     from selenium.webdriver import Keys
 
     page, versus = written
     browser.open(page)
     data = json.loads(browser.run("return document.getElementById('slaw-data').textContent"))
     assert data["versus"] == versus.to_json()
-    found = versus.multiplier
-    assert f"{found.value:.2f}x [{found.low:.2f}, {found.high:.2f}]" in browser.text(".card .big")
+    multiplier = versus.multiplier
+    assert f"{multiplier.value:.2f}x [{multiplier.low:.2f}, {multiplier.high:.2f}]" in browser.text(
+        ".card .big"
+    )
     marks = browser.every(f"{CHART} > svg g[clip-path] path[transform]")
     assert len(marks) == len(versus.pairs)
     browser.run("document.querySelector(arguments[0]).focus()", f"{CHART} > svg")
@@ -63,14 +65,14 @@ def test_what_is_shown_and_pointed_at_is_the_comparison(browser: Browser, writte
     assert len(browser.every(f"{CHART} > svg g[clip-path] path[transform]")) < len(marks)
 
 
-def test_without_scripts_the_drawn_figures_stand(browser: Browser, written):
+def test_without_scripts_the_static_figures_are_shown(browser: Browser, written):
     browser.open(written[0], scripts=False)
     drawn = browser.every("figure .still svg")
     assert len(drawn) == 2 and all(svg.is_displayed() for svg in drawn)
     assert browser.every(".live") == [] and browser.messages() == []
 
 
-def test_a_hostile_name_stays_text(browser: Browser, written):
+def test_a_hostile_name_is_shown_as_text(browser: Browser, written):
     browser.open(written[0])
     assert HOSTILE in browser.text("h1")
     assert browser.every("img") == [] and browser.driver.title != "owned"

@@ -1,4 +1,4 @@
-"""The fixture itself: what it promises to tell, it tells."""
+"""The browser fixture reports what it promises to report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PAGE = """<!doctype html><html lang="en"><head><title>t</title><link rel="icon" 
 <body><p>still</p><script>document.querySelector("p").textContent="moved"</script></body></html>"""
 
 
-def test_scripts_colours_and_width_are_as_asked(browser: Browser, tmp_path):
+def test_scripts_colours_and_width_follow_the_options(browser: Browser, tmp_path):
     page = tmp_path / "page.html"
     page.write_text(PAGE)
     assert browser.open(page).text("p") == "moved"
@@ -20,7 +20,7 @@ def test_scripts_colours_and_width_are_as_asked(browser: Browser, tmp_path):
     assert "4, 5, 6" in browser.one("p").value_of_css_property("color")
 
 
-def test_errors_and_requests_beyond_this_machine_are_seen(browser: Browser, tmp_path):
+def test_errors_and_external_requests_are_recorded(browser: Browser, tmp_path):
     page = tmp_path / "page.html"
     page.write_text(PAGE.replace("</body>", '<img src="https://example.com/x.png"></body>'))
     browser.open(page)

@@ -48,12 +48,12 @@ def served(tmp_path):
 
 
 def until(condition, seconds=15.0):
-    """Waits for what the page's next polls should bring."""
+    """Wait until one of the page's next polls makes a condition true."""
     deadline = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         assert time.monotonic() < deadline, "the page never showed it"
         time.sleep(0.1)
-    return found
+    return value
 
 
 def data_of(server):
@@ -63,13 +63,13 @@ def data_of(server):
 
 def cells(browser: Browser, body: str) -> list[list[str]]:
     rows = "return [...document.querySelectorAll(arguments[0] + ' tr')].map"
-    found: list[list[str]] = browser.run(
+    table: list[list[str]] = browser.run(
         rows + "(r => [...r.children].map(c => c.textContent))", body
     )
-    return found
+    return table
 
 
-def test_what_is_shown_is_what_the_data_say(browser, served):
+def test_the_page_shows_the_values_of_its_data(browser, served):
     server, _ = served
     browser.open(server.url)
     until(lambda: browser.run("return document.querySelectorAll('#curves svg .curve').length"))
@@ -106,7 +106,7 @@ def test_a_record_that_arrives_is_shown_without_a_reload(browser, served):
     assert browser.run("return window.mark") == 1 and browser.messages() == []
 
 
-def test_without_scripts_the_state_is_there_and_renews_itself(browser, served):
+def test_without_scripts_the_page_shows_the_state_and_reloads(browser, served):
     server, _ = served
     browser.open(server.url, scripts=False)
     source = browser.driver.page_source
@@ -117,7 +117,7 @@ def test_without_scripts_the_state_is_there_and_renews_itself(browser, served):
     assert browser.every("#curves svg") == []
 
 
-def test_hostile_names_stay_text_and_the_policy_holds(browser, served):
+def test_hostile_names_are_shown_as_text_and_the_policy_blocks_scripts(browser, served):
     server, _ = served
     browser.open(server.url)
     until(lambda: browser.every("#curves svg"))
@@ -137,7 +137,7 @@ def test_hostile_names_stay_text_and_the_policy_holds(browser, served):
     assert browser.run("return window.broken") is None
 
 
-def test_points_are_read_out_by_mouse_and_by_keys(browser, served):
+def test_mouse_and_keys_show_the_values_of_points(browser, served):
     from selenium.webdriver import Keys
 
     server, _ = served
@@ -165,7 +165,7 @@ def test_points_are_read_out_by_mouse_and_by_keys(browser, served):
     assert browser.messages() == []
 
 
-def test_the_charts_show_the_metric_that_is_chosen(browser, served):
+def test_the_charts_show_the_chosen_metric(browser, served):
     server, plan = served
     sweep = server.data.reader.sweep
     run_dir = sweep.run(plan.runs[1].run_id)
@@ -195,7 +195,7 @@ def test_the_charts_show_the_metric_that_is_chosen(browser, served):
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_a_phone_shows_it_without_scrolling_sideways(browser, served, dark):
+def test_the_page_fits_a_phone(browser, served, dark):
     server, _ = served
     browser.open(server.url, size=PHONE, dark=dark, touch=True)
     until(lambda: browser.every("#frontier svg"))
@@ -203,7 +203,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser, served, dark):
     browser.screenshot(f"monitor-phone{'-dark' if dark else ''}", whole=True)
 
 
-def test_a_page_whose_monitor_has_ended_says_so(browser, served):
+def test_the_page_says_that_its_monitor_has_ended(browser, served):
     server, _ = served
     browser.open(server.url)
     until(lambda: browser.every("#curves svg"))
@@ -213,7 +213,7 @@ def test_a_page_whose_monitor_has_ended_says_so(browser, served):
     assert browser.every("#runs tr")
 
 
-def test_before_the_sweep_begins_the_page_waits(browser, tmp_path):
+def test_the_page_waits_for_a_sweep_to_begin(browser, tmp_path):
     server = make_server(tmp_path / "later", interval=0.2)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -32,7 +32,7 @@ def sweep(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def known(sweep):
-    """What ``slaw fit --json`` says of it."""
+    """The document of ``slaw fit --json`` for the sweep."""
     return layout.read_json(sweep.fits / "fit.json")["summary"]
 
 
@@ -53,7 +53,7 @@ def number(words: str) -> float:
     return float(words.replace(",", "").replace("−", "-"))
 
 
-def test_no_error_no_request_and_nothing_wider_than_the_window(browser: Browser, sweep):
+def test_the_report_loads_without_errors_or_requests_and_fits_the_window(browser: Browser, sweep):
     for size in (DESKTOP, PHONE):
         for dark in (False, True):
             browser.open(sweep.report, size=size, dark=dark)
@@ -65,7 +65,7 @@ def test_no_error_no_request_and_nothing_wider_than_the_window(browser: Browser,
     assert len(browser.every("figure.on svg[role=application]")) == 11
 
 
-def test_without_scripts_the_drawn_figures_stand_and_no_control_is_dead(browser: Browser, sweep):
+def test_without_scripts_static_figures_replace_the_controls(browser: Browser, sweep):
     browser.open(sweep.report, scripts=False)
     drawn = browser.every("figure .still svg")
     assert len(drawn) == 9 and all(svg.is_displayed() for svg in drawn)
@@ -78,7 +78,7 @@ def test_without_scripts_the_drawn_figures_stand_and_no_control_is_dead(browser:
     assert all(svg.is_displayed() for svg in browser.every("figure .still svg"))
 
 
-def test_pointing_at_a_run_tells_its_record_and_its_residual(page: Browser, sweep, known):
+def test_a_runs_tooltip_shows_its_record_and_residual(page: Browser, sweep, known):
     data = json.loads(page.run("return document.getElementById('slaw-data').textContent"))
     records = {r.run_id: r for r in load_records(sweep)}
     law = data["fits"][data["convention"]][data["best_law"]]
@@ -103,7 +103,7 @@ def test_pointing_at_a_run_tells_its_record_and_its_residual(page: Browser, swee
     assert known["laws"][data["best_law"]]["params"] == law["params"]
 
 
-def test_the_keyboard_walks_the_runs_and_zooms(page: Browser):
+def test_the_keyboard_selects_runs_and_zooms(page: Browser):
     from selenium.webdriver import Keys
 
     page.run("document.querySelector(arguments[0]).focus()", f"{CHART} > svg")
@@ -125,7 +125,7 @@ def ticks(page: Browser, chart: str = CHART) -> list[str]:
     return [tick.text for tick in page.every(f"{chart} .grid text:not(.label)")]
 
 
-def test_a_frame_drawn_with_the_mouse_zooms_and_reset_undoes_it(page: Browser):
+def test_dragging_a_rectangle_zooms_and_reset_undoes_it(page: Browser):
     from selenium.webdriver import ActionChains
 
     svg = page.one(f"{CHART} > svg")
@@ -150,7 +150,7 @@ def test_a_series_can_be_hidden_and_shown(page: Browser):
     assert marks() == every
 
 
-def test_choosing_a_convention_and_a_law_shows_that_fit(page: Browser, known):
+def test_choosing_a_convention_and_a_law_shows_their_fit(page: Browser, known):
     data = json.loads(page.run("return document.getElementById('slaw-data').textContent"))
     for convention in ("total", "non_embedding", "matmul"):
         choose(page, "convention", convention)
@@ -179,7 +179,7 @@ def test_choosing_a_convention_and_a_law_shows_that_fit(page: Browser, known):
     assert label != now and "total parameters" in now
 
 
-def test_a_touch_reads_a_run_on_a_phone(browser: Browser, sweep):
+def test_touching_a_run_on_a_phone_shows_its_values(browser: Browser, sweep):
     browser.open(sweep.report, size=PHONE, touch=True)
     mark = browser.one(f"{CHART} > svg g[clip-path] path[transform]")
     browser.run("arguments[0].scrollIntoView({block: 'center'})", mark)
@@ -196,7 +196,7 @@ def test_a_touch_reads_a_run_on_a_phone(browser: Browser, sweep):
     assert not browser.one(f"{CHART} .tip").is_displayed()  # there is no room beside the mark
 
 
-def test_an_inline_script_or_style_that_slips_in_does_not_apply(browser: Browser, sweep, tmp_path):
+def test_the_policy_blocks_foreign_inline_scripts_and_styles(browser: Browser, sweep, tmp_path):
     page = tmp_path / "tampered.html"
     smuggled = (
         "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -211,13 +211,13 @@ def test_an_inline_script_or_style_that_slips_in_does_not_apply(browser: Browser
     assert browser.every("figure.on")  # the page's own script runs on
 
 
-def test_hostile_names_stay_text(page: Browser):
+def test_hostile_names_are_shown_as_text(page: Browser):
     assert "<script>alert(1)<" in page.text("h1")
     assert HOSTILE in page.one("#excluded").find_element("xpath", "..").text
     assert page.run("return document.scripts.length") == 2
 
 
-def test_a_screen_reader_finds_landmarks_names_and_no_doubled_ids(page: Browser):
+def test_the_page_has_landmarks_labels_and_unique_ids(page: Browser):
     tree = page.command("Accessibility.getFullAXTree")["nodes"]
     roles = [node.get("role", {}).get("value") for node in tree if not node.get("ignored")]
     for role in ("main", "navigation", "banner", "contentinfo", "heading", "table", "radio"):
@@ -230,7 +230,7 @@ def test_a_screen_reader_finds_landmarks_names_and_no_doubled_ids(page: Browser)
     assert len(ids) == len(set(ids))
 
 
-def test_text_stands_out_from_its_paper(browser: Browser, sweep):
+def test_text_has_enough_contrast(browser: Browser, sweep):
     """WCAG 2.2, 1.4.3: 4.5 to 1 for text."""
     for dark in (False, True):
         browser.open(sweep.report, dark=dark)

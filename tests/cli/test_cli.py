@@ -1,4 +1,4 @@
-"""Commands on a finished sweep: what they print where, and their exit codes."""
+"""Commands on a finished sweep: their output on each stream, and their exit codes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run(capsys, *words: str) -> tuple[int, str, str]:
     return code, out, err
 
 
-def test_fit_json_is_one_document_and_nothing_else(sweep, capsys):
+def test_fit_json_prints_exactly_one_document(sweep, capsys):
     code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "100", "--json")
     document = json.loads(out)
     assert code == 0
@@ -45,14 +45,14 @@ def test_fit_json_is_one_document_and_nothing_else(sweep, capsys):
     assert document["laws"]["chinchilla"]["params"]["E"] == pytest.approx(PLANTED["E"], rel=0.1)
 
 
-def test_fit_text_tells_where_it_is_kept(sweep, capsys):
+def test_fit_says_where_it_is_saved(sweep, capsys):
     code, out, _ = run(capsys, "fit", str(sweep.path), "--resamples", "100")
     assert code == 0
     assert "32 annealed points from 8 independent trunks" in out
     assert f"saved in {sweep.fits / 'fit.json'}" in out
 
 
-def test_extrapolate_uses_the_kept_fit_and_names_it(sweep, capsys):
+def test_extrapolate_uses_the_saved_fit_and_names_it(sweep, capsys):
     run(capsys, "fit", str(sweep.path), "--resamples", "100")
     words = ("extrapolate", "--params", "175e9", "--results", str(sweep.path))
     code, out, _ = run(capsys, *words)
@@ -112,12 +112,12 @@ def test_published_laws_need_no_results(capsys, tmp_path, monkeypatch):
         (["fit", "gone.csv"], 2, "gone.csv"),
     ],
 )
-def test_bad_input_is_a_line_and_an_exit_code(
+def test_bad_input_gives_one_line_and_an_exit_code(
     sweep, capsys, tmp_path, monkeypatch, words, code, said
 ):
     monkeypatch.chdir(tmp_path)
-    found, out, err = run(capsys, *[w.replace("@", str(sweep.path)) for w in words])
-    assert found == code
+    exit_code, out, err = run(capsys, *[w.replace("@", str(sweep.path)) for w in words])
+    assert exit_code == code
     assert out == ""
     assert all(line.startswith("slaw: ") for line in err.splitlines())
     assert said in err
@@ -133,7 +133,7 @@ def test_bad_input_is_a_line_and_an_exit_code(
         ["walk"],
     ],
 )
-def test_bad_flags_end_with_a_line_that_names_the_help_and_2(capsys, words):
+def test_bad_flags_exit_with_2_and_name_the_help(capsys, words):
     with pytest.raises(SystemExit) as ended:
         main(words)
     err = capsys.readouterr().err
@@ -153,8 +153,9 @@ def test_fish_completes_every_command_option_and_choice(capsys):
     assert lines[1] == "complete -c slaw -f"
     assert all(line.startswith(("#", "complete -c slaw ")) for line in lines)
     inside = "complete -c slaw -n '__fish_seen_subcommand_from"
-    assert f"{inside} export' -l format -x -a 'safetensors hf' -d 'how to write them" in "\n".join(
-        lines
+    assert (
+        f"{inside} export' -l format -x -a 'safetensors hf' -d 'format of the weights"
+        in "\n".join(lines)
     )
     assert f"{inside} completion' -a 'bash zsh fish tcsh'" in lines
     assert f"{inside} run' -l dry-run -d 'print the plan and write nothing'" in lines
@@ -162,7 +163,7 @@ def test_fish_completes_every_command_option_and_choice(capsys):
     assert any("Student\\'s t" in line for line in lines), "a quote in a help text is escaped"
 
 
-def test_a_forecast_for_a_size_says_which_tokens_it_is_for(sweep, capsys):
+def test_a_forecast_for_a_size_states_its_tokens(sweep, capsys):
     run(capsys, "fit", str(sweep.path), "--resamples", "100")
     words = ("extrapolate", "--results", str(sweep.path), "--params", "3e6")
     alone = run(capsys, *words)[1]
@@ -172,7 +173,7 @@ def test_a_forecast_for_a_size_says_which_tokens_it_is_for(sweep, capsys):
     assert "are for exactly" not in run(capsys, *words, "--tokens", "1e7")[1]
 
 
-def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
+def test_a_table_is_fitted_forecast_and_validated(sweep, capsys, tmp_path):
     path = tmp_path / "runs.csv"
     rows = ["N,D,val,trunk"]
     for size in range(6):
@@ -181,10 +182,10 @@ def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
             noise = 1 + 0.002 * ((7 * size + 3 * horizon) % 5 - 2)
             rows.append(f"{n},{d},{(1.8 + 80 * n**-0.35 + 350 * d**-0.37) * noise},t{size}")
     path.write_text("\n".join(rows))
-    told = ("--columns", "params=N,tokens=D,loss=val,cluster=trunk", "--params-are", "total")
+    options = ("--columns", "params=N,tokens=D,loss=val,cluster=trunk", "--params-are", "total")
     kept, figure = tmp_path / "kept", tmp_path / "fit.png"
     code, out, err = run(
-        capsys, "fit", str(path), *told, "--resamples", "100", "--out", str(kept),
+        capsys, "fit", str(path), *options, "--resamples", "100", "--out", str(kept),
         "--figure", str(figure), "--law", "saturating:params", "--full",
     )  # fmt: skip
     assert code == 0 and "24 points from 6 independent trunks" in out
@@ -193,7 +194,7 @@ def test_a_table_goes_the_whole_road(sweep, capsys, tmp_path):
     code, out, _ = run(capsys, "extrapolate", "--params", "1e6", "--results", str(kept), "--json")
     assert code == 0 and json.loads(out)["low_nats"] < json.loads(out)["high_nats"]
     code, again, _ = run(
-        capsys, "extrapolate", "--params", "1e6", "--results", str(path), *told, "--json"
+        capsys, "extrapolate", "--params", "1e6", "--results", str(path), *options, "--json"
     )
     assert json.loads(again)["law"] == json.loads(out)["law"]
 
@@ -218,11 +219,11 @@ def _grid(sizes: int, horizons: int, iso: bool = False) -> list[str]:
         (["many,rows,of"] * 3, 2, "expected numbers"),
     ],
 )
-def test_a_table_that_no_law_fits_is_refused_in_a_line(capsys, tmp_path, rows, code, said):
+def test_a_table_that_no_law_fits_is_refused_in_one_line(capsys, tmp_path, rows, code, said):
     path = tmp_path / "t.csv"
     path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
-    found, out, err = run(capsys, "fit", str(path))
-    assert (found, out) == (code, "")
+    exit_code, out, err = run(capsys, "fit", str(path))
+    assert (exit_code, out) == (code, "")
     assert said in err and err.count("\n") == 1
 
 
@@ -236,7 +237,7 @@ def test_a_table_that_no_law_fits_is_refused_in_a_line(capsys, tmp_path, rows, c
          "params and tokens move together: vary them apart"),
     ],
 )  # fmt: skip
-def test_what_a_table_cannot_tell_is_a_status_with_what_to_add(capsys, tmp_path, rows, said):
+def test_unidentified_laws_of_a_table_say_which_runs_to_add(capsys, tmp_path, rows, said):
     path = tmp_path / "t.csv"
     path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
     code, out, _ = run(capsys, "fit", str(path), "--resamples", "0", "--json")
@@ -301,7 +302,7 @@ def test_help_explains_every_option_of_every_command():
         (["status", "a", "b"], "unrecognized arguments: b; see `slaw status --help`"),
     ],
 )
-def test_an_unknown_argument_names_its_commands_help_and_what_was_meant(capsys, words, said):
+def test_an_unknown_argument_suggests_the_nearest_and_the_help(capsys, words, said):
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 2
@@ -313,7 +314,7 @@ def commanding(text: str) -> set[str]:
     return {c for c in text if ord(c) < 32 or 127 <= ord(c) < 160} - {"\n", "\t"}
 
 
-def test_a_folders_name_commands_no_terminal(tmp_path, capsys):
+def test_control_characters_in_a_folders_name_never_reach_the_terminal(tmp_path, capsys):
     folder = tmp_path / "a\x1b[31mred\x07"
     half_way(folder)
     for words in (["status"], ["monitor", "--once"]):
@@ -347,7 +348,7 @@ def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
     words = ("fit", str(sweep.path), "--resamples", "100")
     brief, full = run(capsys, *words)[1], run(capsys, *words, "--full")[1]
     assert len(brief.splitlines()) <= 25 < len(full.splitlines())
-    assert "forecasts use: chinchilla\n    E = " in brief
+    assert "used for forecasts: chinchilla\n    E = " in brief
     assert "\nverdict: trust forecasts up to " in brief and "x the compute of the largest" in brief
     assert "left out, not_annealed: a trunk (its branches are the points): 8 runs" in brief
     assert "other laws" in full and "joint laws: rms residual" not in brief
@@ -356,18 +357,18 @@ def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
     assert code == 0 and out.startswith("law chinchilla"), "the command that it suggests works"
 
 
-def test_next_commands_hold_what_a_table_needs(capsys, tmp_path):
+def test_suggested_commands_repeat_the_tables_options(capsys, tmp_path):
     path = tmp_path / "my runs.csv"
     path.write_text("N,D,val\n" + "\n".join(_grid(6, 4)) + "\n")
-    told = ["--columns", "params=N,tokens=D,loss=val", "--params-are", "non-embedding"]
-    code, out, _ = run(capsys, "fit", str(path), *told, "--resamples", "0")
+    options = ["--columns", "params=N,tokens=D,loss=val", "--params-are", "non-embedding"]
+    code, out, _ = run(capsys, "fit", str(path), *options, "--resamples", "0")
     assert code == 0 and "params: non_embedding" in out
     (command,) = re.findall(r"next: slaw (extrapolate .*)\n", out)
     code, out, _ = run(capsys, *shlex.split(command))
     assert code == 0 and out.startswith("law ")
 
 
-def test_a_multiple_is_of_the_largest_that_the_law_was_fitted_to(sweep, capsys):
+def test_distances_are_multiples_of_the_largest_fitted_run(sweep, capsys):
     results = ("--results", str(sweep.path), "--json")
     run(capsys, "fit", str(sweep.path), "--resamples", "100")
     for flag, name in (("--params", "params"), ("--tokens", "tokens"), ("--flops", "flops")):
@@ -379,7 +380,7 @@ def test_a_multiple_is_of_the_largest_that_the_law_was_fitted_to(sweep, capsys):
     assert code == 2 and "expected one of --flops, --target-loss, --dollars" in err
 
 
-def test_the_json_names_the_figures_that_the_text_refuses(sweep, capsys):
+def test_the_json_marks_the_figures_that_the_text_omits(sweep, capsys):
     run(capsys, "fit", str(sweep.path), "--resamples", "100")
     words = ("--results", str(sweep.path), "--json")
     near = json.loads(run(capsys, "extrapolate", "--params", "2x", *words)[1])
@@ -395,7 +396,7 @@ def test_the_json_names_the_figures_that_the_text_refuses(sweep, capsys):
     assert "flops" not in far["figures_refused"], "a budget is exact"
 
 
-def test_without_results_a_published_law_is_pointed_at(capsys, tmp_path, monkeypatch):
+def test_without_results_the_message_suggests_a_published_law(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words in (("allocate", "--flops", "1e18"), ("extrapolate", "--params", "1e9")):
         code, _, err = run(capsys, *words)

@@ -1,4 +1,4 @@
-"""``slaw`` where the environment is unkind: no home, closed streams, dumb terminals, umasks."""
+"""``slaw`` in a restricted environment: no home, closed streams, dumb terminals, umasks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.fakes import cpu_profile
 
 @pytest.fixture
 def measured(monkeypatch):
-    """A measurement that takes no time; returns what was said."""
+    """A measurement that takes no time; returns the messages."""
     profile = cpu_profile(torch_version=importlib.metadata.version("torch"))
     document = json.dumps(to_json(profile))
     monkeypatch.setattr(local, "_measure", lambda command, say: (0, document, []))
@@ -50,7 +50,7 @@ def test_a_measurement_is_used_where_the_cache_cannot_be_written(measured, monke
     ]
 
 
-def test_a_measurement_is_used_where_no_home_is_known(measured, monkeypatch):
+def test_a_measurement_is_used_without_a_home_folder(measured, monkeypatch):
     for name in ("SLAW_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
 
@@ -65,7 +65,7 @@ def test_a_measurement_is_used_where_no_home_is_known(measured, monkeypatch):
         layout.cache_dir()
 
 
-def test_a_cache_that_may_not_be_entered_counts_as_empty(monkeypatch):
+def test_a_cache_without_permission_counts_as_empty(monkeypatch):
     monkeypatch.setattr(Path, "is_file", refuse)
     assert device_profile.load_profile("cpu") is None
 
@@ -73,7 +73,7 @@ def test_a_cache_that_may_not_be_entered_counts_as_empty(monkeypatch):
 @pytest.mark.parametrize(
     ("umask", "file", "folder"), [(0o077, 0o600, 0o700), (0o022, 0o644, 0o755)]
 )
-def test_the_umask_decides_who_reads_every_file(tmp_path, umask, file, folder):
+def test_every_files_permissions_follow_the_umask(tmp_path, umask, file, folder):
     before = os.umask(umask)
     try:
         layout.atomic_write(tmp_path / "new" / "whole", "text")
@@ -92,14 +92,14 @@ def test_the_umask_decides_who_reads_every_file(tmp_path, umask, file, folder):
 @pytest.mark.parametrize(
     ("term", "moves"), [("xterm", True), ("dumb", False), ("DUMB", False), ("", False)]
 )
-def test_a_terminal_that_cannot_move_its_cursor_is_no_screen(monkeypatch, term, moves):
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(monkeypatch, term, moves):
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
     monkeypatch.setenv("TERM", term)
     assert console.is_screen(stream) is moves
 
 
-def test_news_that_cannot_be_written_end_nothing(monkeypatch):
+def test_unwritable_messages_end_no_command(monkeypatch):
     class Gone(io.StringIO):
         def write(self, text):
             raise OSError(5, "Input/output error")
@@ -118,12 +118,12 @@ def run_slaw(words: str, redirect: str = "") -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("words", ["", "help", "--help"])
-def test_slaw_alone_is_its_help(words):
+def test_slaw_without_arguments_prints_its_help(words):
     run = run_slaw(words)
     assert run.returncode == 0 and run.stderr == "" and "commands:" in run.stdout
 
 
-def test_closed_streams_are_no_error_and_a_full_disk_is_one():
+def test_closed_streams_are_ignored_and_a_full_disk_is_an_error():
     assert run_slaw("parts", "<&- >&- 2>&-").returncode == 0
     assert "cache" not in run_slaw("-v parts", "2>&-").stdout, "no news among the results"
     if Path("/dev/full").exists():
@@ -135,7 +135,7 @@ def test_closed_streams_are_no_error_and_a_full_disk_is_one():
         )
 
 
-def test_help_names_a_command_or_says_which_there_are(capsys):
+def test_help_shows_a_command_or_lists_all_commands(capsys):
     with pytest.raises(SystemExit) as end:
         main(["help", "fit"])
     assert end.value.code == 0 and "usage: slaw fit" in capsys.readouterr().out
@@ -144,7 +144,7 @@ def test_help_names_a_command_or_says_which_there_are(capsys):
     assert end.value.code == 2
 
 
-def test_run_alone_asks_what_to_run_and_names_every_shipped_config(capsys):
+def test_run_without_a_config_lists_the_shipped_ones(capsys):
     assert main(["run"]) == main(["run", "--dry-run"]) == 2
     err = capsys.readouterr().err
     for config in shipped_files("configs", "*.yaml"):
@@ -152,7 +152,7 @@ def test_run_alone_asks_what_to_run_and_names_every_shipped_config(capsys):
     assert "YAML file" in err and "folder" in err
 
 
-def test_quiet_leaves_results_and_errors_and_verbose_adds_details(capsys, monkeypatch, tmp_path):
+def test_quiet_prints_results_and_errors_and_verbose_adds_details(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main(["-v", "status", "gone"]) == main(["status", "-v", "gone"]) == 2
     err = capsys.readouterr().err
@@ -166,7 +166,7 @@ def test_quiet_leaves_results_and_errors_and_verbose_adds_details(capsys, monkey
     assert capsys.readouterr().err == ""
 
 
-def test_a_path_that_is_not_utf8_is_refused_by_its_cause(capsys):
+def test_a_path_that_is_not_utf8_is_refused_with_the_reason(capsys):
     assert main(["config", "quick", "--set", "data.corpus=caf\udce9"]) == 2
     assert capsys.readouterr().err == (
         "slaw: --set data.corpus=caf\\udce9: its bytes are not UTF-8, in which configs are written;"
@@ -174,7 +174,7 @@ def test_a_path_that_is_not_utf8_is_refused_by_its_cause(capsys):
     )
 
 
-def test_a_folder_that_may_not_be_written_names_out_before_anything_is_fitted(
+def test_a_read_only_folder_is_refused_before_fitting_and_suggests_out(
     capsys, monkeypatch, tmp_path
 ):
     from scaling_law.report import html

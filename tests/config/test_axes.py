@@ -1,4 +1,4 @@
-"""Axes of a config: what is crossed with what, what an arm is, and what cannot be an axis."""
+"""Axes of a config: their combinations, their arms, and invalid axes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_config_without_axes_is_its_only_arm(read):
 
 def test_axes_cross_each_other_and_the_whole_grid(read):
     config = read("axes: {optim.weight_decay: [0, .1], model.position: [rotary, alibi]}\n")
-    found = [
+    arms = [
         (
             dict(arm.values),
             arm.config.optim.weight_decay,
@@ -51,7 +51,7 @@ def test_axes_cross_each_other_and_the_whole_grid(read):
         )
         for arm in config.arms
     ]
-    assert found == [
+    assert arms == [
         ({"model.position": position, "optim.weight_decay": text}, decay, position)
         for text, decay in (("0", 0.0), ("0.1", 0.1))
         for position in ("rotary", "alibi")
@@ -60,14 +60,14 @@ def test_axes_cross_each_other_and_the_whole_grid(read):
     assert len(config.arms[0].config.grid) == 2
 
 
-def test_axes_of_an_entry_are_of_that_entry_alone(read):
+def test_axes_of_an_entry_apply_to_that_entry_alone(read):
     config = read("    axes: {optim.lr_mult: [.3, 1, 3]}\n")
-    found = [
+    arms = [
         (dict(arm.values)["optim.lr_mult"], [entry.sizes for entry in arm.config.grid])
         for arm in config.arms
     ]
     # the first entry has the config's own value, 1, and so joins the second entry's arm
-    assert found == [
+    assert arms == [
         ("1", [("nano14k",), ("nano25k",)]), ("0.3", [("nano25k",)]), ("3", [("nano25k",)])
     ]  # fmt: skip
     alone = config.arms[1].config
@@ -134,7 +134,7 @@ def test_parts_and_their_settings_may_be_axes(read, tmp_path):
         ("optim.name: [adamw, sdg]", "optim.name: no optimizer is named 'sdg' (did you mean sgd?)"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_an_axis_is_one_line_with_its_place(read, axes, said):
+def test_an_invalid_axis_is_one_line_with_its_place(read, axes, said):
     with pytest.raises(ConfigError) as caught:
         read(f"axes:\n  {axes}\n")
     (line,) = caught.value.lines
@@ -154,13 +154,13 @@ def test_what_cannot_be_an_axis_is_one_line_with_its_place(read, axes, said):
          " lists, or make several sweeps of them"),
     ],
 )  # fmt: skip
-def test_axes_that_do_not_go_together_are_one_line(read, text, said):
+def test_incompatible_axes_are_one_line(read, text, said):
     with pytest.raises(ConfigError) as caught:
         read(text)
     assert caught.value.lines == (said,)
 
 
-def test_every_other_mistake_is_said_beside_that_of_an_axis(read):
+def test_a_mistake_in_an_axis_hides_no_other_mistake(read):
     with pytest.raises(ConfigError) as caught:
         read("axes: {limits.time: [1h]}\nmodel: {n_ctx: x}\n")
     assert len(caught.value.lines) == 2
@@ -202,7 +202,7 @@ def test_an_entry_may_have_an_architecture_of_its_own_with_sizes_by_its_keys(tmp
     assert config_yaml(load_config(again, device_kind="cpu")) == config_yaml(config)
 
 
-def test_a_size_of_another_architecture_is_refused_where_it_stands(tmp_path):
+def test_a_size_of_another_architecture_is_refused_with_its_line(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text(MIXED.replace("{width: 8}", "nano14k"))
     with pytest.raises(ConfigError) as caught:

@@ -64,8 +64,8 @@ def lines_of(
     ],
 )
 def test_scalars_follow_yaml_1_2(text, value):
-    found = strict_yaml.read_value(text)
-    assert found == value and type(found) is type(value)
+    scalar = strict_yaml.read_value(text)
+    assert scalar == value and type(scalar) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_all_yaml_problems_at_once():
 
 
 def test_every_error_at_once_with_file_line_and_key(write):
-    found = lines_of(
+    lines = lines_of(
         write("""\
 name: 3
 grid:
@@ -114,7 +114,7 @@ model: {qk_norm: no}
 precision: f32
 """)
     )
-    assert found == [
+    assert lines == [
         "s.yaml:1: data: missing",
         "s.yaml:1: name: expected text, found 3",
         "s.yaml:3: grid.0.sizes.1: found 'tinny' (did you mean tiny?)",
@@ -132,14 +132,14 @@ precision: f32
 
 
 def test_impossible_values_name_their_section(write):
-    found = lines_of(
+    lines = lines_of(
         write(
             SWEEP.replace("vocab_size: 512", "tokenizer: bytes").replace(
                 "[nano14k]", "[{n_layer: 2, d_model: 30, n_head: 4}]"
             )
         )
     )
-    assert found == [
+    assert lines == [
         "s.yaml:2: data: vocab_size is 1024, expected 257 with bytes",
         "s.yaml:4: grid.0.sizes.0: d_model 30 is not a multiple of n_head 4",
     ]
@@ -153,7 +153,7 @@ def test_impossible_values_name_their_section(write):
         ("tokens: []", "tokens is empty"),
     ],
 )
-def test_exactly_one_way_of_giving_horizons(write, horizons, said):
+def test_an_entry_gives_its_horizons_in_exactly_one_way(write, horizons, said):
     (line,) = lines_of(write(SWEEP.replace("tokens: [xs]", horizons)))
     assert line.startswith("s.yaml:4: grid.0: ") and said in line
 
@@ -184,7 +184,7 @@ def test_early_stop_is_a_switch_or_a_tolerance(write, tmp_path, text, value):
 
 
 @pytest.mark.parametrize(("text", "said"), [("soon", "true, false or a number"), ("0", "above 0")])
-def test_early_stop_refuses_the_rest(write, text, said):
+def test_early_stop_refuses_other_values(write, text, said):
     (line,) = lines_of(write(SWEEP + f"early_stop: {text}\n"))
     assert "early_stop: " in line and said in line
 
@@ -244,14 +244,14 @@ def test_errors_of_every_variant_show_on_any_device(write):
         (b"#" * 1_000_001, "s.yaml: larger than"),
     ],
 )
-def test_files_that_are_no_config(tmp_path, monkeypatch, content, said):
+def test_files_that_are_not_configs_are_refused(tmp_path, monkeypatch, content, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.yaml").write_bytes(content)
     (line,) = lines_of("s.yaml")
     assert line.startswith(said)
 
 
-def test_missing_files(tmp_path):
+def test_missing_files_are_named(tmp_path):
     assert lines_of(tmp_path / "none.yaml") == [f"{tmp_path / 'none.yaml'}: no such file"]
     assert lines_of(f"{tmp_path}/a folder.yaml")[0].endswith("no such file")
     assert "shipped are" in lines_of("no-such-mode")[0]
@@ -314,7 +314,7 @@ def test_an_objective_and_probes_are_chosen_by_name(write):
         ("[none.py]", "probes.0: no file 'none.py' for the probe"),
     ],
 )
-def test_probes_that_are_none_are_one_line_each(write, probes, said):
+def test_unknown_probes_are_one_line_each(write, probes, said):
     (line,) = lines_of(write(f"{SWEEP}probes: {probes}\n"))
     assert line.startswith(f"s.yaml:6: {said}"), line
 

@@ -1,4 +1,4 @@
-"""The JSON schema of a config: what an editor completes and refuses, by the part that is named."""
+"""The JSON schema of a config: what an editor completes and refuses, by the chosen part."""
 
 from __future__ import annotations
 
@@ -159,17 +159,17 @@ INVALID = [
 
 
 @pytest.mark.parametrize("text", VALID)
-def test_what_a_config_may_hold_is_accepted(text):
+def test_valid_configs_match_the_schema(text):
     assert accepts(SCHEMA, read(text))
 
 
 @pytest.mark.parametrize("text", INVALID)
-def test_keys_of_a_part_that_is_not_named_and_misspellings_are_refused(text):
+def test_misspellings_and_keys_of_parts_not_chosen_are_refused(text):
     assert not accepts(SCHEMA, read(text))
 
 
 @pytest.mark.parametrize("text", [*VALID, *INVALID])
-def test_jsonschema_says_the_same(text):
+def test_jsonschema_agrees(text):
     jsonschema = pytest.importorskip("jsonschema")
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     valid = jsonschema.Draft202012Validator(SCHEMA).is_valid(read(text))

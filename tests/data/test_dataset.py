@@ -76,13 +76,13 @@ def test_each_epoch_shows_every_sequence_once(dataset: TextDataset) -> None:
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_a_batch_larger_than_an_epoch(dataset: TextDataset) -> None:
+def test_a_batch_may_be_larger_than_an_epoch(dataset: TextDataset) -> None:
     count = dataset.n_seqs("train", 2000)
     batch = dataset.batch("train", 1, batch_seqs=3 * count + 1, n_ctx=2000, seed=1)
     assert batch.inputs.shape == batch.targets.shape == (3 * count + 1, 2000)
 
 
-def test_batches_are_cheap(dataset: TextDataset) -> None:
+def test_drawing_a_batch_is_cheap(dataset: TextDataset) -> None:
     dataset.batch("train", 0, batch_seqs=8, n_ctx=128, seed=1)
     started = time.perf_counter()
     for step in range(200):
@@ -141,7 +141,7 @@ def test_a_context_longer_than_the_split_is_refused(dataset: TextDataset) -> Non
         (lambda raw: b"", "header"),
     ],
 )
-def test_a_damaged_shard_is_found_on_opening(dataset, damage, message) -> None:
+def test_a_damaged_shard_is_detected_on_opening(dataset, damage, message) -> None:
     shard = dataset.folder / "train.bin"
     shard.write_bytes(damage(shard.read_bytes()))
     with pytest.raises(ConfigError, match=message) as raised:
@@ -149,7 +149,7 @@ def test_a_damaged_shard_is_found_on_opening(dataset, damage, message) -> None:
     assert str(shard) in str(raised.value) and "\n" not in str(raised.value)
 
 
-def test_a_flipped_bit_is_found_by_inspect(dataset: TextDataset) -> None:
+def test_inspect_detects_a_flipped_bit(dataset: TextDataset) -> None:
     shard = dataset.folder / "val.bin"
     raw = bytearray(shard.read_bytes())
     raw[100] ^= 1
@@ -206,14 +206,14 @@ def test_inspect_before_prepare_says_what_to_do(folder: Path) -> None:
         inspect(DataSpec(corpus=str(folder)))
 
 
-def test_random_words_are_the_published_splitmix64() -> None:
+def test_random_words_follow_the_published_splitmix64() -> None:
     # reference output of SplitMix64 for seed 1234567
     expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
     assert [int(word) for word in words(1234567, 0, 3)] == expected
     assert [int(word) for word in words(1234567, 1, 2)] == expected[1:]
 
 
-def test_uniforms_and_permutations() -> None:
+def test_uniforms_and_permutations_are_reproducible() -> None:
     draws = uniforms(9, 0, 100_000)
     assert draws.min() >= 0 and draws.max() < 1
     assert abs(draws.mean() - 0.5) < 0.005
@@ -223,7 +223,7 @@ def test_uniforms_and_permutations() -> None:
     assert permutation(2**63 - 1, 0).shape == (0,)
 
 
-def test_a_cap_on_training_tokens_leaves_validation_and_tokenizer_as_they_are(spec):
+def test_a_cap_on_training_tokens_changes_neither_validation_nor_tokenizer(spec):
     whole, folder = open_dataset(prepare(spec)), prepare(spec)
     cap = whole.train_tokens // 3
     assert prepare(dataclasses.replace(spec, unique_tokens=cap)) == folder, "prepared once"

@@ -37,8 +37,8 @@ def _write(path: Path, texts: list[str]) -> None:
 
 
 def _texts(corpus: Corpus, max_bytes: int | None = None) -> list[str]:
-    found = corpus.documents(max_bytes=max_bytes, note=lambda _: None)
-    return [document.text for document in found]
+    documents = corpus.documents(max_bytes=max_bytes, note=lambda _: None)
+    return [document.text for document in documents]
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_a_local_copy_needs_neither_library_nor_network(monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     _write(_hub.copy_folder("wikitext2") / "raw v1" / "train-00000-of-00001.parquet", LINES)
     notes: list[str] = []
-    found = list(wikitext2.CORPUS.documents(note=notes.append))
-    assert [d.text.strip()[:10] for d in found if d.text] == ["= Valkyria", "= Tower Bu"]
+    documents = list(wikitext2.CORPUS.documents(note=notes.append))
+    assert [d.text.strip()[:10] for d in documents if d.text] == ["= Valkyria", "= Tower Bu"]
     assert "local copy" in notes[0]
     assert wikitext2.CORPUS.missing() is None
 
@@ -82,7 +82,9 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.usefixtures("as_if_installed")
-def test_a_refused_connection_is_told_at_once(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+def test_a_refused_connection_is_reported_at_once(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
     with pytest.raises(ConfigError, match=r"cannot be reached.*put them in") as raised:
@@ -93,7 +95,7 @@ def test_a_refused_connection_is_told_at_once(monkeypatch: pytest.MonkeyPatch, c
 
 
 @pytest.mark.usefixtures("as_if_installed")
-def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_never_answers_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_hub, "_PROBE_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
@@ -103,7 +105,7 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         assert time.monotonic() - started < 1.5
 
 
-def test_a_name_that_never_resolves_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_never_resolves_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     over = Event()
 
     def stuck(*_: object, **__: object) -> None:
@@ -140,7 +142,7 @@ def hub_status(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         thread.join()
 
 
-def test_a_wall_or_a_server_error_counts_as_unreachable(hub_status: list[int]) -> None:
+def test_a_proxy_or_server_error_counts_as_unreachable(hub_status: list[int]) -> None:
     for hub_status[0] in (200, 404, 401):
         _hub.check_reachable("pile")
     for hub_status[0] in (403, 503):
@@ -179,7 +181,7 @@ def test_the_library_reads_wikitext_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("library")
-def test_what_the_library_refuses_is_one_line(tmp_path: Path) -> None:
+def test_an_error_of_the_library_is_one_line(tmp_path: Path) -> None:
     source = HubSource(dataset=str(tmp_path / "nothing here"))
     corpus = hub_corpus("sample", source, description="", licence="none", how="")
     with pytest.raises(ConfigError, match="from the hub failed") as raised:

@@ -120,7 +120,7 @@ def test_bytes_in_parquet_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_column_of_no_strings_is_refused_by_its_type(
+def test_a_column_without_strings_is_refused_with_its_type(
     tmp_path: Path, kind: str, values: list[Any], message: str
 ) -> None:
     _write_column(tmp_path / "a.parquet", values, kind)
@@ -154,7 +154,7 @@ def test_rows_beyond_a_batch_are_read_one_by_one(
     assert _texts(tmp_path) == texts and sizes == [1] * 50
 
 
-def test_a_folder_is_read_to_the_bottom(tmp_path: Path) -> None:
+def test_a_folder_is_read_with_its_subfolders(tmp_path: Path) -> None:
     nested = tmp_path / "a 'quoted'\nname" / "b"
     nested.mkdir(parents=True)
     (nested / "x.py").write_text("print()\r\n")
@@ -195,7 +195,7 @@ LINES = "\n".join(json.dumps(row) for row in ROWS).encode()
         ("b.json", json.dumps(ROWS, indent=2).encode()),
     ],
 )
-def test_rows_of_json_are_documents_under_any_name(
+def test_rows_of_json_are_documents_with_any_file_suffix(
     tmp_path: Path, name: str, content: bytes
 ) -> None:
     file = tmp_path / name
@@ -203,7 +203,7 @@ def test_rows_of_json_are_documents_under_any_name(
     assert _texts(file) == [row["text"] for row in ROWS]
 
 
-def test_a_json_file_that_is_no_rows_of_text_is_read_as_it_is_and_named(tmp_path: Path) -> None:
+def test_a_json_file_without_rows_of_text_is_read_whole_and_named(tmp_path: Path) -> None:
     for name, value in (("a", {"name": "x"}), ("b", ["one", "two"]), ("c", {"text": 3})):
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
     (tmp_path / "d.txt").write_text("[[a wiki page]] {{of text}}")
@@ -214,7 +214,7 @@ def test_a_json_file_that_is_no_rows_of_text_is_read_as_it_is_and_named(tmp_path
     assert [count for (_, how), count in tally.remarks.items() if 'under "text"' in how] == [3]
 
 
-def test_the_key_may_be_named_and_nested(tmp_path: Path) -> None:
+def test_the_text_key_may_be_named_and_nested(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     file.write_text('{"doc": {"body": "one"}}\n{"doc": {"body": null}}\n{"doc.body": "two"}\n')
     documents, tally = _documents(file, "doc.body")
@@ -232,7 +232,7 @@ def test_the_key_may_be_named_and_nested(tmp_path: Path) -> None:
         _documents(plain, "body")
 
 
-def test_a_named_corpus_has_no_keys() -> None:
+def test_a_shipped_corpus_takes_no_text_key() -> None:
     with pytest.raises(ConfigError, match=r"text_key: the documents of synthetic are not"):
         load_corpus("synthetic").documents(text_key="body")
 
@@ -260,7 +260,7 @@ TEXT = "Text of some words, as one writes it.\n" * 20
         (b" \n", "empty or blank"),
     ],
 )
-def test_a_file_that_is_no_text_is_left_out_by_its_reason(
+def test_a_file_that_is_not_text_is_left_out_with_the_reason(
     tmp_path: Path, content: bytes, reason: str
 ) -> None:
     (tmp_path / "good.txt").write_text(TEXT)
@@ -276,7 +276,7 @@ def test_a_log_with_colours_is_text(tmp_path: Path) -> None:
     assert len(_texts(tmp_path)) == 1
 
 
-def test_json_lines_that_are_no_text_are_left_out(tmp_path: Path) -> None:
+def test_json_lines_that_are_not_text_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINES)
     (tmp_path / "b.jsonl").write_bytes(LINES.decode().encode("utf-16-le"))
     (tmp_path / "c.jsonl").write_text('{"text": "a\\u0000b\\u0000"}\n')
@@ -345,7 +345,7 @@ def test_cutting_loses_nothing(text: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", "no/such/place", "\0", "x" * 5000, "~nobody-of-that-name/x", "Installed"]
 )
-def test_neither_a_corpus_nor_a_path(name: str) -> None:
+def test_what_is_neither_a_corpus_nor_a_path_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=r"neither a corpus .*installed.* nor an existing file"):
         load_corpus(name)
 

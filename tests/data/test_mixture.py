@@ -74,7 +74,7 @@ SHARES = [
 
 
 @pytest.mark.parametrize("shares", SHARES)
-def test_shares_are_held_to_the_sequence(shares):
+def test_shares_are_exact_to_one_sequence(shares):
     made = quota(tuple((str(n), share) for n, share in enumerate(shares)))
     chosen = made.choices(0, 10_000)
     for component, part in enumerate(made.parts):
@@ -135,7 +135,7 @@ def test_a_batch_depends_on_its_number_and_seed_alone(text):
     assert batches([3], 8)[3] != forward[3]
 
 
-def test_a_phase_goes_on_where_the_one_before_it_left_each_component(text):
+def test_a_phase_continues_each_component_where_the_last_phase_stopped(text):
     plain = mixed(text, (("letters", 1.0),))
     switched = mixed(text, HALVES, (("letters", 1.0),), firsts=(0, 4))
     rows = [
@@ -152,7 +152,7 @@ def test_a_phase_goes_on_where_the_one_before_it_left_each_component(text):
     assert rows == straight  # 4 of 8 in the first phase, then 8 of 8
 
 
-def test_validation_is_that_of_the_whole_text_and_of_each_component(text):
+def test_validation_covers_the_whole_text_and_each_component(text):
     data = mixed(text, HALVES)
     assert data.splits == ("train", "val", "val:digits", "val:letters")
     whole = [b.inputs for b in data.val_batches("val", N_CTX, 10**6, 4)]
@@ -186,7 +186,7 @@ def test_without_a_mixture_a_run_reads_the_text_itself(text):
     assert text.splits == ("train", "val") and text.repeats(n_ctx=8, batch_tokens=8, steps=1) == {}
 
 
-def test_sources_share_a_tokenizer_and_have_limits_of_their_own(tmp_path):
+def test_sources_share_a_tokenizer_and_have_separate_limits(tmp_path):
     two_sources(tmp_path)
     short = SourceSpec(name="letters", corpus=str(tmp_path / "letters"), max_bytes=600)
     digits = SourceSpec(name="digits", corpus=str(tmp_path / "digits"))

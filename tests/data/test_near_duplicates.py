@@ -36,7 +36,7 @@ def test_a_document_with_one_changed_line_is_counted() -> None:
     assert (result.count, result.compared) == (6, 16)
 
 
-def test_a_shared_head_is_no_near_duplicate() -> None:
+def test_a_shared_beginning_is_not_a_near_duplicate() -> None:
     head = _text(1, 4)
     train = ["\n".join([*head, *_text(10 + n)]) for n in range(20)]
     assert _compared(train, ["\n".join([*head, *_text(50 + n)]) for n in range(5)]).count == 0
@@ -48,13 +48,13 @@ def test_short_documents_are_not_compared() -> None:
     )
 
 
-def test_pieces_across_blocks_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_near_duplicates_across_blocks_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["\n".join(_text(n)) for n in range(30)]
     monkeypatch.setattr(module, "_BLOCK_BYTES", 101)
     assert _compared(texts, texts[:7]).count == 7
 
 
-def test_the_search_ends_at_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_for_near_duplicates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["\n".join(_text(n)) for n in range(30)]
     monkeypatch.setattr(module, "_BLOCK_BYTES", 1000)
     monkeypatch.setattr(module, "MAX_BYTES", 5000)

@@ -57,7 +57,7 @@ def spec_of(folder: Path, mine: str = MINE, config: str = CONFIG, *overrides: st
     return made.data_spec
 
 
-def test_its_settings_and_its_content_are_part_of_the_identity(tmp_path):
+def test_settings_and_content_of_an_own_corpus_belong_to_the_identity(tmp_path):
     spec = spec_of(tmp_path)
     assert spec.corpus == "mine" and spec.corpus_part is not None
     assert dict(spec.corpus_part.settings) == {"spoiled": 0.5}
@@ -71,7 +71,7 @@ def test_its_settings_and_its_content_are_part_of_the_identity(tmp_path):
     assert other != spec and prepare(other) != prepare(spec)
 
 
-def test_it_may_be_one_of_several_sources(tmp_path):
+def test_an_own_corpus_may_be_one_of_several_sources(tmp_path):
     write_text(tmp_path / "web")
     own = "{corpus: mine.py, spoiled: 0.5, domains: [odd]}"
     sources = f"sources: {{own: {own}, web: {{corpus: {tmp_path / 'web'}}}}}"
@@ -90,9 +90,10 @@ def test_it_may_be_one_of_several_sources(tmp_path):
     [
         ("CORPUS = ", "TEXT = ", "mine.py: exports no CORPUS, expected CORPUS = Corpus(...)"),
         ("made up", 'made up" + 1 + "', "mine.py:22: this corpus does not load (TypeError: "),
+        ('domains=("even", "odd")', "domains=()", "(ValueError: domains is empty, expected"),
     ],
 )
-def test_a_file_that_is_no_corpus_is_named(tmp_path, old, new, said):
+def test_a_file_without_a_corpus_is_named(tmp_path, old, new, said):
     with pytest.raises(ConfigError) as refused:
         spec_of(tmp_path, MINE.replace(old, new))
     assert said in str(refused.value)

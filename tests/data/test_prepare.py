@@ -68,7 +68,7 @@ def test_max_bytes_keeps_a_prefix_of_the_order(folder: Path) -> None:
     assert part.fingerprint != whole.fingerprint
 
 
-def test_meta_adds_up(folder: Path) -> None:
+def test_the_counts_in_meta_add_up(folder: Path) -> None:
     dataset = open_dataset(prepare(_spec(folder, tokenizer="bpe", vocab_size=400)))
     assert dataset.tokenizer.vocab_size == 400
     for split in ("train", "val"):
@@ -148,7 +148,7 @@ def test_leftovers_of_killed_processes_are_cleared(folder: Path, cache: Path) ->
     assert not old.exists() and new.exists()
 
 
-def test_two_processes_may_prepare_at_once(folder: Path, cache: Path) -> None:
+def test_two_processes_may_prepare_the_same_data_at_once(folder: Path, cache: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(2) as pool:
         made = pool.map(prepare, [_spec(folder)] * 4, chunksize=1)
@@ -192,7 +192,7 @@ def test_max_bytes_below_every_document_is_refused(folder: Path) -> None:
         prepare(_spec(folder, max_bytes=10))
 
 
-def test_an_unwritable_cache_names_the_remedy(
+def test_an_unwritable_cache_is_refused_with_the_remedy(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -253,7 +253,7 @@ def test_a_text_key_is_in_the_spec_only_where_it_is_set(tmp_path: Path, texts: l
     )
 
 
-def test_a_corpus_of_nothing_but_bad_files_lists_why(tmp_path: Path) -> None:
+def test_a_corpus_of_only_bad_files_lists_the_reasons(tmp_path: Path) -> None:
     folder = tmp_path / "bad"
     folder.mkdir()
     for number in range(3):

@@ -46,7 +46,7 @@ def test_every_task_keeps_its_contract(task):
 
 
 @pytest.mark.parametrize("operation", modular_addition.OPERATIONS)
-def test_every_pair_is_in_one_split_with_its_outcome(operation):
+def test_every_pair_is_in_exactly_one_split_with_its_result(operation):
     dataset = of("modular_addition", modulus=7, operation=operation, train_frac=0.3)
     splits = [whole(dataset, split) for split in dataset.splits]
     assert [len(split.inputs) for split in splits] == [15, 34]
@@ -78,7 +78,7 @@ def test_a_batch_of_the_whole_split_is_an_epoch():
     assert dataset.epochs(n_ctx=2, tokens=len(every) * 2 * 3) == 3
 
 
-def test_only_the_copy_counts():
+def test_only_the_second_sequence_counts():
     dataset = of("copy", symbols=2, length=4, longer=(6,))
     assert dataset.splits == ("train", "val", "val:length-6")
     assert (dataset.vocab_size, dataset.sizes.n_ctx) == (3, 12)
@@ -91,7 +91,7 @@ def test_only_the_copy_counts():
         assert np.array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
 
 
-def test_examples_without_end_are_others_for_every_step_and_seed():
+def test_unlimited_examples_differ_by_step_and_seed():
     dataset = of("copy")
     draws = [
         dataset.batch("train", step, batch_seqs=8, n_ctx=64, seed=seed).inputs
@@ -211,7 +211,7 @@ def test_a_train_fraction_that_leaves_a_split_empty_is_refused():
         copy.Settings(length=4, longer=(4,))
 
 
-def test_a_users_own_task_by_path(tmp_path: Path):
+def test_a_users_own_task_is_named_by_its_path(tmp_path: Path):
     (tmp_path / "mine.py").write_text(
         Path(str(modular_addition.__file__)).read_text().replace("outcome %", "(outcome + 1) %")
     )

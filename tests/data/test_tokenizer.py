@@ -33,7 +33,7 @@ def bpe() -> BpeTokenizer:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_round_trip_on_hostile_text(bpe: BpeTokenizer, text: str) -> None:
+def test_hostile_text_round_trips(bpe: BpeTokenizer, text: str) -> None:
     for tokenizer in (ByteTokenizer(), bpe):
         ids = tokenizer.encode(text)
         assert tokenizer.decode(ids) == text
@@ -52,7 +52,7 @@ def test_lone_surrogates_become_question_marks(bpe: BpeTokenizer) -> None:
         assert tokenizer.decode(tokenizer.encode("a\ud800b")) == "a?b"
 
 
-def test_a_text_longer_than_the_regex_can_take(bpe: BpeTokenizer) -> None:
+def test_a_text_longer_than_the_regex_supports_is_encoded(bpe: BpeTokenizer) -> None:
     text = " " * 1_200_000
     assert bpe.decode(bpe.encode(text)) == text
 
@@ -125,7 +125,7 @@ def test_available_threads_is_positive() -> None:
 
 
 @pytest.mark.parametrize("blank", [" ", "\u2028\t"])
-def test_a_run_of_a_million_blanks_is_trained_on(blank: str) -> None:
+def test_a_million_blanks_in_a_row_do_not_stop_tokenizer_training(blank: str) -> None:
     texts = ["one table", blank * 550_000 + "end", "word" + blank * 1_000_000]
     tokenizer = BpeTokenizer.train(texts, 300)
     assert tokenizer.decode(tokenizer.encode(texts[1])) == texts[1]
@@ -151,7 +151,7 @@ def test_a_panic_of_a_library_is_one_line(
     bpe: BpeTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class PanicException(BaseException):
-        """As the bindings of Rust raise it."""
+        """An error like that of Rust's bindings."""
 
     class Panics:
         def encode_to_numpy(self, *_: object, **__: object) -> None:

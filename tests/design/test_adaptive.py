@@ -1,4 +1,4 @@
-"""Choose, train, fit, choose again: with a trainer that plants losses."""
+"""The adaptive loop (choose, train, fit, choose again) with a trainer that plants losses."""
 
 from __future__ import annotations
 
@@ -109,11 +109,11 @@ def test_rounds_go_on_after_a_kill_until_the_budget_is_spent(place):
     # the same line once more has nothing left to do
     assert run_adaptive(request, goal(1e-6), said.append, train=trainer) == 0
     assert not sweep.round_config(3).exists()
-    with pytest.raises(ConfigError, match="begun with another width"):
+    with pytest.raises(ConfigError, match="started with another width"):
         run_adaptive(request, goal(0.5), said.append, train=trainer)
 
 
-def test_every_round_aims_at_the_first_ones_target_also_after_a_kill(place):
+def test_every_round_has_the_first_rounds_target_even_after_a_kill(place):
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
     sweep, trainer = SweepDir(place / "out"), Trainer()
     said: list[str] = []
@@ -139,7 +139,7 @@ def test_a_target_loss_stays_a_loss(place):
     assert loop._goal().target == Target(target_loss=2.5)
 
 
-def test_rounds_that_take_longer_than_planned_say_so_and_leave_the_later_less(place):
+def test_slow_rounds_say_so_and_reduce_the_budget_of_later_ones(place):
     budget = Budget(unit="seconds", amount=300.0)
     plans = {}
     for slow in (0.0, 1.5):
@@ -154,7 +154,7 @@ def test_rounds_that_take_longer_than_planned_say_so_and_leave_the_later_less(pl
     assert plans[1.5][1] < plans[0.0][1] / 1.2
 
 
-def test_a_round_that_another_loop_decided_meanwhile_holds(place):
+def test_a_round_decided_by_another_process_is_used(place):
     out = SweepDir(place / "out")
     rounds = Rounds(sweep=out, asked=out.adaptive, base=Request(config="s.yaml"))
     layout.atomic_write(out.round_config(2), "theirs")
@@ -164,21 +164,21 @@ def test_a_round_that_another_loop_decided_meanwhile_holds(place):
 
 
 @pytest.mark.slow
-def test_it_stops_at_the_wanted_width(place):
+def test_the_loop_stops_at_the_requested_width(place):
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
     trainer = Trainer()
     said: list[str] = []
     assert run_adaptive(request, goal(50.0), said.append, train=trainer) == 0
     assert len(trainer.rounds) == 1
-    assert any("as narrow as wanted" in line for line in said)
+    assert any("as narrow as requested" in line for line in said)
 
 
-def test_a_folder_of_another_kind_is_left_alone(place):
+def test_an_unrelated_folder_is_refused_and_left_unchanged(place):
     sweep = SweepDir(place / "out")
     sweep.path.mkdir()
     sweep.plan.write_text("{}")
     request = Request(config=str(place / "ladder.yaml"), device="cpu", out=str(place / "out"))
-    with pytest.raises(ConfigError, match="not begun with --adaptive"):
+    with pytest.raises(ConfigError, match="not started with --adaptive"):
         run_adaptive(request, goal(1.0), lambda text: None, train=Trainer())
     with pytest.raises(ConfigError, match="--width"):
         goal(-1.0)

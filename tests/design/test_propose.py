@@ -1,4 +1,4 @@
-"""From a target and a budget to a sweep: costs, YAML, refusals, and what `slaw plan` says."""
+"""From a target and a budget to a sweep: costs, YAML, refusals, and the text of `slaw plan`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def proposal():
 
 @pytest.fixture
 def cached(monkeypatch, tmp_path):
-    """A measured device, and a folder to be in."""
+    """A measured device, and an empty working folder."""
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
     save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "cpu")
     monkeypatch.chdir(tmp_path)
@@ -49,7 +49,7 @@ def cached(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A folder of planted runs with the config they began with."""
+    """A folder of planted runs with the config of their sweep."""
     sweep = SweepDir(tmp_path_factory.mktemp("finished") / "ladder")
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)
@@ -62,7 +62,7 @@ def so_far(finished):
     return fit_so_far(finished)
 
 
-def test_the_design_is_whole_and_within_its_budget(proposal):
+def test_the_design_is_valid_and_within_its_budget(proposal):
     runs = proposal.chosen
     assert proposal.plan.flops_total <= FLOPS.amount * 1.001
     assert proposal.plan.flops_total > 0.5 * FLOPS.amount
@@ -88,7 +88,7 @@ def test_the_yaml_gives_the_chosen_runs_and_their_flops(proposal, tmp_path):
     assert not plan.left_out
 
 
-def test_candidates_cost_what_the_plan_says():
+def test_a_candidates_cost_equals_the_plans():
     offer = candidates(ladder_config(), cpu_profile(), FLOPS, train_tokens=10**8)
     model = offer.runs[0].model
     mine = [run for run in offer.runs if run.model == model][1:4]
@@ -100,7 +100,7 @@ def test_candidates_cost_what_the_plan_says():
 
 
 @pytest.mark.slow
-def test_runs_are_chosen_for_one_arm(tmp_path):
+def test_a_design_is_for_one_arm(tmp_path):
     path = tmp_path / "s.yaml"
     path.write_text(config_yaml(ladder_config()) + "axes: {optim.weight_decay: [0, .3]}\n")
     config = load_config(path, device_kind="cpu")
@@ -110,33 +110,36 @@ def test_runs_are_chosen_for_one_arm(tmp_path):
     assert candidates(config, cpu_profile(), FLOPS, train_tokens=None).runs
 
 
-def test_a_budget_in_seconds_holds():
+def test_a_budget_in_seconds_is_respected():
     budget = Budget(unit="seconds", amount=240.0)
-    found = propose(ladder_config(), cpu_profile(), goal(budget), train_tokens=10**8)
-    assert found.plan.seconds_estimate <= 240.3
+    design = propose(ladder_config(), cpu_profile(), goal(budget), train_tokens=10**8)
+    assert design.plan.seconds_estimate <= 240.3
 
 
-def test_the_next_batch_takes_seeds_that_are_free(finished, so_far, cached):
+def test_the_next_batch_takes_unused_seeds(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, goal(), finished, so_far, lambda line: None)
+    next_round = next_batch(request, goal(), finished, so_far, lambda line: None)
     known = {(r.spec.model, r.spec.seed) for r in planted_records()}
-    new = {(r.spec.model, r.spec.seed) for r in found.plan.runs}
+    new = {(r.spec.model, r.spec.seed) for r in next_round.plan.runs}
     assert not known & new
-    assert found.before == (found.now.low_nats, found.now.high_nats)
-    assert found.alone[1] - found.alone[0] < found.before_alone[1] - found.before_alone[0]
-    sizes = {dict(run.spec.tags)["size"] for run in found.plan.runs}
+    assert next_round.before == (next_round.now.low_nats, next_round.now.high_nats)
+    assert (
+        next_round.alone[1] - next_round.alone[0]
+        < next_round.before_alone[1] - next_round.before_alone[0]
+    )
+    sizes = {dict(run.spec.tags)["size"] for run in next_round.plan.runs}
     assert sizes & {"nano14k", "nano25k"}, "sizes that are there keep their names"
 
 
-def test_what_is_expected_after_is_of_the_same_laws_and_counts_as_before(finished, so_far, cached):
+def test_the_expected_interval_has_the_same_laws_and_counts_as_before(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, goal(params=3e6), finished, so_far, lambda line: None)
+    next_round = next_batch(request, goal(params=3e6), finished, so_far, lambda line: None)
     largest = so_far.points.data_range["flops"][1]
-    for prediction in (found.now, found.after):
+    for prediction in (next_round.now, next_round.after):
         assert prediction.flops is not None
         assert prediction.flops / prediction.beyond_data["flops"] == pytest.approx(largest)
-    assert found.after.convention == found.now.convention
-    text = render(found, None, finished.path)
+    assert next_round.after.convention == next_round.now.convention
+    text = render(next_round, None, finished.path)
     assert "FLOPs of runs: exact; of the target: 6 x params x tokens" in text
     far = next_batch(request, goal(params=1e12), finished, so_far, lambda line: None)
     counted = [
@@ -149,21 +152,21 @@ def test_what_is_expected_after_is_of_the_same_laws_and_counts_as_before(finishe
             assert all(name in words or name == far.after.law for words in counted)
 
 
-def test_an_interval_that_widens_says_by_what(finished, so_far, cached):
+def test_an_interval_that_widens_names_the_cause(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    found = next_batch(request, goal(), finished, so_far, lambda line: None)
-    low, high = found.after.low_nats, found.after.high_nats
+    next_round = next_batch(request, goal(), finished, so_far, lambda line: None)
+    low, high = next_round.after.low_nats, next_round.after.high_nats
     assert low is not None and high is not None
-    assert high - low < found.before[1] - found.before[0]
-    assert "wider after" not in render(found, None, None)
-    parts = {**found.after.interval_parts, "laws": (0.1, 2.0)}
-    wide = dataclasses.replace(found.after, interval_parts=parts, high_nats=3 * high)
-    text = render(dataclasses.replace(found, after=wide), None, None)
+    assert high - low < next_round.before[1] - next_round.before[0]
+    assert "wider after" not in render(next_round, None, None)
+    parts = {**next_round.after.interval_parts, "laws": (0.1, 2.0)}
+    wide = dataclasses.replace(next_round.after, interval_parts=parts, high_nats=3 * high)
+    text = render(dataclasses.replace(next_round, after=wide), None, None)
     (line,) = [line for line in text.splitlines() if line.startswith("wider after")]
     assert "part for laws:" in line and "-9.5% +639% after" in line
 
 
-def test_next_to_no_gain_is_about_0(proposal):
+def test_a_tiny_gain_prints_as_about_0(proposal):
     runs = proposal.chosen
     less = (dataclasses.replace(runs[0], gain_frac=-0.004), *runs[1:])
     none = (dataclasses.replace(runs[0], gain_frac=-0.0004), *runs[1:])
@@ -173,7 +176,7 @@ def test_next_to_no_gain_is_about_0(proposal):
     assert "about 0" in text and "-0.0%" not in text and "below 0" not in text
 
 
-def test_targets_that_need_no_plan_are_refused(finished, so_far, cached):
+def test_targets_within_the_data_are_refused(finished, so_far, cached):
     with pytest.raises(FitError, match="within the budget"):
         propose(ladder_config(), cpu_profile(), goal(params=1e5), train_tokens=10**8)
     request = Request(config="", device="cpu")
@@ -194,7 +197,7 @@ def test_targets_that_need_no_plan_are_refused(finished, so_far, cached):
         next_batch(request, goal(), finished, bound, lambda line: None)
 
 
-def test_one_budget_is_expected():
+def test_exactly_one_budget_is_required():
     with pytest.raises(ConfigError, match="no budget given"):
         budget_of(time=None, flops=None)
     with pytest.raises(ConfigError, match="--time and --flops given"):
@@ -205,7 +208,7 @@ def test_one_budget_is_expected():
         DesignGoal(target=Target(), budget=FLOPS)
 
 
-def test_the_command_prints_and_keeps_the_design(cached, capsys):
+def test_the_command_prints_and_saves_the_design(cached, capsys):
     words = ["plan", "--device", "cpu", "--target", "1e9", "--flops", "5e12"]
     assert main([*words, "--write", "mine.yaml"]) == 0
     out = capsys.readouterr().out
@@ -218,15 +221,15 @@ def test_the_command_prints_and_keeps_the_design(cached, capsys):
     ):
         assert said in out
     kept = load_config("mine.yaml", device_kind="cpu")
-    assert kept.grid and kept.name == "quick-design"  # not amid a quick sweep's runs
+    assert kept.grid and kept.name == "quick-design"  # not within a quick sweep's runs
     assert main([*words, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["flops"] <= 5.005e12
-    assert found["before_nats"][0] < found["after_nats"][0] < found["after_nats"][1]
-    assert {run["label"] for run in found["runs"]}
+    document = json.loads(capsys.readouterr().out)
+    assert document["flops"] <= 5.005e12
+    assert document["before_nats"][0] < document["after_nats"][0] < document["after_nats"][1]
+    assert {run["label"] for run in document["runs"]}
 
 
-def test_a_plan_says_what_it_rests_on_where_config_or_target_are_left_out(cached, capsys):
+def test_a_plan_states_the_default_config_and_target(cached, capsys):
     assert main(["plan", "--device", "cpu", "--time", "4h"]) == 0
     out = capsys.readouterr().out
     assert "no config given: quick; a YAML file or --mode names another\n" in out
@@ -240,14 +243,14 @@ def test_a_plan_says_what_it_rests_on_where_config_or_target_are_left_out(cached
     assert target.startswith("1B params on ") and f" nats at the target, {target}; by" in out
 
 
-def test_a_duration_is_refused_by_the_flag_it_was_typed_after(cached, capsys):
+def test_a_bad_duration_is_refused_with_the_name_of_its_flag(cached, capsys):
     with pytest.raises(SystemExit) as end:
         main(["plan", "--target", "1e9", "--time", "soon"])
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("slaw: argument --time: expected a duration")
 
 
-def test_a_target_of_run_needs_adaptive_and_a_width(cached, capsys):
+def test_targets_of_slaw_run_need_adaptive_and_a_width(cached, capsys):
     assert main(["run", "--target", "1e9", "--device", "cpu"]) == 2
     assert "--target: with --adaptive only" in capsys.readouterr().err
     words = ["run", "--adaptive", "--target", "1e9", "--flops", "1e13", "--device", "cpu"]
@@ -266,7 +269,7 @@ def test_a_target_of_run_needs_adaptive_and_a_width(cached, capsys):
         (["--target", "1e9", "--dollars", "5", "--time", "2h"], 2, "--time and --dollars given"),
     ],
 )
-def test_what_cannot_be_planned_is_said(words, code, said, cached, capsys):
+def test_impossible_designs_are_refused(words, code, said, cached, capsys):
     assert main(["plan", "--device", "cpu", *words]) == code
     lines = capsys.readouterr().err.strip().splitlines()
     assert said in lines[-1]

@@ -50,7 +50,7 @@ def trunks_of(sizes: int = 6, horizons: int = 5) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("name", joint_laws())
-def test_gradients_are_those_of_finite_differences(name):
+def test_gradients_equal_finite_differences(name):
     law, here, runs = load_law(name), planted(name), grid(3, 3)
     _, slopes = log_slopes(law, here.internal, runs.params, runs.tokens)
     for place in range(len(here.internal)):
@@ -63,7 +63,7 @@ def test_gradients_are_those_of_finite_differences(name):
         assert slopes[:, place] == pytest.approx((above - below) / 2e-6, rel=1e-5, abs=1e-8)
 
 
-def test_the_predicted_variance_is_that_of_refits():
+def test_the_predicted_variance_matches_refits():
     """Least squares on drawn losses, trunk noise and all: standard deviations within 10%."""
     here, runs, trunks = planted("coupled"), grid(), trunks_of()
     noise = Noise(run_log=0.002, trunk_log=0.003, misfit_log=0.0)
@@ -79,17 +79,17 @@ def test_the_predicted_variance_is_that_of_refits():
     draws = np.log(losses) + noise.run_log * generator.standard_normal((600, len(losses)))
     for trunk in trunks:
         draws[:, trunk] += noise.trunk_log * generator.standard_normal((600, 1))
-    found = problem.solve(np.tile(optimum, (600, 1)), targets=draws)
+    solution = problem.solve(np.tile(optimum, (600, 1)), targets=draws)
     logs = {"params": np.log([target[0]]), "tokens": np.log([target[1]])}
     basis = law.basis({v: logs[v] - problem.centres[v] for v in law.variables})
-    there = law.log_loss(found.internal, basis)[0][:, 0]
+    there = law.log_loss(solution.internal, basis)[0][:, 0]
     assert float(there.std()) == pytest.approx(predicted, rel=0.1)
     # without the shared noise it would be far off: the test can tell
     alone = posterior_of([here], runs, target, Noise(run_log=0.002, trunk_log=0, misfit_log=0))
     assert float(np.sqrt(alone.variance(alone.whole(trunks))[0])) < 0.75 * predicted
 
 
-def test_misfit_is_not_averaged_out_by_seeds():
+def test_more_seeds_do_not_reduce_misfit():
     here, runs, trunks = planted("coupled"), grid(), trunks_of()
     with_misfit = posterior_of([here], runs, (1e7, 2e8), Noise(misfit_log=0.004))
     without = posterior_of([here], runs, (1e7, 2e8), Noise(misfit_log=0.0))
@@ -97,7 +97,7 @@ def test_misfit_is_not_averaged_out_by_seeds():
     assert floor > 20 * without.variance(without.whole(trunks * 50))[0]
 
 
-def test_the_prior_alone_keeps_the_variance_finite_and_runs_lower_it():
+def test_the_prior_alone_gives_a_finite_variance_and_runs_lower_it():
     runs = grid()
     prior = prior_of(runs)
     posterior = posterior_of(prior.planted, runs, (1e8, 1e9), Noise())
@@ -117,8 +117,9 @@ def test_coordinates_whiten_the_anchors():
 
 
 @pytest.mark.parametrize("name", ["coupled", "skaling", "chinchilla"])
-def test_expected_fits_forecast_as_refits_do(name):
-    """Also where the points hardly tell a floor: its linearised errors are many e-folds wide."""
+def test_expected_fits_forecast_like_refits(name):
+    """This also holds where the points hardly determine the floor, whose linearised error is
+    huge."""
     here, runs, trunks = planted("coupled"), grid(), trunks_of()
     counts = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
     flops = 7 * runs.params * runs.tokens
@@ -150,7 +151,7 @@ def searched(budget: float, minimums: Minimums) -> tuple[Search, Runs, Costs]:
     )
 
 
-def test_the_search_is_near_brute_force():
+def test_the_search_comes_near_brute_force():
     """All designs of one trunk a size on a 3 x 3 grid: within 2% of the best variance."""
     none = Minimums(trunks=1, sizes=1, horizons=1, repeats=0)
     search, runs, costs = searched(1.0, none)
@@ -165,12 +166,12 @@ def test_the_search_is_near_brute_force():
         if trunks and sum(map(costs.of, trunks)) <= budget:
             information = search.posterior.whole(trunks)
             best = min(best, float(search.posterior.score(search.posterior.variance(information))))
-    found = search.run(budget)
-    assert found.cost <= budget * (1 + 1e-6)
-    assert found.score <= best + 0.02
+    chosen = search.run(budget)
+    assert chosen.cost <= budget * (1 + 1e-6)
+    assert chosen.score <= best + 0.02
 
 
-def test_minimums_hold_and_the_search_repeats_itself():
+def test_the_search_respects_minimums_and_is_deterministic():
     runs = grid(8, 6)
     flops = 6 * runs.params * runs.tokens
     posterior = posterior_of(prior_of(runs).planted[:8], runs, (1e8, 1e9), Noise())
@@ -190,20 +191,20 @@ def test_minimums_hold_and_the_search_repeats_itself():
         Search(posterior, costs, space).run(1e11)
 
 
-def test_pruning_leaves_no_run_of_any_size_that_tells_nothing():
+def test_pruning_drops_runs_that_add_no_information():
     runs = grid(8, 6)
     flops = 6 * runs.params * runs.tokens
     posterior = posterior_of([planted("chinchilla"), planted("coupled")], runs, (1e8, 1e9), Noise())
     costs = Costs(single=flops, trunk=0.8 * flops, branch=0.2 * flops)
     of_size = tuple(tuple(range(6 * i, 6 * i + 6)) for i in range(8))
     search = Search(posterior, costs, SearchSpace(of_size, tuple(range(6)) * 8))
-    found = search._pruned(search.design({size: (of_size[size],) * 3 for size in range(8)}))
-    assert sum(len(trunk) for _, trunk in found.trunks) < 8 * 3 * 6
-    scores = [search.design(some).score for some in search._fewer(found) if search.whole(some)]
-    assert min(scores) > found.score
+    pruned = search._pruned(search.design({size: (of_size[size],) * 3 for size in range(8)}))
+    assert sum(len(trunk) for _, trunk in pruned.trunks) < 8 * 3 * 6
+    scores = [search.design(some).score for some in search._fewer(pruned) if search.whole(some)]
+    assert min(scores) > pruned.score
 
 
-def test_a_fit_that_does_not_extrapolate_is_no_prior():
+def test_a_fit_that_does_not_extrapolate_is_not_used_as_a_prior():
     runs = grid()
     losses = np.exp(planted("chinchilla").at(runs.params, runs.tokens)[0])
     points = points_from_arrays(runs.params, runs.tokens, losses)

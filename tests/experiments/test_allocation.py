@@ -1,4 +1,4 @@
-"""The grid of ``allocation`` is its rules', and its constants are the reference sweep's."""
+"""The grid of ``allocation`` follows its rules, and its constants those of the reference sweep."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def allocation():
     return parts.module_of("experiment", "allocation")
 
 
-def test_the_grid_is_the_rules(allocation):
+def test_the_grid_matches_the_rules(allocation):
     text = (ROOT / "experiments" / "allocation.yaml").read_text()
     written = re.search(r"^grid:\n(?:  - .*\n)+", text, re.M)
     assert written and written[0].strip() == allocation.grid()
 
 
-def test_the_rules_are_the_papers(allocation):
+def test_the_rules_match_the_papers(allocation):
     for flops in allocation.BUDGETS:
         shape = allocation.model(allocation.chinchilla(flops))
         ratio = flops / flops_per_token(shape) / count_params(shape).total
@@ -43,7 +43,7 @@ def test_the_rules_are_the_papers(allocation):
     assert sizes[1].non_embedding / sizes[0].non_embedding == pytest.approx(100**0.73, rel=0.2)
 
 
-def test_its_law_and_noise_are_the_reference_sweeps(allocation):
+def test_the_planted_law_and_noise_match_the_reference_sweep(allocation):
     fit = fit_law(gather_fit_data([REFERENCE / "quick-cpu"]).points, "coupled", resamples=0)
     assert fit.params == pytest.approx(allocation.LAW, rel=1e-6)
     groups: dict[tuple[int, int], list[float]] = {}
@@ -56,7 +56,7 @@ def test_its_law_and_noise_are_the_reference_sweeps(allocation):
     assert noise.freedom == allocation.REPEATS.freedom
 
 
-def test_the_reference_sweep_says_what_the_readme_quotes():
+def test_the_readme_quotes_the_reference_sweep():
     result = analysed(SweepDir(REFERENCE / "allocation-cpu"))
     assert result is not None
     measures = result.findings.measures

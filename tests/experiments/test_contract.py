@@ -41,7 +41,7 @@ def planted_evidence(name: str) -> Evidence:
     return Evidence(runs=runs)
 
 
-def test_they_load_without_torch():
+def test_experiments_load_without_torch():
     code = (
         "import sys; from scaling_law import parts\n"
         "from scaling_law.parts import Reference\n"
@@ -53,7 +53,7 @@ def test_they_load_without_torch():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_config_names_it_and_chooses_its_parts(name):
+def test_each_config_names_its_experiment_and_chooses_its_parts(name):
     config = load_config(name, device_kind="cpu")
     experiment = experiment_of(name)
     assert config.name == name
@@ -64,15 +64,15 @@ def test_the_config_names_it_and_chooses_its_parts(name):
 
 
 @pytest.mark.parametrize("name", [p.stem for p in parts.shipped_files("experiments", "*.yaml")])
-def test_the_plan_is_whole(name):
-    """Also of a further config that an experiment reads."""
+def test_each_plan_has_runs_and_leaves_nothing_out(name):
+    """The same holds for a further config that an experiment reads."""
     plan = plan_of(name)
     assert load_config(name, device_kind="cpu").choice("experiment").reference.name in NAMES
     assert plan.runs and not plan.left_out
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_steps_train(name, tmp_path):
+def test_each_experiment_trains_two_steps(name, tmp_path):
     config = load_config(name, device_kind="cpu")
     if isinstance(config.data_spec, DataSpec):
         config = load_config(name, device_kind="cpu", overrides=["data.max_bytes=2MB"])
@@ -119,7 +119,7 @@ def test_the_figures_can_be_drawn(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_established_without_runs(name):
+def test_no_claim_is_established_without_runs(name):
     findings = experiment_of(name).analyse(Evidence(runs=()))
     assert "not established" in findings.verdict.lower()
     assert all(claim.established is None and claim.because for claim in findings.claims)
@@ -127,14 +127,14 @@ def test_nothing_is_established_without_runs(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_part_of_the_runs_is_enough_to_be_read(name):
-    """Whatever has finished so far, the analysis says what it can."""
+def test_the_analysis_reads_an_unfinished_sweep(name):
+    """With any part of the runs finished, the analysis gives what it can."""
     experiment, evidence = experiment_of(name), planted_evidence(name)
     count = len(evidence.runs)
     for kept in {1, 2, count // 3, count // 2, count - 1}:
         for runs in (evidence.runs[:kept], evidence.runs[-kept:]):
             findings = experiment.analyse(dataclasses.replace(evidence, runs=runs))
             assert findings_text(findings)
-    # runs that recorded a loss and nothing else
+    # runs that recorded only a loss
     bare = tuple(dataclasses.replace(run, curve=()) for run in evidence.runs)
     experiment.analyse(dataclasses.replace(evidence, runs=bare))

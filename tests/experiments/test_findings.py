@@ -10,7 +10,9 @@ import pytest
 
 from scaling_law.cli.main import main
 from scaling_law.errors import EXIT_OK, EXIT_USAGE
+from scaling_law.experiment.analysis import report_command
 from scaling_law.experiment.findings import Axis, Claim, Figure, Findings, Series, Table
+from scaling_law.files.layout import SweepDir
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "allocation-cpu"
 OWN = """
@@ -50,7 +52,7 @@ def name_in(sweep: Path, text: str) -> None:
         file.write(f"experiment: {text}\n")
 
 
-def test_json_has_the_measures_and_what_is_missing(sweep, capsys):
+def test_the_json_has_the_measures_and_lists_what_is_missing(sweep, capsys):
     name_in(sweep, "allocation")
     assert main(["report", str(sweep), "--json"]) == EXIT_OK
     document = json.loads(capsys.readouterr().out)
@@ -61,7 +63,18 @@ def test_json_has_the_measures_and_what_is_missing(sweep, capsys):
     assert "established" in document["verdict"]
 
 
-def test_a_users_file_is_executed_only_where_it_is_named(sweep, capsys):
+def test_the_command_for_the_findings_of_a_users_file_names_the_sweeps_copy(sweep, capsys):
+    assert report_command(SweepDir(sweep)) == f"slaw report {sweep}"
+    name_in(sweep, "own.py")
+    copy = sweep / "parts" / "experiment" / "own.py"
+    assert report_command(SweepDir(sweep)) == f"slaw report {sweep} --experiment {copy}"
+    copy.parent.mkdir(parents=True)
+    shutil.copy("own.py", copy)
+    assert main([*report_command(SweepDir(sweep)).split()[1:], "--json"]) == EXIT_OK
+    assert json.loads(capsys.readouterr().out)["measures"] == {"runs": 2}
+
+
+def test_a_users_file_is_executed_only_when_named(sweep, capsys):
     name_in(sweep, "own.py")
     (sweep / "parts" / "experiment").mkdir(parents=True)
     shutil.copy("own.py", sweep / "parts" / "experiment")
@@ -83,7 +96,7 @@ def test_a_users_file_is_executed_only_where_it_is_named(sweep, capsys):
         ("{name: allocation, within: 3}", (), "experiment.within: not a setting of allocation"),
     ],
 )
-def test_an_experiment_that_cannot_be_is_one_line(sweep, capsys, named, asked, says):
+def test_an_invalid_experiment_is_refused_in_one_line(sweep, capsys, named, asked, says):
     if named:
         name_in(sweep, named)
     assert main(["report", str(sweep), "--json", *asked]) == EXIT_USAGE
@@ -91,13 +104,15 @@ def test_an_experiment_that_cannot_be_is_one_line(sweep, capsys, named, asked, s
     assert says in err and len(err.strip().splitlines()) == 1
 
 
-def test_what_analyse_does_wrong_is_named_with_its_line(sweep, capsys):
+def test_an_error_in_analyse_is_reported_with_its_line(sweep, capsys):
     Path("own.py").write_text(OWN.replace("len(evidence.runs)", "float('nan')"))
     assert main(["report", str(sweep), "--json", "--experiment", "own.py"]) == EXIT_USAGE
     assert "own.py:8: this experiment fails" in capsys.readouterr().err
 
 
-def test_a_file_here_goes_before_a_shipped_name_and_that_is_said(tmp_path, monkeypatch, capsys):
+def test_a_local_file_takes_precedence_over_a_shipped_name_and_a_line_says_so(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     Path("allocation").write_text("name: other\n")
     assert main(["run", "allocation", "--dry-run"]) == EXIT_USAGE
@@ -106,7 +121,7 @@ def test_a_file_here_goes_before_a_shipped_name_and_that_is_said(tmp_path, monke
     assert "allocation:1: data: missing" in err
 
 
-def test_the_list_says_what_each_experiment_asks(capsys):
+def test_the_list_shows_each_experiments_question(capsys):
     assert main(["experiments", "--json"]) == EXIT_OK
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert entries["allocation"]["question"].endswith("?")
@@ -115,7 +130,7 @@ def test_the_list_says_what_each_experiment_asks(capsys):
     assert entries["allocation"]["question"] in capsys.readouterr().out
 
 
-def test_values_that_no_page_can_show_are_refused_where_they_are_made():
+def test_findings_refuse_values_that_a_page_cannot_show():
     with pytest.raises(ValueError, match="expected a number or None"):
         Findings(verdict="", measures={"a": float("inf")})
     with pytest.raises(ValueError, match="measure 'a b', expected letters"):
@@ -132,7 +147,7 @@ def test_values_that_no_page_can_show_are_refused_where_they_are_made():
     assert Axis(label="x").scale == "linear"
 
 
-def test_what_the_findings_do_not_rest_on_is_named_with_the_reason(sweep, capsys):
+def test_runs_that_the_findings_leave_out_are_named_with_the_reason(sweep, capsys):
     name_in(sweep, "allocation")
     run_dir = sorted((sweep / "runs").iterdir())[0]
     (run_dir / "record.json").unlink()

@@ -20,7 +20,7 @@ def document():
     return result.document
 
 
-def test_the_measures_of_the_reference_are_those_of_its_readme(document):
+def test_the_reference_measures_equal_those_in_its_readme(document):
     listed = re.search(r"```text measures\n(.*?)```", (GROKKING / "README.md").read_text(), re.S)
     assert listed is not None, "the README lists the measures"
     rows = [line.split(" = ") for line in listed[1].splitlines()]

@@ -44,7 +44,7 @@ def run_of(accuracies: dict[int, float | None]) -> Run:
     return Run(record=record_of(tiny_spec()), curve=curve)
 
 
-def test_the_mean_has_students_interval():
+def test_a_mean_has_a_student_t_interval():
     mean = mean_over([1.0, 2.0, 3.0])
     # t(2) at 95% is 2.920, the standard error 1/sqrt(3)
     assert mean is not None and mean.value == 2.0
@@ -55,7 +55,7 @@ def test_the_mean_has_students_interval():
     assert mean_over([]) is None
 
 
-def test_noise_is_pooled_within_settings_and_with_what_was_known():
+def test_noise_is_pooled_within_settings_and_with_prior_knowledge():
     noise = pooled_noise([[1.0, 3.0], [10.0, 12.0], [7.0]])
     assert (noise.squares, noise.freedom) == (4.0, 2)
     assert noise.deviation == pytest.approx(2**0.5)
@@ -64,7 +64,7 @@ def test_noise_is_pooled_within_settings_and_with_what_was_known():
     assert more == SeedNoise(squares=6.0, freedom=3)
 
 
-def test_what_never_happened_comes_after_all_that_did():
+def test_unreached_times_sort_after_reached_ones():
     assert median_over([1.0, None, 3.0]) == 3.0
     assert median_over([1.0, None]) is None
     assert median_over([]) is None
@@ -77,7 +77,7 @@ def test_what_never_happened_comes_after_all_that_did():
     assert ratio(never, early) is None and ratio(early, never) is None
 
 
-def test_a_time_is_that_of_the_first_measurement_at_the_level():
+def test_a_level_is_reached_at_its_first_measurement():
     reached = first_time(run_of({5: 0.1, 10: None, 15: 0.96, 20: 0.5}), "accuracy", 0.95)
     assert reached == Time(step=15, within=20) and reached.text == "15"
     assert first_time(run_of({5: 0.1, 25: 0.2, 30: None}), "accuracy", 0.95) == Time(
@@ -86,13 +86,13 @@ def test_a_time_is_that_of_the_first_measurement_at_the_level():
     assert first_time(run_of({5: None}), "accuracy", 0.95) is None
 
 
-def test_ranges_say_the_lowest_and_the_highest():
+def test_a_range_prints_its_lowest_and_highest():
     assert range_text([7.123, None, 6.3], "times") == "6.3 to 7.12 times"
     assert range_text([2.0]) == "2"
     assert range_text([None]) == ""
 
 
-def test_a_claim_without_its_precondition_says_why_and_what_would_meet_it():
+def test_an_unmet_precondition_says_why_and_what_would_meet_it():
     def decide():
         need(False, "one seed has finished", "run another")
         raise AssertionError("what follows an unmet precondition is not asked")
@@ -103,7 +103,7 @@ def test_a_claim_without_its_precondition_says_why_and_what_would_meet_it():
     assert claim("grows", "it grows", lambda: (False, "3 to 2")).established is False
 
 
-def test_the_verdict_rests_on_the_first_claim():
+def test_the_verdict_follows_the_first_claim():
     def refuse():
         need(False, "nothing ran", "run it")
 
@@ -115,7 +115,7 @@ def test_the_verdict_rests_on_the_first_claim():
     assert findings.figures == ()
 
 
-def test_figures_leave_out_what_no_run_gives():
+def test_figures_leave_out_missing_values():
     means = mean_series("ours", {1.0: [2.0, 4.0], 2.0: [], 3.0: [5.0]})
     assert means.points == ((1.0, 3.0), (3.0, 5.0))
     assert means.intervals[1] == (5.0, 5.0)
@@ -133,5 +133,5 @@ def test_figures_leave_out_what_no_run_gives():
     assert drawn is not None and drawn.panels[0].series == (means,)
 
 
-def test_ours_beside_the_literature_says_where_nothing_was_measured():
+def test_the_comparison_with_the_literature_marks_missing_measurements():
     assert beside("x", theirs="1", ours="", source="y").ours == "not measured"

@@ -1,4 +1,4 @@
-"""One world, and in it one sweep that nothing happened to."""
+"""A world with one undisturbed sweep."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def world(tmp_path_factory) -> World:
 
 @pytest.fixture(scope="session")
 def undisturbed(world) -> Losses:
-    """What the sweep of ``world`` comes to."""
+    """The results of the undisturbed sweep."""
     code, out, errors = world.run("whole")
     assert code == 0, errors
     assert "9 of 9 runs done" in out

@@ -1,4 +1,4 @@
-"""A small sweep that is killed again and again, and what must be true of it afterwards."""
+"""A small sweep that is killed again and again, and the checks of its results."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class World:
         return process.returncode, output, errors
 
     def run_with_kills(self, out: str, kills: Sequence[dict[str, Any]]) -> tuple[int, list[str]]:
-        """``run`` while ``kills`` happen (see ``killer``); which of them did."""
+        """``run`` with ``kills`` (see ``killer``); returns those that took place."""
         folder = self.path / "faults"
         folder.mkdir(exist_ok=True)
         for old in folder.iterdir():
@@ -118,25 +118,25 @@ def sweep_of(world: World, out: str) -> SweepDir:
 
 def losses(world: World, out: str) -> Losses:
     """All results of training, bit for bit: losses, curves, counts, without the clock."""
-    found: Losses = {}
+    results: Losses = {}
     sweep = sweep_of(world, out)
     for record in load_records(sweep):
         curve = read_curve(sweep.run(record.run_id))
         points = [(p.step, p.train_loss_nats, p.val_loss_nats, p.lr, p.grad_norm) for p in curve]
         result = (record.status, record.val_loss_nats, record.val_loss_sem_nats, record.tokens)
-        found[record.run_id] = (*result, record.flops_spent, tuple(points))
-    return found
+        results[record.run_id] = (*result, record.flops_spent, tuple(points))
+    return results
 
 
 def assert_nothing_lost(world: World, out: str, expected: Losses) -> None:
     """The same results as ``expected``, each run finished once, and no superfluous file."""
-    found = losses(world, out)
-    assert found.keys() == expected.keys()
-    for run_id, result in found.items():
+    results = losses(world, out)
+    assert results.keys() == expected.keys()
+    for run_id, result in results.items():
         assert result == expected[run_id], run_id
     sweep = sweep_of(world, out)
     kept_weights = {r.run_id: r.resources.keep_weights for r in read_plan(sweep.plan).runs}
-    assert set(kept_weights) == set(found)
+    assert set(kept_weights) == set(results)
     assert {p.name for p in sweep.path.iterdir()} == {*SWEEP_FILES, "runs"}
     for run_dir in sweep.run_dirs():
         wanted = RUN_FILES | ({"weights.pt"} if kept_weights[run_dir.path.name] else set())
@@ -191,7 +191,7 @@ def workers_of(world: World) -> list[int]:
     """Processes that still work in ``world``, waited for a little: orphans end at a step."""
     deadline = time.monotonic() + 30
     while True:
-        found = []
+        workers = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 words = (path / "environ").read_bytes()
@@ -199,9 +199,9 @@ def workers_of(world: World) -> list[int]:
                 continue
             mine = f"SLAW_CACHE={world.environment['SLAW_CACHE']}\0".encode() in words
             if mine and int(path.name) != this_process().pid:
-                found.append(int(path.name))
-        if not found or time.monotonic() > deadline:
-            return found
+                workers.append(int(path.name))
+        if not workers or time.monotonic() > deadline:
+            return workers
         time.sleep(0.1)
 
 

@@ -1,4 +1,4 @@
-"""Every kind of file the product writes, who reads it, and what may come of a damaged one.
+"""Every kind of file that slaw writes, its reader, and the allowed result for a damaged file.
 
 A new kind of file is one more row of ``KINDS``: where it lies, how it is read, and what its reader
 may give in place of the content (``instead``) where it does not refuse.
@@ -65,13 +65,13 @@ class World:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kind:
-    """``read`` must give what it gave before the damage, or ``instead``, or refuse in a line."""
+    """``read`` must give the undamaged result, or ``instead``, or refuse in one line."""
 
     name: str
     path: Callable[[World], Path]
     read: Callable[[World], Any]
     instead: Any = NOTHING
-    mends: bool = False  # the reader puts right what is damaged, or leaves it out
+    mends: bool = False  # the reader repairs the damage, or leaves it out
     above: int = 0  # the refusal names the file, or the folder so many levels above
 
 
@@ -80,7 +80,7 @@ def _curve(world: World) -> Any:
 
 
 def _started_curve(world: World) -> Any:
-    """What is certain of the curve of a run under way: damaged or not, none but true points."""
+    """The points of a running run's curve: damaged or not, it has only true points."""
     points = read_curve(RunDir(world.states.path))
     return points == _points(world)[: len(points)]
 
@@ -90,11 +90,11 @@ def _points(world: World) -> list[Any]:
 
 
 def _state(world: World) -> Any:
-    told: list[str] = []
-    found = checkpoint.newest_valid(world.states, told.append)
-    assert found is not None
-    assert found[0] == 2 or len(told) == 1
-    return found[0], float(found[1]["w"].sum())
+    messages: list[str] = []
+    newest = checkpoint.newest_valid(world.states, messages.append)
+    assert newest is not None
+    assert newest[0] == 2 or len(messages) == 1
+    return newest[0], float(newest[1]["w"].sum())
 
 
 def _dataset(dataset: TextDataset) -> Any:
@@ -113,7 +113,7 @@ def _prepared_again(world: World) -> Any:
 
 
 def _plan(world: World) -> Any:
-    """Planned again or as begun: the same plan, and a complete config beside it."""
+    """Planned again or read: the same plan, and a complete config beside it."""
     config, folder = world.sweep.config, world.sweep.dir
     plan = begun_plan(config, cpu_profile(), folder, lambda line: None)
     return plan, checksum.read_text(folder.config)
@@ -134,7 +134,7 @@ def _weights(world: World) -> Any:
 
 
 def _leased(world: World) -> Any:
-    """The next process takes it once its holder is dead or has been silent for long."""
+    """The next process takes the lease when its holder is dead or silent for long."""
     seconds = itertools.count()
     watch = lease.LeaseWatch(clock=lambda: float(next(seconds)))
     while watch.holder(world.states.lease) is not None:
@@ -150,7 +150,7 @@ def _dashboard(world: World) -> Any:
 
 
 def _loop(world: World) -> Any:
-    """As much of an adaptive loop as reads files."""
+    """The part of an adaptive loop that reads files."""
     budget = Budget(unit="flops", amount=1.0)
     return SimpleNamespace(
         sweep=world.fitted,
@@ -286,7 +286,7 @@ def _other_byte(content: bytes, rng: random.Random) -> bytes:
 
 
 def _other_digit(content: bytes, rng: random.Random) -> bytes:
-    """The worst: still well-formed, and another number."""
+    """The worst damage: still well-formed, but another number."""
     digits = [i for i, byte in enumerate(content) if byte in b"0123456789"]
     if not digits:
         return _flip(content, rng)
@@ -343,7 +343,7 @@ DAMAGES: dict[str, Damage] = {
         (b"[]", b"null", b"{}", b"PK\x03\x04", b"a: 1\n")
     ),
 }
-# What lies there is no plain file.
+# Other things than a plain file at the path.
 OTHER_THINGS: dict[str, Callable[[Path], None]] = {
     "folder": lambda path: path.mkdir(),
     "pipe": lambda path: os.mkfifo(path),
@@ -353,14 +353,14 @@ OTHER_THINGS: dict[str, Callable[[Path], None]] = {
 
 
 def put(path: Path, content: bytes) -> None:
-    """``content`` at ``path``, whatever lies there."""
+    """Put ``content`` at ``path``, replacing what is there."""
     clear(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
 def clear(path: Path) -> None:
-    """Take away what lies at ``path``."""
+    """Remove what is at ``path``."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

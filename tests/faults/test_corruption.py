@@ -72,10 +72,10 @@ def world(tmp_path_factory):
 
 
 def outcome(kind: Kind, world: World, expected: Any) -> str:
-    """How the reader of a damaged file fared; anything but these words is a defect."""
+    """The result of reading a damaged file; any other result is a defect."""
     path = kind.path(world)
     try:
-        found = kind.read(world)
+        content = kind.read(world)
     except SlawError as refusal:
         assert refusal.exit_code in (2, 3, 4)
         assert len(refusal.lines) == 1
@@ -84,9 +84,11 @@ def outcome(kind: Kind, world: World, expected: Any) -> str:
     except OSError as refusal:  # the command line says the same of every one
         assert refusal.filename == str(path)
         return "refused"
-    if found == expected:
+    if content == expected:
         return "recovered" if kind.mends else "as before"
-    assert kind.instead is not NOTHING and found == kind.instead, f"a wrong answer: {found!r:.500}"
+    assert kind.instead is not NOTHING and content == kind.instead, (
+        f"a wrong answer: {content!r:.500}"
+    )
     return "recovered"
 
 
@@ -117,7 +119,7 @@ def tried(world: World, cases: list[tuple[Kind, str, int]]) -> Counter[tuple[str
     return counts
 
 
-# A file that is not there is no damage to these: the run or the fit has not got that far.
+# For these a missing file is not damage: the run or the fit has not reached that point.
 _MAY_BE_MISSING = {
     "record.json (fit)",
     "record.json (status)",
@@ -132,22 +134,22 @@ _MAY_BE_MISSING = {
 
 def cases_of(seeds: range, every: int = 1) -> list[tuple[Kind, str, int]]:
     damages = [*DAMAGES, *OTHER_THINGS]
-    found = [(kind, damage, seed) for kind in KINDS for damage in damages for seed in seeds]
+    chosen = [(kind, damage, seed) for kind in KINDS for damage in damages for seed in seeds]
     gone = ("missing", "dangling link")
-    found = [c for c in found if not (c[1] in gone and c[0].name in _MAY_BE_MISSING)]
+    chosen = [c for c in chosen if not (c[1] in gone and c[0].name in _MAY_BE_MISSING)]
     single = ("empty", "another file", *OTHER_THINGS)
-    found = [c for c in found if c[2] == seeds[0] or c[1] not in single]
-    return [case for number, case in enumerate(found) if number % every == 0]
+    chosen = [c for c in chosen if c[2] == seeds[0] or c[1] not in single]
+    return [case for number, case in enumerate(chosen) if number % every == 0]
 
 
-def test_damaged_files_are_read_as_they_were_or_recovered_or_refused(world):
+def test_damaged_files_are_read_correctly_recovered_or_refused(world):
     counts = tried(world, cases_of(range(1), every=3))
     assert sum(counts.values()) > 90
     assert {kind for kind, _ in counts} == {kind.name for kind in KINDS}
 
 
 @pytest.mark.slow
-def test_at_least_500_damaged_files(world, capsys):
+def test_at_least_500_damaged_files_are_tried(world, capsys):
     counts = tried(world, cases_of(range(4)))
     with capsys.disabled():
         print(f"\n{sum(counts.values())} damaged files")
@@ -155,7 +157,7 @@ def test_at_least_500_damaged_files(world, capsys):
             words = {how: n for (name, how), n in sorted(counts.items()) if name == kind.name}
             print(f"  {kind.name:<26}{words}")
     assert sum(counts.values()) >= 500
-    # what reads as if nothing had happened was damaged in its blanks or its spelling
+    # a file that is read unchanged was damaged only in its blanks or formatting
     harmless = sum(n for (_, how), n in counts.items() if how == "as before")
     assert harmless < 0.1 * sum(counts.values())
 
@@ -183,7 +185,7 @@ def test_a_digit_changed_in_a_record_is_refused_by_the_commands(world, tmp_path,
 
 
 @pytest.mark.parametrize("name", ["train.bin", "val.bin", "tokenizer.json", "meta.json"])
-def test_damaged_text_is_named_and_prepared_again_to_the_same_results(
+def test_damaged_data_is_named_and_prepared_again_with_the_same_results(
     world, tmp_path, monkeypatch, name
 ):
     base = world.sweep.dir.path.parent
@@ -192,9 +194,9 @@ def test_damaged_text_is_named_and_prepared_again_to_the_same_results(
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    told: list[str] = []
-    dataset = pinned_text(again.config, again.dir, told.append)
-    assert name in told[0] and "preparing the text again" in told[0]
+    messages: list[str] = []
+    dataset = pinned_text(again.config, again.dir, messages.append)
+    assert name in messages[0] and "preparing the text again" in messages[0]
     dataset.check()
     if name == "train.bin":
         assert again.run().exit_code == 0
@@ -221,7 +223,7 @@ def test_a_worker_does_not_train_on_damaged_text(world, tmp_path):
     assert results(hurt.dir) == results(world.sweep.dir)
 
 
-def test_records_of_before_digests_are_read_and_those_of_now_must_have_theirs(world):
+def test_old_records_need_no_digest_and_new_ones_do(world):
     path: Path = world.run.record
     kept = path.read_bytes()
     content = {k: v for k, v in json.loads(kept).items() if k != "digest"}

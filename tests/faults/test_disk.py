@@ -66,7 +66,7 @@ class FullDisk:
                 self.write(temporary)
 
         def append_curve(run_dir: layout.RunDir, point: records.CurvePoint) -> None:
-            if self.count >= self.first:  # half a line got there
+            if self.count >= self.first:  # half a line was written
                 with run_dir.curve.open("a") as file:
                     file.write('{"step": 1')
             self.write(run_dir.curve)
@@ -82,7 +82,8 @@ class FullDisk:
 
 
 def fill(base, tmp_path: Path, first: int) -> int:
-    """A sweep whose disk is full from write ``first`` on, then freed; the number of writes."""
+    """Run a sweep whose disk is full from write ``first`` on, then freed; return the number of
+    writes."""
     folder, expected = base
     sweep = begin_sweep(tmp_path / f"full{first}", folder / "text")
     with pytest.MonkeyPatch.context() as patch:
@@ -103,13 +104,13 @@ def fill(base, tmp_path: Path, first: int) -> int:
     return disk.count
 
 
-def test_a_full_disk_fails_the_run_and_once_freed_it_ends_the_same(base, tmp_path):
+def test_a_run_failed_by_a_full_disk_resumes_to_the_same_bits(base, tmp_path):
     for first in (2, 9, 16):
         assert fill(base, tmp_path, first) > first
 
 
 @pytest.mark.slow
-def test_a_disk_full_at_every_write_in_turn(base, tmp_path, capsys):
+def test_the_disk_may_be_full_at_any_write(base, tmp_path, capsys):
     first = 0
     while fill(base, tmp_path, first) > first:
         first += 1
@@ -172,7 +173,7 @@ def prepared(tmp_path: Path, base) -> str:
 @root
 @pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [4, 32, 64, 112])
-def test_a_small_disk_that_fills_and_is_freed(base, tmp_path, kilobytes):
+def test_a_sweep_survives_a_small_disk_that_fills_and_is_freed(base, tmp_path, kilobytes):
     config = prepared(tmp_path, base)
     words = ("run", config, "--device", "cpu", "--out", "small/sweep")
     with mounted(tmp_path / "small", f"{kilobytes}k"):
@@ -188,7 +189,7 @@ def test_a_small_disk_that_fills_and_is_freed(base, tmp_path, kilobytes):
 
 @root
 @pytest.mark.slow
-def test_a_disk_that_is_read_only(base, tmp_path):
+def test_a_read_only_disk_is_one_clear_line(base, tmp_path):
     config = prepared(tmp_path, base)
     with mounted(tmp_path / "small", "10m"):
         good_sweep(tmp_path / "small" / "good")
@@ -204,7 +205,7 @@ def test_a_disk_that_is_read_only(base, tmp_path):
 
 
 @root
-def test_no_permission_is_said_in_a_line(capsys):
+def test_missing_permission_is_reported_in_one_line(capsys):
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         place = Path(name)
         place.chmod(0o755)

@@ -1,4 +1,4 @@
-"""`slaw run` killed by SIGKILL in every phase, and run again: the results of one never killed."""
+"""`slaw run` killed by SIGKILL in every phase and run again gives the undisturbed results."""
 
 from __future__ import annotations
 

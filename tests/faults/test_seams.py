@@ -41,7 +41,7 @@ def cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_grown_run_whose_parents_state_is_damaged_gets_it_again(tmp_path):
+def test_a_damaged_parent_state_is_written_again_for_a_grown_run(tmp_path):
     text = write_text(tmp_path / "text")
     whole = begin_sweep(tmp_path / "whole", text, config_text=GROWN)
     assert whole.run().exit_code == 0
@@ -67,7 +67,7 @@ def test_a_grown_run_whose_parents_state_is_damaged_gets_it_again(tmp_path):
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(tmp_path):
+def test_a_stack_member_that_loses_its_lease_stops_writing_and_the_others_continue(tmp_path):
     text = write_text(tmp_path / "text")
     whole = begin_sweep(tmp_path / "whole", text, config_text=STACKED)
     assert whole.run().exit_code == 0
@@ -109,13 +109,13 @@ def test_a_stack_member_whose_lease_is_lost_writes_no_more_and_the_others_go_on(
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_worker_that_slept_before_it_began_leaves_the_run_to_the_next(tmp_path, monkeypatch):
+def test_a_worker_that_slept_before_starting_leaves_its_run_to_another(tmp_path, monkeypatch):
     hurt = begin_sweep(tmp_path / "hurt", write_text(tmp_path / "text"))
     another_worker = contextlib.ExitStack()
     listed = temporary_files
 
     def asleep(run_dir: RunDir) -> list[Path]:
-        """Another process takes the run over between the lease and the first look at the folder."""
+        """Another process takes over the run between the lease and the first look at the folder."""
         monkeypatch.setattr(worker, "temporary_files", listed)
         holder = read_lease(run_dir.lease)
         assert holder is not None and remove_lease(run_dir.lease, holder.token)
@@ -139,7 +139,7 @@ def _files(run_dir: RunDir) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("fits", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_status_and_fit_read_a_sweep_at_work_and_leave_it_alone(world, undisturbed, capsys, fits):
+def test_status_and_fit_read_a_running_sweep_without_changing_it(world, undisturbed, capsys, fits):
     out = f"read-{fits}"
     process, folder = world.start(out), str(world.path / out)
     seen: list[int] = []

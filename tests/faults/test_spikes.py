@@ -1,4 +1,4 @@
-"""Loss spikes and what is not finite: gone back over with other batches, to the same bits."""
+"""Loss spikes and non-finite losses: rolled back with other batches, to the same bits."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def dataset(tmp_path_factory) -> TextDataset:
 
 
 class Bad:
-    """Batches whose loss is not what it should be, by step; a spare batch is well."""
+    """Batches with a wrong loss, by step; replacement batches are good."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.factors: dict[tuple[int, int], float] = {}  # by seed and step
-        self.always: set[int] = set()  # steps bad with whatever batch
+        self.always: set[int] = set()  # steps that are bad with any batch
         alone, together = loop._accumulate_gradients, stack_loop._gradients
         monkeypatch.setattr(
             loop, "_accumulate_gradients", lambda j, s: self.times(j, s) * alone(j, s)
@@ -91,13 +91,13 @@ def train(dataset, folder: Path, spec: RunSpec, **changes) -> RunRecord:
     return record
 
 
-def test_off_by_default_and_off_leaves_no_trace_in_a_run_s_name():
+def test_spikes_are_off_by_default_and_do_not_change_the_run_id():
     assert "spikes" not in to_json(tiny_spec())
     assert spec_of().run_id != tiny_spec().run_id
     assert run_spec_from_json(to_json(spec_of())) == spec_of()
 
 
-def test_watching_changes_no_bit_while_nothing_spikes(dataset, tmp_path):
+def test_watching_changes_no_bit_without_a_spike(dataset, tmp_path):
     watched, plain = (train(dataset, tmp_path, s) for s in (spec_of(), tiny_spec()))
     assert watched.curve_sha256 == plain.curve_sha256
     assert watched.val_loss_nats == plain.val_loss_nats
@@ -105,7 +105,7 @@ def test_watching_changes_no_bit_while_nothing_spikes(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("factor", [9.0, math.nan, math.inf])
-def test_a_spike_is_gone_back_over_with_another_batch(dataset, tmp_path, bad, factor):
+def test_a_spike_is_rolled_back_and_its_batch_replaced(dataset, tmp_path, bad, factor):
     bad.factors[0, 23] = factor
     record = train(dataset, tmp_path, spec_of())
     assert record.status == "done"
@@ -120,7 +120,7 @@ def test_a_spike_is_gone_back_over_with_another_batch(dataset, tmp_path, bad, fa
         assert unwatched.status == "diverged", "without spikes it ends there, as ever"
 
 
-def test_a_spike_that_stays_takes_earlier_batches_too_and_then_ends_the_run(dataset, tmp_path, bad):
+def test_a_persistent_spike_replaces_earlier_batches_and_then_ends_the_run(dataset, tmp_path, bad):
     bad.factors[0, 23] = 9.0
     bad.always.add(23)
     record = train(dataset, tmp_path, spec_of())
@@ -131,7 +131,7 @@ def test_a_spike_that_stays_takes_earlier_batches_too_and_then_ends_the_run(data
 
 
 @pytest.mark.parametrize("stop_at", [16, 22, 24, 28])
-def test_killed_around_a_spike_it_ends_with_the_same_bits(dataset, tmp_path, bad, stop_at):
+def test_a_run_killed_around_a_spike_ends_with_the_same_bits(dataset, tmp_path, bad, stop_at):
     bad.factors[0, 23] = 9.0
     expected = train(dataset, tmp_path / "whole", spec_of())
     asked = iter(range(1, 1000))
@@ -160,7 +160,7 @@ def test_a_crash_between_two_states_replays_the_spike(dataset, tmp_path, bad):
     assert without_clock(record) == without_clock(expected)
 
 
-def test_stacked_runs_go_back_each_on_its_own(dataset, tmp_path, bad):
+def test_stacked_runs_roll_back_independently(dataset, tmp_path, bad):
     bad.factors[1, 23] = 9.0
     bad.factors[2, 23] = 9.0
     bad.factors[2, 31] = math.nan
@@ -177,9 +177,9 @@ def test_stacked_runs_go_back_each_on_its_own(dataset, tmp_path, bad):
             )
             for seed in seeds
         ]
-        found: dict[int, RunRecord | None] = {}
-        train_stack(jobs, lambda job, record: found.update({job.spec.seed: record}))
-        return found
+        records: dict[int, RunRecord | None] = {}
+        train_stack(jobs, lambda job, record: records.update({job.spec.seed: record}))
+        return records
 
     together = stacked(tmp_path / "all", [0, 1, 2])
     alone = {seed: stacked(tmp_path / "alone", [seed])[seed] for seed in (0, 1, 2)}
@@ -192,7 +192,7 @@ def test_stacked_runs_go_back_each_on_its_own(dataset, tmp_path, bad):
         assert without_clock(record) == without_clock(lone) == without_clock(resumed)
 
 
-def test_a_branch_inherits_the_replaced_batches_and_nothing_goes_back_behind_it(
+def test_a_branch_inherits_replaced_batches_and_never_rolls_back_past_its_start(
     dataset, tmp_path, bad
 ):
     bad.factors[0, 23] = 9.0
@@ -204,12 +204,12 @@ def test_a_branch_inherits_the_replaced_batches_and_nothing_goes_back_behind_it(
     assert ended.metrics == {"batches_skipped": 2.0, "rollbacks": 2.0, "steps_repeated": 9.0}
     spec = spec_of(branch=Branch(trunk_id=trunk.run_id, at_step=32))
     branch = train(dataset, tmp_path, spec, trunk=parent.run_dir)
-    # step 33 is the branch's own to stumble at: it starts from the state at 32
+    # step 33 is the branch's own: it starts from the state at 32
     assert branch.metrics == {"batches_skipped": 2.0, "rollbacks": 1.0, "steps_repeated": 1.0}
     assert branch.message == "loss spikes: other batches at steps 23, 33"
 
 
-def test_the_threshold_needs_a_full_window_and_both_margins():
+def test_a_spike_needs_a_full_window_and_exceeds_both_margins():
     guard = SpikeDetector(dataclasses.replace(SPIKES, above_frac=0.1, window_steps=4))
     for loss in (2.0, 2.2, 1.8):
         guard.losses.append(loss)
@@ -222,7 +222,7 @@ def test_the_threshold_needs_a_full_window_and_both_margins():
     assert guard.why_spike(8, 2.19) == ""  # no deviation at all, but not 10% above
 
 
-def test_spare_batches_are_the_last_of_the_epoch_backwards():
+def test_replacement_batches_come_from_the_end_of_the_epoch_backwards():
     guard = SpikeDetector(SPIKES)
     guard.replaced = [23, 40, 23]
     assert [guard.spare_of(step) for step in (22, 23, 40)] == [None, 2, 1]

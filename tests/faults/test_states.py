@@ -55,9 +55,7 @@ def expected(text, tmp_path_factory):
         pytest.param(1, "flipped", marks=pytest.mark.slow),
     ],
 )
-def test_a_branch_whose_start_is_damaged_gets_it_again_from_the_same_call(
-    text, tmp_path, expected, which, damage
-):
+def test_one_call_writes_a_damaged_branch_point_again(text, tmp_path, expected, which, damage):
     hurt = begin_sweep(tmp_path / "hurt", text)
     victim = hurt.branches[which].path.name
     state = hurt.trunk.checkpoint(hurt.plan.by_id[victim].spec.start_step)
@@ -83,7 +81,7 @@ def test_a_branch_whose_start_is_damaged_gets_it_again_from_the_same_call(
     assert not list(hurt.dir.runs.glob("*/ckpt/*"))
 
 
-def test_a_state_that_is_damaged_every_time_ends_in_a_failure_that_names_it(text, tmp_path):
+def test_a_state_damaged_every_time_fails_the_run_and_is_named(text, tmp_path):
     hurt = begin_sweep(tmp_path / "hurt", text)
     victim = hurt.branches[0].path.name
     state = hurt.trunk.checkpoint(hurt.plan.by_id[victim].spec.start_step)
@@ -96,7 +94,7 @@ def test_a_state_that_is_damaged_every_time_ends_in_a_failure_that_names_it(text
 
 
 @pytest.mark.parametrize("spoiled", [1, pytest.param(3, marks=pytest.mark.slow)])
-def test_damaged_states_are_named_and_the_next_older_one_is_used(text, tmp_path, expected, spoiled):
+def test_a_damaged_state_is_named_and_an_older_one_is_used(text, tmp_path, expected, spoiled):
     more = "checkpoints: {every_steps: 5, keep: 2}"
     hurt = begin_sweep(tmp_path / "hurt", text, more)
     run = next(r for r in hurt.plan.runs if r.spec.kind == "trunk")
@@ -122,7 +120,7 @@ def test_damaged_states_are_named_and_the_next_older_one_is_used(text, tmp_path,
     assert results(hurt.dir) == expected
 
 
-def test_training_draws_from_no_random_generator(text, tmp_path):
+def test_training_uses_no_random_generator(text, tmp_path):
     sweep = begin_sweep(tmp_path / "sweep", text)
     run = next(r for r in sweep.plan.runs if r.spec.kind == "trunk")
     sweep.trunk.path.mkdir(parents=True)

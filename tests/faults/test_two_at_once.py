@@ -1,4 +1,4 @@
-"""Several `slaw run` on one folder train each run once, whichever of them join, leave or die."""
+"""Several `slaw run` on one folder train each run once, even if some join, stop or die."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def leased(sweep: SweepDir) -> list[Path]:
     return sorted(sweep.runs.glob("*/claim"))
 
 
-def test_two_started_together_share_the_runs_and_a_third_config_is_refused(world, undisturbed):
+def test_two_processes_share_the_runs_and_a_different_config_is_refused(world, undisturbed):
     first, second = world.start("together"), world.start("together")
     wait_until(lambda: sweep_of(world, "together").runs.is_dir(), first, second)
     code, _, errors = world.run("together", "--set", "optim.lr=0.02")
@@ -49,7 +49,7 @@ def test_two_started_together_share_the_runs_and_a_third_config_is_refused(world
 
 
 @pytest.mark.slow
-def test_one_that_joins_later_takes_what_is_free(world, undisturbed):
+def test_a_process_that_joins_later_takes_free_runs(world, undisturbed):
     first = world.start("later")
     wait_until(lambda: bool(leased(sweep_of(world, "later"))), first)
     second = world.start("later")
@@ -63,7 +63,7 @@ def test_one_that_joins_later_takes_what_is_free(world, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["here", "on another host"])
-def test_what_one_leaves_that_is_killed_the_other_takes(world, undisturbed, where):
+def test_another_process_takes_the_runs_of_a_killed_one(world, undisturbed, where):
     out = f"killed-{where.replace(' ', '-')}"
     environment = {"SLAW_STALE_SECONDS": "8", "PYTHONPATH": f"{OTHER_HOST}{os.pathsep}{ROOT}"}
     if where == "on another host":
@@ -83,7 +83,7 @@ def test_what_one_leaves_that_is_killed_the_other_takes(world, undisturbed, wher
 
 
 @pytest.mark.slow
-def test_a_worker_asleep_for_long_finds_its_run_taken_and_writes_nothing(world, undisturbed):
+def test_a_worker_that_slept_long_sees_its_run_taken_and_writes_nothing(world, undisturbed):
     out, environment = "asleep", {"SLAW_STALE_SECONDS": "6"}
     first = world.start(out, **environment)
     wait_until(lambda: bool(leased(sweep_of(world, out))), first)
@@ -116,7 +116,7 @@ def _prepare(spec: DataSpec, cache: str) -> str:
 
 
 @pytest.mark.slow
-def test_data_prepared_by_several_at_once_some_of_them_killed_are_whole(tmp_path):
+def test_data_prepared_by_several_processes_survives_kills(tmp_path):
     World(tmp_path / "world")
     text = str(tmp_path / "world" / "text")
     spec = DataSpec(corpus=text, tokenizer="bpe", vocab_size=400, val_fraction=0.2)

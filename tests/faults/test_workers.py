@@ -53,7 +53,7 @@ def test_a_worker_without_a_sign_of_life_is_killed(tmp_path, monkeypatch):
     executor.close()
 
 
-def test_the_last_words_of_a_worker_that_dies_are_in_the_message(tmp_path, monkeypatch):
+def test_the_last_output_of_a_dead_worker_is_in_the_message(tmp_path, monkeypatch):
     dies = "import sys; sys.exit('no module\\x1b[31m called randbits')"
     monkeypatch.setattr(local, "WORKER", (sys.executable, "-c", dies))
     sweep = begin_sweep(tmp_path / "sweep", write_text(tmp_path / "text"))
@@ -100,7 +100,7 @@ def test_a_process_ends_with_the_one_that_started_it(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_frozen_worker_is_killed_and_its_run_tried_once_more(world, undisturbed):
+def test_a_frozen_worker_is_killed_and_its_run_retried_once(world, undisturbed):
     process = world.start("frozen", SLAW_STALE_SECONDS="4")
     runs = sweep_of(world, "frozen").runs
     wait_until(lambda: bool(list(runs.glob("*/claim"))), process)
@@ -121,7 +121,7 @@ def test_a_clock_that_goes_backwards_changes_nothing(world, undisturbed):
 
 
 @pytest.mark.slow
-def test_stop_signals_in_turn_checkpoint_and_the_end_is_the_same(world, undisturbed):
+def test_each_stop_signal_writes_a_checkpoint_and_changes_no_bit(world, undisturbed):
     sweep = sweep_of(world, "stopped")
     for number, code in ((signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGUSR1, 75)):
         began = len(list(sweep.runs.glob("*/record.json")))

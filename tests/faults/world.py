@@ -31,7 +31,7 @@ precision: fp32
 stacking: off
 {more}
 """
-# what the clock and the machine may change in a record
+# fields of a record that depend on time or machine
 _CLOCK = (
     "seconds",
     "tokens_per_second",
@@ -90,13 +90,13 @@ def begin_sweep(folder: Path, text: Path, more: str = "", config_text: str = CON
 
 
 def without_clock(record: RunRecord) -> RunRecord:
-    """The record but for what the clock and the machine say."""
+    """The record without the fields that depend on time or machine."""
     blank = dict.fromkeys(_CLOCK)
     return dataclasses.replace(record, **blank)  # type: ignore[arg-type]
 
 
 def results(sweep: SweepDir) -> dict[str, tuple[RunRecord, list[Any]]]:
-    """Every record and curve, but for the clock: what must not change by a hair."""
+    """Every record and curve without times; these must not change at all."""
     return {
         r.run_id: (
             without_clock(r),

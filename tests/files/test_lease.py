@@ -72,7 +72,7 @@ def path(tmp_path):
     return tmp_path / "run" / "claim"
 
 
-def test_a_lease_names_its_process_moves_and_is_removed(path, monkeypatch):
+def test_a_lease_names_its_process_counts_up_and_is_removed(path, monkeypatch):
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     with Leases() as leases:
         lease = leases.take(path)
@@ -89,7 +89,7 @@ def test_a_lease_names_its_process_moves_and_is_removed(path, monkeypatch):
     assert list(path.parent.iterdir()) == []
 
 
-def test_the_counter_stands_still_once_the_work_gives_no_sign_of_life(path, monkeypatch):
+def test_the_counter_stops_without_a_sign_of_life(path, monkeypatch):
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.01)
     with Leases(hung_seconds=0.05) as leases:
         lease = leases.take(path)
@@ -116,7 +116,7 @@ def _try(path: Path, barrier, answers) -> None:
 
 
 @pytest.mark.parametrize("left", [None, "dead", "torn"])
-def test_of_many_at_once_one_gets_it(path, left):
+def test_one_of_many_processes_gets_the_lease(path, left):
     if left == "dead":
         foreign(path, **of_this_machine(pid=2**22 - 3, started="1"))
     context, count = multiprocessing.get_context("fork"), 6
@@ -154,7 +154,7 @@ def test_a_lease_whose_process_is_known_to_be_dead_is_taken_at_once(path, how):
 
 
 @pytest.mark.parametrize("how", UNKNOWN)
-def test_any_other_is_stale_once_seen_standing_still_for_long(path, how):
+def test_a_lease_is_stale_after_its_counter_has_stood_still_long_enough(path, how):
     process = foreign(path, **of_this_machine(**UNKNOWN[how]))
     assert not process.is_surely_dead()
     with pytest.raises(LeasedElsewhere), Leases() as leases:
@@ -172,7 +172,7 @@ def test_any_other_is_stale_once_seen_standing_still_for_long(path, how):
     assert not path.exists()
 
 
-def test_a_dead_child_that_was_not_waited_for_counts_as_gone(path):
+def test_a_zombie_counts_as_dead(path):
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     started = _stat(child.pid)
     process = Process(**of_this_machine(pid=child.pid, started=started))
@@ -189,11 +189,11 @@ def _stat(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
-def test_an_observer_that_was_itself_frozen_has_seen_nothing():
+def test_a_frozen_observers_pause_does_not_count():
     clock = Clock()
     still = Stillness(clock)
     assert still.seconds("x") == 0
-    clock.now += 10_000  # a laptop asleep, with all that ran on it
+    clock.now += 10_000  # a sleeping laptop with all its processes
     assert still.seconds("x") < 10
     for _ in range(200):
         clock.now += 1
@@ -202,7 +202,7 @@ def test_an_observer_that_was_itself_frozen_has_seen_nothing():
     assert still.seconds("y") == 0
 
 
-def test_no_clock_but_the_observer_s_own_is_asked(path, monkeypatch):
+def test_only_the_observers_own_clock_is_used(path, monkeypatch):
     def broken(*_):
         raise AssertionError("the time of day was asked")
 
@@ -216,7 +216,7 @@ def test_no_clock_but_the_observer_s_own_is_asked(path, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["torn", "pipe", "dangling link"])
-def test_a_lease_that_says_nothing_is_stale_by_its_silence_alone(path, what):
+def test_an_unreadable_lease_becomes_stale_by_standing_still(path, what):
     path.parent.mkdir()
     make = {
         "torn": path.touch,
@@ -248,7 +248,7 @@ def no_locks(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
 
 
-def test_the_slower_of_two_takers_moves_nothing_where_folders_can_be_locked(path, monkeypatch):
+def test_where_folders_can_be_locked_the_slower_taker_moves_nothing(path, monkeypatch):
     foreign(path, "stale")
     with Leases() as leases:
         assert remove_lease(path, "stale")
@@ -259,7 +259,7 @@ def test_the_slower_of_two_takers_moves_nothing_where_folders_can_be_locked(path
         mine.check()
 
 
-def test_a_stopped_process_that_holds_the_lock_delays_nobody_for_long(path, monkeypatch):
+def test_a_stopped_process_that_holds_the_lock_delays_others_briefly(path, monkeypatch):
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0.0001)
     foreign(path, "stale")
     other = os.open(path.parent, os.O_RDONLY)
@@ -271,12 +271,12 @@ def test_a_stopped_process_that_holds_the_lock_delays_nobody_for_long(path, monk
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_the_slower_of_two_takers_puts_back_the_live_lease_it_took(path):
+def test_the_slower_taker_puts_back_the_live_lease_it_moved(path):
     foreign(path, "stale")
     with Leases() as leases:
         assert remove_lease(path, "stale")
         mine = leases.take(path)
-        assert not remove_lease(path, "stale")  # the slower one, with what it had judged
+        assert not remove_lease(path, "stale")  # the slower one acts on its outdated judgement
         mine.check()
         mine.beat()  # still the same file: its counter moves
         seen = read_lease(path)
@@ -285,7 +285,7 @@ def test_the_slower_of_two_takers_puts_back_the_live_lease_it_took(path):
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_a_third_in_the_moment_it_is_gone_wins_and_the_holder_finds_out(path, monkeypatch):
+def test_a_third_process_may_win_while_the_lease_is_moved_and_the_holder_notices(path, monkeypatch):
     foreign(path, "stale")
     with Leases() as leases, Leases() as others:
         remove_lease(path, "stale")
@@ -306,7 +306,7 @@ def test_a_third_in_the_moment_it_is_gone_wins_and_the_holder_finds_out(path, mo
     assert list(path.parent.iterdir()) == []
 
 
-def test_a_holder_asking_in_the_moment_it_is_gone_waits_for_it_to_come_back(path, monkeypatch):
+def test_a_holder_waits_while_its_lease_is_moved(path, monkeypatch):
     with Leases() as leases:
         mine = leases.take(path)
         aside = path.with_name("aside")
@@ -315,7 +315,7 @@ def test_a_holder_asking_in_the_moment_it_is_gone_waits_for_it_to_come_back(path
         mine.check()
 
 
-def test_two_watches_on_one_stale_lease_leave_one_new_holder(path):
+def test_two_observers_of_one_stale_lease_leave_one_new_holder(path):
     for _ in range(20):
         foreign(path, "stale", **of_this_machine(pid=2**22 - 3))
         got: list[tuple[Leases, Lease]] = []
@@ -346,11 +346,11 @@ def _holds(lease) -> bool:
     return True
 
 
-# a holder that was stopped in the middle of a write, and wakes when its run is another's
+# a holder that is stopped in the middle of a write and wakes when another process has its run
 
 
 def taken_over(path: Path, leases: Leases) -> RunDir:
-    """What a taker does who believes the holder dead: see ``run.worker``."""
+    """Take over the run of a holder that is believed dead, as ``run.worker`` does."""
     seen = read_lease(path)
     assert seen is not None
     remove_lease(path, seen.token)
@@ -364,7 +364,7 @@ def taken_over(path: Path, leases: Leases) -> RunDir:
 
 
 @pytest.mark.parametrize("moment", ["before", "written", "asked"])
-def test_a_record_begun_before_the_takeover_never_appears(path, monkeypatch, moment):
+def test_a_record_started_before_a_takeover_is_never_published(path, monkeypatch, moment):
     with Leases() as leases, Leases() as others:
         mine = RunDir(path.parent, guard=leases.take(path).check)
         if moment == "before":
@@ -392,7 +392,7 @@ def test_a_record_begun_before_the_takeover_never_appears(path, monkeypatch, mom
         assert not list(path.parent.glob(".*.tmp"))
 
 
-def test_a_curve_point_begun_before_the_takeover_goes_nowhere(path):
+def test_a_curve_point_started_before_a_takeover_is_never_written(path):
     with Leases() as leases, Leases() as others:
         lease = leases.take(path)
         append_curve(RunDir(path.parent, guard=lease.check), POINT)
@@ -414,7 +414,7 @@ def test_a_curve_point_begun_before_the_takeover_goes_nowhere(path):
         assert read_curve(RunDir(path.parent)) == [POINT]
 
 
-def test_releasing_leaves_a_lease_that_is_another_s(path):
+def test_releasing_does_not_remove_anothers_lease(path):
     with Leases() as others:
         with Leases() as leases:
             leases.take(path)
@@ -423,7 +423,7 @@ def test_releasing_leaves_a_lease_that_is_another_s(path):
         assert others._held[0].token == read_lease(path).token  # type: ignore[union-attr]
 
 
-def test_leftovers_of_the_killed_go_but_not_what_is_about_to_be_put_back(path):
+def test_leftovers_of_killed_processes_are_removed_but_no_moved_live_lease(path):
     with Leases() as leases:
         lease = leases.take(path)
         lost = layout.temporary_sibling(path)
@@ -436,7 +436,7 @@ def test_leftovers_of_the_killed_go_but_not_what_is_about_to_be_put_back(path):
         assert {p for p in path.parent.iterdir() if p != path} == {returning}
 
 
-def test_a_holder_that_slept_removes_no_file_that_a_later_one_is_writing(path):
+def test_a_holder_that_slept_removes_no_file_of_the_next_holder(path):
     with Leases() as leases, Leases() as others:
         lease = leases.take(path)  # and asleep, before it has cleared anything
         taken_over(path, others)
@@ -447,7 +447,7 @@ def test_a_holder_that_slept_removes_no_file_that_a_later_one_is_writing(path):
         assert writing.exists()
 
 
-def test_a_file_system_without_links_is_enough(path, monkeypatch):
+def test_leases_work_without_hard_links(path, monkeypatch):
     def no_links(*_):
         raise OSError(95, "Operation not supported")
 
@@ -461,18 +461,18 @@ def test_a_file_system_without_links_is_enough(path, monkeypatch):
     assert list(path.parent.iterdir()) == []
 
 
-def test_waiting_tells_once_who_has_it_and_goes_on_when_it_is_free(path):
+def test_waiting_names_the_holder_once_and_continues_when_it_is_free(path):
     foreign(path, **of_this_machine())
     threading.Timer(0.3, path.unlink).start()
-    told: list[LeaseHolder] = []
+    holders: list[LeaseHolder] = []
     with Leases() as leases:
-        wait_for(path, leases, told.append).check()
-    assert len(told) == 1
+        wait_for(path, leases, holders.append).check()
+    assert len(holders) == 1
 
 
 @pytest.mark.parametrize("name", ["SLAW_STALE_SECONDS", "SLAW_HUNG_SECONDS"])
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "1e400"])
-def test_limits_that_are_none_are_refused_by_name(monkeypatch, name, text):
+def test_invalid_time_limits_are_refused_by_name(monkeypatch, name, text):
     monkeypatch.setenv(name, text)
     with pytest.raises(ConfigError, match=f"{name}={text}: expected seconds"):
         {"SLAW_STALE_SECONDS": module.stale_seconds, "SLAW_HUNG_SECONDS": module.hung_seconds}[
@@ -480,7 +480,7 @@ def test_limits_that_are_none_are_refused_by_name(monkeypatch, name, text):
         ]()
 
 
-def test_a_tag_in_a_name_tells_the_dead_from_the_living(path):
+def test_a_tag_in_a_file_name_shows_whether_its_process_lives(path):
     mine = this_process()
     assert not tag_is_dead(mine.tag)
     assert tag_is_dead(dataclasses.replace(mine, pid=2**22 - 3).tag)
@@ -489,7 +489,7 @@ def test_a_tag_in_a_name_tells_the_dead_from_the_living(path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "x" * 50])
-def test_a_file_that_is_no_lease_is_stale_once_it_is_old(path, content):
+def test_an_old_file_that_is_not_a_lease_is_stale(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
     assert module.who_has([path]), "it may be one that is being written"
@@ -504,7 +504,7 @@ def test_a_file_that_is_no_lease_is_stale_once_it_is_old(path, content):
         lease.check()
 
 
-def test_a_watch_that_removes_nothing_still_sees_a_lease_go_stale(path):
+def test_a_watch_without_removal_still_sees_a_lease_go_stale(path):
     with Leases():
         path.parent.mkdir(parents=True, exist_ok=True)
         elsewhere = dataclasses.replace(this_process(), host="other/1")
@@ -520,7 +520,7 @@ def test_a_watch_that_removes_nothing_still_sees_a_lease_go_stale(path):
     assert path.exists()
 
 
-def test_a_lease_in_a_folder_that_is_gone_makes_no_folder(tmp_path):
+def test_a_lease_in_a_removed_folder_makes_no_folder(tmp_path):
     gone = tmp_path / "moved" / "run" / "claim"
     with Leases() as leases, pytest.raises(FileNotFoundError):
         leases.take(gone, new_folder=False)

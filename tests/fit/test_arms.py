@@ -67,32 +67,32 @@ def fits(sweep):
 
 
 def test_each_arm_has_the_law_of_its_own_runs(fits):
-    found, saved = fits
-    assert [fit.arm.values for fit in found] == [((KEY, "0"),), ((KEY, "0.3"),)]
-    for fit in found:
+    arm_fits, saved = fits
+    assert [fit.arm.values for fit in arm_fits] == [((KEY, "0"),), ((KEY, "0.3"),)]
+    for fit in arm_fits:
         alone = from_records(fit.arm.records, convention="matmul", flops="exact")
         assert fit.summary["points"] == len(alone.points) == 9
         assert {r.spec.optim.weight_decay for r in fit.arm.records} == {float(fit.arm.values[0][1])}
-    laws = [fit.known.laws["chinchilla"].params["E"] for fit in found]
+    laws = [fit.known.laws["chinchilla"].params["E"] for fit in arm_fits]
     assert laws[0] != laws[1]
     assert saved is not None
 
 
-def test_what_is_saved_of_an_arm_serves_forecasts_and_is_not_fitted_again(sweep, fits):
-    found, saved = fits
+def test_an_arms_saved_fit_is_reused_for_forecasts(sweep, fits):
+    arm_fits, saved = fits
     assert saved == sweep.fits
     folder = sweep.fits / "weight_decay0.3"
-    assert known_laws(folder).best_law == found[1].known.best_law
-    again = stored_or_fitted_arm(found[1].arm, sweep)
-    assert again.suite is None and again.summary == json.loads(json.dumps(found[1].summary))
+    assert known_laws(folder).best_law == arm_fits[1].known.best_law
+    again = stored_or_fitted_arm(arm_fits[1].arm, sweep)
+    assert again.suite is None and again.summary == json.loads(json.dumps(arm_fits[1].summary))
 
 
-def test_arms_are_refused_as_one_law_with_the_ways_out(sweep, capsys):
+def test_arms_are_refused_as_one_law_with_the_options(sweep, capsys):
     for words in (["fit"], ["validate"], ["extrapolate", "--params", "1M", "--results"],
                   ["allocate", "--flops", "1e15", "--results"]):  # fmt: skip
         assert main([*words, str(sweep.path)]) == EXIT_FIT
         (line,) = capsys.readouterr().err.splitlines()
-        assert "optim.weight_decay=0 in 9 runs" in line and f"`slaw fit --by {KEY}`" in line
+        assert "optim.weight_decay=0 in 9 runs" in line and f"`slaw fit`, adding --by {KEY}" in line
         assert "--where 'optim.weight_decay=" in line
 
 
@@ -102,7 +102,7 @@ def test_an_arm_is_chosen_with_where(sweep, capsys):
     assert json.loads(capsys.readouterr().out)["points"] == 9
 
 
-def test_the_command_prints_a_line_an_arm(sweep, capsys):
+def test_the_command_prints_a_line_per_arm(sweep, capsys):
     assert main(["fit", str(sweep.path), "--by", KEY, "--resamples", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[:3] for line in lines if line.startswith(KEY)] == [
@@ -111,7 +111,7 @@ def test_the_command_prints_a_line_an_arm(sweep, capsys):
     assert lines[-1] == f"saved in {sweep.fits}, a folder each"
 
 
-def test_the_json_has_an_entry_an_arm(fits):
+def test_the_json_has_an_entry_per_arm(fits):
     document = json.loads(json.dumps(fits_json(fits[0]), allow_nan=False))
     assert document["by"] == [KEY] and document["losses_compare"] is True
     assert [arm["values"] for arm in document["arms"]] == [{KEY: "0"}, {KEY: "0.3"}]
@@ -123,11 +123,11 @@ def test_the_json_has_an_entry_an_arm(fits):
     [
         (["--by", "optim.weigh_decay"], "no run has it (did you mean optim.weight_decay?); the"
          " runs' axes: optim.weight_decay"),
-        (["--by", KEY, "--figure", "x.png"], "--figure is of one fit"),
-        (["--by", KEY, "--compare"], "--compare is of one fit"),
+        (["--by", KEY, "--figure", "x.png"], "--figure is for one fit"),
+        (["--by", KEY, "--compare"], "--compare is for one fit"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_asked_of_arms_is_one_line(sweep, capsys, more, said):
+def test_invalid_questions_about_arms_are_one_line(sweep, capsys, more, said):
     assert main(["fit", str(sweep.path), *more]) == EXIT_USAGE
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
@@ -144,7 +144,7 @@ def table_of_kinds() -> str:
     return "\n".join(["params,tokens,loss,kind", *rows, "1e5,1e6,2.0,c"]) + "\n"
 
 
-def test_a_table_is_fitted_by_the_values_of_a_column(tmp_path):
+def test_a_table_is_fitted_for_each_value_of_a_column(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text(table_of_kinds())
     fits, saved = fit_by([table], ["kind"], QUICK, out=tmp_path / "out")
@@ -168,7 +168,7 @@ def test_a_table_is_fitted_by_the_values_of_a_column(tmp_path):
         (["--by", "kind", "--where", "kind=z"], "no row has kind=z"),
     ],
 )
-def test_a_column_that_is_not_there_is_one_line(tmp_path, capsys, more, said):
+def test_a_missing_column_is_one_line(tmp_path, capsys, more, said):
     table = tmp_path / "t.csv"
     table.write_text(table_of_kinds())
     assert main(["fit", str(table), *more]) == EXIT_USAGE
@@ -176,14 +176,14 @@ def test_a_column_that_is_not_there_is_one_line(tmp_path, capsys, more, said):
     assert said in line
 
 
-def test_any_key_of_the_recipe_may_tell_runs_apart():
+def test_runs_can_be_grouped_by_any_key_of_the_recipe():
     records = arm_records()
     arms = split_by(records, ["model.n_ctx"], "here")
     assert [(arm.name, len(arm.records)) for arm in arms] == [("model.n_ctx=64", len(records))]
     assert axis_keys(records) == [KEY]
 
 
-def test_values_are_in_order_numbers_by_their_size():
+def test_values_are_sorted_and_numbers_numerically():
     text = SWEEP.replace("[0.3, 0]", "[10, 9, 0.3]")
     values = [arm.values[0][1] for arm in split_by(arm_records(text), [KEY], "here")]
     assert values == ["0.3", "9", "10"]
@@ -193,7 +193,7 @@ def test_values_are_in_order_numbers_by_their_size():
     assert [arm.values[0][1] for arm in split_by(both, ["optim.name"], "here")] == ["adamw", "sgd"]
 
 
-def test_different_texts_share_no_law_even_as_one_recipe():
+def test_runs_on_different_texts_are_never_one_law():
     records = arm_records(SWEEP.replace("optim.weight_decay: [0.3, 0]", "data.corpus: [installed, "
                                         "synthetic]"))  # fmt: skip
     records = [
@@ -207,7 +207,7 @@ def test_different_texts_share_no_law_even_as_one_recipe():
     assert compared[1].versus is None and "different validation text" in compared[1].why_not
 
 
-def test_an_arm_is_compared_with_the_first():
+def test_each_arm_is_compared_with_the_first():
     compared = compare_arms(split_by(arm_records(), [KEY], "here"), resamples=100)
     assert compared[0].versus is None
     versus = compared[1].versus

@@ -1,4 +1,4 @@
-"""Sweeps that support little or nothing: a status or one clear line, never a made-up number."""
+"""Sweeps that support no law: a status or one clear line, never an invented number."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_one_size_gives_the_law_in_tokens_and_no_joint_law(branches):
     assert suite.validation.verdict.startswith("not validated")
 
 
-def test_where_no_law_can_be_fitted_one_line_says_what_to_add(branches):
+def test_an_unfittable_set_of_runs_is_one_line_with_what_to_add(branches):
     with pytest.raises(FitError, match="no finished runs to fit"):
         fit_suite([])
     for few in (branches[:1], branches[:2]):
@@ -92,7 +92,7 @@ def test_where_no_law_can_be_fitted_one_line_says_what_to_add(branches):
         fit_suite(same)
 
 
-def test_losses_that_rise_are_no_law_to_trust(branches):
+def test_losses_that_rise_give_no_trusted_law(branches):
     rising = [
         dataclasses.replace(r, val_loss_nats=0.1 * math.log(r.tokens) + 0.1 * r.params_matmul**0.1)
         for r in branches

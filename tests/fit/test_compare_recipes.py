@@ -1,4 +1,4 @@
-"""Two recipes on planted surfaces: the multiplier that was planted is found, and refusals."""
+"""Two recipes on planted surfaces: the planted multiplier is recovered; refusals."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def planted_pairs(seed, law=additive, *, noise=0.003, seeds=2, u=U, v=V, steeper
 
 @pytest.mark.parametrize("law", [additive, coupled])
 def test_without_noise_the_planted_multiplier_is_exact(law):
-    found = fit_multiplier(planted_pairs(0, law, noise=0.0), resamples=0)
-    assert found.value == pytest.approx(1 / (U * V), rel=1e-4)
-    assert found.gains == pytest.approx((U, V), rel=1e-3)
-    assert found.law == ("chinchilla" if law is additive else "coupled")
-    assert found.low is None and found.changes is None
+    multiplier = fit_multiplier(planted_pairs(0, law, noise=0.0), resamples=0)
+    assert multiplier.value == pytest.approx(1 / (U * V), rel=1e-4)
+    assert multiplier.gains == pytest.approx((U, V), rel=1e-3)
+    assert multiplier.law == ("chinchilla" if law is additive else "coupled")
+    assert multiplier.low is None and multiplier.changes is None
 
 
-def test_compute_at_equal_loss_is_what_a_search_finds():
+def test_compute_at_equal_loss_matches_a_search():
     surface = surface_of(load_law("chinchilla"), PLANTED)
     assert surface is not None
     params = np.geomspace(1e3, 1e9, 200_001)
@@ -81,22 +81,22 @@ def test_the_multiplier_of_one_shape_is_the_same_at_every_loss():
     assert math.isnan(log_multiplier(first, second, 1.7))
 
 
-def test_its_interval_holds_the_planted_one_and_no_change_is_seen():
-    found = fit_multiplier(planted_pairs(1), resamples=200)
-    assert found.low is not None and found.high is not None
-    assert found.low < 1 / (U * V) < found.high
-    assert 1.01 < found.high / found.low < 1.1
-    assert found.changes is False
-    assert len(found.ends) == 2 and found.ends[0].loss < found.ends[1].loss
+def test_the_interval_covers_the_planted_multiplier_and_no_change_is_one():
+    multiplier = fit_multiplier(planted_pairs(1), resamples=200)
+    assert multiplier.low is not None and multiplier.high is not None
+    assert multiplier.low < 1 / (U * V) < multiplier.high
+    assert 1.01 < multiplier.high / multiplier.low < 1.1
+    assert multiplier.changes is False
+    assert len(multiplier.ends) == 2 and multiplier.ends[0].loss < multiplier.ends[1].loss
 
 
-def test_a_gain_that_grows_with_scale_is_told():
-    found = fit_multiplier(planted_pairs(2, steeper=0.4), resamples=200)
-    assert found.changes is True and found.trend is not None and found.trend[1] < 1
-    assert found.ends[0].value < found.ends[1].value
+def test_a_gain_that_grows_with_scale_is_reported():
+    multiplier = fit_multiplier(planted_pairs(2, steeper=0.4), resamples=200)
+    assert multiplier.changes is True and multiplier.trend is not None and multiplier.trend[1] < 1
+    assert multiplier.ends[0].value < multiplier.ends[1].value
 
 
-def test_too_few_pairs_and_losses_apart_are_refused():
+def test_too_few_pairs_and_disjoint_losses_are_refused():
     pairs = planted_pairs(0)
     with pytest.raises(FitError, match="2 sizes"):
         fit_multiplier([p for p in pairs if p.size in ("40000", "60000")])
@@ -118,18 +118,23 @@ def recipes(**changes):
     return first, second
 
 
-def test_differences_and_what_differs_are_read_from_the_records():
+def test_differences_between_recipes_are_read_from_the_records():
     first, second = recipes()
-    found = compare_sweeps(first, second, ("a", "b"), resamples=0)
-    assert found.unit == "nats per token" and not found.unmatched[0]
-    assert found.difference.mean_log == pytest.approx(math.log(0.98))
-    assert list(found.differs) == ["optim.lr"] and " to " in found.differs["optim.lr"][0]
-    assert found.flops_ratio == 1
-    trunks = {p.cluster for p in found.pairs}
-    assert found.difference.trunks == len(trunks) < found.difference.pairs == len(found.pairs)
+    comparison = compare_sweeps(first, second, ("a", "b"), resamples=0)
+    assert comparison.unit == "nats per token" and not comparison.unmatched[0]
+    assert comparison.difference.mean_log == pytest.approx(math.log(0.98))
+    assert list(comparison.differs) == ["optim.lr"] and " to " in comparison.differs["optim.lr"][0]
+    assert comparison.flops_ratio == 1
+    trunks = {p.cluster for p in comparison.pairs}
+    assert (
+        comparison.difference.trunks
+        == len(trunks)
+        < comparison.difference.pairs
+        == len(comparison.pairs)
+    )
 
 
-def test_every_key_of_a_recipe_that_differs_is_listed_and_no_label_or_horizon():
+def test_every_differing_key_of_the_recipe_is_listed_without_labels_and_horizons():
     first, second = recipes()
     second = [
         dataclasses.replace(
@@ -144,36 +149,40 @@ def test_every_key_of_a_recipe_that_differs_is_listed_and_no_label_or_horizon():
         )
         for r in second
     ]
-    found = compare_sweeps(first, second, ("a", "b"), resamples=0)
-    assert set(found.differs) == {"model.position", "model.d_ff", "optim.lr"}
-    assert found.differs["model.position"] == ("rotary", "alibi")
+    comparison = compare_sweeps(first, second, ("a", "b"), resamples=0)
+    assert set(comparison.differs) == {"model.position", "model.d_ff", "optim.lr"}
+    assert comparison.differs["model.position"] == ("rotary", "alibi")
 
 
-def test_the_interval_counts_pairs_of_trunks_not_runs():
+def test_the_interval_counts_pairs_of_trunks():
     first, second = recipes()
     moved = [
         dataclasses.replace(r, val_loss_nats=(r.val_loss_nats or 0) * (1 + 0.01 * r.spec.seed))
         for r in second
     ]
-    found = compare_sweeps(first, moved, ("a", "b"), resamples=0).difference
+    difference = compare_sweeps(first, moved, ("a", "b"), resamples=0).difference
     means: dict[str, list[float]] = {}
     for pair in compare_sweeps(first, moved, ("a", "b"), resamples=0).pairs:
         means.setdefault(pair.cluster, []).append(pair.log_ratio)
     by_trunk = np.array([np.mean(values) for values in means.values()])
-    assert found.mean_log == pytest.approx(by_trunk.mean())
-    assert found.low_log is not None and found.noise_log is not None
-    half = (found.mean_log - found.low_log) / (by_trunk.std(ddof=1) / math.sqrt(len(by_trunk)))
+    assert difference.mean_log == pytest.approx(by_trunk.mean())
+    assert difference.low_log is not None and difference.noise_log is not None
+    half = (difference.mean_log - difference.low_log) / (
+        by_trunk.std(ddof=1) / math.sqrt(len(by_trunk))
+    )
     assert 1.7 < half < 2.4  # Student's t at 90%, far from the normal's 1.64 of many runs
 
 
 def test_a_run_without_a_partner_is_named():
     first, second = recipes()
     lost = max((r for r in second if r.kind == "branch"), key=lambda r: r.tokens)
-    found = compare_sweeps(first, [r for r in second if r is not lost], ("a", "b"), resamples=0)
-    assert found.unmatched == ((lost.run_id,), ())
+    comparison = compare_sweeps(
+        first, [r for r in second if r is not lost], ("a", "b"), resamples=0
+    )
+    assert comparison.unmatched == ((lost.run_id,), ())
 
 
-def test_other_text_other_grids_and_other_tokenizers_are_refused():
+def test_different_texts_grids_and_tokenizers_are_refused():
     first, second = recipes(corpus_fingerprint="f" * 16)
     with pytest.raises(FitError, match="different validation text"):
         compare_sweeps(first, second, ("a", "b"))
@@ -203,22 +212,22 @@ def of_other_tokens(records):
     ]
 
 
-def test_other_tokenizers_compare_in_bits_per_byte_and_it_is_said():
+def test_different_tokenizers_are_compared_in_bits_per_byte_with_a_note():
     first, second = recipes(val_bits_per_byte=1.9)
-    found = compare_sweeps(first, of_other_tokens(second), ("a", "b"), resamples=0)
-    assert found.unit == BITS
-    assert found.difference.mean_log == pytest.approx(math.log(1.9 / 2.0))
-    assert any("bits per byte" in note for note in found.notes)
+    comparison = compare_sweeps(first, of_other_tokens(second), ("a", "b"), resamples=0)
+    assert comparison.unit == BITS
+    assert comparison.difference.mean_log == pytest.approx(math.log(1.9 / 2.0))
+    assert any("bits per byte" in note for note in comparison.notes)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("law", "seeds"), [(additive, 2), (coupled, 2), (additive, 1)])
-def test_intervals_hold_the_planted_multiplier_about_as_often_as_they_say(law, seeds):
+def test_intervals_cover_the_planted_multiplier_at_their_level(law, seeds):
     held = changed = 0
     for number in range(60):
-        found = fit_multiplier(planted_pairs(number, law, seeds=seeds), resamples=200)
-        assert found.low is not None and found.high is not None
-        held += found.low <= 1 / (U * V) <= found.high
-        changed += bool(found.changes)
+        multiplier = fit_multiplier(planted_pairs(number, law, seeds=seeds), resamples=200)
+        assert multiplier.low is not None and multiplier.high is not None
+        held += multiplier.low <= 1 / (U * V) <= multiplier.high
+        changed += bool(multiplier.changes)
     assert 48 <= held <= 60  # 90% of 60 is 54, deviation 2.3; 6 trunks hold it a little less often
     assert changed <= 12

@@ -1,4 +1,4 @@
-"""Do 90% intervals hold what they promise? Planted sweeps of the quick grid's shape."""
+"""Do 90% intervals have 90% coverage? Planted sweeps of the quick grid's shape."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def sweep(seed: int, noise: float = 0.003, trunk_noise: float = 0.003) -> FitPoi
 
 
 @pytest.mark.parametrize("delta", [1e-3, 0.01])
-def test_intervals_from_eight_trunks_hold_the_truth(delta):
-    # Residuals scaled for degrees of freedom alone (CR1), alpha came to 70% where 90% was said;
+def test_intervals_from_eight_trunks_cover_the_truth(delta):
+    # Residuals scaled for degrees of freedom alone (CR1), alpha had a coverage of 70% instead of
+    # 90%;
     # with a threshold inside the noise and residuals of 0 left at 0, beta to 80%.
     hits = dict.fromkeys(("E", "alpha", "beta", "a"), 0)
     for seed in range(DRAWS):
@@ -54,7 +55,7 @@ def test_intervals_from_eight_trunks_hold_the_truth(delta):
     assert min(hits.values()) >= 24, hits
 
 
-def test_studentised_intervals_stand_around_the_estimate():
+def test_bootstrap_t_intervals_are_centred_on_the_estimate():
     points = sweep(1)
     plain, own = (
         fit_law(points, "chinchilla", objective=Objective(loss="mse_log"), resamples=200,
@@ -72,14 +73,16 @@ def test_studentised_intervals_stand_around_the_estimate():
     assert 0 < low < own.optimum.figures["G"] < high
 
 
-def test_cluster_robust_errors_are_those_of_the_linear_model():
+def test_cluster_robust_errors_equal_those_of_the_linear_model():
     # for a law linear in its parameters (K N^-a in logs) the sandwich has a closed form
     points = sweep(2)
     problem = problem_of(load_law("kaplan_n"), points, Objective(loss="mse_log"))
     solution = problem.solve(problem.starts())
     optimum = solution.internal[solution.objective.argmin()]
     ones = np.ones((1, len(points)))
-    found = covariances(problem, optimum[None], ones, problem.target[None], points.cluster_index)[0]
+    covariance = covariances(
+        problem, optimum[None], ones, problem.target[None], points.cluster_index
+    )[0]
     x = np.log(points.params) - np.log(points.params).mean()
     design = np.stack([np.ones(len(x)), -x], axis=1)
     residual = design @ optimum - problem.target
@@ -88,24 +91,24 @@ def test_cluster_robust_errors_are_those_of_the_linear_model():
     scores = [design[points.cluster_index == g].T @ residual[points.cluster_index == g]
               for g in range(groups)]  # fmt: skip
     meat = sum(np.outer(score, score) for score in scores) * groups / (groups - 1)
-    np.testing.assert_allclose(found, bread @ meat @ bread, rtol=1e-8)
+    np.testing.assert_allclose(covariance, bread @ meat @ bread, rtol=1e-8)
 
 
-def test_a_profile_bounds_what_the_data_bound_and_says_where_they_do_not():
+def test_a_profile_bounds_identified_parameters_and_reports_open_ends():
     points = sweep(3)
     fit = fit_law(points, "chinchilla", objective=Objective(loss="mse_log"))
     for name in ("E", "alpha", "beta"):
-        found = profile(points, load_law("chinchilla"), name)
-        assert found.estimate == pytest.approx(fit.params[name], rel=1e-6)
-        assert min(found.rises) > -1e-6
-        assert found.high is not None and found.high > found.estimate
+        profiled = profile(points, load_law("chinchilla"), name)
+        assert profiled.estimate == pytest.approx(fit.params[name], rel=1e-6)
+        assert min(profiled.rises) > -1e-6
+        assert profiled.high is not None and profiled.high > profiled.estimate
         # at its ends the objective has risen by just what is allowed
         pinned = problem_of(load_law("chinchilla"), points, Objective(loss="mse_log"))
         place = pinned.law.names.index(name)
-        value = np.log(found.high) if name == "E" else found.high
+        value = np.log(profiled.high) if name == "E" else profiled.high
         start = pinned.solve(pinned.starts()).internal
         end = pinned.solve(start, pinned={place: float(value)}).objective.min()
-        assert end / fit.objective - 1 == pytest.approx(found.allowed, rel=0.02)
+        assert end / fit.objective - 1 == pytest.approx(profiled.allowed, rel=0.02)
     loose = profile(sweep(3).take(sweep(3).params < 2e5), load_law("chinchilla"), "E")
     assert loose.low is None
     assert "profile [no bound" in loose.text

@@ -26,7 +26,7 @@ def test_a_dominated_run_is_not_on_the_envelope():
     assert envelope_rows(points) == [0, 3, 4]
 
 
-def test_a_fine_planted_grid_gives_its_exponents():
+def test_a_fine_grid_recovers_the_planted_exponents():
     params = np.repeat(np.geomspace(1e5, 1e10, 101), 60)
     flops = np.tile(np.geomspace(1e16, 1e20, 60), 101)
     tokens = flops / (6 * params)
@@ -42,7 +42,7 @@ def test_a_fine_planted_grid_gives_its_exponents():
     assert at == pytest.approx(1e18, rel=1e-6)
 
 
-def test_the_interval_is_student_t_of_the_slope():
+def test_the_interval_is_the_slopes_student_t():
     rng = np.random.default_rng(0)
     flops = np.geomspace(1, 100, 6)
     covered = 0
@@ -55,7 +55,7 @@ def test_the_interval_is_student_t_of_the_slope():
     assert 0.86 < covered / 400 < 0.94
 
 
-def test_refuses_one_size_and_too_few_points():
+def test_one_size_and_too_few_points_are_refused():
     tokens = np.geomspace(1e6, 1e7, 5)
     params = np.full(5, 1e5)
     one = fit_envelope(points_from_arrays(params, tokens, surface(params, tokens)))
@@ -65,7 +65,7 @@ def test_refuses_one_size_and_too_few_points():
     assert few.exponents == {}
 
 
-def test_edges_and_few_points_are_told():
+def test_edges_and_few_points_are_reported():
     params = np.repeat(14e3 * 2.0 ** np.arange(6), 4)
     tokens = np.tile(4e5 * 2.0 ** np.arange(4), 6)
     result = fit_envelope(points_from_arrays(params, tokens, surface(params, tokens)))
@@ -76,6 +76,6 @@ def test_edges_and_few_points_are_told():
     assert math.isfinite(plain["lines"]["tokens"]["exponent"])
 
 
-def test_level_out_of_range_is_an_error():
+def test_a_level_out_of_range_is_an_error():
     with pytest.raises(FitError, match="expected between 0 and 1"):
         fit_envelope(points_from_arrays([1e5, 2e5], [1e6, 2e6], [3, 2]), level=1.5)

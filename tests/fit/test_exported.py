@@ -37,7 +37,7 @@ def sweep(tmp_path_factory):
 
 
 @pytest.mark.parametrize("columns", ["", BY_HAND])
-def test_it_gives_the_points_of_its_folder(sweep, columns):
+def test_an_export_gives_the_points_of_its_folder(sweep, columns):
     settings = TableSettings(columns=parse_columns(columns) if columns else {})
     points = read_table(sweep.tables / "runs.csv", settings)
     folder = gather_fit_data([sweep.path]).points
@@ -46,12 +46,12 @@ def test_it_gives_the_points_of_its_folder(sweep, columns):
     assert list(points.loss_nats) == list(folder.loss_nats)
     assert list(points.flops) == list(folder.flops)
     assert points.convention == folder.convention and points.annealed
-    told, known = dict(points.dropped), dict(folder.dropped)
-    assert told == known and len(told) == 9
-    assert "diverged: nan" in told.values()
+    dropped, known = dict(points.dropped), dict(folder.dropped)
+    assert dropped == known and len(dropped) == 9
+    assert "diverged: nan" in dropped.values()
 
 
-def test_what_it_counts_and_keeps_may_be_chosen(sweep):
+def test_convention_and_exclusions_of_an_export_can_be_chosen(sweep):
     path = sweep.tables / "runs.csv"
     total = read_table(path, convention="total")
     assert total.convention["params"] == "total"
@@ -65,7 +65,7 @@ def test_what_it_counts_and_keeps_may_be_chosen(sweep):
     assert set(one.seed) == {0, 1, 2} and "12 of 40 rows chosen" in one.notes[0]
 
 
-def test_without_a_fit_it_is_known_by_kind_and_status(sweep, tmp_path):
+def test_an_export_without_a_fit_is_recognised_by_kind_and_status(sweep, tmp_path):
     rows = list(csv.DictReader((sweep.tables / "runs.csv").read_text().splitlines()))
     path = tmp_path / "runs.csv"
     with path.open("w") as file:
@@ -82,7 +82,7 @@ def test_without_a_fit_it_is_known_by_kind_and_status(sweep, tmp_path):
     assert set(gather_fit_data([path], table=where).points.recipe) == {"optim.lr_mult=0.3"}
 
 
-def test_a_strangers_rows_are_not_called_annealed(tmp_path, capsys):
+def test_rows_of_other_programs_are_not_called_annealed(tmp_path, capsys):
     text = "".join(
         f"{n},{d},{1.8 + 60 * n**-0.34 + 200 * d**-0.37}\n"
         for n in (1e4, 2e4, 4e4, 8e4)

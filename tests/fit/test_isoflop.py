@@ -1,4 +1,4 @@
-"""Approach 2: cells, their refusals, the exponents, and the bias it is known for."""
+"""Approach 2: cells, their refusals, the exponents, and the method's known bias."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def diagonal_grid(noise: float = 0.0, flops_jitter: float = 0.0, seed: int = 0) 
 
 
 @pytest.mark.parametrize(("alpha", "beta", "bias"), [(0.34, 0.28, -0.029), (0.465, 0.155, -0.139)])
-def test_the_known_bias_of_a_parabola(alpha, beta, bias):
+def test_a_parabola_has_its_known_bias(alpha, beta, bias):
     surface = CHINCHILLA | {"alpha": alpha, "beta": beta}
     result = fit_isoflop(centred(surface, [1e19, 1e20, 1e21], 8.0, 15), resamples=0)
     for cell in result.cells:
@@ -78,7 +78,7 @@ def test_narrow_cells_recover_the_optimum():
         assert cell.loss_at(cell.params_optimal) == pytest.approx(cell.loss_min_nats)
 
 
-def test_a_small_grid_says_which_cells_it_refuses():
+def test_a_small_grid_names_the_refused_cells():
     result = fit_isoflop(diagonal_grid(noise=0.001))
     by_size = {cell.n_sizes for cell in result.cells}
     assert by_size == {2, 3, 4} and len(result.outside) == 2
@@ -132,7 +132,7 @@ def test_cells_do_not_chain_over_evenly_spread_compute():
     assert sorted([row for cell in cells for row in cell] + alone) == list(range(200))
 
 
-def test_seeds_of_one_size_do_not_pull_the_parabola():
+def test_more_seeds_of_one_size_do_not_pull_the_parabola():
     base = centred(PLANTED, [1e17, 1e18, 1e19], 2.0, 5)
     rows = [*range(15), 0, 0, 5, 5, 10, 10]
     repeated = fit_isoflop(base.take(rows), resamples=0)
@@ -165,12 +165,12 @@ def test_the_same_seed_gives_the_same_json():
 
 
 @pytest.mark.parametrize("wrong", [{"tolerance_frac": 0.0}, {"level": 1.0}])
-def test_settings_out_of_range_are_errors(wrong):
+def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(FitError, match="expected between 0 and 1"):
         fit_isoflop(diagonal_grid(), **wrong)
 
 
-def test_noise_that_hides_the_exponent_is_told():
+def test_noise_that_hides_the_exponent_is_reported():
     result = fit_isoflop(diagonal_grid(noise=0.008, seed=7))
     assert result.status == "fitted"
     assert any("do not determine it" in note for note in result.notes)

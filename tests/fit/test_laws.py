@@ -75,7 +75,7 @@ def test_gradient_and_hessian_match_finite_differences(name, loss):
 
 
 @pytest.mark.parametrize("name", ["saturating:tokens", "broken:params"])
-def test_a_law_of_compute_can_be_one_of_another_variable(name):
+def test_a_law_of_compute_can_be_fitted_in_another_variable(name):
     law, plain = load_law(name), load_law(name.partition(":")[0])
     variable = name.partition(":")[2]
     assert law.variables == (variable,)
@@ -90,7 +90,7 @@ def test_a_law_of_compute_can_be_one_of_another_variable(name):
     np.testing.assert_allclose(fitted, losses, rtol=1e-4)
 
 
-def test_a_law_that_is_not_there_or_not_of_compute_is_refused():
+def test_an_unknown_law_or_one_not_of_compute_is_refused():
     for name, said in (
         ("chinchila", "expected one of"),
         ("chinchilla:tokens", "not a law of FLOPs alone"),
@@ -100,7 +100,7 @@ def test_a_law_that_is_not_there_or_not_of_compute_is_refused():
             load_law(name)
 
 
-def test_kaplan_s_published_values():
+def test_kaplans_law_has_its_published_values():
     # Kaplan 2020, section 1.2: L(N) at a million and a billion non-embedding parameters
     law = load_law("kaplan_n")
     sizes = {"params": np.array([1e6, 1e9, 1e11])}
@@ -108,7 +108,7 @@ def test_kaplan_s_published_values():
     np.testing.assert_allclose(losses, [4.02, 2.38, 1.67], atol=0.01)
 
 
-def test_the_coupled_law_contains_kaplan_s():
+def test_the_coupled_law_contains_kaplans():
     kaplan = {"N_c": 6.4e13, "D_c": 1.8e13, "a_N": 0.076, "a_D": 0.103}
     ratio = kaplan["a_N"] / kaplan["a_D"]
     coupled = {
@@ -123,7 +123,7 @@ def test_the_coupled_law_contains_kaplan_s():
     )
 
 
-def test_a_law_is_a_value_and_an_unknown_one_is_named():
+def test_laws_compare_by_value_and_an_unknown_name_is_refused():
     law = load_law("chinchilla")
     assert dataclasses.replace(law, name="other").variables == ("params", "tokens")
     with pytest.raises(ConfigError, match="no law is named 'newton'; expected one of"):

@@ -45,7 +45,7 @@ def folder(records, tmp_path_factory):
     return sweep.path
 
 
-def test_the_metric_stands_in_place_of_the_loss(records):
+def test_the_metric_replaces_the_loss(records):
     losses = from_records(records, **COUNTED).points
     points = from_records(records, metric=NAME, **COUNTED).points
     assert points.run_id == losses.run_id
@@ -91,7 +91,7 @@ def test_the_json_names_the_metric(folder, capsys):
     assert "metric" not in finite_json(FitSettings())
 
 
-def test_the_json_lists_what_may_be_fitted(folder, records, capsys):
+def test_the_json_lists_the_metrics_that_can_be_fitted(folder, records, capsys):
     assert main(["fit", str(folder), "--resamples", "0", "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["metrics"] == [
@@ -99,7 +99,7 @@ def test_the_json_lists_what_may_be_fitted(folder, records, capsys):
     ]
 
 
-def test_a_loss_is_named_by_its_own_unit(records):
+def test_a_loss_is_printed_with_its_own_unit(records):
     squares = [dataclasses.replace(record, loss_unit="squared errors") for record in records]
     suite = fit_suite(squares, FitSettings(resamples=0))
     assert "; loss: squared errors; intervals" in format_suite(suite)
@@ -108,7 +108,7 @@ def test_a_loss_is_named_by_its_own_unit(records):
     assert "; loss: nats per token, natural logarithm; intervals" in format_suite(plain)
 
 
-def test_a_task_repeats_its_examples_by_design(records):
+def test_repeated_examples_of_a_task_are_not_left_out(records):
     seen = [dataclasses.replace(r, tokens_unique=max(1, r.tokens // 9)) for r in records]
     with pytest.raises(FitError, match="every run is left out; first: repeats: saw its data 9"):
         from_records(seen, **COUNTED)
@@ -124,10 +124,10 @@ def test_a_task_repeats_its_examples_by_design(records):
         (["--metric", "loss.val:length-23"], f"no run has it (did you mean {NAME}"),
         (["--metric", "zzz"], f"no run has it; expected one of {NAME}"),
         (["--metric", NAME, "--out", "there"], "--metric with --out: forecasts read"),
-        (["--metric", NAME, "--by", "precision"], "--metric is of one fit"),
+        (["--metric", NAME, "--by", "precision"], "--metric is for one fit"),
     ],
 )
-def test_what_cannot_be_fitted_is_said_in_a_line(folder, capsys, more, said):
+def test_a_metric_that_cannot_be_fitted_is_one_line(folder, capsys, more, said):
     assert main(["fit", str(folder), *more]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.count("\n") == 1

@@ -57,11 +57,13 @@ def mine(tmp_path) -> Path:
 
 
 def forget() -> None:
-    """As in another process: no file of a user's has been executed."""
+    """Forget all users' files, as in a new process."""
     laws._OWN.clear()
 
 
-def test_a_law_by_its_path_is_fitted_saved_with_its_hash_and_forecast_with(sweep, mine, capsys):
+def test_a_law_from_a_file_is_fitted_saved_with_its_hash_and_used_for_forecasts(
+    sweep, mine, capsys
+):
     assert main(["fit", str(sweep), *FIT, str(mine)]) == EXIT_OK
     assert "mine.py: converged, on all annealed points" in capsys.readouterr().out
     saved = json.loads((sweep / "fits" / "fit.json").read_text())
@@ -78,7 +80,9 @@ def test_a_law_by_its_path_is_fitted_saved_with_its_hash_and_forecast_with(sweep
     assert "law mine.py on" in capsys.readouterr().out
 
 
-def test_what_is_saved_is_read_without_the_file_and_says_that_a_law_needs_it(sweep, mine, capsys):
+def test_a_saved_fit_is_readable_without_the_laws_file_and_says_when_it_is_needed(
+    sweep, mine, capsys
+):
     main(["fit", str(sweep), *FIT, str(mine)])
     forget()
     mine.unlink()
@@ -90,14 +94,14 @@ def test_what_is_saved_is_read_without_the_file_and_says_that_a_law_needs_it(swe
 
 
 @pytest.mark.slow
-def test_a_report_names_a_law_whose_file_is_not_there(sweep, mine):
+def test_a_report_names_a_law_whose_file_is_missing(sweep, mine):
     main(["fit", str(sweep), *FIT, str(mine)])
     forget()
     assert main(["report", str(sweep)]) == EXIT_OK
     assert "not read: the law mine.py" in (sweep / "report.html").read_text()
 
 
-def test_another_content_of_the_file_is_refused(sweep, mine, capsys):
+def test_a_changed_file_is_refused(sweep, mine, capsys):
     main(["fit", str(sweep), *FIT, str(mine)])
     forget()
     mine.write_text(LAW + "# changed\n")
@@ -108,7 +112,7 @@ def test_another_content_of_the_file_is_refused(sweep, mine, capsys):
     assert "the law mine.py was fitted with another file" in line and "`slaw fit`" in line
 
 
-def test_a_law_that_was_not_fitted_is_refused_with_the_command(sweep, mine, capsys):
+def test_a_law_without_a_fit_is_refused_with_the_command_to_run(sweep, mine, capsys):
     main(["fit", str(sweep), "--resamples", "0"])
     capsys.readouterr()
     words = ["extrapolate", "--results", str(sweep), "--params", "1e6", "--law", str(mine)]
@@ -125,7 +129,7 @@ def test_a_law_of_flops_is_fitted_in_another_variable(tmp_path):
     assert read_law_file("chinchilla") == "chinchilla"
 
 
-def test_a_file_is_executed_only_where_it_is_named(mine, monkeypatch):
+def test_a_file_is_executed_only_when_named(mine, monkeypatch):
     monkeypatch.chdir(mine.parent)
     with pytest.raises(ConfigError, match="name it on the command line"):
         load_law("mine.py")
@@ -168,6 +172,6 @@ def test_a_file_that_breaks_the_contract_is_one_line(sweep, mine, capsys, text, 
 
 
 @pytest.mark.parametrize("name", laws.law_names())
-def test_the_laws_of_the_package_keep_the_contract(name):
+def test_the_packages_laws_keep_the_contract(name):
     law: Law = load_law(name)
     assert why_broken(law) == ""

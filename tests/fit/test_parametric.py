@@ -54,14 +54,14 @@ def test_the_published_240_points_reach_their_optimum_from_every_start(published
     assert (fit.status, fit.n_starts_agreeing) == ("converged", fit.n_starts)
 
 
-def test_coupling_of_the_published_points_is_below_one(published):
+def test_the_published_points_give_a_coupling_below_one(published):
     # Videau 2026: k = 1 is Chinchilla's law; measured surfaces have k < 1
     fit = fit_law(published, "skaling")
     assert fit.status == "converged" and fit.params["k"] < 1
     assert fit.objective < fit_law(published, "chinchilla").objective
 
 
-def test_the_published_bootstrap_errors_come_out_and_every_resample_is_optimal(published):
+def test_the_published_bootstrap_errors_are_reproduced_and_every_resample_converges(published):
     fit = fit_law(published, "chinchilla", resamples=600, seed=1)
     assert "pairs" in fit.interval_method
     assert not any("did not converge" in note or "elsewhere" in note for note in fit.notes)
@@ -73,8 +73,8 @@ def test_the_published_bootstrap_errors_come_out_and_every_resample_is_optimal(p
     assert errors["B"] == pytest.approx(1293, rel=0.4)  # heavy-tailed: dominated by few resamples
 
 
-def test_the_unscaled_traps_do_not_bite_the_mean_reaches_the_same_optimum(published):
-    # the objective's scale stops nothing early: 1e-6 of it still converges to the same point
+def test_a_tiny_objective_still_converges(published):
+    # a tiny objective does not stop the solver early: at 1e-6 of the scale it still converges
     tiny = fit_law(published, "chinchilla", objective=Objective(delta=1e-5))
     assert tiny.status == "converged"
     assert tiny.n_starts_agreeing >= 0.5 * tiny.n_starts
@@ -91,7 +91,7 @@ def test_planted_parameters_are_recovered_and_covered(loss):
     assert low < TRUE["beta"] / (TRUE["alpha"] + TRUE["beta"]) < high
 
 
-def test_intervals_grow_with_the_trunks_own_noise_and_repeat_with_the_seed():
+def test_intervals_grow_with_noise_between_trunks_and_repeat_with_the_seed():
     calm = fit_law(planted(0.001), "chinchilla", resamples=200)
     noisy = fit_law(planted(0.001, trunk_noise=0.01), "chinchilla", resamples=200)
 
@@ -106,7 +106,7 @@ def test_intervals_grow_with_the_trunks_own_noise_and_repeat_with_the_seed():
     assert any("only 6 independent trunks" in note for note in calm.notes)
 
 
-def test_no_irreducible_loss_in_the_data_is_a_bound_and_said():
+def test_an_irreducible_loss_of_zero_is_reported_as_a_bound():
     points = planted()
     losses = points.loss_nats
     flat = load_law("chinchilla").predict(
@@ -118,7 +118,7 @@ def test_no_irreducible_loss_in_the_data_is_a_bound_and_said():
     assert fit.message.startswith("E at a bound")
 
 
-def test_what_cannot_be_identified_is_refused_with_what_to_add():
+def test_an_unidentified_law_is_refused_with_what_to_add():
     few = fit_law(planted().take([0, 5, 10, 15, 20]), "chinchilla")
     assert (few.status, few.params) == ("too_few_points", {})
     assert "5 points for 5 parameters" in few.message
@@ -143,7 +143,7 @@ def test_impossible_rows_are_named(column, value, said):
         points_from_arrays(*columns)
 
 
-def test_a_fit_of_10_000_rows_is_linear_work():
+def test_the_work_of_a_fit_is_linear_in_the_rows():
     generator = np.random.default_rng(0)
     params = np.exp(generator.uniform(np.log(1e4), np.log(1e7), 10_000))
     tokens = np.exp(generator.uniform(np.log(1e6), np.log(1e9), 10_000))
@@ -153,8 +153,8 @@ def test_a_fit_of_10_000_rows_is_linear_work():
     assert fit.params["alpha"] == pytest.approx(TRUE["alpha"], rel=0.02)
 
 
-def test_resamples_beyond_floats_are_left_out_and_counted():
-    # six nearly flat points: resampled slopes near 0 send the scale (1 / slope) past floats
+def test_resamples_that_overflow_are_left_out_and_counted():
+    # six nearly flat points: resampled slopes near 0 make the scale (1 / slope) overflow
     generator = np.random.default_rng(3)
     tokens = np.repeat(np.geomspace(1e6, 4e6, 5), 2)
     losses = 4.0 * (tokens / 1e6) ** -0.004 * np.exp(0.01 * generator.normal(size=10))
@@ -162,11 +162,11 @@ def test_resamples_beyond_floats_are_left_out_and_counted():
     points = points_from_arrays([1e5] * 10, tokens, losses, cluster=clusters)
     fit = fit_law(points, "kaplan_d", resamples=200)
     assert np.isfinite(np.array(fit.samples)).all()
-    assert any("beyond floats" in note for note in fit.notes)
+    assert any("overflows" in note for note in fit.notes)
     assert len(fit.samples) < 200
 
 
-def test_an_end_that_is_the_laws_bound_is_no_bound_of_the_data():
+def test_an_interval_end_at_the_laws_own_bound_counts_as_open():
     points = planted(0.02, sizes=8, seed=1)
     for way in ("percentile", "studentised"):
         fit = fit_law(points, "chinchilla", resamples=200, intervals=way)
@@ -181,7 +181,7 @@ def test_an_end_that_is_the_laws_bound_is_no_bound_of_the_data():
     assert all(map(math.isfinite, sharp.intervals["E"]))
 
 
-def test_a_scale_that_spans_orders_of_magnitude_has_its_ends_printed():
+def test_an_interval_over_orders_of_magnitude_prints_its_ends():
     fit = fit_law(planted(), "chinchilla")
     wide = dataclasses.replace(fit, params={"A": 1e4}, intervals={"A": (1.5, 1e7)})
     assert _params(wide) == ["A = 1e+04 [1.5, 1e+07]"]

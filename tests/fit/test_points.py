@@ -15,7 +15,7 @@ def records():
     return [record_of(run.spec, loss_nats=4.0 + 0.1 * i) for i, run in enumerate(plan.runs)]
 
 
-def test_only_annealed_endpoints_become_points_and_the_rest_is_listed(records):
+def test_only_annealed_ends_become_points_and_the_rest_is_listed(records):
     points = points_from_records(records)
     assert len(points) == 6
     assert points.n_clusters == 2
@@ -23,7 +23,7 @@ def test_only_annealed_endpoints_become_points_and_the_rest_is_listed(records):
     assert len(points_from_records(records, keep=["not_annealed"])) == 8
 
 
-def test_a_seed_is_one_trunk_under_any_horizons_and_another_under_another_recipe(records):
+def test_a_seed_is_one_trunk_for_all_horizons_and_another_for_another_recipe(records):
     branches = [r for r in records if r.kind == "branch"]
     longer = dataclasses.replace(branches[0].spec, total_steps=branches[0].spec.total_steps + 1)
     other = dataclasses.replace(longer, branch=dataclasses.replace(longer.branch, trunk_id="t-1"))
@@ -55,7 +55,7 @@ def test_diverged_runs_are_left_out_with_the_reason(records):
     assert dict(points.dropped)[diverged.run_id] == "diverged: loss is nan at 3"
 
 
-def test_mixed_corpora_are_said_and_nothing_to_fit_is_refused(records):
+def test_mixed_corpora_are_reported_and_an_empty_set_is_refused(records):
     branches = [r for r in records if r.kind == "branch"]
     other = dataclasses.replace(branches[0], corpus_fingerprint="fedcba")
     assert "mixed corpus fingerprints" in points_from_records([other, *branches[1:]]).notes[0]

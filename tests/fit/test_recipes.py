@@ -1,4 +1,4 @@
-"""Sweeps of several recipes, and folders of several sweeps: never one law without a word."""
+"""Sweeps of several recipes, and folders of several sweeps, are never silently fitted as one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def results(tmp_path_factory) -> Path:
     return folder
 
 
-def test_sweeps_of_two_recipes_are_refused_with_what_differs_and_ways_out(results):
+def test_sweeps_of_two_recipes_are_refused_with_differences_and_options(results):
     base, low = results / "base", results / "low"
     with pytest.raises(FitError) as caught:
         gather_fit_data([base, low])
@@ -73,7 +73,7 @@ def test_sweeps_of_two_recipes_are_refused_with_what_differs_and_ways_out(result
         gather_fit_data([base, low, results / "wide"])
 
 
-def test_a_mixture_kept_has_its_own_trunks_and_the_noise_of_seeds_alone(results):
+def test_pooled_recipes_have_separate_trunks_and_only_seed_noise(results):
     alone = [gather_fit_data([results / name]).points for name in ("base", "low")]
     assert [points.n_clusters for points in alone] == [8, 8]
     mixed = gather_fit_data([results / "base", results / "low"], keep=["recipes"]).points
@@ -87,7 +87,7 @@ def test_a_mixture_kept_has_its_own_trunks_and_the_noise_of_seeds_alone(results)
     assert any("2 recipes fitted as one" in note for note in mixed.notes)
 
 
-def test_two_recipes_in_one_folder_come_apart_by_conditions(tmp_path, results):
+def test_conditions_select_one_of_two_recipes_in_a_folder(tmp_path, results):
     both = SweepDir(tmp_path / "both")
     for name in ("base", "low"):
         for record in gather([results / name])[0]:
@@ -149,7 +149,7 @@ def test_a_folder_of_several_sweeps_is_refused_with_their_names(
     assert not (results / "fits").exists()
 
 
-def test_a_fit_beside_several_sweeps_is_neither_kept_nor_read(results, tmp_path):
+def test_a_fit_of_several_sweeps_is_neither_saved_nor_read(results, tmp_path):
     with pytest.raises(ConfigError, match="a folder of sweeps, whose own fits are read"):
         fit_sources([results / "base"], FitSettings(resamples=0), out=results)
     apart = tmp_path / "fit"
@@ -206,7 +206,7 @@ def test_a_fit_refuses_a_new_field_of_a_spec_unless_it_is_of_another_axis(
         assert said in error and "model.rope_base=500000 in 32 runs" in error
 
 
-def test_losses_of_two_objectives_are_never_one_law_nor_compared():
+def test_losses_of_two_objectives_are_neither_pooled_nor_compared():
     records = planted_records()
     other = [
         dataclasses.replace(r, loss_family="masked", loss_unit="nats per hidden token")

@@ -1,4 +1,4 @@
-"""Runs that do not belong: each rule finds its own, says why, and can be turned off."""
+"""Runs that do not belong to a fit: each rule finds its own, says why, and can be disabled."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_losses(points: FitPoints, factors: dict[int, float]) -> FitPoints:
     return dataclasses.replace(points, loss_nats=losses)
 
 
-def test_clean_runs_are_all_kept():
+def test_clean_runs_all_stay():
     points = grid()
     assert screen(points) is points
 
@@ -46,7 +46,7 @@ def test_clean_runs_are_all_kept():
         ("spike", with_losses(grid(), {22: 1.2}), 24),
     ],
 )
-def test_each_rule_leaves_out_its_run_and_can_be_turned_off(rule, broken, rows):
+def test_each_rule_leaves_out_its_run_and_can_be_disabled(rule, broken, rows):
     kept = screen(broken)
     assert len(kept) == rows - 1
     assert [reason.split(":")[0] for _, reason in kept.dropped] == [rule]
@@ -60,13 +60,13 @@ def test_four_epochs_are_still_new_data():
         screen(grid(tokens_unique=grid().tokens / 4.1))
 
 
-def test_batches_that_follow_a_rule_are_kept():
+def test_runs_whose_batch_follows_a_rule_stay():
     points = grid()
     batch = np.exp2(np.round(np.log2(0.05 * points.tokens**0.571))).astype(np.float64)
     assert len(screen(dataclasses.replace(points, batch_tokens=batch))) == 24
 
 
-def test_runs_below_the_law_and_laws_that_do_not_fit_leave_nothing_out():
+def test_runs_below_the_law_and_bad_fits_leave_nothing_out():
     assert len(screen(with_losses(grid(), {10: 0.8}))) == 24
     # a bend of the whole surface is the law's fault
     points = grid()

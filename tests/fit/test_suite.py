@@ -29,7 +29,7 @@ def suite(records):
     return fit_suite(records, QUICK)
 
 
-def test_the_planted_law_comes_out_with_its_intervals_and_allocation(suite):
+def test_the_planted_law_is_recovered_with_intervals_and_allocation(suite):
     fit = suite.laws["chinchilla"]
     assert fit.status == "converged"
     for name, value in PLANTED.items():
@@ -42,7 +42,7 @@ def test_the_planted_law_comes_out_with_its_intervals_and_allocation(suite):
     assert len(set(by.values())) == 3, "the convention must matter"
 
 
-def test_the_json_has_what_scripts_rely_on_and_is_strict(suite):
+def test_the_json_is_strict_and_has_the_documented_keys(suite):
     document = json.loads(json.dumps(suite.to_json(), allow_nan=False))
     assert document["points"] == len(suite.points)
     assert document["trunks"] == 8
@@ -55,25 +55,25 @@ def test_the_json_has_what_scripts_rely_on_and_is_strict(suite):
     assert {"kaplan_n", "kaplan_d", "kaplan_c", "kaplan_nd", "coupled"} <= document["laws"].keys()
 
 
-def test_the_page_for_the_terminal_names_conventions_counts_and_the_verdict(suite):
+def test_the_text_names_conventions_counts_and_the_verdict(suite):
     text = format_suite(suite)
     assert f"{len(suite.points)} annealed points from 8 independent trunks" in text
     assert "params: matmul; FLOPs: exact; loss: nats per token, natural logarithm" in text
     assert "starts agree" in text
     assert f"verdict (chinchilla): {suite.validation.verdict}" in text
     assert "left out, not_annealed: a trunk" in text
-    answer = text.index("forecasts use this law, which best predicts runs held out:\nchinchilla: ")
+    answer = text.index("forecasts use this law, which best predicts held-out runs:\nchinchilla: ")
     order = [
         answer,
         *map(text.index, ("condition: how", "verdict (", "seed noise: ", "joint laws")),
     ]
     assert order == sorted(order), "the answer stands before the tables"
     assert text.index("joint laws") < text.index("\nother laws\n") < text.index("\nprofile (")
-    assert text.count("\nchinchilla: ") == 1, "no law is told twice"
+    assert text.count("\nchinchilla: ") == 1, "no law is printed twice"
     assert "values that fit nearly as well with the other parameters fitted again" in text
 
 
-def test_the_page_says_what_is_missing_where_no_joint_law_fits(tmp_path):
+def test_the_text_says_what_is_missing_where_no_joint_law_fits(tmp_path):
     path = tmp_path / "runs.csv"
     rows = "".join(f"{n}e5,1e6,{3 - n / 10}\n" for n in range(1, 6))
     path.write_text(f"params,tokens,loss\n{rows}")
@@ -84,7 +84,7 @@ def test_the_page_says_what_is_missing_where_no_joint_law_fits(tmp_path):
     assert "1 point, 1 trunk;" in text
 
 
-def test_a_kept_fit_is_used_again_until_the_records_change(records, tmp_path):
+def test_a_saved_fit_is_reused_until_the_records_change(records, tmp_path):
     sweep = SweepDir(tmp_path / "sweep")
     for record in records:
         write_record(sweep.run(record.run_id), record)
@@ -101,7 +101,7 @@ def test_a_kept_fit_is_used_again_until_the_records_change(records, tmp_path):
     assert laws["chinchilla"].n_points == suite.laws["chinchilla"].n_points - 1
 
 
-def test_a_damaged_kept_fit_is_named(records, tmp_path):
+def test_a_damaged_saved_fit_is_named(records, tmp_path):
     sweep = SweepDir(tmp_path / "sweep")
     for record in records:
         write_record(sweep.run(record.run_id), record)

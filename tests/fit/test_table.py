@@ -1,4 +1,4 @@
-"""Anybody's table: what is read, what is dropped with a reason, what is refused in one line."""
+"""Tables of other programs: what is read, left out with a reason, or refused in one line."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_every_spelling_of_a_table_gives_the_same_points(tmp_path, name, text):
     assert points.loss_nats.tolist() == [4, 3.9]
 
 
-def test_parquet_goes_round(tmp_path):
+def test_parquet_is_written_and_read_back(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "t.parquet"
@@ -97,7 +97,7 @@ def test_parquet_goes_round(tmp_path):
         ('1e4,1e6,"4\n5"', "loss is 4\\n5"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_listed_with_its_line(tmp_path, row, reason):
+def test_an_unusable_row_is_listed_with_its_line(tmp_path, row, reason):
     points = read_table(write(tmp_path, HEAD + TWO + row + "\n"))
     assert len(points) == 2
     ((name, why),) = points.dropped
@@ -134,7 +134,7 @@ def test_a_row_that_cannot_be_used_is_listed_with_its_line(tmp_path, row, reason
         ("t.xlsx", "x", "expected a file .csv"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_one_line_with_its_place(tmp_path, name, text, said):
+def test_an_unreadable_table_is_one_line_with_its_place(tmp_path, name, text, said):
     with pytest.raises(ConfigError) as caught:
         read_table(write(tmp_path, text, name))
     assert said in str(caught.value)
@@ -150,7 +150,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
         read_table(Path("a\0b.csv"))
 
 
-def test_columns_are_named_by_the_user(tmp_path):
+def test_the_user_maps_columns_to_roles(tmp_path):
     text = "N,D,L,C,trunk,s,err,name\n1e4,1e6,4,7e10,a,0,.01,x\n2e4,1e6,3.9,1e11,a,1,,x\n"
     roles = "params=N,tokens=D,loss=L,flops=C,cluster=trunk,seed=s,sem=err,run_id=name"
     points = read_table(write(tmp_path, text), TableSettings(columns=parse_columns(roles)))
@@ -174,7 +174,7 @@ def test_bad_column_maps_are_refused(text, said):
     assert said in str(caught.value)
 
 
-def test_units_are_converted_and_said(tmp_path):
+def test_units_are_converted_and_reported(tmp_path):
     path = write(tmp_path, HEAD + TWO)
     points = read_table(path, TableSettings(loss_unit="bits"))
     assert points.loss_nats[0] == pytest.approx(4 * math.log(2))
@@ -185,7 +185,7 @@ def test_units_are_converted_and_said(tmp_path):
             TableSettings(**change)
 
 
-def test_rows_are_chosen_by_conditions(tmp_path):
+def test_conditions_select_rows(tmp_path):
     path = write(tmp_path, "params,tokens,loss,set\n1e4,1e6,4,c4\n2e4,1e6,3.9,c4\n1,1,9,rpj\n")
     points = read_table(path, TableSettings(where=("set=c4", "loss<5")))
     assert len(points) == 2 and "2 of 3 rows chosen" in points.notes[0]
@@ -196,7 +196,7 @@ def test_rows_are_chosen_by_conditions(tmp_path):
         read_table(path, TableSettings(where=("set=x",)))
 
 
-def test_an_empty_cell_is_neither_below_nor_above(tmp_path):
+def test_an_empty_cell_meets_no_comparison(tmp_path):
     text = "params,tokens,loss,epochs\n1e4,1e6,4,\n2e4,1e6,4,9\n3e4,1e6,4,1\n4e4,1e6,4,2\n"
     path = write(tmp_path, text)
     for where, kept in (("epochs<=4", [3e4, 4e4]), ("epochs!=9", [1e4, 3e4, 4e4])):
@@ -206,7 +206,7 @@ def test_an_empty_cell_is_neither_below_nor_above(tmp_path):
     assert read_table(path, TableSettings(where=("e<=4",))).run_id == ("row 3", "row 4", "row 5")
 
 
-def test_rows_without_a_trunk_or_a_name_are_not_taken_for_one(tmp_path):
+def test_rows_without_a_trunk_or_name_are_not_merged(tmp_path):
     rows: list[dict[str, Any]] = [{"params": 1e4, "tokens": 1e6, "loss": 4} for _ in range(4)]
     rows[0] |= {"run_id": "x", "cluster": "a", "seed": 3, "sem": math.inf, "note": "a\u2028b"}
     rows[1] |= {"run_id": "x", "cluster": "a"}
@@ -218,14 +218,14 @@ def test_rows_without_a_trunk_or_a_name_are_not_taken_for_one(tmp_path):
     assert np.isnan(points.loss_sem_nats).all()
 
 
-def test_numbers_beyond_floats_are_dropped_with_their_reason(tmp_path):
+def test_overflowing_numbers_are_left_out_with_the_reason(tmp_path):
     points = read_table(write(tmp_path, HEAD + TWO + "1e4,1e6,3\n1e300,1e300,3\n"))
     assert [name for name, _ in points.dropped] == ["row 5"]
     path = write(tmp_path, "params,flops,loss\n1e300,1e-300,3\n1e4,1e10,4\n2e4,1e10,3.9\n")
     assert (read_table(path).tokens > 0).all() and len(read_table(path).dropped) == 1
 
 
-def test_a_column_named_twice_is_no_answer(tmp_path):
+def test_a_column_named_twice_is_refused(tmp_path):
     path = write(tmp_path, "params,tokens,L,L,loss\n1e4,1e6,9,9,4\n2e4,1e6,9,9,3.9\n")
     assert len(read_table(path)) == 2
     for change in (TableSettings(columns={"loss": "L"}), TableSettings(where=("L<10",))):
@@ -233,7 +233,7 @@ def test_a_column_named_twice_is_no_answer(tmp_path):
             read_table(path, change)
 
 
-def test_flops_that_overflowed_are_named_and_can_be_ignored(tmp_path):
+def test_overflowed_flops_are_named_and_can_be_ignored(tmp_path):
     path = write(
         tmp_path, "params,tokens,loss,flops\n1e4,1e6,4,6e10\n2e4,1e6,4,-4e18\n3e4,1e6,4,1.8e11\n"
     )
@@ -242,7 +242,7 @@ def test_flops_that_overflowed_are_named_and_can_be_ignored(tmp_path):
     assert len(read_table(path, TableSettings(columns={"flops": ""}))) == 3
 
 
-def test_what_flops_leave_open_is_filled_in_and_said(tmp_path):
+def test_missing_flops_are_computed_and_reported(tmp_path):
     path = write(tmp_path, "params,flops,loss\n1e4,6e10,4\n2e4,12e10,3.9\n")
     points = read_table(path)
     assert points.tokens.tolist() == [1e6, 1e6]
@@ -258,7 +258,7 @@ def test_ten_thousand_rows_are_read(tmp_path):
     assert len(read_table(path)) == 10_000
 
 
-def test_columns_in_memory_are_read_alike():
+def test_columns_in_memory_are_read_like_a_file():
     sizes = np.array([1e4, 2e4])
     columns: dict[str, Any] = {"params": sizes, "tokens": [1e6, 1e6], "loss": [4, None]}
     with pytest.raises(ConfigError, match="1 of 2 rows"):
@@ -274,7 +274,7 @@ _CELL = st.one_of(
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.binary(max_size=300), st.sampled_from([".csv", ".jsonl", ".json", ".tsv"]))
-def test_random_bytes_never_end_in_a_traceback(tmp_path_factory, content, suffix):
+def test_random_bytes_give_no_traceback(tmp_path_factory, content, suffix):
     path = tmp_path_factory.mktemp("fuzz") / f"t{suffix}"
     path.write_bytes(content)
     try:
@@ -285,7 +285,7 @@ def test_random_bytes_never_end_in_a_traceback(tmp_path_factory, content, suffix
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(_CELL, _CELL, _CELL), max_size=6))
-def test_random_cells_never_end_in_a_traceback(tmp_path_factory, rows):
+def test_random_cells_give_no_traceback(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("fuzz") / "t.jsonl"
     names = ("params", "tokens", "loss")
     lines = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]

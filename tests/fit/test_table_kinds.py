@@ -1,4 +1,4 @@
-"""What a table's numbers can be: spellings that are read, units, states, histories, refusals."""
+"""Formats of a table: spellings of numbers, units, states, training curves, refusals."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ PLAIN = lines("params,tokens,loss", PARAMS, TOKENS, LOSSES)
         ),
     ],
 )
-def test_every_spelling_gives_the_same_points(tmp_path, name, text):
+def test_every_format_gives_the_same_points(tmp_path, name, text):
     points = read(tmp_path, text, name)
     np.testing.assert_allclose(points.params, PARAMS)
     np.testing.assert_allclose(points.tokens, TOKENS)
@@ -229,15 +229,13 @@ def test_utf16_with_a_mark_and_a_long_cell_are_read(tmp_path):
         ("Wall time,Step,Value", ((1, 2), (3, 4), (5, 6)), {}, "export of training curves"),
     ],
 )
-def test_numbers_that_cannot_be_what_they_are_called_are_refused(
-    tmp_path, header, columns, given, said
-):
+def test_numbers_impossible_for_their_column_are_refused(tmp_path, header, columns, given, said):
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, lines(header, *columns, sign=";" if ";" in header else ","), **given)
     assert said in str(caught.value) and len(caught.value.lines) == 1
 
 
-def test_stated_units_are_converted_and_said(tmp_path):
+def test_stated_units_are_converted_and_reported(tmp_path):
     day = 86400e15
     flops = [6 * p * t / day for p, t in zip(PARAMS, TOKENS, strict=True)]
     text = lines(
@@ -259,7 +257,7 @@ def test_stated_units_are_converted_and_said(tmp_path):
 
 
 @pytest.mark.parametrize("unit", ["GFLOP", "TFLOP", "PFLOP", "EFLOP", "ZFLOP", "PF-days"])
-def test_one_factor_of_all_flops_is_read_as_their_unit(tmp_path, unit):
+def test_a_common_factor_of_all_flops_is_read_as_their_unit(tmp_path, unit):
     factor = {"GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15, "EFLOP": 1e18, "ZFLOP": 1e21}
     flops = [
         1.1 * 6 * p * t / factor.get(unit, 8.64e19) for p, t in zip(PARAMS, TOKENS, strict=True)
@@ -272,7 +270,7 @@ def test_one_factor_of_all_flops_is_read_as_their_unit(tmp_path, unit):
         assert any(said in note for note in points.notes)
 
 
-def test_single_rows_are_left_out_with_their_reason(tmp_path):
+def test_bad_rows_are_left_out_with_their_reason(tmp_path):
     params, tokens = np.repeat(PARAMS, 5), np.tile([6e7, 7e7, 8e7, 9e7, 1e8], 4)
     losses = np.linspace(6, 4, 20)
     flops = 6 * params * tokens
@@ -322,7 +320,7 @@ def history(named: bool) -> str:
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_the_history_of_runs_is_no_table_of_runs(tmp_path, named):
+def test_a_table_of_training_curves_is_refused(tmp_path, named):
     with pytest.raises(ConfigError, match=r"60 rows of 6 runs.*--history last"):
         read(tmp_path, history(named))
     last = read(tmp_path, history(named), history="last")
@@ -332,7 +330,7 @@ def test_the_history_of_runs_is_no_table_of_runs(tmp_path, named):
     assert len(every) == 60 and every.n_clusters == 6
 
 
-def test_horizons_of_a_size_are_no_history(tmp_path):
+def test_horizons_of_a_size_are_not_taken_for_a_curve(tmp_path):
     sizes, horizons = np.repeat(PARAMS[1:], 4), np.tile([6e7, 1.2e8, 2.4e8, 4.8e8], 3)
     names = [f"r{i}" for i in range(12)]
     for header, columns in (("params,tokens,loss", ()), ("params,tokens,loss,name", (names,))):
@@ -340,7 +338,7 @@ def test_horizons_of_a_size_are_no_history(tmp_path):
         assert len(read(tmp_path, text)) == 12
 
 
-def test_more_rows_than_are_read_are_refused(tmp_path, monkeypatch):
+def test_too_many_rows_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(bounds, "MOST_ROWS", 3)
     for name, text in (
         ("t.csv", PLAIN),
@@ -375,7 +373,7 @@ _NUMBERS = st.sampled_from(
     st.sampled_from([";", "\t", "|"]),
     st.sampled_from(["flops", "State", "step", "flops (PF-days)", "unique_tokens"]),
 )
-def test_any_spelling_is_read_or_refused_in_a_line(tmp_path_factory, rows, sign, fourth):
+def test_any_format_is_read_or_refused_in_one_line(tmp_path_factory, rows, sign, fourth):
     path = tmp_path_factory.mktemp("any") / "t.csv"
     header = sign.join(["params", "tokens", "loss", fourth])
     path.write_text("\n".join([header, *(sign.join(row) for row in rows)]))

@@ -37,7 +37,7 @@ def changed(points: FitPoints, factors: dict[int, float]) -> FitPoints:
     return points_from_arrays(points.params, points.tokens, losses, cluster=points.cluster)
 
 
-def test_without_noise_what_is_held_out_is_predicted():
+def test_held_out_runs_are_predicted_without_noise():
     result = validate(grid())
     assert len(result.leave_size_out) == 6 and len(result.rollout_params) == 3
     for held in (*result.leave_size_out, *result.rollout_params, *result.rollout_flops):
@@ -57,7 +57,7 @@ def test_without_noise_what_is_held_out_is_predicted():
     assert all(abs(change["alpha"]) < 0.01 for change in result.influence.values())
 
 
-def test_a_law_that_bends_is_not_trusted():
+def test_a_law_that_does_not_fit_a_bend_is_not_trusted():
     points = grid()
     # the largest sizes stop improving: as if the learning rate no longer suited them
     result = validate(changed(points, dict.fromkeys(range(16, 24), 1.08)))
@@ -83,11 +83,11 @@ def held(size_count: int, runs: int, flops: float) -> HeldOut:
     )
 
 
-def test_trust_goes_no_farther_than_runs_of_two_sizes_were_tested():
+def test_trust_ends_where_runs_of_two_sizes_were_tested():
     near, far = held(2, 4, 3.9), held(1, 3, 17.9)
     verdict, trust = _verdict([far, near], {})
     assert trust == 3.9 and "(4 runs, 2 sizes, 2 trunks; 3.9x the fitted FLOPs" in verdict
-    # one size alone, or two runs, tell too little, however well they are predicted
+    # one size, or two runs, are too little evidence, however well they are predicted
     verdict, trust = _verdict([far], {})
     assert trust is None and "not validated" in verdict and "(3 runs, 1 size, 1 trunk" in verdict
     assert _verdict([held(2, 2, 4.0)], {})[1] is None

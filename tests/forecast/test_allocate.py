@@ -75,7 +75,7 @@ def fitted() -> SourcedLaw:
     return SourcedLaw(fit=fit, origin="law chinchilla fitted to a test", known=known)
 
 
-def test_gophers_compute_buys_chinchilla():
+def test_gophers_compute_gives_chinchillas_split():
     # Hoffmann 2022: 5.76e23 FLOPs. Besiroglu 2024's refit: about 20 tokens a parameter there.
     # Hoffmann's approach 3 has 40e9, the rounded parameters of its equation 10 give 32e9
     refit = ask(flops=5.76e23).choice
@@ -89,7 +89,7 @@ def test_gophers_compute_buys_chinchilla():
 
 @pytest.mark.parametrize("name", [n for n in PUBLISHED_SURFACES if n != "kaplan2020"])
 @pytest.mark.parametrize("flops", [1e18, 1e22, 1e26])
-def test_the_split_is_the_minimum(name, flops):
+def test_the_split_minimises_the_loss(name, flops):
     fit = published_law(name)
 
     def loss(log_params: float) -> float:
@@ -104,7 +104,7 @@ def test_the_split_is_the_minimum(name, flops):
 
 
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
-def test_plain_arithmetic_is_the_law(name):
+def test_the_loss_of_the_split_follows_the_formula(name):
     fit = published_law(name)
     surface = surface_of(fit.law, fit.params)
     assert surface is not None
@@ -114,14 +114,14 @@ def test_plain_arithmetic_is_the_law(name):
         assert surface.log_loss(params, tokens) == pytest.approx(want, rel=1e-12)
 
 
-def test_a_target_loss_is_the_dual_of_its_budget():
+def test_a_target_loss_and_its_budget_give_the_same_split():
     there = ask(flops=1e23)
     back = ask(target_loss=there.choice.loss_nats)
     assert back.choice.flops == pytest.approx(1e23, rel=1e-6)
     assert back.choice.params == pytest.approx(there.choice.params, rel=1e-6)
 
 
-def test_dollars_are_the_devices():
+def test_dollars_follow_from_the_device():
     hardware = Hardware(gpu="H100", dollars_per_hour=2.0, utilisation=0.5, count=16)
     made = ask(hardware=hardware, dollars=1e6)
     hours = 1e6 / 2.0
@@ -131,7 +131,7 @@ def test_dollars_are_the_devices():
     assert made.cost.dollars == pytest.approx(1e6)
 
 
-def test_service_is_sardanas():
+def test_serving_matches_sardana():
     # Sardana 2023, arXiv 2401.00448, section 3: to serve 2e12 tokens at the quality of a
     # Chinchilla-optimal 13B, train a 7B on 2.1 times the data: 1.7e22 FLOPs or 17% less. With
     # Hoffmann's parameters as that paper has them, less rounded than the printed ones.
@@ -159,7 +159,7 @@ def test_service_is_sardanas():
         assert 6 * size * tokens + 2 * size * 2e12 > extra["total_flops"]
 
 
-def test_a_budget_for_training_and_service_is_the_dual():
+def test_a_budget_for_training_and_serving_is_the_dual():
     made = ask(flops=1e23, tokens_served=1e13)
     extra = made.choice.extra
     assert made.choice.kind == "lifetime_optimal"
@@ -169,12 +169,12 @@ def test_a_budget_for_training_and_service_is_the_dual():
     assert back.choice.params == pytest.approx(made.choice.params, rel=1e-4)
 
 
-def test_nothing_served_changes_nothing():
+def test_serving_no_tokens_changes_nothing():
     made = ask(flops=1e22, tokens_served=1e-3)
     assert made.choice.params == pytest.approx(made.plain.params, rel=1e-6)
 
 
-def test_repeats_are_worth_less_and_change_the_split():
+def test_repeated_tokens_count_less_and_change_the_split():
     # Muennighoff 2023, section 5: with data short, spend on epochs rather than on parameters
     made = ask("muennighoff2023", flops=1e22, tokens_unique=25e9)
     assert made.choice.kind == "data_limited"
@@ -188,7 +188,7 @@ def test_repeats_are_worth_less_and_change_the_split():
     assert ample.prediction.loss_nats == pytest.approx(ample.plain.loss_nats, rel=1e-9)
 
 
-def test_repeats_are_the_fitted_laws_own_where_it_has_them():
+def test_a_fitted_laws_own_value_of_repeats_is_used():
     fit = dataclasses.replace(
         published_law("muennighoff2023"),
         law=load_law("muennighoff"),
@@ -209,7 +209,7 @@ def test_repeats_are_the_fitted_laws_own_where_it_has_them():
     assert made.choice.tokens < elsewhere.choice.tokens
 
 
-def test_memory_caps_the_size_and_the_rest_goes_into_tokens():
+def test_memory_limits_the_size_and_more_tokens_are_trained():
     made = ask(flops=1e23, memory_bytes=80e9)
     assert made.choice.kind == "memory_limited" and made.most_params is not None
     assert made.choice.params == pytest.approx(made.most_params)
@@ -235,7 +235,7 @@ def test_smaller_models_of_the_same_loss_are_computed():
     assert ask("kaplan2020", flops=1e21).smaller == ()
 
 
-def test_intervals_hold_the_planted_answer(fitted):
+def test_intervals_cover_the_planted_answer(fitted):
     made = allocate(fitted, flops(1e15))
     assert made.params_interval and made.tokens_interval
     low, high = made.params_interval
@@ -253,7 +253,7 @@ def test_intervals_hold_the_planted_answer(fitted):
 @pytest.mark.parametrize("flops", [1.3e20, 1e24])
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
 def test_published_laws_give_no_interval_of_the_split(name, flops):
-    # the error of a alone is none amid the data, where all of it is in the other parameter
+    # the error of a alone is zero within the data, where all of it is in the other parameter
     made = ask(name, flops=flops)
     assert made.params_interval is None and made.tokens_interval is None
     text = allocate_text.format_allocation(made)
@@ -262,7 +262,7 @@ def test_published_laws_give_no_interval_of_the_split(name, flops):
     assert known == (name == "besiroglu2024")
 
 
-def test_a_fitted_law_far_beyond_its_data_gives_ranges_alone(fitted):
+def test_far_beyond_its_data_a_fitted_law_gives_only_ranges(fitted):
     made = allocate(fitted, flops(1e20))
     assert made.prediction.refused and made.params_interval and made.tokens_interval
     text = allocate_text.format_allocation(made)
@@ -275,23 +275,23 @@ def test_a_fitted_law_far_beyond_its_data_gives_ranges_alone(fitted):
     assert "the fewest" not in text and "no figures so far beyond the data" in text
     rows = allocate_text.format_comparison([made], [])
     assert f"{low} to {high}" in rows and format_count(choice.params) not in rows
-    # what it takes is then a range as well
+    # the cost is then a range as well
     expensive = allocate(fitted, Target(target_loss=1.96))
     assert expensive.prediction.refused and expensive.prediction.flops_interval
     assert re.search(
         r"peak: \S+ to \S+ device-hours at", allocate_text.format_allocation(expensive)
     )
-    # and near the data figures stand
+    # and near the data single figures are given
     near = allocate_text.format_allocation(allocate(fitted, flops(1e14)))
     assert "from smaller models:" in near and "90% interval:" in near
 
 
-def test_a_shape_within_the_range_is_said_to_be_one(fitted):
+def test_a_shape_given_for_a_range_is_marked_as_one_example(fitted):
     far = allocate_text.format_allocation(allocate(fitted, flops(1e20)))
     assert "\na shape within the range: " in far
 
 
-def test_memory_decides_the_size_exactly(fitted):
+def test_the_memory_limit_is_met_exactly(fitted):
     made = allocate(fitted, flops(1e20), scenario=Scenario(memory_bytes=2e9))
     assert made.choice.kind == "memory_limited" and made.prediction.refused
     words = allocate_text.format_allocation(made).splitlines()[1]
@@ -299,14 +299,14 @@ def test_memory_decides_the_size_exactly(fitted):
 
 
 @pytest.mark.parametrize(("flops", "capped"), [(1e20, False), (1.3e20, False), (1e22, True)])
-def test_batches_are_said_to_end_where_more_is_wanted(flops, capped):
+def test_a_batch_at_the_rules_limit_is_reported(flops, capped):
     made = ask(flops=flops)
     assert made.setup is not None
     assert (made.setup.batch_wanted_tokens > MAX_BATCH_TOKENS) == capped
     assert any("the largest validated" in words for words in made.warnings) == capped
 
 
-def test_steplaws_lr_stops_growing_where_its_tokens_end():
+def test_steplaws_lr_stops_growing_beyond_its_measured_tokens():
     # arXiv 2503.04715: 2B to 100B tokens, at 39T its formula would give six times the LR
     made = ask(flops=1e24, memory_bytes=80e9)
     assert made.setup is not None and made.setup.rule == "steplaw"
@@ -320,13 +320,13 @@ def test_steplaws_lr_stops_growing_where_its_tokens_end():
     assert not any("tokens, not on" in words for words in within.warnings)
 
 
-def test_a_rule_far_from_its_sizes_gives_a_guess():
+def test_a_rule_far_beyond_its_sizes_is_marked_as_a_guess():
     far, near = (" ".join(ask(flops=flops).warnings) for flops in (1e26, 1e21))
     assert "its LR there is a guess" in far
     assert "its LR there is a guess" not in near and "tune near its values" in near
 
 
-def test_energy_shows_what_it_is_made_of_and_long_times_are_years():
+def test_energy_states_its_factors_and_long_times_print_in_years():
     text = allocate_text.format_allocation(ask(flops=1e24))
     assert "80.1 years" in text and "K days" not in text
     assert "540K kWh (0.7 kW a device x PUE 1.1)" in text
@@ -334,7 +334,7 @@ def test_energy_shows_what_it_is_made_of_and_long_times_are_years():
 
 
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
-def test_a_law_has_the_name_it_was_asked_by(name):
+def test_a_law_is_called_by_the_requested_name(name):
     made = ask(name, flops=1e22)
     document = allocate_text.allocation_json(made)
     assert document["law"] == name and document["form"] == published_law(name).law.name
@@ -345,13 +345,13 @@ def test_a_law_has_the_name_it_was_asked_by(name):
     [
         ({"target_loss": 1.5}, "irreducible loss E"),
         ({"flops": 1.0}, "no such model"),
-        ({"flops": 1e22, "memory_bytes": 1e6}, "hold no model to train"),
+        ({"flops": 1e22, "memory_bytes": 1e6}, "no model fits into 1 MB to train"),
         ({"target_loss": 2.0, "memory_bytes": 24e9}, "no number of tokens brings"),
         ({"flops": 1e20, "tokens_served": 1e30}, "do not pay for any model"),
         ({"target_loss": 2.0, "tokens_unique": 1e9}, "with 1B different tokens"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(asked, said):
+def test_impossible_allocations_are_refused(asked, said):
     with pytest.raises(FitError, match=said) as caught:
         ask(**asked)
     assert len(caught.value.lines) == 1
@@ -371,12 +371,12 @@ def test_laws_of_one_variable_have_no_split():
 
 
 @pytest.mark.parametrize("given", [{}, {"flops": 1e20, "dollars": 5.0}])
-def test_one_budget_is_asked_for(given):
+def test_exactly_one_budget_is_expected(given):
     with pytest.raises(ConfigError, match="expected one of --flops"):
         budget_or_loss(**given)
 
 
-def test_several_laws_are_rows_and_one_that_cannot_answer_does_not_spoil_them(fitted):
+def test_several_laws_are_rows_and_a_failing_one_leaves_the_others(fitted):
     laws = [*find_laws(["besiroglu2024", "kaplan2020_c"], None), fitted]
     made, refused = compare(laws, lambda source: allocate(source, flops(1e15)))
     assert len(made) == 2 and len(refused) == 1
@@ -403,7 +403,7 @@ def test_the_command_prints_one_document_with_its_conventions(words, capsys):
     assert abs(math.log(shape["params_total"] / document["params"])) < 0.1
 
 
-def test_the_command_names_what_it_took_by_default(capsys):
+def test_the_command_names_its_defaults(capsys):
     assert main(["allocate", "--law", "hoffmann2022", "--flops", "1e21"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("law hoffmann2022, published")
@@ -412,7 +412,7 @@ def test_the_command_names_what_it_took_by_default(capsys):
     assert np.char.count(out, "the same loss") == 1
 
 
-def test_dollars_that_also_pay_for_serving_say_at_what_price():
+def test_a_budget_that_pays_for_serving_states_the_price():
     made = ask(dollars=1e6, tokens_served=1e13)
     assert made.choice.flops < made.choice.extra["total_flops"]
     assert any("pay for serving" in words for words in made.warnings)

@@ -25,9 +25,9 @@ CONVENTION = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
 @pytest.fixture(scope="module")
 def fits() -> dict[str, FitResult]:
     points = dataclasses.replace(planted(0.002, trunk_noise=0.002), convention=CONVENTION)
-    found = {name: fit_law(points, name, resamples=100) for name in ("chinchilla", "coupled")}
-    assert found["chinchilla"].status == "converged"
-    return found
+    fit_of = {name: fit_law(points, name, resamples=100) for name in ("chinchilla", "coupled")}
+    assert fit_of["chinchilla"].status == "converged"
+    return fit_of
 
 
 @pytest.fixture
@@ -45,19 +45,19 @@ def width(prediction: Prediction) -> float:
     return math.log(high / low)
 
 
-def test_published_laws_answer_without_any_run():
-    found = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
-    assert found.loss_nats == pytest.approx(
+def test_published_laws_answer_without_runs():
+    prediction = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
+    assert prediction.loss_nats == pytest.approx(
         1.8172 + 482.01 / 70e9**0.3478 + 2085.43 / 1.4e12**0.3658
     )
-    assert found.flops == 6 * 70e9 * 1.4e12
-    assert found.low_nats is None and found.level is None
-    assert any("no interval" in words for words in found.warnings)
-    assert "arXiv 2404.10102" in found.source
+    assert prediction.flops == 6 * 70e9 * 1.4e12
+    assert prediction.low_nats is None and prediction.level is None
+    assert any("no interval" in words for words in prediction.warnings)
+    assert "arXiv 2404.10102" in prediction.source
 
 
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
-def test_targets_go_round(name):
+def test_targets_print_and_read_back(name):
     fit = published_law(name)
     by_flops = extrapolate(fit, Target(flops=1e22))
     assert by_flops.params and by_flops.tokens
@@ -82,17 +82,17 @@ def test_targets_go_round(name):
         assert again.tokens_for_params == pytest.approx(by_flops.tokens, rel=1e-6)
 
 
-def test_a_size_alone_gets_the_tokens_that_make_it_the_best_size(fit):
-    found = extrapolate(fit, Target(params=175e9))
+def test_a_size_alone_gets_the_tokens_for_which_it_is_optimal(fit):
+    prediction = extrapolate(fit, Target(params=175e9))
     best = minimize_scalar(
-        lambda x: extrapolate(fit, Target(params=math.exp(x), flops=found.flops)).loss_nats,
+        lambda x: extrapolate(fit, Target(params=math.exp(x), flops=prediction.flops)).loss_nats,
         bounds=(math.log(1e9), math.log(1e13)),
         options={"xatol": 1e-6},
     )
     assert best.x == pytest.approx(math.log(175e9), abs=0.02)
 
 
-def test_the_cheapest_way_to_a_loss_is_its_closed_form():
+def test_the_cheapest_run_for_a_loss_has_its_closed_form():
     fit = published_law("hoffmann2022")
     scale = (0.34 * 406.4 / (0.28 * 410.7)) ** (1 / 0.62)
     height = 406.4 * scale**-0.34 + 410.7 * scale**0.28
@@ -100,7 +100,7 @@ def test_the_cheapest_way_to_a_loss_is_its_closed_form():
     assert extrapolate(fit, Target(target_loss=2.0)).flops == pytest.approx(flops, rel=1e-9)
 
 
-def test_single_variable_laws_take_their_own_variable():
+def test_single_variable_laws_use_their_own_variable():
     assert extrapolate(
         published_law("kaplan2020_n"), Target(params=1e9)
     ).loss_nats == pytest.approx(2.38, abs=0.005)
@@ -115,7 +115,7 @@ def test_single_variable_laws_take_their_own_variable():
     assert "flops" not in format_prediction(back, compute, []).split("\n")[0]
 
 
-def test_the_interval_widens_with_distance_and_with_every_cause(fit, fits):
+def test_the_interval_widens_with_distance_and_with_each_source_of_error(fit, fits):
     widths = [width(extrapolate(fit, Target(flops=1e14 * 10**i))) for i in range(0, 9, 2)]
     assert widths == sorted(widths)
     plain = extrapolate(fit, Target(flops=1e16))
@@ -130,7 +130,7 @@ def test_the_interval_widens_with_distance_and_with_every_cause(fit, fits):
     assert max(wide.interval_parts["laws"]) > abs(math.log(other / wide.loss_nats))
 
 
-def test_a_rival_that_fits_worse_amid_the_data_still_counts_far_beyond_them(fit, fits):
+def test_a_rival_that_fits_worse_within_the_data_still_counts_far_beyond_it(fit, fits):
     worse = dataclasses.replace(fits["coupled"], rms_log_residual=2 * fit.rms_log_residual)
     near, far = 0.05 * fit.data_range["flops"][1], 1e20
     assert width(extrapolate(fit, Target(flops=near), alternatives=[worse])) == width(
@@ -141,21 +141,22 @@ def test_a_rival_that_fits_worse_amid_the_data_still_counts_far_beyond_them(fit,
     )
 
 
-def test_the_interval_far_beyond_the_data_holds_the_laws_it_says_cannot_be_excluded(fits):
-    """Of a law without a floor among laws with one: they counted in words and not in the range."""
+def test_far_beyond_the_data_the_interval_covers_the_laws_not_excluded(fits):
+    """A law without a floor: the range must also cover the laws with one."""
     fit, floor = fits["coupled"], fits["chinchilla"]
     worse = dataclasses.replace(floor, rms_log_residual=3 * fit.rms_log_residual)
     worse = dataclasses.replace(worse, rollout_rms_log=math.nan)
-    found = extrapolate(fit, Target(flops=1e40), alternatives=[worse])
+    prediction = extrapolate(fit, Target(flops=1e40), alternatives=[worse])
     assert any(
-        f"{floor.law.name} (3x the residuals) fit worse but cannot" in w for w in found.warnings
+        f"{floor.law.name} (3x the residuals) fit worse but cannot" in w
+        for w in prediction.warnings
     )
-    theirs = extrapolate(floor, Target(params=found.params, tokens=found.tokens))
-    assert ends(found)[0] < theirs.loss_nats < ends(found)[1]
+    theirs = extrapolate(floor, Target(params=prediction.params, tokens=prediction.tokens))
+    assert ends(prediction)[0] < theirs.loss_nats < ends(prediction)[1]
     # the parts are the interval, unless a warning says what caps it
-    for side, end in zip((0, 1), ends(found), strict=True):
-        total = math.hypot(*(part[side] for part in found.interval_parts.values()))
-        assert abs(math.log(end / found.loss_nats)) == pytest.approx(total, rel=5e-3)
+    for side, end in zip((0, 1), ends(prediction), strict=True):
+        total = math.hypot(*(part[side] for part in prediction.interval_parts.values()))
+        assert abs(math.log(end / prediction.loss_nats)) == pytest.approx(total, rel=5e-3)
     # a law that counts in part is not said to be held
     nearer = extrapolate(fit, Target(flops=fit.data_range["flops"][1] * 1e5), alternatives=[worse])
     (words,) = [words for words in nearer.warnings if "choice of law" in words]
@@ -163,22 +164,22 @@ def test_the_interval_far_beyond_the_data_holds_the_laws_it_says_cannot_be_exclu
 
 
 def test_the_upper_end_is_capped_by_a_nearer_forecast_and_says_so(fits):
-    """A loss falls with scale: quadrature about an ever lower centre may not raise its end."""
+    """A loss falls with scale, so the upper end of its interval must not rise."""
     fit = fits["coupled"]
     rival = dataclasses.replace(fits["chinchilla"], rms_log_residual=fit.rms_log_residual)
     spread = [(*values[:-1], values[-1] * factor) for values in fit.samples for factor in (0.6, 1)]
     unsure = dataclasses.replace(fit, samples=tuple(spread))
     tops = []
     for flops in (1e30, 1e40, 1e50):
-        found = extrapolate(unsure, Target(flops=flops), alternatives=[rival])
-        tops.append(ends(found)[1])
-        above = math.hypot(*(part[1] for part in found.interval_parts.values()))
-        assert found.loss_nats * math.exp(above) > 1.01 * tops[-1]
-        assert any("the parts add up to" in words for words in found.warnings)
+        prediction = extrapolate(unsure, Target(flops=flops), alternatives=[rival])
+        tops.append(ends(prediction)[1])
+        above = math.hypot(*(part[1] for part in prediction.interval_parts.values()))
+        assert prediction.loss_nats * math.exp(above) > 1.01 * tops[-1]
+        assert any("the parts add up to" in words for words in prediction.warnings)
     assert tops == sorted(tops, reverse=True)
 
 
-def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
+def test_worse_or_incomparable_laws_do_not_widen_the_interval(fit, fits):
     plain = extrapolate(fit, Target(flops=1e20))
     rival = dataclasses.replace(fits["coupled"], rms_log_residual=fit.rms_log_residual)
     for other in (
@@ -191,7 +192,7 @@ def test_worse_or_incomparable_laws_do_not_widen(fit, fits):
         assert width(extrapolate(fit, Target(flops=1e20), alternatives=[other])) == width(plain)
 
 
-def test_the_order_of_samples_does_not_matter_and_bad_ones_are_counted(fit):
+def test_the_order_of_resamples_does_not_matter_and_bad_ones_are_counted(fit):
     shuffled = list(fit.samples)
     random.Random(0).shuffle(shuffled)
     mixed = dataclasses.replace(fit, samples=tuple(shuffled))
@@ -204,7 +205,7 @@ def test_the_order_of_samples_does_not_matter_and_bad_ones_are_counted(fit):
     assert bare.low_nats is None and any("no bootstrap samples" in w for w in bare.warnings)
 
 
-def test_distance_is_stated_and_a_figure_far_away_refused(fit):
+def test_the_distance_is_stated_and_a_figure_too_far_away_is_refused(fit):
     near = extrapolate(fit, Target(params=1e6, tokens=2e6))
     assert near.refused == "" and not any("beyond" in words for words in near.warnings)
     far = extrapolate(fit, Target(params=175e9))
@@ -221,35 +222,35 @@ def test_distance_is_stated_and_a_figure_far_away_refused(fit):
     assert f"{near.loss_nats:.4f}" not in shown and f"{near.loss_nats:.2f}" in shown
 
 
-def test_the_comparison_holds_kaplan_and_chinchilla_beside_ours(fit):
-    found = extrapolate(fit, Target(params=1e9, tokens=2e10))
-    rows = {row["law"]: row for row in comparison(found)}
+def test_the_comparison_lists_kaplan_and_chinchilla_beside_ours(fit):
+    prediction = extrapolate(fit, Target(params=1e9, tokens=2e10))
+    rows = {row["law"]: row for row in comparison(prediction)}
     assert list(rows) == ["chinchilla (this forecast)", *PUBLISHED_SURFACES, "20 tokens/param"]
     assert rows["kaplan2020"]["params_exponent"] == 0.73
     assert rows["20 tokens/param"]["tokens_for_params"] == pytest.approx(20e9)
     assert rows["20 tokens/param"]["params_optimal"] == pytest.approx(math.sqrt(1.2e20 / 120))
     expected = 1.69 + 406.4 / 1e9**0.34 + 410.7 / 2e10**0.28
     assert rows["hoffmann2022"]["loss_nats"] == pytest.approx(expected)
-    text = format_prediction(found, fit, comparison(found))
+    text = format_prediction(prediction, fit, comparison(prediction))
     assert "do not compare across tokenizers" in text and "matmul" in text
 
 
 def test_a_published_law_keeps_its_name(fit):
-    found = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
-    assert (found.law, found.form) == ("besiroglu2024", "chinchilla")
-    names = [row["law"] for row in comparison(found)]
+    prediction = extrapolate(published_law("besiroglu2024"), Target(params=70e9, tokens=1.4e12))
+    assert (prediction.law, prediction.form) == ("besiroglu2024", "chinchilla")
+    names = [row["law"] for row in comparison(prediction)]
     assert names[0] == "besiroglu2024 (this forecast)" and "besiroglu2024" not in names[1:]
-    text = format_prediction(found, published_law("besiroglu2024"), comparison(found))
+    text = format_prediction(prediction, published_law("besiroglu2024"), comparison(prediction))
     assert "law: besiroglu2024 (of the form chinchilla)" in text
     with pytest.raises(FitError, match="under law besiroglu2024"):
         extrapolate(published_law("besiroglu2024"), Target(target_loss=1.5))
 
 
 @pytest.mark.parametrize("params", [10, 2e6, 1e9, 1e13])
-def test_the_comparison_shows_no_loss_that_a_law_cannot_know(fit, params):
-    found = extrapolate(fit, Target(params=params, tokens=20.0 * params))
-    rows = {row["law"]: row for row in comparison(found)}
-    text = format_prediction(found, fit, list(rows.values()))
+def test_the_comparison_omits_losses_that_a_law_does_not_give(fit, params):
+    prediction = extrapolate(fit, Target(params=params, tokens=20.0 * params))
+    rows = {row["law"]: row for row in comparison(prediction)}
+    text = format_prediction(prediction, fit, list(rows.values()))
     for name in PUBLISHED_SURFACES:
         line = next(line for line in text.splitlines() if line.startswith(name))
         shown = line.split()[1]
@@ -263,7 +264,7 @@ def test_the_comparison_shows_no_loss_that_a_law_cannot_know(fit, params):
     assert ("note: loss -:" in text) == bool(outside)
 
 
-def test_one_rounding_and_the_best_split_said_once(fit):
+def test_figures_are_rounded_once_and_the_best_split_is_stated_once(fit):
     best = extrapolate(fit, Target(params=1e6))
     text = format_prediction(best, fit, comparison(best))
     assert text.count("this is the best split of these FLOPs") == 1
@@ -282,30 +283,40 @@ def test_one_rounding_and_the_best_split_said_once(fit):
 
 
 def test_a_refused_forecast_gives_the_split_as_ranges(fit):
-    found = extrapolate(fit, Target(params=7e9, tokens=1e12))
-    assert found.refused and found.params_optimal_interval and found.tokens_optimal_interval
-    low, high = found.params_optimal_interval
-    assert found.params_optimal and low < found.params_optimal < high
+    prediction = extrapolate(fit, Target(params=7e9, tokens=1e12))
+    assert (
+        prediction.refused
+        and prediction.params_optimal_interval
+        and prediction.tokens_optimal_interval
+    )
+    low, high = prediction.params_optimal_interval
+    assert prediction.params_optimal and low < prediction.params_optimal < high
     # under C = 6ND the fewest params go with the most tokens
-    assert found.flops and low * found.tokens_optimal_interval[1] * 6 == pytest.approx(found.flops)
-    text = format_prediction(found, fit, comparison(found))
+    assert prediction.flops and low * prediction.tokens_optimal_interval[1] * 6 == pytest.approx(
+        prediction.flops
+    )
+    text = format_prediction(prediction, fit, comparison(prediction))
     line = next(line for line in text.splitlines() if line.startswith("best split of"))
     assert f"{rounded_count(low, 2)} to {rounded_count(high, 2)} params on" in line
     own = next(line for line in text.splitlines() if line.startswith("chinchilla (this"))
-    for figure in (found.params_optimal, found.tokens_optimal, found.tokens_for_params):
+    for figure in (
+        prediction.params_optimal,
+        prediction.tokens_optimal,
+        prediction.tokens_for_params,
+    ):
         assert figure and format_count(figure) not in line + own
 
 
 def test_the_json_is_strict_and_complete(fit):
-    for found in (
+    for prediction in (
         extrapolate(fit, Target(params=175e9)),
         extrapolate(published_law("kaplan2020_c"), Target(flops=1)),
     ):
-        document = prediction_json(found, comparison(found))
+        document = prediction_json(prediction, comparison(prediction))
         again = json.loads(json.dumps(document, allow_nan=False))
         required = "law params tokens flops loss_nats low_nats high_nats level beyond_data warnings"
         assert set(required.split()) <= again.keys()
-        assert again["loss_nats"] == found.loss_nats
+        assert again["loss_nats"] == prediction.loss_nats
 
 
 @pytest.mark.parametrize(
@@ -319,7 +330,7 @@ def test_the_json_is_strict_and_complete(fit):
         ({"flops": 1e200}, "at most 1e"),
     ],
 )
-def test_targets_that_cannot_be_read(fit, target, words):
+def test_unreadable_targets_are_refused(fit, target, words):
     with pytest.raises(ConfigError, match=words):
         extrapolate(fit, Target(**target))
 
@@ -342,7 +353,7 @@ def test_a_loss_out_of_reach_is_refused(fit):
         extrapolate(fit, Target(target_loss=1e9))
 
 
-def test_a_fit_that_cannot_answer_says_what_is_missing(fit):
+def test_a_fit_without_a_joint_law_says_what_is_missing(fit):
     for change in ({"beta": 1e-5}, {"B": 1e-9}):
         flat = dataclasses.replace(
             fit,
@@ -368,28 +379,28 @@ def test_no_target_overflows():
         variable = fit.law.variables[0]
         for value in (1.0, 1e59):
             target: dict[str, Any] = {variable: value}
-            found = extrapolate(fit, Target(**target))
-            assert np.isfinite(found.loss_nats)
-            format_prediction(found, fit, comparison(found))
+            prediction = extrapolate(fit, Target(**target))
+            assert np.isfinite(prediction.loss_nats)
+            format_prediction(prediction, fit, comparison(prediction))
 
 
 @pytest.mark.parametrize(
     "words", [["extrapolate", "--params"], ["plan", "--time", "1h", "--target"]]
 )
-def test_less_than_one_parameter_is_no_model(words, capsys):
+def test_less_than_one_parameter_is_refused(words, capsys):
     law = ["--law", "besiroglu2024"] if words[0] == "extrapolate" else []
     for size in ("1e-300", "0.5"):
         assert main([*words, size, *law]) == 2
         assert "expected at least 1" in capsys.readouterr().err
 
 
-def test_a_law_without_interval_is_not_said_to_have_one(capsys):
+def test_a_law_without_an_interval_prints_none(capsys):
     assert main(["extrapolate", "--law", "besiroglu2024", "--params", "1e9"]) == 0
     assert "; the loss is for exactly 22.7B tokens" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("target", [["--params", "10"], ["--params", "1e9", "--tokens", "5"]])
-def test_a_published_law_gives_no_loss_above_that_of_guessing(target, capsys):
+def test_a_published_law_refuses_a_loss_above_that_of_guessing(target, capsys):
     assert main(["extrapolate", "--law", "besiroglu2024", *target]) == 4
     said = capsys.readouterr().err
     assert "law besiroglu2024 gives" in said and "ln(" in said and "outside its runs" in said

@@ -23,7 +23,7 @@ ASKED_FOR = (
 )
 
 
-def test_every_row_is_complete_and_within_reason():
+def test_every_device_has_plausible_figures():
     assert list(ACCELERATORS) == ASKED_FOR.split(",")
     for device in ACCELERATORS.values():
         assert device.peak_flops and set(device.peak_flops) <= set(DTYPES)
@@ -39,7 +39,7 @@ def test_every_row_is_complete_and_within_reason():
         assert device.source and device.as_of[:2] == "20"
 
 
-def test_the_peaks_are_dense():
+def test_the_peaks_are_without_sparsity():
     # each is half of what the sheets print first, "with sparsity"
     for name, sparse in (("H100 SXM", 1979), ("A100 80GB", 624), ("L4", 242), ("B200", 4500)):
         assert ACCELERATORS[name].peak_flops["bf16"] == pytest.approx(sparse / 2 * 1e12, rel=1e-3)
@@ -61,17 +61,17 @@ def test_the_peaks_are_dense():
         ("tpu-v5e", "TPU v5e"),
     ],
 )
-def test_names_are_read_leniently(written, meant):
+def test_device_names_are_read_leniently(written, meant):
     assert accelerator(written).name == meant
 
 
-def test_every_name_finds_itself():
+def test_every_device_name_is_recognised():
     for name in ACCELERATORS:
         assert accelerator(name) is ACCELERATORS[name]
         assert accelerator(name.lower().replace(" ", "-")) is ACCELERATORS[name]
 
 
-def test_an_unknown_name_lists_what_there_is_with_the_nearest():
+def test_an_unknown_device_lists_the_known_ones_and_the_nearest():
     with pytest.raises(ConfigError, match=r"expected one of M1, .*did you mean L40S\?"):
         accelerator("L40")
     with pytest.raises(ConfigError, match="expected one of") as caught:
@@ -107,7 +107,7 @@ def test_figures_out_of_range_are_refused(wrong):
         accelerator("H100", **wrong)
 
 
-def test_a_cost_worked_by_hand():
+def test_a_cost_matches_a_hand_calculation():
     device = accelerator("H100 SXM", utilisation=0.5, dollars_per_hour=2.0, peak_flops=1e15)
     # 3.6e21 FLOPs at 5e14 a second: 7.2e6 s = 2000 h
     cost = training_cost(3.6e21, device, count=8, pue=1.2)
@@ -165,7 +165,7 @@ def test_hours_and_dollars_are_inverses(name, flops, count):
     assert cost.days * 24 * count == pytest.approx(cost.gpu_hours)
 
 
-def test_the_table_prints_a_line_for_each():
+def test_the_table_has_a_line_per_device():
     lines = format_hardware().splitlines()
     body = lines[1 : 1 + len(ACCELERATORS)]
     for name, line in zip(ACCELERATORS, body, strict=True):
@@ -187,7 +187,7 @@ def test_the_table_prints_a_line_for_each():
         (None, (None, 1)),
     ],
 )
-def test_a_number_of_devices_may_stand_before_the_name(text, expected):
+def test_a_number_of_devices_may_precede_the_name(text, expected):
     assert gpu_and_count(text) == expected
 
 

@@ -43,7 +43,7 @@ def published(name: str) -> Loss:
 
 @pytest.mark.parametrize("name", PUBLISHED_SURFACES)
 @pytest.mark.parametrize("flops", [1e15, 1e21, 5.76e23, 1e27])
-def test_the_optimum_is_the_closed_forms(name, flops):
+def test_the_optimum_matches_the_closed_form(name, flops):
     fit = published_law(name)
     surface = surface_of(fit.law, fit.params)
     assert surface is not None and surface.split is not None
@@ -55,7 +55,7 @@ def test_the_optimum_is_the_closed_forms(name, flops):
     assert best.kind == "compute_optimal"
 
 
-def test_the_besiroglu_law_wants_chinchillas_twenty_tokens_a_parameter():
+def test_besiroglus_law_gives_twenty_tokens_per_parameter():
     best = compute_optimal(chinchilla, 5.76e23)
     assert best.tokens_per_param == pytest.approx(18.4, abs=0.1)
     assert best.params == pytest.approx(72e9, rel=0.01)
@@ -87,7 +87,7 @@ def test_the_optimum_is_stationary_along_the_same_compute():
     assert abs(ahead - behind) / 0.002 < 1e-8
 
 
-def test_a_law_with_its_bend_off_any_power_law_is_still_minimised():
+def test_a_law_that_is_no_power_law_is_minimised():
     # no closed form: repeated data worth less, as a cap on the tokens that count
     def capped(params: float, tokens: float) -> float:
         return chinchilla(params, 1e11 * (1 - math.exp(-tokens / 1e11)))
@@ -109,19 +109,19 @@ def test_a_law_with_its_bend_off_any_power_law_is_still_minimised():
         lambda n, d: math.inf,
     ],
 )
-def test_without_an_interior_optimum_it_refuses(law):
+def test_a_law_without_an_interior_optimum_is_refused(law):
     with pytest.raises(FitError, match="no compute-optimal split") as caught:
         compute_optimal(law, 1e20)
     assert len(caught.value.lines) == 1
 
 
 @pytest.mark.parametrize("flops", [0.0, -1.0, 5.0, math.nan, math.inf, 1e61])
-def test_a_budget_that_is_none_is_refused(flops):
+def test_an_invalid_budget_is_refused(flops):
     with pytest.raises(FitError):
         compute_optimal(chinchilla, flops)
 
 
-def test_a_law_that_overflows_in_a_corner_is_minimised_elsewhere():
+def test_a_law_that_overflows_in_a_corner_is_still_minimised():
     def brittle(params: float, tokens: float) -> float:
         if params < 1e4:
             raise OverflowError
@@ -131,7 +131,7 @@ def test_a_law_that_overflows_in_a_corner_is_minimised_elsewhere():
     assert compute_optimal(brittle, 1e20).params == pytest.approx(expected, rel=1e-9)
 
 
-def test_over_training_costs_loss_and_the_compute_to_make_up_for_it():
+def test_over_training_costs_loss_and_compute():
     best = compute_optimal(chinchilla, 1e22)
     same = over_trained(chinchilla, 1e22, best.tokens_per_param)
     assert same.params == pytest.approx(best.params)
@@ -156,13 +156,13 @@ def test_over_training_costs_loss_and_the_compute_to_make_up_for_it():
 def test_cheapest_for_loss_is_the_dual_of_compute_optimal(name):
     law = published(name)
     best = compute_optimal(law, 1e21)
-    found = cheapest_for_loss(law, best.loss_nats)
-    assert found.flops == pytest.approx(1e21, rel=1e-9)
-    assert found.params == pytest.approx(best.params, rel=1e-6)
-    assert found.loss_nats == pytest.approx(best.loss_nats, rel=1e-12)
+    cheapest = cheapest_for_loss(law, best.loss_nats)
+    assert cheapest.flops == pytest.approx(1e21, rel=1e-9)
+    assert cheapest.params == pytest.approx(best.params, rel=1e-6)
+    assert cheapest.loss_nats == pytest.approx(best.loss_nats, rel=1e-12)
 
 
-def test_more_served_means_smaller_and_trained_for_longer():
+def test_more_serving_gives_a_smaller_model_trained_for_longer():
     # Sardana 2023: both shift with demand, at the same loss
     target = compute_optimal(chinchilla, 1e23).loss_nats
     plain = cheapest_for_loss(chinchilla, target)
@@ -197,21 +197,21 @@ def test_the_inference_aware_choice_is_the_cheapest_on_its_contour():
         tokens = (2085.43 / rest) ** (1 / 0.3658)
         return 6 * params * tokens + 2 * params * served
 
-    found = inference_aware(chinchilla, target, served)
-    assert total(found.params) == pytest.approx(found.extra["total_flops"], rel=1e-10)
-    slope = (total(found.params * 1.0001) - total(found.params / 1.0001)) / 0.0002
-    assert abs(slope) / total(found.params) < 1e-5
+    choice = inference_aware(chinchilla, target, served)
+    assert total(choice.params) == pytest.approx(choice.extra["total_flops"], rel=1e-10)
+    slope = (total(choice.params * 1.0001) - total(choice.params / 1.0001)) / 0.0002
+    assert abs(slope) / total(choice.params) < 1e-5
     for factor in (0.8, 0.95, 1.05, 1.3):
-        assert total(found.params * factor) > total(found.params)
+        assert total(choice.params * factor) > total(choice.params)
 
 
-def test_service_beyond_measure_still_leaves_a_size_that_reaches_the_loss():
-    found = inference_aware(chinchilla, 2.1, 1e22)
+def test_extreme_serving_still_gives_a_size_that_reaches_the_loss():
+    choice = inference_aware(chinchilla, 2.1, 1e22)
     smallest = (482.01 / (2.1 - 1.8172)) ** (1 / 0.3478)
-    assert smallest < found.params < 1.01 * smallest
+    assert smallest < choice.params < 1.01 * smallest
 
 
-def test_a_loss_the_law_does_not_give_is_refused_with_the_lowest_it_gives():
+def test_a_loss_below_the_laws_minimum_is_refused_with_that_minimum():
     for ask in (cheapest_for_loss, partial(inference_aware, tokens_served=1e12)):
         with pytest.raises(
             FitError, match=r"no model reaches 1\.8 nats: .* 1\.8172 nats"
@@ -221,18 +221,18 @@ def test_a_loss_the_law_does_not_give_is_refused_with_the_lowest_it_gives():
 
 
 @pytest.mark.parametrize("target", [0.0, -1.0, math.nan, math.inf])
-def test_a_target_that_is_no_loss_is_refused(target):
+def test_an_invalid_target_loss_is_refused(target):
     with pytest.raises(FitError, match="positive number of nats"):
         cheapest_for_loss(chinchilla, target)
 
 
-def test_a_target_that_anything_meets_is_refused():
+def test_a_target_loss_that_every_model_reaches_is_refused():
     with pytest.raises(FitError, match="no cheapest model"):
         cheapest_for_loss(chinchilla, 1e5)
 
 
 @pytest.mark.parametrize("served", [-1.0, math.nan, 10 * MOST_FLOPS])
-def test_service_out_of_range_is_refused(served):
+def test_serving_out_of_range_is_refused(served):
     with pytest.raises(ConfigError, match="tokens served"):
         inference_aware(chinchilla, 2.1, served)
 
@@ -254,7 +254,7 @@ def test_smaller_models_of_the_same_loss_cost_more_to_train():
     assert ratios == sorted(ratios)
 
 
-def test_half_the_size_costs_a_fifth_more_under_hoffmanns_parameters():
+def test_half_the_size_costs_a_fifth_more_compute_under_hoffmanns_law():
     # de Vries 2023, with Hoffmann's parametric fit: 20% at half the size
     (row,) = size_cost_curve(published("hoffmann2022"), 5.76e23, shrink=(0.5,))
     assert row["compute_ratio"] == pytest.approx(1.20, abs=0.015)
@@ -267,7 +267,7 @@ def test_a_size_that_cannot_reach_the_loss_is_marked():
         size_cost_curve(chinchilla, 5.76e23, shrink=(0.0,))
 
 
-def test_175_billion_parameters_are_gpt3s_shape():
+def test_175_billion_parameters_give_gpt3s_shape():
     shape = concrete_shape(175e9)
     assert (shape["n_layer"], shape["d_model"]) == (96, 12288)
     assert shape["d_ff"] == 4 * 12288 and shape["d_model"] % shape["n_head"] == 0
@@ -289,7 +289,7 @@ def test_depth_grows_with_size():
 
 
 @pytest.mark.parametrize("params", [0.0, 1e4, 1e40, math.nan])
-def test_no_shape_is_a_config_error(params):
+def test_a_size_without_a_shape_is_a_config_error(params):
     with pytest.raises(ConfigError):
         concrete_shape(params)
 

@@ -17,7 +17,7 @@ def loss(name: str, **variables: float) -> float:
     return float(fit.law.predict(fit.params, arrays)[0])
 
 
-def test_published_losses_are_their_formulas():
+def test_published_laws_follow_their_formulas():
     hoffmann = 1.69 + 406.4 / 70e9**0.34 + 410.7 / 1.4e12**0.28
     assert loss("hoffmann2022", params=70e9, tokens=1.4e12) == pytest.approx(hoffmann, rel=1e-12)
     besiroglu = 1.8172 + 482.01 / 70e9**0.3478 + 2085.43 / 1.4e12**0.3658
@@ -28,14 +28,14 @@ def test_published_losses_are_their_formulas():
     assert loss("kaplan2020", params=1.5e9, tokens=23e9) == pytest.approx(kaplan, rel=1e-12)
 
 
-def test_kaplan_single_variable_laws_give_the_papers_figures_not_those_that_circulate():
+def test_kaplans_single_variable_laws_give_the_papers_figures():
     for params, nats in ((1e6, 4.02), (1e9, 2.38), (1e11, 1.67)):
         assert loss("kaplan2020_n", params=params) == pytest.approx(nats, abs=0.006)
     lowered = 1 - loss("kaplan2020_c", flops=1e22) / loss("kaplan2020_c", flops=1e21)
     assert lowered == pytest.approx(0.109, abs=5e-4)
 
 
-def test_each_cites_its_equation_states_its_convention_and_claims_no_interval():
+def test_each_published_law_cites_its_equation_and_convention_and_has_no_interval():
     for name in PUBLISHED:
         fit = published_law(name)
         assert "arXiv" in fit.source
@@ -45,12 +45,12 @@ def test_each_cites_its_equation_states_its_convention_and_claims_no_interval():
         assert fit.convention["params"] == expected
 
 
-def test_an_unknown_name_lists_what_there_is():
+def test_an_unknown_law_lists_the_known_ones():
     with pytest.raises(ConfigError, match=r"chinchila.*expected.*hoffmann2022.*kaplan2020"):
         published_law("chinchila")
 
 
-def test_allocations():
+def test_published_laws_give_their_allocations():
     splits = {name: published_law(name).optimum for name in PUBLISHED_SURFACES}
     exponents = {name: split.exponent for name, split in splits.items() if split is not None}
     assert exponents["kaplan2020"] == 0.73
@@ -68,13 +68,13 @@ def test_the_closed_form_split_is_the_numeric_minimum(name, flops):
     fit = published_law(name)
     surface = surface_of(fit.law, fit.params)
     assert surface is not None and surface.split is not None
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda x: loss(name, params=math.exp(x), tokens=flops / 6 / math.exp(x)),
         bounds=(math.log(10), math.log(flops / 60)),
         options={"xatol": 1e-9},
     )
     params = surface.split.params(flops)
-    assert math.log(params) == pytest.approx(found.x, abs=1e-4)
+    assert math.log(params) == pytest.approx(minimum.x, abs=1e-4)
     tokens = surface.split.tokens(flops)
     assert 6 * params * tokens == pytest.approx(flops, rel=1e-12)
     assert surface.split.tokens_for_params(params) == pytest.approx(tokens, rel=1e-9)
@@ -82,7 +82,7 @@ def test_the_closed_form_split_is_the_numeric_minimum(name, flops):
     assert surface.split.flops_for_params(params) == pytest.approx(flops, rel=1e-9)
 
 
-def test_shares_add_up_and_single_variable_laws_have_no_surface():
+def test_exponents_of_the_split_add_to_one_and_single_variable_laws_have_no_surface():
     assert PUBLISHED_SURFACES == ("hoffmann2022", "besiroglu2024", "kaplan2020", "muennighoff2023")
     fit = published_law("hoffmann2022")
     surface = surface_of(fit.law, fit.params)

@@ -32,7 +32,7 @@ BY_NAME = {model.name: model for model in MODELS}
 (BESIROGLU,) = find_laws(["besiroglu2024"], None)
 
 
-def test_gpt3_had_under_two_tokens_a_parameter_and_its_compute_would_buy_a_smaller_model():
+def test_gpt3_had_under_two_tokens_per_parameter_and_its_optimum_is_smaller():
     made = retrodict(BESIROGLU, BY_NAME["GPT-3"])
     assert made.model.tokens / made.model.params == pytest.approx(1.71, abs=0.01)
     assert made.model.flops == pytest.approx(3.14e23, rel=0.01)  # Brown 2020, table D.1
@@ -50,7 +50,7 @@ def test_chinchilla_beats_gopher_at_about_the_same_compute():
     assert chinchilla.flops_needed == pytest.approx(chinchilla.model.flops, rel=0.02)
 
 
-def test_llama_is_over_trained_and_pays_by_service():
+def test_llama_is_over_trained_and_pays_off_by_serving():
     made = retrodict(BESIROGLU, BY_NAME["Llama 3 8B"])
     assert made.flops_needed is not None and made.flops_needed < 0.25 * made.model.flops
     assert made.params_needed is not None and made.served_to_pay is not None
@@ -60,7 +60,7 @@ def test_llama_is_over_trained_and_pays_by_service():
     assert ours == pytest.approx(theirs)
 
 
-def test_years_follow_from_the_growth():
+def test_arrival_years_follow_from_the_growth():
     hardware = Hardware(gpu="H100", dollars_per_hour=3.0, utilisation=0.4)
     made = arrival(BESIROGLU, 1.88, 1e6, hardware, hardware_growth=2.0, budget_growth=1.5)
     assert made.flops is not None
@@ -80,7 +80,7 @@ def test_years_follow_from_the_growth():
         arrival(BESIROGLU, 1.9, 1e6, hardware, hardware_growth=0.0)
 
 
-def test_the_command(capsys):
+def test_the_command_prints_both_tables(capsys):
     assert main(["retrodict", "--law", "besiroglu2024", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert len(document["models"]) == len(MODELS)
@@ -90,29 +90,27 @@ def test_the_command(capsys):
     assert "not the minimum of his L(N, D)" in out and "not a forecast" in out
 
 
-def test_published_laws_have_no_brackets(capsys):
+def test_published_laws_print_no_intervals(capsys):
     assert main(["retrodict"]) == 0
     out = capsys.readouterr().out
     assert "[" not in out and "published laws have no intervals" in out
 
 
 @pytest.mark.parametrize("laws", [["besiroglu2024"], ["besiroglu2024", "hoffmann2022"]])
-def test_a_loss_that_no_law_reaches_ends_the_command_as_a_refusal(laws, capsys):
+def test_a_loss_that_no_law_reaches_is_refused(laws, capsys):
     words = ["retrodict", *(word for law in laws for word in ("--law", law))]
     assert main([*words, "--target-loss", "1.2"]) == 4
-    found = capsys.readouterr()
-    assert found.out == "" and len(found.err.splitlines()) == 1
-    assert "1.2 nats per token are out of reach (besiroglu2024: " in found.err
-    assert all(f"no compute reaches it under law {law}" in found.err for law in laws)
+    printed = capsys.readouterr()
+    assert printed.out == "" and len(printed.err.splitlines()) == 1
+    assert "1.2 nats per token are out of reach (besiroglu2024: " in printed.err
+    assert all(f"no compute reaches it under law {law}" in printed.err for law in laws)
     # one law that reaches it is an answer
     assert main([*words, "--law", "kaplan2020", "--target-loss", "1.2"]) == 0
-    # and nobody asked for the loss taken by default
+    # and the user did not ask for the default loss
     assert main(words) == 0
 
 
-def test_a_fitted_law_far_beyond_its_data_gives_a_range_and_its_own_intervals(
-    planted_folder, capsys
-):
+def test_far_beyond_its_data_a_fitted_law_gives_a_range_with_intervals(planted_folder, capsys):
     words = ["retrodict", "--results", str(planted_folder), "--law", "chinchilla"]
     assert main(words) == 0
     out = capsys.readouterr().out
@@ -129,7 +127,7 @@ def test_a_fitted_law_far_beyond_its_data_gives_a_range_and_its_own_intervals(
     assert low < row["loss_nats"] < high and "does not support" in row["refused"]
 
 
-def test_a_sweep_that_is_named_is_used_without_a_laws_name_too(planted_folder, tmp_path, capsys):
+def test_a_named_sweep_is_used_without_naming_a_law(planted_folder, tmp_path, capsys):
     assert main(["retrodict", "--results", str(planted_folder)]) == 0
     out = capsys.readouterr().out
     assert "\n  besiroglu2024" in out and f" fitted to {planted_folder}" in out
@@ -146,5 +144,5 @@ def test_a_fitted_laws_arrival_has_its_interval(planted_folder):
     assert near.flops_interval[0] < near.flops < near.flops_interval[1]
     assert "FLOPs (interval" in format_arrivals([near], 2.9, 1e-9, hardware)
     far = dataclasses.replace(near, far=True, flops_interval=(1e15, 1e20))
-    told = format_arrivals([far], 2.9, 1e-9, hardware)
-    assert "1e+15 to 1e+20 FLOPs" in told and f"{near.flops:.3g} FLOPs" not in told
+    printed = format_arrivals([far], 2.9, 1e-9, hardware)
+    assert "1e+15 to 1e+20 FLOPs" in printed and f"{near.flops:.3g} FLOPs" not in printed

@@ -21,20 +21,20 @@ from scaling_law.forecast.target import Target
 FIT = published_law("besiroglu2024")
 
 
-def test_dollars_buy_the_flops_of_the_named_device():
+def test_dollars_become_the_flops_of_the_named_device():
     dollars = Budget(unit="dollars", amount=1e6)
     hardware = Hardware(gpu="h100", dollars_per_hour=2.0, utilisation=0.5)
     target = spend(Target(), dollars, hardware)
     assert target.flops == pytest.approx(1e6 / 2.0 * 3600 * 989.4e12 * 0.5)
-    found = forecast(
+    answer = forecast(
         law="besiroglu2024",
         results=None,
         target=Target(),
         budget=dollars,
         hardware=Hardware(dollars_per_hour=2.0),
     )
-    assert found.decision["cost"]["dollars"] == pytest.approx(1e6)
-    assert "$1,000,000" in found.text and "H100" in found.text
+    assert answer.decision["cost"]["dollars"] == pytest.approx(1e6)
+    assert "$1,000,000" in answer.text and "H100" in answer.text
 
 
 @pytest.mark.parametrize("target", [Target(flops=6e20), Target(params=1e9), Target(tokens=1e11)])
@@ -46,15 +46,15 @@ def test_a_ratio_of_tokens_completes_any_target(target):
 def test_over_training_says_what_it_costs():
     settled, _ = settle(FIT, Target(params=7e9), Scenario(tokens_per_param=200.0))
     prediction = extrapolate(FIT, settled)
-    found = consequences(FIT, prediction, Scenario(), None)
-    assert found["over_training"]["compute_ratio"] > 1.3
-    assert "not the compute-optimal split" in "\n".join(decision_lines(found))
+    decision = consequences(FIT, prediction, Scenario(), None)
+    assert decision["over_training"]["compute_ratio"] > 1.3
+    assert "not the compute-optimal split" in "\n".join(decision_lines(decision))
     best = extrapolate(FIT, Target(flops=1e23))
     exact = consequences(FIT, best, Scenario(), None)
     assert exact["over_training"]["compute_ratio"] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_what_is_served_makes_the_model_smaller():
+def test_serving_makes_the_model_smaller():
     scenario = Scenario(tokens_served=1e13)
     settled, choice = settle(FIT, Target(target_loss=2.1), scenario)
     plain = extrapolate(FIT, Target(target_loss=2.1))
@@ -65,7 +65,7 @@ def test_what_is_served_makes_the_model_smaller():
     assert "serving 10T tokens" in lines
 
 
-def test_the_shape_is_of_the_size():
+def test_the_shape_has_the_size():
     prediction = extrapolate(FIT, Target(params=175e9))
     shape = consequences(FIT, prediction, Scenario(), None)["shape"]
     assert shape["n_layer"] == 96 and shape["d_model"] == 12288
@@ -89,7 +89,7 @@ def test_the_shape_is_of_the_size():
         (Target(params=1e9), Scenario(memory_bytes=1e9), "slaw allocate takes it"),
     ],
 )
-def test_contradictions_are_refused(target, scenario, said):
+def test_contradictory_options_are_refused(target, scenario, said):
     with pytest.raises(ConfigError, match=said):
         settle(FIT, target, scenario)
 
@@ -116,38 +116,38 @@ def test_a_price_needs_a_device():
     assert named_hardware(Hardware(), dollars=None) is None
 
 
-def test_a_loss_below_the_floor_cannot_be_served():
+def test_a_loss_below_the_laws_minimum_is_refused():
     with pytest.raises(FitError, match=r"no model reaches 1\.5"):
         settle(FIT, Target(target_loss=1.5), Scenario(tokens_served=1e12))
 
 
-def test_repeats_are_worth_as_much_as_to_allocate():
+def test_repeats_count_as_in_allocate():
     source = find_law("muennighoff2023", None)
     budget = Budget(unit="flops", amount=1e22)
     made = allocate(source, budget, scenario=Scenario(tokens_unique=25e9))
-    told = extrapolate(
+    prediction = extrapolate(
         source.fit, Target(params=made.choice.params, tokens=made.choice.tokens), tokens_unique=25e9
     )
-    assert told.loss_nats == pytest.approx(made.choice.loss_nats, rel=1e-9)
-    assert told.tokens == made.choice.tokens and told.tokens_unique == 25e9
-    plain = extrapolate(source.fit, Target(params=told.params, tokens=told.tokens))
-    assert plain.loss_nats < told.loss_nats
+    assert prediction.loss_nats == pytest.approx(made.choice.loss_nats, rel=1e-9)
+    assert prediction.tokens == made.choice.tokens and prediction.tokens_unique == 25e9
+    plain = extrapolate(source.fit, Target(params=prediction.params, tokens=prediction.tokens))
+    assert plain.loss_nats < prediction.loss_nats
     # Muennighoff 2023, equation 5, written out: 10 epochs of 100B tokens, which fill 4e9 parameters
     worth = 100e9 * (1 + 15.39 * (1 - math.exp(-9 / 15.39)))
-    told = extrapolate(source.fit, Target(params=4e9, tokens=1e12), tokens_unique=100e9)
-    assert told.loss_nats == pytest.approx(1.87 + 521 / 4e9**0.353 + 1488 / worth**0.353)
-    rows = {row["law"]: row for row in comparison(told)}
+    prediction = extrapolate(source.fit, Target(params=4e9, tokens=1e12), tokens_unique=100e9)
+    assert prediction.loss_nats == pytest.approx(1.87 + 521 / 4e9**0.353 + 1488 / worth**0.353)
+    rows = {row["law"]: row for row in comparison(prediction)}
     expected = 1.8172 + 482.01 / 4e9**0.3478 + 2085.43 / worth**0.3658
     assert rows["besiroglu2024"]["loss_nats"] == pytest.approx(expected)
 
 
-def test_repeats_are_told_under_any_law():
+def test_repeats_are_reported_under_any_law():
     short, target = Scenario(tokens_unique=100e9), Target(params=7e9, tokens=1e12)
-    found = forecast(law="besiroglu2024", results=None, target=target, scenario=short)
-    assert "1T tokens (10 epochs of 100B)" in found.text
-    assert "with nothing repeated, best split" in found.text
-    assert found.decision["over_training"] is None
-    assert any("not this law's" in words for words in found.prediction.warnings)
+    answer = forecast(law="besiroglu2024", results=None, target=target, scenario=short)
+    assert "1T tokens (10 epochs of 100B)" in answer.text
+    assert "with nothing repeated, best split" in answer.text
+    assert answer.decision["over_training"] is None
+    assert any("not this law's" in words for words in answer.prediction.warnings)
     ample = Scenario(tokens_unique=1e15)
     once = forecast(law="besiroglu2024", results=None, target=target, scenario=ample)
     assert "1T tokens, all different, 4.2e+22 FLOPs" in once.text
@@ -183,7 +183,7 @@ def test_the_shape_has_the_sweeps_vocabulary_and_context():
     assert shape["params_non_embedding"] > 0.7 * 2e6
 
 
-def test_costs_below_a_cent_and_energys_constant_are_said():
+def test_costs_below_a_cent_and_the_constant_of_energy_are_printed():
     small = extrapolate(FIT, Target(params=1e5, tokens=1e6))
     lines = "\n".join(
         decision_lines(consequences(FIT, small, Scenario(), None, hardware=Hardware(gpu="h100")))

@@ -84,7 +84,7 @@ def curve_of(run: PlannedRun, share: float) -> list[CurvePoint]:
 
 @contextlib.contextmanager
 def at_work(sweep: SweepDir) -> Iterator[None]:
-    """As while a ``slaw run`` works on the folder."""
+    """Make the folder look as if a ``slaw run`` works on it."""
     with Leases() as leases:
         leases.take(sweep.runners / "1")
         yield

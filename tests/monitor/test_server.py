@@ -68,7 +68,7 @@ def ask(server, path="/", method="GET", host=None):
     return answer.status, answer.headers, body
 
 
-def test_it_listens_on_loopback_only(server):
+def test_the_server_listens_on_loopback_only(server):
     assert server.server_address[0] == "127.0.0.1"
     assert server.url == f"http://127.0.0.1:{server.server_port}/"
 
@@ -79,7 +79,7 @@ def test_it_listens_on_loopback_only(server):
      "10.0.0.1:{port}", "127.0.0.1:{port}.evil.example", "localhost:{port}@evil", " ",
      "127.0.0.1:{port},evil"],
 )  # fmt: skip
-def test_other_hosts_get_nothing(server, host):
+def test_other_hosts_are_refused(server, host):
     """DNS rebinding: the browser connects here, but names the site it believes to be at."""
     name = host.format(port=server.server_port)
     status, headers, body = ask(server, "/data.json", host=name)
@@ -87,7 +87,7 @@ def test_other_hosts_get_nothing(server, host):
     assert "Access-Control-Allow-Origin" not in headers
 
 
-def test_no_host_or_two_are_refused(server):
+def test_a_missing_or_repeated_host_header_is_refused(server):
     for lines in ("", f"Host: localhost:{server.server_port}\r\nHost: evil.example\r\n"):
         with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as wire:
             wire.sendall(f"GET / HTTP/1.1\r\n{lines}\r\n".encode())
@@ -95,7 +95,7 @@ def test_no_host_or_two_are_refused(server):
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]", "LOCALHOST"])
-def test_this_machine_by_its_names_is_answered(server, name):
+def test_this_machines_names_are_accepted(server, name):
     status, headers, body = ask(server, "/data.json", host=f"{name}:{server.server_port}")
     assert status == 200 and json.loads(body)["counts"]["done"] == DONE
     assert headers["Content-Type"] == "application/json; charset=utf-8"
@@ -103,18 +103,18 @@ def test_this_machine_by_its_names_is_answered(server, name):
     assert "Access-Control-Allow-Origin" not in headers and "Python" not in headers["Server"]
 
 
-def test_port_80_may_go_unsaid():
+def test_port_80_may_be_omitted():
     assert {"localhost", "localhost:80"} <= hosts_of(80)
     assert "localhost" not in hosts_of(8080)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "CONNECT", "X"])
-def test_it_is_to_be_read_only(server, method):
+def test_the_server_is_read_only(server, method):
     status, headers, _ = ask(server, "/data.json", method=method)
     assert status == 405 and headers["Allow"] == "GET, HEAD"
 
 
-def test_the_charts_show_the_metric_that_is_asked_for(tmp_path):
+def test_the_charts_show_the_requested_metric(tmp_path):
     sweep, plan = half_way(tmp_path / "s")
     run = next(run for run in plan.runs[:DONE] if run.spec.kind == "branch")
     run_dir = sweep.run(run.run_id)
@@ -150,7 +150,7 @@ def test_the_charts_show_the_metric_that_is_asked_for(tmp_path):
     assert '<option value="accuracy.val" selected>' in page
 
 
-def test_a_metric_is_asked_for_by_its_address(server):
+def test_an_address_selects_a_metric(server):
     _, _, body = ask(server, "/data.json?metric=loss.val%3Alength-32")
     assert json.loads(body)["shown"]["label"] == "validation loss (nats/token)"
 
@@ -160,7 +160,7 @@ def test_a_metric_is_asked_for_by_its_address(server):
     ["/../plan.json", "/%2e%2e/plan.json", "/plan.json", "/runs/", "/data.json/..",
      "/..\\plan.json", "/data.json?x=/etc/passwd", "/etc/passwd", "*", "/\x7f"],
 )  # fmt: skip
-def test_there_are_two_addresses_and_no_way_to_files(server, path):
+def test_only_two_addresses_are_served_and_no_files(server, path):
     connection = socket.create_connection(("127.0.0.1", server.server_port), timeout=10)
     with connection:
         request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n"
@@ -174,7 +174,7 @@ def test_head_is_the_page_without_its_body(server):
     assert (status, body) == (200, b"") and int(headers["Content-Length"]) > 1000
 
 
-def test_nonsense_is_refused_without_html(server):
+def test_malformed_requests_are_refused_without_html(server):
     for wire_bytes in (b"\x00\x01\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET " + b"a" * 70_000):
         with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as wire:
             wire.sendall(wire_bytes + b"\r\n\r\n")
@@ -198,24 +198,24 @@ class Scripts(HTMLParser):
         self.loose += [n for n in names if n.startswith("on") or n in ("src", "style")]
 
 
-def test_only_the_pages_own_script_may_run_whatever_a_run_is_called(server):
+def test_only_the_pages_own_script_may_run_despite_hostile_names(server):
     nonces = set()
     for _ in range(2):
         _, headers, body = ask(server)
-        found = Scripts()
-        found.feed(body.decode())
-        assert len(found.nonces) == 2 and len(set(found.nonces)) == 1 and found.loose == []
+        parser = Scripts()
+        parser.feed(body.decode())
+        assert len(parser.nonces) == 2 and len(set(parser.nonces)) == 1 and parser.loose == []
         policy = headers["Content-Security-Policy"]
-        assert f"script-src 'nonce-{found.nonces[0]}'" in policy
+        assert f"script-src 'nonce-{parser.nonces[0]}'" in policy
         assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
-        nonces.add(found.nonces[0])
+        nonces.add(parser.nonces[0])
         assert body.count(b"<script") == 1 and b'<h1 id="name">&lt;/script&gt;' in body
         assert b"&lt;/script&gt;&lt;script&gt;" in body
         assert not re.search(rb"(src|href)\s*=\s*[\"']?(https?:)?//", body)
     assert len(nonces) == 2, "a nonce used twice is none"
 
 
-def test_the_page_without_scripts_holds_what_the_data_say(server):
+def test_the_page_without_scripts_shows_the_data(server):
     document = server.document()
     page = render_page(document, "n")
     assert f"{DONE} done, 1 diverged, 1 failed" in page
@@ -225,7 +225,7 @@ def test_the_page_without_scripts_holds_what_the_data_say(server):
     assert len(document["curves"]) == DONE + 1 and all(c["points"] for c in document["curves"])
 
 
-def test_a_taken_port_is_a_line_and_exit_2(server, capsys):
+def test_a_taken_port_is_one_line_and_exit_code_2(server, capsys):
     port = server.server_port
     words = ["monitor", str(server.data.reader.sweep.path), "--serve", "--port", str(port)]
     assert main(words) == 2
@@ -243,27 +243,31 @@ def test_bad_options_are_refused(words, capsys):
     assert ended.value.code == 2 and "expected" in capsys.readouterr().err
 
 
-def test_a_file_is_no_sweep(tmp_path):
+def test_a_file_in_place_of_a_sweep_is_refused(tmp_path):
     (tmp_path / "f").write_text("")
     with pytest.raises(ConfigError, match="a file, expected a results folder"):
         make_server(tmp_path / "f")
 
 
-def test_the_page_before_there_is_a_sweep(tmp_path):
+def test_the_page_is_served_before_a_sweep_exists(tmp_path):
     page = render_page(PageData(SweepDir(tmp_path / "later")).read(), "n")
     assert "waiting: no such folder yet" in page
     assert "No law yet: 0 annealed points so far" in page
 
 
-def test_a_law_is_fitted_when_points_came_and_not_before(tmp_path, monkeypatch):
+def test_a_law_is_fitted_again_only_after_new_points(tmp_path, monkeypatch):
     sweep, _ = half_way(tmp_path / "s")
     plan = read_plan(sweep.plan)
     for run in plan.runs[3:DONE]:
         sweep.run(run.run_id).record.unlink()
     watch, started = LawFitter(sweep), []
     monkeypatch.setattr(watch, "_start", lambda key: started.append(key))
-    found = watch.read(SweepReader(sweep).read())
-    assert found["status"] == "too_few" and "2 annealed points" in found["message"] and not started
+    law_json = watch.read(SweepReader(sweep).read())
+    assert (
+        law_json["status"] == "too_few"
+        and "2 annealed points" in law_json["message"]
+        and not started
+    )
     for run in plan.runs[3:DONE]:
         write_record(sweep.run(run.run_id), record_of(run.spec))
     assert watch.read(SweepReader(sweep).read())["status"] == "fitting" and len(started) == 1
@@ -272,33 +276,35 @@ def test_a_law_is_fitted_when_points_came_and_not_before(tmp_path, monkeypatch):
     assert len(started) == 1, "the same points were fitted twice"
 
 
-def test_the_law_comes_from_a_process_of_its_own_and_never_ends_the_monitor(tmp_path, monkeypatch):
+def test_the_law_comes_from_a_separate_process_that_never_ends_the_monitor(tmp_path, monkeypatch):
     sweep, _ = half_way(tmp_path / "s")
     watch, snapshot = LawFitter(sweep), SweepReader(sweep).read()
     monkeypatch.setattr(sys, "executable", "/bin/echo")  # says something, but no JSON
     assert watch.read(snapshot)["status"] == "fitting"
     assert watch._child is not None
     watch._child.wait(10)
-    found = watch.read(snapshot)
-    assert found["status"] == "failed" and "without an answer" in law_text(found)
+    law_json = watch.read(snapshot)
+    assert law_json["status"] == "failed" and "without an answer" in law_text(law_json)
     watch.close()
 
 
-def test_the_law_of_the_page_is_the_law_that_slaw_fit_forecasts_with(tmp_path):
+def test_the_law_of_the_page_is_that_of_slaw_fit(tmp_path):
     sweep = SweepDir(tmp_path)
     for record in planted_records():
         write_record(sweep.run(record.run_id), record)
-    found = fitted_law(tmp_path)
+    law_json = fitted_law(tmp_path)
     points = from_records(load_records(sweep), convention="matmul", flops="exact").points
-    assert found["params"] == fit_law(points, found["law"], resamples=0).params
-    assert found["points"] == len(points) and set(found["intervals"]) == set(found["params"])
-    assert found["run_ids"] == list(points.run_id)
-    losses = [point["loss_nats"] for point in found["frontier"]]
+    assert law_json["params"] == fit_law(points, law_json["law"], resamples=0).params
+    assert law_json["points"] == len(points) and set(law_json["intervals"]) == set(
+        law_json["params"]
+    )
+    assert law_json["run_ids"] == list(points.run_id)
+    losses = [point["loss_nats"] for point in law_json["frontier"]]
     assert losses == sorted(losses, reverse=True) and len(losses) == 24
-    assert all(p["low_nats"] < p["loss_nats"] < p["high_nats"] for p in found["frontier"])
+    assert all(p["low_nats"] < p["loss_nats"] < p["high_nats"] for p in law_json["frontier"])
 
 
-def test_each_arm_has_a_law_of_its_own_on_the_page(tmp_path, monkeypatch):
+def test_the_page_shows_a_law_for_each_arm(tmp_path, monkeypatch):
     monkeypatch.setattr("scaling_law.monitor.law._RESAMPLES", 0)
     sweep = SweepDir(tmp_path)
     for record in arm_records():
@@ -312,12 +318,12 @@ def test_each_arm_has_a_law_of_its_own_on_the_page(tmp_path, monkeypatch):
     assert law_rows(law)[0][0].startswith(f"{KEY}=0: ")
 
 
-def test_a_sweep_at_work_is_served_as_at_work(server):
+def test_a_running_sweep_is_served_as_running(server):
     sweep = server.data.reader.sweep
     with at_work(sweep):
         assert server.data.read()["phase"] == "running"
 
 
-def test_a_port_without_a_page_is_a_mistake(tmp_path, capsys):
+def test_a_port_without_serve_is_refused(tmp_path, capsys):
     assert main(["monitor", str(tmp_path), "--port", "8000"]) == 2
     assert "--port 8000: only --serve opens a port; add --serve" in capsys.readouterr().err

@@ -55,7 +55,7 @@ def drawn(snapshot, curve, width, height, metric=None):
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 24), (60, 24), (80, 24), (120, 40), (20, 10)])
-def test_the_screen_fits_and_shows_what_runs(halved, width, height):
+def test_the_screen_fits_and_shows_running_runs(halved, width, height):
     sweep, _ = halved
     watch = SweepReader(sweep)
     with at_work(sweep):
@@ -72,7 +72,7 @@ def test_the_screen_fits_and_shows_what_runs(halved, width, height):
         assert "micro-batch halved" in text and "CPU 50% of 2" in text
 
 
-def test_plain_lines_hold_no_control_codes_and_report_news_once(halved, tmp_path):
+def test_plain_lines_have_no_control_codes_and_report_each_event_once(halved, tmp_path):
     sweep, plan = half_way(tmp_path / "t")
     watch = SweepReader(sweep)
     before = watch.read()
@@ -108,7 +108,7 @@ def measuring(tmp_path):
     return sweep
 
 
-def test_the_screen_has_a_column_a_metric_where_it_fits(measuring):
+def test_the_screen_has_a_column_per_metric_where_it_fits(measuring):
     watch = SweepReader(measuring)
     with at_work(measuring):
         snapshot = watch.read()
@@ -155,7 +155,7 @@ def test_lines_are_printed_until_the_sweep_has_finished(tmp_path):
     assert len(said) == 2 + len(plan.runs) - DONE
 
 
-def test_it_waits_for_a_sweep_that_has_not_begun_and_says_so(tmp_path):
+def test_the_monitor_waits_for_a_sweep_and_says_so(tmp_path):
     said: list[str] = []
     later = tmp_path / "later"
     reader = SweepReader(session.sweep_to_watch(later, once=False))
@@ -169,7 +169,7 @@ def test_it_waits_for_a_sweep_that_has_not_begun_and_says_so(tmp_path):
     assert "waiting: no such folder yet" in said[0] and "40 done" in said[-1]
 
 
-def test_lines_end_once_nothing_works_on_the_sweep(tmp_path):
+def test_lines_end_when_no_process_works_on_the_sweep(tmp_path):
     sweep, _ = half_way(tmp_path / "s")
     said: list[str] = []
     rests: list[float] = []
@@ -184,7 +184,7 @@ def test_lines_end_once_nothing_works_on_the_sweep(tmp_path):
 
         session._lines(SweepReader(sweep), False, 30.0, said.append, sleep)
     assert 20 < len(rests) < 30, "it has patience, and not without end"
-    assert said[-1].endswith(f"nothing works on {sweep.path}; no longer watching it")
+    assert said[-1].endswith(f"no process works on {sweep.path}; no longer watching it")
     assert any("run the same command again to resume" in line for line in said)
 
 
@@ -199,7 +199,7 @@ def test_a_typo_does_not_wait_silently(tmp_path, monkeypatch):
     assert SweepReader(SweepDir(Path("results/other"))).read().note.endswith("makes it")
 
 
-def test_among_several_sweeps_none_is_guessed(tmp_path):
+def test_several_sweeps_are_listed_and_none_is_guessed(tmp_path):
     for name in ("one", "two"):
         SweepDir(tmp_path / name).runs.mkdir(parents=True)
     with pytest.raises(ConfigError, match="2 sweeps there; name one"):
@@ -211,7 +211,7 @@ def test_among_several_sweeps_none_is_guessed(tmp_path):
         session.sweep_to_watch(tmp_path / "nowhere", once=True)
 
 
-def test_once_on_the_reference_sweep_says_how_it_ended(capsys):
+def test_once_shows_how_the_reference_sweep_ended(capsys):
     reference = ROOT / "results" / "reference" / "quick-cpu"
     assert main(["monitor", str(reference), "--once"]) == 0
     assert "quick: 40 done; 100% of the FLOPs; finished" in capsys.readouterr().out
@@ -242,14 +242,14 @@ def test_ctrl_c_on_a_terminal_leaves_cleanly(halved):
     assert seen.rfind(b"\x1b[?25h") > seen.rfind(b"\x1b[?25l") > -1
 
 
-def test_a_sparkline_falls_with_the_loss():
+def test_a_sparkline_follows_the_loss():
     assert sparkline([8.0, 4.0, 2.0, 1.0], 4) == "█▆▃▁"
     assert sparkline([8.0, 4.0, 2.0, 1.0], 2, ASCII_BLOCKS) == ASCII_BLOCKS[-1] + ASCII_BLOCKS[0]
     assert sparkline([3.0, 3.0], 8) == BLOCKS[0] * 2
     assert sparkline([3.0], 8) == "" and len(sparkline(range(1, 100), 8)) == 8
 
 
-def test_the_machine_is_described_as_far_as_it_is_known(tmp_path, monkeypatch):
+def test_the_machine_is_described_without_unknown_figures(tmp_path, monkeypatch):
     proc = tmp_path / "proc"
     proc.mkdir()
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -262,14 +262,14 @@ def test_the_machine_is_described_as_far_as_it_is_known(tmp_path, monkeypatch):
     smi.chmod(0o755)
     meter = HostMeter(proc)
     (proc / "stat").write_text("cpu 40 0 10 150 0 0 0 0 0 0\n")
-    found = meter.read()
-    assert found.cpu_busy_frac == pytest.approx(0.3)
-    assert (found.memory_used_bytes, found.memory_total_bytes) == (750 * 1024, 1000 * 1024)
+    reading = meter.read()
+    assert reading.cpu_busy_frac == pytest.approx(0.3)
+    assert (reading.memory_used_bytes, reading.memory_total_bytes) == (750 * 1024, 1000 * 1024)
     mib = 2**20
-    assert found.gpus == (
+    assert reading.gpus == (
         Gpu(name="NVIDIA H200", busy_frac=0.37, used_bytes=1024 * mib, total_bytes=2048 * mib),
     )
-    assert "NVIDIA H200 37%, 1.07 GB of 2.15 GB" in host_text(found)
+    assert "NVIDIA H200 37%, 1.07 GB of 2.15 GB" in host_text(reading)
     smi.unlink()
     nothing = HostMeter(tmp_path / "no proc").read()
     assert nothing.cpu_busy_frac is None and nothing.memory_total_bytes is None

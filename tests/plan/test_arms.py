@@ -46,7 +46,7 @@ def test_each_arm_has_the_whole_grid_and_its_runs_know_their_values():
     assert len({tuple(recipe.items()) for recipe in recipes([r.spec for r in plan.runs])}) == 2
 
 
-def test_arms_that_join_change_no_run():
+def test_adding_arms_changes_no_run():
     first = plan_of("axes: {optim.weight_decay: [0, .3]}\n")
     more = plan_of("axes: {optim.weight_decay: [1, .3, 0, .25]}\n")
     assert set(first.by_id) < set(more.by_id)
@@ -77,7 +77,7 @@ def test_the_cost_of_each_arm_is_in_the_json_and_in_the_table():
     assert "weight decay 0 or 0.3" in render_plan(plan)
 
 
-def test_a_long_or_odd_value_has_a_label_of_its_own():
+def test_a_long_or_unusual_value_has_a_digest_as_its_label():
     values = [f"[{', '.join(f'domain{i}' for i in range(n))}]" for n in (20, 21)]
     plan = plan_of(f"axes: {{data.domains: [{', '.join(values)}]}}\n")
     labels = {run.spec.label for run in plan.runs}
@@ -90,14 +90,14 @@ def test_a_long_or_odd_value_has_a_label_of_its_own():
     ]  # fmt: skip
 
 
-def test_arms_of_the_same_runs_are_refused_with_the_place_of_their_axis():
+def test_arms_with_identical_runs_are_refused_with_the_place_of_their_axis():
     with pytest.raises(PlanError) as caught:
         plan_of("axes: {model.gradient_checkpointing: [true, false]}\n")
     (line,) = caught.value.lines
     assert "yaml:9: axes.model.gradient_checkpointing" in line and "are the same runs" in line
 
 
-def test_what_one_arm_cannot_do_is_said_once_with_its_place():
+def test_an_arms_problem_is_reported_once_with_its_place():
     with pytest.raises(PlanError) as caught:
         plan_of("axes: {optim.batch_tokens: [512, 100], optim.weight_decay: [0, 1]}\n")
     (line,) = caught.value.lines
@@ -134,8 +134,8 @@ def test_an_arm_grows_from_its_own_trunks():
 
 def test_a_stack_asks_the_optimizer():
     plan = plan_of("axes: {optim.name: [adamw, sgd]}\noptim: {batch_tokens: 512}\n")
-    found = {(run.spec.optim.component.name, stackable(run, "cpu")) for run in plan.runs}
-    assert found == {("adamw", True), ("sgd", False)}
+    stacks = {(run.spec.optim.component.name, stackable(run, "cpu")) for run in plan.runs}
+    assert stacks == {("adamw", True), ("sgd", False)}
 
 
 def test_a_sweep_folder_reads_its_own_config_again():

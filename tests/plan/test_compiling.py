@@ -22,14 +22,16 @@ def plan_for(kind: str, seconds: float) -> Plan:
     return dataclasses.replace(plan, device_kind=kind, runs=tuple(runs))
 
 
-def test_long_lone_runs_on_cuda_are_compiled_and_the_plan_says_so():
+def test_long_unstacked_runs_on_cuda_are_compiled_and_the_plan_says_so():
     plan = plan_for("cuda", LEAST_SECONDS)
-    found = with_compiled(plan, "auto")
-    assert [run.resources.compiled for run in found.runs] == [False] + [True] * (len(plan.runs) - 1)
-    assert [run.run_id for run in found.runs] == [run.run_id for run in plan.runs]
-    (line,) = compiled_words(found)
+    compiled_plan = with_compiled(plan, "auto")
+    assert [run.resources.compiled for run in compiled_plan.runs] == [False] + [True] * (
+        len(plan.runs) - 1
+    )
+    assert [run.run_id for run in compiled_plan.runs] == [run.run_id for run in plan.runs]
+    (line,) = compiled_words(compiled_plan)
     assert line.startswith(f"compile: {len(plan.runs) - 1} of {len(plan.runs)} runs")
-    assert line in render_plan(found)
+    assert line in render_plan(compiled_plan)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def test_long_lone_runs_on_cuda_are_compiled_and_the_plan_says_so():
         ("mps", LEAST_SECONDS, "auto"),
     ],
 )
-def test_short_runs_other_devices_and_plans_that_do_not_ask_are_left_alone(kind, seconds, policy):
+def test_short_runs_other_devices_and_default_plans_are_not_compiled(kind, seconds, policy):
     plan = plan_for(kind, seconds)
     assert with_compiled(plan, policy) == plan
     assert compiled_words(plan) == []

@@ -1,4 +1,4 @@
-"""A sweep in which sizes grow from smaller ones: who waits for whom, and what is refused."""
+"""A sweep in which sizes grow from smaller ones: which run waits for which, and refusals."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_of(plan: Plan, label: str):
     return next(run for run in plan.runs if run.spec.label == label)
 
 
-def test_a_grown_trunk_waits_for_its_parents_state_and_counts_what_went_into_it():
+def test_a_grown_trunk_waits_for_its_parents_state_and_counts_its_parents_tokens():
     plan = planned()
     trunk, grown = run_of(plan, "nano14k-seed1-trunk"), run_of(plan, f"{WIDE}-seed1-trunk")
     growth = grown.spec.growth
@@ -74,7 +74,7 @@ def test_a_grown_trunk_waits_for_its_parents_state_and_counts_what_went_into_it(
     assert deep.spec.growth.at_step in parent.resources.save_steps
 
 
-def test_parents_come_first_and_the_estimate_is_that_of_the_runs():
+def test_parents_come_first_and_the_estimate_matches_the_runs():
     plan = planned()
     place = {run.run_id: number for number, run in enumerate(plan.runs)}
     for run in plan.runs:
@@ -88,7 +88,7 @@ def test_parents_come_first_and_the_estimate_is_that_of_the_runs():
     assert run_spec_from_json(to_json(grown.spec)) == grown.spec
 
 
-def test_what_does_not_grow_keeps_its_name_and_its_json():
+def test_runs_that_do_not_grow_keep_their_ids_and_json():
     assert "growth" not in to_json(run_of(planned(), "nano14k-seed0-trunk").spec)
     assert "grow_" not in config_yaml(config_of(GRID.split("  - sizes: [{n_layer: 2")[0]))
     alone = planned(
@@ -100,7 +100,7 @@ def test_what_does_not_grow_keeps_its_name_and_its_json():
     assert same <= ids
 
 
-def test_stacks_hold_runs_that_begin_alike():
+def test_a_stack_has_runs_that_start_alike():
     plan = with_stacks(planned(slots=1))
     stacks: dict[str, set[str]] = {}
     for run in plan.runs:
@@ -112,7 +112,7 @@ def test_stacks_hold_runs_that_begin_alike():
     assert {f"{WIDE} trunk"} in stacks.values()
 
 
-def test_a_time_limit_cuts_points_but_never_the_trunk_that_kept_ones_grow_from():
+def test_a_time_limit_never_cuts_a_trunk_that_others_grow_from():
     text = GRID.replace("tokens: [100k, 200k, 400k]", "tokens: [100k, 200k, 40M]")
     whole = planned(text)
     limited = planned(text + "limits: {time: 4m}\n")
@@ -137,14 +137,14 @@ def test_a_time_limit_cuts_points_but_never_the_trunk_that_kept_ones_grow_from()
         ("    grow_from: 2x48h4-55.5k\n", "", "grow_from is missing"),
     ],
 )  # fmt: skip
-def test_what_cannot_grow_is_refused_in_a_line(before, after, said):
+def test_a_size_that_cannot_grow_is_one_line(before, after, said):
     assert before in GRID
     with pytest.raises((PlanError, ConfigError), match=said) as caught:
         planned(GRID.replace(before, after))
     assert "grow_from" in str(caught.value)
 
 
-def test_grown_runs_are_no_points_unless_asked_for_and_then_share_their_roots_cluster():
+def test_grown_runs_are_points_only_on_request_and_share_their_roots_cluster():
     plan = planned()
     records = [record_of(run.spec) for run in plan.runs]
     points = points_from_records(records)

@@ -93,13 +93,13 @@ def test_arms_that_differ_in_the_mixture_of_the_cooldown_branch_from_one_trunk()
     assert "arms that differ in the cooldown's mixture alone, branch from one" in text
 
 
-def test_an_arm_that_joins_leaves_the_trunk_and_the_other_arms_alone():
+def test_adding_an_arm_changes_neither_the_trunk_nor_other_arms():
     first = plan_of(f", phases: {COOLDOWN}", "axes: {data.phases.1.mix: [{py-docs: 1}]}")
     more = plan_of(f", phases: {COOLDOWN}", ANNEALING)
     assert set(first.by_id) < set(more.by_id)
 
 
-def test_one_horizon_and_several_cooldown_mixtures_share_a_trunk():
+def test_cooldown_mixtures_of_one_horizon_share_a_trunk():
     config = f", phases: {COOLDOWN}"
     one = config_of(SWEEP.format(data=config, more=ANNEALING), "grid.0.tokens=[1M]")
     plan = make_plan(one, cpu_profile(), train_tokens=None)
@@ -128,7 +128,7 @@ def test_a_mixture_that_changes_at_a_share_of_the_run_has_no_trunk():
     )
 
 
-def test_labels_of_mixtures_are_readable_and_others_keep_their_digests():
+def test_labels_of_mixtures_are_readable_and_other_mappings_have_digests():
     assert arm_label((("data.mix", "code=0.7 docs=0.3"),)) == "mix-code0.7-docs0.3"
     assert arm_label((("data.mix", "natural"),)) == "mix-natural"
     assert arm_label((("data.mix", "w2=0.7 w20=0.3"),)).startswith("arm-")
@@ -186,13 +186,13 @@ def test_mixtures_that_cannot_be_planned_are_refused(data, more, said):
         (", phases: [{mix: {cpp: 1}, untill: .5}]", "data.phases.0.untill: unknown key (did you"),
     ],
 )  # fmt: skip
-def test_mixtures_that_are_none_are_refused_by_file_and_line(data, said):
+def test_invalid_mixtures_are_refused_with_file_and_line(data, said):
     with pytest.raises(ConfigError) as refused:
         config_for(data)
     assert said in str(refused.value) and len(refused.value.lines) == 1
 
 
-def test_sources_are_a_text_whose_components_they_are():
+def test_each_source_is_a_component_of_the_text():
     text = SWEEP.replace("corpus: installed", "sources: {{a: {{corpus: sotu}}, b: {{corpus: pile,"
                          " max_bytes: 2MB}}}}")  # fmt: skip
     config = config_of(text.format(data=", mix: {a: .5, b: .5}", more=""))

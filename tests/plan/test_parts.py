@@ -167,7 +167,7 @@ def test_a_run_executes_the_copies_that_its_spec_names_and_no_other(tmp_path, mo
     assert lr_factor(spec.schedule, step, spec.total_steps) == rate
 
 
-def test_settings_and_files_of_parts_set_recipes_apart(tmp_path):
+def test_settings_and_files_of_parts_distinguish_recipes(tmp_path):
     def specs(more: str, **files: str) -> list[RunSpec]:
         return [run.spec for run in plan_of(config_of(tmp_path, more, **files)).runs]
 
@@ -279,7 +279,7 @@ def test_a_part_that_breaks_its_contract_is_refused_when_planned(tmp_path, files
         ({"bad": "SCHEDULE = 1\n"}, "schedule: {shape: bad.py}", "SCHEDULE is a int, expected"),
     ],
 )
-def test_a_mistake_in_the_config_is_one_line(tmp_path, files, more, said):
+def test_mistakes_in_the_config_are_one_line_each(tmp_path, files, more, said):
     with pytest.raises(ConfigError) as problem:
         config_of(tmp_path, f"{more}\n", **files)
     assert len(problem.value.lines) == 1

@@ -96,7 +96,7 @@ def test_single_runs_where_nothing_is_shared(plan_of):
     assert cosine.saving_frac == 0
 
 
-def test_other_forms_of_horizons(plan_of):
+def test_horizons_are_given_in_several_units(plan_of):
     plan = plan_of("grid.0={sizes: [nano14k, nano25k], tokens_per_param: [20], convention: total}")
     for run in plan.runs:
         params = count_params(run.spec.model).total
@@ -127,7 +127,7 @@ def test_a_ladder_puts_sizes_in_cells_of_equal_compute(plan_of):
     assert all(4e5 / 2**0.51 < tokens < 4e5 * 2**0.51 for tokens in firsts)
 
 
-def test_sizes_by_range_and_shape(plan_of):
+def test_sizes_are_given_by_range_and_shape(plan_of):
     plan = plan_of(
         "grid.0={sizes: {params: [10k, 400k], count: 6}, tokens: [1M]}",
     )
@@ -139,11 +139,11 @@ def test_sizes_by_range_and_shape(plan_of):
     assert (run.spec.model.n_kv_head, run.spec.model.d_ff) == (2, 96)
 
 
-def test_seeds_of_one_size(plan_of):
+def test_seeds_are_given_for_one_size(plan_of):
     plan = plan_of("grid.0.sizes=[nano14k, nano25k]", "grid.0.seeds={nano25k: [0, 1, 2]}")
     trunks = [run.spec for run in plan.runs if run.spec.kind == "trunk"]
-    found = [(dict(spec.tags)["size"], spec.seed) for spec in trunks]
-    assert found == [("nano14k", 0), ("nano25k", 0), ("nano25k", 1), ("nano25k", 2)]
+    sizes_and_seeds = [(dict(spec.tags)["size"], spec.seed) for spec in trunks]
+    assert sizes_and_seeds == [("nano14k", 0), ("nano25k", 0), ("nano25k", 1), ("nano25k", 2)]
 
 
 def test_overrides_win_and_are_named_in_the_rule(plan_of):
@@ -166,7 +166,7 @@ def test_overrides_win_and_are_named_in_the_rule(plan_of):
         (["optim.warmup_tokens=2M"], "the warm-up of 1250 steps leaves nothing before"),
         (["optim.batch_tokens=1000"], "1000 is not a multiple of model.n_ctx 64; nearest: 960 and"),
         (["grid.0.sizes=[nano14k, nano14k]"], "size nano14k with seed 0 is in the grid twice"),
-        (["grid.0.tokens=[1M, 1M]"], "two horizons come to the same 625 steps"),
+        (["grid.0.tokens=[1M, 1M]"], "two horizons become the same 625 steps"),
         (["grid.0.seeds={tiny: [0]}"], "no size of this entry has that name; it has nano14k"),
         (["grid.0.sizes={params: [10k, 11k], count: 5}"], "5 sizes are too many"),
         (["grid.0.sizes={params: [1k, 2k], count: 2, convention: total}"], "no shape has 1e+03"),
@@ -179,10 +179,10 @@ def test_impossible_grids_are_one_clear_line(plan_of, overrides, said):
 
 
 def test_every_problem_at_once_with_file_and_line(plan_of):
-    found = refusal(plan_of, "optim.warmup_tokens=2M", train_tokens=1_000_000)
-    assert found[0].startswith("s.yaml:6: grid.0.tokens: size nano14k: the warm-up of 1250 steps")
-    found = refusal(plan_of, train_tokens=1_000_000)
-    assert found == [
+    message = refusal(plan_of, "optim.warmup_tokens=2M", train_tokens=1_000_000)
+    assert message[0].startswith("s.yaml:6: grid.0.tokens: size nano14k: the warm-up of 1250 steps")
+    message = refusal(plan_of, train_tokens=1_000_000)
+    assert message == [
         "s.yaml:6: grid.0.tokens: the longest horizon, 8M tokens, is 8 epochs of the corpus's 1M"
         " training tokens, more than data.max_epochs 4; shorten the horizon, take a larger"
         " corpus or raise data.max_epochs"
@@ -203,7 +203,7 @@ def test_the_time_limit_leaves_out_the_longest_points(plan_of):
     assert "nano220k-seed0-h8M" in {item.label for item in plan.left_out}
     assert "over limits.time" in plan.left_out[0].reason
     assert {dict(run.spec.tags)["size"] for run in points} >= {"nano14k", "nano55k"}
-    # no point that stays would be dearer alone than one that goes
+    # no point that stays would be more expensive alone than one that goes
     assert "nano14k-seed0-h8M" in {run.spec.label for run in points}
     assert "nothing of the grid fits" in refusal(plan_of, sizes, "limits.time=1s")[0]
 
@@ -251,7 +251,7 @@ def test_horizons_that_round_to_one_name_are_told_apart_by_their_steps(plan_of):
     assert names == ["trunk", "h1M", "h4M-2500", "h4M-2502"]
 
 
-def test_run_ids_hold_still_when_the_grid_grows(plan_of):
+def test_a_larger_grid_does_not_change_run_ids(plan_of):
     before = {run.run_id for run in plan_of("grid.0.sizes=[nano14k]").runs}
     after = {run.run_id for run in plan_of("grid.0.sizes=[nano14k, nano25k]").runs}
     assert before < after
@@ -259,13 +259,13 @@ def test_run_ids_hold_still_when_the_grid_grows(plan_of):
 
 def test_reference_runs_keep_their_names():
     folder = Path(__file__).parents[2] / "results" / "reference" / "quick-cpu" / "runs"
-    found = sorted(folder.glob("*/spec.json"))
-    assert len(found) == 40
-    for path in found:
+    specs = sorted(folder.glob("*/spec.json"))
+    assert len(specs) == 40
+    for path in specs:
         assert run_spec_from_json(json.loads(path.read_text())).run_id == path.parent.name
 
 
-def test_plans_survive_json(plan_of):
+def test_plans_are_read_back_from_json(plan_of):
     plan = plan_of("grid.0.sizes=[nano14k, medium]", "limits.time=2h", train_tokens=10**7)
     again = plan_from_json(json.loads(json.dumps(plan.to_json(), allow_nan=False)))
     assert again == plan and again.left_out
@@ -273,7 +273,7 @@ def test_plans_survive_json(plan_of):
         plan_from_json({**plan.to_json(), "schema_version": 0})
 
 
-def test_packing_on_slots():
+def test_runs_are_packed_on_slots():
     trunk = [Task(10.0), Task(2.0, 0, 2.5), Task(2.0, 0, 10.0)]
     assert chain_seconds(trunk) == [12.0, 2.0, 2.0]
     assert makespan_seconds(trunk, 1) == 14.0
@@ -293,7 +293,7 @@ def calls_of_planning(plan_of, n_seeds):
     return len(plan.runs), sum(entry.callcount for entry in profiler.getstats())
 
 
-def test_planning_costs_the_same_a_run_however_many_there_are(plan_of):
+def test_the_cost_of_planning_is_linear_in_the_runs(plan_of):
     # 10,000 runs take 3 CPU seconds at most (benchmarks/startup.py); calls do not depend on load
     plan_of()  # caches, imports
     few, calls_few = calls_of_planning(plan_of, 3)
@@ -348,14 +348,14 @@ def test_shipped_modes_give_a_grid_on_every_device(mode, kind):
 
 
 def _seeds(points: list[PlannedRun]) -> dict[str, frozenset[int]]:
-    found: dict[str, frozenset[int]] = {}
+    sizes: dict[str, frozenset[int]] = {}
     for run in points:
         size = dict(run.spec.tags)["size"]
-        found[size] = found.get(size, frozenset()) | {run.spec.seed}
-    return found
+        sizes[size] = sizes.get(size, frozenset()) | {run.spec.seed}
+    return sizes
 
 
-def test_estimates_add_up(plan_of):
+def test_the_estimates_of_runs_add_up(plan_of):
     plan = plan_of()
     trunk, *branches = plan.runs
     per_token = flops_per_token(trunk.spec.model)
@@ -371,7 +371,7 @@ def test_estimates_add_up(plan_of):
     assert alone.seconds_estimate == pytest.approx(4 + sum(run.seconds for run in plan.runs))
 
 
-def test_states_to_go_back_to_from_spikes_count_on_the_disk():
+def test_rollback_states_count_in_the_disk_estimate():
     text = """
 name: t
 data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
@@ -397,11 +397,11 @@ def test_a_size_may_be_given_by_its_parameters(plan_of, size):
 
 
 def test_two_counts_of_one_model_are_refused_by_name(plan_of):
-    with pytest.raises(PlanError, match=r"sizes.*1.001M: the model nearest to it, .* is listed"):
+    with pytest.raises(PlanError, match=r"sizes.*1.001M: nearest to it, .* is already listed"):
         plan_of("grid.0={sizes: [1M, 1.001M], tokens: [1M]}")
 
 
 @pytest.mark.parametrize("size", ["0.5", "tinny", "-1M", "1e30"])
-def test_what_is_neither_a_scale_nor_a_count_is_refused(plan_of, size):
+def test_a_size_that_is_neither_a_scale_nor_a_count_is_refused(plan_of, size):
     with pytest.raises(ConfigError, match=r"grid\.0\.sizes\.0: found"):
         plan_of(f"grid.0={{sizes: [{size}], tokens: [1M]}}")

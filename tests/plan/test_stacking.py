@@ -1,4 +1,4 @@
-"""Which runs are put together, and that the sweep is never thought to last longer by it."""
+"""Which runs are stacked; stacking never lengthens the estimated time of a sweep."""
 
 import dataclasses
 from collections import Counter
@@ -32,7 +32,7 @@ def planned(slots: int = 1, **changes) -> Plan:
     return make_plan(config_of(SEEDS), profile, train_tokens=10**7)
 
 
-def test_seeds_of_a_narrow_size_train_together_trunks_and_branches_apart():
+def test_seeds_of_a_narrow_size_are_stacked_trunks_and_branches_separately():
     plan = with_stacks(planned())
     stacks: dict[str, list[str]] = {}
     for run in plan.runs:
@@ -57,7 +57,7 @@ def test_a_stack_that_would_leave_slots_idle_is_not_made():
     assert all(run.resources.stack is None for run in alone.runs)
 
 
-def test_many_seeds_are_shared_out_among_the_slots():
+def test_many_seeds_are_divided_among_the_slots():
     config = config_of(SEEDS.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5]"))
     plan = with_stacks(make_plan(config, cpu_profile(slots=2), train_tokens=10**7))
     members = Counter(run.resources.stack for run in plan.runs if run.resources.stack)
@@ -65,7 +65,7 @@ def test_many_seeds_are_shared_out_among_the_slots():
     assert len(members) == 6
 
 
-def test_memory_bounds_a_stack():
+def test_memory_limits_a_stack():
     roomy = with_stacks(planned())
     largest = max(run.memory_bytes for run in roomy.runs if run.resources.stack)
     single = min(run.memory_bytes for run in planned().runs)
@@ -89,7 +89,7 @@ def test_tasks_of_a_plan_with_stacks_keep_the_work_and_the_order():
     assert set(plan.priority) == {run.run_id for run in plan.runs}
 
 
-def test_what_cannot_share_a_program_is_left_alone():
+def test_runs_that_cannot_share_a_program_are_not_stacked():
     run = planned().runs[0]
     assert stackable(run, "cpu")
     for changes in ({"gradient_checkpointing": True}, {"micro_seqs": 2}):
@@ -103,7 +103,7 @@ def test_what_cannot_share_a_program_is_left_alone():
 
 @pytest.mark.parametrize("limit", [None, "12s", "15s", "18s", "21s", "24s"])
 def test_seeds_with_other_horizons_are_planned_too(limit):
-    """A trunk of another length is no member, and its cooldowns follow it out of the stack."""
+    """A trunk of another length is not stacked, and neither are its cooldowns."""
     text = (
         SEEDS.split("grid:")[0]
         + """grid:

@@ -44,7 +44,7 @@ def plan(horizon: str, batch: str = ALL, more: str = "") -> Plan:
         ("tokens: [4800]", ALL, 48, [100]),
     ],
 )
-def test_every_horizon_comes_to_steps(horizon, batch, batch_tokens, steps):
+def test_every_horizon_becomes_steps(horizon, batch, batch_tokens, steps):
     runs = plan(horizon, batch).runs
     assert {run.spec.batch_tokens for run in runs} == {batch_tokens}
     assert [run.spec.total_steps for run in runs] == steps
@@ -67,7 +67,7 @@ optim: {batch_examples: 10}
     assert [run.spec.total_steps for run in runs if run.spec.kind != "trunk"] == [200, 400]
 
 
-def test_the_table_says_how_often_examples_are_seen():
+def test_the_table_states_the_epochs():
     text = render_plan(plan("epochs: [3000]"))
     assert "modular_addition: 24 training examples of 2 tokens, repeated as often as" in text
     assert " 3000 " in text
@@ -106,13 +106,13 @@ probes: {probes}
         ("[accuracy, weight_norm]", 2 * 50 + 48),
     ],
 )
-def test_the_time_counts_what_probes_score(probes, tokens):
+def test_the_time_includes_probes(probes, tokens):
     run, seconds = measuring("{source: modular_addition, modulus: 7, train_frac: 0.5}", probes)
     forward = cpu_profile().seconds(run.spec.model, 5 * tokens) / 3
     assert seconds == pytest.approx(forward, rel=1e-6)
 
 
-def test_the_time_counts_every_validation_split():
+def test_the_time_includes_every_validation_split():
     data = "{source: copy, length: 4, longer: [8, 16], val_examples: 10}"
     run, seconds = measuring(data, "[]")
     forward = cpu_profile().seconds(run.spec.model, 5 * 3 * 10 * run.spec.model.n_ctx) / 3
@@ -138,8 +138,8 @@ def test_the_plan_names_the_engine_and_the_trackers():
     config = config_of(text)
     made = make_plan(config, cpu_profile(), train_tokens=48)
     assert "engine: local; trackers: tensorboard\n" in dry_run_text(config, made)
-    told = plan_json(config, made)
-    assert told["engine"] == "local" and told["trackers"] == ["tensorboard"]
+    document = plan_json(config, made)
+    assert document["engine"] == "local" and document["trackers"] == ["tensorboard"]
 
 
 def test_a_task_may_be_limited_in_epochs():
@@ -173,7 +173,7 @@ def test_a_config_of_a_task_reads_back():
         ("steps: [1.5]", ALL, "", "grid.0.steps.0: expected a whole number, found 1.5"),
     ],
 )
-def test_what_does_not_fit_a_task_is_refused(horizon, batch, more, words):
+def test_settings_that_do_not_fit_a_task_are_refused(horizon, batch, more, words):
     with pytest.raises((ConfigError, PlanError)) as refused:
         plan(horizon, batch, more)
     assert words in str(refused.value) and len(refused.value.lines) == 1
@@ -183,7 +183,7 @@ def test_what_does_not_fit_a_task_is_refused(horizon, batch, more, words):
     ("data", "more", "words"),
     [
         ("source: copy", "model: {n_ctx: 8}", "model.n_ctx: found 8, and an example of the task"),
-        ("source: copy", "optim: {batch_examples: all}", "the data are a task's examples without"),
+        ("source: copy", "optim: {batch_examples: all}", "a task's unlimited examples"),
         ("source: copi", "", "no source is named 'copi' (did you mean copy?)"),
         ("source: other.py", "", "no file 'other.py' for the source"),
         ("source: copy, longer: [4]", "", "longer holds 4, expected different lengths above"),
@@ -195,7 +195,7 @@ def test_what_does_not_fit_a_task_is_refused(horizon, batch, more, words):
         ),
     ],
 )
-def test_data_that_cannot_be_are_refused_in_a_line(data, more, words):
+def test_invalid_data_is_refused_in_one_line(data, more, words):
     with pytest.raises((ConfigError, PlanError)) as refused:
         config = config_of(
             f"name: t\ndata: {{{data}}}\ngrid: [{{sizes: [nano14k], tokens: [1M]}}]\n{more}\n"
@@ -204,6 +204,7 @@ def test_data_that_cannot_be_are_refused_in_a_line(data, more, words):
     assert words in str(refused.value) and len(refused.value.lines) == 1
 
 
+<<<<<<< HEAD
 def test_an_architecture_of_one_output_is_refused_a_task_of_several_targets():
     config = config_of(
         "name: t\ndata: {source: copy, longer: []}\nmodel: {architecture: mlp}\n"
@@ -215,6 +216,9 @@ def test_an_architecture_of_one_output_is_refused_a_task_of_several_targets():
 
 
 def test_examples_without_end_have_no_epochs():
+=======
+def test_unlimited_examples_have_no_epochs():
+>>>>>>> main
     config = config_of("name: t\ndata: {source: copy}\ngrid: [{sizes: [nano14k], epochs: [1]}]\n")
-    with pytest.raises(PlanError, match=r"examples have no end.*; give examples, tokens or steps"):
+    with pytest.raises(PlanError, match=r"are unlimited.*; give examples, tokens or steps"):
         make_plan(config, cpu_profile(), train_tokens=None)

@@ -43,16 +43,16 @@ def page(sweep) -> str:
     return write_report(sweep).read_text()
 
 
-def test_the_page_says_what_its_json_says(sweep, page, capsys):
+def test_the_page_agrees_with_its_json(sweep, page, capsys):
     assert main(["report", str(sweep.path), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     # the first value in the config is the reference, not the smallest
     assert document["reference"] == f"{KEY}=0.3"
     assert [arm["arm"] for arm in document["arms"]] == [f"{KEY}=0.3", f"{KEY}=0"]
-    found = document["arms"][1]["comparison"]["multiplier"]
-    assert found["low"] < found["value"] < found["high"] < 1
+    multiplier = document["arms"][1]["comparison"]["multiplier"]
+    assert multiplier["low"] < multiplier["value"] < multiplier["high"] < 1
     assert values_of(page)["arms"] == document
-    assert f"{found['value']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]" in page
+    assert f"{multiplier['value']:.2f}x [{multiplier['low']:.2f}, {multiplier['high']:.2f}]" in page
     assert "weight_decay 0" in page and "<b>arms" not in page
     assert [layer["name"] for layer in values_of(page)["charts"]["arms_loss"][0]["layers"]][
         -1
@@ -63,10 +63,10 @@ def test_the_page_says_what_its_json_says(sweep, page, capsys):
     with (sweep.tables / "arms.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row[KEY] for row in rows] == ["0.3", "0"]
-    assert float(rows[1]["multiplier"]) == found["value"]
+    assert float(rows[1]["multiplier"]) == multiplier["value"]
 
 
-def test_losses_stand_side_by_side(page):
+def test_losses_are_printed_side_by_side(page):
     records = {
         (r.spec.optim.weight_decay, dict(r.spec.tags)["size"], r.tokens): r.val_loss_nats
         for r in arm_records()
@@ -78,7 +78,7 @@ def test_losses_stand_side_by_side(page):
     assert row in page
 
 
-def test_arms_of_different_texts_are_told_apart(tmp_path):
+def test_losses_of_arms_on_different_texts_are_not_compared(tmp_path):
     text = SWEEP.replace(f"{KEY}: [0.3, 0]", "data.corpus: [installed, synthetic]")
     text = text.replace("500K, ", "")
     sweep = SweepDir(tmp_path / "texts")
@@ -92,7 +92,7 @@ def test_arms_of_different_texts_are_told_apart(tmp_path):
     assert not (sweep.figures / "arms_loss.png").exists(), "no common axis for their losses"
 
 
-def test_a_sweep_of_one_arm_has_no_comparison_to_print(tmp_path, capsys):
+def test_a_sweep_of_one_arm_prints_no_comparison(tmp_path, capsys):
     text = SWEEP.replace("[0.3, 0]", "[0.3]")
     sweep = write_sweep(tmp_path / "one", text)
     assert main(["report", str(sweep.path), "--json"]) == EXIT_USAGE

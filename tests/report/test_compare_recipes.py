@@ -34,7 +34,7 @@ def sweeps(tmp_path_factory):
     return first, second
 
 
-def test_the_page_says_what_its_json_says(sweeps, capsys):
+def test_the_page_agrees_with_its_json(sweeps, capsys):
     first, second = sweeps
     assert main(["report", str(first.path), str(second.path), "--json"]) == 0
     out, err = capsys.readouterr()
@@ -43,9 +43,9 @@ def test_the_page_says_what_its_json_says(sweeps, capsys):
     assert f"page: {page}" in err
     text = page.read_text()
     assert values_of(text)["versus"] == document
-    found = document["multiplier"]
-    assert found["low"] < found["value"] < found["high"]
-    assert f"{found['value']:.2f}x [{found['low']:.2f}, {found['high']:.2f}]" in text
+    multiplier = document["multiplier"]
+    assert multiplier["low"] < multiplier["value"] < multiplier["high"]
+    assert f"{multiplier['value']:.2f}x [{multiplier['low']:.2f}, {multiplier['high']:.2f}]" in text
     assert document["difference"]["mean_log"] < 0 and "optim.lr" in text
     assert "<b>new" not in text and "&lt;b&gt;new &amp; odd" in text
     for pair in document["pairs"]:
@@ -57,7 +57,7 @@ def test_the_page_says_what_its_json_says(sweeps, capsys):
     assert (second.tables / "versus-base.csv").read_text().count("\n") == 1 + len(document["pairs"])
 
 
-def test_the_answer_comes_first_in_words(sweeps, capsys):
+def test_the_answer_comes_first_as_a_sentence(sweeps, capsys):
     first, second = sweeps
     assert main(["report", str(first.path), str(second.path)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -66,7 +66,7 @@ def test_the_answer_comes_first_in_words(sweeps, capsys):
     assert lines[2].startswith("at equal size, tokens and seed its loss is -1.")
 
 
-def test_runs_that_a_rule_leaves_out_are_named_with_the_reason(sweeps, tmp_path, capsys):
+def test_runs_left_out_by_a_rule_are_named_with_the_reason(sweeps, tmp_path, capsys):
     first, second = sweeps
     other = SweepDir(tmp_path / "cut")
     gone = None
@@ -84,7 +84,7 @@ def test_runs_that_a_rule_leaves_out_are_named_with_the_reason(sweeps, tmp_path,
     assert values_of(page)["versus"]["left_out"][1][0][0] == gone.run_id
 
 
-def test_sweeps_that_do_not_compare_leave_no_page(sweeps, tmp_path, capsys):
+def test_sweeps_that_cannot_be_compared_write_no_page(sweeps, tmp_path, capsys):
     first, _ = sweeps
     other = SweepDir(tmp_path / "elsewhere")
     for record in load_records(first):
@@ -107,13 +107,13 @@ def test_copies_of_one_sweep_compare_as_equal(sweeps, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["{a}", "{a}"], "twice the same sweep"),
+        (["{a}", "{a}"], "the same sweep twice"),
         (["{a}", "{b}", "{a}"], "3 folders: expected two sweeps"),
         (["{a}", "--json"], "names no experiment; expected two sweeps"),
         (["{a}", "{up}"], "2 sweeps there; name one"),
     ],
 )
-def test_other_than_two_sweeps_is_a_mistake(sweeps, capsys, words, said):
+def test_any_number_of_sweeps_but_two_is_refused(sweeps, capsys, words, said):
     first, second = sweeps
     places = {"a": first.path, "b": second.path, "up": first.path.parent}
     assert main(["report", *(word.format(**places) for word in words)]) == EXIT_USAGE

@@ -1,4 +1,4 @@
-"""Figures of ``slaw fit``: one count on the axis, values where nothing lies over them."""
+"""Figures of ``slaw fit``: one count on the axis, and values that nothing covers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scaling_law.report.style import FAINT, applied
 from tests.fit.test_parametric import planted
 
 
-def test_runs_and_law_share_a_count_of_flops_that_the_axis_names():
+def test_runs_and_law_count_flops_alike_and_the_axis_says_how():
     points = planted(0.002)
     material = FitData(points=points, counted={"total": points}, repeated=None, key="k", origin="")
     suite = fit_data(material, FitSettings(resamples=100, convention="total"))
@@ -33,15 +33,15 @@ def test_runs_and_law_share_a_count_of_flops_that_the_axis_names():
     assert len(shown) >= 3 and counted in bar.get_ylabel()
 
 
-def test_values_stand_beside_the_panel_not_on_the_published_lines():
-    found = [
+def test_values_are_printed_beside_the_panel():
+    texts = [
         Approach(
             name="IsoFLOP", params="total", flops="exact", exponent=a, interval=ends, reason=""
         )
         for a, ends in ((0.41, (0.3, 0.49)), (0.7, None))
     ]
     with applied():
-        axes = comparison_figure(found).axes[0]
+        axes = comparison_figure(texts).axes[0]
     words = {text.get_text(): text for text in axes.texts}
     assert set(words) == {"0.41 (0.30 to 0.49)", "0.70"}
     for text in words.values():

@@ -1,4 +1,4 @@
-"""The page from a planted sweep on disk: whole, self-contained, equal to the fit's own JSON."""
+"""The page of a planted sweep on disk: complete, self-contained, equal to the fit's JSON."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ VOID = {"meta", "link", "input", "br", "hr", "img", "use", "path", "rect", "stop
 
 def planted_loss(params: int, tokens: int) -> float:
     law = load_law("chinchilla")
-    found = law.predict(TRUE, {"params": np.array([params]), "tokens": np.array([tokens])})
-    return float(found[0])
+    loss = law.predict(TRUE, {"params": np.array([params]), "tokens": np.array([tokens])})
+    return float(loss[0])
 
 
 def plant(folder, config, *, noise=0.003) -> SweepDir:
-    """A finished sweep on disk; the dearest run diverged and was called something nasty."""
+    """A finished sweep on disk; the most expensive run diverged and has a hostile name."""
     sweep = SweepDir(folder)
     plan = make_plan(config, cpu_profile(), train_tokens=10**9)
     layout.write_json(sweep.plan, plan.to_json())
@@ -104,7 +104,7 @@ def files_of(sweep) -> dict[str, bytes]:
 
 
 class Nesting(HTMLParser):
-    """Tags that do not match, ids given twice, attributes that a strict policy would not let by."""
+    """Tags that do not match, duplicate ids, attributes that a strict policy would block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class Nesting(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(written):
+def test_the_page_is_one_file_without_requests(written):
     page, _ = written
     assert len(page) < 3_000_000
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", page)
@@ -133,7 +133,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(written):
     assert "unsafe" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
 
 
-def test_the_page_is_well_formed_without_doubled_ids_or_inline_styles_and_handlers(written):
+def test_the_page_is_well_formed_with_unique_ids_and_no_inline_styles_or_handlers(written):
     parser = Nesting()
     parser.feed(written[0])
     assert parser.open == []
@@ -158,7 +158,7 @@ def values_of(page):
     return json.loads(re.findall(r'id="slaw-data">(.*?)</script>', page, flags=re.S)[0])
 
 
-def test_the_values_in_the_page_are_those_of_fit_json(sweep, written):
+def test_the_values_in_the_page_equal_those_in_fit_json(sweep, written):
     values = values_of(written[0])
     known = layout.read_json(sweep.fits / "fit.json")["summary"]
     records = {r.run_id: r for r in load_records(sweep)}
@@ -183,7 +183,7 @@ def test_the_values_in_the_page_are_those_of_fit_json(sweep, written):
     assert all(f'<td class="n">{words}</td>' in written[0] for words in shown)
 
 
-def test_the_tables_hold_the_same_numbers_as_csv_and_parquet(sweep, written):
+def test_csv_and_parquet_tables_have_the_same_numbers(sweep, written):
     import pyarrow.parquet
 
     values = values_of(written[0])
@@ -201,7 +201,7 @@ def test_the_tables_hold_the_same_numbers_as_csv_and_parquet(sweep, written):
             assert {r["left_out"] != "" for r in table if not r["fitted"]} == {True}
 
 
-def test_without_pyarrow_there_is_csv_and_the_page_says_so(sweep, monkeypatch, tmp_path):
+def test_without_pyarrow_only_csv_is_written_and_the_page_says_so(sweep, monkeypatch, tmp_path):
     for module in (exports, tables):
         monkeypatch.setattr(module, "has_parquet", lambda: False)
     evidence = gather_evidence(sweep, 175e9)
@@ -210,7 +210,7 @@ def test_without_pyarrow_there_is_csv_and_the_page_says_so(sweep, monkeypatch, t
     assert "no parquet: pyarrow is not installed" in tables.reproduce(evidence).body
 
 
-def test_every_name_and_message_stays_text(written):
+def test_every_name_and_message_is_escaped(written):
     page, _ = written
     assert HOSTILE not in page and "&lt;/script&gt;" in page
     assert page.count("</script>") == 2
@@ -225,7 +225,7 @@ def test_every_run_and_every_exclusion_is_named_with_its_reason(sweep, written):
     assert "diverged: not finite" in page
 
 
-def test_all_figures_are_there_and_nothing_changes_when_written_again(sweep, written):
+def test_all_figures_are_written_and_writing_again_changes_nothing(sweep, written):
     page, files = written
     names = (
         "loss_params loss_tokens loss_flops residuals training_curves isoflop allocation forecast "
@@ -239,7 +239,7 @@ def test_all_figures_are_there_and_nothing_changes_when_written_again(sweep, wri
     assert files_of(sweep) == files
 
 
-def test_the_numbers_are_those_of_fit_and_extrapolate(sweep, written):
+def test_the_numbers_equal_those_of_fit_and_extrapolate(sweep, written):
     page, _ = written
     stored = layout.read_json(sweep.fits / "fit.json")
     best = stored["best_law"]
@@ -265,7 +265,7 @@ def test_the_forecast_figure_ends_at_the_forecast(sweep):
     assert figure.axes[0].get_xlim()[1] > 175e9
 
 
-def test_a_page_elsewhere_has_its_figures_beside_it(sweep, tmp_path):
+def test_a_page_in_another_folder_has_its_figures_beside_it(sweep, tmp_path):
     page = write_report(sweep, out=tmp_path / "sent.html", target_params=1e6)
     assert page == tmp_path / "sent.html"
     assert (tmp_path / "sent-figures" / "forecast.png").read_bytes()[:4] == b"\x89PNG"
@@ -299,7 +299,7 @@ def test_no_record_is_an_error_and_writes_nothing(tmp_path):
     assert not sweep.report.exists() and not sweep.figures.exists()
 
 
-def test_two_points_are_said_once_to_be_too_few(tmp_path):
+def test_too_few_points_are_reported_once(tmp_path):
     sweep = plant(tmp_path / "two", small_config())
     kept = [r for r in load_records(sweep) if r.kind == "branch"][:2]
     for record in load_records(sweep):
@@ -321,7 +321,7 @@ def test_the_rounds_of_an_adaptive_loop_are_named(tmp_path):
     assert "slaw run sweep.yaml" not in page
 
 
-def test_an_end_without_a_bound_is_one_in_no_table(sweep):
+def test_an_open_interval_end_is_open_in_every_table(sweep):
     evidence = gather_evidence(sweep, 1e9)
     fitted = evidence.fitted
     assert fitted is not None
@@ -338,7 +338,7 @@ def test_an_end_without_a_bound_is_one_in_no_table(sweep):
     assert explore.document(evidence)["fits"]["matmul"]["chinchilla"]["intervals"]["E"][0] is None
 
 
-def test_the_law_is_said_to_be_chosen_by_the_rollouts_shown(sweep, written):
+def test_the_page_says_that_the_shown_rollouts_select_the_law(sweep, written):
     scores = layout.read_json(sweep.fits / "fit.json")["summary"]["scores"]
     rollouts = max(score["n_rollouts"] for score in scores)
     assert f"that none beats clearly (by 20%) in {rollouts} rollouts" in written[0]
@@ -348,7 +348,7 @@ def test_the_law_is_said_to_be_chosen_by_the_rollouts_shown(sweep, written):
             assert f'<td class="n">{100 * score["rollout_rms"]:.2f}%</td>' in written[0]
 
 
-def test_every_error_is_measured_over_predicted(sweep):
+def test_every_error_is_measured_divided_by_predicted(sweep):
     evidence = gather_evidence(sweep, 1e9)
     fitted = evidence.fitted
     assert fitted is not None
@@ -364,7 +364,7 @@ def test_every_error_is_measured_over_predicted(sweep):
         assert {chart["y"]["label"] for chart in charts[name]} == {RESIDUAL}
 
 
-def test_a_size_has_one_label_and_every_count_its_name(sweep, written):
+def test_a_size_has_one_label_and_every_count_is_named(sweep, written):
     evidence = gather_evidence(sweep, 1e9)
     fitted = evidence.fitted
     assert fitted is not None
@@ -393,7 +393,7 @@ def test_a_size_has_one_label_and_every_count_its_name(sweep, written):
     assert ">total</label>" in written[0] and ">all</label>" not in written[0]
 
 
-def test_a_table_shows_that_there_is_more_beside_it_and_each_interval_stands_by_its_value(written):
+def test_wide_tables_scroll_and_intervals_follow_their_values(written):
     style = re.search(r"<style>(.*?)</style>", written[0], re.S)
     assert style is not None
     rule = re.search(r"\.scroll\{overflow-x:auto(.*?)\}", style[1], re.S)

@@ -96,7 +96,7 @@ def test_each_arm_has_its_mean_and_the_spread_between_seeds(tmp_path):
     assert "optim.weight_decay=1" in first and "batches_skipped" not in first
 
 
-def test_the_ends_are_drawn_against_what_varies(tmp_path):
+def test_final_metrics_are_drawn_against_the_axes(tmp_path):
     figure = metric_ends(by_arm(tmp_path))
     assert figure is not None
     assert [axes.get_xlabel() for axes in figure.axes] == [
@@ -108,7 +108,7 @@ def test_the_ends_are_drawn_against_what_varies(tmp_path):
     assert [text.get_text() for text in legend.get_texts()] == ["weight_decay 0", "weight_decay 1"]
 
 
-def test_an_experiment_without_a_law_shows_its_findings_and_why(tmp_path):
+def test_an_experiment_without_a_law_shows_its_findings_and_the_reason(tmp_path):
     reference = SweepDir(ROOT / "results" / "reference" / "grokking")
     path = write_report(reference, out=tmp_path / "page.html", analysed=analysed(reference))
     page = path.read_text()
@@ -119,7 +119,7 @@ def test_an_experiment_without_a_law_shows_its_findings_and_why(tmp_path):
     assert (tmp_path / "page-figures" / "metric_ends.png").is_file()
 
 
-def test_metrics_along_training_are_drawn_a_panel_each(tmp_path):
+def test_each_metric_along_training_has_its_panel(tmp_path):
     evidence, _ = measured(tmp_path)
     figure = metric_curves(evidence)
     assert figure is not None

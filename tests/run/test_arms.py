@@ -72,20 +72,20 @@ def test_arms_may_join_a_folder(begun, text):
         ("optim: {weight_decay: 1}\n", "optim.weight_decay 1 here, 0 or 0.3 there"),
     ],
 )
-def test_another_recipe_is_refused_beside_arms_too(begun, text, said):
+def test_another_recipe_is_refused_in_a_folder_with_arms(begun, text, said):
     with pytest.raises(ConfigError) as caught:
         refuse_other_recipe(plan_of(text), begun)
     assert said in str(caught.value)
 
 
-def test_axes_may_be_added_to_a_folder_without(tmp_path):
+def test_axes_may_be_added_to_a_folder_without_axes(tmp_path):
     sweep = SweepDir(tmp_path / "s")
     for run in plan_of("").runs:
         write_record(sweep.run(run.run_id), record_of(run.spec))
     refuse_other_recipe(plan_of("axes: {optim.weight_decay: [.1, .3]}\n"), sweep)
 
 
-def test_status_monitor_and_page_tell_each_arm(tmp_path):
+def test_status_monitor_and_page_show_each_arm(tmp_path):
     plan = plan_of("axes: {optim.weight_decay: [0, .3]}\n")
     sweep = SweepDir(tmp_path / "s")
     layout.write_json(sweep.plan, plan.to_json())
@@ -132,7 +132,7 @@ def test_arms_may_have_data_of_their_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_tiny_sweep_of_two_arms_is_trained_goes_on_and_is_fitted(tmp_path, monkeypatch, capsys):
+def test_a_tiny_sweep_of_two_arms_is_trained_resumed_and_fitted(tmp_path, monkeypatch, capsys):
     """Two weight decays and two seeds, then a third value of the axis in the same folder."""
     monkeypatch.chdir(tmp_path)
     text = SWEEP.replace("installed", "synthetic").replace("[500K, 1M]", "[20K, 40K]")
@@ -156,6 +156,6 @@ def test_a_tiny_sweep_of_two_arms_is_trained_goes_on_and_is_fitted(tmp_path, mon
     assert len(set(losses.values())) == len(losses) == 12, "weight decay trains another model"
     capsys.readouterr()
     assert main(["fit", "s"]) == 4
-    assert "each arm on its own with `slaw fit --by optim.weight_decay`" in capsys.readouterr().err
+    assert "on its own with `slaw fit`, adding --by optim.weight_decay" in capsys.readouterr().err
     assert main(["fit", "s", "--by", "optim.weight_decay", "--resamples", "0"]) == 0
     assert capsys.readouterr().out.count("optim.weight_decay=") == 3

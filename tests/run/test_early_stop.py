@@ -71,9 +71,9 @@ def swept(text, tmp_path_factory):
 
 
 def stopped(sweep: SweepDir) -> RunRecord:
-    found = [r for r in load_records(sweep) if r.status == "stopped_early"]
-    assert len(found) == 1
-    return found[0]
+    early = [r for r in load_records(sweep) if r.status == "stopped_early"]
+    assert len(early) == 1
+    return early[0]
 
 
 def losses(sweep: SweepDir):
@@ -105,7 +105,7 @@ def test_the_forecast_is_near_the_loss_of_the_whole_run(swept):
     assert record.metrics["predicted_loss_nats"] == pytest.approx(whole.val_loss_nats, rel=0.1)
 
 
-def test_twice_is_the_same_and_runs_that_cannot_stop_keep_their_names(swept):
+def test_early_stop_is_deterministic_and_changes_no_other_run_id(swept):
     first, again, off = (swept(*which)[0] for which in (("0.1",), ("0.1", 1), ("false",)))
     assert losses(first) == losses(again)
     both = losses(first).keys() & losses(off).keys()
@@ -135,7 +135,7 @@ def test_a_branch_waits_for_the_siblings_it_learns_from(swept):
     assert ready == {record.run_id}
 
 
-def test_status_and_progress_report_it(swept):
+def test_status_and_progress_report_an_early_stop(swept):
     sweep, plan, runner = swept("0.1")
     record = stopped(sweep)
     assert "allowed to 1 of the points" in early_stop_words(plan)[0]
@@ -149,7 +149,7 @@ def test_status_and_progress_report_it(swept):
     assert "nats/token predicted" in format_status(status)
 
 
-def test_a_fit_leaves_it_out_by_name_unless_keep_names_it(swept):
+def test_a_fit_leaves_out_early_stops_unless_keep_names_them(swept):
     sweep, _, _ = swept("0.1")
     record = stopped(sweep)
     records = load_records(sweep)

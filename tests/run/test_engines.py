@@ -113,7 +113,7 @@ def test_a_cancelled_submission_leaves_a_checkpoint_and_frees_its_slot(name, swe
 
 
 @pytest.mark.parametrize("name", PACKAGED)
-def test_a_killed_worker_ends_its_submission_and_close_ends_one_at_work(name, sweep, monkeypatch):
+def test_a_killed_worker_ends_its_submission_and_close_ends_a_busy_one(name, sweep, monkeypatch):
     monkeypatch.setattr(f"scaling_law.run.engines.{name}._CLOSE_SECONDS", 0.5, raising=False)
     run, run_dir = trunk_of(sweep, total_steps=10**6)
     executor = start(engine_named(name), sweep.dir, 1)
@@ -210,13 +210,13 @@ def sweep_yaml(text: Path, engine: str) -> str:
 
 
 @pytest.mark.parametrize("spelled", ["", "local", "{name: local}"])
-def test_the_local_engine_is_the_default_and_leaves_the_config_as_it_was(text, spelled):
+def test_the_local_engine_is_the_default_and_is_absent_from_the_config(text, spelled):
     config = config_of(sweep_yaml(text, spelled))
     assert config.choice("engine").reference == Reference(name="local")
     assert "engine" not in config_yaml(config)
 
 
-def test_an_own_engine_with_settings_plans_and_runs_and_is_no_part_of_what_is_trained(
+def test_an_own_engine_with_settings_plans_and_runs_and_is_not_part_of_the_identity(
     text, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -264,7 +264,7 @@ def test_the_flag_chooses_an_engine_and_keeps_the_settings_of_the_configs_own(
         ("none.py", "engine: no file 'none.py' for the engine; looked in"),
     ],
 )
-def test_an_engine_that_is_none_or_lacks_a_setting_is_one_line(text, tmp_path, engine, said):
+def test_an_unknown_engine_or_setting_is_one_line(text, tmp_path, engine, said):
     path = tmp_path / "s.yaml"
     path.write_text(sweep_yaml(text, engine.replace("INLINE", INLINE)))
     with pytest.raises(ConfigError) as error:

@@ -107,8 +107,8 @@ def test_the_status_counts_runs_of_earlier_plans(place):
 
 @pytest.mark.parametrize("folder", ["results/mine", "results"])
 def test_a_folder_resumes_its_sweep(place, folder):
-    found = resumed(Request(config=folder, overrides=("limits.time=3h",)))
-    assert found == Request(
+    resumed_request = resumed(Request(config=folder, overrides=("limits.time=3h",)))
+    assert resumed_request == Request(
         config="results/mine/sweep.yaml",
         device="cpu",
         overrides=("limits.time=3h",),
@@ -139,11 +139,11 @@ def test_a_folder_that_cannot_be_resumed_is_refused(place, capsys):
     with pytest.raises(ConfigError, match=r"damaged.*give the config.*--out results/mine"):
         resumed(Request(config="results/mine"))
     layout.write_json(place.adaptive, {})
-    with pytest.raises(ConfigError, match="begun with --adaptive; run the command"):
+    with pytest.raises(ConfigError, match="started with --adaptive; run the command"):
         resumed(Request(config="results/mine"))
 
 
-def test_no_sweep_yet_is_no_error(tmp_path, monkeypatch, capsys):
+def test_a_folder_without_a_sweep_is_no_error(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         assert main(["status"]) == 0

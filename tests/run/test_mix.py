@@ -56,7 +56,7 @@ def test_arms_with_one_trunk_are_fitted_each_on_its_own(tmp_path):
         assert len(lowest) == 2 and lowest[natural] == min(lowest.values())
 
 
-def test_another_mixture_is_another_recipe(tmp_path):
+def test_a_different_mixture_is_a_different_recipe(tmp_path):
     sweep = SweepDir(tmp_path / "s")
     for record in planted_records(0.002, config_of(PLANTED_SWEEP)):
         write_record(sweep.run(record.run_id), record)
@@ -68,7 +68,7 @@ def test_another_mixture_is_another_recipe(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_tiny_sweep_over_mixtures_is_trained_and_added_to(tmp_path, monkeypatch, capsys):
+def test_a_tiny_sweep_over_mixtures_is_trained_and_extended(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     write_text(tmp_path / "web")
     for path in write_text(tmp_path / "code").iterdir():

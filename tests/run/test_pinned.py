@@ -19,7 +19,7 @@ from scaling_law.run import pinned, pins, session
         (True, "a further round of its adaptive loop; adding new runs"),
     ],
 )
-def test_a_further_round_is_not_called_another_config(tmp_path, monkeypatch, adaptive, news):
+def test_a_further_round_is_not_reported_as_a_changed_config(tmp_path, monkeypatch, adaptive, news):
     sweep = SweepDir(tmp_path)
     layout.atomic_write(sweep.plan, "{}")
     layout.atomic_write(sweep.config, "name: before")

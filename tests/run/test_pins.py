@@ -80,11 +80,11 @@ def test_runs_on_several_data_are_verified_together(tmp_path):
     pinned_datasets([run.spec.data for run in plan.runs], sweep, quiet)
     layout.write_json(sweep.plan, plan.to_json())
     assert Runner(plan, sweep, InlineExecutor(sweep)).run().exit_code == 0
-    found = verify(sweep, "all", "auto", quiet)
-    assert found.exit_code == 0 and len(found.comparisons) == 2
+    verified = verify(sweep, "all", "auto", quiet)
+    assert verified.exit_code == 0 and len(verified.comparisons) == 2
 
 
-def test_data_join_those_that_finished_runs_have(tmp_path):
+def test_new_data_is_added_to_that_of_finished_runs(tmp_path):
     sweep = SweepDir(tmp_path / "sweep")
     first, second = (run.spec for run in fractions(0.3, 0.6).runs)
     pinned_datasets([first.data], sweep, quiet)
@@ -99,7 +99,7 @@ def test_data_join_those_that_finished_runs_have(tmp_path):
     assert len(read_pins(sweep, "")) == 2
 
 
-def test_text_and_a_task_may_lie_side_by_side(tmp_path):
+def test_text_and_a_task_may_share_a_folder(tmp_path):
     text = write_text(tmp_path / "text")
     plan = joined(
         f"corpus: {text}, tokenizer: bytes, vocab_size: 257, val_fraction: 0.2", model="n_ctx: 16"
@@ -113,7 +113,7 @@ def test_text_and_a_task_may_lie_side_by_side(tmp_path):
         assert opened.fingerprint == datasets[run.spec.data].fingerprint
 
 
-def test_another_task_behind_the_same_name_is_refused(tmp_path):
+def test_a_changed_task_of_the_same_name_is_refused(tmp_path):
     sweep = SweepDir(tmp_path / "sweep")
     spec = fractions(0.5).runs[0].spec.data
     pinned_datasets([spec], sweep, quiet)
@@ -124,7 +124,7 @@ def test_another_task_behind_the_same_name_is_refused(tmp_path):
     with pytest.raises(RunFailed, match="names corpus 0123456789abcdef, but this run's data are"):
         pinned_data_of(spec, sweep, "", worker._open_data)
     other = fractions(0.7).runs[0].spec.data
-    with pytest.raises(RunFailed, match="but none of modular_addition as this run has it"):
+    with pytest.raises(RunFailed, match="but not the modular_addition of this run"):
         pinned_data_of(other, sweep, "", worker._open_data)
 
 
@@ -138,10 +138,10 @@ def test_a_damaged_file_is_written_again_from_the_records(tmp_path):
         write_record(sweep.run(run.run_id), record)
     before = read_pins(sweep, "")
     sweep.data.write_text('{"datasets": [3]}')
-    told: list[str] = []
-    pinned_datasets(specs, sweep, told.append)
+    messages: list[str] = []
+    pinned_datasets(specs, sweep, messages.append)
     assert read_pins(sweep, "") == before
-    assert told == [f"{sweep.data}: damaged (it names no data); written again"]
+    assert messages == [f"{sweep.data}: damaged (it names no data); written again"]
 
 
 def test_a_damaged_file_that_no_record_explains_is_refused(tmp_path):

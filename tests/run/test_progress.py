@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from scaling_law.run.sweep_state.dashboard import Dashboard
-from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress
+from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress, describe_end
 from scaling_law.run.sweep_state.snapshot import SweepReader
 from scaling_law.run.sweep_state.text import left_text, news_line
+from scaling_law.run.sweep_state.warnings import log_warnings
+from tests.fakes import record_of, tiny_spec
 from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
 
 
@@ -29,7 +33,7 @@ def watched(news, seconds: int) -> SweepProgress:
     return progress
 
 
-def test_a_log_gets_a_line_every_minute(capsys):
+def test_a_log_gets_one_line_per_minute(capsys):
     watched(lambda: "half done", int(2.5 * NEWS_SECONDS))
     lines = capsys.readouterr().err.splitlines()
     assert [line[9:] for line in lines] == ["half done", "half done"]
@@ -38,12 +42,22 @@ def test_a_log_gets_a_line_every_minute(capsys):
     assert capsys.readouterr().err.splitlines()[0][9:] == "1 of 2 runs finished"
 
 
-def test_a_terminal_gets_bars_and_no_such_lines(capsys, monkeypatch):
+def test_a_terminal_gets_bars_instead_of_lines(capsys, monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
     watched(lambda: "half done", int(2.5 * NEWS_SECONDS))
     err = capsys.readouterr().err
     assert "sweep" in err and "half done" not in err
+
+
+def test_what_a_probe_failed_to_measure_is_said_and_is_a_warning(tmp_path):
+    record = record_of(tiny_spec())
+    failure = "mine is not measured at step 1 (ValueError: no such thing)"
+    assert not describe_end(record).endswith(";")
+    assert describe_end(dataclasses.replace(record, message=failure)).endswith(f"; {failure}")
+    log = tmp_path / "log.txt"
+    log.write_text(f"2026-11-29T23:57:28+00:00 started\n2026-11-29T23:57:32+00:00 {failure}\n")
+    assert [warning.text for warning in log_warnings(log, "tiny")] == [failure]
 
 
 def test_a_runs_bar_shows_its_newest_loss(tmp_path, capsys, monkeypatch):
@@ -64,17 +78,17 @@ def test_a_runs_bar_shows_its_newest_loss(tmp_path, capsys, monkeypatch):
     assert "| loss 5.0000, " in err and "tok/s" in err
 
 
-def test_the_line_says_how_far_the_sweep_is_what_runs_and_its_loss(tmp_path):
+def test_the_line_shows_progress_running_runs_and_losses(tmp_path):
     sweep, plan = half_way(tmp_path / "sweep")
     run = trunk_after(plan, DONE).spec
     with at_work(sweep):
-        found = Dashboard(sweep).snapshot()
-    assert found is not None and found.seconds_left is not None
-    line = news_line(found)
+        snapshot = Dashboard(sweep).snapshot()
+    assert snapshot is not None and snapshot.seconds_left is not None
+    line = news_line(snapshot)
     assert line.startswith(
-        f"{found.n_over} of 40 runs finished, {found.flops_done_frac:.0%} of the FL"
+        f"{snapshot.n_over} of 40 runs finished, {snapshot.flops_done_frac:.0%} of the FL"
     )
-    assert f", {left_text(found)}; running: {run.label} step " in line and "left" in line
+    assert f", {left_text(snapshot)}; running: {run.label} step " in line and "left" in line
     assert line.endswith(f"step {run.total_steps // 2}/{run.total_steps}, loss 5.0000 nats/token")
     idle = SweepReader(sweep).read()
     assert news_line(idle).endswith("running: no run has taken a step yet")
@@ -86,8 +100,8 @@ def test_a_finished_run_shows_the_same_time_left_as_the_monitor(tmp_path, capsys
     assert dashboard.seconds_left() is None
     with at_work(sweep):
         dashboard.write()
-    found = SweepReader(sweep).read().seconds_left
-    assert found is not None and dashboard.seconds_left() is not None
+    seconds_left = SweepReader(sweep).read().seconds_left
+    assert seconds_left is not None and dashboard.seconds_left() is not None
     flops = {"a": 1.0, "b": 1.0, "c": 1.0}
     left = iter([3 * 3600.0, None])  # nothing is guessed where the plan's time is unknown
     progress = SweepProgress(flops, set(), 1, seconds_left=lambda: next(left), clock=clock)
@@ -100,7 +114,7 @@ def test_a_finished_run_shows_the_same_time_left_as_the_monitor(tmp_path, capsys
     ]  # fmt: skip
 
 
-def test_what_cannot_be_read_is_no_news(tmp_path):
+def test_an_unreadable_folder_gives_no_line(tmp_path):
     sweep, _ = half_way(tmp_path / "sweep")
     sweep.plan.write_text("{")
     assert Dashboard(sweep).snapshot() is None

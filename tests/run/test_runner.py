@@ -121,7 +121,7 @@ def test_a_missing_trunk_state_retrains_the_trunk(world):
     assert outcome.exit_code == 0
 
 
-def test_a_diverged_trunk_is_a_result_and_its_branches_are_reported_as_not_run(world):
+def test_a_diverged_trunk_is_a_result_and_its_branches_are_reported_as_blocked(world):
     plan, _, go = world
     trunk = next(run for run in plan.runs if run.spec.kind == "trunk")
     outcome, _ = go(lambda spec: "diverged" if spec.label == trunk.spec.label else "done")
@@ -131,7 +131,9 @@ def test_a_diverged_trunk_is_a_result_and_its_branches_are_reported_as_not_run(w
         r.run_id for r in plan.runs if r.spec.branch and r.spec.branch.trunk_id == trunk.run_id
     ]
     assert sorted(outcome.blocked) == sorted(branches)
-    assert all("its trunk did not get there" in reason for reason in outcome.blocked.values())
+    assert all(
+        "its trunk did not reach the branch point" in reason for reason in outcome.blocked.values()
+    )
 
 
 def test_a_dead_worker_gets_one_more_try(world):
@@ -158,7 +160,7 @@ def test_a_worker_that_dies_every_time_fails_its_run(world):
     assert "died twice" in next(iter(outcome.failed.values()))
 
 
-def test_a_worker_that_hangs_is_told_apart_from_one_that_dies(world, monkeypatch):
+def test_a_hung_worker_is_distinguished_from_a_dead_one(world, monkeypatch):
     plan, _, go = world
     victim = plan.runs[-1]
     monkeypatch.setattr(FakeExecutor, "state", _hangs(victim.run_id))
@@ -172,7 +174,7 @@ def _hangs(run_id):
     return lambda self, handle: "hung" if handle[0] == [run_id] else "ended"
 
 
-def test_runs_of_other_processes_are_left_to_them_and_their_ends_are_noted(
+def test_runs_of_other_processes_are_left_alone_and_their_results_are_noted(
     world, monkeypatch, capfd
 ):
     plan, sweep, go = world
@@ -191,12 +193,12 @@ def test_runs_of_other_processes_are_left_to_them_and_their_ends_are_noted(
 
         tell = peers.Peers.report_waiting
 
-        def told(self, say) -> None:  # twice, to see that it says it once
+        def report_twice(self, say) -> None:  # twice, to see that it says it once
             tell(self, say)
             tell(self, say)
             they_end_it()
 
-        monkeypatch.setattr(peers.Peers, "report_waiting", told)
+        monkeypatch.setattr(peers.Peers, "report_waiting", report_twice)
         outcome, engine = go()
     assert theirs.spec.label not in engine.submitted
     assert len(engine.submitted) == len(plan.runs) - 1
@@ -204,7 +206,7 @@ def test_runs_of_other_processes_are_left_to_them_and_their_ends_are_noted(
     assert capfd.readouterr().err.count("waiting for runs that are trained elsewhere: 1 by") == 1
 
 
-def test_a_run_leased_by_others_meanwhile_is_no_death(world, monkeypatch):
+def test_a_run_leased_by_others_meanwhile_does_not_count_as_a_dead_worker(world, monkeypatch):
     plan, _, go = world
     victim = plan.runs[-1].spec.label
     refused: list[int] = []
@@ -267,7 +269,7 @@ def test_records_name_the_versions_that_can_change_a_loss():
     assert {"torch", "numpy", "tiktoken", "rustbpe", "python", "slaw"} <= set(versions())
 
 
-def test_a_stack_is_submitted_as_one_once_all_its_trunks_are_there(tmp_path):
+def test_a_stack_is_submitted_once_all_its_trunks_have_finished(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
     engine = FakeExecutor(plan, sweep, lambda spec: "done")
@@ -298,7 +300,7 @@ def test_a_stack_continues_without_the_member_whose_trunk_failed(tmp_path):
     assert sorted(map(len, [g for g in engine.groups if len(g) > 1])) == [2, 2, 3]
 
 
-def test_what_fails_in_a_stack_fails_alone_and_the_others_are_done(tmp_path):
+def test_a_failing_stack_member_fails_alone_and_the_others_finish(tmp_path):
     plan = with_stacks(make_plan(config_of(SEEDS), cpu_profile(slots=1), train_tokens=10**7))
     sweep = SweepDir(tmp_path)
     bad = next(r for r in plan.runs if r.resources.stack and r.spec.branch and r.spec.seed == 1)

@@ -71,7 +71,7 @@ def test_a_relative_corpus_is_found_beside_its_config_and_pinned_by_its_path(hom
     assert [data.fingerprint for data in again.values()] == [dataset.fingerprint]
 
 
-def test_a_corpus_that_the_command_line_names_is_looked_for_in_the_shells_folder(home, tmp_path):
+def test_a_corpus_named_on_the_command_line_is_relative_to_the_shells_folder(home, tmp_path):
     write_text(tmp_path / "elsewhere" / "t")
     config = load_config(home / "c.yaml", device_kind="cpu")
     assert dict(config.places) == {"t": str(home / "t")}
@@ -137,7 +137,7 @@ def test_a_finished_sweep_needs_no_text(home, tmp_path):
         agreed(sweep.config, sweep)
 
 
-def test_a_damaged_pin_of_a_finished_sweep_is_written_again(home, tmp_path):
+def test_a_damaged_data_file_of_a_finished_sweep_is_written_again(home, tmp_path):
     sweep = SweepDir(tmp_path / "out")
     trained(home / "c.yaml", sweep)
     (pin,) = read_pins(sweep, "")
@@ -235,7 +235,7 @@ def test_a_branch_does_not_start_from_the_state_of_another_run(sweep):
     assert branch.record.is_file(), "trained again, from a state that the trunk wrote again"
 
 
-def test_a_folder_that_is_moved_under_its_run_stops_it_and_is_not_made_again(tmp_path):
+def test_moving_a_folder_stops_its_run_and_the_old_folder_is_not_made_again(tmp_path):
     begun = begin_sweep(tmp_path / "sweep", write_text(tmp_path / "text"))
     moved = tmp_path / "moved"
 

@@ -37,7 +37,7 @@ grid:
         (39, signal.SIGINT, "40 of 40 runs done in 2m00s\nstopped; run the same command again"),
     ],
 )
-def test_a_finished_sweep_is_not_said_to_have_been_trained(tmp_path, before, stopped, said):
+def test_a_finished_sweep_is_not_reported_as_trained_now(tmp_path, before, stopped, said):
     sweep, plan = half_way(tmp_path / "sweep")
     outcome = SweepOutcome(done=[run.run_id for run in plan.runs], seconds=120.0)
     outcome.done_before, outcome.stopped_by = before, stopped
@@ -61,7 +61,7 @@ def test_a_sweep_that_has_its_tokens_resumes_without_its_text(tmp_path):
     assert len(refused.value.lines) == 2, "reported beside another mistake"
 
 
-def test_an_unknown_device_is_refused_in_a_line(tmp_path):
+def test_an_unknown_device_is_refused_in_one_line(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(CONFIG)
     with pytest.raises(DeviceError, match="device 'tpu': expected one of auto, cpu, mps, cuda"):

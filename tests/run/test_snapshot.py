@@ -67,7 +67,7 @@ def test_a_branch_whose_step_was_saved_before_its_trunk_diverged_still_waits(hal
     assert states(SweepReader(sweep).read())[first.run_id] == "waiting"
 
 
-def test_what_is_left_is_the_plans_cost_at_the_pace_measured(tmp_path):
+def test_time_left_is_the_planned_cost_at_the_measured_pace(tmp_path):
     """All records took three times as long as planned; the rest is packed on the two slots."""
     sweep = SweepDir(tmp_path)
     plan = make_plan(small_config(), cpu_profile(), train_tokens=10**7)
@@ -90,7 +90,7 @@ def test_what_is_left_is_the_plans_cost_at_the_pace_measured(tmp_path):
     assert (snapshot.phase, snapshot.seconds_left, snapshot.flops_done_frac) == ("over", None, 1.0)
 
 
-def test_a_reader_sees_what_changes_and_reads_records_once(halved, monkeypatch):
+def test_a_reader_sees_changes_and_reads_each_record_once(halved, monkeypatch):
     sweep, plan = halved
     watch = SweepReader(sweep)
     before = watch.read()
@@ -112,7 +112,7 @@ def test_a_reader_sees_what_changes_and_reads_records_once(halved, monkeypatch):
     assert states(watch.read())[waiting.run_id] == "waiting"
 
 
-def test_a_record_removed_while_it_is_read_is_no_damage(halved, monkeypatch):
+def test_a_record_removed_while_it_is_read_does_not_count_as_damaged(halved, monkeypatch):
     sweep, plan = halved
     first = plan.runs[0].run_id
     real = layout.read_json
@@ -146,7 +146,7 @@ def test_torn_files_never_raise(halved, content):
     assert "plan.json" in SweepReader(sweep).read().note
 
 
-def test_before_it_begins_the_note_says_what_is_missing(tmp_path):
+def test_before_the_sweep_the_note_says_what_is_missing(tmp_path):
     sweep = SweepDir(tmp_path / "later")
     assert "no such folder yet" in SweepReader(sweep).read().note
     sweep.path.mkdir()
@@ -158,7 +158,9 @@ def test_before_it_begins_the_note_says_what_is_missing(tmp_path):
         SweepReader(sweep).read(strict=True)
 
 
-def test_the_dashboard_is_the_snapshot_and_a_full_disk_does_not_end_a_sweep(halved, monkeypatch):
+def test_the_dashboard_equals_the_snapshot_and_a_full_disk_does_not_end_a_sweep(
+    halved, monkeypatch
+):
     sweep, _ = halved
     Dashboard(sweep).write()
     content = json.loads(sweep.dashboard.read_text())
@@ -190,7 +192,7 @@ def test_the_runner_keeps_the_dashboard_current(tmp_path):
     assert late["counts"] == {"done": len(plan.runs)} and late["phase"] == "over"
 
 
-def test_a_run_at_work_shows_its_newest_metrics(tmp_path):
+def test_a_running_run_shows_its_newest_metrics(tmp_path):
     sweep, plan = half_way(tmp_path / "s")
     working = sweep.run(trunk_after(plan, DONE).run_id)
     points = read_curve(working)
@@ -204,7 +206,7 @@ def test_a_run_at_work_shows_its_newest_metrics(tmp_path):
     assert all(run.metrics is None for run in snapshot.in_state("done"))
 
 
-def test_a_finished_run_keeps_what_it_measured_with_units(tmp_path):
+def test_a_finished_run_has_its_metrics_with_units(tmp_path):
     sweep, plan = half_way(tmp_path / "s")
     run_dir = sweep.run(plan.runs[0].run_id)
     record = dataclasses.replace(

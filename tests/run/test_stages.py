@@ -104,7 +104,7 @@ def stage_of(record: RunRecord) -> str:
     return dict(record.spec.tags).get("stage", "1")
 
 
-def test_a_bisection_ends_where_it_proposes_nothing_more(here, capsys):
+def test_a_bisection_ends_when_it_proposes_nothing(here, capsys):
     line = begin(here, BISECTION)
     assert main(line) == EXIT_OK
     done = records_of()
@@ -131,10 +131,10 @@ def test_a_bisection_ends_where_it_proposes_nothing_more(here, capsys):
         assert "the best learning rate is" in capsys.readouterr().out
         assert records_of() == done
     assert main([*line, "--set", "optim.lr=1e-3"]) == EXIT_USAGE
-    assert "begun with another config" in capsys.readouterr().err
+    assert "started with another config" in capsys.readouterr().err
 
 
-def test_what_was_killed_between_and_within_stages_goes_on(here, capsys):
+def test_a_sweep_killed_between_or_within_stages_resumes(here, capsys):
     line = begin(here, BISECTION)
     assert main(line) == EXIT_OK
     whole = records_of()
@@ -181,7 +181,7 @@ def test_a_stage_learns_from_samples_of_an_earlier_run(here, capsys):
     assert by_stage["2"].corpus_fingerprint != by_stage["1"].corpus_fingerprint
 
 
-def test_a_run_of_another_sweep_is_copied_and_holds(here, capsys):
+def test_the_weights_of_another_sweep_are_copied(here, capsys):
     base = CONFIG.replace("experiment: {name: EXPERIMENT, within: 10}\n", "")
     (here / "base.yaml").write_text(base.replace("name: staged", "name: base"))
     assert main(["run", "base.yaml", "--device", "cpu"]) == EXIT_OK
@@ -221,7 +221,7 @@ def test_a_run_of_another_sweep_is_copied_and_holds(here, capsys):
         (BISECTION.replace("EXPERIMENT =", "OTHER ="), "exports no EXPERIMENT"),
     ],
 )
-def test_a_proposal_that_cannot_be_is_one_line(here, capsys, source, says):
+def test_an_invalid_proposal_is_one_line(here, capsys, source, says):
     line = begin(here, source)
     assert main(line) == EXIT_USAGE
     err = capsys.readouterr().err
@@ -237,7 +237,7 @@ def test_a_proposal_that_cannot_be_is_one_line(here, capsys, source, says):
         ("{runs: x}", "unknown key"),
     ],
 )
-def test_weights_that_are_not_there_are_one_line(here, capsys, start, says):
+def test_missing_weights_are_one_line(here, capsys, start, says):
     text = CONFIG.replace("experiment: {name: EXPERIMENT, within: 10}\n", "")
     (here / "s.yaml").write_text(text.replace("[1280]", f"[640], start_from: {start}"))
     assert main(["run", "s.yaml", "--device", "cpu"]) == EXIT_USAGE

@@ -67,7 +67,7 @@ def grow(sweep: SweepDir, *steps: int) -> None:
         append_curve(sweep.run(SPEC.run_id), point(step))
 
 
-def test_every_point_is_sent_once_whatever_is_killed_and_resumed(sweep):
+def test_every_point_is_sent_once_despite_kills_and_resumes(sweep):
     tracker = Noting()
     feed = Feed("noting", sweep, tracker)
     feed.poll()  # no curve yet
@@ -163,17 +163,17 @@ def events(folder: Path) -> list[tuple[str, int, float, float]]:
     """(tag, step, value, time) of every scalar, by the format's own framing."""
     from tensorboardX.proto.event_pb2 import Event
 
-    found = []
+    values = []
     for path in sorted(folder.glob("*tfevents*")):
         raw, at = path.read_bytes(), 0
         while at < len(raw):
             (size,) = struct.unpack_from("<Q", raw, at)
             event = Event.FromString(raw[at + 12 : at + 12 + size])
-            found += [
+            values += [
                 (v.tag, event.step, v.simple_value, event.wall_time) for v in event.summary.value
             ]
             at += 12 + size + 4
-    return found
+    return values
 
 
 @pytest.mark.skipif(
@@ -182,10 +182,10 @@ def events(folder: Path) -> list[tuple[str, int, float, float]]:
 def test_event_files_hold_the_curve(tmp_path):
     board = TensorBoard(tmp_path)
     board.points(SPEC, 1000.0, [point(5), point(10, None)])
-    found = events(tmp_path / SPEC.run_id)  # written at once, not at the end
-    assert ("val_loss_nats", 5, 2.5, 1000.5) in found
-    assert not [row for row in found if row[:2] == ("val_loss_nats", 10)]
-    assert [row[1] for row in found if row[0] == "train_loss_nats"] == [5, 10]
+    sent = events(tmp_path / SPEC.run_id)  # written at once, not at the end
+    assert ("val_loss_nats", 5, 2.5, 1000.5) in sent
+    assert not [row for row in sent if row[:2] == ("val_loss_nats", 10)]
+    assert [row[1] for row in sent if row[0] == "train_loss_nats"] == [5, 10]
     board.end(SPEC, record_of(SPEC))
     board.close()
 
@@ -204,7 +204,7 @@ class FakeRun:
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])
-def test_the_adapter_of_wandb_and_trackio(tmp_path, monkeypatch, name):
+def test_wandb_and_trackio_receive_every_point(tmp_path, monkeypatch, name):
     module, runs = types.ModuleType(name), []
 
     def init(**about):
@@ -236,7 +236,7 @@ def test_the_adapter_of_wandb_and_trackio(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
-def test_wandb_itself_offline(tmp_path, monkeypatch):
+def test_wandb_works_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     tracker = trackers("wandb")[0].open(tmp_path, "mine")
     other = tiny_spec(seed=1)
@@ -272,7 +272,7 @@ class Run:
 
 
 @pytest.mark.parametrize("fate", ["lives", "dies", "hangs"])
-def test_the_process_that_feeds_trackers(sweep, tmp_path, monkeypatch, capfd, fate):
+def test_the_tracker_process_sends_points_and_ends(sweep, tmp_path, monkeypatch, capfd, fate):
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "trackio.py").write_text(MODULE)
     root = Path(__file__).parents[2]
@@ -312,7 +312,7 @@ def config(tmp_path: Path, more: str):
     return load_config(path, device_kind="cpu")
 
 
-def test_trackers_are_no_part_of_what_is_run(tmp_path):
+def test_trackers_are_not_part_of_the_identity(tmp_path):
     plain = config(tmp_path, "")
     listed = config(tmp_path, "trackers: [tensorboard, wandb]\n")
     mapped = config(tmp_path, "trackers: {wandb: {project: mine, mode: online}}\n")
@@ -349,7 +349,7 @@ def test_trackers_are_no_part_of_what_is_run(tmp_path):
         ("trackers: [{mode: online}]", "trackers.0.name: missing"),
     ],
 )
-def test_a_mistake_in_the_key_is_one_line(tmp_path, more, said):
+def test_a_mistake_in_trackers_is_one_line(tmp_path, more, said):
     with pytest.raises(ConfigError) as problem:
         config(tmp_path, more)
     assert said in str(problem.value)
@@ -368,7 +368,7 @@ def test_a_mistake_in_the_key_is_one_line(tmp_path, more, said):
         ),
     ],
 )
-def test_trackers_are_written_as_ever(tmp_path, given, written):
+def test_trackers_are_written_as_before(tmp_path, given, written):
     text = config_yaml(config(tmp_path, given))
     assert f"\ncompile: 'off'\n{written}\nlimits: " in text
     (tmp_path / "again.yaml").write_text(text)
@@ -385,7 +385,6 @@ class Settings:
 
 class Log:
     def __init__(self, folder, sweep, end):
-        folder.mkdir(parents=True, exist_ok=True)
         self.file, self.last = folder / sweep, end
     def _write(self, text):
         with self.file.open("a") as file: file.write(text + "\\n")

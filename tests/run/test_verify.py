@@ -75,19 +75,19 @@ def contents(sweep: SweepDir) -> dict[str, str]:
     return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def test_a_branch_and_its_trunk_come_out_the_same_and_the_sweep_is_left_alone(trained):
+def test_a_branch_and_its_trunk_are_equal_and_the_sweep_is_unchanged(trained):
     sweep, _, _ = trained
     before = contents(sweep)
     said: list[str] = []
-    found = verify(sweep, "all", "auto", said.append)
-    assert found.exit_code == 0, found.text
-    assert "2 of 2 runs equal to the last bit" in found.text
-    assert re.search(r"^branch: equal.*from its trunk's first step$", found.text, re.M)
+    outcome = verify(sweep, "all", "auto", said.append)
+    assert outcome.exit_code == 0, outcome.text
+    assert "2 of 2 runs equal to the last bit" in outcome.text
+    assert re.search(r"^branch: equal.*from its trunk's first step$", outcome.text, re.M)
     assert "training 2 of the sweep's runs again, in a temporary folder" in said[0]
     assert contents(sweep) == before
 
 
-def test_it_trains_on_the_engine_that_is_asked_for(trained):
+def test_verify_trains_on_the_requested_engine(trained):
     sweep, _, branch = trained
     engine = engine_named(str(Path(inline_engine.__file__)))
     verification = verify(sweep, "branch", "auto", lambda line: None, engine)
@@ -120,7 +120,7 @@ class Repeater:
     def close(self): ...
 
 
-def test_files_changed_afterwards_are_noticed(trained, tmp_path, monkeypatch):
+def test_files_changed_afterwards_are_detected(trained, tmp_path, monkeypatch):
     sweep, trunk, branch = trained
     monkeypatch.setattr(engines, "start", lambda engine, again, slots: Repeater(sweep, again))
     changed = SweepDir(tmp_path)
@@ -144,16 +144,16 @@ def test_files_changed_afterwards_are_noticed(trained, tmp_path, monkeypatch):
         changed.run(branch.run_id).record,
         {**record, "val_loss_nats": 1.0, "versions": {**record["versions"], "torch": "0.1"}},
     )
-    found = verify(changed, "all", "auto", lambda line: None)
-    assert found.exit_code == 3
-    assert "2 of 2 runs are NOT" in found.text
-    assert f"starts at step {point['step']}: train_loss_nats" in found.text
-    assert "val_loss_nats (record): 1.0 saved" in found.text
-    assert "may explain it: torch 0.1 then" in found.text
-    assert "the saved files were changed" in found.text  # the trunk's surroundings are the same
+    outcome = verify(changed, "all", "auto", lambda line: None)
+    assert outcome.exit_code == 3
+    assert "2 of 2 runs are NOT" in outcome.text
+    assert f"starts at step {point['step']}: train_loss_nats" in outcome.text
+    assert "val_loss_nats (record): 1.0 saved" in outcome.text
+    assert "may explain it: torch 0.1 then" in outcome.text
+    assert "the saved files were changed" in outcome.text  # the trunk's surroundings are the same
 
 
-def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch):
+def test_a_trunk_is_trained_only_up_to_the_requested_branch(trained, monkeypatch):
     sweep, trunk, _ = trained
     cancelled: list[str] = []
 
@@ -175,9 +175,9 @@ def test_a_trunk_goes_no_further_than_the_branch_asked_for(trained, monkeypatch)
 
     monkeypatch.setattr(engines, "start", lambda engine, again, slots: Endless(sweep, again))
     said: list[str] = []
-    found = verify(sweep, "branch", "auto", said.append)
-    assert found.exit_code == 0
-    assert [one.label for one in found.comparisons] == ["branch"]
+    outcome = verify(sweep, "branch", "auto", said.append)
+    assert outcome.exit_code == 0
+    assert [one.label for one in outcome.comparisons] == ["branch"]
     assert cancelled == [trunk.run_id]
     assert "with 1 more that they depend on" in said[0]
 
@@ -225,7 +225,7 @@ def test_every_field_of_a_record_is_compared_or_known_to_change():
     assert sorted(["step", "seconds", *POINT_COMPARED]) == sorted(points)
 
 
-def test_the_clock_alone_is_no_difference_and_a_missing_point_is_one(trained):
+def test_times_are_no_difference_and_a_missing_point_is_one(trained):
     sweep, trunk, _ = trained
     record, curve = record_of(trunk), read_curve(sweep.run(trunk.run_id))
     later = dataclasses.replace(record, seconds=9.0, finished_at="later", peak_memory_bytes=1)
@@ -246,7 +246,7 @@ def test_the_loss_has_the_unit_of_its_record(unit, said):
     assert said in compare(record, [], record, [], origin="from its first step").text
 
 
-def test_the_same_bits_from_one_worker_or_three_in_either_order(data, tmp_path):
+def test_one_or_three_workers_in_either_order_give_the_same_bits(data, tmp_path):
     spec, folder = data
     config = config_of(f"""
 name: orders
@@ -261,7 +261,7 @@ eval: {{val_tokens: 512, curve_tokens: 256, curve_points: 8}}
 precision: fp32
 """)
     plan = make_plan(config, cpu_profile(), train_tokens=10**5)
-    found = []
+    results = []
     for name, slots, step in (("one", 1, 1), ("three", 3, 1), ("backwards", 2, -1)):
         sweep = SweepDir(tmp_path / name)
         pin(sweep, spec, folder)
@@ -271,7 +271,7 @@ precision: fp32
         if step < 0:
             order.__dict__["priority"] = {k: -v for k, v in plan.priority.items()}
         assert Runner(order, sweep, start(engine_named(), sweep, slots)).run().exit_code == 0
-        found.append(
+        results.append(
             {
                 record.run_id: (
                     record.val_loss_nats,
@@ -283,4 +283,4 @@ precision: fp32
                 for record in load_records(sweep)
             }
         )
-    assert found[0] == found[1] == found[2]
+    assert results[0] == results[1] == results[2]

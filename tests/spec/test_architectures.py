@@ -150,7 +150,7 @@ def test_every_architecture_keeps_its_contract(name):
     assert run_spec_from_json(json.loads(json.dumps(to_json(spec)))) == spec
 
 
-def test_a_gpt_is_written_as_before_there_were_others():
+def test_a_gpt_has_the_json_it_had_before_other_architectures():
     plain = to_json(tiny_spec())["model"]
     assert sorted(plain) == [
         "activation", "d_ff", "d_model", "n_ctx", "n_head", "n_kv_head", "n_layer", "norm",
@@ -165,7 +165,7 @@ def test_a_gpt_is_written_as_before_there_were_others():
     assert run_spec_from_json(written).model == mup
 
 
-def test_another_model_is_written_by_its_part_and_shape():
+def test_another_model_is_written_as_its_part_and_shape():
     assert to_json(tiny_spec(model=MLP))["model"] == {
         "architecture": {"name": "mlp"},
         "shape": {"width": 128},
@@ -190,12 +190,12 @@ def test_a_damaged_model_is_refused_by_name(change, said):
         run_spec_from_json(data)
 
 
-def test_settings_that_an_architecture_does_not_have_are_refused_by_it():
+def test_an_architecture_refuses_settings_that_it_does_not_have():
     with pytest.raises(ValueError, match="no width"):
         count_params(dataclasses.replace(MLP, shape=(("depth", 3),)))
 
 
-def test_a_width_is_a_size_and_an_activation_a_recipe():
+def test_the_width_belongs_to_the_size_and_the_activation_to_the_recipe():
     wide = dataclasses.replace(MLP, shape=(("width", 256),))
     specs = [tiny_spec(model=MLP), tiny_spec(model=wide)]
     assert recipe_names(specs) == ["", ""]
@@ -240,7 +240,7 @@ def test_a_config_of_another_architecture_reads_back(write, tmp_path):
     assert again.grid[0].sizes == config.grid[0].sizes
 
 
-def test_a_default_config_is_written_as_before_there_were_architectures():
+def test_a_default_config_is_written_as_before_other_architectures():
     written = config_yaml(load_config("quick", device_kind="cpu"))
     section = written[written.index("model:") : written.index("grid:")]
     assert section == (
@@ -263,7 +263,7 @@ def test_a_default_config_is_written_as_before_there_were_architectures():
         ("model.architecture=my.py", "no file 'my.py' for the architecture"),
     ],
 )
-def test_what_an_architecture_does_not_know_is_one_line(write, override, said):
+def test_an_unknown_setting_of_an_architecture_is_one_line(write, override, said):
     with pytest.raises(ConfigError) as problem:
         load_config(write(), device_kind="cpu", overrides=[override])
     assert said in problem.value.lines[0] and "--set" in problem.value.lines[0]
@@ -277,13 +277,13 @@ def test_what_an_architecture_does_not_know_is_one_line(write, override, said):
         (["grid.0.sizes={params: [1770, 1800], count: 2}"], "two of them have width 10"),
     ],
 )
-def test_what_cannot_be_a_size_is_one_line(write, overrides, said):
+def test_an_invalid_size_is_one_line(write, overrides, said):
     with pytest.raises(PlanError) as problem:
         planned(write(), *overrides)
     assert len(problem.value.lines) == 1 and said in problem.value.lines[0]
 
 
-def test_an_architecture_and_its_data_fit_each_other(write):
+def test_an_architecture_must_fit_its_data(write):
     text = SWEEP.replace("source: modular_addition", "corpus: installed")
     with pytest.raises(PlanError) as problem:
         planned(write(text), "model.n_ctx=4")
@@ -293,7 +293,7 @@ def test_an_architecture_and_its_data_fit_each_other(write):
     )
 
 
-def test_what_cannot_grow_is_refused(write):
+def test_a_model_that_cannot_grow_is_refused(write):
     wide = dataclasses.replace(MLP, shape=(("width", 256),))
     assert why_not_grown(MLP, wide) == "a model of the architecture mlp cannot grow"
     assert why_not_grown(MLP, tiny_model()) == "architecture gpt, the smaller model has mlp"
@@ -305,7 +305,7 @@ def test_what_cannot_grow_is_refused(write):
         planned(write(SWEEP + grown))
 
 
-def test_a_users_own_architecture_is_a_file(write, tmp_path):
+def test_a_users_own_architecture_is_read_from_a_file(write, tmp_path):
     (tmp_path / "low_rank.py").write_text(OWN)
     text = SWEEP.replace("architecture: mlp, activation: relu", "architecture: low_rank.py")
     plan = planned(write(text.replace("width: 16", "rank: 3").replace("width: 32", "rank: 5")))

@@ -48,7 +48,7 @@ def test_a_users_own_file_shows_the_start_of_its_hash():
     assert chosen_parts([spec])["objective"] == ["mine (own file abababababab)"]
 
 
-def test_every_field_of_a_spec_that_holds_a_part_is_among_them():
+def test_every_field_that_holds_a_part_is_listed():
     spec = tiny_spec()
     task = tiny_spec(data=TaskSpec(source=Component(name="copy")))
     words = {kind.key: word for word, kind in parts.KINDS.items()}

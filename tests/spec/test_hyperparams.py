@@ -42,7 +42,7 @@ def chosen(rule: str, model: ModelSpec, shortest: float, longest: float, **more)
     return part.choose(sizing, part.settings())
 
 
-def test_olmo_ladder_at_its_reference_size():
+def test_olmo_ladder_gives_its_reference_values():
     """LR .0047, batch 160 * 2048 tokens and N tokens of warm-up at N = 108e6."""
     shape = dataclasses.replace(model("medium"), n_layer=15)
     size = count_params(shape).non_embedding
@@ -55,7 +55,7 @@ def test_olmo_ladder_at_its_reference_size():
     assert halved.lr == pytest.approx(choice.lr / 2, rel=1e-3)
 
 
-def test_steplaw_as_published():
+def test_steplaw_gives_the_published_values():
     """LR = 1.79 N^-.713 D^.307, batch = .58 D^.571 (arXiv 2503.04715, equation 1)."""
     shape = model("medium")
     size = count_params(shape).non_embedding
@@ -65,7 +65,7 @@ def test_steplaw_as_published():
 
 
 @pytest.mark.parametrize("rule", parts.names("rule"))
-def test_rules_stay_within_what_was_validated(rule):
+def test_rules_stay_within_their_validated_range(rule):
     for name in MODEL_SCALES:
         for shortest in (1e5, 1e6, 1e12):
             choice = chosen(rule, model(name), shortest, 8 * shortest)
@@ -81,7 +81,7 @@ def test_lr_of_the_small_rule_never_rises_with_size():
     assert rates == sorted(rates, reverse=True) and rates[-1] < rates[0]
 
 
-def test_no_rule_is_carried_far_beyond_its_tokens_and_warm_up():
+def test_rules_are_limited_beyond_their_tokens_and_warm_up():
     shape = model("xxl")
     size = count_params(shape).non_embedding
     assert size > 901e6  # of Porian 2024, whose warm-up is N tokens
@@ -103,7 +103,7 @@ def test_an_unknown_rule_is_refused():
         (59e6, "olmo_ladder"), (60e6, "steplaw"), (950e6, "steplaw"), (1e12, "steplaw"),
     ],
 )  # fmt: skip
-def test_the_rule_measured_nearest_is_taken(params, rule):
+def test_the_rule_measured_nearest_in_size_is_used(params, rule):
     assert rule_for(params) == rule
 
 
@@ -111,7 +111,7 @@ def test_the_rule_measured_nearest_is_taken(params, rule):
     ("field", "value"),
     [("lr", math.nan), ("batch_tokens", 0), ("beta2", 1.0), ("warmup_tokens", -1)],
 )
-def test_a_rules_nonsense_is_refused(field, value):
+def test_invalid_choices_of_a_rule_are_refused(field, value):
     fields = {"lr": 0.1, "batch_tokens": 64, "beta2": 0.9, "warmup_tokens": 10.0}
     with pytest.raises(ValueError, match=f"{field} is {value}, expected"):
         RuleChoice(**{"batch_wanted_tokens": 64.0, **fields, field: value})
@@ -121,7 +121,7 @@ def test_beta2_changes_at_half_a_million_tokens():
     assert (beta2_for(524_287), beta2_for(524_288)) == (0.99, 0.95)
 
 
-def test_named_scales_are_those_promised():
+def test_named_scales_have_their_documented_shapes():
     shapes = {name: (s.n_layer, s.d_model, s.n_head) for name, s in MODEL_SCALES.items()}
     assert shapes["tiny"] == (4, 256, 4)
     assert shapes["small"] == (6, 512, 8)
@@ -168,10 +168,10 @@ def test_swiglu_keeps_the_parameters_of_the_mlp():
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("aspect_ratio", [None, 32])
 @pytest.mark.parametrize("params", [7e4, 1e6, 3e7, 1e9])
-def test_shapes_come_near_the_parameters_asked(params, convention, aspect_ratio):
+def test_shapes_come_near_the_requested_parameters(params, convention, aspect_ratio):
     scale = shape_for(params, convention, template_of(TEMPLATE), aspect_ratio)
-    found = count_params(model_of(scale, TEMPLATE)).by(convention)
-    assert found == pytest.approx(params, rel=0.14)
+    count = count_params(model_of(scale, TEMPLATE)).by(convention)
+    assert count == pytest.approx(params, rel=0.14)
     if aspect_ratio and scale.n_layer > 4:
         assert scale.d_model / scale.n_layer == pytest.approx(aspect_ratio, rel=0.25)
 

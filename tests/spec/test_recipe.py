@@ -1,4 +1,4 @@
-"""Which runs are of one recipe, and what is said of those that are not."""
+"""Which runs are of one recipe, and how the differences between recipes are named."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def test_a_batch_that_a_config_sets_is_the_rules_recipe_only_where_it_is_the_rul
         ("spikes", 6.0, "spikes=6"),
     ],
 )
-def test_what_sets_a_recipe_apart_is_named_as_in_the_config(section, changes, said):
+def test_differences_between_recipes_use_the_names_of_the_config(section, changes, said):
     changed = specs_of(**{section: changes})
-    found = names(specs_of(), changed)
-    assert len(found) == 2 and said in found
+    recipe_texts = names(specs_of(), changed)
+    assert len(recipe_texts) == 2 and said in recipe_texts
     key, _, value = said.partition("=")
     phrases = recipe_differences(changed, specs_of())
     assert len(phrases) == 1 and phrases[0].startswith(f"{key} {value} here, ")
@@ -97,7 +97,7 @@ def test_what_sets_a_recipe_apart_is_named_as_in_the_config(section, changes, sa
     assert len(chosen) == len(changed)
 
 
-def test_more_text_is_no_other_recipe_but_another_text():
+def test_more_of_a_text_is_the_same_recipe_but_other_data():
     more = specs_of(data={"max_bytes": 10**6})
     assert names(specs_of(), more) == {""}
     assert recipe_differences(more, specs_of()) == ["data.max_bytes 1000000 here, null there"]
@@ -154,7 +154,7 @@ def test_values_that_agree_in_six_digits_are_two_recipes():
     assert len(names(runs(10000.001), runs(10000.002))) == 2
 
 
-def test_a_vocabulary_that_is_not_the_datas_is_another_recipe():
+def test_a_model_vocabulary_other_than_the_datas_is_another_recipe():
     padded = [
         dataclasses.replace(spec, model=dataclasses.replace(spec.model, vocab_size=1088))
         for spec in specs_of()
@@ -163,7 +163,7 @@ def test_a_vocabulary_that_is_not_the_datas_is_another_recipe():
     assert names(padded, specs_of()) == {"model.vocab_size=1088", "model.vocab_size=1024"}
 
 
-def test_settings_of_a_part_that_is_off_are_those_it_would_have():
+def test_a_part_that_is_off_has_its_default_settings():
     spikes = specs_of(spikes=6.0)
     assert names(specs_of(), spikes) == {"spikes=6", "spikes=false"}
     slower = [
@@ -173,7 +173,7 @@ def test_settings_of_a_part_that_is_off_are_those_it_would_have():
     assert names(slower, spikes) == {"spikes.every_steps=99", "spikes.every_steps=50"}
 
 
-def test_every_field_of_a_run_is_of_a_known_axis():
+def test_every_field_of_a_run_belongs_to_a_known_axis():
     kinds: list[Any] = [RunSpec]
     known = set(typing.get_args(Axis))
     while kinds:
@@ -186,7 +186,7 @@ def test_every_field_of_a_run_is_of_a_known_axis():
     assert recipes([]) == []
 
 
-def test_a_part_and_its_settings_are_recipe_under_the_keys_of_the_config():
+def test_a_part_and_its_settings_belong_to_the_recipe_under_their_config_keys():
     def run(**settings):
         optimizer = Component(name="sgd", settings=tuple(settings.items()))
         spec = tiny_spec()

@@ -68,7 +68,7 @@ SPELLED = "slaw_small lr=0.00123457 lr_mult=0.333333 batch_tokens=4096 beta2=0.9
         (EVERY_OVERRIDE, f"{SPELLED} warmup_tokens=10000000"),
     ],
 )
-def test_overrides_are_fields_in_memory_and_words_of_the_rule_in_the_json(overrides, text):
+def test_overrides_are_fields_in_memory_and_text_in_the_json(overrides, text):
     spec = tiny_spec(optim=OptimSpec(lr=0.001, rule="slaw_small", overrides=overrides))
     plain = json.loads(json.dumps(to_json(spec)))
     assert plain["optim"]["rule"] == text and "overrides" not in plain["optim"]
@@ -99,7 +99,7 @@ def test_a_rule_that_is_spelled_in_another_way_is_refused(rule, words):
     assert f"rule is {rule!r}" in str(caught.value)
 
 
-def test_overrides_are_given_only_by_their_own_field():
+def test_overrides_come_only_from_their_own_field():
     with pytest.raises(ValueError, match="expected a name without settings"):
         OptimSpec(lr=1, rule="r lr=1")
     plain = to_json(tiny_spec())
@@ -108,7 +108,7 @@ def test_overrides_are_given_only_by_their_own_field():
         run_spec_from_json(plain)
 
 
-def test_only_parts_of_one_spelling_are_shared():
+def test_only_parts_with_equal_json_are_shared():
     plain = {"lr": 1.0, "rule": "r", "weight_decay": 0.0}
     first = build_shared(OptimSpec, dict(plain))
     assert build_shared(OptimSpec, dict(plain)) is first
@@ -173,7 +173,7 @@ def test_impossible_models_are_refused(change, words):
         dataclasses.replace(tiny_spec().model, **change)
 
 
-def test_seeds_for_purposes_are_stable_and_apart():
+def test_derived_seeds_are_stable_and_differ_by_purpose():
     assert derive_seed(0, "init") == derive_seed(0, "init")
     seeds = {derive_seed(seed, name) for seed in range(50) for name in ("init", "data")}
     assert len(seeds) == 100

@@ -27,7 +27,7 @@ def test_a_trunk_and_every_branch_agree_before_the_cooldown():
 @pytest.mark.parametrize(
     ("cooldown", "middle"), [("1-sqrt", 1 - math.sqrt(0.5)), ("linear", 0.5), ("cosine", 0.5)]
 )
-def test_cooldown_shapes_at_the_middle(cooldown, middle):
+def test_cooldown_shapes_have_known_midpoints(cooldown, middle):
     schedule = dataclasses.replace(WSD, cooldown=cooldown)
     assert lr_factor(schedule, 90, 100) == pytest.approx(middle)
 
@@ -46,7 +46,7 @@ def test_constant_holds_and_steps_outside_the_run_are_refused():
         lr_factor(constant, 50, 50)
 
 
-def test_phases_are_what_the_factors_do():
+def test_phases_agree_with_the_factors():
     phases = [lr_phase(WSD, step, 100) for step in range(100)]
     assert phases == ["warm-up"] * 10 + ["stable"] * 70 + ["decay"] * 20
     assert lr_phase(WSD, 100, 100) == "decay"  # a heartbeat after the last step

@@ -52,7 +52,7 @@ def test_every_architecture_is_built_as_it_is_counted(name):
     assert all(w.lr_mult == 1 for w in weights)
 
 
-def test_the_flops_of_an_mlp_are_those_it_takes():
+def test_the_flops_formula_of_an_mlp_equals_torchs_count():
     module = build(MLP)
     inputs = torch.randint(0, 11, (5, 3))
     with FlopCounterMode(display=False) as counter:
@@ -113,7 +113,7 @@ def test_an_architecture_without_a_module_says_so(tmp_path):
         build(model)
 
 
-def test_a_gpt_has_all_its_ways():
+def test_a_gpt_supports_every_fast_path():
     module = module_of(tiny_model())
     assert module.stack and module.grow and module.to_hf
     assert module.repeated(tiny_model(tied=True)) == ("head.weight",)

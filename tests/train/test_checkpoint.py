@@ -10,33 +10,33 @@ def save(run_dir: RunDir, *steps: int) -> None:
         checkpoint.save_checkpoint(run_dir, step, {"step": step, "w": torch.full((3,), step)})
 
 
-def test_round_trip_and_newest_first(tmp_path):
+def test_states_are_read_back_and_listed_newest_first(tmp_path):
     run_dir = RunDir(tmp_path)
     save(run_dir, 5, 30, 10)
     assert checkpoint.checkpoint_steps(run_dir) == [30, 10, 5]
-    found = checkpoint.newest_valid(run_dir, pytest.fail)
-    assert found is not None
-    assert found[0] == 30
-    assert torch.equal(found[1]["w"], torch.full((3,), 30))
+    newest = checkpoint.newest_valid(run_dir, pytest.fail)
+    assert newest is not None
+    assert newest[0] == 30
+    assert torch.equal(newest[1]["w"], torch.full((3,), 30))
 
 
 @pytest.mark.parametrize("place", [0, 12, 90, -1])
-def test_one_flipped_bit_is_noticed_and_the_older_state_used(tmp_path, place):
+def test_a_flipped_bit_is_detected_and_an_older_state_used(tmp_path, place):
     run_dir = RunDir(tmp_path)
     save(run_dir, 1, 2)
     path = run_dir.checkpoint(2)
     content = bytearray(path.read_bytes())
     content[place] ^= 0x10
     path.write_bytes(content)
-    told: list[str] = []
-    found = checkpoint.newest_valid(run_dir, told.append)
-    assert found is not None
-    assert found[0] == 1
-    assert len(told) == 1
-    assert path.name in told[0]
+    messages: list[str] = []
+    newest = checkpoint.newest_valid(run_dir, messages.append)
+    assert newest is not None
+    assert newest[0] == 1
+    assert len(messages) == 1
+    assert path.name in messages[0]
 
 
-def test_a_torn_file_is_noticed(tmp_path):
+def test_a_truncated_file_is_detected(tmp_path):
     run_dir = RunDir(tmp_path)
     save(run_dir, 1)
     path = run_dir.checkpoint(1)
@@ -56,7 +56,7 @@ def test_pruning_keeps_the_newest_and_the_pinned(tmp_path):
     assert not run_dir.checkpoints.exists()
 
 
-def test_a_failed_save_leaves_the_old_state_and_no_litter(tmp_path, monkeypatch):
+def test_a_failed_save_leaves_the_old_state_and_no_temporary_file(tmp_path, monkeypatch):
     run_dir = RunDir(tmp_path)
     save(run_dir, 1)
     before = run_dir.checkpoint(1).read_bytes()

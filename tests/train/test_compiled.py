@@ -1,4 +1,4 @@
-"""Runs through torch.compile, by the backends of it that need no compiler: the step is the same."""
+"""Runs through torch.compile with backends that need no compiler: the step is the same."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def fresh_compiler():
     torch.compiler.reset()
 
 
-def test_a_compiled_run_takes_the_steps_of_one_that_is_not(dataset, tmp_path, monkeypatch):
+def test_a_compiled_run_takes_the_same_steps(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "BACKEND", "aot_eager")
-    found = []
+    losses = []
     said: list[str] = []
     for resources in (Resources(), COMPILED):
         run_dir = RunDir(tmp_path / str(resources.compiled))
         run_dir.path.mkdir()
         spec = tiny_spec(total_steps=12)
         job = Job(spec=spec, resources=resources, run_dir=run_dir, dataset=dataset, log=said.append)
-        found.append(train_run(job))
-    assert found[0] is not None and found[1] is not None
-    assert found[1].val_loss_nats == pytest.approx(found[0].val_loss_nats, rel=1e-6)
+        losses.append(train_run(job))
+    assert losses[0] is not None and losses[1] is not None
+    assert losses[1].val_loss_nats == pytest.approx(losses[0].val_loss_nats, rel=1e-6)
     assert [line.split(" in ")[0] for line in said] == ["loss compiled"]
 
 
@@ -57,7 +57,7 @@ def test_a_run_that_cannot_be_compiled_fails_and_says_what_to_do(dataset, tmp_pa
     assert said.endswith("set compile: off")
 
 
-def test_every_run_of_a_worker_is_compiled_however_many_came_before(monkeypatch):
+def test_a_worker_compiles_every_run(monkeypatch):
     built = []
 
     def noting(graph, inputs):
@@ -109,11 +109,11 @@ def test_a_batch_too_large_is_halved_until_it_fits_and_its_remainder_is_compiled
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_card_the_compiled_loss_is_the_models():
+def test_on_a_gpu_the_compiled_loss_equals_the_models():
     said: list[str] = []
     model = GPT(tiny_model(), seed=0).to("cuda")
     loss, _ = compiled_loss(model, 2, 2, contextlib.nullcontext, said.append)
     ids = torch.randint(0, model.spec.vocab_size, (2, model.spec.n_ctx + 1), device="cuda")
-    found = float(loss(ids[:, :-1], ids[:, 1:]))
-    assert found == pytest.approx(float(model.loss(ids[:, :-1], ids[:, 1:])), rel=1e-4)
+    computed = float(loss(ids[:, :-1], ids[:, 1:]))
+    assert computed == pytest.approx(float(model.loss(ids[:, :-1], ids[:, 1:])), rel=1e-4)
     assert said[0].startswith("loss compiled")

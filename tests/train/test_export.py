@@ -1,4 +1,4 @@
-"""Exports: read back to the same bits, and the same logits from transformers where it is."""
+"""Exports: read back to the same bits, and with the same logits in transformers, if installed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def model_of(tokenizer: Tokenizer, **changes) -> ModelSpec:
     return tiny_model(vocab_size=tokenizer.vocab_size, **{**shape, **changes})
 
 
-def kept_run(folder: Path, model: ModelSpec, tokenizer: Tokenizer) -> tuple[RunDir, GPT]:
+def saved_run(folder: Path, model: ModelSpec, tokenizer: Tokenizer) -> tuple[RunDir, GPT]:
     """A finished run whose weights are random, of a scale that training comes to."""
     data = DataSpec(corpus="x", tokenizer=tokenizer.kind, vocab_size=tokenizer.vocab_size)
     spec = tiny_spec(model=model, data=data)
@@ -88,10 +88,10 @@ def kept_run(folder: Path, model: ModelSpec, tokenizer: Tokenizer) -> tuple[RunD
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_safetensors_come_back_to_the_same_bits(tmp_path, bpe, tied):
+def test_safetensors_are_read_back_bit_for_bit(tmp_path, bpe, tied):
     from safetensors.torch import load_file
 
-    run_dir, gpt = kept_run(tmp_path, model_of(bpe, tied=tied), bpe)
+    run_dir, gpt = saved_run(tmp_path, model_of(bpe, tied=tied), bpe)
     said = export_run(tmp_path, "tiny", tmp_path / "out", "safetensors")
     out = ExportDir(tmp_path / "out")
     tensors = load_file(out.weights)
@@ -106,7 +106,7 @@ def test_safetensors_come_back_to_the_same_bits(tmp_path, bpe, tied):
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_merges_and_ranks_cut_text_as_ours_do(bpe):
+def test_exported_merges_and_ranks_tokenize_like_ours(bpe):
     """Byte-level BPE by the exported merges alone, as the library's own formula has it."""
     ranks = {pair: rank for rank, pair in enumerate(merges_of(bpe.pieces))}
     content = tokenizer_json(bpe)
@@ -154,7 +154,7 @@ REFUSED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("said", REFUSED)
-def test_what_no_architecture_computes_is_refused_in_a_line(said):
+def test_a_model_that_no_transformers_architecture_computes_is_one_line(said):
     spec = model_of(ByteTokenizer(), **REFUSED[said])
     with pytest.raises(ConfigError) as problem:
         hf_model(spec, GPT(spec).state_dict())
@@ -206,8 +206,8 @@ def test_a_model_without_a_counterpart_is_exported_as_safetensors_only(tmp_path,
     assert json.loads(out.config.read_text())["shape"] == {"width": 8}
 
 
-def test_what_cannot_be_exported_leaves_nothing(tmp_path, bpe):
-    run_dir, _ = kept_run(tmp_path, model_of(bpe, position="alibi"), bpe)
+def test_a_refused_export_writes_nothing(tmp_path, bpe):
+    run_dir, _ = saved_run(tmp_path, model_of(bpe, position="alibi"), bpe)
     with pytest.raises(ConfigError, match="position is alibi"):
         export(run_dir, tmp_path / "out", "hf")
     (tmp_path / "full").mkdir()
@@ -238,7 +238,7 @@ def test_transformers_computes_the_same_logits_and_ids(tmp_path, bpe, kind):
     tokenizer: Tokenizer = bpe if kind == "bpe" else ByteTokenizer()
     expected = {}
     for name, changes in ARCHITECTURES.items():
-        run_dir, gpt = kept_run(tmp_path / name, model_of(tokenizer, **changes), tokenizer)
+        run_dir, gpt = saved_run(tmp_path / name, model_of(tokenizer, **changes), tokenizer)
         out = tmp_path / name / "out"
         export(run_dir, out, "hf")
         generator = torch.Generator().manual_seed(3)
@@ -254,8 +254,8 @@ def test_transformers_computes_the_same_logits_and_ids(tmp_path, bpe, kind):
         capture_output=True, text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-    for (architecture, separator), one in zip(expected.values(), found, strict=True):
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    for (architecture, separator), one in zip(expected.values(), results, strict=True):
         assert one["architecture"] == architecture
         assert one["worst"] < 2e-5, one  # logits of about unit variance, in fp32
         assert one["loose"] == [], one
@@ -306,7 +306,7 @@ def _of_another_run(state: dict[str, Any]) -> None:
     ],
 )
 def test_weights_that_are_not_the_runs_are_refused_by_name(tmp_path, bpe, spoil, said):
-    run_dir, _ = kept_run(tmp_path, model_of(bpe), bpe)
+    run_dir, _ = saved_run(tmp_path, model_of(bpe), bpe)
     state = checkpoint.load_checkpoint(run_dir.weights)
     spoil(state)
     checkpoint._write(run_dir.weights, state, lambda: None)

@@ -1,4 +1,4 @@
-"""A grown model computes what the smaller one did, and its copies part company."""
+"""A grown model computes what the smaller one did, and its copies diverge in training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VARIANTS = [
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """As a worker has it; several, on a busy machine, wait for each other all the time."""
+    """Use one thread, as a worker does; several threads wait for each other on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -66,9 +66,9 @@ def train(model: GPT, steps: int, seed: int = 0) -> None:
 
 
 def grown(model: GPT, large: ModelSpec, seed: int = 0) -> GPT:
-    found = GPT(large, 5)
-    found.load_state_dict(grown_state(model.state_dict(), model.spec, large, seed))
-    return found
+    module = GPT(large, 5)
+    module.load_state_dict(grown_state(model.state_dict(), model.spec, large, seed))
+    return module
 
 
 def logits(model: GPT) -> torch.Tensor:
@@ -80,7 +80,7 @@ def logits(model: GPT) -> torch.Tensor:
 @pytest.mark.parametrize(
     "spec", VARIANTS, ids=lambda s: f"{s.norm}{s.n_kv_head}-{s.position}-{s.activation}"
 )
-def test_logits_are_kept_by_width_by_depth_and_by_both(spec):
+def test_growing_by_width_or_depth_or_both_preserves_the_logits(spec):
     small = trained(spec)
     expected = logits(small)
     scale = float(expected.abs().max())
@@ -90,11 +90,11 @@ def test_logits_are_kept_by_width_by_depth_and_by_both(spec):
         larger(spec, layers=1),
         larger(spec, width=2, layers=3),
     ):
-        found = logits(grown(small, large))
-        assert float((found - expected).abs().max()) < 1e-5 * scale, large
+        grown_logits = logits(grown(small, large))
+        assert float((grown_logits - expected).abs().max()) < 1e-5 * scale, large
 
 
-def test_the_test_above_would_see_a_wrong_share():
+def test_a_wrong_share_changes_the_logits():
     small = trained(BASE)
     large = larger(BASE, width=2)
     state = grown_state(small.state_dict(), BASE, large, 0)
@@ -105,7 +105,7 @@ def test_the_test_above_would_see_a_wrong_share():
     assert float((logits(model) - expected).abs().max()) > 1e-5 * float(expected.abs().max())
 
 
-def test_depth_alone_keeps_the_old_blocks_to_the_last_bit():
+def test_growing_in_depth_alone_copies_the_old_blocks_bit_for_bit():
     small = trained(BASE)
     state = grown_state(small.state_dict(), BASE, larger(BASE, layers=2), 0)
     old = small.state_dict()
@@ -120,7 +120,7 @@ def test_depth_alone_keeps_the_old_blocks_to_the_last_bit():
 
 
 def parting(model: GPT, width: int) -> dict[str, float]:
-    """How far the first two copies have parted, over their size: 0 for copies still alike."""
+    """The difference of the first two copies, relative to their size: 0 for equal copies."""
     state, half = model.state_dict(), model.spec.d_model // width
     table = state["embedding.weight"]
     unit = state["blocks.0.mlp.up.weight"].sum(1).view(width, -1)
@@ -134,7 +134,7 @@ def parting(model: GPT, width: int) -> dict[str, float]:
     return {k: float((a - b).norm() / a.norm()) for k, (a, b) in pairs.items()}
 
 
-def test_copies_part_once_trained_as_they_would_not_with_even_shares(monkeypatch):
+def test_uneven_shares_let_copies_diverge_in_training(monkeypatch):
     small, large = trained(BASE), larger(BASE, width=2)
     model = grown(small, large)
     start = parting(model, 2)
@@ -148,7 +148,7 @@ def test_copies_part_once_trained_as_they_would_not_with_even_shares(monkeypatch
     assert max(parting(alike, 2).values()) < 1e-3
 
 
-def test_random_weights_add_up_to_nothing_over_the_copies_and_come_from_the_seed():
+def test_random_weights_cancel_over_the_copies_and_come_from_the_seed():
     small, large = trained(BASE), larger(BASE, width=2)
     state = grown_state(small.state_dict(), BASE, large, 0)
     again = grown_state(small.state_dict(), BASE, large, 0)
@@ -177,7 +177,7 @@ def test_random_weights_add_up_to_nothing_over_the_copies_and_come_from_the_seed
         ({}, "the same model"),
     ],
 )
-def test_what_cannot_be_kept_is_refused(changes, said):
+def test_models_that_growth_cannot_preserve_are_refused(changes, said):
     large = dataclasses.replace(BASE, **changes)
     with pytest.raises(ValueError, match=said):
         grown_state({}, BASE, large, 0)

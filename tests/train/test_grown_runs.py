@@ -19,7 +19,7 @@ from tests.fakes import tiny_model, tiny_spec
 from tests.train.test_loop import TRUNK, job
 
 
-def test_a_grown_run_begins_where_its_parent_was_and_resumes_to_the_same_bits(dataset, tmp_path):
+def test_a_grown_run_starts_at_its_parents_loss_and_resumes_to_the_same_bits(dataset, tmp_path):
     small = tiny_spec(label="small", schedule=TRUNK)
     parent = job(dataset, tmp_path, small, resources=Resources(save_steps=(40,)))
     train_run(parent)

@@ -1,4 +1,4 @@
-"""The predictor against planted curves: recovered, covered, and refused where it must be."""
+"""The predictor on planted curves: recovery, coverage, refusals."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class World:
 
 @pytest.mark.parametrize("target", [2, 3])
 @pytest.mark.parametrize("off", [0.0, 0.01])
-def test_a_planted_loss_is_recovered_whatever_the_curve_s_tokens_are_off_by(target, off):
+def test_a_planted_loss_is_recovered_despite_an_offset_of_the_curves(target, off):
     world = World(noise=0.0, off=off)
     for seen in (1, 2, 3, 4):
         forecast = world.forecast(target, seen)
@@ -81,7 +81,7 @@ def test_a_planted_loss_is_recovered_whatever_the_curve_s_tokens_are_off_by(targ
 
 
 @pytest.mark.parametrize("growth", [0.0, 0.15])
-def test_intervals_hold_the_truth_about_as_often_as_they_say(growth):
+def test_intervals_cover_the_truth_at_their_level(growth):
     held = []
     for seed in range(100):
         world = World(noise=0.003, growth=growth, off=0.005, seed=seed)
@@ -98,7 +98,7 @@ def test_more_of_the_cooldown_and_less_noise_narrow_the_interval():
     assert widths[-1] < loud.forecast(3, 4).half_width_frac
 
 
-def test_the_same_curves_give_the_same_bits_and_later_ones_do_not_count():
+def test_the_same_curves_give_the_same_bits_and_later_curves_are_ignored():
     world = World(noise=0.003)
     target = world.branches[2]
     whole = predict_final(target.spec, target.curve[:3], world.trunk, world.branches)
@@ -108,7 +108,7 @@ def test_the_same_curves_give_the_same_bits_and_later_ones_do_not_count():
     assert whole == alone
 
 
-def test_too_little_is_refused():
+def test_too_few_curves_are_refused():
     world = World(noise=0.003)
     target = world.branches[3]
     own = target.curve[:4]

@@ -25,7 +25,7 @@ from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.static_step import StaticStep
 from tests.fakes import tiny_spec
 
-# what two trainings of one run may differ in: rounding, and the clock
+# two trainings of one run may differ only in rounding and in times
 CHANGING = (
     *("val_loss_nats", "val_loss_sem_nats", "val_bits_per_byte", "curve_sha256"),
     *("run_id", "spec", "seconds", "tokens_per_second", "peak_memory_bytes", "finished_at"),
@@ -74,7 +74,7 @@ def test_trunk_and_branch_equal_the_straight_run_loss_for_loss(dataset, tmp_path
 
 
 @pytest.mark.parametrize("stop_at", [3, 17, 39])
-def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, stop_at):
+def test_a_stopped_run_resumes_to_the_same_bits(dataset, tmp_path, stop_at):
     spec = tiny_spec()
     undisturbed = job(dataset, tmp_path / "a", spec)
     expected = train_run(undisturbed)
@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(dataset, tmp_path, stop_at):
 
 @pytest.mark.parametrize("written", [False, True], ids=["in its midst", "after its curve point"])
 @pytest.mark.parametrize("stacked", [False, True])
-def test_a_run_cut_off_in_its_final_evaluation_ends_as_if_never(
+def test_a_run_interrupted_in_its_final_evaluation_ends_with_the_same_record(
     dataset, tmp_path, monkeypatch, written, stacked
 ):
     spec = tiny_spec(schedule=TRUNK)
@@ -127,7 +127,7 @@ def test_a_run_cut_off_in_its_final_evaluation_ends_as_if_never(
     assert points[0] == points[1]
 
 
-def test_a_crash_between_checkpoints_loses_no_curve_point_and_doubles_none(dataset, tmp_path):
+def test_a_crash_between_checkpoints_neither_loses_nor_repeats_curve_points(dataset, tmp_path):
     spec = tiny_spec()
     undisturbed = job(dataset, tmp_path / "a", spec)
     train_run(undisturbed)
@@ -176,7 +176,9 @@ def test_accumulated_gradients_equal_the_whole_batch(dataset, tmp_path, micro):
     assert parts.val_loss_nats == pytest.approx(whole.val_loss_nats, abs=2e-4)
 
 
-def test_out_of_memory_halves_the_micro_batch_and_goes_on(dataset, tmp_path, monkeypatch):
+def test_out_of_memory_halves_the_micro_batch_and_training_continues(
+    dataset, tmp_path, monkeypatch
+):
     original = loop._micro_batches
 
     def short_of_memory(job, state, ids):
@@ -185,12 +187,12 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(dataset, tmp_path, mon
         return original(job, state, ids)
 
     monkeypatch.setattr(loop, "_micro_batches", short_of_memory)
-    told: list[str] = []
-    this = job(dataset, tmp_path, tiny_spec(batch_tokens=16 * 8), log=told.append)
+    messages: list[str] = []
+    this = job(dataset, tmp_path, tiny_spec(batch_tokens=16 * 8), log=messages.append)
     record = train_run(this)
     assert record is not None
     assert record.micro_seqs == 2
-    assert told == [f"out of memory: micro-batch halved to {n} sequences" for n in (4, 2)]
+    assert messages == [f"out of memory: micro-batch halved to {n} sequences" for n in (4, 2)]
     monkeypatch.setattr(
         loop, "_micro_batches", lambda *a: (_ for _ in ()).throw(torch.OutOfMemoryError("no"))
     )
@@ -303,9 +305,9 @@ def seeds_of(dataset, folder, seeds, **changes) -> list[Job]:
 
 
 def stacked(jobs: list[Job]) -> dict[int, RunRecord | None]:
-    found: dict[int, RunRecord | None] = {}
-    train_stack(jobs, lambda job, record: found.update({job.spec.seed: record}))
-    return found
+    records: dict[int, RunRecord | None] = {}
+    train_stack(jobs, lambda job, record: records.update({job.spec.seed: record}))
+    return records
 
 
 def test_stacked_runs_are_those_trained_alone_within_rounding(dataset, tmp_path):
@@ -321,7 +323,7 @@ def test_stacked_runs_are_those_trained_alone_within_rounding(dataset, tmp_path)
         assert [p.step for p in curve] == [p.step for p in read_curve(this.run_dir)]
 
 
-def test_a_stacked_run_stopped_goes_on_in_other_company_to_the_same_bits(dataset, tmp_path):
+def test_a_stopped_stack_member_resumes_in_another_stack_to_the_same_bits(dataset, tmp_path):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1, 2]))
     asked = 0
 
@@ -332,7 +334,7 @@ def test_a_stacked_run_stopped_goes_on_in_other_company_to_the_same_bits(dataset
 
     stopped = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2], should_stop=stop_from_13))
     assert stopped == dict.fromkeys((0, 1, 2))
-    # one goes on alone, the others with it behind them
+    # one continues alone, the others start after it has ended
     one = stacked(seeds_of(dataset, tmp_path / "b", [1]))
     rest = stacked(seeds_of(dataset, tmp_path / "b", [2, 0]))
     for seed, record in {**one, **rest}.items():
@@ -344,33 +346,31 @@ def test_a_stacked_run_stopped_goes_on_in_other_company_to_the_same_bits(dataset
         assert losses(read_curve(next(folders))) == losses(read_curve(next(folders)))
 
 
-def test_one_that_diverges_leaves_the_others_as_they_were(dataset, tmp_path, monkeypatch):
+def test_a_diverging_stack_member_leaves_the_others_unchanged(dataset, tmp_path, monkeypatch):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 2]))
     original = stack_loop._gradients
 
     def break_seed_1(active, stack):
-        found = original(active, stack)
+        step_losses = original(active, stack)
         for index, (job, state) in enumerate(active):
             if job.spec.seed == 1 and state.step == 9:
                 next(iter(stack.weights.values())).grad[index] = math.nan
-        return found
+        return step_losses
 
     monkeypatch.setattr(stack_loop, "_gradients", break_seed_1)
-    found = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2]))
-    broken = found[1]
+    records = stacked(seeds_of(dataset, tmp_path / "b", [0, 1, 2]))
+    broken = records[1]
     assert broken is not None
     assert (broken.status, broken.message) == ("diverged", "gradient norm is nan at step 9")
     assert broken.tokens == 9 * 32
     for seed in (0, 2):
-        ours, theirs = found[seed], expected[seed]
+        ours, theirs = records[seed], expected[seed]
         assert ours is not None
         assert theirs is not None
         assert ours.val_loss_nats == theirs.val_loss_nats
 
 
-def test_the_static_program_takes_the_ordinary_steps_to_the_last_bit(
-    dataset, tmp_path, monkeypatch
-):
+def test_the_static_program_takes_the_same_steps_bit_for_bit(dataset, tmp_path, monkeypatch):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1, 2]))
     monkeypatch.setattr(stack_loop, "records_steps", lambda active: True)
     taken: list[int] = []
@@ -400,7 +400,7 @@ def test_the_static_program_takes_the_ordinary_steps_to_the_last_bit(
     assert taken == [3] * 40
 
 
-def test_a_program_that_finds_no_memory_leaves_the_steps_to_the_ordinary_way(
+def test_a_static_program_without_memory_falls_back_to_ordinary_steps(
     dataset, tmp_path, monkeypatch
 ):
     expected = stacked(seeds_of(dataset, tmp_path / "a", [0, 1]))
@@ -411,18 +411,16 @@ def test_a_program_that_finds_no_memory_leaves_the_steps_to_the_ordinary_way(
 
     monkeypatch.setattr(StaticStep, "take", no_room)
     said: list[str] = []
-    found = stacked(seeds_of(dataset, tmp_path / "b", [0, 1], log=said.append))
+    records = stacked(seeds_of(dataset, tmp_path / "b", [0, 1], log=said.append))
     assert sum("no longer recorded" in line for line in said) == 1
     for seed in (0, 1):
-        ours, theirs = found[seed], expected[seed]
+        ours, theirs = records[seed], expected[seed]
         assert ours is not None
         assert theirs is not None
         assert ours.val_loss_nats == theirs.val_loss_nats
 
 
-def test_memory_running_out_halves_the_micro_batch_of_the_whole_stack(
-    dataset, tmp_path, monkeypatch
-):
+def test_out_of_memory_halves_the_micro_batch_of_the_whole_stack(dataset, tmp_path, monkeypatch):
     original, tried = StackedGPT.losses, []
 
     def tight(self, tokens, targets):
@@ -432,12 +430,12 @@ def test_memory_running_out_halves_the_micro_batch_of_the_whole_stack(
         return original(self, tokens, targets)
 
     monkeypatch.setattr(StackedGPT, "losses", tight)
-    found = stacked(seeds_of(dataset, tmp_path, [0, 1]))
+    records = stacked(seeds_of(dataset, tmp_path, [0, 1]))
     assert tried[:2] == [2, 1]
-    assert [record and record.micro_seqs for record in found.values()] == [1, 1]
+    assert [record and record.micro_seqs for record in records.values()] == [1, 1]
 
 
-def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
+def test_a_stack_members_checkpoint_is_as_large_as_a_lone_runs(dataset, tmp_path):
     sizes = []
     for name, seeds in (("one", [0]), ("four", [0, 1, 2, 3])):
         jobs = seeds_of(dataset, tmp_path / name, seeds, resources=Resources(stack="s"))
@@ -448,7 +446,7 @@ def test_a_checkpoint_is_as_large_in_company_as_alone(dataset, tmp_path):
     assert sizes[0] == sizes[1]
 
 
-def test_final_weights_are_kept_where_asked_and_give_the_recorded_loss(dataset, tmp_path):
+def test_final_weights_are_saved_on_request_and_give_the_recorded_loss(dataset, tmp_path):
     resources = Resources(keep_weights=True)
     this = job(dataset, tmp_path, tiny_spec(), resources=resources)
     record = train_run(this)

@@ -69,7 +69,7 @@ def test_branches_with_other_cooldown_mixtures_equal_straight_runs(text, tmp_pat
     assert branches[1].val_loss_nats != whole.val_loss_nats
 
 
-def test_records_have_the_loss_on_each_component_and_how_often_it_was_read(text, tmp_path):
+def test_records_have_the_loss_and_epochs_of_each_component(text, tmp_path):
     spec = tiny_spec(mix=SWITCHED)
     record = train_run(made := job(text, tmp_path, spec))
     assert record is not None
@@ -89,7 +89,7 @@ def test_records_have_the_loss_on_each_component_and_how_often_it_was_read(text,
     assert {"loss.val:code", "loss.val:web"} <= curve[-1].metrics.keys()
 
 
-def test_a_stopped_run_of_a_mixture_goes_on_to_the_same_bits(text, tmp_path):
+def test_a_stopped_run_of_a_mixture_resumes_to_the_same_bits(text, tmp_path):
     spec = tiny_spec(mix=SWITCHED)
     expected = train_run(job(text, tmp_path / "a", spec))
     steps = iter(range(10**6))

@@ -64,7 +64,7 @@ def _shaken(spec: ModelSpec, **options: bool) -> GPT:
     return model
 
 
-def test_flops_formula_equals_torch_s_own_count():
+def test_flops_formula_equals_torchs_count():
     """Matmul FLOPs counted operator by operator, forward and backward."""
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -76,14 +76,14 @@ def test_flops_formula_equals_torch_s_own_count():
     forward = counter.get_total_flops()
     assert logits.shape == (2, spec.n_ctx, spec.vocab_size)
     # torch counts no attention on CPUs' fused kernel in every release: the matrices are exact,
-    # and what is over, if anything, is the attention term
+    # and the excess, if any, is the attention term
     tokens = 2 * spec.n_ctx
     matrices = 2 * count_params(spec).matmul * tokens
     attention = flops_per_token(spec) * tokens // 3 - matrices
     assert forward in (matrices, matrices + attention)
 
 
-def test_initial_loss_is_that_of_unit_variance_logits_at_every_size():
+def test_initial_loss_equals_that_of_unit_variance_logits_at_every_size():
     ids = torch.arange(64).view(4, 16)
     for width in (16, 64, 256):
         for layers in (1, 6):
@@ -93,7 +93,7 @@ def test_initial_loss_is_that_of_unit_variance_logits_at_every_size():
             assert loss.item() == pytest.approx(math.log(300) + 0.5, abs=0.35)
 
 
-def test_the_seed_alone_decides_the_weights_and_no_global_state_moves():
+def test_weights_depend_on_the_seed_alone_and_global_rng_state_is_unchanged():
     state = torch.get_rng_state()
     one, two, other = GPT(BASE, seed=5), GPT(BASE, seed=5), GPT(BASE, seed=6)
     assert torch.equal(state, torch.get_rng_state())

@@ -1,4 +1,4 @@
-"""What is predicted and what counts: objectives, weights, and their losses in runs."""
+"""Objectives: targets, weights, and the losses of runs."""
 
 from __future__ import annotations
 
@@ -112,23 +112,23 @@ def uneven(shape):
 
 
 @pytest.mark.parametrize("micro_seqs", [1, 2, 3])
-def test_the_loss_is_the_mean_over_what_counts_however_the_batch_is_cut(
-    dataset, tmp_path, micro_seqs
-):
+def test_the_loss_is_the_weighted_mean_for_any_micro_batch(dataset, tmp_path, micro_seqs):
     weighing = Weighing(dataset, uneven)
     whole, expected = gradients(weighing, tmp_path / "whole", 5)
-    loss, found = gradients(weighing, tmp_path / "cut", micro_seqs)
+    loss, weight_gradients = gradients(weighing, tmp_path / "cut", micro_seqs)
     assert loss == pytest.approx(whole, rel=1e-6)
-    assert found.keys() == expected.keys()
-    for name, gradient in found.items():
+    assert weight_gradients.keys() == expected.keys()
+    for name, gradient in weight_gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
 
 
-def test_equal_weights_are_none(dataset, tmp_path):
+def test_equal_weights_equal_no_weights(dataset, tmp_path):
     plain, expected = gradients(dataset, tmp_path / "plain", 2)
-    loss, found = gradients(Weighing(dataset, lambda s: np.full(s, 0.5)), tmp_path / "w", 2)
+    loss, weight_gradients = gradients(
+        Weighing(dataset, lambda s: np.full(s, 0.5)), tmp_path / "w", 2
+    )
     assert loss == pytest.approx(plain, rel=1e-6)
-    for name, gradient in found.items():
+    for name, gradient in weight_gradients.items():
         torch.testing.assert_close(gradient, expected[name], rtol=1e-4, atol=1e-7)
 
 
@@ -141,7 +141,7 @@ def test_equal_weights_are_none(dataset, tmp_path):
         (lambda shape: np.ones(shape[:1]), "weights of shape"),
     ],
 )
-def test_weights_that_are_none_fail_the_run_in_a_line(dataset, tmp_path, weigh, said):
+def test_invalid_weights_fail_the_run_with_one_line(dataset, tmp_path, weigh, said):
     with pytest.raises(RunFailed, match="a batch of train cannot be used") as problem:
         train_run(job(Weighing(dataset, weigh), tmp_path, tiny_spec()))
     assert said in str(problem.value) and len(problem.value.lines) == 1
@@ -166,7 +166,7 @@ def test_a_run_of_weighted_targets_ends_with_their_mean_loss(dataset, tmp_path):
     assert set(torch.cat(weights).tolist()) == {4.0}
 
 
-def test_the_mean_and_its_error_are_those_of_what_counts():
+def test_mean_and_standard_error_use_the_weights():
     model = nn.Linear(1, 1, bias=False)
     nn.init.ones_(model.weight)
     squared = Objective(
@@ -179,16 +179,23 @@ def test_the_mean_and_its_error_are_those_of_what_counts():
         targets=np.array([[0.0], [0.0], [0.0]]),
         weights=np.array([[1.0], [1.0], [2.0]], np.float32),
     )
-    found = evaluate(
+    evaluation = evaluate(
         Trainable(model, squared), [tensors_of(batch)], "cpu", contextlib.nullcontext, at_once=2
     )
+<<<<<<< HEAD
     assert found is not None
     assert found.loss_nats == pytest.approx((1 + 4 + 2 * 9) / 4)
     assert found.tokens == 3
     assert found.sem_nats is not None and 0 < found.sem_nats < 4
+=======
+    assert evaluation is not None
+    assert evaluation.loss_nats == pytest.approx((1 + 4 + 2 * 9) / 4)
+    assert evaluation.tokens == 3
+    assert 0 < evaluation.sem_nats < 4
+>>>>>>> main
 
 
-def test_the_models_own_loss_is_the_objectives():
+def test_the_models_own_loss_equals_the_objectives():
     model = GPT(tiny_model(), seed=0)
     rows = np.random.default_rng(0).integers(0, 257, (3, 17))
     batch = tensors_of(Batch(inputs=rows[:, :-1], targets=rows[:, 1:]))
@@ -201,7 +208,7 @@ def test_the_models_own_loss_is_the_objectives():
         torch.testing.assert_close(ours, theirs)
 
 
-def test_targets_fewer_than_positions_are_those_of_the_last_positions():
+def test_fewer_targets_than_positions_belong_to_the_last_positions():
     model = GPT(tiny_model(), seed=0)
     rows = np.random.default_rng(0).integers(0, 257, (3, 17))
     last = tensors_of(Batch(inputs=rows[:, :-1], targets=rows[:, -1:]))
@@ -236,7 +243,7 @@ def test_a_users_own_objective_trains_resumes_and_is_recorded(dataset, tmp_path)
 
 
 @pytest.mark.parametrize("position", ["rotary", "alibi", "learned"])
-def test_full_attention_sees_what_comes_after(tmp_path, position):
+def test_full_attention_sees_later_positions(tmp_path, position):
     model = GPT(tiny_model(position=position), seed=0)
     tokens = torch.randint(0, 257, (1, 16), generator=torch.Generator().manual_seed(0))
     other = tokens.clone()
@@ -250,7 +257,7 @@ def test_full_attention_sees_what_comes_after(tmp_path, position):
         assert torch.equal(model(tokens)[:, :-1], model(other)[:, :-1])
 
 
-def test_a_view_is_drawn_anew_each_step_and_the_same_for_every_run_when_measured(dataset, tmp_path):
+def test_a_view_differs_at_each_step_and_is_fixed_for_validation(dataset, tmp_path):
     def states(seed: int) -> State:
         spec = tiny_spec(objective=masked(tmp_path), seed=seed)
         return begin(job(dataset, tmp_path / str(seed), spec))
@@ -265,7 +272,7 @@ def test_a_view_is_drawn_anew_each_step_and_the_same_for_every_run_when_measured
     assert not torch.equal(hidden[0], hidden[1])
 
 
-def test_a_loss_of_another_shape_fails_the_run_in_a_line():
+def test_a_loss_of_the_wrong_shape_fails_the_run_with_one_line():
     model = GPT(tiny_model(), seed=0)
     rows = np.zeros((2, 17), np.int64)
     batch = tensors_of(Batch(inputs=rows[:, :-1], targets=rows[:, 1:]))

@@ -62,14 +62,14 @@ def test_every_parametrisation_gives_factors_above_zero(name):
             assert part.initial(role, width, settings) > 0 and part.lr(role, width, settings) > 0
 
 
-def test_standard_changes_nothing():
+def test_the_standard_parametrisation_changes_nothing():
     optimizer = make_optimizer(build(tiny_model()), OptimSpec(lr=0.1, rule="test"), "cpu")
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
     # a checkpoint holds what it held before there were parametrisations
     assert all("lr_mult" not in group for group in optimizer.state_dict()["param_groups"])
 
 
-def test_the_coordinate_check_of_mup():
+def test_mup_passes_the_coordinate_check():
     """Yang 2022, arXiv 2203.03466, appendix D: what a few steps change is alike at every width."""
     mup = [change_of_the_stream(gpt(width, MUP)) for width in (32, 64, 128)]
     assert max(mup) < 1.2 * min(mup)
@@ -81,7 +81,7 @@ def test_the_coordinate_check_of_mup():
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_table_8(tied):
+def test_mup_matches_table_8(tied):
     base, wide = multipliers(MUP, 32), multipliers(MUP, 128)
     assert [base.lr(role) for role in ("input", "hidden", "output")] == [1, 1, 1]
     assert [wide.lr(role) for role in ("input", "hidden", "output")] == [1, 0.25, 1]
@@ -96,7 +96,7 @@ def test_table_8(tied):
     assert stds[128] == pytest.approx([stds[32][0], stds[32][1] / 2], rel=0.1)
 
 
-def test_what_decay_takes_does_not_change_with_the_width():
+def test_weight_decay_per_step_is_independent_of_the_width():
     module = build(gpt(128, MUP))
     optimizer = make_optimizer(module, OptimSpec(lr=0.1, rule="test"), "cpu")
     set_lr(optimizer, 0.01)
@@ -122,7 +122,7 @@ def test_an_mlp_has_input_and_output_weights_only():
     assert torch.allclose(module(inputs), plain(inputs) / 2, rtol=1e-5)
 
 
-def test_fast_paths_that_know_standard_only_are_not_taken():
+def test_fast_paths_for_standard_only_are_not_taken():
     model = gpt(32, MUP)
     assert gain(model, 512, "cpu") == stack_gain(model, 512, "cuda") == 0
     with pytest.raises(ConfigError, match=r"model.parametrisation is mup: .*safetensors"):

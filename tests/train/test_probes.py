@@ -1,4 +1,4 @@
-"""What is measured beside the loss changes no bit of the training, and fails alone."""
+"""Probes change no bit of the training, and a failing probe does not fail its run."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_probes_change_no_bit(dataset, tmp_path, stacked, changes):
     assert record.metrics["greedy.loss"] > 0
 
 
-def test_what_the_shipped_probes_measure(dataset, tmp_path):
+def test_the_shipped_probes_measure_known_values(dataset, tmp_path):
     this = job(dataset, tmp_path, probed(*shipped()), resources=Resources(keep_weights=True))
     record = train_run(this)
     assert record is not None
@@ -210,7 +210,7 @@ def test_a_probe_that_fails_leaves_its_metric_out_and_is_named_once(dataset, tmp
         ("1e301", "expected a finite number"),
     ],
 )
-def test_what_is_no_number_is_not_measured(dataset, tmp_path, returned, why):
+def test_values_that_are_not_numbers_are_left_out(dataset, tmp_path, returned, why):
     body = f"PROBE = Probe(measure=lambda subject, settings: {returned}, unit='x', when='end')\n"
     this = job(dataset, tmp_path, probed(own(tmp_path, "odd", body)))
     record = train_run(this)
@@ -219,7 +219,7 @@ def test_what_is_no_number_is_not_measured(dataset, tmp_path, returned, why):
     assert read_curve(this.run_dir, record)
 
 
-def test_a_probe_of_the_end_is_not_on_the_curve(dataset, tmp_path):
+def test_a_probe_at_the_end_is_not_on_the_curve(dataset, tmp_path):
     body = "PROBE = Probe(measure=lambda s, _: s.step, unit='steps', when='end')\n"
     this = job(dataset, tmp_path, probed(own(tmp_path, "last", body)))
     record = train_run(this)
@@ -253,7 +253,7 @@ PROBE = Probe(measure=measure, unit="batches", when="end")
 """
 
 
-def test_a_run_stopped_while_a_probe_measures_ends_as_if_never(dataset, tmp_path):
+def test_a_run_stopped_during_a_probe_resumes_to_the_same_record(dataset, tmp_path):
     spec = probed(own(tmp_path, "catching", CATCHING))
     whole = train_run(job(dataset, tmp_path / "a", spec))
     assert whole is not None and whole.metrics["catching.train"] > 0
@@ -272,7 +272,7 @@ def test_a_run_stopped_while_a_probe_measures_ends_as_if_never(dataset, tmp_path
     assert (again.curve_sha256, again.metrics) == (whole.curve_sha256, whole.metrics)
 
 
-def test_what_the_question_whether_to_stop_raises_is_not_the_probes_to_catch(dataset, tmp_path):
+def test_a_stop_during_a_probe_is_not_caught_as_its_failure(dataset, tmp_path):
     asked = 0
 
     def lost() -> bool:
@@ -287,7 +287,7 @@ def test_what_the_question_whether_to_stop_raises_is_not_the_probes_to_catch(dat
         train_run(job(dataset, tmp_path, spec, should_stop=lost))
 
 
-def test_a_model_that_sees_everything_continues_no_text(dataset, tmp_path):
+def test_a_model_with_full_attention_generates_no_text(dataset, tmp_path):
     probes = (own(tmp_path, "greedy", GREEDY),)
     spec = probed(*probes, objective=masked(tmp_path))
     record = train_run(job(dataset, tmp_path, spec))
@@ -314,6 +314,6 @@ def test_specs_and_records_with_probes_are_read_back_equal(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["loss", "rollbacks"])
-def test_a_probe_may_not_take_the_name_of_what_every_run_has(tmp_path, name):
+def test_a_probe_may_not_use_a_reserved_name(tmp_path, name):
     with pytest.raises(ConfigError, match=f"no probe may be named '{name}'"):
         own(tmp_path, name, "PROBE = Probe(measure=lambda s, _: 0.0, unit='x')\n")

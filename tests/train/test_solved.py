@@ -1,4 +1,4 @@
-"""Runs that are solved in closed form: the solution, its costs, and that nothing is half done."""
+"""Runs that are solved in closed form: the solution, its cost, interruptions and refusals."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def batches_of(count: int) -> list[Tensors]:
 
 @pytest.mark.parametrize("activation", ["relu", "linear", "tanh"])
 @pytest.mark.parametrize("count", [5, 20, 21, 200])
-def test_the_readout_is_that_of_ridge_regression(activation, count):
+def test_the_readout_equals_ridge_regression(activation, count):
     model = model_of(20, activation=activation, ridge=1e-3)
     module: Any = build(model, 1)
     solve = module_of(model).solve
@@ -109,7 +109,7 @@ def test_the_readout_is_that_of_ridge_regression(activation, count):
 
 
 @pytest.mark.parametrize("count", [5, 16, 64])
-def test_the_flops_are_those_of_the_products_and_of_the_factor(count):
+def test_the_flops_count_the_products_and_the_factorisation(count):
     model = model_of(16)
     module, batches = build(model), batches_of(count)
     solve = module_of(model).solve
@@ -135,7 +135,7 @@ def test_flops_and_examples_are_each_others_inverse():
         assert run.flops_spent == pytest.approx(float(dict(run.spec.tags)["cell"]), rel=0.01)
 
 
-def test_a_record_of_a_solved_run_is_as_any_other(tmp_path):
+def test_a_solved_run_has_an_ordinary_record(tmp_path):
     spec = spec_of("probes=[weight_norm]", "keep_weights=all")
     record = solved(spec, tmp_path / "run")
     assert record.status == "done" and record.loss_unit == "squared error"
@@ -149,7 +149,7 @@ def test_a_record_of_a_solved_run_is_as_any_other(tmp_path):
     assert run_spec_from_json(to_json(spec)) == spec and spec.schedule.end == "annealed"
 
 
-def test_the_same_run_has_the_same_bits_and_another_seed_has_not(tmp_path):
+def test_a_solved_run_is_deterministic_and_depends_on_the_seed(tmp_path):
     spec = spec_of("model.activation=relu")
     first, again = (solved(spec, tmp_path / name) for name in "ab")
     assert first.val_loss_nats == again.val_loss_nats
@@ -158,7 +158,7 @@ def test_the_same_run_has_the_same_bits_and_another_seed_has_not(tmp_path):
     assert other.val_loss_nats != first.val_loss_nats
 
 
-def test_more_examples_than_one_batch_are_all_read(tmp_path):
+def test_examples_beyond_one_batch_are_all_read(tmp_path):
     spec = dataclasses.replace(spec_of(), total_steps=2 * SOLVE_SEQS + 10)
     job = job_of(spec, tmp_path)
     (tmp_path / "run").mkdir()
@@ -168,7 +168,7 @@ def test_more_examples_than_one_batch_are_all_read(tmp_path):
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 4])
-def test_a_run_that_is_stopped_goes_on_and_ends_the_same(tmp_path, calls):
+def test_a_stopped_solve_resumes_to_the_same_result(tmp_path, calls):
     spec = spec_of()
     expected = solved(spec, tmp_path / "whole")
     count = iter(range(100))
@@ -183,7 +183,7 @@ def test_a_run_that_is_stopped_goes_on_and_ends_the_same(tmp_path, calls):
     assert len(records.read_curve(RunDir(tmp_path / "run"))) == 1
 
 
-def test_a_ridge_that_is_lost_in_rounding_fails_the_run():
+def test_a_ridge_below_rounding_fails_the_run():
     model = model_of(4, inputs=2, ridge=1e-30, activation="linear")
     inputs = torch.ones((40, 2))
     batch = Tensors(inputs=inputs, targets=torch.ones((40, 1)))
@@ -216,7 +216,7 @@ def test_optimizer_and_schedule_change_nothing_and_the_plan_says_so():
         (["grid.0.start_from={run: x, weights_sha256: " + "a" * 64 + "}"], "solved in closed form"),
     ],
 )
-def test_what_does_not_fit_a_closed_form_is_refused(overrides, said):
+def test_settings_that_do_not_fit_a_closed_form_are_refused(overrides, said):
     with pytest.raises(PlanError, match=said):
         plan_of(*overrides)
 
@@ -231,7 +231,7 @@ def test_double_descent_peaks_where_features_equal_examples(tmp_path):
     assert losses[1] > 2 * max(losses[0], losses[2])
 
 
-def test_more_features_and_examples_lower_the_loss_and_make_points_of_a_law(tmp_path):
+def test_more_features_and_examples_lower_the_loss_and_give_points_of_a_law(tmp_path):
     plan = plan_of("grid.0.sizes=[{features: 2}, {features: 8}]", "grid.0.examples=[32, 256]")
     made = [solved(run.spec, tmp_path / f"r{i}") for i, run in enumerate(plan.runs)]
     data = from_records(made, convention="matmul", flops="exact")

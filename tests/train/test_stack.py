@@ -1,4 +1,4 @@
-"""Stacked members train as they would alone, and do not feel each other."""
+"""Stacked members train as they would alone and do not affect each other."""
 
 import dataclasses
 import itertools
@@ -37,21 +37,21 @@ def _train(
     stack, losses = StackedGPT(models), []
     for step in range(steps):
         ids = torch.stack([_batch(1, 100 * seed + step)[0] for seed in seeds])
-        found = stack.losses(ids[..., :-1], ids[..., 1:])
-        found.sum().backward()
+        stack_losses = stack.losses(ids[..., :-1], ids[..., 1:])
+        stack_losses.sum().backward()
         stack.share_gradients()
         stack.clip_gradients([1.0] * len(seeds))
         for optimizer in optim:
             optimizer.step()
         stack.drop_gradients()
-        losses.append(found.detach().tolist())
+        losses.append(stack_losses.detach().tolist())
     curves = zip(*losses, strict=True)
     states = [{k: v.clone() for k, v in m.state_dict().items()} for m in models]
     return {s: (list(c), w) for s, c, w in zip(seeds, curves, states, strict=True)}
 
 
 @pytest.mark.parametrize("spec", VARIANTS, ids=lambda s: f"{s.norm}-{s.position}-{s.activation}")
-def test_losses_and_gradients_are_those_of_each_model_alone(spec):
+def test_losses_and_gradients_equal_those_of_each_model_alone(spec):
     ids = _batch(3)
     alone = [GPT(spec, seed) for seed in range(3)]
     expected = [m.loss(x[:, :-1], x[:, 1:]) for m, x in zip(alone, ids, strict=True)]
@@ -68,7 +68,7 @@ def test_losses_and_gradients_are_those_of_each_model_alone(spec):
             torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
 
 
-def test_a_member_s_bits_do_not_depend_on_who_is_stacked_with_it():
+def test_a_members_bits_do_not_depend_on_the_other_members():
     whole, some, one = _train([1, 2, 3, 4]), _train([3, 2]), _train([3])
     for losses, weights in (some[3], one[3]):
         assert losses == whole[3][0]
@@ -77,7 +77,7 @@ def test_a_member_s_bits_do_not_depend_on_who_is_stacked_with_it():
     assert whole[1][0] != whole[2][0]
 
 
-def test_a_state_loaded_into_a_member_is_the_stack_s():
+def test_a_state_loaded_into_a_member_enters_the_stack():
     members = [GPT(BASE, seed) for seed in (1, 2)]
     stack, other, ids = StackedGPT(members), GPT(BASE, 7), _batch(2)
     members[1].load_state_dict(other.state_dict())
@@ -96,8 +96,8 @@ def test_each_member_is_clipped_to_its_own_norm():
     stack.losses(ids[..., :-1], ids[..., 1:]).sum().backward()
     stack.share_gradients()
     before = [_norm(member) for member in members]
-    found = stack.clip_gradients([0.1, 1e9])
-    assert found == pytest.approx([float(norm) for norm in before], rel=1e-5)
+    norms = stack.clip_gradients([0.1, 1e9])
+    assert norms == pytest.approx([float(norm) for norm in before], rel=1e-5)
     after = [_norm(member) for member in members]
     assert float(after[0]) == pytest.approx(0.1, rel=1e-4)
     assert torch.equal(after[1], before[1])

@@ -1,4 +1,4 @@
-"""The step as one program: what it does where recording fails, and its bits where it does not."""
+"""The step as one program: its bits when recorded, and the fallback when recording fails."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def pairs(number: int) -> tuple[torch.Tensor, torch.Tensor]:
     return ids(number)[..., :-1].contiguous(), ids(number)[..., 1:].contiguous()
 
 
-def test_norms_are_clipped_as_the_ordinary_step_clips_them():
+def test_norms_are_clipped_as_in_the_ordinary_step():
     stacks = [StackedGPT([GPT(SPEC, seed) for seed in range(3)]) for _ in range(2)]
     for stack in stacks:
         stack.losses(ids(0)[..., :-1], ids(0)[..., 1:]).sum().backward()
     limits = [1.0, 0.1, math.inf]
     norms = stacks[0].clip_gradients(limits)
-    found = stacks[1].scale_gradients(torch.tensor(limits, dtype=torch.float64))
-    assert found.tolist() == pytest.approx(norms, rel=1e-12)
+    scaled_norms = stacks[1].scale_gradients(torch.tensor(limits, dtype=torch.float64))
+    assert scaled_norms.tolist() == pytest.approx(norms, rel=1e-12)
     assert min(norms) > 0.1
     for name, weight in stacks[0].weights.items():
         ours, theirs = weight.grad, stacks[1].weights[name].grad
@@ -61,7 +61,7 @@ def test_norms_are_clipped_as_the_ordinary_step_clips_them():
         assert torch.equal(ours, theirs)
 
 
-def test_a_program_that_cannot_be_recorded_is_run_as_it_is_and_says_so_once(monkeypatch):
+def test_a_program_that_cannot_be_recorded_runs_unrecorded_with_one_message(monkeypatch):
     said: list[str] = []
     plain, expected = step_of("cpu", said)
     for number in range(6):
@@ -87,15 +87,15 @@ def test_a_program_that_cannot_be_recorded_is_run_as_it_is_and_says_so_once(monk
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
-def test_recorded_steps_are_those_started_one_by_one():
+def test_recorded_steps_equal_ordinary_ones():
     said: list[str] = []
     recorded, stack = step_of("cuda", said)
     plain, expected = step_of("cuda", said)
     plain._warm_steps_left = -1
     for number in range(WARM_STEPS + 5):
-        found, wanted = recorded.take(*pairs(number)), plain.take(*pairs(number))
-        assert found[0] == pytest.approx(wanted[0], rel=1e-5)
-        assert found[1] == pytest.approx(wanted[1], rel=1e-4)
+        recorded_step, wanted = recorded.take(*pairs(number)), plain.take(*pairs(number))
+        assert recorded_step[0] == pytest.approx(wanted[0], rel=1e-5)
+        assert recorded_step[1] == pytest.approx(wanted[1], rel=1e-4)
     assert said == ["a step of 3 models recorded as one CUDA graph"]
     for name, weight in stack.weights.items():
         torch.testing.assert_close(weight, expected.weights[name], rtol=1e-4, atol=1e-5)

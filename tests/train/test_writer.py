@@ -1,4 +1,4 @@
-"""States written beside training: fixed when handed over, on the disk before a record is."""
+"""States written in the background: copied when handed over, on the disk before the record."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def job(dataset, folder, spec: RunSpec, **changes) -> Job:
 
 
 def same(one: object, other: object) -> bool:
-    """Plain values and tensors alike, but for the clock."""
+    """Whether plain values and tensors are equal, except for times."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
@@ -54,9 +54,11 @@ def same(one: object, other: object) -> bool:
     return one == other
 
 
-def test_states_written_beside_are_those_written_in_place(dataset, tmp_path, monkeypatch):
+def test_states_written_in_the_background_equal_those_written_in_place(
+    dataset, tmp_path, monkeypatch
+):
     spec = tiny_spec(schedule=TRUNK)
-    found: list[tuple[list[int], object, object]] = []
+    written_states: list[tuple[list[int], object, object]] = []
     for way in (False, True):
         monkeypatch.setattr(begin, "writes_beside", lambda kind, way=way: way)
         this = job(dataset, tmp_path / str(way), spec)
@@ -64,12 +66,12 @@ def test_states_written_beside_are_those_written_in_place(dataset, tmp_path, mon
         assert record is not None
         steps = checkpoint.checkpoint_steps(this.run_dir)
         states = [checkpoint.load_checkpoint(this.run_dir.checkpoint(step)) for step in steps]
-        found.append((steps, states, record.val_loss_nats))
-    assert found[0][0] == [35, 32, 30, 12]
-    assert same(*found)
+        written_states.append((steps, states, record.val_loss_nats))
+    assert written_states[0][0] == [35, 32, 30, 12]
+    assert same(*written_states)
 
 
-def test_stacked_members_states_beside_are_their_own(dataset, tmp_path, beside):
+def test_stacked_members_states_written_in_the_background_are_their_own(dataset, tmp_path, beside):
     jobs = [job(dataset, tmp_path, tiny_spec(seed=seed, schedule=TRUNK)) for seed in range(3)]
     train_stack(jobs, lambda job, record: None)
     model = checkpoint.load_checkpoint(jobs[1].run_dir.checkpoint(32))["model"]
@@ -81,7 +83,7 @@ def test_stacked_members_states_beside_are_their_own(dataset, tmp_path, beside):
     assert same(state["model"], model)
 
 
-def test_what_was_handed_over_no_longer_changes():
+def test_a_state_handed_to_the_writer_no_longer_changes():
     weight = torch.zeros(3)
     may_write = threading.Event()
     written: list[torch.Tensor] = []
@@ -100,7 +102,7 @@ def test_what_was_handed_over_no_longer_changes():
     assert written[0].tolist() == [0, 0, 0]
 
 
-def test_in_place_a_view_is_cut_out_and_a_whole_tensor_is_not_copied():
+def test_in_place_a_view_is_copied_and_a_whole_tensor_is_not():
     whole = torch.arange(6.0)
     written: list[dict[str, torch.Tensor]] = []
     Writer().put({"whole": whole, "view": whole[2:4]}, written.append)
@@ -124,7 +126,7 @@ def test_a_run_ends_only_when_its_states_are_on_the_disk(dataset, tmp_path, besi
 
 
 @pytest.mark.parametrize("stop_at", [3, 17, 39])
-def test_a_stopped_run_has_its_state_and_goes_on_to_the_same_bits(
+def test_a_stopped_run_has_its_state_on_the_disk_and_resumes_to_the_same_bits(
     dataset, tmp_path, beside, stop_at
 ):
     spec, asked = tiny_spec(), iter(range(1, 1000))
@@ -141,7 +143,7 @@ def test_a_stopped_run_has_its_state_and_goes_on_to_the_same_bits(
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["with steps to come", "at the end"])
-def test_a_full_disk_stops_the_run_as_it_does_in_place(
+def test_a_full_disk_stops_the_run_as_in_place_writing_does(
     dataset, tmp_path, beside, monkeypatch, last
 ):
     def full(*_):
@@ -154,7 +156,7 @@ def test_a_full_disk_stops_the_run_as_it_does_in_place(
 
 
 @pytest.mark.parametrize("stacked", [False, True])
-def test_a_state_handed_over_is_on_the_disk_when_the_run_fails(
+def test_a_state_handed_to_the_writer_is_on_the_disk_when_the_run_fails(
     dataset, tmp_path, beside, monkeypatch, stacked
 ):
     def fail() -> bool:
@@ -179,7 +181,7 @@ def test_a_state_handed_over_is_on_the_disk_when_the_run_fails(
     assert checkpoint.checkpoint_steps(this.run_dir) == [5]
 
 
-def test_a_stop_after_a_save_does_not_write_the_same_state_again(dataset, tmp_path, monkeypatch):
+def test_a_stop_right_after_a_save_writes_no_second_state(dataset, tmp_path, monkeypatch):
     written = []
     original = checkpoint.save_checkpoint
 
@@ -194,7 +196,7 @@ def test_a_stop_after_a_save_does_not_write_the_same_state_again(dataset, tmp_pa
     assert written == [5]
 
 
-def test_a_host_that_lets_no_memory_be_locked_gets_plain_copies(monkeypatch):
+def test_without_pinned_memory_plain_copies_are_used(monkeypatch):
     def refused(tensor):
         raise RuntimeError("cannot lock memory")
 
@@ -206,7 +208,7 @@ def test_a_host_that_lets_no_memory_be_locked_gets_plain_copies(monkeypatch):
     assert copied is not tensor
 
 
-def test_what_is_no_tensor_stays_as_it_is():
+def test_values_that_are_not_tensors_are_unchanged():
     content: dict[str, Any] = {"a": (1, [torch.ones(2), "text"]), "b": None}
     doubled: Any = with_tensors(content, lambda tensor: 2 * tensor)
     assert doubled["a"][1][0].tolist() == [2, 2]
@@ -216,7 +218,7 @@ def test_what_is_no_tensor_stays_as_it_is():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_copy_of_a_cards_tensors_lies_in_the_hosts_memory():
+def test_a_copy_of_gpu_tensors_lies_in_host_memory():
     tensor = torch.arange(1000.0, device="cuda")
     copied = on_host({"x": tensor[10:20]})["x"]
     tensor.zero_()

@@ -21,7 +21,7 @@ for name in sys.argv[1:]:
     texts = json.loads((Path(name) / "text.json").read_text())
     wrong = [t for t, ids in texts.items() if tokenizer(t)["input_ids"] != ids]
     back = [t for t, ids in texts.items() if tokenizer.decode(ids) != t]
-    found = {
+    result = {
         "architecture": type(model).__name__,
         "worst": float(np.abs(logits - check["logits"]).max()),
         "loose": sorted(map(str, loading["missing_keys"] | loading["unexpected_keys"])),
@@ -29,4 +29,4 @@ for name in sys.argv[1:]:
         "separator": tokenizer.convert_tokens_to_ids("<|endoftext|>"),
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    print(json.dumps(found))
+    print(json.dumps(result))

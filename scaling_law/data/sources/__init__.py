@@ -121,10 +121,12 @@ class Corpus:
 
     ``licence``: one line.
     ``how``: where the text is from, in one line with its size.
+    ``domains``: the names of its parts, at least one.
     ``read``: yields documents in any order, duplicates allowed.
     ``state``: gives a cheap JSON value that changes when the documents change.
     ``missing``: says what must be installed first, None for nothing.
-    ``unreachable``: says why the text cannot be had now, None where it can; it may ask the network
+    ``unreachable``: says why the text is not available now, None where it is; it may ask the
+    network
     for a few seconds.
     ``versions``: gives the versions of the packages that the text is from.
     ``settings``: the dataclass of the keys that a config may give beside the corpus's name.
@@ -143,6 +145,10 @@ class Corpus:
     versions: Callable[[], dict[str, str]] = field(default=no_versions, repr=False)
     settings: type = NoSettings
     has_keys: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.domains:
+            raise ValueError("domains is empty, expected at least one name")
 
     def check_ready(self, text_key: str | None = None) -> None:
         """Raise ``ConfigError`` where something must be installed first, or a key is of no use."""

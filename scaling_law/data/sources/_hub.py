@@ -95,7 +95,7 @@ def _missing(name: str) -> str | None:
 
 
 def _unreachable(name: str) -> str | None:
-    """Why the text cannot be had now; the hub is asked where there is no local copy."""
+    """Why the text is not available now; the hub is asked where there is no local copy."""
     if _copies(name):
         return None
     try:

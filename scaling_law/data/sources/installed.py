@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
 
-# A fixed list, not whatever is installed: development tools must not change the corpus.
+# A fixed list, not every installed package: development tools must not change the corpus.
 # Import name and the distribution that carries its version.
 PACKAGES = {
     "torch": "torch", "numpy": "numpy", "scipy": "scipy", "matplotlib": "matplotlib",
@@ -131,8 +131,8 @@ _PREAMBLE = re.compile(r"(?:\s|#[^\n]*\n)*")
 def split_docstrings(source: str) -> tuple[str, str]:
     """Python ``source`` -> (source without its triple-quoted docstrings, the docstrings' text).
 
-    A docstring is a triple-quoted string that stands on lines of its own after a line that
-    ends with a colon, or at the head of the file. Nothing is parsed: any text is accepted.
+    A docstring is a triple-quoted string on its own lines, after a line that ends with a colon, or
+    at the head of the file. Nothing is parsed: any text is accepted.
     """
     kept: list[str] = []
     docs: list[str] = []

@@ -23,7 +23,7 @@ MAX_EXAMPLES = 2**40
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSizes:
-    """What a plan must know of a task.
+    """The sizes of a task that a plan needs.
 
     ``vocab_size``: how many ids there are, 0 where there are none.
     ``n_ctx``: positions of an example.
@@ -44,12 +44,12 @@ class TaskSizes:
 
     @property
     def train_seqs(self) -> int | None:
-        """Training examples; None where there is no end of them."""
+        """Training examples; None where they are unlimited."""
         return self.splits["train"]
 
     @property
     def train_tokens(self) -> int | None:
-        """Positions of all training examples; None where there is no end of them."""
+        """Positions of all training examples; None where they are unlimited."""
         seqs = self.train_seqs
         return None if seqs is None else seqs * self.n_ctx
 

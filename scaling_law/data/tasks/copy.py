@@ -37,7 +37,7 @@ class Settings:
     length: Annotated[int, _LENGTH] = 16
     longer: tuple[Annotated[int, _LENGTH], ...] = (32,)
     train_examples: Annotated[
-        int | None, Number("null for new ones without end", "count", high=MAX_EXAMPLES)
+        int | None, Number("null for unlimited new ones", "count", high=MAX_EXAMPLES)
     ] = None
     val_examples: Annotated[int, Number("of each validation split", "count", high=10**9)] = 1024
     seed: Annotated[int, Number("of the sequences", low=0, high=10**9)] = 0
@@ -56,7 +56,7 @@ def vocab_size(settings: Settings) -> int:
 
 
 def n_ctx(settings: Settings) -> int:
-    """The longest sequence, the separator, and the sequence again but for its last symbol."""
+    """The longest sequence, the separator, and the sequence again without its last symbol."""
     return 2 * max(settings.length, *settings.longer, 1)
 
 

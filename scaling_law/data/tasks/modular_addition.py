@@ -1,4 +1,4 @@
-"""Arithmetic modulo a number (Power 2022, arXiv 2201.02177): two numbers in, one out.
+"""Arithmetic modulo a number (Power 2022, arXiv 2201.02177): two numbers give one.
 
 Every pair of numbers is one example, and in exactly one split.
 """
@@ -34,7 +34,7 @@ class Settings:
 
     modulus: Annotated[int, Number("how many numbers", low=2, high=MAX_MODULUS)] = 59
     train_frac: Annotated[float, Number("share of pairs to train on", above=0, below=1)] = 0.4
-    operation: Annotated[str, Text("what is done to a pair", OPERATIONS)] = "add"
+    operation: Annotated[str, Text("the operation on a pair", OPERATIONS)] = "add"
     equals: bool = False
     seed: Annotated[int, Number("of the split", low=0, high=10**9)] = 0
 

@@ -36,10 +36,10 @@ class Settings:
 
     dimension: Annotated[int, Number("numbers of an input", low=1, high=100_000)] = 256
     exponent: Annotated[float, Number("of the spectrum's fall, above 1/k", low=0, high=10)] = 1.0
-    teacher: Annotated[str, Text("what the targets are of the inputs", TEACHERS)] = "linear"
+    teacher: Annotated[str, Text("the function from inputs to targets", TEACHERS)] = "linear"
     noise: Annotated[float, Number("standard deviation, in training only", low=0, high=1e3)] = 0.0
     train_examples: Annotated[
-        int | None, Number("null for new ones without end", "count", high=MAX_EXAMPLES)
+        int | None, Number("null for unlimited new ones", "count", high=MAX_EXAMPLES)
     ] = None
     val_examples: Annotated[int, Number("of the validation split", "count", high=10**9)] = 4096
     seed: Annotated[int, Number("of teacher and examples", low=0, high=10**9)] = 0
@@ -56,7 +56,7 @@ def _scales(dimension: int, exponent: float) -> NDArray[np.float64]:
 
 @functools.lru_cache(maxsize=8)
 def _teacher(dimension: int, exponent: float, seed: int) -> NDArray[np.float64]:
-    """The teacher's weights; the variance of what it says is 1."""
+    """The teacher's weights; its outputs have variance 1."""
     import numpy as np
 
     drawn = _normal(seed, "teacher", np.zeros(1, dtype=np.int64), dimension)[0]

@@ -34,7 +34,7 @@ from scaling_law.fit.solver.bootstrap import interval
 from scaling_law.fit.solver.student import t_over_normal
 
 LEAST_CELLS = 3
-# A parabola through three sizes is exact: it cannot tell noise from curvature.
+# A parabola through three sizes is exact: it cannot distinguish noise from curvature.
 LEAST_SIZES = 3
 FEW_CELLS = 6
 # An exponent lies between 0 and 1: an interval this wide says nothing.

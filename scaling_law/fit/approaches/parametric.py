@@ -261,7 +261,7 @@ def _status(problem: Problem, solution: Solution, best: int) -> tuple[str, str]:
     if not solution.converged[best]:
         return "not_converged", STATUS_REMEDY["not_converged"]
     endless = [name for name, x in problem.form(optimum).items() if not math.isfinite(x)]
-    if endless:  # an exponent near 0 sends its scale beyond floats: nothing can be evaluated
+    if endless:  # with an exponent near 0 the scale overflows: nothing can be evaluated
         why = f"{', '.join(endless)} beyond the largest number"
         return "ill_conditioned", f"{why}; {STATUS_REMEDY['ill_conditioned']}"
     hit = problem.at_bound(optimum)
@@ -311,7 +311,7 @@ def _with_intervals(
         notes.append(f"{drawn.unconverged} resamples did not converge and are left out")
     if len(forms) < len(every):
         lost = len(every) - len(forms)
-        notes.append(f"{lost} resamples have a parameter beyond floats and are left out")
+        notes.append(f"{lost} resamples have a parameter that overflows and are left out")
     return dataclasses.replace(
         result,
         samples=samples,

@@ -2,7 +2,7 @@
 
 Residuals are relative, measured / predicted - 1: negative means measured below forecast. Trunks
 stay whole in ``leave_trunks_out`` and ``leave_sizes_out`` (branches share init and data);
-rollouts by tokens and FLOPs cut through trunks, as a user does who trains for longer.
+rollouts by tokens and FLOPs cut through trunks, as when a user trains for longer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PASS_MEDIAN_FRAC = 0.01
 PASS_P90_FRAC = 0.03
 LEAST_HELD_OUT = 3
 LEAST_SIZES = 3
-# With fewer sizes held out a rollout shows how one size goes on, not how sizes compare.
+# With fewer sizes held out a rollout shows how one size continues, not how sizes compare.
 LEAST_SIZES_HELD_OUT = 2
 MAX_FOLDS = 8
 MAX_TRUNK_FOLDS = 16
@@ -67,7 +67,7 @@ class HeldOut:
     ``mean_residual``: mean residual, with its sign.
     ``residuals``: (run_id, measured loss / predicted - 1).
     ``coverage``: share of the held-out runs within their prediction interval at ``level``; None
-        where no intervals were asked for or none can be had.
+        where no intervals were requested or none are available.
     ``level``: confidence level of these intervals; None without.
     ``params``: the law's parameters.
     """

@@ -1,4 +1,4 @@
-"""Selects the joint law to forecast with: the one that best predicts runs held out.
+"""Selects the joint law to forecast with: the one that best predicts held-out runs.
 
 In-sample residuals favour the law with more freedom; a forecast needs the law that, fitted to
 the cheaper runs, is right about the more expensive ones. Each law is scored on several such

@@ -43,7 +43,8 @@ def plain_verdict(check: Validation, points: FitPoints) -> str:
     return (
         f"trust forecasts up to {trust:g}x the compute of the largest run"
         f" ({format_count(trust * largest)} FLOPs), no further: fitted without the"
-        f" {count_of(shown.n_held_out, 'run')} that far beyond the rest, the law predicts {share}"
+        f" {count_of(shown.n_held_out, 'run')} that lie that far beyond the others, the law "
+        f"predicts {share}"
         f" of them within {100 * (shown.p90_abs_error or 0.0):.2g}%"
     )
 

@@ -179,7 +179,8 @@ def _verdict(rollouts: list[HeldOut], reasons: dict[str, str]) -> tuple[str, flo
     if not telling:
         return (
             f"not validated: held-out {_what(passing[-1])} are too few; at least"
-            f" {LEAST_HELD_OUT} runs of {LEAST_SIZES_HELD_OUT} sizes tell: add sizes or horizons"
+            f" {LEAST_HELD_OUT} runs of {LEAST_SIZES_HELD_OUT} sizes are needed: add sizes or"
+            " horizons"
         ), None
     widest = telling[-1]
     trust = _rounded_down(widest.factors["flops"])

@@ -13,7 +13,7 @@ from scaling_law.fit.laws.law import Floats, Law, Term, Variables
 
 # Internally (E, b, c0, c1, log d, f).
 _SLOPE, _BREAK, _PLACE, _WIDTH = 2, 3, 4, 5
-# A break outside the data, or with few points on a side, is no measurement.
+# A break outside the data, or with few points on a side, is not a measurement.
 _LEAST_SPAN = math.log(30.0)
 
 

@@ -29,7 +29,7 @@ _STEP = 1e-5
 
 
 def root(value: float, exponent: float) -> float:
-    """value^(1 / exponent), infinite where that passes the largest float."""
+    """value^(1 / exponent), infinite where that overflows."""
     if value <= 0 or exponent <= 0:
         return 0.0 if value <= 0 else math.inf
     power = math.log(value) / exponent
@@ -288,7 +288,7 @@ VARIABLES = ("params", "tokens", "flops", "tokens_unique")
 def why_broken(law: Law) -> str:
     """Say what in a law, which may be a user's own, breaks the contract of ``Law``; "" if nothing.
 
-    It is evaluated at a few points, and its slopes are held against differences.
+    It is evaluated at a few points, and its slopes are compared with differences.
     """
     if not law.terms or not all(isinstance(term, Term) for term in law.terms):
         return f"LAW.terms is {law.terms!r:.60}, expected Terms"

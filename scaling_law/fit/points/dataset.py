@@ -160,7 +160,7 @@ def gather(folders: Sequence[Path]) -> tuple[list[RunRecord], dict[str, str]]:
     records: dict[str, RunRecord] = {}
     places: dict[str, str] = {}
     for folder in folders:
-        sweep = only_sweep(folder, "name one, or one by one those to fit together")
+        sweep = only_sweep(folder, "name one, or each of those to fit together")
         for record in load_records(sweep):
             records[record.run_id] = record
             places.setdefault(record.run_id, str(sweep.path))
@@ -200,14 +200,14 @@ def _refuse_mixtures(records: Sequence[RunRecord]) -> None:
         names = ", ".join(sorted(f"{name} {size}" for name, size in kinds))
         raise FitError(
             f"the runs use different tokenizers ({names}); nats per token do not compare: "
-            f"fit {f'each with `slaw fit{by}`' if by else 'one sweep at a time'}"
+            f"fit {f'each with `slaw fit`, adding{by}' if by else 'one sweep at a time'}"
         )
     texts = {_text_name(r.spec.data): r.corpus_fingerprint for r in records}
     if len(set(texts.values())) > 1:
         raise FitError(
             f"the runs learn from different texts ({'; '.join(sorted(texts))}): their losses do"
-            " not compare, and no law describes them all; fit each on its own with `slaw"
-            f" fit{by or ' --by data.corpus'}`, or one with --where"
+            " not compare, and no law describes them all; fit each on its own with `slaw fit`,"
+            f" adding{by or ' --by data.corpus'}, or one with --where"
         )
 
 
@@ -231,7 +231,7 @@ def _refuse_recipes(
     places = [folders[run_id] for run_id in points.run_id] if folders else None
     ways = [f"fit one recipe with {_conditions(points.recipe[0], of_table=folders is None)}"]
     if axes:
-        ways.append(f"each arm on its own with `slaw fit{by_options(axes)}`")
+        ways.append(f"each arm on its own with `slaw fit`, adding{by_options(axes)}")
     known = [name for name in dict.fromkeys((folders or {}).values()) if name in (places or ())]
     pairs = set(zip(points.recipe, places or (), strict=bool(places)))
     if len(known) == len(set(points.recipe)) == len(pairs):

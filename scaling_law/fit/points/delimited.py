@@ -21,7 +21,7 @@ from scaling_law.units import count_of
 # A space separates columns only where nothing else does.
 _DELIMITERS = (",", ";", "\t", "|", " ")
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spaces"}
-# Characters of a line, and so of a cell: a longer one is no table of runs.
+# Characters of a line, and so of a cell: a file with a longer one is not a table of runs.
 _LONGEST = 2**24
 _SAMPLED_LINES, _SAMPLED_CHARACTERS = 50, 2**20
 _SEP = re.compile(r"\"?sep=(\\t|.)\"?[,;\s]*", re.IGNORECASE)
@@ -192,7 +192,7 @@ def _check_width(
 
 
 def repeated(names: Sequence[str]) -> frozenset[str]:
-    """The names that stand there more than once."""
+    """The names that occur more than once."""
     return frozenset(name for name, times in Counter(names).items() if times > 1)
 
 
@@ -205,7 +205,7 @@ def _stated_delimiter(file: TextIO) -> str:
 
 
 def _sample(path: Path, file: TextIO) -> list[str]:
-    """The first lines that are no comment."""
+    """The first lines that are not comments."""
     file.seek(0)
     lines = _Lines(path, file)
     sample: list[str] = []

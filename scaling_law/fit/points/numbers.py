@@ -81,7 +81,7 @@ def _mark_of(text: str) -> str:
 def decimal_marks(columns: Mapping[str, Sequence[Any]], origin: str) -> dict[str, str]:
     """Column -> its decimal mark, ``.`` or ``,``.
 
-    Raises ``ConfigError`` where one column shows both, or no cell of the table tells.
+    Raises ``ConfigError`` where one column has both, or where no cell of the table shows which.
     """
     if not any(_may_tell(cell) for cells in columns.values() for cell in cells):
         return dict.fromkeys(columns, ".")
@@ -109,7 +109,7 @@ def decimal_marks(columns: Mapping[str, Sequence[Any]], origin: str) -> dict[str
             text = marks[EITHER]
             raise ConfigError(
                 f"{origin}: {name} has {text}, which is {text.replace(',', '')} or"
-                f" {text.replace(',', '.')}, and no other number of the table tells which; write"
+                f" {text.replace(',', '.')}, and no other number of the table shows which; write"
                 " numbers without digit groups"
             )
         chosen[name] = own or "."
@@ -121,7 +121,7 @@ def _may_tell(cell: Any) -> bool:
 
 
 def number(cell: Any, *, count: bool = False, mark: str = ".") -> float | None:
-    """A cell as a number, which may be infinite or NaN; None for what is none.
+    """A cell as a number, which may be infinite or NaN; None for other text.
 
     ``count`` admits suffixes, as in 70B or 1.5 trillion.
     """
@@ -162,7 +162,7 @@ def _with_point(text: str, mark: str) -> str:
 
 
 def conversions(columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str]) -> list[str]:
-    """What was read in another way than a program would read it, in words, with an example."""
+    """Say what was read in another way than a program would read it, with an example."""
     notes = []
     commas: dict[str, str] = {}
     groups: dict[str, str] = {}
@@ -193,6 +193,6 @@ def conversions(columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str]) 
 
 def _texts(cells: Sequence[Any]) -> Iterable[str]:
     for cell in cells:
-        # most cells of a large table are nothing but digits
+        # most cells of a large table have only digits
         if isinstance(cell, str) and len(cell) <= _LONGEST and not cell.isdigit():
             yield cell

@@ -1,4 +1,4 @@
-"""Checks that the numbers of a table can be what they are called.
+"""Checks that the numbers of a table are possible for what their columns claim to be.
 
 A count has a least value, a loss is below the logarithm of any vocabulary, FLOPs are near 6ND, and
 a row is a finished run of its own. A column of which most rows break such a rule is in another unit
@@ -75,7 +75,7 @@ _EQUAL_STEPS = 0.02
 
 
 def unfinished(rows: Rows, named: str | None) -> tuple[list[str], list[str]]:
-    """Why each row is no finished run ("" for one that is), and notes on unknown words.
+    """Why each row is not a finished run ("" for one that is), and notes on unknown words.
 
     ``named`` is the column that the user calls the state; "" ignores all such columns.
     """
@@ -90,7 +90,7 @@ def unfinished(rows: Rows, named: str | None) -> tuple[list[str], list[str]]:
             for row, cell in enumerate(cells):
                 word = _word(cell)
                 if _says_unfinished(word):
-                    reasons[row] = reasons[row] or f"{low} is {one_line(word):.40}: no finished run"
+                    reasons[row] = reasons[row] or f"{low} is {one_line(word):.40}: not finished"
                 elif word and word not in _FINISHED:
                     unknown[word] = unknown.get(word, 0) + 1
             if unknown and len(unknown) < len(rows.lines) / 2:
@@ -101,7 +101,7 @@ def unfinished(rows: Rows, named: str | None) -> tuple[list[str], list[str]]:
             for row, cell in enumerate(cells):
                 word = _word(cell)
                 if word in (_FALSE if good else _TRUE):
-                    reasons[row] = reasons[row] or f"{low} is {word}: no finished run"
+                    reasons[row] = reasons[row] or f"{low} is {word}: not finished"
     return reasons, notes
 
 
@@ -123,7 +123,7 @@ def check_counts(
     stated: Collection[str],
     given: Collection[str],
 ) -> None:
-    """Gives a reason to each row whose params or tokens are too few, or too many, to be counts.
+    """Gives a reason to each row whose params or tokens are too few or too many for a count.
 
     ``stated`` roles have a unit from the user; those not ``given`` come from FLOPs. Raises
     ``ConfigError`` where a column has many such rows: it is in another unit.
@@ -199,7 +199,7 @@ def check_losses(
         span = f"{shown[usable].min():.6g} to {shown[usable].max():.6g}"
         raise ConfigError(
             f"{origin}: losses run from {span}, above {limit}: if they are perplexities say"
-            " --loss-unit perplexity, which takes their logarithm; if they are no losses of text"
+            " --loss-unit perplexity, which takes their logarithm; if they are not losses of text"
             " say --loss-unit other"
         )
     for row in np.flatnonzero(high):
@@ -314,7 +314,7 @@ def _in_equal_steps(progress: Sequence[Floats], group: Sequence[int], least: int
 
 
 def refuse_history(origin: str, groups: Sequence[Sequence[int]], count: int) -> None:
-    """Raises ``ConfigError``: the rows are the histories of runs, and nobody said which count."""
+    """Raises ``ConfigError``: the rows are histories of runs, and no option says which count."""
     longest = max(map(len, groups))
     raise ConfigError(
         f"{origin}: {count_of(count, 'row')} of {count_of(len(groups), 'run')}, up to {longest}"

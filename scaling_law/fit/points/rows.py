@@ -1,4 +1,4 @@
-"""The cells of a table, by column, and the bounds that every reader holds."""
+"""The cells of a table, by column, and the limits of every reader."""
 
 from __future__ import annotations
 

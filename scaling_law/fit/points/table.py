@@ -365,7 +365,7 @@ def _points(
     for role in ("params", "tokens", "flops"):
         usable &= np.isfinite(filled[role]) & (filled[role] > 0)
     dropped = [
-        (ids[i], reasons[i] or "params, tokens or FLOPs beyond floats")
+        (ids[i], reasons[i] or "params, tokens or FLOPs overflow")
         for i in np.flatnonzero(~usable)
         if reasons[i] != _EARLIER
     ]

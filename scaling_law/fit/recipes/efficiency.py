@@ -86,7 +86,7 @@ class Multiplier:
     ``others``: law -> the multiplier by it.
     ``ends``: the multiplier at both ends of the range, when each recipe has its own slopes.
     ``trend``: interval of the value at the lowest loss / the value at the highest; None where the
-        runs cannot tell.
+        runs do not determine it.
     ``changes``: whether the two differ beyond that interval; None likewise.
     ``frontier_flops``: budgets in FLOPs.
     ``frontier_losses``: the least losses of A and of B at these budgets, by the shared law, or
@@ -254,7 +254,7 @@ def _trend(
 ) -> tuple[tuple[AtLoss, ...], tuple[float, float] | None]:
     """The multiplier at both ends of the losses, and the interval of their ratio.
 
-    Each recipe has slopes of its own. Empty and None where the runs cannot tell.
+    Each recipe has its own slopes. Empty and None where the runs do not determine it.
     """
     level, resamples, seed = how
     if not joint.converged or not resamples or points.n_clusters < LEAST_CLUSTERS:

@@ -58,7 +58,7 @@ class PredictionInterval:
 
 
 def log_loss(law: Law, params: Mapping[str, float], target: Mapping[str, float]) -> float:
-    """log L at a target {variable: value}; NaN where the parameters are beyond floats."""
+    """log L at a target {variable: value}; NaN where the parameters overflow."""
     variables = {name: np.array([target[name]]) for name in law.variables}
     try:
         with np.errstate(all="ignore"):
@@ -149,7 +149,7 @@ def _ends(
 
 
 def _towards(fit: FitResult, target: Mapping[str, float]) -> dict[str, float] | None:
-    """The point ``FAR_ORDERS`` beyond the data on the straight line, in logarithms, to ``target``.
+    """The point ``FAR_ORDERS`` beyond the data on the straight line in logarithms to ``target``.
 
     None where the target lies below the data in some variable: which loss is lower is then open.
     """
@@ -230,7 +230,8 @@ def _orders_beyond(fit: FitResult, target: Mapping[str, float]) -> float:
 
 
 def _weight(fit: FitResult, other: FitResult, factor: float) -> float:
-    """How much ``other`` counts, 0 to 1: it must answer the same question on the same points.
+    """How much ``other`` counts, 0 to 1: it must be in the same variables and fitted to the same
+    points.
 
     A law that is as good on the data, or on held-out runs, counts fully. For a worse one the weight
     rises from 0, where its rms is ``factor`` times the fit's, to 1 where ``factor`` has doubled, so

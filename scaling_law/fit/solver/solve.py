@@ -348,7 +348,7 @@ class _Newton:
     def _evaluated(
         self, x: Floats, weights: Floats, targets: Floats
     ) -> tuple[Floats, Floats, Floats, Floats]:
-        """``Problem.evaluate``; where that is beyond floats, an infinite value without slopes."""
+        """``Problem.evaluate``; where that overflows, an infinite value without slopes."""
         value, *slopes = self.problem.evaluate(x, weights, targets)
         beyond = ~np.isfinite(value)
         for slope in slopes:

@@ -126,7 +126,7 @@ def profile(engine: Choice, device: str, say: Say) -> DeviceProfile:
 
 
 def start(engine: Choice, sweep: SweepDir, slots: int) -> Executor:
-    """``engine`` on a sweep. Whatever its file raises comes out as an ``EngineError``."""
+    """Start ``engine`` on a sweep. Any error of its file becomes an ``EngineError``."""
     workplace = Workplace(sweep=sweep, slots=slots, variables=worker_variables(engine.reference))
     with _engine_errors(engine.spelled):
         return _Checked(engine.part.start(engine.settings, workplace), engine.spelled)

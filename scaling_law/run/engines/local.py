@@ -50,7 +50,7 @@ _CLOSE_SECONDS = 10.0
 
 
 def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
-    """The device of this machine: from the cache, or measured now in a process of its own.
+    """The device of this machine: from the cache, or measured now in a separate process.
 
     Raises ``DeviceError`` when the device is not there, ``EngineError`` when measuring fails.
     """

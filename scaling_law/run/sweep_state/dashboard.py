@@ -36,7 +36,7 @@ class Dashboard:
     def seconds_left(self) -> float | None:
         """The sweep's seconds left by now; None before it was first read, and if nothing is left.
 
-        What was last read counts down until the next reading.
+        The last reading counts down until the next.
         """
         if self._last is None or self._last.seconds_left is None:
             return None

@@ -1,4 +1,4 @@
-"""Measures how fast a sweep runs against its plan, and how long the rest takes at that pace."""
+"""Measures the speed of a sweep against its plan, and the time left at that pace."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _own_tokens(planned: PlannedRun) -> int:
 def _seconds_left(
     plan: Plan, runs: Sequence[RunProgress], ratio: float, of_runs: Mapping[str, float]
 ) -> float | None:
-    """The time of what is left, packed on the slots as the plan is."""
+    """The time left, with the rest packed on the slots like the plan."""
     left: dict[str, float] = {}  # seconds by task: a run, or a stack of runs
     members: dict[str, list[tuple[PlannedRun, RunProgress]]] = {}
     for planned, run in zip(plan.runs, runs, strict=True):

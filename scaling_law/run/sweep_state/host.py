@@ -34,7 +34,7 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """One moment of a machine; None for what is unknown."""
+    """The load of a machine at one moment; None where unknown."""
 
     cpus: int
     cpu_busy_frac: float | None = None  # of all CPUs, 0 to 1

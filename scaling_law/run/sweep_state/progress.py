@@ -11,7 +11,7 @@ from typing import Any
 
 from scaling_law import console
 from scaling_law.decode import build
-from scaling_law.errors import visible
+from scaling_law.errors import one_line, visible
 from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir
 from scaling_law.files.record import RunRecord, short_unit
@@ -57,7 +57,8 @@ def describe_end(record: RunRecord) -> str:
         loss += f", {skipped:.0f} batches skipped"
     speed = f"{format_count(record.tokens_per_second)} tok/s"
     memory = format_bytes(record.peak_memory_bytes)
-    return f"{spec.label}: {loss}, {format_seconds(record.seconds)}, {speed}, peak {memory}"
+    line = f"{spec.label}: {loss}, {format_seconds(record.seconds)}, {speed}, peak {memory}"
+    return f"{line}; {one_line(record.message)}" if record.message else line
 
 
 class SweepProgress:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from scaling_law.errors import one_line
 
-# Parts of the lines that workers log about memory, checkpoints and failures.
-_MARKERS = ("out of memory:", "; using an older one", " failed: ")
+# Parts of the lines that workers log about memory, checkpoints, failures and probes.
+_MARKERS = ("out of memory:", "; using an older one", " failed: ", " is not measured at step ")
 _TAIL_BYTES = 65_536
 
 

@@ -36,8 +36,9 @@ class Tracker(Protocol):
 class TrackerPart:
     """A tracker that a config may name.
 
-    ``open(folder, sweep, settings)`` gives the ``Tracker`` that writes below ``folder`` and shows
-    the sweep of that name. It imports what it needs, so that nothing else waits for it;
+    ``open(folder, sweep, settings)`` gives the ``Tracker`` that writes below ``folder``, which
+    exists, and shows the sweep of that name. It imports what it needs, so that nothing else
+    waits for it;
     ``install`` is what to type where a library is missing, "" for nothing to say;
     ``settings`` is a dataclass of the tracker's own settings.
     """

@@ -47,7 +47,7 @@ class Template:
 
 
 def other_model(template: Template, shape: Any) -> OtherModel:
-    """The model of an architecture that has no class of its own for its models."""
+    """Return the model of an architecture without a model class."""
     return OtherModel(
         architecture=template.architecture,
         shape=tuple(sorted(parts.set_fields(shape).items())),

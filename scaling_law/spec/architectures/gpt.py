@@ -108,7 +108,7 @@ def default_d_ff(d_model: int, activation: str) -> int:
 
 
 def heads_for(d_model: int) -> int:
-    """The fewest heads, but two, of an even size of at most 64 (32 up to a width of 192).
+    """The fewest heads, at least two, of an even size of at most 64 (32 up to a width of 192).
 
     Small models keep several heads by making them narrower. Raises ``ValueError`` when no
     even head size divides ``d_model``.

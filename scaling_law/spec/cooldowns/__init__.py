@@ -13,8 +13,8 @@ from scaling_law.parts import NoSettings
 class Cooldown:
     """How the learning rate falls at the end of a schedule that has a cooldown.
 
-    ``shape(progress, settings)`` is what remains of the fall at ``progress`` through the
-    cooldown, from 1 at progress 0 to 0 at progress 1; ``schedule.final_frac`` scales it;
+    ``shape(progress, settings)`` is the rest of the fall at ``progress`` through the cooldown, from
+    1 at progress 0 to 0 at progress 1; ``schedule.final_frac`` scales it;
     ``settings`` is a dataclass of the shape's own settings.
     """
 

@@ -18,7 +18,7 @@ class Schedule:
 
     ``factor(step, total_steps, spec, settings)`` is the fraction at ``step``, counted from 0, of a
     run of ``total_steps``. It is asked from step ``spec.warmup_steps`` on: the linear warm-up
-    before is the same for all schedules. It is a pure function, so that a resumed run goes on
+    before is the same for all schedules. It is a pure function, so that a resumed run continues
     exactly;
     ``annealed(spec, settings)`` says whether a run ends with its rate decayed, so that its loss is
     a point of a law;

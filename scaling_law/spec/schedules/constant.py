@@ -1,4 +1,4 @@
-"""The peak rate to the end: such a run never decays, and is no point of a law."""
+"""The peak rate to the end: the run never decays, so its end is not a point of a law."""
 
 from __future__ import annotations
 

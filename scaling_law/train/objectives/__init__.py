@@ -60,4 +60,4 @@ class Objective:
             raise ValueError("a fast loss needs causal attention")
         for name in ("unit", "comparable"):
             if not getattr(self, name):
-                raise ValueError(f"{name} is empty")
+                raise ValueError(f"{name} is empty, expected a text")

@@ -1,7 +1,7 @@
 """Loaded by every process of a sweep that is to be killed: SIGKILL in a chosen phase.
 
-``$SLAW_FAULTS`` is a folder with ``kills.json``, a list of what is to happen in turn, each to be
-done by whichever process gets there first: ``phase``; ``point`` (before the n-th file operation
+``$SLAW_FAULTS`` is a folder with ``kills.json``, a list of faults in turn, each caused by the first
+process that reaches its point: ``phase``; ``point`` (before the n-th file operation
 within the phase) or ``delay_seconds`` (after the main thread was seen in it); ``whom``: all, the
 runner, or this worker alone. The file ``kill.<i>`` says in which phase the i-th was done.
 """
@@ -108,7 +108,7 @@ class Killer:
             time.sleep(0.002 if timed else 0.05)
 
     def kill(self, index, entry, here):
-        # never by what the parent is now: an orphan's is a stranger
+        # not by the current parent: that of an orphan is another process
         named = int(sys.orig_argv[-1]) if self.role == "worker" else os.getpid()
         runner = named if self.role == "runner" or os.getppid() == named else None
         if runner is None and entry["whom"] == "runner":
@@ -134,7 +134,7 @@ def arm():
         return
     from scaling_law.spec.resources import Resources
 
-    # runs of a second are to write checkpoints of their own as well
+    # runs of one second should write checkpoints too
     defaults = Resources.__init__.__kwdefaults__ or {}
     defaults["checkpoint_every_seconds"] = 0.1
     killer = Killer(Path(os.environ["SLAW_FAULTS"]), role)

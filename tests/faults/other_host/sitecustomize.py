@@ -1,4 +1,4 @@
-"""Loaded by every process of a `slaw run` that is to take itself for one on another machine."""
+"""Loaded by every process of a `slaw run` that should behave as if on another machine."""
 
 import os
 import socket
