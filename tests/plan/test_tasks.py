@@ -204,7 +204,6 @@ def test_invalid_data_is_refused_in_one_line(data, more, words):
     assert words in str(refused.value) and len(refused.value.lines) == 1
 
 
-<<<<<<< HEAD
 def test_an_architecture_of_one_output_is_refused_a_task_of_several_targets():
     config = config_of(
         "name: t\ndata: {source: copy, longer: []}\nmodel: {architecture: mlp}\n"
@@ -215,10 +214,7 @@ def test_an_architecture_of_one_output_is_refused_a_task_of_several_targets():
         make_plan(config, cpu_profile(), train_tokens=None)
 
 
-def test_examples_without_end_have_no_epochs():
-=======
 def test_unlimited_examples_have_no_epochs():
->>>>>>> main
     config = config_of("name: t\ndata: {source: copy}\ngrid: [{sizes: [nano14k], epochs: [1]}]\n")
     with pytest.raises(PlanError, match=r"are unlimited.*; give examples, tokens or steps"):
         make_plan(config, cpu_profile(), train_tokens=None)
