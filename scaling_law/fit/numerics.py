@@ -15,6 +15,8 @@ from scaling_law.errors import FitError, one_line
 from scaling_law.fit.points.points import FitPoints, Floats
 
 _ROUNDS = 50
+# What a logarithm of 0 and scipy's solvers say; other ``ValueError``s are faults of the program.
+_OF_NUMBERS = ("math domain error", "array must not contain infs or NaNs")
 
 
 @contextlib.contextmanager
@@ -26,7 +28,9 @@ def numerical_failures(points: FitPoints | None = None) -> Iterator[None]:
     try:
         with np.errstate(all="ignore"):
             yield
-    except (np.linalg.LinAlgError, ArithmeticError) as problem:
+    except (np.linalg.LinAlgError, ArithmeticError, ValueError) as problem:
+        if type(problem) is ValueError and str(problem) not in _OF_NUMBERS:
+            raise
         where = "" if points is None else f"; look first at {_oddest(points)}"
         raise FitError(
             f"no law can be computed from these runs ({problem}): some are far off the"

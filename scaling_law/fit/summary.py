@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 
 from scaling_law.errors import listed
@@ -22,6 +21,7 @@ _LEGEND = (
     f" {MAX_CONDITION:g} refused)",
 )
 _MOST_REASONS = 4  # lines of a screen
+_MOST_NAMED = 3  # runs of one line; more are counted
 _SCALES = frozenset(("A", "B", "N_c", "D_c", "C_c", "K"))
 
 
@@ -101,15 +101,16 @@ def _exponent_lines(suite: FitSuite) -> list[str]:
 
 
 def _dropped_counts(suite: FitSuite) -> list[str]:
-    """How many runs were left out, by reason: a line each, the rest in one."""
-    counts = Counter(reason for _, reason in suite.points.dropped).most_common()
+    """The runs left out, by reason: a line each, the rest in one; few are named, many counted."""
+    reasons = sorted(_by_reason(suite.points.dropped).items(), key=lambda item: -len(item[1]))
     lines = [
-        f"left out, {reason}: {count_of(number, 'run')}"
-        for reason, number in counts[:_MOST_REASONS]
+        f"left out, {reason}:"
+        f" {listed(runs) if len(runs) <= _MOST_NAMED else count_of(len(runs), 'run')}"
+        for reason, runs in reasons[:_MOST_REASONS]
     ]
-    rest = counts[_MOST_REASONS:]
+    rest = reasons[_MOST_REASONS:]
     if rest:
-        number = count_of(sum(number for _, number in rest), "run")
+        number = count_of(sum(len(runs) for _, runs in rest), "run")
         lines.append(f"left out, for {count_of(len(rest), 'other reason')}: {number}")
     return lines
 
@@ -129,9 +130,18 @@ def _head(suite: FitSuite) -> list[str]:
         f" {count_of(len(points.dropped), 'run')} left out",
         f"range: {spans}",
         f"params: {convention['params']}; FLOPs: {convention['flops']}; {_fitted(suite)};"
-        f" intervals at {100 * suite.settings.level:g}%",
+        f" {_intervals(suite)}",
     ]
     return lines + [f"note: {note}" for note in suite.notes]
+
+
+def _intervals(suite: FitSuite) -> str:
+    """The level of the intervals, or that there are none."""
+    if not suite.settings.resamples:
+        return "no intervals (--resamples 0)"
+    if not any(fit.intervals for fit in suite.laws.values()):
+        return "no intervals"
+    return f"intervals at {100 * suite.settings.level:g}%"
 
 
 def _fitted(suite: FitSuite) -> str:
@@ -263,7 +273,11 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
 
 def left_out_lines(dropped: Iterable[tuple[str, str]], what: str = "left out") -> list[str]:
     """Return a line a reason with the runs that it holds for; ``dropped`` are (run id, reason)."""
+    return [f"{what}, {reason}: {listed(runs)}" for reason, runs in _by_reason(dropped).items()]
+
+
+def _by_reason(dropped: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for run_id, reason in dropped:
         reasons.setdefault(reason, []).append(run_id)
-    return [f"{what}, {reason}: {listed(runs)}" for reason, runs in reasons.items()]
+    return reasons

@@ -128,3 +128,14 @@ def test_laws_compare_by_value_and_an_unknown_name_is_refused():
     assert dataclasses.replace(law, name="other").variables == ("params", "tokens")
     with pytest.raises(ConfigError, match="no law is named 'newton'; expected one of"):
         load_law("newton")
+
+
+@pytest.mark.parametrize("name", ["skaling", "broken"])
+def test_parameters_beyond_floats_stay_numbers_above_0(name):
+    law = load_law(name)
+    for far in (1e-300, 1e300):
+        form = dict.fromkeys(law.names, 0.5) | dict.fromkeys(("K", "b"), far)
+        form |= {"r": 15.0, "k": 0.05, "log_d": math.log(far) * 3}
+        public = law.to_public(form)
+        assert all(0 < value < math.inf for value in public.values())
+        assert np.isfinite(law.internal(public)).all()

@@ -85,7 +85,7 @@ def test_parquet_is_written_and_read_back(tmp_path):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ("1e4,1e6,nan", "loss is nan"),
+        ("1e4,1e6,nan", "loss is missing"),
         ("1e4,1e6,inf", "loss is inf"),
         ("1e4,1e6,-3", "loss is -3"),
         ("1e4,0,4", "tokens is 0"),

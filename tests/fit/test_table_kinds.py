@@ -98,6 +98,19 @@ PLAIN = lines("params,tokens,loss", PARAMS, TOKENS, LOSSES)
             ),
         ),
         (
+            "powers.csv",
+            lines(
+                "params,tokens,loss",
+                ("12×10^6", "12·10⁶", "3.4e7", "7.1 x 10**7"),
+                ("6×10⁷", "1.2*10^8", "1.7×10^8", "3.55×10⁸"),
+                LOSSES,
+            ),
+        ),
+        ("title.csv", "Runs of May; all finished\n\n" + PLAIN),
+        ("groups.csv", ",Model,\n" + PLAIN),
+        ("total.csv", "name," + PLAIN.replace("\n", "\nr,", 4) + "Total,129e6,7e8,20.6\n"),
+        ("index.csv", "," + PLAIN.replace("\n", "\n0,", 4) + "mean,32e6,1.7e8,5.1\n"),
+        (
             "headers.csv",
             lines(
                 "params_m,tokens (B),loss [nats]",
@@ -227,12 +240,67 @@ def test_utf16_with_a_mark_and_a_long_cell_are_read(tmp_path):
         ),
         ("Step,a - loss,a - loss__MIN", ((1, 2), (3, 4), (5, 6)), {}, "export of training curves"),
         ("Wall time,Step,Value", ((1, 2), (3, 4), (5, 6)), {}, "export of training curves"),
+        (
+            "params,tokens,loss",
+            (PARAMS, (6e7, -1794967296, -894967296, 3e8), LOSSES),
+            {},
+            "tokens is below 0 in 2 of 4 rows, as -1794967296: an overflow of 32 bits?",
+        ),
+        (
+            "params,tokens,loss,flops",
+            (PARAMS, TOKENS, LOSSES, (2e9, 1e6, 3e9, 4e9)),
+            {},
+            "an overflow of 32 bits?",
+        ),
+        (
+            "Total Params (M),tokens,Final Loss",
+            (PARAMS, TOKENS, LOSSES),
+            {},
+            "--columns 'params=Total Params (M),loss=Final Loss'",
+        ),
+        ("params,compute,loss", (PARAMS, TOKENS, LOSSES), {}, "--columns flops=compute"),
+        ("params,tokens", (PARAMS, TOKENS), {}, "--columns loss=..."),
     ],
 )
 def test_numbers_impossible_for_their_column_are_refused(tmp_path, header, columns, given, said):
     with pytest.raises(ConfigError) as caught:
         read(tmp_path, lines(header, *columns, sign=";" if ";" in header else ","), **given)
     assert said in str(caught.value) and len(caught.value.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLAIN + "* with dropout\n", "t.csv:6: 1 cell, the header has 3; end the row with"),
+        ("A title\n" + "1,2,3\n" * 4, "remove the lines above the column names"),
+        (PLAIN.replace("12000000.0", "0,12000000.0"), "and name every column"),
+        (
+            PLAIN.replace("12000000.0", '"12000000.0', 1),
+            "t.csv:2: 1 cell, the header has 3; a quote",
+        ),
+        ("sep=:\nparams:tokens:loss\n1:2:3:4:5\n", "quote cells that hold ':'"),
+    ],
+)
+def test_a_row_of_another_width_is_refused_with_what_to_do(tmp_path, text, said):
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, text)
+    assert said in str(caught.value)
+
+
+def test_lines_above_the_column_names_and_summary_rows_are_reported(tmp_path):
+    table = "name," + PLAIN.replace("\n", "\nr,", 4) + "Mean,32e6,1.7e8,5.1\n"
+    points = read(tmp_path, "Runs of May\n" + table)
+    assert any("1 line above the column names skipped: Runs of May" in n for n in points.notes)
+    assert points.dropped == (("row 7", "name is mean: a summary of other rows, no run"),)
+
+
+def test_repeated_rows_and_a_second_loss_are_noted(tmp_path):
+    twice = lines("params,tokens,loss,val_loss", PARAMS * 2, TOKENS * 2, LOSSES * 2, LOSSES * 2)
+    notes = read(tmp_path, twice).notes
+    assert any("4 rows with the params, tokens and loss of an earlier one" in n for n in notes)
+    assert any("--columns loss=val_loss reads another" in n for n in notes)
+    settled = read(tmp_path, PLAIN.replace("loss", "val_loss"), columns={"loss": "val_loss"}).notes
+    assert not any("earlier one" in n or "another" in n for n in settled)
 
 
 def test_stated_units_are_converted_and_reported(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from scaling_law.fit.laws.law import Floats, Law, Term, Variables
+from scaling_law.fit.laws.law import Floats, Law, Term, Variables, exp_within_floats
 
 # Internally (E, b, c0, c1, log d, f).
 _SLOPE, _BREAK, _PLACE, _WIDTH = 2, 3, 4, 5
@@ -54,7 +54,7 @@ def _lacking(variables: Variables) -> str:
 
 def _to_public(form: dict[str, float]) -> dict[str, float]:
     same = {name: form[name] for name in ("E", "b", "c0", "c1", "f")}
-    return same | {"d": math.exp(min(form["log_d"], 700.0))}
+    return same | {"d": exp_within_floats(form["log_d"])}
 
 
 def _from_public(params: dict[str, float]) -> dict[str, float]:

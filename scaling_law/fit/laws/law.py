@@ -26,6 +26,12 @@ Bend = Callable[[Floats, Variables], Floats]
 BendSlopes = Callable[[Floats, Variables], Floats]
 BendCurvature = Callable[[Floats, Variables, Floats], Floats]
 _STEP = 1e-5
+_MOST_POWER = 700.0
+
+
+def exp_within_floats(power: float) -> float:
+    """e^power, or the largest or smallest such number that is a float above 0."""
+    return math.exp(max(-_MOST_POWER, min(power, _MOST_POWER)))
 
 
 def root(value: float, exponent: float) -> float:
@@ -33,7 +39,7 @@ def root(value: float, exponent: float) -> float:
     if value <= 0 or exponent <= 0:
         return 0.0 if value <= 0 else math.inf
     power = math.log(value) / exponent
-    return math.exp(power) if power < 700 else math.inf
+    return math.exp(power) if power < _MOST_POWER else math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,23 @@ class Basis:
     matrix: Floats
     offset: Floats
     logs: Variables
+
+    @cached_property
+    def columns(self) -> tuple[tuple[NDArray[np.intp], Floats], ...]:
+        """For each term: the places of its parameters, and the matrix's columns there [p, n]."""
+        columns = []
+        for j in range(self.matrix.shape[1]):
+            places = np.flatnonzero(self.matrix[:, j].any(axis=0))
+            columns.append((places, np.ascontiguousarray(self.matrix[:, j, places].T)))
+        return tuple(columns)
+
+    @cached_property
+    def pairs(self) -> tuple[Floats, ...]:
+        """For each term: the products of its columns, two by two [n, p * p]."""
+        return tuple(
+            (rows.T[:, :, None] * rows.T[:, None, :]).reshape(rows.shape[1], -1)
+            for _, rows in self.columns
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,41 +211,62 @@ class Law:
         return Basis(matrix, offset, logs)
 
     def log_terms(self, internal: Floats, basis: Basis) -> Floats:
-        """The terms' logarithms [R, n, terms] for a batch of parameter vectors [R, k]."""
-        width = basis.matrix.shape[2]
-        flat = basis.matrix.reshape(-1, width)
-        u = (internal[:, :width] @ flat.T).reshape(len(internal), *basis.offset.shape)
-        u += basis.offset
-        return u if self.bend is None else u + self.bend(internal, basis.logs)
+        """The terms' logarithms [R, n, terms] for a batch of parameter vectors [R, k].
+
+        In memory points come last, here and below: loops over the few terms or parameters of each
+        point would take most of the time.
+        """
+        u = np.empty((len(self.terms), len(internal), len(basis.offset)))
+        for j, (places, rows) in enumerate(basis.columns):
+            np.matmul(internal[:, places], rows, out=u[j])
+        u += basis.offset.T[:, None]
+        terms = np.moveaxis(u, 0, 2)
+        if self.bend is not None:
+            terms += self.bend(internal, basis.logs)
+        return terms
 
     def log_loss(self, internal: Floats, basis: Basis) -> tuple[Floats, Floats, Floats]:
         """log L [R, n], the terms' shares [R, n, terms], log of their sum [R, n].
 
         ``internal`` is a batch of parameter vectors [R, k].
         """
-        u = self.log_terms(internal, basis)
-        top = u[:, :, 0].copy()
-        for j in range(1, u.shape[2]):  # a few terms: faster than a reduction over a short axis
-            np.maximum(top, u[:, :, j], out=top)
-        shares = np.exp(u - top[:, :, None])
-        total = shares @ np.ones(u.shape[2])
+        shares = self.log_terms(internal, basis)
+        each = np.moveaxis(shares, 2, 0)
+        top = each[0].copy()
+        for term in each[1:]:
+            np.maximum(top, term, out=top)
+        for term in each:
+            term -= top
+        np.exp(each, out=each)
+        total = each[0].copy()
+        for term in each[1:]:
+            total += term
+        for term in each:
+            term /= total
         log_sum = top + np.log(total)
-        shares /= total[:, :, None]
         if not self.power:
             return log_sum, shares, log_sum
         return internal[:, -1:] * log_sum, shares, log_sum
 
     def slopes_of_sum(self, internal: Floats, basis: Basis, shares: Floats) -> Floats:
         """d log sum / d parameter, without the power: [R, n, k]."""
+        slopes = np.zeros((basis.matrix.shape[2], *shares.shape[:2]))
         if self.bend_slopes is None:
-            # points first: one small matrix product each, which beats einsum's planning
-            return np.swapaxes(np.swapaxes(shares, 0, 1) @ basis.matrix, 0, 1)
-        return np.asarray((shares[:, :, None, :] @ self._slopes(internal, basis))[:, :, 0])
+            for j, (places, rows) in enumerate(basis.columns):
+                for place, row in zip(places, rows, strict=True):
+                    slopes[place] += shares[:, :, j] * row
+        else:
+            of_terms = self._slopes(internal, basis)
+            for j in range(shares.shape[2]):
+                for place, slope in enumerate(slopes):
+                    slope += shares[:, :, j] * of_terms[:, :, j, place]
+        return np.moveaxis(slopes, 0, 2)
 
     def _slopes(self, internal: Floats, basis: Basis) -> Floats:
         """Derivatives of the terms' logarithms: [R, n, terms, k]."""
         assert self.bend_slopes is not None
-        return basis.matrix + self.bend_slopes(internal, basis.logs)
+        bent = self.bend_slopes(internal, basis.logs)
+        return np.add(bent, basis.matrix, out=np.empty_like(bent))  # in the bend's own order
 
     def curvature_of_sum(self, internal: Floats, basis: Basis, pull: Floats) -> Floats:
         """Sum over points and terms of pull * (d u d u^T + d2 u): [R, k, k], without the power.
@@ -231,12 +275,11 @@ class Law:
         """
         if self.bend_slopes is None:
             width = basis.matrix.shape[2]
-            total = np.zeros((len(internal), width * width))
-            for j in range(pull.shape[2]):
-                rows = basis.matrix[:, j]
-                pairs = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
-                total += pull[:, :, j] @ pairs
-            return total.reshape(-1, width, width)
+            total = np.zeros((len(internal), width, width))
+            for j, (places, _) in enumerate(basis.columns):
+                block = pull[:, :, j] @ basis.pairs[j]
+                total[:, places[:, None], places] += block.reshape(-1, len(places), len(places))
+            return total
         slopes = self._slopes(internal, basis)
         curvature = np.zeros((len(internal), internal.shape[1], internal.shape[1]))
         for j in range(pull.shape[2]):
@@ -276,7 +319,10 @@ class Law:
 
     def slopes(self, internal: Floats, basis: Basis, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter [R, n, k], from what ``log_loss`` returned."""
-        inner = self.slopes_of_sum(internal, basis, shares)
+        return self.with_power(internal, self.slopes_of_sum(internal, basis, shares), log_sum)
+
+    def with_power(self, internal: Floats, inner: Floats, log_sum: Floats) -> Floats:
+        """d log L / d parameter [R, n, k], from ``slopes_of_sum``."""
         if not self.power:
             return inner
         return np.concatenate([internal[:, None, -1:] * inner, log_sum[:, :, None]], axis=2)

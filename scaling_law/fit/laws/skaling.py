@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from scaling_law.fit.laws.law import Floats, Law, Term, Variables
+from scaling_law.fit.laws.law import Floats, Law, Term, Variables, exp_within_floats
 
 # Internally (E, K, alpha, beta, k, r): L = E + K (e^(-r/2) N^-alpha + e^(r/2) D^-beta)^k.
 _ALPHA, _BETA, _K, _R = 2, 3, 4, 5
@@ -27,13 +27,13 @@ def _parts(internal: Floats, logs: Variables) -> tuple[Floats, Floats]:
 
 def _bend(internal: Floats, logs: Variables) -> Floats:
     total, _ = _parts(internal, logs)
-    value = np.zeros((*total.shape, 2))
+    value = np.moveaxis(np.zeros((2, *total.shape)), 0, 2)
     value[:, :, 1] = internal[:, _K : _K + 1] * total
     return value
 
 
 def _slopes_of_total(total: Floats, share: Floats, logs: Variables) -> Floats:
-    slopes = np.zeros((*total.shape, 6))
+    slopes = np.moveaxis(np.zeros((6, *total.shape)), 0, 2)
     slopes[:, :, _ALPHA] = -(1 - share) * logs["params"]
     slopes[:, :, _BETA] = -share * logs["tokens"]
     slopes[:, :, _R] = share - 0.5
@@ -42,7 +42,7 @@ def _slopes_of_total(total: Floats, share: Floats, logs: Variables) -> Floats:
 
 def _bend_slopes(internal: Floats, logs: Variables) -> Floats:
     total, share = _parts(internal, logs)
-    slopes = np.zeros((*total.shape, 2, 6))
+    slopes = np.moveaxis(np.zeros((2, 6, *total.shape)), (0, 1), (2, 3))
     slopes[:, :, 1] = internal[:, None, _K : _K + 1] * _slopes_of_total(total, share, logs)
     slopes[:, :, 1, _K] = total
     return slopes
@@ -76,8 +76,8 @@ def _to_public(form: dict[str, float]) -> dict[str, float]:
     scale = math.log(form["K"]) / form["k"] if form["K"] > 0 else -700.0
     return {
         "E": form["E"],
-        "A": math.exp(min(scale - form["r"] / 2, 700.0)),
-        "B": math.exp(min(scale + form["r"] / 2, 700.0)),
+        "A": exp_within_floats(scale - form["r"] / 2),
+        "B": exp_within_floats(scale + form["r"] / 2),
         "alpha": form["alpha"],
         "beta": form["beta"],
         "k": form["k"],

@@ -45,7 +45,8 @@ def read_rows(path: Path, wanted: Wanted = lambda name: True) -> Rows:
     except UnicodeDecodeError as problem:
         encoding = "UTF-16" if problem.encoding.startswith("utf-16") else "UTF-8"
         raise ConfigError(
-            f"{name}: cannot be read (not {encoding} text, byte {problem.start}: {problem.reason})"
+            f"{name}: cannot be read (not {encoding} text, byte {problem.start}: {problem.reason});"
+            " save it as UTF-8"
         ) from None
     except UnicodeError as problem:  # UTF-16 that is cut off, say
         raise ConfigError(f"{name}: cannot be read (not text: {problem})") from None

@@ -8,13 +8,14 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from scaling_law.errors import ConfigError, quoted
+from scaling_law.errors import ConfigError, one_line, quoted
 from scaling_law.fit.points.rows import Rows, check_count
 from scaling_law.units import count_of
 
@@ -24,6 +25,7 @@ _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "spa
 # Characters of a line, and so of a cell: a file with a longer one is not a table of runs.
 _LONGEST = 2**24
 _SAMPLED_LINES, _SAMPLED_CHARACTERS = 50, 2**20
+_MOST_ABOVE = 4  # rows above the column names
 _SEP = re.compile(r"\"?sep=(\\t|.)\"?[,;\s]*", re.IGNORECASE)
 
 
@@ -63,15 +65,14 @@ class _Lines:
     """The lines of a table without the comments and blank lines between its rows.
 
     ``number`` is that of the last line read, ``first`` that of the line where the row begins, and
-    ``comment`` the last comment so far.
+    ``comments`` are the comments so far by their lines.
     """
 
     def __init__(self, path: Path, file: TextIO) -> None:
         self.path, self.file = path, file
         self.number = self.first = 0
         self.between = True
-        self.comments: list[int] = []
-        self.comment = ""
+        self.comments: dict[int, str] = {}
 
     def __iter__(self) -> _Lines:
         return self
@@ -93,15 +94,29 @@ class _Lines:
                 if not line.strip():
                     continue
                 if line.lstrip().startswith("#"):
-                    self.comments.append(self.number)
-                    self.comment = line.strip().lstrip("#").strip(" ")
+                    self.comments[self.number] = line.strip().lstrip("#").strip(" ")
                     continue
                 self.first, self.between = self.number, False
             return line
         raise StopIteration
 
 
-def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
+class _Row(NamedTuple):
+    """A row that has text.
+
+    ``cells``: its cells.
+    ``first``: the line where it begins.
+    ``last``: the line where it ends.
+    ``comment``: the line of the last comment above it; 0: none.
+    """
+
+    cells: list[str]
+    first: int
+    last: int
+    comment: int
+
+
+def _rows(lines: _Lines, delimiter: str) -> Iterator[_Row]:
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=delimiter == " ")
     while True:
         lines.between = True
@@ -112,7 +127,7 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[list[str]]:
         except csv.Error as problem:
             raise ConfigError(f"{lines.path}:{lines.first}: cannot be read ({problem})") from None
         if any(cell.strip() for cell in cells):
-            yield cells
+            yield _Row(cells, lines.first, lines.number, next(reversed(lines.comments), 0))
 
 
 def _read(path: Path, lines: _Lines, delimiter: str, wanted: Callable[[str], bool]) -> Rows:
@@ -120,24 +135,32 @@ def _read(path: Path, lines: _Lines, delimiter: str, wanted: Callable[[str], boo
     columns: list[list[str]] = []
     places: list[int] = []
     numbers: list[int] = []
-    for cells in _rows(lines, delimiter):
+    notes = []
+    rows = _rows(lines, delimiter)
+    above, first = _title_rows(rows, wanted)
+    if above:
+        notes.append(
+            f"{count_of(len(above), 'line')} above the column names skipped:"
+            f" {one_line(' '.join(above[0].cells).strip()):.60}"
+        )
+    for row in itertools.chain(first, rows):
+        cells = row.cells
         if not header:
-            header, body = _header(path, lines, cells, delimiter)
+            header, body = _header(path, lines, row, delimiter)
             twice = repeated(header)
             places = [i for i, n in enumerate(header) if wanted(n) and n not in twice]
             columns = [[] for _ in places]
             if not body:
                 continue
         if len(cells) != len(header):
-            _check_width(path, lines.first, cells, header, delimiter)
+            _check_width(path, row, header, delimiter)
         for place, column in zip(places, columns, strict=True):
             column.append(cells[place])
-        numbers.append(lines.first)
+        numbers.append(row.first)
         check_count(path, len(numbers))
-    notes = []
     if lines.comments:
         count = count_of(len(lines.comments), "comment line")
-        notes.append(f"{count} (#) skipped, the first at line {lines.comments[0]}")
+        notes.append(f"{count} (#) skipped, the first at line {next(iter(lines.comments))}")
     return Rows(
         columns={header[i]: column for i, column in zip(places, columns, strict=True)},
         lines=numbers,
@@ -147,19 +170,35 @@ def _read(path: Path, lines: _Lines, delimiter: str, wanted: Callable[[str], boo
     )
 
 
-def _header(path: Path, lines: _Lines, cells: list[str], delimiter: str) -> tuple[list[str], bool]:
-    """The columns' names, and whether ``cells``, the first row, is already a run.
+def _title_rows(
+    rows: Iterator[_Row], wanted: Callable[[str], bool]
+) -> tuple[list[_Row], list[_Row]]:
+    """The rows above the column names, and the rows read from there on.
+
+    The names are the row that has the most wanted ones among the first few: a title or the names
+    of groups of columns may stand above it.
+    """
+    first = list(itertools.islice(rows, _MOST_ABOVE + 1))
+    counts = [sum(map(wanted, {cell for cell in row.cells if cell.strip()})) for row in first]
+    place = counts.index(max(counts)) if counts and max(counts) > 1 else 0
+    return first[:place], first[place:]
+
+
+def _header(path: Path, lines: _Lines, row: _Row, delimiter: str) -> tuple[list[str], bool]:
+    """The columns' names, and whether ``row``, the first, is already a run.
 
     Some programs write the names into a comment.
     """
+    cells = row.cells
     if all(_is_number(cell) for cell in cells):
-        names = next(csv.reader([lines.comment], delimiter=delimiter), [])
+        comment = lines.comments.get(row.comment, "")
+        names = next(csv.reader([comment], delimiter=delimiter), [])
         if len(names) == len(cells) and not any(_is_number(name) for name in names):
-            lines.comments.pop()
+            del lines.comments[row.comment]
             return [name.strip() for name in names], True
         shown = ", ".join(cell.strip() for cell in cells[:4])
         raise ConfigError(
-            f"{path}:{lines.first}: no column names: the first line holds numbers ({shown:.40});"
+            f"{path}:{row.first}: no column names: the first line holds numbers ({shown:.40});"
             " add a line such as params,tokens,loss above it"
         )
     return [name.strip() for name in _trimmed(cells)], False
@@ -181,14 +220,26 @@ def _trimmed(cells: Sequence[str]) -> list[str]:
     return list(cells[:count])
 
 
-def _check_width(
-    path: Path, line: int, cells: Sequence[str], header: Sequence[str], delimiter: str
-) -> None:
+def _check_width(path: Path, row: _Row, header: Sequence[str], delimiter: str) -> None:
     """Raises ``ConfigError`` for a row of more or fewer cells than the header has."""
+    cells = row.cells
     if len(cells) > len(header) and len(_trimmed(cells)) <= len(header):
         return
-    hint = f"; quote cells that hold {_WORDS[delimiter]}" if len(cells) > len(header) else ""
-    raise ConfigError(f"{path}:{line}: {len(cells)} cells, the header has {len(header)}{hint}")
+    if len(header) == 1:
+        hint = "; remove the lines above the column names"
+    elif len(cells) > len(header):
+        hint = f"; quote cells that hold {shown_delimiter(delimiter)}"
+        if len(cells) == len(header) + 1:
+            hint += ", and name every column"
+    elif row.last > row.first:
+        hint = (
+            f"; a quote opens here and closes in line {row.last} or never: double it, or remove it"
+        )
+    else:
+        hint = "; end the row with empty cells, or begin a remark with #"
+    raise ConfigError(
+        f"{path}:{row.first}: {count_of(len(cells), 'cell')}, the header has {len(header)}{hint}"
+    )
 
 
 def repeated(names: Sequence[str]) -> frozenset[str]:
@@ -221,10 +272,14 @@ def _sample(path: Path, file: TextIO) -> list[str]:
 
 def _delimiter(sample: Sequence[str]) -> str:
     """The delimiter under which most rows have as many cells as the first."""
-    scores = {delimiter: _agreement(sample, delimiter) for delimiter in _DELIMITERS[:-1]}
-    best = max(scores, key=lambda delimiter: scores[delimiter])
-    if scores[best] > (0.0, 1):
-        return best
+    best = []
+    for above in range(min(_MOST_ABOVE, len(sample)) + 1):  # titles may stand above the names
+        scores = {d: _agreement(sample[above:], d) for d in _DELIMITERS[:-1]}
+        best.append(max((score, delimiter) for delimiter, score in scores.items()))
+        if best[-1][0] > (0.5, 1):
+            return best[-1][1]
+    if best[0][0] > (0.0, 1):
+        return best[0][1]
     return " " if _agreement(sample, " ") > (0.99, 2) else ","
 
 

@@ -34,6 +34,10 @@ _WORDS = {
     "thousand": "K", "million": "M", "mio": "M", "mn": "M", "mil": "M", "billion": "B", "bn": "B",
     "trillion": "T", "tn": "T",
 }  # fmt: skip
+_POWER_OF_TEN = re.compile(
+    r"\s*[×xX*·⋅]\s*10(?:(?:\^|\*\*)\{?([+-]?\d{1,3})\}?|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}))"
+)
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _LONGEST = 100  # characters of a number
 EITHER = "?"
 
@@ -48,8 +52,13 @@ def is_missing(cell: Any) -> bool:
 
 
 def _plain(text: str) -> str:
-    """A cell without blanks around it, and without the digit groups that nothing else can be."""
+    """A cell without blanks around it, and without the digit groups that nothing else can be.
+
+    ``1.2×10^9`` becomes ``1.2e9``.
+    """
     text = text.strip().replace("\u2212", "-")
+    if "10" in text:
+        text = _POWER_OF_TEN.sub(lambda m: f"e{m[1] or m[2].translate(_SUPERSCRIPTS)}", text)
     if _SPACED.fullmatch(text):
         text = re.sub(rf"[{_GROUP}]", "", text)
     return text

@@ -65,6 +65,12 @@ _TRUE, _FALSE = (
 )
 
 RUN_NAMES = ("run_id", "run", "run_name", "run name", "run id", "name", "experiment", "id")
+# Columns that may call a row a summary; a data frame's index has no name.
+LABELS = (*RUN_NAMES, "", "unnamed: 0", "model", "size")
+_SUMMARIES = frozenset(
+    ("total", "totals", "grand total", "subtotal", "sum", "mean", "average", "avg", "median",
+     "std", "stdev", "std dev", "standard deviation")
+)  # fmt: skip
 STEPS = ("step", "_step", "steps", "global_step", "trainer/global_step", "iteration", "iter",
          "iterations", "iters", "epoch")  # fmt: skip
 HISTORIES = ("last", "all")
@@ -105,6 +111,20 @@ def unfinished(rows: Rows, named: str | None) -> tuple[list[str], list[str]]:
     return reasons, notes
 
 
+def summaries(rows: Rows) -> list[str]:
+    """Why each row is a summary of the others, as a spreadsheet's totals; "" for a run."""
+    reasons = [""] * len(rows.lines)
+    for name, cells in rows.columns.items():
+        if name.strip().lower() not in LABELS:
+            continue
+        for row, cell in enumerate(cells):
+            word = _word(cell).strip(":")
+            if word in _SUMMARIES:
+                column = one_line(name.strip()) or "the column without a name"
+                reasons[row] = f"{column} is {word}: a summary of other rows, no run"
+    return reasons
+
+
 def _word(cell: Any) -> str:
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return ""
@@ -113,6 +133,32 @@ def _word(cell: Any) -> str:
 
 def _says_unfinished(word: str) -> bool:
     return word in _UNFINISHED or word.partition(" by ")[0] in _UNFINISHED
+
+
+def check_signs(role: str, values: Sequence[float | None], origin: str) -> None:
+    """Raises ``ConfigError`` for a count that is negative in many rows: it overflowed.
+
+    Its rows above 0 may have overflowed too.
+    """
+    given = [value for value in values if value is not None]
+    negative = [value for value in given if value < 0]
+    if len(negative) <= max(1, MOST_ODD * len(given)):
+        return
+    ignore = "; --columns flops= ignores the column" if role == "flops" else ""
+    raise ConfigError(
+        f"{origin}: {role} is below 0 in {len(negative)} of {len(given)} rows, as"
+        f" {negative[0]:.15g}: an overflow of {_bits_of(min(negative))} bits? then rows above 0"
+        f" may be wrong too; write them again as 64-bit or floating-point numbers{ignore}"
+    )
+
+
+def overflow_words(value: float) -> str:
+    """What made a count negative, as a question."""
+    return f"an overflow of {_bits_of(value)} bits?"
+
+
+def _bits_of(value: float) -> int:
+    return 32 if value >= -(2.0**31) else 64
 
 
 def check_counts(
@@ -227,9 +273,12 @@ def flops_unit(
     ignore = "--columns flops= ignores the column"
     if scatter > _SCATTERED_LOG:
         low, high = (math.exp(float(end)) for end in (ratio[usable].min(), ratio[usable].max()))
+        most, needed = logs["flops"].max(), (logs["flops"] - ratio)[usable].max()
+        bits = next((b for b in (32, 64) if most < b * math.log(2) <= needed), None)
+        cause = f" (an overflow of {bits} bits?)" if bits else ""
         raise ConfigError(
             f"{origin}: FLOPs are from {low:.2g} to {high:.2g} times 6 * params * tokens: not the"
-            f" training FLOPs of these runs; {ignore}"
+            f" training FLOPs of these runs{cause}; {ignore}"
         )
     for row in np.flatnonzero(off):
         reasons[row] = (

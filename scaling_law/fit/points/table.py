@@ -13,6 +13,7 @@ import difflib
 import math
 import operator
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ from scaling_law.fit.points.column_units import (
 from scaling_law.fit.points.numbers import conversions, decimal_marks, is_missing, number
 from scaling_law.fit.points.points import FitPoints, Floats
 from scaling_law.fit.points.rows import ROLES, Rows
-from scaling_law.units import format_count
+from scaling_law.units import count_of, format_count
 
 PARAMS_ARE = ("total", "non_embedding", "matmul", "active")
 # A law needs far fewer points; the resamples of so many fill the memory of a laptop.
@@ -51,6 +52,13 @@ _ALIASES = {
     "loss": ("val_loss", "validation_loss", "eval_loss", "test_loss", "l", "final_loss",
              "perplexity", "ppl", "val_ppl", "bpb", "bits_per_byte", "nll", "cross_entropy"),
 }  # fmt: skip
+# Words in a column's name that tell its role, and those that tell it from others of the role.
+_WORDS_IN_NAMES = {
+    "params": (("param", "model_size", "model size"), ("total",)),
+    "tokens": (("token",), ("train", "seen", "total")),
+    "loss": (("loss", "perplexity", "ppl", "bpb", "nll"), ("val", "eval", "test", "final")),
+    "flops": (("flop", "compute", "pf_days", "pf-days", "pfdays"), ()),
+}
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "=": operator.eq,
     "<": operator.lt, ">": operator.gt,
@@ -190,7 +198,7 @@ def _wanted(settings: TableSettings) -> Callable[[str], bool]:
     exact = {*settings.columns.values(), *(_condition(where)[0] for where in settings.where)}
     low = {
         *ROLES, *_EXPORTED, *_EXPORTED_ROLES.values(), *_EXPORTED_ALSO, *plausible.STATE_COLUMNS,
-        *plausible.FLAGS, *plausible.RUN_NAMES, *plausible.STEPS,
+        *plausible.FLAGS, *plausible.LABELS, *plausible.STEPS,
     }  # fmt: skip
 
     def wanted(name: str) -> bool:
@@ -345,7 +353,9 @@ def _points(
     ids = _run_ids(columns.get("run_id"), rows.lines)
     reasons = list(known or [""] * len(rows.lines))
     if known is None:
+        reasons = plausible.summaries(rows)
         notes += _without_unfinished(rows, settings, reasons)
+        notes += _other_losses(rows, names["loss"], settings)
     numbers, more = _read_numbers(columns, reasons, rows, origin)
     numbers, units, loss_unit = _in_plain_units(numbers, names, settings)
     losses = _losses(numbers["loss"], loss_unit, reasons)
@@ -375,10 +385,41 @@ def _points(
         columns, filled, np.flatnonzero(usable), ids, settings, loss_unit, names_of_runs
     )
     stated = _stated(columns, settings, loss_unit, bool(names_of_runs))
+    if known is None:
+        stated += _repeats(points)
     return dataclasses.replace(
         points,
         dropped=tuple(dropped),
         notes=(*rows.notes, *notes, *more, *filled_notes, *units, *history, *stated),
+    )
+
+
+def _other_losses(rows: Rows, column: str, settings: TableSettings) -> tuple[str, ...]:
+    """A note on another column that may be the loss, where no option names it."""
+    others = [
+        name
+        for name in rows.known
+        if name.strip().lower() in _ALIASES["loss"] and name != column and len(name) > 1
+    ]
+    if not others or "loss" in settings.columns:
+        return ()
+    option = one_line(shlex.quote(f"loss={others[0]}"))
+    return (f"losses are read from column {one_line(column)}; --columns {option} reads another",)
+
+
+def _repeats(points: FitPoints) -> tuple[str, ...]:
+    """A note on rows that have the params, tokens and loss of an earlier one."""
+    keys = list(zip(*(x.tolist() for x in (points.params, points.tokens, points.loss_nats)),
+                    strict=True))  # fmt: skip
+    first: dict[tuple[float, ...], int] = {}
+    again = [row for row, key in enumerate(keys) if first.setdefault(key, row) != row]
+    if not again:
+        return ()
+    earlier = points.run_id[first[keys[again[0]]]]
+    return (
+        f"{count_of(len(again), 'row')} with the params, tokens and loss of an earlier one"
+        f" ({points.run_id[again[0]]} is as {earlier}): remove repeated rows, which make the"
+        " intervals too narrow",
     )
 
 
@@ -409,6 +450,8 @@ def _read_numbers(
         numbers[role] = _above_zero(role, texts, values, reasons, needed)
         if needed:
             _refuse_text(role, texts, values, rows, origin)
+        if role in _COUNTED:
+            plausible.check_signs(role, values, origin)
     return numbers, conversions(cells, marks)
 
 
@@ -645,16 +688,30 @@ def _refuse_missing(missing: Sequence[str], rows: Rows, origin: str) -> None:
             f"{origin}: no column {', '.join(missing)}; this is an export of training curves"
             f" ({_listed(rows.known)}); expected one run a row, with its params, tokens and loss"
         )
-    guesses = {
-        role: next((lowered[a] for a in aliases if a in lowered), "...")
-        for role, aliases in _ALIASES.items()
-        if role in missing
-    }
-    line = ",".join(f"{role}={name}" for role, name in guesses.items())
+    guesses = {role: _guess(role, rows.known) for role in missing}
+    unknown = [role for role in ("params", "tokens") if guesses.get(role) == "..."]
+    flops = _guess("flops", rows.known)
+    if len(unknown) == 1 and flops != "...":  # the third follows from two
+        del guesses[unknown[0]]
+        guesses["flops"] = flops
+    line = shlex.quote(",".join(f"{role}={name}" for role, name in guesses.items()))
     raise ConfigError(
         f"{origin}: no column {', '.join(missing)}; {_listed(rows.known)}; name them with "
         f"--columns {line}"
     )
+
+
+def _guess(role: str, names: Sequence[str]) -> str:
+    """The column that a role may be: one of its usual names, or else the one that has its word."""
+    lowered = {name.strip().lower(): name for name in names}
+    lowered.pop(role, None)  # an option ignores the column of this name
+    for alias in _ALIASES.get(role, ()):
+        if alias in lowered:
+            return lowered[alias]
+    words, better = _WORDS_IN_NAMES[role]
+    likely = [name for low, name in lowered.items() if any(word in low for word in words)]
+    best = [name for name in likely if any(word in name.lower() for word in better)]
+    return next((some[0] for some in (best, likely) if len(some) == 1), "...")
 
 
 def _listed(columns: Collection[str]) -> str:
@@ -692,13 +749,14 @@ def _above_zero(
         elif needed and not reasons[row]:
             cell = cells[row]
             shown = cell.strip() if isinstance(cell, str) else "" if cell is None else repr(cell)
+            if value is not None and math.isnan(value):
+                shown = "missing"
             reasons[row] = (
                 f"{role} is {one_line(f'{shown:.40}') or 'empty'}, expected a number above 0"
             )
             if role in _COUNTED and value is not None and value < 0:
-                bits = 32 if value >= -(2.0**31) else 64
                 ignore = " --columns flops= ignores the column" if role == "flops" else ""
-                reasons[row] += f" (an overflow of {bits} bits?{ignore})"
+                reasons[row] += f" ({plausible.overflow_words(value)}{ignore})"
     return numbers
 
 

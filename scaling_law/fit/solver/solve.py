@@ -146,11 +146,17 @@ class Problem:
             curvature = bend = curvature * loss**2
             slope = slope * loss
             curvature = curvature + slope
-        jacobian = self.jacobian(internal, shares, log_sum)
-        gradient = ((weights * slope)[:, None, :] @ jacobian)[:, 0]
+        inner = self.law.slopes_of_sum(internal, self.basis, shares)
+        jacobian = self.law.with_power(internal, inner, log_sum)
+        force = weights * slope
+        gradient = (force[:, None, :] @ jacobian)[:, 0]
         major = self.gram(jacobian, weights * bend)
-        hessian = self.gram(jacobian, weights * curvature)
-        hessian += self._second_order(internal, shares, weights * slope)
+        if self.law.power:
+            hessian = self.gram(jacobian, weights * curvature)
+            hessian += self._second_order(internal, inner, shares, force)
+        else:
+            hessian = self.gram(jacobian, weights * curvature - force)
+            hessian += self.law.curvature_of_sum(internal, self.basis, force[:, :, None] * shares)
         return total, gradient, hessian, major
 
     def jacobian(self, internal: Floats, shares: Floats, log_sum: Floats) -> Floats:
@@ -163,16 +169,17 @@ class Problem:
         weighted = jacobian * weights[:, :, None]
         return np.asarray(np.swapaxes(weighted, 1, 2) @ jacobian)
 
-    def _second_order(self, internal: Floats, shares: Floats, force: Floats) -> Floats:
-        """Sum over points of force * d2 log L / d parameters^2: [R, k, k]."""
-        inner = self.law.slopes_of_sum(internal, self.basis, shares)
-        kappa = internal[:, -1] if self.law.power else np.ones(len(internal))
-        scaled = force * kappa[:, None]
+    def _second_order(
+        self, internal: Floats, inner: Floats, shares: Floats, force: Floats
+    ) -> Floats:
+        """Sum over points of force * d2 log L / d parameters^2, under a power: [R, k, k].
+
+        ``inner`` are the slopes of the log of the sum.
+        """
+        scaled = force * internal[:, -1:]
         pull = scaled[:, :, None] * shares
         spread = self.law.curvature_of_sum(internal, self.basis, pull) - self.gram(inner, scaled)
         width = spread.shape[1]
-        if not self.law.power:
-            return spread
         full = np.zeros((len(internal), width + 1, width + 1))
         full[:, :width, :width] = spread
         cross = (force[:, None, :] @ inner)[:, 0]
