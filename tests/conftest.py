@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+from typing import Any
 
 import pytest
 
@@ -19,3 +21,37 @@ def process_as_it_was():
         sys.modules["torch"].set_flush_denormal(False)
     if "scaling_law.train.kernels" in sys.modules:
         sys.modules["scaling_law.train.kernels"].use(None)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def fits_of_equal_points_are_made_once():
+    """Give a fit again where the same points are fitted under the same settings.
+
+    Many tests of commands, reports and forecasts plant one sweep; the tests of the fit itself call
+    it by its own name, and are not reached.
+    """
+    from scaling_law.fit import arms, session, suite
+
+    known: dict[Any, suite.FitSuite] = {}
+
+    def remembered(data: Any, settings: Any = None) -> suite.FitSuite:
+        key = _by_content((data, settings))
+        if key not in known:
+            known[key] = suite.fit_data(data, settings)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (session, arms):
+            patch.setattr(module, "fit_data", remembered)
+        yield
+
+
+def _by_content(value: Any) -> Any:
+    """``value`` as a key that is equal for equal content."""
+    if dataclasses.is_dataclass(value):
+        return tuple(_by_content(getattr(value, f.name)) for f in dataclasses.fields(value))
+    if isinstance(value, dict):
+        return tuple((key, _by_content(item)) for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return tuple(map(_by_content, value))
+    return value.tobytes() if hasattr(value, "tobytes") else repr(value)

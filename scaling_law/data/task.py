@@ -196,6 +196,9 @@ def _why_broken(batch: Batch, count: int, dataset: TaskDataset) -> str:
         return f"inputs are of shape {inputs.shape}, expected {(count, n_ctx)} (n_ctx {n_ctx})"
     if inputs.dtype == np.int64 and targets.shape[1] > n_ctx:
         return f"{targets.shape[1]} targets for {n_ctx} positions"
+    said = dataset.sizes.n_targets
+    if said and targets.shape[1] != said:
+        return f"an example has {targets.shape[1]} targets, and the task says that it has {said}"
     if weights is not None:
         if not isinstance(weights, np.ndarray) or weights.dtype != np.float32:
             return "weights are not float32"

@@ -85,7 +85,7 @@ class RunRecord:
     flops_6nd: float  # as if trained alone; N is the total parameters
     flops_spent: float  # by this run itself
     val_loss_nats: float | None  # per token, mean over spec.eval.val_tokens; None unless done
-    val_loss_sem_nats: float | None  # standard error of that mean, over sequences
+    val_loss_sem_nats: float | None  # standard error of that mean; None of a single sequence
     val_bits_per_byte: float | None
     seconds: float  # of training
     tokens_per_second: float

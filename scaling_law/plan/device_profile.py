@@ -114,8 +114,12 @@ class DeviceProfile:
         return flops_per_token(model) * tokens / self.flops_per_second(model) / 3
 
 
-def shared_by(profile: DeviceProfile, slots: int | None) -> DeviceProfile:
+def shared_by(
+    profile: DeviceProfile, slots: int | None, where: str = "limits.slots"
+) -> DeviceProfile:
     """Return ``profile`` with ``slots`` runs at once; None leaves it as it is.
+
+    ``where`` is the place of ``slots`` in the config, for the message.
 
     A plan divides the memory by the slots. Each run on a GPU is estimated at its share of the
     GPU's speed; small runs leave it partly idle and may go faster together, which is unmeasured.
@@ -125,7 +129,7 @@ def shared_by(profile: DeviceProfile, slots: int | None) -> DeviceProfile:
         return profile
     if profile.kind == "cpu":
         if slots > profile.slots:
-            raise ConfigError(f"limits.slots: {slots}, this machine has {profile.slots} cores")
+            raise ConfigError(f"{where}: {slots}, this machine has {profile.slots} cores")
         return dataclasses.replace(profile, slots=slots)
     share = profile.slots / slots
     speed = tuple(

@@ -239,6 +239,11 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
             f"{config.where('model', 'architecture')}: {architecture.spelled} gives one output for"
             " an example, and text has a target at every position; take a task (data.source)"
         )
+    if part.one_output and task.n_targets > 1:
+        return (
+            f"{config.where('data', 'source')}: an example of the task has {task.n_targets}"
+            f" targets; the architecture {architecture.spelled} gives one output for an example"
+        )
     return ""
 
 

@@ -78,7 +78,7 @@ def _config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, Device
     profile = engines.profile(config.choice("engine"), request.device, say)
     if profile.kind != config.device_kind:
         config = _config(request, profile.kind)
-    return config, shared_by(profile, config.limits.slots)
+    return config, shared_by(profile, config.limits.slots, config.where("limits", "slots"))
 
 
 def _config(request: Request, kind: str) -> SweepConfig:

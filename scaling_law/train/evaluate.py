@@ -26,12 +26,12 @@ class Evaluation:
     """The loss on one split.
 
     ``loss_nats`` is the mean over targets, in the objective's unit;
-    ``sem_nats`` is its standard error over examples;
+    ``sem_nats`` is its standard error over examples, None of a single one;
     ``tokens`` is the number of targets.
     """
 
     loss_nats: float
-    sem_nats: float
+    sem_nats: float | None
     tokens: int
 
 
@@ -171,8 +171,8 @@ def evaluate(
     return Evaluation(loss_nats=mean, sem_nats=sem, tokens=targets)
 
 
-def _mean(losses: list[float], weights: list[float]) -> tuple[float, float]:
-    """Return the weighted mean and its standard error over examples."""
+def _mean(losses: list[float], weights: list[float]) -> tuple[float, float | None]:
+    """Return the weighted mean and its standard error over examples, None of a single one."""
     count = len(losses)
     if min(weights) == max(weights):
         weights = [1.0] * count
@@ -182,4 +182,4 @@ def _mean(losses: list[float], weights: list[float]) -> tuple[float, float]:
     pairs = list(zip(weights, losses, strict=True))
     mean = math.fsum(weight * loss for weight, loss in pairs) / count
     squares = math.fsum((weight * (loss - mean)) ** 2 for weight, loss in pairs)
-    return mean, math.sqrt(squares / (count - 1) / count) if count > 1 else math.inf
+    return mean, math.sqrt(squares / (count - 1) / count) if count > 1 else None

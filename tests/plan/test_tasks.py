@@ -204,6 +204,16 @@ def test_invalid_data_is_refused_in_one_line(data, more, words):
     assert words in str(refused.value) and len(refused.value.lines) == 1
 
 
+def test_an_architecture_of_one_output_is_refused_a_task_of_several_targets():
+    config = config_of(
+        "name: t\ndata: {source: copy, longer: []}\nmodel: {architecture: mlp}\n"
+        "grid: [{sizes: [{width: 8}], tokens: [20k]}]\n"
+    )
+    words = "data.source: an example of the task has 32 targets; the architecture mlp gives one"
+    with pytest.raises(PlanError, match=words):
+        make_plan(config, cpu_profile(), train_tokens=None)
+
+
 def test_unlimited_examples_have_no_epochs():
     config = config_of("name: t\ndata: {source: copy}\ngrid: [{sizes: [nano14k], epochs: [1]}]\n")
     with pytest.raises(PlanError, match=r"are unlimited.*; give examples, tokens or steps"):

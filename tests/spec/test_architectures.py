@@ -119,6 +119,13 @@ def template_for(name: str, vocab_size: int = 300, n_ctx: int = 8) -> Template:
     return Template(architecture=Component(name=name), settings=part.settings(), **sizes)
 
 
+def test_the_scores_that_alibi_keeps_are_counted():
+    plain, biased = (tiny_model(position=p, n_ctx=4096) for p in ("none", "alibi"))
+    scores = 4 * 2 * 4096**2 * plain.n_head
+    more = memory_bytes(biased, 2, "fp32") - memory_bytes(plain, 2, "fp32")
+    assert more == scores * (plain.n_layer + 1)
+
+
 @pytest.mark.parametrize("name", parts.names("architecture"))
 def test_every_architecture_keeps_its_contract(name):
     part: Architecture = parts.load("architecture", Reference(name=name))

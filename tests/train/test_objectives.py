@@ -185,7 +185,7 @@ def test_mean_and_standard_error_use_the_weights():
     assert evaluation is not None
     assert evaluation.loss_nats == pytest.approx((1 + 4 + 2 * 9) / 4)
     assert evaluation.tokens == 3
-    assert 0 < evaluation.sem_nats < 4
+    assert evaluation.sem_nats is not None and 0 < evaluation.sem_nats < 4
 
 
 def test_the_models_own_loss_equals_the_objectives():
@@ -272,3 +272,15 @@ def test_a_loss_of_the_wrong_shape_fails_the_run_with_one_line():
     whole = Objective(loss=lambda outputs, *_: outputs.mean(), unit="x", comparable="x")
     with pytest.raises(RunFailed, match=r"of shape \[\], expected one for each target, \[2, 16\]"):
         Trainable(model, whole).loss(batch)
+
+
+def test_a_loss_of_one_example_has_no_standard_error():
+    batch = Batch(inputs=np.array([[1.0]], dtype=np.float32), targets=np.array([[3]]))
+    squared = Objective(
+        loss=lambda outputs, targets, settings: (outputs - targets).square(),
+        unit="squared error", comparable="squares",
+    )  # fmt: skip
+    scored = evaluate(
+        Trainable(nn.Identity(), squared), [tensors_of(batch)], "cpu", contextlib.nullcontext
+    )
+    assert scored is not None and (scored.loss_nats, scored.sem_nats) == (4.0, None)

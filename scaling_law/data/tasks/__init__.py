@@ -31,6 +31,7 @@ class TaskSizes:
     ``inputs``: ``"ids"`` or ``"numbers"``.
     ``features``: numbers of an example's inputs, 0 for ids.
     ``outputs``: numbers of an example's targets, 0 for ids.
+    ``n_targets``: positions of an example that have a target, 0 where the task does not say.
     """
 
     vocab_size: int
@@ -39,6 +40,7 @@ class TaskSizes:
     inputs: str = "ids"
     features: int = 0
     outputs: int = 0
+    n_targets: int = 0
 
     @property
     def train_seqs(self) -> int | None:
@@ -70,6 +72,8 @@ class Task:
     ``inputs``: whether the inputs are ``"ids"`` or ``"numbers"``.
     ``features(settings)``: how many numbers the inputs of an example are; 0 where they are ids.
     ``outputs(settings)``: how many numbers the targets of an example are; 0 where they are ids.
+    ``n_targets(settings)``: targets of an example (T'), by which a plan refuses an architecture
+    with fewer outputs; 0 where that is not known before examples are made.
     ``licence``: a line about whose examples these are.
     """
 
@@ -81,6 +85,7 @@ class Task:
     inputs: str = "ids"
     features: Callable[[Any], int] = lambda settings: 0
     outputs: Callable[[Any], int] = lambda settings: 0
+    n_targets: Callable[[Any], int] = lambda settings: 0
     licence: str = "made by rule; no licence applies"
 
     def __post_init__(self) -> None:
@@ -92,7 +97,7 @@ class Task:
 
         The file may be a user's own.
         """
-        names = ("vocab_size", "n_ctx", "splits", "features", "outputs")
+        names = ("vocab_size", "n_ctx", "splits", "features", "outputs", "n_targets")
         asked = {name: getattr(self, name) for name in names}
         answers: dict[str, Any] = {}
         for name, function in asked.items():
@@ -101,7 +106,8 @@ class Task:
             except Exception as problem:  # a user's own file may raise anything
                 why = f"{type(problem).__name__}: {one_line(str(problem))}"
                 raise ConfigError(f"the task's {name} fails ({why})") from None
-        for name, low in (("vocab_size", 0), ("n_ctx", 1), ("features", 0), ("outputs", 0)):
+        counts = {"vocab_size": 0, "n_ctx": 1, "features": 0, "outputs": 0, "n_targets": 0}
+        for name, low in counts.items():
             if not _is_count(answers[name], low):
                 raise ConfigError(
                     f"the task's {name} is {answers[name]!r}, expected a whole number of at least"

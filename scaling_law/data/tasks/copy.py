@@ -87,4 +87,11 @@ def examples(settings: Settings, split: str, indices: NDArray[np.int64]) -> Batc
     return Batch(inputs=ids[:, :-1], targets=ids[:, 1:], weights=weights)
 
 
-TASK = Task(vocab_size=vocab_size, n_ctx=n_ctx, splits=splits, examples=examples, settings=Settings)
+TASK = Task(
+    vocab_size=vocab_size,
+    n_ctx=n_ctx,
+    splits=splits,
+    examples=examples,
+    settings=Settings,
+    n_targets=n_ctx,
+)

@@ -92,4 +92,11 @@ def examples(settings: Settings, split: str, indices: NDArray[np.int64]) -> Batc
     )
 
 
-TASK = Task(vocab_size=vocab_size, n_ctx=n_ctx, splits=splits, examples=examples, settings=Settings)
+TASK = Task(
+    vocab_size=vocab_size,
+    n_ctx=n_ctx,
+    splits=splits,
+    examples=examples,
+    settings=Settings,
+    n_targets=lambda settings: 1,
+)

@@ -290,6 +290,8 @@ def activation_bytes(
     if blocked and shortest <= model.n_ctx <= longest:
         keys = (model.n_ctx + ATTENTION_BLOCK) / 2  # of a query, on average
         activations += int(tokens * model.n_head * keys * 4 * layers)
+    if model.position == "alibi":  # a CPU's attention with a bias keeps all scores of a layer
+        activations += tokens * model.n_head * model.n_ctx * width * (layers + 1)
     return activations + logits
 
 

@@ -1,0 +1,105 @@
+"""Configs drawn from the schema: accepted ones train as planned, changed ones are refused plainly.
+
+The seed of each test is in its name; a failing draw prints its YAML.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from scaling_law.cli.main import main
+from tests import inline_engine
+from tests.fakes import write_text
+from tests.valid import checks, stopping_engine
+from tests.valid.draw import Drawn, draws, features, yaml_of
+from tests.valid.keys import every_key
+from tests.valid.slips import changed
+
+STRAIGHT, STOPPING = Path(inline_engine.__file__), Path(stopping_engine.__file__)
+
+
+@pytest.fixture
+def text(tmp_path, monkeypatch):
+    """A text with a second one in a folder of its own."""
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # no power cut here
+    folder = write_text(tmp_path / "text")
+    write_text(folder / "more", 30)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As a worker has it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _train_as_planned(drawn: Drawn, folder: Path) -> None:
+    print(drawn.text)  # shown where the test fails
+    checks.check_config(drawn, folder)
+    checks.check_plan(drawn)
+    checks.check_models(drawn)
+    straight = checks.train(drawn, folder / "straight", STRAIGHT)
+    stopped = checks.train(drawn, folder / "stopped", STOPPING)
+    checks.check_records(drawn, straight, stopped)
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_drawn_configs_train_as_planned_and_resume_bit_for_bit(seed, text, tmp_path):
+    for number, drawn in enumerate(draws(seed, 10, text, tmp_path, most_runs=2)):
+        (tmp_path / f"{number}").mkdir()
+        _train_as_planned(drawn, tmp_path / f"{number}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 104))
+def test_many_drawn_configs_have_every_key_and_part_and_train_as_planned(seed, text, tmp_path):
+    seen: set[str] = set()
+    for number, drawn in enumerate(draws(seed, 100, text, tmp_path)):
+        (tmp_path / f"{number}").mkdir()
+        _train_as_planned(drawn, tmp_path / f"{number}")
+        seen |= drawn.features
+    assert seen >= features(every_key())
+
+
+def _all_refused_plainly(seed: int, count: int, text: Path, folder: Path, capsys: Any) -> None:
+    rng = random.Random(seed)
+    valid = [yaml.safe_load(drawn.text) for drawn in draws(seed, 6, text, folder, most_runs=2)]
+    refusals = 0
+    for _ in range(count):
+        written = yaml_of(changed(copy.deepcopy(rng.choice(valid)), rng))
+        (folder / "c.yaml").write_text(written)
+        code = main(["run", "c.yaml", "--dry-run", "--device", "cpu", "--engine", str(STRAIGHT)])
+        out, err = capsys.readouterr()
+        said = f"{written}\n{err}"
+        assert code in (0, 2), said
+        if code == 2:
+            refusals += 1
+            assert err and not out, said
+            for line in err.splitlines():
+                assert re.match(r"slaw: c\.yaml:\d+: \S", line) and len(line) < 600, said
+    assert refusals > count / 2
+
+
+def test_changed_configs_are_refused_in_lines_with_their_place(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _all_refused_plainly(3, 60, text, tmp_path, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_many_changed_configs_are_refused_plainly(seed, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _all_refused_plainly(200 + seed, 300, text, tmp_path, capsys)
