@@ -62,7 +62,7 @@ def _hardware(options: argparse.Namespace) -> int:
             "this_machine": [to_json(profile) for profile in saved_profiles().values()],
             "accelerators": [to_json(device) for device in ACCELERATORS.values()],
         }
-        print(json.dumps(document, indent=1, allow_nan=False))
+        show(json.dumps(document, indent=1, allow_nan=False))
         return EXIT_OK
     show(f"{format_hardware()}\n\n{format_profiles()}")
     return EXIT_OK

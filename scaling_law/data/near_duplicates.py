@@ -13,6 +13,7 @@ first in the order of their hashes, and at most ``MAX_BYTES`` of training text a
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ class NearDuplicates:
 
 
 def near_duplicates(
-    spool: memoryview, train: Sequence[tuple[int, int]], val: Sequence[tuple[int, int]]
+    spool: bytes | mmap.mmap, train: Sequence[tuple[int, int]], val: Sequence[tuple[int, int]]
 ) -> NearDuplicates:
     """Compare the splits; each document is its offset and size in ``spool``, in bytes."""
     import numpy as np
@@ -77,7 +78,7 @@ def near_duplicates(
     return NearDuplicates(count=int(near), compared=len(samples), searched_bytes=searched)
 
 
-def _hashes(raw: memoryview | bytes) -> Hashes:
+def _hashes(raw: bytes) -> Hashes:
     """The hash of every piece of ``PIECE_BYTES`` in ``raw``, by its first byte."""
     import numpy as np
 
@@ -92,7 +93,7 @@ def _hashes(raw: memoryview | bytes) -> Hashes:
 
 
 def _found_in(
-    spool: memoryview, documents: Sequence[tuple[int, int]], wanted: Hashes
+    spool: bytes | mmap.mmap, documents: Sequence[tuple[int, int]], wanted: Hashes
 ) -> tuple[npt.NDArray[np.bool_], int]:
     """Say which of the sorted ``wanted`` hashes the documents hold, and how much was searched."""
     import numpy as np

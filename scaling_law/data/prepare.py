@@ -290,8 +290,7 @@ def _near_duplicates(
         split: [(entry.offset, entry.size) for entry in entries]
         for split, entries in splits.items()
     }
-    with memoryview(texts.spool) as spool:
-        near = near_duplicates(spool, places["train"], places["val"])
+    near = near_duplicates(texts.spool, places["train"], places["val"])
     if near.count:
         line = (
             f"{spec.corpus}: {near.count} of {count_of(near.compared, 'validation document')}"

@@ -23,7 +23,7 @@ def _compared(train: list[str], val: list[str]) -> NearDuplicates:
                 raw = texts[number].encode()
                 places[split].append((len(spool), len(raw)))
                 spool += raw
-    return near_duplicates(memoryview(spool), places["train"], places["val"])
+    return near_duplicates(bytes(spool), places["train"], places["val"])
 
 
 def test_a_document_with_one_changed_line_is_counted() -> None:

@@ -397,7 +397,9 @@ def test_a_size_may_be_given_by_its_parameters(plan_of, size):
 
 
 def test_two_counts_of_one_model_are_refused_by_name(plan_of):
-    with pytest.raises(PlanError, match=r"sizes.*1.001M: nearest to it, .* is already listed"):
+    with pytest.raises(
+        PlanError, match=r"sizes.*1.001M: the model nearest to it, .* is already listed"
+    ):
         plan_of("grid.0={sizes: [1M, 1.001M], tokens: [1M]}")
 
 

@@ -111,7 +111,7 @@ def test_what_was_left_out_is_said_again_by_a_plan(
     (line,) = (line for line in said.splitlines() if line.startswith("text: left out"))
     assert "left out 1 file: not UTF-8 text but UTF-16 without a mark (first: " in line
     assert line.endswith("/text/a.txt)")
-    assert "nearly stand in the training split" in said
+    assert "are nearly in the training split" in said
     assert main(["data", "prepare", "t.yaml", "--json"]) == 0
     prepared = capsys.readouterr()
     assert "left out 1 file: not UTF-8" in prepared.err, "said again of text prepared before"
