@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from scaling_law import decode, parts
 from scaling_law.config.load import SweepConfig, config_yaml, load_config
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.fit.points.points import points_from_records
+from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
 from scaling_law.spec.from_json import run_spec_from_json
@@ -293,7 +295,9 @@ def test_a_schedule_that_never_decays_gives_no_points(tmp_path):
     assert {spec.schedule.decay_steps for spec in specs} == {None}
 
 
-def test_a_file_added_to_the_package_is_found_by_its_name(tmp_path):
+def test_a_file_added_to_the_package_is_found_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
+    save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "cpu")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "scaling_law", tmp_path / "scaling_law", ignore=ignored)
     spec = tmp_path / "scaling_law" / "spec"
@@ -302,9 +306,9 @@ def test_a_file_added_to_the_package_is_found_by_its_name(tmp_path):
     (spec / "hyperparams" / "flat.py").write_text(RULE)
     (tmp_path / "c.yaml").write_text(CONFIG + ALL_OWN.replace(".py", ""))
     done = subprocess.run(
-        [sys.executable, "-m", "scaling_law.cli", "run", "c.yaml", "--dry-run"],
+        [sys.executable, "-m", "scaling_law.cli", "run", "c.yaml", "--dry-run", "--device", "cpu"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={"PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)},
+        env={"PYTHONPATH": str(tmp_path), "SLAW_CACHE": str(tmp_path / "cache")},
     )  # fmt: skip
     assert "by flat; " in done.stdout and "schedule inverse_sqrt, cube cooldown" in done.stdout
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records, read_curve, specs_of
+from scaling_law.plan.device_profile import save_profile
 from scaling_law.run import session, worker
 from scaling_law.run.pins import read_pins
 from scaling_law.run.runner import Runner
@@ -185,6 +187,7 @@ def sweep(tmp_path: Path) -> Sweep:
 
 @pytest.mark.parametrize("command", ["status", "fit", "report", "export", "run"])
 def test_a_record_of_another_run_is_refused_by_name(sweep, command, capsys):
+    save_profile(cpu_profile(torch_version=importlib.metadata.version("torch")), "cpu")
     one, other = sweep.branches
     shutil.copyfile(one.record, other.record)
     folder = str(other.path if command == "export" else sweep.dir.path)
