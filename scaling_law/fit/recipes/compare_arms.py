@@ -10,6 +10,9 @@ from scaling_law.errors import FitError
 from scaling_law.fit.arms import ArmRuns
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
 
+# As many as other fits beside the main one have: each arm costs a comparison.
+_RESAMPLES = 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArmComparison:
@@ -30,7 +33,7 @@ class ArmComparison:
 
 
 def compare_arms(
-    arms: Sequence[ArmRuns], *, convention: str = "matmul", resamples: int = 1000
+    arms: Sequence[ArmRuns], *, convention: str = "matmul", resamples: int = _RESAMPLES
 ) -> tuple[ArmComparison, ...]:
     """Compare each arm with the first."""
     reference, *others = arms
