@@ -15,6 +15,7 @@ each ``slaw run``. Temporary files are called ``.<name>.<anything>.tmp``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -375,7 +376,9 @@ def check_folder(folder: Path, remedy: str = OUT_REMEDY) -> None:
     for place in (folder, *folder.parents):
         if place.is_dir():
             if not os.access(place, os.W_OK | os.X_OK):
-                raise ConfigError(f"{folder}: cannot be written (no permission); {remedy}")
+                is_read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+                why = os.strerror(errno.EROFS) if is_read_only else "no permission"
+                raise ConfigError(f"{folder}: cannot be written ({why}); {remedy}")
             return
         if place.exists() or place.is_symlink():
             raise ConfigError(f"{folder}: cannot be written ({place} is not a folder)")
