@@ -35,6 +35,8 @@ from tests.valid.draw import Drawn
 OF_THE_DAY = ("seconds", "tokens_per_second", "peak_memory_bytes", "finished_at", "curve_sha256")
 # Planned bytes of activations over those that autograd saves for the backward pass.
 ACTIVATIONS_WITHIN = (0.8, 6.0)
+# Attention pads heads of a few channels and keeps masks: bytes that no plan of megabytes notices.
+ACTIVATIONS_SLACK_BYTES = 2**18
 
 
 def check_config(drawn: Drawn, folder: Path) -> None:
@@ -122,8 +124,9 @@ def _check_memory(spec: RunSpec, data: Dataset) -> None:
         loss = torch.nn.functional.cross_entropy(outputs.flatten(0, 1), targets.flatten())
         planned = architecture_of(model).activation_bytes(model, len(inputs), "fp32", False)
         low, high = ACTIVATIONS_WITHIN
-        ratio = planned / sum(saved.values())
-        assert low < ratio < high, f"{planned} bytes planned, {sum(saved.values())} saved"
+        taken = sum(saved.values())
+        near = abs(planned - taken) < ACTIVATIONS_SLACK_BYTES
+        assert near or low < planned / taken < high, f"{planned} bytes planned, {taken} saved"
         loss.backward()
     optimizer.step()
     params = count_params(model).total
