@@ -149,8 +149,10 @@ KINDS = {kind.word: kind for kind in _KINDS}
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}"
 
-# Files of parts that this process has read by their path: by kind and hash.
+# Files of parts that this process has read by their path, and what stood in them: by kind and
+# hash. The file itself may be edited or removed while the process lives.
 _files_read: dict[tuple[str, str], types.ModuleType] = {}
+_contents: dict[tuple[str, str], bytes] = {}
 # Sweeps' folders whose copies of users' files ``load`` may read.
 _folders: list[Path] = []
 
@@ -273,15 +275,17 @@ def _module_at(word: str, path: Path) -> tuple[str, types.ModuleType]:
     if (word, digest) in _files_read:
         return digest, _files_read[word, digest]
     module = types.ModuleType(f"slaw_part_{digest[:16]}")
-    module.__file__ = str(path)
+    # the name outlives a change of the current folder
+    module.__file__ = str(path.absolute())
     # dataclasses look their module up by its name
     sys.modules[module.__name__] = module
     try:
-        exec(compile(content, str(path), "exec"), module.__dict__)
+        exec(compile(content, module.__file__, "exec"), module.__dict__)
     except (Exception, SystemExit) as problem:
         del sys.modules[module.__name__]
         raise ConfigError(_why_not_loaded(word, path, problem)) from None
     _files_read[word, digest] = module
+    _contents[word, digest] = content
     return digest, module
 
 
@@ -303,7 +307,7 @@ def _line_in(path: Path, problem: BaseException) -> int | None:
     """The last line of the file on the way to a problem; None where the file is not on it."""
     line = None
     for frame in traceback.extract_tb(problem.__traceback__):
-        if frame.filename == str(path):
+        if frame.filename == str(path.absolute()):
             line = frame.lineno
     return line
 
@@ -404,6 +408,13 @@ def file_of(word: str, reference: Reference) -> Path | None:
     file = _files_read[word, reference.source_sha256].__file__
     assert file is not None
     return Path(file)
+
+
+def content_of(word: str, reference: Reference) -> bytes | None:
+    """What stood in the user's own file when it was read; None for a part that slaw has."""
+    if reference.source_sha256 is None:
+        return None
+    return _contents[word, reference.source_sha256]
 
 
 def set_fields(settings: Any) -> dict[str, Any]:

@@ -67,3 +67,18 @@ def test_a_field_that_is_no_value_of_its_class_is_named(tmp_path):
 def test_the_parts_of_the_package_have_fields_of_the_right_kinds(word):
     for name in parts.names(word):
         assert parts.load(word, Reference(name=name)) is not None
+
+
+def test_a_users_own_file_is_kept_as_it_was_read(tmp_path, monkeypatch):
+    path = tmp_path / "own_probe.py"
+    text = (
+        "from scaling_law.train.probes import Probe\n"
+        f"PROBE = Probe(measure=print, unit='x')  # {tmp_path}\n"
+    )
+    path.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    reference = parts.read_file("probe", path.relative_to(tmp_path))
+    monkeypatch.chdir("/")
+    assert parts.file_of("probe", reference) == path
+    path.unlink()
+    assert parts.content_of("probe", reference) == text.encode()

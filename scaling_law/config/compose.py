@@ -479,11 +479,11 @@ def _inserted(keys: dict[str, Any], before: str | None, new: dict[str, Any]) -> 
     return {**head, **new, **keys}
 
 
-def own_files(choices: Iterable[Choice]) -> dict[Path, Path]:
-    """Return the users' own files that a config names: the sweep folder's copy, and the file."""
-    files = [(choice, parts.file_of(choice.word, choice.reference)) for choice in choices]
+def own_files(choices: Iterable[Choice]) -> dict[Path, bytes]:
+    """Return the users' own files that a config names: their content by the sweep folder's copy."""
+    files = [(choice, parts.content_of(choice.word, choice.reference)) for choice in choices]
     return {
-        parts.own_place(choice.word, choice.spelled): path
-        for choice, path in files
-        if path is not None
+        parts.own_place(choice.word, choice.spelled): content
+        for choice, content in files
+        if content is not None
     }

@@ -48,13 +48,13 @@ def _write_config(config: SweepConfig, sweep: SweepDir) -> None:
     layout.atomic_write(sweep.config, checksum.text(config_yaml(config)))
 
 
-def keep_own_files(files: Mapping[Path, Path], sweep: SweepDir) -> None:
-    """Copy a user's own files into the sweep's folder; ``files`` are sources by place."""
-    for place, source in files.items():
+def keep_own_files(files: Mapping[Path, bytes], sweep: SweepDir) -> None:
+    """Copy a user's own files into the sweep's folder; ``files`` are contents by place."""
+    for place, content in files.items():
         copy = sweep.path / place
-        if not (copy.is_file() and copy.samefile(source)):
+        if not (copy.is_file() and copy.read_bytes() == content):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            layout.atomic_write(copy, source.read_text())
+            layout.atomic_write(copy, content)
 
 
 def begun_plan(
