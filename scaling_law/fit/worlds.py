@@ -1,0 +1,469 @@
+"""Weighted ways the loss may continue beyond the data, and what a forecast reads off them.
+
+A world is one law with one set of parameters and one misfit: what neither the law nor its
+parameters explain. Everything that is said of a target is a function of the same worlds, so that
+no two answers contradict each other. Every world's loss falls with params and with tokens; so do
+the point forecast, which is the mean of log L, and the ends of every interval, which are quantiles
+of the worlds with a new run's noise added.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from scaling_law.fit.laws.law import Floats
+
+# Fewer worlds than this do not make an interval.
+FEWEST_WORLDS = 20
+# Places in log params that are compared before the best one is refined.
+_GRID = 65
+_HALVINGS = 60
+# No budget is larger: log of FLOPs / 6.
+_MOST_LOG_BUDGET = math.log(1e60 / 6)
+# log params or tokens that stand for none and for any number: a world without an optimum.
+_FAR = 400.0
+# Share of the weight that must have an answer: without the others an interval is too narrow.
+_MOST_HAVE_ONE = 0.9
+_COLUMNS = (
+    "weight", "floor", "size_log", "size_exponent", "data_log", "data_exponent", "power",
+    "size_bend", "data_bend", "shift",
+)  # fmt: skip
+# Step in log FLOPs over which an exponent is read off.
+_STEP = 0.05
+_NOISE_REACH = 9.0  # standard deviations of noise beyond which no probability is left
+
+
+@dataclass(frozen=True, kw_only=True)
+class LawShare:
+    """What one law says of a target.
+
+    ``law``: its name.
+    ``weight``: the weight of its worlds, 0 to 1.
+    ``loss_nats``: the mean of its worlds there, in nats per token.
+    """
+
+    law: str
+    weight: float
+    loss_nats: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Worlds:
+    """Weighted ways the loss may continue: law x parameters x misfit.
+
+    log L = shift + log(floor + (exp(size_log) N^-size_exponent + exp(data_log) D^-data_exponent)
+    ^power), with N and D beyond the edge of the data replaced by values whose logarithms lie
+    ``bend`` times as far beyond it. All arrays are [W].
+
+    ``law``: the law of each world.
+    ``weight``: its weight; they add up to 1.
+    ``floor``: the irreducible loss, in nats per token.
+    ``size_log``: logarithm of the size term's coefficient.
+    ``size_exponent``: exponent of params.
+    ``data_log``: logarithm of the data term's coefficient.
+    ``data_exponent``: exponent of tokens.
+    ``power``: the outer exponent.
+    ``size_bend``: factor on the slope in log params beyond the data, above 0; 1: none.
+    ``data_bend``: factor on the slope in log tokens beyond the data, likewise.
+    ``shift``: misfit in log loss, the same everywhere.
+    ``size_edge``: log of the largest fitted params.
+    ``data_edge``: log of the most fitted tokens.
+    ``noise_log``: standard deviation of a new run's log loss.
+    ``notes``: what a reader should know, such as that there is one law only.
+    """
+
+    law: tuple[str, ...]
+    weight: Floats
+    floor: Floats
+    size_log: Floats
+    size_exponent: Floats
+    data_log: Floats
+    data_exponent: Floats
+    power: Floats
+    size_bend: Floats
+    data_bend: Floats
+    shift: Floats
+    size_edge: float
+    data_edge: float
+    noise_log: float
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in _COLUMNS:
+            column = getattr(self, name)
+            if column.shape != (len(self.law),):
+                raise ValueError(f"{name}: {column.shape} values for {len(self.law)} worlds")
+        if not (self.law and (self.weight >= 0).all() and abs(self.weight.sum() - 1) < 1e-6):
+            raise ValueError(f"weights of {len(self.law)} worlds: expected to add up to 1")
+        if not ((self.size_bend > 0).all() and (self.data_bend > 0).all()):
+            raise ValueError("bends: expected above 0")
+
+    def __len__(self) -> int:
+        return len(self.law)
+
+    # -- the loss ---------------------------------------------------------------------------
+
+    def log_loss(self, params: Floats, tokens: Floats) -> Floats:
+        """log L [W, n] of each world at ``params`` and ``tokens`` [n], or [W, n] each."""
+        terms = self._terms(_logs(params), _logs(tokens))
+        return np.asarray(self.shift[:, None] + np.logaddexp(self._floor_log, terms.above))
+
+    def point_log(self, params: Floats, tokens: Floats) -> Floats:
+        """The point forecast [n]: the mean over worlds of log L."""
+        return np.asarray(self.weight @ self.log_loss(params, tokens))
+
+    def point_at(self, params: float, tokens: float) -> float:
+        """The point forecast's log loss at one place, as ``forecast.optima`` searches it."""
+        return float(self.point_log(np.array([params]), np.array([tokens]))[0])
+
+    def quantiles(self, log_losses: Floats, shares: Sequence[float]) -> Floats:
+        """Quantiles [s, n] of a new run's log loss, from the worlds' ``log_losses`` [W, n].
+
+        A new run's noise is normal, of one standard deviation everywhere: no end of an interval
+        rises where every world's loss falls.
+        """
+        if not self.noise_log > 0:
+            return weighted_quantiles(log_losses, self.weight, shares)
+        reach = _NOISE_REACH * self.noise_log
+        wanted = np.array(shares)[:, None]
+        low = np.broadcast_to(log_losses.min(axis=0) - reach, (len(shares), log_losses.shape[1]))
+        high = np.broadcast_to(log_losses.max(axis=0) + reach, low.shape)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            apart = (middle[:, None, :] - log_losses[None]) / self.noise_log
+            below = np.einsum("w,swn->sn", self.weight, ndtr(apart))
+            short = below < wanted
+            low, high = np.where(short, middle, low), np.where(short, high, middle)
+        return np.asarray((low + high) / 2)
+
+    def interval(
+        self, params: Floats, tokens: Floats, level: float
+    ) -> tuple[Floats, Floats] | None:
+        """(low, high) [n] of a new run's log loss; None with too few worlds for one."""
+        if len(self) < FEWEST_WORLDS:
+            return None
+        low, high = self.quantiles(self.log_loss(params, tokens), _tails(level))
+        return low, high
+
+    # -- which worlds matter ----------------------------------------------------------------
+
+    @property
+    def laws(self) -> dict[str, float]:
+        """The weight of each law, the heaviest first."""
+        names = dict.fromkeys(self.law)
+        weights = {name: float(self.weight[self._of(name)].sum()) for name in names}
+        return dict(sorted(weights.items(), key=lambda item: -item[1]))
+
+    def by_law(self, params: float, tokens: float) -> tuple[LawShare, ...]:
+        """What each law says of a target, the heaviest first."""
+        values = self.log_loss(np.array([params]), np.array([tokens]))[:, 0]
+        return tuple(
+            LawShare(
+                law=name,
+                weight=weight,
+                loss_nats=math.exp(float(np.average(values[rows], weights=self.weight[rows]))),
+            )
+            for name, weight in self.laws.items()
+            if weight > 0
+            for rows in [self._of(name)]
+        )
+
+    def variance_shares(self, params: float, tokens: float) -> dict[str, float]:
+        """The shares of the variance of a new run's log loss by cause; they add up to 1.
+
+        ``laws``: between the laws' means. ``parameters``: within a law, over its parameters.
+        ``misfit``: what shifts and bends add to that. ``new_run``: the run's own noise.
+        """
+        at = np.array([params]), np.array([tokens])
+        values = self.log_loss(*at)[:, 0]
+        plain = self._without_misfit().log_loss(*at)[:, 0]
+        centre = float(self.weight @ values)
+        between = within = parameters = 0.0
+        for name, weight in self.laws.items():
+            rows = self._of(name)
+            if weight <= 0:
+                continue
+            share = self.weight[rows] / weight
+            mean = float(share @ values[rows])
+            between += weight * (mean - centre) ** 2
+            within += weight * float(share @ (values[rows] - mean) ** 2)
+            parameters += weight * float(share @ (plain[rows] - share @ plain[rows]) ** 2)
+        parameters = min(parameters, within)
+        parts = {
+            "laws": between,
+            "parameters": parameters,
+            "misfit": within - parameters,
+            "new_run": self.noise_log**2,
+        }
+        total = sum(parts.values())
+        return {name: part / total if total > 0 else 0.0 for name, part in parts.items()}
+
+    # -- compute-optimal splits -------------------------------------------------------------
+
+    def own_split(self, flops: float) -> Floats:
+        """log params [W] by which each world spends ``flops`` (6 N D) best.
+
+        Between the edges of the data the exponents are constant, and the minimum has a closed form
+        (Hoffmann 2022, arXiv 2203.15556, equation 4).
+        """
+        return self._own_split(np.full((1, 1), math.log(flops / 6)))[0][:, 0]
+
+    def own_params_for(self, tokens: float) -> Floats:
+        """log params [W] for which each world finds ``tokens`` compute-optimal."""
+        return self._mirrored().own_tokens_for(tokens)
+
+    def own_tokens_for(self, params: float) -> Floats:
+        """log tokens [W] for which each world finds ``params`` compute-optimal."""
+        size = self._side("size", np.full((1, 1), math.log(params)))
+        with np.errstate(all="ignore"):
+            pull = (size.log + np.log(size.slope))[:, 0]
+            near, far = (
+                ((log + np.log(slope))[:, 0] - pull) / slope[:, 0]
+                for log, slope in (self._piece("data", False), self._piece("data", True))
+            )
+        tokens = np.where(near <= self.data_edge, near, np.maximum(far, self.data_edge))
+        return np.asarray(np.clip(tokens, -_FAR, _FAR))
+
+    def split(self, flops: float) -> float:
+        """Params by which the point forecast spends ``flops`` (6 N D) best; NaN: there are none."""
+        budget = math.log(flops / 6)
+        own = self.own_split(flops)
+
+        def at(x: Floats) -> tuple[Floats, Floats]:
+            return x, budget - x
+
+        return self._turn(own, at, rising=True)
+
+    def tokens_for(self, params: float) -> float:
+        """Tokens for which ``params`` is the point forecast's optimum; NaN: there are none."""
+        x = math.log(params)
+        return self._turn(
+            self.own_tokens_for(params), lambda y: (np.full_like(y, x), y), rising=False
+        )
+
+    def params_for(self, tokens: float) -> float:
+        """Params for which ``tokens`` are the point forecast's optimum; NaN: there are none."""
+        y = math.log(tokens)
+        return self._turn(
+            self.own_params_for(tokens), lambda x: (x, np.full_like(x, y)), rising=True
+        )
+
+    def exponent(self, flops: float) -> float:
+        """a in params ~ flops^a of the point forecast's splits near ``flops``."""
+        near = [self.split(flops * math.exp(side * _STEP)) for side in (-1, 1)]
+        return math.log(near[1] / near[0]) / (2 * _STEP)
+
+    def own_exponent(self, flops: float) -> Floats:
+        """a [W] of each world's own splits near ``flops``."""
+        near = [self.own_split(flops * math.exp(side * _STEP)) for side in (-1, 1)]
+        return np.asarray((near[1] - near[0]) / (2 * _STEP))
+
+    def own_cheapest(self, loss: float) -> Floats:
+        """log FLOPs [W] by which each world reaches a loss most cheaply; inf: it never does."""
+        with np.errstate(all="ignore"):
+            goal = np.log(loss * np.exp(-self.shift) - self.floor) / self.power
+        low, high = np.zeros(len(self)), np.full(len(self), _MOST_LOG_BUDGET)
+        reached = self._own_split(high[:, None])[1][:, 0] <= goal
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            above = self._own_split(middle[:, None])[1][:, 0] > goal
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
+        return np.asarray(np.where(reached, high + math.log(6), np.inf))
+
+    def spread(self, own: Floats, level: float) -> tuple[float, float] | None:
+        """Interval of a quantity from each world's ``own`` value [W]; None: too few have one."""
+        known = ~np.isnan(own)
+        if len(self) < FEWEST_WORLDS or self.weight[known].sum() < _MOST_HAVE_ONE:
+            return None
+        ends = weighted_quantiles(own[known][:, None], self.weight[known], _tails(level))
+        low, high = ends[:, 0].tolist()
+        return low, high
+
+    def floor_share(self, params: float, tokens: float) -> float:
+        """The share of the loss that is irreducible, the mean over worlds."""
+        values = self.log_loss(np.array([params]), np.array([tokens]))[:, 0]
+        return float(self.weight @ (self.floor * np.exp(self.shift - values)))
+
+    # -- stored -----------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; a column of one value is that value, equal laws in a row are counted."""
+        laws = [[name, len(list(same))] for name, same in groupby(self.law)]
+        columns = {name: _packed(getattr(self, name)) for name in _COLUMNS}
+        rest = {name: getattr(self, name) for name in ("size_edge", "data_edge", "noise_log")}
+        return {"law": laws, **columns, **rest, "notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Worlds:
+        """The inverse of ``to_json``.
+
+        Raises ``TypeError``, ``KeyError`` or ``ValueError`` for damaged data.
+        """
+        law = tuple(name for name, count in data["law"] for _ in range(count))
+        columns = {name: _unpacked(data[name], len(law)) for name in _COLUMNS}
+        rest = {name: float(data[name]) for name in ("size_edge", "data_edge", "noise_log")}
+        return cls(law=law, **columns, **rest, notes=tuple(data["notes"]))
+
+    # -- within -----------------------------------------------------------------------------
+
+    def _of(self, law: str) -> Floats:
+        return np.array([name == law for name in self.law])
+
+    @property
+    def _floor_log(self) -> Floats:
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.floor)[:, None])
+
+    def _side(self, side: str, at: Floats) -> _Side:
+        """The size or the data term at logarithms ``at`` [n] or [W, n]."""
+        log, exponent, bend = (
+            getattr(self, f"{side}_{name}")[:, None] for name in ("log", "exponent", "bend")
+        )
+        edge = getattr(self, f"{side}_edge")
+        beyond = np.maximum(at - edge, 0.0)
+        value = log - exponent * (np.minimum(at, edge) + bend * beyond)
+        return _Side(value, exponent * np.where(at > edge, bend, 1.0))
+
+    def _terms(self, x: Floats, y: Floats) -> _Terms:
+        size, data = self._side("size", x), self._side("data", y)
+        total = np.logaddexp(size.log, data.log)
+        return _Terms(size, data, total, self.power[:, None] * total)
+
+    def _lean(self, x: Floats, y: Floats) -> Floats:
+        """[n]: how the point forecast's log loss changes with log params at equal compute."""
+        terms = self._terms(x, y)
+        with np.errstate(invalid="ignore"):
+            size, data = (np.exp(side.log - terms.total) for side in (terms.size, terms.data))
+            share = np.exp(terms.above - np.logaddexp(self._floor_log, terms.above))
+        change = self.power[:, None] * share * (terms.data.slope * data - terms.size.slope * size)
+        return np.asarray(self.weight @ np.nan_to_num(change))
+
+    def _own_split(self, budget: Floats) -> tuple[Floats, Floats]:
+        """Each world's best log params for log(flops / 6) ``budget`` [1, n] or [W, n].
+
+        With them, the logarithm of the sum of its terms there.
+        """
+        edges = np.broadcast_arrays(self.size_edge, budget - self.data_edge)
+        first, last = np.minimum(*edges), np.maximum(*edges)
+        beyond = edges[0] < edges[1]  # between the edges: both beyond the data, or both within
+        pieces = (
+            (-_FAR, first, False, True),
+            (first, last, beyond, beyond),
+            (last, _FAR, True, False),
+        )
+        best, least = np.array(math.nan), np.array(math.inf)
+        with np.errstate(all="ignore"):
+            for low, high, size_beyond, data_beyond in pieces:
+                a, alpha = self._piece("size", size_beyond)
+                b, beta = self._piece("data", data_beyond)
+                turn = a + np.log(alpha) - b - np.log(beta) + beta * budget
+                x = np.clip(turn / (alpha + beta), low, high)
+                terms = np.logaddexp(a - alpha * x, b - beta * (budget - x))
+                better = terms < least
+                best, least = np.where(better, x, best), np.where(better, terms, least)
+        return best, least
+
+    def _piece(self, side: str, beyond: Any) -> tuple[Floats, Floats]:
+        """log coefficient and exponent of a term within the data, or where ``beyond`` them."""
+        log, exponent, bend = (
+            getattr(self, f"{side}_{name}")[:, None] for name in ("log", "exponent", "bend")
+        )
+        edge = getattr(self, f"{side}_edge")
+        bent = np.where(beyond, bend, 1.0)
+        return log - exponent * edge * (1 - bent), exponent * bent
+
+    def _turn(
+        self, own: Floats, at: Callable[[Floats], tuple[Floats, Floats]], *, rising: bool
+    ) -> float:
+        """exp of the place where the point forecast is as good for size as for tokens.
+
+        ``own`` are the worlds' own such places: below the least of them and above the largest all
+        worlds agree on what to grow, so that their mean turns in between. ``at`` gives (log params,
+        log tokens) of places; ``rising``: at larger places tokens are what is lacking.
+        """
+        known = own[(np.abs(own) < _FAR) & (self.weight > 0)]
+        if not len(known):
+            return math.nan
+        low, high = float(known.min()), float(known.max())
+        if high > low:
+            sign = 1.0 if rising else -1.0
+            places = np.linspace(low, high, _GRID)
+            turned = sign * self._lean(*at(places)) >= 0
+            first = int(np.argmax(turned)) if turned.any() else _GRID - 1
+            low, high = float(places[max(first - 1, 0)]), float(places[first])
+            for _ in range(_HALVINGS):
+                middle = (low + high) / 2
+                before = sign * float(self._lean(*at(np.array([middle])))[0]) < 0
+                low, high = (middle, high) if before else (low, middle)
+        return math.exp((low + high) / 2)
+
+    def _without_misfit(self) -> Worlds:
+        one = np.ones(len(self))
+        return dataclasses.replace(self, size_bend=one, data_bend=one, shift=0 * one)
+
+    def _mirrored(self) -> Worlds:
+        """The same worlds with size and data exchanged."""
+        sides = ("log", "exponent", "bend", "edge")
+        return dataclasses.replace(
+            self,
+            **{f"size_{name}": getattr(self, f"data_{name}") for name in sides},
+            **{f"data_{name}": getattr(self, f"size_{name}") for name in sides},
+        )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A term of the law at n places: its logarithm and its exponent there [W, n]."""
+
+    log: Floats
+    slope: Floats
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """Both terms, the logarithm of their sum, and that times the outer power [W, n]."""
+
+    size: _Side
+    data: _Side
+    total: Floats
+    above: Floats
+
+
+def weighted_quantiles(values: Floats, weight: Floats, shares: Sequence[float]) -> Floats:
+    """The least values [s, n] below or at which ``shares`` of the ``weight`` of [W, n] lies."""
+    order = np.argsort(values, axis=0, kind="stable")
+    ordered = np.take_along_axis(values, order, axis=0)
+    reached = np.cumsum(weight[order], axis=0)
+    rows = [
+        np.minimum((reached < share * reached[-1] - 1e-12).sum(axis=0), len(values) - 1)
+        for share in shares
+    ]
+    return np.stack([np.take_along_axis(ordered, row[None], axis=0)[0] for row in rows])
+
+
+def _tails(level: float) -> tuple[float, float]:
+    return 0.5 - level / 2, 0.5 + level / 2
+
+
+def _logs(values: Floats) -> Floats:
+    """Logarithms of [n] or [W, n], as [1, n] or [W, n]."""
+    return np.asarray(np.log(np.atleast_2d(values)))
+
+
+def _packed(column: Floats) -> Any:
+    """A column as JSON holds it: one number where all are the same; null is an infinity."""
+    values = [None if math.isinf(value) else value for value in column.tolist()]
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _unpacked(stored: Any, count: int) -> Floats:
+    values: Iterator[Any] = iter(stored if isinstance(stored, list) else [stored] * count)
+    return np.array([-math.inf if value is None else float(value) for value in values])
