@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from scaling_law.files.record import NATS
-from scaling_law.units import count_of, format_count, outward_range
+from scaling_law.units import count_of, format_count, outward_range, weight_words
 
 if TYPE_CHECKING:
     from scaling_law.fit.result import Prediction
@@ -27,8 +27,8 @@ def loss_words(prediction: Prediction) -> tuple[str, str]:
         figure = f"about {prediction.loss_nats:.{2 if prediction.refused else 3}f}"
         return figure, (said or [NO_INTERVAL])[0]
     level = f"{100 * prediction.level:g}% interval"
-    if max(prediction.interval_parts.get("laws", (0.0, 0.0))) > 0:
-        level += " stretched over the laws"
+    if len(prediction.by_law) > 1:
+        level += f" over {len(prediction.by_law)} laws"
     if prediction.figures_refused:
         return " to ".join(outward_range(low, high)), level
     decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
@@ -63,6 +63,38 @@ def target_text(prediction: Prediction) -> str:
     return ", ".join(words)
 
 
+# What the shares of a forecast's variance are of, in words.
+_CAUSES = {
+    "laws": "which law holds",
+    "parameters": "their parameters",
+    "misfit": "what no law explains",
+    "new_run": "a run's own noise",
+}
+
+
+def law_words(prediction: Prediction) -> str:
+    """What a forecast rests on: one law, or several with their weights and their forecasts.
+
+    Where no figure may be quoted, the weights alone.
+    """
+    if not prediction.by_law:
+        return f"law {prediction.law}"
+    figures = len(prediction.by_law) > 1 and not prediction.refused
+    said = [
+        f"{one.law} {weight_words(one.weight)}" + (f": {one.loss_nats:.3f}" if figures else "")
+        for one in prediction.by_law
+    ]
+    what = "weight: loss by that law" if figures else "weight"
+    return f"laws ({what}): {'; '.join(said)}"
+
+
+def cause_words(prediction: Prediction) -> str:
+    """What makes the interval wide: the causes of the forecast's variance, the largest first."""
+    shares = sorted(prediction.variance_shares.items(), key=lambda item: -item[1])
+    words = [f"{_CAUSES[name]} {100 * share:.0f}%" for name, share in shares if share >= 0.005]
+    return f"why the interval is this wide (shares of the variance): {', '.join(words)}"
+
+
 def distance_text(prediction: Prediction) -> str:
     """How far the target lies beyond the data, in orders of magnitude."""
     words = []
@@ -93,7 +125,7 @@ def three_lines(prediction: Prediction) -> str:
     return "\n".join(
         (
             loss_text(prediction),
-            f"at {target_text(prediction)}, by law {prediction.law} ({prediction.source})",
+            f"at {target_text(prediction)}, by {law_words(prediction)} ({prediction.source})",
             (doubt or "within the data, without warnings") + more,
         )
     )

@@ -10,24 +10,21 @@ from scipy.optimize import minimize_scalar
 
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
-from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.published import PUBLISHED, PUBLISHED_SURFACES, comparison, published_law
 from scaling_law.forecast.target import Target
 from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.units import format_count, rounded_count
-from tests.fit.test_parametric import planted
+from tests.fit.test_parametric import planted_fits
 
 CONVENTION = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
 
 
 @pytest.fixture(scope="module")
 def fits() -> dict[str, FitResult]:
-    points = dataclasses.replace(planted(0.002, trunk_noise=0.002), convention=CONVENTION)
-    fit_of = {name: fit_law(points, name, resamples=100) for name in ("chinchilla", "coupled")}
-    assert fit_of["chinchilla"].status == "converged"
-    return fit_of
+    assert planted_fits()["chinchilla"].status == "converged"
+    return planted_fits()
 
 
 @pytest.fixture
