@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,31 +48,37 @@ def best_of_grid(worlds: Worlds, flops: float) -> tuple[Floats, float]:
     return params[losses.argmin(axis=1)], float(params[(worlds.weight @ losses).argmin()])
 
 
+def ends(worlds: Worlds, at: Floats, level: float) -> tuple[Floats, Floats]:
+    """The interval of a new run at ``at`` [2, n], params and tokens."""
+    interval = worlds.interval(at[0], at[1], level)
+    assert interval is not None
+    return interval
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_the_forecast_and_its_interval_fall_with_params_and_with_tokens(seed):
     worlds = drawn_worlds(seed, noise=(0.0, 0.002, 0.05)[seed % 3])
     generator = np.random.default_rng(seed)
-    low = np.exp(generator.uniform(math.log(1e5), math.log(1e14), (2, 50)))
-    grown = low * np.exp(generator.uniform(0, 3, (2, 50)) * (generator.random((2, 50)) < 0.7))
-    smaller, larger = ([worlds.point_log(*at), *worlds.interval(*at, 0.9)] for at in (low, grown))
-    for before, after in zip(smaller, larger, strict=True):
-        assert (after <= before + 1e-12).all()
-    for level in (0.5, 0.9, 0.99):
-        bottom, top = worlds.interval(*low, level)
-        assert (bottom <= top).all()
-    inner, outer = (worlds.interval(*low, level) for level in (0.5, 0.99))
-    assert (outer[0] <= inner[0]).all() and (inner[1] <= outer[1]).all()
+    small = np.exp(generator.uniform(math.log(1e5), math.log(1e14), (2, 50)))
+    large = small * np.exp(generator.uniform(0, 3, (2, 50)) * (generator.random((2, 50)) < 0.7))
+    before, after = (
+        [worlds.point_log(at[0], at[1]), *ends(worlds, at, 0.9)] for at in (small, large)
+    )
+    for at_small, at_large in zip(before, after, strict=True):
+        assert (at_large <= at_small + 1e-12).all()
+    inner, outer = (ends(worlds, small, level) for level in (0.5, 0.99))
+    assert (outer[0] <= inner[0]).all() and (inner[0] <= inner[1]).all()
+    assert (inner[1] <= outer[1]).all()
 
 
 def test_quantiles_are_those_of_many_drawn_runs():
     worlds = drawn_worlds(3)
-    at = np.array([1e9]), np.array([2e10])
-    losses = worlds.log_loss(*at)[:, 0]
+    at = np.array([[1e9], [2e10]])
+    losses = worlds.log_loss(at[0], at[1])[:, 0]
     generator = np.random.default_rng(0)
     runs = generator.choice(losses, 400_000, p=worlds.weight)
     runs = runs + worlds.noise_log * generator.standard_normal(len(runs))
-    low, high = worlds.interval(*at, 0.9)
-    below, above = (float(np.mean(runs < end)) for end in (low[0], high[0]))
+    below, above = (float(np.mean(runs < end[0])) for end in ends(worlds, at, 0.9))
     assert (below, above) == pytest.approx((0.05, 0.95), abs=2e-3)
 
 
@@ -143,7 +150,7 @@ def test_the_shares_of_the_variance_add_up_and_name_what_was_planted():
     assert [one.weight for one in said] == sorted((one.weight for one in said), reverse=True)
     assert sum(one.weight * math.log(one.loss_nats) for one in said) == pytest.approx(mean)
     shifted = dataclasses.replace(drawn_worlds(11, plain=True), shift=worlds.shift)
-    alike = {name: np.full(len(worlds), 1.0) for name in SURFACE}
+    alike: dict[str, Any] = {name: np.full(len(worlds), 1.0) for name in SURFACE}
     only_shift = dataclasses.replace(shifted, **alike, noise_log=0.0)
     parts = only_shift.variance_shares(*at)
     assert parts["parameters"] == pytest.approx(0) == parts["new_run"] and parts["misfit"] > 0.8
