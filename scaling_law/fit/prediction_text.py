@@ -27,7 +27,7 @@ def loss_words(prediction: Prediction) -> tuple[str, str]:
         figure = f"about {prediction.loss_nats:.{2 if prediction.refused else 3}f}"
         return figure, (said or [NO_INTERVAL])[0]
     level = f"{100 * prediction.level:g}% interval"
-    if len(prediction.by_law) > 1:
+    if prediction.over_laws:
         level += f" over {len(prediction.by_law)} laws"
     if prediction.figures_refused:
         return " to ".join(outward_range(low, high)), level
@@ -77,9 +77,9 @@ def law_words(prediction: Prediction) -> str:
 
     Where no figure may be quoted, the weights alone.
     """
-    if not prediction.by_law:
+    if not prediction.over_laws:
         return f"law {prediction.law}"
-    figures = len(prediction.by_law) > 1 and not prediction.refused
+    figures = not prediction.refused
     said = [
         f"{one.law} {weight_words(one.weight)}" + (f": {one.loss_nats:.3f}" if figures else "")
         for one in prediction.by_law

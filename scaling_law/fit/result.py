@@ -230,6 +230,11 @@ class Prediction:
     __repr__ = __str__
 
     @property
+    def over_laws(self) -> bool:
+        """Whether several laws count in it."""
+        return len(self.by_law) > 1
+
+    @property
     def figures_refused(self) -> tuple[str, ...]:
         """The fields whose figures may not be quoted, so far beyond the data: only their ranges."""
         if not self.refused or self.level is None:

@@ -217,6 +217,12 @@ class Worlds:
         params = self.own_split(np.exp(budget))
         return params, budget - math.log(6) - params
 
+    @property
+    def has_split(self) -> bool:
+        """Whether there is a compute-optimal split, in the worlds that have one."""
+        edges = np.exp([self.size_edge, self.data_edge])
+        return bool((np.abs(self.own_split(6 * float(edges.prod()))) < _FAR).any())
+
     def own_params_for(self, tokens: float) -> Floats:
         """log params [W] for which each world finds ``tokens`` compute-optimal."""
         return self._mirrored().own_tokens_for(tokens)

@@ -146,7 +146,7 @@ def format_allocation(answer: AllocationAnswer) -> str:
         answer.source.origin,
         f"{_KINDS[answer.choice.kind]}: {size}, {flops} FLOPs",
         _loss_line(answer),
-        *([law_words(answer.prediction)] if answer.prediction.by_law else []),
+        *([law_words(answer.prediction)] if answer.prediction.over_laws else []),
         *_interval_lines(answer),
     ]
     if answer.prediction.refused:

@@ -63,9 +63,9 @@ class LawAlone:
         return log_loss(self.fit.law, self.fit.params, at)
 
     def loss_at(self, params: float, tokens: float) -> float:
-        """The same at params and tokens, with nothing repeated."""
-        at = {"params": params, "tokens": tokens, "tokens_unique": tokens}
-        return self.log_loss(at | {"flops": 6 * params * tokens})
+        """The same at params and tokens by the law's surface, with nothing repeated."""
+        assert self.surface is not None, "the law is one of params and tokens"
+        return self.surface.log_loss(params, tokens)
 
     def interval(self, at: Mapping[str, float], level: float) -> PredictionInterval:
         """Where a new run's loss falls if the law is true."""

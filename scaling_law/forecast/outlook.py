@@ -35,7 +35,7 @@ class Outlook(Protocol):
         """The point forecast's log L at {variable: value}."""
 
     def loss_at(self, params: float, tokens: float) -> float:
-        """The same at params and tokens, as ``forecast.optima`` searches it."""
+        """The same at params and tokens, nothing repeated, as ``forecast.optima`` searches it."""
 
     def interval(self, at: Mapping[str, float], level: float) -> PredictionInterval:
         """Where a new run's loss falls."""

@@ -214,7 +214,7 @@ def comparison(prediction: Prediction) -> list[dict[str, Any]]:
         return []
     rows = [
         {
-            "law": "this forecast" if prediction.by_law else f"{prediction.law} (this forecast)",
+            "law": "this forecast" if prediction.over_laws else f"{prediction.law} (this forecast)",
             "loss_nats": prediction.loss_nats,
             "low_nats": prediction.low_nats,
             "high_nats": prediction.high_nats,

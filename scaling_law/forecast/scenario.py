@@ -17,7 +17,7 @@ from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.worlds import Worlds
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.hardware import Hardware, energy_words, training_cost
-from scaling_law.forecast.optima import Choice, inference_aware, over_trained
+from scaling_law.forecast.optima import Choice, Loss, inference_aware, over_trained
 from scaling_law.forecast.outlook import outlook_of
 from scaling_law.forecast.shape import concrete_shape
 from scaling_law.forecast.target import Target
@@ -83,12 +83,23 @@ def settle(
                 "tokens served need a target loss, and nothing else: the model that "
                 "is cheapest to train and to serve at that loss is chosen"
             )
-        loss = outlook_of(fit, worlds).loss_at
+        loss = _loss_of(fit, worlds)
         choice = inference_aware(loss, target.given["target_loss"], scenario.tokens_served)
         return Target(params=choice.params, tokens=choice.tokens), choice
     if scenario.tokens_per_param is not None:
         return _at_ratio(target, scenario.tokens_per_param), None
     return target, None
+
+
+def _loss_of(fit: FitResult, worlds: Worlds | None) -> Loss:
+    """(params, tokens) -> the point forecast's log loss, all tokens different."""
+    outlook = outlook_of(fit, worlds)
+
+    def at(params: float, tokens: float) -> float:
+        point = {"params": params, "tokens": tokens, "tokens_unique": tokens}
+        return outlook.log_loss(point | {"flops": 6 * params * tokens})
+
+    return at
 
 
 def _at_ratio(target: Target, ratio: float) -> Target:
@@ -159,7 +170,7 @@ def _over_training(
     if not {"params", "tokens"} <= set(fit.law.variables):
         return None
     try:
-        choice = over_trained(outlook_of(fit, worlds).loss_at, flops, ratio)
+        choice = over_trained(_loss_of(fit, worlds), flops, ratio)
     except FitError:
         return None
     return {"tokens_per_param": ratio, **choice.extra}

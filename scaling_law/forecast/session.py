@@ -159,7 +159,8 @@ class SourcedLaw:
         name = law_name(self.fit)
         if self.source is None:
             return name
-        return f"{'the laws' if self.worlds else name} fitted to {self.source}"
+        several = self.worlds is not None and len(self.worlds.laws) > 1
+        return f"{'the laws' if several else name} fitted to {self.source}"
 
     @property
     def template(self) -> Model | None:

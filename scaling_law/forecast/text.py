@@ -51,8 +51,9 @@ def format_prediction(
     if prediction.beyond_data:
         lines.append(distance_text(prediction))
     lines += ["", *_optimum_lines(prediction), *decision]
-    if prediction.by_law:
-        lines += [law_words(prediction), cause_words(prediction)]
+    if prediction.variance_shares:
+        lines += [law_words(prediction)] if prediction.over_laws else []
+        lines.append(cause_words(prediction))
     elif prediction.interval_parts:
         causes = ", ".join(
             f"{name.replace('_', ' ')} {_percent(-low)} {_percent(high)}"
@@ -150,7 +151,7 @@ def best_words(prediction: Prediction, name: str) -> str:
 
 
 def _form_words(prediction: Prediction) -> str:
-    if len(prediction.by_law) > 1:
+    if prediction.over_laws:
         return f"laws of the fit (slaw fit shows the parameters of {prediction.law})"
     if prediction.form in ("", prediction.law):
         return f"law: {prediction.law}"

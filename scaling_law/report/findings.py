@@ -64,7 +64,8 @@ def answer(evidence: Evidence) -> Section:
     if prediction.refused:
         body += note(sentence(prediction.refused))
     body += "<h3>Why the interval is this wide</h3>\n"
-    whys = [law_words(prediction), cause_words(prediction)] if prediction.by_law else []
+    whys = [law_words(prediction)] if prediction.over_laws else []
+    whys += [cause_words(prediction)] if prediction.variance_shares else []
     body += bullets([sentence(words) for words in (*whys, *prediction.warnings)])
     body += _comparison(prediction, fitted.forecast.rows, fitted.points.loss_unit)
     body += "<details><summary>As slaw extrapolate prints it</summary>"
