@@ -45,12 +45,12 @@ class OverWorlds:
         """``fit`` is the law whose parameters are shown, fitted to the same points."""
         self.fit, self.worlds = fit, worlds
         self.ways = "worlds of the forecast"
-        middle = math.exp((worlds.size_edge + worlds.data_edge) / 2)
-        known = math.isfinite(worlds.split(6 * middle**2))
-        self.split = WorldsSplit(worlds) if known else None
-        self.trouble = "" if known else (
-            "no compute-optimal split (no law has both terms): vary sizes and tokens more"
-        )  # fmt: skip
+        self.split = WorldsSplit(worlds) if worlds.has_split else None
+        self.trouble = ""
+        if self.split is None:
+            self.trouble = (
+                "no compute-optimal split (a term is missing): vary sizes and tokens more"
+            )
 
     def log_loss(self, at: Mapping[str, float]) -> float:
         """The point forecast's log L at {variable: value}."""
