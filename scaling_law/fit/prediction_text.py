@@ -31,9 +31,14 @@ def loss_words(prediction: Prediction) -> tuple[str, str]:
         level += f" over {len(prediction.by_law)} laws"
     if prediction.figures_refused:
         return " to ".join(outward_range(low, high)), level
-    decimals = min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
+    decimals = _decimals(low, high)
     ends = f"{low:.{decimals}f} to {high:.{decimals}f}"
     return f"{prediction.loss_nats:.{decimals}f}", f"{level} {ends}"
+
+
+def _decimals(low: float, high: float) -> int:
+    """The decimals that an interval supports."""
+    return min(max(math.ceil(-math.log10((high - low) / 2)), 1), 3) if high > low else 3
 
 
 def loss_text(prediction: Prediction) -> str:
@@ -79,13 +84,13 @@ def law_words(prediction: Prediction) -> str:
     """
     if not prediction.over_laws:
         return f"law {prediction.law}"
-    figures = not prediction.refused
-    said = [
-        f"{one.law} {weight_words(one.weight)}" + (f": {one.loss_nats:.3f}" if figures else "")
-        for one in prediction.by_law
-    ]
-    what = "weight: loss by that law" if figures else "weight"
-    return f"laws ({what}): {'; '.join(said)}"
+    weights = [f"{one.law} {weight_words(one.weight)}" for one in prediction.by_law]
+    if prediction.refused:
+        return f"laws (weight): {'; '.join(weights)}"
+    decimals = max(2, _decimals(prediction.low_nats or 0.0, prediction.high_nats or 0.0))
+    losses = [f"{one.loss_nats:.{decimals}f}" for one in prediction.by_law]
+    said = "; ".join(f"{law}: {loss}" for law, loss in zip(weights, losses, strict=True))
+    return f"laws (weight: loss by that law): {said}"
 
 
 def cause_words(prediction: Prediction) -> str:

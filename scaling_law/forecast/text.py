@@ -60,7 +60,7 @@ def format_prediction(
             for name, (low, high) in prediction.interval_parts.items()
         )
         lines.append(f"the interval's parts, in loss, joined in quadrature of logs: {causes}")
-    lines.append(f"{_form_words(prediction)}, {_origin(fit)}")
+    lines.append(_law_line(prediction, fit))
     lines.append(_convention_text(prediction, fit))
     if rows:
         lines += ["", *_table(prediction, rows)]
@@ -150,12 +150,13 @@ def best_words(prediction: Prediction, name: str) -> str:
     return format_count(value)
 
 
-def _form_words(prediction: Prediction) -> str:
+def _law_line(prediction: Prediction, fit: FitResult) -> str:
+    """Where the law comes from, or the laws."""
     if prediction.over_laws:
-        return f"laws of the fit (slaw fit shows the parameters of {prediction.law})"
+        return f"{_origin(fit)}; slaw fit shows the parameters of one law, {prediction.law}"
     if prediction.form in ("", prediction.law):
-        return f"law: {prediction.law}"
-    return f"law: {prediction.law} (of the form {prediction.form})"
+        return f"law: {prediction.law}, {_origin(fit)}"
+    return f"law: {prediction.law} (of the form {prediction.form}), {_origin(fit)}"
 
 
 def _origin(fit: FitResult) -> str:
