@@ -19,6 +19,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult, LawShare
@@ -148,8 +149,7 @@ class Worlds:
     @property
     def laws(self) -> dict[str, float]:
         """The weight of each law, the heaviest first."""
-        names = dict.fromkeys(self.law)
-        weights = {name: float(self.weight[self._of(name)].sum()) for name in names}
+        weights = {name: float(self.weight[rows].sum()) for name, rows in self._rows.items()}
         return dict(sorted(weights.items(), key=lambda item: -item[1]))
 
     def by_law(self, params: float, tokens: float) -> tuple[LawShare, ...]:
@@ -163,7 +163,7 @@ class Worlds:
             )
             for name, weight in self.laws.items()
             if weight > 0
-            for rows in [self._of(name)]
+            for rows in [self._rows[name]]
         )
 
     def variance_shares(self, params: float, tokens: float) -> dict[str, float]:
@@ -178,7 +178,7 @@ class Worlds:
         centre = float(self.weight @ values)
         between = within = parameters = 0.0
         for name, weight in self.laws.items():
-            rows = self._of(name)
+            rows = self._rows[name]
             if weight <= 0:
                 continue
             share = self.weight[rows] / weight
@@ -377,8 +377,11 @@ class Worlds:
 
     # -- within -----------------------------------------------------------------------------
 
-    def _of(self, law: str) -> Floats:
-        return np.array([name == law for name in self.law])
+    @functools.cached_property
+    def _rows(self) -> dict[str, NDArray[np.bool_]]:
+        """Which worlds are of each law [W], by its name."""
+        names = np.array(self.law)
+        return {name: names == name for name in dict.fromkeys(self.law)}
 
     @property
     def _floor_log(self) -> Floats:

@@ -110,13 +110,13 @@ class OverWorlds:
         if never <= 0:
             return []
         amount = f"{loss:g} {amount_unit(self.fit.convention.get('loss', NATS))}"
-        words = f"{100 * never:.2g}% of the forecast's weight lies on worlds that never reach it"
+        words = (
+            f"worlds with {100 * never:.2g}% of the forecast's weight never reach a loss of"
+            f" {amount}: it is at or below their irreducible loss"
+        )
         if never > _MOST_NEVER:
-            raise FitError(
-                f"a loss of {amount}: {words}, at any compute; the data cannot say whether it can"
-                " be reached"
-            )
-        return [f"{words}, the loss of {amount}, at any compute"]
+            raise FitError(words)
+        return [words]
 
     def flops_interval(self, loss: float, level: float) -> tuple[float, float] | None:
         """The compute that reaches a loss; inf where it may never be reached."""
