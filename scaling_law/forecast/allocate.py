@@ -250,7 +250,8 @@ class _Solver:
         self.outlook = outlook_of(fit, source.worlds)
         unique = scenario.tokens_unique
         self.repeats = None if unique is None else self.outlook.repeats(unique)
-        self.loss = self._worth(self.outlook.loss_at)
+        plain = self.outlook.loss_at
+        self.loss = self.repeats.on(plain) if self.repeats else plain
         # Kaplan's split was measured, and is not the minimum of the joint law
         self.measured_split = fit.n_points == 0 and fit.law.name == "kaplan_nd"
 
@@ -258,10 +259,6 @@ class _Solver:
     def plain(self) -> bool:
         """Whether the law's own compute-optimal split is the answer, but for the memory."""
         return self.scenario.tokens_served is None and self.scenario.tokens_unique is None
-
-    def _worth(self, loss: Loss) -> Loss:
-        """``loss`` with repeats at their worth."""
-        return self.repeats.on(loss) if self.repeats else loss
 
     def at(self, params: float | None, tokens: float | None, kind: str) -> Choice:
         """A choice at a point of the forecast itself, with nothing repeated."""

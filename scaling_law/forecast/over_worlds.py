@@ -45,6 +45,7 @@ class OverWorlds:
         """``fit`` is the law whose parameters are shown, fitted to the same points."""
         self.fit, self.worlds = fit, worlds
         self.ways = "worlds of the forecast"
+        self._cheapest = functools.cache(worlds.own_cheapest)
         self.split = WorldsSplit(worlds) if worlds.has_split else None
         self.trouble = ""
         if self.split is None:
@@ -155,9 +156,6 @@ class OverWorlds:
     def repeats(self, unique: float) -> Repeats:
         """What repeats of ``unique`` tokens are worth, the same in every world."""
         return repeats_under({}, self.worlds.tangent(unique), unique)
-
-    def _cheapest(self, loss: float) -> Floats:
-        return self.worlds.own_cheapest(loss)
 
     def _ends(self, own_log: Floats, level: float) -> tuple[float, float] | None:
         ends = self.worlds.spread(own_log, level)
