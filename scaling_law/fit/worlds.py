@@ -10,49 +10,40 @@ of the worlds with a new run's noise added.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+from numpy.typing import NDArray
 
 from scaling_law.fit.laws.law import Floats
+from scaling_law.fit.result import FitResult, LawShare
+from scaling_law.fit.split import Split
+from scaling_law.fit.surface import Surface, surface_of
 
 # Fewer worlds than this do not make an interval.
 FEWEST_WORLDS = 20
-# Places in log params that are compared before the best one is refined.
-_GRID = 65
-_HALVINGS = 60
+# Resamples of a law that become worlds.
+MOST_SAMPLES = 200
+# Places among which the turn of the point forecast is looked for before it is refined.
+_GRID = 17
+_HALVINGS = 50
 # No budget is larger: log of FLOPs / 6.
 _MOST_LOG_BUDGET = math.log(1e60 / 6)
 # log params or tokens that stand for none and for any number: a world without an optimum.
 _FAR = 400.0
 # Share of the weight that must have an answer: without the others an interval is too narrow.
 _MOST_HAVE_ONE = 0.9
-_COLUMNS = (
-    "weight", "floor", "size_log", "size_exponent", "data_log", "data_exponent", "power",
-    "size_bend", "data_bend", "shift",
-)  # fmt: skip
+_SURFACE = ("floor", "size_log", "size_exponent", "data_log", "data_exponent", "power")
+_COLUMNS = ("weight", *_SURFACE, "size_bend", "data_bend", "shift")
 # Step in log FLOPs over which an exponent is read off.
 _STEP = 0.05
 _NOISE_REACH = 9.0  # standard deviations of noise beyond which no probability is left
-
-
-@dataclass(frozen=True, kw_only=True)
-class LawShare:
-    """What one law says of a target.
-
-    ``law``: its name.
-    ``weight``: the weight of its worlds, 0 to 1.
-    ``loss_nats``: the mean of its worlds there, in nats per token.
-    """
-
-    law: str
-    weight: float
-    loss_nats: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,7 +130,7 @@ class Worlds:
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             apart = (middle[:, None, :] - log_losses[None]) / self.noise_log
-            below = np.einsum("w,swn->sn", self.weight, ndtr(apart))
+            below = np.einsum("w,swn->sn", self.weight, _normal_share(apart))
             short = below < wanted
             low, high = np.where(short, middle, low), np.where(short, high, middle)
         return np.asarray((low + high) / 2)
@@ -158,8 +149,7 @@ class Worlds:
     @property
     def laws(self) -> dict[str, float]:
         """The weight of each law, the heaviest first."""
-        names = dict.fromkeys(self.law)
-        weights = {name: float(self.weight[self._of(name)].sum()) for name in names}
+        weights = {name: float(self.weight[rows].sum()) for name, rows in self._rows.items()}
         return dict(sorted(weights.items(), key=lambda item: -item[1]))
 
     def by_law(self, params: float, tokens: float) -> tuple[LawShare, ...]:
@@ -173,7 +163,7 @@ class Worlds:
             )
             for name, weight in self.laws.items()
             if weight > 0
-            for rows in [self._of(name)]
+            for rows in [self._rows[name]]
         )
 
     def variance_shares(self, params: float, tokens: float) -> dict[str, float]:
@@ -188,7 +178,7 @@ class Worlds:
         centre = float(self.weight @ values)
         between = within = parameters = 0.0
         for name, weight in self.laws.items():
-            rows = self._of(name)
+            rows = self._rows[name]
             if weight <= 0:
                 continue
             share = self.weight[rows] / weight
@@ -208,13 +198,30 @@ class Worlds:
 
     # -- compute-optimal splits -------------------------------------------------------------
 
-    def own_split(self, flops: float) -> Floats:
-        """log params [W] by which each world spends ``flops`` (6 N D) best.
+    def own_split(self, flops: float | Floats) -> Floats:
+        """log params [W] by which each world spends ``flops`` (6 N D), or its own [W], best.
 
         Between the edges of the data the exponents are constant, and the minimum has a closed form
         (Hoffmann 2022, arXiv 2203.15556, equation 4).
         """
-        return self._own_split(np.full((1, 1), math.log(flops / 6)))[0][:, 0]
+        budget = np.log(np.atleast_1d(flops) / 6)[:, None]
+        return np.asarray(self._own_split(budget)[0][:, 0])
+
+    def own_answers(self, flops: float | None, loss: float | None) -> tuple[Floats, Floats]:
+        """(log params, log tokens) [W] by which each world spends FLOPs best, or reaches a loss.
+
+        NaN where a world never reaches it.
+        """
+        budget = np.full(len(self), math.log(flops)) if flops else self.own_cheapest(loss or 0.0)
+        budget = np.where(np.isfinite(budget), budget, math.nan)
+        params = self.own_split(np.exp(budget))
+        return params, budget - math.log(6) - params
+
+    @property
+    def has_split(self) -> bool:
+        """Whether there is a compute-optimal split, in the worlds that have one."""
+        edges = np.exp([self.size_edge, self.data_edge])
+        return bool((np.abs(self.own_split(6 * float(edges.prod()))) < _FAR).any())
 
     def own_params_for(self, tokens: float) -> Floats:
         """log params [W] for which each world finds ``tokens`` compute-optimal."""
@@ -261,6 +268,14 @@ class Worlds:
         near = [self.split(flops * math.exp(side * _STEP)) for side in (-1, 1)]
         return math.log(near[1] / near[0]) / (2 * _STEP)
 
+    def tangent(self, tokens: float) -> Split | None:
+        """The power law in compute that the point forecast's splits follow near ``tokens``."""
+        params = self.params_for(tokens)
+        if not math.isfinite(params):
+            return None
+        exponent = self.exponent(6 * params * tokens)
+        return Split(exponent, math.log(params) - exponent * math.log(params * tokens))
+
     def own_exponent(self, flops: float) -> Floats:
         """a [W] of each world's own splits near ``flops``."""
         near = [self.own_split(flops * math.exp(side * _STEP)) for side in (-1, 1)]
@@ -287,10 +302,58 @@ class Worlds:
         low, high = ends[:, 0].tolist()
         return low, high
 
+    def drawn(self, count: int) -> Iterator[Callable[[float, float], float]]:
+        """``count`` worlds by their weights, each as plain arithmetic for a search.
+
+        Each gives log L of params and tokens.
+        """
+        reached = np.cumsum(self.weight)
+        for share in (np.arange(count) + 0.5) / count:
+            row = min(int(np.searchsorted(reached, share * reached[-1])), len(self) - 1)
+            yield self._plain(row)
+
+    def _plain(self, row: int) -> Callable[[float, float], float]:
+        surface = Surface(**{name: float(getattr(self, name)[row]) for name in _SURFACE})
+        shift = float(self.shift[row])
+        edges = math.exp(self.size_edge), math.exp(self.data_edge)
+        bends = float(self.size_bend[row]), float(self.data_bend[row])
+
+        def log_loss(params: float, tokens: float) -> float:
+            if params > edges[0]:
+                params = edges[0] * (params / edges[0]) ** bends[0]
+            if tokens > edges[1]:
+                tokens = edges[1] * (tokens / edges[1]) ** bends[1]
+            return shift + surface.log_loss(params, tokens)
+
+        return log_loss
+
     def floor_share(self, params: float, tokens: float) -> float:
         """The share of the loss that is irreducible, the mean over worlds."""
         values = self.log_loss(np.array([params]), np.array([tokens]))[:, 0]
         return float(self.weight @ (self.floor * np.exp(self.shift - values)))
+
+    def refitted(self, fits: Mapping[str, FitResult]) -> Worlds | None:
+        """The same weights and misfit with the parameters, and the edges, of other fits.
+
+        None where they hold none of the laws.
+        """
+        surfaces = {name: surfaces_of(fits[name]) for name in self.laws if name in fits}
+        rows = [row for row, name in enumerate(self.law) if surfaces.get(name)]
+        if not rows:
+            return None
+        place = dict.fromkeys(surfaces, 0)
+        chosen = []
+        for row in rows:
+            some = surfaces[self.law[row]]
+            chosen.append(some[place[self.law[row]] % len(some)])
+            place[self.law[row]] += 1
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        columns |= {name: np.array([getattr(one, name) for one in chosen]) for name in _SURFACE}
+        columns["weight"] = columns["weight"] / columns["weight"].sum()
+        ranges = [fits[name].data_range for name in surfaces]
+        changed: dict[str, Any] = dict(columns)
+        changed |= {"size_edge": _edge(ranges, "params"), "data_edge": _edge(ranges, "tokens")}
+        return dataclasses.replace(self, law=tuple(self.law[row] for row in rows), **changed)
 
     # -- stored -----------------------------------------------------------------------------
 
@@ -308,14 +371,17 @@ class Worlds:
         Raises ``TypeError``, ``KeyError`` or ``ValueError`` for damaged data.
         """
         law = tuple(name for name, count in data["law"] for _ in range(count))
-        columns = {name: _unpacked(data[name], len(law)) for name in _COLUMNS}
-        rest = {name: float(data[name]) for name in ("size_edge", "data_edge", "noise_log")}
-        return cls(law=law, **columns, **rest, notes=tuple(data["notes"]))
+        values: dict[str, Any] = {name: _unpacked(data[name], len(law)) for name in _COLUMNS}
+        values |= {name: float(data[name]) for name in ("size_edge", "data_edge", "noise_log")}
+        return cls(law=law, **values, notes=tuple(data["notes"]))
 
     # -- within -----------------------------------------------------------------------------
 
-    def _of(self, law: str) -> Floats:
-        return np.array([name == law for name in self.law])
+    @functools.cached_property
+    def _rows(self) -> dict[str, NDArray[np.bool_]]:
+        """Which worlds are of each law [W], by its name."""
+        names = np.array(self.law)
+        return {name: names == name for name in dict.fromkeys(self.law)}
 
     @property
     def _floor_log(self) -> Floats:
@@ -397,8 +463,10 @@ class Worlds:
             sign = 1.0 if rising else -1.0
             places = np.linspace(low, high, _GRID)
             turned = sign * self._lean(*at(places)) >= 0
-            first = int(np.argmax(turned)) if turned.any() else _GRID - 1
-            low, high = float(places[max(first - 1, 0)]), float(places[first])
+            first = int(np.argmax(turned)) if turned.any() else 0
+            if first == 0:  # all worlds agree, but for rounding
+                return math.exp(low if turned.any() else high)
+            low, high = float(places[first - 1]), float(places[first])
             for _ in range(_HALVINGS):
                 middle = (low + high) / 2
                 before = sign * float(self._lean(*at(np.array([middle])))[0]) < 0
@@ -449,6 +517,21 @@ def weighted_quantiles(values: Floats, weight: Floats, shares: Sequence[float]) 
     return np.stack([np.take_along_axis(ordered, row[None], axis=0)[0] for row in rows])
 
 
+@functools.cache
+def _normal_table() -> tuple[Floats, Floats]:
+    """(deviations, share of the normal distribution below them): linear in between to 1e-5."""
+    places = np.linspace(-_NOISE_REACH, _NOISE_REACH, 2001)
+    return places, np.array([NormalDist().cdf(place) for place in places.tolist()])
+
+
+def _normal_share(deviations: Floats) -> Floats:
+    """The share of the normal distribution below so many standard deviations.
+
+    From a table: scipy's would take longer to load than a forecast takes, and a table never falls.
+    """
+    return np.interp(deviations, *_normal_table())
+
+
 def _tails(level: float) -> tuple[float, float]:
     return 0.5 - level / 2, 0.5 + level / 2
 
@@ -467,3 +550,61 @@ def _packed(column: Floats) -> Any:
 def _unpacked(stored: Any, count: int) -> Floats:
     values: Iterator[Any] = iter(stored if isinstance(stored, list) else [stored] * count)
     return np.array([-math.inf if value is None else float(value) for value in values])
+
+
+def worlds_of(
+    fits: Mapping[str, FitResult],
+    weights: Mapping[str, float] | None = None,
+    *,
+    noise_log: float,
+    most: int | None = MOST_SAMPLES,
+    notes: tuple[str, ...] = (),
+) -> Worlds | None:
+    """Worlds of these laws without misfit: the resamples of each, or its fit where it has none.
+
+    ``weights`` are those of the laws, the same for each unless given; ``most`` is how many
+    resamples of each count. None where no law's form is a surface.
+    """
+    surfaces = {name: some for name, fit in fits.items() if (some := surfaces_of(fit, most))}
+    if not surfaces:
+        return None
+    given = weights or dict.fromkeys(surfaces, 1.0)
+    total = sum(given[name] for name in surfaces)
+    rows = [surface for some in surfaces.values() for surface in some]
+    each = [given[name] / total / len(some) for name, some in surfaces.items() for _ in some]
+    ranges = [fits[name].data_range for name in surfaces]
+    columns = {name: np.array([getattr(row, name) for row in rows]) for name in _SURFACE}
+    none = np.ones(len(rows))
+    return Worlds(
+        law=tuple(name for name, some in surfaces.items() for _ in some),
+        weight=np.array(each),
+        **columns,
+        size_bend=none,
+        data_bend=none,
+        shift=0 * none,
+        size_edge=_edge(ranges, "params"),
+        data_edge=_edge(ranges, "tokens"),
+        noise_log=noise_log,
+        notes=notes,
+    )
+
+
+def _edge(ranges: Sequence[Mapping[str, tuple[float, float]]], variable: str) -> float:
+    return math.log(max(one[variable][1] for one in ranges))
+
+
+def surfaces_of(fit: FitResult, most: int | None = MOST_SAMPLES) -> list[Surface]:
+    """The surfaces of a fit's resamples, or of itself without any; empty: its form has none."""
+    law = fit.law
+    if law.bend is not None and law.surface is None:
+        return []
+    surfaces = []
+    for params in list(fit.sampled_params())[:most] or [fit.params]:
+        try:
+            surface = surface_of(law, params)
+        except (OverflowError, ValueError):
+            continue
+        if surface is None:
+            return []
+        surfaces.append(surface)
+    return surfaces

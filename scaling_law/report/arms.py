@@ -169,10 +169,11 @@ def _points(fit: ArmFit, name: str) -> ArmPoints:
     flops = [6.0 * r.params_matmul * r.tokens for r in runs]
     line: list[tuple[float, float]] = []
     best = fit.known.laws.get(fit.known.best_law) if fit.known else None
-    if best is not None and best.usable and runs:
+    if fit.known is not None and best is not None and best.usable and runs:
         for value in np.geomspace(min(flops), max(flops), _LINE_POINTS).tolist():
             try:
-                line.append((value, extrapolate(best, Target(flops=value)).loss_nats))
+                at = extrapolate(best, Target(flops=value), **fit.known.beside)
+                line.append((value, at.loss_nats))
             except FitError:
                 continue
     return ArmPoints(
@@ -310,7 +311,7 @@ def _laws(arms: Arms) -> Section:
     body = ""
     if rows:
         caption = (
-            "The law of each arm alone, the one that best predicts its held-out runs; loss in"
+            "The law of each arm alone, the first that none beats clearly on held-out runs; loss in"
             f" {loss_unit_of(arms.runs)}, parameters: matmul, intervals at 90%"
         )
         body += table(caption, ("arm", *HEADINGS[1:]), rows, (0, 3))

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import math
 from pathlib import Path
 
@@ -35,6 +36,14 @@ def planted(
     scatter = noise * generator.normal(0, 1, len(losses)) + trunk_noise * shared
     cluster = [f"trunk{i // horizons}" for i in range(len(losses))]
     return points_from_arrays(params, tokens, losses * np.exp(scatter), cluster=cluster)
+
+
+@functools.cache
+def planted_fits() -> dict[str, FitResult]:
+    """Chinchilla's law and the coupled one fitted to one planted grid, with resamples."""
+    convention = {"params": "matmul", "flops": "exact", "loss": "nats per token"}
+    points = dataclasses.replace(planted(0.002, trunk_noise=0.002), convention=convention)
+    return {name: fit_law(points, name, resamples=100) for name in ("chinchilla", "coupled")}
 
 
 @pytest.fixture(scope="module")
