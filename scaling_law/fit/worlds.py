@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult, LawShare
+from scaling_law.fit.solver.scalar import root
 from scaling_law.fit.split import Split
 from scaling_law.fit.surface import Surface, surface_of
 
@@ -383,7 +384,7 @@ class Worlds:
         names = np.array(self.law)
         return {name: names == name for name in dict.fromkeys(self.law)}
 
-    @property
+    @functools.cached_property
     def _floor_log(self) -> Floats:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.floor)[:, None])
@@ -406,11 +407,12 @@ class Worlds:
     def _lean(self, x: Floats, y: Floats) -> Floats:
         """[n]: how the point forecast's log loss changes with log params at equal compute."""
         terms = self._terms(x, y)
-        with np.errstate(invalid="ignore"):
-            size, data = (np.exp(side.log - terms.total) for side in (terms.size, terms.data))
-            share = np.exp(terms.above - np.logaddexp(self._floor_log, terms.above))
-        change = self.power[:, None] * share * (terms.data.slope * data - terms.size.slope * size)
-        return np.asarray(self.weight @ np.nan_to_num(change))
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = 1 / (1 + np.exp(terms.size.log - terms.data.log))
+            share = 1 / (1 + np.exp(self._floor_log - terms.above))
+        lean = share * (terms.data.slope * data - terms.size.slope * (1 - data))
+        # a world without either term leans nowhere
+        return np.asarray((self.weight * self.power) @ np.nan_to_num(lean))
 
     def _own_split(self, budget: Floats) -> tuple[Floats, Floats]:
         """Each world's best log params for log(flops / 6) ``budget`` [1, n] or [W, n].
@@ -466,12 +468,12 @@ class Worlds:
             first = int(np.argmax(turned)) if turned.any() else 0
             if first == 0:  # all worlds agree, but for rounding
                 return math.exp(low if turned.any() else high)
-            low, high = float(places[first - 1]), float(places[first])
-            for _ in range(_HALVINGS):
-                middle = (low + high) / 2
-                before = sign * float(self._lean(*at(np.array([middle])))[0]) < 0
-                low, high = (middle, high) if before else (low, middle)
-        return math.exp((low + high) / 2)
+            low = root(
+                lambda place: float(self._lean(*at(np.array([place])))[0]),
+                float(places[first - 1]),
+                float(places[first]),
+            )
+        return math.exp(low)
 
     def _without_misfit(self) -> Worlds:
         one = np.ones(len(self))
