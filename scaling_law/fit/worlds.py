@@ -359,11 +359,13 @@ class Worlds:
     # -- stored -----------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; a column of one value is that value, equal laws in a row are counted."""
-        laws = [[name, len(list(same))] for name, same in groupby(self.law)]
-        columns = {name: _packed(getattr(self, name)) for name in _COLUMNS}
+        """Plain values, exact; the arrays as ``_packed`` has them, null for an infinity."""
+        columns = {
+            name: _packed([None if math.isinf(x) else x for x in getattr(self, name).tolist()])
+            for name in _COLUMNS
+        }
         rest = {name: getattr(self, name) for name in ("size_edge", "data_edge", "noise_log")}
-        return {"law": laws, **columns, **rest, "notes": list(self.notes)}
+        return {"law": _packed(self.law), **columns, **rest, "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Worlds:
@@ -371,10 +373,12 @@ class Worlds:
 
         Raises ``TypeError``, ``KeyError`` or ``ValueError`` for damaged data.
         """
-        law = tuple(name for name, count in data["law"] for _ in range(count))
-        values: dict[str, Any] = {name: _unpacked(data[name], len(law)) for name in _COLUMNS}
+        values: dict[str, Any] = {
+            name: np.array([-math.inf if x is None else float(x) for x in _unpacked(data[name])])
+            for name in _COLUMNS
+        }
         values |= {name: float(data[name]) for name in ("size_edge", "data_edge", "noise_log")}
-        return cls(law=law, **values, notes=tuple(data["notes"]))
+        return cls(law=tuple(_unpacked(data["law"])), notes=tuple(data["notes"]), **values)
 
     # -- within -----------------------------------------------------------------------------
 
@@ -543,15 +547,16 @@ def _logs(values: Floats) -> Floats:
     return np.asarray(np.log(np.atleast_2d(values)))
 
 
-def _packed(column: Floats) -> Any:
-    """A column as JSON holds it: one number where all are the same; null is an infinity."""
-    values = [None if math.isinf(value) else value for value in column.tolist()]
-    return values[0] if len(set(values)) == 1 else values
+def _packed(column: Sequence[Any]) -> list[Any]:
+    """A column as JSON holds it: [value, count] of equal values in a row where that is shorter."""
+    runs = [[value, len(list(same))] for value, same in groupby(column)]
+    return runs if 2 * len(runs) <= len(column) else list(column)
 
 
-def _unpacked(stored: Any, count: int) -> Floats:
-    values: Iterator[Any] = iter(stored if isinstance(stored, list) else [stored] * count)
-    return np.array([-math.inf if value is None else float(value) for value in values])
+def _unpacked(stored: list[Any]) -> list[Any]:
+    if not stored or not isinstance(stored[0], list):
+        return stored
+    return [value for value, count in stored for _ in range(count)]
 
 
 def worlds_of(
