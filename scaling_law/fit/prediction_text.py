@@ -71,7 +71,7 @@ def target_text(prediction: Prediction) -> str:
 # What the shares of a forecast's variance are of, in words.
 _CAUSES = {
     "laws": "which law holds",
-    "parameters": "their parameters",
+    "parameters": "the parameters",
     "misfit": "what no law explains",
     "new_run": "a run's own noise",
 }
