@@ -71,7 +71,7 @@ def target_text(prediction: Prediction) -> str:
 # What the shares of a forecast's variance are of, in words.
 _CAUSES = {
     "laws": "which law holds",
-    "parameters": "their parameters",
+    "parameters": "the parameters",
     "misfit": "what no law explains",
     "new_run": "a run's own noise",
 }
@@ -97,7 +97,7 @@ def cause_words(prediction: Prediction) -> str:
     """What makes the interval wide: the causes of the forecast's variance, the largest first."""
     shares = sorted(prediction.variance_shares.items(), key=lambda item: -item[1])
     words = [f"{_CAUSES[name]} {100 * share:.0f}%" for name, share in shares if share >= 0.005]
-    return f"why the interval is this wide (shares of the variance): {', '.join(words)}"
+    return f"the interval's variance comes from: {', '.join(words)}"
 
 
 def distance_text(prediction: Prediction) -> str:

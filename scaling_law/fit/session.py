@@ -107,7 +107,7 @@ def validate_sources(
     table: TableSettings | None = None,
     law: str | None = None,
 ) -> tuple[Validation, FitPoints]:
-    """Run every check of ``law`` (None: the one that best predicts held-out runs).
+    """Run every check of ``law`` (None: the one that ``slaw fit`` shows).
 
     Raises ``FitError`` for runs that do not identify the law: holding some out then shows nothing.
     """

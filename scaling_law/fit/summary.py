@@ -89,7 +89,7 @@ def _forecast_line(suite: FitSuite) -> str:
         said = ", ".join(f"{name} {weight_words(share)}" for name, share in weights.items())
         return f"forecasts are over {len(weights)} laws by their weights: {said}"
     notes = suite.worlds.notes if suite.worlds else ()
-    return "; ".join(("forecasts use this law alone", *notes))
+    return f"forecasts: {'; '.join(notes) or 'this law alone'}"
 
 
 def _beside_noise(suite: FitSuite) -> str:

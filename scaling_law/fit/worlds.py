@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult, LawShare
+from scaling_law.fit.solver.scalar import root
 from scaling_law.fit.split import Split
 from scaling_law.fit.surface import Surface, surface_of
 
@@ -358,11 +359,13 @@ class Worlds:
     # -- stored -----------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; a column of one value is that value, equal laws in a row are counted."""
-        laws = [[name, len(list(same))] for name, same in groupby(self.law)]
-        columns = {name: _packed(getattr(self, name)) for name in _COLUMNS}
+        """Plain values, exact; the arrays as ``_packed`` has them, null for an infinity."""
+        columns = {
+            name: _packed([None if math.isinf(x) else x for x in getattr(self, name).tolist()])
+            for name in _COLUMNS
+        }
         rest = {name: getattr(self, name) for name in ("size_edge", "data_edge", "noise_log")}
-        return {"law": laws, **columns, **rest, "notes": list(self.notes)}
+        return {"law": _packed(self.law), **columns, **rest, "notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Worlds:
@@ -370,10 +373,12 @@ class Worlds:
 
         Raises ``TypeError``, ``KeyError`` or ``ValueError`` for damaged data.
         """
-        law = tuple(name for name, count in data["law"] for _ in range(count))
-        values: dict[str, Any] = {name: _unpacked(data[name], len(law)) for name in _COLUMNS}
+        values: dict[str, Any] = {
+            name: np.array([-math.inf if x is None else float(x) for x in _unpacked(data[name])])
+            for name in _COLUMNS
+        }
         values |= {name: float(data[name]) for name in ("size_edge", "data_edge", "noise_log")}
-        return cls(law=law, **values, notes=tuple(data["notes"]))
+        return cls(law=tuple(_unpacked(data["law"])), notes=tuple(data["notes"]), **values)
 
     # -- within -----------------------------------------------------------------------------
 
@@ -383,7 +388,7 @@ class Worlds:
         names = np.array(self.law)
         return {name: names == name for name in dict.fromkeys(self.law)}
 
-    @property
+    @functools.cached_property
     def _floor_log(self) -> Floats:
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.floor)[:, None])
@@ -406,11 +411,12 @@ class Worlds:
     def _lean(self, x: Floats, y: Floats) -> Floats:
         """[n]: how the point forecast's log loss changes with log params at equal compute."""
         terms = self._terms(x, y)
-        with np.errstate(invalid="ignore"):
-            size, data = (np.exp(side.log - terms.total) for side in (terms.size, terms.data))
-            share = np.exp(terms.above - np.logaddexp(self._floor_log, terms.above))
-        change = self.power[:, None] * share * (terms.data.slope * data - terms.size.slope * size)
-        return np.asarray(self.weight @ np.nan_to_num(change))
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = 1 / (1 + np.exp(terms.size.log - terms.data.log))
+            share = 1 / (1 + np.exp(self._floor_log - terms.above))
+        lean = share * (terms.data.slope * data - terms.size.slope * (1 - data))
+        # a world without either term leans nowhere
+        return np.asarray((self.weight * self.power) @ np.nan_to_num(lean))
 
     def _own_split(self, budget: Floats) -> tuple[Floats, Floats]:
         """Each world's best log params for log(flops / 6) ``budget`` [1, n] or [W, n].
@@ -466,12 +472,12 @@ class Worlds:
             first = int(np.argmax(turned)) if turned.any() else 0
             if first == 0:  # all worlds agree, but for rounding
                 return math.exp(low if turned.any() else high)
-            low, high = float(places[first - 1]), float(places[first])
-            for _ in range(_HALVINGS):
-                middle = (low + high) / 2
-                before = sign * float(self._lean(*at(np.array([middle])))[0]) < 0
-                low, high = (middle, high) if before else (low, middle)
-        return math.exp((low + high) / 2)
+            low = root(
+                lambda place: float(self._lean(*at(np.array([place])))[0]),
+                float(places[first - 1]),
+                float(places[first]),
+            )
+        return math.exp(low)
 
     def _without_misfit(self) -> Worlds:
         one = np.ones(len(self))
@@ -541,15 +547,16 @@ def _logs(values: Floats) -> Floats:
     return np.asarray(np.log(np.atleast_2d(values)))
 
 
-def _packed(column: Floats) -> Any:
-    """A column as JSON holds it: one number where all are the same; null is an infinity."""
-    values = [None if math.isinf(value) else value for value in column.tolist()]
-    return values[0] if len(set(values)) == 1 else values
+def _packed(column: Sequence[Any]) -> list[Any]:
+    """A column as JSON holds it: [value, count] of equal values in a row where that is shorter."""
+    runs = [[value, len(list(same))] for value, same in groupby(column)]
+    return runs if 2 * len(runs) <= len(column) else list(column)
 
 
-def _unpacked(stored: Any, count: int) -> Floats:
-    values: Iterator[Any] = iter(stored if isinstance(stored, list) else [stored] * count)
-    return np.array([-math.inf if value is None else float(value) for value in values])
+def _unpacked(stored: list[Any]) -> list[Any]:
+    if not stored or not isinstance(stored[0], list):
+        return stored
+    return [value for value, count in stored for _ in range(count)]
 
 
 def worlds_of(

@@ -268,7 +268,7 @@ def _fitted(known: KnownLaws, asked: str, source: Path) -> SourcedLaw:
 def _rests_on(known: KnownLaws) -> str:
     """What a forecast rests on without a law's name: several laws, or one and why that one."""
     if known.worlds is None or len(known.worlds.laws) == 1:
-        return f"law {known.best_law}, {why_chosen(known.laws[known.best_law])}"
+        return f"law {known.best_law} ({why_chosen(known.laws[known.best_law])})"
     return f"{len(known.worlds.laws)} laws by their weights"
 
 

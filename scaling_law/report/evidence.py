@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,20 @@ class Fitted:
         """What forecasts rest on. Raises ``FitError`` where the law cannot be evaluated."""
         known = self.known
         return outlook_of(self.best, known.worlds, seed_noise_log=known.seed_noise_log)
+
+    @property
+    def middle_flops(self) -> float:
+        """FLOPs in the middle of the data: where slopes are compared."""
+        return math.sqrt(math.prod(self.points.data_range["flops"]))
+
+    @functools.cached_property
+    def exponent(self) -> tuple[float, tuple[float, float] | None] | None:
+        """a in params ~ FLOPs^a of the forecast in the middle of the data, and its interval."""
+        if not self.best.usable or self.outlook.split is None:
+            return None
+        at = {"flops": self.middle_flops, "params": self.outlook.split.params(self.middle_flops)}
+        fields = self.outlook.optimum(at, self.level)
+        return fields["params_exponent"], fields["params_exponent_interval"]
 
     @property
     def cells(self) -> list[IsoflopCell]:

@@ -104,23 +104,23 @@ def _amount(value: float, digits: int) -> str:
 
 def _shape_card(fitted: Fitted, target_params: float) -> str:
     heading = "Compute-optimal shape"
-    best = fitted.best
-    if best.optimum is None:
-        why = "The law has no compute-optimal split." if best.usable else "No law to split by."
+    if fitted.exponent is None or fitted.outlook.split is None:
+        usable = fitted.best.usable
+        why = "The law has no compute-optimal split." if usable else "No law to split by."
         return card(heading, "not determined", [why])
+    exponent, interval = fitted.exponent
     words = []
-    if interval := best.optimum_intervals.get("a"):
-        level = f"{100 * best.level:g}%"
+    if interval is not None:
+        level = f"{100 * fitted.level:g}%"
         words.append(f"{level} interval of the exponent {interval[0]:.2f} to {interval[1]:.2f}.")
     words.append("Kaplan 2020 found 0.73, Chinchilla 2022 0.50.")
-    low, high = fitted.points.data_range["flops"]
-    middle = best.optimum.params(math.sqrt(low * high))
-    tokens = math.sqrt(low * high) / 6 / middle
+    middle = fitted.middle_flops
+    params = fitted.outlook.split.params(middle)
     words.append(
-        f"Within the data about {rounded_count(tokens / middle, 2)} tokens per parameter"
+        f"Within the data about {rounded_count(middle / 6 / params**2, 2)} tokens per parameter"
         f" (parameters: {fitted.points.convention['params'].replace('_', '-')})."
     )
-    return card(heading, "size grows as compute", words, raised=f"{best.optimum.exponent:.2f}")
+    return card(heading, "size grows as compute", words, raised=f"{exponent:.2f}")
 
 
 def _trust_card(fitted: Fitted) -> str:

@@ -138,18 +138,8 @@ def allocation_of(fit: FitResult, params: dict[str, float]) -> Split | None:
     return split_of(fit.law, params) if fit.usable else None
 
 
-def _exponent(fitted: Fitted) -> tuple[float, tuple[float, float] | None] | None:
-    """a in params ~ FLOPs^a of the forecast in the middle of the data, and its interval."""
-    if not fitted.best.usable or fitted.outlook.split is None:
-        return None
-    flops = _middle(fitted)
-    at = {"flops": flops, "params": fitted.outlook.split.params(flops)}
-    fields = fitted.outlook.optimum(at, fitted.level)
-    return fields["params_exponent"], fields["params_exponent_interval"]
-
-
 def _allocation_title(fitted: Fitted) -> str:
-    exponent = _exponent(fitted)
+    exponent = fitted.exponent
     if exponent is None:
         return "Best size for a budget: the law has no optimum"
     value, interval = exponent
@@ -159,7 +149,7 @@ def _allocation_title(fitted: Fitted) -> str:
 
 def split_words(fitted: Fitted) -> str:
     """What the line of best sizes is, with its slope."""
-    exponent = _exponent(fitted)
+    exponent = fitted.exponent
     weights = fitted.known.worlds.laws if fitted.known.worlds else {}
     whose = "forecast" if len(weights) > 1 else f"{fitted.best.law.name} law"
     slope = "" if exponent is None else f": slope {exponent[0]:.2f}"
@@ -183,15 +173,9 @@ def split_curve(fitted: Fitted, x: Floats) -> tuple[Floats, Floats, Floats] | No
     return middle, low, high
 
 
-def _middle(fitted: Fitted) -> float:
-    """FLOPs in the middle of the data: where slopes are compared."""
-    low, high = fitted.points.data_range["flops"]
-    return math.sqrt(low * high)
-
-
 def _centre(fitted: Fitted) -> float:
     """The best size in the middle of the data."""
-    middle, line = _middle(fitted), fitted.line("isoflop")
+    middle, line = fitted.middle_flops, fitted.line("isoflop")
     if fitted.best.usable and fitted.outlook.split is not None:
         return fitted.outlook.split.params(middle)
     return line.at(middle) if line else math.sqrt(middle / 6 / _CHINCHILLA_TOKENS)
@@ -206,7 +190,7 @@ def allocation_rules(fitted: Fitted, x: Floats) -> list[tuple[str, str, Floats]]
 
     Kaplan's slope through our middle (its scale is another's), Chinchilla's rule as it is.
     """
-    kaplan = _centre(fitted) * (x / _middle(fitted)) ** _KAPLAN_SLOPE
+    kaplan = _centre(fitted) * (x / fitted.middle_flops) ** _KAPLAN_SLOPE
     return [
         ("Kaplan 2020's slope 0.73, through our middle", ORANGE, kaplan),
         ("Chinchilla 2022: 20 tokens/parameter", PURPLE, np.sqrt(x / 6 / _CHINCHILLA_TOKENS)),

@@ -171,7 +171,7 @@ def test_json_holds_worlds_exactly():
     for field in dataclasses.fields(Worlds):
         assert np.array_equal(getattr(again, field.name), getattr(worlds, field.name)), field.name
     plain = drawn_worlds(15, plain=True).to_json()
-    assert plain["size_bend"] == 1.0, "a column of one value is that value"
+    assert plain["size_bend"] == [[1.0, 60]], "equal values in a row are counted"
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_the_text_says_what_a_forecast_over_laws_rests_on(fit, worlds):
     assert re.search(
         r"laws \(weight: loss by that law\): chinchilla .60: \d\.\d\d+; coupled .40", text
     )
-    assert re.search(r"shares of the variance\): .*which law holds \d+%", text)
+    assert re.search(r"the interval's variance comes from: .*which law holds \d+%", text)
     assert "\nthis forecast " in text and "chinchilla (this" not in text
     assert "slaw fit shows the parameters of one law, chinchilla" in text
     assert "laws (weight: loss" in str(near)
