@@ -43,9 +43,9 @@ LEAST_INSIDE = 0.6
 OTHER_CONSTANTS: dict[str, tuple[float, ...]] = {
     "compute_power": (0.0, 0.25, 1.0),
     "weight_power": (1.0, 3.0, 4.0),
+    "no_floor": (0.1, 1.0),
     "frontier": (0.1, 0.5),
     "bend": (0.02, 0.1),
-    "bend_share": (0.5, 1.0),
     "together": (0.0, 1.0),
 }
 METHODS = {

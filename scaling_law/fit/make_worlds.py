@@ -31,6 +31,8 @@ from scaling_law.fit.worlds import FEWEST_WORLDS, Worlds, surfaces_of, worlds_of
 
 # A rollout fitted to fewer runs says more of their noise than of the laws.
 _LEAST_FITTED = 10
+# A mean square error in log loss that counts as none.
+_NO_ERROR = 1e-16
 # Copies of a law without enough resamples, which differ in their misfit.
 _COPIES = 200
 # The misfit's factor differs from 1 by less than this: every world's loss falls.
@@ -46,22 +48,22 @@ class Method:
     ``laws``: the laws that count.
     ``compute_power``: a run's weight in a fit is its FLOPs to this power.
     ``weight_power``: a law's weight is its error on held-out runs to minus this power.
+    ``no_floor``: weight before any run is held out of a law without an irreducible loss, over that
+        of a law with one: where runs far above it cannot tell, text has an entropy.
     ``frontier``: runs with at least this share of the largest FLOPs are the most expensive ones;
         the misfit begins at their mean size and tokens.
     ``bend``: scale of the misfit's factor about 1 where no run was held out.
     ``bend_rollouts``: how many rollouts that counts as.
-    ``bend_share``: share of what held-out runs were missed by that counts as misfit; the rest is
-        parameters and the choice of law, which the worlds have already.
     ``together``: correlation of the factors of size and of tokens.
     """
 
     laws: tuple[str, ...] = ("chinchilla", "skaling", "coupled")
     compute_power: float = 0.5
     weight_power: float = 2.0
+    no_floor: float = 0.3
     frontier: float = 0.25
     bend: float = 0.05
     bend_rollouts: int = 2
-    bend_share: float = 0.7
     together: float = 0.5
 
 
@@ -114,11 +116,13 @@ class _Law:
     """One law among the worlds.
 
     ``name``: the law's name.
+    ``has_floor``: whether it has an irreducible loss.
     ``fit``: fitted with weights, also without each fold.
     ``errors_log``: log of measured / predicted loss of each fold's points.
     """
 
     name: str
+    has_floor: bool
     fit: WeightedFit
     errors_log: Sequence[Floats]
 
@@ -138,13 +142,18 @@ def _law(points: FitPoints, fit: FitResult, folds: Sequence[Mask], method: Metho
     ]
     if not all(np.isfinite(error).all() for error in errors):
         return None
-    return _Law(fit.law.name, weighted, errors)
+    floor = any(not term.slopes for term in fit.law.terms)
+    return _Law(name=fit.law.name, has_floor=floor, fit=weighted, errors_log=errors)
 
 
 def _weights(laws: Sequence[_Law], method: Method) -> Floats:
-    """The weight of each law, from its root mean square error over the folds."""
+    """The weight of each law, from its root mean square error over the folds and its prior."""
     squares = np.array([np.mean([np.mean(e**2) for e in law.errors_log]) for law in laws])
-    shares = (squares.min() / squares) ** (method.weight_power / 2)
+    prior = np.array([1.0 if law.has_floor else method.no_floor for law in laws])
+    # a perfect forecast of all held-out runs, of invented losses, has all the weight
+    shares = prior * (np.maximum(squares.min(), _NO_ERROR) / np.maximum(squares, _NO_ERROR)) ** (
+        method.weight_power / 2
+    )
     return np.asarray(shares / shares.sum())
 
 
@@ -198,7 +207,7 @@ def _bend(
         error = weights @ np.array([law.errors_log[number] for law in laws])
         missed += max(float(np.mean(error**2)) - noise**2, 0.0)
         fallen += float(np.mean(fall**2))
-    shown = method.bend_share**2 * missed / fallen if fallen > 0 else method.bend**2
+    shown = missed / fallen if fallen > 0 else method.bend**2
     free = method.bend_rollouts + len(folds)
     return math.sqrt((method.bend_rollouts * method.bend**2 + len(folds) * shown) / free), free
 
