@@ -101,8 +101,6 @@ class Worlds:
     def __len__(self) -> int:
         return len(self.law)
 
-    # -- the loss ---------------------------------------------------------------------------
-
     def log_loss(self, params: Floats, tokens: Floats) -> Floats:
         """log L [W, n] of each world at ``params`` and ``tokens`` [n], or [W, n] each."""
         terms = self._terms(_logs(params), _logs(tokens))
@@ -144,8 +142,6 @@ class Worlds:
             return None
         low, high = self.quantiles(self.log_loss(params, tokens), _tails(level))
         return low, high
-
-    # -- which worlds matter ----------------------------------------------------------------
 
     @property
     def laws(self) -> dict[str, float]:
@@ -196,8 +192,6 @@ class Worlds:
         }
         total = sum(parts.values())
         return {name: part / total if total > 0 else 0.0 for name, part in parts.items()}
-
-    # -- compute-optimal splits -------------------------------------------------------------
 
     def own_split(self, flops: float | Floats) -> Floats:
         """log params [W] by which each world spends ``flops`` (6 N D), or its own [W], best.
@@ -356,8 +350,6 @@ class Worlds:
         changed |= {"size_edge": _edge(ranges, "params"), "data_edge": _edge(ranges, "tokens")}
         return dataclasses.replace(self, law=tuple(self.law[row] for row in rows), **changed)
 
-    # -- stored -----------------------------------------------------------------------------
-
     def to_json(self) -> dict[str, Any]:
         """Plain values, exact; the arrays as ``_packed`` has them, null for an infinity."""
         columns = {
@@ -379,8 +371,6 @@ class Worlds:
         }
         values |= {name: float(data[name]) for name in ("size_edge", "data_edge", "noise_log")}
         return cls(law=tuple(_unpacked(data["law"])), notes=tuple(data["notes"]), **values)
-
-    # -- within -----------------------------------------------------------------------------
 
     @functools.cached_property
     def _rows(self) -> dict[str, NDArray[np.bool_]]:
