@@ -29,6 +29,8 @@ from scaling_law.fit.surface import Surface
 from scaling_law.fit.weighted import WeightedFit, weighted_fit
 from scaling_law.fit.worlds import FEWEST_WORLDS, Worlds, surfaces_of, worlds_of
 
+# A rollout fitted to fewer runs says more of their noise than of the laws.
+_LEAST_FITTED = 10
 # Copies of a law without enough resamples, which differ in their misfit.
 _COPIES = 200
 # The misfit's factor differs from 1 by less than this: every world's loss falls.
@@ -83,9 +85,9 @@ def make_worlds(
     main = fits.get(best)
     if main is None or main.status != "converged" or not main.samples or not surfaces_of(main):
         return None
-    known = {score.law for score in scores if score.rollout_rms > 0}
-    names = [name for name in method.laws if name in known and name in fits and fits[name].usable]
-    folds = comparing_folds(points) if names else []
+    names = [name for name in method.laws if name in fits and fits[name].usable]
+    folds = [held for held in comparing_folds(points) if (~held).sum() >= _LEAST_FITTED]
+    names = names if folds else []
     laws = [law for name in names if (law := _law(points, fits[name], folds, method)) is not None]
     if not laws:
         note = f"one law only, {best}: held-out runs do not say how good the others are"
