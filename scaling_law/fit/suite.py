@@ -152,10 +152,18 @@ class FitSuite:
             "validation": finite_json(self.validation),
             "scores": finite_json(list(self.scores)),
             "best_law": self.best_law,
-            "forecast_weights": self.worlds.laws if self.worlds else {self.best_law: 1.0},
+            "forecast_weights": self.forecast_weights,
             "profiles": finite_json(list(self.profiles)),
             "notes": list(self.notes),
         }
+
+    @property
+    def forecast_weights(self) -> dict[str, float]:
+        """The weight of each law in forecasts, the heaviest first; empty where none can be made."""
+        if self.worlds is not None:
+            return self.worlds.laws
+        best = self.laws.get(self.best_law)
+        return {self.best_law: 1.0} if best is not None and best.usable else {}
 
     @property
     def stored_laws(self) -> dict[str, FitResult]:

@@ -84,7 +84,7 @@ def format_brief(suite: FitSuite) -> str:
 
 def _forecast_line(suite: FitSuite) -> str:
     """What forecasts rest on: several laws by their weights, or this one."""
-    weights = suite.worlds.laws if suite.worlds else {}
+    weights = suite.forecast_weights
     if len(weights) > 1:
         said = ", ".join(f"{name} {weight_words(share)}" for name, share in weights.items())
         return f"forecasts are over {len(weights)} laws by their weights: {said}"

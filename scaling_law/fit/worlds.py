@@ -23,27 +23,17 @@ from numpy.typing import NDArray
 
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult, LawShare
-from scaling_law.fit.solver.scalar import root
-from scaling_law.fit.split import Split
 from scaling_law.fit.surface import Surface, surface_of
 
 # Fewer worlds than this do not make an interval.
 FEWEST_WORLDS = 20
 # Resamples of a law that become worlds.
 MOST_SAMPLES = 200
-# Places among which the turn of the point forecast is looked for before it is refined.
-_GRID = 17
 _HALVINGS = 50
-# No budget is larger: log of FLOPs / 6.
-_MOST_LOG_BUDGET = math.log(1e60 / 6)
-# log params or tokens that stand for none and for any number: a world without an optimum.
-_FAR = 400.0
 # Share of the weight that must have an answer: without the others an interval is too narrow.
 _MOST_HAVE_ONE = 0.9
 _SURFACE = ("floor", "size_log", "size_exponent", "data_log", "data_exponent", "power")
 _COLUMNS = ("weight", *_SURFACE, "size_bend", "data_bend", "shift")
-# Step in log FLOPs over which an exponent is read off.
-_STEP = 0.05
 _NOISE_REACH = 9.0  # standard deviations of noise beyond which no probability is left
 
 
@@ -101,12 +91,10 @@ class Worlds:
     def __len__(self) -> int:
         return len(self.law)
 
-    # -- the loss ---------------------------------------------------------------------------
-
     def log_loss(self, params: Floats, tokens: Floats) -> Floats:
         """log L [W, n] of each world at ``params`` and ``tokens`` [n], or [W, n] each."""
-        terms = self._terms(_logs(params), _logs(tokens))
-        return np.asarray(self.shift[:, None] + np.logaddexp(self._floor_log, terms.above))
+        terms = self.terms(_logs(params), _logs(tokens))
+        return np.asarray(self.shift[:, None] + np.logaddexp(self.floor_log, terms.above))
 
     def point_log(self, params: Floats, tokens: Floats) -> Floats:
         """The point forecast [n]: the mean over worlds of log L."""
@@ -142,10 +130,8 @@ class Worlds:
         """(low, high) [n] of a new run's log loss; None with too few worlds for one."""
         if len(self) < FEWEST_WORLDS:
             return None
-        low, high = self.quantiles(self.log_loss(params, tokens), _tails(level))
+        low, high = self.quantiles(self.log_loss(params, tokens), tails(level))
         return low, high
-
-    # -- which worlds matter ----------------------------------------------------------------
 
     @property
     def laws(self) -> dict[str, float]:
@@ -197,109 +183,12 @@ class Worlds:
         total = sum(parts.values())
         return {name: part / total if total > 0 else 0.0 for name, part in parts.items()}
 
-    # -- compute-optimal splits -------------------------------------------------------------
-
-    def own_split(self, flops: float | Floats) -> Floats:
-        """log params [W] by which each world spends ``flops`` (6 N D), or its own [W], best.
-
-        Between the edges of the data the exponents are constant, and the minimum has a closed form
-        (Hoffmann 2022, arXiv 2203.15556, equation 4).
-        """
-        budget = np.log(np.atleast_1d(flops) / 6)[:, None]
-        return np.asarray(self._own_split(budget)[0][:, 0])
-
-    def own_answers(self, flops: float | None, loss: float | None) -> tuple[Floats, Floats]:
-        """(log params, log tokens) [W] by which each world spends FLOPs best, or reaches a loss.
-
-        NaN where a world never reaches it.
-        """
-        budget = np.full(len(self), math.log(flops)) if flops else self.own_cheapest(loss or 0.0)
-        budget = np.where(np.isfinite(budget), budget, math.nan)
-        params = self.own_split(np.exp(budget))
-        return params, budget - math.log(6) - params
-
-    @property
-    def has_split(self) -> bool:
-        """Whether there is a compute-optimal split, in the worlds that have one."""
-        edges = np.exp([self.size_edge, self.data_edge])
-        return bool((np.abs(self.own_split(6 * float(edges.prod()))) < _FAR).any())
-
-    def own_params_for(self, tokens: float) -> Floats:
-        """log params [W] for which each world finds ``tokens`` compute-optimal."""
-        return self._mirrored().own_tokens_for(tokens)
-
-    def own_tokens_for(self, params: float) -> Floats:
-        """log tokens [W] for which each world finds ``params`` compute-optimal."""
-        size = self._side("size", np.full((1, 1), math.log(params)))
-        with np.errstate(all="ignore"):
-            pull = (size.log + np.log(size.slope))[:, 0]
-            near, far = (
-                ((log + np.log(slope))[:, 0] - pull) / slope[:, 0]
-                for log, slope in (self._piece("data", False), self._piece("data", True))
-            )
-        tokens = np.where(near <= self.data_edge, near, np.maximum(far, self.data_edge))
-        return np.asarray(np.clip(tokens, -_FAR, _FAR))
-
-    def split(self, flops: float) -> float:
-        """Params by which the point forecast spends ``flops`` (6 N D) best; NaN: there are none."""
-        budget = math.log(flops / 6)
-        own = self.own_split(flops)
-
-        def at(x: Floats) -> tuple[Floats, Floats]:
-            return x, budget - x
-
-        return self._turn(own, at, rising=True)
-
-    def tokens_for(self, params: float) -> float:
-        """Tokens for which ``params`` is the point forecast's optimum; NaN: there are none."""
-        x = math.log(params)
-        return self._turn(
-            self.own_tokens_for(params), lambda y: (np.full_like(y, x), y), rising=False
-        )
-
-    def params_for(self, tokens: float) -> float:
-        """Params for which ``tokens`` are the point forecast's optimum; NaN: there are none."""
-        y = math.log(tokens)
-        return self._turn(
-            self.own_params_for(tokens), lambda x: (x, np.full_like(x, y)), rising=True
-        )
-
-    def exponent(self, flops: float) -> float:
-        """a in params ~ flops^a of the point forecast's splits near ``flops``."""
-        near = [self.split(flops * math.exp(side * _STEP)) for side in (-1, 1)]
-        return math.log(near[1] / near[0]) / (2 * _STEP)
-
-    def tangent(self, tokens: float) -> Split | None:
-        """The power law in compute that the point forecast's splits follow near ``tokens``."""
-        params = self.params_for(tokens)
-        if not math.isfinite(params):
-            return None
-        exponent = self.exponent(6 * params * tokens)
-        return Split(exponent, math.log(params) - exponent * math.log(params * tokens))
-
-    def own_exponent(self, flops: float) -> Floats:
-        """a [W] of each world's own splits near ``flops``."""
-        near = [self.own_split(flops * math.exp(side * _STEP)) for side in (-1, 1)]
-        return np.asarray((near[1] - near[0]) / (2 * _STEP))
-
-    def own_cheapest(self, loss: float) -> Floats:
-        """log FLOPs [W] by which each world reaches a loss most cheaply; inf: it never does."""
-        with np.errstate(all="ignore"):
-            goal = np.log(loss * np.exp(-self.shift) - self.floor) / self.power
-        low, high = np.zeros(len(self)), np.full(len(self), _MOST_LOG_BUDGET)
-        reached = self._own_split(high[:, None])[1][:, 0] <= goal
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            above = self._own_split(middle[:, None])[1][:, 0] > goal
-            low, high = np.where(above, middle, low), np.where(above, high, middle)
-        return np.asarray(np.where(reached, high + math.log(6), np.inf))
-
     def spread(self, own: Floats, level: float) -> tuple[float, float] | None:
         """Interval of a quantity from each world's ``own`` value [W]; None: too few have one."""
         known = ~np.isnan(own)
         if len(self) < FEWEST_WORLDS or self.weight[known].sum() < _MOST_HAVE_ONE:
             return None
-        ends = weighted_quantiles(own[known][:, None], self.weight[known], _tails(level))
+        ends = weighted_quantiles(own[known][:, None], self.weight[known], tails(level))
         low, high = ends[:, 0].tolist()
         return low, high
 
@@ -356,8 +245,6 @@ class Worlds:
         changed |= {"size_edge": _edge(ranges, "params"), "data_edge": _edge(ranges, "tokens")}
         return dataclasses.replace(self, law=tuple(self.law[row] for row in rows), **changed)
 
-    # -- stored -----------------------------------------------------------------------------
-
     def to_json(self) -> dict[str, Any]:
         """Plain values, exact; the arrays as ``_packed`` has them, null for an infinity."""
         columns = {
@@ -380,8 +267,6 @@ class Worlds:
         values |= {name: float(data[name]) for name in ("size_edge", "data_edge", "noise_log")}
         return cls(law=tuple(_unpacked(data["law"])), notes=tuple(data["notes"]), **values)
 
-    # -- within -----------------------------------------------------------------------------
-
     @functools.cached_property
     def _rows(self) -> dict[str, NDArray[np.bool_]]:
         """Which worlds are of each law [W], by its name."""
@@ -389,11 +274,12 @@ class Worlds:
         return {name: names == name for name in dict.fromkeys(self.law)}
 
     @functools.cached_property
-    def _floor_log(self) -> Floats:
+    def floor_log(self) -> Floats:
+        """The logarithm of the irreducible loss [W, 1]; -inf where there is none."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.floor)[:, None])
 
-    def _side(self, side: str, at: Floats) -> _Side:
+    def side(self, side: str, at: Floats) -> Side:
         """The size or the data term at logarithms ``at`` [n] or [W, n]."""
         log, exponent, bend = (
             getattr(self, f"{side}_{name}")[:, None] for name in ("log", "exponent", "bend")
@@ -401,89 +287,15 @@ class Worlds:
         edge = getattr(self, f"{side}_edge")
         beyond = np.maximum(at - edge, 0.0)
         value = log - exponent * (np.minimum(at, edge) + bend * beyond)
-        return _Side(value, exponent * np.where(at > edge, bend, 1.0))
+        return Side(value, exponent * np.where(at > edge, bend, 1.0))
 
-    def _terms(self, x: Floats, y: Floats) -> _Terms:
-        size, data = self._side("size", x), self._side("data", y)
+    def terms(self, x: Floats, y: Floats) -> Terms:
+        """Both terms at log params ``x`` and log tokens ``y``, [n] or [W, n]."""
+        size, data = self.side("size", x), self.side("data", y)
         total = np.logaddexp(size.log, data.log)
-        return _Terms(size, data, total, self.power[:, None] * total)
+        return Terms(size, data, total, self.power[:, None] * total)
 
-    def _lean(self, x: Floats, y: Floats) -> Floats:
-        """[n]: how the point forecast's log loss changes with log params at equal compute."""
-        terms = self._terms(x, y)
-        with np.errstate(over="ignore", invalid="ignore"):
-            data = 1 / (1 + np.exp(terms.size.log - terms.data.log))
-            share = 1 / (1 + np.exp(self._floor_log - terms.above))
-        lean = share * (terms.data.slope * data - terms.size.slope * (1 - data))
-        # a world without either term leans nowhere
-        return np.asarray((self.weight * self.power) @ np.nan_to_num(lean))
-
-    def _own_split(self, budget: Floats) -> tuple[Floats, Floats]:
-        """Each world's best log params for log(flops / 6) ``budget`` [1, n] or [W, n].
-
-        With them, the logarithm of the sum of its terms there.
-        """
-        edges = np.broadcast_arrays(self.size_edge, budget - self.data_edge)
-        first, last = np.minimum(*edges), np.maximum(*edges)
-        beyond = edges[0] < edges[1]  # between the edges: both beyond the data, or both within
-        pieces = (
-            (-_FAR, first, False, True),
-            (first, last, beyond, beyond),
-            (last, _FAR, True, False),
-        )
-        best, least = np.array(math.nan), np.array(math.inf)
-        with np.errstate(all="ignore"):
-            for low, high, size_beyond, data_beyond in pieces:
-                a, alpha = self._piece("size", size_beyond)
-                b, beta = self._piece("data", data_beyond)
-                turn = a + np.log(alpha) - b - np.log(beta) + beta * budget
-                x = np.clip(turn / (alpha + beta), low, high)
-                terms = np.logaddexp(a - alpha * x, b - beta * (budget - x))
-                better = terms < least
-                best, least = np.where(better, x, best), np.where(better, terms, least)
-        return best, least
-
-    def _piece(self, side: str, beyond: Any) -> tuple[Floats, Floats]:
-        """log coefficient and exponent of a term within the data, or where ``beyond`` them."""
-        log, exponent, bend = (
-            getattr(self, f"{side}_{name}")[:, None] for name in ("log", "exponent", "bend")
-        )
-        edge = getattr(self, f"{side}_edge")
-        bent = np.where(beyond, bend, 1.0)
-        return log - exponent * edge * (1 - bent), exponent * bent
-
-    def _turn(
-        self, own: Floats, at: Callable[[Floats], tuple[Floats, Floats]], *, rising: bool
-    ) -> float:
-        """exp of the place where the point forecast is as good for size as for tokens.
-
-        ``own`` are the worlds' own such places: below the least of them and above the largest all
-        worlds agree on what to grow, so that their mean turns in between. ``at`` gives (log params,
-        log tokens) of places; ``rising``: at larger places tokens are what is lacking.
-        """
-        known = own[(np.abs(own) < _FAR) & (self.weight > 0)]
-        if not len(known):
-            return math.nan
-        low, high = float(known.min()), float(known.max())
-        if high > low:
-            sign = 1.0 if rising else -1.0
-            places = np.linspace(low, high, _GRID)
-            turned = sign * self._lean(*at(places)) >= 0
-            first = int(np.argmax(turned)) if turned.any() else 0
-            if first == 0:  # all worlds agree, but for rounding
-                return math.exp(low if turned.any() else high)
-            low = root(
-                lambda place: float(self._lean(*at(np.array([place])))[0]),
-                float(places[first - 1]),
-                float(places[first]),
-            )
-        return math.exp(low)
-
-    def _without_misfit(self) -> Worlds:
-        one = np.ones(len(self))
-        return dataclasses.replace(self, size_bend=one, data_bend=one, shift=0 * one)
-
-    def _mirrored(self) -> Worlds:
+    def mirrored(self) -> Worlds:
         """The same worlds with size and data exchanged."""
         sides = ("log", "exponent", "bend", "edge")
         return dataclasses.replace(
@@ -492,9 +304,13 @@ class Worlds:
             **{f"data_{name}": getattr(self, f"size_{name}") for name in sides},
         )
 
+    def _without_misfit(self) -> Worlds:
+        one = np.ones(len(self))
+        return dataclasses.replace(self, size_bend=one, data_bend=one, shift=0 * one)
+
 
 @dataclass(frozen=True)
-class _Side:
+class Side:
     """A term of the law at n places: its logarithm and its exponent there [W, n]."""
 
     log: Floats
@@ -502,11 +318,11 @@ class _Side:
 
 
 @dataclass(frozen=True)
-class _Terms:
+class Terms:
     """Both terms, the logarithm of their sum, and that times the outer power [W, n]."""
 
-    size: _Side
-    data: _Side
+    size: Side
+    data: Side
     total: Floats
     above: Floats
 
@@ -538,7 +354,7 @@ def _normal_share(deviations: Floats) -> Floats:
     return np.interp(deviations, *_normal_table())
 
 
-def _tails(level: float) -> tuple[float, float]:
+def tails(level: float) -> tuple[float, float]:
     return 0.5 - level / 2, 0.5 + level / 2
 
 

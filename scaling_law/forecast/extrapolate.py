@@ -9,12 +9,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from scipy import optimize
-
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import NATS, amount_unit
 from scaling_law.fit.result import FitResult, Prediction, status_words
 from scaling_law.fit.solver.interval import PredictionInterval
+from scaling_law.fit.solver.scalar import root
 from scaling_law.fit.split import BestSplit, bounded_exp
 from scaling_law.fit.worlds import Worlds
 from scaling_law.forecast.outlook import Outlook, outlook_of
@@ -273,8 +272,7 @@ def _solve(log_loss_at: Callable[[float], float], loss: float, amount: str, wher
         raise FitError(f"a loss of {amount} is out of reach at {where}: at best {least:.9g}")
     if log_loss_at(1.0) <= goal:
         raise FitError(f"a loss of {amount} is above what the law gives at {where}")
-    root = optimize.brentq(lambda x: log_loss_at(math.exp(x)) - goal, low, high, xtol=1e-12)
-    return math.exp(root)
+    return math.exp(root(lambda x: log_loss_at(math.exp(x)) - goal, low, high))
 
 
 def _beyond(fit: FitResult, at: Variables) -> dict[str, float]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from scaling_law.errors import FitError
 from scaling_law.files.record import NATS, amount_unit
+from scaling_law.fit.best_splits import BestSplits
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult, bound_words
 from scaling_law.fit.solver.interval import (
@@ -118,14 +119,14 @@ class LawAlone:
         """The compute that reaches a loss, over the fit's samples; inf where some never do."""
         if self.split is None or self._samples is None:
             return None
-        ends = self._samples.spread(self._samples.own_cheapest(loss), level)
+        ends = self._samples.spread(BestSplits(self._samples).own_cheapest(loss), level)
         if ends is None:
             return None
         return bounded_exp(ends[0]), bounded_exp(ends[1]) if ends[1] < math.inf else math.inf
 
     def own_splits(self, flops: float | None, loss: float | None) -> tuple[Floats, Floats] | None:
         """(log params, log tokens) that spend FLOPs best, or reach a loss cheaply, by sample."""
-        return self._samples.own_answers(flops, loss) if self._samples else None
+        return BestSplits(self._samples).own_answers(flops, loss) if self._samples else None
 
     def drawn(self, count: int, unique: float | None) -> Iterator[Loss]:
         """The log loss under ``count`` samples, repeats of ``unique`` tokens at their worth."""

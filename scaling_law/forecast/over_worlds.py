@@ -11,6 +11,7 @@ import numpy as np
 
 from scaling_law.errors import FitError
 from scaling_law.files.record import NATS, amount_unit
+from scaling_law.fit.best_splits import BestSplits
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.interval import PredictionInterval, few_trunks
@@ -24,20 +25,6 @@ _MOST_NEVER = 0.5
 _MOSTLY_FLOOR = 0.5
 
 
-class WorldsSplit:
-    """The compute-optimal split of the point forecast, as ``fit.split.BestSplit``."""
-
-    def __init__(self, worlds: Worlds) -> None:
-        self.worlds = worlds
-        self.params = functools.cache(worlds.split)
-        self.tokens_for_params = functools.cache(worlds.tokens_for)
-        self.params_for_tokens = functools.cache(worlds.params_for)
-
-    def tokens(self, flops: float) -> float:
-        """Compute-optimal tokens for a budget in FLOPs."""
-        return flops / 6 / self.params(flops)
-
-
 class OverWorlds:
     """How the loss continues over the worlds of several laws; as ``forecast.outlook.Outlook``."""
 
@@ -45,8 +32,9 @@ class OverWorlds:
         """``fit`` is the law whose parameters are shown, fitted to the same points."""
         self.fit, self.worlds = fit, worlds
         self.ways = "worlds of the forecast"
-        self._cheapest = functools.cache(worlds.own_cheapest)
-        self.split = WorldsSplit(worlds) if worlds.has_split else None
+        self._splits = splits = BestSplits(worlds)
+        self._cheapest = functools.cache(splits.own_cheapest)
+        self.split = splits if splits.exist else None
         self.trouble = ""
         if self.split is None:
             self.trouble = (
@@ -92,17 +80,18 @@ class OverWorlds:
         if self.split is None:
             return {"params_optimal": None, "tokens_optimal": None}
         params, flops = at["params"], at["flops"]
-        sizes = self._ends(self.worlds.own_split(flops), level)
+        best = self.split.params(flops)
+        sizes = self._ends(self._splits.own_params(flops), level)
         return {
-            "params_optimal": self.split.params(flops),
-            "tokens_optimal": self.split.tokens(flops),
+            "params_optimal": best,
+            "tokens_optimal": flops / 6 / best,
             "params_optimal_interval": sizes,
             # under C = 6ND the fewest params go with the most tokens
             "tokens_optimal_interval": sizes and (flops / 6 / sizes[1], flops / 6 / sizes[0]),
             "tokens_for_params": self.split.tokens_for_params(params),
-            "tokens_for_params_interval": self._ends(self.worlds.own_tokens_for(params), level),
-            "params_exponent": self.worlds.exponent(flops),
-            "params_exponent_interval": self.worlds.spread(self.worlds.own_exponent(flops), level),
+            "tokens_for_params_interval": self._ends(self._splits.own_tokens_for(params), level),
+            "params_exponent": self._splits.exponent(flops),
+            "params_exponent_interval": self.worlds.spread(self._splits.own_exponent(flops), level),
         }
 
     def check_reach(self, loss: float) -> list[str]:
@@ -128,7 +117,7 @@ class OverWorlds:
 
     def own_splits(self, flops: float | None, loss: float | None) -> tuple[Floats, Floats] | None:
         """(log params, log tokens) that spend FLOPs best, or reach a loss cheaply, by world."""
-        return self.worlds.own_answers(flops, loss)
+        return self._splits.own_answers(flops, loss)
 
     def drawn(self, count: int, unique: float | None) -> Iterator[Loss]:
         """The log loss in ``count`` worlds, with repeats of ``unique`` tokens at their worth."""
@@ -155,7 +144,7 @@ class OverWorlds:
 
     def repeats(self, unique: float) -> Repeats:
         """What repeats of ``unique`` tokens are worth, the same in every world."""
-        return repeats_under({}, self.worlds.tangent(unique), unique)
+        return repeats_under({}, self._splits.tangent(unique), unique)
 
     def _ends(self, own_log: Floats, level: float) -> tuple[float, float] | None:
         ends = self.worlds.spread(own_log, level)

@@ -149,7 +149,7 @@ def test_the_expected_interval_has_the_same_laws_and_counts_as_before(finished, 
 
 def test_an_interval_that_widens_names_the_cause(finished, so_far, cached):
     request = Request(config=str(finished.path), device="cpu")
-    next_round = next_batch(request, goal(), finished, so_far, lambda line: None)
+    next_round = next_batch(request, goal(params=3e6), finished, so_far, lambda line: None)
     low, high = next_round.after.low_nats, next_round.after.high_nats
     assert low is not None and high is not None
     assert high - low < next_round.before[1] - next_round.before[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -13,7 +14,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.fit.session import fit_sources, known_laws, stored_or_fitted
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
-from scaling_law.fit.summary import format_suite
+from scaling_law.fit.summary import format_brief, format_suite
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
 from tests.fakes import PLANTED, planted_records
@@ -86,6 +87,26 @@ def test_the_text_says_what_is_missing_where_no_joint_law_fits(tmp_path):
     assert "\nchinchilla: too few points, on all points: 5 points" in text
     assert "_few_" not in text and "forecasts" not in text
     assert "1 point, 1 trunk;" in text
+
+
+def test_the_screen_says_what_forecasts_rest_on(suite):
+    text = format_brief(suite)
+    assert "law chinchilla, which no other beats clearly at predicting held-out runs:" in text
+    assert suite.worlds is not None and len(suite.worlds.laws) > 1
+    (line,) = [line for line in text.splitlines() if line.startswith("forecasts are over")]
+    assert all(f"{name} ." in line for name in suite.worlds.laws), line
+
+
+def test_a_law_that_no_rollout_chose_is_not_said_to_predict_best(tmp_path):
+    path = tmp_path / "runs.csv"
+    grid = [(n, d) for n in (1e7, 3e7, 1e8) for d in (2e8, 1e9, 4e9)]
+    rows = (f"{n},{d},{1.8 + 480 * n**-0.35 + 2000 * d**-0.37 + 1e9 / n / d:.6f}" for n, d in grid)
+    path.write_text("params,tokens,loss\n" + "\n".join(rows) + "\n")
+    suite, _ = fit_sources([path], FitSettings(resamples=0))
+    assert not any(math.isfinite(score.rollout_rms) for score in suite.scores)
+    for text in (format_brief(suite), format_suite(suite)):
+        assert "the first that converged: the runs allow no rollout to choose by:" in text
+        assert "held-out runs:" not in text and "forecasts: this law alone" in text
 
 
 def test_a_saved_fit_is_reused_until_the_records_change(records, tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scaling_law.fit.best_splits import BestSplits
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.surface import Surface
 from scaling_law.fit.worlds import Worlds, weighted_quantiles, worlds_of
@@ -93,38 +94,45 @@ def test_weighted_quantiles_are_those_of_repeated_values():
 
 def test_one_law_without_bends_has_the_split_of_its_surface():
     worlds = drawn_worlds(5, 1, plain=True)
+    splits = BestSplits(worlds)
     surface = Surface(**{name: float(getattr(worlds, name)[0]) for name in SURFACE})
     assert surface.split is not None
     for flops in (1e12, 1e18, 1e26):
-        assert worlds.split(flops) == pytest.approx(surface.split.params(flops), rel=1e-9)
-        assert worlds.exponent(flops) == pytest.approx(surface.split.exponent, rel=1e-9)
-    assert worlds.tokens_for(1e9) == pytest.approx(surface.split.tokens_for_params(1e9), rel=1e-9)
-    assert worlds.params_for(1e9) == pytest.approx(surface.split.params_for_tokens(1e9), rel=1e-9)
+        assert splits.params(flops) == pytest.approx(surface.split.params(flops), rel=1e-9)
+        assert splits.exponent(flops) == pytest.approx(surface.split.exponent, rel=1e-9)
+    assert splits.tokens_for_params(1e9) == pytest.approx(
+        surface.split.tokens_for_params(1e9), rel=1e-9
+    )
+    assert splits.params_for_tokens(1e9) == pytest.approx(
+        surface.split.params_for_tokens(1e9), rel=1e-9
+    )
     assert worlds.point_at(1e9, 3e10) == pytest.approx(surface.log_loss(1e9, 3e10), rel=1e-12)
 
 
 @pytest.mark.parametrize("flops", [1e12, 1e16, 1e18, 1e21, 1e28])
 def test_the_splits_are_the_least_of_a_grid(flops):
     worlds = drawn_worlds(7)
+    splits = BestSplits(worlds)
     own, point = best_of_grid(worlds, flops)
-    assert np.exp(worlds.own_split(flops)) == pytest.approx(own, rel=0.01)
-    split = worlds.split(flops)
+    assert np.exp(splits.own_params(flops)) == pytest.approx(own, rel=0.01)
+    split = splits.params(flops)
     assert split == pytest.approx(point, rel=0.01)
     # the same optimum, read along params and along tokens
-    assert worlds.tokens_for(split) == pytest.approx(flops / 6 / split, rel=1e-6)
-    assert worlds.params_for(flops / 6 / split) == pytest.approx(split, rel=1e-6)
-    tangent = worlds.tangent(flops / 6 / split)
+    assert splits.tokens_for_params(split) == pytest.approx(flops / 6 / split, rel=1e-6)
+    assert splits.params_for_tokens(flops / 6 / split) == pytest.approx(split, rel=1e-6)
+    tangent = splits.tangent(flops / 6 / split)
     assert tangent is not None and tangent.params(flops) == pytest.approx(split, rel=1e-6)
 
 
 def test_the_cheapest_flops_of_each_world_reach_the_loss_and_no_fewer_do():
     worlds = drawn_worlds(9)
+    splits = BestSplits(worlds)
     loss = 1.5
-    flops = worlds.own_cheapest(loss)
+    flops = splits.own_cheapest(loss)
     never = worlds.floor * np.exp(worlds.shift) >= loss
     assert 0 < never.sum() < len(worlds)
     assert np.isinf(flops[never]).all()
-    params, tokens = worlds.own_answers(None, loss)
+    params, tokens = splits.own_answers(None, loss)
     assert np.isnan(params[never]).all()
     some = np.isfinite(flops)
     places = (np.exp(np.nan_to_num(logs))[:, None] for logs in (params, tokens))
@@ -191,7 +199,7 @@ def test_damaged_worlds_are_refused(change, words):
 def test_too_few_worlds_have_no_interval():
     worlds = drawn_worlds(19, 5)
     assert worlds.interval(np.array([1e9]), np.array([2e10]), 0.9) is None
-    assert worlds.spread(worlds.own_split(1e18), 0.9) is None
+    assert worlds.spread(BestSplits(worlds).own_params(1e18), 0.9) is None
 
 
 def test_worlds_of_fits_are_their_resamples_by_weight():

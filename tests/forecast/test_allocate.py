@@ -14,6 +14,7 @@ from scipy.optimize import minimize_scalar
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.best_splits import BestSplits
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.session import KnownLaws
 from scaling_law.fit.solver.interval import log_loss
@@ -276,7 +277,7 @@ def test_an_answer_over_laws_is_the_least_of_their_mean_loss(over_laws):
     assert made.prediction.loss_nats == pytest.approx(made.choice.loss_nats)
     assert made.params_interval[0] < made.choice.params < made.params_interval[1]
     assert made.params_interval[0] * made.tokens_interval[1] == pytest.approx(1e14 / 6)
-    own = np.exp(worlds.own_split(1e14))
+    own = np.exp(BestSplits(worlds).own_params(1e14))
     inside = (made.params_interval[0] <= own) & (own <= made.params_interval[1])
     assert float(worlds.weight[inside].sum()) == pytest.approx(0.9, abs=0.02)
     back = allocate(over_laws, Target(target_loss=made.choice.loss_nats))
