@@ -11,6 +11,7 @@ from typing import Any
 
 from scaling_law import __version__
 from scaling_law.errors import ConfigError, FitError, listed
+from scaling_law.files import checksum
 from scaling_law.files.code_version import git_commit
 from scaling_law.files.layout import RESULTS
 from scaling_law.fit.numerics import numerical_failures
@@ -152,7 +153,7 @@ def register(
         data_digest=source_key(runs.losses.items()),
         fit=_settings(source.fit),
         code={"slaw": __version__, "git_commit": git_commit() or "not a git checkout"},
-        example=None if example is None else to_json(example),
+        example=None if example is None else checksum.with_digest(to_json(example)),
     )
     return Registration(
         forecast=forecast,

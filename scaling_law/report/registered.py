@@ -43,7 +43,7 @@ def _rows(one: ForecastScore) -> list[tuple[str, ...]]:
     """A row a run, then one for each open target."""
     forecast = one.forecast
     head, tail = (forecast.name, forecast.registered_at[:19]), (forecast.data_digest, forecast.seal)
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             *head,
             target_words(run.target),
