@@ -113,9 +113,8 @@ def test_decisions_tell_planted_recipes_apart_where_their_order_changes_with_sca
     monkeypatch.setattr(decisions, "score_laws", lambda points, objective: ([], {}))  # Chinchilla's
     decisions.main()
     assert "3 recipes by mix" in capsys.readouterr().out
-    figures = {
-        row["share"]: row for row in json.loads((tmp_path / "out.json").read_text())["mixes.csv"]
-    }
+    made = json.loads((tmp_path / "out.json").read_text())["mixes.csv"]
+    figures = {row["share"]: row for row in made}
     small = figures[1e-3]
     assert small["chinchilla"] == 1.0 == small["law by rollouts"]
     assert 0.3 <= small["largest small run"] < 1.0

@@ -177,6 +177,10 @@ def read_registered(path: Path) -> RegisteredForecast:
             for target in fields["targets"]
         )
         forecast = build(RegisteredForecast, {**fields, "targets": tuple(targets)})
+        for target in forecast.targets:
+            losses = (target.loss, target.low, target.high, *target.quantiles.values())
+            if not target.quantiles.keys() >= QUANTILES.keys() or not min(losses) > 0:
+                raise ValueError(f"a target without losses above 0 at {', '.join(QUANTILES)}")
         if forecast.name != path.stem:
             raise ValueError(f"it is the forecast {quoted(forecast.name)} under another name")
         if forecast.time.tzinfo is None:

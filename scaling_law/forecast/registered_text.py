@@ -81,10 +81,10 @@ def format_registration(registration: Registration) -> str:
         reasons.setdefault(why, []).append(run)
     for why, runs in reasons.items():
         lines.append(f"left out: {count_of(len(runs), 'planned run')} ({listed(runs, 2)}): {why}")
-    warnings: dict[str, None] = {}
-    for target in forecast.targets:
-        warnings |= dict.fromkeys(target.warnings)
-    lines += [f"warning: {words}" for words in warnings]
+    farthest = max(forecast.targets, key=lambda target: target.flops_factor or 0.0)
+    if farthest.warnings:
+        lines.append(f"of {target_words(farthest)}, the farthest (those of all are in the file):")
+    lines += [f"warning: {words}" for words in farthest.warnings]
     source = forecast.source
     lines.append(f"next, with the runs done: slaw forecast --score --results {source}")
     return "\n".join(lines)

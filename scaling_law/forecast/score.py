@@ -414,8 +414,13 @@ def _ended(record: RunRecord) -> datetime.datetime:
 
 
 def _without_loss(forecast: RegisteredForecast, runs: StandingRuns) -> list[tuple[str, str]]:
-    """Later runs at a target that are no point of a law, such as diverged ones."""
+    """Later runs at a target that are no point of a law, such as diverged ones.
+
+    Of a table, whose unusable rows may lack size or tokens, all later ones.
+    """
     reasons = dict(runs.points.dropped)
+    if not runs.records:
+        return [(name, why) for name, why in reasons.items() if name not in forecast.runs]
     counted = runs.points.convention["params"]
     left = []
     for name, record in runs.records.items():

@@ -91,7 +91,8 @@ def standing_runs(
                 f"{source}: {twice[0]!r} names several rows, and a registered forecast tells runs"
                 " by their names; name each row with --columns run_id=COLUMN"
             )
-        losses = dict(zip(points.run_id, points.loss_nats.tolist(), strict=True))
+        losses: dict[str, float | None] = dict.fromkeys(name for name, _ in points.dropped)
+        losses |= zip(points.run_id, points.loss_nats.tolist(), strict=True)
         return StandingRuns(source=source, points=points, losses=losses, records={})
     refuse_table_settings(str(source), table)
     sweep = only_sweep(source, "name one with --results")

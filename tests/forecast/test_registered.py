@@ -10,7 +10,7 @@ import pytest
 
 from scaling_law.cli.main import main
 from scaling_law.errors import ConfigError
-from scaling_law.files import checksum
+from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, load_records, write_record
 from scaling_law.fit.points.table import TableSettings
@@ -52,20 +52,32 @@ def later(planted: list[RunRecord]) -> list[RunRecord]:
 
 
 @pytest.fixture(scope="module")
-def fitted(
-    planted: list[RunRecord], later: list[RunRecord], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A sweep of the smaller sizes with its fit saved."""
-    folder = tmp_path_factory.mktemp("fitted") / "small"
+def known(planted: list[RunRecord], later: list[RunRecord]) -> list[RunRecord]:
+    """The runs of the smaller sizes, trunks among them."""
     smallest = min(record.params_matmul for record in later)
-    write(folder, [record for record in planted if record.params_matmul < smallest])
-    fit_sources([folder], FitSettings(resamples=100))
-    return folder
+    return [record for record in planted if record.params_matmul < smallest]
 
 
 @pytest.fixture
-def sweep(fitted: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(fitted, tmp_path / "small"))
+def sweep(known: list[RunRecord], tmp_path: Path) -> Path:
+    """A sweep of the smaller sizes."""
+    write(tmp_path / "small", known)
+    return tmp_path / "small"
+
+
+@pytest.fixture(scope="module")
+def fit(known: list[RunRecord], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fitted")
+    write(folder, known)
+    fit_sources([folder], FitSettings(resamples=100))
+    return folder / "fits"
+
+
+@pytest.fixture
+def fitted(sweep: Path, fit: Path) -> Path:
+    """The same with its fit saved."""
+    shutil.copytree(fit, sweep / "fits")
+    return sweep
 
 
 def place(record: RunRecord) -> tuple[str, str]:
@@ -127,18 +139,18 @@ def forecast_of(
 NORMAL = {"0.05": -1.645, "0.25": -0.6745, "0.75": 0.6745, "0.95": 1.645}
 
 
-def test_a_rung_registered_before_it_runs_is_scored_after(sweep, later, capsys):
-    assert main(registering(sweep, later)) == 0
+def test_a_rung_registered_before_it_runs_is_scored_after(fitted, later, capsys):
+    assert main(registering(fitted, later)) == 0
     said = capsys.readouterr().out
-    path = sweep / "forecasts" / "rung.json"
+    path = fitted / "forecasts" / "rung.json"
     forecast = read_registered(path)
     assert str(path) in said and forecast.seal in said and forecast.data_digest in said
     assert len(forecast.targets) == len({place(record) for record in later})
     for target in forecast.targets:
         ends = [target.quantiles[name] for name in ("0.05", "0.25", "0.75", "0.95")]
         assert ends == sorted(ends) and ends[0] < target.loss < ends[-1]
-    write(sweep, later)
-    assert main(["forecast", "--score", "--results", str(sweep), "--json"]) == 0
+    write(fitted, later)
+    assert main(["forecast", "--score", "--results", str(fitted), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     (one,) = document["forecasts"]
     assert (document["all"]["runs"], one["open"], document["unmatched"]) == (len(later), [], [])
@@ -146,10 +158,10 @@ def test_a_rung_registered_before_it_runs_is_scored_after(sweep, later, capsys):
     # planted with seeds that differ by .2%
     assert abs(document["all"]["bias_log"]) < 0.01
     assert document["all"]["inside"] >= 0.7 * len(later)
-    assert main(["forecast", "--score", "rung", "--results", str(sweep)]) == 0
+    assert main(["forecast", "--score", "rung", "--results", str(fitted)]) == 0
     text = capsys.readouterr().out
     assert f"rung, {len(later)} runs: measured losses" in text and "log score" in text
-    assert main(["forecast", "--results", str(sweep)]) == 0
+    assert main(["forecast", "--results", str(fitted)]) == 0
     assert "1 registered forecast in" in capsys.readouterr().out
 
 
@@ -162,16 +174,16 @@ def refused(capsys: pytest.CaptureFixture[str], words: list[str], code: int = 2)
     return problem
 
 
-def test_a_name_is_registered_once_and_a_run_that_exists_never(sweep, later, capsys):
-    assert main(registering(sweep, later[:1])) == 0
-    before = (sweep / "forecasts" / "rung.json").read_bytes()
-    assert "registered already" in refused(capsys, registering(sweep, later))
-    assert (sweep / "forecasts" / "rung.json").read_bytes() == before
-    there = [r for r in load_records(SweepDir(sweep)) if r.kind != "trunk"]
+def test_a_name_is_registered_once_and_a_run_that_exists_never(fitted, later, capsys):
+    assert main(registering(fitted, later[:1])) == 0
+    before = (fitted / "forecasts" / "rung.json").read_bytes()
+    assert "registered already" in refused(capsys, registering(fitted, later))
+    assert (fitted / "forecasts" / "rung.json").read_bytes() == before
+    there = [r for r in load_records(SweepDir(fitted)) if r.kind != "trunk"]
     near = dataclasses.replace(there[0], tokens=round(there[0].tokens * 1.0005))
-    problem = refused(capsys, registering(sweep, [near], "late"))
+    problem = refused(capsys, registering(fitted, [near], "late"))
     assert "there already" in problem and there[0].run_id in problem
-    assert not (sweep / "forecasts" / "late.json").exists()
+    assert not (fitted / "forecasts" / "late.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -200,9 +212,8 @@ def test_a_published_law_has_no_interval_to_score(capsys, tmp_path, monkeypatch)
     assert "no interval to score" in problem
 
 
-def test_a_forecast_changed_by_hand_is_refused(sweep, later, capsys, planted):
+def test_a_forecast_changed_by_hand_is_refused(sweep, later, known, capsys):
     folder = sweep / "forecasts"
-    known = load_records(SweepDir(sweep))
     path = write_registered(folder, forecast_of(known, later))
     write(sweep, later)
     text = path.read_text()
@@ -218,8 +229,7 @@ def test_a_forecast_changed_by_hand_is_refused(sweep, later, capsys, planted):
     assert "it is the forecast 'made' under another name" in problem
 
 
-def test_runs_that_are_not_the_forecasts_are_left_out_by_name(sweep, later, planted):
-    known = load_records(SweepDir(sweep))
+def test_runs_that_are_not_the_forecasts_are_left_out_by_name(sweep, later, known):
     write_registered(sweep / "forecasts", forecast_of(known, later))
     good, text, early, recipe, diverged, *_ = later
     other = dataclasses.replace(
@@ -245,8 +255,7 @@ def test_runs_that_are_not_the_forecasts_are_left_out_by_name(sweep, later, plan
     assert len(one.open) == len({place(record) for record in later}) - 1
 
 
-def test_runs_at_no_target_and_targets_without_a_run_are_counted(sweep, later):
-    known = load_records(SweepDir(sweep))
+def test_runs_at_no_target_and_targets_without_a_run_are_counted(sweep, later, known):
     write_registered(sweep / "forecasts", forecast_of(known, later[:2]))
     with pytest.raises(ConfigError, match="no run to score yet: 2 targets of 1 registered"):
         score(results=str(sweep))
@@ -256,8 +265,7 @@ def test_runs_at_no_target_and_targets_without_a_run_are_counted(sweep, later):
     assert result.unmatched == (later[-1].run_id,)
 
 
-def test_results_that_changed_since_are_refused_by_name(sweep, later):
-    known = load_records(SweepDir(sweep))
+def test_results_that_changed_since_are_refused_by_name(sweep, later, known):
     write_registered(sweep / "forecasts", forecast_of(known, later))
     point = next(record for record in known if record.kind != "trunk")
     assert point.val_loss_nats is not None
@@ -267,9 +275,8 @@ def test_results_that_changed_since_are_refused_by_name(sweep, later):
 
 
 def test_results_without_the_runs_behind_a_forecast_are_scored_with_a_warning(
-    planted, later, tmp_path
+    known, later, tmp_path
 ):
-    known = [record for record in planted if record.run_id not in {r.run_id for r in later}]
     write_registered(tmp_path / "kept", forecast_of(known, later))
     write(tmp_path / "next", later)
     result = score(results=str(tmp_path / "next"), out=tmp_path / "kept")
@@ -287,8 +294,7 @@ def table_of(path: Path, records: Iterable[RunRecord]) -> Path:
     return path
 
 
-def test_a_table_in_another_count_or_unit_is_refused(planted, later, tmp_path):
-    known = [record for record in planted if record.run_id not in {r.run_id for r in later}]
+def test_a_table_in_another_count_or_unit_is_refused(known, later, tmp_path):
     write_registered(tmp_path / "forecasts", forecast_of(known, later))
     path = table_of(tmp_path / "runs.csv", [*known, *later])
     with pytest.raises(ConfigError, match=r"params counted as matmul, .*; state --params-are"):
@@ -299,31 +305,41 @@ def test_a_table_in_another_count_or_unit_is_refused(planted, later, tmp_path):
         )
     result = score(results=str(path), table=TableSettings(params_are="matmul"))
     assert len(result.forecasts[0].scored) == len(later)
-    assert "a table says neither recipe nor text" in result.forecasts[0].warnings[0]
+    assert "a table says neither recipe nor text" in result.forecasts[0].warnings[-1]
 
 
-def test_a_grid_registers_what_has_not_run(sweep, later, planted):
+def test_a_grid_registers_what_has_not_run(fitted, later, planted):
     plan = [Planned(spec=record.spec, epochs=None) for record in planted]
-    made = register("rung", figures={}, planned=plan, results=str(sweep))
+    made = register("rung", figures={}, planned=plan, results=str(fitted))
     targets = {(t.params, t.tokens) for t in made.forecast.targets}
     assert targets == {(float(r.params_matmul), float(r.tokens)) for r in later}
-    there = [r for r in load_records(SweepDir(sweep)) if r.kind != "trunk"]
+    there = [r for r in load_records(SweepDir(fitted)) if r.kind != "trunk"]
     assert dict(made.left_out) == {record.run_id: "it has run" for record in there}
     only = [Planned(spec=record.spec, epochs=None) for record in there]
     with pytest.raises(ConfigError, match="none is left to run"):
-        register("again", figures={}, planned=only, results=str(sweep))
+        register("again", figures={}, planned=only, results=str(fitted))
     other = ladder_config("optim.batch_tokens=1024")
     records = planted_records(config=other)
     with pytest.raises(ConfigError, match=r"no planned run has the recipe.*optim\.batch_tokens"):
         plan = [Planned(spec=record.spec, epochs=None) for record in records]
-        register("other", figures={}, planned=plan, results=str(sweep))
+        register("other", figures={}, planned=plan, results=str(fitted))
 
 
-def test_a_planned_run_that_repeats_its_text_is_forecast_as_such(sweep, later):
+def test_a_run_that_has_begun_is_stated_with_its_forecast(fitted, later):
+    begun = SweepDir(fitted).run(later[0].run_id)
+    layout.write_json(begun.spec, to_json(later[0].spec))
+    begun.curve.touch()
+    plan = [Planned(spec=record.spec, epochs=None) for record in later[:2]]
+    first, second = register("rung", figures={}, planned=plan, results=str(fitted)).forecast.targets
+    assert "had begun" in first.warnings[0] and later[0].run_id in first.warnings[0]
+    assert not any("had begun" in words for words in second.warnings)
+
+
+def test_a_planned_run_that_repeats_its_text_is_forecast_as_such(fitted, later):
     twice = [Planned(spec=later[-1].spec, epochs=8.0)]
     once = [Planned(spec=later[-1].spec, epochs=1.0)]
-    (repeated,) = register("two", figures={}, planned=twice, results=str(sweep)).forecast.targets
-    (fresh,) = register("one", figures={}, planned=once, results=str(sweep)).forecast.targets
+    (repeated,) = register("two", figures={}, planned=twice, results=str(fitted)).forecast.targets
+    (fresh,) = register("one", figures={}, planned=once, results=str(fitted)).forecast.targets
     assert repeated.loss > fresh.loss
     assert (repeated.tokens_unique, fresh.tokens_unique) == (later[-1].tokens / 8, None)
 
@@ -344,13 +360,12 @@ def test_the_log_score_is_that_of_a_density_that_integrates_to_one(skew):
     density = np.exp(np.array(scores, dtype=float))
     assert np.sum(density) * (places[1] - places[0]) == pytest.approx(1.0, abs=1e-3)
     best = ScoredRun(forecast="a", target=target, run_id="r", loss=3.0).log_score
-    assert best == pytest.approx(max(np.log(density)))
+    assert best == pytest.approx(max(scores))
     exact = dataclasses.replace(target, quantiles=dict.fromkeys(quantiles, 3.0))
     assert ScoredRun(forecast="a", target=exact, run_id="r", loss=3.0).log_score is None
 
 
-def test_bias_has_the_sign_of_measured_over_forecast(sweep, later):
-    known = load_records(SweepDir(sweep))
+def test_bias_has_the_sign_of_measured_over_forecast(sweep, later, known):
     for name, off in (("low", -0.1), ("high", 0.1)):
         write_registered(sweep / "forecasts", forecast_of(known, later, name=name, off=off))
     write(sweep, later)
@@ -360,8 +375,7 @@ def test_bias_has_the_sign_of_measured_over_forecast(sweep, later):
     assert low.tally.inside == 0 and low.tally.expected == pytest.approx(0.9 * len(later))
 
 
-def test_the_report_shows_each_target_with_its_result(sweep, later):
-    known = load_records(SweepDir(sweep))
+def test_the_report_shows_each_target_with_its_result(sweep, later, known):
     write_registered(sweep / "forecasts", forecast_of(known, later))
     write(sweep, later[:1])
     shown = section(score(results=str(sweep)), "")
@@ -373,10 +387,10 @@ def test_the_report_shows_each_target_with_its_result(sweep, later):
 
 
 def test_the_reference_sweeps_cheap_runs_forecast_its_expensive_ones(tmp_path, capsys, monkeypatch):
-    def known(source: Path, table: TableSettings | None, extra: object = ()) -> KnownLaws:
+    def quickly(source: Path, table: TableSettings | None, extra: object = ()) -> KnownLaws:
         return laws_of(fit_sources([source], FitSettings(resamples=100), table=table)[0])
 
-    monkeypatch.setattr(forecast_session, "known_laws", known)
+    monkeypatch.setattr(forecast_session, "known_laws", quickly)
     records = [r for r in load_records(SweepDir(REFERENCE)) if r.kind != "trunk"]
     limit = max(record.flops_exact for record in records) / 4
     cheap = [record for record in records if record.flops_exact <= limit]
