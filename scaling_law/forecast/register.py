@@ -25,12 +25,12 @@ from scaling_law.forecast.registered import (
     RegisteredForecast,
     RegisteredTarget,
     check_name,
+    check_place,
     forecasts_folder,
-    refuse_existing,
     write_registered,
 )
 from scaling_law.forecast.session import SourcedLaw, find_law
-from scaling_law.forecast.standing_runs import StandingRuns, same_place, standing_runs
+from scaling_law.forecast.standing_runs import StandingRuns, standing_runs
 from scaling_law.forecast.target import Target, Times
 from scaling_law.spec.counts import CONVENTIONS, count_params
 from scaling_law.spec.recipe import recipe_differences
@@ -120,7 +120,7 @@ def register(
             else "--grid with --params, --tokens or --flops: expected one of them"
         )
     folder = forecasts_folder(Path(results or RESULTS), out)
-    refuse_existing(folder / f"{name}.json")
+    check_place(folder / f"{name}.json")
     source = find_law(law, results, table)
     if source.source is None:
         raise ConfigError(
@@ -137,9 +137,10 @@ def register(
             _Wanted(target=_target(row, source.fit), tokens_unique=tokens_unique) for row in rows
         ]
     with numerical_failures():
-        targets = _without_repeats(
-            [_registered(source, one, level, runs, strict=planned is None) for one in wanted]
-        )
+        targets = [
+            _registered(source, one, level, runs, strict=planned is None)
+            for one in dict.fromkeys(wanted)  # seeds of one point have one forecast
+        ]
     forecast = RegisteredForecast(
         name=name,
         registered_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -249,16 +250,6 @@ def _of_other_recipes(points: Sequence[Planned], like: RunSpec) -> dict[str, str
         return {}
     each = ((spec.run_id, recipe_differences([spec], [like])) for spec in specs)
     return {run_id: "another recipe: " + "; ".join(words) for run_id, words in each if words}
-
-
-def _without_repeats(targets: Sequence[RegisteredTarget]) -> list[RegisteredTarget]:
-    """Each size and tokens once: seeds of one point have one forecast."""
-    kept: list[RegisteredTarget] = []
-    for one in targets:
-        place = one.params, one.tokens
-        if not any(same_place(place, (other.params, other.tokens)) for other in kept):
-            kept.append(one)
-    return kept
 
 
 def _registered(

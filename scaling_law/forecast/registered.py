@@ -143,10 +143,9 @@ def forecasts_folder(source: Path, out: Path | None = None) -> Path:
 def write_registered(folder: Path, forecast: RegisteredForecast) -> Path:
     """Write a new file. Raises ``ConfigError`` where one of its name exists."""
     path = folder / f"{forecast.name}.json"
-    refuse_existing(path)
-    layout.check_folder(folder)
+    check_place(path)
     try:
-        checksum.write(path, forecast.to_json(), lambda: refuse_existing(path))
+        checksum.write(path, forecast.to_json(), lambda: check_place(path))
     except OSError as problem:
         raise ConfigError(
             f"{path}: cannot be written ({problem.strerror}); {layout.OUT_REMEDY}"
@@ -154,13 +153,14 @@ def write_registered(folder: Path, forecast: RegisteredForecast) -> Path:
     return path
 
 
-def refuse_existing(path: Path) -> None:
-    """Raises ``ConfigError`` where a forecast is registered at ``path``."""
+def check_place(path: Path) -> None:
+    """Raises ``ConfigError`` where a forecast is registered at ``path``, or none can be written."""
     if path.exists() or path.is_symlink():
         raise ConfigError(
             f"{path}: this name is registered already, and a registered forecast is never"
             " changed; choose another name"
         )
+    layout.check_folder(path.parent)
 
 
 def read_registered(path: Path) -> RegisteredForecast:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from scaling_law.errors import ConfigError, SlawError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
@@ -41,8 +43,9 @@ class StandingRuns:
 
     def at(self, params: float, tokens: float) -> list[int]:
         """The rows of the points at this size and these tokens."""
-        pairs = zip(self.points.params.tolist(), self.points.tokens.tolist(), strict=True)
-        return [row for row, pair in enumerate(pairs) if same_place(pair, (params, tokens))]
+        points = self.points
+        off = np.abs(np.log([points.params / params, points.tokens / tokens]))
+        return [int(row) for row in np.flatnonzero((off <= SAME_FRAC).all(axis=0))]
 
     def under_way(self, params: float, tokens: float) -> list[str]:
         """Runs of the sweep at this size and these tokens that have a curve and no record."""
