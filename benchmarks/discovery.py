@@ -55,6 +55,7 @@ LAWS = {
     frozenset(("flops",)): ("saturating", "kaplan_c"),
 }
 REPEATED = "repeats count as new data"
+SWAPPED = "unique_tokens and tokens read as swapped: no run has more different tokens than it reads"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +125,16 @@ def _variable(name: str) -> str:
     return VARIABLES[name.lower()].removeprefix("log_")
 
 
-def points_of(rows: Sequence[Row]) -> FitPoints:
-    """The points of the rows of one group."""
+def is_swapped(rows: Sequence[Row]) -> bool:
+    """Whether no row has more tokens than different ones, and some have fewer: they are swapped."""
+    if not {"unique_tokens", "tokens"} <= rows[0].keys():
+        return False
+    off = [float(row["unique_tokens"]) - float(row["tokens"]) for row in rows]
+    return min(off) >= 0 < max(off)
+
+
+def points_of(rows: Sequence[Row], *, swapped: bool = False) -> FitPoints:
+    """The points of the rows of one group; ``swapped``: different tokens stand as the tokens."""
     target = next(name for name in rows[0] if name.startswith(TARGETS))
     columns: dict[str, np.ndarray] = {}
     for name in rows[0]:
@@ -133,6 +142,8 @@ def points_of(rows: Sequence[Row]) -> FitPoints:
             values = np.array([float(row[name]) for row in rows])
             log = VARIABLES[name.lower()].startswith("log_")
             columns[_variable(name)] = 10.0**values if log else values
+    if swapped:
+        columns["tokens"], columns["tokens_unique"] = columns["tokens_unique"], columns["tokens"]
     one = np.ones(len(rows))
     params, tokens = columns.get("params", one), columns.get("tokens", one)
     flops = columns.get("flops", 6 * params * tokens)
@@ -149,7 +160,7 @@ def predicted(train: FitPoints, test: FitPoints, law: str) -> tuple[str, np.ndar
     name = law or best_law(score_laws(train, Objective())[0])
     fit = fit_law(train, name)
     if not fit.usable:
-        raise FitError(f"{name}: {fit.status}")
+        raise FitError(f"{name}: {fit.status}: {fit.message}")
     inputs = {variable: test.variable(variable) for variable in fit.law.variables}
     return name, np.asarray(fit.law.predict(fit.params, inputs))
 
@@ -165,7 +176,12 @@ def outcomes(folder: Path) -> Iterator[Outcome]:
         return
     known = frozenset(_variable(name) for name in every[0] if name.lower() in VARIABLES)
     for law in LAWS[known]:
-        yield _with_law(folder.name, law, train, test, repeated="tokens_unique" in known)
+        one = _with_law(folder.name, law, train, test, swapped=is_swapped(every))
+        notes = [one.note] if one.note else []
+        if "tokens_unique" in known:
+            notes += [REPEATED] if law != "muennighoff" else []
+            notes += [SWAPPED] if is_swapped(every) else []
+        yield dataclasses.replace(one, note="; ".join(notes))
 
 
 def _by_group(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -181,15 +197,18 @@ def _with_law(
     train: Mapping[str, list[Row]],
     test: Mapping[str, list[Row]],
     *,
-    repeated: bool,
+    swapped: bool,
 ) -> Outcome:
     measured, expected, used, trouble = [], [], [], []
     for group, rows in test.items():
-        points = points_of(rows)
+        points = points_of(rows, swapped=swapped)
+        if group not in train:
+            trouble.append(f"{group}: no training rows")
+            continue
         try:
-            name, losses = predicted(points_of(train.get(group, [])), points, law)
-        except (FitError, StopIteration, IndexError) as problem:
-            trouble.append(f"{group}: {problem or 'no training rows'}")
+            name, losses = predicted(points_of(train[group], swapped=swapped), points, law)
+        except FitError as problem:
+            trouble.append(f"{group}: {problem}")
             continue
         used.append(name)
         measured += points.loss_nats.tolist()
@@ -201,8 +220,6 @@ def _with_law(
         if np.var(true) > 0:
             r2 = float(1 - np.mean((true - guess) ** 2) / np.var(true))
     note = f"{len(trouble)} groups without a fit, first {trouble[0]}" if trouble else ""
-    if repeated and law != "muennighoff":
-        note = "; ".join(filter(None, (note, REPEATED)))
     return Outcome(
         task,
         "/".join(dict.fromkeys(used)),
@@ -221,7 +238,7 @@ def table(results: Sequence[Outcome]) -> str:
     rows = [
         (
             one.task,
-            one.law or "not attempted",
+            one.law or ("no fit" if "without a fit" in one.note else "not attempted"),
             str(one.groups),
             str(one.train),
             str(one.test),
@@ -247,8 +264,8 @@ def main() -> None:
         raise SystemExit(f"{options.folder}: no task there; expected TASK/train* and TASK/test*")
     results = [one for task in tasks for one in outcomes(task)]
     print(table(results))
-    attempted = [one for task in tasks for one in results if one.task == task.name and one.law]
-    print(f"\n{len({one.task for one in attempted})} of {len(tasks)} tasks attempted")
+    attempted = {one.task for one in results if one.law}
+    print(f"\n{len(attempted)} of {len(tasks)} tasks attempted")
     if options.json:
         document = finite_json([vars(one) for one in results])
         options.json.write_text(json.dumps(document, indent=1) + "\n")
