@@ -6,7 +6,7 @@
 As DataDecide measures it (Magnusson 2025, arXiv 2504.11393): of all pairs of recipes that have a
 run of one size and tokens, the share whose order small runs predict. FOLDER holds the published
 tables with several recipes and one validation loss; TABLE is one of your own. Targets are the sizes
-and tokens that at least two recipes share, within a factor of ten of the most expensive. For
+and tokens that at least two recipes share, within a factor of a hundred of the most expensive. For
 each target, runs of at most a share of its FLOPs are known, and the order is predicted by
 
 - the largest small run that both recipes have (where several have its FLOPs, the one whose tokens a
@@ -44,7 +44,7 @@ from scaling_law.fit.result import FitResult, finite_json  # noqa: E402
 from scaling_law.fit.solver.solve import Objective  # noqa: E402
 
 SHARES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 1e-4)
-TARGETS_WITHIN = 10.0
+TARGETS_WITHIN = 100.0
 LEAST_POINTS = 6
 Place = tuple[str, str]
 """Params and tokens, to three digits: what two recipes must share to be compared."""

@@ -72,7 +72,7 @@ def format_registration(registration: Registration) -> str:
         f" {forecast.registered_at}, in {registration.path}",
         f"{registration.origin}; data digest {forecast.data_digest}"
         f" ({count_of(len(forecast.runs), 'run')}), code {_code(forecast)}",
-        f"seal {forecast.seal}: note it elsewhere; who has it can check that the file is unchanged",
+        f"seal {forecast.seal}: note it elsewhere, to show later that the file is the same",
         "",
         *_target_lines(forecast),
     ]
