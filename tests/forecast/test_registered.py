@@ -353,14 +353,17 @@ def test_the_log_score_is_that_of_a_density_that_integrates_to_one(skew):
         quantiles={**quantiles, "0.25": 2.99, "0.75": 3.01},
     )  # fmt: skip
     places = np.linspace(-0.2, 0.2, 4001)
-    scores = [
-        ScoredRun(forecast="a", target=target, run_id="r", loss=3 * math.exp(x)).log_score
-        for x in places
-    ]
-    density = np.exp(np.array(scores, dtype=float))
+    scores = np.array(
+        [
+            ScoredRun(forecast="a", target=target, run_id="r", loss=3 * math.exp(x)).log_score
+            for x in places
+        ],
+        dtype=float,
+    )
+    density = np.exp(scores)
     assert np.sum(density) * (places[1] - places[0]) == pytest.approx(1.0, abs=1e-3)
     best = ScoredRun(forecast="a", target=target, run_id="r", loss=3.0).log_score
-    assert best == pytest.approx(max(scores))
+    assert best == pytest.approx(scores.max())
     exact = dataclasses.replace(target, quantiles=dict.fromkeys(quantiles, 3.0))
     assert ScoredRun(forecast="a", target=exact, run_id="r", loss=3.0).log_score is None
 
@@ -369,10 +372,15 @@ def test_bias_has_the_sign_of_measured_over_forecast(sweep, later, known):
     for name, off in (("low", -0.1), ("high", 0.1)):
         write_registered(sweep / "forecasts", forecast_of(known, later, name=name, off=off))
     write(sweep, later)
-    low, high = sorted(score(results=str(sweep)).forecasts, key=lambda one: -one.tally.bias_log)
-    assert (low.forecast.name, high.forecast.name) == ("low", "high")
-    assert low.tally.bias_log == pytest.approx(0.1)
-    assert low.tally.inside == 0 and low.tally.expected == pytest.approx(0.9 * len(later))
+    result = score(results=str(sweep))
+    tallies = {one.forecast.name: one.tally for one in result.forecasts}
+    low, high = tallies["low"], tallies["high"]
+    assert low is not None and high is not None and result.tally is not None
+    assert (low.bias_log, high.bias_log) == pytest.approx((0.1, -0.1))
+    assert low.inside == 0 and low.expected == pytest.approx(0.9 * len(later))
+    assert result.tally.runs == 2 * len(later)
+    assert result.tally.bias_log == pytest.approx(0.0, abs=1e-12)
+    assert result.tally.rms_log == pytest.approx(0.1)
 
 
 def test_the_report_shows_each_target_with_its_result(sweep, later, known):
