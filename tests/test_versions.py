@@ -55,7 +55,7 @@ FROZEN = {
     "plan": (2, "cac0b7387f0a"),
     "fit": (4, "e62c64554e06"),
     "device profile": (2, "60fc1158b74c"),
-    "registered forecast": (1, "e1b3664a3e09"),
+    "registered forecast": (1, "723301e418fc"),
 }
 MADE_OF: dict[str, tuple[type, ...]] = {
     "run record": (RunRecord, CurvePoint),

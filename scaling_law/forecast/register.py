@@ -60,20 +60,17 @@ class Registration:
 
     ``forecast``: its content.
     ``path``: its file.
-    ``origin``: where the law comes from, in words.
     ``left_out``: (planned run, why) of those without a forecast.
     """
 
     forecast: RegisteredForecast
     path: Path
-    origin: str
     left_out: tuple[tuple[str, str], ...]
 
     def to_json(self) -> dict[str, Any]:
         """One strict JSON document."""
         return {
             "path": str(self.path),
-            "origin": self.origin,
             "seal": self.forecast.seal,
             "forecast": self.forecast.to_json(),
             "left_out": [{"run": run, "reason": why} for run, why in self.left_out],
@@ -147,6 +144,7 @@ def register(
         targets=tuple(targets),
         level=level,
         law=law_name(source.fit),
+        origin=source.origin,
         convention=dict(source.fit.convention),
         source=str(runs.source),
         table=_chosen(table),
@@ -159,7 +157,6 @@ def register(
     return Registration(
         forecast=forecast,
         path=write_registered(folder, forecast),
-        origin=source.origin,
         left_out=tuple(left_out),
     )
 

@@ -65,6 +65,7 @@ class RegisteredForecast:
     ``targets``: the runs and their losses.
     ``level``: confidence level of the intervals.
     ``law``: the law.
+    ``origin``: what the forecast rests on, in words.
     ``convention``: which parameters and FLOPs count, and the loss's unit.
     ``source``: the sweep or table of the runs it was made from.
     ``table``: how the table was read and which runs were chosen, the ``TableSettings`` that are
@@ -82,6 +83,7 @@ class RegisteredForecast:
     targets: tuple[RegisteredTarget, ...]
     level: float
     law: str
+    origin: str
     convention: dict[str, str]
     source: str
     table: dict[str, Any]

@@ -70,7 +70,7 @@ def format_registration(registration: Registration) -> str:
     lines = [
         f"registered {forecast.name}: {count_of(len(forecast.targets), 'target')},"
         f" {forecast.registered_at}, in {registration.path}",
-        f"{registration.origin}; data digest {forecast.data_digest}"
+        f"{forecast.origin}; data digest {forecast.data_digest}"
         f" ({count_of(len(forecast.runs), 'run')}), code {_code(forecast)}",
         f"seal {forecast.seal}: note it elsewhere, to show later that the file is the same",
         "",
@@ -120,8 +120,8 @@ def format_registered(folder: Path, forecasts: Sequence[RegisteredForecast]) -> 
     for forecast in forecasts:
         lines += [
             "",
-            f"{forecast.name}: registered {forecast.registered_at}, by law {forecast.law} of"
-            f" {forecast.source}, {_code(forecast)}",
+            f"{forecast.name}: registered {forecast.registered_at}, by {_code(forecast)}",
+            forecast.origin,
             f"data digest {forecast.data_digest}, seal {forecast.seal}",
             *_target_lines(forecast),
         ]

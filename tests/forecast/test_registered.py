@@ -125,6 +125,7 @@ def forecast_of(
         targets=tuple(targets),
         level=0.9,
         law="chinchilla",
+        origin="law chinchilla fitted to here",
         convention={"params": "matmul", "flops": "exact", "loss": "nats per token"},
         source="here",
         table={},
