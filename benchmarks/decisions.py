@@ -14,7 +14,8 @@ each target, runs of at most a share of its FLOPs are known, and the order is pr
 - the law that best predicts held-out small runs, fitted to each recipe and extrapolated;
 - Chinchilla's law, likewise.
 
-A predictor that cannot answer (too few small runs, no fit) is counted as such and not as wrong.
+A predictor that cannot answer (too few small runs, no fit) is counted as such and not as wrong; a
+last column has the largest small run on the decisions that the law answers.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ PUBLISHED: tuple[tuple[str, str, Callable[[str], bool], tuple[str, ...]], ...] =
     ("datablations_c4.csv", "unique_tokens", lambda name: True, ()),
 )
 PREDICTORS = ("largest small run", "law by rollouts", "chinchilla")
+# The first on the decisions that the second has an answer to.
+WHERE_LAW = "largest, where the law answers"
 
 
 @dataclass(frozen=True)
@@ -250,13 +253,17 @@ def accuracies(made: Sequence[Decision]) -> list[dict[str, float]]:
             known = [one.right[name] for one in some if not math.isnan(one.right[name])]
             row[name] = float(np.mean(known)) if known else math.nan
             row[f"{name}: answers"] = float(len(known))
+        same = [one.right for one in some if not math.isnan(one.right[PREDICTORS[1]])]
+        known = [right[PREDICTORS[0]] for right in same if not math.isnan(right[PREDICTORS[0]])]
+        row[WHERE_LAW] = float(np.mean(known)) if known else math.nan
+        row[f"{WHERE_LAW}: answers"] = float(len(known))
         rows.append(row)
     return rows
 
 
 def table(rows: Sequence[dict[str, float]]) -> str:
     """Accuracies as aligned columns."""
-    head = ("small run / target", "all small / target", "pairs", *PREDICTORS)
+    head = ("small run / target", "all small / target", "pairs", *PREDICTORS, WHERE_LAW)
     cells = [
         (
             f"{row['share']:g}",
@@ -266,7 +273,7 @@ def table(rows: Sequence[dict[str, float]]) -> str:
                 "-"
                 if math.isnan(row[name])
                 else f"{100 * row[name]:.0f}% of {row[f'{name}: answers']:.0f}"
-                for name in PREDICTORS
+                for name in (*PREDICTORS, WHERE_LAW)
             ),
         )
         for row in rows
