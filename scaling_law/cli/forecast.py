@@ -127,15 +127,19 @@ def add(commands: Commands) -> None:
     )
     targets = parser.add_argument_group("targets to register (lists such as 5M,10M are paired)")
     for name, metavar, words in (
-        ("--params", "N,...", "model sizes, as in 5M,10M"),
-        ("--tokens", "D,...", "training tokens; without them, those that are compute-optimal"),
-        ("--flops", "C,...", "training compute, as in 1e18"),
+        ("--params", "N,...", "model sizes, as in 5M,10M, or 10x the largest of the law's runs"),
+        (
+            "--tokens",
+            "D,...",
+            "training tokens, likewise (default: those that are compute-optimal)",
+        ),
+        ("--flops", "C,...", "training compute, likewise, as in 1e18"),
     ):
         targets.add_argument(
             name,
             type=counts_or_times,
             metavar=metavar,
-            help=f"{words}, or 10x the largest of the law's runs",
+            help=words,
         )
     targets.add_argument(
         "--grid",
