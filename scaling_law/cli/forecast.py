@@ -131,7 +131,7 @@ def add(commands: Commands) -> None:
         (
             "--tokens",
             "D,...",
-            "training tokens, likewise (default: those that are compute-optimal)",
+            "training tokens, likewise (default: the compute-optimal ones)",
         ),
         ("--flops", "C,...", "training compute, likewise, as in 1e18"),
     ):
