@@ -61,10 +61,10 @@ def _rows(one: ForecastScore) -> list[tuple[str, ...]]:
 
 
 def _notes(score: Score) -> list[str]:
-    notes = [SCORE_WORDS]
+    notes = [SCORE_WORDS] if score.tally is not None else []
     for one in score.forecasts:
-        name = one.forecast.name
+        name = f"forecast {one.forecast.name}"
         notes += [f"{name}: not scored: {one.refused}"] if one.refused else []
-        notes += [f"{name}: left out: {run}: {why}" for run, why in one.left_out]
+        notes += [f"{name}: left out {run}: {why}" for run, why in one.left_out]
         notes += [f"{name}: {words}" for words in one.warnings]
     return notes

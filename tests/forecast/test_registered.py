@@ -25,9 +25,13 @@ from scaling_law.forecast.registered import (
     write_registered,
 )
 from scaling_law.forecast.score import ScoredRun, score
+from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.report.registered import record as section
+from scaling_law.run import session as run_session
+from scaling_law.run.session import Request
 from scaling_law.spec.to_json import to_json
-from tests.fakes import ladder_config, planted_records
+from tests.fakes import cpu_profile, ladder_config, planted_records
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference" / "quick-cpu"
 LATER = "2100-01-01T00:00:00+00:00"
@@ -324,6 +328,23 @@ def test_a_grid_registers_what_has_not_run(fitted, later, planted):
     with pytest.raises(ConfigError, match=r"no planned run has the recipe.*optim\.batch_tokens"):
         plan = [Planned(spec=record.spec, epochs=None) for record in records]
         register("other", figures={}, planned=plan, results=str(fitted))
+
+
+def test_the_command_registers_what_a_config_plans(fitted, later, capsys, monkeypatch):
+    plan = make_plan(ladder_config(), cpu_profile(), train_tokens=10**9)
+    asked = []
+
+    def plan_only(request: Request, say: object) -> tuple[None, Plan]:
+        asked.append(request)
+        return None, plan
+
+    monkeypatch.setattr(run_session, "plan_only", plan_only)
+    words = ["forecast", "--register", "rung", "--grid", "next.yaml", "--set", "seeds=[0]"]
+    assert main([*words, "--results", str(fitted), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [(one.config, one.overrides) for one in asked] == [("next.yaml", ("seeds=[0]",))]
+    assert len(document["forecast"]["targets"]) == len({place(record) for record in later})
+    assert {item["reason"] for item in document["left_out"]} == {"it has run"}
 
 
 def test_a_run_that_has_begun_is_stated_with_its_forecast(fitted, later):
