@@ -14,6 +14,7 @@ from scaling_law.errors import ConfigError, FitError, listed
 from scaling_law.files import checksum
 from scaling_law.files.code_version import git_commit
 from scaling_law.files.layout import RESULTS
+from scaling_law.files.record import RunRecord
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import source_key
 from scaling_law.fit.points.table import TableSettings
@@ -186,7 +187,7 @@ def _target(row: Mapping[str, float | Times], fit: FitResult) -> Target:
     )
 
 
-def _most_expensive(runs: StandingRuns) -> Any:
+def _most_expensive(runs: StandingRuns) -> RunRecord | None:
     """The record of the run with the most FLOPs; None for a table."""
     if not runs.records:
         return None

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -47,16 +48,17 @@ class StandingRuns:
         off = np.abs(np.log([points.params / params, points.tokens / tokens]))
         return [int(row) for row in np.flatnonzero((off <= SAME_FRAC).all(axis=0))]
 
-    def under_way(self, params: float, tokens: float) -> list[str]:
-        """Runs of the sweep at this size and these tokens that have a curve and no record."""
+    @cached_property
+    def begun(self) -> dict[str, tuple[float, float]]:
+        """(params, tokens) of the sweep's runs that have a curve and no record, trunks left out."""
         if not self.records:
-            return []
-        size = self.points.convention["params"]
-        return [
-            run_id
-            for run_id, *pair in _begun(SweepDir(self.source), size)
-            if same_place((pair[0], pair[1]), (params, tokens))
-        ]
+            return {}
+        return dict(_begun(SweepDir(self.source), self.points.convention["params"]))
+
+    def under_way(self, params: float, tokens: float) -> list[str]:
+        """The runs that have begun at this size and these tokens."""
+        target = params, tokens
+        return [run_id for run_id, pair in self.begun.items() if same_place(pair, target)]
 
 
 def same_place(one: tuple[float, float], other: tuple[float, float]) -> bool:
@@ -64,8 +66,8 @@ def same_place(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return all(abs(math.log(x / y)) <= SAME_FRAC for x, y in zip(one, other, strict=True))
 
 
-def _begun(sweep: SweepDir, convention: str) -> Iterator[tuple[str, float, float]]:
-    """(run id, params, tokens) of the runs that train, trunks left out."""
+def _begun(sweep: SweepDir, convention: str) -> Iterator[tuple[str, tuple[float, float]]]:
+    """The run id, and (params, tokens), of each run that has begun."""
     for run_dir in sweep.run_dirs():
         if run_dir.record.exists() or not run_dir.curve.exists():
             continue
@@ -74,7 +76,7 @@ def _begun(sweep: SweepDir, convention: str) -> Iterator[tuple[str, float, float
             spec = run_spec_from_json(layout.read_json(run_dir.spec))
             counts = params_if_known(spec.model)
             if counts is not None and spec.kind != "trunk":
-                yield run_dir.run_id, counts.by(convention), spec.tokens
+                yield run_dir.run_id, (counts.by(convention), spec.tokens)
 
 
 def standing_runs(
