@@ -51,7 +51,7 @@ def best_split(loss, flops: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def planted() -> list[tuple]:
+def planted():
     draws = [sweep(chinchilla, seed) for seed in range(4)]
     return [(points, fitted(points)) for points in draws]
 
@@ -84,6 +84,7 @@ def test_where_a_law_is_true_the_forecast_is_near_and_its_interval_little_wider(
             low, high = ends(worlds, params, tokens)
             hits += low <= new <= high
             alone = prediction_interval(law, {"params": params[0], "tokens": tokens[0]}, level=0.9)
+            assert alone.nats is not None
             ratios.append((high - low) / math.log(alone.nats[1] / alone.nats[0]))
         params, tokens = best_split(chinchilla, 100 * largest)
         errors.append(
