@@ -134,7 +134,7 @@ def ask(
     """Parameter -> whether its interval holds the truth; contender and times -> ``Answer``."""
     answers: dict[str, object] = {}
     try:
-        scores, best, _, laws = joint_fits(points, settings)
+        _, best, _, laws = joint_fits(points, settings)
     except SlawError:
         return answers
     plain = laws["chinchilla"]
@@ -145,7 +145,7 @@ def ask(
             pair = plain.intervals.get(name) or plain.optimum_intervals.get(name)
             if pair:
                 answers[name] = pair[0] <= value <= pair[1]
-    worlds = make_worlds(points, laws, scores, best=best)
+    worlds = make_worlds(points, laws, best=best)
     generator = np.random.default_rng([seed, 1])
     for times in BEYOND:
         params, tokens = surface.best(times * float(points.flops.max()))

@@ -45,7 +45,7 @@ OTHER_CONSTANTS: dict[str, tuple[float, ...]] = {
     "weight_power": (1.0, 3.0, 4.0),
     "no_floor": (0.1, 1.0),
     "frontier": (0.1, 0.5),
-    "bend": (0.02, 0.1),
+    "bend": (0.01, 0.05, 0.1),
     "together": (0.0, 1.0),
 }
 METHODS = {
@@ -231,12 +231,12 @@ def by_method(some: peers.Runs, rest: peers.Runs) -> dict[str, peers.Answer]:
     places = np.array(rest.params), np.array(rest.tokens)
     answers = {}
     try:
-        scores, best, _, laws = joint_fits(points, FitSettings(resamples=RESAMPLES))
+        _, best, _, laws = joint_fits(points, FitSettings(resamples=RESAMPLES))
     except SlawError as problem:
         silent = peers.Answer(predicted=[math.nan] * len(rest.loss), note=str(problem))
         return dict.fromkeys(METHODS, silent)
     for name, method in METHODS.items():
-        worlds = make_worlds(points, laws, scores, best=best, method=method)
+        worlds = make_worlds(points, laws, best=best, method=method)
         if worlds is None:
             answers[name] = peers.Answer(predicted=[math.nan] * len(rest.loss), note="no worlds")
             continue

@@ -13,12 +13,12 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from scaling_law.fit.checks.hold_out import Mask, comparing_folds
 from scaling_law.fit.checks.monotone import seed_noise
-from scaling_law.fit.checks.select_law import LawScore
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult
@@ -62,7 +62,7 @@ class Method:
     weight_power: float = 2.0
     no_floor: float = 0.3
     frontier: float = 0.25
-    bend: float = 0.05
+    bend: float = 0.02
     bend_rollouts: int = 2
     together: float = 0.5
 
@@ -73,16 +73,15 @@ METHOD = Method()
 def make_worlds(
     points: FitPoints,
     fits: Mapping[str, FitResult],
-    scores: Sequence[LawScore],
     *,
     best: str,
     method: Method = METHOD,
 ) -> Worlds | None:
     """The worlds of a forecast from ``points``; deterministic.
 
-    ``fits`` are the joint laws by name, ``scores`` their errors on held-out runs, ``best`` the law
-    whose parameters are shown. Where held-out runs do not say how good the laws are, there is
-    that law only, and a note. None where it has no resamples, or its form no surface.
+    ``fits`` are the joint laws by name, ``best`` the law whose parameters are shown. Where held-out
+    runs do not say how good the laws are, there is that law only, and a note. None where it has no
+    resamples, or its form no surface.
     """
     main = fits.get(best)
     if main is None or main.status != "converged" or not main.samples or not surfaces_of(main):
@@ -151,7 +150,7 @@ def _weights(laws: Sequence[_Law], method: Method) -> Floats:
     squares = np.array([np.mean([np.mean(e**2) for e in law.errors_log]) for law in laws])
     prior = np.array([1.0 if law.has_floor else method.no_floor for law in laws])
     # a perfect forecast of all held-out runs, of invented losses, has all the weight
-    shares = prior * (np.maximum(squares.min(), _NO_ERROR) / np.maximum(squares, _NO_ERROR)) ** (
+    shares = prior * (max(squares.min(), _NO_ERROR) / np.maximum(squares, _NO_ERROR)) ** (
         method.weight_power / 2
     )
     return np.asarray(shares / shares.sum())
@@ -227,10 +226,13 @@ def _worlds(members: Sequence[tuple[str, float, Sequence[Surface]]], noise_log: 
     rows = [surface for _, _, surfaces in members for surface in surfaces]
     each = [weight / len(surfaces) for _, weight, surfaces in members for _ in surfaces]
     one = np.ones(len(rows))
+    columns: dict[str, Any] = {
+        name: np.array([getattr(row, name) for row in rows]) for name in _COLUMNS
+    }
     return Worlds(
         law=tuple(name for name, _, surfaces in members for _ in surfaces),
         weight=np.array(each) / sum(each),
-        **{name: np.array([getattr(row, name) for row in rows]) for name in _COLUMNS},
+        **columns,
         size_bend=one,
         data_bend=one,
         shift=0 * one,
@@ -246,7 +248,7 @@ def _beyond(worlds: Worlds, points: FitPoints, method: Method) -> Worlds:
     counts = {law: int((names == law).sum()) for law in worlds.laws}
     copies = np.array([1 if counts[law] >= FEWEST_WORLDS else _COPIES for law in worlds.law])
     size, data = _frontier(points, method)
-    columns = {
+    columns: dict[str, Any] = {
         name: np.repeat(getattr(worlds, name), copies)
         for name in (*_COLUMNS, "size_bend", "data_bend", "shift")
     }
@@ -278,4 +280,4 @@ def _quantiles(count: int, free: int) -> Floats:
     """``count`` quantiles of Student's t, the same on both sides of 0."""
     levels = np.abs(2 * (np.arange(count) + 0.5) / count - 1)
     sides = np.sign(np.arange(count) + 0.5 - count / 2)
-    return np.array([t_reach(free, level) if level else 0.0 for level in levels]) * sides
+    return np.asarray([t_reach(free, level) if level else 0.0 for level in levels] * sides)

@@ -225,7 +225,7 @@ def _fit_data(data: FitData, settings: FitSettings) -> FitSuite:
         validation=validate(points, law=best or "chinchilla", refitter=refitters.get(best)),
         scores=tuple(scores),
         best_law=best,
-        worlds=make_worlds(points, laws, scores, best=best),
+        worlds=make_worlds(points, laws, best=best),
         by_convention=tuple(_conventions(data, settings, laws, best)),
         settings=settings,
         source_key=data.key,

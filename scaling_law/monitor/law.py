@@ -145,12 +145,12 @@ def _law_of(records: Sequence[RunRecord]) -> dict[str, Any]:
 
     settings = FitSettings(resamples=_RESAMPLES)
     points = from_records(records, convention=settings.convention, flops=settings.flops).points
-    scores, best, _, laws = joint_fits(points, settings)
+    _, best, _, laws = joint_fits(points, settings)
     fit = laws.get(best)
     if fit is None or not fit.usable:
         why = fit.message if fit else "no law fits"
         return {"status": "too_few", "message": one_line(why), "points": len(points)}
-    worlds = make_worlds(points, laws, scores, best=best)
+    worlds = make_worlds(points, laws, best=best)
     law = {
         "status": "fitted",
         "message": fit.message,
