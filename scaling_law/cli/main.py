@@ -28,6 +28,7 @@ from scaling_law.cli import (
     parts,
     report,
     run,
+    sample,
 )
 from scaling_law.cli.options import Commands, Parser, add_loudness_options
 from scaling_law.console import (
@@ -48,6 +49,7 @@ _COMMANDS = (
     extrapolate,
     allocate,
     report,
+    sample,
     export,
     data,
     parts,
