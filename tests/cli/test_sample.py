@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,10 +75,10 @@ def run(capsys, *words: object) -> tuple[int, str, str]:
     return code, out, err
 
 
-def answer(capsys, *words: object) -> dict:
+def answer(capsys, *words: object) -> dict[str, Any]:
     code, out, _ = run(capsys, *words, "--json")
     assert code == 0
-    document: dict = json.loads(out)
+    document: dict[str, Any] = json.loads(out)
     return document
 
 
