@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from scaling_law.errors import ConfigError, listed, quoted
-from scaling_law.files.layout import RunDir
+from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import (
     NEXT_TOKEN,
-    RunRecord,
     find_sweeps,
     load_records,
     only_sweep,
@@ -45,15 +44,15 @@ def run_called(source: Path, wanted: str | None) -> RunDir:
     if len(matches) != 1:
         which = "no finished run" if not matches else f"{len(matches)} runs are called"
         raise ConfigError(f"{source}: {which} {quoted(wanted)}; expected a run id or a label")
-    return _saved(matches[0], [d for d in saved if d != matches[0]])
+    return _saved(matches[0])
 
 
-def _saved(run_dir: RunDir, others: list[RunDir] | None = None) -> RunDir:
+def _saved(run_dir: RunDir) -> RunDir:
     if run_dir.weights.is_file():
         return run_dir
-    with_weights = ""
-    if others:
-        with_weights = f"; runs here with weights: {listed([d.run_id for d in others])}"
+    sweep = SweepDir(run_dir.path.parent.parent)
+    others = [other.run_id for other in sweep.run_dirs() if other.weights.is_file()]
+    with_weights = f"; runs here with weights: {listed(others)}" if others else ""
     raise ConfigError(
         f"{run_dir.path}: its weights were not saved; {KEEP}, delete this folder and run the sweep"
         f" again: it trains to the same bits{with_weights}"
@@ -68,19 +67,24 @@ def best_run(source: Path) -> tuple[RunDir, str]:
     """
     sweep = only_sweep(source)
     records = load_records(sweep)
-    annealed: list[tuple[float, RunRecord]] = [
-        (record.val_loss_nats, record)
-        for record in records
-        if record.val_loss_nats is not None and record.spec.schedule.end == "annealed"
-    ]
-    saved = [(loss, r) for loss, r in annealed if sweep.run(r.run_id).weights.is_file()]
+    saved = [r for r in records if sweep.run(r.run_id).weights.is_file()]
     if not saved:
         raise ConfigError(
-            f"{sweep.path}: none of its {len(records)} finished runs is annealed and has saved"
-            f" weights; {KEEP} before running a sweep"
+            f"{sweep.path}: none of its {len(records)} finished runs has saved weights; {KEEP}"
+            " before running a sweep"
+        )
+    annealed = [
+        (record.val_loss_nats, record)
+        for record in saved
+        if record.val_loss_nats is not None and record.spec.schedule.end == "annealed"
+    ]
+    if not annealed:
+        raise ConfigError(
+            f"{sweep.path}: none of its {len(saved)} runs with saved weights is annealed; choose"
+            f" one with --run ({listed([r.run_id for r in saved])})"
         )
     kinds: dict[tuple[str, str], list[str]] = {}
-    for _, record in saved:
+    for _, record in annealed:
         kind = record.loss_family or NEXT_TOKEN, record.corpus_fingerprint
         kinds.setdefault(kind, []).append(record.run_id)
     if len(kinds) > 1:
@@ -89,6 +93,6 @@ def best_run(source: Path) -> tuple[RunDir, str]:
             f"{sweep.path}: its runs are on {len(kinds)} texts or objectives, whose losses do not"
             f" compare; choose one with --run ({listed(firsts)})"
         )
-    loss, best = min(saved, key=lambda one: (one[0], one[1].run_id))
-    among = f"the lowest loss of {len(saved)} annealed runs with saved weights"
+    loss, best = min(annealed, key=lambda one: (one[0], one[1].run_id))
+    among = f"the lowest loss of {len(annealed)} annealed runs with saved weights"
     return sweep.run(best.run_id), f"{loss:.4f} {short_unit(best.loss_unit)}, {among}"

@@ -72,7 +72,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     # sample
     ("sample-no-folder", ("sample", "gone"), "gone: no such folder"),
     ("sample-a-file", ("sample", "s.yaml"), "s.yaml: a file, expected a results folder"),
-    ("sample-no-weights", ("sample", "@"), ("none of its ", " finished runs is annealed and has saved weights; set keep_weights: all (or largest) before running a sweep")),
+    ("sample-no-weights", ("sample", "@"), ("none of its ", " finished runs has saved weights; set keep_weights: all (or largest) before running a sweep")),
     ("sample-no-run", ("sample", "@", "--run", "a\x1b[31m"), "no finished run 'a\\x1b[31m'; expected a run id or a label"),
     ("sample-empty-prompt", ("sample", "@", "--prompt", ""), "--prompt: empty; expected a text, or leave --prompt out"),
     ("sample-bytes", ("sample", "@", "--prompt", "\udcff"), "--prompt: '\\udcff' is not UTF-8; expected UTF-8"),
