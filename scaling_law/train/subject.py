@@ -100,6 +100,8 @@ class Subject:
 
         Raises ``ValueError`` where the model does not predict the next token.
         """
+        if count < 1:
+            return tokens
         how = Sampling(tokens=count, temperature=0)
         more = [row.ids for row in self.continuations(tokens.tolist(), how)]
         return torch.cat((tokens, torch.tensor(more, device=tokens.device)), dim=1)

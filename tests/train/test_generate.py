@@ -38,10 +38,20 @@ def closest(first, second) -> float:
 
 MODELS = [
     *({"position": position, "n_kv_head": kv, "qk_norm": kv != 2}
-      for position in ("rotary", "learned", "alibi", "none") for kv in (1, 2, 4)),
+      for position in ("rotary", "learned", "alibi", "none") for kv in (1, 2)),
+    {"n_kv_head": 4},
     {"norm": "layernorm", "activation": "swiglu", "tied": True},
     {"parametrisation": Component(name="mup")},
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Two threads a test process wait for each other on a machine of two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("changes", MODELS, ids=lambda c: "-".join(map(str, c.values())))
@@ -103,12 +113,12 @@ def test_rows_beyond_a_batch_are_continued_too(monkeypatch):
 
 
 def test_more_tokens_begin_with_fewer():
-    long = dataclasses.replace(DRAWN, tokens=600)
+    long = dataclasses.replace(DRAWN, tokens=300)
     short = dataclasses.replace(DRAWN, tokens=20)
     model = gpt(n_layer=1, d_model=8)
     (longer,) = generate(model, [[1]], long, n_ctx=N_CTX)
     (shorter,) = generate(model, [[1]], short, n_ctx=N_CTX)
-    assert len(longer.ids) == 600 and longer.ids[:20] == shorter.ids
+    assert len(longer.ids) == 300 and longer.ids[:20] == shorter.ids
 
 
 def test_rows_that_stop_leave_the_others_as_they_are():

@@ -126,9 +126,13 @@ def attend(
     score_mult: float = 1.0,
 ) -> Tensor:
     """Attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M], as ``mix`` says."""
-    time = joint.shape[1]
-    rotation = tuple(table[:time] for table in positions) if spec.position == "rotary" else ()
+    rotation = first_angles(spec, positions, joint.shape[1])
     return mix(spec, split_heads(spec, joint, rotation), positions, causal, score_mult)
+
+
+def first_angles(spec: ModelSpec, positions: tuple[Tensor, ...], time: int) -> tuple[Tensor, ...]:
+    """Rotary's cosines and sines of the first ``time`` positions; nothing for other encodings."""
+    return tuple(table[:time] for table in positions) if spec.position == "rotary" else ()
 
 
 class Memory:
@@ -204,8 +208,7 @@ class Attention(nn.Module):
 
     def read(self, x: Tensor, positions: tuple[Tensor, ...], memory: Memory) -> Tensor:
         """``forward``, with the keys and values stored in ``memory``."""
-        time = x.shape[1]
-        rotation = tuple(t[:time] for t in positions) if self.spec.position == "rotary" else ()
+        rotation = first_angles(self.spec, positions, x.shape[1])
         heads = split_heads(self.spec, kernels.linear(x, self.qkv.weight), rotation)
         memory.store(*heads[1:])
         y = mix(self.spec, heads, positions, self.causal, self.score_mult)
