@@ -22,6 +22,7 @@ from scaling_law.design.simulate import expected_fits
 from scaling_law.design.variance import Noise, Posterior, Runs, posterior_of
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.laws import load_law
+from scaling_law.fit.make_worlds import METHOD
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws
@@ -251,8 +252,7 @@ def propose(
     posterior = posterior_of(prior.planted, catalog.runs, (now.params, now.tokens), noise)
     search = Search(posterior, catalog.costs, catalog.space, _minimums(catalog))
     design, chosen_config, plan = _fitting(search, offer, catalog, goal, profile, train_tokens)
-    fits = _expected(prior, catalog, design, noise, convention, so_far)
-    main = fits[prior.planted[0].law.name]
+    main, fits = _expected(prior, catalog, design, noise, convention, so_far)
     after = _forecast(main, _expected_worlds(fits, noise, so_far), noise, now, goal.level)
     only = _forecast(main, None, noise, now, goal.level)
     return Proposal(
@@ -451,10 +451,11 @@ def _counts(convention: str) -> dict[str, str]:
 def _expected(
     prior: Prior, catalog: Catalog, design: Design, noise: Noise, convention: str,
     so_far: FitSoFar | None,
-) -> dict[str, FitResult]:  # fmt: skip
-    """The fits that are expected after the chosen runs, with the trained ones, by the law's name.
+) -> tuple[FitResult, dict[str, FitResult]]:  # fmt: skip
+    """The fits that are expected after the chosen runs, with the trained ones.
 
-    With a fit so far they are of every law that counts in its forecast too.
+    That of the law to forecast with, and by name those of the laws that count in the forecast,
+    weighted as ``fit.make_worlds`` does.
     """
     trunks = [t for ts in catalog.space.there.values() for t in ts]
     trunks += [trunk for _, trunk in design.trunks]
@@ -464,9 +465,13 @@ def _expected(
     groups = [tuple(place[run] for run in trunk) for trunk in trunks]
     worlds = so_far.known.worlds if so_far else None
     laws = [load_law(name) for name in (*prior.laws, *(worlds.laws if worlds else ()))]
-    return expected_fits(
-        prior.planted[0], laws, runs, groups, noise, _counts(convention), flops=catalog.flops[rows]
+    planted, counts, flops = prior.planted[0], _counts(convention), catalog.flops[rows]
+    alone = expected_fits(planted, (), runs, groups, noise, counts, flops=flops)
+    power = METHOD.compute_power
+    weighted = expected_fits(
+        planted, laws, runs, groups, noise, counts, flops=flops, compute_power=power
     )
+    return alone[planted.law.name], weighted
 
 
 def _expected_worlds(

@@ -32,7 +32,7 @@ from scaling_law.forecast.scenario import Scenario, consequences, decision_lines
 from scaling_law.forecast.target import Target, Times
 from scaling_law.forecast.text import format_prediction, prediction_json
 from scaling_law.spec.model import Model
-from scaling_law.units import format_count
+from scaling_law.units import format_count, weight_words
 
 DEFAULT_RESULTS = "results"
 
@@ -269,7 +269,8 @@ def _rests_on(known: KnownLaws) -> str:
     """What a forecast rests on without a law's name: several laws, or one and why that one."""
     if known.worlds is None or len(known.worlds.laws) == 1:
         return f"law {known.best_law} ({why_chosen(known.laws[known.best_law])})"
-    return f"{len(known.worlds.laws)} laws by their weights"
+    said = ", ".join(f"{name} {weight_words(x)}" for name, x in known.worlds.laws.items())
+    return f"{len(known.worlds.laws)} laws by their weights ({said})"
 
 
 def for_known(
