@@ -100,7 +100,7 @@ class FitSuite:
     ``points``: the points, as the settings count them.
     ``laws``: the fits by the law's name.
     ``fitted_on``: the law's name -> what its points are, in words.
-    ``isoflop``: the IsoFLOP parabolas.
+    ``isoflop``: the IsoFLOP curves.
     ``envelope``: the lower envelope.
     ``validation``: the checks of the law to forecast with.
     ``scores``: how the joint laws predict held-out runs.
