@@ -22,7 +22,8 @@ from scaling_law.fit.approaches.isoflop_curves import AKIMA, CURVES  # noqa: E40
 from scaling_law.fit.approaches.parametric import fit_law  # noqa: E402
 from scaling_law.fit.checks.screen import screen  # noqa: E402
 from scaling_law.fit.points.points import FitPoints  # noqa: E402
-from scaling_law.fit.points.table import TableSettings, read_table  # noqa: E402
+from scaling_law.fit.points.table import read_table  # noqa: E402
+from scaling_law.fit.points.table_settings import TableSettings  # noqa: E402
 from scaling_law.fit.solver.solve import Objective  # noqa: E402
 
 
@@ -74,7 +75,7 @@ def overflowed(path: Path) -> tuple[str, bool]:
     return f"{len(points)} of 220 rows without the FLOPs, expected over 200", len(points) > 200
 
 
-# Porian 2024 (arXiv 2406.19146, figure 1): configuration -> exponent a of params ~ flops^a.
+# Porian 2024 (arXiv 2406.19146): configuration -> exponent a of params ~ flops^a.
 PORIAN = {
     "rw/base/long/kaplan/kaplan/train": 0.8353,
     "rw/base/long/kaplan/standard/val": 0.7065,
@@ -86,7 +87,7 @@ PORIAN = {
 
 def interpolated(path: Path) -> tuple[str, bool]:
     """Porian 2024: optima by local interpolation give the published exponents."""
-    off, covered = {curve: 0.0 for curve in CURVES}, dict.fromkeys(CURVES, 0)
+    off, covered = dict.fromkeys(CURVES, 0.0), dict.fromkeys(CURVES, 0)
     for config, published in PORIAN.items():
         points = table(path, f"config={config}")
         for curve in CURVES:
@@ -95,7 +96,7 @@ def interpolated(path: Path) -> tuple[str, bool]:
             low, high = line.interval or (published, published)
             covered[curve] += low <= published <= high
     words = ", ".join(
-        f"{curve} off by {off[curve]:.4f} at most, {covered[curve]} of {len(PORIAN)} in the interval"
+        f"{curve}: off by {off[curve]:.4f} at most, in {covered[curve]} of {len(PORIAN)} intervals"
         for curve in CURVES
     )
     return words, off[AKIMA] <= 0.01 and covered[AKIMA] == len(PORIAN)

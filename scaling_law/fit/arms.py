@@ -25,7 +25,8 @@ from scaling_law.fit.points.dataset import (
     source_key,
 )
 from scaling_law.fit.points.points import FitPoints
-from scaling_law.fit.points.table import TableSettings, read_table_by
+from scaling_law.fit.points.table import read_table_by
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.recipes.compare_recipes import text_of
 from scaling_law.fit.result import status_words
 from scaling_law.fit.session import KnownLaws, check_out, known_laws, laws_of

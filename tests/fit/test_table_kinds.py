@@ -16,7 +16,8 @@ from scaling_law.errors import ConfigError, SlawError
 from scaling_law.fit.points import rows as bounds
 from scaling_law.fit.points.column_units import parse_units
 from scaling_law.fit.points.points import FitPoints
-from scaling_law.fit.points.table import TableSettings, read_table
+from scaling_law.fit.points.table import read_table
+from scaling_law.fit.points.table_settings import TableSettings
 
 PARAMS = (12e6, 12e6, 34e6, 71e6)
 TOKENS = (6e7, 1.2e8, 1.7e8, 3.55e8)
