@@ -138,8 +138,8 @@ def _leave_out_odd(
         first = odd[0]
         raise ConfigError(
             f"{origin}: FLOPs of {len(odd)} of {len(rows)} rows do not follow 6 * params * tokens"
-            f" as the others do, such as {math.exp(ratio[first]):.3g} times where the middle row has"
-            f" {math.exp(middle):.3g}: not the training FLOPs of these runs; {_IGNORE}"
+            f" as the others do, such as {math.exp(ratio[first]):.3g} times where the middle row"
+            f" has {math.exp(middle):.3g}: not the training FLOPs of these runs; {_IGNORE}"
         )
     for row in odd:
         reasons[row] = (
