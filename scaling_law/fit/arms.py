@@ -314,6 +314,8 @@ def _law_row(arm: ArmRuns, known: KnownLaws, summary: Mapping[str, Any]) -> tupl
     exponent = "-" if split.get("a") is None else f"{split['a']:.3f}"
     if split.get("a_low") is not None:
         exponent += f" [{split['a_low']:.3f}, {split['a_high']:.3f}]"
+    elif split.get("a_fixed"):
+        exponent += " (fixed by the law)"
     left_out = {item["run_id"] for item in summary["dropped"]}
     losses = [r.val_loss_nats for r in arm.records if r.run_id not in left_out and r.val_loss_nats]
     if arm.table is not None:

@@ -16,7 +16,7 @@ from scaling_law import text_columns
 from scaling_law.fit.approaches.envelope import EnvelopeResult, fit_envelope
 from scaling_law.fit.approaches.isoflop import IsoflopResult, fit_isoflop
 from scaling_law.fit.approaches.isoflop_curves import AKIMA, PARABOLA
-from scaling_law.fit.result import status_words
+from scaling_law.fit.result import exponent_words
 from scaling_law.fit.suite import FitSuite
 
 KAPLAN, CHINCHILLA = 0.73, 0.50
@@ -32,7 +32,7 @@ class Approach:
     ``flops``: which FLOPs count.
     ``exponent``: a in params ~ flops^a; None when refused.
     ``interval``: (low, high) of it; None where there is none.
-    ``reason``: why it was refused.
+    ``reason``: why it was refused, or has no interval.
     """
 
     name: str
@@ -89,7 +89,7 @@ def _parametric(row: dict[str, Any]) -> Approach:
         flops=row["flops"],
         exponent=row["a"],
         interval=interval,
-        reason="" if row["a"] is not None else status_words(row["status"]),
+        reason="" if row["a"] is not None and not row.get("a_fixed") else exponent_words(row),
     )
 
 
