@@ -154,57 +154,131 @@ def _points(
 
     Of a report's table, which was checked before, ``known`` has a reason against each row, or "".
     """
-    rows, notes = filtered(rows, settings, origin)
-    names = roles_of(rows, settings, origin)
-    columns = {role: rows.columns[name] for role, name in names.items()}
-    ids = _run_ids(columns.get("run_id"), rows.lines)
-    reasons = list(known or [""] * len(rows.lines))
+    rows, chosen = filtered(rows, settings, origin)
+    reader = _Reader(rows, settings, origin, list(known or [""] * len(rows.lines)))
+    reader.notes += [*rows.notes, *chosen]
     if known is None:
-        reasons = states.summaries(rows)
-        notes += states.leave_out_unfinished(rows, settings.columns.get("state"), reasons)
-        notes += other_losses(rows, names["loss"], settings)
-    numbers, more = read_numbers(columns, reasons, rows, origin)
-    numbers, units, loss_unit = in_plain_units(numbers, names, settings)
-    losses = losses_in_nats(numbers["loss"], loss_unit, reasons)
-    with np.errstate(over="ignore"):
-        filled, filled_notes = complete(numbers)
+        reader.leave_out_unfinished()
+    numbers = reader.numbers()
+    runs: list[str] = []
     if known is None:
-        _refuse_implausible(rows, filled, losses, loss_unit, reasons, settings, names, origin)
-        units += _doubts(filled, losses, loss_unit, reasons, settings, names)
-        if "given" in filled:
-            unit = flops.flops_unit(
-                filled, reasons, origin=origin, stated="flops" in settings.units
-            )
-            if unit is not None:
-                filled["flops"] = filled["flops"] * unit.factor
-                units.append(f"flops read in {unit.words}: so they are 6 * params * tokens")
-    names_of_runs: list[str] = []
-    history: list[str] = []
-    if known is None:
-        names_of_runs, history = histories.settle(
-            rows, filled, columns.get("cluster"), settings.history, reasons, origin
+        reader.check(numbers)
+        runs = reader.runs_of_histories(numbers)
+    points = reader.points(numbers, runs)
+    repeated = _repeats(points) if known is None else ()
+    return dataclasses.replace(points, notes=(*reader.notes, *repeated))
+
+
+class _Reader:
+    """One table on its way to points.
+
+    ``rows``: the rows that were chosen.
+    ``settings``: how to read them.
+    ``origin``: names the table in messages.
+    ``reasons``: why each row is no point, "" for a point; they become more with every check.
+    ``notes``: what a reader should know; they become more likewise.
+    ``names``: role -> name of its column.
+    ``columns``: role -> cells.
+    ``loss_unit``: the unit of the losses.
+    ``loss_shown``: the losses as the table has them.
+    """
+
+    def __init__(
+        self, rows: Rows, settings: TableSettings, origin: str, reasons: list[str]
+    ) -> None:
+        self.rows, self.settings, self.origin, self.reasons = rows, settings, origin, reasons
+        self.notes: list[str] = []
+        self.names = roles_of(rows, settings, origin)
+        self.columns = {role: rows.columns[name] for role, name in self.names.items()}
+        self.loss_unit = ""
+        self.loss_shown: Floats = np.empty(0)
+
+    def leave_out_unfinished(self) -> None:
+        """Give a reason to rows that sum up others, and to runs that did not finish."""
+        self.reasons = states.summaries(self.rows)
+        state = self.settings.columns.get("state")
+        self.notes += states.leave_out_unfinished(self.rows, state, self.reasons)
+        self.notes += other_losses(self.rows, self.names["loss"], self.settings)
+
+    def numbers(self) -> dict[str, Floats]:
+        """The columns in plain units, losses in nats; FLOPs or a count where it was not given."""
+        numbers, read = read_numbers(self.columns, self.reasons, self.rows, self.origin)
+        numbers, units, self.loss_unit = in_plain_units(numbers, self.names, self.settings)
+        self.loss_shown = numbers["loss"]
+        losses = losses_in_nats(numbers["loss"], self.loss_unit, self.reasons)
+        with np.errstate(over="ignore"):
+            filled, completed = complete(numbers)
+        self.notes += [*read, *units, *completed]
+        return {**filled, "loss": losses}
+
+    def check(self, numbers: dict[str, Floats]) -> None:
+        """Refuse or note columns that are not what they are called; give single rows a reason.
+
+        FLOPs in a unit that they imply are converted. Raises ``ConfigError``.
+        """
+        reasons, origin, stated = self.reasons, self.origin, self.settings.units
+        if {"params", "tokens", "flops"} <= self.names.keys() and not stated:
+            flops.refuse_exchanged(numbers, reasons, self.names, origin)
+        plausible.check_counts(
+            numbers, reasons, origin=origin, stated=stated.keys(), given=self.names
         )
-    usable = np.array([not reason for reason in reasons], dtype=bool)
-    for role in ("params", "tokens", "flops"):
-        usable &= np.isfinite(filled[role]) & (filled[role] > 0)
-    dropped = [
-        (ids[i], reasons[i] or "params, tokens or FLOPs overflow")
-        for i in np.flatnonzero(~usable)
-        if reasons[i] != histories.EARLIER
-    ]
-    _check_number(int(usable.sum()), len(rows.lines), dropped, origin)
-    filled["loss"] = losses
-    points = _assemble(
-        columns, filled, np.flatnonzero(usable), ids, settings, loss_unit, names_of_runs
-    )
-    stated = _stated(columns, settings, loss_unit, bool(names_of_runs))
-    if known is None:
-        stated += _repeats(points)
-    return dataclasses.replace(
-        points,
-        dropped=tuple(dropped),
-        notes=(*rows.notes, *notes, *more, *filled_notes, *units, *history, *stated),
-    )
+        if not {"params", "tokens"} & stated.keys():
+            plausible.check_ratio(numbers, reasons, origin)
+        plausible.check_losses(
+            numbers["loss"], reasons, origin=origin, unit=self.loss_unit, shown=self.loss_shown
+        )
+        if self.loss_unit == "nats":
+            plausible.refuse_perplexities(numbers["loss"], self._perplexities(), reasons, origin)
+        self.notes += self._doubts(numbers)
+        if "given" in numbers:
+            unit = flops.flops_unit(numbers, reasons, origin=origin, stated="flops" in stated)
+            if unit is not None:
+                numbers["flops"] = numbers["flops"] * unit.factor
+                self.notes.append(f"flops read in {unit.words}: so they are 6 * params * tokens")
+
+    def _perplexities(self) -> dict[str, Floats]:
+        """The columns beside the losses that are called perplexities."""
+        return {
+            name: np.array([math.nan if (x := number(cell)) is None else x for cell in cells])
+            for name, cells in self.rows.columns.items()
+            if name != self.names["loss"] and loss_unit_in_name(name) == "perplexity"
+        }
+
+    def _doubts(self, numbers: Mapping[str, Floats]) -> list[str]:
+        """Notes on columns that may not be what they are called; none on what the user states."""
+        notes = []
+        if {"params", "tokens"} <= self.names.keys() - self.settings.columns.keys():
+            notes += plausible.ratio_notes(numbers, self.reasons)
+        stated = self.settings.loss_unit or loss_unit_in_name(self.names["loss"])
+        if self.loss_unit == "nats" and not stated:
+            notes += plausible.loss_notes(numbers["loss"], self.reasons)
+        return notes
+
+    def runs_of_histories(self, numbers: Mapping[str, Floats]) -> list[str]:
+        """The run of each row where rows are the histories of runs, else empty."""
+        clusters, which = self.columns.get("cluster"), self.settings.history
+        runs, notes = histories.settle(
+            self.rows, numbers, clusters, which, self.reasons, self.origin
+        )
+        self.notes += notes
+        return runs
+
+    def points(self, numbers: Mapping[str, Floats], runs: Sequence[str]) -> FitPoints:
+        """The points of the usable rows; the others are in ``dropped``."""
+        ids = _run_ids(self.columns.get("run_id"), self.rows.lines)
+        usable = np.array([not reason for reason in self.reasons], dtype=bool)
+        for role in ("params", "tokens", "flops"):
+            usable &= np.isfinite(numbers[role]) & (numbers[role] > 0)
+        dropped = [
+            (ids[i], self.reasons[i] or "params, tokens or FLOPs overflow")
+            for i in np.flatnonzero(~usable)
+            if self.reasons[i] != histories.EARLIER
+        ]
+        _check_number(int(usable.sum()), len(self.rows.lines), dropped, self.origin)
+        index = np.flatnonzero(usable)
+        points = _assemble(self.columns, numbers, index, ids, self.settings, self.loss_unit, runs)
+        self.notes += _stated(self.columns, self.settings, self.loss_unit, bool(runs))
+        return dataclasses.replace(points, dropped=tuple(dropped))
 
 
 def _repeats(points: FitPoints) -> tuple[str, ...]:
@@ -221,58 +295,6 @@ def _repeats(points: FitPoints) -> tuple[str, ...]:
         f" ({points.run_id[again[0]]} is as {earlier}): remove repeated rows, which make the"
         " intervals too narrow",
     )
-
-
-def _doubts(
-    numbers: Mapping[str, Floats],
-    losses: Floats,
-    loss_unit: str,
-    reasons: Sequence[str],
-    settings: TableSettings,
-    names: Mapping[str, str],
-) -> list[str]:
-    """Notes on columns that may not be what they are called; none on what the user states."""
-    notes = []
-    if {"params", "tokens"} <= names.keys() - settings.columns.keys():
-        notes += plausible.ratio_notes(numbers, reasons)
-    if loss_unit == "nats" and not settings.loss_unit and not loss_unit_in_name(names["loss"]):
-        notes += plausible.loss_notes(losses, reasons)
-    return notes
-
-
-def _refuse_implausible(
-    rows: Rows,
-    numbers: Mapping[str, Floats],
-    losses: Floats,
-    loss_unit: str,
-    reasons: list[str],
-    settings: TableSettings,
-    names: Mapping[str, str],
-    origin: str,
-) -> None:
-    """Raises ``ConfigError`` for columns that cannot be what they are called.
-
-    Single rows get a reason. ``names``: role -> its column.
-    """
-    if {"params", "tokens", "flops"} <= names.keys() and not settings.units:
-        flops.refuse_exchanged(numbers, reasons, names, origin)
-    plausible.check_counts(
-        numbers, reasons, origin=origin, stated=settings.units.keys(), given=names
-    )
-    if not {"params", "tokens"} & settings.units.keys():
-        plausible.check_ratio(numbers, reasons, origin)
-    plausible.check_losses(losses, reasons, origin=origin, unit=loss_unit, shown=numbers["loss"])
-    if loss_unit == "nats":
-        plausible.refuse_perplexities(losses, _perplexities(rows, names["loss"]), reasons, origin)
-
-
-def _perplexities(rows: Rows, loss: str) -> dict[str, Floats]:
-    """The columns beside the losses that are called perplexities."""
-    return {
-        name: np.array([math.nan if (x := number(cell)) is None else x for cell in cells])
-        for name, cells in rows.columns.items()
-        if name != loss and loss_unit_in_name(name) == "perplexity"
-    }
 
 
 def _check_number(usable: int, count: int, dropped: Sequence[tuple[str, str]], origin: str) -> None:
