@@ -180,10 +180,17 @@ def test_the_chain_of_each_order_approaches_its_entropy_rate(order: int) -> None
 
 
 def test_no_model_of_a_chain_scores_below_its_floor() -> None:
-    # the least loss is the entropy rate and a little for separators and first letters
+    # the least loss is the entropy rate, a little for separators, and more for first letters
     for order in (1, 2, 3):
-        extra = synthetic.floor_nats(order) - synthetic.entropy_rate_nats(order)
-        assert 0.003 < extra < 0.01
+        rate = synthetic.entropy_rate_nats(order)
+        assert rate + 0.003 < synthetic.floor_nats(order, 4096) < rate + 0.005
+        assert synthetic.entropy_nats(order, order - 1) > 1.1 * rate
+        first = synthetic.entropy_nats(order, 1)
+        assert synthetic.floor_nats(order, 1) == pytest.approx(first, abs=0.005)
+    short, long = (synthetic.floor_nats(2, n_ctx) for n_ctx in (16, 32))
+    assert short - long == pytest.approx(
+        (synthetic.entropy_nats(2, 1) - synthetic.entropy_nats(2, 2)) / 32, rel=1e-3
+    )
 
 
 def test_synthetic_text_without_an_order_is_of_the_second() -> None:

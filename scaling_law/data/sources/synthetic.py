@@ -1,8 +1,8 @@
 """Letters from a Markov chain of a chosen order, whose entropy rate is known exactly.
 
 No model can score below ``entropy_rate_nats(order)`` per byte, so the true irreducible loss is
-known and a fitted one can be checked. ``floor_nats`` is what the best model scores on the documents
-as they are trained on with the bytes tokenizer, their first letters and separators included.
+known and a fitted one can be checked. ``floor_nats`` is what the best model scores on sequences of
+the bytes tokenizer, their first letters and separators included.
 """
 
 from __future__ import annotations
@@ -73,22 +73,31 @@ def stationary(order: int = 2) -> Floats:
 
 
 @cache
+def entropy_nats(order: int, known: int) -> float:
+    """Entropy of a letter of which the ``known`` letters before are known, in nats."""
+    letters = len(ALPHABET)
+    joint = stationary(order)[:, None] * transitions(order)
+    # the oldest letters of the context are the first digits of its number
+    joint = joint.reshape(letters ** (order - known), letters**known, letters).sum(axis=0)
+    shares = joint / joint.sum(axis=1, keepdims=True)
+    return float(-(joint * np.log(shares)).sum())
+
+
 def entropy_rate_nats(order: int = 2) -> float:
     """Entropy per letter (one byte), in nats."""
-    chain = transitions(order)
-    return float(-(stationary(order)[:, None] * chain * np.log(chain)).sum())
+    return entropy_nats(order, order)
 
 
-def floor_nats(order: int = 2) -> float:
-    """The least mean loss in nats per token of documents with a separator after each.
+def floor_nats(order: int, n_ctx: int) -> float:
+    """The least mean loss of a model with this many tokens of context, in nats per token.
 
-    A model knows the chain, and not how far into a document it is: before every token the document
-    ends with probability 1 / (letters + 1). Text that begins in the middle of a document, as a
-    sequence does, costs a little more in its first letters.
+    It knows the chain. The first tokens of a sequence have fewer letters before them than the
+    chain's order, and before every token the document ends with probability 1 / (letters + 1),
+    which is the cost of the separators. (After a separator the first letters cost a little more: a
+    ten-thousandth of the loss.)
     """
-    context = stationary(order)
-    start = float(-(context * np.log(context)).sum())  # the letters of the first context
-    letters = (start + (DOCUMENT_CHARS - order) * entropy_rate_nats(order)) / DOCUMENT_CHARS
+    known = (min(place, order) for place in range(1, n_ctx + 1))
+    letters = sum(entropy_nats(order, count) for count in known) / n_ctx
     end = 1 / (DOCUMENT_CHARS + 1)
     separators = -(end * math.log(end) + (1 - end) * math.log1p(-end))
     return (1 - end) * letters + separators
