@@ -75,6 +75,7 @@ def test_an_odd_loss_is_found_on_either_side_of_the_law(row, factor):
     [(name, reason)] = kept.dropped
     assert name == f"row{row + 1}"
     assert ("above the law" if factor > 1 else "below the law") in reason
+    assert not kept.notes, "one odd run is no second surface"
 
 
 def test_good_runs_of_few_tokens_below_a_law_stay():

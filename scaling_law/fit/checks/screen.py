@@ -6,8 +6,8 @@ records of several recipes are gathered no recipe is the odd one, so ``recipes``
 (``points.dataset``). Rules that judge losses (``plateau``, ``spike``, ``too_low``) need a law to
 judge by: a run is odd when it lies off two laws, each fitted to the runs left in, above or below.
 Of few tokens for their size, good runs lie below a law, which knows no bound on losses:
-a run is too low only where one with no fewer params and tokens has a higher loss, or among the
-larger budgets. When many runs are odd the laws are wrong, and none is left out; a note says whether
+such a run of the smaller budgets is too low only where one with no fewer params and tokens has a
+higher loss. When many runs are odd the laws are wrong, and none is left out; a note says whether
 the runs fall into two groups (``two_groups``).
 """
 
@@ -75,12 +75,16 @@ def screen(points: FitPoints, *, keep: Collection[str] = ()) -> FitPoints:
             points = _without(points, find(points))
     if {"plateau", "spike", "too_low"} <= set(keep):
         return points
-    groups = find_two_groups(points)
-    if groups is not None:
-        return dataclasses.replace(points, notes=(*points.notes, groups.words(points)))
     odd = _odd(points)
+    many = len(odd) > MOST_ODD * len(points)
+    # a single odd run would look like a second surface; of two surfaces no run is the odd one
+    others = [row for row in range(len(points)) if many or row not in odd]
+    judged = points.take(others)
+    groups = find_two_groups(judged)
+    if groups is not None:
+        return dataclasses.replace(points, notes=(*points.notes, groups.words(judged)))
     above = sum(off > 0 for off in odd.values())
-    if len(odd) > MOST_ODD * len(points):
+    if many:
         lie = f"{above} of {len(points)} runs lie over {100 * ODD_LOG:g}% above the laws"
         if above < len(odd):
             lie += f" and {len(odd) - above} below"
@@ -197,8 +201,9 @@ def _off(points: FitPoints, kept: NDArray[np.bool_], name: str) -> Floats:
     sigma = 1.4826 * float(np.median(np.abs(residual[kept] - middle)))
     least = max(ODD_LOG, ODD_SIGMAS * sigma)
     off = np.where(np.abs(residual) > least, residual, none)
-    small = points.flops <= np.median(points.flops)
-    for row in np.flatnonzero((off < 0) & small):
+    ratio = points.tokens / points.params
+    few = (points.flops <= np.median(points.flops)) & (ratio <= np.median(ratio))
+    for row in np.flatnonzero((off < 0) & few):
         larger = (points.params >= points.params[row]) & (points.tokens >= points.tokens[row])
         higher = np.log(points.loss_nats / points.loss_nats[row]) > least / 2
         if not (larger & higher & kept).any():
