@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from scaling_law.errors import listed
 from scaling_law.files.record import unit_in_full
+from scaling_law.fit.approaches.isoflop_curves import AKIMA, PARABOLA
 from scaling_law.fit.approaches.parametric import MAX_CONDITION
 from scaling_law.fit.checks.text import plain_verdict
 from scaling_law.fit.result import (
@@ -266,13 +267,15 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
             words += f" [{row['a_low']:.3f}, {row['a_high']:.3f}]"
         count = row["params"].replace("_", "-")
         lines.append(f"    {row['law'] + ',':<11} {count:<14} {words}  ({exponent_words(row)})")
-    for name, result in (("IsoFLOP", suite.isoflop), ("envelope", suite.envelope)):
+    how = {AKIMA: "  (local interpolation)", PARABOLA: "  (parabolas)"}[suite.isoflop.curve]
+    for name, result, by in (("IsoFLOP", suite.isoflop, how), ("envelope", suite.envelope, "")):
         count = suite.points.convention["params"].replace("_", "-")
         words = f"refused: {result.reason}"
         if line := result.lines.get("params"):
             words = f"a = {line.exponent:.3f}"
             if line.interval is not None:
                 words += f" [{line.interval[0]:.3f}, {line.interval[1]:.3f}]"
+            words += by
         lines.append(f"    {name + ',':<11} {count:<14} {words}")
     return lines
 

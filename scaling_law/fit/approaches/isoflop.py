@@ -72,8 +72,8 @@ class IsoflopCell:
     ``params_optimal``: parameters at the minimum.
     ``tokens_optimal``: tokens at the minimum.
     ``loss_min_nats``: loss at the minimum, in nats per token.
-    ``curve``: which curve it is, one of ``isoflop_curves.CURVES``.
     ``notes``: what a reader should know.
+    ``curve``: which curve it is, one of ``isoflop_curves.CURVES``.
     """
 
     flops: float
