@@ -22,11 +22,10 @@ from scaling_law.fit.checks.monotone import seed_noise
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult
-from scaling_law.fit.solver.bootstrap import MANY_CLUSTERS
 from scaling_law.fit.solver.solve import Objective
-from scaling_law.fit.solver.student import t_over_normal, t_reach
+from scaling_law.fit.solver.student import t_reach
 from scaling_law.fit.surface import Surface
-from scaling_law.fit.weighted import WeightedFit, weighted_fit
+from scaling_law.fit.weighted import WeightedFit, weighted_fit, widening
 from scaling_law.fit.worlds import FEWEST_WORLDS, Worlds, surfaces_of, worlds_of
 
 # A rollout fitted to fewer runs says more of their noise than of the laws.
@@ -37,7 +36,6 @@ _NO_ERROR = 1e-16
 _COPIES = 200
 # The misfit's factor differs from 1 by less than this: every world's loss falls.
 _MOST_BEND = 0.8
-_LEVEL = 0.9  # of the interval that noise is widened for, where trunks are few
 _COLUMNS = ("floor", "size_log", "size_exponent", "data_log", "data_exponent", "power")
 
 
@@ -93,7 +91,7 @@ def make_worlds(
     if not laws:
         note = f"one law only, {best}: held-out runs do not say how good the others are"
         noise = _noise(points, [(1.0, main.residual_scatter_log)])
-        worlds = worlds_of({best: main}, noise_log=noise * _widening(points), notes=(note,))
+        worlds = worlds_of({best: main}, noise_log=noise * widening(points), notes=(note,))
         return worlds and _bent(
             _beyond(worlds, points, method), method.bend, method.bend_rollouts, method
         )
@@ -105,7 +103,7 @@ def make_worlds(
             (law.name, weight, law.fit.resampled or (law.fit.surface,))
             for law, weight in zip(laws, weights, strict=True)
         ],
-        noise * _widening(points),
+        noise * widening(points),
     )
     return _bent(_beyond(worlds, points, method), scale, free, method)
 
@@ -164,13 +162,6 @@ def _noise(points: FitPoints, scatters: Sequence[tuple[float, float]]) -> float:
     left = math.sqrt(sum(weight * scatter**2 for weight, scatter in scatters))
     noises = [left, seed_noise(points)[0]]
     return max((x for x in noises if x is not None and math.isfinite(x)), default=0.0)
-
-
-def _widening(points: FitPoints) -> float:
-    """Student's t over the normal quantile: few trunks say little of how runs scatter."""
-    if points.n_clusters >= MANY_CLUSTERS:
-        return 1.0
-    return t_over_normal(max(points.n_clusters - 1, 1), _LEVEL)
 
 
 def _frontier(points: FitPoints, method: Method) -> tuple[float, float]:

@@ -18,11 +18,15 @@ from scaling_law.fit.checks.hold_out import Mask
 from scaling_law.fit.laws import Law
 from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
-from scaling_law.fit.solver.bootstrap import LEAST_CLUSTERS
+from scaling_law.fit.solver.bootstrap import LEAST_CLUSTERS, MANY_CLUSTERS
 from scaling_law.fit.solver.solve import Objective
+from scaling_law.fit.solver.student import t_over_normal
 from scaling_law.fit.surface import Surface, surface_of
 
 _FEW_STARTS = 8
+# No trunk is dropped: a law's parameters stay determined.
+_LEAST_WEIGHT = 0.01
+_LEVEL = 0.9  # of the interval that few trunks widen
 RESAMPLES = 200
 
 
@@ -47,8 +51,10 @@ def weighted_fit(
 ) -> WeightedFit | None:
     """Fit ``law`` with weights FLOPs^``power``, also without each of ``folds``; deterministic.
 
-    Trunks are resampled by weights drawn from an exponential distribution (Rubin 1981, "The
-    Bayesian bootstrap"), which drops none. None for a law without a surface.
+    Trunks are resampled by weights drawn from a gamma distribution, which drops none: of variance 1
+    for many trunks (Rubin 1981, "The Bayesian bootstrap"), larger by the square of Student's t over
+    the normal quantile and by the fit's degrees of freedom for few. None for a law without a
+    surface.
     """
     problem = problem_of(law, points, objective)
     starts = problem.starts()
@@ -68,8 +74,10 @@ def weighted_fit(
         return None
     resampled: list[Surface | None] = []
     if points.n_clusters >= LEAST_CLUSTERS:
-        shape = RESAMPLES, points.n_clusters
-        drawn = np.random.default_rng(0).exponential(size=shape)[:, points.cluster_index]
+        free = max(len(points) - len(law.names), 1)
+        shape = free / len(points) / widening(points) ** 2
+        trunks = np.random.default_rng(0).gamma(shape, 1 / shape, (RESAMPLES, points.n_clusters))
+        drawn = np.maximum(trunks, _LEAST_WEIGHT)[:, points.cluster_index]
         again = problem.solve(np.tile(optima[0], (RESAMPLES, 1)), drawn * weights[0])
         resampled = [_surface(law, problem.form(end)) for end in again.internal[again.converged]]
     fitted = law.log_loss(optima[:1], problem.basis)[0][0]
@@ -81,6 +89,13 @@ def weighted_fit(
         resampled=tuple(surface for surface in resampled if surface is not None),
         scatter_log=float(np.sqrt(squares * len(points) / free)),
     )
+
+
+def widening(points: FitPoints) -> float:
+    """Student's t over the normal quantile: few trunks say little of how runs scatter."""
+    if points.n_clusters >= MANY_CLUSTERS:
+        return 1.0
+    return t_over_normal(max(points.n_clusters - 1, 1), _LEVEL)
 
 
 def _weights(points: FitPoints, rows: Mask, power: float) -> Floats:
