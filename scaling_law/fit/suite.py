@@ -18,11 +18,12 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord
 from scaling_law.fit.approaches.envelope import EnvelopeResult, envelope_rows, fit_envelope
 from scaling_law.fit.approaches.isoflop import IsoflopResult, fit_isoflop
-from scaling_law.fit.approaches.parametric import INTERVALS, Refitter, Resampling, fit_law, refused
+from scaling_law.fit.approaches.parametric import INTERVALS, Refitter, Resampling, refused
 from scaling_law.fit.checks.screen import check_rules
 from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
 from scaling_law.fit.laws import is_own, law_names, load_law
+from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints, listed
@@ -211,7 +212,7 @@ def _fit_data(data: FitData, settings: FitSettings) -> FitSuite:
         validation=validate(points, law=best or "chinchilla", refitter=refitters.get(best)),
         scores=tuple(scores),
         best_law=best,
-        by_convention=tuple(_conventions(data, settings, laws, best)),
+        by_convention=tuple(_conventions(data, settings, laws, refitters, best)),
         settings=settings,
         source_key=data.key,
         counted=data.counted,
@@ -244,15 +245,9 @@ def joint_fits(
     laws = {}
     for name, refit in refitters.items():
         main = name in ("chinchilla", best)
-        how = Resampling(
-            resamples=settings.resamples if main else min(settings.resamples, _SIDE_RESAMPLES),
-            seed=settings.seed,
-            level=settings.level,
-            intervals=settings.intervals,
-        )
-        laws[name] = dataclasses.replace(
-            refit.with_intervals(how), rollout_rms_log=rolled.get(name, math.nan)
-        )
+        count = settings.resamples if main else min(settings.resamples, _SIDE_RESAMPLES)
+        fit = refit.with_intervals(_resampling(settings, count))
+        laws[name] = dataclasses.replace(fit, rollout_rms_log=rolled.get(name, math.nan))
     return scores, best, refitters, laws
 
 
@@ -278,25 +273,30 @@ def _other_laws(
     return others
 
 
-def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitResult:
+def _fit_or_refuse(
+    points: FitPoints, name: str, settings: FitSettings, near: Floats | None = None
+) -> FitResult:
     """The fit of one law; points that allow none give a status, not an error.
 
-    Other laws may be fitted to other points.
+    Other laws may be fitted to other points. ``near`` is the optimum of similar points.
     """
+    law = load_law(name)
+    how = _resampling(settings, min(settings.resamples, _SIDE_RESAMPLES))
     try:
-        return fit_law(
-            points,
-            name,
-            objective=settings.objective,
-            level=settings.level,
-            resamples=min(settings.resamples, _SIDE_RESAMPLES),
-            seed=settings.seed,
-            intervals=settings.intervals,
-        )
+        return Refitter(points, law, settings.objective, near=near).with_intervals(how)
     except FitError:
         losses = len(set(points.loss_nats.tolist()))
         lacking = f"{len(points)} points with {losses} different losses"
-        return refused(load_law(name), points, settings.objective, lacking)
+        return refused(law, points, settings.objective, lacking)
+
+
+def _resampling(settings: FitSettings, resamples: int) -> Resampling:
+    return Resampling(
+        resamples=resamples,
+        seed=settings.seed,
+        level=settings.level,
+        intervals=settings.intervals,
+    )
 
 
 def best_per(points: FitPoints, variable: str) -> tuple[FitPoints, str]:
@@ -335,7 +335,11 @@ def largest_size(points: FitPoints) -> FitPoints:
 
 
 def _conventions(
-    data: FitData, settings: FitSettings, laws: dict[str, FitResult], best: str
+    data: FitData,
+    settings: FitSettings,
+    laws: dict[str, FitResult],
+    refitters: dict[str, Refitter],
+    best: str,
 ) -> Iterable[dict[str, Any]]:
     """The parametric exponents under each way of counting parameters: they differ."""
     names = [name for name in dict.fromkeys(("chinchilla", best)) if name in laws]
@@ -343,7 +347,7 @@ def _conventions(
         for convention, points in data.counted.items():
             fit = laws[name]
             if points is not data.points:
-                fit = _fit_or_refuse(points, name, settings)
+                fit = _fit_or_refuse(points, name, settings, near=refitters[name].optimum)
             low, high = fit.optimum_intervals.get("a", (None, None))
             yield {
                 "law": name,

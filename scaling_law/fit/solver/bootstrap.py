@@ -194,24 +194,25 @@ def _check(
 
     Better solutions replace those in ``internal`` and ``good``.
     """
-    starts = problem.starts()
-    starts = starts[:: max(1, len(starts) // _CHECK_STARTS)]
+    few = problem.starts(_CHECK_STARTS)
     sample = np.linspace(0, len(internal) - 1, checked).astype(int)
     failed = np.flatnonzero(~good)[:_MOST_FAILURES]
     rows = np.unique(np.concatenate([failed, sample]))
-    size = max(1, _BATCH_CELLS // (len(starts) * len(problem.target)))
+    count = len(few) + 1
+    size = max(1, _BATCH_CELLS // (count * len(problem.target)))
     moved = 0
     for first in range(0, len(rows), size):
         some = rows[first : first + size]
-        each = np.repeat(some, len(starts))
-        solution = problem.solve_from(np.tile(starts, (len(some), 1)), weights[each], targets[each])
+        each = np.repeat(some, count)
+        starts = np.concatenate([np.vstack([internal[row], few]) for row in some])
+        solution = problem.solve_from(starts, weights[each], targets[each], rivals=each)
         mine = problem.evaluate(internal[some], weights[some], targets[some], derivatives=False)[0]
         for number, row in enumerate(some):
-            here = slice(number * len(starts), (number + 1) * len(starts))
-            best = here.start + int(solution.objective[here].argmin())
-            if not good[row] or solution.objective[best] < mine[number] * (1 - _AGREE):
+            ends = solution.take(slice(number * count, (number + 1) * count))
+            best = ends.best
+            if not good[row] or ends.objective[best] < mine[number] * (1 - _AGREE):
                 moved += int(good[row])
-                internal[row], good[row] = solution.internal[best], solution.converged[best]
+                internal[row], good[row] = ends.internal[best], ends.converged[best]
     return moved
 
 

@@ -19,13 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from scaling_law.files.record import NATS, amount_unit
 from scaling_law.fit.laws import Law
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.bootstrap import MANY_CLUSTERS, interval
-from scaling_law.fit.solver.student import t_over_normal
+from scaling_law.fit.solver.student import normal_reach, t_over_normal
 from scaling_law.fit.split import Split, bounded_exp
 from scaling_law.fit.surface import split_of
 
@@ -126,7 +125,7 @@ def _parts(
     low, high = interval(np.array(draws), centre, level, widen)
     noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
     # the scatter itself comes from few trunks: Student's t for the new run too
-    noise = widen * float(ndtri(0.5 + level / 2)) * max(noises, default=0.0)
+    noise = widen * normal_reach(level) * max(noises, default=0.0)
     others = [
         weight * (end - centre)
         for other, weight in rivals
