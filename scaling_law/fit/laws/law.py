@@ -311,9 +311,12 @@ class Law:
 
     def predict(self, params: Mapping[str, float], variables: Variables) -> Floats:
         """L [n] in nats per token for parameters in the published form."""
+        return np.asarray(np.exp(self.log_losses(self.internal(params)[None], variables)[0]))
+
+    def log_losses(self, internal: Floats, variables: Variables) -> Floats:
+        """log L [R, n] of a batch of uncentred internal vectors [R, k]."""
         logs = {name: np.log(np.asarray(variables[name], dtype=float)) for name in self.variables}
-        internal = self.internal(params)[None]
-        return np.asarray(np.exp(self.log_loss(internal, self.basis(logs))[0][0]))
+        return self.log_loss(internal, self.basis(logs))[0]
 
     def internal(self, params: Mapping[str, float]) -> Floats:
         """The uncentred internal vector [k] of parameters in the published form."""

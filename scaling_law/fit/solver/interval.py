@@ -165,8 +165,12 @@ def _towards(fit: FitResult, target: Mapping[str, float]) -> dict[str, float] | 
 
 def _draws(fit: FitResult, target: Mapping[str, float]) -> tuple[list[float], int]:
     """log L under each of the fit's samples that can be evaluated, and the number of samples."""
-    every = [log_loss(fit.law, params, target) for params in fit.sampled_params()]
-    return [value for value in every if math.isfinite(value)], len(every)
+    if not fit.samples:
+        return [], 0
+    variables = {name: np.array([target[name]]) for name in fit.law.variables}
+    with np.errstate(all="ignore"):
+        every = fit.law.log_losses(fit.internal_samples, variables)[:, 0]
+    return every[np.isfinite(every)].tolist(), len(every)
 
 
 def _values(fit: FitResult, target: Mapping[str, float], level: float, share: float) -> list[float]:
