@@ -150,8 +150,7 @@ class Refitter:
                 lacking = lacking or self.whole.message
                 self._fits[key] = refused(self.law, some, self.objective, lacking), None
                 continue
-            problem = problem_of(self.law, some, self.objective, self.problem.centres)
-            fresh[key] = _Subset(rows=rows, points=some, problem=problem)
+            fresh[key] = _Subset(rows=rows, points=some, problem=self.problem_on(rows))
         solutions = self._solved(list(fresh.values()))
         for (key, subset), solution in zip(fresh.items(), solutions, strict=True):
             result = _point_fit(subset.problem, solution, subset.points, 0.9, 0)
@@ -193,10 +192,14 @@ class Refitter:
         result = dataclasses.replace(result, level=level)
         if optimum is None or self.problem is None:
             return result
-        some = self.points.take(rows)
-        problem = problem_of(self.law, some, self.objective, self.problem.centres)
         how = Resampling(resamples=resamples, level=level)
-        return _resampled(result, problem, optimum, some, how)
+        some = self.points.take(rows)
+        return _resampled(result, self.problem_on(rows), optimum, some, how)
+
+    def problem_on(self, rows: NDArray[np.bool_]) -> Problem:
+        """The problem that some of the points pose, centred as that of all points is."""
+        assert self.problem is not None
+        return problem_of(self.law, self.points.take(rows), self.objective, self.problem.centres)
 
     def with_intervals(self, how: Resampling) -> FitResult:
         """The fit to all points, with intervals where there are enough trunks."""

@@ -135,12 +135,11 @@ def _pairs(
     problem: Problem, optimum: Floats, points: FitPoints, count: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
     groups = points.n_clusters
-    drawn = generator.integers(0, groups, (count, groups))
-    times = np.zeros((count, groups))
-    for row in range(count):
-        times[row] = np.bincount(drawn[row], minlength=groups)
-    targets = np.broadcast_to(problem.target, (count, len(problem.target)))
-    return times[:, points.cluster_index], targets
+    weights = np.empty((count, len(points)))
+    for row in weights:  # drawn row by row: all draws at once would take as much memory again
+        times = np.bincount(generator.integers(0, groups, groups), minlength=groups)
+        row[:] = times[points.cluster_index]
+    return weights, np.broadcast_to(problem.target, (count, len(problem.target)))
 
 
 def _wild(
@@ -149,13 +148,16 @@ def _wild(
     groups, rows = points.n_clusters, len(points)
     fitted, residual = _leverage_corrected(problem, optimum, points)
     signs = generator.choice(np.concatenate([-_WEBB, _WEBB]), (count, groups))
-    drawn = residual * signs[:, points.cluster_index]
+    drawn = signs[:, points.cluster_index]
+    drawn *= residual
     scatter = float(np.sqrt(np.sum(residual**2) / max(rows - problem.n_params, 1)))
     scoring = problem.objective
     if scoring.loss == "huber_log" and scoring.delta < scatter:
-        noise = generator.standard_normal((count, rows)) * (_SMOOTH * scatter)
-        drawn = (drawn + noise) / np.sqrt(1 + _SMOOTH**2)
-    return np.ones((count, rows)), fitted + drawn
+        for row in drawn:
+            row += generator.standard_normal(rows) * (_SMOOTH * scatter)
+        drawn /= np.sqrt(1 + _SMOOTH**2)
+    drawn += fitted
+    return np.broadcast_to(1.0, drawn.shape), drawn
 
 
 def _leverage_corrected(

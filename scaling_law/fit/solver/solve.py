@@ -33,6 +33,8 @@ _CATCH_UP = 30
 # Ends of a first pass whose objectives differ by less than this share are one place, and one whose
 # objective exceeds the best by more than the second share is not polished.
 _SAME_END, _FAR_END = 1e-6, 0.1
+# Ends of a first pass that differ by less than this in every internal parameter are one place.
+_SAME_PLACE = 1e-5
 # An objective below this is an exact fit; only rounding is left to gain.
 _EXACT = 1e-16
 # Relative ridge on the normal equations of the starts' coefficients.
@@ -257,8 +259,8 @@ class Problem:
     ) -> Solution:
         """``solve``, for many points after a first pass on every so many of them.
 
-        Every start's end is polished on all points, so that the share that agrees is theirs;
-        among ``rivals`` those are given up that the first pass leaves behind or at one place.
+        The ends are polished on all points, those at one place once; among ``rivals`` only those
+        that the first pass does not leave behind.
         """
         every = len(self.target) // _FIRST_PASS
         if every < 2:
@@ -272,19 +274,22 @@ class Problem:
             None if targets is None else targets[:, rows],
             rivals=rivals,
         )
-        if rivals is None:
-            return self.solve(first.internal, weights, targets)
-        kept = _leaders(first.objective, rivals)
+        if rivals is not None:
+            kept = _leaders(first.objective, rivals)
+            place = np.full(len(starts), -1)
+            place[kept] = np.arange(len(kept))
+        elif weights is None and targets is None:
+            kept, place = _places(first)
+        else:
+            kept = place = np.arange(len(starts))
         polished = self.solve(
             first.internal[kept],
             None if weights is None else weights[kept],
             None if targets is None else targets[kept],
         )
-        objective = np.full(len(starts), np.inf)
-        converged = np.zeros(len(starts), dtype=bool)
-        objective[kept], converged[kept] = polished.objective, polished.converged
-        first.internal[kept], first.hessian[kept] = polished.internal, polished.hessian
-        return Solution(first.internal, objective, converged, first.hessian)
+        ends = polished.take(place)
+        ends.objective[place < 0], ends.converged[place < 0] = np.inf, False
+        return ends
 
     def at_bound(self, internal: Floats) -> list[str]:
         """Names of the parameters that sit on a bound."""
@@ -338,7 +343,7 @@ class Solution:
         """The row with the least objective."""
         return int(self.objective.argmin())
 
-    def take(self, rows: slice) -> Solution:
+    def take(self, rows: slice | NDArray[np.int64]) -> Solution:
         """Some of the optima."""
         return Solution(
             self.internal[rows], self.objective[rows], self.converged[rows], self.hessian[rows]
@@ -392,6 +397,20 @@ def _least(values: Floats, groups: NDArray[np.int64]) -> Floats:
     least = np.full(len(values), np.inf)
     np.minimum.at(least, group, values)
     return np.asarray(least[group])
+
+
+def _places(ends: Solution) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One of the ends at each place, and for every end the number of its place."""
+    kept: list[int] = []
+    place = np.zeros(len(ends.objective), dtype=np.int64)
+    for row, end in enumerate(ends.internal):
+        apart = np.abs(ends.internal[kept] - end).max(axis=1)
+        if len(kept) and apart.min() < _SAME_PLACE:
+            place[row] = apart.argmin()
+        else:
+            place[row] = len(kept)
+            kept.append(row)
+    return np.array(kept), place
 
 
 def _leaders(objective: Floats, rivals: NDArray[np.int64]) -> NDArray[np.int64]:
