@@ -105,7 +105,8 @@ class Refitter:
     The full fit's optimum and ``_FEW_STARTS`` starts spread over the grid replace the whole
     grid: the optimum of a subset is near that of all points, and the other starts catch the
     exceptions. Likewise the optimum of similar points (``near``, an internal vector [k]) replaces
-    the grid for all points. Raises ``FitError`` for points that no law can be fitted to.
+    the grid for all points; ``most_starts`` thins it. Raises ``FitError`` for points that no law
+    can be fitted to.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Refitter:
         objective: Objective | None = None,
         *,
         near: Floats | None = None,
+        most_starts: int | None = None,
     ) -> None:
         self.points, self.law = points, law
         self.objective = objective or Objective()
@@ -125,7 +127,9 @@ class Refitter:
         if self.problem is None:
             self.whole = refused(self.law, points, self.objective, lacking)
             return
-        starts = self.problem.starts() if near is None else _starts_near(self.problem, near)
+        starts = (
+            self.problem.starts(most_starts) if near is None else _starts_near(self.problem, near)
+        )
         solution = self.problem.solve_from(starts)
         self.optimum = solution.internal[solution.best]
         self.whole = _point_fit(self.problem, solution, points, 0.9, 0)

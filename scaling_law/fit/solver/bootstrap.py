@@ -134,11 +134,11 @@ def bootstrap(
 def _pairs(
     problem: Problem, optimum: Floats, points: FitPoints, count: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    groups = points.n_clusters
+    groups, group = points.n_clusters, points.cluster_index
     weights = np.empty((count, len(points)))
     for row in weights:  # drawn row by row: all draws at once would take as much memory again
         times = np.bincount(generator.integers(0, groups, groups), minlength=groups)
-        row[:] = times[points.cluster_index]
+        row[:] = times[group]
     return weights, np.broadcast_to(problem.target, (count, len(problem.target)))
 
 
