@@ -10,6 +10,7 @@ stop the search early, as it stopped Hoffmann's published fit (arXiv 2404.10102)
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -117,13 +118,13 @@ class Problem:
         """A grid over the exponents, each with its best non-negative coefficients: [s, k].
 
         For fixed exponents the terms are linear in their coefficients (variable projection,
-        Golub 1973), so only the exponents need a grid. ``most`` takes about as many of the grid's
-        points, at even steps.
+        Golub 1973), so only the exponents need a grid. ``most`` takes at most about as many of the
+        grid's points.
         """
         law, terms = self.law, len(self.law.terms)
         points = np.array(list(itertools.product(*self._axes())))
         if most is not None:
-            points = points[:: max(1, len(points) // most)]
+            points = points[:: _coprime(max(1, len(points) // most), len(points))]
         u = law.log_terms(np.hstack([np.zeros((len(points), terms)), points]), self.basis)
         kappas = points[:, -1:] if law.power else np.ones((len(points), 1))
         columns = np.exp(u - (self.target / kappas)[:, :, None])  # their sum should be 1
@@ -358,6 +359,14 @@ def _joined(parts: Sequence[Solution]) -> Solution:
         converged=np.concatenate([part.converged for part in parts]),
         hessian=np.concatenate([part.hessian for part in parts]),
     )
+
+
+def _coprime(step: int, count: int) -> int:
+    """The least number from ``step`` on without a common factor with ``count``.
+
+    Such steps through a grid visit every value of each of its axes; others may always meet one.
+    """
+    return next(n for n in itertools.count(step) if math.gcd(n, count) == 1)
 
 
 def _non_negative(columns: Floats) -> Floats:
