@@ -36,6 +36,9 @@ _BATCH, _BATCH_CELLS = 500, 250_000
 MAX_CELLS = 10**8
 # A resample whose objective the multi-start lowers by more than this was in another minimum.
 _AGREE = 1e-6
+# A resample is done when a step was expected to gain less than this share of its objective; that
+# step is made, and leaves a thousandth of a standard error or less.
+_TOLERANCE = 1e-9
 # One resample in this many is checked, but at least four.
 _CHECKED_EVERY = 50
 _CHECK_STARTS = 8
@@ -97,7 +100,7 @@ def bootstrap(
     for first in range(0, resamples, size):
         rows = slice(first, min(first + size, resamples))
         starts = np.tile(optimum, (len(internal[rows]), 1))
-        solution = problem.solve(starts, weights[rows], targets[rows])
+        solution = problem.solve(starts, weights[rows], targets[rows], tolerance=_TOLERANCE)
         internal[rows], good[rows] = solution.internal, solution.converged
     checked = min(resamples, max(4, resamples // _CHECKED_EVERY))
     moved = _check(problem, weights, targets, internal, good, checked)

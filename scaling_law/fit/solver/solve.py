@@ -28,6 +28,7 @@ _GRID_OF_THREE = 4
 _BOUND_SLACK = 1e-3
 # A member that gains less than this share of its objective in this many steps is done.
 _PATIENCE, _IDLE = 30, 1e-9
+_TOLERANCE = 1e-13
 # One of several rivals is given up when, as fast as it gains now, the best of the others is this
 # many times as many steps away.
 _CATCH_UP = 30
@@ -221,12 +222,14 @@ class Problem:
         targets: Floats | None = None,
         *,
         max_steps: int = 1500,
+        tolerance: float = _TOLERANCE,
         pinned: Mapping[int, float | Floats] | None = None,
         bounds: tuple[Floats, Floats] | None = None,
         rivals: NDArray[np.int64] | None = None,
     ) -> Solution:
         """Minimise from every row of ``starts`` [R, k], with its weights and log targets [R, n].
 
+        A row is done when a step was expected to gain less than ``tolerance`` times its objective.
         ``pinned`` holds parameters (by place) at a value, or at one for each row [R]. ``bounds``
         are the lowest and the highest vectors of each row [R, k], in place of the problem's own.
         Rows of one number in ``rivals`` [R] solve the same problem and only the best of them
@@ -246,7 +249,8 @@ class Problem:
         size = max(1, _BLOCK_CELLS // points)
         blocks = [slice(first, first + size) for first in range(0, max(count, 1), size)]
         solved = [
-            _Newton(self, every.take(block)).run(starts[block], max_steps) for block in blocks
+            _Newton(self, every.take(block)).run(starts[block], max_steps, tolerance)
+            for block in blocks
         ]
         return solved[0] if len(solved) == 1 else _joined(solved)
 
@@ -470,7 +474,7 @@ class _Newton:
     def __init__(self, problem: Problem, members: _Members) -> None:
         self.problem, self.members = problem, members
 
-    def run(self, starts: Floats, max_steps: int) -> Solution:
+    def run(self, starts: Floats, max_steps: int, tolerance: float) -> Solution:
         """Minimise from each of ``starts`` [R, k]."""
         problem, every = self.problem, self.members
         x = np.minimum(np.maximum(starts, every.low), every.high)
@@ -510,7 +514,7 @@ class _Newton:
                 value[moved] = now
                 for slope, new in zip(slopes, fresh, strict=True):
                     slope[moved] = new
-            tiny = (gains <= 1e-13 * np.maximum(value[live], _EXACT)).all(axis=0)
+            tiny = (gains <= tolerance * np.maximum(value[live], _EXACT)).all(axis=0)
             done = tiny | (damping[:, live] > 1e12).all(axis=0)
             if done.any():
                 left = np.flatnonzero(~done)
