@@ -32,9 +32,10 @@ INTERVALS = ("percentile", "studentised")  # studentised: bootstrap-t
 _AXES = ("params", "tokens", "flops")
 # Budgets whose logarithms vary less than this share of those of the sizes are one budget.
 _SAME_BUDGET = 0.02
-_FEW_STARTS = 8
-# Subsets of at most this many points are fitted in one batch: a step then costs its calls, and
-# hardly its arithmetic.
+# A refit takes at least so many starts beside the known optimum, and more while all starts times
+# points are within a batch of this size: until then a step costs its calls, hardly its arithmetic.
+_FEW_STARTS, _BATCH_CELLS = 8, 36_000
+# Subsets of more points than this are fitted one by one, each with a first pass on some points.
 _MOST_TOGETHER = 1000
 # Over a smaller factor than this a power law looks like any other curve.
 _LEAST_SPAN = 2.0
@@ -102,11 +103,11 @@ class _Subset:
 class Refitter:
     """Fits one law to different subsets of the points, starting from the fit to all of them.
 
-    The full fit's optimum and ``_FEW_STARTS`` starts spread over the grid replace the whole
-    grid: the optimum of a subset is near that of all points, and the other starts catch the
-    exceptions. Likewise the optimum of similar points (``near``, an internal vector [k]) replaces
-    the grid for all points; ``most_starts`` thins it. Raises ``FitError`` for points that no law
-    can be fitted to.
+    The full fit's optimum and a few starts spread over the grid replace the whole grid where
+    points are many: the optimum of a subset is near that of all points, and the other starts catch
+    the exceptions (benchmarks/warm_starts.py). Likewise the optimum of similar points (``near``, an
+    internal vector [k]) replaces the grid for all points; ``most_starts`` thins it. Raises
+    ``FitError`` for points that no law can be fitted to.
     """
 
     def __init__(
@@ -128,7 +129,9 @@ class Refitter:
             self.whole = refused(self.law, points, self.objective, lacking)
             return
         starts = (
-            self.problem.starts(most_starts) if near is None else _starts_near(self.problem, near)
+            self.problem.starts(most_starts)
+            if near is None
+            else _starts_near(self.problem, near, _few(len(points)))
         )
         solution = self.problem.solve_from(starts)
         self.optimum = solution.internal[solution.best]
@@ -163,7 +166,8 @@ class Refitter:
     def _solved(self, subsets: Sequence[_Subset]) -> list[Solution]:
         """The optima of each subset from its starts."""
         assert self.optimum is not None or not subsets
-        starts = [_starts_near(subset.problem, self.optimum) for subset in subsets]
+        most = _few(len(subsets) * len(self.points))
+        starts = [_starts_near(subset.problem, self.optimum, most) for subset in subsets]
         if self.problem is None or len(self.points) > _MOST_TOGETHER:
             return [_best_of(s.problem, x) for s, x in zip(subsets, starts, strict=True)]
         if not subsets:
@@ -213,9 +217,14 @@ class Refitter:
         return _resampled(whole, self.problem, self.optimum, self.points, how)
 
 
-def _starts_near(problem: Problem, optimum: Floats | None) -> Floats:
-    """``optimum`` [k] and a few starts spread over the grid: [s, k]."""
-    few = problem.starts(_FEW_STARTS)
+def _few(cells: int) -> int:
+    """How many starts refits of together so many ``cells`` (refits times points) take."""
+    return max(_FEW_STARTS, _BATCH_CELLS // max(cells, 1))
+
+
+def _starts_near(problem: Problem, optimum: Floats | None, most: int) -> Floats:
+    """``optimum`` [k] and at most about ``most`` starts spread over the grid: [s, k]."""
+    few = problem.starts(most)
     return few if optimum is None else np.vstack([optimum[None], few])
 
 
