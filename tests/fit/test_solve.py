@@ -131,3 +131,12 @@ def test_a_subset_that_allows_no_fit_says_so_each_time():
             refitter.on(rows)
     rows[1] = True
     assert refitter.on(rows).status == "too_few_points"
+
+
+def test_starts_of_tiny_and_huge_losses_are_finite():
+    points = grid_of("chinchilla", 4, 4, 0.003)
+    for factor in (1e-250, 1e250):
+        scaled = points_from_arrays(points.params, points.tokens, points.loss_nats * factor)
+        for law in joint_laws():
+            starts = problem_of(load_law(law), scaled, Objective()).starts()
+            assert np.isfinite(starts).all()

@@ -128,8 +128,10 @@ class Problem:
             points = points[:: _coprime(max(1, len(points) // most), len(points))]
         u = law.log_terms(np.hstack([np.zeros((len(points), terms)), points]), self.basis)
         kappas = points[:, -1:] if law.power else np.ones((len(points), 1))
-        columns = np.exp(u - (self.target / kappas)[:, :, None])  # their sum should be 1
-        heads = np.log(np.maximum(_non_negative(columns), 1e-300))
+        shares = u - (self.target / kappas)[:, :, None]  # logarithms; the sum should be 1
+        most_share = shares.max(axis=1)
+        coefficients = _non_negative(np.exp(shares - most_share[:, None]))
+        heads = np.log(np.maximum(coefficients, 1e-300)) - most_share
         starts = np.hstack([heads, points])
         return np.asarray(np.clip(starts, self.low + 1e-2, self.high - 1e-2))
 
