@@ -42,6 +42,8 @@ _TOLERANCE = 1e-9
 # One resample in this many is checked, but at least four.
 _CHECKED_EVERY = 50
 _CHECK_STARTS = 8
+# Up to so many resamples times points all are checked where one of the sample moved.
+_CHECKED_CELLS = 100_000
 _MOST_FAILURES = 100
 # Residuals grow at most tenfold: those of a cluster with all the leverage mean nothing.
 _MOST_LEVERAGE = 0.9
@@ -88,7 +90,8 @@ def bootstrap(
     """Refit ``resamples`` resampled data sets from the full-data ``optimum`` [k].
 
     Each result is checked for convergence, and a sample of them against a multi-start; those that
-    fail are solved again from starts spread over the grid.
+    fail are solved again from starts spread over the grid, and all of them where one of the sample
+    was in another minimum and there are few points.
     """
     generator = np.random.default_rng(seed)
     pairs = points.n_clusters >= MANY_CLUSTERS
@@ -103,10 +106,17 @@ def bootstrap(
         solution = problem.solve(starts, weights[rows], targets[rows], tolerance=_TOLERANCE)
         internal[rows], good[rows] = solution.internal, solution.converged
     checked = min(resamples, max(4, resamples // _CHECKED_EVERY))
-    moved = _check(problem, weights, targets, internal, good, checked)
+    failed = np.flatnonzero(~good)[:_MOST_FAILURES]
+    sample = np.union1d(failed, np.linspace(0, resamples - 1, checked).astype(int))
+    moved = _check(problem, weights, targets, internal, good, sample)
     notes = []
     if moved:
-        notes.append(f"{moved} of {checked} checked resamples had a better optimum elsewhere")
+        note = f"{moved} of {checked} checked resamples had a better optimum elsewhere"
+        if resamples * len(points) <= _CHECKED_CELLS:
+            rest = np.setdiff1d(np.arange(resamples), sample)
+            moved += _check(problem, weights, targets, internal, good, rest)
+            note += f": all were solved from {_CHECK_STARTS} more starts, which moved {moved}"
+        notes.append(note)
     groups = points.n_clusters
     widen = 1.0
     if pairs:
@@ -193,16 +203,13 @@ def _check(
     targets: Floats,
     internal: Floats,
     good: NDArray[np.bool_],
-    checked: int,
+    rows: NDArray[np.int64],
 ) -> int:
-    """Solve failures, and a sample of the rest, from other starts; returns how many moved.
+    """Solve the resamples ``rows`` from other starts too; returns how many moved.
 
     Better solutions replace those in ``internal`` and ``good``.
     """
     few = problem.starts(_CHECK_STARTS)
-    sample = np.linspace(0, len(internal) - 1, checked).astype(int)
-    failed = np.flatnonzero(~good)[:_MOST_FAILURES]
-    rows = np.unique(np.concatenate([failed, sample]))
     count = len(few) + 1
     size = max(1, _BATCH_CELLS // (count * len(problem.target)))
     moved = 0
