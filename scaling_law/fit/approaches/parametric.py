@@ -34,7 +34,7 @@ _AXES = ("params", "tokens", "flops")
 _SAME_BUDGET = 0.02
 # A refit takes at least so many starts beside the known optimum, and more while all starts times
 # points are within a batch of this size: until then a step costs its calls, hardly its arithmetic.
-_FEW_STARTS, _BATCH_CELLS = 8, 36_000
+_FEW_STARTS, _BATCH_CELLS = 8, 16_000
 # Subsets of more points than this are fitted one by one, each with a first pass on some points.
 _MOST_TOGETHER = 1000
 # Over a smaller factor than this a power law looks like any other curve.
