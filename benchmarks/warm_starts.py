@@ -1,6 +1,6 @@
 """Whether refits from the full optimum and a few starts end where all starts end.
 
-    python benchmarks/warm_starts.py [--data ../shared/data] [--resamples 40]
+    python benchmarks/warm_starts.py [--data ../shared/data] [--resamples 40] [--only TEXT]
 
 For every published table, and planted surfaces of 9 to 60 points, each joint law is fitted to every
 subset that a check holds out and to bootstrap resamples, as ``slaw fit`` does, and again from the
@@ -105,6 +105,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--resamples", type=int, default=40)
+    parser.add_argument("--only", default="", help="tables whose title contains this text")
     options = parser.parse_args()
     sources = list(planted())
     if options.data.is_dir():
@@ -112,6 +113,7 @@ def main() -> None:
             (table.name, points_from_arrays(table.runs.params, table.runs.tokens, table.runs.loss))
             for table in tables(options.data)
         ]
+    sources = [(title, points) for title, points in sources if options.only in title]
     print(f"{'':<52}{'subsets':>8}{'off':>5}{'worst':>9}{'resamples':>11}{'off':>5}{'worst':>9}")
     totals = np.zeros(4, dtype=int)
     for title, points in sources:
