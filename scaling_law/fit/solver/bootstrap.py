@@ -39,7 +39,7 @@ _AGREE = 1e-6
 # A resample is done when a step was expected to gain less than this share of its objective; that
 # step is made, and leaves a thousandth of a standard error or less.
 _TOLERANCE = 1e-9
-# One resample in this many is checked, but at least four.
+# One resample in this many is checked, but at least eight.
 _CHECKED_EVERY = 50
 _CHECK_STARTS = 8
 # Up to so many resamples times points all are checked where one of the sample moved.
@@ -105,7 +105,7 @@ def bootstrap(
         starts = np.tile(optimum, (len(internal[rows]), 1))
         solution = problem.solve(starts, weights[rows], targets[rows], tolerance=_TOLERANCE)
         internal[rows], good[rows] = solution.internal, solution.converged
-    checked = min(resamples, max(4, resamples // _CHECKED_EVERY))
+    checked = min(resamples, max(8, resamples // _CHECKED_EVERY))
     failed = np.flatnonzero(~good)[:_MOST_FAILURES]
     sample = np.union1d(failed, np.linspace(0, resamples - 1, checked).astype(int))
     moved = _check(problem, weights, targets, internal, good, sample)
