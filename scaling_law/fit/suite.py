@@ -23,7 +23,6 @@ from scaling_law.fit.checks.screen import check_rules
 from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
 from scaling_law.fit.laws import is_own, law_names, load_law
-from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import FitData, from_records
 from scaling_law.fit.points.points import FitPoints, listed
@@ -212,7 +211,7 @@ def _fit_data(data: FitData, settings: FitSettings) -> FitSuite:
         validation=validate(points, law=best or "chinchilla", refitter=refitters.get(best)),
         scores=tuple(scores),
         best_law=best,
-        by_convention=tuple(_conventions(data, settings, laws, refitters, best)),
+        by_convention=tuple(_conventions(data, settings, laws, best)),
         settings=settings,
         source_key=data.key,
         counted=data.counted,
@@ -273,17 +272,15 @@ def _other_laws(
     return others
 
 
-def _fit_or_refuse(
-    points: FitPoints, name: str, settings: FitSettings, near: Floats | None = None
-) -> FitResult:
+def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitResult:
     """The fit of one law; points that allow none give a status, not an error.
 
-    Other laws may be fitted to other points. ``near`` is the optimum of similar points.
+    Other laws may be fitted to other points.
     """
     law = load_law(name)
     how = _resampling(settings, min(settings.resamples, _SIDE_RESAMPLES))
     try:
-        return Refitter(points, law, settings.objective, near=near).with_intervals(how)
+        return Refitter(points, law, settings.objective).with_intervals(how)
     except FitError:
         losses = len(set(points.loss_nats.tolist()))
         lacking = f"{len(points)} points with {losses} different losses"
@@ -338,7 +335,6 @@ def _conventions(
     data: FitData,
     settings: FitSettings,
     laws: dict[str, FitResult],
-    refitters: dict[str, Refitter],
     best: str,
 ) -> Iterable[dict[str, Any]]:
     """The parametric exponents under each way of counting parameters: they differ."""
@@ -347,7 +343,7 @@ def _conventions(
         for convention, points in data.counted.items():
             fit = laws[name]
             if points is not data.points:
-                fit = _fit_or_refuse(points, name, settings, near=refitters[name].optimum)
+                fit = _fit_or_refuse(points, name, settings)
             low, high = fit.optimum_intervals.get("a", (None, None))
             yield {
                 "law": name,

@@ -105,9 +105,8 @@ class Refitter:
 
     The full fit's optimum and a few starts spread over the grid replace the whole grid where
     points are many: the optimum of a subset is near that of all points, and the other starts catch
-    the exceptions (benchmarks/warm_starts.py). Likewise the optimum of similar points (``near``, an
-    internal vector [k]) replaces the grid for all points; ``most_starts`` thins it. Raises
-    ``FitError`` for points that no law can be fitted to.
+    the exceptions (benchmarks/warm_starts.py). ``most_starts`` thins the grid for all points.
+    Raises ``FitError`` for points that no law can be fitted to.
     """
 
     def __init__(
@@ -116,7 +115,6 @@ class Refitter:
         law: Law,
         objective: Objective | None = None,
         *,
-        near: Floats | None = None,
         most_starts: int | None = None,
     ) -> None:
         self.points, self.law = points, law
@@ -128,12 +126,7 @@ class Refitter:
         if self.problem is None:
             self.whole = refused(self.law, points, self.objective, lacking)
             return
-        starts = (
-            self.problem.starts(most_starts)
-            if near is None
-            else _starts_near(self.problem, near, _few(len(points)))
-        )
-        solution = self.problem.solve_from(starts)
+        solution = self.problem.solve_from(self.problem.starts(most_starts))
         self.optimum = solution.internal[solution.best]
         self.whole = _point_fit(self.problem, solution, points, 0.9, 0)
 
