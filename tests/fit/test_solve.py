@@ -11,7 +11,8 @@ from scaling_law.fit.approaches.parametric import Refitter, problem_of
 from scaling_law.fit.checks.hold_out import HoldOuts
 from scaling_law.fit.laws import joint_laws, load_law
 from scaling_law.fit.points.points import FitPoints, points_from_arrays
-from scaling_law.fit.points.table import TableSettings, read_table
+from scaling_law.fit.points.table import read_table
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.solver.bootstrap import bootstrap
 from scaling_law.fit.solver.solve import Objective, _non_negative, _solved
 
