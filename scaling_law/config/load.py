@@ -150,6 +150,12 @@ class SweepConfig(SweepFile):
         return tuple(dict.fromkeys(arm.config.data_spec for arm in self.arms))
 
     @property
+    def mixed_specs(self) -> tuple[DataSpec | TaskSpec, ...]:
+        """The data that some arm reads in a mixture, each once."""
+        mixed = (arm.config.data_spec for arm in self.arms if arm.config.mix is not None)
+        return tuple(dict.fromkeys(mixed))
+
+    @property
     def task_sizes(self) -> Any:
         """The task's ``TaskSizes``; None for text."""
         if isinstance(self.data, TextSection):

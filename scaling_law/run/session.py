@@ -266,8 +266,7 @@ def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int 
 
 def _components(config: SweepConfig, datasets: Mapping[DataOf, Dataset | None]) -> ComponentTokens:
     """The training tokens of each component of the texts that are read in a mixture."""
-    mixed = dict.fromkeys(arm.config.data_spec for arm in config.arms if arm.config.mix)
-    return {spec: known_components(datasets[spec]) for spec in mixed}
+    return {spec: known_components(datasets[spec]) for spec in config.mixed_specs}
 
 
 def _with_steps(
@@ -424,7 +423,7 @@ def _prepared(
     elif all(sweep.run(run.run_id).record.is_file() for run in plan.runs):
         mend_pins(config.data_specs, sweep, say)
         return {}, plan  # the text may be gone
-    datasets = pinned_datasets(config.data_specs, sweep, say)
+    datasets = pinned_datasets(config.data_specs, sweep, say, mixed=config.mixed_specs)
     components = components_of(config, datasets, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():
