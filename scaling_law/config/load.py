@@ -33,8 +33,8 @@ from scaling_law.config.schema import (
     TextSection,
     validate,
 )
-from scaling_law.config.strict_yaml import Document, Mark, Path_, described
-from scaling_law.errors import ConfigError, PlanError, did_you_mean
+from scaling_law.config.strict_yaml import Document, Mark, Path_
+from scaling_law.errors import ConfigError, PlanError, described, did_you_mean
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.spec.arms import Values

@@ -278,6 +278,8 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
     Raises ``ConfigError`` if there is no folder, or none with runs.
     """
     if not folder.exists():
+        if folder.suffix:
+            raise ConfigError(f"{folder}: no such file or folder; expected a table, or results")
         raise ConfigError(f"{folder}: no such folder; `slaw run --mode quick` makes results/quick")
     if not folder.is_dir():
         raise ConfigError(f"{folder}: a file, expected a results folder")
