@@ -165,6 +165,7 @@ def test_a_folder_is_read_with_its_subfolders(tmp_path: Path) -> None:
     (tmp_path / "y.MD").write_bytes(b"\xef\xbb\xbfwith a byte order mark")
     (tmp_path / ".hidden.txt").write_text("no")
     (tmp_path / "image.png").write_bytes(b"\x89PNG")
+    (tmp_path / "more.tar.gz").write_bytes(gzip.compress(b"files"))
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "dangling.txt").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.txt")
@@ -177,6 +178,7 @@ def test_a_folder_is_read_with_its_subfolders(tmp_path: Path) -> None:
         "left out 1 file: hidden, its name begins with a dot",
         "left out 1 file: not UTF-8 text (Latin-1 or another 8-bit code, or binary)",
         "left out 1 file: of an unknown kind ('.png')",
+        "left out 1 file: of an unknown kind ('.tar.gz')",
     ]
 
 
