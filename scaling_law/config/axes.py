@@ -18,8 +18,8 @@ from typing import Any
 
 from scaling_law.config import compose
 from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
-from scaling_law.config.strict_yaml import Document, Mark, Path_, described
-from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.config.strict_yaml import Document, Mark, Path_
+from scaling_law.errors import ConfigError, described, did_you_mean
 from scaling_law.spec.arms import value_text
 
 AXES = "axes"

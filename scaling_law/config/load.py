@@ -5,11 +5,12 @@ Pydantic is imported only when a config is read. The sections are in ``schema``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +33,8 @@ from scaling_law.config.schema import (
     TextSection,
     validate,
 )
-from scaling_law.config.strict_yaml import Document, Mark, Path_, described
-from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.config.strict_yaml import Document, Mark, Path_
+from scaling_law.errors import ConfigError, PlanError, described, did_you_mean
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.spec.arms import Values
@@ -150,6 +151,12 @@ class SweepConfig(SweepFile):
         return tuple(dict.fromkeys(arm.config.data_spec for arm in self.arms))
 
     @property
+    def mixed_specs(self) -> tuple[DataSpec | TaskSpec, ...]:
+        """The data that some arm reads in a mixture, each once."""
+        mixed = (arm.config.data_spec for arm in self.arms if arm.config.mix is not None)
+        return tuple(dict.fromkeys(mixed))
+
+    @property
     def task_sizes(self) -> Any:
         """The task's ``TaskSizes``; None for text."""
         if isinstance(self.data, TextSection):
@@ -181,6 +188,20 @@ class SweepConfig(SweepFile):
     def where(self, *path: str | int) -> str:
         """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
         return str(Document(None, dict(self.marks)).mark(path))
+
+    @contextlib.contextmanager
+    def placing(self) -> Iterator[None]:
+        """Say where a key was written in errors that begin with it alone, as those of data do."""
+        try:
+            yield
+        except (ConfigError, PlanError) as problem:
+            raise type(problem)(*map(self._placed, problem.lines)) from None
+
+    def _placed(self, line: str) -> str:
+        key, colon, rest = line.partition(": ")
+        path = tuple(key.split("."))
+        known = colon and len(path) > 1 and path[:1] in self.marks
+        return f"{self.where(*path)}: {rest}" if known else line
 
 
 def load_config(

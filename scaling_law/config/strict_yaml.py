@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from scaling_law.errors import ConfigError, quoted
+from scaling_law.errors import ConfigError, described, quoted
 
 MAX_BYTES = 100_000  # fifty times a config; PyYAML reads 100 kB in half a second
 MAX_DEPTH = 20
@@ -96,17 +96,6 @@ class Document:
                 target = target[int(index)]
         self.forget(path)
         self.marks[path] = Mark(place, dotted((under, *path)))
-
-
-def described(value: Any) -> str:
-    """A value as messages name it."""
-    if isinstance(value, dict):
-        return "keys and values"
-    if isinstance(value, list):
-        return "a list"
-    if value is None or isinstance(value, bool):
-        return "nothing" if value is None else str(value).lower()
-    return quoted(value)
 
 
 def dotted(path: tuple[Key, ...]) -> str:

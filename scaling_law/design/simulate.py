@@ -80,9 +80,9 @@ def _expected(
     shared: Mapping[str, Any],
 ) -> FitResult:  # fmt: skip
     problem = problem_like(law, planted, runs)
-    starts = problem.starts()[::4]
+    starts = problem.starts(8)
     solution = problem.solve(starts, np.tile(weights, (len(starts), 1)), max_steps=200)
-    optimum = solution.internal[int(solution.objective.argmin())]
+    optimum = solution.internal[solution.best]
     same = law.name == planted.law.name
     params = public(law, planted.internal) if same else problem.form(optimum)
     near, alike = (np.tile(row, (len(drawn), 1)) for row in (optimum, weights))

@@ -57,12 +57,13 @@ def weighted_fit(
     surface.
     """
     problem = problem_of(law, points, objective)
-    starts = problem.starts()
-    starts = starts[:: max(1, len(starts) // _FEW_STARTS)]
+    starts = problem.starts(_FEW_STARTS)
     rows = [np.ones(len(points), dtype=bool), *(~held for held in folds)]
     weights = [_weights(points, some, power) for some in rows]
     solution = problem.solve(
-        np.tile(starts, (len(rows), 1)), np.repeat(weights, len(starts), axis=0)
+        np.tile(starts, (len(rows), 1)),
+        np.repeat(weights, len(starts), axis=0),
+        rivals=np.repeat(np.arange(len(rows)), len(starts)),
     )
     ends = solution.objective.reshape(len(rows), len(starts)).argmin(axis=1)
     optima = solution.internal[np.arange(len(rows)) * len(starts) + ends]

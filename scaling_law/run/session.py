@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaling_law.config.load import SweepConfig, begun_config_key, load_config
 from scaling_law.config.schema import DEVICE_KINDS
-from scaling_law.data.access import DataOf, check_ready, known_components
+from scaling_law.data.access import DataOf, check_ready, known_components, prepared_data
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, DeviceError, PlanError, Preempted, SlawError, quoted
@@ -203,7 +203,8 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     Raises ``ConfigError`` for a corpus that could not be prepared now.
     """
     config, profile = _config_and_profile(request, say)
-    datasets = _known(request, config)
+    with config.placing():
+        datasets = _known(request, config)
     tokens, components = _tokens(datasets), _components(config, datasets)
     profile = _with_steps(config, profile, tokens, components, say, request.device)
     plan = planned(config, profile, tokens, components)
@@ -258,16 +259,42 @@ def _cap(spec: DataOf) -> int | None:
     return spec.unique_tokens if isinstance(spec, DataSpec) else None
 
 
-def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
-    """The inputs of a plan: config, device, and training tokens if they are known."""
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The inputs of a plan of one recipe.
+
+    ``config``: what the runs share;
+    ``profile``: the device;
+    ``train_tokens``: tokens of the training text, None while unknown;
+    ``component_tokens``: those of each of its components, None while unknown and where the text is
+    not read in a mixture.
+    """
+
+    config: SweepConfig
+    profile: DeviceProfile
+    train_tokens: int | None
+    component_tokens: Mapping[str, int] | None
+
+
+def inputs(request: Request, say: Say, *, prepare: bool = False) -> Inputs:
+    """The inputs of a plan; ``prepare``: the text is prepared first, so that its size is known."""
     config, profile = _config_and_profile(request, say)
-    return config, profile, _tokens(_known(request, config))[config.data_spec]
+    with config.placing():
+        datasets = _known(request, config)
+        if prepare and unknown_yet(config, datasets):
+            datasets = {spec: prepared_data(spec, say) for spec in config.data_specs}
+            check_data(config, datasets)
+    return Inputs(
+        config=config,
+        profile=profile,
+        train_tokens=_tokens(datasets)[config.data_spec],
+        component_tokens=_components(config, datasets).get(config.data_spec),
+    )
 
 
 def _components(config: SweepConfig, datasets: Mapping[DataOf, Dataset | None]) -> ComponentTokens:
     """The training tokens of each component of the texts that are read in a mixture."""
-    mixed = dict.fromkeys(arm.config.data_spec for arm in config.arms if arm.config.mix)
-    return {spec: known_components(datasets[spec]) for spec in mixed}
+    return {spec: known_components(datasets[spec]) for spec in config.mixed_specs}
 
 
 def _with_steps(
@@ -323,7 +350,8 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = _config_and_profile(request, say)
         sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            known = _begun_data(config, sweep)
+            with config.placing():
+                known = _begun_data(config, sweep)
             check_data(config, known)
             make_plan(
                 config,
@@ -379,7 +407,8 @@ def _agreed(
             raise Preempted(f"{lost}; run the same command again") from None
         began = sweep.data.exists()
         try:
-            agreed = _prepared(config, profile, sweep, say, device)
+            with config.placing():
+                agreed = _prepared(config, profile, sweep, say, device)
         except SlawError:
             if not (began or sweep.plan.exists()):
                 sweep.data.unlink(missing_ok=True)
@@ -424,7 +453,7 @@ def _prepared(
     elif all(sweep.run(run.run_id).record.is_file() for run in plan.runs):
         mend_pins(config.data_specs, sweep, say)
         return {}, plan  # the text may be gone
-    datasets = pinned_datasets(config.data_specs, sweep, say)
+    datasets = pinned_datasets(config.data_specs, sweep, say, mixed=config.mixed_specs)
     components = components_of(config, datasets, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():

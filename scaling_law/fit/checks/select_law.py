@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,29 +24,13 @@ from scaling_law.fit.checks.hold_out import (
     largest_sizes,
 )
 from scaling_law.fit.laws import joint_laws, load_law
-from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.solve import Objective
-from scaling_law.spec.fields import UNWRITTEN
 
 # A law farther down the list must have at most this share of the error: held-out errors of few
 # runs are noisy, and where all are within the noise the simplest is as good.
 CLEARLY_BETTER = 0.8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rollout:
-    """One law fitted without some of the runs, and its errors on them.
-
-    ``held``: True for the points that are held out, [n].
-    ``params``: the law's parameters without them.
-    ``residuals_log``: log of measured / predicted loss of each held-out point, in their order.
-    """
-
-    held: Mask
-    params: dict[str, float]
-    residuals_log: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +48,6 @@ class LawScore:
     ``rollout_rms``: root mean square error in log loss over all rollouts, each counting the same;
         NaN where one of them was refused.
     ``n_rollouts``: number of rollouts that were not refused.
-    ``rollouts``: these rollouts; not part of the JSON.
     """
 
     law: str
@@ -76,7 +59,6 @@ class LawScore:
     size_factor: float
     rollout_rms: float
     n_rollouts: int
-    rollouts: tuple[Rollout, ...] = field(default=(), metadata=UNWRITTEN, repr=False)
 
 
 def score_laws(
@@ -97,16 +79,14 @@ def score_laws(
 
 def _score(points: FitPoints, refitter: Refitter, largest: Mask, folds: Sequence[Mask]) -> LawScore:
     hold_outs = HoldOuts(points, refitter.law, refitter=refitter)
-    top, rollouts = np.empty(0), []
-    for held in folds:
-        predicted = hold_outs.hold_out("", held)
+    top, squares = np.empty(0), []
+    predictions = hold_outs.each([("", held) for held in folds])
+    for held, predicted in zip(folds, predictions, strict=True):
         residuals = np.array([residual for _, residual in predicted.residuals])
         if np.array_equal(held, largest):
             top = residuals
         if len(residuals):
-            logs = np.log1p(residuals)
-            rollouts.append(Rollout(held=held, params=predicted.params, residuals_log=logs))
-    squares = [float(np.mean(rollout.residuals_log**2)) for rollout in rollouts]
+            squares.append(float(np.mean(np.log1p(residuals) ** 2)))
     factor = math.nan
     if largest.any() and not largest.all():
         factor = float(points.params[largest].max() / points.params[~largest].max())
@@ -120,7 +100,6 @@ def _score(points: FitPoints, refitter: Refitter, largest: Mask, folds: Sequence
         size_factor=factor,
         rollout_rms=math.sqrt(np.mean(squares)) if len(squares) == len(folds) > 0 else math.nan,
         n_rollouts=len(squares),
-        rollouts=tuple(rollouts),
     )
 
 
