@@ -18,7 +18,7 @@ from typing import Any
 
 from scaling_law.config import compose
 from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
-from scaling_law.config.strict_yaml import Document, Mark, Path_, described
+from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, described
 from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.spec.arms import value_text
 
@@ -49,7 +49,7 @@ class Combination:
     ``entries`` are the numbers of the grid entries that are trained so.
     """
 
-    document: Document
+    document: YamlDocument
     chosen: tuple[tuple[Axis, Any], ...]
     entries: tuple[int, ...]
 
@@ -62,7 +62,7 @@ class Crossed:
     ``combinations`` are what becomes arms, none without axes.
     """
 
-    document: Document
+    document: YamlDocument
     combinations: tuple[Combination, ...] = ()
 
 
@@ -73,7 +73,7 @@ def keys_of(text: str) -> list[str]:
     return [*keys[:head], ".".join(keys[head:])] if head and len(keys) > head else keys
 
 
-def cross(document: Document) -> Crossed:
+def cross(document: YamlDocument) -> Crossed:
     """Return every combination of the values of a config's axes.
 
     Raises ``ConfigError`` with a line for each invalid axis.
@@ -102,7 +102,7 @@ def cross(document: Document) -> Crossed:
     )
 
 
-def without_axes(document: Document) -> Document:
+def without_axes(document: YamlDocument) -> YamlDocument:
     """Return the config without its axes."""
     plain = _copy(document)
     plain.data.pop(AXES, None)
@@ -133,7 +133,7 @@ def _usual(key: str) -> str | None:
     return slots.get(key)
 
 
-def same_twice(document: Document, one: Combination, other: Combination) -> str:
+def same_twice(document: YamlDocument, one: Combination, other: Combination) -> str:
     """Return the message for two combinations that give the same config."""
     for (axis, value), (_, again) in zip(one.chosen, other.chosen, strict=True):
         if value != again or type(value) is not type(again):
@@ -160,7 +160,7 @@ def _alike(own: Sequence[Sequence[Axis]]) -> list[list[int]]:
 
 
 def _combinations(
-    document: Document,
+    document: YamlDocument,
     whole: Sequence[Axis],
     own: Sequence[Sequence[Axis]],
     groups: Sequence[Sequence[int]],
@@ -180,7 +180,7 @@ def _product(axes: Sequence[Axis]) -> Iterator[tuple[tuple[Axis, Any], ...]]:
     return itertools.product(*([(axis, value) for value in axis.values] for axis in axes))
 
 
-def _cut(document: Document, entries: Sequence[int]) -> Document:
+def _cut(document: YamlDocument, entries: Sequence[int]) -> YamlDocument:
     """Return a copy with these entries of the grid; their marks keep the place in the file."""
     cut = _copy(document)
     grid = _entries(cut.data)
@@ -202,7 +202,7 @@ def entry_marks(marks: Mapping[Path_, Mark], number: int, place: int) -> dict[Pa
     }
 
 
-def _set_all(document: Document, chosen: Sequence[tuple[Axis, Any]]) -> Document:
+def _set_all(document: YamlDocument, chosen: Sequence[tuple[Axis, Any]]) -> YamlDocument:
     for axis, value in chosen:
         written = document.mark(axis.written)
         under = written.key.removesuffix(axis.key).removesuffix(".")
@@ -213,7 +213,7 @@ def _set_all(document: Document, chosen: Sequence[tuple[Axis, Any]]) -> Document
     return document
 
 
-def _axes_at(document: Document, path: Path_, problems: list[str]) -> list[Axis]:
+def _axes_at(document: YamlDocument, path: Path_, problems: list[str]) -> list[Axis]:
     """Read the axes at a path; add their errors to ``problems``."""
     section: Any = document.data
     for key in path:
@@ -252,7 +252,7 @@ def _refused(key: str, values: Any) -> str:
     return "" if values else "the list is empty; expected at least one value"
 
 
-def _refuse_overlaps(document: Document, axes: Sequence[Axis], problems: list[str]) -> None:
+def _refuse_overlaps(document: YamlDocument, axes: Sequence[Axis], problems: list[str]) -> None:
     """Note keys that two axes set: the same one, or a section and a key of it."""
     for first, second in itertools.combinations(axes, 2):
         short, long = sorted((first.key, second.key), key=len)
@@ -285,8 +285,8 @@ def _entries(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return grid
 
 
-def _copy(document: Document) -> Document:
-    return Document(_plain(document.data), dict(document.marks))
+def _copy(document: YamlDocument) -> YamlDocument:
+    return YamlDocument(_plain(document.data), dict(document.marks))
 
 
 def _plain(value: Any) -> Any:

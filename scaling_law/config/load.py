@@ -32,7 +32,7 @@ from scaling_law.config.schema import (
     TextSection,
     validate,
 )
-from scaling_law.config.strict_yaml import Document, Mark, Path_, described
+from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, described
 from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -180,7 +180,7 @@ class SweepConfig(SweepFile):
 
     def where(self, *path: str | int) -> str:
         """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
-        return str(Document(None, dict(self.marks)).mark(path))
+        return str(YamlDocument(None, dict(self.marks)).mark(path))
 
 
 def load_config(
@@ -240,7 +240,7 @@ class _CorpusFinder:
     folder: Path
     begun: Mapping[str, str]
 
-    def places(self, document: Document) -> dict[str, str]:
+    def places(self, document: YamlDocument) -> dict[str, str]:
         """The paths of the document's corpora, by spelling; none for a name or a missing file."""
         places = {}
         for path, corpus in _corpora(document).items():
@@ -335,7 +335,7 @@ def _find(path_or_name: str | Path) -> tuple[Path, str]:
     return layout.shipped(text), f"{text}.yaml"
 
 
-def _take_variants(document: Document) -> dict[str, Document]:
+def _take_variants(document: YamlDocument) -> dict[str, YamlDocument]:
     """Return each variant as a document whose marks point to its place in the file."""
     if "variants" not in document.data:
         return {}
@@ -354,20 +354,24 @@ def _take_variants(document: Document) -> dict[str, Document]:
         if not isinstance(section, dict):
             raise ConfigError(f"{mark}: expected keys and values, found {described(section)}")
         marks = {key[2:]: mark for key, mark in document.marks.items() if key[:2] == path}
-        variants[kind] = Document(section, marks)
+        variants[kind] = YamlDocument(section, marks)
     return variants
 
 
-def _merged(document: Document, variant: Document | None) -> Document:
+def _merged(document: YamlDocument, variant: YamlDocument | None) -> YamlDocument:
     data = json.loads(json.dumps(document.data))  # a deep copy of plain values
-    merged = Document(data, dict(document.marks))
+    merged = YamlDocument(data, dict(document.marks))
     if variant is not None:
         _merge(merged, data, variant, variant.data, ())
     return merged
 
 
 def _merge(
-    merged: Document, base: dict[str, Any], variant: Document, over: dict[str, Any], at: Path_
+    merged: YamlDocument,
+    base: dict[str, Any],
+    variant: YamlDocument,
+    over: dict[str, Any],
+    at: Path_,
 ) -> None:
     for key, value in over.items():
         path = (*at, key)
@@ -380,7 +384,7 @@ def _merge(
         merged.marks.update({p: m for p, m in variant.marks.items() if p[:size] == path})
 
 
-def _apply(document: Document, overrides: Sequence[str]) -> None:
+def _apply(document: YamlDocument, overrides: Sequence[str]) -> None:
     problems: list[str] = []
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -406,7 +410,7 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
 
 
 def _read(
-    document: Document,
+    document: YamlDocument,
     kind: str,
     folders: Sequence[Path],
     finder: _CorpusFinder,
@@ -415,7 +419,7 @@ def _read(
     """The config of a document and its arms. Raises ``ConfigError`` with every problem."""
     problems: dict[str, None] = {}
 
-    def read(one: Document, sizes_known: bool = True) -> SweepConfig | None:
+    def read(one: YamlDocument, sizes_known: bool = True) -> SweepConfig | None:
         places = finder.places(one) if isinstance(one.data, dict) else {}
         try:
             sections, choices = _validated(one, folders, places, corpus_problem, sizes_known)
@@ -458,7 +462,7 @@ def _whole_grid(
 
 
 def _arms(
-    document: Document, read: Sequence[tuple[axes.Combination, SweepConfig]]
+    document: YamlDocument, read: Sequence[tuple[axes.Combination, SweepConfig]]
 ) -> tuple[Arm, ...]:
     """An arm for each config that differs from the others, with the grid entries it is for.
 
@@ -507,7 +511,7 @@ def _joined(same: Sequence[tuple[axes.Combination, SweepConfig]]) -> SweepConfig
 
 
 def _validated(
-    document: Document,
+    document: YamlDocument,
     folders: Sequence[Path],
     places: Mapping[str, str],
     corpus_problem: Callable[[str], str] | None = None,
@@ -542,7 +546,7 @@ def _validated(
 
 
 def _missing_corpora(
-    document: Document, places: Mapping[str, str], corpus_problem: Callable[[str], str]
+    document: YamlDocument, places: Mapping[str, str], corpus_problem: Callable[[str], str]
 ) -> list[tuple[int, str]]:
     """Corpora that are not available here; a user's own file is looked for with the other parts."""
     lines = []
@@ -554,7 +558,7 @@ def _missing_corpora(
     return lines
 
 
-def _corpora(document: Document) -> dict[Path_, str]:
+def _corpora(document: YamlDocument) -> dict[Path_, str]:
     """The corpora that a document names, by the key that names them."""
     section = document.data.get("data")
     given = section if isinstance(section, dict) else {}
@@ -567,7 +571,7 @@ def _corpora(document: Document) -> dict[Path_, str]:
 
 
 def _mix_problems(
-    document: Document, data: TextSection, choices: Choices, spikes: bool
+    document: YamlDocument, data: TextSection, choices: Choices, spikes: bool
 ) -> list[tuple[int, str]]:
     """Weights that no mixture can have, or of components that the text does not have."""
     lines: list[tuple[int, str]] = []
@@ -622,7 +626,7 @@ def _task_sizes(choices: Choices) -> Any:
     return chosen.part.sizes(chosen.settings)
 
 
-def _check_task(document: Document, choices: Choices, n_ctx: int | None) -> None:
+def _check_task(document: YamlDocument, choices: Choices, n_ctx: int | None) -> None:
     """Raise ``ConfigError`` where the task gives no sizes, or its examples have another length."""
     try:
         sizes = _task_sizes(choices)
@@ -636,7 +640,7 @@ def _check_task(document: Document, choices: Choices, n_ctx: int | None) -> None
 
 
 def _settings_twice(
-    document: Document, sections: Mapping[str, Any], choices: Choices
+    document: YamlDocument, sections: Mapping[str, Any], choices: Choices
 ) -> list[tuple[int, str]]:
     """Settings of parts with the name of a key of their section; one of the two would be lost."""
     lines = []
@@ -672,7 +676,7 @@ def _number(mark: Mark) -> int:
     return int(number) if number.isdecimal() else 0
 
 
-def _line(document: Document, error: Mapping[str, Any], known: Known) -> tuple[int, str]:
+def _line(document: YamlDocument, error: Mapping[str, Any], known: Known) -> tuple[int, str]:
     """Return the error as one line, and the line number that it sorts by."""
     location: Path_ = error["loc"]
     path = tuple(part for part in location if not _is_member(part))

@@ -46,7 +46,7 @@ class Mark:
 
 
 @dataclass
-class Document:
+class YamlDocument:
     """Plain values and, for the path of each of them, its mark."""
 
     data: Any
@@ -114,7 +114,7 @@ def dotted(path: tuple[Key, ...]) -> str:
     return ".".join(str(part) for part in path if part != "")
 
 
-def read_document(text: str, name: str) -> Document:
+def read_document(text: str, name: str) -> YamlDocument:
     """Parse ``text``; ``name`` stands before line numbers.
 
     Raises ``ConfigError`` with one line per duplicate key, anchor, tag or odd number found,
@@ -123,7 +123,7 @@ def read_document(text: str, name: str) -> Document:
     return _Builder(name).build(text)
 
 
-def read_file(path: Path, name: str) -> Document:
+def read_file(path: Path, name: str) -> YamlDocument:
     """``read_document`` of a file. Raises ``ConfigError`` when it cannot be read."""
     try:
         status = path.stat()
@@ -183,7 +183,7 @@ class _Builder:
         self.problems: list[str] = []
         self.marks: dict[Path_, Mark] = {}
 
-    def build(self, text: str) -> Document:
+    def build(self, text: str) -> YamlDocument:
         events = yaml.parse(text, Loader=yaml.SafeLoader)
         try:
             data = self._document(events)
@@ -198,7 +198,7 @@ class _Builder:
             data = None
         if self.problems:
             raise ConfigError(*self.problems)
-        return Document(data, self.marks)
+        return YamlDocument(data, self.marks)
 
     def _document(self, events: Iterator[Any]) -> Any:
         data: Any = None
