@@ -122,11 +122,11 @@ def _shown(snapshot: Snapshot, metric: str | None) -> dict[str, Any]:
 
 def row(run: RunState, metrics: Sequence[str] = ()) -> list[str]:
     """A run as the cells under ``head``."""
-    note = ""
     if run.state in ("diverged", "failed", "damaged", "blocked"):
         note = end_text(run).partition(": ")[2]
-    elif not run.annealed:
-        note = "trunk: not annealed" if run.kind == "trunk" else "not annealed"
+    else:
+        kind = "trunk: not annealed" if run.kind == "trunk" else "not annealed"
+        note = "; ".join(filter(None, ("" if run.annealed else kind, run.note)))
     speed = speed_text(run.tokens_per_second).removesuffix("/s")
     values = run.metrics or {}
     return [

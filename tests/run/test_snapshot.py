@@ -206,6 +206,18 @@ def test_a_running_run_shows_its_newest_metrics(tmp_path):
     assert all(run.metrics is None for run in snapshot.in_state("done"))
 
 
+def test_a_probe_that_failed_is_shown_with_its_run(tmp_path):
+    sweep, plan = half_way(tmp_path / "s")
+    failure = "mine is not measured at step 1 (ValueError: no such thing)"
+    done = sweep.run(plan.runs[0].run_id)
+    write_record(done, dataclasses.replace(read_record(done.record), message=failure))
+    status = SweepReader(sweep).read().to_json()
+    notes = {run["run_id"]: run["note"] for run in status["runs"] if run["note"]}
+    assert notes == {done.path.name: failure}
+    (line,) = [line for line in format_status(status).splitlines() if failure in line]
+    assert plan.runs[0].spec.label in line
+
+
 def test_a_finished_run_has_its_metrics_with_units(tmp_path):
     sweep, plan = half_way(tmp_path / "s")
     run_dir = sweep.run(plan.runs[0].run_id)

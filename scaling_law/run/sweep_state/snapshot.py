@@ -31,7 +31,7 @@ from scaling_law.files.record import (
 from scaling_law.plan.plan import Plan, PlannedRun, read_plan
 from scaling_law.run.sweep_state.eta import SweepPace, flops_done, measure_pace
 from scaling_law.run.sweep_state.progress import read_heartbeat
-from scaling_law.run.sweep_state.warnings import RunWarning, log_warnings, newest
+from scaling_law.run.sweep_state.warnings import RunWarning, log_warnings, newest, not_measured
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import params_if_known
 from scaling_law.spec.run import RunSpec, stage_of
@@ -84,6 +84,7 @@ class RunState:
     stage: int | None = None  # of an experiment in stages, from 1; None in any other sweep
     arm: str = ""  # the values of the axes; "" in a sweep without axes
     error: str | None = None  # why it failed, diverged or is blocked
+    note: str | None = None  # what a run reports that has not failed, as a probe that did
     ended_at: str | None = None  # UTC, ISO 8601
 
     @property
@@ -363,6 +364,7 @@ class SweepReader:
             metrics=next((_plain(p.metrics) for p in reversed(points) if p.metrics), None),
             # the objective's file, which may be a user's own, is not executed here
             loss_unit=f"(objective {spec.objective.name})" if spec.objective else None,
+            note=not_measured(run_dir.log) if spec.probes else None,
         )
 
     def _end(self, one: _Constant, mark: Mark) -> _Ended:
@@ -379,6 +381,7 @@ class SweepReader:
                 metrics=_plain(record.metrics),
                 loss_unit=one_line(record.loss_unit) if record.loss_unit else None,
                 error=one_line(record.message) if record.status == "diverged" else None,
+                note=one_line(record.message) if record.note else None,
                 ended_at=one_line(record.finished_at),
             )
             cached = self._ends[one.run_id] = _Ended(

@@ -117,7 +117,8 @@ def end_text(run: RunState) -> str:
     """How a run ended, in one line."""
     if run.state in ("done", "stopped_early"):
         kind = "" if run.annealed else ", not annealed"
-        return f"{state_text(run.state)}, {loss_text(run)} {unit_text(run.loss_unit)}{kind}"
+        note = f"; {run.note}" if run.note else ""
+        return f"{state_text(run.state)}, {loss_text(run)} {unit_text(run.loss_unit)}{kind}{note}"
     return f"{state_text(run.state)}: {run.error or 'no reason given'}"
 
 
@@ -217,5 +218,6 @@ def format_status(status: dict[str, Any]) -> str:
             line += f"  {name} {value:.4g}"
         if run["tokens_per_second"] is not None:
             line += f"  {run['lr_phase']}  {format_count(run['tokens_per_second'])} tok/s"
-        lines.append(line + (f"  {run['error']}" if run["error"] else ""))
+        said = run["error"] or run["note"]
+        lines.append(line + (f"  {said}" if said else ""))
     return "\n".join(lines)
