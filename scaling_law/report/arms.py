@@ -10,7 +10,6 @@ import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from scaling_law.report.arm_figures import ArmPoints
 from scaling_law.report.charts import live_charts
 from scaling_law.report.compare_figures import multiplier_words
 from scaling_law.report.compare_recipes import difference_words, multiplier_range_words
+from scaling_law.report.destination import Destination
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.exports import write_table, write_tables
 from scaling_law.report.metric_figures import metric_plots
@@ -115,10 +115,9 @@ def _place(order: list[tuple[str | None, ...]], values: tuple[str, ...]) -> int:
     return order.index(values) if values in order else len(order)
 
 
-def write_arms(
-    sweep: SweepDir, evidence: Evidence, arms: Arms, path: Path, figures: Path, numbers: Path
-) -> None:
+def write_arms(sweep: SweepDir, evidence: Evidence, arms: Arms, place: Destination) -> None:
     """Write the page, its figures and its tables."""
+    figures, numbers = place.figures, place.tables
     points = tuple(_points(fit, name) for fit, name in zip(arms.fits, arms.names, strict=True))
     drawn = ""
     with style.applied():
@@ -148,7 +147,7 @@ def write_arms(
             drawn += saved(plot, figures)
     write_tables(evidence, numbers)
     write_table(_comparison_rows(arms), numbers / "arms.csv")
-    atomic_write(path, _page(sweep, evidence, arms, points, drawn))
+    atomic_write(place.page, _page(sweep, evidence, arms, points, drawn))
 
 
 def _drawing(svg: bytes | None, name: str, shows: str, caption: str, *, wide: bool = False) -> str:
@@ -223,6 +222,7 @@ def _page(
         _settings(arms),
         tables.runs(evidence),
         tables.metrics(evidence),
+        tables.notes(evidence),
         _left_out(evidence, arms),
         tables.cost(evidence),
         tables.setup(evidence),
