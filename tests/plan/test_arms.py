@@ -104,6 +104,17 @@ def test_an_arms_problem_is_reported_once_with_its_place():
     assert "yaml:9: axes.optim.batch_tokens: 100 is not a multiple of model.n_ctx 64" in line
 
 
+def test_a_problem_of_some_arms_names_them():
+    text = SWEEP + "    axes: {optim.weight_decay: [0, .3]}\n"
+    text += "  - sizes: [nano14k]\n    tokens: [2M]\n    axes: {optim.weight_decay: [.3, 1]}\n"
+    with pytest.raises(PlanError) as caught:
+        make_plan(config_of(text), cpu_profile(), train_tokens=None)
+    (line,) = caught.value.lines
+    assert line.endswith(
+        "size nano14k with seed 0 is in the grid twice (arm optim.weight_decay=0.3)"
+    )
+
+
 def test_points_are_counted_over_all_arms():
     seeds = f"    seeds: {list(range(300))}\n"
     text = SWEEP.replace("    seeds: [0, 1]\n", seeds)
