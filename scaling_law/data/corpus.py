@@ -64,18 +64,18 @@ def corpus_problem(name_or_path: str) -> str:
     )
 
 
-def load_corpus(name_or_path: str) -> Corpus:
+def load_corpus(name_or_path: str, section: str = "data") -> Corpus:
     """Return the corpus of that name, else the file or folder at that path.
 
-    A name wins over a path of the same spelling (``./pile`` is always the path).
-    Raises ``ConfigError`` when there is neither.
+    A name wins over a path of the same spelling (``./pile`` is always the path). ``section`` is the
+    section of the config that names it. Raises ``ConfigError`` when there is neither.
     """
     if name_or_path in corpus_names():
         corpus: Corpus = parts.load("corpus", parts.Reference(name=name_or_path))
         assert corpus.name == name_or_path
         return corpus
     if problem := corpus_problem(name_or_path):
-        raise ConfigError(f"data.corpus: {problem}")
+        raise ConfigError(f"{section}.corpus: {problem}")
     path = Path(name_or_path).expanduser()
     from scaling_law.data.local import local_corpus
 
@@ -144,7 +144,7 @@ def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
     """Return the text of one corpus, which this machine has at ``place``."""
     component = spec.corpus_part
     if component is None:
-        corpus, settings = load_corpus(place), None
+        corpus, settings = load_corpus(place, spec.section), None
     else:
         corpus = parts.load("corpus", component.reference)
         try:
@@ -154,9 +154,9 @@ def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
 
     def check_ready() -> None:
         with _users_code(component.reference if component is not None else None):
-            corpus.check_ready(spec.text_key)
+            corpus.check_ready(spec.text_key, spec.section)
             if problem := corpus.unreachable():
-                raise ConfigError(f"data.corpus: {corpus.name}: {problem}")
+                raise ConfigError(f"{spec.section}.corpus: {corpus.name}: {problem}")
 
     def documents(note: Callable[[str], None], tally: Tally) -> Iterator[Document]:
         given = corpus.documents(
@@ -166,10 +166,12 @@ def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
             text_key=spec.text_key,
             settings=settings,
             tally=tally,
+            section=spec.section,
         )
         if component is None:
             return given
-        return _checked(component.reference, corpus.name, spec.domains or corpus.domains, given)
+        named = f"{spec.section}.corpus: {corpus.name}"
+        return _checked(component.reference, named, spec.domains or corpus.domains, given)
 
     with _users_code(component.reference if component is not None else None):
         return Text(
@@ -188,19 +190,21 @@ def _users_code(reference: parts.Reference | None) -> contextlib.AbstractContext
 
 
 def _checked(
-    reference: parts.Reference, name: str, wanted: tuple[str, ...], documents: Iterator[Document]
+    reference: parts.Reference, named: str, wanted: tuple[str, ...], documents: Iterator[Document]
 ) -> Iterator[Document]:
-    """Yield the documents of a part, each checked against the contract."""
+    """Yield the documents of a part, each checked against the contract.
+
+    ``named`` is its key in the config and its name, for messages.
+    """
     with parts.users_code("corpus", reference):
         for document in documents:
             if not isinstance(document, Document) or not isinstance(document.text, str):
                 raise ConfigError(
-                    f"data.corpus: {name}: its read yields {quoted(document)}, expected a"
-                    " Document with text"
+                    f"{named}: its read yields {quoted(document)}, expected a Document with text"
                 )
             if document.domain not in wanted:
                 raise ConfigError(
-                    f"data.corpus: {name}: {quoted(document.id)} is of the domain"
+                    f"{named}: {quoted(document.id)} is of the domain"
                     f" {quoted(document.domain)}, expected one of {', '.join(wanted)}, which it was"
                     " asked for"
                 )

@@ -104,8 +104,8 @@ def _read(path: Path, request: ReadRequest) -> Iterator[Document]:
             request.tally.leave_out("file", reason, file)
     if request.text_key is not None and not has_rows:
         raise ConfigError(
-            f"text_key: {request.text_key}, and no file of {path} holds rows (JSON lines, a"
-            " JSON array of objects, or parquet); leave it out"
+            f"{request.section}.text_key: {request.text_key}, and no file of {path} holds rows"
+            " (JSON lines, a JSON array of objects, or parquet); leave it out"
         )
 
 

