@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.data.prepare import prepare
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.config.load import SweepConfig, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.text import TextDataset
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.evidence import Run

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.config.load import Arm
+from scaling_law.config.sweep_config import Arm
 from scaling_law.errors import PlanError
 from scaling_law.plan.device_profile import DeviceProfile
 from scaling_law.plan.grid import Horizon, SizePlan, expand

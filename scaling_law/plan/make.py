@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from scaling_law.config.load import Arm, SweepConfig
+from scaling_law.config.sweep_config import Arm, SweepConfig
 from scaling_law.errors import PlanError
 from scaling_law.plan.arm_planner import ArmPlanner, FittedSize
 from scaling_law.plan.device_profile import DeviceProfile

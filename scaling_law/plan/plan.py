@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scaling_law.config.load import CONFIG_KEY
 from scaling_law.config.schema import DEVICE_KINDS
+from scaling_law.config.written import CONFIG_KEY
 from scaling_law.decode import build
 from scaling_law.errors import PlanError, quoted
 from scaling_law.files import checksum

@@ -10,14 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scaling_law.config.compose import own_files
-from scaling_law.config.load import (
-    CONFIG_KEY,
-    SweepConfig,
-    begun_config_key,
-    config_key,
-    config_yaml,
-    load_config,
-)
+from scaling_law.config.load import load_config
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import CONFIG_KEY, begun_config_key, config_key, config_yaml
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir

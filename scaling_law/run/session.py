@@ -14,8 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from scaling_law.config.load import SweepConfig, begun_config_key, load_config
+from scaling_law.config.load import load_config
 from scaling_law.config.schema import DEVICE_KINDS
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import begun_config_key
 from scaling_law.data.access import DataOf, check_ready, known_components
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.data.dataset import Dataset

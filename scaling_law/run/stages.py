@@ -14,7 +14,9 @@ from typing import Any
 
 from scaling_law import parts
 from scaling_law.config.compose import Choice, own_files
-from scaling_law.config.load import SweepConfig, config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import config_yaml
 from scaling_law.console import show
 from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, quoted

@@ -11,7 +11,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.design.adaptive import _Loop, run_adaptive
 from scaling_law.design.propose import DesignGoal, forecast_now
 from scaling_law.design.session import fit_so_far

@@ -9,7 +9,8 @@ import json
 import pytest
 
 from scaling_law.cli.main import main
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.design.candidates import candidates
 from scaling_law.design.propose import DesignGoal, propose
 from scaling_law.design.session import budget_of, fit_so_far, next_batch

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from scaling_law.config.load import begun_config_key, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import begun_config_key
 from scaling_law.data.prepare import dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.design.adaptive import _Loop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import PlanError
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan, plan_from_json

@@ -14,7 +14,8 @@ import pytest
 
 from scaling_law import parts
 from scaling_law.cli.main import main
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError, EngineError
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir

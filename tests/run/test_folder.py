@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scaling_law.cli.main import main
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir

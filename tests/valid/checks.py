@@ -11,7 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaling_law import parts
-from scaling_law.config.load import config_key, config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_key, config_yaml
 from scaling_law.data.access import open_data
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import EXIT_OK
