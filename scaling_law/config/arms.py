@@ -7,9 +7,7 @@ import json
 from collections.abc import Sequence
 
 from scaling_law.config import axes
-from scaling_law.config.schema import (
-    GridEntry,
-)
+from scaling_law.config.grid_section import GridEntry
 from scaling_law.config.strict_yaml import YamlDocument
 from scaling_law.config.sweep_config import Arm, SweepConfig
 from scaling_law.config.written import written

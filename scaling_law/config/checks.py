@@ -8,11 +8,8 @@ from typing import Any
 
 from scaling_law.config import compose
 from scaling_law.config.compose import Choices
+from scaling_law.config.data_section import DataSection, TextSection
 from scaling_law.config.error_lines import line_number
-from scaling_law.config.schema import (
-    DataSection,
-    TextSection,
-)
 from scaling_law.config.strict_yaml import Path_, YamlDocument
 from scaling_law.config.sweep_config import components_of, task_sizes_of
 from scaling_law.errors import ConfigError, did_you_mean

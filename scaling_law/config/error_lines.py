@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 from scaling_law.config import compose, strict_yaml
-from scaling_law.config.schema import (
-    ShapeKeys,
-    SweepFile,
-)
+from scaling_law.config.grid_section import ShapeKeys
+from scaling_law.config.schema import SweepFile
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, described
 from scaling_law.errors import did_you_mean
 from scaling_law.spec.values import Either, optional

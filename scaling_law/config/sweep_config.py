@@ -10,12 +10,8 @@ from typing import Any
 
 from scaling_law.config import compose
 from scaling_law.config.compose import Choice, Choices
-from scaling_law.config.schema import (
-    SourcesSection,
-    SweepFile,
-    TaskSection,
-    TextSection,
-)
+from scaling_law.config.data_section import SourcesSection, TaskSection, TextSection
+from scaling_law.config.schema import SweepFile
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument
 from scaling_law.spec.arms import Values
 from scaling_law.spec.data import DataSpec, TaskSpec

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scaling_law.config.schema import NAME
+from scaling_law.config.data_section import NAME
 from scaling_law.config.written import config_yaml
 from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, forecast_now, propose
 from scaling_law.design.session import fit_so_far, next_batch

@@ -15,7 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from scaling_law.config.schema import GridEntry, Limits
+from scaling_law.config.grid_section import GridEntry
+from scaling_law.config.schema import Limits
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.design.search import Costs, SearchSpace, Trunks
 from scaling_law.design.variance import Runs

@@ -12,12 +12,7 @@ from pathlib import Path
 
 from scaling_law import parts
 from scaling_law.config.compose import Choice
-from scaling_law.config.schema import (
-    HORIZONS,
-    FlopsLadder,
-    GridEntry,
-    SizeRange,
-)
+from scaling_law.config.grid_section import HORIZONS, FlopsLadder, GridEntry, SizeRange
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.decode import build_shared
 from scaling_law.errors import ConfigError, PlanError

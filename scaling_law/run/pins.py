@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from scaling_law.config.schema import DataSection
+from scaling_law.config.data_section import DataSection
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.access import DataOf, known_data, open_data, prepared_data
 from scaling_law.data.dataset import Dataset

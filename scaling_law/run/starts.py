@@ -12,7 +12,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from scaling_law.config.schema import GridEntry, StartSection
+from scaling_law.config.grid_section import GridEntry, StartSection
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout

@@ -21,8 +21,9 @@ import yaml
 
 from scaling_law import parts
 from scaling_law.config import compose
+from scaling_law.config.grid_section import HORIZONS
 from scaling_law.config.load import load_config
-from scaling_law.config.schema import HORIZONS, OUTSIDE_RECIPE, TEXT_N_CTX
+from scaling_law.config.schema import OUTSIDE_RECIPE, TEXT_N_CTX
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.access import prepared_data
 from scaling_law.errors import SlawError
