@@ -14,11 +14,12 @@ from typing import Any
 from scaling_law.config.sweep_config import Arm
 from scaling_law.errors import PlanError
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import Horizon, SizePlan, expand
+from scaling_law.plan.grid import expand
 from scaling_law.plan.growth import growth_from, linked
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import Task
 from scaling_law.plan.plan import PlannedRun
+from scaling_law.plan.size_plan import Horizon, SizePlan
 from scaling_law.plan.steps import MeasuredStep, StepShape, measured_part
 from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_tags
 from scaling_law.spec.component import Component

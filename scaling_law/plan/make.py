@@ -11,8 +11,9 @@ from scaling_law.config.sweep_config import Arm, SweepConfig
 from scaling_law.errors import PlanError
 from scaling_law.plan.arm_planner import ArmPlanner, FittedSize
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import SizePlan, refuse_too_many
+from scaling_law.plan.grid import refuse_too_many
 from scaling_law.plan.plan import LeftOut, Plan, PlannedRun
+from scaling_law.plan.size_plan import SizePlan
 from scaling_law.plan.steps import StepShape
 from scaling_law.plan.time_limit import within_time
 from scaling_law.spec.arms import Values, arm_name, arm_of

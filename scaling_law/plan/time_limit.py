@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from scaling_law.plan.arm_planner import FittedSize
-from scaling_law.plan.grid import Horizon
 from scaling_law.plan.growth import needed
 from scaling_law.plan.packing import Task, makespan_seconds
 from scaling_law.plan.plan import LeftOut, PlannedRun
+from scaling_law.plan.size_plan import Horizon
 from scaling_law.spec.arms import Values
 from scaling_law.units import format_seconds
 
