@@ -28,9 +28,12 @@ from scaling_law.fit.result import Prediction
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
+from scaling_law.run.planning import inputs
+from scaling_law.run.request import Request
 from scaling_law.run.rounds import REMEDY, Rounds
 from scaling_law.run.runner import SweepOutcome
-from scaling_law.run.session import Request, closing, inputs, run_sweep
+from scaling_law.run.session import run_sweep
+from scaling_law.run.text import closing
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 

@@ -15,7 +15,8 @@ from scaling_law.fit.points.dataset import gather_fit_data
 from scaling_law.fit.session import known_laws
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.hardware import Hardware
-from scaling_law.run.session import Request, inputs, say_of_data
+from scaling_law.run.planning import inputs, say_of_data
+from scaling_law.run.request import Request
 from scaling_law.units import parse_seconds
 
 Say = Callable[[str], None]

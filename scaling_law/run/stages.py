@@ -27,10 +27,13 @@ from scaling_law.experiment.findings import findings_text
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.plan import Plan
 from scaling_law.run.pinned import keep_own_files, what_is_trained
+from scaling_law.run.planning import inputs
+from scaling_law.run.request import Request, sweep_of
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.samples import draw_samples
-from scaling_law.run.session import Request, closing, inputs, run_sweep, sweep_of
+from scaling_law.run.session import run_sweep
+from scaling_law.run.text import closing
 from scaling_law.spec.sampling import Draw
 
 Say = Callable[[str], None]

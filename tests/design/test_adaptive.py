@@ -25,9 +25,9 @@ from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.make import make_plan
+from scaling_law.run.request import Request
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
-from scaling_law.run.session import Request
 from scaling_law.units import format_count
 from tests.fakes import PLANTED, cpu_profile, ladder_config, record_of
 

@@ -23,7 +23,7 @@ from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.stacking import with_stacks
-from scaling_law.run.session import Request
+from scaling_law.run.request import Request
 from scaling_law.spec.counts import train_flops
 from tests.fakes import cpu_profile, ladder_config, planted_records
 

@@ -31,8 +31,8 @@ from scaling_law.plan import device_profile
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import worker
 from scaling_law.run.pinned import begun_plan
+from scaling_law.run.request import Request
 from scaling_law.run.rounds import Rounds
-from scaling_law.run.session import Request
 from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.snapshot import sweep_status

@@ -10,7 +10,7 @@ from scaling_law.plan.arm_planner import RUN_START_SECONDS
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.table import render_plan
-from scaling_law.run.session import dry_run_text, plan_json
+from scaling_law.run.text import dry_run_text, plan_json
 from scaling_law.spec.data import TaskSpec
 from tests.fakes import config_of, cpu_profile
 

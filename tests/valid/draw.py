@@ -33,7 +33,7 @@ from scaling_law.plan.device_profile import shared_by
 from scaling_law.plan.plan import Plan
 from scaling_law.run.components import components_of
 from scaling_law.run.data_checks import check_data
-from scaling_law.run.session import planned
+from scaling_law.run.planning import planned
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.model import DEFAULT_ARCHITECTURE
 from tests import inline_engine
