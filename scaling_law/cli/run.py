@@ -99,7 +99,7 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
 
 def _status(options: argparse.Namespace) -> int:
     from scaling_law.files.record import find_sweeps
-    from scaling_law.run.sweep_state.snapshot import sweep_status
+    from scaling_law.run.sweep_state.reader import sweep_status
     from scaling_law.run.sweep_state.text import format_status
 
     folder = Path(options.folder)

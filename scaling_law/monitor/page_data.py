@@ -9,7 +9,8 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.fit.result import bound_words
 from scaling_law.monitor.law import LawFitter
 from scaling_law.run.sweep_state.host import HostMeter, host_text
-from scaling_law.run.sweep_state.snapshot import RunState, Snapshot, SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
+from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 from scaling_law.run.sweep_state.text import (
     arms_text,
     count_text,

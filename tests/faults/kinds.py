@@ -35,7 +35,7 @@ from scaling_law.run.request import Request
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
-from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.reader import sweep_status
 from scaling_law.run.tracking import Feed
 from scaling_law.train import checkpoint, export
 from tests.fakes import cpu_profile, pinned_text, text_spec

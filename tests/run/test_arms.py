@@ -18,7 +18,7 @@ from scaling_law.monitor.terminal import plain_line
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.run.pinned import refuse_other_recipe
-from scaling_law.run.sweep_state.snapshot import SweepReader, sweep_status
+from scaling_law.run.sweep_state.reader import SweepReader, sweep_status
 from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.arms import arm_of
 from tests.fakes import config_of, cpu_profile, record_of

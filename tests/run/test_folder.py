@@ -19,7 +19,7 @@ from scaling_law.run import pins
 from scaling_law.run.pinned import keep_plan
 from scaling_law.run.request import Request, resumed
 from scaling_law.run.session import run_sweep
-from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.reader import sweep_status
 from scaling_law.run.sweep_state.text import format_status
 from tests.fakes import cpu_profile, ladder_config, record_of
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress, describe_end
-from scaling_law.run.sweep_state.snapshot import SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
 from scaling_law.run.sweep_state.text import left_text, news_line
 from scaling_law.run.sweep_state.warnings import log_warnings
 from tests.fakes import record_of, tiny_spec

@@ -15,7 +15,8 @@ from scaling_law.plan.make import make_plan
 from scaling_law.plan.packing import Task, makespan_seconds
 from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.dashboard import Dashboard
-from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
+from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION
 from scaling_law.run.sweep_state.text import end_text, format_status, loss_unit_text
 from tests.fakes import config_of, cpu_profile, record_of, small_config
 from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
