@@ -7,7 +7,9 @@ from pathlib import Path
 from scaling_law import parts
 from scaling_law.data.corpus import text_of
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.prepare import META, Progress, dataset_folder, prepare
+from scaling_law.data.dataset_folder import META, dataset_folder
+from scaling_law.data.documents import Progress
+from scaling_law.data.prepare import prepare
 from scaling_law.data.task import TaskDataset
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError, quoted

@@ -19,7 +19,7 @@ from scaling_law.config.data_section import DataSection
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.access import DataOf, known_data, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.prepare import META, dataset_folder
+from scaling_law.data.dataset_folder import META, dataset_folder
 from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir

@@ -20,7 +20,7 @@ from scaling_law import parts
 from scaling_law.config.compose import Choice
 from scaling_law.data.access import DataOf, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.prepare import META
+from scaling_law.data.dataset_folder import META
 from scaling_law.errors import EXIT_OK, EXIT_RUN_FAILED, ConfigError, RunFailed, SlawError, quoted
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir, SweepDir

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from scaling_law.data import mixture
+from scaling_law.data.component_files import add_components
+from scaling_law.data.dataset_folder import COMPONENTS, documents_file
 from scaling_law.data.mixture import RESOLUTION, MixedDataset, components_problem, dataset_of, quota
-from scaling_law.data.prepare import COMPONENTS, add_components, documents_file, prepare
+from scaling_law.data.prepare import prepare
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec, SourceSpec

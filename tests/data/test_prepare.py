@@ -12,7 +12,9 @@ import pytest
 from scaling_law.data import corpus as corpora
 from scaling_law.data import prepare as module
 from scaling_law.data.corpus import Corpus, Document, ReadRequest, Text
-from scaling_law.data.prepare import dataset_folder, prepare
+from scaling_law.data.dataset_folder import dataset_folder
+from scaling_law.data.documents import Progress
+from scaling_law.data.prepare import prepare
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec
@@ -162,7 +164,7 @@ def test_the_slower_of_two_keeps_the_first_result(
 ) -> None:
     build = module._build
 
-    def overtaken(text: Text, spec: DataSpec, work: Path, say: module.Progress) -> None:
+    def overtaken(text: Text, spec: DataSpec, work: Path, say: Progress) -> None:
         build(text, spec, work, say)
         monkeypatch.setattr(module, "_build", build)
         prepare(spec)

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from scaling_law.config.load import load_config
 from scaling_law.config.written import begun_config_key
-from scaling_law.data.prepare import dataset_folder
+from scaling_law.data.dataset_folder import dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.design.adaptive import _Loop
 from scaling_law.files import checksum, lease
