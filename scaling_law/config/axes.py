@@ -18,7 +18,7 @@ from typing import Any
 
 from scaling_law.config import compose
 from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
-from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, described
+from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, deep_copy, described
 from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.spec.arms import value_text
 
@@ -97,14 +97,14 @@ def cross(document: YamlDocument) -> Crossed:
         return Crossed(document=document)
     first = [(axis, axis.values[0]) for axis in whole]
     return Crossed(
-        document=_set_all(_copy(document), first),
+        document=_set_all(document.copied(), first),
         combinations=tuple(_combinations(document, whole, own, groups)),
     )
 
 
 def without_axes(document: YamlDocument) -> YamlDocument:
     """Return the config without its axes."""
-    plain = _copy(document)
+    plain = document.copied()
     plain.data.pop(AXES, None)
     for entry in _entries(plain.data):
         entry.pop(AXES, None)
@@ -182,7 +182,7 @@ def _product(axes: Sequence[Axis]) -> Iterator[tuple[tuple[Axis, Any], ...]]:
 
 def _cut(document: YamlDocument, entries: Sequence[int]) -> YamlDocument:
     """Return a copy with these entries of the grid; their marks keep the place in the file."""
-    cut = _copy(document)
+    cut = document.copied()
     grid = _entries(cut.data)
     if len(entries) >= len(grid):
         return cut
@@ -207,7 +207,7 @@ def _set_all(document: YamlDocument, chosen: Sequence[tuple[Axis, Any]]) -> Yaml
         written = document.mark(axis.written)
         under = written.key.removesuffix(axis.key).removesuffix(".")
         try:
-            document.set(axis.key.split("."), _plain(value), written.place, under)
+            document.set(axis.key.split("."), deep_copy(value), written.place, under)
         except ConfigError as problem:
             raise ConfigError(*(f"{written}: {line}" for line in problem.lines)) from None
     return document
@@ -283,12 +283,3 @@ def _entries(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(grid, list) or not all(isinstance(entry, dict) for entry in grid):
         return []
     return grid
-
-
-def _copy(document: YamlDocument) -> YamlDocument:
-    return YamlDocument(_plain(document.data), dict(document.marks))
-
-
-def _plain(value: Any) -> Any:
-    """A deep copy of plain values."""
-    return json.loads(json.dumps(value))

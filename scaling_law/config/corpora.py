@@ -9,9 +9,7 @@ from typing import Any
 
 from scaling_law import parts
 from scaling_law.config.error_lines import line_number
-from scaling_law.config.strict_yaml import Path_, YamlDocument
-
-SET = "--set"  # the place of a key that the command line sets
+from scaling_law.config.strict_yaml import SET, Path_, YamlDocument
 
 
 @dataclass(frozen=True, kw_only=True)

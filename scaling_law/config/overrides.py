@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from scaling_law.config import axes, strict_yaml
-from scaling_law.config.corpora import SET
-from scaling_law.config.schema import (
-    DEVICE_KINDS,
-)
-from scaling_law.config.strict_yaml import Path_, YamlDocument, described
+from scaling_law.config.schema import DEVICE_KINDS
+from scaling_law.config.strict_yaml import SET, Path_, YamlDocument, described
 from scaling_law.errors import ConfigError
 
 
@@ -39,10 +35,10 @@ def take_variants(document: YamlDocument) -> dict[str, YamlDocument]:
 
 
 def with_variant(document: YamlDocument, variant: YamlDocument | None) -> YamlDocument:
-    data = json.loads(json.dumps(document.data))  # a deep copy of plain values
-    merged = YamlDocument(data, dict(document.marks))
+    """Return a copy of the document in which the values of a variant replace its own."""
+    merged = document.copied()
     if variant is not None:
-        _merge(merged, data, variant, variant.data, ())
+        _merge(merged, merged.data, variant, variant.data, ())
     return merged
 
 
@@ -58,13 +54,14 @@ def _merge(
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             _merge(merged, base[key], variant, value, path)
             continue
-        base[key] = json.loads(json.dumps(value))
+        base[key] = strict_yaml.deep_copy(value)
         merged.forget(path)
         size = len(path)
         merged.marks.update({p: m for p, m in variant.marks.items() if p[:size] == path})
 
 
 def apply_overrides(document: YamlDocument, overrides: Sequence[str]) -> None:
+    """Set the keys that ``--set`` gives. Raises ``ConfigError`` with a line for each bad text."""
     problems: list[str] = []
     for text in overrides:
         key, equals, value = text.partition("=")

@@ -7,6 +7,7 @@ aliases and tags are refused. Only PyYAML's event stream is used, never its cons
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import stat
@@ -21,6 +22,7 @@ from scaling_law.errors import ConfigError, quoted
 
 MAX_BYTES = 100_000  # fifty times a config; PyYAML reads 100 kB in half a second
 MAX_DEPTH = 20
+SET = "--set"  # the place of a key that the command line sets
 MAX_DIGITS = 400  # a number no float can hold; also keeps int() away from its own limit
 
 Key = str | int
@@ -34,14 +36,14 @@ NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value is written: ``place`` (``quick.yaml:11`` or ``--set``) and its dotted
+    """Where a value is written: ``place`` (``quick.yaml:11`` or ``SET``) and its dotted
     ``key``."""
 
     place: str
     key: str
 
     def __str__(self) -> str:
-        separator = " " if self.place == "--set" else ": "
+        separator = " " if self.place == SET else ": "
         return separator.join(part for part in (self.place, self.key) if part)
 
 
@@ -58,6 +60,10 @@ class YamlDocument:
             if (nearest := self.marks.get(path[:length])) is not None:
                 return Mark(nearest.place, dotted((nearest.key, *path[length:])))
         return Mark("", dotted(path))
+
+    def copied(self) -> YamlDocument:
+        """A copy that shares nothing with this document."""
+        return YamlDocument(deep_copy(self.data), dict(self.marks))
 
     def forget(self, path: Path_) -> None:
         """Drop the marks of ``path`` and of all below it."""
@@ -96,6 +102,11 @@ class YamlDocument:
                 target = target[int(index)]
         self.forget(path)
         self.marks[path] = Mark(place, dotted((under, *path)))
+
+
+def deep_copy(value: Any) -> Any:
+    """A copy of plain values."""
+    return json.loads(json.dumps(value))
 
 
 def described(value: Any) -> str:

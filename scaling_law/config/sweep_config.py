@@ -164,5 +164,6 @@ def components_of(data: TextSection, choices: Choices) -> tuple[str, ...]:
 
 
 def task_sizes_of(choices: Choices) -> Any:
+    """The ``TaskSizes`` of the task that a config chooses."""
     (chosen,) = choices["source"]
     return chosen.part.sizes(chosen.settings)

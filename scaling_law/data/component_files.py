@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scaling_law.data.corpus import text_of
 from scaling_law.data.dataset_folder import (
@@ -21,9 +20,6 @@ from scaling_law.data.shards import open_shard, shard_hash, write_shard
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.spec.data import DataSpec
-
-if TYPE_CHECKING:
-    pass
 
 
 def add_components(spec: DataSpec, folder: Path, say: Progress) -> None:

@@ -9,7 +9,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scaling_law.data.corpus import Text, state_digest, text_of
 from scaling_law.errors import ConfigError
@@ -18,10 +17,6 @@ from scaling_law.files.process import tag_is_dead, this_process
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.to_json import to_json
 from scaling_law.versions import DATASET
-
-if TYPE_CHECKING:
-    pass
-
 
 META, TOKENIZER, COMPONENTS = "meta.json", "tokenizer.json", "components.json"
 # The key in meta.json of what was read and left out, and of what was counted; absent in older ones.
@@ -45,6 +40,7 @@ def whole_text(spec: DataSpec) -> DataSpec:
 
 
 def folder_of(text: Text, spec: DataSpec) -> Path:
+    """The folder of a text whose spec has no cap on training tokens (``whole_text``)."""
     state = {"schema": DATASET.current, "spec": to_json(spec), "state": text.state}
     name = re.sub(r"[^A-Za-z0-9._-]", "_", text.name)[:40].lstrip(".") or "corpus"
     return layout.cache_dir() / "data" / f"{name}-{state_digest(state)[:12]}"
@@ -93,9 +89,10 @@ def _remove_stale(folder: Path) -> None:
 
 
 def publish(work: Path, folder: Path) -> None:
+    """Rename a finished folder to its place, unless another process was first."""
     try:
         work.rename(folder)
     except OSError:
-        # renaming to a folder that is not empty fails: another process was first
+        # renaming to a folder that is not empty fails
         if not (folder / META).is_file():
             raise

@@ -7,7 +7,7 @@ import itertools
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from scaling_law.data.corpus import Text
 from scaling_law.data.dataset_folder import SPLITS
@@ -16,16 +16,17 @@ from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec
 from scaling_law.units import format_bytes
 
-if TYPE_CHECKING:
-    pass
-
-
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One distinct document, with the place of its UTF-8 text in the spool, in bytes."""
+    """One distinct document.
+
+    ``digest``: the SHA-256 of its text.
+    ``offset``, ``size``: the place of its UTF-8 text in the spool, in bytes.
+    ``domain``: its component.
+    """
 
     digest: bytes
     offset: int
@@ -33,6 +34,7 @@ class Entry:
     domain: str
 
     def in_val(self, fraction: float) -> bool:
+        """Whether the document is of the validation split, which gets this share of them."""
         # The order uses the digest's head and the split its tail, so that every prefix of the
         # order holds the same share of validation documents.
         return int.from_bytes(self.digest[-8:], "big") < fraction * 2**64
@@ -40,7 +42,15 @@ class Entry:
 
 @dataclass(kw_only=True)
 class Texts:
-    """Distinct documents on disk, in hash order, so that memory does not grow with the text."""
+    """Distinct documents on disk, so that memory does not grow with the text.
+
+    ``entries``: the documents, in the order of their hashes.
+    ``duplicates``: how many documents were dropped because another has the same text.
+    ``notes``: lines of news for the user.
+    ``tally``: what was read and left out.
+    ``fingerprint``: 16 hex digits that change when a document does.
+    ``spool``: the texts, one after another.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     duplicates: int = 0
@@ -50,16 +60,21 @@ class Texts:
     spool: mmap.mmap | None = None
 
     def text(self, entry: Entry) -> str:
+        """The text of a document."""
         assert self.spool is not None
         return self.spool[entry.offset : entry.offset + entry.size].decode()
 
     def close(self) -> None:
-        """Give the spool back."""
+        """Close the spool."""
         if self.spool is not None:
             self.spool.close()
 
 
 def read_documents(text: Text, spec: DataSpec, spool: IO[bytes], say: Progress) -> Texts:
+    """Write the distinct documents of a text into ``spool``, and order them by their hashes.
+
+    Raises ``ConfigError`` where there is none.
+    """
     texts = Texts()
     seen: set[bytes] = set()
     offset = 0
@@ -142,6 +157,7 @@ def _prefix(entries: list[Entry], max_bytes: int | None, key: str, corpus: str) 
 
 
 def split_documents(entries: list[Entry], spec: DataSpec) -> dict[str, list[Entry]]:
+    """Split documents by their hashes. Raises ``ConfigError`` where a split gets none."""
     splits: dict[str, list[Entry]] = {split: [] for split in SPLITS}
     for entry in entries:
         splits["val" if entry.in_val(spec.val_fraction) else "train"].append(entry)

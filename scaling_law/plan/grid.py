@@ -120,7 +120,7 @@ def _size_plan(
         in_steps(config, index, horizon, cell, batch)
         for index, (horizon, cell) in enumerate(wanted)
     )
-    refusal = why_impossible(config, tokens, batch, warmup_steps, horizons)
+    refusal = why_impossible(tokens, batch, warmup_steps, horizons)
     if refusal:
         where = config.where("grid", number, horizon_key(entry))
         raise PlanError(f"{where}: size {name}: {refusal}")

@@ -16,6 +16,7 @@ from scaling_law.units import format_count
 
 
 def why_too_long(config: SweepConfig, longest: int, train_tokens: int | None) -> str | None:
+    """Say why the data are too short for a horizon of ``longest`` tokens; None if they are not."""
     allowed = config.data.max_epochs
     if train_tokens is None or allowed is None or longest <= train_tokens * allowed:
         return None
@@ -91,6 +92,7 @@ def _epoch_tokens(config: SweepConfig, where: str, n_ctx: int, train_tokens: int
 def in_steps(
     config: SweepConfig, index: int, tokens: float, cell: float | None, batch_tokens: int
 ) -> Horizon:
+    """Return the horizon of ``tokens``, in whole steps."""
     steps = round(tokens / batch_tokens)
     decay_steps = None
     if config.shares_trunk:
@@ -99,12 +101,12 @@ def in_steps(
 
 
 def why_impossible(
-    config: SweepConfig,
     tokens: list[float],
     batch_tokens: int,
     warmup_steps: int,
     horizons: tuple[Horizon, ...],
 ) -> str | None:
+    """Say why a size cannot be trained to these horizons; None if it can."""
     shortest = horizons[0]
     if tokens[0] < batch_tokens:
         return (

@@ -85,6 +85,7 @@ def _misfit(config: SweepConfig, architecture: Choice) -> str:
 
 
 def sizes_of(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
+    """Return the name and the model of each size of a grid entry. Raises ``PlanError``."""
     architecture = config.choice("architecture")
     if architecture.reference.source_sha256 is None:
         return _made_sizes(config, number, entry)

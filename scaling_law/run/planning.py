@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.access import DataOf, check_ready, known_components
@@ -22,10 +22,6 @@ from scaling_law.run import engines
 from scaling_law.run.data_checks import check_data, unknown_yet
 from scaling_law.run.request import Request, Say, config_and_profile, sweep_of
 from scaling_law.spec.data import DataSpec
-
-if TYPE_CHECKING:
-    pass
-
 
 Datasets = dict[DataOf, Dataset]
 # How the kernels of new runs on a CPU are chosen: measured, or by the thresholds in train.kernels.
@@ -85,6 +81,7 @@ def data_begun_with(config: SweepConfig, sweep: SweepDir) -> dict[DataOf, Datase
 
 
 def train_tokens_of(datasets: Mapping[DataOf, Dataset | None]) -> dict[DataOf, int | None]:
+    """The training tokens of each text or task; None while they are not known."""
     return {
         spec: _cap(spec) if dataset is None else dataset.train_tokens
         for spec, dataset in datasets.items()

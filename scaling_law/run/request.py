@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scaling_law.config.load import load_config
 from scaling_law.config.schema import DEVICE_KINDS
@@ -22,9 +21,6 @@ from scaling_law.files.record import only_sweep
 from scaling_law.plan.device_profile import DeviceProfile, shared_by
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import engines, starts
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -224,7 +224,7 @@ def test_domains_are_counted_and_filtered(monkeypatch: pytest.MonkeyPatch, cache
         name="two", description="", licence="none", how="", domains=("a", "b"), read=read,
         state=lambda: 0,
     )  # fmt: skip
-    monkeypatch.setattr(corpora, "load_corpus", lambda _: corpus)
+    monkeypatch.setattr(corpora, "load_corpus", lambda *_: corpus)
     both = open_dataset(prepare(_spec("two"))).meta["splits"]
     only = open_dataset(prepare(_spec("two", domains=("b",)))).meta["splits"]
     assert set(both["train"]["domains"]) == {"a", "b"}
