@@ -153,8 +153,7 @@ def add(commands: Commands) -> None:
         "status",
         help="show the progress of a sweep",
         description="Print the progress of each run of a sweep, while it runs or after. For a "
-        "folder "
-        "of several sweeps, print each.",
+        "folder of several sweeps, print each.",
     )
     status.add_argument(
         "folder",

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from scaling_law.cli.main import main
@@ -23,6 +22,8 @@ from tests.valid import checks, stopping_engine
 from tests.valid.draw import Drawn, draws, features, yaml_of
 from tests.valid.keys import every_key
 from tests.valid.slips import changed
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # A refusal names its line; one that the data or the whole plan decide names its key, or the grid.
 PLAIN = re.compile(r"slaw: (c\.yaml:\d+|[a-z_.]+|nothing of the grid fits): \S")
@@ -37,15 +38,6 @@ def text(tmp_path, monkeypatch):
     folder = write_text(tmp_path / "text")
     write_text(folder / "more", 30)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As a worker has it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _train_as_planned(drawn: Drawn, folder: Path) -> None:
