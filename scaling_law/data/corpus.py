@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,23 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
+from scaling_law.data.sources import Corpus, Document, Tally
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.spec.data import DataSpec, SourceSpec
-
-__all__ = ["Corpus", "Document", "ReadRequest", "load_corpus"]
-
-
-def package_folder(name: str) -> Path | None:
-    """Find the folder of an installed package without importing it; None if absent.
-
-    Python takes any folder of that name in the working directory (``datasets``, say) for a
-    namespace package; such a folder does not count.
-    """
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None or not spec.submodule_search_locations:
-        return None
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def state_digest(value: Any) -> str:

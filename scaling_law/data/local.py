@@ -24,7 +24,6 @@ from scaling_law.data.content import (
     why_not_beginning,
     why_not_text,
 )
-from scaling_law.data.corpus import Corpus, Document, ReadRequest
 from scaling_law.data.rows import (
     TEXT_KEY,
     first_row,
@@ -34,7 +33,7 @@ from scaling_law.data.rows import (
     parquet_texts,
     rows_in,
 )
-from scaling_law.data.sources import Tally
+from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
 from scaling_law.data.walk import files_below
 from scaling_law.errors import ConfigError
 from scaling_law.spec.mix import FILES_DOMAINS

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from scaling_law.errors import RunFailed
 from scaling_law.train.evaluate import Examples
-from scaling_law.train.forward import Tensors
+from scaling_law.train.tensors import Tensors
 
 
 class Interrupted(BaseException):

@@ -10,9 +10,8 @@ from threading import Event, Thread
 
 import pytest
 
-from scaling_law.data.corpus import Corpus
 from scaling_law.data.prepare import prepare
-from scaling_law.data.sources import _hub, fineweb_edu, openwebtext, wikitext2
+from scaling_law.data.sources import Corpus, _hub, fineweb_edu, openwebtext, wikitext2
 from scaling_law.data.sources._hub import HubSource, hub_corpus
 from scaling_law.data.sources._wikitext import articles, wikitext
 from scaling_law.data.text import open_dataset

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from scaling_law.data import rows as module
-from scaling_law.data.corpus import Document, load_corpus
+from scaling_law.data.corpus import load_corpus
 from scaling_law.data.local import cut_prose
-from scaling_law.data.sources import Tally
+from scaling_law.data.sources import Document, Tally
 from scaling_law.errors import ConfigError
 from tests.data.conftest import write_parquet
 

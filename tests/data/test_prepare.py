@@ -11,10 +11,11 @@ import pytest
 
 from scaling_law.data import corpus as corpora
 from scaling_law.data import prepare as module
-from scaling_law.data.corpus import Corpus, Document, ReadRequest, Text
+from scaling_law.data.corpus import Text
 from scaling_law.data.dataset_folder import dataset_folder
 from scaling_law.data.documents import Progress
 from scaling_law.data.prepare import prepare
+from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec

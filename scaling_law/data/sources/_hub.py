@@ -16,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
+from scaling_law.data.packages import package_folder
 from scaling_law.data.rows import parquet_texts
-from scaling_law.data.sources import Tally
+from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
 from scaling_law.data.walk import files_below
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
+from scaling_law.data.packages import package_folder
+from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.errors import ConfigError
 
 _DOMAIN = "speeches"

@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest
 from scaling_law.data.shuffle import uniforms
+from scaling_law.data.sources import Corpus, Document, ReadRequest
 
 ALPHABET = " etaoinshrdlucmfwypvbgkjqxz"
 DOCUMENT_CHARS = 2_000

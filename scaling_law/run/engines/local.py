@@ -33,13 +33,7 @@ from scaling_law.plan.device_profile import (
 )
 from scaling_law.plan.plan import PlannedRun
 from scaling_law.plan.steps import StepShape, step_from_json
-from scaling_law.run.engines import (
-    EnginePart,
-    Say,
-    SubmissionState,
-    Workplace,
-    worker_environment,
-)
+from scaling_law.run.engines import EnginePart, Say, SubmissionState, Workplace, worker_environment
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 
@@ -64,7 +58,7 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
     code, document, lines = _measure(
-        module_command("scaling_law.train.device", device, str(os.getpid())), say
+        module_command("scaling_law.train.calibrate", device, str(os.getpid())), say
     )
     last = lines[-1] if lines else "no message"
     if code == DeviceError.exit_code:

@@ -19,8 +19,8 @@ from scaling_law.spec.model import Model
 from scaling_law.train.parametrisations import Role
 
 if TYPE_CHECKING:
-    from scaling_law.train.forward import Tensors
     from scaling_law.train.stack import StackedGPT
+    from scaling_law.train.tensors import Tensors
 
 State = dict[str, Tensor]
 """A module's ``state_dict``."""
