@@ -27,7 +27,7 @@ MAX_ARMS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axis:
+class ConfigAxis:
     """One key and the values it takes.
 
     ``key`` is the config key, dotted;
@@ -50,7 +50,7 @@ class Combination:
     """
 
     document: YamlDocument
-    chosen: tuple[tuple[Axis, Any], ...]
+    chosen: tuple[tuple[ConfigAxis, Any], ...]
     entries: tuple[int, ...]
 
 
@@ -146,11 +146,11 @@ def same_twice(document: YamlDocument, one: Combination, other: Combination) -> 
     return f"{document.mark(axis.written)}: {json.dumps(value)} is there twice; leave one out"
 
 
-def _count(axes: Sequence[Axis]) -> int:
+def _count(axes: Sequence[ConfigAxis]) -> int:
     return math.prod(len(axis.values) for axis in axes)
 
 
-def _alike(own: Sequence[Sequence[Axis]]) -> list[list[int]]:
+def _alike(own: Sequence[Sequence[ConfigAxis]]) -> list[list[int]]:
     """Group the numbers of the grid entries by equal axes."""
     alike: dict[str, list[int]] = {}
     for number, axes in enumerate(own):
@@ -161,8 +161,8 @@ def _alike(own: Sequence[Sequence[Axis]]) -> list[list[int]]:
 
 def _combinations(
     document: YamlDocument,
-    whole: Sequence[Axis],
-    own: Sequence[Sequence[Axis]],
+    whole: Sequence[ConfigAxis],
+    own: Sequence[Sequence[ConfigAxis]],
     groups: Sequence[Sequence[int]],
 ) -> Iterator[Combination]:
     plain = without_axes(document)
@@ -176,7 +176,7 @@ def _combinations(
                 )
 
 
-def _product(axes: Sequence[Axis]) -> Iterator[tuple[tuple[Axis, Any], ...]]:
+def _product(axes: Sequence[ConfigAxis]) -> Iterator[tuple[tuple[ConfigAxis, Any], ...]]:
     return itertools.product(*([(axis, value) for value in axis.values] for axis in axes))
 
 
@@ -202,7 +202,7 @@ def entry_marks(marks: Mapping[Path_, Mark], number: int, place: int) -> dict[Pa
     }
 
 
-def _set_all(document: YamlDocument, chosen: Sequence[tuple[Axis, Any]]) -> YamlDocument:
+def _set_all(document: YamlDocument, chosen: Sequence[tuple[ConfigAxis, Any]]) -> YamlDocument:
     for axis, value in chosen:
         written = document.mark(axis.written)
         under = written.key.removesuffix(axis.key).removesuffix(".")
@@ -213,7 +213,7 @@ def _set_all(document: YamlDocument, chosen: Sequence[tuple[Axis, Any]]) -> Yaml
     return document
 
 
-def _axes_at(document: YamlDocument, path: Path_, problems: list[str]) -> list[Axis]:
+def _axes_at(document: YamlDocument, path: Path_, problems: list[str]) -> list[ConfigAxis]:
     """Read the axes at a path; add their errors to ``problems``."""
     section: Any = document.data
     for key in path:
@@ -230,7 +230,7 @@ def _axes_at(document: YamlDocument, path: Path_, problems: list[str]) -> list[A
         if why := _refused(key, values):
             problems.append(f"{document.mark(written)}: {why}")
         else:
-            axes.append(Axis(key=key, values=tuple(values), written=written))
+            axes.append(ConfigAxis(key=key, values=tuple(values), written=written))
     return axes
 
 
@@ -252,7 +252,9 @@ def _refused(key: str, values: Any) -> str:
     return "" if values else "the list is empty; expected at least one value"
 
 
-def _refuse_overlaps(document: YamlDocument, axes: Sequence[Axis], problems: list[str]) -> None:
+def _refuse_overlaps(
+    document: YamlDocument, axes: Sequence[ConfigAxis], problems: list[str]
+) -> None:
     """Note keys that two axes set: the same one, or a section and a key of it."""
     for first, second in itertools.combinations(axes, 2):
         short, long = sorted((first.key, second.key), key=len)

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from scaling_law.console import Say
 from scaling_law.data.corpus import text_of
 from scaling_law.data.dataset_folder import (
     COMPONENTS,
@@ -15,14 +16,14 @@ from scaling_law.data.dataset_folder import (
     documents_file,
     work_folder,
 )
-from scaling_law.data.documents import Entry, Progress, read_documents, split_documents
+from scaling_law.data.documents import Entry, read_documents, split_documents
 from scaling_law.data.shards import open_shard, shard_hash, write_shard
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.spec.data import DataSpec
 
 
-def add_components(spec: DataSpec, folder: Path, say: Progress) -> None:
+def add_components(spec: DataSpec, folder: Path, say: Say) -> None:
     """Write which component each document is of, where an older slaw prepared the text.
 
     The text is read again. Raises ``ConfigError`` where it is no longer the text of ``folder``.

@@ -68,7 +68,7 @@ def load_corpus(name_or_path: str, section: str = "data") -> Corpus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class CorpusText:
     """A text to prepare: a corpus as a spec asks for it, or several sources one after the other.
 
     ``name`` names its folder;
@@ -91,7 +91,7 @@ class Text:
     documents: Callable[[Callable[[str], None], Tally], Iterator[Document]]
 
 
-def text_of(spec: DataSpec) -> Text:
+def text_of(spec: DataSpec) -> CorpusText:
     """Return the text of a spec. Raises ``ConfigError`` where there is no such corpus."""
     if spec.sources is None:
         return _one(spec, spec.place(spec.corpus))
@@ -112,7 +112,7 @@ def text_of(spec: DataSpec) -> Text:
             for document in texts[name].documents(note, tally):
                 yield Document(f"{name}/{document.id}", document.text, name)
 
-    return Text(
+    return CorpusText(
         name=spec.corpus,
         licence="; ".join(f"{name}: {texts[name].licence}" for name in wanted),
         components=wanted,
@@ -125,7 +125,7 @@ def text_of(spec: DataSpec) -> Text:
     )
 
 
-def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
+def _one(spec: DataSpec | SourceSpec, place: str) -> CorpusText:
     """Return the text of one corpus, which this machine has at ``place``."""
     component = spec.corpus_part
     if component is None:
@@ -159,7 +159,7 @@ def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
         return _checked(component.reference, named, spec.domains or corpus.domains, given)
 
     with _users_code(component.reference if component is not None else None):
-        return Text(
+        return CorpusText(
             name=corpus.name,
             licence=corpus.licence,
             components=spec.domains or corpus.domains,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from scaling_law.data.corpus import Text, state_digest, text_of
+from scaling_law.data.corpus import CorpusText, state_digest, text_of
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files.process import tag_is_dead, this_process
@@ -39,7 +39,7 @@ def whole_text(spec: DataSpec) -> DataSpec:
     return dataclasses.replace(spec, unique_tokens=None)
 
 
-def folder_of(text: Text, spec: DataSpec) -> Path:
+def folder_of(text: CorpusText, spec: DataSpec) -> Path:
     """The folder of a text whose spec has no cap on training tokens (``whole_text``)."""
     state = {"schema": DATASET.current, "spec": to_json(spec), "state": text.state}
     name = re.sub(r"[^A-Za-z0-9._-]", "_", text.name)[:40].lstrip(".") or "corpus"

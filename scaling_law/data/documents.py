@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import mmap
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
 
-from scaling_law.data.corpus import Text
+from scaling_law.console import Say
+from scaling_law.data.corpus import CorpusText
 from scaling_law.data.dataset_folder import SPLITS
 from scaling_law.data.sources import Tally
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec
 from scaling_law.units import format_bytes
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ class Texts:
             self.spool.close()
 
 
-def read_documents(text: Text, spec: DataSpec, spool: IO[bytes], say: Progress) -> Texts:
+def read_documents(text: CorpusText, spec: DataSpec, spool: IO[bytes], say: Say) -> Texts:
     """Write the distinct documents of a text into ``spool``, and order them by their hashes.
 
     Raises ``ConfigError`` where there is none.

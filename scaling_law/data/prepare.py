@@ -20,8 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scaling_law.console import Say
 from scaling_law.data.component_files import write_components
-from scaling_law.data.corpus import Text, text_of
+from scaling_law.data.corpus import CorpusText, text_of
 from scaling_law.data.dataset_folder import (
     CHECKS,
     META,
@@ -31,7 +32,7 @@ from scaling_law.data.dataset_folder import (
     whole_text,
     work_folder,
 )
-from scaling_law.data.documents import Entry, Progress, Texts, read_documents, split_documents
+from scaling_law.data.documents import Entry, Texts, read_documents, split_documents
 from scaling_law.data.near_duplicates import PIECE_BYTES, SAMPLED, near_duplicates
 from scaling_law.data.shards import open_shard, shard_hash, token_dtype, write_shard
 from scaling_law.data.tokenizer import BpeTokenizer, ByteTokenizer, Tokenizer, available_threads
@@ -51,7 +52,7 @@ _COUNTED_TOKENS = 4_000_000  # tokens that are counted at a time
 _MANY_NEAR = 0.05  # near duplicates of the validation documents that its loss shows
 
 
-def prepare(spec: DataSpec, *, progress: Progress | None = None) -> Path:
+def prepare(spec: DataSpec, *, progress: Say | None = None) -> Path:
     """Return the dataset folder of ``spec``; build it unless a complete one is there.
 
     ``progress`` takes one line per phase. Several processes may call this at once: the first to
@@ -75,7 +76,7 @@ def _quiet(line: str) -> None:
     """Ignore a line of progress."""
 
 
-def _build(text: Text, spec: DataSpec, work: Path, say: Progress) -> None:
+def _build(text: CorpusText, spec: DataSpec, work: Path, say: Say) -> None:
     started = time.monotonic()
     with tempfile.TemporaryFile(dir=work) as spool:
         texts = read_documents(text, spec, spool, say)
@@ -115,7 +116,7 @@ def _build(text: Text, spec: DataSpec, work: Path, say: Progress) -> None:
 
 
 def _near_duplicates(
-    spec: DataSpec, texts: Texts, splits: dict[str, list[Entry]], say: Progress
+    spec: DataSpec, texts: Texts, splits: dict[str, list[Entry]], say: Say
 ) -> dict[str, int]:
     """Count validation documents that are nearly in the training split, and report them."""
     assert texts.spool is not None
@@ -156,7 +157,7 @@ def _since(start: float) -> str:
     return format_seconds(time.monotonic() - start)
 
 
-def _make_tokenizer(spec: DataSpec, texts: Texts, train: list[Entry], say: Progress) -> Tokenizer:
+def _make_tokenizer(spec: DataSpec, texts: Texts, train: list[Entry], say: Say) -> Tokenizer:
     if spec.tokenizer == ByteTokenizer.kind:
         return ByteTokenizer()
     started = time.monotonic()
@@ -201,7 +202,7 @@ def _batches(entries: Iterable[Entry], batch_bytes: int) -> Iterator[list[Entry]
 
 
 def _meta(
-    text: Text,
+    text: CorpusText,
     spec: DataSpec,
     texts: Texts,
     splits: dict[str, list[Entry]],

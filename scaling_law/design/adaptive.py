@@ -17,6 +17,7 @@ from typing import Any
 
 from scaling_law.config.data_section import NAME
 from scaling_law.config.written import config_yaml
+from scaling_law.console import Say
 from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, forecast_now, propose
 from scaling_law.design.session import fit_so_far, next_batch
 from scaling_law.design.text import target_words
@@ -37,7 +38,6 @@ from scaling_law.run.text import closing
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 
-Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 # A remainder below this share of the budget buys no round.
 _LEAST_SHARE = 0.05

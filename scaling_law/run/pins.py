@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from scaling_law.config.data_section import DataSection
 from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.console import Say
 from scaling_law.data.access import DataOf, known_data, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.dataset_folder import META, dataset_folder
@@ -28,7 +29,6 @@ from scaling_law.spec.arms import Values
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.to_json import to_json
 
-Say = Callable[[str], None]
 Pin: TypeAlias = dict[str, Any]
 """``spec``, ``fingerprint``, and of text ``folder`` and ``tokens_sha256``.
 

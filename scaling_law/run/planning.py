@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.console import Say
 from scaling_law.data.access import DataOf, check_ready, known_components
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, quoted
@@ -20,7 +21,7 @@ from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.weights import with_saved_weights
 from scaling_law.run import engines
 from scaling_law.run.data_checks import check_data, unknown_yet
-from scaling_law.run.request import Request, Say, config_and_profile, sweep_of
+from scaling_law.run.request import Request, config_and_profile, sweep_of
 from scaling_law.spec.data import DataSpec
 
 Datasets = dict[DataOf, Dataset]

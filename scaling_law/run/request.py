@@ -13,6 +13,7 @@ from scaling_law.config.load import load_config
 from scaling_law.config.schema import DEVICE_KINDS
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.config.written import begun_config_key
+from scaling_law.console import Say
 from scaling_law.data.corpus import corpus_problem
 from scaling_law.errors import ConfigError, DeviceError, quoted
 from scaling_law.files import checksum
@@ -34,9 +35,6 @@ class Request:
     engine: str | None = None  # its name or its file's path; None for the config's
     # where corpora that are files were found before, by how the config spells them
     places: Mapping[str, str] = field(default_factory=dict)
-
-
-Say = Callable[[str], None]
 
 
 def config_and_profile(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile]:

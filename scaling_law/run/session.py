@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.console import Say
 from scaling_law.errors import ConfigError, Preempted, SlawError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
@@ -29,7 +30,7 @@ from scaling_law.run.planning import (
     train_tokens_of,
     with_steps,
 )
-from scaling_law.run.request import Request, Say, config_and_profile, sweep_of
+from scaling_law.run.request import Request, config_and_profile, sweep_of
 from scaling_law.run.signals import stop_caught
 from scaling_law.run.text import opening
 

@@ -17,7 +17,7 @@ from scaling_law.config.compose import Choice, own_files
 from scaling_law.config.load import load_config
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.config.written import config_yaml
-from scaling_law.console import show
+from scaling_law.console import Say, show
 from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, quoted
 from scaling_law.experiment import Experiment
@@ -36,7 +36,6 @@ from scaling_law.run.session import run_sweep
 from scaling_law.run.text import closing
 from scaling_law.spec.sampling import Draw
 
-Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 # The key of a proposal that asks for texts drawn from a run.
 SAMPLES = "samples"

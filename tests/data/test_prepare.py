@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from scaling_law.console import Say
 from scaling_law.data import corpus as corpora
 from scaling_law.data import prepare as module
-from scaling_law.data.corpus import Text
+from scaling_law.data.corpus import CorpusText
 from scaling_law.data.dataset_folder import dataset_folder
-from scaling_law.data.documents import Progress
 from scaling_law.data.prepare import prepare
 from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.data.text import TextDataset, open_dataset
@@ -165,7 +165,7 @@ def test_the_slower_of_two_keeps_the_first_result(
 ) -> None:
     build = module._build
 
-    def overtaken(text: Text, spec: DataSpec, work: Path, say: Progress) -> None:
+    def overtaken(text: CorpusText, spec: DataSpec, work: Path, say: Say) -> None:
         build(text, spec, work, say)
         monkeypatch.setattr(module, "_build", build)
         prepare(spec)

@@ -12,7 +12,7 @@ from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import read_curve, read_record, write_curve, write_record
 from scaling_law.plan.make import make_plan
-from scaling_law.plan.packing import Task, makespan_seconds
+from scaling_law.plan.packing import TimedTask, makespan_seconds
 from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.reader import SweepReader
@@ -82,8 +82,8 @@ def test_time_left_is_the_planned_cost_at_the_measured_pace(tmp_path):
     assert snapshot.pace == pytest.approx(3.0)
     others = [run for run in plan.runs if run not in (trunk, *branches)]
     steps = others[0].spec.total_steps
-    tasks = [Task(30.0) for _ in branches] + [Task(30.0)]
-    tasks += [Task(30.0, 3, 30.0 * run.spec.start_step / steps) for run in others[1:]]
+    tasks = [TimedTask(30.0) for _ in branches] + [TimedTask(30.0)]
+    tasks += [TimedTask(30.0, 3, 30.0 * run.spec.start_step / steps) for run in others[1:]]
     assert snapshot.seconds_left == pytest.approx(makespan_seconds(tasks, 2))
     for run in plan.runs:
         write_record(sweep.run(run.run_id), record_of(run.spec))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from scaling_law.console import Say
 from scaling_law.errors import ConfigError, DeviceError, EngineError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
@@ -33,7 +34,7 @@ from scaling_law.plan.device_profile import (
 )
 from scaling_law.plan.plan import PlannedRun
 from scaling_law.plan.steps import StepShape, step_from_json
-from scaling_law.run.engines import EnginePart, Say, SubmissionState, Workplace, worker_environment
+from scaling_law.run.engines import EnginePart, SubmissionState, Workplace, worker_environment
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 
