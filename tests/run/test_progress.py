@@ -86,7 +86,7 @@ def test_the_line_shows_progress_running_runs_and_losses(tmp_path):
     assert snapshot is not None and snapshot.seconds_left is not None
     line = news_line(snapshot)
     assert line.startswith(
-        f"{snapshot.n_over} of 40 runs finished, {snapshot.flops_done_frac:.0%} of the FL"
+        f"{snapshot.n_ended} of 40 runs finished, {snapshot.flops_done_frac:.0%} of the FL"
     )
     assert f", {left_text(snapshot)}; running: {run.label} step " in line and "left" in line
     assert line.endswith(f"step {run.total_steps // 2}/{run.total_steps}, loss 5.0000 nats/token")

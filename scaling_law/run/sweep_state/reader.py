@@ -27,7 +27,7 @@ from scaling_law.files.record import (
 from scaling_law.plan.plan import Plan, PlannedRun, read_plan
 from scaling_law.run.sweep_state.eta import SweepPace, flops_done, measure_pace
 from scaling_law.run.sweep_state.progress import read_heartbeat
-from scaling_law.run.sweep_state.snapshot import OVER, STATES, ArmState, RunState, Snapshot
+from scaling_law.run.sweep_state.snapshot import ENDED, STATES, ArmState, RunState, Snapshot
 from scaling_law.run.sweep_state.warnings import RunWarning, log_warnings, newest, not_measured
 from scaling_law.spec.arms import Values, arm_name, arm_of
 from scaling_law.spec.counts import params_if_known
@@ -120,7 +120,7 @@ class SweepReader:
         runs = self._with_time_left(runs, pace)
         states = [run.state for run in (*before, *runs)]
         arms = [constant.arm for constant in everyone]
-        left = len(states) - sum(state in OVER for state in states)
+        left = len(states) - sum(state in ENDED for state in states)
         return Snapshot(
             name=plan.name,
             phase="running" if at_work else "idle" if left else "over",
@@ -314,7 +314,7 @@ class SweepReader:
 
     def _of_log(self, run_dir: RunDir, run: RunState) -> list[RunWarning]:
         cached = self._logs.get(run.run_id)
-        if run.state == "waiting" or (cached is not None and run.state in OVER):
+        if run.state == "waiting" or (cached is not None and run.state in ENDED):
             return cached[1] if cached else []
         mark = _mark(run_dir.log)
         if mark is None:

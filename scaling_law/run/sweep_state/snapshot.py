@@ -18,7 +18,7 @@ STATES = (
     "done", "stopped_early", "diverged", "failed", "damaged", "blocked", "started", "stopped",
     "waiting",
 )  # fmt: skip
-OVER = frozenset(("done", "stopped_early", "diverged", "failed", "damaged", "blocked"))
+ENDED = frozenset(("done", "stopped_early", "diverged", "failed", "damaged", "blocked"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +130,6 @@ class Snapshot:
         return metric_label(name, self.metric_units)
 
     @property
-    def n_over(self) -> int:
+    def n_ended(self) -> int:
         """How many runs have ended, well or not."""
-        return sum(self.counts.get(state, 0) for state in OVER)
+        return sum(self.counts.get(state, 0) for state in ENDED)

@@ -151,7 +151,7 @@ def run_left_text(run: RunState) -> str:
 
 def news_line(snapshot: Snapshot) -> str:
     """The sweep as one line of a log: what is finished, how long the rest takes, what runs."""
-    line = f"{snapshot.n_over} of {len(snapshot.runs)} runs finished,"
+    line = f"{snapshot.n_ended} of {len(snapshot.runs)} runs finished,"
     line += f" {snapshot.flops_done_frac:.0%} of the FLOPs done"
     if left := left_text(snapshot):
         line += f", {left}"
