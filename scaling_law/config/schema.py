@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 DEVICE_KINDS = ("cpu", "mps", "cuda")
-KEEP_CHOICES = ("auto", "all", "largest", "none")
+KEEP_WORDS = ("auto", "all", "largest", "none")
 # Keys that do not change a run's recipe, so that no axis varies them.
 OUTSIDE_RECIPE = (
     "name", "question", "grid", "axes", "eval", "keep_weights", "stacking", "compile", "trackers",
@@ -185,7 +185,8 @@ class SweepFile:
         str, Text("auto takes the measured best of the device", ("auto", "fp32", "bf16", "fp16"))
     ] = "auto"
     keep_weights: Annotated[
-        str, Text("final weights to keep; auto: all while below 1 GB, else the largest", KEEP_CHOICES)
+        str,
+        Text("final weights to keep; auto: all while below 1 GB, else the largest", KEEP_WORDS),
     ] = "auto"
     stacking: Annotated[
         str, Text("auto trains small models of one shape as one program", ("auto", "off"))
