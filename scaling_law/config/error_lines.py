@@ -58,7 +58,9 @@ _PLAINER = {
 def _said(error: Mapping[str, Any], location: Path_, parts_known: Known) -> str:
     kind, value = error["type"], error["input"]
     if kind == "unexpected_keyword_argument":
-        return "unknown key" + _hint(str(location[-1]), _keys_at(location[:-1], parts_known))
+        keys = _keys_at(location[:-1], parts_known)
+        hint = _hint(str(location[-1]), keys) if keys else "; this part has no settings"
+        return f"unknown key{hint}"
     if kind == "value_error":
         return str(error["ctx"]["error"])
     said = _PLAINER.get(kind) or str(error["msg"]).replace("Input should be", "expected")
