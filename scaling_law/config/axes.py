@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.config import compose
 from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
+from scaling_law.config.slots import PART_SECTIONS, SLOTS
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, deep_copy, described
 from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.spec.arms import value_text
@@ -129,7 +129,7 @@ def text_of(key: str, chosen: Mapping[str, Any], written: Mapping[str, Any]) -> 
 
 def _usual(key: str) -> str | None:
     """The part that a config has at ``key`` if it names none."""
-    slots = {f"{s.section}.{s.key}" if s.key else s.section: s.default for s in compose.SLOTS}
+    slots = {f"{s.section}.{s.key}" if s.key else s.section: s.default for s in SLOTS}
     return slots.get(key)
 
 
@@ -266,7 +266,7 @@ def _refuse_overlaps(
 
 
 def _sections() -> list[str]:
-    return [*(field.name for field in dataclasses.fields(SweepFile)), *compose.PART_SECTIONS]
+    return [*(field.name for field in dataclasses.fields(SweepFile)), *PART_SECTIONS]
 
 
 @functools.cache

@@ -6,10 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from scaling_law.config import compose
-from scaling_law.config.compose import Choices
 from scaling_law.config.data_section import DataSection, TextSection
 from scaling_law.config.error_lines import line_number
+from scaling_law.config.slots import SLOTS, Choices
 from scaling_law.config.strict_yaml import Path_, YamlDocument
 from scaling_law.config.sweep_config import components_of, task_sizes_of
 from scaling_law.errors import ConfigError, did_you_mean
@@ -75,7 +74,7 @@ def settings_twice(
 ) -> list[tuple[int, str]]:
     """Settings of parts with the name of a key of their section; one of the two would be lost."""
     lines = []
-    for slot in compose.SLOTS:
+    for slot in SLOTS:
         for choice in choices.get(slot.word, ()) if slot.key and slot.section in sections else ():
             section = sections[slot.section]
             where: Path_ = (slot.section, str(slot.key))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from scaling_law.config.compose import FORBID
+from scaling_law.config.part_settings import FORBID
 from scaling_law.spec.component import Component
 from scaling_law.spec.data import TOKENIZERS, DataSpec, SourceSpec, joined
 from scaling_law.spec.mix import COOLDOWN, NATURAL, Mix, Phase, shares_from

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.config.compose import SLOTS, Slot, settings_adapter
+from scaling_law.config.part_settings import settings_adapter
 from scaling_law.config.schema import DEVICE_KINDS, sweep_schema
+from scaling_law.config.slots import SLOTS, Slot
 from scaling_law.parts import Reference
 
 Schema = dict[str, Any]

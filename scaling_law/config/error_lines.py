@@ -7,9 +7,11 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
-from scaling_law.config import compose, strict_yaml
+from scaling_law.config import strict_yaml
+from scaling_law.config.compose import keys_of
 from scaling_law.config.grid_section import ShapeKeys
 from scaling_law.config.schema import SweepFile
+from scaling_law.config.slots import PART_SECTIONS, SLOTS
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, described
 from scaling_law.errors import did_you_mean
 from scaling_law.spec.values import Either, optional
@@ -77,11 +79,11 @@ def _hint(word: str, known: Sequence[str]) -> str:
 
 def _keys_at(location: Path_, known: Known) -> list[str]:
     """The keys of the section at a path of pydantic's, by walking the dataclasses."""
-    of_parts = compose.keys_of(str(location[0]), known) if location else []
-    if location and location[0] in compose.PART_SECTIONS:
+    of_parts = keys_of(str(location[0]), known) if location else []
+    if location and location[0] in PART_SECTIONS:
         return of_parts
     if not location:
-        of_parts = list(compose.PART_SECTIONS)
+        of_parts = list(PART_SECTIONS)
     at: Any = SweepFile
     for part in location:
         annotations = get_args(at)[1:] if get_origin(at) is Annotated else ()
@@ -97,6 +99,6 @@ def _keys_at(location: Path_, known: Known) -> list[str]:
             at = known["architecture"][0].shape
     bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
     depth = sum(not _is_member(part) for part in location)
-    of_group = depth == 3 and any(slot.group in location for slot in compose.SLOTS if slot.group)
+    of_group = depth == 3 and any(slot.group in location for slot in SLOTS if slot.group)
     own = of_parts if depth < 2 or of_group else []
     return [f.name for f in dataclasses.fields(bare)] + own

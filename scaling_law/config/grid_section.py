@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from scaling_law import parts
-from scaling_law.config.compose import FORBID, read_settings, settings_adapter
+from scaling_law.config.part_settings import FORBID, read_settings, settings_adapter
 from scaling_law.errors import quoted
 from scaling_law.parts import Reference
 from scaling_law.spec.architectures import Architecture

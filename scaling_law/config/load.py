@@ -13,12 +13,14 @@ from typing import Any
 from scaling_law.config import axes, compose, strict_yaml
 from scaling_law.config.arms import arms_from, whole_grid
 from scaling_law.config.checks import check_task, mix_problems, settings_twice
-from scaling_law.config.compose import Choices, Composed, Refused
+from scaling_law.config.compose import Composed
 from scaling_law.config.corpora import CorpusFinder, missing_corpora
 from scaling_law.config.data_section import TextSection
 from scaling_law.config.error_lines import error_line
 from scaling_law.config.overrides import apply_overrides, take_variants, with_variant
+from scaling_law.config.part_settings import Refused
 from scaling_law.config.schema import DEVICE_KINDS, TEXT_N_CTX, SweepFile, validate
+from scaling_law.config.slots import Choices
 from scaling_law.config.strict_yaml import YamlDocument, described
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.errors import ConfigError

@@ -12,9 +12,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from scaling_law.config.compose import FORBID, Refused
 from scaling_law.config.data_section import NAME, DataSection, SourcesSection, TaskSection
 from scaling_law.config.grid_section import Axes, GridEntry
+from scaling_law.config.part_settings import FORBID, Refused
 from scaling_law.spec.architectures import Architecture
 from scaling_law.spec.run import EvalSpec, SpikeSpec
 from scaling_law.spec.values import MAX_TABLE, ByKey, Described, Number, NumberOr, Switch, Text

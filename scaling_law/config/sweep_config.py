@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scaling_law.config import compose
-from scaling_law.config.compose import Choice, Choices
 from scaling_law.config.data_section import SourcesSection, TaskSection, TextSection
 from scaling_law.config.schema import SweepFile
+from scaling_law.config.slots import SLOTS, Choice, Choices
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument
 from scaling_law.spec.arms import Values
 from scaling_law.spec.data import DataSpec, TaskSpec
@@ -50,7 +49,7 @@ class SweepConfig(SweepFile):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for slot in compose.SLOTS:
+        for slot in SLOTS:
             for choice in self.choices.get(slot.word, ()) if slot.key is not None else ():
                 section = getattr(self, slot.section)
                 if choice.item:

@@ -8,11 +8,10 @@ from typing import Any
 
 import yaml
 
-from scaling_law.config import compose, strict_yaml
-from scaling_law.config.schema import (
-    SweepFile,
-)
+from scaling_law.config import strict_yaml
+from scaling_law.config.schema import SweepFile
 from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written_parts import with_parts
 from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.spec.to_json import to_json
@@ -47,7 +46,7 @@ def written(config: SweepConfig) -> dict[str, Any]:
         values["limits"]["memory"] = f"{config.limits.memory}B"  # a bare number is in GB
     axes_of = (config.axes, *(entry.axes for entry in config.grid))
     varied = {key for one in axes_of for key in one or ()}
-    return compose.written(values, config.choices, varied)
+    return with_parts(values, config.choices, varied)
 
 
 def config_key(config: SweepConfig) -> str:

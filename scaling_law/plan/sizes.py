@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from scaling_law import parts
-from scaling_law.config.compose import Choice
 from scaling_law.config.grid_section import GridEntry, SizeRange
+from scaling_law.config.slots import Choice
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.spec.architectures import (

@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scaling_law.config.compose import own_files
 from scaling_law.config.load import load_config
+from scaling_law.config.slots import own_files
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.config.written import CONFIG_KEY, begun_config_key, config_key, config_yaml
 from scaling_law.console import Say

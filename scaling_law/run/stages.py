@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.config.compose import Choice, own_files
 from scaling_law.config.load import load_config
+from scaling_law.config.slots import Choice, own_files
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.config.written import config_yaml
 from scaling_law.console import Say, show

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_law import parts
-from scaling_law.config.compose import Choice
+from scaling_law.config.slots import Choice
 from scaling_law.console import Say
 from scaling_law.errors import EXIT_OK, ConfigError, one_line
 from scaling_law.files import checksum, layout

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_law import parts
-from scaling_law.config.compose import Choice
+from scaling_law.config.slots import Choice
 from scaling_law.console import Say
 from scaling_law.data.access import DataOf, open_data, prepared_data
 from scaling_law.data.dataset import Dataset

@@ -6,9 +6,10 @@ import functools
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.config.compose import SLOTS, settings_adapter
 from scaling_law.config.editor_schema import section_at
+from scaling_law.config.part_settings import settings_adapter
 from scaling_law.config.schema import sweep_schema
+from scaling_law.config.slots import SLOTS
 from scaling_law.parts import Reference
 
 

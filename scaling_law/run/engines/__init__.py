@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from scaling_law import parts
-from scaling_law.config.compose import DEFAULT_ENGINE, Choice
+from scaling_law.config.slots import DEFAULT_ENGINE, Choice
 from scaling_law.console import Say
 from scaling_law.errors import ConfigError, EngineError, SlawError, one_line
 from scaling_law.files.layout import SweepDir
