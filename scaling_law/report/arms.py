@@ -30,6 +30,9 @@ from scaling_law.fit.arms import (
     stored_or_fitted_arm,
 )
 from scaling_law.fit.recipes.compare_arms import ArmComparison, compare_arms
+from scaling_law.fit.recipes.multiplier import frontier_losses
+from scaling_law.fit.result import FitResult
+from scaling_law.fit.surface import surface_of
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
@@ -166,21 +169,27 @@ def _points(fit: ArmFit, name: str) -> ArmPoints:
         if r.kind != "trunk" and r.run_id not in left_out and r.val_loss_nats is not None
     ]
     flops = [6.0 * r.params_matmul * r.tokens for r in runs]
-    line: list[tuple[float, float]] = []
     best = fit.known.laws.get(fit.known.best_law) if fit.known else None
-    if best is not None and best.usable and runs:
-        for value in np.geomspace(min(flops), max(flops), _LINE_POINTS).tolist():
-            try:
-                line.append((value, extrapolate(best, Target(flops=value)).loss_nats))
-            except FitError:
-                continue
     return ArmPoints(
         name=name,
         labels=tuple(r.spec.label for r in runs),
         flops=tuple(flops),
         losses=tuple(r.val_loss_nats for r in runs if r.val_loss_nats is not None),
-        line=tuple(line),
+        line=tuple(_least_losses(best, flops)) if best is not None and flops else (),
     )
+
+
+def _least_losses(law: FitResult, flops: Sequence[float]) -> list[tuple[float, float]]:
+    """Budgets over the range of ``flops``, and the least loss of each; [] without an optimum."""
+    budgets = np.geomspace(min(flops), max(flops), _LINE_POINTS)
+    try:
+        extrapolate(law, Target(flops=float(budgets[0])))  # refuses a law without an optimum
+    except FitError:
+        return []
+    surface = surface_of(law.law, law.params)
+    assert surface is not None, "a law with an optimum is one of params and tokens"
+    losses = frontier_losses(surface, budgets)
+    return list(zip(budgets.tolist(), losses.tolist(), strict=True))
 
 
 def _comparison_rows(arms: Arms) -> list[dict[str, Any]]:
