@@ -21,7 +21,7 @@ def files_below(path: Path, takes: Callable[[str], bool], tally: Tally) -> list[
         return [path]
     if not path.is_dir():
         raise ConfigError(
-            f"{path}: neither a file nor a folder; expected a text file, or a folder of them"
+            f"{path}: neither a file nor a folder; expected a text file or a folder of them"
         )
     taken: list[Path] = []
     read: set[tuple[int, int]] = set()
