@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_law.errors import ConfigError
-from scaling_law.files.layout import OUT_REMEDY, check_folder
+from scaling_law.files.layout import OUT_REMEDY, SweepDir, check_folder
 
 PAGE_ENDINGS = (".html", ".htm")
 
@@ -53,4 +53,5 @@ def destination(usual: Path, out: Path | None) -> Destination:
     if page.is_dir():
         raise ConfigError(f"{page}: a folder; expected the name of a file for the page")
     check_folder(folder, OUT_REMEDY)
-    return Destination(page=page, figures=folder / "figures", tables=folder / "tables")
+    beside = SweepDir(folder)
+    return Destination(page=page, figures=beside.figures, tables=beside.tables)

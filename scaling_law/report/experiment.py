@@ -86,7 +86,9 @@ def draw(figure: Figure) -> Drawing:
             entries.setdefault(series.label, _draw_series(axes, series, colours[series.label]))
         _set_axis(axes, "x", panel.x)
         _set_axis(axes, "y", panel.y)
-    style.legend_below(drawing, [*entries.values(), *_beyond_entry(figure)], 2 if count == 1 else 4)
+    style.legend_below(
+        drawing, [*entries.values(), *_beyond_entries(figure)], 2 if count == 1 else 4
+    )
     return drawing
 
 
@@ -121,7 +123,7 @@ def _hollow(colour: str) -> dict[str, Any]:
     return {"color": colour, "linestyle": "", "marker": "o", "markerfacecolor": "none"}
 
 
-def _beyond_entry(figure: Figure) -> list[Line2D]:
+def _beyond_entries(figure: Figure) -> list[Line2D]:
     """The legend's lines for what lies beyond the last step, one for each unit of y."""
     beyond: dict[str, list[float]] = {}
     for panel in figure.panels:
