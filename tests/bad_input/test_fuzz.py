@@ -339,7 +339,8 @@ def harmless(monkeypatch, tmp_path):
         raise ConfigError("not in a fuzz")
 
     for module, name in (
-        (session, "run_sweep"), (planning, "plan_only"), (prepare, "prepare"), (describe, "inspect"),
+        (session, "run_sweep"), (planning, "plan_only"), (prepare, "prepare"),
+        (describe, "inspect"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, refuse)
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
