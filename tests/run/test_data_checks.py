@@ -225,7 +225,10 @@ def test_a_source_that_could_not_be_prepared_is_no_plan(
     monkeypatch.setattr(_hub, "package_folder", lambda _: None)
     hub = ["--set", "data.sources.b={corpus: pile}", "--device", "cpu"]
     assert main(["plan", "t.yaml", *hub]) == 2
-    assert "slaw: data.sources.b.corpus: pile: needs the hub extra: pip install" in capsys.readouterr().err
+    assert (
+        "slaw: data.sources.b.corpus: pile: needs the hub extra: pip install"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_source_without_a_document_is_named(
