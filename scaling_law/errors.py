@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 EXIT_OK = 0
 EXIT_USAGE = 2
@@ -89,6 +90,17 @@ def quoted(value: object) -> str:
     except ValueError:  # an integer of more digits than Python prints
         return "a huge whole number"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def described(value: Any) -> str:
+    """A value of a config as messages name it, in the words of YAML."""
+    if isinstance(value, dict):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    return quoted(value)
 
 
 def one_line(text: str) -> str:

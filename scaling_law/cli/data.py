@@ -32,8 +32,9 @@ def _data(options: argparse.Namespace) -> int:
 
     config = _loaded(options, corpus_problem)
     spec = config.data_spec
-    words = _prepared(spec, config) if options.action == "prepare" else describe.inspect(spec)
-    show(json.dumps(describe.facts(spec), indent=1) if options.json else words)
+    with config.placing():
+        words = _prepared(spec, config) if options.action == "prepare" else describe.inspect(spec)
+        show(json.dumps(describe.facts(spec), indent=1) if options.json else words)
     return EXIT_OK
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
 from scaling_law.config.slots import PART_SECTIONS, SLOTS
-from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, deep_copy, described
-from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, deep_copy
+from scaling_law.errors import ConfigError, described, did_you_mean
 from scaling_law.spec.arms import value_text
 
 AXES = "axes"

@@ -12,8 +12,8 @@ from scaling_law.config.compose import keys_of
 from scaling_law.config.grid_section import ShapeKeys
 from scaling_law.config.schema import SweepFile
 from scaling_law.config.slots import PART_SECTIONS, SLOTS
-from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, described
-from scaling_law.errors import did_you_mean
+from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument
+from scaling_law.errors import described, did_you_mean
 from scaling_law.spec.values import Either, optional
 
 Known = Mapping[str, tuple[Any, ...]]

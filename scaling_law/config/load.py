@@ -21,9 +21,9 @@ from scaling_law.config.overrides import apply_overrides, take_variants, with_va
 from scaling_law.config.part_settings import Refused
 from scaling_law.config.schema import DEVICE_KINDS, TEXT_N_CTX, SweepFile, validate
 from scaling_law.config.slots import Choices
-from scaling_law.config.strict_yaml import YamlDocument, described
+from scaling_law.config.strict_yaml import YamlDocument
 from scaling_law.config.sweep_config import SweepConfig
-from scaling_law.errors import ConfigError
+from scaling_law.errors import ConfigError, described
 from scaling_law.files import layout
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from scaling_law.config import axes, strict_yaml
 from scaling_law.config.schema import DEVICE_KINDS
-from scaling_law.config.strict_yaml import SET, Path_, YamlDocument, described
-from scaling_law.errors import ConfigError
+from scaling_law.config.strict_yaml import SET, Path_, YamlDocument
+from scaling_law.errors import ConfigError, described
 
 
 def take_variants(document: YamlDocument) -> dict[str, YamlDocument]:

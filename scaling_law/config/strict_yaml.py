@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from scaling_law.errors import ConfigError, quoted
+from scaling_law.errors import ConfigError, described, quoted
 
 MAX_BYTES = 100_000  # fifty times a config; PyYAML reads 100 kB in half a second
 MAX_DEPTH = 20
@@ -107,17 +107,6 @@ class YamlDocument:
 def deep_copy(value: Any) -> Any:
     """A copy of plain values."""
     return json.loads(json.dumps(value))
-
-
-def described(value: Any) -> str:
-    """A value as messages name it."""
-    if isinstance(value, dict):
-        return "keys and values"
-    if isinstance(value, list):
-        return "a list"
-    if value is None or isinstance(value, bool):
-        return "nothing" if value is None else str(value).lower()
-    return quoted(value)
 
 
 def dotted(path: tuple[Key, ...]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +13,7 @@ from scaling_law.config.data_section import SourcesSection, TaskSection, TextSec
 from scaling_law.config.schema import SweepFile
 from scaling_law.config.slots import SLOTS, Choice, Choices
 from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument
+from scaling_law.errors import ConfigError, PlanError
 from scaling_law.spec.arms import Values
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.mix import FILES_DOMAINS, Mix
@@ -119,6 +121,12 @@ class SweepConfig(SweepFile):
         return tuple(dict.fromkeys(arm.config.data_spec for arm in self.arms))
 
     @property
+    def mixed_specs(self) -> tuple[DataSpec | TaskSpec, ...]:
+        """The data that some arm reads in a mixture, each once."""
+        mixed = (arm.config.data_spec for arm in self.arms if arm.config.mix is not None)
+        return tuple(dict.fromkeys(mixed))
+
+    @property
     def task_sizes(self) -> Any:
         """The task's ``TaskSizes``; None for text."""
         if isinstance(self.data, TextSection):
@@ -150,6 +158,20 @@ class SweepConfig(SweepFile):
     def where(self, *path: str | int) -> str:
         """``quick.yaml:11: grid.1.seeds`` for a message about that key."""
         return str(YamlDocument(None, dict(self.marks)).mark(path))
+
+    @contextlib.contextmanager
+    def placing(self) -> Iterator[None]:
+        """Say where a key was written in errors that begin with it alone, as those of data do."""
+        try:
+            yield
+        except (ConfigError, PlanError) as problem:
+            raise type(problem)(*map(self._placed, problem.lines)) from None
+
+    def _placed(self, line: str) -> str:
+        key, colon, rest = line.partition(": ")
+        path = tuple(key.split("."))
+        known = colon and len(path) > 1 and path[:1] in self.marks
+        return f"{self.where(*path)}: {rest}" if known else line
 
 
 def components_of(data: TextSection, choices: Choices) -> tuple[str, ...]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
+import io
+import itertools
 import lzma
 import re
 import zlib
@@ -12,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+from scaling_law.data.packages import package_folder
 from scaling_law.errors import ConfigError
-from scaling_law.units import format_bytes
 
 # The first bytes of files that may carry any name; each of them would be read as text, or be
 # called something that it is not.
@@ -42,35 +45,124 @@ _CONTROLS = re.compile(f"[{re.escape(_CONTROL_BYTES.decode())}]")
 _FULL_OF_CONTROLS = "not text: full of control characters (UTF-16 without a mark, or binary)"
 _MOST_CONTROLS = 1 / 20  # of the characters; a log with terminal colours has fewer
 HEAD_BYTES = 64_000
+_CHUNK_BYTES = 2**20
+
+
+def _plain(file: Path) -> IO[bytes]:
+    return file.open("rb")
+
+
+def _zstd(file: Path) -> IO[bytes]:
+    if package_folder("pyarrow") is None:
+        raise ConfigError(
+            f"{file}: reading zstd needs pyarrow; pip install 'scaling-law[parquet]', or unpack it"
+        )
+    import pyarrow
+
+    return io.BufferedReader(pyarrow.input_stream(str(file), compression="zstd"), _CHUNK_BYTES)
+
+
 # How files are unpacked, by suffix, and the errors of damaged ones.
 _OPENERS: dict[str, Callable[[Path], IO[bytes]]] = {
     ".gz": lambda file: cast("IO[bytes]", gzip.GzipFile(file)),
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
+    ".zst": _zstd,
 }
 PACKED = frozenset(_OPENERS)
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
-LARGEST_BYTES = 2_000_000_000  # of a file that is read whole, unpacked
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError)
 
 
-def why_not_text(raw: bytes) -> str:
-    """Say what ``raw``, the whole of a file, is where it is not UTF-8 text; "" where it is."""
-    if reason := why_not_beginning(raw):
-        return reason
-    if b"\0" in raw:
-        return f"not UTF-8 text but {_with_nuls(raw)}"
-    if not _decodes(raw):
-        return "not UTF-8 text (Latin-1 or another 8-bit code, or binary)"
-    controls = len(raw) - len(raw.translate(None, _CONTROL_BYTES))
-    return _FULL_OF_CONTROLS if controls > _MOST_CONTROLS * len(raw) else ""
+class TextScan:
+    """Says whether the bytes of a file are UTF-8 text, chunk by chunk, with little in memory."""
+
+    def __init__(self) -> None:
+        self.size = 0  # bytes fed
+        self.is_blank = True
+        self._head = b""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._decodes = True
+        self._controls = 0
+        self._has_nuls = self._has_begun = self._has_ended = False
+        self._nuls_inside = False  # between other bytes, not only before and after them
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the file."""
+        self.size += len(chunk)
+        self.is_blank = self.is_blank and not chunk.strip()
+        self._head += chunk[: HEAD_BYTES - len(self._head)]
+        self._controls += len(chunk) - len(chunk.translate(None, _CONTROL_BYTES))
+        self._find_nuls(chunk)
+        self._decode(chunk)
+
+    def _decode(self, chunk: bytes, final: bool = False) -> None:
+        if self._decodes:
+            try:
+                self._decoder.decode(chunk, final)
+            except UnicodeDecodeError:
+                self._decodes = False
+
+    def _find_nuls(self, chunk: bytes) -> None:
+        begun = chunk if self._has_begun else chunk.lstrip(b"\0")
+        inside = begun.rstrip(b"\0")
+        self._nuls_inside |= b"\0" in inside or (self._has_ended and bool(inside))
+        self._has_begun |= bool(inside)
+        self._has_ended |= len(inside) < len(begun)
+        self._has_nuls |= b"\0" in chunk
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether no further byte can make this text."""
+        return self._nuls_inside and len(self._head) >= HEAD_BYTES
+
+    def reason(self, whole: bool = True) -> str:
+        """Say what the bytes are where they are not UTF-8 text; "" where they are.
+
+        ``whole``: that was the whole file, which may not end within a character.
+        """
+        self._decode(b"", final=whole)
+        if kind := _kind_of(self._head):
+            return f"not UTF-8 text but {kind}"
+        if self._has_nuls:
+            padded = self._decodes and not self._nuls_inside
+            kind = "padded with NUL bytes" if padded else _kind_with_nuls(self._head)
+            return f"not UTF-8 text but {kind}"
+        if not self._decodes:
+            return "not UTF-8 text (Latin-1 or another 8-bit code, or binary)"
+        return _FULL_OF_CONTROLS if self._controls > _MOST_CONTROLS * self.size else ""
+
+
+def scanned(file: Path) -> TextScan:
+    """Read the file, unpacked, and say what it holds."""
+    scan = TextScan()
+    for chunk in _chunks(file):
+        scan.feed(chunk)
+        if scan.is_binary:
+            break
+    return scan
+
+
+def decoded(file: Path) -> Iterator[str]:
+    """Yield the text of a file that ``scanned`` says is text, with plain line ends, in pieces."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    held = ""  # a carriage return, whose line feed may come with the next bytes
+    try:
+        for chunk in itertools.chain(_chunks(file), [b""]):
+            text = held + decoder.decode(chunk, final=not chunk)
+            held = "\r" if chunk and text.endswith("\r") else ""
+            yield text[: len(text) - len(held)].replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"{file}: changed while it was read; run the same command again"
+        ) from None
 
 
 def why_not_beginning(head: bytes) -> str:
     """Say what a file is whose first bytes are no UTF-8 text; "" where they may be."""
-    for beginning, name in _BEGINNINGS:
-        if head.startswith(beginning):
-            return f"not UTF-8 text but {name}"
-    return f"not UTF-8 text but {_with_nuls(head)}" if b"\0" in head else ""
+    scan = TextScan()
+    scan.feed(head)
+    reason = scan.reason(whole=False)
+    return reason if _kind_of(head) or b"\0" in head else ""
 
 
 def why_no_text(text: str) -> str:
@@ -82,20 +174,14 @@ def why_no_text(text: str) -> str:
     return ""
 
 
-def _decodes(raw: bytes) -> bool:
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+def _kind_of(head: bytes) -> str:
+    """The kind of file that begins with these bytes; "" where it may be text."""
+    kinds = (kind for beginning, kind in _BEGINNINGS if head.startswith(beginning))
+    return next(kinds, "")
 
 
-def _with_nuls(raw: bytes) -> str:
+def _kind_with_nuls(head: bytes) -> str:
     """Say what bytes with NULs among them look like."""
-    inside = raw.strip(b"\0")
-    if b"\0" not in inside and _decodes(inside):
-        return "padded with NUL bytes"
-    head = raw[:HEAD_BYTES]
     # of Western text in UTF-16, nearly every second byte is NUL; in UTF-32, three of four
     even, odd = (head[start::2].count(0) / max(1, len(head) // 2) for start in (0, 1))
     if min(even, odd) > 1 / 4 and max(even, odd) > 3 / 4:
@@ -111,10 +197,6 @@ def kind_suffix(name: str) -> str:
     return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
 
 
-def _plain(file: Path) -> IO[bytes]:
-    return file.open("rb")
-
-
 @contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
     """Open a file, unpacked where its suffix says that it is packed.
@@ -124,21 +206,21 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     try:
         with _OPENERS.get(file.suffix.lower(), _plain)(file) as stream:
             yield stream
-    except DAMAGED as problem:
-        raise ConfigError(
-            f"{file}: damaged, it cannot be unpacked ({problem}); copy it again, or take it out"
-        ) from None
     except OSError as problem:
-        raise ConfigError(f"{file}: not readable ({problem.strerror or problem})") from None
+        if problem.errno is not None:
+            raise ConfigError(f"{file}: not readable ({problem.strerror})") from None
+        raise _damaged(file, problem) from None  # from a library that unpacks
+    except _DAMAGED as problem:
+        raise _damaged(file, problem) from None
 
 
-def whole(file: Path) -> bytes:
-    """The file's bytes, unpacked. Raises ``ConfigError`` above ``LARGEST_BYTES``."""
+def _damaged(file: Path, problem: Exception) -> ConfigError:
+    return ConfigError(
+        f"{file}: damaged, it cannot be unpacked ({problem}); copy it again, or take it out"
+    )
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
     with opened(file) as stream:
-        raw = stream.read(LARGEST_BYTES + 1)
-    if len(raw) > LARGEST_BYTES:
-        raise ConfigError(
-            f"{file}: more than {format_bytes(LARGEST_BYTES)} in one file, which is read whole;"
-            " cut it into several, or make it JSON lines"
-        )
-    return raw
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk

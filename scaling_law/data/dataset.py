@@ -31,6 +31,10 @@ class Dataset(Protocol):
         """16 hex digits over the content: equal for equal examples."""
 
     @property
+    def components_fingerprint(self) -> str | None:
+        """16 hex digits over the component of each document; None where that is not known."""
+
+    @property
     def vocab_size(self) -> int:
         """Ids that inputs and targets may hold; 0 where neither holds ids."""
 

@@ -3,13 +3,15 @@
 A line of JSON lines, a row of a JSON array and a row of parquet are a document each (key or column
 ``text``, or the one that ``text_key`` names); a source file is one document; long prose
 (``.txt``, ``.md``, ``.rst``, ``.tex``) is cut into documents at blank lines, so that a book in one
-file can be split into training and validation. Files packed with gzip, bzip2 or xz are unpacked.
+file can be split into training and validation. Files packed with gzip, bzip2, xz or zstd (which
+needs pyarrow) are unpacked.
 What a file holds decides how it is read, not only its suffix; everything that is left out is
 counted, by reason.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,12 +19,12 @@ from typing import Any
 
 from scaling_law.data.content import (
     HEAD_BYTES,
+    decoded,
     kind_suffix,
     opened,
-    whole,
+    scanned,
     why_no_text,
     why_not_beginning,
-    why_not_text,
 )
 from scaling_law.data.rows import (
     TEXT_KEY,
@@ -37,6 +39,7 @@ from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
 from scaling_law.data.walk import files_below
 from scaling_law.errors import ConfigError
 from scaling_law.spec.mix import FILES_DOMAINS
+from scaling_law.units import format_bytes
 
 (DOMAIN,) = FILES_DOMAINS
 _PROSE = frozenset((".txt", ".md", ".rst", ".tex"))
@@ -56,6 +59,7 @@ _KINDS = _PROSE | _CODE | _JSON_LINES | {_PARQUET}
 _NEVER_ROWS = _CODE - {".json"}
 # Prose longer than the first is cut into documents of about the second (characters).
 _CUT_ABOVE, _PIECE_CHARS = 64_000, 16_000
+_LARGEST_DOCUMENT = 2_000_000_000  # bytes of a file that is one document, unpacked
 
 
 def local_corpus(path: Path) -> Corpus:
@@ -93,11 +97,11 @@ def _read(path: Path, request: ReadRequest) -> Iterator[Document]:
             has_rows = True
             yield from _checked(rows, request.tally)
             continue
-        raw = whole(file)
-        reason = why_not_text(raw) or ("" if raw.strip() else "empty or blank")
+        scan = scanned(file)
+        reason = "empty or blank" if scan.is_blank else scan.reason()
         if not reason:
-            yield from _file_documents(file, raw, request.tally)
-        elif file == path and raw:
+            yield from _file_documents(file, scan.size, request.tally)
+        elif file == path and not scan.is_blank:
             raise ConfigError(f"{file}: {reason}; convert it to UTF-8 text, or point at text files")
         else:
             request.tally.leave_out("file", reason, file)
@@ -163,33 +167,51 @@ def _checked(documents: Iterator[Document], tally: Tally) -> Iterator[Document]:
             yield document
 
 
-def _file_documents(file: Path, raw: bytes, tally: Tally) -> Iterator[Document]:
-    text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+def _file_documents(file: Path, size: int, tally: Tally) -> Iterator[Document]:
+    """The documents of a file of text, of ``size`` bytes."""
     suffix = kind_suffix(file.name)
+    is_one = suffix in _CODE
+    if is_one and size > _LARGEST_DOCUMENT:
+        raise ConfigError(
+            f"{file}: {format_bytes(size)}, and a file of this kind is one document, of at most"
+            f" {format_bytes(_LARGEST_DOCUMENT)}; cut it into several, or make it JSON lines or"
+            " .txt"
+        )
     tally.read[f"{suffix or 'plain'} file"] += 1
     if suffix in _TABLES:
         tally.remark("table", "read as it is, with every column", file)
-    if suffix in _CODE or len(text) <= _CUT_ABOVE:
-        yield Document(str(file), text, DOMAIN)
-        return
-    for number, piece in enumerate(cut_prose(text)):
-        yield Document(f"{file}:{number}", piece, DOMAIN)
+    texts = decoded(file)
+    begun = ""
+    for text in texts:
+        begun += text
+        if len(begun) > _CUT_ABOVE and not is_one:
+            pieces = cut_prose(itertools.chain([begun], texts))
+            yield from (
+                Document(f"{file}:{number}", piece, DOMAIN) for number, piece in enumerate(pieces)
+            )
+            return
+    yield Document(str(file), begun, DOMAIN)
 
 
-def cut_prose(text: str) -> Iterator[str]:
-    """Cut ``text`` into pieces of about 16,000 characters, which joined give ``text`` again.
+def cut_prose(texts: Iterable[str]) -> Iterator[str]:
+    """Cut ``texts`` into pieces of about 16,000 characters, which joined give them again.
 
-    A cut is at a blank line where there is one, else at the end of a line, else anywhere.
+    A cut is at a blank line where there is one, else at the end of a line, else anywhere. It does
+    not depend on where one text ends and the next begins, nor does memory grow with their number.
     """
-    start = 0
-    while len(text) - start > 2 * _PIECE_CHARS:
-        least, most = start + _PIECE_CHARS, start + 2 * _PIECE_CHARS
-        stop = most
-        for mark in ("\n\n", "\n"):
-            place = text.find(mark, least, most)
-            if place >= 0:
-                stop = place + len(mark)
-                break
-        yield text[start:stop]
-        start = stop
-    yield text[start:]
+    held = ""
+    for text in texts:
+        held += text
+        start = 0
+        while len(held) - start > 2 * _PIECE_CHARS:
+            least, most = start + _PIECE_CHARS, start + 2 * _PIECE_CHARS
+            stop = most
+            for mark in ("\n\n", "\n"):
+                place = held.find(mark, least, most)
+                if place >= 0:
+                    stop = place + len(mark)
+                    break
+            yield held[start:stop]
+            start = stop
+        held = held[start:]
+    yield held

@@ -157,6 +157,11 @@ class MixedDataset:
         return self.text.fingerprint
 
     @property
+    def components_fingerprint(self) -> str | None:
+        """The text's: the component of each document."""
+        return self.text.components_fingerprint
+
+    @property
     def vocab_size(self) -> int:
         """Ids the tokenizer may produce."""
         return self.text.vocab_size

@@ -48,6 +48,11 @@ class TaskDataset:
         return tuple(self.sizes.splits)
 
     @property
+    def components_fingerprint(self) -> None:
+        """None, because a task has no documents."""
+        return None
+
+    @property
     def vocab_size(self) -> int:
         """How many ids inputs and targets may hold."""
         return self.sizes.vocab_size

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.data.batch import Batch
+from scaling_law.data.corpus import state_digest
 from scaling_law.data.dataset import drawn, shuffled, spread
 from scaling_law.data.dataset_folder import (
     CHECKS,
@@ -82,6 +83,17 @@ class TextDataset:
     def fingerprint(self) -> str:
         """16 hex digits over the hashes of all documents, independent of the tokenizer."""
         return str(self.meta["fingerprint"])
+
+    @property
+    def components_fingerprint(self) -> str | None:
+        """16 hex digits over the component and the length of each document, in their order.
+
+        None where an older slaw did not write the components.
+        """
+        if not self.has_components:
+            return None
+        hashes = {split: shard_hash(self.folder / documents_file(split)) for split in SPLITS}
+        return state_digest([list(self.components), hashes])[:16]
 
     @property
     def vocab_size(self) -> int:
@@ -250,11 +262,13 @@ class TextDataset:
 
     @property
     def pin(self) -> dict[str, Any]:
-        """Return the tokens' folder, and the hashes of text and tokens."""
+        """Return the tokens' folder, and the hashes of text, tokens and components."""
+        components = self.components_fingerprint
         return {
             "folder": str(self.folder),
             "fingerprint": self.fingerprint,
             "tokens_sha256": self.token_hashes,
+            **({} if components is None else {"components_fingerprint": components}),
         }
 
     def check(self) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from scaling_law.data.content import PACKED
 from scaling_law.data.sources import Tally
 from scaling_law.errors import ConfigError, quoted
 
@@ -59,5 +60,7 @@ def _why_not(file: Path, takes: Callable[[str], bool]) -> str:
     if not file.is_file():  # a pipe would never end
         return "a pipe, socket or device"
     if not takes(file.name):
-        return f"of an unknown kind ({quoted(file.suffix) if file.suffix else 'no suffix'})"
+        several = file.suffix.lower() in PACKED  # of a.tar.gz what is packed, too
+        suffix = "".join(file.suffixes[-2:]) if several else file.suffix
+        return f"of an unknown kind ({quoted(suffix) if suffix else 'no suffix'})"
     return ""

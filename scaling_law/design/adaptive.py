@@ -72,7 +72,8 @@ class _Loop:
 
     def __init__(self, request: Request, goal: DesignGoal, say: Say, train: Train) -> None:
         self.request, self.goal, self.say, self.train = request, goal, say, train
-        self.config, self.profile, self.tokens = inputs(request, say)
+        known = inputs(request, say)
+        self.config, self.profile = known.config, known.profile
         self.sweep = SweepDir(Path(request.out or f"results/{self.config.name}"))
         base = dataclasses.replace(request, places=self.config.all_places)
         self.rounds = Rounds(sweep=self.sweep, asked=self.sweep.adaptive, base=base)
@@ -127,10 +128,17 @@ class _Loop:
 
     def first(self) -> int:
         """Decide the first round, from the laws that are expected before any run."""
-        config = self.config
+        known = inputs(self.request, self.say, prepare=True)
+        config = known.config
         if re.fullmatch(NAME, folder := self.sweep.path.resolve().name):
             config = dataclasses.replace(config, name=folder)  # not another sweep of that config
-        proposal = propose(config, self.profile, self._share(1), train_tokens=self.tokens)
+        proposal = propose(
+            config,
+            self.profile,
+            self._share(1),
+            train_tokens=known.train_tokens,
+            component_tokens=known.component_tokens,
+        )
         self._fix(proposal.now)
         self.rounds.begin({**self._asked(), "fixed": self._fixed})
         return self._decide(1, proposal)

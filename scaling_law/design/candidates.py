@@ -97,6 +97,7 @@ def candidates(
     budget: Budget,
     *,
     train_tokens: int | None,
+    component_tokens: Mapping[str, int] | None = None,
     models: Sequence[Model] = (),
     batches: Mapping[Model, Collection[float]] | None = None,
 ) -> Candidates:
@@ -106,7 +107,9 @@ def candidates(
     parameter. ``models`` are offered as well: the sizes that are trained already, ``batches`` are
     those that they were trained with, in tokens. A law describes one batch a size, so that a size
     which has another one than the new runs is left out.
-    ``train_tokens`` is as in ``make_plan``. Raises ``PlanError`` for a config that cannot be
+    ``train_tokens`` are those of the text, ``component_tokens`` those of its components where it is
+    read in a mixture; None where unknown. Horizons that repeat either more often than
+    ``data.max_epochs`` are left out. Raises ``PlanError`` for a config that cannot be
     planned, ``FitError`` when the budget allows no run.
     """
     if config.crossed:
@@ -136,18 +139,24 @@ def candidates(
     sizes = [model for model in sizes if model not in other]
     if not sizes:
         raise FitError(f"every size is trained with another batch than the new runs: {left[0]}")
-    entries = []
+    entries, too_often = [], dict[str, None]()
     for model in sizes:
         horizons = _possible(base, model, list(_horizons(model, ladder)))
+        horizons = _repeated_less(base, model, horizons, component_tokens, too_often)
         cheap = [d for d in horizons if _cost(model, d, speeds, budget) <= wall]
         if cheap:
             entries.append(_entry(model, cheap, (0,)))
+    left += too_often
+    if not entries and too_often:
+        raise PlanError(*too_often)
     if not entries:
         raise FitError(
             f"the budget does not pay for one run of the smallest size,"
             f" {size_name(sizes[0])}, at {format_count(ladder[0])} tokens; raise it"
         )
-    plan = make_plan(dataclasses.replace(base, grid=tuple(entries)), profile, train_tokens=None)
+    components = None if component_tokens is None else {base.data_spec: component_tokens}
+    priced = dataclasses.replace(base, grid=tuple(entries))
+    plan = make_plan(priced, profile, train_tokens=None, component_tokens=components)
     left += [f"{item.label}: {item.reason}" for item in plan.left_out]
     runs = tuple(_priced(plan, budget, ladder))
     return Candidates(config=base, runs=runs, left_out=tuple(left))
@@ -265,6 +274,34 @@ def _possible(config: SweepConfig, model: Model, horizons: list[float]) -> list[
             continue
         break
     return left
+
+
+def _repeated_less(
+    config: SweepConfig,
+    model: Model,
+    tokens: list[float],
+    component_tokens: Mapping[str, int] | None,
+    left_out: dict[str, None],
+) -> list[float]:
+    """The horizons that repeat no component of the mixture too often; says what is left out."""
+    allowed = config.data.max_epochs
+    if config.mix is None or not component_tokens or allowed is None or not tokens:
+        return tokens
+    entry = _entry(model, tokens, (0,))
+    (size_plan,) = expand(dataclasses.replace(config, grid=(entry,)), None)
+    for number, horizon in enumerate(size_plan.horizons):
+        steps, decay_steps = horizon.steps, horizon.decay_steps
+        epochs = config.mix.epochs(component_tokens, size_plan.batch_tokens, steps, decay_steps)
+        most = max(epochs, key=lambda name: epochs[name])
+        if epochs[most] > allowed:
+            left_out[
+                f"{config.mix_place}: runs of {format_count(tokens[number])} tokens and more: they"
+                f" would read the {format_count(component_tokens[most])} training tokens of {most}"
+                f" more often than data.max_epochs {allowed:g}; give {most} a smaller share, use"
+                " more text of it, or raise data.max_epochs"
+            ] = None
+            return tokens[:number]
+    return tokens
 
 
 @lru_cache(maxsize=4096)

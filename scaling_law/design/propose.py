@@ -30,7 +30,7 @@ from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.make import make_plan
+from scaling_law.plan.make import ComponentTokens, TrainTokens, make_plan
 from scaling_law.plan.plan import Plan
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.spec.counts import CONVENTIONS, count_params
@@ -224,9 +224,10 @@ def propose(
     goal: DesignGoal,
     *,
     train_tokens: int | None = None,
+    component_tokens: Mapping[str, int] | None = None,
     so_far: FitSoFar | None = None,
 ) -> Proposal:
-    """Choose the runs.
+    """Choose the runs; ``train_tokens`` and ``component_tokens`` are as for ``candidates``.
 
     Raises ``FitError`` for a target or budget that no design can serve, ``ConfigError`` for a
     target that the law cannot read, ``PlanError`` for a config that cannot be planned.
@@ -236,6 +237,7 @@ def propose(
         profile,
         goal.budget,
         train_tokens=train_tokens,
+        component_tokens=component_tokens,
         models=tuple(so_far.models.values()) if so_far else (),
         batches=so_far.batches if so_far else None,
     )
@@ -250,7 +252,11 @@ def propose(
     assert now.params is not None and now.tokens is not None
     posterior = posterior_of(prior.planted, catalog.runs, (now.params, now.tokens), noise)
     search = Search(posterior, catalog.costs, catalog.space, _minimums(catalog))
-    design, chosen_config, plan = _fitting(search, offer, catalog, goal, profile, train_tokens)
+    tokens = {config.data_spec: train_tokens}
+    components = {config.data_spec: component_tokens}
+    design, chosen_config, plan = _fitting(
+        search, offer, catalog, goal, profile, tokens, components
+    )
     fits = _expected(prior, catalog, design, noise, convention, so_far)
     main = prior.planted[0].law.name
     after = _forecast(fits, main, noise, now, goal.level)
@@ -368,7 +374,7 @@ def _refuse_within(
 
 def _fitting(
     search: Search, offer: Candidates, catalog: Catalog, goal: DesignGoal, profile: DeviceProfile,
-    train_tokens: int | None,
+    tokens: TrainTokens, components: ComponentTokens,
 ) -> tuple[Design, SweepConfig, Plan]:  # fmt: skip
     """The best design whose plan stays within the budget, with its config and plan."""
     budget = goal.budget
@@ -377,7 +383,7 @@ def _fitting(
     for _ in range(_TRIES):
         design = search.run(allowance)
         config = offer.config_of(_entries(design, catalog))
-        plan = make_plan(config, profile, train_tokens=train_tokens)
+        plan = make_plan(config, profile, train_tokens=tokens, component_tokens=components)
         plan = with_stacks(plan, profile.step_of) if config.stacking == "auto" else plan
         spent = plan.seconds_estimate if budget.unit == "seconds" else plan.flops_total
         if spent <= budget.amount * (1 + _SAME):

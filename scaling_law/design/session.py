@@ -56,10 +56,16 @@ def design(request: Request, goal: DesignGoal, say: Say) -> Proposal:
     ``propose``.
     """
     if not Path(request.config).is_dir():
-        config, profile, tokens = inputs(request, say)
+        known = inputs(request, say)
         # it needs a folder of its own: under the config's name it would replace that sweep's plan
-        config = dataclasses.replace(config, name=f"{config.name}-design")
-        proposal = propose(config, profile, goal, train_tokens=tokens)
+        config = dataclasses.replace(known.config, name=f"{known.config.name}-design")
+        proposal = propose(
+            config,
+            known.profile,
+            goal,
+            train_tokens=known.train_tokens,
+            component_tokens=known.component_tokens,
+        )
         say_of_data(request, config, say)
         return proposal
     sweep = begun_sweep(Path(request.config))
@@ -76,8 +82,15 @@ def next_batch(
         overrides=request.overrides,
         out=str(sweep.path),
     )
-    config, profile, tokens = inputs(own, say)
-    return propose(config, profile, goal, train_tokens=tokens, so_far=so_far)
+    known = inputs(own, say)
+    return propose(
+        known.config,
+        known.profile,
+        goal,
+        train_tokens=known.train_tokens,
+        component_tokens=known.component_tokens,
+        so_far=so_far,
+    )
 
 
 def begun_sweep(folder: Path) -> SweepDir:

@@ -110,6 +110,8 @@ class RunRecord:
     environment: dict[str, str] | None = field(default=None, metadata=OMIT_EMPTY)
     # the operators of a step on a CPU; None for those of the thresholds in ``train.kernels``
     kernels: Kernels | None = field(default=None, metadata=OMIT_EMPTY)
+    # of text read in a mixture: which document is of which component; None in older records
+    components_fingerprint: str | None = field(default=None, metadata=OMIT_EMPTY)
     schema_version: int = RECORD.current
 
     @property
@@ -126,15 +128,16 @@ class RunRecord:
 def specs_of(records: Iterable[RunRecord]) -> list[RunSpec]:
     """The specs of ``records``, in which one text has one name, independent of its path.
 
-    A text is known by its fingerprint; one that is read in a mixture by its sources as well, since
-    the fingerprint does not tell which document is of which.
+    A text is known by its fingerprint; one that is read in a mixture by that of its components as
+    well, and by its sources where an older slaw did not record it.
     """
-    known: dict[str, DataSpec] = {}
+    known: dict[tuple[str, str | None], DataSpec] = {}
     specs = []
     for record in records:
-        spec = record.spec
-        if isinstance(spec.data, DataSpec) and spec.mix is None:
-            first = known.setdefault(record.corpus_fingerprint, spec.data)
+        spec, components = record.spec, record.components_fingerprint
+        is_known = spec.mix is None or components is not None
+        if isinstance(spec.data, DataSpec) and is_known:
+            first = known.setdefault((record.corpus_fingerprint, components), spec.data)
             data = dataclasses.replace(
                 spec.data,
                 corpus=first.corpus,
@@ -280,6 +283,8 @@ def find_sweeps(folder: Path) -> list[SweepDir]:
     Raises ``ConfigError`` if there is no folder, or none with runs.
     """
     if not folder.exists():
+        if folder.suffix:
+            raise ConfigError(f"{folder}: no such file or folder; expected a table, or results")
         raise ConfigError(f"{folder}: no such folder; `slaw run --mode quick` makes results/quick")
     if not folder.is_dir():
         raise ConfigError(f"{folder}: a file, expected a results folder")

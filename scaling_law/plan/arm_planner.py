@@ -138,15 +138,10 @@ class ArmPlanner:
 
         Raises ``ValueError`` where a phase has no step, or a component no tokens.
         """
-        firsts = mix.first_steps(steps, decay_steps)
-        known = self.component_tokens
-        if known is None:
+        if self.component_tokens is None:
+            mix.first_steps(steps, decay_steps)
             return {}
-        read = dict.fromkeys(known, 0.0)
-        for phase, first, end in zip(mix.phases, firsts, (*firsts[1:], steps), strict=True):
-            for name, share in mix.shares_of(phase, known):
-                read[name] += share * (end - first) * batch_tokens
-        return {name: tokens / known[name] if tokens else 0.0 for name, tokens in read.items()}
+        return mix.epochs(self.component_tokens, batch_tokens, steps, decay_steps)
 
     def label(self, size_plan: SizePlan, horizon: Horizon | None) -> str:
         """Return a run's label, unique within a sweep.

@@ -66,7 +66,10 @@ def make_plan(
     runs, seconds, cut = within_time(size_plans, profile.slots, config.limits.time)
     left_out += cut
     if not runs:
-        raise PlanError(f"nothing of the grid fits: {left_out[0].label}: {left_out[0].reason}")
+        first = left_out[0]
+        raise PlanError(
+            f"{config.where('grid')}: nothing of the grid fits: {first.label}: {first.reason}"
+        )
     _refuse_same_arms(config, runs)
     return Plan(
         name=config.name,

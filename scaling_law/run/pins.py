@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from scaling_law.config.data_section import DataSection
+from scaling_law.config.data_section import DataSection, SourcesSection
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.console import Say
 from scaling_law.data.access import DataOf, known_data, open_data, prepared_data
@@ -30,23 +31,29 @@ from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.to_json import to_json
 
 Pin: TypeAlias = dict[str, Any]
-"""``spec``, ``fingerprint``, and of text ``folder`` and ``tokens_sha256``.
+"""``spec``, ``fingerprint``, and of text ``folder``, ``tokens_sha256``, ``components_fingerprint``.
 
 ``places`` are the paths of corpora that are files, by how the spec spells them.
 """
 
 _SEVERAL = "datasets"
+_CORPUS_KEY = re.compile(r"data\.(sources\..*\.)?corpus")
 
 
-def pinned_datasets(specs: Iterable[DataOf], sweep: SweepDir, say: Say) -> dict[DataOf, Dataset]:
+def pinned_datasets(
+    specs: Iterable[DataOf], sweep: SweepDir, say: Say, *, mixed: Collection[DataOf] = ()
+) -> dict[DataOf, Dataset]:
     """The data of ``specs`` as this sweep began with them; prepared and pinned on the first call.
 
+    Of those that are ``mixed``, read in a mixture, each document must be of the same component.
     Every token is checked, and damaged text is prepared again. Pins of other data stay as long as
     a finished run has them. Raises ``ConfigError`` if pinned data are no longer available.
     """
     wanted = list(dict.fromkeys(specs))
     pins, whole = _usable_pins(sweep, wanted, say)
     datasets = {spec: _pinned(spec, _of_spec(pins, spec), sweep, say) for spec in wanted}
+    for spec in mixed:
+        _check_same_components(sweep, _of_spec(pins, spec), datasets[spec])
     kept = [pin for pin in pins if not any(_is_of(pin, spec) for spec in wanted)]
     kept = [pin for pin in kept if any(_is_of(pin, spec) for spec in _finished(sweep))]
     fresh = [pin_of(spec, dataset) for spec, dataset in datasets.items()]
@@ -97,10 +104,11 @@ def pinned_places(sweep: SweepDir) -> dict[str, str]:
 
 
 def spelled_as_begun(config: SweepConfig, sweep: SweepDir, say: Say) -> SweepConfig:
-    """The config with its corpus spelled as the sweep began with it, if the text is the same.
+    """The config with its corpora spelled as the sweep began with them, if the text is the same.
 
-    Texts are compared by their fingerprints, so that a text which was moved is still the same; the
-    run ids are then those that are there. Prepares a text that is spelled in another way.
+    Texts are compared by their fingerprints, and in a mixture by those of their components, so that
+    a text which was moved is still the same; the run ids are then those that are there. Prepares a
+    text that is spelled in another way.
     """
     if not sweep.data.is_file() or any(_corpus_varies(arm.values) for arm in config.arms):
         return config
@@ -111,30 +119,66 @@ def spelled_as_begun(config: SweepConfig, sweep: SweepDir, say: Say) -> SweepCon
     spec = config.data_spec
     if not isinstance(spec, DataSpec) or _of_spec(pins, spec) is not None:
         return config
+    compared = ["fingerprint", "tokens_sha256"]
+    compared += ["components_fingerprint"] if spec in config.mixed_specs else []
     for pin in pins:
-        corpus = pin["spec"].get("corpus")
-        if not isinstance(corpus, str) or pin["spec"] != {**to_json(spec), "corpus": corpus}:
+        begun = _spelling(pin["spec"])
+        if _unspelled(pin["spec"]) != _unspelled(to_json(spec)):
             continue
         dataset = prepared_data(spec, say)
-        hashes = dataset.pin["tokens_sha256"]
-        if pin["fingerprint"] == dataset.fingerprint and pin.get("tokens_sha256") == hashes:
+        own = dataset.pin
+        if all(pin.get(key) == own.get(key) is not None for key in compared):
+            moved = {k: v for k, v in _spelling(to_json(spec)).items() if begun[k] != v}
             say(
-                f"{sweep.path}: data.corpus {spec.corpus} is the text {dataset.fingerprint} that it"
-                f" began with as {corpus}; its runs keep that name"
+                f"{sweep.path}: {' and '.join(f'{key} {name}' for key, name in moved.items())}"
+                f" {'is' if len(moved) == 1 else 'are'} the text {dataset.fingerprint} that it"
+                f" began with as {' and '.join(begun[key] for key in moved)}; its runs keep that"
+                " name"
             )
-            return config.each(functools.partial(_respelled, corpus=corpus))
+            corpora = {key: begun[key] for key in moved}
+            return config.each(functools.partial(_respelled, corpora=corpora))
     return config
 
 
+def _spelling(spec: Mapping[str, Any]) -> dict[str, str]:
+    """The corpora of a spec's JSON, by their keys in a config."""
+    if not spec.get("sources"):
+        return {"data.corpus": spec["corpus"]} if isinstance(spec.get("corpus"), str) else {}
+    return {f"data.sources.{one['name']}.corpus": one["corpus"] for one in spec["sources"]}
+
+
+def _unspelled(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A spec's JSON without the spelling of its corpora."""
+    if not spec.get("sources"):
+        return {key: value for key, value in spec.items() if key != "corpus"}
+    return {**spec, "sources": [{**one, "corpus": None} for one in spec["sources"]]}
+
+
 def _corpus_varies(values: Values) -> bool:
-    return any(key == "data.corpus" for key, _ in values)
+    return any(key == "data.sources" or _CORPUS_KEY.fullmatch(key) for key, _ in values)
 
 
-def _respelled(config: SweepConfig, *, corpus: str) -> SweepConfig:
-    assert isinstance(config.data, DataSection), "a task has no corpus"
-    places = {corpus: config.places.get(config.data.corpus, config.data.corpus)}
-    data = dataclasses.replace(config.data, corpus=corpus)
-    return dataclasses.replace(config, data=data, places=places)
+def _respelled(config: SweepConfig, *, corpora: Mapping[str, str]) -> SweepConfig:
+    """The config with other spellings of corpora, by their keys; each stays in its place."""
+    data, places = config.data, dict(config.places)
+
+    def respelled(key: str, corpus: str) -> str:
+        name = corpora.get(key, corpus)
+        places[name] = config.places.get(corpus, corpus)
+        return name
+
+    if isinstance(data, SourcesSection):
+        sources = {
+            name: dataclasses.replace(
+                one, corpus=respelled(f"data.sources.{name}.corpus", one.corpus)
+            )
+            for name, one in data.sources.items()
+        }
+        changed: DataSection | SourcesSection = dataclasses.replace(data, sources=sources)
+    else:
+        assert isinstance(data, DataSection), "a task has no corpus"
+        changed = dataclasses.replace(data, corpus=respelled("data.corpus", data.corpus))
+    return dataclasses.replace(config, data=changed, places=places)
 
 
 def write_pins(sweep: SweepDir, pins: Sequence[Pin]) -> None:
@@ -266,6 +310,16 @@ def _check_same_text(sweep: SweepDir, pin: Pin, dataset: Dataset) -> None:
         raise ConfigError(
             f"{sweep.path}: its text is there, but the installed versions tokenize it differently;"
             " install those that its records name, or start a new sweep with --out"
+        )
+
+
+def _check_same_components(sweep: SweepDir, pin: Pin | None, dataset: Dataset) -> None:
+    """Raise ``ConfigError`` where documents are of other components than the sweep began with."""
+    begun = None if pin is None else pin.get("components_fingerprint")
+    if begun is not None and dataset.components_fingerprint not in (None, begun):
+        raise ConfigError(
+            f"{sweep.path}: its text is there, but documents have moved between the components of"
+            " its mixture; put them back, or start a new sweep with --out"
         )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.console import Say
-from scaling_law.data.access import DataOf, check_ready, known_components
+from scaling_law.data.access import DataOf, check_ready, known_components, prepared_data
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import ConfigError, quoted
 from scaling_law.files.layout import SweepDir
@@ -38,7 +39,8 @@ def plan_only(request: Request, say: Say) -> tuple[SweepConfig, Plan]:
     Raises ``ConfigError`` for a corpus that could not be prepared now.
     """
     config, profile = config_and_profile(request, say)
-    datasets = _known(request, config)
+    with config.placing():
+        datasets = _known(request, config)
     tokens, components = train_tokens_of(datasets), component_tokens_of(config, datasets)
     profile = with_steps(config, profile, tokens, components, say, request.device)
     plan = planned(config, profile, tokens, components)
@@ -94,18 +96,44 @@ def _cap(spec: DataOf) -> int | None:
     return spec.unique_tokens if isinstance(spec, DataSpec) else None
 
 
-def inputs(request: Request, say: Say) -> tuple[SweepConfig, DeviceProfile, int | None]:
-    """The inputs of a plan: config, device, and training tokens if they are known."""
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """The inputs of a plan of one recipe.
+
+    ``config``: what the runs share;
+    ``profile``: the device;
+    ``train_tokens``: tokens of the training text, None while unknown;
+    ``component_tokens``: those of each of its components, None while unknown and where the text is
+    not read in a mixture.
+    """
+
+    config: SweepConfig
+    profile: DeviceProfile
+    train_tokens: int | None
+    component_tokens: Mapping[str, int] | None
+
+
+def inputs(request: Request, say: Say, *, prepare: bool = False) -> Inputs:
+    """The inputs of a plan; ``prepare``: the text is prepared first, so that its size is known."""
     config, profile = config_and_profile(request, say)
-    return config, profile, train_tokens_of(_known(request, config))[config.data_spec]
+    with config.placing():
+        datasets = _known(request, config)
+        if prepare and unknown_yet(config, datasets):
+            datasets = {spec: prepared_data(spec, say) for spec in config.data_specs}
+            check_data(config, datasets)
+    return Inputs(
+        config=config,
+        profile=profile,
+        train_tokens=train_tokens_of(datasets)[config.data_spec],
+        component_tokens=component_tokens_of(config, datasets).get(config.data_spec),
+    )
 
 
 def component_tokens_of(
     config: SweepConfig, datasets: Mapping[DataOf, Dataset | None]
 ) -> ComponentTokens:
     """The training tokens of each component of the texts that are read in a mixture."""
-    mixed = dict.fromkeys(arm.config.data_spec for arm in config.arms if arm.config.mix)
-    return {spec: known_components(datasets[spec]) for spec in mixed}
+    return {spec: known_components(datasets[spec]) for spec in config.mixed_specs}
 
 
 def with_steps(

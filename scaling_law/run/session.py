@@ -51,7 +51,8 @@ def run_sweep(request: Request, say: Say) -> tuple[SweepDir, Plan, SweepOutcome]
         config, profile = config_and_profile(request, say)
         sweep = sweep_of(request, config)
         if not sweep.plan.exists():  # report a grid that cannot be run before preparing data
-            known = data_begun_with(config, sweep)
+            with config.placing():
+                known = data_begun_with(config, sweep)
             check_data(config, known)
             make_plan(
                 config,
@@ -107,7 +108,8 @@ def _agreed(
             raise Preempted(f"{lost}; run the same command again") from None
         began = sweep.data.exists()
         try:
-            agreed = _prepared(config, profile, sweep, say, device)
+            with config.placing():
+                agreed = _prepared(config, profile, sweep, say, device)
         except SlawError:
             if not (began or sweep.plan.exists()):
                 sweep.data.unlink(missing_ok=True)
@@ -152,7 +154,7 @@ def _prepared(
     elif all(sweep.run(run.run_id).record.is_file() for run in plan.runs):
         mend_pins(config.data_specs, sweep, say)
         return {}, plan  # the text may be gone
-    datasets = pinned_datasets(config.data_specs, sweep, say)
+    datasets = pinned_datasets(config.data_specs, sweep, say, mixed=config.mixed_specs)
     components = components_of(config, datasets, say)
     if plan is None:
         if sweep.plan.is_file() and sweep.config.is_file():

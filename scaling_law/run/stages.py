@@ -55,7 +55,7 @@ def run_stages(request: Request, say: Say, *, train: Train = run_sweep) -> int:
     Raises ``ConfigError`` where the folder holds another experiment, or a proposal that cannot be
     planned, and as ``run_sweep`` otherwise.
     """
-    config, _, _ = inputs(request, say)
+    config = inputs(request, say).config
     choice = experiment_of(config)
     assert choice is not None, "asked only for a config that names an experiment"
     experiment: Experiment = choice.part

@@ -143,6 +143,21 @@ class Mix:
         whole = sum(weights.values())
         return tuple((name, weight / whole) for name, weight in weights.items())
 
+    def epochs(
+        self, tokens: Mapping[str, int], batch_tokens: int, steps: int, decay_steps: int | None
+    ) -> dict[str, float]:
+        """Return the passes over each component in a run of so many steps.
+
+        ``tokens`` are those of each component. Raises ``ValueError`` where a phase has no step, or
+        a component no tokens.
+        """
+        firsts = self.first_steps(steps, decay_steps)
+        read = dict.fromkeys(tokens, 0.0)
+        for phase, first, end in zip(self.phases, firsts, (*firsts[1:], steps), strict=True):
+            for name, share in self.shares_of(phase, tokens):
+                read[name] += share * (end - first) * batch_tokens
+        return {name: count / tokens[name] if count else 0.0 for name, count in read.items()}
+
     def plain(self) -> dict[str, Any]:
         """Return plain JSON values."""
         heat = {} if self.temperature == 1 else {"temperature": self.temperature}

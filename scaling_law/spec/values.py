@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from scaling_law import units
-from scaling_law.errors import quoted
+from scaling_law.errors import described
 
 MAX_COUNT = 1e40  # tokens, FLOPs: more than anything can be, and far from overflowing
 # No model has been as large in any dimension; products of these stay within floats.
@@ -80,10 +80,10 @@ class Number:
         """Read ``value`` as a number. Raises ``ValueError``, which says what was expected."""
         if self.unit is None:
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ValueError(f"expected a {'whole ' * whole}number, found {quoted(value)}")
+                raise ValueError(f"expected a {'whole ' * whole}number, found {described(value)}")
             number: float = value
         elif isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError(f"expected {self.forms()}, found {quoted(value)}")
+            raise ValueError(f"expected {self.forms()}, found {described(value)}")
         elif self.unit == "seconds":
             number = units.parse_seconds(value)
         elif self.unit in ("bytes", "gigabytes"):
@@ -93,7 +93,7 @@ class Number:
         else:
             number = units.parse_count(value)
         if whole and number != int(number):
-            raise ValueError(f"expected a whole number, found {quoted(value)}")
+            raise ValueError(f"expected a whole number, found {described(value)}")
         # 0 and 0.0 are one value but two texts in the JSON that names a run
         number = int(number) if whole else float(number)
         self._check(number, value)
@@ -112,17 +112,17 @@ class Number:
     def _check(self, number: float, value: Any) -> None:
         counted = self.unit in ("count", "tokens")
         if counted and self.high is None and number > MAX_COUNT:
-            raise ValueError(f"expected at most {MAX_COUNT:g}, found {quoted(value)}")
+            raise ValueError(f"expected at most {MAX_COUNT:g}, found {described(value)}")
         if counted and self.low is None and number < 1:
-            raise ValueError(f"expected at least 1, found {quoted(value)}")
+            raise ValueError(f"expected at least 1, found {described(value)}")
         if self.low is not None and number < self.low:
-            raise ValueError(f"expected at least {self.low:g}, found {quoted(value)}")
+            raise ValueError(f"expected at least {self.low:g}, found {described(value)}")
         if self.above is not None and number <= self.above:
-            raise ValueError(f"expected above {self.above:g}, found {quoted(value)}")
+            raise ValueError(f"expected above {self.above:g}, found {described(value)}")
         if self.high is not None and number > self.high:
-            raise ValueError(f"expected at most {self.high:g}, found {quoted(value)}")
+            raise ValueError(f"expected at most {self.high:g}, found {described(value)}")
         if self.below is not None and number >= self.below:
-            raise ValueError(f"expected below {self.below:g}, found {quoted(value)}")
+            raise ValueError(f"expected below {self.below:g}, found {described(value)}")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         from pydantic_core import core_schema
@@ -161,12 +161,12 @@ class Switch(Number):
         if isinstance(value, bool):
             return self.on if value else None
         if not isinstance(value, int | float):
-            raise ValueError(f"expected true, false or a number, found {value!r}")
+            raise ValueError(f"expected true, false or a number, found {described(value)}")
         return super().read(value, whole)
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
-        described = super().__get_pydantic_json_schema__(schema, handler)
-        return {**described, "type": ["boolean", *described["type"]]}
+        form = super().__get_pydantic_json_schema__(schema, handler)
+        return {**form, "type": ["boolean", *form["type"]]}
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class NumberOr(Number):
         if isinstance(value, str) and value in self.words:
             return value
         if self.unit is None and isinstance(value, str):
-            raise ValueError(f"expected {self.forms()}, found {quoted(value)}")
+            raise ValueError(f"expected {self.forms()}, found {described(value)}")
         return super().read(value, self.whole)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:

@@ -105,6 +105,7 @@ def describe(
         micro_seqs=micro_seqs,
         stacked=resources.stack is not None,
         corpus_fingerprint=dataset.fingerprint,
+        components_fingerprint=None if spec.mix is None else dataset.components_fingerprint,
         versions=versions(),
         git_commit=git_commit(),
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

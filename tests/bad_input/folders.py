@@ -270,7 +270,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("loop", ("fit", "a"), _loop, "a: no such folder; `slaw run --mode quick` makes results/quick"),
     ("loop-config", ("plan", "a"), _loop, "a: neither a file nor a shipped config; shipped are dev, full, quick, and the experiments"),
     ("loop-config-by-name", ("plan", "a.yaml"), lambda f: (f / "a.yaml").symlink_to("a.yaml"), "a.yaml: cannot be read (Too many levels of symbolic links)"),
-    ("loop-table", ("fit", "a.csv"), lambda f: (f / "a.csv").symlink_to("a.csv"), "a.csv: no such folder; `slaw run --mode quick` makes results/quick"),
+    ("loop-table", ("fit", "a.csv"), lambda f: (f / "a.csv").symlink_to("a.csv"), "a.csv: no such file or folder; expected a table, or results"),
     ("loop-corpus", ("plan", "s.yaml", "--device", "cpu", "--set", "data.corpus=a"), _loop, "data.corpus: 'a' is neither a corpus (fineweb_edu, installed, openwebtext, pile, sotu, synthetic, wikitext103, wikitext2) nor an"),
     ("dangling", ("status", "gone"), _dangling, "gone: no such folder; `slaw run --mode quick` makes results/quick"),
     ("dangling-config", ("plan", "gone.yaml"), lambda f: (f / "gone.yaml").symlink_to("nowhere"), "gone.yaml: no such file"),

@@ -8,9 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 
+from scaling_law.data import content as content_module
+from scaling_law.data import local as local_module
 from scaling_law.data import rows as module
+from scaling_law.data.content import TextScan
 from scaling_law.data.corpus import load_corpus
 from scaling_law.data.local import cut_prose
 from scaling_law.data.sources import Document, Tally
@@ -161,6 +165,7 @@ def test_a_folder_is_read_with_its_subfolders(tmp_path: Path) -> None:
     (tmp_path / "y.MD").write_bytes(b"\xef\xbb\xbfwith a byte order mark")
     (tmp_path / ".hidden.txt").write_text("no")
     (tmp_path / "image.png").write_bytes(b"\x89PNG")
+    (tmp_path / "more.tar.gz").write_bytes(gzip.compress(b"files"))
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "dangling.txt").symlink_to("nowhere")
     os.mkfifo(tmp_path / "pipe.txt")
@@ -173,6 +178,7 @@ def test_a_folder_is_read_with_its_subfolders(tmp_path: Path) -> None:
         "left out 1 file: hidden, its name begins with a dot",
         "left out 1 file: not UTF-8 text (Latin-1 or another 8-bit code, or binary)",
         "left out 1 file: of an unknown kind ('.png')",
+        "left out 1 file: of an unknown kind ('.tar.gz')",
     ]
 
 
@@ -295,6 +301,72 @@ def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes) -> None:
         _texts(tmp_path)
 
 
+def test_files_packed_with_zstd_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, prose = LINES, ("Prose, line by line.\n" * 5000).encode()
+    for name, content in (("a.jsonl.zst", lines), ("b.txt.zst", prose)):
+        with pyarrow.CompressedOutputStream(str(tmp_path / name), "zstd") as stream:
+            stream.write(content)
+    (tmp_path / "a.jsonl").write_bytes(lines)
+    (tmp_path / "b.txt").write_bytes(prose)
+    assert _texts(tmp_path / "a.jsonl.zst") == _texts(tmp_path / "a.jsonl")
+    assert _texts(tmp_path / "b.txt.zst") == _texts(tmp_path / "b.txt")
+    packed = tmp_path / "b.txt.zst"
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(ConfigError, match=r"b\.txt\.zst: damaged, it cannot be unpacked"):
+        _texts(packed)
+    monkeypatch.setattr(content_module, "package_folder", lambda _: None)
+    with pytest.raises(ConfigError, match=r"needs pyarrow; pip install 'scaling-law\[parquet\]'"):
+        _texts(packed)
+
+
+BOOK = "\ufeff" + "".join(f"Café {n}: приве́т,\r\n🚀 sea\r\r\n\r\n" * 9 for n in range(400))
+
+
+@pytest.mark.parametrize("name", ["book.txt", "book.py"])
+def test_a_text_is_the_same_however_it_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(BOOK.encode())
+    whole = _texts(file)
+    assert "".join(whole) == BOOK.removeprefix("\ufeff").replace("\r\n", "\n")
+    assert (len(whole) > 1) == (name == "book.txt")
+    monkeypatch.setattr(content_module, "_CHUNK_BYTES", 7)
+    assert _texts(file) == whole
+
+
+def test_only_a_file_that_is_one_document_has_a_largest_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_module, "_LARGEST_DOCUMENT", 100_000)
+    for name in ("book.txt", "book.csv"):
+        (tmp_path / name).write_bytes(BOOK.encode())
+    assert "".join(_texts(tmp_path / "book.txt")).count("sea") == 3600
+    with pytest.raises(ConfigError, match=r"book\.csv: .* of at most 100 kB; cut it into several"):
+        _texts(tmp_path / "book.csv")
+
+
+@pytest.mark.parametrize("size", [1, 3, 50, 10**6])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"plain", ""),
+        ("приве́т".encode(), ""),
+        ("приве́т".encode()[:-1], "Latin-1"),
+        (bytes(9) + "café".encode() + bytes(9), "padded with NUL bytes"),
+        (bytes(2) + b"some bytes\0and more", "binary"),
+        (bytes(9), "padded with NUL bytes"),
+        (b"\x01\x02text", "control characters"),
+        (TEXT.encode("utf-16-le"), "UTF-16 without a mark"),
+    ],
+)
+def test_a_scan_says_the_same_of_chunks_of_any_size(size: int, content: bytes, reason: str) -> None:
+    scan = TextScan()
+    for start in range(0, len(content), size):
+        scan.feed(content[start : start + size])
+    assert reason in scan.reason() and bool(scan.reason()) == bool(reason)
+
+
 def test_linked_folders_are_read_once(tmp_path: Path) -> None:
     inside, outside = tmp_path / "in", tmp_path / "out"
     (inside / "sub").mkdir(parents=True)
@@ -339,8 +411,10 @@ def test_a_long_text_is_cut_at_blank_lines(tmp_path: Path) -> None:
     "text", ["", "x" * 100_000, "line\n" * 20_000, "x" * 32_000, "\n" * 99_999]
 )
 def test_cutting_loses_nothing(text: str) -> None:
-    pieces = list(cut_prose(text))
+    pieces = list(cut_prose([text]))
     assert "".join(pieces) == text
+    parts = [text[start : start + 9_999] for start in range(0, len(text), 9_999)]
+    assert list(cut_prose(parts)) == pieces, "wherever the text is cut as it is read"
     assert max(map(len, pieces)) <= 32_001
 
 

@@ -11,11 +11,11 @@ import pytest
 from scaling_law.cli.main import main
 from scaling_law.config.load import load_config
 from scaling_law.config.written import config_yaml
-from scaling_law.design.candidates import candidates
+from scaling_law.design.candidates import Candidates, candidates
 from scaling_law.design.propose import DesignGoal, propose
 from scaling_law.design.session import budget_of, fit_so_far, next_batch
 from scaling_law.design.text import render
-from scaling_law.errors import ConfigError, FitError
+from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.forecast.budget import Budget
@@ -288,3 +288,25 @@ def test_repeated_text_shows_as_epochs(proposal):
     assert "repeated text" not in render(proposal, None, None)
     unknown = propose(ladder_config(), cpu_profile(), goal(), train_tokens=None)
     assert "epochs: unknown until `slaw data prepare`" in render(unknown, None, None)
+
+
+def test_a_component_of_a_mixture_is_not_read_more_often_than_allowed():
+    config = ladder_config("data.mix={py-docs: .9, cpp: .1}", "data.max_epochs=4")
+    tokens = {"py-docs": 9 * 10**8, "cpp": 10**5, "other": 0}
+
+    def offered(component_tokens: dict[str, int]) -> Candidates:
+        return candidates(
+            config, cpu_profile(), FLOPS, train_tokens=10**9, component_tokens=component_tokens
+        )
+
+    offer = offered(tokens)
+    assert max(run.tokens for run in offer.runs) <= 4 * 10**5 / 0.1
+    assert any(
+        "read the 100K training tokens of cpp more often than data.max_epochs 4; give cpp a smaller"
+        in line
+        for line in offer.left_out
+    )
+    some = propose(config, cpu_profile(), goal(), train_tokens=10**9, component_tokens=tokens)
+    assert 1 < max(run.epochs or 0 for run in some.chosen) <= 4
+    with pytest.raises(PlanError, match="training tokens of cpp more often"):
+        offered(tokens | {"cpp": 9})

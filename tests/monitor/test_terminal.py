@@ -274,3 +274,33 @@ def test_the_machine_is_described_without_unknown_figures(tmp_path, monkeypatch)
     nothing = HostMeter(tmp_path / "no proc").read()
     assert nothing.cpu_busy_frac is None and nothing.memory_total_bytes is None
     assert nothing.gpus == ()
+
+
+def test_a_machine_without_proc_is_asked_by_commands(tmp_path, monkeypatch):
+    says = {
+        "ps": "  0.0\n 50.5\n149.5\n",
+        "vm_stat": (
+            "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
+            "Pages free:                                1000.\n"
+            "Pages active:                              5000.\n"
+            "Pages inactive:                            2000.\n"
+            "Pages speculative:                          500.\n"
+            '"Translation faults":                      987654.\n'
+        ),
+    }
+    for name, text in says.items():
+        command = tmp_path / name
+        command.write_text(f"#!{sys.executable}\nprint({text!r}, end='')")
+        command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 16384, "SC_PHYS_PAGES": 10_000}.get)
+    reading = HostMeter(tmp_path / "no proc").read()
+    assert reading.cpu_busy_frac == pytest.approx(2 / 8)
+    assert reading.memory_total_bytes == 10_000 * 16384
+    assert reading.memory_used_bytes == 6_500 * 16384
+    assert reading.gpus == ()
+    (tmp_path / "ps").write_text(f"#!{sys.executable}\nprint('no such option')")
+    (tmp_path / "vm_stat").write_text(f"#!{sys.executable}\nraise SystemExit(1)")
+    unknown = HostMeter(tmp_path / "no proc").read()
+    assert unknown.cpu_busy_frac is None and unknown.memory_used_bytes is None

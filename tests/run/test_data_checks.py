@@ -263,3 +263,12 @@ def test_a_refused_run_leaves_the_folders_that_were_there(
     asked = {"prepare": False, "n_ctx": 8192, "batch": 8192, "tokens": 81920}
     assert _slaw(capsys, "run --out mine/new/sweep", **asked)[0] == 2  # type: ignore[arg-type]
     assert (here / "mine").is_dir() and not (here / "mine" / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["run --dry-run", "run", "data inspect"])
+def test_a_refusal_by_the_data_names_the_line_of_its_key(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    code, out, said = _slaw(capsys, command, vocab="300, unique_tokens: 1B")
+    assert (code, out) == (2, "")
+    assert "slaw: t.yaml:2: data.unique_tokens: 1,000,000,000, and the training text of" in said

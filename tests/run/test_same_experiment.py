@@ -22,6 +22,7 @@ from scaling_law.run.request import Request, config_of
 from scaling_law.run.runner import Runner
 from scaling_law.run.text import opening
 from scaling_law.spec.data import DataSpec
+from scaling_law.spec.recipe import recipes
 from scaling_law.train import checkpoint
 from tests.fakes import cpu_profile
 from tests.faults.world import CONFIG, Sweep, begin_sweep, results, write_text
@@ -123,6 +124,62 @@ def test_one_text_under_two_names_is_one_recipe(home, tmp_path):
         records += load_records(sweep)
     assert {record.spec.data.name for record in records} == {"t", "u"}
     assert {spec.data.name for spec in specs_of(records)} == {"t"}
+
+
+@pytest.fixture
+def mixture(home: Path) -> Any:
+    """Writes a config with the mixture of two folders of text; returns its path."""
+    write_text(home / "u")
+    for path in (home / "u").iterdir():
+        path.write_text(f"{path.read_text()} u")
+
+    def written(name: str, one: str, two: str) -> Path:
+        sources = f"sources: {{one: {{corpus: {one}}}, two: {{corpus: {two}}}}}"
+        config = CONFIG.replace("corpus: {text}", "MIX").format(more="")
+        mix = f"{sources}, mix: {{one: .5, two: .5}}"
+        (home / name).write_text(config.replace("MIX", mix))
+        return home / name
+
+    return written
+
+
+def test_a_mixture_of_the_same_texts_at_other_paths_is_the_same_experiment(home, mixture, tmp_path):
+    sweep = SweepDir(tmp_path / "out")
+    trained(mixture("m.yaml", "t", "u"), sweep)
+    before = results(sweep)
+    for name in ("t", "u"):
+        (home / name).rename(home / f"{name}2")
+    said = trained(mixture("m2.yaml", "t2", "u2"), sweep)
+    assert any(
+        "data.sources.one.corpus t2 and data.sources.two.corpus u2 are the text" in line
+        and "began with as t and u;" in line
+        for line in said
+    )
+    assert results(sweep) == before
+    with pytest.raises(ConfigError, match=r"another recipe.*data\.sources one=u2 two=t2 here"):
+        agreed(mixture("m3.yaml", "u2", "t2"), sweep)
+    other = SweepDir(tmp_path / "other")
+    trained(mixture("m2.yaml", "t2", "u2"), other)
+    swapped = SweepDir(tmp_path / "swapped")
+    trained(mixture("m3.yaml", "u2", "t2"), swapped)
+    records = [load_records(one)[-1] for one in (sweep, other, swapped)]
+    same, moved, exchanged = (recipe["data.sources"] for recipe in recipes(specs_of(records)))
+    assert same == moved != exchanged
+
+
+def test_documents_that_moved_between_the_components_of_a_mixture_are_noticed(
+    home, mixture, tmp_path
+):
+    sweep = SweepDir(tmp_path / "out")
+    config = mixture("m.yaml", "t", "u")
+    agreed(config, sweep)
+    moved = next((home / "t").iterdir())
+    moved.rename(home / "u" / "moved.txt")
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(ConfigError, match="moved between the components of its mixture"):
+        agreed(config, sweep)
+    (home / "u" / "moved.txt").rename(moved)
+    agreed(config, sweep)
 
 
 def test_a_finished_sweep_needs_no_text(home, tmp_path):

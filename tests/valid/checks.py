@@ -36,9 +36,8 @@ from tests.valid.draw import Drawn
 # What two trainings of one run may differ in: the clock, the memory of the process, the folder.
 OF_THE_DAY = ("seconds", "tokens_per_second", "peak_memory_bytes", "finished_at", "curve_sha256")
 # Planned bytes of activations over those that autograd saves for the backward pass.
-ACTIVATIONS_WITHIN = (0.8, 6.0)
-# Attention pads heads of a few channels and keeps masks: bytes that no plan of megabytes notices.
-ACTIVATIONS_SLACK_BYTES = 2**18
+# The plan counts the gradient of the logits too, which is most of a small model.
+ACTIVATIONS_WITHIN = (0.75, 4.0)
 
 
 def check_config(drawn: Drawn, folder: Path) -> None:
@@ -127,8 +126,7 @@ def _check_memory(spec: RunSpec, data: Dataset) -> None:
         planned = architecture_of(model).activation_bytes(model, len(inputs), "fp32", False)
         low, high = ACTIVATIONS_WITHIN
         taken = sum(saved.values())
-        near = abs(planned - taken) < ACTIVATIONS_SLACK_BYTES
-        assert near or low < planned / taken < high, f"{planned} bytes planned, {taken} saved"
+        assert low < planned / taken < high, f"{planned} bytes planned, {taken} saved: {model}"
         loss.backward()
     optimizer.step()
     params = count_params(model).total

@@ -46,10 +46,10 @@ Node = dict[str, Any]
 NOT_DRAWN = {
     "data.corpus": "text is at a path; named corpora have tests of their own",
     "data.sources.<key>.corpus": "as data.corpus",
-    "data.text_key": "the text has no rows; tests/data/test_local.py reads some",
-    "data.sources.<key>.text_key": "as data.text_key",
     "grid.*.start_from": "needs a run that has ended; tests/run/test_folder.py has it",
 }
+# Of the rows that the text has beside plain files.
+TEXT_KEYS = ("text", "body", "all.of.it")
 # What one draw may cost.
 MOST_RUNS, MOST_STEPS, MOST_PARAMS, MOST_TOKENS = 6, 40, 60_000, 50_000
 MOST_REFUSED = 400  # of one draw, before the drawing itself is at fault
@@ -579,7 +579,9 @@ FITTED: dict[str, Callable[[Drawing], Any]] = {
     "data.corpus": lambda drawing: str(drawing.text),
     "data.tokenizer": lambda drawing: drawing.one(("bytes", "bpe")),
     "data.vocab_size": lambda drawing: drawing.one((257, 300, 320)),
+    "data.text_key": lambda drawing: drawing.one(TEXT_KEYS),
     "data.sources": _sources,
+    "data.sources.<key>.text_key": lambda drawing: drawing.one(TEXT_KEYS),
     "data.sources.<key>.corpus": lambda drawing: str(drawing.text / drawing.one(("", "more"))),
     "data.sources.<key>.domains": lambda drawing: ["text"],
     "data.sources.<key>.max_bytes": _number_of(8_000, 60_000),

@@ -6,6 +6,7 @@ The seed of each test is in its name; a failing draw prints its YAML.
 from __future__ import annotations
 
 import copy
+import json
 import os
 import random
 import re
@@ -25,18 +26,25 @@ from tests.valid.slips import changed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# A refusal names its line; one that the data or the whole plan decide names its key, or the grid.
-PLAIN = re.compile(r"slaw: (c\.yaml:\d+|[a-z_.]+|nothing of the grid fits): \S")
+# A refusal names its line.
+PLAIN = re.compile(r"slaw: c\.yaml:\d+: \S")
 STRAIGHT, STOPPING = Path(inline_engine.__file__), Path(stopping_engine.__file__)
 
 
 @pytest.fixture
 def text(tmp_path, monkeypatch):
-    """A text with a second one in a folder of its own."""
+    """A text of files and rows, with a second one in a folder of its own."""
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(os, "fsync", lambda file: None)  # no power cut here
     folder = write_text(tmp_path / "text")
     write_text(folder / "more", 30)
+    for place in (folder, folder / "more"):
+        rows = [f"Row {number} of {place.name}: {'and so on ' * number}" for number in range(9)]
+        lines = [
+            json.dumps({"text": row, "body": row.upper(), "all": {"of": {"it": row[::-1]}}})
+            for row in rows
+        ]
+        (place / "rows.jsonl").write_text("\n".join(lines))
     return folder
 
 

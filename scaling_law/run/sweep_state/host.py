@@ -1,6 +1,7 @@
-"""Measures how busy this machine is: CPU and memory from /proc, GPUs from ``nvidia-smi``.
+"""Measures how busy this machine is: CPU, memory and NVIDIA's GPUs.
 
-What a system does not report is left out: without /proc only the load average is known.
+CPU and memory are read from /proc; a system without it, such as macOS, is asked by ``ps`` and
+``vm_stat``, GPUs by ``nvidia-smi``. What a system does not report is left out.
 """
 
 from __future__ import annotations
@@ -12,14 +13,21 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from scaling_law.units import format_bytes
 
-# One query takes the driver up to a second on some machines.
-_GPU_EVERY_SECONDS = 5.0
-_GPU_TIMEOUT_SECONDS = 3.0
+# One query takes a GPU's driver up to a second on some machines.
+_ASK_EVERY_SECONDS = 5.0
+_TIMEOUT_SECONDS = 3.0
 _GPU_QUERY = "name,utilization.gpu,memory.used,memory.total"
 _MIB = 2**20
+# What macOS gives to a program that asks for memory, by the words of vm_stat.
+_AVAILABLE_PAGES = ("Pages free", "Pages inactive", "Pages speculative")
+
+
+Memory: TypeAlias = tuple[float | None, float | None]
+"""Bytes in use, and all; None where unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,30 +57,37 @@ class HostMeter:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
+        self._has_proc = (proc / "stat").is_file()
         self._before = self._ticks()
-        self._gpus: tuple[Gpu, ...] = ()
-        self._gpus_asked = -_GPU_EVERY_SECONDS
-        self._smi = shutil.which("nvidia-smi")
+        self._asked = _Asked()
+        self._asked_at = -_ASK_EVERY_SECONDS  # on the monotonic clock, in seconds
 
     def read(self) -> Host:
-        """How busy the machine was since the last call."""
-        now = self._ticks()
-        busy = None
-        if now and self._before and now[1] > self._before[1]:
-            busy = 1 - (now[0] - self._before[0]) / (now[1] - self._before[1])
-        self._before = now
+        """How busy the machine was since the last call; without /proc, of late."""
+        if time.monotonic() - self._asked_at >= _ASK_EVERY_SECONDS:
+            self._asked_at = time.monotonic()
+            self._asked = _ask(others=not self._has_proc)
+        busy, (used, total) = self._asked.cpu_busy_frac, self._asked.memory
+        if self._has_proc:
+            busy, (used, total) = self._busy_since_last(), self._memory()
         load = None
         with contextlib.suppress(OSError, AttributeError):
             load = os.getloadavg()[0]
-        used, total = self._memory()
         return Host(
             cpus=os.cpu_count() or 1,
             cpu_busy_frac=busy,
             load=load,
             memory_used_bytes=used,
             memory_total_bytes=total,
-            gpus=self._ask_gpus(),
+            gpus=self._asked.gpus,
         )
+
+    def _busy_since_last(self) -> float | None:
+        now, before = self._ticks(), self._before
+        self._before = now
+        if not (now and before and now[1] > before[1]):
+            return None
+        return 1 - (now[0] - before[0]) / (now[1] - before[1])
 
     def _ticks(self) -> tuple[int, int] | None:
         """Idle clock ticks and all clock ticks of all CPUs since boot."""
@@ -83,7 +98,7 @@ class HostMeter:
         except (OSError, ValueError, IndexError):
             return None
 
-    def _memory(self) -> tuple[float | None, float | None]:
+    def _memory(self) -> Memory:
         try:
             lines = (self._proc / "meminfo").read_text().splitlines()
             kilobytes = {name: float(rest.split()[0]) for name, _, rest in map(_halves, lines)}
@@ -92,22 +107,68 @@ class HostMeter:
         except (OSError, ValueError, IndexError, KeyError):
             return None, None
 
-    def _ask_gpus(self) -> tuple[Gpu, ...]:
-        if self._smi is None or time.monotonic() - self._gpus_asked < _GPU_EVERY_SECONDS:
-            return self._gpus
-        self._gpus_asked = time.monotonic()
-        command = [self._smi, f"--query-gpu={_GPU_QUERY}", "--format=csv,noheader,nounits"]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_GPU_TIMEOUT_SECONDS, check=True
-            )
-        except (OSError, subprocess.SubprocessError):
-            self._gpus = ()
-        else:
-            self._gpus = tuple(
-                gpu for line in done.stdout.splitlines() if (gpu := _gpu(line)) is not None
-            )
-        return self._gpus
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What commands report; None for what they do not."""
+
+    cpu_busy_frac: float | None = None
+    memory: Memory = (None, None)
+    gpus: tuple[Gpu, ...] = ()
+
+
+def _ask(*, others: bool) -> _Asked:
+    """Ask for the GPUs, and where ``others`` says so for CPU and memory too."""
+    smi = _output("nvidia-smi", f"--query-gpu={_GPU_QUERY}", "--format=csv,noheader,nounits")
+    gpus = tuple(gpu for line in smi.splitlines() if (gpu := _gpu(line)) is not None)
+    if not others:
+        return _Asked(gpus=gpus)
+    return _Asked(
+        cpu_busy_frac=_busy_by(_output("ps", "-A", "-o", "%cpu=")),
+        memory=_memory_by(_output("vm_stat")),
+        gpus=gpus,
+    )
+
+
+def _output(command: str, *words: str) -> str:
+    """What a command prints; "" where it fails or there is none."""
+    program = shutil.which(command)
+    if program is None:
+        return ""
+    try:
+        done = subprocess.run(
+            [program, *words],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=True,
+            env={**os.environ, "LC_ALL": "C"},  # numbers with a point
+        )
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return ""
+    return done.stdout
+
+
+def _busy_by(ps: str) -> float | None:
+    """The share of all CPUs in use, from the shares of one CPU that processes take, in percent."""
+    try:
+        shares = [float(line) for line in ps.split()]
+    except ValueError:
+        return None
+    return min(sum(shares) / 100 / (os.cpu_count() or 1), 1.0) if shares else None
+
+
+def _memory_by(vm_stat: str) -> Memory:
+    """Used and all memory in bytes, from counts of pages."""
+    head, _, rest = vm_stat.partition("\n")
+    counts = {name: value.strip(" .") for name, _, value in map(_halves, rest.splitlines())}
+    try:
+        page = int(head.partition("page size of ")[2].split()[0])
+        free = page * sum(int(counts[name]) for name in _AVAILABLE_PAGES)
+        total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (OSError, ValueError, IndexError, KeyError):
+        return None, None
+    return total - free, total
 
 
 def host_text(host: Host) -> str:

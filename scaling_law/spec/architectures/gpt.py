@@ -290,8 +290,13 @@ def activation_bytes(
     if blocked and shortest <= model.n_ctx <= longest:
         keys = (model.n_ctx + ATTENTION_BLOCK) / 2  # of a query, on average
         activations += int(tokens * model.n_head * keys * 4 * layers)
-    if model.position == "alibi":  # a CPU's attention with a bias keeps all scores of a layer
-        activations += tokens * model.n_head * model.n_ctx * width * (layers + 1)
+    scores = tokens * model.n_head * model.n_ctx * width  # of one layer
+    if model.position == "alibi":  # a CPU's attention with a bias keeps them, and the bias
+        activations += scores * (layers + 1)
+    # The halves of a head of two channels, which rotary turns, have one channel each. Torch may lay
+    # them out so that its fused attention cannot read them, and the plain one keeps the scores.
+    if model.position == "rotary" and model.head_size == 2:
+        activations += scores * layers
     return activations + logits
 
 
