@@ -35,7 +35,7 @@ from scaling_law.spec.run import RunSpec, stage_of
 from scaling_law.spec.schedule import lr_phase
 
 _MOST_WARNINGS = 20
-Mark = tuple[int, int, int]
+_FileVersion = tuple[int, int, int]  # changes when the file does
 
 
 def is_at_work(sweep: SweepDir) -> bool:
@@ -46,7 +46,7 @@ def is_at_work(sweep: SweepDir) -> bool:
     return bool(who_has(sweep.runner_leases()))
 
 
-def _mark(path: Path | str) -> Mark | None:
+def _mark(path: Path | str) -> _FileVersion | None:
     """A value that changes when the file does; None if there is no file."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - making 10,000 Paths costs more than the calls
@@ -71,7 +71,7 @@ class _Constant:
 class _Ended:
     """The part of a record that is cached: 10,000 whole records take too much memory."""
 
-    mark: Mark
+    mark: _FileVersion
     state: RunState
     seconds: float
     flops_spent: float
@@ -84,11 +84,11 @@ class SweepReader:
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
         self._runners = LeaseWatch(removes=False)
-        self._plan: tuple[Mark, Plan, list[_Constant], list[_Constant]] | None = None
+        self._plan: tuple[_FileVersion, Plan, list[_Constant], list[_Constant]] | None = None
         self._experiment = False
         self._ends: dict[str, _Ended] = {}
-        self._curves: dict[str, tuple[Mark, list[CurvePoint]]] = {}
-        self._logs: dict[str, tuple[Mark, list[RunWarning]]] = {}
+        self._curves: dict[str, tuple[_FileVersion, list[CurvePoint]]] = {}
+        self._logs: dict[str, tuple[_FileVersion, list[RunWarning]]] = {}
 
     def read(self, *, strict: bool = False, logs: bool = True) -> Snapshot:
         """The folder as it is now.
@@ -241,7 +241,7 @@ class SweepReader:
             note=not_measured(run_dir.log) if spec.probes else None,
         )
 
-    def _end(self, one: _Constant, mark: Mark) -> _Ended:
+    def _end(self, one: _Constant, mark: _FileVersion) -> _Ended:
         """The end of a run with a record. Raises ``ConfigError`` if it cannot be read."""
         cached = self._ends.get(one.run_id)
         if cached is None or cached.mark != mark:
