@@ -17,6 +17,7 @@ from scaling_law.report import (
     figures,
     findings,
     optimum,
+    registered,
     style,
     tables,
 )
@@ -102,6 +103,7 @@ def _page(
         Section(anchor="figures", heading="Figures", body=body),
         findings.law(evidence),
         findings.checks(evidence),
+        registered.record(evidence.registered, evidence.why_not_registered),
         tables.runs(evidence),
         tables.metrics(evidence),
         tables.notes(evidence),
