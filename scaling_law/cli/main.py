@@ -29,6 +29,7 @@ from scaling_law.cli import (
     parts,
     report,
     run,
+    sample,
 )
 from scaling_law.cli.options import Commands, Parser, add_loudness_options
 from scaling_law.console import (
@@ -50,6 +51,7 @@ _COMMANDS = (
     allocate,
     forecast,
     report,
+    sample,
     export,
     data,
     parts,
