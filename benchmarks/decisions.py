@@ -40,7 +40,8 @@ from scaling_law.errors import FitError  # noqa: E402
 from scaling_law.fit.approaches.parametric import fit_law  # noqa: E402
 from scaling_law.fit.checks.select_law import best_law, score_laws  # noqa: E402
 from scaling_law.fit.points.points import FitPoints  # noqa: E402
-from scaling_law.fit.points.table import TableSettings, read_table_by  # noqa: E402
+from scaling_law.fit.points.table import read_table_by  # noqa: E402
+from scaling_law.fit.points.table_settings import TableSettings  # noqa: E402
 from scaling_law.fit.result import FitResult, finite_json  # noqa: E402
 from scaling_law.fit.solver.solve import Objective  # noqa: E402
 

@@ -17,7 +17,7 @@ from scaling_law.files.layout import RESULTS
 from scaling_law.files.record import RunRecord
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import source_key
-from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.forecast.extrapolate import check_level, extrapolate
 from scaling_law.forecast.published import law_name

@@ -17,7 +17,7 @@ from scaling_law.errors import ConfigError, did_you_mean, one_line, quoted
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import FORECASTS
 from scaling_law.files.record import NATS, RunRecord, only_sweep, record_from_json
-from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.result import finite_json
 from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.spec.to_json import to_json

@@ -24,7 +24,7 @@ from scaling_law.files.layout import RESULTS, SweepDir
 from scaling_law.files.record import RunRecord, specs_of
 from scaling_law.fit.checks.screen import MAX_EPOCHS
 from scaling_law.fit.points.dataset import source_key
-from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.registered import (
     RegisteredForecast,

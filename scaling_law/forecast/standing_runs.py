@@ -18,7 +18,8 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, load_records, only_sweep
 from scaling_law.fit.points.dataset import chosen_records, refuse_table_settings
 from scaling_law.fit.points.points import FLOPS_COUNTS, FitPoints, points_from_records
-from scaling_law.fit.points.table import TableSettings, read_table
+from scaling_law.fit.points.table import read_table
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.spec.counts import CONVENTIONS, params_if_known
 from scaling_law.spec.from_json import run_spec_from_json
 

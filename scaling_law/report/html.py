@@ -216,10 +216,11 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[Plot]:
     return [
         Plot(
             name="isoflop",
-            shows="Loss against size at equal compute, one parabola per budget",
+            shows="Loss against size at equal compute, one curve per budget",
             caption="Seeds are averaged and points moved to their cell's exact compute. Hollow "
-            "points belong to refused cells. Vertices are biased even without noise: a "
-            "cross-check of the fitted law, not an estimate.",
+            "points belong to refused cells. A curve interpolates its runs (three sizes: a "
+            "parabola), and its minimum follows their noise: a cross-check of the fitted law, not "
+            "an estimate.",
             make=lambda: optimum.isoflop_cells(fitted),
         ),
         Plot(

@@ -13,7 +13,7 @@ from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, load_records, write_record
-from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.session import KnownLaws, fit_sources, laws_of
 from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast import session as forecast_session
