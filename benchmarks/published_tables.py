@@ -2,9 +2,9 @@
 
     python benchmarks/published_tables.py --data FOLDER
 
-FOLDER holds chinchilla_epoch245.csv, datablations_c4.csv, gemstones_hot.csv, olmo_ladder_c4.csv and
-overtrain_gadre104.csv; a table that is not there is named and left out. The 240 points of
-Besiroglu 2024 are tested in every clone (tests/fit/test_parametric.py).
+FOLDER holds chinchilla_epoch245.csv, datablations_c4.csv, gemstones_hot.csv, olmo_ladder_c4.csv,
+overtrain_gadre104.csv and porian_isoflop.csv; a table that is not there is named and left out. The
+240 points of Besiroglu 2024 are tested in every clone (tests/fit/test_parametric.py).
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scaling_law.fit.approaches.parametric import fit_law  # noqa: E402  (this checkout's)
+from scaling_law.fit.approaches.isoflop import fit_isoflop  # noqa: E402  (this checkout's)
+from scaling_law.fit.approaches.isoflop_curves import AKIMA, CURVES  # noqa: E402
+from scaling_law.fit.approaches.parametric import fit_law  # noqa: E402
 from scaling_law.fit.checks.screen import screen  # noqa: E402
 from scaling_law.fit.points.points import FitPoints  # noqa: E402
-from scaling_law.fit.points.table import TableSettings, read_table  # noqa: E402
+from scaling_law.fit.points.table import read_table  # noqa: E402
+from scaling_law.fit.points.table_settings import TableSettings  # noqa: E402
 from scaling_law.fit.solver.solve import Objective  # noqa: E402
 
 
@@ -72,12 +75,40 @@ def overflowed(path: Path) -> tuple[str, bool]:
     return f"{len(points)} of 220 rows without the FLOPs, expected over 200", len(points) > 200
 
 
+# Porian 2024 (arXiv 2406.19146): configuration -> exponent a of params ~ flops^a.
+PORIAN = {
+    "rw/base/long/kaplan/kaplan/train": 0.8353,
+    "rw/base/long/kaplan/standard/val": 0.7065,
+    "rw/base/short/kaplan/standard/val": 0.6020,
+    "rw/base/short/chinchilla/standard/val": 0.5715,
+    "rw/tuned/short/const/standard/val": 0.4969,
+}
+
+
+def interpolated(path: Path) -> tuple[str, bool]:
+    """Porian 2024: optima by local interpolation give the published exponents."""
+    off, covered = dict.fromkeys(CURVES, 0.0), dict.fromkeys(CURVES, 0)
+    for config, published in PORIAN.items():
+        points = table(path, f"config={config}")
+        for curve in CURVES:
+            line = fit_isoflop(points, curve=curve).lines["params"]
+            off[curve] = max(off[curve], abs(line.exponent - published))
+            low, high = line.interval or (published, published)
+            covered[curve] += low <= published <= high
+    words = ", ".join(
+        f"{curve}: off by {off[curve]:.4f} at most, in {covered[curve]} of {len(PORIAN)} intervals"
+        for curve in CURVES
+    )
+    return words, off[AKIMA] <= 0.01 and covered[AKIMA] == len(PORIAN)
+
+
 CHECKS: dict[str, Callable[[Path], tuple[str, bool]]] = {
     "chinchilla_epoch245": left_out,
     "olmo_ladder_c4": coupled,
     "datablations_c4": repeated,
     "overtrain_gadre104": over_trained,
     "gemstones_hot": overflowed,
+    "porian_isoflop": interpolated,
 }
 
 

@@ -10,12 +10,8 @@ from typing import Any
 from scaling_law.errors import ConfigError
 from scaling_law.fit.points.column_units import parse_units
 from scaling_law.fit.points.dataset import from_points
-from scaling_law.fit.points.table import (
-    TableSettings,
-    parse_columns,
-    points_from_columns,
-    read_table,
-)
+from scaling_law.fit.points.table import points_from_columns, read_table
+from scaling_law.fit.points.table_settings import TableSettings, parse_columns
 from scaling_law.fit.result import FitResult, Prediction
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_data
 from scaling_law.fit.summary import format_suite

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -105,7 +106,8 @@ def is_screen(stream: TextIO) -> bool:
 def open_standard_streams() -> None:
     """Open the standard streams that this process was started without (``>&-``) on /dev/null.
 
-    Else the next file that is opened takes a stream's place, and prints go into it.
+    Else the next file that is opened takes a stream's place, and prints go into it. What standard
+    output cannot encode is written as an escape.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -117,3 +119,5 @@ def open_standard_streams() -> None:
                 os.close(file)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")

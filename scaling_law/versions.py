@@ -98,3 +98,6 @@ CHECKPOINT = FileSchema(
     "checkpoint", ("checksummed header, then torch.save", "the curve and last norm as well")
 )
 EXPORT = FileSchema("exported model", ("safetensors beside slaw.json",))
+FORECAST = FileSchema(
+    "registered forecast", ("targets with quantiles, the runs behind them, a digest",)
+)

@@ -32,6 +32,7 @@ from scaling_law.fit.laws import Law
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.session import known_laws
 from scaling_law.fit.split import Split
+from scaling_law.forecast.registered import RegisteredForecast, read_registered
 from scaling_law.plan.device_profile import DeviceProfile, load_profile, profile_path
 from scaling_law.plan.plan import Plan, read_plan
 from scaling_law.spec.from_json import run_spec_from_json
@@ -54,6 +55,7 @@ FROZEN = {
     "plan": (2, "cac0b7387f0a"),
     "fit": (4, "e62c64554e06"),
     "device profile": (2, "60fc1158b74c"),
+    "registered forecast": (1, "723301e418fc"),
 }
 MADE_OF: dict[str, tuple[type, ...]] = {
     "run record": (RunRecord, CurvePoint),
@@ -62,6 +64,7 @@ MADE_OF: dict[str, tuple[type, ...]] = {
     "plan": (Plan,),
     "fit": (FitResult,),
     "device profile": (DeviceProfile,),
+    "registered forecast": (RegisteredForecast,),
 }
 
 
@@ -172,6 +175,13 @@ def test_plans_of_every_version_are_read(version, name, flops, kept):
     plan = read_plan(SAMPLES / f"plan-{version}.json")
     assert (plan.name, [run.resources.keep_weights for run in plan.runs]) == (name, kept)
     assert plan.flops_total == flops
+
+
+def test_registered_forecasts_of_every_version_are_read():
+    forecast = read_registered(SAMPLES / "forecast-1.json")
+    (target,) = forecast.targets
+    assert (forecast.name, forecast.level, target.loss) == ("forecast-1", 0.9, 5.5)
+    assert forecast.example_record is not None and forecast.example_record.run_id in forecast.runs
 
 
 def test_checkpoints_and_datasets_of_every_version_are_read():

@@ -131,7 +131,7 @@ def named_laws(names: Sequence[str]) -> list[str]:
 def table_settings(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The settings that ``add_table_options`` reads."""
     from scaling_law.fit.points.column_units import parse_units
-    from scaling_law.fit.points.table import TableSettings, parse_columns
+    from scaling_law.fit.points.table_settings import TableSettings, parse_columns
 
     return TableSettings(
         columns=parse_columns(options.columns) if options.columns else {},

@@ -24,10 +24,12 @@ from scaling_law.cli import (
     export,
     extrapolate,
     fit,
+    forecast,
     monitor,
     parts,
     report,
     run,
+    sample,
 )
 from scaling_law.cli.options import Commands, Parser, add_loudness_options
 from scaling_law.console import (
@@ -47,7 +49,9 @@ _COMMANDS = (
     fit,
     extrapolate,
     allocate,
+    forecast,
     report,
+    sample,
     export,
     data,
     parts,

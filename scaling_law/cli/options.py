@@ -106,6 +106,11 @@ def count_or_times(text: str):  # type: ignore[no-untyped-def]
     return Times(count(text[:-1])) if text[-1:] in ("x", "X") else count(text)
 
 
+def counts_or_times(text: str):  # type: ignore[no-untyped-def]
+    """Read one or several of these, as in 5M,10M,4x."""
+    return [count_or_times(part) for part in text.split(",")]
+
+
 def underscored(text: str) -> str:
     """Read a choice such as non_embedding, which texts for people write non-embedding."""
     return text.replace("-", "_")

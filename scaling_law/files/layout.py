@@ -1,7 +1,7 @@
 """Names every file on disk, and writes files atomically.
 
     results/<sweep>/{sweep.yaml, plan.json, data.json, dashboard.json, fits/*.json, figures/*.png,
-                     tables/*.csv, report.html}
+                     tables/*.csv, forecasts/*.json, report.html}
     results/<sweep>/rounds/{adaptive.json | stages.json, 01.yaml, 01.json, ...}
     results/<sweep>/{starts/<run_id>.pt, samples/02/*.txt, ...}
     results/<sweep>/runs/<run_id>/{spec.json, resources.json, curve.jsonl, ckpt/, log.txt,
@@ -31,6 +31,7 @@ from scaling_law.errors import ConfigError, did_you_mean
 from scaling_law.parts import shipped_files
 
 RESULTS = "results"  # where sweeps go without --out
+FORECASTS = "forecasts"  # the folder of registered forecasts, in a sweep's or beside a table
 # The remedy where the cache cannot be used.
 CACHE_REMEDY = "set SLAW_CACHE to a folder that can be written"
 # The remedy where a result cannot be written.
@@ -181,6 +182,11 @@ class SweepDir:
     @property
     def fits(self) -> Path:
         return self.path / "fits"
+
+    @property
+    def forecasts(self) -> Path:
+        """The folder of the registered forecasts."""
+        return self.path / FORECASTS
 
     @property
     def figures(self) -> Path:

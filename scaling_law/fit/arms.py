@@ -25,7 +25,8 @@ from scaling_law.fit.points.dataset import (
     source_key,
 )
 from scaling_law.fit.points.points import FitPoints
-from scaling_law.fit.points.table import TableSettings, read_table_by
+from scaling_law.fit.points.table import read_table_by
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.recipes.compare_recipes import text_of
 from scaling_law.fit.result import status_words
 from scaling_law.fit.session import KnownLaws, check_out, known_laws, laws_of
@@ -313,6 +314,8 @@ def _law_row(arm: ArmRuns, known: KnownLaws, summary: Mapping[str, Any]) -> tupl
     exponent = "-" if split.get("a") is None else f"{split['a']:.3f}"
     if split.get("a_low") is not None:
         exponent += f" [{split['a_low']:.3f}, {split['a_high']:.3f}]"
+    elif split.get("a_fixed"):
+        exponent += " (fixed by the law)"
     left_out = {item["run_id"] for item in summary["dropped"]}
     losses = [r.val_loss_nats for r in arm.records if r.run_id not in left_out and r.val_loss_nats]
     if arm.table is not None:

@@ -50,9 +50,14 @@ def plane_residuals(points: FitPoints, goal: Floats) -> Floats:
 
     The plane has the least absolute deviations, so that a few odd rows do not move it.
     """
-    logs = np.stack([np.log(points.params), np.log(points.tokens)], axis=1)
-    design = np.hstack([np.ones((len(points), 1)), logs - logs.mean(axis=0)])
-    weights = np.ones(len(points))
+    return plane_off(points.params, points.tokens, goal)
+
+
+def plane_off(params: Floats, tokens: Floats, goal: Floats) -> Floats:
+    """The same for columns that are no points yet."""
+    logs = np.stack([np.log(params), np.log(tokens)], axis=1)
+    design = np.hstack([np.ones((len(goal), 1)), logs - logs.mean(axis=0)])
+    weights = np.ones(len(goal))
     for _ in range(_ROUNDS):
         root = np.sqrt(weights)
         plane = np.linalg.lstsq(design * root[:, None], goal * root, rcond=None)[0]

@@ -15,6 +15,7 @@ from scaling_law.spec.to_json import to_json
 if TYPE_CHECKING:
     from scaling_law.fit.laws import Law
 
+FIXED_EXPONENT = "fixed by the law's form, whatever the runs"
 _SAME = 0.005  # in log params: below what three digits show
 
 STATUS_REMEDY = {
@@ -248,6 +249,11 @@ def _finite(value: Any) -> Any:
 def status_words(status: str) -> str:
     """A fit's status in words: ``too few points``."""
     return status.replace("_", " ")
+
+
+def exponent_words(row: dict[str, Any]) -> str:
+    """The status of a row of ``FitSuite.by_convention`` in words."""
+    return FIXED_EXPONENT if row.get("a_fixed") else status_words(row["status"])
 
 
 def _ends(low: float | None, high: float | None) -> tuple[float, float]:

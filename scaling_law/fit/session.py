@@ -17,7 +17,7 @@ from scaling_law.fit.checks.validate import Validation, validate
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.dataset import gather_fit_data, refuse_table_settings, source_key
 from scaling_law.fit.points.points import FitPoints
-from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.suite import FitSettings, FitSuite, fit_data, save_suite
 from scaling_law.fit.summary import format_brief, format_suite

@@ -19,6 +19,7 @@ from scaling_law.files.record import RunRecord
 from scaling_law.fit.approaches.envelope import EnvelopeResult, envelope_rows, fit_envelope
 from scaling_law.fit.approaches.isoflop import IsoflopResult, fit_isoflop
 from scaling_law.fit.approaches.parametric import INTERVALS, Refitter, Resampling, fit_law, refused
+from scaling_law.fit.checks.floor import floor_notes
 from scaling_law.fit.checks.screen import check_rules
 from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
 from scaling_law.fit.checks.validate import Validation, validate
@@ -30,6 +31,7 @@ from scaling_law.fit.result import FitResult, finite_json
 from scaling_law.fit.solver.bootstrap import check_size
 from scaling_law.fit.solver.profile_likelihood import Profile, check_profiled, profile
 from scaling_law.fit.solver.solve import LOSSES, Objective
+from scaling_law.fit.surface import exponent_is_fixed
 from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.versions import FIT
 
@@ -100,7 +102,7 @@ class FitSuite:
     ``points``: the points, as the settings count them.
     ``laws``: the fits by the law's name.
     ``fitted_on``: the law's name -> what its points are, in words.
-    ``isoflop``: the IsoFLOP parabolas.
+    ``isoflop``: the IsoFLOP curves.
     ``envelope``: the lower envelope.
     ``validation``: the checks of the law to forecast with.
     ``scores``: how the joint laws predict held-out runs.
@@ -216,7 +218,7 @@ def _fit_data(data: FitData, settings: FitSettings) -> FitSuite:
         source_key=data.key,
         counted=data.counted,
         profiles=tuple(_profiles(points, laws, best, settings)),
-        notes=points.notes,
+        notes=(*points.notes, *floor_notes(points, laws.get("chinchilla"))),
     )
 
 
@@ -344,7 +346,8 @@ def _conventions(
             fit = laws[name]
             if points is not data.points:
                 fit = _fit_or_refuse(points, name, settings)
-            low, high = fit.optimum_intervals.get("a", (None, None))
+            fixed = exponent_is_fixed(fit.law)
+            low, high = (None, None) if fixed else fit.optimum_intervals.get("a", (None, None))
             yield {
                 "law": name,
                 "params": convention,
@@ -353,6 +356,7 @@ def _conventions(
                 "a": fit.optimum.exponent if fit.optimum else None,
                 "a_low": low,
                 "a_high": high,
+                **({"a_fixed": True} if fixed else {}),
                 **{param: fit.params.get(param) for param in ("E", "alpha", "beta")},
                 "rms_log_residual": fit.rms_log_residual,
             }

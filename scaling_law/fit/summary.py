@@ -7,9 +7,16 @@ from collections.abc import Iterable
 
 from scaling_law.errors import listed
 from scaling_law.files.record import unit_in_full
+from scaling_law.fit.approaches.isoflop_curves import AKIMA, PARABOLA
 from scaling_law.fit.approaches.parametric import MAX_CONDITION
 from scaling_law.fit.checks.text import plain_verdict
-from scaling_law.fit.result import FitResult, bound_words, status_words
+from scaling_law.fit.result import (
+    FIXED_EXPONENT,
+    FitResult,
+    bound_words,
+    exponent_words,
+    status_words,
+)
 from scaling_law.fit.suite import FitSuite
 from scaling_law.units import count_of, format_count
 
@@ -93,6 +100,8 @@ def _exponent_lines(suite: FitSuite) -> list[str]:
             words = f"{row['a']:.2f}"
             if row["a_low"] is not None:
                 words += f" [{row['a_low']:.2f}, {row['a_high']:.2f}]"
+            elif row.get("a_fixed"):
+                words += f", {FIXED_EXPONENT}"
             return [
                 f"compute-optimal size ~ compute^a: a = {words} (Kaplan 2020: .73, Chinchilla 2022:"
                 " .50)"
@@ -257,16 +266,16 @@ def _allocation_lines(suite: FitSuite) -> list[str]:
         if row["a_low"] is not None:
             words += f" [{row['a_low']:.3f}, {row['a_high']:.3f}]"
         count = row["params"].replace("_", "-")
-        lines.append(
-            f"    {row['law'] + ',':<11} {count:<14} {words}  ({status_words(row['status'])})"
-        )
-    for name, result in (("IsoFLOP", suite.isoflop), ("envelope", suite.envelope)):
+        lines.append(f"    {row['law'] + ',':<11} {count:<14} {words}  ({exponent_words(row)})")
+    how = {AKIMA: "  (local interpolation)", PARABOLA: "  (parabolas)"}[suite.isoflop.curve]
+    for name, result, by in (("IsoFLOP", suite.isoflop, how), ("envelope", suite.envelope, "")):
         count = suite.points.convention["params"].replace("_", "-")
         words = f"refused: {result.reason}"
         if line := result.lines.get("params"):
             words = f"a = {line.exponent:.3f}"
             if line.interval is not None:
                 words += f" [{line.interval[0]:.3f}, {line.interval[1]:.3f}]"
+            words += by
         lines.append(f"    {name + ',':<11} {count:<14} {words}")
     return lines
 

@@ -92,6 +92,17 @@ def surface_of(law: Law, params: Mapping[str, float]) -> Surface | None:
     return Surface(**fields)
 
 
+def exponent_is_fixed(law: Law) -> bool:
+    """Whether the law's form alone sets the exponent a of its split: no data can change it.
+
+    So it is where both terms have one exponent, as Gadre's law.
+    """
+    if law.surface is not None or not {"params", "tokens"} <= set(law.variables):
+        return False
+    named = {term.slopes[0][2] for term in law.terms if term.slopes}
+    return len(named) == 1
+
+
 def split_of(law: Law, params: Mapping[str, float]) -> Split | None:
     """The compute-optimal split of a law with these parameters (Hoffmann 2022, equation 4).
 

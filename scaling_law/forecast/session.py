@@ -13,7 +13,7 @@ from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.files.record import NATS, find_sweeps, load_records, only_sweep
 from scaling_law.fit.laws import is_own, law_names
 from scaling_law.fit.numerics import numerical_failures
-from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws, known_laws
 from scaling_law.forecast.budget import Budget

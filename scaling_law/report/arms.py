@@ -36,7 +36,7 @@ from scaling_law.fit.surface import surface_of
 from scaling_law.forecast.extrapolate import extrapolate
 from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
-from scaling_law.report import arm_figures, curves, style, tables
+from scaling_law.report import arm_figures, curves, registered, style, tables
 from scaling_law.report.arm_figures import ArmPoints
 from scaling_law.report.charts import live_charts
 from scaling_law.report.compare_figures import multiplier_words
@@ -229,6 +229,7 @@ def _page(
         _laws(arms),
         _losses(arms),
         _settings(arms),
+        registered.record(evidence.registered, evidence.why_not_registered),
         tables.runs(evidence),
         tables.metrics(evidence),
         tables.notes(evidence),

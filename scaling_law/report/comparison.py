@@ -21,7 +21,7 @@ def comparison_figure(approaches: Sequence[Approach]) -> Figure:
     figure.suptitle("Best size grows as compute to the a", fontweight="bold", fontsize=11.5)
     figure.set_size_inches(style.WIDE, _MARGIN + _ROW * len(approaches))
     for place, one in enumerate(approaches):
-        colour = _COLOURS.get(one.name, BLUE)
+        colour = _COLOURS.get(one.name.partition(" ")[0], BLUE)
         if one.exponent is None:
             axes.text(0.02, place, f"refused: {one.reason:.60}", va="center", color=FAINT, size=8)
             continue

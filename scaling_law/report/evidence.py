@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law.config.written import begun_config_key
-from scaling_law.errors import FitError
+from scaling_law.errors import ConfigError, FitError
 from scaling_law.experiment.evidence import unfinished, written_config
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -24,6 +24,7 @@ from scaling_law.fit.session import KnownLaws, fit_sources, stored_or_fitted
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.suite import FitSettings
 from scaling_law.forecast.extrapolate import extrapolate
+from scaling_law.forecast.score import Score, score_of_sweep
 from scaling_law.forecast.session import ForecastAnswer, for_law
 from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan, read_plan
@@ -82,7 +83,9 @@ class Evidence:
     ``engine`` and ``trackers`` are those of the config, as it names them;
     ``unfinished`` are (run_id, why) of runs without a record; ``fitted`` is None when the
     records support no fit, for the reason ``why_no_fit``; ``config_text`` is ``sweep.yaml``,
-    ``round_texts`` are the configs of an adaptive loop's rounds (none for any other sweep).
+    ``round_texts`` are the configs of an adaptive loop's rounds (none for any other sweep);
+    ``registered`` are its registered forecasts held against the runs, None where there is none or
+    where one cannot be read, for the reason ``why_not_registered``.
     """
 
     name: str
@@ -95,6 +98,8 @@ class Evidence:
     trackers: str
     config_text: str
     round_texts: tuple[str, ...]
+    registered: Score | None
+    why_not_registered: str
     fitted: Fitted | None
     why_no_fit: str
 
@@ -125,6 +130,11 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
         fitted = _fit(sweep, records, target_params)
     except FitError as problem:
         why_no_fit = str(problem).removeprefix("no law can be fitted: ")
+    registered, why_not_registered = None, ""
+    try:
+        registered = score_of_sweep(sweep)
+    except (ConfigError, FitError) as problem:
+        why_not_registered = str(problem)
     return Evidence(
         name=sweep.path.resolve().name,
         target_params=target_params,
@@ -136,6 +146,8 @@ def gather_evidence(sweep: SweepDir, target_params: float) -> Evidence:
         trackers=", ".join(map(_part_words, config.get("trackers") or [])) or "none",
         config_text=_text(sweep),
         round_texts=tuple(_round_texts(sweep)),
+        registered=registered,
+        why_not_registered=why_not_registered,
         fitted=fitted,
         why_no_fit=why_no_fit,
     )

@@ -287,9 +287,8 @@ def _isoflop(fitted: Fitted) -> Layer:
              "x": list(cell.params), "y": list(cell.loss_nats), "hollow": not cell.usable}
         )  # fmt: skip
         if cell.usable and cell.params_optimal:
-            x = spread_out(cell.params[0], cell.params[-1], 1.05)
-            y = np.array([cell.loss_at(value) or math.nan for value in x])
-            layers.append(_line(name, colour, x, y))
+            x = spread_out(cell.params[0], cell.params[-1], 1.0)
+            layers.append(_line(name, colour, x, cell.losses_at(x)))
             layers.append(
                 {"kind": "marks", "name": f"{name}: the best size", "legend": "best size",
                  "colour": style.themed(style.RED), "marker": "star",
@@ -297,7 +296,7 @@ def _isoflop(fitted: Fitted) -> Layer:
             )  # fmt: skip
     axis = {"label": params_label(fitted.points), "log": True, "words": "count"}
     return _chart(
-        "Loss at equal compute, one parabola per budget", axis, _loss_axis(fitted.points), layers
+        "Loss at equal compute, one curve per budget", axis, _loss_axis(fitted.points), layers
     )
 
 
@@ -323,7 +322,7 @@ def _allocation(fitted: Fitted) -> Layer:
     vertices = [cell for cell in fitted.cells if cell.usable and cell.params_optimal]
     if vertices:
         layers.append(
-            {"kind": "marks", "name": "IsoFLOP vertices", "colour": style.themed(style.RED),
+            {"kind": "marks", "name": "IsoFLOP minima", "colour": style.themed(style.RED),
              "marker": "star", "only": fitted.points.convention["params"],
              "x": [c.flops for c in vertices], "y": [c.params_optimal for c in vertices]}
         )  # fmt: skip

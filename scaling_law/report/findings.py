@@ -10,7 +10,7 @@ from typing import Any
 from scaling_law.files.record import NATS, short_unit, unit_in_full
 from scaling_law.fit.checks.select_law import CLEARLY_BETTER
 from scaling_law.fit.prediction_text import loss_words
-from scaling_law.fit.result import FitResult, Prediction, bound_words
+from scaling_law.fit.result import FitResult, Prediction, bound_words, exponent_words
 from scaling_law.forecast.published import COMPARISON_CAVEAT, OUTSIDE_CAPTION
 from scaling_law.forecast.text import comparison_cells
 from scaling_law.report.evidence import Evidence, Fitted
@@ -251,7 +251,7 @@ def _conventions(fitted: Fitted) -> str:
         values = [row[k] for k in ("E", "alpha", "beta")]
         shown = ["–" if value is None else f"{value:.3f}" for value in values]
         name = row["params"].replace("_", "-")
-        rows.append((row["law"], _exponent(row["a"], interval), name, *shown, row["status"]))
+        rows.append((row["law"], _exponent(row["a"], interval), name, *shown, exponent_words(row)))
     counted = fitted.points.convention["params"].replace("_", "-")
     for name in ("isoflop", "envelope"):
         line, result = fitted.line(name), fitted.summary[name]

@@ -17,6 +17,7 @@ from scaling_law.report import (
     figures,
     findings,
     optimum,
+    registered,
     style,
     tables,
 )
@@ -102,6 +103,7 @@ def _page(
         Section(anchor="figures", heading="Figures", body=body),
         findings.law(evidence),
         findings.checks(evidence),
+        registered.record(evidence.registered, evidence.why_not_registered),
         tables.runs(evidence),
         tables.metrics(evidence),
         tables.notes(evidence),
@@ -214,10 +216,11 @@ def _optimum_plots(fitted: Fitted, target_params: float) -> list[Plot]:
     return [
         Plot(
             name="isoflop",
-            shows="Loss against size at equal compute, one parabola per budget",
+            shows="Loss against size at equal compute, one curve per budget",
             caption="Seeds are averaged and points moved to their cell's exact compute. Hollow "
-            "points belong to refused cells. Vertices are biased even without noise: a "
-            "cross-check of the fitted law, not an estimate.",
+            "points belong to refused cells. A curve interpolates its runs (three sizes: a "
+            "parabola), and its minimum follows their noise: a cross-check of the fitted law, not "
+            "an estimate.",
             make=lambda: optimum.isoflop_cells(fitted),
         ),
         Plot(

@@ -34,7 +34,7 @@ OFF_THE_LINE = "Runs above the line had fewer tokens than is optimal for their s
 
 
 def isoflop_cells(fitted: Fitted) -> Figure | None:
-    """A parabola per cell of equal compute; refused cells hollow, with their reason."""
+    """A curve per cell of equal compute; refused cells hollow, with their reason."""
     cells = fitted.cells
     if not cells:
         return None
@@ -48,10 +48,8 @@ def isoflop_cells(fitted: Fitted) -> Figure | None:
         axes.plot(cell.params, cell.loss_nats, marker, color=colour, markerfacecolor=fill, zorder=3)
         label = f"{style.power_of_ten(cell.flops)}: "
         if cell.usable and cell.params_optimal and cell.loss_min_nats:
-            x = spread_out(cell.params[0], cell.params[-1], 1.05)
-            axes.plot(
-                x, [cell.loss_at(value) or math.nan for value in x], color=colour, linewidth=1.3
-            )
+            x = spread_out(cell.params[0], cell.params[-1], 1.0)
+            axes.plot(x, cell.losses_at(x), color=colour, linewidth=1.3)
             axes.plot(
                 cell.params_optimal, cell.loss_min_nats, "*", color=style.RED, markersize=13,
                 markeredgecolor=style.PAPER, zorder=4,
@@ -71,7 +69,7 @@ def isoflop_cells(fitted: Fitted) -> Figure | None:
             marker="*",
             markersize=11,
             linestyle="",
-            label="vertex: the best size",
+            label="minimum: the best size",
         )
     )
     _frame_cells(axes, fitted, cells)
@@ -114,7 +112,7 @@ def allocation(fitted: Fitted) -> Figure | None:
             color=RED, markersize=12, markeredgecolor=style.PAPER, zorder=4,
         )  # fmt: skip
         words = f": slope {isoflop.exponent:.2f}" if isoflop else " (too few for a slope)"
-        label = f"IsoFLOP vertices{words}"
+        label = f"IsoFLOP minima{words}"
         entries.append(Line2D([], [], color=RED, marker="*", linestyle="", label=label))
     line = fitted.line("envelope")
     if envelope["flops"]:

@@ -129,7 +129,7 @@ def _with_samples(sweep: SweepDir, number: int, changes: Mapping[str, Any]) -> d
     except (TypeError, ValueError, KeyError) as problem:
         raise ConfigError(
             f"stage {number} of {sweep.path}: samples: {problem}; expected run, count, tokens,"
-            " and temperature and seed where they are not 1 and 0"
+            " and temperature, top_k, top_p and seed where they are not 1, off, off and 0"
         ) from None
     draw_samples(draw, sweep, folder)
     return {**rest, "data.corpus": str(folder)}

@@ -12,18 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from scaling_law import __version__
 from scaling_law.data.hf_tokenizer import tokenizer_config, tokenizer_json
-from scaling_law.data.tokenizer import Tokenizer, tokenizer_from_json
-from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line, quoted
+from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import ExportDir, RunDir
-from scaling_law.files.record import RunRecord, read_record
+from scaling_law.files.record import RunRecord
 from scaling_law.spec.to_json import to_json
-from scaling_law.train import checkpoint
-from scaling_law.train.architectures import Module, build, module_of
+from scaling_law.train.architectures import Module, module_of
+from scaling_law.train.saved_model import SavedWeights, read_weights
 from scaling_law.versions import EXPORT
 
 
@@ -33,67 +31,20 @@ def export(run_dir: RunDir, to: Path, form: str) -> None:
     Raises ``ConfigError`` when the weights cannot be read or are not the run's, when ``to`` is not
     empty, or when the architecture has no counterpart.
     """
-    record = read_record(run_dir.record)
-    state, tokenizer = _read(run_dir)
-    if problem := _weights_problem(record, state):
-        raise ConfigError(
-            f"{run_dir.weights}: not the weights of {record.run_id} ({problem}); delete the run's"
-            " folder to train it again"
-        )
+    saved = read_weights(run_dir)
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
         raise ConfigError(f"{to}: exists and is not an empty folder; choose another with --out")
     to.parent.mkdir(parents=True, exist_ok=True)
     work = layout.temporary_folder(to)
     try:
-        _write(ExportDir(work), record, state, tokenizer, form)
+        _write(ExportDir(work), saved, form)
         work.replace(to)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _read(run_dir: RunDir) -> tuple[dict[str, Tensor], Tokenizer | None]:
-    """Read the weights and the tokenizer; the tokenizer is None for a run on a task."""
-    try:
-        saved = checkpoint.load_checkpoint(run_dir.weights, run_dir.run_id)
-        known = saved.get("tokenizer")
-        return saved["model"], tokenizer_from_json(known) if known is not None else None
-    except checkpoint.DamagedCheckpoint as problem:
-        raise ConfigError(f"{problem}; delete the run's folder to train it again") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise ConfigError(
-            f"{run_dir.weights}: not saved weights ({problem!r}); delete the run's folder to train"
-            " it again"
-        ) from None
-
-
-def _weights_problem(record: RunRecord, state: Any) -> str:
-    """Why a state is not the final weights of its run; "" where it is."""
-    if not isinstance(state, dict) or not state:
-        return "it holds none"
-    for name, tensor in state.items():
-        if not isinstance(tensor, Tensor):
-            return f"{quoted(name)} is not a tensor"
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            return f"{quoted(name)} holds numbers that are not finite"
-    spec = record.spec.model
-    if spec.architecture.source_sha256 is not None:  # its code is not executed here
-        return ""
-    expected = {name: tuple(t.shape) for name, t in build(spec).state_dict().items()}
-    for name in [*expected, *state]:
-        here = tuple(state[name].shape) if name in state else "missing"
-        there = expected.get(name, "none of that name")
-        if here != there:
-            return f"{quoted(name)}: found {here}, expected {there}"
-    return ""
-
-
-def _write(
-    folder: ExportDir,
-    record: RunRecord,
-    state: dict[str, Tensor],
-    tokenizer: Tokenizer | None,
-    form: str,
-) -> None:
+def _write(folder: ExportDir, saved: SavedWeights, form: str) -> None:
+    record, state, tokenizer = saved.record, saved.state, saved.tokenizer
     spec = record.spec.model
     own_file = spec.architecture.source_sha256 is not None  # its code is not executed here
     module: Module | None = None if own_file else module_of(spec)

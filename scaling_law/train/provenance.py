@@ -7,11 +7,10 @@ import datetime
 import functools
 import importlib.metadata
 import platform
-import subprocess
-from pathlib import Path
 
 from scaling_law import __version__
 from scaling_law.data.dataset import Dataset
+from scaling_law.files.code_version import git_commit
 from scaling_law.files.record import NATS, NEXT_TOKEN, RunRecord
 from scaling_law.spec.counts import count_params, flops_6nd, flops_per_token, train_flops
 from scaling_law.spec.resources import Resources
@@ -31,26 +30,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},
     }
-
-
-@functools.cache
-def git_commit() -> str | None:
-    """Return the checkout's commit, with ``+dirty`` when changed; None for an installed wheel."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        commit = _git(root, "rev-parse", "HEAD")
-        return commit + ("+dirty" if _git(root, "status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(root: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(root), *words], capture_output=True, text=True, timeout=10, check=True
-    )
-    return done.stdout.strip()
 
 
 def describe(

@@ -11,62 +11,43 @@ import shutil
 import sys
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from scaling_law.data.tokenizer import tokenizer_from_json
 from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, SlawError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
-from scaling_law.files.record import read_record
-from scaling_law.spec.run import derive_seed
 from scaling_law.spec.sampling import Draw
-from scaling_law.train import architectures, checkpoint
-
-_AT_ONCE = 256  # texts
+from scaling_law.train.generate import generate
+from scaling_law.train.saved_model import next_token_model
 
 
 def write_samples(run_dir: RunDir, to: Path, draw: Draw) -> None:
     """Write the folder ``to`` with a text file for each sample, all of it or nothing.
 
-    Raises ``ConfigError`` where the weights cannot be read.
+    Raises ``ConfigError`` where the weights cannot be read, or give no text.
     """
-    record = read_record(run_dir.record)
-    try:
-        saved = checkpoint.load_checkpoint(run_dir.weights, run_dir.run_id)
-        tokenizer = tokenizer_from_json(saved["tokenizer"])
-        model = architectures.build(record.spec.model)
-        model.load_state_dict(saved["model"])
-    except (checkpoint.DamagedCheckpoint, OSError, KeyError, TypeError, ValueError) as problem:
+    saved, model = next_token_model(run_dir)
+    if saved.tokenizer is None:
         raise ConfigError(
-            f"{run_dir.weights}: no text can be drawn from it ({one_line(str(problem))})"
-        ) from None
-    ids = sample_ids(model, tokenizer.separator, record.spec.model.n_ctx, draw)
+            f"{run_dir.run_id}: trained on the task {saved.record.spec.data.name}, which has no"
+            " text to draw"
+        )
+    texts = sample_ids(model, saved.tokenizer.separator, saved.record.spec.model.n_ctx, draw)
     to.parent.mkdir(parents=True, exist_ok=True)
     work = layout.temporary_folder(to)
     try:
-        for number, row in enumerate(ids.tolist()):
-            (work / f"{number:06d}.txt").write_text(tokenizer.decode(row))
+        for number, ids in enumerate(texts):
+            (work / f"{number:06d}.txt").write_text(saved.tokenizer.decode(ids))
         work.replace(to)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-@torch.no_grad()
-def sample_ids(model: nn.Module, separator: int, n_ctx: int, draw: Draw) -> torch.Tensor:
-    """Draw token ids [count, tokens], each row a separate text."""
-    generator = torch.Generator().manual_seed(derive_seed(draw.seed, "samples"))
-    model.eval()
-    rows = []
-    for first in range(0, draw.count, _AT_ONCE):
-        ids = torch.full((min(_AT_ONCE, draw.count - first), 1), separator)
-        for _ in range(draw.tokens):
-            logits = model(ids[:, -n_ctx:])[:, -1].float() / draw.temperature
-            following = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-            ids = torch.cat((ids, following), dim=1)
-        rows.append(ids[:, 1:])
-    return torch.cat(rows)
+def sample_ids(model: nn.Module, separator: int, n_ctx: int, draw: Draw) -> list[tuple[int, ...]]:
+    """Draw ``draw.count`` texts of ``draw.tokens`` token ids, each from a document's start."""
+    texts = generate(model, [[separator]] * draw.count, draw, n_ctx=n_ctx)
+    return [text.ids for text in texts]
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from scaling_law.errors import RunFailed
+from scaling_law.spec.sampling import Sampling
 from scaling_law.train.evaluate import Examples
+from scaling_law.train.generate import Continuation, generate, rows_at_once
 from scaling_law.train.tensors import Tensors
 
 
@@ -27,8 +29,8 @@ class Interrupted(BaseException):
 class Subject:
     """A model after ``step`` steps, and examples of about ``max_tokens`` targets of each split.
 
-    ``kind`` is the kind of device; ``autocast`` makes a fresh context; every batch first calls
-    ``should_stop``.
+    ``kind`` is the kind of device; ``autocast`` makes a fresh context; every batch, also of
+    prompts, first calls ``should_stop``.
     """
 
     def __init__(
@@ -62,13 +64,16 @@ class Subject:
         Those of ``train`` are drawn with a fixed seed, as many as of a validation split.
         """
         for batch in self._examples.measured(split, self._max_tokens):
-            try:
-                stops = self._should_stop()
-            except Exception as problem:
-                raise Interrupted from problem
-            if stops:
-                raise Interrupted
+            self._stop_if_asked()
             yield batch.to(self._kind)
+
+    def _stop_if_asked(self) -> None:
+        try:
+            stops = self._should_stop()
+        except Exception as problem:
+            raise Interrupted from problem
+        if stops:
+            raise Interrupted
 
     @torch.no_grad()
     def forward(self, batch: Tensors) -> Tensor:
@@ -90,20 +95,35 @@ class Subject:
         gradients = torch.autograd.grad(loss, list(weights.values()), materialize_grads=True)
         return float(loss.detach()), dict(zip(weights, gradients, strict=True))
 
-    @torch.no_grad()
     def generate(self, tokens: Tensor, count: int) -> Tensor:
         """Continue ids [B, T] by the likeliest token, ``count`` times: [B, T + count].
 
         Raises ``ValueError`` where the model does not predict the next token.
         """
+        if count < 1:
+            return tokens
+        how = Sampling(tokens=count, temperature=0)
+        more = [row.ids for row in self.continuations(tokens.tolist(), how)]
+        return torch.cat((tokens, torch.tensor(more, device=tokens.device)), dim=1)
+
+    def continuations(
+        self, prompts: Sequence[Sequence[int]], how: Sampling, stop: Collection[int] = ()
+    ) -> list[Continuation]:
+        """Continue each of ``prompts``, of any lengths, as ``train.generate.generate`` does.
+
+        A continuation ends with a token of ``stop``, or after ``how.tokens``. Raises ``ValueError``
+        where the model does not predict the next token.
+        """
         if self._trainable.objective.attention != "causal":
             raise ValueError("only a model with causal attention continues a text")
         n_ctx = self._examples.spec.model.n_ctx
-        for _ in range(count):
+        done: list[Continuation] = []
+        for first in range(0, len(prompts), rows_at_once(n_ctx)):
+            self._stop_if_asked()
+            some = prompts[first : first + rows_at_once(n_ctx)]
             with self._autocast():
-                outputs = self.model(tokens[:, -n_ctx:])
-            tokens = torch.cat((tokens, outputs[:, -1:].argmax(dim=-1)), dim=1)
-        return tokens
+                done += generate(self.model, some, how, n_ctx=n_ctx, stop=stop, first=first)
+        return done
 
 
 def _uses_cuda() -> bool:

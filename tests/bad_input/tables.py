@@ -39,7 +39,7 @@ _TEXTS: list[tuple[str, str, str | bytes, tuple[str, ...], str]] = [
     ("pickle-as-csv", "t.csv", b"cos\nsystem\n(S'touch owned'\ntR.", (), "t.csv: no column params, tokens, loss; found cos; name them with --columns params=...,tokens=...,loss=..."),
     ("short-row", "t.csv", _rows("1e4,1e6"), (), "t.csv:2: 2 cells, the header has 3"),
     ("long-row", "t.csv", _rows("1e4,1e6,4,5"), (), "t.csv:2: 4 cells, the header has 3"),
-    ("open-quote", "t.csv", _rows('1e4,1e6,"4', "2e4,1e6,3.9"), (), "t.csv:2: column for loss has '4\\n2e4,1e6,3.9\\n', expected numbers; name the column with --columns"),
+    ("open-quote", "t.csv", _rows('1e4,1e6,"4', "2e4,1e6,3.9"), (), "t.csv:2: column for loss has '4\\n2e4,1e6,3.9\\n', expected numbers; 4 numbers in one cell are not read: write one, or name another column with --columns"),
     ("huge-cell", "t.csv", _rows("1e4,1e6," + "x" * 200_000, "2e4,1e6,3.9"), (), "t.csv: 1 of 2 rows can be used, expected at least 2; first: row 2: loss is xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx, expected a number above 0"),
     ("many-columns", "t.csv", ",".join(f"c{i}" for i in range(5_000)) + "\n" + ",".join(["1"] * 5_000) + "\n", (), "t.csv: no column params, tokens, loss; found c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11 and 4988 more; name them with"),
     ("column-twice", "t.csv", "params,params,tokens,loss\n1,2,3,4\n", (), "t.csv: column params is there twice (params, params); name one of its own with --columns params=..."),

@@ -23,7 +23,7 @@ from tests.fakes import cpu_profile
 CASES = [*CONFIGS, *COMMANDS, *TABLES, *FOLDERS]
 SUBCOMMANDS = {
     "run", "plan", "status", "monitor", "fit", "validate", "extrapolate", "hardware", "report",
-    "data", "config", "completion", "allocate", "retrodict", "export",
+    "data", "config", "completion", "allocate", "retrodict", "export", "sample",
 }  # fmt: skip
 
 

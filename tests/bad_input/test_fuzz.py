@@ -25,7 +25,8 @@ from scaling_law.errors import ConfigError, SlawError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
 from scaling_law.fit.points.dataset import from_records
-from scaling_law.fit.points.table import TableSettings, parse_columns, read_table
+from scaling_law.fit.points.table import read_table
+from scaling_law.fit.points.table_settings import TableSettings, parse_columns
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan, plan_from_json
 from tests.bad_input.configs import GOOD

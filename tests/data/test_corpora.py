@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scaling_law.data.corpus import corpus_names, load_corpus, state_digest
@@ -138,23 +139,67 @@ def test_installed_is_available_and_imports_nothing_heavy() -> None:
     assert "unknown" not in versions.values()
 
 
-def test_synthetic_text_has_the_entropy_rate_it_states() -> None:
-    texts = synthetic.sample_documents(0, 1000)
-    pairs: Counter[str] = Counter()
-    triples: Counter[str] = Counter()
+def counted_nats(texts: list[str], context: int) -> float:
+    """Entropy per letter of a model that counts what follows each ``context`` letters, in nats."""
+    before: Counter[str] = Counter()
+    whole: Counter[str] = Counter()
     for text in texts:
-        for at in range(len(text) - 2):
-            pairs[text[at : at + 2]] += 1
-            triples[text[at : at + 3]] += 1
-    total = sum(triples.values())
+        for at in range(len(text) - context):
+            before[text[at : at + context]] += 1
+            whole[text[at : at + context + 1]] += 1
+    total = sum(whole.values())
     measured = -sum(
-        count / total * math.log(count / pairs[triple[:2]]) for triple, count in triples.items()
+        count / total * math.log(count / before[words[:-1]]) for words, count in whole.items()
     )
-    stated = synthetic.entropy_rate_nats()
     # counting underestimates by about (cells - contexts) / 2 samples, Miller's correction
-    measured += (len(triples) - len(pairs)) / (2 * total)
+    return measured + (len(whole) - len(before)) / (2 * total)
+
+
+def test_synthetic_text_has_the_entropy_rate_it_states() -> None:
+    measured = counted_nats(synthetic.sample_documents(0, 1000), 2)
+    stated = synthetic.entropy_rate_nats()
     assert measured == pytest.approx(stated, rel=2e-3)
     assert 1.9 < stated < 2.1
+
+
+@pytest.mark.parametrize("order", [1, 3])
+def test_the_chain_of_each_order_approaches_its_entropy_rate(order: int) -> None:
+    texts = synthetic.sample_documents(0, 200, order)
+    chain, letters = synthetic.transitions(order), len(synthetic.ALPHABET)
+    nats, count = 0.0, 0
+    for text in texts:
+        number = np.array([synthetic.ALPHABET.index(letter) for letter in text])
+        context = sum(
+            number[place : len(text) - order + place] * letters ** (order - 1 - place)
+            for place in range(order)
+        )
+        scored = -np.log(chain[context, number[order:]])
+        nats, count = nats + float(scored.sum()), count + len(scored)
+    stated = synthetic.entropy_rate_nats(order)
+    assert nats / count == pytest.approx(stated, abs=4 * 1.4 / math.sqrt(count))
+    assert counted_nats(texts, order - 1) > 1.1 * stated, "one letter less must cost bits"
+
+
+def test_no_model_of_a_chain_scores_below_its_floor() -> None:
+    # the least loss is the entropy rate, a little for separators, and more for first letters
+    for order in (1, 2, 3):
+        rate = synthetic.entropy_rate_nats(order)
+        assert rate + 0.003 < synthetic.floor_nats(order, 4096) < rate + 0.005
+        assert synthetic.entropy_nats(order, order - 1) > 1.1 * rate
+        first = synthetic.entropy_nats(order, 1)
+        assert synthetic.floor_nats(order, 1) == pytest.approx(first, abs=0.005)
+    short, long = (synthetic.floor_nats(2, n_ctx) for n_ctx in (16, 32))
+    assert short - long == pytest.approx(
+        (synthetic.entropy_nats(2, 1) - synthetic.entropy_nats(2, 2)) / 32, rel=1e-3
+    )
+
+
+def test_synthetic_text_without_an_order_is_of_the_second() -> None:
+    plain = list(synthetic.CORPUS.documents(max_bytes=10_000))
+    of_two = synthetic.CORPUS.documents(max_bytes=10_000, settings=synthetic.Settings(order=2))
+    assert plain == list(of_two)
+    of_one = synthetic.CORPUS.documents(max_bytes=10_000, settings=synthetic.Settings(order=1))
+    assert plain != list(of_one)
 
 
 def test_synthetic_documents_depend_on_their_number_alone() -> None:

@@ -37,7 +37,8 @@ from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
 from scaling_law.run.sweep_state.reader import sweep_status
 from scaling_law.run.tracking import Feed
-from scaling_law.train import checkpoint, export
+from scaling_law.train import checkpoint
+from scaling_law.train.saved_model import read_state
 from tests.fakes import cpu_profile, pinned_text, text_spec
 from tests.faults.world import Sweep
 
@@ -129,7 +130,7 @@ def _status(world: World) -> Any:
 
 
 def _weights(world: World) -> Any:
-    model, tokenizer = export._read(world.states)
+    model, tokenizer = read_state(world.states)
     assert tokenizer is not None
     return float(model["w"].sum()), tokenizer.to_json()
 

@@ -21,7 +21,8 @@ from scaling_law.fit.arms import (
     stored_or_fitted_arm,
 )
 from scaling_law.fit.points.dataset import from_records
-from scaling_law.fit.points.table import TableSettings, read_table_by
+from scaling_law.fit.points.table import read_table_by
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.recipes.compare_arms import compare_arms
 from scaling_law.fit.session import known_laws
 from scaling_law.fit.suite import FitSettings

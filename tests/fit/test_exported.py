@@ -12,7 +12,8 @@ from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
 from scaling_law.fit.points.dataset import gather_fit_data
-from scaling_law.fit.points.table import TableSettings, parse_columns, read_table
+from scaling_law.fit.points.table import read_table
+from scaling_law.fit.points.table_settings import TableSettings, parse_columns
 from scaling_law.fit.session import fit_sources
 from scaling_law.fit.suite import FitSettings
 from scaling_law.report.evidence import gather_evidence

@@ -53,7 +53,9 @@ def diagonal_grid(noise: float = 0.0, flops_jitter: float = 0.0, seed: int = 0) 
 @pytest.mark.parametrize(("alpha", "beta", "bias"), [(0.34, 0.28, -0.029), (0.465, 0.155, -0.139)])
 def test_a_parabola_has_its_known_bias(alpha, beta, bias):
     surface = CHINCHILLA | {"alpha": alpha, "beta": beta}
-    result = fit_isoflop(centred(surface, [1e19, 1e20, 1e21], 8.0, 15), resamples=0)
+    points = centred(surface, [1e19, 1e20, 1e21], 8.0, 15)
+    result = fit_isoflop(points, resamples=0, curve="parabola")
+    assert result.curve == "parabola" and {cell.curve for cell in result.cells} == {"parabola"}
     for cell in result.cells:
         true = cell.flops / (6 * best_params(surface, cell.flops))
         assert cell.tokens_optimal is not None
@@ -62,9 +64,26 @@ def test_a_parabola_has_its_known_bias(alpha, beta, bias):
     assert result.exponents["a"] == pytest.approx(beta / (alpha + beta), abs=1e-6)
 
 
-def test_narrow_cells_recover_the_optimum():
+@pytest.mark.parametrize(("alpha", "beta"), [(0.34, 0.28), (0.465, 0.155)])
+@pytest.mark.parametrize("shift", [0.5, 1.0, 2.0])
+def test_an_interpolation_has_little_bias(alpha, beta, shift):
+    # sizes sqrt(2) apart, about the optimum or to one side of it
+    surface = CHINCHILLA | {"alpha": alpha, "beta": beta}
+    base = centred(surface, [1e19, 1e20, 1e21], 8.0, 13)
+    params, tokens = base.params * shift * 1.1, base.tokens / shift / 1.1
+    points = points_from_arrays(params, tokens, loss(surface, params, tokens), flops=base.flops)
+    result = fit_isoflop(points, resamples=0)
+    assert {cell.curve for cell in result.cells} == {"akima"}
+    for cell in result.cells:
+        true = cell.flops / (6 * best_params(surface, cell.flops))
+        assert cell.tokens_optimal == pytest.approx(true, rel=0.025)
+    assert result.exponents["a"] == pytest.approx(beta / (alpha + beta), abs=1e-3)
+
+
+@pytest.mark.parametrize("curve", ["akima", "parabola"])
+def test_narrow_cells_recover_the_optimum(curve):
     budgets = np.geomspace(1e17, 1e20, 4)
-    result = fit_isoflop(centred(PLANTED, budgets, 1.5, 5))
+    result = fit_isoflop(centred(PLANTED, budgets, 1.5, 5), curve=curve)
     assert result.status == "fitted"
     assert result.exponents["a"] == pytest.approx(0.37 / 0.72, abs=1e-6)
     assert result.exponents["b"] == pytest.approx(0.35 / 0.72, abs=1e-6)
@@ -75,7 +94,22 @@ def test_narrow_cells_recover_the_optimum():
         assert cell.loss_min_nats == pytest.approx(
             loss(PLANTED, cell.params_optimal, cell.tokens_optimal), abs=1e-5
         )
-        assert cell.loss_at(cell.params_optimal) == pytest.approx(cell.loss_min_nats)
+        assert cell.losses_at([cell.params_optimal])[0] == pytest.approx(cell.loss_min_nats)
+
+
+def test_an_interpolation_passes_through_its_points_and_ends_with_them():
+    cell = fit_isoflop(centred(PLANTED, [1e17, 1e18, 1e19], 4.0, 6)).cells[0]
+    assert cell.losses_at(cell.params) == pytest.approx(np.array(cell.loss_nats))
+    assert math.isnan(cell.losses_at([2 * cell.params[-1]])[0])
+
+
+def test_a_cell_of_three_sizes_has_a_parabola_and_the_notes_say_so():
+    result = fit_isoflop(diagonal_grid())
+    assert {(cell.n_sizes, cell.curve) for cell in result.cells if cell.usable} == {
+        (3, "parabola"), (4, "akima")
+    }  # fmt: skip
+    assert "local interpolation" in result.notes[0] and "(2 of 3 cells)" in result.notes[0]
+    assert "parabolas are biased" in result.notes[1] and "(1 of 3 cells)" in result.notes[1]
 
 
 def test_a_small_grid_names_the_refused_cells():
@@ -109,7 +143,24 @@ def three_cells(losses: list[float]) -> FitPoints:
         ([3.05, 3.2, 3.5, 4.0], "below the smallest size"),
     ],
 )
-def test_cells_without_a_minimum_are_refused(losses, reason):
+def test_parabolas_without_a_minimum_are_refused(losses, reason):
+    result = fit_isoflop(three_cells(losses), curve="parabola")
+    assert result.status == "refused" and "0 of 3" in result.reason
+    assert all(reason in cell.reason for cell in result.cells)
+    assert result.lines == {} and result.exponents == {}
+
+
+@pytest.mark.parametrize(
+    ("losses", "reason"),
+    [
+        ([3.0, 3.1, 3.1, 3.05], "below the smallest size"),
+        ([3.0, 2.9, 2.8, 2.7], "above the largest size"),
+        # a parabola has its minimum inside the sizes here, from losses on one side of it alone
+        ([3.0, 3.001, 3.05, 3.2], "below the smallest size"),
+        ([3.05, 3.05, 3.05, 3.05], "below the smallest size"),
+    ],
+)
+def test_a_minimum_at_an_end_is_refused(losses, reason):
     result = fit_isoflop(three_cells(losses))
     assert result.status == "refused" and "0 of 3" in result.reason
     assert all(reason in cell.reason for cell in result.cells)
@@ -142,19 +193,35 @@ def test_more_seeds_of_one_size_do_not_pull_the_parabola():
     assert {cell.n_sizes for cell in repeated.cells} == {5}
 
 
-def test_the_interval_covers_under_noise():
+@pytest.mark.parametrize("curve", ["akima", "parabola"])
+def test_the_interval_covers_under_noise(curve):
     budgets, covered = np.geomspace(1e17, 1e20, 5), 0
     base = centred(PLANTED, budgets, 6.0, 6)
-    true = fit_isoflop(base, resamples=0).exponents["a"]
+    true = fit_isoflop(base, resamples=0, curve=curve).exponents["a"]
     for seed in range(60):
         noise = 0.002 * np.random.default_rng(seed).standard_normal(len(base))
         points = points_from_arrays(
             base.params, base.tokens, base.loss_nats * np.exp(noise), flops=base.flops
         )
-        interval = fit_isoflop(points, resamples=150, seed=seed).lines["params"].interval
+        fitted = fit_isoflop(points, resamples=150, seed=seed, curve=curve)
+        interval = fitted.lines["params"].interval
         assert interval is not None
         covered += interval[0] < true < interval[1]
     assert covered >= 50
+
+
+def test_seeds_of_one_size_tell_the_noise_where_neighbours_cannot():
+    # no noise between sizes, but repeats that differ: the interval must hold their noise
+    base = centred(PLANTED, np.geomspace(1e17, 1e20, 5), 2.0, 4)
+    smooth = fit_isoflop(base).lines["params"].interval
+    twice = base.take([*range(len(base)), *range(len(base))])
+    factors = np.repeat([1.004, 0.996], len(base))
+    repeated = points_from_arrays(
+        twice.params, twice.tokens, twice.loss_nats * factors, flops=twice.flops
+    )
+    noisy = fit_isoflop(repeated).lines["params"].interval
+    assert smooth is not None and noisy is not None
+    assert noisy[1] - noisy[0] > 10 * (smooth[1] - smooth[0])
 
 
 def test_the_same_seed_gives_the_same_json():
@@ -164,13 +231,20 @@ def test_the_same_seed_gives_the_same_json():
     assert json.loads(first)["cells"][2]["params_optimal"] > 0
 
 
-@pytest.mark.parametrize("wrong", [{"tolerance_frac": 0.0}, {"level": 1.0}])
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(FitError, match="expected between 0 and 1"):
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"tolerance_frac": 0.0}, "between 0 and 1"),
+        ({"level": 1.0}, "between 0 and 1"),
+        ({"curve": "spline"}, "akima or parabola"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong, expected):
+    with pytest.raises(FitError, match=f"expected {expected}"):
         fit_isoflop(diagonal_grid(), **wrong)
 
 
 def test_noise_that_hides_the_exponent_is_reported():
-    result = fit_isoflop(diagonal_grid(noise=0.008, seed=7))
+    result = fit_isoflop(diagonal_grid(noise=0.004, seed=3))
     assert result.status == "fitted"
     assert any("do not determine it" in note for note in result.notes)

@@ -9,7 +9,8 @@ from scaling_law.errors import FitError
 from scaling_law.fit.approaches.parametric import fit_law
 from scaling_law.fit.laws import load_law
 from scaling_law.fit.points.points import FitPoints, points_from_arrays
-from scaling_law.fit.points.table import TableSettings, read_table
+from scaling_law.fit.points.table import read_table
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.summary import _params

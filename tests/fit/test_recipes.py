@@ -15,7 +15,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.checks.monotone import seed_noise
 from scaling_law.fit.points.dataset import from_records, gather, gather_fit_data
-from scaling_law.fit.points.table import TableSettings
+from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.recipes.compare_recipes import compare_sweeps
 from scaling_law.fit.session import fit_sources, known_laws
 from scaling_law.fit.suite import FitSettings

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from typing import Any
 
 import numpy as np
@@ -66,9 +68,25 @@ def test_runs_whose_batch_follows_a_rule_stay():
     assert len(screen(dataclasses.replace(points, batch_tokens=batch))) == 24
 
 
-def test_runs_below_the_law_and_bad_fits_leave_nothing_out():
-    assert len(screen(with_losses(grid(), {10: 0.8}))) == 24
-    # a bend of the whole surface is the law's fault
+@pytest.mark.parametrize("factor", [1.2, 1 / 1.2])
+@pytest.mark.parametrize("row", [0, 3, 9, 20, 23])
+def test_an_odd_loss_is_found_on_either_side_of_the_law(row, factor):
+    kept = screen(with_losses(grid(noise=0.005), {row: factor}))
+    [(name, reason)] = kept.dropped
+    assert name == f"row{row + 1}"
+    assert ("above the law" if factor > 1 else "below the law") in reason
+    assert not kept.notes, "one odd run is no second surface"
+
+
+def test_good_runs_of_few_tokens_below_a_law_stay():
+    # losses stop growing near the logarithm of the vocabulary, of which a law knows nothing
+    points = grid(noise=0.001)
+    limited = dataclasses.replace(points, loss_nats=np.minimum(points.loss_nats, 11.8))
+    assert (limited.loss_nats < points.loss_nats / 1.2).sum() >= 2
+    assert not [r for _, r in screen(limited).dropped if r.startswith("too_low")]
+
+
+def test_a_law_that_bends_leaves_nothing_out():
     points = grid()
     bent = dataclasses.replace(
         points, loss_nats=points.loss_nats * (1 + 0.3 * (points.params > 2e5))
@@ -78,6 +96,48 @@ def test_runs_below_the_law_and_bad_fits_leave_nothing_out():
     many = with_losses(points, dict.fromkeys((0, 5, 10, 15), 1.4))
     noted = screen(many)
     assert len(noted) == 24 or all("above the law" in reason for _, reason in noted.dropped)
+
+
+def half_of(points: FitPoints, seed: int = 1) -> list[int]:
+    rows: list[int] = np.random.default_rng(seed).permutation(len(points))[::2].tolist()
+    return rows
+
+
+def test_half_of_the_rows_in_bits_are_named():
+    points = grid(noise=0.005)
+    rows = half_of(points)
+    noted = screen(with_losses(points, dict.fromkeys(rows, 1 / math.log(2))))
+    [note] = noted.notes
+    assert len(noted) == 24 and "as bits are to nats" in note and "two units in one column?" in note
+    first = [points.run_id[row] for row in sorted(rows)[:6]]
+    assert note.endswith(f"the higher: {', '.join(first)} and 6 more")
+
+
+def test_two_recipes_in_one_table_are_named():
+    points = grid(noise=0.003)
+    noted = screen(with_losses(points, dict.fromkeys(half_of(points), 1.05)))
+    [note] = noted.notes
+    assert re.search(r"12 of 24 runs (4\.[89]|5|5\.[12])% above the others", note)
+    assert "runs lie on two surfaces" in note and "two recipes" in note
+
+
+def test_two_counts_of_parameters_in_one_table_are_named():
+    points = grid(noise=0.001)
+    factors = np.ones(24)
+    factors[half_of(points)] = 1.6
+    noted = screen(dataclasses.replace(points, params=points.params * factors))
+    [note] = noted.notes
+    assert "parameters counted in two ways" in note
+
+
+def test_noise_is_not_taken_for_two_recipes():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        points = grid(noise=0)
+        noisy = dataclasses.replace(
+            points, loss_nats=points.loss_nats * np.exp(0.01 * rng.standard_normal(24))
+        )
+        assert screen(noisy) is noisy
 
 
 def test_an_unknown_rule_is_named():

@@ -11,9 +11,12 @@ from scaling_law.errors import ConfigError, FitError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import write_record
+from scaling_law.fit.approaches.compare import compare
+from scaling_law.fit.laws import load_law
 from scaling_law.fit.session import fit_sources, stored_or_fitted
 from scaling_law.fit.suite import FitSettings, fit_suite
-from scaling_law.fit.summary import format_suite
+from scaling_law.fit.summary import format_brief, format_suite
+from scaling_law.fit.surface import exponent_is_fixed
 from tests.fakes import PLANTED, planted_records
 
 QUICK = FitSettings(resamples=200, level=0.98)
@@ -53,6 +56,19 @@ def test_the_json_is_strict_and_has_the_documented_keys(suite):
     assert set(law["params"]) == {"E", "A", "B", "alpha", "beta"}
     assert set(law["optimum"]) == {"a", "b", "G"}
     assert {"kaplan_n", "kaplan_d", "kaplan_c", "kaplan_nd", "coupled"} <= document["laws"].keys()
+
+
+def test_an_exponent_that_the_law_fixes_is_no_finding_of_the_runs(suite):
+    fixed = [name for name in suite.laws if exponent_is_fixed(load_law(name))]
+    assert fixed == ["gadre"]
+    assert not any("a_fixed" in row for row in suite.by_convention)
+    row = {**suite.by_convention[0], "law": "gadre", "a": 0.5, "a_fixed": True}
+    by_gadre = dataclasses.replace(suite, by_convention=({**row, "a_low": None},), best_law="gadre")
+    lines = [line for line in format_suite(by_gadre).splitlines() if "a = 0.500" in line]
+    assert len(lines) == 1 and "fixed by the law's form" in lines[0] and "[" not in lines[0]
+    assert "a = 0.50, fixed by the law's form" in format_brief(by_gadre)
+    first = compare(by_gadre)[0]
+    assert first.interval is None and "fixed by the law's form" in first.reason
 
 
 def test_the_text_names_conventions_counts_and_the_verdict(suite):

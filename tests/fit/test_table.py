@@ -13,12 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scaling_law.errors import ConfigError, SlawError
-from scaling_law.fit.points.table import (
-    TableSettings,
-    parse_columns,
-    points_from_columns,
-    read_table,
-)
+from scaling_law.fit.points.table import points_from_columns, read_table
+from scaling_law.fit.points.table_settings import TableSettings, parse_columns
 
 HEAD = "params,tokens,loss\n"
 TWO = "1e4,1e6,4\n2e4,1e6,3.9\n"

@@ -16,7 +16,8 @@ from scaling_law.errors import ConfigError, SlawError
 from scaling_law.fit.points import rows as bounds
 from scaling_law.fit.points.column_units import parse_units
 from scaling_law.fit.points.points import FitPoints
-from scaling_law.fit.points.table import TableSettings, read_table
+from scaling_law.fit.points.table import read_table
+from scaling_law.fit.points.table_settings import TableSettings
 
 PARAMS = (12e6, 12e6, 34e6, 71e6)
 TOKENS = (6e7, 1.2e8, 1.7e8, 3.55e8)
@@ -250,7 +251,32 @@ def test_utf16_with_a_mark_and_a_long_cell_are_read(tmp_path):
             "params,tokens,loss,flops",
             (PARAMS, TOKENS, LOSSES, (2e9, 1e6, 3e9, 4e9)),
             {},
-            "an overflow of 32 bits?",
+            "end below 2^32 = 4.29e+09, where 6 * params * tokens goes to 1.51e+17: they wrapped",
+        ),
+        (
+            "params,N,loss,tokens",
+            (PARAMS, TOKENS, LOSSES, [6 * p * t for p, t in zip(PARAMS, TOKENS, strict=True)]),
+            {"columns": {"tokens": "tokens", "flops": "N"}},
+            "only where columns tokens and N are exchanged; if they are, say --columns"
+            " tokens=N,flops=tokens",
+        ),
+        (
+            "params,tokens,loss",
+            (PARAMS, TOKENS, ("~6.0", "~5.5", "~4.8", "4.2")),
+            {},
+            "expected numbers; '~' beside 6.0 is not read: write a plain number, or name another",
+        ),
+        (
+            "params,tokens,loss",
+            (("12%", "12%", "34%", "71%"), TOKENS, LOSSES),
+            {},
+            "'%' beside 12 is not read",
+        ),
+        (
+            "params,tokens,loss,val_ppl",
+            (PARAMS, TOKENS, LOSSES, LOSSES),
+            {},
+            "the losses are the numbers of column val_ppl, so perplexities",
         ),
         (
             "Total Params (M),tokens,Final Loss",
@@ -452,3 +478,76 @@ def test_any_format_is_read_or_refused_in_one_line(tmp_path_factory, rows, sign,
     else:
         assert (points.params >= 100).all() and (points.tokens >= 1).all()
         assert (points.loss_nats < 13.9).all()
+
+
+def flops_table(count: int, change: Any) -> tuple[str, list[float]]:
+    """A table of sizes and horizons whose FLOPs ``change`` has spoilt."""
+    params = [1e7 * 2.0 ** (i // 4) for i in range(count)]
+    tokens = [2e8 * 2.0 ** (i // 4 + i % 4) for i in range(count)]
+    losses = [1.7 + 400 * p**-0.34 + 410 * t**-0.28 for p, t in zip(params, tokens, strict=True)]
+    exact = [6.5 * p**1.01 * t for p, t in zip(params, tokens, strict=True)]
+    return lines("params,tokens,loss,flops", params, tokens, losses, change(exact)), exact
+
+
+def test_flops_that_wrapped_around_are_refused_though_all_are_above_zero(tmp_path):
+    text, exact = flops_table(32, lambda x: [value % 2**63 for value in x])
+    assert 3 < sum(value > 2**63 for value in exact) < 16, "some rows must be right"
+    with pytest.raises(ConfigError, match=r"end below 2\^63 .* wrapped around in \d+ of 32 rows"):
+        read(tmp_path, text)
+    assert len(read(tmp_path, text, columns={"flops": ""})) == 32
+
+
+def test_flops_of_a_few_rows_off_the_others_are_left_out_and_of_many_refused(tmp_path):
+    text, _ = flops_table(24, lambda x: [*x[:7], 3 * x[7], *x[8:]])
+    points = read(tmp_path, text)
+    [(name, reason)] = points.dropped
+    assert name == "row 9" and "times 6 * params * tokens, in the other rows" in reason
+    text, _ = flops_table(24, lambda x: [v * (3 if i % 4 == 1 else 1) for i, v in enumerate(x)])
+    with pytest.raises(ConfigError, match="FLOPs of 6 of 24 rows do not follow"):
+        read(tmp_path, text)
+
+
+def test_exact_flops_whose_factor_falls_with_size_are_right(tmp_path):
+    text, exact = flops_table(24, lambda x: [v * (1 + 2e6 / (1e7 + 1e5 * i)) for i, v in
+                                             enumerate(x)])  # fmt: skip
+    points = read(tmp_path, text)
+    assert len(points) == 24 and not points.dropped
+    assert points.convention["flops"] == "as given" and points.flops[0] > exact[0]
+
+
+def test_runs_with_fewer_tokens_than_parameters_are_noted(tmp_path):
+    swapped = lines("params,tokens,loss", TOKENS, PARAMS, LOSSES)
+    assert any("exchanged?" in note for note in read(tmp_path, swapped).notes)
+    assert not any("exchanged?" in note for note in read(tmp_path, PLAIN).notes)
+
+
+def test_values_with_a_stated_error_are_read_with_it(tmp_path):
+    cells = [f"{x} ± .0{i + 1}" for i, x in enumerate(LOSSES)]
+    points = read(tmp_path, lines("params,tokens,loss", PARAMS, TOKENS, cells))
+    np.testing.assert_allclose(points.loss_nats, LOSSES)
+    np.testing.assert_allclose(points.loss_sem_nats, [0.01, 0.02, 0.03, 0.04])
+    assert any("6.0117 ± .01 is 6.0117" in note for note in points.notes)
+    assert any("taken for standard errors" in note for note in points.notes)
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        ("~12M", "'~' beside 12M is not read"),
+        ("$12", "'$' beside 12 is not read"),
+        ("12M-15M", "2 numbers in one cell are not read"),
+    ],
+)
+def test_a_cell_with_more_than_a_number_says_what_is_too_much(tmp_path, cell, why):
+    points = read(tmp_path, lines("params,tokens,loss", (cell, *PARAMS[1:]), TOKENS, LOSSES))
+    [(_, reason)] = points.dropped
+    assert f"params is {cell}, expected a number above 0" in reason and why in reason
+
+
+def test_losses_that_word_counts_would_beat_are_noted(tmp_path):
+    high = lines("params,tokens,loss", PARAMS, TOKENS, (13.1, 11.4, 9.2, 8.1))
+    assert any("--loss-unit perplexity" in note for note in read(tmp_path, high).notes)
+    stated = read(tmp_path, high, loss_unit="nats")
+    assert not any("--loss-unit perplexity" in note for note in stated.notes)
+    beside = lines("params,tokens,loss,ppl", PARAMS, TOKENS, LOSSES, np.exp(LOSSES))
+    np.testing.assert_allclose(read(tmp_path, beside).loss_nats, LOSSES)

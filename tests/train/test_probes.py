@@ -34,7 +34,11 @@ from tests.train.test_loop import job
 from tests.train.test_objectives import masked
 
 SHIPPED = ("accuracy", "gradient_norm", "weight_norm")
-HEAD = "import torch, random, numpy as np\nfrom scaling_law.train.probes import Probe\n"
+HEAD = """
+import torch, random, numpy as np
+from scaling_law.spec.sampling import Sampling
+from scaling_law.train.probes import Probe
+"""
 GREEDY = """
 def measure(subject, settings):
     # what a careless probe may do: random numbers, gradients and modes of its own
@@ -48,6 +52,8 @@ def measure(subject, settings):
     assert set(gradients) == {name for name, _ in subject.model.named_parameters()}
     more = subject.generate(batch.inputs[:2, :4], 20)
     assert more.shape == (2, 24) and torch.equal(more[:, :4], batch.inputs[:2, :4])
+    drawn = subject.continuations([[1], [2, 3, 4]], Sampling(tokens=20, seed=1))
+    assert [len(row.ids) for row in drawn] == [20, 20]
     return {"loss": loss, "step": subject.step}
 
 PROBE = Probe(measure=measure, unit="nats")

@@ -1,7 +1,8 @@
 """Compares three approaches to one question, under every way of counting: size ~ compute^a.
 
-They are those of Hoffmann 2022 (arXiv 2203.15556, section 3): the envelope, IsoFLOP parabolas, the
-parametric law. They agree where the data are good, and the table says why one may stand apart.
+They are those of Hoffmann 2022 (arXiv 2203.15556, section 3): the envelope, IsoFLOP curves (local
+interpolations, and parabolas as published), the parametric law. They agree where the data are good,
+and the table says why one may stand apart.
 Under different counts the same runs give exponents that differ by .2 (Porian 2024, arXiv
 2406.19146).
 """
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from scaling_law import text_columns
-from scaling_law.fit.approaches.envelope import fit_envelope
-from scaling_law.fit.approaches.isoflop import fit_isoflop
-from scaling_law.fit.result import status_words
+from scaling_law.fit.approaches.envelope import EnvelopeResult, fit_envelope
+from scaling_law.fit.approaches.isoflop import IsoflopResult, fit_isoflop
+from scaling_law.fit.approaches.isoflop_curves import AKIMA, PARABOLA
+from scaling_law.fit.result import exponent_words
 from scaling_law.fit.suite import FitSuite
 
 KAPLAN, CHINCHILLA = 0.73, 0.50
@@ -30,7 +32,7 @@ class Approach:
     ``flops``: which FLOPs count.
     ``exponent``: a in params ~ flops^a; None when refused.
     ``interval``: (low, high) of it; None where there is none.
-    ``reason``: why it was refused.
+    ``reason``: why it was refused, or has no interval.
     """
 
     name: str
@@ -56,9 +58,15 @@ def compare(suite: FitSuite) -> list[Approach]:
     settings = suite.settings
     for params, points in suite.counted.items():
         flops = points.convention["flops"]
-        cells = fit_isoflop(points, level=settings.level, seed=settings.seed)
-        envelope = fit_envelope(points, level=settings.level)
-        for name, result in (("IsoFLOP", cells), ("envelope", envelope)):
+        results: list[tuple[str, IsoflopResult | EnvelopeResult]] = [
+            (
+                f"IsoFLOP ({words})",
+                fit_isoflop(points, level=settings.level, seed=settings.seed, curve=curve),
+            )
+            for curve, words in ((AKIMA, "interpolated"), (PARABOLA, "parabolas"))
+        ]
+        results.append(("envelope", fit_envelope(points, level=settings.level)))
+        for name, result in results:
             line = result.lines.get("params")
             approaches.append(
                 Approach(
@@ -81,7 +89,7 @@ def _parametric(row: dict[str, Any]) -> Approach:
         flops=row["flops"],
         exponent=row["a"],
         interval=interval,
-        reason="" if row["a"] is not None else status_words(row["status"]),
+        reason="" if row["a"] is not None and not row.get("a_fixed") else exponent_words(row),
     )
 
 
@@ -96,5 +104,8 @@ def format_comparison(approaches: list[Approach], level: float) -> str:
         counted = one.params.replace("_", "-")
         rows.append((one.name, counted, one.flops, value, interval, words))
     title = "compute-optimal size ~ compute^a (Kaplan 2020: .73, Chinchilla 2022: .50)"
-    note = "IsoFLOP vertices and envelopes are biased even without noise: cross-checks"
+    note = (
+        "cross-checks: parabolas and envelopes are biased even without noise, interpolations follow"
+        " the noise of single runs"
+    )
     return "\n".join([title, *text_columns.left(rows), note])

@@ -1,15 +1,16 @@
-"""Approach 2: IsoFLOP parabolas (Hoffmann 2022, arXiv 2203.15556, section 3.2).
+"""Approach 2: IsoFLOP curves (Hoffmann 2022, arXiv 2203.15556, section 3.2).
 
-In each cell of equal compute, the loss in nats (not its logarithm: as published) is fitted by a
-parabola in log params; its vertex is the cell's optimum, and log-log lines through the optima give
-params ~ C^a and tokens ~ C^b.
+In each cell of equal compute a curve goes through the losses in nats (not their logarithms: as
+published) against log params; its minimum is the cell's optimum, and log-log lines through the
+optima give params ~ C^a and tokens ~ C^b. The curve is a local interpolation (``isoflop_curves``),
+or a parabola where one is asked for or a cell has three sizes.
 
-The method is biased even without noise: the loss at equal compute is not a parabola but a sum of
-two exponentials of log params, steeper towards small models when alpha > beta. With 15 sizes
-spanning +-8x about the true optimum, tokens at the vertex come out 2.9% low on the surface
-published for Chinchilla (alpha .34, beta .28) and 13.9% low at alpha / beta = 3; a cell that is not
-centred on its optimum is worse. Curvature of the wrong sign and vertices outside the sampled
-sizes are refused, never returned. It is a cross-check to draw beside the parametric fit.
+A parabola is biased even without noise: the loss at equal compute is a sum of two exponentials of
+log params, steeper towards small models when alpha > beta. With 15 sizes spanning +-8x about the
+true optimum, tokens at its vertex come out 2.9% low on the surface published for Chinchilla (alpha
+.34, beta .28) and 13.9% low at alpha / beta = 3; a cell that is not centred on its optimum is
+worse. An interpolation has next to no bias and more noise. Minima at or outside the ends of the
+sizes are refused, never returned. Either is a cross-check to draw beside the parametric fit.
 """
 
 from __future__ import annotations
@@ -17,11 +18,23 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from scaling_law.errors import FitError
+from scaling_law.fit.approaches.isoflop_curves import (
+    AKIMA,
+    CURVES,
+    LEAST_SIZES,
+    PARABOLA,
+    CellRuns,
+    Curve,
+    Parabola,
+    curve_of,
+    interpolated,
+)
 from scaling_law.fit.approaches.power_line import (
     LinesResult,
     PowerLine,
@@ -34,18 +47,15 @@ from scaling_law.fit.solver.bootstrap import interval
 from scaling_law.fit.solver.student import t_over_normal
 
 LEAST_CELLS = 3
-# A parabola through three sizes is exact: it cannot distinguish noise from curvature.
-LEAST_SIZES = 3
 FEW_CELLS = 6
 # An exponent lies between 0 and 1: an interval this wide says nothing.
 USELESS_WIDTH = 0.5
-_DEGREES = 3
 _WEBB = np.sqrt(np.array([0.5, 1.0, 1.5]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class IsoflopCell:
-    """One parabola; the fields of the optimum are None when refused.
+    """One curve; the fields of the optimum are None when refused.
 
     ``flops``: of the cell, a geometric mean.
     ``n_sizes``: number of different sizes.
@@ -56,12 +66,14 @@ class IsoflopCell:
     ``params``: its sizes in order.
     ``tokens``: tokens of each size, seeds averaged, moved to the cell's FLOPs.
     ``loss_nats``: loss of each size in nats per token, likewise.
-    ``coefficients``: (c0, c1, c2) of loss = c0 + c1 x + c2 x^2, x = log params - centre.
+    ``coefficients``: of a parabola, (c0, c1, c2) of loss = c0 + c1 x + c2 x^2, x = log params -
+        centre.
     ``centre_log_params``: the centre.
-    ``params_optimal``: parameters at the vertex.
-    ``tokens_optimal``: tokens at the vertex.
-    ``loss_min_nats``: loss at the vertex, in nats per token.
+    ``params_optimal``: parameters at the minimum.
+    ``tokens_optimal``: tokens at the minimum.
+    ``loss_min_nats``: loss at the minimum, in nats per token.
     ``notes``: what a reader should know.
+    ``curve``: which curve it is, one of ``isoflop_curves.CURVES``.
     """
 
     flops: float
@@ -79,18 +91,26 @@ class IsoflopCell:
     tokens_optimal: float | None = None
     loss_min_nats: float | None = None
     notes: tuple[str, ...] = ()
+    curve: str = PARABOLA
 
     @property
     def usable(self) -> bool:
         """Whether the cell has an optimum."""
         return self.status != "refused"
 
-    def loss_at(self, params: float) -> float | None:
-        """The parabola at ``params``, in nats per token; None for a cell without one."""
-        if self.coefficients is None or self.centre_log_params is None:
-            return None
-        x = math.log(params) - self.centre_log_params
-        return self.coefficients[0] + x * (self.coefficients[1] + x * self.coefficients[2])
+    def losses_at(self, params: Sequence[float] | Floats) -> Floats:
+        """The curve in nats per token at these sizes, NaN where it has none.
+
+        An interpolation has none beyond its ends.
+        """
+        logs = np.log(np.asarray(params, dtype=np.float64))
+        if self.coefficients is not None and self.centre_log_params is not None:
+            base, slope, bend = self.coefficients
+            x = logs - self.centre_log_params
+            return np.asarray(base + x * (slope + x * bend), dtype=np.float64)
+        if self.curve == AKIMA and self.usable:
+            return interpolated(np.log(self.params), np.array(self.loss_nats), logs)
+        return np.full(logs.shape, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +128,7 @@ class IsoflopResult(LinesResult):
     ``outside``: run ids in no cell of two sizes or more.
     ``convention``: what the variables count.
     ``notes``: what a reader should know.
+    ``curve``: the curve that was asked for, one of ``isoflop_curves.CURVES``.
     """
 
     status: str
@@ -121,47 +142,7 @@ class IsoflopResult(LinesResult):
     outside: tuple[str, ...]
     convention: dict[str, str]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Parabola:
-    """The least squares of a cell of n points and s sizes.
-
-    Sizes weigh the same, however many seeds they have.
-
-    ``log_flops``: mean log FLOPs.
-    ``rows``: row numbers of the points [n].
-    ``losses``: their losses at the cell's FLOPs [n].
-    ``size_of_row``: the number of each point's size [n].
-    ``log_params``: log params of the sizes [s].
-    ``log_tokens``: log tokens of the sizes [s].
-    ``centre``: mean log params.
-    ``design``: 1, x and x^2 of each point [n, 3].
-    ``solve``: turns losses into coefficients about the centre [3, n].
-    """
-
-    log_flops: float
-    rows: list[int]
-    losses: Floats
-    size_of_row: np.typing.NDArray[np.int64]
-    log_params: Floats
-    log_tokens: Floats
-    centre: float
-    design: Floats
-    solve: Floats
-
-    @property
-    def n_sizes(self) -> int:
-        return len(self.log_params)
-
-    def optimum(self, coefficients: Floats) -> tuple[Floats, Floats]:
-        """Log params and log tokens at the vertex of each [3, R]; NaN where refused."""
-        _, slope, bend = coefficients
-        with np.errstate(divide="ignore", invalid="ignore"):
-            vertex = self.centre - slope / (2 * bend)
-        inside = (vertex >= self.log_params[0]) & (vertex <= self.log_params[-1])
-        vertex = np.where((bend > 0) & inside, vertex, math.nan)
-        return vertex, np.interp(vertex, self.log_params, self.log_tokens)
+    curve: str = PARABOLA
 
 
 def fit_isoflop(
@@ -171,22 +152,25 @@ def fit_isoflop(
     level: float = 0.9,
     resamples: int = 400,
     seed: int = 0,
+    curve: str = AKIMA,
 ) -> IsoflopResult:
-    """Parabolas in cells whose FLOPs agree within +-``tolerance_frac``, and their exponents.
+    """Curves in cells whose FLOPs agree within +-``tolerance_frac``, and their exponents.
 
     Unusable cells are refused with their reason; so is the whole when fewer than three cells
-    remain. An interval at ``level`` is the wider of two: by ``resamples`` wild bootstrap draws over
+    remain. An interval at ``level`` is the wider of two: by ``resamples`` bootstrap draws over
     clusters (see ``_drawn``; none with 0 draws or only exact cells), and by Student's t from the
     scatter of the optima about their line. Raises ``FitError`` for a level or tolerance outside
-    (0, 1).
+    (0, 1) and for an unknown curve.
     """
     check_level(level)
+    if curve not in CURVES:
+        raise FitError(f"curve {curve!r}: expected {' or '.join(CURVES)}")
     if not 0 < tolerance_frac < 1:
         raise FitError(f"tolerance {tolerance_frac:g}: expected between 0 and 1, such as 0.1")
     groups, alone = group_cells(points, tolerance_frac)
     width = math.log((1 + tolerance_frac) / (1 - tolerance_frac))
-    fitted = [_cell(points, rows, width) for rows in groups]
-    usable = [parabola for parabola, cell in fitted if cell.usable and parabola]
+    fitted = [_cell(points, rows, width, curve) for rows in groups]
+    usable = [one for one, cell in fitted if one is not None and cell.usable]
     reason = ""
     if len(usable) < LEAST_CELLS:
         reason = (
@@ -209,6 +193,7 @@ def fit_isoflop(
         outside=tuple(points.run_id[row] for row in alone),
         convention=dict(points.convention),
         notes=tuple(notes + _uninformative(lines)),
+        curve=curve,
     )
 
 
@@ -270,68 +255,55 @@ def _fullest_window(
     return window
 
 
-def _cell(points: FitPoints, rows: list[int], width: float) -> tuple[_Parabola | None, IsoflopCell]:
-    """A cell's parabola (None with fewer than three sizes), and the cell as it is reported."""
-    parabola, means, notes = _prepare(points, rows, width)
+def _cell(
+    points: FitPoints, rows: list[int], width: float, name: str
+) -> tuple[Curve | None, IsoflopCell]:
+    """A cell's curve (None with fewer than three sizes), and the cell as it is reported."""
+    runs, notes = _prepare(points, rows, width)
     cell = IsoflopCell(
-        flops=math.exp(parabola.log_flops),
-        n_sizes=parabola.n_sizes,
+        flops=math.exp(runs.log_flops),
+        n_sizes=runs.n_sizes,
         status="refused",
-        reason=f"{parabola.n_sizes} sizes, at least {LEAST_SIZES} needed",
+        reason=f"{runs.n_sizes} sizes, at least {LEAST_SIZES} needed",
         indices=tuple(rows),
         run_id=tuple(points.run_id[row] for row in rows),
-        params=tuple(np.exp(parabola.log_params).tolist()),
-        tokens=tuple(np.exp(parabola.log_tokens).tolist()),
-        loss_nats=tuple(means.tolist()),
+        params=tuple(np.exp(runs.log_params).tolist()),
+        tokens=tuple(np.exp(runs.log_tokens).tolist()),
+        loss_nats=tuple(runs.means(runs.losses[:, None])[:, 0].tolist()),
         notes=tuple(notes),
+        curve=name,
     )
-    if parabola.n_sizes < LEAST_SIZES:
+    if runs.n_sizes < LEAST_SIZES:
         return None, cell
-    coefficients = parabola.solve @ parabola.losses
-    base, slope, bend = (float(c) for c in coefficients)
-    cell = dataclasses.replace(
-        cell, coefficients=(base, slope, bend), centre_log_params=parabola.centre
-    )
-    # rounding alone leaves this much curvature on a straight line
-    if bend <= 1e-9 * float(np.ptp(means)):
-        reason = "curvature not above 0: the losses have no minimum in size"
+    curve = curve_of(runs, name)
+    cell = dataclasses.replace(cell, curve=curve.name)
+    if isinstance(curve, Parabola):
+        cell = dataclasses.replace(
+            cell, coefficients=curve.coefficients, centre_log_params=curve.centre
+        )
+    if reason := curve.why_none():
         return None, dataclasses.replace(cell, reason=reason)
-    vertex, tokens = parabola.optimum(coefficients[:, None])
-    if math.isnan(vertex[0]):
-        side = "below the smallest" if slope > 0 else "above the largest"
-        reason = f"vertex {side} size sampled: add sizes on that side"
-        return None, dataclasses.replace(cell, reason=reason)
-    exact = parabola.n_sizes == LEAST_SIZES
-    return parabola, dataclasses.replace(
+    vertex, least = curve.minimum(runs.losses[:, None])
+    exact = runs.n_sizes == LEAST_SIZES
+    return curve, dataclasses.replace(
         cell,
         status="exact" if exact else "accepted",
         reason="three sizes: the parabola is exact, its error unknown" if exact else "",
         params_optimal=math.exp(vertex[0]),
-        tokens_optimal=math.exp(tokens[0]),
-        loss_min_nats=base - slope**2 / (4 * bend),
+        tokens_optimal=math.exp(runs.tokens_at(vertex)[0]),
+        loss_min_nats=float(least[0]),
     )
 
 
-def _prepare(
-    points: FitPoints, rows: list[int], width: float
-) -> tuple[_Parabola, Floats, list[str]]:
-    """The cell's least squares, the mean loss of each size, and notes."""
+def _prepare(points: FitPoints, rows: list[int], width: float) -> tuple[CellRuns, list[str]]:
+    """The runs of a cell, sizes in order, and notes."""
     log_flops = float(np.log(points.flops[rows]).mean())
     losses, tokens, notes = _moved(points, rows, log_flops, width)
     keys = np.array(_size_keys(points.params[rows]))
     _, size_of_row, times = np.unique(keys, return_inverse=True, return_counts=True)
     log_params = np.bincount(size_of_row, np.log(points.params[rows])) / times
     log_tokens = np.bincount(size_of_row, tokens) / times
-    centre = float(log_params.mean())
-    x = log_params[size_of_row] - centre
-    design = np.stack([np.ones_like(x), x, x**2], axis=1)
-    weights = 1 / np.sqrt(times[size_of_row])
-    solve = np.linalg.pinv(design * weights[:, None]) * weights
-    means = np.bincount(size_of_row, losses) / times
-    parabola = _Parabola(
-        log_flops, rows, losses, size_of_row, log_params, log_tokens, centre, design, solve
-    )
-    return parabola, means, notes
+    return CellRuns(log_flops, rows, losses, size_of_row, log_params, log_tokens), notes
 
 
 def _moved(
@@ -368,22 +340,22 @@ def _moved(
 
 
 def _lines(
-    points: FitPoints, cells: list[_Parabola], level: float, resamples: int, seed: int
+    points: FitPoints, cells: list[Curve], level: float, resamples: int, seed: int
 ) -> tuple[dict[str, PowerLine], list[str]]:
     """The two log-log lines with their intervals, and notes."""
-    optima = [cell.optimum((cell.solve @ cell.losses)[:, None]) for cell in cells]
-    flops = np.exp([cell.log_flops for cell in cells])
+    optima = [_optimum(cell, cell.runs.losses[:, None]) for cell in cells]
+    flops = np.exp([cell.runs.log_flops for cell in cells])
     lines = {
         name: power_line(name, flops, np.exp([o[i][0] for o in optima]), level=level)
         for i, name in enumerate(("params", "tokens"))
     }
-    notes = ["IsoFLOP optima are biased even without noise: a cross-check, not an estimate"]
+    notes = _curve_notes(cells)
     if len(cells) < FEW_CELLS:
         notes.append(f"only {len(cells)} usable cells: the intervals are themselves uncertain")
-    free = sum(len(cell.rows) - _DEGREES for cell in cells)
+    free = sum(max(cell.free, 0) for cell in cells)
     if not free or not resamples:
         return lines, notes
-    slopes, lost = _drawn(points, cells, free, resamples, seed)
+    slopes, lost = _drawn(points, cells, resamples, seed)
     if lost:
         notes.append(f"{lost} of {resamples} resamples left fewer than 2 cells with a minimum")
     if lost > resamples // 2:
@@ -398,32 +370,52 @@ def _lines(
     return lines, notes
 
 
+def _curve_notes(cells: list[Curve]) -> list[str]:
+    """Which curve gave the optima, and what it is worth."""
+    times = Counter(cell.name for cell in cells)
+    words = {
+        AKIMA: "IsoFLOP optima by local interpolation follow the noise of single runs",
+        PARABOLA: "IsoFLOP optima of parabolas are biased even without noise",
+    }
+    few = len(times) > 1  # a cell of three sizes has a parabola whatever was asked for
+    return [
+        f"{text}{f' ({times[name]} of {len(cells)} cells)' if few else ''}: a cross-check, not an"
+        " estimate"
+        for name, text in words.items()
+        if times[name]
+    ]
+
+
+def _optimum(cell: Curve, losses: Floats) -> tuple[Floats, Floats]:
+    """Log params and log tokens at the minimum of each column of losses [n, R]."""
+    vertex, _ = cell.minimum(losses)
+    return vertex, cell.runs.tokens_at(vertex)
+
+
 def _drawn(
-    points: FitPoints, cells: list[_Parabola], free: int, resamples: int, seed: int
+    points: FitPoints, cells: list[Curve], resamples: int, seed: int
 ) -> tuple[list[Floats], int]:
     """Exponents of params and tokens over resamples, and how many resamples were lost.
 
-    Every point's residual from its parabola, enlarged for its leverage (an exact cell's by
-    the pooled scatter instead), times one of Webb's six weights per cluster: a trunk's
-    branches, one in each cell, move together (Webb 2023, "Reworking wild bootstrap-based
-    inference for clustered errors"). Cells without a minimum in a resample are left out of it.
+    Every run's residual from its curve (the pooled scatter of all, where it has none) times one of
+    Webb's six weights per cluster: a trunk's branches, one in each cell, move together (Webb 2023,
+    "Reworking wild bootstrap-based inference for clustered errors"). Cells without a minimum in a
+    resample are left out of it.
     """
     generator = np.random.default_rng(seed)
     webb = generator.choice(np.concatenate([-_WEBB, _WEBB]), (points.n_clusters, resamples))
-    fits = [cell.design @ (cell.solve @ cell.losses) for cell in cells]
-    squares = sum(float(((c.losses - f) ** 2).sum()) for c, f in zip(cells, fits, strict=True))
-    pooled = math.sqrt(squares / free)
+    noise = [cell.residuals for cell in cells]
+    known = np.concatenate(noise)
+    pooled = math.sqrt(float((known[np.isfinite(known)] ** 2).mean()))
     tracks = []
-    for cell, fit in zip(cells, fits, strict=True):
-        room = 1 - np.einsum("nk,kn->n", cell.design, cell.solve)
-        spread = (cell.losses - fit) / np.sqrt(np.maximum(room, 1e-6))
-        spread = np.where(room < 1e-6, pooled, spread)
-        losses = fit[:, None] + spread[:, None] * webb[points.cluster_index[cell.rows]]
-        tracks.append(cell.optimum(cell.solve @ losses))
+    for cell, own in zip(cells, noise, strict=True):
+        spread = np.where(np.isfinite(own), own, pooled)
+        weights = webb[points.cluster_index[cell.runs.rows]]
+        tracks.append(_optimum(cell, cell.fitted[:, None] + spread[:, None] * weights))
     optima = np.array(tracks)  # [cells, 2, R]
     there = np.isfinite(optima[:, 0])
     good = there.sum(axis=0) >= 2
-    x = np.where(there, np.array([cell.log_flops for cell in cells])[:, None], 0.0)[:, good]
+    x = np.where(there, np.array([cell.runs.log_flops for cell in cells])[:, None], 0.0)[:, good]
     there = there[:, good]
     x = np.where(there, x - x.sum(axis=0) / there.sum(axis=0), 0.0)
     slopes = []

@@ -4,8 +4,11 @@ A law describes annealed runs of one recipe on fresh data; ``RULES`` says what b
 rules ``not_annealed``, ``stopped_early`` and ``grown`` apply where records become points. Where
 records of several recipes are gathered no recipe is the odd one, so ``recipes`` refuses the fit
 (``points.dataset``). Rules that judge losses (``plateau``, ``spike``, ``too_low``) need a law to
-judge by: a run is odd when it lies off two laws, each fitted to the runs left in. When many runs
-are odd the laws are wrong, and none is left out.
+judge by: a run is odd when it lies off two laws, each fitted to the runs left in, above or below.
+Of few tokens for their size, good runs lie below a law, which knows no bound on losses:
+such a run of the smaller budgets is too low only where one with no fewer params and tokens has a
+higher loss. When many runs are odd the laws are wrong, and none is left out; a note says whether
+the runs fall into two groups (``two_groups``).
 """
 
 from __future__ import annotations
@@ -19,18 +22,17 @@ from numpy.typing import NDArray
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
 from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.checks.two_groups import find_two_groups
 from scaling_law.fit.numerics import plane_residuals
-from scaling_law.fit.points.points import FitPoints
+from scaling_law.fit.points.points import FitPoints, Floats
 from scaling_law.fit.solver.solve import Objective
 
 # Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
 MAX_EPOCHS = 4.0
 # A rule's batches lie within this factor of their trend; rounding to powers of two gives 1.4.
 BATCH_FACTOR = 3.0
-# A run is odd when it lies off the law by both: robust standard deviations, and log loss. Below a
-# law lie good runs too, so that it takes more to be odd there.
-ODD_SIGMAS = 8.0
-ODD_LOG, ODD_BELOW_FRAC = 0.05, 0.3
+# A run is odd when it lies off the law by both: robust standard deviations, and log loss.
+ODD_SIGMAS, ODD_LOG = 8.0, 0.05
 # With more odd runs than this share, it is the law that does not describe the runs.
 MOST_ODD = 0.1
 _LEAST_POINTS = 10
@@ -47,7 +49,7 @@ RULES = {
     "batch": f"batch more than {BATCH_FACTOR:g}x off the other runs' trend in size and tokens",
     "plateau": f"loss over {100 * ODD_LOG:g}% above the laws, among the smaller budgets",
     "spike": f"loss over {100 * ODD_LOG:g}% above the laws, among the larger budgets",
-    "too_low": f"loss over {100 * ODD_BELOW_FRAC:g}% below the laws, as by a decimal slip",
+    "too_low": f"loss over {100 * ODD_LOG:g}% below the laws: another loss, or a slip of digits",
 }
 """The name of each rule -> what it leaves out."""
 
@@ -74,18 +76,25 @@ def screen(points: FitPoints, *, keep: Collection[str] = ()) -> FitPoints:
     if {"plateau", "spike", "too_low"} <= set(keep):
         return points
     odd = _odd(points)
+    many = len(odd) > MOST_ODD * len(points)
+    # a single odd run would look like a second surface; of two surfaces no run is the odd one
+    others = [row for row in range(len(points)) if many or row not in odd]
+    judged = points.take(others)
+    groups = find_two_groups(judged)
+    if groups is not None:
+        return dataclasses.replace(points, notes=(*points.notes, groups.words(judged)))
     above = sum(off > 0 for off in odd.values())
-    if len(odd) > MOST_ODD * len(points):
+    if many:
         lie = f"{above} of {len(points)} runs lie over {100 * ODD_LOG:g}% above the laws"
         if above < len(odd):
-            lie += f" and {len(odd) - above} over {100 * ODD_BELOW_FRAC:g}% below"
+            lie += f" and {len(odd) - above} below"
         note = f"{lie}: the laws do not describe these runs; none was left out for it"
         return dataclasses.replace(points, notes=(*points.notes, note))
     middle = float(np.median(points.flops))
     reasons = {}
     for row, off in odd.items():
         if off < 0:
-            rule, guess = "too_low", "a decimal slip, or another loss?"
+            rule, guess = "too_low", "another loss, or a slip of digits?"
         elif points.flops[row] <= middle:
             rule, guess = "plateau", "still on the early plateau?"
         else:
@@ -174,7 +183,7 @@ def _odd(points: FitPoints) -> dict[int, float]:
     return odd
 
 
-def _off(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.float64]:
+def _off(points: FitPoints, kept: NDArray[np.bool_], name: str) -> Floats:
     """Log loss above law ``name`` (negative: below), fitted to the ``kept`` rows [n].
 
     0 where that is not odd.
@@ -190,6 +199,13 @@ def _off(points: FitPoints, kept: NDArray[np.bool_], name: str) -> NDArray[np.fl
     residual = np.log(points.loss_nats / fit.law.predict(fit.params, inputs))
     middle = float(np.median(residual[kept]))
     sigma = 1.4826 * float(np.median(np.abs(residual[kept] - middle)))
-    high = residual > max(ODD_LOG, ODD_SIGMAS * sigma)
-    low = residual < -max(-math.log1p(-ODD_BELOW_FRAC), ODD_SIGMAS * sigma)
-    return np.where(high | low, residual, none)
+    least = max(ODD_LOG, ODD_SIGMAS * sigma)
+    off = np.where(np.abs(residual) > least, residual, none)
+    ratio = points.tokens / points.params
+    few = (points.flops <= np.median(points.flops)) & (ratio <= np.median(ratio))
+    for row in np.flatnonzero((off < 0) & few):
+        larger = (points.params >= points.params[row]) & (points.tokens >= points.tokens[row])
+        higher = np.log(points.loss_nats / points.loss_nats[row]) > least / 2
+        if not (larger & higher & kept).any():
+            off[row] = 0.0
+    return off

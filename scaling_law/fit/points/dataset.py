@@ -16,7 +16,9 @@ from scaling_law.fit.checks.screen import screen
 from scaling_law.fit.numerics import numerical_failures
 from scaling_law.fit.points.points import FitPoints, points_from_records
 from scaling_law.fit.points.rows import Rows
-from scaling_law.fit.points.table import TableSettings, chosen_rows, read_table
+from scaling_law.fit.points.table import read_table
+from scaling_law.fit.points.table_settings import TableSettings
+from scaling_law.fit.points.where import chosen_rows
 from scaling_law.spec.arms import arms_of, by_options, value_text, varying_keys
 from scaling_law.spec.counts import CONVENTIONS
 from scaling_law.spec.data import DataSpec, TaskSpec

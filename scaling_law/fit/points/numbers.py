@@ -2,7 +2,8 @@
 
 ``12.000`` is twelve where points are decimal, and twelve thousand where commas are. Each column
 says which by the cells that can be read in one way only; a column without such cells follows the
-others of its table.
+others of its table. ``6.06 ± .01`` is a value with its error; other text beside a number is not
+read, since it may change what the number means (``~12M``, ``12%``).
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ _WORDS = {
 _POWER_OF_TEN = re.compile(
     r"\s*[×xX*·⋅]\s*10(?:(?:\^|\*\*)\{?([+-]?\d{1,3})\}?|([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3}))"
 )
+_WITH_ERROR = re.compile(r"(.*?\d[^±]*?)\s*(?:±|\+/-|\+-|\\pm)\s*([^±]*\d[^±]*)")
+_A_NUMBER = re.compile(
+    r"(?<![\w.])[+-]?(?:\d[\d.,'_]*\d|\d|[.,]\d+)(?:[eE][+-]?\d+)?(?:\s?[kmbgtKMBGT](?![a-zA-Z]))?"
+)
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _LONGEST = 100  # characters of a number
 EITHER = "?"
@@ -52,16 +57,42 @@ def is_missing(cell: Any) -> bool:
 
 
 def _plain(text: str) -> str:
-    """A cell without blanks around it, and without the digit groups that nothing else can be.
+    """A cell without blanks around it, without its error and the digit groups that are clear.
 
     ``1.2×10^9`` becomes ``1.2e9``.
     """
-    text = text.strip().replace("\u2212", "-")
+    text = _without_error(text)[0].strip().replace("\u2212", "-")
     if "10" in text:
         text = _POWER_OF_TEN.sub(lambda m: f"e{m[1] or m[2].translate(_SUPERSCRIPTS)}", text)
     if _SPACED.fullmatch(text):
         text = re.sub(rf"[{_GROUP}]", "", text)
     return text
+
+
+def _without_error(text: str) -> tuple[str, str]:
+    """A number and the error that stands behind it, as in 6.06 ± .01; "" for a number without."""
+    match = _WITH_ERROR.fullmatch(text.strip()) if any(sign in text for sign in "±+\\") else None
+    return (match[1], match[2]) if match else (text, "")
+
+
+def stated_error(cell: Any, mark: str = ".") -> float | None:
+    """The error that a cell states behind its value, as in 6.06 ± .01; None for none."""
+    if not isinstance(cell, str) or len(cell) > _LONGEST:
+        return None
+    return number(_without_error(cell)[1] or None, mark=mark)
+
+
+def beside_number(cell: Any) -> str:
+    """Why a cell is no number though it holds one, for a message; "" where it holds none."""
+    if not isinstance(cell, str) or len(cell) > _LONGEST:
+        return ""
+    numbers = [match[0].strip() for match in _A_NUMBER.finditer(cell)]
+    if len(numbers) > 1:
+        return f"{len(numbers)} numbers in one cell are not read: write one"
+    if not numbers:
+        return ""
+    beside = " ".join(cell.replace(numbers[0], " ", 1).split())
+    return f"{beside!r} beside {numbers[0]} is not read: write a plain number" if beside else ""
 
 
 def _parted(text: str) -> tuple[str, str]:
@@ -175,10 +206,14 @@ def conversions(columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str]) 
     notes = []
     commas: dict[str, str] = {}
     groups: dict[str, str] = {}
+    errors: dict[str, str] = {}
     for name, cells in columns.items():
         mark = marks[name]
         for text in _texts(cells):
             if mark == "." and _float(text) is not None:
+                continue
+            if _without_error(text)[1] and number(text, count=True, mark=mark) is not None:
+                errors.setdefault(name, text.strip())
                 continue
             if _SPACED.fullmatch(text.strip()):
                 groups.setdefault(name, text.strip())
@@ -190,6 +225,10 @@ def conversions(columns: Mapping[str, Sequence[Any]], marks: Mapping[str, str]) 
                     commas.setdefault(name, plain)
             elif "," in text and number(text, count=True, mark=mark) is not None:
                 groups.setdefault(name, text.strip())
+    if errors:
+        first = next(iter(errors.values()))
+        shown = f"{one_line(first)} is {one_line(_without_error(first)[0])}"
+        notes.append(f"values with a stated error read in {', '.join(errors)} ({shown})")
     if commas:
         notes.append(f"decimal commas read in {', '.join(commas)}")
     if groups:

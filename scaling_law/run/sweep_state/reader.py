@@ -35,7 +35,7 @@ from scaling_law.spec.run import RunSpec, stage_of
 from scaling_law.spec.schedule import lr_phase
 
 _MOST_WARNINGS = 20
-Mark = tuple[int, int, int]
+_FileVersion = tuple[int, int, int]  # changes when the file does
 
 
 def is_at_work(sweep: SweepDir) -> bool:
@@ -46,7 +46,7 @@ def is_at_work(sweep: SweepDir) -> bool:
     return bool(who_has(sweep.runner_leases()))
 
 
-def _mark(path: Path | str) -> Mark | None:
+def _version_of(path: Path | str) -> _FileVersion | None:
     """A value that changes when the file does; None if there is no file."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - making 10,000 Paths costs more than the calls
@@ -71,7 +71,7 @@ class _Constant:
 class _Ended:
     """The part of a record that is cached: 10,000 whole records take too much memory."""
 
-    mark: Mark
+    version: _FileVersion
     state: RunState
     seconds: float
     flops_spent: float
@@ -84,11 +84,11 @@ class SweepReader:
     def __init__(self, sweep: SweepDir) -> None:
         self.sweep = sweep
         self._runners = LeaseWatch(removes=False)
-        self._plan: tuple[Mark, Plan, list[_Constant], list[_Constant]] | None = None
+        self._plan: tuple[_FileVersion, Plan, list[_Constant], list[_Constant]] | None = None
         self._experiment = False
         self._ends: dict[str, _Ended] = {}
-        self._curves: dict[str, tuple[Mark, list[CurvePoint]]] = {}
-        self._logs: dict[str, tuple[Mark, list[RunWarning]]] = {}
+        self._curves: dict[str, tuple[_FileVersion, list[CurvePoint]]] = {}
+        self._logs: dict[str, tuple[_FileVersion, list[RunWarning]]] = {}
 
     def read(self, *, strict: bool = False, logs: bool = True) -> Snapshot:
         """The folder as it is now.
@@ -155,22 +155,22 @@ class SweepReader:
     def curve(self, run_id: str) -> list[CurvePoint]:
         """The curve of a run so far; empty if there is none or it cannot be read."""
         run_dir = self.sweep.run(run_id)
-        mark = _mark(run_dir.curve)
-        if mark is None:
+        version = _version_of(run_dir.curve)
+        if version is None:
             return []
         cached = self._curves.get(run_id)
-        if cached is None or cached[0] != mark:
+        if cached is None or cached[0] != version:
             try:
-                cached = mark, read_curve(run_dir)
+                cached = version, read_curve(run_dir)
             except (ConfigError, OSError):
-                cached = mark, []
+                cached = version, []
             self._curves[run_id] = cached
         return cached[1]
 
     def _read_plan(self) -> tuple[Plan, list[_Constant], list[_Constant]]:
         """The plan, and what never changes about each of its runs and of earlier stages'."""
-        mark = _mark(self.sweep.plan)
-        if self._plan is None or mark is None or self._plan[0] != mark:
+        version = _version_of(self.sweep.plan)
+        if self._plan is None or version is None or self._plan[0] != version:
             plan = read_plan(self.sweep.plan)
             staged = self.sweep.stages.is_file()
             constants = [
@@ -180,7 +180,7 @@ class SweepReader:
             earlier = self._earlier_stages(plan) if staged else []
             with contextlib.suppress(ConfigError, OSError):  # the config may be damaged
                 self._experiment = named_by(self.sweep) is not None
-            self._plan = mark or (0, 0, 0), plan, constants, earlier
+            self._plan = version or (0, 0, 0), plan, constants, earlier
         return self._plan[1:]
 
     def _earlier_stages(self, plan: Plan) -> list[_Constant]:
@@ -208,12 +208,12 @@ class SweepReader:
 
     def _state(self, one: _Constant, at_work: bool, strict: bool) -> RunState:
         run_id, run_dir, spec = one.run_id, one.run_dir, one.spec
-        mark = _mark(one.record)
-        if mark is not None:
+        version = _version_of(one.record)
+        if version is not None:
             try:
-                return self._end(one, mark).state
+                return self._end(one, version).state
             except ConfigError as problem:
-                if _mark(one.record) is not None:  # else its trunk was reopened meanwhile
+                if _version_of(one.record) is not None:  # else its trunk was reopened meanwhile
                     if strict:
                         raise
                     reason = one_line(str(problem))
@@ -241,10 +241,10 @@ class SweepReader:
             note=not_measured(run_dir.log) if spec.probes else None,
         )
 
-    def _end(self, one: _Constant, mark: Mark) -> _Ended:
+    def _end(self, one: _Constant, version: _FileVersion) -> _Ended:
         """The end of a run with a record. Raises ``ConfigError`` if it cannot be read."""
         cached = self._ends.get(one.run_id)
-        if cached is None or cached.mark != mark:
+        if cached is None or cached.version != version:
             record = read_record(one.run_dir.record)
             state = RunState(
                 **one.fields,
@@ -259,7 +259,7 @@ class SweepReader:
                 ended_at=one_line(record.finished_at),
             )
             cached = self._ends[one.run_id] = _Ended(
-                mark,
+                version,
                 state,
                 record.seconds,
                 record.flops_spent,
@@ -316,11 +316,11 @@ class SweepReader:
         cached = self._logs.get(run.run_id)
         if run.state == "waiting" or (cached is not None and run.state in ENDED):
             return cached[1] if cached else []
-        mark = _mark(run_dir.log)
-        if mark is None:
+        version = _version_of(run_dir.log)
+        if version is None:
             return []
-        if cached is None or cached[0] != mark:
-            cached = self._logs[run.run_id] = mark, log_warnings(run_dir.log, run.label)
+        if cached is None or cached[0] != version:
+            cached = self._logs[run.run_id] = version, log_warnings(run_dir.log, run.label)
         return cached[1]
 
 

@@ -63,36 +63,49 @@ def alibi_bias(n_head: int, n_ctx: int) -> Tensor:
     return bias.masked_fill(distance < 0, -math.inf)
 
 
-def attend(
-    spec: ModelSpec,
-    joint: Tensor,
-    positions: tuple[Tensor, ...],
-    causal: bool = True,
-    score_mult: float = 1.0,
-) -> Tensor:
-    """Grouped-query attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M].
+def split_heads(
+    spec: ModelSpec, joint: Tensor, rotation: tuple[Tensor, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The joint projection [B, T, (H + 2 G) K] -> queries [B, H, T, K], keys, values [B, G, T, K].
 
-    Without ``causal`` a position sees later ones as well; ``score_mult`` is a factor on the
-    scores, on top of 1/sqrt(K).
+    Queries and keys are normed, and rotated by ``rotation``, rotary's cosines and sines of the
+    positions.
     """
-    batch, time = joint.shape[:2]
     heads, pairs = spec.n_head, spec.n_kv_head
-    joint = joint.view(batch, time, -1, spec.head_size)
+    joint = joint.view(*joint.shape[:2], -1, spec.head_size)
     if spec.qk_norm or spec.position == "rotary":
         # queries and keys are normed and rotated together: half as many operators
         qk, v = (p.transpose(1, 2) for p in torch.split(joint, [heads + pairs, pairs], dim=2))
         if spec.qk_norm:
             qk = F.rms_norm(qk, (spec.head_size,))
         if spec.position == "rotary":
-            cos, sin = (table[:time].to(qk.dtype) for table in positions)
+            cos, sin = (table.to(qk.dtype) for table in rotation)
             qk = rotate(qk, cos, sin)
         q, k = torch.split(qk, [heads, pairs], dim=1)
     else:
         q, k, v = (p.transpose(1, 2) for p in torch.split(joint, [heads, pairs, pairs], dim=2))
+    return q, k, v
+
+
+def mix(
+    spec: ModelSpec,
+    heads: tuple[Tensor, Tensor, Tensor],
+    positions: tuple[Tensor, ...],
+    causal: bool = True,
+    score_mult: float = 1.0,
+) -> Tensor:
+    """Grouped-query attention of what ``split_heads`` gives -> [B, T, M].
+
+    Without ``causal`` a position sees later ones as well; ``score_mult`` is a factor on the
+    scores, on top of 1/sqrt(K).
+    """
+    q, k, v = heads
+    batch, _, time, _ = q.shape
     if score_mult != 1:
         q = q * score_mult
-    if pairs != heads:
-        k, v = (part.repeat_interleave(heads // pairs, dim=1) for part in (k, v))
+    if spec.n_kv_head != spec.n_head:
+        groups = spec.n_head // spec.n_kv_head
+        k, v = (part.repeat_interleave(groups, dim=1) for part in (k, v))
     if spec.position == "alibi":
         bias = positions[0][:, :time, :time].to(q.dtype)
         # a later position is as far away as an earlier one
@@ -103,6 +116,65 @@ def attend(
     else:
         y = F.scaled_dot_product_attention(q, k, v)
     return y.transpose(1, 2).reshape(batch, time, spec.d_model)
+
+
+def attend(
+    spec: ModelSpec,
+    joint: Tensor,
+    positions: tuple[Tensor, ...],
+    causal: bool = True,
+    score_mult: float = 1.0,
+) -> Tensor:
+    """Attention of the joint projection [B, T, (H + 2 G) K] -> [B, T, M], as ``mix`` says."""
+    rotation = first_angles(spec, positions, joint.shape[1])
+    return mix(spec, split_heads(spec, joint, rotation), positions, causal, score_mult)
+
+
+def first_angles(spec: ModelSpec, positions: tuple[Tensor, ...], time: int) -> tuple[Tensor, ...]:
+    """Rotary's cosines and sines of the first ``time`` positions; nothing for other encodings."""
+    return tuple(table[:time] for table in positions) if spec.position == "rotary" else ()
+
+
+class Memory:
+    """Keys and values of earlier positions, so that the next one costs one token.
+
+    ``blocks`` has the keys and values of each block, [B, G, S, K], with room for S positions;
+    ``at`` is the next position: of each row, [B], or of all rows, [1], where it is the same;
+    ``end`` is the most positions that a row has with it.
+    """
+
+    def __init__(self, lengths: Sequence[int], room: int, device: torch.device) -> None:
+        self.blocks: list[tuple[Tensor, Tensor]] = []
+        self._room, self.end = room, max(lengths) + 1
+        self.is_even = min(lengths) == max(lengths)
+        self.at = torch.tensor(lengths[:1] if self.is_even else lengths, device=device)
+        self._rows = torch.arange(len(lengths), device=device)
+
+    def store(self, *parts: Tensor) -> None:
+        """Take up a further block's keys and values of the first positions, [B, G, T, K]."""
+        keys, values = (
+            F.pad(part, (0, 0, 0, self._room - part.shape[2])).contiguous() for part in parts
+        )
+        self.blocks.append((keys, values))
+
+    def add(self, index: int, *parts: Tensor) -> list[Tensor]:
+        """Write a block's keys and values of the next position, [B, G, 1, K]; return all so far."""
+        for stored, part in zip(self.blocks[index], parts, strict=True):
+            stored[self._rows, :, self.at] = part[:, :, 0]
+        return [stored[:, :, : self.end] for stored in self.blocks[index]]
+
+    def unseen(self) -> Tensor | None:
+        """-inf [B, 1, 1, S] at positions after a row's next one, 0 elsewhere; None for no such."""
+        if self.is_even:
+            return None
+        later = torch.arange(self.end, device=self.at.device) > self.at[:, None]
+        none = torch.zeros(later.shape, device=later.device)
+        return none.masked_fill(later, -math.inf)[:, None, None]
+
+    def move(self) -> None:
+        """Count the next position as an earlier one."""
+        self.at += 1
+        self.end += 1
 
 
 def activate(kind: str, hidden: Tensor) -> Tensor:
@@ -134,6 +206,33 @@ class Attention(nn.Module):
         y = attend(self.spec, joint, positions, self.causal, self.score_mult)
         return kernels.linear(y, self.out.weight)
 
+    def read(self, x: Tensor, positions: tuple[Tensor, ...], memory: Memory) -> Tensor:
+        """``forward``, with the keys and values stored in ``memory``."""
+        rotation = first_angles(self.spec, positions, x.shape[1])
+        heads = split_heads(self.spec, kernels.linear(x, self.qkv.weight), rotation)
+        memory.store(*heads[1:])
+        y = mix(self.spec, heads, positions, self.causal, self.score_mult)
+        return kernels.linear(y, self.out.weight)
+
+    def extend(
+        self, x: Tensor, rotation: tuple[Tensor, ...], bias: Tensor | None, memory: Memory, at: int
+    ) -> Tensor:
+        """One further position x [B, 1, M] -> [B, 1, M]; ``at`` is the block's place in ``memory``.
+
+        ``bias`` is what the scores get added.
+        """
+        spec = self.spec
+        q, *new = split_heads(spec, kernels.linear(x, self.qkv.weight), rotation)
+        k, v = memory.add(at, *new)
+        if self.score_mult != 1:
+            q = q * self.score_mult
+        # query heads that share their keys stand where positions do, so that no key is repeated
+        q = q.reshape(len(x), spec.n_kv_head, -1, spec.head_size)
+        y = F.scaled_dot_product_attention(
+            q, k.to(q.dtype), v.to(q.dtype), None if bias is None else bias.to(q.dtype)
+        )
+        return kernels.linear(y.reshape(len(x), 1, spec.d_model), self.out.weight)
+
 
 class MLP(nn.Module):
     """Two matrices around the activation, three with a gate."""
@@ -163,7 +262,10 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, positions: tuple[Tensor, ...]) -> Tensor:
         """x [B, T, M] -> [B, T, M]."""
-        x = x + self.attention(self.norm_attention(x), positions)
+        return self.feed(x + self.attention(self.norm_attention(x), positions))
+
+    def feed(self, x: Tensor) -> Tensor:
+        """x + mlp(norm(x)), [B, T, M]."""
         return cast(Tensor, x + self.mlp(self.norm_mlp(x)))
 
 
@@ -254,9 +356,47 @@ class GPT(nn.Module):
                 x = checkpoint(block, x, positions, use_reentrant=False)
             else:
                 x = block(x, positions)
+        return self._normed(x)
+
+    def _normed(self, x: Tensor) -> Tensor:
         x = self.norm(x)
         # on the few numbers that make the logits, not on the many logits
-        return cast(Tensor, x if self._output_mult == 1 else x * self._output_mult)
+        return x if self._output_mult == 1 else x * self._output_mult
+
+    def read_prompts(
+        self, tokens: Tensor, lengths: Sequence[int], room: int
+    ) -> tuple[Tensor, Memory]:
+        """Ids [B, T], whose first ``lengths`` count -> logits [B, V] after them, and a memory.
+
+        The memory has room for ``room`` positions.
+        """
+        x, memory = self.embedding(tokens), Memory(lengths, room, tokens.device)
+        if self.position is not None:
+            x = x + self.position.weight[: tokens.shape[1]]
+        for block in cast(Sequence[Block], self.blocks):
+            y = block.attention.read(block.norm_attention(x), self.position_tables, memory)
+            x = block.feed(x + y)
+        last = x[torch.arange(len(x), device=x.device), memory.at - 1]
+        return cast(Tensor, self.head(self._normed(last))), memory
+
+    def next_logits(self, tokens: Tensor, memory: Memory) -> Tensor:
+        """One further id of each row, [B] -> logits [B, V] after it; ``memory`` takes it up."""
+        spec, x = self.spec, self.embedding(tokens)[:, None]
+        if self.position is not None:
+            x = x + self.position.weight[memory.at][:, None]
+        rotation: tuple[Tensor, ...] = ()
+        bias = memory.unseen()
+        if spec.position == "rotary":
+            rotation = tuple(table[memory.at][:, None, None] for table in self.position_tables)
+        elif spec.position == "alibi":
+            (table,) = self.position_tables  # which has -inf at later positions
+            bias = table[:, memory.at, : memory.end].transpose(0, 1)
+            bias = bias.reshape(len(bias), spec.n_kv_head, -1, memory.end)
+        for at, block in enumerate(cast(Sequence[Block], self.blocks)):
+            y = block.attention.extend(block.norm_attention(x), rotation, bias, memory, at)
+            x = block.feed(x + y)
+        memory.move()
+        return cast(Tensor, self.head(self._normed(x[:, 0])))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] -> logits [B, T, V]."""

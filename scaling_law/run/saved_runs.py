@@ -1,0 +1,98 @@
+"""Find finished runs whose final weights were saved: the one that a command names, or the best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scaling_law.errors import ConfigError, listed, quoted
+from scaling_law.files.layout import RunDir, SweepDir
+from scaling_law.files.record import (
+    NEXT_TOKEN,
+    find_sweeps,
+    load_records,
+    only_sweep,
+    read_record,
+    short_unit,
+)
+
+# The remedy where a sweep's config did not save them.
+KEEP = "set keep_weights: all (or largest)"
+
+
+def run_called(source: Path, wanted: str | None) -> RunDir:
+    """The finished run ``wanted``, an id or label, in a sweep or a folder of sweeps.
+
+    Without a name it is the run whose folder ``source`` is, or else the only one with saved
+    weights. Raises ``ConfigError`` for none and for several, and where its weights were not saved.
+    """
+    if wanted is None and RunDir(source).record.is_file():
+        return _saved(RunDir(source))
+    finished = [d for s in find_sweeps(source) for d in s.run_dirs() if d.record.is_file()]
+    saved = [d for d in finished if d.weights.is_file()]
+    if wanted is None:
+        if len(saved) == 1:
+            return saved[0]
+        raise ConfigError(
+            f"{source}: {len(saved)} runs with saved weights"
+            + (
+                f" ({listed([d.run_id for d in saved])}); choose one with --run"
+                if saved
+                else f"; {KEEP} before running a sweep"
+            )
+        )
+    matches = [d for d in finished if wanted in (d.run_id, read_record(d.record).spec.label)]
+    if len(matches) != 1:
+        which = "no finished run" if not matches else f"{len(matches)} runs are called"
+        raise ConfigError(f"{source}: {which} {quoted(wanted)}; expected a run id or a label")
+    return _saved(matches[0])
+
+
+def _saved(run_dir: RunDir) -> RunDir:
+    if run_dir.weights.is_file():
+        return run_dir
+    sweep = SweepDir(run_dir.path.parent.parent)
+    others = [other.run_id for other in sweep.run_dirs() if other.weights.is_file()]
+    with_weights = f"; runs here with weights: {listed(others)}" if others else ""
+    raise ConfigError(
+        f"{run_dir.path}: its weights were not saved; {KEEP}, delete this folder and run the sweep"
+        f" again: it trains to the same bits{with_weights}"
+    )
+
+
+def best_run(source: Path) -> tuple[RunDir, str]:
+    """The annealed run of a sweep with the lowest loss and saved weights, and how it was chosen.
+
+    ``source`` is a sweep, or a folder with one. Raises ``ConfigError`` where no run has weights,
+    and where the runs that have do not compare.
+    """
+    sweep = only_sweep(source)
+    records = load_records(sweep)
+    saved = [r for r in records if sweep.run(r.run_id).weights.is_file()]
+    if not saved:
+        raise ConfigError(
+            f"{sweep.path}: none of its {len(records)} finished runs has saved weights; {KEEP}"
+            " before running a sweep"
+        )
+    annealed = [
+        (record.val_loss_nats, record)
+        for record in saved
+        if record.val_loss_nats is not None and record.spec.schedule.end == "annealed"
+    ]
+    if not annealed:
+        raise ConfigError(
+            f"{sweep.path}: none of its {len(saved)} runs with saved weights is annealed; choose"
+            f" one with --run ({listed([r.run_id for r in saved])})"
+        )
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for _, record in annealed:
+        kind = record.loss_family or NEXT_TOKEN, record.corpus_fingerprint
+        kinds.setdefault(kind, []).append(record.run_id)
+    if len(kinds) > 1:
+        firsts = [names[0] for names in kinds.values()]
+        raise ConfigError(
+            f"{sweep.path}: its runs are on {len(kinds)} texts or objectives, whose losses do not"
+            f" compare; choose one with --run ({listed(firsts)})"
+        )
+    loss, best = min(annealed, key=lambda one: (one[0], one[1].run_id))
+    among = f"the lowest loss of {len(annealed)} annealed runs with saved weights"
+    return sweep.run(best.run_id), f"{loss:.4f} {short_unit(best.loss_unit)}, {among}"
