@@ -151,10 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_OK
     except OSError as problem:
         # what no command foresaw: a name too long, a loop of links, a full disk
-        where = f"{problem.filename}: " if problem.filename else ""
+        what = f"{problem.filename}: cannot be used" if problem.filename else "writing failed"
         full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
-        remedy = "free some and run the same command again" if full else "try another path"
-        complain([f"{where}cannot be used ({problem.strerror or problem}); {remedy}"])
+        remedy = "free some space and run the same command again" if full else "try another path"
+        complain([f"{what} ({problem.strerror or problem}); {remedy}"])
         detail(traceback.format_exc().rstrip())
         silence(sys.stdout)  # what it could not print, it cannot print at its end either
         return EXIT_USAGE

@@ -283,7 +283,10 @@ def _repeated_less(
     component_tokens: Mapping[str, int] | None,
     left_out: dict[str, None],
 ) -> list[float]:
-    """The horizons that repeat no component of the mixture too often; says what is left out."""
+    """The horizons that repeat no component of the mixture too often; says what is left out.
+
+    Raises ``PlanError`` for a mixture that no run can be read in.
+    """
     allowed = config.data.max_epochs
     if config.mix is None or not component_tokens or allowed is None or not tokens:
         return tokens
@@ -291,7 +294,10 @@ def _repeated_less(
     (size_plan,) = expand(dataclasses.replace(config, grid=(entry,)), None)
     for number, horizon in enumerate(size_plan.horizons):
         steps, decay_steps = horizon.steps, horizon.decay_steps
-        epochs = config.mix.epochs(component_tokens, size_plan.batch_tokens, steps, decay_steps)
+        try:
+            epochs = config.mix.epochs(component_tokens, size_plan.batch_tokens, steps, decay_steps)
+        except ValueError as problem:
+            raise PlanError(f"{config.mix_place}: {problem}") from None
         most = max(epochs, key=lambda name: epochs[name])
         if epochs[most] > allowed:
             left_out[

@@ -12,7 +12,8 @@ from scaling_law.spec.to_json import to_json
 # Fields in which two equal trainings may differ: time and memory ...
 CLOCK = (
     "seconds", "tokens_per_second", "peak_memory_bytes", "finished_at", "schema_version",
-    "curve_sha256",  # the curves themselves are compared; older records have no hash
+    # the curves and their losses are compared; older records have neither hash
+    "curve_sha256", "components_fingerprint",
 )  # fmt: skip
 # ... and where and how they ran, which may explain a difference in the other fields.
 SURROUNDINGS = (

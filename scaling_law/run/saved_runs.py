@@ -48,6 +48,7 @@ def run_called(source: Path, wanted: str | None) -> RunDir:
 
 
 def _saved(run_dir: RunDir) -> RunDir:
+    read_record(run_dir.record)  # the record of another run says nothing of these weights
     if run_dir.weights.is_file():
         return run_dir
     sweep = SweepDir(run_dir.path.parent.parent)

@@ -130,8 +130,8 @@ def test_closed_streams_are_ignored_and_a_full_disk_is_an_error():
         run = run_slaw("parts", "> /dev/full")
         assert run.returncode == 2
         assert run.stderr == (
-            "slaw: cannot be used (No space left on device); free some and run the same command"
-            " again\n"
+            "slaw: writing failed (No space left on device); free some space and run the same"
+            " command again\n"
         )
 
 

@@ -310,3 +310,5 @@ def test_a_component_of_a_mixture_is_not_read_more_often_than_allowed():
     assert 1 < max(run.epochs or 0 for run in some.chosen) <= 4
     with pytest.raises(PlanError, match="training tokens of cpp more often"):
         offered(tokens | {"cpp": 9})
+    with pytest.raises(PlanError, match=r"data\.mix: 'cpp' has no training tokens"):
+        offered({"py-docs": 9})

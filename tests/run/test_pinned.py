@@ -25,7 +25,7 @@ def test_a_further_round_is_not_reported_as_a_changed_config(tmp_path, monkeypat
     layout.atomic_write(sweep.config, "name: before")
     if adaptive:
         layout.atomic_write(sweep.adaptive, "{}")
-    nothing: Any = SimpleNamespace(data_specs=(None,), arms=(), train_tokens=1)
+    nothing: Any = SimpleNamespace(data_specs=(None,), mixed_specs=(), arms=(), train_tokens=1)
     for module, name, value in (
         (pinned, "begun_plan", None),
         (pinned, "refuse_other_recipe", None),
@@ -37,7 +37,7 @@ def test_a_further_round_is_not_reported_as_a_changed_config(tmp_path, monkeypat
         (session, "with_steps", None),
         (pinned, "with_begun_kernels", None),
     ):
-        monkeypatch.setattr(module, name, lambda *given, value=value: value)
+        monkeypatch.setattr(module, name, lambda *given, value=value, **more: value)
     said: list[str] = []
     session._prepared(nothing, nothing, sweep, said.append)
     assert said == [f"{tmp_path}: {news}"]
