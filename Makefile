@@ -25,10 +25,10 @@ quick: $(STAMP)
 	@echo $(HOW)
 
 test: $(STAMP)
-	$(RUN)/python -m pytest -n auto
+	$(RUN)/python -m pytest -n auto --dist worksteal
 
 slow: $(STAMP)
-	$(RUN)/python -m pytest -m slow -n auto
+	$(RUN)/python -m pytest -m slow -n auto --dist worksteal
 
 lint: $(STAMP)
 	$(RUN)/ruff check .

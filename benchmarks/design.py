@@ -248,8 +248,7 @@ def forecasts(
             continue
         typical = np.exp(logs.mean(axis=0))
         problem = Problem(law, variables, typical, Objective())
-        starts = problem.starts()
-        first = problem.solve(starts[:: max(1, len(starts) // 12)], max_steps=200)
+        first = problem.solve(problem.starts(12), max_steps=200)
         optimum = first.internal[int(first.objective.argmin())]
         solved = problem.solve(np.tile(optimum, (len(logs), 1)), targets=logs, max_steps=200)
         fitted = law.log_loss(solved.internal, problem.basis)[0]

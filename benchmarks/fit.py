@@ -14,7 +14,7 @@ import datetime
 import json
 import os
 import platform
-import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -164,24 +164,60 @@ def rows_cost(seconds: float) -> dict[str, float]:
     return {"cpu_seconds": large, "ratio": large / seconds}
 
 
-def cold_fit() -> dict[str, float]:
-    """CPU seconds of ``slaw fit`` on about 200 records, from cold, plots excluded."""
+def commands(repeats: int) -> dict[str, dict[str, float]]:
+    """CPU seconds and peak memory of whole commands, in fresh processes: medians."""
     sys.path.insert(0, str(ROOT))
     from tests.fakes import planted_sweep
 
-    times, count = [], 0
-    with tempfile.TemporaryDirectory() as folder:
-        count = planted_sweep(Path(folder))
-        for _ in range(3):
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            subprocess.run(
-                [sys.executable, "-m", "scaling_law.cli", "fit", folder],
-                check=True, stdout=subprocess.DEVNULL, cwd=ROOT,
-            )  # fmt: skip
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    print(f"slaw fit on {count} records from cold: {statistics.median(times):.2f} CPU s")
-    return {"records": count, "cpu_seconds": statistics.median(times)}
+    results: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = planted_sweep(folder / "planted")
+        _table(folder / "nine.csv", *np.meshgrid([1e6, 1e7, 1e8], [1e8, 1e9, 1e10]))
+        generator = np.random.default_rng(1)
+        _table(
+            folder / "many.csv", *(10 ** generator.uniform([[6], [8]], [[10], [12]], (2, 10_000)))
+        )
+        quick = str(folder / "quick")
+        shutil.copytree(ROOT / "results" / "reference" / "quick-cpu", quick)
+        for words, times in (
+            (["fit", str(ROOT / "tests" / "published" / "chinchilla240.csv")], repeats),
+            (["fit", str(folder / "nine.csv")], repeats),
+            (["fit", str(folder / "planted")], repeats),
+            (["fit", quick], repeats),
+            (["extrapolate", "--results", quick, "--params", "10x"], repeats),
+            (["allocate", "--results", quick, "--flops", "1e15"], repeats),
+            (["report", quick], repeats),
+            (["fit", str(folder / "many.csv")], 1),
+        ):
+            spent = [_spent(words) for _ in range(times)]
+            label = " ".join(words).replace(f"{folder}/", "").replace(f"{ROOT}/", "")
+            label = label.replace("fit planted", f"fit, {count} records")
+            seconds = statistics.median(cpu_s for cpu_s, _ in spent)
+            memory = max(peak for _, peak in spent)
+            results[label] = {"cpu_seconds": seconds, "peak_bytes": memory}
+            print(f"slaw {label:<52}{seconds:>7.2f} CPU s{memory / 1e6:>7.0f} MB", flush=True)
+    return results
+
+
+def _table(path: Path, params: Any, tokens: Any) -> None:
+    """A table of runs on a planted surface."""
+    n, d = np.ravel(params), np.ravel(tokens)
+    noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(len(n)))
+    rows = np.stack([n, d, peers.surface(PUBLISHED, n, d) * noise], axis=1)
+    np.savetxt(path, rows, "%.8g", ",", header="params,tokens,loss", comments="")
+
+
+def _spent(words: list[str]) -> tuple[float, int]:
+    """CPU seconds and peak bytes of a command in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scaling_law.cli", *words], stdout=subprocess.DEVNULL, cwd=ROOT
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"slaw {' '.join(words)}: exit code {process.returncode}")
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
 def _processor() -> str:
@@ -198,8 +234,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--bfgs-resamples", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=3, help="of each whole command")
+    parser.add_argument("--commands", action="store_true", help="only the whole commands")
     peers.add_options(parser)
     options = parser.parse_args()
+    if options.commands:
+        commands(options.repeats)
+        return
     if not options.data.is_dir():
         raise SystemExit(f"{options.data}: no tables there; give --data DIR")
     runs, points = published_points(options.data)
@@ -219,7 +260,7 @@ def main() -> None:
     results["point_fit"] = point_fits(runs, points, options)
     results["bootstrap"] = bootstraps(runs, points, options)
     results["rows"] = rows_cost(results["point_fit"]["ours"]["cpu_seconds"])
-    results["cold"] = cold_fit()
+    results["commands"] = commands(options.repeats)
     if options.json:
         options.json.write_text(json.dumps(finite_json(results), indent=1) + "\n")
 

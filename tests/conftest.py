@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+# Tests run side by side, one process a core: more threads would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Measured kernels differ from machine to machine and change the last bits.
 os.environ["SLAW_KERNELS"] = "thresholds"
 

@@ -193,3 +193,12 @@ def test_help_loads_nothing_heavy(words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip().splitlines()[-1] == "[]"
     assert "usage:" in done.stdout
+
+
+def test_a_fit_and_a_forecast_load_no_scipy():
+    code = (
+        "import sys, scaling_law.fit.session, scaling_law.forecast.session\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -131,8 +131,8 @@ def problem_like(law: Law, like: PlantedLaw, runs: Runs) -> Problem:
 def refitted(law: Law, like: PlantedLaw, runs: Runs) -> PlantedLaw:
     """``law`` with the losses that ``like`` gives the runs, as nearly as it can."""
     problem = problem_like(law, like, runs)
-    solution = problem.solve(problem.starts()[::4], max_steps=200)
-    best = solution.internal[int(solution.objective.argmin())]
+    solution = problem.solve(problem.starts(8), max_steps=200)
+    best = solution.internal[solution.best]
     return PlantedLaw(law, law.internal(problem.form(best)))
 
 
@@ -144,5 +144,5 @@ def _rescaled(like: PlantedLaw, runs: Runs) -> PlantedLaw:
     pinned = {law.names.index(name): published.params[name] for name in ("alpha", "beta")}
     pinned[law.names.index("E")] = math.log(published.params["E"])
     solution = problem.solve(problem.starts()[:4], max_steps=200, pinned=pinned)
-    best = solution.internal[int(solution.objective.argmin())]
+    best = solution.internal[solution.best]
     return PlantedLaw(law, law.internal(problem.form(best)))

@@ -76,8 +76,8 @@ def _expected(
     shared: Mapping[str, Any],
 ) -> FitResult:  # fmt: skip
     problem = problem_like(law, planted, runs)
-    solution = problem.solve(problem.starts()[::4], max_steps=200)
-    optimum = solution.internal[int(solution.objective.argmin())]
+    solution = problem.solve(problem.starts(8), max_steps=200)
+    optimum = solution.internal[solution.best]
     same = law.name == planted.law.name
     params = public(law, planted.internal) if same else problem.form(optimum)
     refits = problem.solve(np.tile(optimum, (len(drawn), 1)), targets=drawn, max_steps=200)

@@ -304,8 +304,8 @@ def draws(
     known = columns(params, tokens)
     losses = np.exp(planted.at(params, tokens)[0])
     problem = Problem(law, {v: known[v] for v in law.variables}, losses, Objective(loss="mse_log"))
-    near = problem.solve(problem.starts()[:: max(1, len(problem.starts()) // 8)])
-    optimum = near.internal[int(near.objective.argmin())]
+    near = problem.solve(problem.starts(8))
+    optimum = near.internal[near.best]
     targets = np.log(losses) + DRAW_LOG * generator.standard_normal((count, len(losses)))
     refits = problem.solve(np.tile(optimum, (count, 1)), targets=targets, max_steps=200)
     return [PlantedLaw(law, law.internal(problem.form(row))) for row in refits.internal]

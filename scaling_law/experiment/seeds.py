@@ -40,7 +40,7 @@ class Mean:
 
 def mean_over(values: Sequence[float]) -> Mean | None:
     """Return the mean of one value a seed; None without any."""
-    from scaling_law.fit.solver.student import t_reach  # loads scipy
+    from scaling_law.fit.solver.student import t_reach  # loads numpy
 
     if not values:
         return None

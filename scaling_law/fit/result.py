@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from scaling_law.errors import ConfigError
@@ -13,6 +15,9 @@ from scaling_law.fit.split import Split
 from scaling_law.spec.to_json import to_json
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from scaling_law.fit.laws import Law
 
 FIXED_EXPONENT = "fixed by the law's form, whatever the runs"
@@ -99,6 +104,17 @@ class FitResult:
     def sampled_params(self) -> Iterator[dict[str, float]]:
         """The parameters of each bootstrap sample, by name."""
         return (dict(zip(self.params, values, strict=True)) for values in self.samples)
+
+    @cached_property
+    def internal_samples(self) -> NDArray[np.float64]:
+        """The bootstrap samples as internal vectors of the law [R, k]; NaN where one overflows."""
+        import numpy as np  # a reader of JSON may not need it
+
+        rows = np.full((len(self.samples), len(self.law.names)), math.nan)
+        for row, params in zip(rows, self.sampled_params(), strict=True):
+            with contextlib.suppress(OverflowError, ZeroDivisionError):
+                row[:] = self.law.internal(params)
+        return rows
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, non-finite numbers as null."""

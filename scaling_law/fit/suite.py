@@ -18,7 +18,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import RunRecord
 from scaling_law.fit.approaches.envelope import EnvelopeResult, envelope_rows, fit_envelope
 from scaling_law.fit.approaches.isoflop import IsoflopResult, fit_isoflop
-from scaling_law.fit.approaches.parametric import INTERVALS, Refitter, Resampling, fit_law, refused
+from scaling_law.fit.approaches.parametric import INTERVALS, Refitter, Resampling, refused
 from scaling_law.fit.checks.floor import floor_notes
 from scaling_law.fit.checks.screen import check_rules
 from scaling_law.fit.checks.select_law import LawScore, best_law, score_laws
@@ -246,15 +246,9 @@ def joint_fits(
     laws = {}
     for name, refit in refitters.items():
         main = name in ("chinchilla", best)
-        how = Resampling(
-            resamples=settings.resamples if main else min(settings.resamples, _SIDE_RESAMPLES),
-            seed=settings.seed,
-            level=settings.level,
-            intervals=settings.intervals,
-        )
-        laws[name] = dataclasses.replace(
-            refit.with_intervals(how), rollout_rms_log=rolled.get(name, math.nan)
-        )
+        count = settings.resamples if main else min(settings.resamples, _SIDE_RESAMPLES)
+        fit = refit.with_intervals(_resampling(settings, count))
+        laws[name] = dataclasses.replace(fit, rollout_rms_log=rolled.get(name, math.nan))
     return scores, best, refitters, laws
 
 
@@ -285,20 +279,23 @@ def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitRe
 
     Other laws may be fitted to other points.
     """
+    law = load_law(name)
+    how = _resampling(settings, min(settings.resamples, _SIDE_RESAMPLES))
     try:
-        return fit_law(
-            points,
-            name,
-            objective=settings.objective,
-            level=settings.level,
-            resamples=min(settings.resamples, _SIDE_RESAMPLES),
-            seed=settings.seed,
-            intervals=settings.intervals,
-        )
+        return Refitter(points, law, settings.objective).with_intervals(how)
     except FitError:
         losses = len(set(points.loss_nats.tolist()))
         lacking = f"{len(points)} points with {losses} different losses"
-        return refused(load_law(name), points, settings.objective, lacking)
+        return refused(law, points, settings.objective, lacking)
+
+
+def _resampling(settings: FitSettings, resamples: int) -> Resampling:
+    return Resampling(
+        resamples=resamples,
+        seed=settings.seed,
+        level=settings.level,
+        intervals=settings.intervals,
+    )
 
 
 def best_per(points: FitPoints, variable: str) -> tuple[FitPoints, str]:
@@ -337,7 +334,10 @@ def largest_size(points: FitPoints) -> FitPoints:
 
 
 def _conventions(
-    data: FitData, settings: FitSettings, laws: dict[str, FitResult], best: str
+    data: FitData,
+    settings: FitSettings,
+    laws: dict[str, FitResult],
+    best: str,
 ) -> Iterable[dict[str, Any]]:
     """The parametric exponents under each way of counting parameters: they differ."""
     names = [name for name in dict.fromkeys(("chinchilla", best)) if name in laws]

@@ -10,8 +10,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from scipy import optimize
-
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files.record import NATS, amount_unit
 from scaling_law.fit.result import FitResult, Prediction, bound_words, status_words
@@ -22,6 +20,7 @@ from scaling_law.fit.solver.interval import (
     split_intervals,
     tokens_interval,
 )
+from scaling_law.fit.solver.scalar import root
 from scaling_law.fit.split import Split, bounded_exp
 from scaling_law.fit.surface import Surface, surface_of
 from scaling_law.forecast.published import law_name
@@ -354,8 +353,7 @@ def _solve(log_loss_at: Callable[[float], float], loss: float, amount: str, wher
         raise FitError(f"a loss of {amount} is out of reach at {where}: at best {least:.9g}")
     if log_loss_at(1.0) <= goal:
         raise FitError(f"a loss of {amount} is above what the law gives at {where}")
-    root = optimize.brentq(lambda x: log_loss_at(math.exp(x)) - goal, low, high, xtol=1e-12)
-    return math.exp(root)
+    return math.exp(root(lambda x: log_loss_at(math.exp(x)) - goal, low, high))
 
 
 def _beyond(fit: FitResult, at: Variables) -> dict[str, float]:

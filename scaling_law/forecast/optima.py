@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
 
 from scaling_law.errors import ConfigError, FitError
+from scaling_law.fit.solver.scalar import minimum, root
 
 Loss = Callable[[float, float], float]
 """Maps (params, tokens) to the natural logarithm of the loss in nats per token."""
@@ -96,9 +96,8 @@ def _minimum(objective: Callable[[float], float], low: float, high: float) -> fl
     best = int(np.argmin(values))
     if best in (0, _GRID - 1) or values[best] >= _UNREACHABLE:
         return None
-    bounds = (float(grid[best - 1]), float(grid[best + 1]))
-    least = minimize_scalar(objective, bounds=bounds, method="bounded", options={"xatol": 1e-9})
-    return _refined(objective, float(least.x))
+    least = minimum(objective, float(grid[best - 1]), float(grid[best + 1]))
+    return _refined(objective, least)
 
 
 def _refined(objective: Callable[[float], float], x: float) -> float:
@@ -111,7 +110,7 @@ def _refined(objective: Callable[[float], float], x: float) -> float:
     low, high = x - 1e-3, x + 1e-3
     if not slope(low) < 0 < slope(high):
         return x
-    zero = float(brentq(slope, low, high, xtol=1e-13, rtol=1e-14))
+    zero = root(slope, low, high, tolerance=1e-13)
     # a cliff within the stencil (the smallest size that can reach a loss) bends the derivative
     return zero if objective(zero) <= objective(x) + 1e-12 else x
 
@@ -174,7 +173,7 @@ def _tokens_for(log_loss: Loss, log_params: float, log_target: float) -> float |
         return None
     if excess(0.0) <= 0:  # a target above the loss after a single token needs no training
         return 0.0
-    return float(brentq(excess, 0.0, _LOG_MOST, xtol=1e-12, rtol=1e-14))
+    return root(excess, 0.0, _LOG_MOST)
 
 
 def _reachable(log_loss: Loss, target_loss_nats: float) -> float:

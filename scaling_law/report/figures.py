@@ -55,14 +55,11 @@ def spread_out(low: float, high: float, margin: float = 1.12) -> Floats:
 
 def law_curve(fit: FitResult, variables: dict[str, Floats], level: float) -> tuple[Floats, ...]:
     """The law at ``variables`` and the bootstrap's (low, high) at ``level``; NaN without one."""
-    law, names = fit.law, tuple(fit.params)
-    middle = law.predict(fit.params, variables)
+    middle = fit.law.predict(fit.params, variables)
     if not fit.samples:
         nothing = np.full_like(middle, math.nan)
         return middle, nothing, nothing
-    draws = np.array(
-        [law.predict(dict(zip(names, s, strict=True)), variables) for s in fit.samples]
-    )
+    draws = np.exp(fit.law.log_losses(fit.internal_samples, variables))
     low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
     return middle, low, high
 

@@ -83,6 +83,8 @@ def new_figure(title: str, *, width: float = WIDE, height: float = TALL) -> tupl
 
 def render(figure: Figure) -> tuple[bytes, bytes]:
     """The figure as (SVG, PNG), equal byte for byte for equal figures."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # laid out now: each file would do it twice more
     files = []
     for kind, metadata in (("svg", {"Date": None, "Creator": None}), ("png", {"Software": None})):
         buffer = io.BytesIO()

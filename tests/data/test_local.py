@@ -194,7 +194,7 @@ LINES = "\n".join(json.dumps(row) for row in ROWS).encode()
         ("a.json", LINES),
         ("a.txt", b"\xef\xbb\xbf" + LINES),
         ("part-0001", LINES),
-        ("a.jsonl.gz", gzip.compress(LINES)),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("a.json.xz", lzma.compress(LINES)),
         ("a.ndjson.bz2", bz2.compress(LINES)),
         ("a.json", json.dumps(ROWS).encode()),
@@ -259,7 +259,7 @@ TEXT = "Text of some words, as one writes it.\n" * 20
         (TEXT.encode() + bytes(4096), "padded with NUL bytes"),
         ("café".encode("latin-1"), "Latin-1"),
         (bytes(range(256)), "binary"),
-        (gzip.compress(TEXT.encode()), "gzip"),
+        (gzip.compress(TEXT.encode(), mtime=0), "gzip"),
         (bz2.compress(TEXT.encode()), "bzip2"),
         (lzma.compress(TEXT.encode()), "xz"),
         (b"\x28\xb5\x2f\xfd\x04" + bytes(20), "zstd"),
@@ -294,7 +294,7 @@ def test_json_lines_that_are_not_text_are_left_out(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", [gzip.compress(LINES)[:-9], LINES])
+@pytest.mark.parametrize("content", [gzip.compress(LINES, mtime=0)[:-9], LINES])
 def test_a_damaged_archive_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(content)
     with pytest.raises(ConfigError, match=r"a\.jsonl\.gz: damaged, it cannot be unpacked"):

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import Akima1DInterpolator
 
 from scaling_law.fit.laws.law import Floats
 
@@ -223,7 +222,7 @@ class Akima:
 
     def minimum(self, losses: Floats) -> tuple[Floats, Floats]:
         x, means = self.runs.log_params, self.runs.means(losses)
-        pieces = Akima1DInterpolator(x, means, axis=0)
+        pieces = _akima(x, means)
         cubic, square, line, start = pieces.c  # each [s - 1, R]
         with np.errstate(invalid="ignore", divide="ignore"):
             # where the slope of a piece is 0 and grows
@@ -252,7 +251,7 @@ class Akima:
 
 def interpolated(x: Floats, y: Floats, at: Floats) -> Floats:
     """The interpolation through (x, y) at other x, NaN beyond the ends."""
-    return np.asarray(Akima1DInterpolator(x, y)(at), dtype=np.float64)
+    return np.asarray(_akima(x, y)(at), dtype=np.float64)
 
 
 def _off_neighbours(x: Floats, y: Floats, variance: Floats) -> Floats:
@@ -270,3 +269,11 @@ def _off_neighbours(x: Floats, y: Floats, variance: Floats) -> Floats:
         scale = math.sqrt(float(variance[i] + (weights**2 * variance[near]).sum()))
         off[i] = (y[i] - weights @ y[near]) / scale
     return off
+
+
+def _akima(x: Floats, y: Floats) -> Any:
+    """Akima's curve through ``y`` [s, ...] at ``x`` [s]."""
+    # loaded where a cell needs it: many fits and every forecast do without
+    from scipy.interpolate import Akima1DInterpolator
+
+    return Akima1DInterpolator(x, y, axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,11 @@ INTERVALS = ("percentile", "studentised")  # studentised: bootstrap-t
 _AXES = ("params", "tokens", "flops")
 # Budgets whose logarithms vary less than this share of those of the sizes are one budget.
 _SAME_BUDGET = 0.02
-_FEW_STARTS = 8
+# A refit takes at least so many starts beside the known optimum, and more while all starts times
+# points are within a batch of this size: until then a step costs its calls, hardly its arithmetic.
+_FEW_STARTS, _BATCH_CELLS = 8, 16_000
+# Subsets of more points than this are fitted one by one, each with a first pass on some points.
+_MOST_TOGETHER = 1000
 # Over a smaller factor than this a power law looks like any other curve.
 _LEAST_SPAN = 2.0
 
@@ -82,47 +86,144 @@ def problem_of(
     return Problem(law, variables, points.loss_nats, scoring, centres)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Subset:
+    """Some of the points, with the problem that they pose.
+
+    ``rows``: which of all points they are [n].
+    ``points``: they.
+    ``problem``: centred as that of all points is, so that internal vectors carry over.
+    """
+
+    rows: NDArray[np.bool_]
+    points: FitPoints
+    problem: Problem
+
+
 class Refitter:
     """Fits one law to different subsets of the points, starting from the fit to all of them.
 
-    The full fit's optimum and ``_FEW_STARTS`` starts spread over the grid replace the whole
-    grid: the optimum of a subset is near that of all points, and the other starts catch the
-    exceptions. Raises ``FitError`` for points that no law can be fitted to.
+    The full fit's optimum and a few starts spread over the grid replace the whole grid where
+    points are many: the optimum of a subset is near that of all points, and the other starts catch
+    the exceptions (benchmarks/warm_starts.py). ``most_starts`` thins the grid for all points.
+    Raises ``FitError`` for points that no law can be fitted to.
     """
 
-    def __init__(self, points: FitPoints, law: Law, objective: Objective | None = None) -> None:
+    def __init__(
+        self,
+        points: FitPoints,
+        law: Law,
+        objective: Objective | None = None,
+        *,
+        most_starts: int | None = None,
+    ) -> None:
         self.points, self.law = points, law
         self.objective = objective or Objective()
+        self.optimum: Floats | None = None
+        self._fits: dict[bytes, tuple[FitResult, Floats | None] | FitError] = {}
         lacking = _lacking(self.law, points)
         self.problem = None if lacking else problem_of(self.law, points, self.objective)
         if self.problem is None:
             self.whole = refused(self.law, points, self.objective, lacking)
             return
-        solution = self.problem.solve_from(self.problem.starts())
-        self.optimum = solution.internal[int(solution.objective.argmin())]
+        solution = self.problem.solve_from(self.problem.starts(most_starts))
+        self.optimum = solution.internal[solution.best]
         self.whole = _point_fit(self.problem, solution, points, 0.9, 0)
+
+    def prepare(self, subsets: Iterable[NDArray[np.bool_]]) -> None:
+        """Fit all ``subsets`` [n] in one batch, for ``on`` to return.
+
+        A batch of few points takes hardly longer than one of its members.
+        """
+        fresh: dict[bytes, _Subset] = {}
+        for rows in subsets:
+            key = rows.tobytes()
+            if key in self._fits or key in fresh:
+                continue
+            some = self.points.take(rows)
+            try:
+                lacking = _lacking(self.law, some)
+            except FitError as why:
+                self._fits[key] = why
+                continue
+            if lacking or self.problem is None:
+                lacking = lacking or self.whole.message
+                self._fits[key] = refused(self.law, some, self.objective, lacking), None
+                continue
+            fresh[key] = _Subset(rows=rows, points=some, problem=self.problem_on(rows))
+        solutions = self._solved(list(fresh.values()))
+        for (key, subset), solution in zip(fresh.items(), solutions, strict=True):
+            result = _point_fit(subset.problem, solution, subset.points, 0.9, 0)
+            self._fits[key] = result, solution.internal[solution.best]
+
+    def _solved(self, subsets: Sequence[_Subset]) -> list[Solution]:
+        """The optima of each subset from its starts."""
+        assert self.optimum is not None or not subsets
+        most = _few(len(subsets) * len(self.points))
+        starts = [_starts_near(subset.problem, self.optimum, most) for subset in subsets]
+        if self.problem is None or len(self.points) > _MOST_TOGETHER:
+            return [_best_of(s.problem, x) for s, x in zip(subsets, starts, strict=True)]
+        if not subsets:
+            return []
+        count = len(starts[0])
+        together = self.problem.solve(
+            np.concatenate(starts),
+            np.repeat([subset.rows for subset in subsets], count, axis=0).astype(np.float64),
+            bounds=(
+                np.repeat([subset.problem.low for subset in subsets], count, axis=0),
+                np.repeat([subset.problem.high for subset in subsets], count, axis=0),
+            ),
+            rivals=np.repeat(np.arange(len(subsets)), count),
+        )
+        solutions = []
+        for number, subset in enumerate(subsets):
+            solution = together.take(slice(number * count, (number + 1) * count))
+            if not solution.converged[solution.best]:  # as where a left-out point overflows
+                solution = _best_of(subset.problem, starts[number])
+            solutions.append(solution)
+        return solutions
 
     def on(self, rows: NDArray[np.bool_], *, resamples: int = 0, level: float = 0.9) -> FitResult:
         """The fit to the points where ``rows`` [n] is true, with intervals given ``resamples``."""
-        some = self.points.take(rows)
-        lacking = _lacking(self.law, some)
-        if lacking or self.problem is None:
-            return refused(self.law, some, self.objective, lacking or self.whole.message)
-        problem = problem_of(self.law, some, self.objective, self.problem.centres)
-        starts = problem.starts()
-        starts = np.vstack([self.optimum[None], starts[:: max(1, len(starts) // _FEW_STARTS)]])
-        solution = problem.solve_from(starts)
-        result = _point_fit(problem, solution, some, level, 0)
-        optimum = solution.internal[int(solution.objective.argmin())]
+        self.prepare([rows])
+        fit = self._fits[rows.tobytes()]
+        if isinstance(fit, FitError):
+            raise fit
+        result, optimum = fit
+        result = dataclasses.replace(result, level=level)
+        if optimum is None or self.problem is None:
+            return result
         how = Resampling(resamples=resamples, level=level)
-        return _resampled(result, problem, optimum, some, how)
+        some = self.points.take(rows)
+        return _resampled(result, self.problem_on(rows), optimum, some, how)
+
+    def problem_on(self, rows: NDArray[np.bool_]) -> Problem:
+        """The problem that some of the points pose, centred as that of all points is."""
+        assert self.problem is not None
+        return problem_of(self.law, self.points.take(rows), self.objective, self.problem.centres)
 
     def with_intervals(self, how: Resampling) -> FitResult:
         """The fit to all points, with intervals where there are enough trunks."""
-        if self.problem is None:
+        if self.problem is None or self.optimum is None:
             return self.whole
         whole = dataclasses.replace(self.whole, level=how.level, seed=how.seed)
         return _resampled(whole, self.problem, self.optimum, self.points, how)
+
+
+def _few(cells: int) -> int:
+    """How many starts refits of together so many ``cells`` (refits times points) take."""
+    return max(_FEW_STARTS, _BATCH_CELLS // max(cells, 1))
+
+
+def _starts_near(problem: Problem, optimum: Floats | None, most: int) -> Floats:
+    """``optimum`` [k] and at most about ``most`` starts spread over the grid: [s, k]."""
+    few = problem.starts(most)
+    return few if optimum is None else np.vstack([optimum[None], few])
+
+
+def _best_of(problem: Problem, starts: Floats) -> Solution:
+    """The optima from ``starts`` [s, k], of which only the best counts."""
+    return problem.solve_from(starts, rivals=np.zeros(len(starts), dtype=np.int64))
 
 
 def _resampled(
@@ -180,7 +281,7 @@ def _point_fit(
 ) -> FitResult:
     """The best of the starts as a result, without intervals."""
     scoring = problem.objective
-    best = int(solution.objective.argmin())
+    best = solution.best
     optimum = solution.internal[best]
     agreeing = int((solution.objective <= solution.objective[best] * (1 + AGREEING) + 1e-18).sum())
     status, message = _status(problem, solution, best)

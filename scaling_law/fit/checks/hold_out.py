@@ -1,7 +1,7 @@
 """Holds runs out and predicts them: by size, by trunk, by tokens, by FLOPs, one block ahead.
 
 Residuals are relative, measured / predicted - 1: negative means measured below forecast. Trunks
-stay whole in ``leave_trunks_out`` and ``leave_sizes_out`` (branches share init and data);
+stay whole in ``trunks_left_out`` and ``sizes_left_out`` (branches share init and data);
 rollouts by tokens and FLOPs cut through trunks, as when a user trains for longer.
 """
 
@@ -45,6 +45,8 @@ _SAME = 1e-4
 
 Mask = NDArray[np.bool_]
 """True for the points that are held out, [n]."""
+Fold = tuple[str, Mask]
+"""Which points are held out, in words, and as a mask."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,59 +188,53 @@ class HoldOuts:
             inside.append(spread.nats[0] <= rest.loss_nats[row] <= spread.nats[1])
         return float(np.mean(inside))
 
-    def leave_sizes_out(self) -> list[HeldOut]:
+    def each(self, folds: Sequence[Fold]) -> list[HeldOut]:
+        """``hold_out`` of each fold, whose fits are made at once."""
+        if self._refit is not None:
+            self._refit.prepare(~held for _, held in folds)
+        return [self.hold_out(words, held) for words, held in folds]
+
+    def sizes_left_out(self) -> list[Fold]:
         """Each size left out; many sizes in at most ``MAX_FOLDS`` runs of neighbours."""
         if len(self.sizes) <= LEAST_SIZES:
             return []
-        return self._folds(self.sizes, self.size, MAX_FOLDS)
+        return _folds(self.sizes, self.size, MAX_FOLDS)
 
-    def leave_trunks_out(self) -> list[HeldOut]:
+    def trunks_left_out(self) -> list[Fold]:
         """Each trunk left out; many trunks in at most ``MAX_TRUNK_FOLDS`` folds."""
         trunks = list(dict.fromkeys(self.points.cluster))
-        return self._folds(trunks, self.trunk, MAX_TRUNK_FOLDS) if len(trunks) > 1 else []
+        return _folds(trunks, self.trunk, MAX_TRUNK_FOLDS) if len(trunks) > 1 else []
 
-    def _folds(self, names: Sequence[str], of: NDArray[np.str_], most: int) -> list[HeldOut]:
-        results = []
-        for fold in np.array_split(np.array(names), min(len(names), most)):
-            name = str(fold[0]) if len(fold) == 1 else f"{fold[0]} to {fold[-1]}"
-            results.append(self.hold_out(name, np.isin(of, fold)))
-        return results
-
-    def rollout_params(self) -> list[HeldOut]:
+    def rollout_params(self) -> list[Fold]:
         """The largest size held out, then the two largest, ... while three are left to fit."""
         most = len(self.sizes) - LEAST_SIZES
-        if most < 1:
-            return []
-        results = []
-        for count in _steps(most):
-            name = "largest size" if count == 1 else f"{count} largest sizes"
-            results.append(self.hold_out(name, np.isin(self.size, self.sizes[-count:])))
-        return results
+        folds = []
+        for count in _steps(most) if most >= 1 else []:
+            words = "largest size" if count == 1 else f"{count} largest sizes"
+            folds.append((words, np.isin(self.size, self.sizes[-count:])))
+        return folds
 
-    def rollout_tokens(self) -> list[HeldOut]:
+    def rollout_tokens(self) -> list[Fold]:
         """The longest horizon held out, then the two longest, ... while three are left."""
         tokens = np.round(np.log(self.points.tokens), 2)
         horizons = np.unique(tokens)
         most = len(horizons) - LEAST_SIZES
-        if most < 1:
-            return []
-        results = []
-        for count in _steps(most):
-            name = "longest tokens" if count == 1 else f"{count} longest token counts"
-            results.append(self.hold_out(name, tokens >= horizons[-count]))
-        return results
+        folds = []
+        for count in _steps(most) if most >= 1 else []:
+            words = "longest tokens" if count == 1 else f"{count} longest token counts"
+            folds.append((words, tokens >= horizons[-count]))
+        return folds
 
-    def rollout_flops(self) -> list[HeldOut]:
+    def rollout_flops(self) -> list[Fold]:
         """All points above a cut held out, the cut at the largest FLOPs over 2, 4, 8, ..."""
-        results: list[HeldOut] = []
+        folds: list[Fold] = []
         for cut in FLOPS_CUTS:
             held = above_flops(self.points, cut)
             if _sizes_fitted(self.points, held) < LEAST_SIZES:
                 break
-            if results and int(held.sum()) == results[-1].n_held_out:
-                continue
-            results.append(self.hold_out(f"above 1/{cut:g} of the largest FLOPs", held))
-        return results
+            if not folds or int(held.sum()) != int(folds[-1][1].sum()):
+                folds.append((f"above 1/{cut:g} of the largest FLOPs", held))
+        return folds
 
     def expanding_window(self) -> list[HeldOut]:
         """Blocks of runs in order of FLOPs, each predicted from all blocks before it."""
@@ -259,6 +255,15 @@ class HoldOuts:
         objective = self._refit.objective if self._refit else None
         some = self.points.take(rows)
         return HoldOuts(some, self.law, objective, resamples=self.resamples, level=self.level)
+
+
+def _folds(names: Sequence[str], of: NDArray[np.str_], most: int) -> list[Fold]:
+    """Each of ``names`` held out, or at most ``most`` runs of neighbours; ``of`` [n] are names."""
+    folds = []
+    for fold in np.array_split(np.array(names), min(len(names), most)):
+        words = str(fold[0]) if len(fold) == 1 else f"{fold[0]} to {fold[-1]}"
+        folds.append((words, np.isin(of, fold)))
+    return folds
 
 
 def largest_sizes(points: FitPoints, least_runs: int) -> Mask:

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scaling_law.errors import ConfigError, FitError, did_you_mean
-from scaling_law.fit.approaches.parametric import fit_law
+from scaling_law.fit.approaches.parametric import Refitter
 from scaling_law.fit.checks.two_groups import find_two_groups
+from scaling_law.fit.laws import load_law
 from scaling_law.fit.numerics import plane_residuals
 from scaling_law.fit.points.points import FitPoints, Floats
-from scaling_law.fit.solver.solve import Objective
 
 # Repeats beyond this no longer act like new data (Muennighoff 2023, arXiv 2305.16264).
 MAX_EPOCHS = 4.0
@@ -38,6 +38,8 @@ MOST_ODD = 0.1
 _LEAST_POINTS = 10
 _ROUNDS = 3
 _JUDGES = ("chinchilla", "skaling")
+# A law that judges by several percent needs no more starts.
+_STARTS = 12
 
 RULES = {
     "not_annealed": "the learning rate never decayed: a trunk, or a constant schedule",
@@ -190,7 +192,7 @@ def _off(points: FitPoints, kept: NDArray[np.bool_], name: str) -> Floats:
     """
     none = np.zeros(len(points))
     try:
-        fit = fit_law(points.take(kept), name, objective=Objective())
+        fit = Refitter(points.take(kept), load_law(name), most_starts=_STARTS).whole
     except FitError:
         return none
     if not fit.usable:

@@ -79,8 +79,8 @@ def score_laws(
 def _score(points: FitPoints, refitter: Refitter, largest: Mask, folds: Sequence[Mask]) -> LawScore:
     hold_outs = HoldOuts(points, refitter.law, refitter=refitter)
     top, squares = np.empty(0), []
-    for held in folds:
-        predicted = hold_outs.hold_out("", held)
+    predictions = hold_outs.each([("", held) for held in folds])
+    for held, predicted in zip(folds, predictions, strict=True):
         residuals = np.array([residual for _, residual in predicted.residuals])
         if np.array_equal(held, largest):
             top = residuals

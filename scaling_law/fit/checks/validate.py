@@ -103,8 +103,12 @@ def validate(
     if len(score.sizes) <= LEAST_SIZES:
         lack = f"{len(score.sizes)} sizes, at least {LEAST_SIZES + 1} needed to hold one out"
         reasons = {"leave_size_out": lack, "rollout_params": lack}
-    by_size, by_params = score.leave_sizes_out(), score.rollout_params()
-    by_flops = score.rollout_flops()
+    folds = [score.sizes_left_out(), score.rollout_params(), score.rollout_flops()]
+    folds += [score.trunks_left_out(), score.rollout_tokens()] if full else [[], []]
+    every = iter(score.each([fold for some in folds for fold in some]))
+    by_size, by_params, by_flops, by_trunk, by_tokens = (
+        tuple(itertools.islice(every, len(some))) for some in folds
+    )
     if not by_flops:
         reasons["rollout_flops"] = (
             f"no cut in FLOPs leaves {LEAST_SIZES} sizes to fit: add sizes or horizons"
@@ -120,11 +124,11 @@ def validate(
         trust_flops_factor=trust,
         seed_noise_log=noise,
         seed_groups=groups,
-        leave_size_out=tuple(by_size),
-        rollout_params=tuple(by_params),
-        rollout_flops=tuple(by_flops),
-        leave_trunk_out=tuple(score.leave_trunks_out() if full else ()),
-        rollout_tokens=tuple(score.rollout_tokens() if full else ()),
+        leave_size_out=by_size,
+        rollout_params=by_params,
+        rollout_flops=by_flops,
+        leave_trunk_out=by_trunk,
+        rollout_tokens=by_tokens,
         expanding=tuple(score.expanding_window() if full else ()),
         influence=_influence(score, by_size),
         rises=tuple(rises),

@@ -220,7 +220,7 @@ class Law:
         for j, (places, rows) in enumerate(basis.columns):
             np.matmul(internal[:, places], rows, out=u[j])
         u += basis.offset.T[:, None]
-        terms = np.moveaxis(u, 0, 2)
+        terms = u.transpose(1, 2, 0)
         if self.bend is not None:
             terms += self.bend(internal, basis.logs)
         return terms
@@ -231,7 +231,7 @@ class Law:
         ``internal`` is a batch of parameter vectors [R, k].
         """
         shares = self.log_terms(internal, basis)
-        each = np.moveaxis(shares, 2, 0)
+        each = shares.transpose(2, 0, 1)
         top = each[0].copy()
         for term in each[1:]:
             np.maximum(top, term, out=top)
@@ -248,42 +248,48 @@ class Law:
             return log_sum, shares, log_sum
         return internal[:, -1:] * log_sum, shares, log_sum
 
-    def slopes_of_sum(self, internal: Floats, basis: Basis, shares: Floats) -> Floats:
-        """d log sum / d parameter, without the power: [R, n, k]."""
-        slopes = np.zeros((basis.matrix.shape[2], *shares.shape[:2]))
+    def slopes_of_terms(self, internal: Floats, basis: Basis) -> Floats | None:
+        """Derivatives of the terms' logarithms [R, n, terms, k]; None: the basis has them all."""
         if self.bend_slopes is None:
+            return None
+        bent = self.bend_slopes(internal, basis.logs)
+        return np.add(bent, basis.matrix, out=np.empty_like(bent))  # in the bend's own order
+
+    def slopes_of_sum(
+        self, internal: Floats, basis: Basis, shares: Floats, of_terms: Floats | None
+    ) -> Floats:
+        """d log sum / d parameter, without the power: [R, n, k].
+
+        ``of_terms`` are the ``slopes_of_terms``.
+        """
+        slopes = np.zeros((basis.matrix.shape[2], *shares.shape[:2]))
+        if of_terms is None:
             for j, (places, rows) in enumerate(basis.columns):
                 for place, row in zip(places, rows, strict=True):
                     slopes[place] += shares[:, :, j] * row
         else:
-            of_terms = self._slopes(internal, basis)
             for j in range(shares.shape[2]):
                 for place, slope in enumerate(slopes):
                     slope += shares[:, :, j] * of_terms[:, :, j, place]
-        return np.moveaxis(slopes, 0, 2)
+        return slopes.transpose(1, 2, 0)
 
-    def _slopes(self, internal: Floats, basis: Basis) -> Floats:
-        """Derivatives of the terms' logarithms: [R, n, terms, k]."""
-        assert self.bend_slopes is not None
-        bent = self.bend_slopes(internal, basis.logs)
-        return np.add(bent, basis.matrix, out=np.empty_like(bent))  # in the bend's own order
-
-    def curvature_of_sum(self, internal: Floats, basis: Basis, pull: Floats) -> Floats:
+    def curvature_of_sum(
+        self, internal: Floats, basis: Basis, pull: Floats, of_terms: Floats | None
+    ) -> Floats:
         """Sum over points and terms of pull * (d u d u^T + d2 u): [R, k, k], without the power.
 
-        ``pull`` [R, n, terms].
+        ``pull`` [R, n, terms]; ``of_terms`` are the ``slopes_of_terms``.
         """
-        if self.bend_slopes is None:
+        if of_terms is None:
             width = basis.matrix.shape[2]
             total = np.zeros((len(internal), width, width))
             for j, (places, _) in enumerate(basis.columns):
                 block = pull[:, :, j] @ basis.pairs[j]
                 total[:, places[:, None], places] += block.reshape(-1, len(places), len(places))
             return total
-        slopes = self._slopes(internal, basis)
         curvature = np.zeros((len(internal), internal.shape[1], internal.shape[1]))
         for j in range(pull.shape[2]):
-            rows = slopes[:, :, j]
+            rows = of_terms[:, :, j]
             curvature += np.swapaxes(rows * pull[:, :, j, None], 1, 2) @ rows
         return curvature + self._bent_curvature(internal, basis.logs, pull)
 
@@ -305,9 +311,12 @@ class Law:
 
     def predict(self, params: Mapping[str, float], variables: Variables) -> Floats:
         """L [n] in nats per token for parameters in the published form."""
+        return np.asarray(np.exp(self.log_losses(self.internal(params)[None], variables)[0]))
+
+    def log_losses(self, internal: Floats, variables: Variables) -> Floats:
+        """log L [R, n] of a batch of uncentred internal vectors [R, k]."""
         logs = {name: np.log(np.asarray(variables[name], dtype=float)) for name in self.variables}
-        internal = self.internal(params)[None]
-        return np.asarray(np.exp(self.log_loss(internal, self.basis(logs))[0][0]))
+        return self.log_loss(internal, self.basis(logs))[0]
 
     def internal(self, params: Mapping[str, float]) -> Floats:
         """The uncentred internal vector [k] of parameters in the published form."""
@@ -319,7 +328,8 @@ class Law:
 
     def slopes(self, internal: Floats, basis: Basis, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter [R, n, k], from what ``log_loss`` returned."""
-        return self.with_power(internal, self.slopes_of_sum(internal, basis, shares), log_sum)
+        inner = self.slopes_of_sum(internal, basis, shares, self.slopes_of_terms(internal, basis))
+        return self.with_power(internal, inner, log_sum)
 
     def with_power(self, internal: Floats, inner: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter [R, n, k], from ``slopes_of_sum``."""

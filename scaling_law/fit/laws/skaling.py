@@ -21,8 +21,10 @@ def _parts(internal: Floats, logs: Variables) -> tuple[Floats, Floats]:
     alpha, beta, r = (internal[:, i : i + 1] for i in (_ALPHA, _BETA, _R))
     size = -r / 2 - alpha * logs["params"]
     gap = r / 2 - beta * logs["tokens"] - size
-    share = 1 / (1 + np.exp(-gap))
-    return size + np.logaddexp(0.0, gap), share
+    # log(1 + e^gap) and the share by one exponential: no power of e overflows
+    small = np.exp(-np.abs(gap))
+    share = np.where(gap >= 0, 1.0, small) / (1 + small)
+    return size + np.maximum(gap, 0.0) + np.log(1 + small), share
 
 
 def _bend(internal: Floats, logs: Variables) -> Floats:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -83,12 +84,12 @@ class FitPoints:
     def __len__(self) -> int:
         return len(self.loss_nats)
 
-    @property
+    @cached_property
     def n_clusters(self) -> int:
         """Independent trunks."""
         return len(set(self.cluster))
 
-    @property
+    @cached_property
     def cluster_index(self) -> NDArray[np.int64]:
         """Cluster number of each row, [n], counted from 0 in order of appearance."""
         number = {name: i for i, name in enumerate(dict.fromkeys(self.cluster))}

@@ -216,7 +216,7 @@ def _joint(points: FitPoints, second: Floats, name: str, *, own_slopes: bool = F
     # least squares: differences of paired runs have no outliers that need Huber's loss
     problem = Problem(law, variables, points.loss_nats, Objective(loss="mse_log"))
     solution = problem.solve(problem.starts())
-    best = int(solution.objective.argmin())
+    best = solution.best
     optimum = solution.internal[best]
     fitted = law.log_loss(optimum[None], problem.basis)[0][0]
     form = problem.form(optimum)

@@ -36,9 +36,14 @@ _BATCH, _BATCH_CELLS = 500, 250_000
 MAX_CELLS = 10**8
 # A resample whose objective the multi-start lowers by more than this was in another minimum.
 _AGREE = 1e-6
-# One resample in this many is checked, but at least four.
+# A resample is done when a step was expected to gain less than this share of its objective; that
+# step is made, and leaves a thousandth of a standard error or less.
+_TOLERANCE = 1e-9
+# One resample in this many is checked, but at least eight.
 _CHECKED_EVERY = 50
 _CHECK_STARTS = 8
+# Up to so many resamples times points all are checked where one of the sample moved.
+_CHECKED_CELLS = 100_000
 _MOST_FAILURES = 100
 # Residuals grow at most tenfold: those of a cluster with all the leverage mean nothing.
 _MOST_LEVERAGE = 0.9
@@ -85,7 +90,8 @@ def bootstrap(
     """Refit ``resamples`` resampled data sets from the full-data ``optimum`` [k].
 
     Each result is checked for convergence, and a sample of them against a multi-start; those that
-    fail are solved again from starts spread over the grid.
+    fail are solved again from starts spread over the grid, and all of them where one of the sample
+    was in another minimum and there are few points.
     """
     generator = np.random.default_rng(seed)
     pairs = points.n_clusters >= MANY_CLUSTERS
@@ -97,13 +103,20 @@ def bootstrap(
     for first in range(0, resamples, size):
         rows = slice(first, min(first + size, resamples))
         starts = np.tile(optimum, (len(internal[rows]), 1))
-        solution = problem.solve(starts, weights[rows], targets[rows])
+        solution = problem.solve(starts, weights[rows], targets[rows], tolerance=_TOLERANCE)
         internal[rows], good[rows] = solution.internal, solution.converged
-    checked = min(resamples, max(4, resamples // _CHECKED_EVERY))
-    moved = _check(problem, weights, targets, internal, good, checked)
+    checked = min(resamples, max(8, resamples // _CHECKED_EVERY))
+    failed = np.flatnonzero(~good)[:_MOST_FAILURES]
+    sample = np.union1d(failed, np.linspace(0, resamples - 1, checked).astype(int))
+    moved = _check(problem, weights, targets, internal, good, sample)
     notes = []
     if moved:
-        notes.append(f"{moved} of {checked} checked resamples had a better optimum elsewhere")
+        note = f"{moved} of {checked} checked resamples had a better optimum elsewhere"
+        if resamples * len(points) <= _CHECKED_CELLS:
+            rest = np.setdiff1d(np.arange(resamples), sample)
+            moved += _check(problem, weights, targets, internal, good, rest)
+            note += f": all were solved from {_CHECK_STARTS} more starts, which moved {moved}"
+        notes.append(note)
     groups = points.n_clusters
     widen = 1.0
     if pairs:
@@ -134,13 +147,12 @@ def bootstrap(
 def _pairs(
     problem: Problem, optimum: Floats, points: FitPoints, count: int, generator: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    groups = points.n_clusters
-    drawn = generator.integers(0, groups, (count, groups))
-    times = np.zeros((count, groups))
-    for row in range(count):
-        times[row] = np.bincount(drawn[row], minlength=groups)
-    targets = np.broadcast_to(problem.target, (count, len(problem.target)))
-    return times[:, points.cluster_index], targets
+    groups, group = points.n_clusters, points.cluster_index
+    weights = np.empty((count, len(points)))
+    for row in weights:  # drawn row by row: all draws at once would take as much memory again
+        times = np.bincount(generator.integers(0, groups, groups), minlength=groups)
+        row[:] = times[group]
+    return weights, np.broadcast_to(problem.target, (count, len(problem.target)))
 
 
 def _wild(
@@ -149,13 +161,16 @@ def _wild(
     groups, rows = points.n_clusters, len(points)
     fitted, residual = _leverage_corrected(problem, optimum, points)
     signs = generator.choice(np.concatenate([-_WEBB, _WEBB]), (count, groups))
-    drawn = residual * signs[:, points.cluster_index]
+    drawn = signs[:, points.cluster_index]
+    drawn *= residual
     scatter = float(np.sqrt(np.sum(residual**2) / max(rows - problem.n_params, 1)))
     scoring = problem.objective
     if scoring.loss == "huber_log" and scoring.delta < scatter:
-        noise = generator.standard_normal((count, rows)) * (_SMOOTH * scatter)
-        drawn = (drawn + noise) / np.sqrt(1 + _SMOOTH**2)
-    return np.ones((count, rows)), fitted + drawn
+        for row in drawn:
+            row += generator.standard_normal(rows) * (_SMOOTH * scatter)
+        drawn /= np.sqrt(1 + _SMOOTH**2)
+    drawn += fitted
+    return np.broadcast_to(1.0, drawn.shape), drawn
 
 
 def _leverage_corrected(
@@ -188,30 +203,28 @@ def _check(
     targets: Floats,
     internal: Floats,
     good: NDArray[np.bool_],
-    checked: int,
+    rows: NDArray[np.int64],
 ) -> int:
-    """Solve failures, and a sample of the rest, from other starts; returns how many moved.
+    """Solve the resamples ``rows`` from other starts too; returns how many moved.
 
     Better solutions replace those in ``internal`` and ``good``.
     """
-    starts = problem.starts()
-    starts = starts[:: max(1, len(starts) // _CHECK_STARTS)]
-    sample = np.linspace(0, len(internal) - 1, checked).astype(int)
-    failed = np.flatnonzero(~good)[:_MOST_FAILURES]
-    rows = np.unique(np.concatenate([failed, sample]))
-    size = max(1, _BATCH_CELLS // (len(starts) * len(problem.target)))
+    few = problem.starts(_CHECK_STARTS)
+    count = len(few) + 1
+    size = max(1, _BATCH_CELLS // (count * len(problem.target)))
     moved = 0
     for first in range(0, len(rows), size):
         some = rows[first : first + size]
-        each = np.repeat(some, len(starts))
-        solution = problem.solve_from(np.tile(starts, (len(some), 1)), weights[each], targets[each])
+        each = np.repeat(some, count)
+        starts = np.concatenate([np.vstack([internal[row], few]) for row in some])
+        solution = problem.solve_from(starts, weights[each], targets[each], rivals=each)
         mine = problem.evaluate(internal[some], weights[some], targets[some], derivatives=False)[0]
         for number, row in enumerate(some):
-            here = slice(number * len(starts), (number + 1) * len(starts))
-            best = here.start + int(solution.objective[here].argmin())
-            if not good[row] or solution.objective[best] < mine[number] * (1 - _AGREE):
+            ends = solution.take(slice(number * count, (number + 1) * count))
+            best = ends.best
+            if not good[row] or ends.objective[best] < mine[number] * (1 - _AGREE):
                 moved += int(good[row])
-                internal[row], good[row] = solution.internal[best], solution.converged[best]
+                internal[row], good[row] = ends.internal[best], ends.converged[best]
     return moved
 
 

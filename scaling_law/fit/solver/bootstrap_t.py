@@ -45,7 +45,7 @@ def covariances(
         residual, jacobian = loss - np.exp(targets), jacobian * loss[:, :, None]
     else:
         residual = fitted - targets
-    _, slope, _, _ = problem.objective.score(residual)
+    slope, _, _ = problem.objective.slopes(residual)
     bread = problem.gram(jacobian, weights * _curvature(problem, residual)[:, None])
     groups = int(clusters.max()) + 1
     scores = np.zeros((len(internal), groups, internal.shape[1]))

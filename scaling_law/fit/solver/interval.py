@@ -19,13 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from scaling_law.files.record import NATS, amount_unit
 from scaling_law.fit.laws import Law
 from scaling_law.fit.result import FitResult
 from scaling_law.fit.solver.bootstrap import MANY_CLUSTERS, interval
-from scaling_law.fit.solver.student import t_over_normal
+from scaling_law.fit.solver.student import normal_reach, t_over_normal
 from scaling_law.fit.split import Split, bounded_exp
 from scaling_law.fit.surface import split_of
 
@@ -126,7 +125,7 @@ def _parts(
     low, high = interval(np.array(draws), centre, level, widen)
     noises = [x for x in (fit.residual_scatter_log, seed_noise_log) if x and math.isfinite(x)]
     # the scatter itself comes from few trunks: Student's t for the new run too
-    noise = widen * float(ndtri(0.5 + level / 2)) * max(noises, default=0.0)
+    noise = widen * normal_reach(level) * max(noises, default=0.0)
     others = [
         weight * (end - centre)
         for other, weight in rivals
@@ -166,8 +165,12 @@ def _towards(fit: FitResult, target: Mapping[str, float]) -> dict[str, float] | 
 
 def _draws(fit: FitResult, target: Mapping[str, float]) -> tuple[list[float], int]:
     """log L under each of the fit's samples that can be evaluated, and the number of samples."""
-    every = [log_loss(fit.law, params, target) for params in fit.sampled_params()]
-    return [value for value in every if math.isfinite(value)], len(every)
+    if not fit.samples:
+        return [], 0
+    variables = {name: np.array([target[name]]) for name in fit.law.variables}
+    with np.errstate(all="ignore"):
+        every = fit.law.log_losses(fit.internal_samples, variables)[:, 0]
+    return every[np.isfinite(every)].tolist(), len(every)
 
 
 def _values(fit: FitResult, target: Mapping[str, float], level: float, share: float) -> list[float]:

@@ -89,8 +89,8 @@ def profile(points: FitPoints, law: Law, param: str, *, level: float = 0.9) -> P
         raise ConfigError(f"{param!r}: expected one of {', '.join(names)} of law {law.name}")
     problem = problem_of(law, points, Objective(loss="mse_log"))
     solution = problem.solve_from(problem.starts())
-    best = int(solution.objective.argmin())
-    optimum, least = solution.internal[best], float(solution.objective[best])
+    optimum = solution.internal[solution.best]
+    least = float(solution.objective[solution.best])
     place = law.names.index(param)
     error, inflation = _error(problem, points, optimum, place, least)
     grid = _grid(problem, optimum, place, error)
@@ -140,48 +140,53 @@ def _grid(problem: Problem, optimum: Floats, place: int, error: float) -> Floats
 
 
 class _Walk:
-    """Finds the least objective with one parameter pinned, each value from its neighbour's."""
+    """Finds the least objective with one parameter pinned, each value from its neighbour's.
+
+    Both sides of the optimum are walked at once.
+    """
 
     def __init__(self, problem: Problem, optimum: Floats, place: int) -> None:
         self.problem, self.optimum, self.place = problem, optimum, place
 
-    def at(self, value: float, start: Floats) -> tuple[float, Floats]:
-        """The least objective and its place."""
-        solution = self.problem.solve(start[None], pinned={self.place: value})
-        return float(solution.objective[0]), solution.internal[0].copy()
+    def at(self, values: Floats, starts: Floats) -> tuple[Floats, Floats]:
+        """The least objectives at ``values`` [R], and their places [R, k]."""
+        starts = starts.copy()
+        starts[:, self.place] = values
+        solution = self.problem.solve(starts, pinned={self.place: values})
+        return solution.objective, solution.internal
 
     def along(self, grid: Floats) -> Floats:
         """The least objective at each value of the grid, walking outwards from its middle."""
         least = np.empty(len(grid))
         self.places = np.empty((len(grid), len(self.optimum)))
         centre = len(grid) // 2
-        for way in (range(centre, len(grid)), range(centre, -1, -1)):
-            start = self.optimum.copy()
-            for index in way:
-                start[self.place] = grid[index]
-                least[index], start = self.at(float(grid[index]), start)
-                self.places[index] = start
+        starts = np.stack([self.optimum] * 2)
+        for step in range(centre + 1):
+            rows = [centre - step, centre + step]
+            least[rows], starts = self.at(grid[rows], starts)
+            self.places[rows] = starts
         return least
 
     def ends(self, grid: Floats, rises: Floats, allowed: float, least: float) -> list[float | None]:
         """Where the rise crosses ``allowed`` on either side, by bisection; None where never."""
         middle = len(grid) // 2
-        ends: list[float | None] = []
-        for way in (range(middle, 0, -1), range(middle, len(grid) - 1)):
-            step = way.step
-            crossed = None
-            for index in way:
-                if rises[index] <= allowed < rises[index + step]:
-                    near, far = float(grid[index]), float(grid[index + step])
-                    start = self.places[index]
-                    for _ in range(_BISECTIONS):
-                        half = 0.5 * (near + far)
-                        value, there = self.at(half, start)
-                        if value / max(least, 1e-300) - 1 <= allowed:
-                            near, start = half, there
-                        else:
-                            far = half
-                    crossed = near
+        crossings: list[tuple[int, int, int]] = []  # the side, and the rows before and after
+        for side, way in enumerate((range(middle, 0, -1), range(middle, len(grid) - 1))):
+            for row in way:
+                if rises[row] <= allowed < rises[row + way.step]:
+                    crossings.append((side, row, row + way.step))
                     break
-            ends.append(crossed)
+        ends: list[float | None] = [None, None]
+        if not crossings:
+            return ends
+        near, far = (grid[[rows[i] for rows in crossings]] for i in (1, 2))
+        starts = self.places[[row for _, row, _ in crossings]]
+        for _ in range(_BISECTIONS):
+            half = 0.5 * (near + far)
+            values, there = self.at(half, starts)
+            within = values / max(least, 1e-300) - 1 <= allowed
+            near, far = np.where(within, half, near), np.where(within, far, half)
+            starts = np.where(within[:, None], there, starts)
+        for (side, _, _), end in zip(crossings, near, strict=True):
+            ends[side] = float(end)
         return ends

@@ -10,12 +10,12 @@ stop the search early, as it stopped Hoffmann's published fit (arXiv 2404.10102)
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from scaling_law.fit.laws.law import Floats, Law, Variables
 
@@ -28,8 +28,19 @@ _GRID_OF_THREE = 4
 _BOUND_SLACK = 1e-3
 # A member that gains less than this share of its objective in this many steps is done.
 _PATIENCE, _IDLE = 30, 1e-9
+_TOLERANCE = 1e-13
+# One of several rivals is given up when, as fast as it gains now, the best of the others is this
+# many times as many steps away.
+_CATCH_UP = 30
+# Ends of a first pass whose objectives differ by less than this share are one place, and one whose
+# objective exceeds the best by more than the second share is not polished.
+_SAME_END, _FAR_END = 1e-6, 0.1
+# Ends of a first pass that differ by less than this in every internal parameter are one place.
+_SAME_PLACE = 1e-5
 # An objective below this is an exact fit; only rounding is left to gain.
 _EXACT = 1e-16
+# Relative ridge on the normal equations of the starts' coefficients.
+_RIDGE = 1e-10
 # The first pass from the grid of starts takes this many points, where there are twice as many.
 _FIRST_PASS = 500
 # Members times points that are solved together: their arrays then stay in a processor's cache.
@@ -47,17 +58,23 @@ class Objective:
     loss: str = "huber_log"
     delta: float = 1e-3
 
-    def score(self, residual: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """Value, slope, curvature and majorising curvature of the loss of each residual."""
+    def value(self, residual: Floats) -> Floats:
+        """The loss of each residual."""
+        if self.loss != "huber_log":
+            return np.asarray(0.5 * residual**2)
+        size = np.abs(residual)
+        inside = np.minimum(size, self.delta)
+        return np.asarray(inside * (size - 0.5 * inside))
+
+    def slopes(self, residual: Floats) -> tuple[Floats, Floats, Floats]:
+        """Slope, curvature and majorising curvature of the loss of each residual."""
         if self.loss != "huber_log":
             ones = np.ones_like(residual)
-            return 0.5 * residual**2, residual, ones, ones
+            return residual, ones, ones
         size = np.abs(residual)
-        inside = size <= self.delta
-        value = np.where(inside, 0.5 * residual**2, self.delta * (size - 0.5 * self.delta))
-        slope = np.clip(residual, -self.delta, self.delta)
+        slope = np.minimum(np.maximum(residual, -self.delta), self.delta)
         bend = self.delta / np.maximum(size, self.delta)
-        return value, slope, inside.astype(np.float64), bend
+        return slope, (size <= self.delta).astype(np.float64), bend
 
 
 class Problem:
@@ -98,22 +115,23 @@ class Problem:
         """Length of an internal vector."""
         return len(self.low)
 
-    def starts(self) -> Floats:
+    def starts(self, most: int | None = None) -> Floats:
         """A grid over the exponents, each with its best non-negative coefficients: [s, k].
 
         For fixed exponents the terms are linear in their coefficients (variable projection,
-        Golub 1973), so only the exponents need a grid.
+        Golub 1973), so only the exponents need a grid. ``most`` takes at most about as many of the
+        grid's points.
         """
         law, terms = self.law, len(self.law.terms)
         points = np.array(list(itertools.product(*self._axes())))
-        heads = np.zeros((len(points), terms))
-        u = law.log_terms(np.hstack([heads, points]), self.basis)
-        kappas = points[:, -1] if law.power else np.ones(len(points))
-        ones = np.ones(len(self.target))
-        for number, kappa in enumerate(kappas):
-            goal = np.exp(self.target / kappa)
-            coefficients, _ = nnls(np.exp(u[number]) / goal[:, None], ones)
-            heads[number] = np.log(np.maximum(coefficients, 1e-300))
+        if most is not None:
+            points = points[:: _coprime(max(1, len(points) // most), len(points))]
+        u = law.log_terms(np.hstack([np.zeros((len(points), terms)), points]), self.basis)
+        kappas = points[:, -1:] if law.power else np.ones((len(points), 1))
+        shares = u - (self.target / kappas)[:, :, None]  # logarithms; the sum should be 1
+        most_share = shares.max(axis=1)
+        coefficients = _non_negative(np.exp(shares - most_share[:, None]))
+        heads = np.log(np.maximum(coefficients, 1e-300)) - most_share
         starts = np.hstack([heads, points])
         return np.asarray(np.clip(starts, self.low + 1e-2, self.high - 1e-2))
 
@@ -133,31 +151,61 @@ class Problem:
         self, internal: Floats, weights: Floats, targets: Floats, *, derivatives: bool = True
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Objective [R], gradient [R, k], Hessian and Gauss-Newton majoriser [R, k, k]."""
-        fitted, shares, log_sum = self.law.log_loss(internal, self.basis)
-        in_loss = self.objective.loss == "mse"
-        residual = (np.exp(fitted) - np.exp(targets)) if in_loss else fitted - targets
-        value, slope, curvature, bend = self.objective.score(residual)
-        total = np.einsum("rn,rn->r", weights, value)
+        terms = self.law.log_loss(internal, self.basis)
+        value = self.values(terms[0], weights, targets)
         if not derivatives:
             none = np.empty(0)
-            return total, none, none, none
-        if in_loss:  # chain rule from L to log L
+            return value, none, none, none
+        return value, *self.derivatives(internal, terms, weights, targets)
+
+    def values(self, fitted: Floats, weights: Floats, targets: Floats) -> Floats:
+        """The objective where the law's log losses are ``fitted``: the sum over the last axis."""
+        return np.asarray((weights * self.objective.value(self._residual(fitted, targets))).sum(-1))
+
+    def _residual(self, fitted: Floats, targets: Floats) -> Floats:
+        if self.objective.loss == "mse":
+            return np.asarray(np.exp(fitted) - np.exp(targets))
+        return fitted - targets
+
+    def derivatives(
+        self,
+        internal: Floats,
+        terms: tuple[Floats, Floats, Floats],
+        weights: Floats,
+        targets: Floats,
+    ) -> tuple[Floats, Floats, Floats]:
+        """Gradient [R, k], Hessian and Gauss-Newton majoriser [R, k, k] of the objective.
+
+        ``terms`` are what ``Law.log_loss`` returned for ``internal``.
+        """
+        fitted, shares, log_sum = terms
+        slope, curvature, bend = self.objective.slopes(self._residual(fitted, targets))
+        if self.objective.loss == "mse":  # chain rule from L to log L
             loss = np.exp(fitted)
             curvature = bend = curvature * loss**2
             slope = slope * loss
             curvature = curvature + slope
-        inner = self.law.slopes_of_sum(internal, self.basis, shares)
-        jacobian = self.law.with_power(internal, inner, log_sum)
+        law, of_terms = self.law, self.law.slopes_of_terms(internal, self.basis)
+        inner = law.slopes_of_sum(internal, self.basis, shares, of_terms)
+        jacobian = law.with_power(internal, inner, log_sum)
         force = weights * slope
         gradient = (force[:, None, :] @ jacobian)[:, 0]
         major = self.gram(jacobian, weights * bend)
-        if self.law.power:
+        if law.power:
+            scaled = force * internal[:, -1:]
+            pull = scaled[:, :, None] * shares
+            spread = law.curvature_of_sum(internal, self.basis, pull, of_terms)
+            spread -= self.gram(inner, scaled)
             hessian = self.gram(jacobian, weights * curvature)
-            hessian += self._second_order(internal, inner, shares, force)
+            hessian[:, :-1, :-1] += spread
+            cross = (force[:, None, :] @ inner)[:, 0]
+            hessian[:, :-1, -1] += cross
+            hessian[:, -1, :-1] += cross
         else:
             hessian = self.gram(jacobian, weights * curvature - force)
-            hessian += self.law.curvature_of_sum(internal, self.basis, force[:, :, None] * shares)
-        return total, gradient, hessian, major
+            pull = force[:, :, None] * shares
+            hessian += law.curvature_of_sum(internal, self.basis, pull, of_terms)
+        return gradient, hessian, major
 
     def jacobian(self, internal: Floats, shares: Floats, log_sum: Floats) -> Floats:
         """d log L / d parameter: [R, n, k]."""
@@ -169,23 +217,6 @@ class Problem:
         weighted = jacobian * weights[:, :, None]
         return np.asarray(np.swapaxes(weighted, 1, 2) @ jacobian)
 
-    def _second_order(
-        self, internal: Floats, inner: Floats, shares: Floats, force: Floats
-    ) -> Floats:
-        """Sum over points of force * d2 log L / d parameters^2, under a power: [R, k, k].
-
-        ``inner`` are the slopes of the log of the sum.
-        """
-        scaled = force * internal[:, -1:]
-        pull = scaled[:, :, None] * shares
-        spread = self.law.curvature_of_sum(internal, self.basis, pull) - self.gram(inner, scaled)
-        width = spread.shape[1]
-        full = np.zeros((len(internal), width + 1, width + 1))
-        full[:, :width, :width] = spread
-        cross = (force[:, None, :] @ inner)[:, 0]
-        full[:, :width, width] = full[:, width, :width] = cross
-        return full
-
     def solve(
         self,
         starts: Floats,
@@ -193,22 +224,34 @@ class Problem:
         targets: Floats | None = None,
         *,
         max_steps: int = 1500,
-        pinned: Mapping[int, float] | None = None,
+        tolerance: float = _TOLERANCE,
+        pinned: Mapping[int, float | Floats] | None = None,
+        bounds: tuple[Floats, Floats] | None = None,
+        rivals: NDArray[np.int64] | None = None,
     ) -> Solution:
         """Minimise from every row of ``starts`` [R, k], with its weights and log targets [R, n].
 
-        ``pinned`` holds parameters (by place) at a value.
+        A row is done when a step was expected to gain less than ``tolerance`` times its objective.
+        ``pinned`` holds parameters (by place) at a value, or at one for each row [R]. ``bounds``
+        are the lowest and the highest vectors of each row [R, k], in place of the problem's own.
+        Rows of one number in ``rivals`` [R] solve the same problem and only the best of them
+        counts: one that falls behind beyond recovery is given up.
         """
         count, points = len(starts), len(self.target)
-        ones = np.broadcast_to(1.0, (count, points))
-        weights = ones if weights is None else weights
-        targets = np.broadcast_to(self.target, (count, points)) if targets is None else targets
+        weights = np.broadcast_to(1.0 if weights is None else weights, (count, points))
+        targets = np.broadcast_to(self.target if targets is None else targets, (count, points))
+        low, high = (
+            np.array(np.broadcast_to(end, starts.shape)) for end in bounds or (self.low, self.high)
+        )
+        for place, value in (pinned or {}).items():
+            low[:, place] = high[:, place] = value
+        every = _Members(
+            weights, targets, low, high, np.arange(count) if rivals is None else rivals
+        )
         size = max(1, _BLOCK_CELLS // points)
         blocks = [slice(first, first + size) for first in range(0, max(count, 1), size)]
         solved = [
-            _Newton(self, weights[block], targets[block], pinned).run(
-                starts[block].copy(), max_steps
-            )
+            _Newton(self, every.take(block)).run(starts[block], max_steps, tolerance)
             for block in blocks
         ]
         return solved[0] if len(solved) == 1 else _joined(solved)
@@ -218,14 +261,17 @@ class Problem:
         starts: Floats,
         weights: Floats | None = None,
         targets: Floats | None = None,
+        *,
+        rivals: NDArray[np.int64] | None = None,
     ) -> Solution:
         """``solve``, for many points after a first pass on every so many of them.
 
-        Every start's end is polished on all points, so that the share that agrees is theirs.
+        The ends are polished on all points, those at one place once; among ``rivals`` only those
+        that the first pass does not leave behind.
         """
         every = len(self.target) // _FIRST_PASS
         if every < 2:
-            return self.solve(starts, weights, targets)
+            return self.solve(starts, weights, targets, rivals=rivals)
         rows = np.argsort(self.losses, kind="stable")[::every]
         some = {name: np.asarray(values)[rows] for name, values in self.variables.items()}
         few = Problem(self.law, some, self.losses[rows], self.objective, self.centres)
@@ -233,8 +279,24 @@ class Problem:
             starts,
             None if weights is None else weights[:, rows],
             None if targets is None else targets[:, rows],
+            rivals=rivals,
         )
-        return self.solve(first.internal, weights, targets)
+        if rivals is not None:
+            kept = _leaders(first.objective, rivals)
+            place = np.full(len(starts), -1)
+            place[kept] = np.arange(len(kept))
+        elif weights is None and targets is None:
+            kept, place = _places(first)
+        else:
+            kept = place = np.arange(len(starts))
+        polished = self.solve(
+            first.internal[kept],
+            None if weights is None else weights[kept],
+            None if targets is None else targets[kept],
+        )
+        ends = polished.take(place)
+        ends.objective[place < 0], ends.converged[place < 0] = np.inf, False
+        return ends
 
     def at_bound(self, internal: Floats) -> list[str]:
         """Names of the parameters that sit on a bound."""
@@ -283,6 +345,17 @@ class Solution:
     converged: NDArray[np.bool_]
     hessian: Floats
 
+    @property
+    def best(self) -> int:
+        """The row with the least objective."""
+        return int(self.objective.argmin())
+
+    def take(self, rows: slice | NDArray[np.int64]) -> Solution:
+        """Some of the optima."""
+        return Solution(
+            self.internal[rows], self.objective[rows], self.converged[rows], self.hessian[rows]
+        )
+
 
 def _joined(parts: Sequence[Solution]) -> Solution:
     """The optima of several batches as those of one."""
@@ -294,6 +367,104 @@ def _joined(parts: Sequence[Solution]) -> Solution:
     )
 
 
+def _coprime(step: int, count: int) -> int:
+    """The least number from ``step`` on without a common factor with ``count``.
+
+    Such steps through a grid visit every value of each of its axes; others may always meet one.
+    """
+    return next(n for n in itertools.count(step) if math.gcd(n, count) == 1)
+
+
+def _non_negative(columns: Floats) -> Floats:
+    """The coefficients [S, t], none below 0, by which columns [S, n, t] add up closest to 1.
+
+    Of all choices of columns whose own least squares has no negative coefficient, the one that
+    explains the most is the constrained optimum: laws have two or three terms, so all are tried.
+    """
+    count, _, terms = columns.shape
+    gram = np.swapaxes(columns, 1, 2) @ columns
+    gram[:, range(terms), range(terms)] *= 1 + _RIDGE  # two columns may be multiples of each other
+    sums = columns.sum(axis=1)
+    best, most = np.zeros((count, terms)), np.zeros(count)
+    for size in range(1, terms + 1):
+        for some in map(list, itertools.combinations(range(terms), size)):
+            part = np.linalg.solve(gram[:, some][:, :, some], sums[:, some, None])[:, :, 0]
+            explained = (part * sums[:, some]).sum(axis=1)
+            better = (part >= 0).all(axis=1) & (explained > most)
+            most[better] = explained[better]
+            best[better] = 0.0
+            best[np.ix_(better, some)] = part[better]
+    return best
+
+
+def _rows(
+    values: Floats, rows: NDArray[np.int64] | NDArray[np.bool_] | slice, count: int
+) -> Floats:
+    """``values[rows]``, which are ``count``; no copy where it is all rows, or all are the same."""
+    if count == len(values):
+        return values
+    return values[:count] if values.strides[0] == 0 else values[rows]
+
+
+def _least(values: Floats, groups: NDArray[np.int64]) -> Floats:
+    """For each of ``values`` [R] the least of its group."""
+    _, group = np.unique(groups, return_inverse=True)
+    least = np.full(len(values), np.inf)
+    np.minimum.at(least, group, values)
+    return np.asarray(least[group])
+
+
+def _places(ends: Solution) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """One of the ends at each place, and for every end the number of its place."""
+    kept: list[int] = []
+    place = np.zeros(len(ends.objective), dtype=np.int64)
+    for row, end in enumerate(ends.internal):
+        apart = np.abs(ends.internal[kept] - end).max(axis=1)
+        if len(kept) and apart.min() < _SAME_PLACE:
+            place[row] = apart.argmin()
+        else:
+            place[row] = len(kept)
+            kept.append(row)
+    return np.array(kept), place
+
+
+def _leaders(objective: Floats, rivals: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The best of each group, and those at other places that may yet turn out better."""
+    order = np.lexsort((objective, rivals))
+    best = order[np.diff(rivals[order], prepend=rivals[order[0]] - 1) != 0]
+    excess = objective / np.maximum(_least(objective, rivals), _EXACT) - 1
+    return np.union1d(best, np.flatnonzero((excess > _SAME_END) & (excess <= _FAR_END)))
+
+
+@dataclass(frozen=True)
+class _Members:
+    """What distinguishes the R members of a batch.
+
+    ``weights``: of the points [R, n].
+    ``targets``: the log losses that the law should give [R, n].
+    ``low``: lowest internal vectors [R, k].
+    ``high``: highest internal vectors [R, k].
+    ``rivals``: members of one number solve the same problem [R].
+    """
+
+    weights: Floats
+    targets: Floats
+    low: Floats
+    high: Floats
+    rivals: NDArray[np.int64]
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> _Members:
+        """Some of the members."""
+        rivals = self.rivals[rows]
+        return _Members(
+            _rows(self.weights, rows, len(rivals)),
+            _rows(self.targets, rows, len(rivals)),
+            self.low[rows],
+            self.high[rows],
+            rivals,
+        )
+
+
 class _Newton:
     """Damped Newton on a batch; each member has its own damping, and bounds freeze parameters.
 
@@ -302,61 +473,74 @@ class _Newton:
     which cannot overshoot but moves slowly along curved valleys).
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        weights: Floats,
-        targets: Floats,
-        pinned: Mapping[int, float] | None = None,
-    ) -> None:
-        self.problem, self.weights, self.targets = problem, weights, targets
-        self.low, self.high = problem.low.copy(), problem.high.copy()
-        for place, value in (pinned or {}).items():
-            self.low[place] = self.high[place] = value
+    def __init__(self, problem: Problem, members: _Members) -> None:
+        self.problem, self.members = problem, members
 
-    def run(self, x: Floats, max_steps: int) -> Solution:
-        """Minimise from each row of ``x`` [R, k], in place."""
-        problem, count = self.problem, len(x)
-        np.clip(x, self.low, self.high, out=x)
-        damping = np.full((2, count), 1e-3)
-        done = np.zeros(count, dtype=bool)
-        value, gradient, hessian, major = self._evaluated(x, self.weights, self.targets)
-        done |= ~np.isfinite(value)
+    def run(self, starts: Floats, max_steps: int, tolerance: float) -> Solution:
+        """Minimise from each of ``starts`` [R, k]."""
+        problem, every = self.problem, self.members
+        x = np.minimum(np.maximum(starts, every.low), every.high)
+        damping = np.full((2, len(x)), 1e-3)
+        terms = problem.law.log_loss(x, problem.basis)
+        value = problem.values(terms[0], every.weights, every.targets)
+        slopes = self._slopes(x, value, terms, every.weights, every.targets)
         before = value.copy()
+        live = np.flatnonzero(np.isfinite(value))
+        here = every.take(live)
         for number in range(max_steps):
             if number % _PATIENCE == _PATIENCE - 1:
-                done |= before - value <= _IDLE * np.maximum(value, _EXACT)
-                before = value.copy()
-            live = np.flatnonzero(~done)
+                busy = self._busy(value, before[live], live)
+                before[live] = value[live]
+                live, here = live[busy], here.take(busy)
             if not len(live):
                 break
-            weights, targets = self.weights[live], self.targets[live]
-            here = x[live], gradient[live], hessian[live], major[live]
-            trials, gains = self._trials(here, damping[:, live])
-            values = np.stack(
-                [problem.evaluate(t, weights, targets, derivatives=False)[0] for t in trials]
+            trials, gains = self._trials(
+                here, x[live], [slope[live] for slope in slopes], damping[:, live]
             )
+            flat = trials.reshape(-1, trials.shape[2])
+            terms = problem.law.log_loss(flat, problem.basis)
+            fitted = terms[0].reshape(2, len(live), -1)
+            values = problem.values(fitted, here.weights, here.targets)
             values[np.isnan(values)] = np.inf
             better = values < value[live]
-            damping[:, live] *= np.where(better, 0.2, 8.0)
-            np.clip(damping, 1e-14, 1e16, out=damping)
-            chosen = values.argmin(axis=0)
-            accepted = better.any(axis=0)
-            moved = live[accepted]
-            if len(moved):
-                x[moved] = trials[chosen, np.arange(len(live))][accepted]
-                again = self._evaluated(x[moved], self.weights[moved], self.targets[moved])
-                value[moved], gradient[moved], hessian[moved], major[moved] = again
-            tiny = (gains <= 1e-13 * np.maximum(value[live], _EXACT)).all(axis=0)
-            stuck = (damping[:, live] > 1e12).all(axis=0)
-            done[live[tiny | stuck]] = True
-        return Solution(x, value, self._converged(x, value, gradient, hessian, major), hessian)
+            factors = np.where(better, 0.2, 8.0)
+            damping[:, live] = np.minimum(np.maximum(damping[:, live] * factors, 1e-14), 1e16)
+            accepted = np.flatnonzero(better.any(axis=0))
+            if len(accepted):
+                moved = live[accepted]
+                places = values.argmin(axis=0)[accepted] * len(live) + accepted
+                x[moved], now = flat[places], values.reshape(-1)[places]
+                weights = _rows(here.weights, accepted, len(accepted))
+                targets = _rows(here.targets, accepted, len(accepted))
+                fresh = self._slopes(x[moved], now, _terms_of(terms, places), weights, targets)
+                value[moved] = now
+                for slope, new in zip(slopes, fresh, strict=True):
+                    slope[moved] = new
+            tiny = (gains <= tolerance * np.maximum(value[live], _EXACT)).all(axis=0)
+            done = tiny | (damping[:, live] > 1e12).all(axis=0)
+            if done.any():
+                left = np.flatnonzero(~done)
+                live, here = live[left], here.take(left)
+        return Solution(x, value, self._converged(x, value, slopes), slopes[1])
 
-    def _evaluated(
-        self, x: Floats, weights: Floats, targets: Floats
-    ) -> tuple[Floats, Floats, Floats, Floats]:
-        """``Problem.evaluate``; where that overflows, an infinite value without slopes."""
-        value, *slopes = self.problem.evaluate(x, weights, targets)
+    def _busy(self, value: Floats, before: Floats, live: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which ``live`` members still gain, and may yet become the best of their rivals."""
+        with np.errstate(invalid="ignore"):  # infinite where a member's slopes overflowed
+            gained = before - value[live]
+            behind = value[live] - _least(value, self.members.rivals)[live]
+        gaining = gained > _IDLE * np.maximum(value[live], _EXACT)
+        return np.asarray(gaining & (behind <= _CATCH_UP * gained))
+
+    def _slopes(
+        self,
+        x: Floats,
+        value: Floats,
+        terms: tuple[Floats, Floats, Floats],
+        weights: Floats,
+        targets: Floats,
+    ) -> tuple[Floats, Floats, Floats]:
+        """``Problem.derivatives``; where they overflow they are 0, and ``value`` becomes inf."""
+        slopes = self.problem.derivatives(x, terms, weights, targets)
         beyond = ~np.isfinite(value)
         for slope in slopes:
             beyond |= ~np.isfinite(slope).reshape(len(x), -1).all(axis=1)
@@ -364,55 +548,85 @@ class _Newton:
             value[beyond] = np.inf
             for slope in slopes:
                 slope[beyond] = 0.0
-        gradient, hessian, major = slopes
-        return value, gradient, hessian, major
+        return slopes
 
     def _trials(
-        self, here: tuple[Floats, Floats, Floats, Floats], damping: Floats
+        self, here: _Members, x: Floats, slopes: Sequence[Floats], damping: Floats
     ) -> tuple[Floats, Floats]:
         """Trial points [2, R, k] by the exact and the majorised step, and their gains [2, R].
 
         Steps are in the irreducible loss itself, not in its logarithm: the valley along which it
         trades off against the size term is then nearly straight, also where it ends at 0.
         """
-        problem = self.problem
-        x, gradient, hessian, major = here
-        frozen = ((x <= self.low) & (gradient > 0)) | ((x >= self.high) & (gradient < 0))
-        frozen |= self.low == self.high
+        gradient, hessian, major = slopes
+        floors = self.problem.floors
+        frozen = ((x <= here.low) & (gradient > 0)) | ((x >= here.high) & (gradient < 0))
+        frozen |= here.low == here.high
         free = np.where(frozen, 0.0, gradient)
-        keep = ~(frozen[:, :, None] | frozen[:, None, :])
-        pinned = np.eye(problem.n_params) * frozen[:, :, None]
-        safe = np.where(keep, major, 0.0) + pinned
-        floors = problem.floors
         scale = np.ones_like(x)
         scale[:, floors] = np.exp(-x[:, floors])  # d log E / d E
-        bent = np.where(keep, hessian, 0.0) + pinned
-        bent[:, floors, floors] -= free[:, floors]
+        both = np.stack([hessian, major])
+        both[0, :, floors, floors] -= free[:, floors].T
+        both *= scale[:, :, None] * scale[:, None, :]
+        if frozen.any():
+            both[:, frozen[:, :, None] | frozen[:, None, :]] = 0.0
+            row, place = np.nonzero(frozen)
+            both[:, row, place, place] = 1.0
         # curvatures compare in units where the majoriser has a unit diagonal
-        safe = safe * scale[:, :, None] * scale[:, None, :]
-        unit = 1 / np.sqrt(np.maximum(np.einsum("rkk->rk", safe), 1e-300))
-        both = unit[:, :, None] * unit[:, None, :]
-        force = free * scale * unit
-        steps, gains = [], []
-        for matrix, ridge in (
-            (bent * scale[:, :, None] * scale[:, None, :], damping[0]),
-            (safe, damping[1]),
-        ):
-            curvature, axes = np.linalg.eigh(matrix * both)
-            along = (force[:, None, :] @ axes)[:, 0]
-            along /= np.abs(curvature) + ridge[:, None] + 1e-13
-            step = -(axes @ along[:, :, None])[:, :, 0] * unit
-            gains.append(np.abs(np.einsum("rk,rk->r", free * scale, step)))
-            step = np.clip(step, -3.0, 3.0)
-            moved = x + step
-            least = np.exp(self.low[floors])
-            moved[:, floors] = np.log(np.maximum(1 / scale[:, floors] + step[:, floors], least))
-            steps.append(np.clip(moved, self.low, self.high))
-        return np.stack(steps), np.stack(gains)
+        unit = 1 / np.sqrt(np.maximum(both[1].diagonal(axis1=1, axis2=2), 1e-300))
+        both *= unit[:, :, None] * unit[:, None, :]
+        free *= scale
+        steps = -_solved(both, free * unit, damping + 1e-13) * unit
+        gains = np.abs((free * steps).sum(axis=2))
+        steps = np.minimum(np.maximum(steps, -3.0), 3.0)
+        moved = x + steps
+        least = np.exp(here.low[:, floors])
+        moved[:, :, floors] = np.log(np.maximum(1 / scale[:, floors] + steps[:, :, floors], least))
+        return np.minimum(np.maximum(moved, here.low), here.high), gains
 
-    def _converged(
-        self, x: Floats, value: Floats, gradient: Floats, hessian: Floats, major: Floats
-    ) -> NDArray[np.bool_]:
+    def _converged(self, x: Floats, value: Floats, slopes: Sequence[Floats]) -> NDArray[np.bool_]:
         """Whether a further majorised step would gain next to nothing."""
-        _, gains = self._trials((x, gradient, hessian, major), np.full((2, len(x)), 1e-9))
+        _, gains = self._trials(self.members, x, slopes, np.full((2, len(x)), 1e-9))
         return np.asarray(np.isfinite(value) & (gains[1] <= 1e-7 * np.maximum(value, _EXACT)))
+
+
+def _terms_of(
+    terms: tuple[Floats, Floats, Floats], rows: NDArray[np.int64]
+) -> tuple[Floats, Floats, Floats]:
+    """What ``Law.log_loss`` returned, of some of its rows."""
+    fitted, shares, log_sum = terms
+    some = np.moveaxis(np.moveaxis(shares, 2, 0)[:, rows], 0, 2)  # points stay last in memory
+    taken = fitted[rows]
+    return taken, some, taken if log_sum is fitted else log_sum[rows]
+
+
+def _solved(matrices: Floats, force: Floats, ridge: Floats) -> Floats:
+    """(|matrix| + ridge)^-1 force for symmetric matrices [2, R, k, k]: [2, R, k].
+
+    Of a matrix that is not positive definite, |matrix| has the eigenvalues' absolute values. The
+    others are solved by elimination over the whole batch at once, whose pivots show which is which.
+    """
+    width = force.shape[1]
+    rows = np.empty((width, width + 1, *ridge.shape))
+    rows[:, :width] = matrices.transpose(2, 3, 0, 1)
+    rows[range(width), range(width)] += ridge
+    rows[:, width] = force.T[:, None]
+    definite = np.ones(ridge.shape, dtype=bool)
+    solved = np.empty((width, *ridge.shape))
+    with np.errstate(all="ignore"):  # where a pivot is 0: not definite
+        for k in range(width):
+            # without a ridge no pivot of a positive definite matrix is below 0
+            definite &= rows[k, k] >= ridge
+            factors = rows[k + 1 :, k] / rows[k, k]
+            rows[k + 1 :, k + 1 :] -= factors[:, None] * rows[k, k + 1 :]
+        for k in reversed(range(width)):
+            known = (rows[k, k + 1 : width] * solved[k + 1 :]).sum(axis=0)
+            solved[k] = (rows[k, width] - known) / rows[k, k]
+    result = np.moveaxis(solved, 0, 2).copy()
+    if not definite.all():
+        odd = np.nonzero(~definite)
+        curvature, axes = np.linalg.eigh(matrices[odd])
+        along = (force[odd[1]][:, None, :] @ axes)[:, 0]
+        along /= np.abs(curvature) + ridge[odd][:, None]
+        result[odd] = (axes @ along[:, :, None])[:, :, 0]
+    return result
