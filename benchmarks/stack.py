@@ -71,9 +71,9 @@ def _steps(options: argparse.Namespace, width: int, members: int, seqs: int) -> 
 
     from scaling_law.spec.optim import OptimSpec
     from scaling_law.train import device
+    from scaling_law.train.architectures._gpt_stack import StackedGPT
     from scaling_law.train.architectures.gpt import GPT
     from scaling_law.train.optim import make_optimizer
-    from scaling_law.train.stack import StackedGPT
 
     device.prepare_process(options.device, threads=1)
     shape, spec = _shapes(options, width, seqs)
@@ -118,9 +118,9 @@ def _recorded(
     """The stacked step replayed as one CUDA graph, as ``slaw run`` takes it."""
     import torch
 
+    from scaling_law.train.architectures._gpt_stack import StackedGPT
     from scaling_law.train.architectures.gpt import GPT
     from scaling_law.train.optim import make_optimizer
-    from scaling_law.train.stack import StackedGPT
     from scaling_law.train.static_step import StaticStep
 
     models = [GPT(spec, i).to(options.device) for i in range(len(ids))]

@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.data.prepare import prepare
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
@@ -43,7 +43,8 @@ from scaling_law.files.record import RunRecord, load_records
 from scaling_law.fit.result import finite_json
 from scaling_law.fit.session import fit_sources
 from scaling_law.fit.suite import FitSettings, FitSuite
-from scaling_law.run.session import Request, plan_only
+from scaling_law.run.planning import plan_only
+from scaling_law.run.request import Request
 from scaling_law.spec.architectures.gpt import MODEL_SCALES
 from scaling_law.spec.to_json import to_json
 

@@ -364,7 +364,7 @@ def _times(runs: Group) -> Figure | None:
         "grokking_time",
         "Steps to memorise the training pairs and to generalise to all others",
         "Points: median over seeds; bars: the fastest and the slowest seed that did."
-        " A setting without a point never did.",
+        " Hollow points with an arrow: half of the seeds or more had not by then.",
         (
             Panel(
                 title=f"{SHARE:.0%} of the pairs",

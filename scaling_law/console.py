@@ -11,11 +11,12 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 from scaling_law.errors import one_line, visible
 
+Say = Callable[[str], None]  # takes a line of news, as ``say`` does
 _MOST_LINES = 30
 _HEAD, _TAIL = 900, 300  # characters shown of a line that is longer
 # Terminals that show text but cannot move the cursor; a scheduler starts jobs without TERM.

@@ -25,6 +25,17 @@ def process_as_it_was():
         sys.modules["scaling_law.train.kernels"].use(None)
 
 
+@pytest.fixture
+def one_thread():
+    """Use one thread, as a worker does; several threads wait for each other on a busy machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def fits_of_equal_points_are_made_once():
     """Give a fit again where the same points are fitted under the same settings.

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.config.load import SweepConfig, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.text import TextDataset
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.evidence import Run
@@ -19,6 +20,7 @@ from scaling_law.files.record import RunRecord, write_record
 from scaling_law.fit.laws import load_law
 from scaling_law.plan.device_profile import DeviceProfile, SpeedPoint
 from scaling_law.plan.make import make_plan
+from scaling_law.plan.plan import Plan
 from scaling_law.run.pins import pinned_datasets
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.data import DataSpec
@@ -92,6 +94,21 @@ def config_of(text: str, *overrides: str) -> SweepConfig:
         path = Path(folder) / "fake.yaml"
         path.write_text(text)
         return load_config(path, overrides=overrides, device_kind="cpu")
+
+
+ONE_SIZE = """
+name: test
+data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
+model: {n_ctx: 64}
+grid:
+  - sizes: [nano14k]
+    tokens: [500K, 1M]
+"""
+
+
+def plan_of(text: str, *overrides: str) -> Plan:
+    """The plan of a config on a CPU, where nothing is known of its data."""
+    return make_plan(config_of(text, *overrides), cpu_profile(), train_tokens=None)
 
 
 def text_spec(config: SweepConfig) -> DataSpec:
@@ -209,6 +226,17 @@ def planted_records(noise: float = 0.002, config: SweepConfig | None = None) -> 
         loss = float(load_law("chinchilla").predict(PLANTED, variables)[0])
         loss *= float(np.exp(noise * generator.normal()))
         records.append(dataclasses.replace(blank, val_loss_nats=loss))
+    return records
+
+
+def planted_arms(text: str, is_better: Callable[[RunSpec], bool]) -> list[RunRecord]:
+    """Planted runs of a config, of which the better are 3% nearer to the irreducible loss."""
+    records = []
+    for record in planted_records(0.002, config_of(text)):
+        assert record.val_loss_nats is not None
+        share = 0.97 if is_better(record.spec) else 1.0
+        loss = PLANTED["E"] + share * (record.val_loss_nats - PLANTED["E"])
+        records.append(dataclasses.replace(record, val_loss_nats=loss))
     return records
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,28 @@ def test_the_two_halves_meet_only_at_the_record():
         or (there == "train" and here != "train" and name not in TRAINING_PROCESS)
     }
     assert not crossing, f"imports across the halves: {sorted(crossing)}"
+
+
+def module_of(path: Path) -> str:
+    """The dotted name of a package file; that of its folder for an ``__init__.py``."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def at_the_top(path: Path) -> set[str]:
+    """What a file imports when it is imported itself, by dotted names."""
+    body = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ImportFrom)]
+    return {f"{n.module}.{alias.name}" for n in body for alias in n.names} | {
+        str(n.module) for n in body
+    }
+
+
+def test_no_files_import_each_other_in_a_circle():
+    modules = {module_of(p): p for p in sources() if PACKAGE in p.parents}
+    graph = {name: at_the_top(path) & modules.keys() - {name} for name, path in modules.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as circle:
+        pytest.fail(f"imported in a circle: {' -> '.join(circle.args[1])}")
 
 
 def test_each_library_is_imported_by_its_rooms_only():

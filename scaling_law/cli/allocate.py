@@ -138,8 +138,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         type=count,
         metavar="T",
         help="tokens served over the model's life: a budget then pays for training and serving, "
-        "and a "
-        "target loss is reached with the least compute for both",
+        "and a target loss is reached with the least compute for both",
     )
     group.add_argument(
         "--unique-tokens",

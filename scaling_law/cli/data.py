@@ -14,7 +14,7 @@ from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.units import format_count
 
 if TYPE_CHECKING:
-    from scaling_law.config.load import SweepConfig
+    from scaling_law.config.sweep_config import SweepConfig
     from scaling_law.data.dataset import Dataset
 
 
@@ -87,12 +87,12 @@ def _loaded(options: argparse.Namespace, corpus_problem=None):  # type: ignore[n
 
 
 def _config(options: argparse.Namespace) -> int:
-    from scaling_law.config import editor_schema, load
+    from scaling_law.config import editor_schema, written
 
     if options.schema:
         show(json.dumps(editor_schema.json_schema(), indent=1))
         return EXIT_OK
-    show(load.config_yaml(_loaded(options)), end="")
+    show(written.config_yaml(_loaded(options)), end="")
     return EXIT_OK
 
 

@@ -59,7 +59,8 @@ def _register(options: argparse.Namespace) -> int:
 def _planned(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The runs that --grid plans, as ``slaw plan`` does."""
     from scaling_law.forecast.register import Planned
-    from scaling_law.run.session import Request, plan_only
+    from scaling_law.run.planning import plan_only
+    from scaling_law.run.request import Request
 
     request = Request(config=options.grid, overrides=tuple(options.set or ()))
     _, plan = plan_only(request, say)

@@ -331,8 +331,8 @@ def add_fit_options(fit: argparse.ArgumentParser) -> None:
         action="append",
         metavar="RULE",
         help="turn off a rule that leaves runs out: not_annealed, stopped_early, grown, "
-        "duplicates, "
-        "repeats, batch, plateau, spike or too_low; recipes fits runs of several recipes as one",
+        "duplicates, repeats, batch, plateau, spike or too_low; recipes fits runs of several "
+        "recipes as one",
     )
     add_json_option(fit)
 
@@ -417,8 +417,8 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         type=given,
         metavar="ROLE=COLUMN,...",
         help="names of the columns, as in params=N,tokens=D,loss=val_loss; further roles: flops, "
-        "cluster "
-        "(the trunk), seed, sem, size, run_id, unique_tokens, batch, state; ROLE= ignores a column",
+        "cluster (the trunk), seed, sem, size, run_id, unique_tokens, batch, state; ROLE= ignores "
+        "a column",
     )
     group.add_argument(
         "--params-are",
@@ -438,8 +438,7 @@ def add_table_options(parser: argparse.ArgumentParser) -> None:
         type=given,
         metavar="ROLE=UNIT,...",
         help="units of columns, as in params=M,tokens=B,flops=PF-days (default: plain counts, or "
-        "what a "
-        "column's name says)",
+        "what a column's name says)",
     )
     group.add_argument(
         "--history",

@@ -111,7 +111,11 @@ def add(commands: Commands) -> None:
         help="a sweep or a folder of sweeps (default: results); or two sweeps to compare",
     )
     report.add_argument(
-        "--out", type=given, metavar="FILE", help="path of the page (default: <sweep>/report.html)"
+        "--out",
+        type=given,
+        metavar="PLACE",
+        help="a name that ends in .html is the page; any other is a folder for page, figures and "
+        "tables (default: the sweep's)",
     )
     report.add_argument(
         "--params",
@@ -125,8 +129,7 @@ def add(commands: Commands) -> None:
         type=given,
         metavar="NAME",
         help="experiment whose findings come first: a shipped one or your own file (default: the "
-        "one"
-        " that the sweep's config names)",
+        "one that the sweep's config names)",
     )
     report.add_argument(
         "--json",

@@ -21,31 +21,37 @@ from scaling_law.files.layout import RESULTS, hides_shipped
 
 
 def _run(options: argparse.Namespace) -> int:
-    from scaling_law.run import session
+    from scaling_law.run.request import has_stages, resumed
 
     rounds = design.wants_rounds(options)
     if not rounds and (options.verify is None or options.out is None):
         refuse_no_config(options)
     if rounds:
         return design.adapt(options, _request(options, timed=False))
-    request = session.resumed(_request(options))
+    request = resumed(_request(options))
     if options.verify is not None:
         return _verify(options, request)
     if options.dry_run:
-        show(session.dry_run_text(*session.plan_only(request, say)))
+        from scaling_law.run.planning import plan_only
+        from scaling_law.run.text import dry_run_text
+
+        show(dry_run_text(*plan_only(request, say)))
         return EXIT_OK
-    if session.has_stages(request):
+    if has_stages(request):
         from scaling_law.run.stages import run_stages
 
         return run_stages(request, say)
-    sweep, plan, outcome = session.run_sweep(request, say)
-    answer(session.closing(sweep, plan, outcome))
+    from scaling_law.run.session import run_sweep
+    from scaling_law.run.text import closing
+
+    sweep, plan, outcome = run_sweep(request, say)
+    answer(closing(sweep, plan, outcome))
     return outcome.exit_code
 
 
 def _verify(options: argparse.Namespace, request) -> int:  # type: ignore[no-untyped-def]
     from scaling_law.run.engines import engine_named
-    from scaling_law.run.session import sweep_folder
+    from scaling_law.run.request import sweep_folder
     from scaling_law.run.verify import verify
 
     sweep = sweep_folder(request)
@@ -56,22 +62,23 @@ def _verify(options: argparse.Namespace, request) -> int:  # type: ignore[no-unt
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from scaling_law.run import session
+    from scaling_law.run.planning import plan_only
+    from scaling_law.run.text import dry_run_text, plan_json
 
     if design.wants_design(options):
         return design.propose(options, _request(options, timed=False))
-    config, plan = session.plan_only(_request(options), say)
+    config, plan = plan_only(_request(options), say)
     # not both: the JSON of 10,000 runs takes longer than planning them
     if options.json:
-        show(json.dumps(session.plan_json(config, plan), indent=1))
+        show(json.dumps(plan_json(config, plan), indent=1))
     else:
-        show(session.dry_run_text(config, plan, design.chosen_words(options)))
+        show(dry_run_text(config, plan, design.chosen_words(options)))
     return EXIT_OK
 
 
 def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignore[no-untyped-def]
     """Return the command's request; ``timed`` makes --time a limit of the sweep, not a budget."""
-    from scaling_law.run.session import Request
+    from scaling_law.run.request import Request
 
     name = config_of(options)
     if hides_shipped(name):
@@ -92,7 +99,7 @@ def _request(options: argparse.Namespace, *, timed: bool = True):  # type: ignor
 
 def _status(options: argparse.Namespace) -> int:
     from scaling_law.files.record import find_sweeps
-    from scaling_law.run.sweep_state.snapshot import sweep_status
+    from scaling_law.run.sweep_state.reader import sweep_status
     from scaling_law.run.sweep_state.text import format_status
 
     folder = Path(options.folder)
@@ -146,8 +153,7 @@ def add(commands: Commands) -> None:
         "status",
         help="show the progress of a sweep",
         description="Print the progress of each run of a sweep, while it runs or after. For a "
-        "folder "
-        "of several sweeps, print each.",
+        "folder of several sweeps, print each.",
     )
     status.add_argument(
         "folder",

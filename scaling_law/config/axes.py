@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.config import compose
 from scaling_law.config.schema import OUTSIDE_RECIPE, SweepFile
-from scaling_law.config.strict_yaml import Document, Mark, Path_
+from scaling_law.config.slots import PART_SECTIONS, SLOTS
+from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument, deep_copy
 from scaling_law.errors import ConfigError, described, did_you_mean
 from scaling_law.spec.arms import value_text
 
@@ -27,7 +27,7 @@ MAX_ARMS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Axis:
+class ConfigAxis:
     """One key and the values it takes.
 
     ``key`` is the config key, dotted;
@@ -49,8 +49,8 @@ class Combination:
     ``entries`` are the numbers of the grid entries that are trained so.
     """
 
-    document: Document
-    chosen: tuple[tuple[Axis, Any], ...]
+    document: YamlDocument
+    chosen: tuple[tuple[ConfigAxis, Any], ...]
     entries: tuple[int, ...]
 
 
@@ -62,7 +62,7 @@ class Crossed:
     ``combinations`` are what becomes arms, none without axes.
     """
 
-    document: Document
+    document: YamlDocument
     combinations: tuple[Combination, ...] = ()
 
 
@@ -73,7 +73,7 @@ def keys_of(text: str) -> list[str]:
     return [*keys[:head], ".".join(keys[head:])] if head and len(keys) > head else keys
 
 
-def cross(document: Document) -> Crossed:
+def cross(document: YamlDocument) -> Crossed:
     """Return every combination of the values of a config's axes.
 
     Raises ``ConfigError`` with a line for each invalid axis.
@@ -97,14 +97,14 @@ def cross(document: Document) -> Crossed:
         return Crossed(document=document)
     first = [(axis, axis.values[0]) for axis in whole]
     return Crossed(
-        document=_set_all(_copy(document), first),
+        document=_set_all(document.copied(), first),
         combinations=tuple(_combinations(document, whole, own, groups)),
     )
 
 
-def without_axes(document: Document) -> Document:
+def without_axes(document: YamlDocument) -> YamlDocument:
     """Return the config without its axes."""
-    plain = _copy(document)
+    plain = document.copied()
     plain.data.pop(AXES, None)
     for entry in _entries(plain.data):
         entry.pop(AXES, None)
@@ -129,11 +129,11 @@ def text_of(key: str, chosen: Mapping[str, Any], written: Mapping[str, Any]) -> 
 
 def _usual(key: str) -> str | None:
     """The part that a config has at ``key`` if it names none."""
-    slots = {f"{s.section}.{s.key}" if s.key else s.section: s.default for s in compose.SLOTS}
+    slots = {f"{s.section}.{s.key}" if s.key else s.section: s.default for s in SLOTS}
     return slots.get(key)
 
 
-def same_twice(document: Document, one: Combination, other: Combination) -> str:
+def same_twice(document: YamlDocument, one: Combination, other: Combination) -> str:
     """Return the message for two combinations that give the same config."""
     for (axis, value), (_, again) in zip(one.chosen, other.chosen, strict=True):
         if value != again or type(value) is not type(again):
@@ -146,11 +146,11 @@ def same_twice(document: Document, one: Combination, other: Combination) -> str:
     return f"{document.mark(axis.written)}: {json.dumps(value)} is there twice; leave one out"
 
 
-def _count(axes: Sequence[Axis]) -> int:
+def _count(axes: Sequence[ConfigAxis]) -> int:
     return math.prod(len(axis.values) for axis in axes)
 
 
-def _alike(own: Sequence[Sequence[Axis]]) -> list[list[int]]:
+def _alike(own: Sequence[Sequence[ConfigAxis]]) -> list[list[int]]:
     """Group the numbers of the grid entries by equal axes."""
     alike: dict[str, list[int]] = {}
     for number, axes in enumerate(own):
@@ -160,9 +160,9 @@ def _alike(own: Sequence[Sequence[Axis]]) -> list[list[int]]:
 
 
 def _combinations(
-    document: Document,
-    whole: Sequence[Axis],
-    own: Sequence[Sequence[Axis]],
+    document: YamlDocument,
+    whole: Sequence[ConfigAxis],
+    own: Sequence[Sequence[ConfigAxis]],
     groups: Sequence[Sequence[int]],
 ) -> Iterator[Combination]:
     plain = without_axes(document)
@@ -176,13 +176,13 @@ def _combinations(
                 )
 
 
-def _product(axes: Sequence[Axis]) -> Iterator[tuple[tuple[Axis, Any], ...]]:
+def _product(axes: Sequence[ConfigAxis]) -> Iterator[tuple[tuple[ConfigAxis, Any], ...]]:
     return itertools.product(*([(axis, value) for value in axis.values] for axis in axes))
 
 
-def _cut(document: Document, entries: Sequence[int]) -> Document:
+def _cut(document: YamlDocument, entries: Sequence[int]) -> YamlDocument:
     """Return a copy with these entries of the grid; their marks keep the place in the file."""
-    cut = _copy(document)
+    cut = document.copied()
     grid = _entries(cut.data)
     if len(entries) >= len(grid):
         return cut
@@ -202,18 +202,18 @@ def entry_marks(marks: Mapping[Path_, Mark], number: int, place: int) -> dict[Pa
     }
 
 
-def _set_all(document: Document, chosen: Sequence[tuple[Axis, Any]]) -> Document:
+def _set_all(document: YamlDocument, chosen: Sequence[tuple[ConfigAxis, Any]]) -> YamlDocument:
     for axis, value in chosen:
         written = document.mark(axis.written)
         under = written.key.removesuffix(axis.key).removesuffix(".")
         try:
-            document.set(axis.key.split("."), _plain(value), written.place, under)
+            document.set(axis.key.split("."), deep_copy(value), written.place, under)
         except ConfigError as problem:
             raise ConfigError(*(f"{written}: {line}" for line in problem.lines)) from None
     return document
 
 
-def _axes_at(document: Document, path: Path_, problems: list[str]) -> list[Axis]:
+def _axes_at(document: YamlDocument, path: Path_, problems: list[str]) -> list[ConfigAxis]:
     """Read the axes at a path; add their errors to ``problems``."""
     section: Any = document.data
     for key in path:
@@ -230,7 +230,7 @@ def _axes_at(document: Document, path: Path_, problems: list[str]) -> list[Axis]
         if why := _refused(key, values):
             problems.append(f"{document.mark(written)}: {why}")
         else:
-            axes.append(Axis(key=key, values=tuple(values), written=written))
+            axes.append(ConfigAxis(key=key, values=tuple(values), written=written))
     return axes
 
 
@@ -252,7 +252,9 @@ def _refused(key: str, values: Any) -> str:
     return "" if values else "the list is empty; expected at least one value"
 
 
-def _refuse_overlaps(document: Document, axes: Sequence[Axis], problems: list[str]) -> None:
+def _refuse_overlaps(
+    document: YamlDocument, axes: Sequence[ConfigAxis], problems: list[str]
+) -> None:
     """Note keys that two axes set: the same one, or a section and a key of it."""
     for first, second in itertools.combinations(axes, 2):
         short, long = sorted((first.key, second.key), key=len)
@@ -264,7 +266,7 @@ def _refuse_overlaps(document: Document, axes: Sequence[Axis], problems: list[st
 
 
 def _sections() -> list[str]:
-    return [*(field.name for field in dataclasses.fields(SweepFile)), *compose.PART_SECTIONS]
+    return [*(field.name for field in dataclasses.fields(SweepFile)), *PART_SECTIONS]
 
 
 @functools.cache
@@ -283,12 +285,3 @@ def _entries(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not isinstance(grid, list) or not all(isinstance(entry, dict) for entry in grid):
         return []
     return grid
-
-
-def _copy(document: Document) -> Document:
-    return Document(_plain(document.data), dict(document.marks))
-
-
-def _plain(value: Any) -> Any:
-    """A deep copy of plain values."""
-    return json.loads(json.dumps(value))

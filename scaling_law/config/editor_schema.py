@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.config.compose import SLOTS, Slot, settings_adapter
+from scaling_law.config.part_settings import settings_adapter
 from scaling_law.config.schema import DEVICE_KINDS, sweep_schema
+from scaling_law.config.slots import SLOTS, Slot
 from scaling_law.parts import Reference
 
 Schema = dict[str, Any]
@@ -50,13 +51,13 @@ def _section_with_parts(schema: Schema, section: str, slots: Sequence[Slot]) -> 
     top = schema["properties"][section]
     kinds: dict[int, tuple[Schema, list[Slot]]] = {}  # by identity: dicts have no hash
     for slot in slots:
-        at = _resolved(schema, top, str(slot.key))
+        at = section_at(schema, top, str(slot.key))
         kinds.setdefault(id(at), (at, []))[1].append(slot)
     for slot in slots:
         if slot.group is not None:
-            group = _resolved(schema, top, slot.group)["properties"][slot.group]
+            group = section_at(schema, top, slot.group)["properties"][slot.group]
             (items,) = group["patternProperties"].values()
-            _with_parts(schema, _resolved(schema, items, str(slot.key)), [slot])
+            _with_parts(schema, section_at(schema, items, str(slot.key)), [slot])
     partials = [_with_parts(schema, at, of_kind) for at, of_kind in kinds.values()]
     properties = {key: one for partial in partials for key, one in partial["properties"].items()}
     for other in _kinds(schema, top):
@@ -184,13 +185,13 @@ def _only(schema: Schema, *keys: str) -> Schema:
     return {key: schema[key] for key in keys if key in schema}
 
 
-def _resolved(schema: Schema, at: Schema, key: str) -> Schema:
+def section_at(schema: Schema, at: Schema, key: str) -> Schema:
     """The definition of the section at ``at``; of several kinds of section the one with ``key``."""
     while "properties" not in at:
         if "allOf" in at:
             at = at["allOf"][0]
         elif "oneOf" in at:
-            members = (_resolved(schema, member, key) for member in at["oneOf"])
+            members = (section_at(schema, member, key) for member in at["oneOf"])
             at = next(member for member in members if key in member["properties"])
         else:
             at = schema["$defs"][at["$ref"].rsplit("/", 1)[1]]

@@ -7,6 +7,7 @@ aliases and tags are refused. Only PyYAML's event stream is used, never its cons
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import stat
@@ -21,6 +22,7 @@ from scaling_law.errors import ConfigError, described, quoted
 
 MAX_BYTES = 100_000  # fifty times a config; PyYAML reads 100 kB in half a second
 MAX_DEPTH = 20
+SET = "--set"  # the place of a key that the command line sets
 MAX_DIGITS = 400  # a number no float can hold; also keeps int() away from its own limit
 
 Key = str | int
@@ -34,19 +36,19 @@ NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a value is written: ``place`` (``quick.yaml:11`` or ``--set``) and its dotted
+    """Where a value is written: ``place`` (``quick.yaml:11`` or ``SET``) and its dotted
     ``key``."""
 
     place: str
     key: str
 
     def __str__(self) -> str:
-        separator = " " if self.place == "--set" else ": "
+        separator = " " if self.place == SET else ": "
         return separator.join(part for part in (self.place, self.key) if part)
 
 
 @dataclass
-class Document:
+class YamlDocument:
     """Plain values and, for the path of each of them, its mark."""
 
     data: Any
@@ -58,6 +60,10 @@ class Document:
             if (nearest := self.marks.get(path[:length])) is not None:
                 return Mark(nearest.place, dotted((nearest.key, *path[length:])))
         return Mark("", dotted(path))
+
+    def copied(self) -> YamlDocument:
+        """A copy that shares nothing with this document."""
+        return YamlDocument(deep_copy(self.data), dict(self.marks))
 
     def forget(self, path: Path_) -> None:
         """Drop the marks of ``path`` and of all below it."""
@@ -98,12 +104,17 @@ class Document:
         self.marks[path] = Mark(place, dotted((under, *path)))
 
 
+def deep_copy(value: Any) -> Any:
+    """A copy of plain values."""
+    return json.loads(json.dumps(value))
+
+
 def dotted(path: tuple[Key, ...]) -> str:
     """``("grid", 1, "seeds")`` as ``grid.1.seeds``."""
     return ".".join(str(part) for part in path if part != "")
 
 
-def read_document(text: str, name: str) -> Document:
+def read_document(text: str, name: str) -> YamlDocument:
     """Parse ``text``; ``name`` stands before line numbers.
 
     Raises ``ConfigError`` with one line per duplicate key, anchor, tag or odd number found,
@@ -112,7 +123,7 @@ def read_document(text: str, name: str) -> Document:
     return _Builder(name).build(text)
 
 
-def read_file(path: Path, name: str) -> Document:
+def read_file(path: Path, name: str) -> YamlDocument:
     """``read_document`` of a file. Raises ``ConfigError`` when it cannot be read."""
     try:
         status = path.stat()
@@ -172,7 +183,7 @@ class _Builder:
         self.problems: list[str] = []
         self.marks: dict[Path_, Mark] = {}
 
-    def build(self, text: str) -> Document:
+    def build(self, text: str) -> YamlDocument:
         events = yaml.parse(text, Loader=yaml.SafeLoader)
         try:
             data = self._document(events)
@@ -187,7 +198,7 @@ class _Builder:
             data = None
         if self.problems:
             raise ConfigError(*self.problems)
-        return Document(data, self.marks)
+        return YamlDocument(data, self.marks)
 
     def _document(self, events: Iterator[Any]) -> Any:
         data: Any = None

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from scaling_law import parts
+from scaling_law.console import Say
 from scaling_law.data.corpus import text_of
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.prepare import META, Progress, dataset_folder, prepare
+from scaling_law.data.dataset_folder import META, dataset_folder
+from scaling_law.data.prepare import prepare
 from scaling_law.data.task import TaskDataset
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError, quoted
@@ -70,7 +72,7 @@ def open_data(spec: DataOf, folder: Path | None = None) -> Dataset:
     return open_dataset(folder, spec.unique_tokens)
 
 
-def prepared_data(spec: DataOf, progress: Progress | None = None) -> Dataset:
+def prepared_data(spec: DataOf, progress: Say | None = None) -> Dataset:
     """Open the data, prepared first if need be. Raises ``ConfigError`` as ``prepare`` does."""
     if isinstance(spec, TaskSpec):
         return open_task(spec)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from scaling_law.data.corpus import package_folder
+from scaling_law.data.packages import package_folder
 from scaling_law.errors import ConfigError
 
 # The first bytes of files that may carry any name; each of them would be read as text, or be

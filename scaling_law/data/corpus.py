@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,23 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
+from scaling_law.data.sources import Corpus, Document, Tally
 from scaling_law.errors import ConfigError, did_you_mean, quoted
 from scaling_law.spec.data import DataSpec, SourceSpec
-
-__all__ = ["Corpus", "Document", "ReadRequest", "load_corpus"]
-
-
-def package_folder(name: str) -> Path | None:
-    """Find the folder of an installed package without importing it; None if absent.
-
-    Python takes any folder of that name in the working directory (``datasets``, say) for a
-    namespace package; such a folder does not count.
-    """
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None or not spec.submodule_search_locations:
-        return None
-    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def state_digest(value: Any) -> str:
@@ -64,18 +49,18 @@ def corpus_problem(name_or_path: str) -> str:
     )
 
 
-def load_corpus(name_or_path: str) -> Corpus:
+def load_corpus(name_or_path: str, section: str = "data") -> Corpus:
     """Return the corpus of that name, else the file or folder at that path.
 
-    A name wins over a path of the same spelling (``./pile`` is always the path).
-    Raises ``ConfigError`` when there is neither.
+    A name wins over a path of the same spelling (``./pile`` is always the path). ``section`` is the
+    section of the config that names it. Raises ``ConfigError`` when there is neither.
     """
     if name_or_path in corpus_names():
         corpus: Corpus = parts.load("corpus", parts.Reference(name=name_or_path))
         assert corpus.name == name_or_path
         return corpus
     if problem := corpus_problem(name_or_path):
-        raise ConfigError(f"data.corpus: {problem}")
+        raise ConfigError(f"{section}.corpus: {problem}")
     path = Path(name_or_path).expanduser()
     from scaling_law.data.local import local_corpus
 
@@ -83,7 +68,7 @@ def load_corpus(name_or_path: str) -> Corpus:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Text:
+class CorpusText:
     """A text to prepare: a corpus as a spec asks for it, or several sources one after the other.
 
     ``name`` names its folder;
@@ -106,7 +91,7 @@ class Text:
     documents: Callable[[Callable[[str], None], Tally], Iterator[Document]]
 
 
-def text_of(spec: DataSpec) -> Text:
+def text_of(spec: DataSpec) -> CorpusText:
     """Return the text of a spec. Raises ``ConfigError`` where there is no such corpus."""
     if spec.sources is None:
         return _one(spec, spec.place(spec.corpus))
@@ -127,7 +112,7 @@ def text_of(spec: DataSpec) -> Text:
             for document in texts[name].documents(note, tally):
                 yield Document(f"{name}/{document.id}", document.text, name)
 
-    return Text(
+    return CorpusText(
         name=spec.corpus,
         licence="; ".join(f"{name}: {texts[name].licence}" for name in wanted),
         components=wanted,
@@ -140,11 +125,11 @@ def text_of(spec: DataSpec) -> Text:
     )
 
 
-def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
+def _one(spec: DataSpec | SourceSpec, place: str) -> CorpusText:
     """Return the text of one corpus, which this machine has at ``place``."""
     component = spec.corpus_part
     if component is None:
-        corpus, settings = load_corpus(place), None
+        corpus, settings = load_corpus(place, spec.section), None
     else:
         corpus = parts.load("corpus", component.reference)
         try:
@@ -154,9 +139,9 @@ def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
 
     def check_ready() -> None:
         with _users_code(component.reference if component is not None else None):
-            corpus.check_ready(spec.text_key)
+            corpus.check_ready(spec.text_key, spec.section)
             if problem := corpus.unreachable():
-                raise ConfigError(f"data.corpus: {corpus.name}: {problem}")
+                raise ConfigError(f"{spec.section}.corpus: {corpus.name}: {problem}")
 
     def documents(note: Callable[[str], None], tally: Tally) -> Iterator[Document]:
         given = corpus.documents(
@@ -166,13 +151,15 @@ def _one(spec: DataSpec | SourceSpec, place: str) -> Text:
             text_key=spec.text_key,
             settings=settings,
             tally=tally,
+            section=spec.section,
         )
         if component is None:
             return given
-        return _checked(component.reference, corpus.name, spec.domains or corpus.domains, given)
+        named = f"{spec.section}.corpus: {corpus.name}"
+        return _checked(component.reference, named, spec.domains or corpus.domains, given)
 
     with _users_code(component.reference if component is not None else None):
-        return Text(
+        return CorpusText(
             name=corpus.name,
             licence=corpus.licence,
             components=spec.domains or corpus.domains,
@@ -188,19 +175,21 @@ def _users_code(reference: parts.Reference | None) -> contextlib.AbstractContext
 
 
 def _checked(
-    reference: parts.Reference, name: str, wanted: tuple[str, ...], documents: Iterator[Document]
+    reference: parts.Reference, named: str, wanted: tuple[str, ...], documents: Iterator[Document]
 ) -> Iterator[Document]:
-    """Yield the documents of a part, each checked against the contract."""
+    """Yield the documents of a part, each checked against the contract.
+
+    ``named`` is its key in the config and its name, for messages.
+    """
     with parts.users_code("corpus", reference):
         for document in documents:
             if not isinstance(document, Document) or not isinstance(document.text, str):
                 raise ConfigError(
-                    f"data.corpus: {name}: its read yields {quoted(document)}, expected a"
-                    " Document with text"
+                    f"{named}: its read yields {quoted(document)}, expected a Document with text"
                 )
             if document.domain not in wanted:
                 raise ConfigError(
-                    f"data.corpus: {name}: {quoted(document.id)} is of the domain"
+                    f"{named}: {quoted(document.id)} is of the domain"
                     f" {quoted(document.domain)}, expected one of {', '.join(wanted)}, which it was"
                     " asked for"
                 )

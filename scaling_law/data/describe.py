@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scaling_law.data.access import open_task
 from scaling_law.data.corpus import corpus_names, load_corpus
-from scaling_law.data.prepare import CHECKS, SPLITS, dataset_folder
+from scaling_law.data.dataset_folder import CHECKS, SPLITS, dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import one_line
 from scaling_law.parts import described

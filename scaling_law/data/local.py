@@ -26,7 +26,6 @@ from scaling_law.data.content import (
     why_no_text,
     why_not_beginning,
 )
-from scaling_law.data.corpus import Corpus, Document, ReadRequest
 from scaling_law.data.rows import (
     TEXT_KEY,
     first_row,
@@ -36,7 +35,7 @@ from scaling_law.data.rows import (
     parquet_texts,
     rows_in,
 )
-from scaling_law.data.sources import Tally
+from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
 from scaling_law.data.walk import files_below
 from scaling_law.errors import ConfigError
 from scaling_law.spec.mix import FILES_DOMAINS
@@ -108,8 +107,8 @@ def _read(path: Path, request: ReadRequest) -> Iterator[Document]:
             request.tally.leave_out("file", reason, file)
     if request.text_key is not None and not has_rows:
         raise ConfigError(
-            f"text_key: {request.text_key}, and no file of {path} holds rows (JSON lines, a"
-            " JSON array of objects, or parquet); leave it out"
+            f"{request.section}.text_key: {request.text_key}, and no file of {path} holds rows"
+            " (JSON lines, a JSON array of objects, or parquet); leave it out"
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from scaling_law.data.content import kind_suffix, opened
-from scaling_law.data.corpus import package_folder
+from scaling_law.data.packages import package_folder
 from scaling_law.data.sources import Tally
 from scaling_law.decode import json_problem
 from scaling_law.errors import ConfigError, quoted

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from scaling_law.data.batch import Batch
 from scaling_law.data.corpus import state_digest
 from scaling_law.data.dataset import drawn, shuffled, spread
-from scaling_law.data.prepare import (
+from scaling_law.data.dataset_folder import (
     CHECKS,
     COMPONENTS,
     META,

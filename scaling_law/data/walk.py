@@ -21,7 +21,9 @@ def files_below(path: Path, takes: Callable[[str], bool], tally: Tally) -> list[
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise ConfigError(f"{path}: neither a file nor a folder; point data.corpus at text")
+        raise ConfigError(
+            f"{path}: neither a file nor a folder; expected a text file or a folder of them"
+        )
     taken: list[Path] = []
     read: set[tuple[int, int]] = set()
 

@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scaling_law.config.load import config_yaml
-from scaling_law.config.schema import NAME
+from scaling_law.config.data_section import NAME
+from scaling_law.config.written import config_yaml
+from scaling_law.console import Say
 from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, forecast_now, propose
 from scaling_law.design.session import fit_so_far, next_batch
 from scaling_law.design.text import target_words
@@ -29,13 +30,15 @@ from scaling_law.fit.result import Prediction
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.plan import Plan
+from scaling_law.run.planning import inputs
+from scaling_law.run.request import Request
 from scaling_law.run.rounds import REMEDY, Rounds
 from scaling_law.run.runner import SweepOutcome
-from scaling_law.run.session import Request, closing, inputs, run_sweep
+from scaling_law.run.session import run_sweep
+from scaling_law.run.text import closing
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 
-Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 # A remainder below this share of the budget buys no round.
 _LEAST_SHARE = 0.05

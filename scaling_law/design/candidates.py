@@ -15,8 +15,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from scaling_law.config.load import SweepConfig
-from scaling_law.config.schema import GridEntry, Limits
+from scaling_law.config.grid_section import GridEntry
+from scaling_law.config.schema import Limits
+from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.design.search import Costs, SearchSpace, Trunks
 from scaling_law.design.variance import Runs
 from scaling_law.errors import ConfigError, FitError, PlanError
@@ -24,9 +25,11 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.forecast.budget import Budget
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import expand, rule_choice, size_name
+from scaling_law.plan.grid import expand
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
+from scaling_law.plan.size_optim import rule_choice
+from scaling_law.plan.sizes import size_name
 from scaling_law.spec.architectures import architecture_of, sized, template_of
 from scaling_law.spec.counts import count_params, train_flops
 from scaling_law.spec.model import Model

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from scaling_law.config.load import SweepConfig, config_yaml
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import config_yaml
 from scaling_law.design.candidates import Candidates, Catalog, candidates, catalog_of, name_of
 from scaling_law.design.prior import Prior, prior_from_fits, prior_of
 from scaling_law.design.search import Design, Minimums, Search

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
+from scaling_law.console import Say
 from scaling_law.design.propose import DesignGoal, FitSoFar, Proposal, propose
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.files import layout
@@ -15,10 +15,9 @@ from scaling_law.fit.points.dataset import gather_fit_data
 from scaling_law.fit.session import known_laws
 from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.hardware import Hardware
-from scaling_law.run.session import Request, inputs, say_of_data
+from scaling_law.run.planning import inputs, say_of_data
+from scaling_law.run.request import Request
 from scaling_law.units import parse_seconds
-
-Say = Callable[[str], None]
 
 
 def budget_of(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.config import compose
+from scaling_law.config.part_settings import Refused, part_settings
 from scaling_law.errors import ConfigError, listed, quoted
 from scaling_law.experiment import Experiment
 from scaling_law.experiment.evidence import Evidence, gather, written_config
@@ -134,8 +134,8 @@ def analyse(
     Raises ``ConfigError``.
     """
     try:
-        settings = compose.part_settings(experiment.settings, dict(values))
-    except compose.Refused as refused:
+        settings = part_settings(experiment.settings, dict(values))
+    except Refused as refused:
         first = refused.errors[0]
         key = ".".join(map(str, first["loc"]))
         raise ConfigError(

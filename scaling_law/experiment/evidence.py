@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scaling_law.config import strict_yaml
-from scaling_law.config.load import begun_config_key
+from scaling_law.config.written import begun_config_key
 from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import (

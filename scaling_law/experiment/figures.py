@@ -38,17 +38,26 @@ def mean_series(label: str, values: Mapping[float, Sequence[float]], **looks: An
 def time_series(label: str, times: Mapping[float, Sequence[Time]], **looks: Any) -> Series:
     """Return the median step over seeds at each x, with the fastest and the slowest seed.
 
-    Where half of the seeds or more never got there, there is no point.
+    Where half of the seeds or more never got there, the point lies beyond their last step.
     """
-    points, intervals = [], []
+    points, intervals, beyond = [], [], []
     for x, group in times.items():
         middle = median_time(group)
-        if middle is None or middle.step is None:
+        if middle is None:
+            continue
+        if middle.step is None:
+            beyond.append((x, float(middle.within)))
             continue
         steps = [time.step for time in group if time.step is not None]
         points.append((x, middle.step))
         intervals.append((min(steps), max(steps)))
-    return Series(label=label, points=tuple(points), intervals=tuple(intervals), **looks)
+    return Series(
+        label=label,
+        points=tuple(points),
+        intervals=tuple(intervals),
+        beyond=tuple(beyond),
+        **looks,
+    )
 
 
 def curve_series(label: str, run: Run, metric: str, **looks: Any) -> Series:
@@ -63,6 +72,6 @@ def curve_series(label: str, run: Run, metric: str, **looks: Any) -> Series:
 
 def figure(name: str, title: str, caption: str, panels: Sequence[Panel]) -> Figure | None:
     """Return a figure of these panels; None where none has a point."""
-    if not any(series.points for panel in panels for series in panel.series):
+    if not any(series.points or series.beyond for panel in panels for series in panel.series):
         return None
     return Figure(name=name, title=title, caption=caption, panels=tuple(panels))

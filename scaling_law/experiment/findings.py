@@ -90,12 +90,15 @@ class Series:
     ``label`` is its line in the legend; series of one label share a colour and one line there;
     ``points`` are (x, y);
     ``intervals`` are the (low, high) of y at each point, () for none;
+    ``beyond`` are the (x, y) of what lies above y, by an unknown amount: runs that never got there
+    while they trained to y;
     ``line`` joins the points; ``marks`` shows each of them; ``dashed`` breaks the line.
     """
 
     label: str
     points: tuple[tuple[float, float], ...]
     intervals: tuple[tuple[float, float], ...] = ()
+    beyond: tuple[tuple[float, float], ...] = ()
     line: bool = True
     marks: bool = True
     dashed: bool = False
@@ -103,7 +106,9 @@ class Series:
     def __post_init__(self) -> None:
         if self.intervals and len(self.intervals) != len(self.points):
             raise ValueError(f"{len(self.intervals)} intervals for {len(self.points)} points")
-        for number in (value for pair in (*self.points, *self.intervals) for value in pair):
+        for number in (
+            value for pair in (*self.points, *self.intervals, *self.beyond) for value in pair
+        ):
             if not math.isfinite(number):
                 raise ValueError(f"series {self.label!r} has the point {number}")
 

@@ -119,6 +119,11 @@ class RunRecord:
         """The trunk whose initial weights and data order this run shares; its own id if alone."""
         return self.spec.branch.trunk_id if self.spec.branch else self.run_id
 
+    @property
+    def note(self) -> str:
+        """What a run with a loss reports beside its results, as a probe that failed."""
+        return "" if self.status == "diverged" else self.message
+
 
 def specs_of(records: Iterable[RunRecord]) -> list[RunSpec]:
     """The specs of ``records``, in which one text has one name, independent of its path.

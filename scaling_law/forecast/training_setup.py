@@ -20,7 +20,6 @@ from scaling_law.spec.hyperparams import (
 from scaling_law.spec.model import Model
 from scaling_law.units import format_bytes, format_count
 
-PURPOSES = ("train", "serve")
 _SMALLEST, _LARGEST = 1e3, 1e15  # the range of params searched for what fits
 _CLOSE = 1.01
 _GUESSED = 10.0  # a rule this many times beyond its measured sizes is a guess

@@ -9,7 +9,8 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.fit.result import bound_words
 from scaling_law.monitor.law import LawFitter
 from scaling_law.run.sweep_state.host import HostMeter, host_text
-from scaling_law.run.sweep_state.snapshot import RunState, Snapshot, SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
+from scaling_law.run.sweep_state.snapshot import RunState, Snapshot
 from scaling_law.run.sweep_state.text import (
     arms_text,
     count_text,
@@ -123,11 +124,11 @@ def _shown(snapshot: Snapshot, metric: str | None) -> dict[str, Any]:
 
 def row(run: RunState, metrics: Sequence[str] = ()) -> list[str]:
     """A run as the cells under ``head``."""
-    note = ""
     if run.state in ("diverged", "failed", "damaged", "blocked"):
         note = end_text(run).partition(": ")[2]
-    elif not run.annealed:
-        note = "trunk: not annealed" if run.kind == "trunk" else "not annealed"
+    else:
+        kind = "trunk: not annealed" if run.kind == "trunk" else "not annealed"
+        note = "; ".join(filter(None, ("" if run.annealed else kind, run.note)))
     speed = speed_text(run.tokens_per_second).removesuffix("/s")
     values = run.metrics or {}
     return [

@@ -15,7 +15,8 @@ from scaling_law.files.layout import RESULTS, SweepDir
 from scaling_law.files.lease import who_has
 from scaling_law.files.record import find_sweeps
 from scaling_law.run.sweep_state.host import HostMeter
-from scaling_law.run.sweep_state.snapshot import Snapshot, SweepReader, is_at_work
+from scaling_law.run.sweep_state.reader import SweepReader, is_at_work
+from scaling_law.run.sweep_state.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -14,7 +14,7 @@ from rich.text import Text
 from scaling_law.errors import one_line
 from scaling_law.files.record import CurvePoint
 from scaling_law.run.sweep_state.host import Host, host_text
-from scaling_law.run.sweep_state.snapshot import OVER, RunState, Snapshot
+from scaling_law.run.sweep_state.snapshot import ENDED, RunState, Snapshot
 from scaling_law.run.sweep_state.text import (
     arms_text,
     count_text,
@@ -287,7 +287,7 @@ def news(before: Snapshot | None, now: Snapshot, metric: str | None = None) -> l
         f"{run.label}: {end_text(run)}"
         + (f", {said}" if (said := metrics_text(run, metric)) else "")
         for run in now.runs
-        if run.state in OVER and known.get(run.run_id) != run.state
+        if run.state in ENDED and known.get(run.run_id) != run.state
     ]
     old = {(warning.label, warning.text) for warning in before.warnings}
     new = [warning for warning in now.warnings if (warning.label, warning.text) not in old]

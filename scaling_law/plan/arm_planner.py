@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.config.load import Arm
+from scaling_law.config.sweep_config import Arm
 from scaling_law.errors import PlanError
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import Horizon, SizePlan, expand
+from scaling_law.plan.grid import expand
 from scaling_law.plan.growth import growth_from, linked
 from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
-from scaling_law.plan.packing import Task
+from scaling_law.plan.packing import TimedTask
 from scaling_law.plan.plan import PlannedRun
+from scaling_law.plan.size_plan import Horizon, SizePlan
 from scaling_law.plan.steps import MeasuredStep, StepShape, measured_part
 from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_tags
 from scaling_law.spec.component import Component
@@ -271,21 +272,21 @@ class ArmPlanner:
         fit: SlotFit,
         horizons: Sequence[Horizon],
         saved: tuple[int, ...],
-    ) -> list[Task]:
+    ) -> list[TimedTask]:
         """Return ``tasks_of(self.runs(...))`` without making the runs; a branch's parent is 0."""
         if not saved:
-            return [Task(self.seconds(size_plan, fit, 0, h.steps)) for h in horizons]
+            return [TimedTask(self.seconds(size_plan, fit, 0, h.steps)) for h in horizons]
         last = saved[-1]
         trunk = self.seconds(size_plan, fit, 0, last)
         branches = [
-            Task(
+            TimedTask(
                 self.seconds(size_plan, fit, h.branch_step, h.steps),
                 0,
                 h.branch_step / last * trunk,
             )
             for h in horizons
         ]
-        return [Task(trunk), *branches]
+        return [TimedTask(trunk), *branches]
 
     def run(
         self,

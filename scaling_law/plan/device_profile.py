@@ -1,6 +1,6 @@
 """Save and read what a device can do, so that plans need no torch.
 
-``train.device.calibrate`` measures the device once; this module caches the result.
+``train.calibrate`` measures the device once; this module caches the result.
 """
 
 from __future__ import annotations

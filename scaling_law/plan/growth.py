@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from scaling_law.errors import PlanError
-from scaling_law.plan.grid import SizePlan
+from scaling_law.plan.size_plan import SizePlan
 from scaling_law.spec.architectures import why_not_grown
 from scaling_law.spec.counts import train_flops
 from scaling_law.spec.run import RunSpec

@@ -7,12 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
-from scaling_law.config.load import Arm, SweepConfig
+from scaling_law.config.sweep_config import Arm, SweepConfig
 from scaling_law.errors import PlanError
 from scaling_law.plan.arm_planner import ArmPlanner, FittedSize
 from scaling_law.plan.device_profile import DeviceProfile
-from scaling_law.plan.grid import SizePlan, refuse_too_many
+from scaling_law.plan.grid import refuse_too_many
 from scaling_law.plan.plan import LeftOut, Plan, PlannedRun
+from scaling_law.plan.size_plan import SizePlan
 from scaling_law.plan.steps import StepShape
 from scaling_law.plan.time_limit import within_time
 from scaling_law.spec.arms import Values, arm_name, arm_of
@@ -25,6 +26,7 @@ from scaling_law.units import count_of
 
 CHECKPOINT_BYTES_PER_PARAM = 12  # fp32 weights and two moments
 RUN_FILES_BYTES = 30_000
+_MOST_ARMS = 3  # arms that a message names
 # The length of the training split, or that of each arm's data; None while unknown, or where a
 # task's examples have no end.
 TrainTokens: TypeAlias = int | Mapping[DataSpec | TaskSpec, int | None] | None
@@ -50,13 +52,7 @@ def make_plan(
     planners = _planners(config, profile, train_tokens, component_tokens)
     left_out: list[LeftOut] = []
     size_plans: list[FittedSize] = []
-    problems: dict[str, None] = {}
-    for planner in planners:
-        try:
-            of_arm = planner.size_plans()
-        except PlanError as refused:
-            problems.update(dict.fromkeys(refused.lines))
-            continue
+    for planner, of_arm in _expanded(planners):
         for size_plan in of_arm:
             fit = planner.fit(size_plan)
             if isinstance(fit, str):
@@ -67,8 +63,6 @@ def make_plan(
                 ]
             else:
                 size_plans.append(FittedSize(planner, size_plan, fit))
-    if problems:
-        raise PlanError(*problems)
     runs, seconds, cut = within_time(size_plans, profile.slots, config.limits.time)
     left_out += cut
     if not runs:
@@ -107,8 +101,10 @@ def step_shapes(
     """
     refuse_too_many(config)
     shapes: dict[StepShape, None] = {}
-    for planner in _planners(config, profile, train_tokens, component_tokens):
-        for size_plan in planner.size_plans():
+    for planner, size_plans in _expanded(
+        _planners(config, profile, train_tokens, component_tokens)
+    ):
+        for size_plan in size_plans:
             fit = planner.fit(size_plan)
             shape = None if isinstance(fit, str) else planner.shape(size_plan, fit)
             if shape is not None:
@@ -137,6 +133,33 @@ def _planners(
         )
         for arm in config.arms
     ]
+
+
+def _expanded(planners: Sequence[ArmPlanner]) -> list[tuple[ArmPlanner, list[SizePlan]]]:
+    """Return the size plans of every arm.
+
+    Raises ``PlanError`` with each problem once; one that not all arms have names those that do.
+    """
+    expanded: list[tuple[ArmPlanner, list[SizePlan]]] = []
+    problems: dict[str, list[str]] = defaultdict(list)
+    for planner in planners:
+        try:
+            expanded.append((planner, planner.size_plans()))
+        except PlanError as refused:
+            for line in refused.lines:
+                problems[line].append(arm_name(planner.arm))
+    if problems:
+        lines = (
+            line if len(arms) == len(planners) else f"{line} ({_arms_words(arms)})"
+            for line, arms in problems.items()
+        )
+        raise PlanError(*lines)
+    return expanded
+
+
+def _arms_words(arms: Sequence[str]) -> str:
+    more = f"; and {len(arms) - _MOST_ARMS} more" if len(arms) > _MOST_ARMS else ""
+    return f"{'arm' if len(arms) == 1 else 'arms'} {'; '.join(arms[:_MOST_ARMS])}{more}"
 
 
 def _fewer_slots(planner: ArmPlanner, size_plan: SizePlan, slots: int, limit_bytes: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Task:
+class TimedTask:
     """A run, or a stack of runs, to place on a slot.
 
     ``seconds`` is how long it takes on one slot;
@@ -21,7 +21,7 @@ class Task:
     after_seconds: float = 0.0
 
 
-def chain_seconds(tasks: Sequence[Task]) -> list[float]:
+def chain_seconds(tasks: Sequence[TimedTask]) -> list[float]:
     """Return the seconds from each task's start to the end of the last that depends on it."""
     chains = [task.seconds for task in tasks]
     for index in range(len(tasks) - 1, -1, -1):
@@ -32,7 +32,7 @@ def chain_seconds(tasks: Sequence[Task]) -> list[float]:
     return chains
 
 
-def makespan_seconds(tasks: Sequence[Task], slots: int) -> float:
+def makespan_seconds(tasks: Sequence[TimedTask], slots: int) -> float:
     """Return the seconds until all tasks have finished on ``slots`` slots.
 
     A free slot takes the ready task with the longest chain.

@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from scaling_law.config.load import CONFIG_KEY
 from scaling_law.config.schema import DEVICE_KINDS
+from scaling_law.config.written import CONFIG_KEY
 from scaling_law.decode import build
 from scaling_law.errors import PlanError, quoted
 from scaling_law.files import checksum
-from scaling_law.plan.packing import Task, chain_seconds
+from scaling_law.plan.packing import TimedTask, chain_seconds
 from scaling_law.spec.arms import Values, arm_of
 from scaling_law.spec.fields import OMIT_EMPTY
 from scaling_law.spec.from_json import run_spec_from_json
@@ -245,7 +245,7 @@ def points_words(ends: Sequence[str]) -> str:
     return f"{count_of(annealed, 'annealed point')}, {words}" if annealed else words
 
 
-def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:
+def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[TimedTask], dict[str, int]]:
     """Return a task per run or stack of runs, for ``packing``, and each run's index in them."""
     index: dict[str, int] = {}  # of a task, by its run or stack
     seconds: list[float] = []
@@ -256,11 +256,11 @@ def tasks_of(runs: Sequence[PlannedRun]) -> tuple[list[Task], dict[str, int]]:
         seconds[place] += run.seconds
         index[run.run_id] = place
     steps = {run.run_id: run.spec.total_steps for run in runs}
-    tasks = [Task(each) for each in seconds]
+    tasks = [TimedTask(each) for each in seconds]
     for run in runs:
         start = run.spec.parent
         if start is not None:
             parent, place = index[start.trunk_id], index[run.run_id]
             after = start.at_step / steps[start.trunk_id] * seconds[parent]
-            tasks[place] = Task(seconds[place], parent, after)
+            tasks[place] = TimedTask(seconds[place], parent, after)
     return tasks, {run.run_id: index[run.run_id] for run in runs}

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from scaling_law.plan.arm_planner import FittedSize
-from scaling_law.plan.grid import Horizon
 from scaling_law.plan.growth import needed
-from scaling_law.plan.packing import Task, makespan_seconds
+from scaling_law.plan.packing import TimedTask, makespan_seconds
 from scaling_law.plan.plan import LeftOut, PlannedRun
+from scaling_law.plan.size_plan import Horizon
 from scaling_law.spec.arms import Values
 from scaling_law.units import format_seconds
 
@@ -120,7 +120,7 @@ def _trunk_steps(fitted: Sequence[tuple[FittedSize, list[Horizon]]]) -> list[tup
 def _packed_seconds(
     size_plans: Sequence[FittedSize], points: Sequence[tuple[float, int, int]], slots: int
 ) -> float:
-    tasks: list[Task] = []
+    tasks: list[TimedTask] = []
     trunks: dict[_Start, tuple[int, int]] = {}  # place and steps
     places: dict[object, int] = {}
     for one, horizons, saved in _with_points(size_plans, points):
@@ -135,7 +135,7 @@ def _packed_seconds(
             own = own[1:]
         for task in own:
             parent = start if task.parent is None else (trunk, task.after_seconds)
-            tasks.append(Task(task.seconds, *parent))
+            tasks.append(TimedTask(task.seconds, *parent))
         if saved:
             trunks[_start(one, size_plan.size)] = (trunk, saved[-1])
     return WORKER_START_SECONDS + makespan_seconds(tasks, slots)

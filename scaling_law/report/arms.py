@@ -10,12 +10,10 @@ import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scaling_law.errors import FitError
 from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.files.record import RunRecord
 from scaling_law.fit.arms import (
@@ -31,14 +29,15 @@ from scaling_law.fit.arms import (
     stored_or_fitted_arm,
 )
 from scaling_law.fit.recipes.compare_arms import ArmComparison, compare_arms
-from scaling_law.forecast.extrapolate import extrapolate
-from scaling_law.forecast.target import Target
+from scaling_law.fit.session import KnownLaws
+from scaling_law.forecast.outlook import outlook_of
 from scaling_law.plan.plan import Plan
 from scaling_law.report import arm_figures, curves, registered, style, tables
 from scaling_law.report.arm_figures import ArmPoints
 from scaling_law.report.charts import live_charts
 from scaling_law.report.compare_figures import multiplier_words
 from scaling_law.report.compare_recipes import difference_words, multiplier_range_words
+from scaling_law.report.destination import Destination
 from scaling_law.report.evidence import Evidence
 from scaling_law.report.exports import write_table, write_tables
 from scaling_law.report.metric_figures import metric_plots
@@ -115,10 +114,9 @@ def _place(order: list[tuple[str | None, ...]], values: tuple[str, ...]) -> int:
     return order.index(values) if values in order else len(order)
 
 
-def write_arms(
-    sweep: SweepDir, evidence: Evidence, arms: Arms, path: Path, figures: Path, numbers: Path
-) -> None:
+def write_arms(sweep: SweepDir, evidence: Evidence, arms: Arms, place: Destination) -> None:
     """Write the page, its figures and its tables."""
+    figures, numbers = place.figures, place.tables
     points = tuple(_points(fit, name) for fit, name in zip(arms.fits, arms.names, strict=True))
     drawn = ""
     with style.applied():
@@ -148,7 +146,7 @@ def write_arms(
             drawn += saved(plot, figures)
     write_tables(evidence, numbers)
     write_table(_comparison_rows(arms), numbers / "arms.csv")
-    atomic_write(path, _page(sweep, evidence, arms, points, drawn))
+    atomic_write(place.page, _page(sweep, evidence, arms, points, drawn))
 
 
 def _drawing(svg: bytes | None, name: str, shows: str, caption: str, *, wide: bool = False) -> str:
@@ -167,22 +165,31 @@ def _points(fit: ArmFit, name: str) -> ArmPoints:
         if r.kind != "trunk" and r.run_id not in left_out and r.val_loss_nats is not None
     ]
     flops = [6.0 * r.params_matmul * r.tokens for r in runs]
-    line: list[tuple[float, float]] = []
-    best = fit.known.laws.get(fit.known.best_law) if fit.known else None
-    if fit.known is not None and best is not None and best.usable and runs:
-        for value in np.geomspace(min(flops), max(flops), _LINE_POINTS).tolist():
-            try:
-                at = extrapolate(best, Target(flops=value), **fit.known.beside)
-                line.append((value, at.loss_nats))
-            except FitError:
-                continue
     return ArmPoints(
         name=name,
         labels=tuple(r.spec.label for r in runs),
         flops=tuple(flops),
         losses=tuple(r.val_loss_nats for r in runs if r.val_loss_nats is not None),
-        line=tuple(line),
+        line=tuple(_least_losses(fit.known, flops)) if fit.known is not None and flops else (),
     )
+
+
+def _least_losses(known: KnownLaws, flops: Sequence[float]) -> list[tuple[float, float]]:
+    """Budgets over the range of ``flops``, and the least loss forecast for each.
+
+    Empty where the law cannot be used, or has no compute-optimal split.
+    """
+    best = known.laws.get(known.best_law)
+    if best is None or not best.usable:
+        return []
+    outlook = outlook_of(best, known.worlds)
+    if outlook.split is None:
+        return []
+    line = []
+    for budget in np.geomspace(min(flops), max(flops), _LINE_POINTS).tolist():
+        params = outlook.split.params(budget)
+        line.append((budget, math.exp(outlook.loss_at(params, budget / 6 / params))))
+    return line
 
 
 def _comparison_rows(arms: Arms) -> list[dict[str, Any]]:
@@ -225,6 +232,7 @@ def _page(
         registered.record(evidence.registered, evidence.why_not_registered),
         tables.runs(evidence),
         tables.metrics(evidence),
+        tables.notes(evidence),
         _left_out(evidence, arms),
         tables.cost(evidence),
         tables.setup(evidence),

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from scaling_law.errors import ConfigError
-from scaling_law.files.layout import OUT_REMEDY, SweepDir, atomic_write, check_folder
+from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.files.record import load_records
 from scaling_law.fit.recipes.compare_recipes import RecipeComparison, compare_sweeps
 from scaling_law.fit.summary import left_out_lines
@@ -24,6 +24,7 @@ from scaling_law.report.compare_figures import (
     noise_percent,
     percent,
 )
+from scaling_law.report.destination import cannot_write, destination
 from scaling_law.report.exports import write_table
 from scaling_law.report.page import (
     Section,
@@ -45,29 +46,24 @@ def write_versus(
 ) -> tuple[Path, RecipeComparison]:
     """Write the comparison of recipe B (``second``) with A (``first``); returns page and values.
 
-    The page is ``<B>/versus-<A>.html`` unless ``out``, its figures lie in ``<B>/figures`` or
-    beside ``out``. Raises ``FitError`` for sweeps that do not compare, ``ConfigError`` for what
-    cannot be read or written.
+    The page is ``<B>/versus-<A>.html``, or where ``out`` says (``destination``). Raises
+    ``FitError`` for sweeps that do not compare, ``ConfigError`` for what cannot be read or written.
     """
     if first.path.resolve() == second.path.resolve():
         raise ConfigError(f"{second.path}: the same sweep twice; name two to compare")
-    path = out or second.versus(first)
-    if path.is_dir():
-        raise ConfigError(f"{path}: a folder; expected the name of a file for the page")
-    check_folder(path.parent, OUT_REMEDY)
+    place = destination(second.versus(first), out)
+    page = place.page
     versus = compare_sweeps(
         load_records(first), load_records(second), _names(first, second), convention=convention
     )
-    folder = second.figures if out is None else out.parent / f"{out.stem}-figures"
     try:
         with style.applied():
-            drawn = "".join(_draw(versus, folder, path.stem, name) for name in _PLOTS)
-        tables = second.tables if out is None else out.parent / f"{out.stem}-tables"
-        write_table(_rows(versus), tables / f"{path.stem}.csv")
-        atomic_write(path, _page(versus, (first, second), drawn))
+            drawn = "".join(_draw(versus, place.figures, page.stem, name) for name in _PLOTS)
+        write_table(_rows(versus), place.tables / f"{page.stem}.csv")
+        atomic_write(page, _page(versus, (first, second), drawn))
     except OSError as problem:
-        raise ConfigError(f"{path}: cannot be written ({problem.strerror}); {OUT_REMEDY}") from None
-    return path, versus
+        raise cannot_write(place, problem) from None
+    return page, versus
 
 
 def _rows(versus: RecipeComparison) -> list[dict[str, Any]]:

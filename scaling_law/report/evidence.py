@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from scaling_law.config.load import begun_config_key
+from scaling_law.config.written import begun_config_key
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.experiment.evidence import unfinished, written_config
 from scaling_law.files import checksum, layout

@@ -25,6 +25,7 @@ from scaling_law.report.page import (
     text,
 )
 
+_ARROW = 16  # points, of the arrow from what lies beyond the last step
 _COLOURS = (style.BLUE, style.ORANGE, style.GREEN, style.RED, style.PURPLE, style.SKY)
 
 
@@ -85,7 +86,9 @@ def draw(figure: Figure) -> Drawing:
             entries.setdefault(series.label, _draw_series(axes, series, colours[series.label]))
         _set_axis(axes, "x", panel.x)
         _set_axis(axes, "y", panel.y)
-    style.legend_below(drawing, list(entries.values()), 2 if count == 1 else 4)
+    style.legend_below(
+        drawing, [*entries.values(), *_beyond_entries(figure)], 2 if count == 1 else 4
+    )
     return drawing
 
 
@@ -102,7 +105,39 @@ def _draw_series(axes: Axes, series: Series, colour: str) -> Line2D:
         axes.errorbar(x, y, yerr=[below, above], capsize=3, elinewidth=1, **looks)
     else:
         axes.plot(x, y, **looks)
+    if series.beyond:
+        axes.margins(y=0.12)  # room for the arrows
+        axes.plot(*zip(*series.beyond, strict=True), **_hollow(colour))
+        for place in series.beyond:
+            axes.annotate(
+                "",
+                place,
+                xytext=(0, _ARROW),
+                textcoords="offset points",
+                arrowprops={"arrowstyle": "<-", "color": colour, "shrinkA": 0, "shrinkB": 4},
+            )
     return Line2D([], [], label=series.label, **looks)
+
+
+def _hollow(colour: str) -> dict[str, Any]:
+    return {"color": colour, "linestyle": "", "marker": "o", "markerfacecolor": "none"}
+
+
+def _beyond_entries(figure: Figure) -> list[Line2D]:
+    """The legend's lines for what lies beyond the last step, one for each unit of y."""
+    beyond: dict[str, list[float]] = {}
+    for panel in figure.panels:
+        reached = [y for series in panel.series for _, y in series.beyond]
+        beyond.setdefault(panel.y.label, []).extend(reached)
+    entries = []
+    for unit, reached in beyond.items():
+        if reached:
+            low, high = (f"{value:,.0f}" for value in (min(reached), max(reached)))
+            within = low if low == high else f"{low} to {high}"
+            entries.append(
+                Line2D([], [], label=f"not within {within} {unit}", **_hollow(style.FAINT))
+            )
+    return entries
 
 
 def _set_axis(axes: Axes, which: str, axis: Axis) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scaling_law.errors import ConfigError
 from scaling_law.experiment.analysis import Analysed
-from scaling_law.files.layout import OUT_REMEDY, SweepDir, atomic_write, check_folder
+from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.files.record import NATS
 from scaling_law.forecast.target import LARGEST
 from scaling_law.report import (
@@ -23,6 +23,7 @@ from scaling_law.report import (
 )
 from scaling_law.report.arms import gather_arms, write_arms
 from scaling_law.report.charts import live_charts
+from scaling_law.report.destination import cannot_write, destination
 from scaling_law.report.evidence import Evidence, Fitted, gather_evidence
 from scaling_law.report.exports import write_tables
 from scaling_law.report.held_out import held_out_figure
@@ -40,39 +41,33 @@ def write_report(
     target_params: float = 175e9,
     analysed: Analysed | None = None,
 ) -> Path:
-    """Write the page (``<sweep>/report.html`` unless ``out``) and its figures; returns its path.
+    """Write the page, its figures and its numbers; returns the page's path.
 
-    Figures go to ``<sweep>/figures`` and numbers to ``<sweep>/tables``, or beside ``out``. The
-    sweep is fitted if there is no fit of these records yet; records that support none give a
-    page that says why. A sweep with several arms gets a page of them, side by side. Raises
-    ``ConfigError`` for a sweep without records or with damaged files, or a page that cannot be
-    written there.
+    They go into the sweep's folder, or where ``out`` says (``destination``). The sweep is fitted if
+    there is no fit of these records yet; records that support none give a page that says why. A
+    sweep with several arms gets a page of them, side by side. Raises ``ConfigError`` for a sweep
+    without records or with damaged files, or a page that cannot be written there.
     """
-    path = out or sweep.report
-    if path.is_dir():
-        raise ConfigError(f"{path}: a folder; expected the name of a file for the page")
-    check_folder(path.parent, OUT_REMEDY)
+    place = destination(sweep.report, out)
     if not 1 <= target_params <= LARGEST:
         raise ConfigError(f"params is {target_params:g}: expected 1 to {LARGEST:g}")
     evidence = gather_evidence(sweep, target_params)
-    folder = sweep.figures if out is None else out.parent / f"{out.stem}-figures"
-    numbers = sweep.tables if out is None else out.parent / f"{out.stem}-tables"
     arms = gather_arms(sweep, evidence.records, evidence.plan) if analysed is None else None
     drawn, findings_drawn = "", ""
     try:
         if arms is not None:
-            write_arms(sweep, evidence, arms, path, folder, numbers)
-            return path
+            write_arms(sweep, evidence, arms, place)
+            return place.page
         with style.applied():
             for plot in _experiment_plots(analysed):
-                findings_drawn += saved(plot, folder)
+                findings_drawn += saved(plot, place.figures)
             for plot in _plots(evidence):
-                drawn += saved(plot, folder)
-        write_tables(evidence, numbers)
-        atomic_write(path, _page(evidence, drawn, analysed, findings_drawn))
+                drawn += saved(plot, place.figures)
+        write_tables(evidence, place.tables)
+        atomic_write(place.page, _page(evidence, drawn, analysed, findings_drawn))
     except OSError as problem:
-        raise ConfigError(f"{path}: cannot be written ({problem.strerror}); {OUT_REMEDY}") from None
-    return path
+        raise cannot_write(place, problem) from None
+    return place.page
 
 
 def _experiment_plots(analysed: Analysed | None) -> list[Plot]:
@@ -111,6 +106,7 @@ def _page(
         registered.record(evidence.registered, evidence.why_not_registered),
         tables.runs(evidence),
         tables.metrics(evidence),
+        tables.notes(evidence),
         None if without_law and not tables.has_gaps(evidence) else tables.exclusions(evidence),
         tables.cost(evidence),
         tables.setup(evidence),

@@ -76,6 +76,16 @@ def metrics(evidence: Evidence) -> Section | None:
     return Section(anchor="metrics", heading="Metrics", body=body)
 
 
+def notes(evidence: Evidence) -> Section | None:
+    """What finished runs report, such as probes that failed; None where none reports anything."""
+    rows = [(record.run_id, record.note) for record in evidence.records if record.note]
+    if not rows:
+        return None
+    caption = "Probes that failed, batches that were skipped: as the runs report them"
+    body = table(caption, ("run", "note"), rows, 2)
+    return Section(anchor="notes", heading="Notes of the runs", body=body)
+
+
 def _metrics_by_arm(records: Sequence[RunRecord]) -> str:
     """Mean and spread over seeds of each metric, by arm, size and tokens; "" without any."""
     groups: dict[tuple[str, int, str, int], list[RunRecord]] = {}

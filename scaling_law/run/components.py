@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from scaling_law.config.load import SweepConfig
+from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.access import DataOf
+from scaling_law.data.component_files import add_components
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.mixture import components_problem
-from scaling_law.data.prepare import add_components
 from scaling_law.data.text import TextDataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scaling_law.config.load import SweepConfig
+from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.access import DataOf
 from scaling_law.data.dataset import Dataset
 from scaling_law.data.mixture import components_problem

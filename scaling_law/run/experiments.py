@@ -8,7 +8,7 @@ from scaling_law.config.load import load_config
 from scaling_law.errors import SlawError
 from scaling_law.parts import shipped_files
 from scaling_law.plan.device_profile import load_profile, refreshed, shared_by
-from scaling_law.run.session import planned
+from scaling_law.run.planning import planned
 
 _NOT_MEASURED = (
     "cost unknown: this machine is not measured yet; `slaw plan {}` measures it and prints the cost"

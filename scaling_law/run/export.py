@@ -11,8 +11,6 @@ from scaling_law.run.saved_runs import run_called
 from scaling_law.run.torch_process import run_module
 from scaling_law.units import format_bytes
 
-FORMATS = ("safetensors", "hf")
-
 
 def export_run(source: Path, wanted: str | None, to: Path, form: str) -> str:
     """Write the weights of ``wanted`` (a run id or label) to ``to``; returns a line about them.

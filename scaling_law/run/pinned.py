@@ -6,18 +6,14 @@ A later calibration may cut the grid differently; all runs of one sweep must sha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scaling_law.config.compose import own_files
-from scaling_law.config.load import (
-    CONFIG_KEY,
-    SweepConfig,
-    begun_config_key,
-    config_key,
-    config_yaml,
-    load_config,
-)
+from scaling_law.config.load import load_config
+from scaling_law.config.slots import own_files
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import CONFIG_KEY, begun_config_key, config_key, config_yaml
+from scaling_law.console import Say
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -29,7 +25,6 @@ from scaling_law.spec.arms import arm_of, arms_of
 from scaling_law.spec.recipe import keys_that_differ, recipe_differences
 from scaling_law.spec.run import RunSpec
 
-Say = Callable[[str], None]
 # Parts that a config chooses and that change no run of it.
 NOT_TRAINED = ("engine", "tracker", "experiment")
 

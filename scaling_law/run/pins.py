@@ -16,11 +16,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from scaling_law.config.load import SweepConfig
-from scaling_law.config.schema import DataSection, SourcesSection
+from scaling_law.config.data_section import DataSection, SourcesSection
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.console import Say
 from scaling_law.data.access import DataOf, known_data, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.prepare import META, dataset_folder
+from scaling_law.data.dataset_folder import META, dataset_folder
 from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
@@ -29,7 +30,6 @@ from scaling_law.spec.arms import Values
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.to_json import to_json
 
-Say = Callable[[str], None]
 Pin: TypeAlias = dict[str, Any]
 """``spec``, ``fingerprint``, and of text ``folder``, ``tokens_sha256``, ``components_fingerprint``.
 

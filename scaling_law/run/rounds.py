@@ -15,7 +15,7 @@ from typing import Any
 from scaling_law.errors import ConfigError
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import SweepDir
-from scaling_law.run.session import Request
+from scaling_law.run.request import Request
 
 REMEDY = "restore it from a copy, or start again in another folder (--out)"
 

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.config.compose import Choice, own_files
-from scaling_law.config.load import SweepConfig, config_yaml, load_config
-from scaling_law.console import show
+from scaling_law.config.load import load_config
+from scaling_law.config.slots import Choice, own_files
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import config_yaml
+from scaling_law.console import Say, show
 from scaling_law.decode import build
 from scaling_law.errors import EXIT_OK, ConfigError, quoted
 from scaling_law.experiment import Experiment
@@ -25,13 +27,15 @@ from scaling_law.experiment.findings import findings_text
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.plan import Plan
 from scaling_law.run.pinned import keep_own_files, what_is_trained
+from scaling_law.run.planning import inputs
+from scaling_law.run.request import Request, sweep_of
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
 from scaling_law.run.samples import draw_samples
-from scaling_law.run.session import Request, closing, inputs, run_sweep, sweep_of
+from scaling_law.run.session import run_sweep
+from scaling_law.run.text import closing
 from scaling_law.spec.sampling import Draw
 
-Say = Callable[[str], None]
 Train = Callable[[Request, Say], tuple[SweepDir, Plan, SweepOutcome]]
 # The key of a proposal that asks for texts drawn from a run.
 SAMPLES = "samples"

@@ -12,8 +12,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from scaling_law.config.load import SweepConfig
-from scaling_law.config.schema import GridEntry, StartSection
+from scaling_law.config.grid_section import GridEntry, StartSection
+from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir, SweepDir

@@ -14,12 +14,13 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_law import parts
-from scaling_law.config.compose import Choice
+from scaling_law.config.slots import Choice
+from scaling_law.console import Say
 from scaling_law.errors import EXIT_OK, ConfigError, one_line
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
@@ -29,7 +30,6 @@ from scaling_law.run.trackers import Tracker, TrackerPart
 from scaling_law.spec.component import Component, component_from_json
 from scaling_law.spec.from_json import run_spec_from_json
 
-Say = Callable[[str], None]
 POLL_SECONDS = 2.0
 # Uploads may take a while at the end; a tracker that hangs must not delay the sweep for long.
 PATIENCE_SECONDS = 60.0

@@ -12,15 +12,16 @@ import dataclasses
 import difflib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scaling_law import parts
-from scaling_law.config.compose import Choice
+from scaling_law.config.slots import Choice
+from scaling_law.console import Say
 from scaling_law.data.access import DataOf, open_data, prepared_data
 from scaling_law.data.dataset import Dataset
-from scaling_law.data.prepare import META
+from scaling_law.data.dataset_folder import META
 from scaling_law.errors import EXIT_OK, EXIT_RUN_FAILED, ConfigError, RunFailed, SlawError, quoted
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir, SweepDir
@@ -37,7 +38,6 @@ from scaling_law.run.sweep_state.progress import SweepProgress
 from scaling_law.spec.resources import Resources, resources_from_json
 from scaling_law.spec.to_json import to_json
 
-Say = Callable[[str], None]
 EVERY = "all"
 
 

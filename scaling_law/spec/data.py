@@ -38,6 +38,11 @@ class SourceSpec(SpecPart):
         at_least(1, max_bytes=self.max_bytes)
         _check_key(self.text_key)
 
+    @property
+    def section(self) -> str:
+        """The section of a config that gives this source, for messages."""
+        return f"data.sources.{self.name}"
+
     def __str__(self) -> str:
         """The source in a recipe, where the amount of text is no part of it."""
         words = [f"{self.name}={self.corpus}", *self.domains]
@@ -106,6 +111,16 @@ class DataSpec(SpecPart):
     def name(self) -> str:
         """The name of the text or the task that the examples come from."""
         return self.corpus
+
+    @property
+    def section(self) -> str:
+        """The section of a config that gives this text, for messages."""
+        return "data"
+
+    @property
+    def key(self) -> str:
+        """The config key that names the text, for messages."""
+        return f"{self.section}.{'corpus' if self.sources is None else 'sources'}"
 
     @property
     def coding(self) -> str:

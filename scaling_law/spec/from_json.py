@@ -72,6 +72,7 @@ def _source_from_json(data: Any) -> SourceSpec:
 
 
 def model_from_json(data: Any) -> Model:
+    """The inverse of ``to_json`` of a model."""
     if not isinstance(data, Mapping) or not data.keys() & {"architecture", "parametrisation"}:
         return build_shared(ModelSpec, data)
     fields = _with_components(data, "architecture", "parametrisation")

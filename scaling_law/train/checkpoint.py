@@ -137,14 +137,6 @@ def remove_after(run_dir: RunDir, step: int) -> None:
             discard(run_dir.checkpoint(later))
 
 
-def remove_checkpoints(run_dir: RunDir) -> None:
-    """Remove the whole checkpoint folder."""
-    if run_dir.checkpoints.is_dir():
-        for path in run_dir.checkpoints.iterdir():
-            discard(path)
-        run_dir.checkpoints.rmdir()
-
-
 def discard(path: Path) -> None:
     """Remove a file, link or folder in a checkpoint's place."""
     if path.is_dir() and not path.is_symlink():

@@ -13,8 +13,9 @@ from scaling_law.data.batch import Batch
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import RunFailed
 from scaling_law.spec.run import RunSpec, derive_seed
-from scaling_law.train.forward import Tensors, Trainable, tensors_of
+from scaling_law.train.forward import Trainable, tensors_of
 from scaling_law.train.objectives import ViewOf
+from scaling_law.train.tensors import Tensors
 
 EVAL_SEQS = 32
 # Examples of one batch of those that a closed form is solved for.

@@ -26,11 +26,11 @@ from scaling_law.train import checkpoint, device
 from scaling_law.train.architectures import module_of
 from scaling_law.train.begin import Job, begin
 from scaling_law.train.evaluate import evaluate
-from scaling_law.train.forward import Tensors
 from scaling_law.train.measure import Measured
 from scaling_law.train.optim import set_lr
 from scaling_law.train.provenance import describe, stopped_early
 from scaling_law.train.state import State, keep_snapshot, trained, went_back
+from scaling_law.train.tensors import Tensors
 
 _PROGRESS_EVERY_SECONDS = 0.5
 # Below this loss scale the problem is not fp16's rounding: the run has diverged.

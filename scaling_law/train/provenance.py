@@ -114,7 +114,7 @@ def stopped_early(record: RunRecord, forecast: Forecast, dataset: Dataset) -> Ru
         status="stopped_early",
         message=f"loss predicted {forecast.loss_nats:.4f} nats/token, {forecast.low_nats:.4f} to"
         f" {forecast.high_nats:.4f} at 90%; step {step} of {spec.total_steps},"
-        f" {saved:.3g} FLOPs saved",
+        f" {saved:.3g} FLOPs saved" + (f"; {record.message}" if record.message else ""),
         metrics={
             **record.metrics,
             "predicted_loss_nats": forecast.loss_nats,

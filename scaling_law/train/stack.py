@@ -3,37 +3,36 @@
 A small model's step is mostly the launching of operators; S members share one launch (2.4 times
 as fast on a CPU at width 32 and one sequence each, benchmarks/NOTES.md). Members never mix: every
 operator works member by member, so that a member's bits do not depend on the other members (a
-test), and one that diverges does not change the others.
-
-Shapes as in ``model``, with S members in front.
+test), and one that diverges does not change the others. An architecture gives the program
+(``Module.stack``).
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own idiom
-from torch import Tensor
-
-from scaling_law.train.architectures.gpt import GPT, RMS_EPS, activate, attend
+from torch import Tensor, nn
 
 
-class StackedGPT:
+class Stack(ABC):
     """The members' weights, stacked; each member's own parameters become views into them.
 
     A change of a member's parameters, by its optimiser or by loading its state, therefore changes
     the stack, and ``share_gradients`` gives each member its part of the gradients. Raises
-    ``ValueError`` unless all members have one shape and device.
+    ``ValueError`` unless all members have one ``spec`` and device.
     """
 
-    def __init__(self, members: Sequence[GPT]) -> None:
-        first = members[0]
-        if any(member.spec != first.spec for member in members):
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        specs: list[Any] = [member.spec for member in members]
+        if any(spec != specs[0] for spec in specs):
             raise ValueError("only models of one shape can be stacked")
-        self.spec, self.members = first.spec, tuple(members)
-        names = [name for name, _ in first.named_parameters()]
+        self.members = tuple(members)
+        self.n_ctx: int = specs[0].n_ctx
+        names = [name for name, _ in members[0].named_parameters()]
         own = [dict(member.named_parameters()) for member in members]
         self.weights: dict[str, Tensor] = {}
         for name in names:
@@ -42,31 +41,10 @@ class StackedGPT:
             for index, weights in enumerate(own):
                 weights[name].data = stacked.detach()[index]
         self._own = own
-        self._first_rows = torch.arange(len(members), device=stacked.device)[:, None]
 
+    @abstractmethod
     def losses(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean nats per token of each member, [S], from ids [S, B, T]; softmax in fp32."""
-        members, batch, time = tokens.shape
-        x = self._embed(tokens.reshape(members, batch * time))
-        if self.spec.position == "learned":
-            places = self.weights["position.weight"][:, :time]
-            x = x + places.repeat(1, batch, 1)
-        tables = self.members[0].position_tables
-        for index in range(self.spec.n_layer):
-            block = f"blocks.{index}"
-            joint = self._product(
-                self._norm(x, f"{block}.norm_attention"), f"{block}.attention.qkv"
-            )
-            y = attend(self.spec, joint.view(members * batch, time, -1), tables)
-            x = x + self._product(y.view(members, batch * time, -1), f"{block}.attention.out")
-            hidden = self._product(self._norm(x, f"{block}.norm_mlp"), f"{block}.mlp.up")
-            x = x + self._product(activate(self.spec.activation, hidden), f"{block}.mlp.out")
-        head = "embedding" if self.spec.tied else "head"
-        logits = self._product(self._norm(x, "norm"), head).float()
-        flat = F.cross_entropy(
-            logits.view(-1, self.spec.vocab_size), targets.reshape(-1), reduction="none"
-        )
-        return flat.view(members, -1).mean(dim=1)
 
     def clip_gradients(self, limits: Sequence[float]) -> list[float]:
         """Scale each member's gradients down to its norm in ``limits``; return the norms before."""
@@ -104,20 +82,3 @@ class StackedGPT:
             stacked.grad = None
             for weights in self._own:
                 weights[name].grad = None
-
-    def _embed(self, tokens: Tensor) -> Tensor:
-        # one table of S times V rows: member s reads from row s V on
-        rows = tokens + self._first_rows * self.spec.vocab_size
-        table = self.weights["embedding.weight"]
-        return F.embedding(rows, table.view(-1, self.spec.d_model))
-
-    def _product(self, x: Tensor, name: str) -> Tensor:
-        """x [S, R, M] @ weight [S, W, M]^T -> [S, R, W]."""
-        return torch.bmm(x, self.weights[f"{name}.weight"].transpose(1, 2))
-
-    def _norm(self, x: Tensor, name: str) -> Tensor:
-        width = (x.shape[-1],)
-        gain = self.weights[f"{name}.weight"][:, None]
-        if self.spec.norm == "rmsnorm":
-            return F.rms_norm(x, width, eps=RMS_EPS) * gain
-        return F.layer_norm(x, width) * gain

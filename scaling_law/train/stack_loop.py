@@ -22,7 +22,7 @@ from scaling_law.train.architectures import module_of
 from scaling_law.train.begin import Job, begin
 from scaling_law.train.loop import Pace
 from scaling_law.train.optim import set_lr
-from scaling_law.train.stack import StackedGPT
+from scaling_law.train.stack import Stack
 from scaling_law.train.state import State, keep_snapshot, went_back
 from scaling_law.train.static_step import StaticStep
 
@@ -42,7 +42,7 @@ def train_stack(jobs: Sequence[Job], on_end: OnEnd) -> None:
     jobs[0].dataset.keep_orders(len(jobs))
     going = [member for job in jobs for member in _begun(job, on_end)]
     paces = {job.spec.run_id: Pace(state.step) for job, state in going}
-    stack: StackedGPT | None = None
+    stack: Stack | None = None
     recorded: StaticStep | None = None
     with loop.nothing_pending(going):
         while going:
@@ -72,7 +72,7 @@ def train_stack(jobs: Sequence[Job], on_end: OnEnd) -> None:
                     going.remove(member)
 
 
-def _stacked(active: Sequence[Member]) -> StackedGPT:
+def _stacked(active: Sequence[Member]) -> Stack:
     """Return the members' models as one program; a plan stacks only models that have one."""
     model = active[0][0].spec.model
     stack = module_of(model).stack
@@ -94,9 +94,7 @@ def records_steps(active: Sequence[Member]) -> bool:
     return on_cuda and state.micro_seqs >= job.spec.batch_seqs and not state.scaler.is_enabled()
 
 
-def _static_step(
-    active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers
-) -> StaticStep:
+def _static_step(active: Sequence[Member], stack: Stack, optimizers: _Optimizers) -> StaticStep:
     job = active[0][0]
     return StaticStep(
         stack,
@@ -159,7 +157,7 @@ def stepping(active: Sequence[Member]) -> Callable[[], list[str]]:
     return lambda: _step(active, stack, optimizers)
 
 
-def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) -> list[str]:
+def _step(active: Sequence[Member], stack: Stack, optimizers: _Optimizers) -> list[str]:
     """Take a step of every member; return why each has diverged, "" where it has not."""
     with _shared_clock(active):
         for _, state in active:
@@ -179,7 +177,7 @@ def _step(active: Sequence[Member], stack: StackedGPT, optimizers: _Optimizers) 
     return problems
 
 
-def _apply(active: Sequence[Member], stack: StackedGPT, losses: Sequence[float]) -> list[str]:
+def _apply(active: Sequence[Member], stack: Stack, losses: Sequence[float]) -> list[str]:
     """Clip every member's gradients; return why each has diverged.
 
     A member that has diverged still takes the step, but its weights are not saved.
@@ -289,7 +287,7 @@ def _shared_clock(active: Sequence[Member]) -> Iterator[None]:
         yield
 
 
-def _gradients(active: Sequence[Member], stack: StackedGPT) -> list[float]:
+def _gradients(active: Sequence[Member], stack: Stack) -> list[float]:
     """Return each member's mean loss over its batch; leave its gradients on its weights."""
     stack.drop_gradients()
     first, kind = active[0][0], active[0][0].resources.device

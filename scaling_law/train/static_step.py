@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scaling_law.train.stack import StackedGPT
+from scaling_law.train.stack import Stack
 
 # The first steps run operator by operator: they choose kernels and make the optimisers' state. They
 # are real steps of the training, so nothing is undone.
@@ -33,7 +33,7 @@ class StaticStep:
 
     def __init__(
         self,
-        stack: StackedGPT,
+        stack: Stack,
         *,
         batch_seqs: int,
         limits: Sequence[float],
@@ -43,7 +43,7 @@ class StaticStep:
     ) -> None:
         first = next(iter(stack.weights.values()))
         self._stack, self._context, self._update, self._log = stack, context, update, log
-        shape = (len(stack.members), batch_seqs, stack.spec.n_ctx)
+        shape = (len(stack.members), batch_seqs, stack.n_ctx)
         self._inputs = torch.zeros(shape, dtype=torch.int64, device=first.device)
         self._targets = torch.zeros_like(self._inputs)
         self._limits = torch.tensor(limits, dtype=torch.float64, device=first.device)

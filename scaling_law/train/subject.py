@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from scaling_law.errors import RunFailed
 from scaling_law.spec.sampling import Sampling
 from scaling_law.train.evaluate import Examples
-from scaling_law.train.forward import Tensors
 from scaling_law.train.generate import Continuation, generate, rows_at_once
+from scaling_law.train.tensors import Tensors
 
 
 class Interrupted(BaseException):

@@ -219,7 +219,7 @@ _COMMANDS: list[tuple[str, tuple[str, ...], str | tuple[str, ...]]] = [
     ("report-params", ("report", "@", "--params", "many"), "argument --params: expected a count such as 5M, 1.4T or 175e9, found 'many'; see `slaw report --help`"),
     ("report-params-zero", ("report", "@", "--params", "0"), "argument --params: expected a positive finite count, found '0'; see `slaw report --help`"),
     ("report-params-huge", ("report", "@", "--params", "1e300"), "params is 1e+300: expected 1 to 1e+60"),
-    ("report-out-a-folder", ("report", "@", "--out", "."), ".: a folder; expected the name of a file for the page"),
+    ("report-out-a-file", ("report", "@", "--out", "s.yaml"), "s.yaml: a file; expected a folder, or a page whose name ends in .html"),
     ("report-out-below-a-file", ("report", "@", "--out", "s.yaml/x.html"), "s.yaml: cannot be written (s.yaml is not a folder)"),
     ("report-out-nul", ("report", "@", "--out", "a\0b"), "argument --out: expected a name or value (not empty, no NUL), found 'a\\x00b'; see `slaw report --help`"),
     # forecast

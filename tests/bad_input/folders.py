@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.files import checksum, layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
@@ -276,7 +277,7 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("runs-a-file", ("status", "sweep"), _runs_is_a_file, "sweep: holds no run records; expected <sweep>/runs/<run_id>/record.json, made by `slaw run`"),
     ("pipe-config", ("plan", "p.yaml"), _pipe("p.yaml"), "p.yaml: a pipe or device; expected a YAML file"),
     ("pipe-table", ("fit", "p.csv"), _pipe("p.csv"), "p.csv: a file, expected a results folder"),
-    ("pipe-corpus", ("data", "prepare", "s.yaml", "--set", "data.corpus=p.txt"), _pipe("p.txt"), "p.txt: neither a file nor a folder; point data.corpus at text"),
+    ("pipe-corpus", ("data", "prepare", "s.yaml", "--set", "data.corpus=p.txt"), _pipe("p.txt"), "p.txt: neither a file nor a folder; expected a text file or a folder of them"),
     ("pipe-plan", ("status", "sweep"), _pipe("sweep/plan.json"), "sweep/plan.json: not a file; expected JSON"),
     ("folder-config", ("plan", "d.yaml"), lambda f: (f / "d.yaml").mkdir(), "d.yaml: a folder: choosing runs needs a target: give --target N (parameters)"),
     ("folder-table", ("fit", "d.csv"), lambda f: (f / "d.csv").mkdir(), "d.csv: holds no run records; expected <sweep>/runs/<run_id>/record.json, made by `slaw run`"),

@@ -334,13 +334,14 @@ def _ends_plainly(vector: list[str], capsys: pytest.CaptureFixture[str], folder:
 def harmless(monkeypatch, tmp_path):
     """No training, no calibration, no reading of the installed corpus for a valid line."""
     from scaling_law.data import describe, prepare
-    from scaling_law.run import session
+    from scaling_law.run import planning, session
 
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise ConfigError("not in a fuzz")
 
     for module, name in (
-        (session, "run_sweep"), (session, "plan_only"), (prepare, "prepare"), (describe, "inspect"),
+        (session, "run_sweep"), (planning, "plan_only"), (prepare, "prepare"),
+        (describe, "inspect"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, refuse)
     monkeypatch.setenv("SLAW_CACHE", str(tmp_path / "cache"))

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from scaling_law.config.load import SweepConfig, config_yaml, load_config
-from scaling_law.config.schema import GridEntry
+from scaling_law.config.grid_section import GridEntry
+from scaling_law.config.load import load_config
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError
 
 SWEEP = """\

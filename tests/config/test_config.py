@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from scaling_law.config import strict_yaml
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
 from scaling_law.config.schema import DEVICE_KINDS
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError
 
 SWEEP = """\

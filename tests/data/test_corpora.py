@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scaling_law.data.corpus import corpus_names, load_corpus, package_folder, state_digest
+from scaling_law.data.corpus import corpus_names, load_corpus, state_digest
 from scaling_law.data.describe import list_corpora
+from scaling_law.data.packages import package_folder
 from scaling_law.data.prepare import prepare
 from scaling_law.data.sources import installed, sotu, synthetic
 from scaling_law.data.sources.installed import split_docstrings

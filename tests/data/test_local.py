@@ -15,9 +15,9 @@ from scaling_law.data import content as content_module
 from scaling_law.data import local as local_module
 from scaling_law.data import rows as module
 from scaling_law.data.content import TextScan
-from scaling_law.data.corpus import Document, load_corpus
+from scaling_law.data.corpus import load_corpus
 from scaling_law.data.local import cut_prose
-from scaling_law.data.sources import Tally
+from scaling_law.data.sources import Document, Tally
 from scaling_law.errors import ConfigError
 from tests.data.conftest import write_parquet
 
@@ -234,13 +234,15 @@ def test_the_text_key_may_be_named_and_nested(tmp_path: Path) -> None:
         _texts(file)
     plain = tmp_path / "plain.txt"
     plain.write_text("no rows here")
-    with pytest.raises(ConfigError, match=r"text_key: body, and no file .* holds rows"):
+    with pytest.raises(ConfigError, match=r"^data.text_key: body, and no file .* holds rows"):
         _documents(plain, "body")
 
 
 def test_a_shipped_corpus_takes_no_text_key() -> None:
-    with pytest.raises(ConfigError, match=r"text_key: the documents of synthetic are not"):
+    with pytest.raises(ConfigError, match=r"^data.text_key: the documents of synthetic are not"):
         load_corpus("synthetic").documents(text_key="body")
+    with pytest.raises(ConfigError, match=r"^data.sources.web.text_key: the documents"):
+        load_corpus("synthetic").documents(text_key="body", section="data.sources.web")
 
 
 TEXT = "Text of some words, as one writes it.\n" * 20

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from scaling_law.data import mixture
+from scaling_law.data.component_files import add_components
+from scaling_law.data.dataset_folder import COMPONENTS, documents_file
 from scaling_law.data.mixture import RESOLUTION, MixedDataset, components_problem, dataset_of, quota
-from scaling_law.data.prepare import COMPONENTS, add_components, documents_file, prepare
+from scaling_law.data.prepare import prepare
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec, SourceSpec
@@ -184,6 +186,19 @@ def test_natural_shares_follow_the_tokens_and_a_temperature_flattens_them():
 def test_without_a_mixture_a_run_reads_the_text_itself(text):
     assert dataset_of(tiny_spec(), text) is text
     assert text.splits == ("train", "val") and text.repeats(n_ctx=8, batch_tokens=8, steps=1) == {}
+
+
+def test_a_source_that_cannot_be_read_is_named_by_its_own_key(tmp_path):
+    there = two_sources(tmp_path).sources
+    assert there is not None
+    sources = (dataclasses.replace(there[0], corpus=str(tmp_path / "gone")), there[1])
+    with pytest.raises(ConfigError, match=r"^data\.sources\.digits\.corpus: .* is neither"):
+        prepare(two_sources(tmp_path, sources=sources))
+    blank = tmp_path / "blank"
+    blank.mkdir()
+    empty = tuple(dataclasses.replace(source, corpus=str(blank)) for source in sources)
+    with pytest.raises(ConfigError, match=r"^data\.sources: digits\+letters holds no text"):
+        prepare(two_sources(tmp_path, sources=empty))
 
 
 def test_sources_share_a_tokenizer_and_have_separate_limits(tmp_path):

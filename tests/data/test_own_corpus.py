@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.data.prepare import prepare
 from scaling_law.data.text import open_dataset
 from scaling_law.errors import ConfigError

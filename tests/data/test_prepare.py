@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from scaling_law.console import Say
 from scaling_law.data import corpus as corpora
 from scaling_law.data import prepare as module
-from scaling_law.data.corpus import Corpus, Document, ReadRequest, Text
-from scaling_law.data.prepare import dataset_folder, prepare
+from scaling_law.data.corpus import CorpusText
+from scaling_law.data.dataset_folder import dataset_folder
+from scaling_law.data.prepare import prepare
+from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.errors import ConfigError
 from scaling_law.spec.data import DataSpec
@@ -162,7 +165,7 @@ def test_the_slower_of_two_keeps_the_first_result(
 ) -> None:
     build = module._build
 
-    def overtaken(text: Text, spec: DataSpec, work: Path, say: module.Progress) -> None:
+    def overtaken(text: CorpusText, spec: DataSpec, work: Path, say: Say) -> None:
         build(text, spec, work, say)
         monkeypatch.setattr(module, "_build", build)
         prepare(spec)
@@ -222,7 +225,7 @@ def test_domains_are_counted_and_filtered(monkeypatch: pytest.MonkeyPatch, cache
         name="two", description="", licence="none", how="", domains=("a", "b"), read=read,
         state=lambda: 0,
     )  # fmt: skip
-    monkeypatch.setattr(corpora, "load_corpus", lambda _: corpus)
+    monkeypatch.setattr(corpora, "load_corpus", lambda *_: corpus)
     both = open_dataset(prepare(_spec("two"))).meta["splits"]
     only = open_dataset(prepare(_spec("two", domains=("b",)))).meta["splits"]
     assert set(both["train"]["domains"]) == {"a", "b"}

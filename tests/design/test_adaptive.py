@@ -11,7 +11,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.design.adaptive import _Loop, run_adaptive
 from scaling_law.design.propose import DesignGoal, forecast_now
 from scaling_law.design.session import fit_so_far
@@ -24,9 +25,10 @@ from scaling_law.forecast.budget import Budget
 from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.make import make_plan
+from scaling_law.run.planning import inputs
+from scaling_law.run.request import Request
 from scaling_law.run.rounds import Rounds
 from scaling_law.run.runner import SweepOutcome
-from scaling_law.run.session import Request, inputs
 from scaling_law.units import format_count
 from tests.fakes import PLANTED, cpu_profile, ladder_config, record_of, write_text
 

@@ -9,7 +9,8 @@ import json
 import pytest
 
 from scaling_law.cli.main import main
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.design.candidates import Candidates, candidates
 from scaling_law.design.propose import DesignGoal, propose
 from scaling_law.design.session import budget_of, fit_so_far, next_batch
@@ -22,7 +23,7 @@ from scaling_law.forecast.target import Target
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.stacking import with_stacks
-from scaling_law.run.session import Request
+from scaling_law.run.request import Request
 from scaling_law.spec.counts import train_flops
 from tests.fakes import cpu_profile, ladder_config, planted_records
 

@@ -124,6 +124,10 @@ def test_figures_leave_out_missing_values():
         "t", {1.0: [Time(step=4, within=10), Time(step=6, within=10)], 2.0: [never]}
     )
     assert (times.points, times.intervals) == (((1.0, 5.0),), ((4, 6),))
+    assert times.beyond == ((2.0, 10.0),)
+    unreached = time_series("t", {2.0: [never]})
+    panel = Panel(x=log_axis("x"), y=log_axis("steps"), series=(unreached,))
+    assert figure("never", "", "", [panel]) is not None
     curve = curve_series("c", run_of({0: 0.1, 5: 0.2, 10: None}), "accuracy", dashed=True)
     assert curve.points == ((5.0, 0.2),) and curve.dashed
     axis = log_axis("steps", [300, 1.2e12])

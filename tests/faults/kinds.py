@@ -17,8 +17,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from scaling_law.config.load import begun_config_key, load_config
-from scaling_law.data.prepare import dataset_folder
+from scaling_law.config.load import load_config
+from scaling_law.config.written import begun_config_key
+from scaling_law.data.dataset_folder import dataset_folder
 from scaling_law.data.text import TextDataset, open_dataset
 from scaling_law.design.adaptive import _Loop
 from scaling_law.files import checksum, lease
@@ -30,11 +31,11 @@ from scaling_law.plan import device_profile
 from scaling_law.plan.plan import read_plan
 from scaling_law.run import worker
 from scaling_law.run.pinned import begun_plan
+from scaling_law.run.request import Request
 from scaling_law.run.rounds import Rounds
-from scaling_law.run.session import Request
 from scaling_law.run.sweep_state import dashboard
 from scaling_law.run.sweep_state.progress import read_heartbeat
-from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.reader import sweep_status
 from scaling_law.run.tracking import Feed
 from scaling_law.train import checkpoint
 from scaling_law.train.saved_model import read_state

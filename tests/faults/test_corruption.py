@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scaling_law.cli.main import main
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import SlawError
 from scaling_law.files import checksum
 from scaling_law.files.layout import RunDir, SweepDir

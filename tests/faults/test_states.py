@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scaling_law.data.prepare import dataset_folder
+from scaling_law.data.dataset_folder import dataset_folder
 from scaling_law.data.text import open_dataset
 from scaling_law.files.layout import RunDir
 from scaling_law.spec.resources import Resources

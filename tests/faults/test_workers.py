@@ -147,7 +147,7 @@ def _trains(runs: Path, began: int) -> bool:
 def test_a_signal_while_planning_ends_with_75_and_one_line(number):
     code = (
         "import os, scaling_law.run.session as s\n"
-        f"s._config_and_profile = lambda request, say: os.kill(os.getpid(), {int(number)})\n"
+        f"s.config_and_profile = lambda request, say: os.kill(os.getpid(), {int(number)})\n"
         "from scaling_law.cli.main import main\nraise SystemExit(main(['run', '--mode', 'quick']))"
     )
     done = subprocess.run(

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from scaling_law.config.load import SweepConfig
+from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import RunRecord, load_records, read_curve
 from scaling_law.plan.make import make_plan

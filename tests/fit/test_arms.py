@@ -26,7 +26,7 @@ from scaling_law.fit.points.table_settings import TableSettings
 from scaling_law.fit.recipes.compare_arms import compare_arms
 from scaling_law.fit.session import known_laws
 from scaling_law.fit.suite import FitSettings
-from tests.fakes import PLANTED, config_of, planted_records
+from tests.fakes import planted_arms
 
 SWEEP = """
 name: arms
@@ -44,14 +44,8 @@ QUICK = FitSettings(resamples=0)
 
 
 def arm_records(text: str = SWEEP) -> list[RunRecord]:
-    """Planted runs; those without weight decay are 3% nearer to the irreducible loss."""
-    records = []
-    for record in planted_records(0.002, config_of(text)):
-        assert record.val_loss_nats is not None
-        better = 0.97 if record.spec.optim.weight_decay == 0 else 1.0
-        loss = PLANTED["E"] + better * (record.val_loss_nats - PLANTED["E"])
-        records.append(dataclasses.replace(record, val_loss_nats=loss))
-    return records
+    """Planted runs, of which those without weight decay are better."""
+    return planted_arms(text, lambda spec: spec.optim.weight_decay == 0)
 
 
 @pytest.fixture(scope="module")

@@ -28,8 +28,8 @@ from scaling_law.forecast.score import ScoredRun, score
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
 from scaling_law.report.registered import record as section
-from scaling_law.run import session as run_session
-from scaling_law.run.session import Request
+from scaling_law.run import planning
+from scaling_law.run.request import Request
 from scaling_law.spec.to_json import to_json
 from tests.fakes import cpu_profile, ladder_config, planted_records
 
@@ -338,7 +338,7 @@ def test_the_command_registers_what_a_config_plans(fitted, later, capsys, monkey
         asked.append(request)
         return None, plan
 
-    monkeypatch.setattr(run_session, "plan_only", plan_only)
+    monkeypatch.setattr(planning, "plan_only", plan_only)
     words = ["forecast", "--register", "rung", "--grid", "next.yaml", "--set", "seeds=[0]"]
     assert main([*words, "--results", str(fitted), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -30,7 +30,7 @@ from scaling_law.monitor.page import render_page
 from scaling_law.monitor.page_data import PageData, law_rows, law_text
 from scaling_law.monitor.server import hosts_of, make_server
 from scaling_law.plan.plan import read_plan
-from scaling_law.run.sweep_state.snapshot import SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
 from tests.fakes import planted_records, record_of
 from tests.fit.test_arms import KEY, arm_records
 from tests.monitor.half_way import DONE, at_work, half_way

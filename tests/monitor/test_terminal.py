@@ -34,7 +34,7 @@ from scaling_law.monitor.terminal import (
     sparkline,
 )
 from scaling_law.run.sweep_state.host import Gpu, Host, HostMeter, host_text
-from scaling_law.run.sweep_state.snapshot import SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
 from tests.fakes import record_of
 from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
 

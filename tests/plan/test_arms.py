@@ -4,34 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import PlanError
 from scaling_law.plan.make import make_plan
-from scaling_law.plan.plan import Plan, plan_from_json
+from scaling_law.plan.plan import plan_from_json
 from scaling_law.plan.stacking import stackable
 from scaling_law.plan.table import render_plan
 from scaling_law.spec.arms import arm_label, arm_of, short_names, value_text
 from scaling_law.spec.recipe import recipes
-from tests.fakes import config_of, cpu_profile
+from tests.fakes import ONE_SIZE, config_of, cpu_profile, plan_of
 
-SWEEP = """
-name: test
-data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
-model: {n_ctx: 64}
-grid:
-  - sizes: [nano14k]
-    tokens: [500K, 1M]
-    seeds: [0, 1]
-"""
-
-
-def plan_of(text: str) -> Plan:
-    return make_plan(config_of(SWEEP + text), cpu_profile(), train_tokens=None)
+SWEEP = ONE_SIZE + "    seeds: [0, 1]\n"
 
 
 def test_each_arm_has_the_whole_grid_and_its_runs_know_their_values():
-    plan = plan_of("axes: {optim.weight_decay: [0, .3]}\n")
-    without = plan_of("")
+    plan = plan_of(SWEEP + "axes: {optim.weight_decay: [0, .3]}\n")
+    without = plan_of(SWEEP)
     assert len(plan.runs) == 2 * len(without.runs) == 12
     assert len({run.spec.label for run in plan.runs}) == len(plan.by_id) == 12
     assert plan.runs[1].spec.label == "nano14k-weight_decay0-seed0-h500K"
@@ -47,20 +35,20 @@ def test_each_arm_has_the_whole_grid_and_its_runs_know_their_values():
 
 
 def test_adding_arms_changes_no_run():
-    first = plan_of("axes: {optim.weight_decay: [0, .3]}\n")
-    more = plan_of("axes: {optim.weight_decay: [1, .3, 0, .25]}\n")
+    first = plan_of(SWEEP + "axes: {optim.weight_decay: [0, .3]}\n")
+    more = plan_of(SWEEP + "axes: {optim.weight_decay: [1, .3, 0, .25]}\n")
     assert set(first.by_id) < set(more.by_id)
 
 
 def test_without_axes_nothing_names_an_arm():
-    plan = plan_of("")
+    plan = plan_of(SWEEP)
     assert plan.arms == () and "arms" not in plan.to_json()
     assert all(not tag.startswith("axis:") for run in plan.runs for tag, _ in run.spec.tags)
     assert not [line for line in render_plan(plan).splitlines() if line.startswith("arm")]
 
 
 def test_the_cost_of_each_arm_is_in_the_json_and_in_the_table():
-    plan = plan_of("axes: {optim.weight_decay: [0, .3], model.position: [rotary, alibi]}\n")
+    plan = plan_of(SWEEP + "axes: {optim.weight_decay: [0, .3], model.position: [rotary, alibi]}\n")
     document = plan.to_json()
     assert [arm["values"] for arm in document["arms"]] == [
         {"model.position": position, "optim.weight_decay": decay}
@@ -79,7 +67,7 @@ def test_the_cost_of_each_arm_is_in_the_json_and_in_the_table():
 
 def test_a_long_or_unusual_value_has_a_digest_as_its_label():
     values = [f"[{', '.join(f'domain{i}' for i in range(n))}]" for n in (20, 21)]
-    plan = plan_of(f"axes: {{data.domains: [{', '.join(values)}]}}\n")
+    plan = plan_of(SWEEP + f"axes: {{data.domains: [{', '.join(values)}]}}\n")
     labels = {run.spec.label for run in plan.runs}
     assert len(labels) == len(plan.runs) and all("-arm-" in label for label in labels)
     assert arm_label((("optim.name", "sgd"),)) == "optim-sgd"
@@ -92,16 +80,27 @@ def test_a_long_or_unusual_value_has_a_digest_as_its_label():
 
 def test_arms_with_identical_runs_are_refused_with_the_place_of_their_axis():
     with pytest.raises(PlanError) as caught:
-        plan_of("axes: {model.gradient_checkpointing: [true, false]}\n")
+        plan_of(SWEEP + "axes: {model.gradient_checkpointing: [true, false]}\n")
     (line,) = caught.value.lines
     assert "yaml:9: axes.model.gradient_checkpointing" in line and "are the same runs" in line
 
 
 def test_an_arms_problem_is_reported_once_with_its_place():
     with pytest.raises(PlanError) as caught:
-        plan_of("axes: {optim.batch_tokens: [512, 100], optim.weight_decay: [0, 1]}\n")
+        plan_of(SWEEP + "axes: {optim.batch_tokens: [512, 100], optim.weight_decay: [0, 1]}\n")
     (line,) = caught.value.lines
     assert "yaml:9: axes.optim.batch_tokens: 100 is not a multiple of model.n_ctx 64" in line
+
+
+def test_a_problem_of_some_arms_names_them():
+    text = SWEEP + "    axes: {optim.weight_decay: [0, .3]}\n"
+    text += "  - sizes: [nano14k]\n    tokens: [2M]\n    axes: {optim.weight_decay: [.3, 1]}\n"
+    with pytest.raises(PlanError) as caught:
+        plan_of(text)
+    (line,) = caught.value.lines
+    assert line.endswith(
+        "size nano14k with seed 0 is in the grid twice (arm optim.weight_decay=0.3)"
+    )
 
 
 def test_points_are_counted_over_all_arms():
@@ -113,7 +112,7 @@ def test_points_are_counted_over_all_arms():
 
 
 def test_precision_may_be_an_axis():
-    plan = plan_of("axes: {precision: [fp32, bf16]}\n")
+    plan = plan_of(SWEEP + "axes: {precision: [fp32, bf16]}\n")
     assert plan.precision == "fp32, bf16"
     assert {run.spec.precision for run in plan.runs} == {"fp32", "bf16"}
 
@@ -133,7 +132,7 @@ def test_an_arm_grows_from_its_own_trunks():
 
 
 def test_a_stack_asks_the_optimizer():
-    plan = plan_of("axes: {optim.name: [adamw, sgd]}\noptim: {batch_tokens: 512}\n")
+    plan = plan_of(SWEEP + "axes: {optim.name: [adamw, sgd]}\noptim: {batch_tokens: 512}\n")
     stacks = {(run.spec.optim.component.name, stackable(run, "cpu")) for run in plan.runs}
     assert stacks == {("adamw", True), ("sgd", False)}
 
@@ -160,16 +159,16 @@ def test_a_sweep_folder_reads_its_own_config_again():
 )
 def test_arms_with_the_same_steps_and_rates_are_the_same_runs(text, key):
     with pytest.raises(PlanError, match="are the same runs") as caught:
-        plan_of(text)
+        plan_of(SWEEP + text)
     assert key in str(caught.value)
 
 
 def test_schedules_that_differ_in_their_rates_are_arms():
-    assert len(plan_of("axes: {schedule.shape: [linear, cosine, wsd]}\n").arms) == 3
-    assert len(plan_of("axes: {schedule.cooldown: [linear, cosine]}\n").arms) == 2
+    assert len(plan_of(SWEEP + "axes: {schedule.shape: [linear, cosine, wsd]}\n").arms) == 3
+    assert len(plan_of(SWEEP + "axes: {schedule.cooldown: [linear, cosine]}\n").arms) == 2
 
 
 def test_axes_from_the_command_line_that_vary_nothing_are_refused():
     key = "axes={model.gradient_checkpointing: [true, false]}"
     with pytest.raises(PlanError, match="are the same runs"):
-        make_plan(config_of(SWEEP, key), cpu_profile(), train_tokens=None)
+        plan_of(SWEEP, key)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError, FitError, PlanError
 from scaling_law.fit.points.points import points_from_records
 from scaling_law.plan.make import make_plan

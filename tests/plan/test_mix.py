@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scaling_law.config.load import SweepConfig, config_yaml
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.packing import makespan_seconds

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from scaling_law import decode, parts
-from scaling_law.config.load import SweepConfig, config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.fit.points.points import points_from_records
 from scaling_law.plan.device_profile import save_profile

@@ -13,7 +13,7 @@ from scaling_law.config.schema import DEVICE_KINDS
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.plan.device_profile import DeviceProfile, SpeedPoint
 from scaling_law.plan.make import make_plan
-from scaling_law.plan.packing import Task, chain_seconds, makespan_seconds
+from scaling_law.plan.packing import TimedTask, chain_seconds, makespan_seconds
 from scaling_law.plan.plan import PlannedRun, plan_from_json
 from scaling_law.plan.table import render_plan
 from scaling_law.spec.counts import count_params, flops_per_token
@@ -274,11 +274,11 @@ def test_plans_are_read_back_from_json(plan_of):
 
 
 def test_runs_are_packed_on_slots():
-    trunk = [Task(10.0), Task(2.0, 0, 2.5), Task(2.0, 0, 10.0)]
+    trunk = [TimedTask(10.0), TimedTask(2.0, 0, 2.5), TimedTask(2.0, 0, 10.0)]
     assert chain_seconds(trunk) == [12.0, 2.0, 2.0]
     assert makespan_seconds(trunk, 1) == 14.0
     assert makespan_seconds(trunk, 2) == 12.0
-    assert makespan_seconds([Task(3.0), Task(2.0), Task(1.0)], 2) == 3.0
+    assert makespan_seconds([TimedTask(3.0), TimedTask(2.0), TimedTask(1.0)], 2) == 3.0
     assert makespan_seconds([], 2) == 0.0
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.plan.arm_planner import RUN_START_SECONDS
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan, PlannedRun
 from scaling_law.plan.table import render_plan
-from scaling_law.run.session import dry_run_text, plan_json
+from scaling_law.run.text import dry_run_text, plan_json
 from scaling_law.spec.data import TaskSpec
 from tests.fakes import config_of, cpu_profile
 

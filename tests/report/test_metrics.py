@@ -54,6 +54,16 @@ def test_runs_without_metrics_have_no_such_table(tmp_path):
     assert tables.metrics(dataclasses.replace(evidence, records=tuple(plain))) is None
 
 
+def test_the_page_lists_what_runs_report_such_as_a_probe_that_failed(tmp_path):
+    evidence, record = measured(tmp_path)
+    assert tables.notes(evidence) is None
+    failed = dataclasses.replace(record, message="mine is not measured at step 1 (ValueError: no)")
+    section = tables.notes(dataclasses.replace(evidence, records=(failed,)))
+    assert section is not None
+    assert record.run_id in section.body
+    assert "mine is not measured at step 1 (ValueError: no)" in section.body
+
+
 def test_the_tables_have_a_column_for_each_metric(tmp_path):
     evidence, record = measured(tmp_path)
     write_tables(evidence, tmp_path)

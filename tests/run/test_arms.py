@@ -15,33 +15,19 @@ from scaling_law.files.record import load_records, write_record
 from scaling_law.monitor.page import render_page
 from scaling_law.monitor.page_data import PageData
 from scaling_law.monitor.terminal import plain_line
-from scaling_law.plan.make import make_plan
-from scaling_law.plan.plan import Plan, read_plan
+from scaling_law.plan.plan import read_plan
 from scaling_law.run.pinned import refuse_other_recipe
-from scaling_law.run.sweep_state.snapshot import SweepReader, sweep_status
+from scaling_law.run.sweep_state.reader import SweepReader, sweep_status
 from scaling_law.run.sweep_state.text import format_status
 from scaling_law.spec.arms import arm_of
-from tests.fakes import config_of, cpu_profile, record_of
-
-SWEEP = """
-name: test
-data: {corpus: installed, tokenizer: bytes, vocab_size: 257}
-model: {n_ctx: 64}
-grid:
-  - sizes: [nano14k]
-    tokens: [500K, 1M]
-"""
-
-
-def plan_of(text: str) -> Plan:
-    return make_plan(config_of(SWEEP + text), cpu_profile(), train_tokens=None)
+from tests.fakes import ONE_SIZE, plan_of, record_of
 
 
 @pytest.fixture
 def begun(tmp_path) -> SweepDir:
     """A folder whose arms 0 and 0.3 of weight decay have finished."""
     sweep = SweepDir(tmp_path / "s")
-    for run in plan_of("axes: {optim.weight_decay: [0, .3]}\n").runs:
+    for run in plan_of(ONE_SIZE + "axes: {optim.weight_decay: [0, .3]}\n").runs:
         write_record(sweep.run(run.run_id), record_of(run.spec))
     return sweep
 
@@ -57,7 +43,7 @@ def begun(tmp_path) -> SweepDir:
     ],
 )
 def test_arms_may_join_a_folder(begun, text):
-    refuse_other_recipe(plan_of(text), begun)
+    refuse_other_recipe(plan_of(ONE_SIZE + text), begun)
 
 
 @pytest.mark.parametrize(
@@ -74,19 +60,19 @@ def test_arms_may_join_a_folder(begun, text):
 )
 def test_another_recipe_is_refused_in_a_folder_with_arms(begun, text, said):
     with pytest.raises(ConfigError) as caught:
-        refuse_other_recipe(plan_of(text), begun)
+        refuse_other_recipe(plan_of(ONE_SIZE + text), begun)
     assert said in str(caught.value)
 
 
 def test_axes_may_be_added_to_a_folder_without_axes(tmp_path):
     sweep = SweepDir(tmp_path / "s")
-    for run in plan_of("").runs:
+    for run in plan_of(ONE_SIZE).runs:
         write_record(sweep.run(run.run_id), record_of(run.spec))
-    refuse_other_recipe(plan_of("axes: {optim.weight_decay: [.1, .3]}\n"), sweep)
+    refuse_other_recipe(plan_of(ONE_SIZE + "axes: {optim.weight_decay: [.1, .3]}\n"), sweep)
 
 
 def test_status_monitor_and_page_show_each_arm(tmp_path):
-    plan = plan_of("axes: {optim.weight_decay: [0, .3]}\n")
+    plan = plan_of(ONE_SIZE + "axes: {optim.weight_decay: [0, .3]}\n")
     sweep = SweepDir(tmp_path / "s")
     layout.write_json(sweep.plan, plan.to_json())
     for run in plan.runs[:4]:
@@ -135,7 +121,7 @@ def test_arms_may_have_data_of_their_own(tmp_path, monkeypatch):
 def test_a_tiny_sweep_of_two_arms_is_trained_resumed_and_fitted(tmp_path, monkeypatch, capsys):
     """Two weight decays and two seeds, then a third value of the axis in the same folder."""
     monkeypatch.chdir(tmp_path)
-    text = SWEEP.replace("installed", "synthetic").replace("[500K, 1M]", "[20K, 40K]")
+    text = ONE_SIZE.replace("installed", "synthetic").replace("[500K, 1M]", "[20K, 40K]")
     text += "    seeds: [0, 1]\neval: {val_tokens: 1024, curve_tokens: 512, curve_points: 2}\n"
     text += "precision: fp32\n"
     (tmp_path / "s.yaml").write_text(f"{text}axes: {{optim.weight_decay: [0, .3]}}\n")

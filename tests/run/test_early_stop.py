@@ -17,10 +17,10 @@ from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import Plan
 from scaling_law.plan.table import early_stop_words
 from scaling_law.run.runner import Runner
-from scaling_law.run.session import closing
 from scaling_law.run.sweep_state.progress import describe_end
-from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.reader import sweep_status
 from scaling_law.run.sweep_state.text import format_status
+from scaling_law.run.text import closing
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.to_json import to_json
 from tests.fakes import config_of, cpu_profile, text_spec, write_text

@@ -14,7 +14,8 @@ import pytest
 
 from scaling_law import parts
 from scaling_law.cli.main import main
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError, EngineError
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
@@ -26,8 +27,10 @@ from scaling_law.plan.plan import PlannedRun
 from scaling_law.run import engines
 from scaling_law.run.engines import EnginePart, Executor, engine_named, own_environment, start
 from scaling_law.run.pinned import begun_plan
+from scaling_law.run.planning import plan_only
+from scaling_law.run.request import Request, resumed
 from scaling_law.run.runner import Runner
-from scaling_law.run.session import Request, plan_only, resumed, run_sweep
+from scaling_law.run.session import run_sweep
 from scaling_law.spec.to_json import to_json
 from tests.fakes import config_of, cpu_profile
 from tests.faults.world import CONFIG, Sweep, begin_sweep, write_text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scaling_law.cli.main import main
-from scaling_law.config.load import config_yaml
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
@@ -17,8 +17,9 @@ from scaling_law.plan.device_profile import save_profile
 from scaling_law.plan.make import make_plan
 from scaling_law.run import pins
 from scaling_law.run.pinned import keep_plan
-from scaling_law.run.session import Request, resumed, run_sweep
-from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.request import Request, resumed
+from scaling_law.run.session import run_sweep
+from scaling_law.run.sweep_state.reader import sweep_status
 from scaling_law.run.sweep_state.text import format_status
 from tests.fakes import cpu_profile, ladder_config, record_of
 

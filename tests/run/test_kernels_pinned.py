@@ -29,7 +29,7 @@ from scaling_law.plan.plan import Plan, plan_from_json
 from scaling_law.plan.stacking import with_stacks
 from scaling_law.plan.steps import MeasuredStep
 from scaling_law.plan.table import render_plan
-from scaling_law.run import session
+from scaling_law.run import planning
 from scaling_law.run.engines import local
 from scaling_law.run.pinned import with_begun_kernels
 from scaling_law.run.verify import verify
@@ -229,18 +229,18 @@ def test_steps_are_measured_for_sweeps_that_are_worth_it(monkeypatch, policy, to
 
     monkeypatch.setattr("scaling_law.run.engines.with_steps", with_steps)
     config = config_of(TEXT.replace("1M", tokens))
-    known = session._with_steps(config, cpu_profile(), None, {}, print, "cpu")
+    known = planning.with_steps(config, cpu_profile(), None, {}, print, "cpu")
     assert (known, bool(asked)) == (cpu_profile(), measures)
 
 
 def test_a_fixed_choice_leaves_measured_steps_out(monkeypatch):
     monkeypatch.setenv("SLAW_KERNELS", "thresholds")
     known = profile_with(BLOCKED, CHUNKED)
-    fixed = session._with_steps(config_of(TEXT), known, None, {}, print, "cpu")
+    fixed = planning.with_steps(config_of(TEXT), known, None, {}, print, "cpu")
     assert kernels_of(plan_of(fixed)) == [None, None]
     monkeypatch.setenv("SLAW_KERNELS", "fast")
     with pytest.raises(ConfigError, match="SLAW_KERNELS is 'fast', expected measured or threshold"):
-        session._with_steps(config_of(TEXT), known, None, {}, print, "cpu")
+        planning.with_steps(config_of(TEXT), known, None, {}, print, "cpu")
 
 
 def test_what_cannot_be_measured_beforehand_takes_the_thresholds():

@@ -32,9 +32,9 @@ def test_a_further_round_is_not_reported_as_a_changed_config(tmp_path, monkeypat
         (pins, "pinned_datasets", {None: nothing}),
         (pinned, "keep_plan", None),
         (session, "planned", None),
-        (session, "_begun_data", {}),
+        (session, "data_begun_with", {}),
         (session, "check_data", []),
-        (session, "_with_steps", None),
+        (session, "with_steps", None),
         (pinned, "with_begun_kernels", None),
     ):
         monkeypatch.setattr(module, name, lambda *given, value=value, **more: value)

@@ -6,9 +6,9 @@ import dataclasses
 
 from scaling_law.run.sweep_state.dashboard import Dashboard
 from scaling_law.run.sweep_state.progress import NEWS_SECONDS, SweepProgress, describe_end
-from scaling_law.run.sweep_state.snapshot import SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
 from scaling_law.run.sweep_state.text import left_text, news_line
-from scaling_law.run.sweep_state.warnings import log_warnings
+from scaling_law.run.sweep_state.warnings import log_warnings, not_measured
 from tests.fakes import record_of, tiny_spec
 from tests.monitor.half_way import DONE, at_work, half_way, trunk_after
 
@@ -58,6 +58,9 @@ def test_what_a_probe_failed_to_measure_is_said_and_is_a_warning(tmp_path):
     log = tmp_path / "log.txt"
     log.write_text(f"2026-11-29T23:57:28+00:00 started\n2026-11-29T23:57:32+00:00 {failure}\n")
     assert [warning.text for warning in log_warnings(log, "tiny")] == [failure]
+    assert not_measured(log) == failure, "status shows it while the run trains"
+    log.write_text("2026-11-29T23:57:28+00:00 started\n")
+    assert not_measured(log) is None
 
 
 def test_a_runs_bar_shows_its_newest_loss(tmp_path, capsys, monkeypatch):
@@ -86,7 +89,7 @@ def test_the_line_shows_progress_running_runs_and_losses(tmp_path):
     assert snapshot is not None and snapshot.seconds_left is not None
     line = news_line(snapshot)
     assert line.startswith(
-        f"{snapshot.n_over} of 40 runs finished, {snapshot.flops_done_frac:.0%} of the FL"
+        f"{snapshot.n_ended} of 40 runs finished, {snapshot.flops_done_frac:.0%} of the FL"
     )
     assert f", {left_text(snapshot)}; running: {run.label} step " in line and "left" in line
     assert line.endswith(f"step {run.total_steps // 2}/{run.total_steps}, loss 5.0000 nats/token")

@@ -18,8 +18,9 @@ from scaling_law.files.record import load_records, read_curve, specs_of
 from scaling_law.plan.device_profile import save_profile
 from scaling_law.run import session, worker
 from scaling_law.run.pins import read_pins
+from scaling_law.run.request import Request, config_of
 from scaling_law.run.runner import Runner
-from scaling_law.run.session import Request
+from scaling_law.run.text import opening
 from scaling_law.spec.data import DataSpec
 from scaling_law.spec.recipe import recipes
 from scaling_law.train import checkpoint
@@ -48,7 +49,7 @@ def agreed(config: Path | str, sweep: SweepDir, *overrides: str) -> tuple[Any, A
     """Data and plan of ``slaw run CONFIG --out SWEEP``, and what it says."""
     said: list[str] = []
     request = Request(config=str(config), device="cpu", out=str(sweep.path), overrides=overrides)
-    chosen = session._config(request, "cpu")
+    chosen = config_of(request, "cpu")
     datasets, plan = session._prepared(chosen, cpu_profile(), sweep, said.append)
     return datasets, plan, said
 
@@ -188,8 +189,8 @@ def test_a_finished_sweep_needs_no_text(home, tmp_path):
     shutil.rmtree(tmp_path / "cache")
     datasets, plan, _ = agreed(sweep.config, sweep)
     assert datasets == {}
-    config = session._config(Request(config=str(sweep.config), out=str(sweep.path)), "cpu")
-    said = session._opening(config, plan, datasets, sweep)
+    config = config_of(Request(config=str(sweep.config), out=str(sweep.path)), "cpu")
+    said = opening(config, plan, datasets, sweep)
     assert "data: not read; every run has finished" in said
     sweep.run(plan.runs[0].run_id).record.unlink()
     with pytest.raises(ConfigError, match="neither a corpus"):

@@ -10,9 +10,10 @@ from scaling_law.errors import ConfigError, DeviceError, PlanError
 from scaling_law.files import checksum
 from scaling_law.files.layout import SweepDir
 from scaling_law.plan.plan import read_plan
-from scaling_law.run import session
+from scaling_law.run.planning import inputs
+from scaling_law.run.request import Request, config_of
 from scaling_law.run.runner import SweepOutcome
-from scaling_law.run.session import Request, closing, inputs
+from scaling_law.run.text import closing
 from tests.fakes import text_spec
 from tests.monitor.half_way import half_way
 
@@ -54,10 +55,10 @@ def test_a_sweep_that_has_its_tokens_resumes_without_its_text(tmp_path):
         inputs(request, print)
     sweep.path.mkdir()
     sweep.data.write_text("{}")
-    assert text_spec(session._config(request, "cpu")).corpus == "no/such/text"
+    assert text_spec(config_of(request, "cpu")).corpus == "no/such/text"
     path.write_text(CONFIG.replace("1M", "many"))
     with pytest.raises(ConfigError) as refused:
-        session._config(request, "cpu")
+        config_of(request, "cpu")
     assert len(refused.value.lines) == 2, "reported beside another mistake"
 
 

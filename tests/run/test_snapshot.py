@@ -12,10 +12,11 @@ from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import read_curve, read_record, write_curve, write_record
 from scaling_law.plan.make import make_plan
-from scaling_law.plan.packing import Task, makespan_seconds
+from scaling_law.plan.packing import TimedTask, makespan_seconds
 from scaling_law.run.runner import Runner
 from scaling_law.run.sweep_state.dashboard import Dashboard
-from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION, SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
+from scaling_law.run.sweep_state.snapshot import SCHEMA_VERSION
 from scaling_law.run.sweep_state.text import end_text, format_status, loss_unit_text
 from tests.fakes import config_of, cpu_profile, record_of, small_config
 from tests.monitor.half_way import DONE, at_work, diverging, half_way, trunk_after
@@ -81,8 +82,8 @@ def test_time_left_is_the_planned_cost_at_the_measured_pace(tmp_path):
     assert snapshot.pace == pytest.approx(3.0)
     others = [run for run in plan.runs if run not in (trunk, *branches)]
     steps = others[0].spec.total_steps
-    tasks = [Task(30.0) for _ in branches] + [Task(30.0)]
-    tasks += [Task(30.0, 3, 30.0 * run.spec.start_step / steps) for run in others[1:]]
+    tasks = [TimedTask(30.0) for _ in branches] + [TimedTask(30.0)]
+    tasks += [TimedTask(30.0, 3, 30.0 * run.spec.start_step / steps) for run in others[1:]]
     assert snapshot.seconds_left == pytest.approx(makespan_seconds(tasks, 2))
     for run in plan.runs:
         write_record(sweep.run(run.run_id), record_of(run.spec))
@@ -204,6 +205,18 @@ def test_a_running_run_shows_its_newest_metrics(tmp_path):
     assert run.metrics == {"accuracy.val": 0.25}
     assert "accuracy.val 0.25" in format_status(snapshot.to_json())
     assert all(run.metrics is None for run in snapshot.in_state("done"))
+
+
+def test_a_probe_that_failed_is_shown_with_its_run(tmp_path):
+    sweep, plan = half_way(tmp_path / "s")
+    failure = "mine is not measured at step 1 (ValueError: no such thing)"
+    done = sweep.run(plan.runs[0].run_id)
+    write_record(done, dataclasses.replace(read_record(done.record), message=failure))
+    status = SweepReader(sweep).read().to_json()
+    notes = {run["run_id"]: run["note"] for run in status["runs"] if run["note"]}
+    assert notes == {done.path.name: failure}
+    (line,) = [line for line in format_status(status).splitlines() if failure in line]
+    assert plan.runs[0].spec.label in line
 
 
 def test_a_finished_run_has_its_metrics_with_units(tmp_path):

@@ -9,7 +9,7 @@ from scaling_law.files.layout import SweepDir
 from scaling_law.files.lease import Leases
 from scaling_law.files.record import write_record
 from scaling_law.plan.make import make_plan
-from scaling_law.run.sweep_state.snapshot import sweep_status
+from scaling_law.run.sweep_state.reader import sweep_status
 from scaling_law.run.sweep_state.text import format_status
 from tests.fakes import cpu_profile, record_of, small_config
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
 from scaling_law.files.layout import SweepDir

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from scaling_law import parts
-from scaling_law.config.load import config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_yaml
 from scaling_law.decode import build
 from scaling_law.errors import ConfigError, PlanError
 from scaling_law.parts import Reference

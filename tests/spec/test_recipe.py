@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scaling_law.config.schema import FlopsLadder
+from scaling_law.config.grid_section import FlopsLadder
 from scaling_law.files.layout import SweepDir
 from scaling_law.files.record import load_records
 from scaling_law.plan.make import make_plan

@@ -18,8 +18,9 @@ from scaling_law.spec.model import OtherModel
 from scaling_law.spec.optim import OptimSpec
 from scaling_law.train import architectures
 from scaling_law.train.architectures import build, module_of, weights_of
-from scaling_law.train.forward import Tensors, Trainable
+from scaling_law.train.forward import Trainable
 from scaling_law.train.optim import make_optimizer, set_lr
+from scaling_law.train.tensors import Tensors
 from tests.fakes import tiny_model
 from tests.spec.test_architectures import OWN, template_for
 

@@ -28,9 +28,9 @@ from scaling_law.spec.data import DataSpec
 from scaling_law.spec.model import ModelSpec, OtherModel
 from scaling_law.train import checkpoint
 from scaling_law.train.architectures import build
+from scaling_law.train.architectures._gpt_hf import hf_model
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.export import export
-from scaling_law.train.hf import hf_model
 from tests.fakes import record_of, tiny_model, tiny_spec
 
 # an interpreter that has transformers, where this one has not

@@ -16,6 +16,8 @@ from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.grow import grown_state
 from scaling_law.train.optim import make_optimizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BASE = ModelSpec(vocab_size=300, n_ctx=16, n_layer=2, d_model=24, n_head=4, n_kv_head=4, d_ff=40)
 VARIANTS = [
     dataclasses.replace(BASE, norm=n, position=p, activation=a, qk_norm=q, tied=t, n_kv_head=k)
@@ -25,15 +27,6 @@ VARIANTS = [
         ("gelu", "swiglu", "relu2"),
     )
 ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Use one thread, as a worker does; several threads wait for each other on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def larger(spec: ModelSpec, width: int = 1, layers: int = 0, units: int = 0) -> ModelSpec:

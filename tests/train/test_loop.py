@@ -18,9 +18,9 @@ from scaling_law.spec.run import RunSpec
 from scaling_law.spec.schedule import ScheduleSpec
 from scaling_law.spec.start import Branch
 from scaling_law.train import checkpoint, loop, stack_loop
+from scaling_law.train.architectures._gpt_stack import StackedGPT
 from scaling_law.train.begin import Job, begin
 from scaling_law.train.loop import evaluation_steps, train_run
-from scaling_law.train.stack import StackedGPT
 from scaling_law.train.stack_loop import train_stack
 from scaling_law.train.static_step import StaticStep
 from tests.fakes import tiny_spec

@@ -17,7 +17,7 @@ from scaling_law.spec.component import Component
 from scaling_law.spec.model import ModelSpec, OtherModel
 from scaling_law.spec.optim import OptimSpec
 from scaling_law.train.architectures import build
-from scaling_law.train.hf import hf_model
+from scaling_law.train.architectures._gpt_hf import hf_model
 from scaling_law.train.optim import make_optimizer, set_lr
 from scaling_law.train.parametrisations import Parametrisation, multipliers
 from tests.fakes import tiny_model

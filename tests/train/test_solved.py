@@ -33,8 +33,8 @@ from scaling_law.spec.to_json import to_json
 from scaling_law.train.architectures import build, module_of
 from scaling_law.train.begin import Job, begin
 from scaling_law.train.evaluate import SOLVE_SEQS
-from scaling_law.train.forward import Tensors
 from scaling_law.train.loop import train_run
+from scaling_law.train.tensors import Tensors
 from tests.fakes import config_of, cpu_profile
 
 SWEEP = """

@@ -8,9 +8,9 @@ import torch
 
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.optim import OptimSpec
+from scaling_law.train.architectures._gpt_stack import StackedGPT
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
-from scaling_law.train.stack import StackedGPT
 
 BASE = ModelSpec(vocab_size=300, n_ctx=16, n_layer=2, d_model=32, n_head=4, n_kv_head=4, d_ff=96)
 VARIANTS = [

@@ -10,9 +10,9 @@ import torch
 
 from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.optim import OptimSpec
+from scaling_law.train.architectures._gpt_stack import StackedGPT
 from scaling_law.train.architectures.gpt import GPT
 from scaling_law.train.optim import make_optimizer
-from scaling_law.train.stack import StackedGPT
 from scaling_law.train.static_step import WARM_STEPS, StaticStep
 
 SPEC = ModelSpec(vocab_size=300, n_ctx=16, n_layer=2, d_model=32, n_head=4, n_kv_head=4, d_ff=64)

@@ -11,7 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from scaling_law import parts
-from scaling_law.config.load import config_key, config_yaml, load_config
+from scaling_law.config.load import load_config
+from scaling_law.config.written import config_key, config_yaml
 from scaling_law.data.access import open_data
 from scaling_law.data.dataset import Dataset
 from scaling_law.errors import EXIT_OK
@@ -19,7 +20,8 @@ from scaling_law.files import layout
 from scaling_law.files.layout import RunDir, SweepDir
 from scaling_law.files.record import RunRecord, read_curve, read_record
 from scaling_law.plan.plan import plan_from_json
-from scaling_law.run.session import Request, run_sweep
+from scaling_law.run.request import Request
+from scaling_law.run.session import run_sweep
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, flops_per_token, train_flops
 from scaling_law.spec.from_json import run_spec_from_json

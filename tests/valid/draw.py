@@ -20,9 +20,12 @@ from typing import Any
 import yaml
 
 from scaling_law import parts
-from scaling_law.config import compose
-from scaling_law.config.load import SweepConfig, load_config
-from scaling_law.config.schema import HORIZONS, OUTSIDE_RECIPE, TEXT_N_CTX
+from scaling_law.config.grid_section import HORIZONS
+from scaling_law.config.load import load_config
+from scaling_law.config.part_settings import Refused, part_settings
+from scaling_law.config.schema import OUTSIDE_RECIPE, TEXT_N_CTX
+from scaling_law.config.slots import SLOTS
+from scaling_law.config.sweep_config import SweepConfig
 from scaling_law.data.access import prepared_data
 from scaling_law.errors import SlawError
 from scaling_law.files.record import NEXT_TOKEN
@@ -31,7 +34,7 @@ from scaling_law.plan.device_profile import shared_by
 from scaling_law.plan.plan import Plan
 from scaling_law.run.components import components_of
 from scaling_law.run.data_checks import check_data
-from scaling_law.run.session import planned
+from scaling_law.run.planning import planned
 from scaling_law.spec.counts import count_params
 from scaling_law.spec.model import DEFAULT_ARCHITECTURE
 from tests import inline_engine
@@ -206,9 +209,9 @@ def section(drawing: Drawing, at: Schema, path: str, share: float = 0.3) -> Node
     known = at.get("properties", {})
     chosen: set[str] = set()
     drawn: Node = {}
-    slots = {s.key for s in compose.SLOTS if s.section == path and s.key in known}
+    slots = {s.key for s in SLOTS if s.section == path and s.key in known}
     keys = sorted(known, key=lambda key: key not in slots)
-    of_parts = {str(slot.default) for slot in compose.SLOTS if slot.section == path}
+    of_parts = {str(slot.default) for slot in SLOTS if slot.section == path}
     for key in keys:
         name = f"{path}.{key}".lstrip(".")
         needed = key in at.get("required", ())
@@ -328,8 +331,8 @@ def _context(drawing: Drawing) -> int:
     own = {f.name for f in dataclasses.fields(task.settings)}
     settings = {key: value for key, value in data.items() if key in own}
     try:
-        return int(task.n_ctx(compose.part_settings(task.settings, settings)))
-    except compose.Refused:  # the config will be, too
+        return int(task.n_ctx(part_settings(task.settings, settings)))
+    except Refused:  # the config will be, too
         return 8
 
 
@@ -452,7 +455,7 @@ def _axes(drawing: Drawing) -> Any:
     for name in ("data", "model", "schedule", "optim"):
         chosen = {
             drawing.config.get(name, {}).get(slot.key, slot.default)
-            for slot in compose.SLOTS
+            for slot in SLOTS
             if slot.section == name
         }
         at = resolved(drawing.whole, _section_of(drawing, name))

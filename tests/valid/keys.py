@@ -6,8 +6,10 @@ import functools
 from typing import Any
 
 from scaling_law import parts
-from scaling_law.config.compose import SLOTS, settings_adapter
+from scaling_law.config.editor_schema import section_at
+from scaling_law.config.part_settings import settings_adapter
 from scaling_law.config.schema import sweep_schema
+from scaling_law.config.slots import SLOTS
 from scaling_law.parts import Reference
 
 
@@ -38,12 +40,15 @@ def every_key() -> dict[str, Any]:
         if slot.default is not None:
             choice["default"] = slot.default
         if slot.key is not None:
-            section = _resolved(schema, schema["properties"][slot.section], slot.key)
+            section = section_at(schema, schema["properties"][slot.section], slot.key)
             section["properties"] |= {**properties, slot.key: choice}
             if slot.group is not None:
-                top = _resolved(schema, schema["properties"][slot.section], slot.group)
+                top = section_at(schema, schema["properties"][slot.section], slot.group)
                 (items,) = top["properties"][slot.group]["patternProperties"].values()
-                _resolved(schema, items, slot.key)["properties"] |= {**properties, slot.key: choice}
+                section_at(schema, items, slot.key)["properties"] |= {
+                    **properties,
+                    slot.key: choice,
+                }
             continue
         keys = {"name": choice, **properties}
         either = {"anyOf": [choice, {"type": "object", "properties": keys, "required": ["name"]}]}
@@ -68,16 +73,3 @@ def _add_form(forms: list[dict[str, Any]], form: dict[str, Any], name: str) -> N
             other["x-of"].append(name)
             return
     forms.append({**form, "x-of": [name]})
-
-
-def _resolved(schema: dict[str, Any], at: dict[str, Any], key: str) -> dict[str, Any]:
-    """The definition of the section at ``at``; of several kinds of section the one with ``key``."""
-    while "properties" not in at:
-        if "allOf" in at:
-            at = at["allOf"][0]
-        elif "oneOf" in at:
-            members = (_resolved(schema, member, key) for member in at["oneOf"])
-            at = next(member for member in members if key in member["properties"])
-        else:
-            at = schema["$defs"][at["$ref"].rsplit("/", 1)[1]]
-    return at

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from scaling_law.cli.main import main
@@ -24,6 +23,8 @@ from tests.valid import checks, stopping_engine
 from tests.valid.draw import Drawn, draws, features, yaml_of
 from tests.valid.keys import every_key
 from tests.valid.slips import changed
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 # A refusal names its line.
 PLAIN = re.compile(r"slaw: c\.yaml:\d+: \S")
@@ -45,15 +46,6 @@ def text(tmp_path, monkeypatch):
         ]
         (place / "rows.jsonl").write_text("\n".join(lines))
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As a worker has it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def _train_as_planned(drawn: Drawn, folder: Path) -> None:

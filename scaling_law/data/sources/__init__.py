@@ -96,6 +96,7 @@ class ReadRequest:
     ``text_key``: the key or column that holds the text; None for the source's own.
     ``tally``: counts what is read and what is left out.
     ``settings``: an instance of the corpus's ``settings``.
+    ``section``: the section of the config that names the corpus, for messages.
     """
 
     domains: frozenset[str]
@@ -104,6 +105,7 @@ class ReadRequest:
     text_key: str | None = None
     tally: Tally = field(default_factory=Tally)
     settings: Any = field(default_factory=NoSettings)
+    section: str = "data"
 
 
 def nothing_missing() -> None:
@@ -126,8 +128,7 @@ class Corpus:
     ``state``: gives a cheap JSON value that changes when the documents change.
     ``missing``: says what must be installed first, None for nothing.
     ``unreachable``: says why the text is not available now, None where it is; it may ask the
-    network
-    for a few seconds.
+    network for a few seconds.
     ``versions``: gives the versions of the packages that the text is from.
     ``settings``: the dataclass of the keys that a config may give beside the corpus's name.
     ``has_keys``: whether the documents are rows, whose text ``text_key`` may name.
@@ -150,14 +151,18 @@ class Corpus:
         if not self.domains:
             raise ValueError("domains is empty, expected at least one name")
 
-    def check_ready(self, text_key: str | None = None) -> None:
-        """Raise ``ConfigError`` where something must be installed first, or a key is of no use."""
+    def check_ready(self, text_key: str | None = None, section: str = "data") -> None:
+        """Raise ``ConfigError`` where something must be installed first, or a key is of no use.
+
+        ``section`` is the section of the config that names the corpus.
+        """
         lacking = self.missing()
         if lacking is not None:
-            raise ConfigError(f"data.corpus: {self.name}: {lacking}")
+            raise ConfigError(f"{section}.corpus: {self.name}: {lacking}")
         if text_key is not None and not self.has_keys:
             raise ConfigError(
-                f"text_key: the documents of {self.name} are not rows with keys; leave it out"
+                f"{section}.text_key: the documents of {self.name} are not rows with keys; leave it"
+                " out"
             )
 
     def documents(
@@ -169,19 +174,21 @@ class Corpus:
         text_key: str | None = None,
         tally: Tally | None = None,
         settings: Any = None,
+        section: str = "data",
     ) -> Iterator[Document]:
         """Yield the documents of ``domains`` (all when empty), in any order, with duplicates.
 
-        ``tally`` counts what is read and what is left out. Raises ``ConfigError`` on an unknown
+        ``tally`` counts what is read and what is left out. ``section`` is the section of the config
+        that names the corpus. Raises ``ConfigError`` on an unknown
         domain, when something must be installed first, or when the source cannot be read.
         """
         unknown = sorted(set(domains) - set(self.domains))
         if unknown:
             raise ConfigError(
-                f"data.domains: {self.name} has no domain {', '.join(unknown)}; "
+                f"{section}.domains: {self.name} has no domain {', '.join(unknown)}; "
                 f"expected some of {', '.join(self.domains)}"
             )
-        self.check_ready(text_key)
+        self.check_ready(text_key, section)
         request = ReadRequest(
             domains=frozenset(domains or self.domains),
             max_bytes=max_bytes,
@@ -189,5 +196,6 @@ class Corpus:
             text_key=text_key,
             settings=self.settings() if settings is None else settings,
             tally=tally if tally is not None else Tally(),
+            section=section,
         )
         return self.read(request)

@@ -16,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
+from scaling_law.data.packages import package_folder
 from scaling_law.data.rows import parquet_texts
-from scaling_law.data.sources import Tally
+from scaling_law.data.sources import Corpus, Document, ReadRequest, Tally
 from scaling_law.data.walk import files_below
 from scaling_law.errors import ConfigError
 from scaling_law.files import layout
@@ -96,13 +96,7 @@ def _missing(name: str) -> str | None:
 
 def _unreachable(name: str) -> str | None:
     """Why the text is not available now; the hub is asked where there is no local copy."""
-    if _copies(name):
-        return None
-    try:
-        check_reachable(name)
-    except ConfigError as problem:
-        return problem.lines[0].removeprefix(f"data.corpus: {name}: ")
-    return None
+    return None if _copies(name) else why_unreachable(name) or None
 
 
 def _versions() -> dict[str, str]:
@@ -126,8 +120,9 @@ def _read(name: str, source: HubSource, request: ReadRequest) -> Iterator[Docume
             text or "" for file in copies for text in parquet_texts(file, None, request.tally)
         )
     else:
-        check_reachable(name)
-        rows = _stream(name, source)
+        if problem := why_unreachable(name):
+            raise ConfigError(f"{request.section}.corpus: {name}: {problem}")
+        rows = _stream(name, source, request.section)
     limit = request.max_bytes or source.default_bytes
     total = 0
     for number, text in enumerate(source.to_documents(rows)):
@@ -137,7 +132,7 @@ def _read(name: str, source: HubSource, request: ReadRequest) -> Iterator[Docume
             return
 
 
-def _stream(name: str, source: HubSource) -> Iterator[str]:
+def _stream(name: str, source: HubSource, section: str) -> Iterator[str]:
     import datasets
 
     # the library lets OSErrors of several packages, ValueErrors (unknown configuration) and
@@ -151,15 +146,15 @@ def _stream(name: str, source: HubSource) -> Iterator[str]:
     except (OSError, ValueError, RuntimeError) as problem:
         first = (str(problem) or type(problem).__name__).splitlines()[0][:_MESSAGE_CHARS]
         raise ConfigError(
-            f"data.corpus: {name}: reading {source.dataset} from the hub failed ({first}); "
+            f"{section}.corpus: {name}: reading {source.dataset} from the hub failed ({first}); "
             f"{_remedy(name)}"
         ) from None
 
 
-def check_reachable(name: str) -> None:
-    """Ask the hub for its front page, at most about 2 s, before the library retries for 25 s.
+def why_unreachable(name: str) -> str:
+    """Why the hub does not answer, with the remedy; "" if it does.
 
-    Raises ``ConfigError`` with the remedy when it does not answer.
+    It is asked for its front page, for at most about 2 s, before the library retries for 25 s.
     """
     endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
     problems: list[str] = []
@@ -183,7 +178,6 @@ def check_reachable(name: str) -> None:
     thread.join(_PROBE_SECONDS + 0.5)
     if thread.is_alive():
         problems.append(f"no answer in {_PROBE_SECONDS:g} s")
-    if problems:
-        raise ConfigError(
-            f"data.corpus: {name}: {endpoint} cannot be reached ({problems[0]}); {_remedy(name)}"
-        )
+    if not problems:
+        return ""
+    return f"{endpoint} cannot be reached ({problems[0]}); {_remedy(name)}"

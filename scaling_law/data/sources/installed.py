@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
+from scaling_law.data.packages import package_folder
+from scaling_law.data.sources import Corpus, Document, ReadRequest
 
 # A fixed list, not every installed package: development tools must not change the corpus.
 # Import name and the distribution that carries its version.

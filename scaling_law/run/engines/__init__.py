@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from scaling_law import parts
-from scaling_law.config.compose import DEFAULT_ENGINE, Choice
+from scaling_law.config.slots import DEFAULT_ENGINE, Choice
+from scaling_law.console import Say
 from scaling_law.errors import ConfigError, EngineError, SlawError, one_line
 from scaling_law.files.layout import SweepDir
 from scaling_law.parts import NoSettings, Reference
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from scaling_law.plan.plan import PlannedRun
     from scaling_law.plan.steps import StepShape
 
-Say = Callable[[str], None]
 Handle = Any
 # ended: the worker let go of the runs, and their folders say with what result; elsewhere: ended,
 # and another process has or took those without a record; hung: ended, because the engine killed a

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from scaling_law.console import Say
 from scaling_law.errors import ConfigError, DeviceError, EngineError, one_line
 from scaling_law.files import layout
 from scaling_law.files.layout import RunDir
@@ -33,13 +34,7 @@ from scaling_law.plan.device_profile import (
 )
 from scaling_law.plan.plan import PlannedRun
 from scaling_law.plan.steps import StepShape, step_from_json
-from scaling_law.run.engines import (
-    EnginePart,
-    Say,
-    SubmissionState,
-    Workplace,
-    worker_environment,
-)
+from scaling_law.run.engines import EnginePart, SubmissionState, Workplace, worker_environment
 from scaling_law.spec.to_json import to_json
 from scaling_law.units import count_of
 
@@ -64,7 +59,7 @@ def profile(settings: NoSettings, device: str, say: Say) -> DeviceProfile:
     if cached is not None and cached.torch_version == importlib.metadata.version("torch"):
         return refreshed(cached)
     code, document, lines = _measure(
-        module_command("scaling_law.train.device", device, str(os.getpid())), say
+        module_command("scaling_law.train.calibrate", device, str(os.getpid())), say
     )
     last = lines[-1] if lines else "no message"
     if code == DeviceError.exit_code:

@@ -10,7 +10,8 @@ import time
 from scaling_law.errors import SlawError
 from scaling_law.files.layout import SweepDir, atomic_write
 from scaling_law.run.sweep_state.host import HostMeter
-from scaling_law.run.sweep_state.snapshot import Snapshot, SweepReader
+from scaling_law.run.sweep_state.reader import SweepReader
+from scaling_law.run.sweep_state.snapshot import Snapshot
 
 _EVERY_SECONDS = 5.0
 _MOST_FRAC = 0.02  # of the runner's time: a sweep of 10,000 runs is written less often

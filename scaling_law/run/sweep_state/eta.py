@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from scaling_law.plan.packing import Task, makespan_seconds
+from scaling_law.plan.packing import TimedTask, makespan_seconds
 from scaling_law.plan.plan import Plan, PlannedRun
 
 # A ratio over fewer planned seconds of finished work is noise.
@@ -98,7 +98,7 @@ def _seconds_left(
                 left[name] = max(left.get(name, 0.0), of_runs[run.run_id])
     if not members:
         return None
-    tasks: list[Task] = []
+    tasks: list[TimedTask] = []
     place: dict[str, int] = {}  # run id -> index of its task
     at = {run.run_id: run for run in runs}
     busy = sum(any(run.state == "started" for _, run in group) for group in members.values())
@@ -114,17 +114,17 @@ def _task(
     plan: Plan,
     planned: PlannedRun,
     seconds: float,
-    tasks: Sequence[Task],
+    tasks: Sequence[TimedTask],
     place: Mapping[str, int],
     at: Mapping[str, RunProgress],
-) -> Task:
+) -> TimedTask:
     """A task of ``seconds`` that waits until its trunk has reached the branch point."""
     start = planned.spec.parent
     if start is None or start.trunk_id not in place:
-        return Task(seconds)
+        return TimedTask(seconds)
     where, trunk = place[start.trunk_id], at[start.trunk_id]
     total = plan.by_id[start.trunk_id].spec.total_steps
     if trunk.step >= start.at_step or where == len(tasks):
-        return Task(seconds)
+        return TimedTask(seconds)
     to_go = (start.at_step - trunk.step) / max(total - trunk.step, 1)
-    return Task(seconds, where, to_go * tasks[where].seconds)
+    return TimedTask(seconds, where, to_go * tasks[where].seconds)

@@ -117,7 +117,8 @@ def end_text(run: RunState) -> str:
     """How a run ended, in one line."""
     if run.state in ("done", "stopped_early"):
         kind = "" if run.annealed else ", not annealed"
-        return f"{state_text(run.state)}, {loss_text(run)} {unit_text(run.loss_unit)}{kind}"
+        note = f"; {run.note}" if run.note else ""
+        return f"{state_text(run.state)}, {loss_text(run)} {unit_text(run.loss_unit)}{kind}{note}"
     return f"{state_text(run.state)}: {run.error or 'no reason given'}"
 
 
@@ -150,7 +151,7 @@ def run_left_text(run: RunState) -> str:
 
 def news_line(snapshot: Snapshot) -> str:
     """The sweep as one line of a log: what is finished, how long the rest takes, what runs."""
-    line = f"{snapshot.n_over} of {len(snapshot.runs)} runs finished,"
+    line = f"{snapshot.n_ended} of {len(snapshot.runs)} runs finished,"
     line += f" {snapshot.flops_done_frac:.0%} of the FLOPs done"
     if left := left_text(snapshot):
         line += f", {left}"
@@ -217,5 +218,6 @@ def format_status(status: dict[str, Any]) -> str:
             line += f"  {name} {value:.4g}"
         if run["tokens_per_second"] is not None:
             line += f"  {run['lr_phase']}  {format_count(run['tokens_per_second'])} tok/s"
-        lines.append(line + (f"  {run['error']}" if run["error"] else ""))
+        said = run["error"] or run["note"]
+        lines.append(line + (f"  {said}" if said else ""))
     return "\n".join(lines)

@@ -10,7 +10,8 @@ from pathlib import Path
 from scaling_law.errors import one_line
 
 # Parts of the lines that workers log about memory, checkpoints, failures and probes.
-_MARKERS = ("out of memory:", "; using an older one", " failed: ", " is not measured at step ")
+_NOT_MEASURED = " is not measured at step "
+_MARKERS = ("out of memory:", "; using an older one", " failed: ", _NOT_MEASURED)
 _TAIL_BYTES = 65_536
 
 
@@ -46,6 +47,12 @@ def log_warnings(log: Path, label: str) -> list[RunWarning]:
             when, _, text = line.partition(" ")
             warnings.append(RunWarning(time=one_line(when), label=label, text=one_line(text)))
     return warnings
+
+
+def not_measured(log: Path) -> str | None:
+    """The probes that failed in a run, by the end of its log; None if all gave their metrics."""
+    texts = (warning.text for warning in log_warnings(log, ""))
+    return "; ".join(dict.fromkeys(text for text in texts if _NOT_MEASURED in text)) or None
 
 
 def newest(warnings: Iterable[RunWarning], most: int) -> tuple[RunWarning, ...]:

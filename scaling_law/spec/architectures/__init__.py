@@ -59,6 +59,29 @@ def other_model(template: Template, shape: Any) -> OtherModel:
     )
 
 
+def nearest_shape(
+    params: float,
+    convention: str,
+    template: Template,
+    aspect_ratio: float | None,
+    make: Callable[[int], Any],
+    word: str,
+) -> Any:
+    """Return the shape nearest to ``params``, of sizes given by one number proportional to them.
+
+    ``make`` turns that number into a shape; ``word`` names it in messages. Raises ``ValueError``
+    for an aspect ratio, and where no shape has the parameters within 25%.
+    """
+    if aspect_ratio is not None:
+        name = template.architecture.name
+        raise ValueError(f"aspect_ratio: the architecture {name} has no depth")
+    one = count_params(other_model(template, make(1))).by(convention)
+    number = max(1, round(params / max(1, one)))
+    if not 0.8 <= number * one / params <= 1.25:
+        raise ValueError(f"no {word} has {params:.3g} {convention} parameters within 25%")
+    return make(number)
+
+
 def named_by_shape(model: Model) -> str:
     """``width128-15k``: the shape's keys and values, and the non-embedding parameters."""
     shape = "-".join(f"{key}{value}" for key, value in model.dimensions.items())

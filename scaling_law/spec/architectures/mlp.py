@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from scaling_law.spec.architectures import Architecture, Template, counted, other_model
+from scaling_law.spec.architectures import Architecture, Template, counted, nearest_shape
 from scaling_law.spec.counts import ParamCounts, count_params
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import MAX_TABLE, Number, Text
@@ -74,14 +74,13 @@ def size_name(model: OtherModel) -> str:
 def shape_for(
     params: float, convention: str, template: Template, aspect_ratio: float | None
 ) -> Shape:
-    """The width whose parameters are nearest. Raises ``ValueError`` for an aspect ratio."""
-    if aspect_ratio is not None:
-        raise ValueError("aspect_ratio: the architecture mlp has no depth")
-    one = count_params(other_model(template, Shape(width=1))).by(convention)
-    width = max(1, round(params / one))
-    if not 0.8 <= width * one / params <= 1.25:
-        raise ValueError(f"no width has {params:.3g} {convention} parameters within 25%")
-    return Shape(width=width)
+    """The width whose parameters are nearest. Raises ``ValueError`` as ``nearest_shape``."""
+
+    def make(width: int) -> Shape:
+        return Shape(width=width)
+
+    nearest: Shape = nearest_shape(params, convention, template, aspect_ratio, make, "width")
+    return nearest
 
 
 ARCHITECTURE = Architecture(

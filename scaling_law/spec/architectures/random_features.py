@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from scaling_law.spec.architectures import Architecture, Template, counted, other_model
-from scaling_law.spec.counts import ParamCounts, count_params
+from scaling_law.spec.architectures import Architecture, Template, counted, nearest_shape
+from scaling_law.spec.counts import ParamCounts
 from scaling_law.spec.model import OtherModel
 from scaling_law.spec.values import Number, Text
 
@@ -90,14 +90,14 @@ def size_name(model: OtherModel) -> str:
 def shape_for(
     params: float, convention: str, template: Template, aspect_ratio: float | None
 ) -> Shape:
-    """The features whose parameters are nearest. Raises ``ValueError`` for an aspect ratio."""
-    if aspect_ratio is not None:
-        raise ValueError("aspect_ratio: the architecture random_features has no depth")
-    one = count_params(other_model(template, Shape(features=1))).by(convention)
-    features = max(1, round(params / max(1, one)))
-    if not 0.8 <= features * one / params <= 1.25:
-        raise ValueError(f"no number of features has {params:.3g} parameters within 25%")
-    return Shape(features=features)
+    """The features whose parameters are nearest. Raises ``ValueError`` as ``nearest_shape``."""
+
+    def make(features: int) -> Shape:
+        return Shape(features=features)
+
+    word = "number of features"
+    nearest: Shape = nearest_shape(params, convention, template, aspect_ratio, make, word)
+    return nearest
 
 
 ARCHITECTURE = Architecture(

@@ -32,3 +32,17 @@ class Schedule:
     annealed: Callable[[ScheduleSpec, Any], bool]
     shares_trunk: bool = False
     settings: type = NoSettings
+
+
+def falling(shape: Callable[[float, NoSettings], float]) -> Schedule:
+    """Return the schedule that falls to ``final_frac`` in this shape of a cooldown.
+
+    It falls from the end of the warm-up to the end of the run, which is therefore annealed.
+    """
+
+    def factor(step: int, total_steps: int, spec: ScheduleSpec, settings: NoSettings) -> float:
+        length = max(1, total_steps - spec.warmup_steps)
+        remaining = shape((step - spec.warmup_steps) / length, settings)
+        return spec.final_frac + (1 - spec.final_frac) * remaining
+
+    return Schedule(factor=factor, annealed=lambda spec, settings: True)

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from scaling_law.parts import NoSettings
 from scaling_law.spec.cooldowns import linear
-from scaling_law.spec.schedule import ScheduleSpec
-from scaling_law.spec.schedules import Schedule
+from scaling_law.spec.schedules import falling
 
-
-def factor(step: int, total_steps: int, spec: ScheduleSpec, settings: NoSettings) -> float:
-    """Falls from 1 to ``final_frac``."""
-    length = max(1, total_steps - spec.warmup_steps)
-    remaining = linear.shape((step - spec.warmup_steps) / length, settings)
-    return spec.final_frac + (1 - spec.final_frac) * remaining
-
-
-def annealed(spec: ScheduleSpec, settings: NoSettings) -> bool:
-    """Always."""
-    return True
-
-
-SCHEDULE = Schedule(factor=factor, annealed=annealed)
+SCHEDULE = falling(linear.shape)

@@ -19,8 +19,8 @@ from scaling_law.spec.model import Model
 from scaling_law.train.parametrisations import Role
 
 if TYPE_CHECKING:
-    from scaling_law.train.forward import Tensors
-    from scaling_law.train.stack import StackedGPT
+    from scaling_law.train.stack import Stack
+    from scaling_law.train.tensors import Tensors
 
 State = dict[str, Tensor]
 """A module's ``state_dict``."""
@@ -47,7 +47,7 @@ class Module:
     """
 
     build: Callable[[Any, int, bool], nn.Module]
-    stack: Callable[[Sequence[Any]], StackedGPT] | None = None
+    stack: Callable[[Sequence[Any]], Stack] | None = None
     grow: Callable[[State, Any, Any, int], State] | None = None
     to_hf: Callable[[Any, State], tuple[dict[str, Any], State]] | None = None
     solve: Callable[[Any, Callable[[], Iterator[Tensors]]], None] | None = None

@@ -25,7 +25,7 @@ from scaling_law.train.architectures import Module, State, Weight
 from scaling_law.train.parametrisations import Role, multipliers
 
 if TYPE_CHECKING:
-    from scaling_law.train.stack import StackedGPT
+    from scaling_law.train.architectures._gpt_stack import StackedGPT
 
 ROTARY_BASE = 10_000.0
 RMS_EPS = 1e-6
@@ -423,7 +423,7 @@ class GPT(nn.Module):
 
 
 def _stack(modules: Sequence[GPT]) -> StackedGPT:
-    from scaling_law.train.stack import StackedGPT
+    from scaling_law.train.architectures._gpt_stack import StackedGPT
 
     return StackedGPT(modules)
 
@@ -435,7 +435,7 @@ def _grow(state: State, small: ModelSpec, large: ModelSpec, seed: int) -> State:
 
 
 def _to_hf(model: ModelSpec, state: State) -> tuple[dict[str, Any], State]:
-    from scaling_law.train.hf import hf_model
+    from scaling_law.train.architectures._gpt_hf import hf_model
 
     return hf_model(model, state)
 

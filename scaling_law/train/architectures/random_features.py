@@ -14,7 +14,7 @@ from scaling_law.errors import RunFailed
 from scaling_law.spec.architectures.random_features import Settings, Shape
 from scaling_law.spec.model import OtherModel
 from scaling_law.train.architectures import Module
-from scaling_law.train.forward import Tensors
+from scaling_law.train.tensors import Tensors
 
 
 class RandomFeatures(nn.Module):

@@ -1,0 +1,94 @@
+"""Check what no section of a config can check alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from scaling_law.config.data_section import DataSection, TextSection
+from scaling_law.config.error_lines import line_number
+from scaling_law.config.slots import SLOTS, Choices
+from scaling_law.config.strict_yaml import Path_, YamlDocument
+from scaling_law.config.sweep_config import components_of, task_sizes_of
+from scaling_law.errors import ConfigError, did_you_mean
+from scaling_law.spec.mix import phases_problem, shares_problem
+
+
+def mix_problems(
+    document: YamlDocument, data: TextSection, choices: Choices, spikes: bool
+) -> list[tuple[int, str]]:
+    """Weights that no mixture can have, or of components that the text does not have."""
+    lines: list[tuple[int, str]] = []
+
+    def add(path: Path_, said: str) -> None:
+        mark = document.mark(path)
+        lines.append((line_number(mark), f"{mark}: {said}"))
+
+    known = components_of(data, choices)
+    mixes: dict[Path_, Any] = {
+        ("data", "phases", n, "mix"): phase.mix for n, phase in enumerate(data.phases or ())
+    }
+    mixes |= {("data", "mix"): data.mix} if data.mix is not None else {}
+    for path, weights in mixes.items():
+        if not isinstance(weights, dict):
+            continue
+        unknown = [name for name in weights if name not in known]
+        for name in unknown:
+            components = f"; the components are {', '.join(known)}"
+            if isinstance(data, DataSection) and not choices.get("corpus"):
+                components = (
+                    f"; files at a path are one component, {known[0]}: name several under"
+                    " data.sources"
+                )
+            add((*path, name), f"no component has this name{did_you_mean(name, known)}{components}")
+        if not unknown and (why := shares_problem(weights)):
+            add(path, why)
+    if data.phases is not None:
+        if wrong := phases_problem([phase.until for phase in data.phases]):
+            add(("data", "phases", wrong[0]) if data.phases else ("data", "phases"), wrong[1])
+        elif spikes and len(data.phases) > 1:
+            add(
+                ("spikes",),
+                "a batch that replaces a spike's would be of another phase of data.phases; leave"
+                " one of them out",
+            )
+    return lines
+
+
+def check_task(document: YamlDocument, choices: Choices, n_ctx: int | None) -> None:
+    """Raise ``ConfigError`` where the task gives no sizes, or its examples have another length."""
+    try:
+        sizes = task_sizes_of(choices)
+    except ConfigError as problem:
+        raise ConfigError(f"{document.mark(('data', 'source'))}: {problem}") from None
+    if n_ctx not in (None, sizes.n_ctx):
+        raise ConfigError(
+            f"{document.mark(('model', 'n_ctx'))}: found {n_ctx}, and an example of the task has"
+            f" {sizes.n_ctx}; leave n_ctx out"
+        )
+
+
+def settings_twice(
+    document: YamlDocument, sections: Mapping[str, Any], choices: Choices
+) -> list[tuple[int, str]]:
+    """Settings of parts with the name of a key of their section; one of the two would be lost."""
+    lines = []
+    for slot in SLOTS:
+        for choice in choices.get(slot.word, ()) if slot.key and slot.section in sections else ():
+            section = sections[slot.section]
+            where: Path_ = (slot.section, str(slot.key))
+            if choice.item:
+                section = getattr(section, str(slot.group))[choice.item]
+                where = (slot.section, str(slot.group), choice.item, str(slot.key))
+            keys = {f.name for f in dataclasses.fields(section)}
+            mark = document.mark(where)
+            lines += [
+                (
+                    line_number(mark),
+                    f"{mark}: {choice.spelled} has a setting {name}, which is a key of"
+                    f" {slot.section} itself; rename it in the file",
+                )
+                for name in sorted(keys & {f.name for f in dataclasses.fields(choice.settings)})
+            ]
+    return lines

@@ -1,0 +1,104 @@
+"""Pydantic's errors as lines with file, line and key."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, get_args, get_origin
+
+from scaling_law.config import strict_yaml
+from scaling_law.config.compose import keys_of
+from scaling_law.config.grid_section import ShapeKeys
+from scaling_law.config.schema import SweepFile
+from scaling_law.config.slots import PART_SECTIONS, SLOTS
+from scaling_law.config.strict_yaml import Mark, Path_, YamlDocument
+from scaling_law.errors import described, did_you_mean
+from scaling_law.spec.values import Either, optional
+
+Known = Mapping[str, tuple[Any, ...]]
+"""The exports of the files of a config's parts, by kind."""
+
+
+def line_number(mark: Mark) -> int:
+    """Return the line of a mark in its file; 0 for a mark without a place."""
+    number = mark.place.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def error_line(document: YamlDocument, error: Mapping[str, Any], known: Known) -> tuple[int, str]:
+    """Return the error as one line, and the line number that it sorts by."""
+    location: Path_ = error["loc"]
+    path = tuple(part for part in location if not _is_member(part))
+    if error["type"] == "missing":
+        place = document.mark(path[:-1]).place
+        mark = Mark(place, strict_yaml.dotted(path))
+        said = "missing"
+    else:
+        mark = document.mark(path)
+        said = _said(error, location, known)
+    return line_number(mark), f"{mark}: {said}"
+
+
+def _is_member(part: str | int) -> bool:
+    """Say whether a part of pydantic's path is none of the document's."""
+    if part == "[key]":
+        return True
+    return isinstance(part, str) and part.startswith("<") and part.endswith(">")
+
+
+_PLAINER = {
+    "bool_type": "expected true or false",
+    "dataclass_type": "expected keys and values",
+    "dict_type": "expected keys and values",
+    "string_pattern_mismatch": "expected letters, digits, . _ and - (at most 61; . _ - not first)",
+    "string_type": "expected text",
+    "tuple_type": "expected a list",
+}
+
+
+def _said(error: Mapping[str, Any], location: Path_, parts_known: Known) -> str:
+    kind, value = error["type"], error["input"]
+    if kind == "unexpected_keyword_argument":
+        keys = _keys_at(location[:-1], parts_known)
+        hint = _hint(str(location[-1]), keys) if keys else "; this part has no settings"
+        return f"unknown key{hint}"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    said = _PLAINER.get(kind) or str(error["msg"]).replace("Input should be", "expected")
+    if kind == "literal_error":
+        expected = error["ctx"]["expected"].replace(" or ", ", ")
+        known = [part.strip("' ") for part in expected.split(",")]
+        return f"found {described(value)}" + _hint(str(value), known)
+    return f"{said}, found {described(value)}"
+
+
+def _hint(word: str, known: Sequence[str]) -> str:
+    return did_you_mean(word, known) or (f"; known: {', '.join(known)}" if known else "")
+
+
+def _keys_at(location: Path_, known: Known) -> list[str]:
+    """The keys of the section at a path of pydantic's, by walking the dataclasses."""
+    of_parts = keys_of(str(location[0]), known) if location else []
+    if location and location[0] in PART_SECTIONS:
+        return of_parts
+    if not location:
+        of_parts = list(PART_SECTIONS)
+    at: Any = SweepFile
+    for part in location:
+        annotations = get_args(at)[1:] if get_origin(at) is Annotated else ()
+        bare = optional(get_args(at)[0] if annotations else at)[0]
+        either = next((item for item in annotations if isinstance(item, Either)), None)
+        if either is not None:
+            at = either.members(bare)[str(part)]
+        elif dataclasses.is_dataclass(bare):
+            at = typing.get_type_hints(bare, include_extras=True)[str(part)]
+        else:  # a tuple's item, or a mapping's value
+            at = get_args(bare)[1 if get_origin(bare) is dict else 0]
+        if any(isinstance(item, ShapeKeys) for item in getattr(at, "__metadata__", ())):
+            at = known["architecture"][0].shape
+    bare = optional(get_args(at)[0] if get_origin(at) is Annotated else at)[0]
+    depth = sum(not _is_member(part) for part in location)
+    of_group = depth == 3 and any(slot.group in location for slot in SLOTS if slot.group)
+    own = of_parts if depth < 2 or of_group else []
+    return [f.name for f in dataclasses.fields(bare)] + own

@@ -1,0 +1,153 @@
+"""The models of a grid entry, by the name of their size."""
+
+from __future__ import annotations
+
+from scaling_law import parts
+from scaling_law.config.grid_section import GridEntry, SizeRange
+from scaling_law.config.slots import Choice
+from scaling_law.config.sweep_config import SweepConfig
+from scaling_law.errors import ConfigError, PlanError
+from scaling_law.spec.architectures import (
+    Architecture,
+    Template,
+    architecture_of,
+    sized,
+    why_broken,
+)
+from scaling_law.spec.component import Component
+from scaling_law.spec.model import DEFAULT_PARAMETRISATION, Model
+from scaling_law.units import parse_count
+
+
+def _template(config: SweepConfig) -> Template:
+    architecture = config.choice("architecture")
+    if problem := _misfit(config, architecture):
+        raise PlanError(problem)
+    if architecture.reference.source_sha256 is not None and architecture.part.build is None:
+        raise PlanError(
+            f"{config.where('model', 'architecture')}: {architecture.spelled} gives no module:"
+            " expected build=... in its ARCHITECTURE"
+        )
+    parametrisation = config.choice("parametrisation").component
+    usual = parametrisation == Component(name=DEFAULT_PARAMETRISATION)
+    return Template(
+        architecture=architecture.component,
+        settings=architecture.settings,
+        vocab_size=config.vocab_size,
+        n_ctx=config.n_ctx,
+        parametrisation=None if usual else parametrisation,
+        features=config.task_sizes.features if config.task_sizes else 0,
+        outputs=config.task_sizes.outputs if config.task_sizes else 0,
+    )
+
+
+def _misfit(config: SweepConfig, architecture: Choice) -> str:
+    """Say why the architecture and the data do not fit each other; "" where they do."""
+    part: Architecture = architecture.part
+    task = config.task_sizes
+    inputs = task.inputs if task else "ids"
+    ids = ", of at least 2 kinds" if part.inputs == "ids" else ""
+    if inputs != part.inputs or (ids and config.vocab_size < 2):
+        return (
+            f"{config.where('data', 'source')}: the task's inputs are {inputs}, with a vocabulary"
+            f" of {config.vocab_size}; the architecture {architecture.spelled} reads"
+            f" {part.inputs}{ids}"
+        )
+    if part.solves:
+        objective = config.choice("objective")
+        if objective.part.comparable != part.solves:
+            return (
+                f"{config.where('objective')}: {architecture.spelled} is solved in closed form,"
+                f" which minimises {part.solves.replace('_', ' ')}; found"
+                f" {objective.spelled}, expected objective: {part.solves}"
+            )
+    lacking = [
+        name
+        for name, needed in (("features", inputs == "numbers"), ("outputs", bool(part.solves)))
+        if needed and not getattr(task, name)
+    ]
+    if lacking:
+        return (
+            f"{config.where('data', 'source')}: the task does not say how many numbers an example"
+            f" has; expected {'=... and '.join(lacking)}=... in its TASK"
+        )
+    if part.one_output and not task:
+        return (
+            f"{config.where('model', 'architecture')}: {architecture.spelled} gives one output for"
+            " an example, and text has a target at every position; take a task (data.source)"
+        )
+    if part.one_output and task.n_targets > 1:
+        return (
+            f"{config.where('data', 'source')}: an example of the task has {task.n_targets}"
+            f" targets; the architecture {architecture.spelled} gives one output for an example"
+        )
+    return ""
+
+
+def sizes_of(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
+    """Return the name and the model of each size of a grid entry. Raises ``PlanError``."""
+    architecture = config.choice("architecture")
+    if architecture.reference.source_sha256 is None:
+        return _made_sizes(config, number, entry)
+    where = config.where("model", "architecture")
+    try:
+        with parts.users_code(architecture.word, architecture.reference):
+            sizes = _made_sizes(config, number, entry)
+            broken = [why for _, model in sizes if (why := why_broken(model))]
+    except ConfigError as problem:
+        raise PlanError(f"{where}: {problem}") from None
+    if broken:
+        raise PlanError(f"{where}: {architecture.spelled}: {broken[0]}")
+    return sizes
+
+
+def _made_sizes(config: SweepConfig, number: int, entry: GridEntry) -> list[tuple[str, Model]]:
+    template = _template(config)
+    if isinstance(entry.sizes, SizeRange):
+        return _range(config.where("grid", number, "sizes"), entry.sizes, template)
+    part: Architecture = config.choice("architecture").part
+    sizes: list[tuple[str, Model]] = []
+    problems = []
+    for position, size in enumerate(entry.sizes):
+        try:
+            if isinstance(size, str) and size not in part.scales:
+                model = sized(parse_count(size), "non_embedding", template)
+                if any(model == other for _, other in sizes):
+                    raise ValueError(
+                        f"{size}: the model nearest to it, {size_name(model)}, is already listed"
+                    )
+                sizes.append((size_name(model), model))
+            elif isinstance(size, str):
+                sizes.append((size, part.make(template, part.scales[size])))
+            else:
+                model = part.make(template, size)
+                sizes.append((size_name(model), model))
+        except ValueError as problem:
+            problems.append(f"{config.where('grid', number, 'sizes', position)}: {problem}")
+    if problems:
+        raise PlanError(*problems)
+    return sizes
+
+
+def _range(where: str, sizes: SizeRange, template: Template) -> list[tuple[str, Model]]:
+    low, high = sizes.params
+    ratio = (high / low) ** (1 / max(1, sizes.count - 1))
+    made: list[tuple[str, Model]] = []
+    for position in range(sizes.count):
+        wanted = low * ratio**position
+        try:
+            model = sized(wanted, sizes.convention, template, sizes.aspect_ratio)
+        except ValueError as problem:
+            raise PlanError(f"{where}: {problem}") from None
+        if any(model == other for _, other in made):
+            raise PlanError(
+                f"{where}: {sizes.count} sizes are too many for this range: two of them have"
+                f" {architecture_of(model).shape_text(model)}; lower count or widen params"
+            )
+        made.append((size_name(model), model))
+    return made
+
+
+def size_name(model: Model) -> str:
+    """The name that a model's architecture gives its size."""
+    return architecture_of(model).size_name(model)
