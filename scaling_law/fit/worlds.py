@@ -42,8 +42,8 @@ class Worlds:
     """Weighted ways the loss may continue: law x parameters x misfit.
 
     log L = shift + log(floor + (exp(size_log) N^-size_exponent + exp(data_log) D^-data_exponent)
-    ^power), with N and D beyond the edge of the data replaced by values whose logarithms lie
-    ``bend`` times as far beyond it. All arrays are [W].
+    ^power), with N and D beyond an edge, near the end of the data, replaced by values whose
+    logarithms lie ``bend`` times as far beyond it. All arrays are [W].
 
     ``law``: the law of each world.
     ``weight``: its weight; they add up to 1.
@@ -53,11 +53,11 @@ class Worlds:
     ``data_log``: logarithm of the data term's coefficient.
     ``data_exponent``: exponent of tokens.
     ``power``: the outer exponent.
-    ``size_bend``: factor on the slope in log params beyond the data, above 0; 1: none.
-    ``data_bend``: factor on the slope in log tokens beyond the data, likewise.
+    ``size_bend``: factor on the slope in log params beyond the edge, above 0; 1: none.
+    ``data_bend``: factor on the slope in log tokens beyond the edge, likewise.
     ``shift``: misfit in log loss, the same everywhere.
-    ``size_edge``: log of the largest fitted params.
-    ``data_edge``: log of the most fitted tokens.
+    ``size_edge``: log of the params from which on the misfit counts.
+    ``data_edge``: log of the tokens from which on it counts.
     ``noise_log``: standard deviation of a new run's log loss.
     ``notes``: what a reader should know, such as that there is one law only.
     """
