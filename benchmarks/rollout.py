@@ -44,7 +44,7 @@ OTHER_CONSTANTS: dict[str, tuple[float, ...]] = {
     "compute_power": (0.0, 0.25, 1.0),
     "weight_power": (1.0, 3.0, 4.0),
     "no_floor": (0.1, 1.0),
-    "frontier": (0.1, 0.5),
+    "most_expensive": (0.1, 0.5),
     "bend": (0.01, 0.05, 0.1),
     "together": (0.0, 1.0),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,10 @@ from scaling_law.design.candidates import Candidates, Catalog, candidates, catal
 from scaling_law.design.prior import Prior, prior_from_fits, prior_of
 from scaling_law.design.search import Design, Minimums, Search
 from scaling_law.design.simulate import expected_fits
-from scaling_law.design.variance import Noise, Posterior, Runs, posterior_of
+from scaling_law.design.variance import Noise, Posterior, Runs, Trunk, posterior_of
 from scaling_law.errors import ConfigError, FitError
 from scaling_law.fit.laws import load_law
-from scaling_law.fit.make_worlds import METHOD
+from scaling_law.fit.make_worlds import METHOD, edges_of
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import FitResult, Prediction, finite_json
 from scaling_law.fit.session import KnownLaws
@@ -259,8 +259,11 @@ def propose(
     design, chosen_config, plan = _fitting(
         search, offer, catalog, goal, profile, tokens, components
     )
-    main, fits = _expected(prior, catalog, design, noise, convention, so_far)
-    after = _forecast(main, _expected_worlds(fits, noise, so_far), noise, now, goal.level)
+    trunks = [t for ts in catalog.space.there.values() for t in ts]
+    trunks += [trunk for _, trunk in design.trunks]
+    main, fits = _expected(prior, catalog, trunks, noise, convention, so_far)
+    worlds = _expected_worlds(fits, catalog, trunks, noise, so_far)
+    after = _forecast(main, worlds, noise, now, goal.level)
     only = _forecast(main, None, noise, now, goal.level)
     return Proposal(
         config=chosen_config,
@@ -456,16 +459,14 @@ def _counts(convention: str) -> dict[str, str]:
 
 
 def _expected(
-    prior: Prior, catalog: Catalog, design: Design, noise: Noise, convention: str,
+    prior: Prior, catalog: Catalog, trunks: Sequence[Trunk], noise: Noise, convention: str,
     so_far: FitSoFar | None,
 ) -> tuple[FitResult, dict[str, FitResult]]:  # fmt: skip
-    """The fits that are expected after the chosen runs, with the trained ones.
+    """The fits that are expected after the runs of ``trunks``.
 
     That of the law to forecast with, and by name those of the laws that count in the forecast,
     weighted as ``fit.make_worlds`` does.
     """
-    trunks = [t for ts in catalog.space.there.values() for t in ts]
-    trunks += [trunk for _, trunk in design.trunks]
     rows = [run for trunk in trunks for run in trunk]
     place = {run: i for i, run in enumerate(rows)}
     runs = Runs(catalog.runs.params[rows], catalog.runs.tokens[rows])
@@ -482,17 +483,20 @@ def _expected(
 
 
 def _expected_worlds(
-    fits: Mapping[str, FitResult], noise: Noise, so_far: FitSoFar | None
-) -> Worlds | None:
-    """The worlds that are expected after the chosen runs.
+    fits: Mapping[str, FitResult], catalog: Catalog, trunks: Sequence[Trunk], noise: Noise,
+    so_far: FitSoFar | None,
+) -> Worlds | None:  # fmt: skip
+    """The worlds that are expected after the runs of ``trunks``.
 
     With a fit so far its laws keep their weights and their misfit: what is expected after then
     differs by the runs alone. Without one all laws count the same.
     """
     if so_far is None:
         return worlds_of(fits, noise_log=noise.new_run_log)
+    rows = [run for trunk in trunks for run in trunk]
+    edges = edges_of(catalog.runs.params[rows], catalog.runs.tokens[rows], catalog.flops[rows])
     worlds = so_far.known.worlds
-    return worlds.refitted(fits) if worlds else None
+    return worlds.refitted(fits, edges) if worlds else None
 
 
 def _forecast(

@@ -130,7 +130,7 @@ class BestSplits:
     def own_cheapest(self, loss: float) -> Floats:
         """log FLOPs [W] by which each world reaches a loss most cheaply; inf: it never does."""
         with np.errstate(all="ignore"):
-            goal = np.log(loss * np.exp(-self.worlds.shift) - self.worlds.floor) / self.worlds.power
+            goal = np.log(loss - self.worlds.floor) / self.worlds.power
         low, high = np.zeros(len(self.worlds)), np.full(len(self.worlds), _MOST_LOG_BUDGET)
         reached = self._own_split(high[:, None])[1][:, 0] <= goal
         for _ in range(_HALVINGS):

@@ -13,7 +13,6 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,13 @@ from scaling_law.fit.solver.solve import Objective
 from scaling_law.fit.solver.student import t_reach
 from scaling_law.fit.surface import Surface
 from scaling_law.fit.weighted import WeightedFit, weighted_fit, widening
-from scaling_law.fit.worlds import FEWEST_WORLDS, Worlds, surfaces_of, worlds_of
+from scaling_law.fit.worlds import (
+    FEWEST_WORLDS,
+    Worlds,
+    surfaces_of,
+    worlds_of,
+    worlds_without_misfit,
+)
 
 # A rollout fitted to fewer runs says more of their noise than of the laws.
 _LEAST_FITTED = 10
@@ -36,7 +41,6 @@ _NO_ERROR = 1e-16
 _COPIES = 200
 # The misfit's factor differs from 1 by less than this: every world's loss falls.
 _MOST_BEND = 0.8
-_COLUMNS = ("floor", "size_log", "size_exponent", "data_log", "data_exponent", "power")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +52,8 @@ class Method:
     ``weight_power``: a law's weight is its error on held-out runs to minus this power.
     ``no_floor``: weight before any run is held out of a law without an irreducible loss, over that
         of a law with one: where runs far above it cannot tell, text has an entropy.
-    ``frontier``: runs with at least this share of the largest FLOPs are the most expensive ones;
-        the misfit begins at their mean size and tokens.
+    ``most_expensive``: runs with at least this share of the largest FLOPs are the most expensive
+        ones; the misfit begins at their mean size and tokens.
     ``bend``: scale of the misfit's factor about 1 where no run was held out.
     ``bend_rollouts``: how many rollouts that counts as.
     ``together``: correlation of the factors of size and of tokens.
@@ -59,7 +63,7 @@ class Method:
     compute_power: float = 0.5
     weight_power: float = 2.0
     no_floor: float = 0.3
-    frontier: float = 0.25
+    most_expensive: float = 0.25
     bend: float = 0.02
     bend_rollouts: int = 2
     together: float = 0.5
@@ -98,13 +102,11 @@ def make_worlds(
     weights = _weights(laws, method)
     noise = _noise(points, [(w, law.fit.scatter_log) for w, law in zip(weights, laws, strict=True)])
     scale, free = _bend(points, laws, weights, folds, noise, method)
-    worlds = _worlds(
-        [
-            (law.name, weight, law.fit.resampled or (law.fit.surface,))
-            for law, weight in zip(laws, weights, strict=True)
-        ],
-        noise * widening(points),
-    )
+    members = [
+        (law.name, weight, law.fit.resampled or (law.fit.surface,))
+        for law, weight in zip(laws, weights.tolist(), strict=True)
+    ]
+    worlds = worlds_without_misfit(members, noise_log=noise * widening(points))
     return _bent(_beyond(worlds, points, method), scale, free, method)
 
 
@@ -164,10 +166,16 @@ def _noise(points: FitPoints, scatters: Sequence[tuple[float, float]]) -> float:
     return max((x for x in noises if x is not None and math.isfinite(x)), default=0.0)
 
 
-def _frontier(points: FitPoints, method: Method) -> tuple[float, float]:
-    """Mean log params and log tokens of the most expensive runs."""
-    top = points.flops >= method.frontier * float(points.flops.max())
-    return float(np.log(points.params[top]).mean()), float(np.log(points.tokens[top]).mean())
+def edges_of(
+    params: Floats, tokens: Floats, flops: Floats, method: Method = METHOD
+) -> tuple[float, float]:
+    """Where the misfit begins: mean log params and log tokens of the most expensive runs [n]."""
+    top = flops >= method.most_expensive * float(flops.max())
+    return float(np.log(params[top]).mean()), float(np.log(tokens[top]).mean())
+
+
+def _edges(points: FitPoints, method: Method) -> tuple[float, float]:
+    return edges_of(points.params, points.tokens, points.flops, method)
 
 
 def _bend(
@@ -181,7 +189,7 @@ def _bend(
     """The scale of the misfit's factor that held-out runs show, and its degrees of freedom.
 
     It is what the laws together missed of those runs, beside the noise of one run, over the fall of
-    log loss that they forecast from the frontier of the fitted runs on.
+    log loss that they forecast beyond the edges of the fitted runs.
     """
     missed = fallen = 0.0
     for number, held in enumerate(folds):
@@ -191,7 +199,7 @@ def _bend(
             if (surface := law.fit.without[number]) is not None
         ]
         params, tokens = _at(points, held)
-        size, data = _frontier(points.take(~held), method)
+        size, data = _edges(points.take(~held), method)
         flat = np.minimum(params, math.exp(size)), np.minimum(tokens, math.exp(data))
         fall = _log_loss(mixed, *flat) - _log_loss(mixed, params, tokens)
         error = weights @ np.array([law.errors_log[number] for law in laws])
@@ -208,49 +216,18 @@ def _at(points: FitPoints, rows: Mask) -> tuple[Floats, Floats]:
 
 def _log_loss(mixed: Sequence[tuple[float, Surface]], params: Floats, tokens: Floats) -> Floats:
     """The mean log loss [n] of surfaces with weights."""
-    worlds = _worlds([("", weight, (surface,)) for weight, surface in mixed], 0.0)
+    members = [("", weight, (surface,)) for weight, surface in mixed]
+    worlds = worlds_without_misfit(members, noise_log=0.0)
     return worlds.point_log(params, tokens)
 
 
-def _worlds(members: Sequence[tuple[str, float, Sequence[Surface]]], noise_log: float) -> Worlds:
-    """Worlds without misfit: (law, its weight, the surfaces that share it)."""
-    rows = [surface for _, _, surfaces in members for surface in surfaces]
-    each = [weight / len(surfaces) for _, weight, surfaces in members for _ in surfaces]
-    one = np.ones(len(rows))
-    columns: dict[str, Any] = {
-        name: np.array([getattr(row, name) for row in rows]) for name in _COLUMNS
-    }
-    return Worlds(
-        law=tuple(name for name, _, surfaces in members for _ in surfaces),
-        weight=np.array(each) / sum(each),
-        **columns,
-        size_bend=one,
-        data_bend=one,
-        shift=0 * one,
-        size_edge=0.0,
-        data_edge=0.0,
-        noise_log=noise_log,
-    )
-
-
 def _beyond(worlds: Worlds, points: FitPoints, method: Method) -> Worlds:
-    """``worlds`` whose misfit begins at the frontier, with copies of a law of too few worlds."""
+    """``worlds`` whose misfit begins at the edges; a law of too few worlds has copies of each."""
     names = np.array(worlds.law)
     counts = {law: int((names == law).sum()) for law in worlds.laws}
     copies = np.array([1 if counts[law] >= FEWEST_WORLDS else _COPIES for law in worlds.law])
-    size, data = _frontier(points, method)
-    columns: dict[str, Any] = {
-        name: np.repeat(getattr(worlds, name), copies)
-        for name in (*_COLUMNS, "size_bend", "data_bend", "shift")
-    }
-    return dataclasses.replace(
-        worlds,
-        law=tuple(np.repeat(names, copies).tolist()),
-        weight=np.repeat(worlds.weight / copies, copies),
-        **columns,
-        size_edge=size,
-        data_edge=data,
-    )
+    size, data = _edges(points, method)
+    return dataclasses.replace(worlds.repeated(copies), size_edge=size, data_edge=data)
 
 
 def _bent(worlds: Worlds, scale: float, free: int, method: Method) -> Worlds:

@@ -33,7 +33,7 @@ _HALVINGS = 50
 # Share of the weight that must have an answer: without the others an interval is too narrow.
 _MOST_HAVE_ONE = 0.9
 _SURFACE = ("floor", "size_log", "size_exponent", "data_log", "data_exponent", "power")
-_COLUMNS = ("weight", *_SURFACE, "size_bend", "data_bend", "shift")
+_COLUMNS = ("weight", *_SURFACE, "size_bend", "data_bend")
 _NOISE_REACH = 9.0  # standard deviations of noise beyond which no probability is left
 
 
@@ -41,9 +41,9 @@ _NOISE_REACH = 9.0  # standard deviations of noise beyond which no probability i
 class Worlds:
     """Weighted ways the loss may continue: law x parameters x misfit.
 
-    log L = shift + log(floor + (exp(size_log) N^-size_exponent + exp(data_log) D^-data_exponent)
-    ^power), with N and D beyond an edge, near the end of the data, replaced by values whose
-    logarithms lie ``bend`` times as far beyond it. All arrays are [W].
+    log L = log(floor + (exp(size_log) N^-size_exponent + exp(data_log) D^-data_exponent)
+    ^power), with N and D beyond an edge, the mean of the most expensive runs, replaced by values
+    whose logarithms lie ``bend`` times as far beyond it. All arrays are [W].
 
     ``law``: the law of each world.
     ``weight``: its weight; they add up to 1.
@@ -55,9 +55,8 @@ class Worlds:
     ``power``: the outer exponent.
     ``size_bend``: factor on the slope in log params beyond the edge, above 0; 1: none.
     ``data_bend``: factor on the slope in log tokens beyond the edge, likewise.
-    ``shift``: misfit in log loss, the same everywhere.
-    ``size_edge``: log of the params from which on the misfit counts.
-    ``data_edge``: log of the tokens from which on it counts.
+    ``size_edge``: log of the params beyond which the misfit counts.
+    ``data_edge``: log of the tokens beyond which it counts.
     ``noise_log``: standard deviation of a new run's log loss.
     ``notes``: what a reader should know, such as that there is one law only.
     """
@@ -72,7 +71,6 @@ class Worlds:
     power: Floats
     size_bend: Floats
     data_bend: Floats
-    shift: Floats
     size_edge: float
     data_edge: float
     noise_log: float
@@ -94,7 +92,7 @@ class Worlds:
     def log_loss(self, params: Floats, tokens: Floats) -> Floats:
         """log L [W, n] of each world at ``params`` and ``tokens`` [n], or [W, n] each."""
         terms = self.terms(_logs(params), _logs(tokens))
-        return np.asarray(self.shift[:, None] + np.logaddexp(self.floor_log, terms.above))
+        return np.asarray(np.logaddexp(self.floor_log, terms.above))
 
     def point_log(self, params: Floats, tokens: Floats) -> Floats:
         """The point forecast [n]: the mean over worlds of log L."""
@@ -157,7 +155,7 @@ class Worlds:
         """The shares of the variance of a new run's log loss by cause; they add up to 1.
 
         ``laws``: between the laws' means. ``parameters``: within a law, over its parameters.
-        ``misfit``: what shifts and bends add to that. ``new_run``: the run's own noise.
+        ``misfit``: what bends add to that. ``new_run``: the run's own noise.
         """
         at = np.array([params]), np.array([tokens])
         values = self.log_loss(*at)[:, 0]
@@ -204,7 +202,6 @@ class Worlds:
 
     def _plain(self, row: int) -> Callable[[float, float], float]:
         surface = Surface(**{name: float(getattr(self, name)[row]) for name in _SURFACE})
-        shift = float(self.shift[row])
         edges = math.exp(self.size_edge), math.exp(self.data_edge)
         bends = float(self.size_bend[row]), float(self.data_bend[row])
 
@@ -213,19 +210,20 @@ class Worlds:
                 params = edges[0] * (params / edges[0]) ** bends[0]
             if tokens > edges[1]:
                 tokens = edges[1] * (tokens / edges[1]) ** bends[1]
-            return shift + surface.log_loss(params, tokens)
+            return surface.log_loss(params, tokens)
 
         return log_loss
 
     def floor_share(self, params: float, tokens: float) -> float:
         """The share of the loss that is irreducible, the mean over worlds."""
         values = self.log_loss(np.array([params]), np.array([tokens]))[:, 0]
-        return float(self.weight @ (self.floor * np.exp(self.shift - values)))
+        return float(self.weight @ (self.floor * np.exp(-values)))
 
-    def refitted(self, fits: Mapping[str, FitResult]) -> Worlds | None:
-        """The same weights and misfit with the parameters, and the edges, of other fits.
+    def refitted(self, fits: Mapping[str, FitResult], edges: tuple[float, float]) -> Worlds | None:
+        """The same weights and misfit with the parameters of other fits.
 
-        None where they hold none of the laws.
+        ``edges`` are the size and the data edge of their runs (``fit.make_worlds.edges_of``). None
+        where the fits hold none of the laws.
         """
         surfaces = {name: surfaces_of(fits[name]) for name in self.laws if name in fits}
         rows = [row for row, name in enumerate(self.law) if surfaces.get(name)]
@@ -240,10 +238,18 @@ class Worlds:
         columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
         columns |= {name: np.array([getattr(one, name) for one in chosen]) for name in _SURFACE}
         columns["weight"] = columns["weight"] / columns["weight"].sum()
-        ranges = [fits[name].data_range for name in surfaces]
         changed: dict[str, Any] = dict(columns)
-        changed |= {"size_edge": _edge(ranges, "params"), "data_edge": _edge(ranges, "tokens")}
+        changed |= dict(zip(("size_edge", "data_edge"), edges, strict=True))
         return dataclasses.replace(self, law=tuple(self.law[row] for row in rows), **changed)
+
+    def repeated(self, copies: NDArray[np.int_]) -> Worlds:
+        """Each world ``copies`` [W] times, at its weight together."""
+        columns: dict[str, Any] = {
+            name: np.repeat(getattr(self, name), copies) for name in _COLUMNS
+        }
+        columns["weight"] = columns["weight"] / np.repeat(copies, copies)
+        law = tuple(np.repeat(np.array(self.law), copies).tolist())
+        return dataclasses.replace(self, law=law, **columns)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, exact; the arrays as ``_packed`` has them, null for an infinity."""
@@ -306,7 +312,7 @@ class Worlds:
 
     def _without_misfit(self) -> Worlds:
         one = np.ones(len(self))
-        return dataclasses.replace(self, size_bend=one, data_bend=one, shift=0 * one)
+        return dataclasses.replace(self, size_bend=one, data_bend=one)
 
 
 @dataclass(frozen=True)
@@ -392,28 +398,35 @@ def worlds_of(
     if not surfaces:
         return None
     given = weights or dict.fromkeys(surfaces, 1.0)
-    total = sum(given[name] for name in surfaces)
-    rows = [surface for some in surfaces.values() for surface in some]
-    each = [given[name] / total / len(some) for name, some in surfaces.items() for _ in some]
-    ranges = [fits[name].data_range for name in surfaces]
+    members = [(name, given[name], some) for name, some in surfaces.items()]
+    return worlds_without_misfit(members, noise_log=noise_log, notes=notes)
+
+
+def worlds_without_misfit(
+    members: Sequence[tuple[str, float, Sequence[Surface]]],
+    *,
+    noise_log: float,
+    notes: tuple[str, ...] = (),
+) -> Worlds:
+    """Worlds of (law, its weight, the surfaces that share it); they bend nowhere.
+
+    Their edges count for nothing: they lie at 1 parameter and 1 token.
+    """
+    rows = [surface for _, _, surfaces in members for surface in surfaces]
+    each = [weight / len(surfaces) for _, weight, surfaces in members for _ in surfaces]
     columns = {name: np.array([getattr(row, name) for row in rows]) for name in _SURFACE}
-    none = np.ones(len(rows))
+    one = np.ones(len(rows))
     return Worlds(
-        law=tuple(name for name, some in surfaces.items() for _ in some),
-        weight=np.array(each),
+        law=tuple(name for name, _, surfaces in members for _ in surfaces),
+        weight=np.array(each) / sum(each),
         **columns,
-        size_bend=none,
-        data_bend=none,
-        shift=0 * none,
-        size_edge=_edge(ranges, "params"),
-        data_edge=_edge(ranges, "tokens"),
+        size_bend=one,
+        data_bend=one,
+        size_edge=0.0,
+        data_edge=0.0,
         noise_log=noise_log,
         notes=notes,
     )
-
-
-def _edge(ranges: Sequence[Mapping[str, tuple[float, float]]], variable: str) -> float:
-    return math.log(max(one[variable][1] for one in ranges))
 
 
 def surfaces_of(fit: FitResult, most: int | None = MOST_SAMPLES) -> list[Surface]:

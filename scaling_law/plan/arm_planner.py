@@ -20,13 +20,12 @@ from scaling_law.plan.memory import SlotFit, data_bytes, fit_slot
 from scaling_law.plan.packing import TimedTask
 from scaling_law.plan.plan import PlannedRun
 from scaling_law.plan.size_plan import Horizon, SizePlan
-from scaling_law.plan.steps import MeasuredStep, StepShape, measured_part
+from scaling_law.plan.steps import MeasuredStep, StepShape, measured_model, measured_part
 from scaling_law.spec.arms import Values, arm_digest, arm_label, arm_tags
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import train_flops
 from scaling_law.spec.data import DataSpec, TaskSpec
 from scaling_law.spec.mix import Mix
-from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import (
     DEFAULT_OBJECTIVE,
@@ -206,14 +205,14 @@ class ArmPlanner:
     def shape(self, size_plan: SizePlan, fit: SlotFit) -> StepShape | None:
         """Return the shape of the size plan's step; None where it cannot be measured beforehand.
 
-        That is so for data, objectives, optimizers and architectures other than the default ones,
-        which take the thresholds' kernels.
+        That is so for data, objectives and optimizers other than the default ones, and where the
+        architecture names no step to measure: the thresholds choose the kernels.
         """
-        model = size_plan.model
         is_usual = isinstance(self.data, DataSpec) and self.objective is None
         if self.profile.kind != "cpu" or not is_usual or size_plan.optim.optimizer is not None:
             return None
-        if not isinstance(model, ModelSpec) or model.parametrisation is not None:
+        model = measured_model(size_plan.model)
+        if model is None:
             return None
         shape = StepShape(
             model=model,

@@ -16,12 +16,12 @@ from typing import TypeAlias
 from scaling_law import parts
 from scaling_law.plan.packing import makespan_seconds
 from scaling_law.plan.plan import Plan, PlannedRun, tasks_of
-from scaling_law.plan.steps import MeasuredStep, StepShape
+from scaling_law.plan.steps import MeasuredStep, StepShape, measured_model
 from scaling_law.plan.time_limit import WORKER_START_SECONDS
 from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import count_params, memory_bytes
 from scaling_law.spec.data import DataSpec
-from scaling_law.spec.model import Model, ModelSpec
+from scaling_law.spec.model import Model
 from scaling_law.spec.run import RunSpec
 
 Steps: TypeAlias = Mapping[StepShape, MeasuredStep]
@@ -58,9 +58,10 @@ def _optimizer_stacks(spec: RunSpec) -> bool:
 
 def _gain_of(run: PlannedRun, device_kind: str, steps: Steps) -> float:
     """Return ``gain`` of a run's step, as measured where it was."""
-    model, spec = run.spec.model, run.spec
-    expected = gain(model, spec.batch_tokens, device_kind)
-    if not steps or not isinstance(model, ModelSpec) or expected <= 1:
+    spec = run.spec
+    expected = gain(spec.model, spec.batch_tokens, device_kind)
+    model = measured_model(spec.model) if steps and expected > 1 else None
+    if model is None:
         return expected
     shape = StepShape(model=model, seqs=spec.batch_seqs, precision=spec.precision)
     step = steps.get(shape)

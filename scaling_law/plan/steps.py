@@ -11,7 +11,7 @@ from scaling_law.spec.architectures import architecture_of
 from scaling_law.spec.counts import flops_per_token
 from scaling_law.spec.from_json import model_from_json
 from scaling_law.spec.kernels import Kernels, kernels_from_json
-from scaling_law.spec.model import ModelSpec
+from scaling_law.spec.model import Model, ModelSpec
 from scaling_law.units import format_count
 
 # Larger steps are measured on fewer layers and sequences; far larger ones not at all.
@@ -79,6 +79,12 @@ class MeasuredStep:
             f"{self.shape}: {self.kernels} ({self.over_plain:.2f}x plain,"
             f" {self.over_thresholds:.2f}x the thresholds'){speed}"
         )
+
+
+def measured_model(model: Model) -> ModelSpec | None:
+    """Return the GPT whose step is measured for ``model``; None where its architecture has none."""
+    measured_as = architecture_of(model).measured_as
+    return measured_as(model) if measured_as else None
 
 
 def measured_part(shape: StepShape) -> StepShape | None:

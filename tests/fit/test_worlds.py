@@ -20,7 +20,7 @@ SURFACE = ("floor", "size_log", "size_exponent", "data_log", "data_exponent", "p
 
 
 def drawn_worlds(seed: int, count: int = 60, *, plain: bool = False, noise: float = 0.01) -> Worlds:
-    """Worlds of three laws with all that worlds may have: bends, shifts, floors of 0."""
+    """Worlds of three laws with all that worlds may have: bends, floors of 0."""
     generator = np.random.default_rng(seed)
     weight = generator.random(count)
     none = np.ones(count)
@@ -35,7 +35,6 @@ def drawn_worlds(seed: int, count: int = 60, *, plain: bool = False, noise: floa
         power=generator.uniform(0.3, 1.5, count),
         size_bend=none if plain else np.exp(generator.normal(0, 0.3, count)),
         data_bend=none if plain else np.exp(generator.normal(0, 0.3, count)),
-        shift=0 * none if plain else generator.normal(0, 0.02, count),
         size_edge=math.log(1e8),
         data_edge=math.log(1e9),
         noise_log=noise,
@@ -129,7 +128,7 @@ def test_the_cheapest_flops_of_each_world_reach_the_loss_and_no_fewer_do():
     splits = BestSplits(worlds)
     loss = 1.5
     flops = splits.own_cheapest(loss)
-    never = worlds.floor * np.exp(worlds.shift) >= loss
+    never = worlds.floor >= loss
     assert 0 < never.sum() < len(worlds)
     assert np.isinf(flops[never]).all()
     params, tokens = splits.own_answers(None, loss)
@@ -157,10 +156,9 @@ def test_the_shares_of_the_variance_add_up_and_name_what_was_planted():
     assert sum(one.weight for one in said) == pytest.approx(1)
     assert [one.weight for one in said] == sorted((one.weight for one in said), reverse=True)
     assert sum(one.weight * math.log(one.loss_nats) for one in said) == pytest.approx(mean)
-    shifted = dataclasses.replace(drawn_worlds(11, plain=True), shift=worlds.shift)
     alike: dict[str, Any] = {name: np.full(len(worlds), 1.0) for name in SURFACE}
-    only_shift = dataclasses.replace(shifted, **alike, noise_log=0.0)
-    parts = only_shift.variance_shares(*at)
+    only_bends = dataclasses.replace(worlds, **alike, noise_log=0.0)
+    parts = only_bends.variance_shares(*at)
     assert parts["parameters"] == pytest.approx(0) == parts["new_run"] and parts["misfit"] > 0.8
 
 
@@ -212,22 +210,18 @@ def test_worlds_of_fits_are_their_resamples_by_weight():
     variables = {"params": np.array([1e7]), "tokens": np.array([1e8])}
     own = worlds.log_loss(variables["params"], variables["tokens"])[0, 0]
     assert math.exp(own) == pytest.approx(float(fit.law.predict(first, variables)[0]))
-    assert math.exp(worlds.size_edge) == pytest.approx(fit.data_range["params"][1])
 
 
 def test_refitted_worlds_have_the_weights_and_the_misfit_of_the_old_ones():
     fits = planted_fits()
     old = worlds_of(fits, {"chinchilla": 3.0, "coupled": 1.0}, noise_log=0.002)
     assert old is not None
-    old = dataclasses.replace(old, shift=np.linspace(-0.01, 0.01, len(old)))
-    ranges = {"params": (1e4, 1e9), "tokens": (1e5, 1e10)}
-    new = {
-        name: dataclasses.replace(fit, samples=fit.samples[:30], data_range=ranges)
-        for name, fit in fits.items()
-    }
-    again = old.refitted(new)
+    old = dataclasses.replace(old, size_bend=np.linspace(0.9, 1.1, len(old)))
+    new = {name: dataclasses.replace(fit, samples=fit.samples[:30]) for name, fit in fits.items()}
+    again = old.refitted(new, (18.0, 20.0))
     assert again is not None
-    assert again.laws == pytest.approx(old.laws) and np.array_equal(again.shift, old.shift)
-    assert math.exp(again.size_edge) == pytest.approx(1e9)
+    assert again.laws == pytest.approx(old.laws)
+    assert np.array_equal(again.size_bend, old.size_bend)
+    assert (again.size_edge, again.data_edge) == (18.0, 20.0)
     assert len(set(again.floor[: len(fits["chinchilla"].samples)].tolist())) == 30
-    assert old.refitted({}) is None
+    assert old.refitted({}, (18.0, 20.0)) is None

@@ -17,7 +17,7 @@ from scaling_law.errors import ConfigError
 from scaling_law.parts import NoSettings
 from scaling_law.spec.component import Component
 from scaling_law.spec.counts import ParamCounts, count_params
-from scaling_law.spec.model import Model, OtherModel
+from scaling_law.spec.model import Model, ModelSpec, OtherModel
 from scaling_law.units import format_count
 
 if TYPE_CHECKING:
@@ -122,6 +122,8 @@ class Architecture:
     ``notes``: lines under the plan's table: what is counted as parameters and FLOPs.
     ``stack_gain(model, batch_tokens, device_kind)``: how many times as fast runs are that train
     as one program; 1 where that is not known, 0 where the model cannot. None: it never can.
+    ``measured_as(model)``: the GPT whose training step is the model's, so that its kernels on a CPU
+    are chosen by measuring; None: the thresholds choose them. None: they always do.
     ``compiles``: whether its module has a ``loss`` of its own that goes through torch.compile.
     ``why_not_grown(small, large)``: why a large model cannot start as a small one that is
     trained, "" where it can. None: it never can.
@@ -150,6 +152,7 @@ class Architecture:
     cache_numbers: Callable[[Any], int] = lambda model: 0
     notes: tuple[str, ...] = ()
     stack_gain: Callable[[Any, int, str], float] | None = None
+    measured_as: Callable[[Any], ModelSpec | None] | None = None
     compiles: bool = False
     why_not_grown: Callable[[Any, Any], str] | None = None
     solves: str = ""

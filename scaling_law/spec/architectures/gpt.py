@@ -358,6 +358,11 @@ def why_not_grown(small: ModelSpec, large: ModelSpec) -> str:
     return "it is the same model" if small == large else ""
 
 
+def measured_as(model: ModelSpec) -> ModelSpec | None:
+    """The model itself; under another parametrisation than the standard one none is measured."""
+    return model if model.parametrisation is None else None
+
+
 ARCHITECTURE = Architecture(
     shape=Shape,
     settings=Settings,
@@ -378,6 +383,7 @@ ARCHITECTURE = Architecture(
         " causality not halved",
     ),
     stack_gain=stack_gain,
+    measured_as=measured_as,
     compiles=True,
     why_not_grown=why_not_grown,
 )
