@@ -126,7 +126,9 @@ def count_range(low: float, high: float, unit: str = "") -> str:
 
 
 def weight_words(share: float) -> str:
-    """A share of 1, as in ``.55``."""
+    """A share of 1, as in ``.55``; a small one is ``below .01``."""
+    if 0 < share < 0.005:
+        return "below .01"
     return f"{share:.2f}".removeprefix("0")
 
 

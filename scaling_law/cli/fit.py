@@ -44,14 +44,19 @@ def _fit(options: argparse.Namespace) -> int:
     else:
         show("\nnot saved: forecasts read a saved fit as one of the loss")
     trust = suite.validation.trust_flops_factor
-    show("\n".join(_next_lines(options, can_forecast=bool(suite.best_law), trust=trust)))
+    best = suite.laws.get(suite.best_law)
+    can_forecast = best is not None and best.usable
+    show("\n".join(_next_lines(options, can_forecast=can_forecast, trust=trust)))
     return EXIT_OK
 
 
 def _next_lines(
     options: argparse.Namespace, *, can_forecast: bool, trust: float | None
 ) -> list[str]:
-    """The commands to run next: a forecast as far as this fit is trusted, and the whole of it."""
+    """The commands to run next: a forecast as far as this fit is trusted, and the whole of it.
+
+    Without trust the forecast is for the compute of the largest run.
+    """
     chosen = [
         word
         for flag, values in (
@@ -69,7 +74,7 @@ def _next_lines(
     results = options.out or (options.sources[0] if len(options.sources) == 1 else None)
     if can_forecast and results is not None and options.metric is None:
         more = [] if options.out else chosen
-        target = f"--flops {trust:g}x" if trust else "--params 10x"
+        target = f"--flops {trust or 1:g}x"
         lines.append(f"slaw extrapolate {target} {shlex.join(['--results', results, *more])}")
     if not options.full and not options.compare:
         lines.append("the same with --full: every law and check, and every run left out")

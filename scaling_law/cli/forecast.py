@@ -161,7 +161,8 @@ def add(commands: Commands) -> None:
         "--law",
         type=given,
         metavar="NAME",
-        help="a law of the fit, or your own file (default: the fit's best)",
+        help="one law alone, of the fit or your own file (default: all laws of the fit by their "
+        "weights)",
     )
     parser.add_argument(
         "--level", type=fraction, metavar="P", help="level of the intervals (default: 0.9)"

@@ -87,10 +87,26 @@ def law_words(prediction: Prediction) -> str:
     weights = [f"{one.law} {weight_words(one.weight)}" for one in prediction.by_law]
     if prediction.refused:
         return f"laws (weight): {'; '.join(weights)}"
-    decimals = max(2, _decimals(prediction.low_nats or 0.0, prediction.high_nats or 0.0))
-    losses = [f"{one.loss_nats:.{decimals}f}" for one in prediction.by_law]
+    losses = _losses_by_law(prediction)
     said = "; ".join(f"{law}: {loss}" for law, loss in zip(weights, losses, strict=True))
     return f"laws (weight: loss by that law): {said}"
+
+
+def own_loss_lines(prediction: Prediction) -> list[str]:
+    """A line of what each of several laws forecasts; none of one law, or where none is quoted.
+
+    Each is fitted with weights (``fit.weighted``), so that ``--law NAME`` gives another loss.
+    """
+    if not prediction.over_laws or prediction.refused:
+        return []
+    losses = zip(prediction.by_law, _losses_by_law(prediction), strict=True)
+    said = ", ".join(f"{one.law} {loss}" for one, loss in losses)
+    return [f"loss by each law, fitted with more weight on runs of more compute: {said}"]
+
+
+def _losses_by_law(prediction: Prediction) -> list[str]:
+    decimals = max(2, _decimals(prediction.low_nats or 0.0, prediction.high_nats or 0.0))
+    return [f"{one.loss_nats:.{decimals}f}" for one in prediction.by_law]
 
 
 def cause_words(prediction: Prediction) -> str:

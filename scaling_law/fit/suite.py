@@ -35,6 +35,7 @@ from scaling_law.fit.solver.solve import LOSSES, Objective
 from scaling_law.fit.surface import exponent_is_fixed
 from scaling_law.fit.worlds import Worlds
 from scaling_law.spec.fields import OMIT_EMPTY
+from scaling_law.units import count_of
 from scaling_law.versions import FIT
 
 _STORED_SAMPLES = 400
@@ -299,8 +300,7 @@ def _fit_or_refuse(points: FitPoints, name: str, settings: FitSettings) -> FitRe
     try:
         return Refitter(points, law, settings.objective).with_intervals(how)
     except FitError:
-        losses = len(set(points.loss_nats.tolist()))
-        lacking = f"{len(points)} points with {losses} different losses"
+        lacking = f"{count_of(len(points), 'point')}, all of one loss"
         return refused(law, points, settings.objective, lacking)
 
 

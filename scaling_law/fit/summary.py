@@ -94,7 +94,8 @@ def _forecast_line(suite: FitSuite) -> str:
     weights = suite.forecast_weights
     if len(weights) > 1:
         said = ", ".join(f"{name} {weight_words(share)}" for name, share in weights.items())
-        return f"forecasts are over {len(weights)} laws by their weights: {said}"
+        left = "" if suite.best_law in weights else f"; {suite.best_law} is none of them"
+        return f"forecasts are over {len(weights)} laws by their weights: {said}{left}"
     notes = suite.worlds.notes if suite.worlds else ()
     return f"forecasts: {'; '.join(notes) or 'this law alone'}"
 
@@ -115,8 +116,8 @@ def _exponent_lines(suite: FitSuite) -> list[str]:
             elif row.get("a_fixed"):
                 words += f", {FIXED_EXPONENT}"
             return [
-                f"compute-optimal size ~ compute^a: a = {words} (Kaplan 2020: .73, Chinchilla 2022:"
-                " .50)"
+                f"compute-optimal size ~ compute^a under {suite.best_law}: a = {words}"
+                " (Kaplan 2020: .73, Chinchilla 2022: .50)"
             ]
     return []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from scaling_law import text_columns
 from scaling_law.files.record import unit_in_full
-from scaling_law.fit.prediction_text import law_words, loss_unit, loss_words, warning_lines
+from scaling_law.fit.prediction_text import loss_unit, loss_words, own_loss_lines, warning_lines
 from scaling_law.fit.result import finite_json
 from scaling_law.forecast.allocate import AllocationAnswer
 from scaling_law.forecast.hardware import energy_words
@@ -146,7 +146,7 @@ def format_allocation(answer: AllocationAnswer) -> str:
         answer.source.origin,
         f"{_KINDS[answer.choice.kind]}: {size}, {flops} FLOPs",
         _loss_line(answer),
-        *([law_words(answer.prediction)] if answer.prediction.over_laws else []),
+        *own_loss_lines(answer.prediction),
         *_interval_lines(answer),
     ]
     if answer.prediction.refused:

@@ -55,7 +55,7 @@ def extrapolate(
     given = target.given
     if not fit.usable:
         raise FitError(
-            f"law {law_name(fit)} is {status_words(fit.status)}:"
+            f"law {law_name(fit)}, {status_words(fit.status)}:"
             f" {fit.message or 'it has no parameters'}"
         )
     check_level(level)

@@ -11,10 +11,10 @@ from scaling_law.files.record import unit_in_full
 from scaling_law.fit.prediction_text import (
     cause_words,
     distance_text,
-    law_words,
     loss_text,
     loss_unit,
     loss_words,
+    own_loss_lines,
     target_text,
     warning_lines,
 )
@@ -52,7 +52,7 @@ def format_prediction(
         lines.append(distance_text(prediction))
     lines += ["", *_optimum_lines(prediction), *decision]
     if prediction.variance_shares:
-        lines += [law_words(prediction)] if prediction.over_laws else []
+        lines += own_loss_lines(prediction)
         lines.append(cause_words(prediction))
     elif prediction.interval_parts:
         causes = ", ".join(

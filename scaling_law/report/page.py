@@ -101,8 +101,9 @@ def text(value: object) -> str:
 
 
 def sentence(words: str) -> str:
-    """With a capital and a full stop."""
-    return words[:1].upper() + words[1:] + ("" if words.endswith(".") else ".")
+    """With a full stop, and a capital unless a path comes first."""
+    first = words[:1] if "/" in words.split(" ")[0] else words[:1].upper()
+    return first + words[1:] + ("" if words.endswith(".") else ".")
 
 
 def percent(share: float | None) -> str:

@@ -295,9 +295,9 @@ _FOLDERS: list[tuple[str, tuple[str, ...], Build, str]] = [
 _UNSUPPORTED: list[tuple[str, tuple[str, ...], Build, str]] = [
     ("mixed-tokenizers", FIT, _other_tokenizer, "the runs use different tokenizers (bpe 1024, bpe 2048); nats per token do not compare: fit one sweep at a time"),
     ("all-diverged", FIT, _all_diverged, "none of 40 runs can be fitted: diverged (40)"),
-    ("one-run", FIT, _one_run, "no law can be fitted: 1 points with 1 different losses; add sizes or horizons"),
+    ("one-run", FIT, _one_run, "no law can be fitted: 1 point, all of one loss; add sizes or horizons"),
     ("more-all-diverged", MORE, _all_diverged, "none of 40 runs can be fitted: diverged (40)"),
-    ("validate-one-run", ("validate", "sweep"), _one_run, "1 points with 1 different losses: no law can be fitted; add sizes and horizons"),
+    ("validate-one-run", ("validate", "sweep"), _one_run, "1 point, all of one loss: no law can be fitted; add sizes and horizons"),
 ]
 # fmt: on
 

@@ -230,8 +230,8 @@ def test_a_table_that_no_law_fits_is_refused_in_one_line(capsys, tmp_path, rows,
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (_grid(1, 8), "1 different values of params; at least 3 needed"),
-        (_grid(8, 1), "1 different values of tokens; at least 3 needed"),
+        (_grid(1, 8), "1 different value of params; at least 3 needed"),
+        (_grid(8, 1), "1 different value of tokens; at least 3 needed"),
         (_grid(8, 1, iso=True), "the same params * tokens (one IsoFLOP cell): vary the budget"),
         ([f"{n},{20 * n},{3 - k / 20}" for k, n in enumerate((1e5, 2e5, 4e5, 8e5, 16e5, 32e5))],
          "params and tokens move together: vary them apart"),

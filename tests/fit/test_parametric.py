@@ -133,7 +133,7 @@ def test_an_unidentified_law_is_refused_with_what_to_add():
     assert (few.status, few.params) == ("too_few_points", {})
     assert "5 points for 5 parameters" in few.message
     one_size = planted(sizes=1, horizons=12)
-    assert "only 1 different values of params" in fit_law(one_size, "chinchilla").message
+    assert "only 1 different value of params" in fit_law(one_size, "chinchilla").message
     line = np.geomspace(1e4, 1e6, 12)
     together = points_from_arrays(line, 20 * line, 10 * line**-0.1)
     assert "move together" in fit_law(together, "chinchilla").message

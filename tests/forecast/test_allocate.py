@@ -285,7 +285,7 @@ def test_an_answer_over_laws_is_the_least_of_their_mean_loss(over_laws):
     assert back.prediction.flops_interval and back.params_interval
     assert back.prediction.flops_interval[0] < 1e14 < back.prediction.flops_interval[1]
     text = allocate_text.format_allocation(made)
-    assert "laws (weight: loss by that law): chinchilla .60: " in text
+    assert "loss by each law, fitted with more weight on runs of more compute: chinchilla " in text
     assert "worlds of the forecast" in text
     document = allocate_text.allocation_json(made)
     assert [row["law"] for row in document["by_law"]] == ["chinchilla", "coupled"]

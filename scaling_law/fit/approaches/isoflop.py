@@ -45,6 +45,7 @@ from scaling_law.fit.laws.law import Floats
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.solver.bootstrap import interval
 from scaling_law.fit.solver.student import t_over_normal
+from scaling_law.units import count_of
 
 LEAST_CELLS = 3
 FEW_CELLS = 6
@@ -264,7 +265,7 @@ def _cell(
         flops=math.exp(runs.log_flops),
         n_sizes=runs.n_sizes,
         status="refused",
-        reason=f"{runs.n_sizes} sizes, at least {LEAST_SIZES} needed",
+        reason=f"{count_of(runs.n_sizes, 'size')}, at least {LEAST_SIZES} needed",
         indices=tuple(rows),
         run_id=tuple(points.run_id[row] for row in rows),
         params=tuple(np.exp(runs.log_params).tolist()),

@@ -315,7 +315,7 @@ def _lacking(law: Law, points: FitPoints) -> str:
     needed = len(law.names) + 1
     if len(points) < 2 or len(set(points.loss_nats.tolist())) < 2:
         raise FitError(
-            f"{len(points)} points with {len(set(points.loss_nats.tolist()))} different losses: "
+            f"{count_of(len(points), 'point')}, all of one loss: "
             "no law can be fitted; add sizes and horizons"
         )
     if len(points) < needed:
@@ -324,7 +324,8 @@ def _lacking(law: Law, points: FitPoints) -> str:
         values = len(set(np.round(np.log(points.variable(variable)), 6).tolist()))
         least = 2 if len(law.terms) == 1 else 3
         if values < least:
-            return f"only {values} different values of {variable}; at least {least} needed"
+            number = count_of(values, "different value")
+            return f"only {number} of {variable}; at least {least} needed"
         span = float(points.variable(variable).max() / points.variable(variable).min())
         if len(law.variables) == 1 and span < _LEAST_SPAN:
             return f"{variable} span {span:.2g}x; at least {_LEAST_SPAN:g}x needed"

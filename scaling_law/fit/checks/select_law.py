@@ -124,5 +124,5 @@ def why_chosen(fit: FitResult) -> str:
     if math.isfinite(fit.rollout_rms_log):
         return "which no other beats clearly at predicting held-out runs"
     if fit.status == "converged":
-        return "the first that converged: the runs allow no rollout to choose by"
+        return "the first that converged: the runs do not allow all rollouts that would choose one"
     return "the first of the joint laws: none converged"

@@ -26,6 +26,7 @@ from scaling_law.fit.laws import load_law
 from scaling_law.fit.points.points import FitPoints
 from scaling_law.fit.result import finite_json
 from scaling_law.fit.solver.solve import Objective
+from scaling_law.units import count_of
 
 # A rollout that extrapolates less than this in FLOPs tests next to nothing.
 LEAST_FACTOR = 1.2
@@ -101,7 +102,7 @@ def validate(
     )
     reasons: dict[str, str] = {}
     if len(score.sizes) <= LEAST_SIZES:
-        lack = f"{len(score.sizes)} sizes, at least {LEAST_SIZES + 1} needed to hold one out"
+        lack = f"{count_of(len(score.sizes), 'size')}, at least {LEAST_SIZES + 1} needed to hold one out"
         reasons = {"leave_size_out": lack, "rollout_params": lack}
     folds = [score.sizes_left_out(), score.rollout_params(), score.rollout_flops()]
     folds += [score.trunks_left_out(), score.rollout_tokens()] if full else [[], []]
