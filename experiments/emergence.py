@@ -282,7 +282,7 @@ def _order(groups: Mapping[str, Group]) -> Claim:
         chance = _by_chance(right, total, other, rest)
         words = f"{right} of {total} against {other} of {rest} by step {step}"
         need(
-            chance < SURE or right / total <= other / rest,
+            chance < SURE or chance > 1 - SURE,
             f"{words}, which chance alone gives with probability {chance:.2g}",
             "more seeds",
         )
@@ -338,9 +338,9 @@ def _measures(groups: Mapping[str, Group]) -> dict[str, float | None]:
             measures[f"log_prob.{name}"] = fmean(one.points[-1].log_prob for one in ones)
             measures[f"brier.{name}"] = fmean(one.points[-1].brier for one in ones)
         fit = _sigmoid(group, _last_step(group))
-        known = isinstance(fit, Sigmoid)
-        measures[f"critical_params.{order}"] = fit.middle if isinstance(fit, Sigmoid) else None
-        measures[f"critical_exponent.{order}"] = fit.slope if known else None  # type: ignore[union-attr]
+        known = None if isinstance(fit, str) else fit
+        measures[f"critical_params.{order}"] = known and known.middle
+        measures[f"critical_exponent.{order}"] = known and known.slope
     return measures
 
 
@@ -398,7 +398,8 @@ def _by_measure(group: Group) -> Figure | None:
     return figure(
         "emergence_measures",
         "The same runs by four measures, digits reversed",
-        "Means over seeds at the end of training, with 90% intervals; crosses of one line: seeds.",
+        "Means over seeds at the end of training, with 90% intervals; in the first panel each seed"
+        " too.",
         (
             Panel(
                 title="exact match",
@@ -504,9 +505,7 @@ def _literature(groups: Mapping[str, Group]) -> tuple[Published, ...]:
     counts = {order: (_solved(_all(g)), len(_all(g))) for order, g in groups.items()}
     (right, total), (other, rest) = counts["reversed"], counts["plain"]
     both = f"{right} of {total} runs reversed, {other} of {rest} plain" if total and rest else None
-    random = [
-        size for size, group in groups["reversed"].items() if 0 < _solved(group) < len(group)
-    ]
+    random = [size for size, group in groups["reversed"].items() if 0 < _solved(group) < len(group)]
     return (
         beside(
             "measures of single tokens change before exact match does",
@@ -531,8 +530,7 @@ def _literature(groups: Mapping[str, Group]) -> tuple[Published, ...]:
     )
 
 
-# Of the planted runs: the smallest width each of whose seeds solves the task; at the two widths
-# below it some do.
+# Of the planted runs with reversed digits: how many seeds solve the task, by width.
 _SOLVES = {4: 0, 6: 1, 8: 3, 12: 4, 16: 5}
 
 

@@ -41,9 +41,7 @@ def _answers(subject: Subject, split: str) -> dict[str, float]:
         hits.append(outputs.argmax(dim=-1) == batch.targets)
         scores.append((probs**2).sum(dim=-1) - 2 * of_target.exp() + 1)
         logs.append(of_target)
-        counts.append(
-            torch.ones_like(hits[-1]) if batch.weights is None else batch.weights > 0
-        )
+        counts.append(torch.ones_like(hits[-1]) if batch.weights is None else batch.weights > 0)
     right, counted = torch.cat(hits), torch.cat(counts)
     numbers = {
         "exact": float((right | ~counted).all(dim=1).double().mean()),
