@@ -35,6 +35,7 @@ from scaling_law.experiment.seeds import Time, first_time, median_time, range_te
 from scaling_law.experiment.sigmoid import Sigmoid, fit_sigmoid
 from scaling_law.files.record import CurvePoint
 from scaling_law.spec.data import TaskSpec
+from scaling_law.spec.model import ModelSpec
 from scaling_law.spec.run import RunSpec
 
 SOLVED = 0.9
@@ -248,7 +249,7 @@ def _by_size(group: Group) -> Claim:
     def decide() -> Decision:
         fit = _sigmoid(group, step)
         if isinstance(fit, str):
-            need(False, fit, "more seeds, or sizes where some seeds solve the task and some do not")
+            need(False, fit, "it needs more seeds, more sizes, or longer training")
         assert isinstance(fit, Sigmoid)
         low, high = fit.middle_interval
         first, last = fit.slope_interval
@@ -310,10 +311,11 @@ def _words(claims: Sequence[Claim], groups: Mapping[str, Group]) -> str:
     product = "is" if standing["product_of_digits"] else "is not"
     words = f"Exact match {product} the product of the digits' accuracies"
     shares = [s for g in groups.values() for one in _all(g) if (s := one.before) is not None]
-    if standing["digits_first"] is not None:
+    if (first := standing["digits_first"]) is not None:
         words += (
-            f"; by log-probability {range_text(shares)} of the learning happens before"
-            f" {BEGUN:.0%} of the answers are right"
+            f"; {'' if first else 'yet '}the digits' log-probability makes {range_text(shares)} of"
+            f" its rise before {BEGUN:.0%} of the answers are right"
+            f"{'' if first else ', and in some runs most of it with them'}"
         )
     group = groups["reversed"]
     counts = [f"{_solved(ones)} of {len(ones)} at {size:,}" for size, ones in group.items()]
@@ -338,9 +340,8 @@ def _measures(groups: Mapping[str, Group]) -> dict[str, float | None]:
             measures[f"log_prob.{name}"] = fmean(one.points[-1].log_prob for one in ones)
             measures[f"brier.{name}"] = fmean(one.points[-1].brier for one in ones)
         fit = _sigmoid(group, _last_step(group))
-        known = None if isinstance(fit, str) else fit
-        measures[f"critical_params.{order}"] = known and known.middle
-        measures[f"critical_exponent.{order}"] = known and known.slope
+        measures[f"critical_params.{order}"] = fit.middle if isinstance(fit, Sigmoid) else None
+        measures[f"critical_exponent.{order}"] = fit.slope if isinstance(fit, Sigmoid) else None
     return measures
 
 
@@ -536,7 +537,7 @@ _SOLVES = {4: 0, 6: 1, 8: 3, 12: 4, 16: 5}
 
 def _planted(spec: RunSpec) -> Outcome:
     """Seeds below a number that grows with width solve it at step 600, and none in plain order."""
-    assert isinstance(spec.data, TaskSpec), "planted in the experiment's own plan"
+    assert isinstance(spec.data, TaskSpec) and isinstance(spec.model, ModelSpec)
     solves = spec.data.source.settings_as(Task).reverse and spec.seed < _SOLVES[spec.model.d_model]
     curve = []
     for step in range(40, spec.total_steps + 1, 20):

@@ -14,6 +14,7 @@ from typing import Any
 from scaling_law.experiment.seeds import LEVEL
 
 _SLOPES = (0.05, 200.0)  # the range of slopes that are tried
+_MISFIT = 0.05  # probability below which a sigmoid does not describe the outcomes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +66,33 @@ def fit_sigmoid(outcomes: Mapping[float, Sequence[bool]]) -> Sigmoid | str:
         return "the outcomes change too sharply between two sizes for a slope to be bounded"
     if slope_range[0] == 0 or middle_range[0] == 0 or middle_range[1] == len(middles) - 1:
         return "the share of runs with the outcome does not clearly rise with size"
-    return Sigmoid(
+    fit = Sigmoid(
         middle=math.exp(middles[best[0]]),
         middle_interval=(math.exp(middles[middle_range[0]]), math.exp(middles[middle_range[1]])),
         slope=float(slopes[best[1]]),
         slope_interval=(float(slopes[slope_range[0]]), float(slopes[slope_range[1]])),
     )
+    if (chance := _deviance_chance(outcomes, float(likelihood.max()))) < _MISFIT:
+        return f"the shares lie on no sigmoid (deviance, probability {chance:.2g})"
+    return fit
+
+
+def _deviance_chance(outcomes: Mapping[float, Sequence[bool]], best: float) -> float:
+    """The probability of a worse fit, had the outcomes come from the best sigmoid.
+
+    It is the chi-squared approximation of the deviance; 1 with no more sizes than parameters.
+    """
+    from scipy.special import chdtrc
+
+    free = len(outcomes) - 2
+    if free < 1:
+        return 1.0
+    each = 0.0  # the log-likelihood with a share of its own at each size
+    for group in outcomes.values():
+        count = len(group)
+        for part in (sum(group), count - sum(group)):
+            each += part * math.log(part / count) if part else 0.0
+    return float(chdtrc(free, max(0.0, 2 * (each - best))))
 
 
 def _ends(inside: Any) -> tuple[int, int]:

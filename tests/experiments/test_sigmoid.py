@@ -7,9 +7,12 @@ import pytest
 
 from scaling_law.experiment.sigmoid import Sigmoid, fit_sigmoid
 
+# of 15 runs at each size: a jump, and a plateau far below 1
+SHARES = {1: 0, 2: 0, 4: 12, 8: 9, 16: 9}
+
 
 def test_a_planted_sigmoid_is_recovered():
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)
     sizes = np.geomspace(100, 10_000, 9)
     outcomes = {
         size: list(rng.random(40) < 1 / (1 + (1000 / size) ** 2.0)) for size in map(float, sizes)
@@ -30,6 +33,7 @@ def test_a_planted_sigmoid_is_recovered():
         ({1.0: [False], 2.0: [False]}, "no run of 2"),
         ({1.0: [True, False]}, "one size"),
         ({1.0: [False] * 5, 2.0: [True] * 5}, "too sharply"),
+        ({float(n): [place < SHARES[n] for place in range(15)] for n in SHARES}, "no sigmoid"),
         ({1.0: [True, False], 2.0: [False, True], 4.0: [True, False]}, "does not clearly rise"),
     ],
 )

@@ -359,4 +359,5 @@ def test_whole_answers_are_scored(dataset, tmp_path):
     assert {key.removeprefix("answers.val."): value for key, value in record.metrics.items()} == {
         key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()
     }
+    assert record.val_loss_nats is not None
     assert record.metrics["answers.val.log_prob"] == pytest.approx(-record.val_loss_nats, abs=1e-5)
