@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 from scaling_law.experiment.seeds import LEVEL
@@ -80,10 +81,9 @@ def fit_sigmoid(outcomes: Mapping[float, Sequence[bool]]) -> Sigmoid | str:
 def _deviance_chance(outcomes: Mapping[float, Sequence[bool]], best: float) -> float:
     """The probability of a worse fit, had the outcomes come from the best sigmoid.
 
-    It is the chi-squared approximation of the deviance; 1 with no more sizes than parameters.
+    The deviance counts as chi-squared, by the cube root that is close to normal (Wilson and
+    Hilferty 1931). The probability is 1 with no more sizes than parameters.
     """
-    from scipy.special import chdtrc
-
     free = len(outcomes) - 2
     if free < 1:
         return 1.0
@@ -92,7 +92,9 @@ def _deviance_chance(outcomes: Mapping[float, Sequence[bool]], best: float) -> f
         count = len(group)
         for part in (sum(group), count - sum(group)):
             each += part * math.log(part / count) if part else 0.0
-    return float(chdtrc(free, max(0.0, 2 * (each - best))))
+    spread = 2 / (9 * free)
+    root = (max(0.0, 2 * (each - best)) / free) ** (1 / 3)
+    return NormalDist().cdf((1 - spread - root) / math.sqrt(spread))
 
 
 def _ends(inside: Any) -> tuple[int, int]:
