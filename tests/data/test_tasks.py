@@ -91,6 +91,33 @@ def test_only_the_second_sequence_counts():
         assert np.array_equal(batch.inputs[:, 1:], batch.targets[:, :-1])
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_targets_of_addition_are_the_digits_of_the_sum(reverse):
+    dataset = of("addition", digits=3, reverse=reverse, val_examples=500)
+    assert (dataset.vocab_size, dataset.sizes.n_ctx, dataset.sizes.n_targets) == (12, 11, 4)
+    pairs = {}
+    for split in ("train", "val"):
+        batch = dataset.examples(split, np.arange(500))
+        tens = 10 ** np.arange(3, -1, -1)
+        a, b = batch.inputs[:, :3] @ tens[1:], batch.inputs[:, 4:7] @ tens[1:]
+        answers = batch.targets[:, ::-1] if reverse else batch.targets
+        assert np.array_equal(answers @ tens, a + b)
+        assert (batch.inputs[:, 3] == 10).all() and (batch.inputs[:, 7] == 11).all()
+        assert np.array_equal(batch.inputs[:, 8:], batch.targets[:, :-1])
+        pairs[split] = set(zip(a.tolist(), b.tolist(), strict=True))
+        assert len(pairs[split]) > 490
+
+
+def test_no_pair_to_add_is_in_both_splits():
+    dataset = of("addition", digits=1)
+    numbers = {}
+    for split in ("train", "val"):
+        inputs = dataset.examples(split, np.arange(3000)).inputs
+        numbers[split] = set(zip(inputs[:, 0].tolist(), inputs[:, 2].tolist(), strict=True))
+    assert (len(numbers["train"]), len(numbers["val"])) == (90, 10)
+    assert not numbers["train"] & numbers["val"]
+
+
 def test_unlimited_examples_differ_by_step_and_seed():
     dataset = of("copy")
     draws = [

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from scaling_law import parts
+from scaling_law.data import access
 from scaling_law.errors import ConfigError, RunFailed
 from scaling_law.files.record import (
     RunRecord,
@@ -21,6 +22,7 @@ from scaling_law.files.record import (
     write_record,
 )
 from scaling_law.spec.component import Component
+from scaling_law.spec.data import TaskSpec
 from scaling_law.spec.from_json import run_spec_from_json
 from scaling_law.spec.resources import Resources
 from scaling_law.spec.run import RunSpec, SpikeSpec
@@ -323,3 +325,39 @@ def test_specs_and_records_with_probes_are_read_back_equal(dataset, tmp_path):
 def test_a_probe_may_not_use_a_reserved_name(tmp_path, name):
     with pytest.raises(ConfigError, match=f"no probe may be named '{name}'"):
         own(tmp_path, name, "PROBE = Probe(measure=lambda s, _: 0.0, unit='x')\n")
+
+
+def test_whole_answers_are_scored(dataset, tmp_path):
+    """Against the same scores, calculated from the final weights."""
+    source = Component(name="addition", settings=(("digits", 2), ("val_examples", 40)))
+    data = TaskSpec(source=source)
+    spec = probed(
+        Component(name="answers"),
+        data=data,
+        model=dataclasses.replace(tiny_spec().model, n_ctx=8, vocab_size=12),
+    )
+    this = job(access.open_task(data), tmp_path, spec, resources=Resources(keep_weights=True))
+    record = train_run(this)
+    assert record is not None
+    state = begin(this)
+    weights = checkpoint.load_checkpoint(this.run_dir.weights)["model"]
+    state.model.load_state_dict(weights)
+    batches = list(state.meter.examples.measured("val", spec.eval.val_tokens))
+    targets = torch.cat([batch.targets for batch in batches])
+    outputs = state.model(torch.cat([batch.inputs for batch in batches]))[:, -3:].detach()
+    right = outputs.argmax(-1) == targets
+    truth = torch.nn.functional.one_hot(targets, 12)
+    probs = outputs.softmax(-1)
+    expected = {
+        "exact": right.all(dim=1).double().mean(),
+        "position-1": right[:, 0].double().mean(),
+        "position-2": right[:, 1].double().mean(),
+        "position-3": right[:, 2].double().mean(),
+        "brier": ((probs - truth) ** 2).sum(-1).mean(),
+        "log_prob": (probs * truth).sum(-1).log().mean(),
+    }
+    assert {key.removeprefix("answers.val."): value for key, value in record.metrics.items()} == {
+        key: pytest.approx(float(value), abs=1e-5) for key, value in expected.items()
+    }
+    assert record.val_loss_nats is not None
+    assert record.metrics["answers.val.log_prob"] == pytest.approx(-record.val_loss_nats, abs=1e-5)

@@ -1,0 +1,58 @@
+"""How right whole answers are, on the validation splits: an example's targets are its answer.
+
+Each target is predicted from the true ones before it. ``SPLIT.exact`` is the share of answers whose
+every target is the likeliest output, which is also the share that greedy generation gets right.
+``SPLIT.position-N`` is the share of right targets among the Nth of each answer,
+``SPLIT.log_prob`` the mean log-probability of a target in nats, and ``SPLIT.brier`` the mean Brier
+score of a target (the squared distance of the probabilities from the truth: 0 to 2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scaling_law.parts import NoSettings
+from scaling_law.train.probes import Probe
+
+if TYPE_CHECKING:
+    from scaling_law.train.subject import Subject
+
+
+def measure(subject: Subject, settings: NoSettings) -> dict[str, float]:
+    """Return the shares and scores by split; targets of weight 0 are no part of an answer."""
+    numbers = {}
+    for split in subject.splits:
+        if split != "train":
+            numbers.update({f"{split}.{key}": x for key, x in _answers(subject, split).items()})
+    return numbers
+
+
+def _answers(subject: Subject, split: str) -> dict[str, float]:
+    import torch
+
+    hits, scores, logs, counts = [], [], [], []
+    for batch in subject.batches(split):
+        if batch.targets.is_floating_point():
+            raise ValueError("answers needs targets that are ids, found numbers")
+        outputs = subject.forward(batch).float()
+        log_probs = torch.log_softmax(outputs, dim=-1)
+        of_target = log_probs.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1)
+        probs = log_probs.exp()
+        hits.append(outputs.argmax(dim=-1) == batch.targets)
+        scores.append((probs**2).sum(dim=-1) - 2 * of_target.exp() + 1)
+        logs.append(of_target)
+        counts.append(torch.ones_like(hits[-1]) if batch.weights is None else batch.weights > 0)
+    right, counted = torch.cat(hits), torch.cat(counts)
+    numbers = {
+        "exact": float((right | ~counted).all(dim=1).double().mean()),
+        "log_prob": float(torch.cat(logs)[counted].double().mean()),
+        "brier": float(torch.cat(scores)[counted].double().mean()),
+    }
+    nth = counted.cumsum(dim=1)
+    for position in range(1, int(nth.max()) + 1):
+        here = counted & (nth == position)
+        numbers[f"position-{position}"] = float(right[here].double().mean())
+    return numbers
+
+
+PROBE = Probe(measure=measure, unit="shares of answers and of targets, nats, Brier score")
