@@ -118,6 +118,8 @@ def test_a_range_of_more_than_six_orders_of_magnitude_is_not_determined(low, hig
     assert units.is_determined(low, high) == ("not determined" not in said)
 
 
-@pytest.mark.parametrize(("share", "said"), [(0.547, ".55"), (1.0, "1.00"), (0.004, ".00")])
+@pytest.mark.parametrize(
+    ("share", "said"), [(0.547, ".55"), (1.0, "1.00"), (0.0, ".00"), (0.004, "below .01")]
+)
 def test_a_weight_has_two_decimals_and_no_leading_zero(share, said):
     assert units.weight_words(share) == said

@@ -190,7 +190,10 @@ def _used(fitted: Fitted) -> str:
     """What forecasts rest on, how the law shown was chosen, and how well it fits."""
     best = fitted.best
     rollouts = max((score["n_rollouts"] for score in fitted.summary["scores"]), default=0)
-    chosen = "the first of the joint laws that converged: the runs do not allow all rollouts that would choose one"
+    chosen = (
+        "the first of the joint laws that converged: the runs do not allow all rollouts that would"
+        " choose one"
+    )
     if any(score["rollout_rms"] is not None for score in fitted.summary["scores"]):
         chosen = (
             "the first of the joint laws, in the order of their table, that none beats clearly "

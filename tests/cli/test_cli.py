@@ -359,6 +359,18 @@ def test_fit_prints_one_screen_and_full_prints_the_rest(sweep, capsys):
     assert code == 0 and "by their weights (chinchilla" in out, "the command that it suggests works"
 
 
+def test_without_trust_the_suggested_forecast_stays_at_the_largest_compute(capsys, tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("params,tokens,loss\n" + "\n".join(_grid(3, 3)) + "\n")
+    code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
+    assert code == 0 and "verdict: not validated" in out
+    assert "next: slaw extrapolate --flops 1x --results" in out
+    path.write_text("params,tokens,loss\n" + "\n".join(_grid(1, 8)) + "\n")
+    code, out, _ = run(capsys, "fit", str(path), "--resamples", "0")
+    assert code == 0 and "no joint law could be fitted" in out
+    assert "slaw extrapolate" not in out, "it would be refused"
+
+
 def test_suggested_commands_repeat_the_tables_options(capsys, tmp_path):
     path = tmp_path / "my runs.csv"
     path.write_text("N,D,val\n" + "\n".join(_grid(6, 4)) + "\n")

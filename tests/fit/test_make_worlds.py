@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from scaling_law.fit.make_worlds import make_worlds
+from scaling_law.fit.make_worlds import edges_of, make_worlds
 from scaling_law.fit.points.points import FitPoints, points_from_arrays
 from scaling_law.fit.solver.interval import prediction_interval
 from scaling_law.fit.suite import FitSettings, joint_fits
@@ -103,6 +103,16 @@ def test_larger_models_and_more_data_lower_the_forecast_and_both_ends(planted):
         low, high = worlds.interval(*at, 0.9)
         for line in (low, worlds.point_log(*at), high):
             assert (np.diff(line) <= 1e-12).all()
+
+
+def test_the_misfit_begins_at_the_mean_of_the_most_expensive_runs(planted):
+    points, (worlds, _, _) = planted[0]
+    top = points.flops >= points.flops.max() / 4
+    assert worlds.size_edge == pytest.approx(np.log(points.params[top]).mean())
+    assert worlds.data_edge == pytest.approx(np.log(points.tokens[top]).mean())
+    cheaper = points.take(points.flops < points.flops.max() / 4)
+    edges = edges_of(cheaper.params, cheaper.tokens, cheaper.flops)
+    assert sum(edges) < worlds.size_edge + worlds.data_edge, "other runs have edges of their own"
 
 
 def test_too_few_points_for_weights_leave_one_law_and_say_so():

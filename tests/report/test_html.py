@@ -25,7 +25,7 @@ from scaling_law.fit.suite import FitSettings, fit_suite, save_suite
 from scaling_law.forecast.session import forecast
 from scaling_law.forecast.target import Target
 from scaling_law.plan.make import make_plan
-from scaling_law.report import curves, explore, exports, figures, findings, tables
+from scaling_law.report import curves, explore, exports, figures, findings, page, tables
 from scaling_law.report.evidence import gather_evidence, rows_by_size
 from scaling_law.report.explore import predicted
 from scaling_law.report.held_out import held_out_figure, sizes_left_out
@@ -426,3 +426,8 @@ def test_a_page_of_200_runs_with_their_curves_stays_below_3_megabytes(tmp_path):
     page = write_report(sweep)
     assert page.stat().st_size < 3_000_000
     assert len(values_of(page.read_text())["points"]) > 150
+
+
+def test_a_sentence_begins_with_a_capital_unless_it_begins_with_a_path():
+    assert page.sentence("one run is open") == "One run is open."
+    assert page.sentence("results/mine/a.json: changed.") == "results/mine/a.json: changed."

@@ -20,6 +20,7 @@ from scaling_law.parts import Reference
 from scaling_law.plan.make import make_plan
 from scaling_law.plan.plan import plan_from_json
 from scaling_law.plan.stacking import stackable, with_stacks
+from scaling_law.plan.steps import measured_model
 from scaling_law.plan.table import render_plan
 from scaling_law.spec.architectures import (
     Architecture,
@@ -352,3 +353,13 @@ def test_architectures_load_no_torch():
 def test_a_model_may_not_be_two_architectures():
     with pytest.raises(ValueError, match="unknown key"):
         build(ModelSpec, {**to_json(tiny_model()), "shape": {}})
+
+
+def test_the_architecture_says_which_step_is_measured_for_its_kernels():
+    gpt = tiny_model()
+    assert measured_model(gpt) is gpt
+    assert measured_model(dataclasses.replace(gpt, parametrisation=Component("mup"))) is None
+    silent = dataclasses.replace(architecture_of(gpt), measured_as=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scaling_law.plan.steps.architecture_of", lambda model: silent)
+        assert measured_model(gpt) is None, "no model class decides it"

@@ -102,7 +102,8 @@ def validate(
     )
     reasons: dict[str, str] = {}
     if len(score.sizes) <= LEAST_SIZES:
-        lack = f"{count_of(len(score.sizes), 'size')}, at least {LEAST_SIZES + 1} needed to hold one out"
+        sizes = count_of(len(score.sizes), "size")
+        lack = f"{sizes}, at least {LEAST_SIZES + 1} needed to hold one out"
         reasons = {"leave_size_out": lack, "rollout_params": lack}
     folds = [score.sizes_left_out(), score.rollout_params(), score.rollout_flops()]
     folds += [score.trunks_left_out(), score.rollout_tokens()] if full else [[], []]
