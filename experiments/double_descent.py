@@ -44,6 +44,20 @@ Draw = tuple[int, int]  # the seed of the data, and that of the model
 
 
 @dataclass(frozen=True, order=True)
+class Point:
+    """One measurement.
+
+    ``x`` is parameters per example where the width grows, examples per parameter where they grow,
+    and steps by epochs; ``error`` is the squared error on validation, ``train`` on the training
+    examples, None where no curve was recorded.
+    """
+
+    x: float
+    error: float
+    train: float | None
+
+
+@dataclass(frozen=True, order=True)
 class Family:
     """Runs in which one thing grows.
 
@@ -65,19 +79,9 @@ class Family:
         size = f".params{self.fixed}" if (self.grows, self.model) == ("epochs", NETWORK) else ""
         return f"{self.grows}.{self.model}.noise{number(self.noise)}{ridge}{size}"
 
-
-@dataclass(frozen=True, order=True)
-class Point:
-    """One measurement.
-
-    ``x`` is parameters per example where the width grows, examples per parameter where they grow,
-    and steps by epochs; ``error`` is the squared error on validation, ``train`` on the training
-    examples, None where no curve was recorded.
-    """
-
-    x: float
-    error: float
-    train: float | None
+    def params_each(self, point: Point) -> float:
+        """Parameters per example, where the width or the examples grow."""
+        return point.x if self.grows == "width" else 1 / point.x
 
 
 @dataclass(frozen=True)
@@ -225,15 +229,13 @@ def _need_fitted(family: Family, curves: Curves) -> None:
     points = [point for curve in curves.values() for point in curve]
     trains = [point.train for point in points if point.train is not None]
     need(len(trains) == len(points), "some runs recorded no training error", "train them again")
-    wide = [p for p in points if (p.x >= NEAR[1]) == (family.grows == "width") and not _near(p.x)]
-    worst = max((p.train for p in wide if p.train is not None), default=math.inf)
-    most = "twice as many parameters as examples" if wide else "more parameters than examples"
-    if family.model == NETWORK:
-        wide = [p for p in wide if p.x >= TWICE]
-        worst = max((p.train for p in wide if p.train is not None), default=math.inf)
+    enough = NEAR[1] if family.model == FEATURES else TWICE
+    wide = [t for p, t in zip(points, trains, strict=True) if family.params_each(p) >= enough]
+    need(bool(wide), f"no model has {enough:g} parameters per example", "add larger models")
     need(
-        worst < FITTED,
-        f"models with {most} have a training error of up to {worst:.2g}",
+        max(wide) < FITTED,
+        f"models of {enough:g} parameters per example or more have a training error of up to"
+        f" {max(wide):.2g}",
         f"it must be below {FITTED:g}: less ridge, more steps, or larger models",
     )
     need(
@@ -243,13 +245,9 @@ def _need_fitted(family: Family, curves: Curves) -> None:
     )
 
 
-def _near(x: float) -> bool:
-    return NEAR[0] <= x <= NEAR[1]
-
-
 def _peak(families: Families, grows: str, model: str) -> Claim:
     family = _plain(families, grows, model)
-    # a network's last layers are not the only weights: where it begins to fit is not known before
+    # how many parameters a network needs to fit its examples is not known before
     low, high = NEAR if model == FEATURES else (0.5, 2.0)
     what = {FEATURES: "random features", NETWORK: "a network"}[model]
     unit = "parameters per example" if grows == "width" else "examples per parameter"
@@ -272,8 +270,8 @@ def _peak(families: Families, grows: str, model: str) -> Claim:
         if len(seen) < len(humps):
             return False, f"in {len(humps) - len(seen)} of {len(humps)} draws it never rises"
         return shown, (
-            f"peaks of {range_text(h.peak for h in seen)} at {range_text(h.x for h in seen)} {unit};"
-            f" lowest {range_text(h.before for h in seen)} before,"
+            f"peaks of {range_text(h.peak for h in seen)} at {range_text(h.x for h in seen)}"
+            f" {unit}; lowest {range_text(h.before for h in seen)} before,"
             f" {range_text(h.after for h in seen)} after"
         )
 
@@ -612,7 +610,7 @@ def _literature(families: Families) -> tuple[Published, ...]:
         beside(
             "error of gradient descent by steps, inputs of two scales",
             theirs="falls, rises and falls again",
-            ours=falls and f"falls by {range_text(100 * f for f in falls)}% from its peak" or None,
+            ours=f"falls by {range_text(100 * f for f in falls)}% from its peak" if falls else None,
             source="Heckel and Yilmaz 2020, arXiv 2007.10099, figure 2",
         ),
         beside(

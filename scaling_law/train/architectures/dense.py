@@ -30,14 +30,12 @@ class Dense(nn.Module):
             self.hidden = nn.Linear(model.features, width)
             self.output = nn.Linear(width, model.outputs)
         self.to_empty(device="cpu")
-        gain = 2**0.5 if self.activation == "relu" else 1.0
+        gains = {"input": 2**0.5 if self.activation == "relu" else 1.0}
         generator = torch.Generator().manual_seed(seed)
         for role, layer in self._layers():
-            std = layer.in_features**-0.5 * self._multipliers.initial(role)
+            std = layer.in_features**-0.5 * self._multipliers.initial(role) * gains.get(role, 1.0)
             with torch.no_grad():
-                layer.weight.normal_(
-                    0.0, std * (gain if role == "input" else 1), generator=generator
-                )
+                layer.weight.normal_(0.0, std, generator=generator)
                 layer.bias.zero_()
 
     def _layers(self) -> tuple[tuple[Role, nn.Linear], ...]:
